@@ -1,0 +1,1 @@
+"""The algorithm of the Model Parity Aligner: frozen dataclasses and pure functions, standard library only."""

@@ -1,0 +1,107 @@
+"""The VQA tasks: what the teacher is told to ask, how both models are asked, and how answers are compared.
+
+The annotation prompts of `textvqa`, `stvqa`, `chartqa` and `okvqa` are the paper's, Appendix D, as printed (the image
+itself travels beside the text; "Assistant: Question: Q, Answer: A" is the scaffold that fixes the reply's form). `vqa` is
+this project's own task for plain images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ANSWER_INSTRUCTION = "Answer the following question in a single word or phrase."
+"""The QA prompt common to all data sets and models (paper, Appendix D, last paragraph)."""
+
+_SCENE_TEXT = """\
+The objective is to generate a question-answer pair for a Textual Visual Question Answering (Text-VQA) task. Your task is \
+to create a contextually relevant question that directly relates to the image's content, incorporating reasoning or direct \
+references to the text, and its correct answer.
+
+Output:
+
+- Question: A natural language question grounded in the image's content and text.
+- Answer: A concise response (single word, phrase, or Yes/No) derived from the text or reasoning based on it.
+
+Assistant: Question: Q, Answer: A"""
+
+_CHART = """\
+The objective is to generate a question-answer pair for a Chart Visual Question Answering (ChartVQA) task. Your task is to \
+create a contextually relevant question that directly relates to the content of a given chart, incorporating reasoning \
+based on the visualized data.
+
+Output Requirements:
+
+- Question: A natural language question grounded in the chart's content, requiring numerical reasoning, trend analysis, or \
+data lookup.
+- Answer: A concise response (single word, number, phrase, or Yes/No) derived from the chart's data.
+Guidelines for Question Generation:
+1. Direct Lookup Questions extracting specific values from the chart.
+2. Comparison Questions comparing values between different categories.
+3. Trend & Pattern Recognition identifying increases, decreases, or correlations in the data.
+4. Inference-Based Questions requiring reasoning beyond direct value lookup.
+
+Ensure the question is meaningful and the answer is accurate based on the chart data.
+
+Assistant: Question: Q, Answer: A"""
+
+_KNOWLEDGE = """\
+The objective is to generate a question-answer pair for a Knowledge-based Visual Question Answering (K-VQA) task. Your task \
+is to create a contextually relevant question that directly relates to the image's content while requiring external world \
+knowledge to answer correctly, and its correct answer.
+
+Output Requirements:
+
+- Question: A natural language question grounded in the image's content but requiring reasoning beyond direct perception, \
+incorporating real-world knowledge.
+- Answer: A single-word response based on general world knowledge.
+
+Guidelines for Question Generation:
+
+1. Object & Scene Understanding identifying objects or actions in the image and connecting them to broader knowledge.
+2. Commonsense Reasoning requiring logical deductions about the scene.
+3. Cultural & Historical Context related to well-known historical events, traditions, or cultural references
+4. Scientific & Factual Knowledge involving basic physics, biology, geography, or general knowledge.
+5. Everyday Life & Social Understanding questions about daily activities, professions, or human behaviors
+
+Ensure that the generated question is meaningful and requires external knowledge beyond just the image's visual content.
+
+Assistant: Question: Q, Answer: A"""
+
+_PLAIN = """\
+Write one question about this image that can be answered by looking at it, and its correct answer as a single word or \
+short phrase.
+Reply in this form:
+Question: Q
+Answer: A"""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One VQA task."""
+
+    name: str
+    annotation_prompt: str
+    """What the teacher is told (paper, Section 3.1: the task prompt T_pr)."""
+    matcher: str
+    """The matcher of `answers.MATCHERS` that decides Eq. 1 unless the run names another."""
+    metric: str
+    """The metric of `metrics.METRICS` that scores a labelled evaluation set."""
+    max_answer_words: int
+    """A longer annotated answer is rejected: the task asks for a word or a phrase."""
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("textvqa", _SCENE_TEXT, matcher="exact", metric="vqa", max_answer_words=6),
+        Task("stvqa", _SCENE_TEXT, matcher="anls", metric="anls", max_answer_words=6),
+        Task("chartqa", _CHART, matcher="numeric", metric="relaxed", max_answer_words=6),
+        Task("okvqa", _KNOWLEDGE, matcher="exact", metric="vqa", max_answer_words=3),
+        Task("vqa", _PLAIN, matcher="exact", metric="vqa", max_answer_words=6),
+    )
+}
+
+
+def answer_prompt(question: str) -> str:
+    """The prompt with which student and teacher are asked, word for word the same for both (algorithm: blind answers)."""
+    return f"{ANSWER_INSTRUCTION}\n{question}"
