@@ -93,15 +93,19 @@ class Task:
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("textvqa", _SCENE_TEXT, matcher="exact", metric="vqa", max_answer_words=6),
+        Task("textvqa", _SCENE_TEXT, matcher="exact", metric="vqa_accuracy", max_answer_words=6),
         Task("stvqa", _SCENE_TEXT, matcher="anls", metric="anls", max_answer_words=6),
-        Task("chartqa", _CHART, matcher="numeric", metric="relaxed", max_answer_words=6),
-        Task("okvqa", _KNOWLEDGE, matcher="exact", metric="vqa", max_answer_words=3),
-        Task("vqa", _PLAIN, matcher="exact", metric="vqa", max_answer_words=6),
+        Task("chartqa", _CHART, matcher="numeric", metric="relaxed_accuracy", max_answer_words=6),
+        Task("okvqa", _KNOWLEDGE, matcher="exact", metric="vqa_accuracy", max_answer_words=3),
+        Task("vqa", _PLAIN, matcher="exact", metric="vqa_accuracy", max_answer_words=6),
     )
 }
 
 
-def answer_prompt(question: str) -> str:
-    """The prompt with which student and teacher are asked, word for word the same for both (algorithm: blind answers)."""
-    return f"{ANSWER_INSTRUCTION}\n{question}"
+ANSWER_TEMPLATE = ANSWER_INSTRUCTION + "\n{question}"
+"""How a question is put to student and teacher, word for word the same for both (algorithm: blind answers)."""
+
+
+def answer_prompt(question: str, template: str = ANSWER_TEMPLATE) -> str:
+    """The user turn that asks `question` of either model. Braces in the question are text, not fields."""
+    return template.replace("{question}", question)

@@ -1,0 +1,104 @@
+"""Pseudo Annotator (paper, Section 3.1, Algorithm 2): from the teacher's reply to (Q, A), or to the reason why not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.core.metrics import normalize_vqa_answer
+from services.core.tasks import Task
+
+MAX_QUESTION_CHARS = 300
+
+_MARKUP = re.compile(r"[*_`#>]+|^\s*(?:[-•]|\d+[.)])\s+", re.MULTILINE)
+_PAIR = re.compile(
+    r"\bquestion\s*\d*\s*[:：]\s*(?P<question>.+?)[\s,;.]*\banswer\s*\d*\s*[:：]\s*(?P<answer>.*?)"
+    r"(?=[\s,;]*\bquestion\s*\d*\s*[:：]|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class Rejection(StrEnum):
+    """Why an annotation is not used. Stored with the record; nothing rejected is thrown away."""
+
+    NO_QUESTION = "no_question"
+    NO_ANSWER = "no_answer"
+    PLACEHOLDER = "placeholder"
+    QUESTION_TOO_LONG = "question_too_long"
+    ANSWER_TOO_LONG = "answer_too_long"
+    ANSWER_IN_QUESTION = "answer_in_question"
+    DUPLICATE = "duplicate"
+    IMAGE = "image"
+    TEACHER_ERROR = "teacher_error"
+    STUDENT_ERROR = "student_error"
+
+
+UNPARSED = frozenset({Rejection.NO_QUESTION, Rejection.NO_ANSWER, Rejection.PLACEHOLDER})
+"""The reply could not be read as a question and an answer: worth asking the teacher once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A pseudo-annotation: the question keeps its "?"; `answer` is A, the label that training uses."""
+
+    question: str
+    answer: str
+
+
+def _first_line(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[0] if lines else ""
+
+
+def _clean(text: str) -> str:
+    return " ".join(text.split()).strip().strip("\"'“”").strip()
+
+
+def parse_annotation(reply: str, task: Task) -> Annotation | Rejection:
+    """The first usable question and answer in the teacher's reply.
+
+    Tolerates markdown, line breaks, a missing "?", a "?" inside quotes and several pairs. The limits are the task's
+    (`max_answer_words`), since the task asks for a word or a phrase.
+    """
+    text = _MARKUP.sub("", reply)
+    pairs = list(_PAIR.finditer(text))
+    if not pairs:
+        return Rejection.NO_ANSWER if re.search(r"question\s*\d*\s*[:：]", text, re.IGNORECASE) else Rejection.NO_QUESTION
+    first: Annotation | Rejection | None = None
+    for pair in pairs:
+        found = _accept(_clean(pair["question"]), _clean(_first_line(pair["answer"])).rstrip(".").strip(), task)
+        if isinstance(found, Annotation):
+            return found
+        first = first or found
+    assert first is not None
+    return first
+
+
+def _accept(question: str, answer: str, task: Task) -> Annotation | Rejection:
+    if not question:
+        return Rejection.NO_QUESTION
+    if not answer:
+        return Rejection.NO_ANSWER
+    if question.rstrip("?") == "Q" or answer == "A":
+        return Rejection.PLACEHOLDER
+    if len(question) > MAX_QUESTION_CHARS:
+        return Rejection.QUESTION_TOO_LONG
+    if len(answer.split()) > task.max_answer_words:
+        return Rejection.ANSWER_TOO_LONG
+    if contains_answer(question, answer):
+        return Rejection.ANSWER_IN_QUESTION
+    return Annotation(question, answer)
+
+
+def contains_answer(question: str, answer: str) -> bool:
+    """Does the question give its own answer away, word for word? (Yes and no never do.)"""
+    wanted = normalize_vqa_answer(answer)
+    if not wanted or wanted in {"yes", "no"}:
+        return False
+    return f" {wanted} " in f" {normalize_vqa_answer(question)} "
+
+
+def question_key(question: str) -> str:
+    """What makes two questions about one image the same."""
+    return " ".join(re.sub(r"[^\w\s]", " ", question.lower()).split())

@@ -1,0 +1,86 @@
+"""When are two answers equal? Normalisation and the named, versioned matchers of Eq. 1.
+
+A matcher is stored by name and version with every record that it decided; change a rule and its version changes. An
+empty string never matches anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.core.metrics import anls, normalize_vqa_answer, squeeze
+
+ANLS_THRESHOLD = 0.5
+
+_NUMBER_WORDS = {
+    word: str(value)
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen twenty".split()
+    )
+}
+_NUMBER = re.compile(r"([$€£¥]?)\s*([+-]?)\s*([$€£¥]?)\s*((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?)\s*(%|percent)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """`matches(prediction, reference)`; `identity` is what is stored with the data."""
+
+    name: str
+    version: int
+    compare: Callable[[str, str], bool]
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    def matches(self, prediction: str, reference: str) -> bool:
+        """E(X) of Eq. 1, with `reference` for the annotation A."""
+        return bool(prediction.strip()) and bool(reference.strip()) and self.compare(prediction, reference)
+
+
+def _exact(prediction: str, reference: str) -> bool:
+    left, right = (normalize_vqa_answer(text.strip().rstrip(".!")) for text in (prediction, reference))
+    return bool(left) and left == right
+
+
+def _contains(prediction: str, reference: str) -> bool:
+    needle = squeeze(reference)
+    return bool(needle) and needle in squeeze(prediction)
+
+
+def parse_number(text: str) -> tuple[float, str] | None:
+    """The number that `text` is, with its unit ("%", a currency sign or ""); None where it is not one number."""
+    text = text.strip().lower().rstrip(".")
+    text = _NUMBER_WORDS.get(text, text)
+    found = _NUMBER.fullmatch(text)
+    if not found or not found[4]:
+        return None
+    before, sign, after, digits, percent = found.groups()
+    return float(sign + digits.replace(",", "")), "%" if percent else before or after
+
+
+def _numeric(prediction: str, reference: str) -> bool:
+    left, right = parse_number(prediction), parse_number(reference)
+    if left is None or right is None:
+        return left is None and right is None and _exact(prediction, reference)
+    return left == right
+
+
+def _anls(prediction: str, reference: str) -> bool:
+    return anls(prediction, [reference]) >= ANLS_THRESHOLD
+
+
+MATCHERS: dict[str, Matcher] = {
+    matcher.name: matcher
+    for matcher in (
+        Matcher("exact", 1, _exact),
+        Matcher("contains", 1, _contains),
+        Matcher("numeric", 1, _numeric),
+        Matcher("anls", 1, _anls),
+    )
+}
+"""`exact`: Eq. 1 on normalised text. `contains`: the authors' released rule, kept for reproduction (it erases signs and
+decimal points). `numeric`: numbers compare by value and unit, all else as `exact`. `anls`: similar spelling suffices."""

@@ -1,0 +1,104 @@
+"""The one tree of errors that users see; anything else that is raised is a bug and shows its traceback.
+
+    MpaError
+    +-- InvalidInput         the request or file itself is wrong; repeating it cannot help
+    |   `-- InvalidImage     an image that can't be read, or that is too large to be read safely
+    +-- NotFound             a version, run, task or operation that does not exist
+    |   `-- ImageUnknown     an image named by its sha256 that this service does not hold: send its bytes
+    +-- WrongState           right request, wrong moment (a version that is not loaded, a run of another recipe)
+    +-- Conflict             somebody else is doing it (a second training, a run that is open elsewhere)
+    +-- Overloaded           come back after `retry_after_s`
+    +-- Unavailable          the service is down, starting or stopping
+    +-- Cancelled            the caller or an operator called it off
+    `-- NothingToAlign       the student is already at parity: nothing was trained (exit code 3)
+
+Messages name the value that was wrong and the next thing to do. `rpc/status.py` maps each to its gRPC status, the services'
+HTTP faces to their code, the CLI to an exit code.
+"""
+
+from __future__ import annotations
+
+
+class MpaError(Exception):
+    """Base of every error a user can act on.
+
+    `reason` is a constant in UPPER_SNAKE_CASE for programs (`google.rpc.ErrorInfo.reason`); `str()` is for people.
+    """
+
+    reason = "ERROR"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+
+
+class InvalidInput(MpaError):
+    """The request is wrong as it stands. `field` names the part of it that is."""
+
+    reason = "INVALID_INPUT"
+
+    def __init__(self, message: str, *, field: str = "", reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.field = field
+
+
+class InvalidImage(InvalidInput):
+    """`reason` says what is wrong with the image (see `images.py` of the service that read it)."""
+
+    reason = "IMAGE_UNREADABLE"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message, field="image", reason=reason)
+
+
+class NotFound(MpaError):
+    """The thing named does not exist."""
+
+    reason = "NOT_FOUND"
+
+
+class ImageUnknown(NotFound):
+    """The image was named by its sha256 only, and its bytes are not (or no longer) held here."""
+
+    reason = "IMAGE_UNKNOWN"
+
+
+class WrongState(MpaError):
+    """The thing exists but isn't in a state that allows this."""
+
+    reason = "WRONG_STATE"
+
+
+class Conflict(MpaError):
+    """Something else that excludes this is under way."""
+
+    reason = "CONFLICT"
+
+
+class Overloaded(MpaError):
+    """More work than there is room for. `retry_after_s` in seconds."""
+
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(MpaError):
+    """The service cannot be reached or isn't ready."""
+
+    reason = "UNAVAILABLE"
+
+
+class Cancelled(MpaError):
+    """Called off before it was done."""
+
+    reason = "CANCELLED"
+
+
+class NothingToAlign(MpaError):
+    """The parity set is too small to train on: the student is at parity with the teacher on these images."""
+
+    reason = "NOTHING_TO_ALIGN"

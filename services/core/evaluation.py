@@ -1,0 +1,129 @@
+"""Is the candidate better than the live student? Paired comparison, what was fixed and broken, and the decision."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+_YES_NO = frozenset(
+    "is are was were am do does did has have had can could will would shall should may might must isn't aren't wasn't "
+    "weren't doesn't don't didn't".split()
+)
+_ATTRIBUTE_OF = re.compile(r"(what|which) (?:is|are|was|were) the (\w+) of\b")
+
+
+def question_kind(question: str) -> str:
+    """The kind of a question: "yes/no", or how it opens ("how many", "what color"; "what is the color of" is "what color")."""
+    words = re.findall(r"[\w']+", question.lower())
+    if not words:
+        return "other"
+    if words[0] in _YES_NO:
+        return "yes/no"
+    if attribute := _ATTRIBUTE_OF.match(" ".join(words)):
+        return " ".join(attribute.groups())
+    return " ".join(words[:2])
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One question scored for both versions, 0 to 1 each."""
+
+    kind: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How one set of questions fared. `fixed`: wrong before, right after; `broken` the reverse; right means a score of .5 or more."""
+
+    questions: int = 0
+    before: float = 0.0
+    after: float = 0.0
+    fixed: int = 0
+    broken: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Candidate against live on the same questions. Accuracies 0 to 1."""
+
+    overall: Tally
+    kinds: Mapping[str, Tally] = field(default_factory=dict)
+
+    @property
+    def mcnemar_p(self) -> float:
+        return mcnemar_p(self.overall.fixed, self.overall.broken)
+
+
+def _tally(judgements: Iterable[Judgement]) -> Tally:
+    rows = list(judgements)
+    if not rows:
+        return Tally()
+    return Tally(
+        questions=len(rows),
+        before=sum(row.before for row in rows) / len(rows),
+        after=sum(row.after for row in rows) / len(rows),
+        fixed=sum(row.before < 0.5 <= row.after for row in rows),
+        broken=sum(row.after < 0.5 <= row.before for row in rows),
+    )
+
+
+def compare(judgements: Iterable[Judgement]) -> Comparison:
+    """Overall and by kind of question."""
+    rows = list(judgements)
+    by_kind: dict[str, list[Judgement]] = defaultdict(list)
+    for row in rows:
+        by_kind[row.kind].append(row)
+    return Comparison(_tally(rows), {kind: _tally(of_kind) for kind, of_kind in sorted(by_kind.items())})
+
+
+def mcnemar_p(fixed: int, broken: int) -> float:
+    """Two-sided exact McNemar test: how likely so uneven a split of the changed answers is if both versions were as good."""
+    changed = fixed + broken
+    if changed == 0:
+        return 1.0
+    tail = sum(math.comb(changed, k) for k in range(min(fixed, broken) + 1))
+    return min(1.0, 2 * tail / 2**changed)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether to promote, and why (a sentence for people)."""
+
+    promote: bool
+    reason: str
+
+
+def should_promote(comparison: Comparison, significance: float = 0.05) -> Decision:
+    """Promote a candidate that fixes more than it breaks, beyond chance, and breaks more than it fixes in no kind of question."""
+    overall = comparison.overall
+    if overall.questions == 0:
+        return Decision(False, "there is nothing held out to judge it on")
+    if overall.after <= overall.before or overall.fixed <= overall.broken:
+        return Decision(
+            False,
+            f"it is not better on {overall.questions} held-out questions: {overall.before:.1%} before, {overall.after:.1%} "
+            f"after ({overall.fixed} fixed, {overall.broken} broken)",
+        )
+    for kind, tally in comparison.kinds.items():
+        if tally.broken > tally.fixed:
+            return Decision(
+                False,
+                f'it breaks more than it fixes in questions of the kind "{kind}": {tally.fixed} fixed, {tally.broken} broken '
+                f"of {tally.questions}",
+            )
+    if comparison.mcnemar_p >= significance:
+        return Decision(
+            False,
+            f"its gain may be chance: {overall.fixed} fixed and {overall.broken} broken on {overall.questions} held-out "
+            f"questions, McNemar p = {comparison.mcnemar_p:.2g}",
+        )
+    return Decision(
+        True,
+        f"{overall.before:.1%} before, {overall.after:.1%} after on {overall.questions} held-out questions "
+        f"({overall.fixed} fixed, {overall.broken} broken, McNemar p = {comparison.mcnemar_p:.2g})",
+    )

@@ -1,0 +1,62 @@
+"""Recipes: everything about an alignment that is a choice. A run stores its recipe; several stand side by side in a table.
+
+`paper`      the paper as written: one question for each image, exactly the gap.
+`authors`    their released code with its quirks, for reproduction: indented prompts without the reply scaffold, the
+             instruction glued to the question, containment as matcher, training without the instruction.
+`rehearsal`  the paper's gap plus as many samples that the student already had right: gap-only training makes small students
+             forget what they knew (docs/decisions/rehearsal.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.core.decoding import GREEDY, Decoding
+from services.core.tasks import ANSWER_INSTRUCTION, ANSWER_TEMPLATE, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One way to run PA, PI and PL. Templates hold "{question}"."""
+
+    name: str
+    questions_per_image: int = 1
+    annotation_decoding: Decoding = Decoding(temperature=1.0, max_new_tokens=96)
+    answer_decoding: Decoding = GREEDY
+    answer_template: str = ANSWER_TEMPLATE
+    training_template: str = ANSWER_TEMPLATE
+    scaffold: bool = True
+    """Send the annotation prompt as printed in Appendix D; False: indented and without its last line."""
+    matcher: str = ""
+    """Overrides the task's matcher."""
+    rehearsal_ratio: float = 0.0
+    """Known samples for each gap sample."""
+    held_out: float = 0.15
+    """Share of the images kept out of training to judge the candidate on."""
+    minimum_gap: int = 16
+    """With fewer gap samples the student counts as at parity and nothing is trained."""
+
+    def annotation_prompt(self, task: Task) -> str:
+        """The task prompt T_pr as this recipe sends it."""
+        if self.scaffold:
+            return task.annotation_prompt
+        lines = [line for line in task.annotation_prompt.splitlines() if not line.startswith("Assistant:")]
+        return "\n" + "\n".join(" " * 16 + line if line else line for line in lines)
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("paper"),
+        Recipe(
+            "authors",
+            annotation_decoding=Decoding(temperature=0.01, top_p=0.001, max_new_tokens=128),
+            answer_decoding=Decoding(temperature=0.01, top_p=0.001, max_new_tokens=128),
+            answer_template="{question}" + ANSWER_INSTRUCTION,
+            training_template="{question}",
+            scaffold=False,
+            matcher="contains",
+        ),
+        Recipe("rehearsal", questions_per_image=2, rehearsal_ratio=1.0),
+    )
+}
