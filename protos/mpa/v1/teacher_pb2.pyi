@@ -1,0 +1,94 @@
+from google.rpc import status_pb2 as _status_pb2
+from protos.mpa.v1 import types_pb2 as _types_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AnnotateRequest(_message.Message):
+    __slots__ = ("image", "task", "prompt", "decoding")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    DECODING_FIELD_NUMBER: _ClassVar[int]
+    image: _types_pb2.Image
+    task: str
+    prompt: str
+    decoding: _types_pb2.Decoding
+    def __init__(self, image: _Optional[_Union[_types_pb2.Image, _Mapping]] = ..., task: _Optional[str] = ..., prompt: _Optional[str] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ...) -> None: ...
+
+class AnnotateResponse(_message.Message):
+    __slots__ = ("text", "question", "answer", "rejection", "model_fingerprint", "usage")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    REJECTION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    question: str
+    answer: str
+    rejection: str
+    model_fingerprint: str
+    usage: _types_pb2.Usage
+    def __init__(self, text: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[str] = ..., rejection: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ...) -> None: ...
+
+class AnnotateStreamRequest(_message.Message):
+    __slots__ = ("id", "request")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    request: AnnotateRequest
+    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[AnnotateRequest, _Mapping]] = ...) -> None: ...
+
+class AnnotateStreamResponse(_message.Message):
+    __slots__ = ("id", "response", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    response: AnnotateResponse
+    error: _status_pb2.Status
+    def __init__(self, id: _Optional[str] = ..., response: _Optional[_Union[AnnotateResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class TeacherServiceAnswerRequest(_message.Message):
+    __slots__ = ("image", "question", "template", "decoding")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    DECODING_FIELD_NUMBER: _ClassVar[int]
+    image: _types_pb2.Image
+    question: str
+    template: str
+    decoding: _types_pb2.Decoding
+    def __init__(self, image: _Optional[_Union[_types_pb2.Image, _Mapping]] = ..., question: _Optional[str] = ..., template: _Optional[str] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ...) -> None: ...
+
+class TeacherServiceAnswerResponse(_message.Message):
+    __slots__ = ("answer", "model_fingerprint", "usage")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    answer: str
+    model_fingerprint: str
+    usage: _types_pb2.Usage
+    def __init__(self, answer: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ...) -> None: ...
+
+class TeacherServiceAnswerStreamRequest(_message.Message):
+    __slots__ = ("id", "request")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    request: TeacherServiceAnswerRequest
+    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[TeacherServiceAnswerRequest, _Mapping]] = ...) -> None: ...
+
+class TeacherServiceAnswerStreamResponse(_message.Message):
+    __slots__ = ("id", "response", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    response: TeacherServiceAnswerResponse
+    error: _status_pb2.Status
+    def __init__(self, id: _Optional[str] = ..., response: _Optional[_Union[TeacherServiceAnswerResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...

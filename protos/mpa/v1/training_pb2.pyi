@@ -1,0 +1,103 @@
+from google.longrunning import operations_pb2 as _operations_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class TrainingSample(_message.Message):
+    __slots__ = ("image_sha256", "question", "answer")
+    IMAGE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    image_sha256: str
+    question: str
+    answer: str
+    def __init__(self, image_sha256: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[str] = ...) -> None: ...
+
+class UploadDatasetRequest(_message.Message):
+    __slots__ = ("image", "sample")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    image: bytes
+    sample: TrainingSample
+    def __init__(self, image: _Optional[bytes] = ..., sample: _Optional[_Union[TrainingSample, _Mapping]] = ...) -> None: ...
+
+class UploadDatasetResponse(_message.Message):
+    __slots__ = ("dataset", "samples", "images")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    samples: int
+    images: int
+    def __init__(self, dataset: _Optional[str] = ..., samples: _Optional[int] = ..., images: _Optional[int] = ...) -> None: ...
+
+class Hyperparameters(_message.Message):
+    __slots__ = ("learning_rate", "batch_size", "epochs", "warmup_ratio", "weight_decay", "loss", "seed")
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_RATIO_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    warmup_ratio: float
+    weight_decay: float
+    loss: str
+    seed: int
+    def __init__(self, learning_rate: _Optional[float] = ..., batch_size: _Optional[int] = ..., epochs: _Optional[int] = ..., warmup_ratio: _Optional[float] = ..., weight_decay: _Optional[float] = ..., loss: _Optional[str] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class TrainRequest(_message.Message):
+    __slots__ = ("request_id", "dataset", "base_version", "run", "recipe", "hyperparameters", "training_template")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    HYPERPARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    dataset: str
+    base_version: str
+    run: str
+    recipe: str
+    hyperparameters: Hyperparameters
+    training_template: str
+    def __init__(self, request_id: _Optional[str] = ..., dataset: _Optional[str] = ..., base_version: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., training_template: _Optional[str] = ...) -> None: ...
+
+class TrainMetadata(_message.Message):
+    __slots__ = ("request_id", "base_version", "dataset", "step", "total_steps", "loss", "samples_per_second", "eta_seconds", "phase")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    base_version: str
+    dataset: str
+    step: int
+    total_steps: int
+    loss: float
+    samples_per_second: float
+    eta_seconds: float
+    phase: str
+    def __init__(self, request_id: _Optional[str] = ..., base_version: _Optional[str] = ..., dataset: _Optional[str] = ..., step: _Optional[int] = ..., total_steps: _Optional[int] = ..., loss: _Optional[float] = ..., samples_per_second: _Optional[float] = ..., eta_seconds: _Optional[float] = ..., phase: _Optional[str] = ...) -> None: ...
+
+class TrainResponse(_message.Message):
+    __slots__ = ("version", "train_loss", "seconds")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_LOSS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    train_loss: float
+    seconds: float
+    def __init__(self, version: _Optional[str] = ..., train_loss: _Optional[float] = ..., seconds: _Optional[float] = ...) -> None: ...

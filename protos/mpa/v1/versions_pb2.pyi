@@ -1,0 +1,146 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class VersionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERSION_STATE_UNSPECIFIED: _ClassVar[VersionState]
+    VERSION_STATE_UNLOADED: _ClassVar[VersionState]
+    VERSION_STATE_LOADING: _ClassVar[VersionState]
+    VERSION_STATE_AVAILABLE: _ClassVar[VersionState]
+    VERSION_STATE_DRAINING: _ClassVar[VersionState]
+    VERSION_STATE_FAILED: _ClassVar[VersionState]
+VERSION_STATE_UNSPECIFIED: VersionState
+VERSION_STATE_UNLOADED: VersionState
+VERSION_STATE_LOADING: VersionState
+VERSION_STATE_AVAILABLE: VersionState
+VERSION_STATE_DRAINING: VersionState
+VERSION_STATE_FAILED: VersionState
+
+class Contract(_message.Message):
+    __slots__ = ("answer_template", "chat_template_sha256", "processor_sha256", "decoding")
+    class Decoding(_message.Message):
+        __slots__ = ("temperature", "max_new_tokens")
+        TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+        MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+        temperature: float
+        max_new_tokens: int
+        def __init__(self, temperature: _Optional[float] = ..., max_new_tokens: _Optional[int] = ...) -> None: ...
+    ANSWER_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    CHAT_TEMPLATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    PROCESSOR_SHA256_FIELD_NUMBER: _ClassVar[int]
+    DECODING_FIELD_NUMBER: _ClassVar[int]
+    answer_template: str
+    chat_template_sha256: str
+    processor_sha256: str
+    decoding: Contract.Decoding
+    def __init__(self, answer_template: _Optional[str] = ..., chat_template_sha256: _Optional[str] = ..., processor_sha256: _Optional[str] = ..., decoding: _Optional[_Union[Contract.Decoding, _Mapping]] = ...) -> None: ...
+
+class Version(_message.Message):
+    __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases")
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: VersionState
+    error: str
+    weights_sha256: str
+    parent: str
+    run: str
+    recipe: str
+    create_time: _timestamp_pb2.Timestamp
+    contract: Contract
+    metrics: _containers.ScalarMap[str, float]
+    leases: int
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[VersionState, str]] = ..., error: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., leases: _Optional[int] = ...) -> None: ...
+
+class ListVersionsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListVersionsResponse(_message.Message):
+    __slots__ = ("versions", "live", "candidate", "previous")
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[Version]
+    live: str
+    candidate: str
+    previous: str
+    def __init__(self, versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., live: _Optional[str] = ..., candidate: _Optional[str] = ..., previous: _Optional[str] = ...) -> None: ...
+
+class GetVersionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetVersionResponse(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: Version
+    def __init__(self, version: _Optional[_Union[Version, _Mapping]] = ...) -> None: ...
+
+class LoadVersionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class LoadVersionResponse(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: Version
+    def __init__(self, version: _Optional[_Union[Version, _Mapping]] = ...) -> None: ...
+
+class PromoteVersionRequest(_message.Message):
+    __slots__ = ("name", "expected_live")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_LIVE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    expected_live: str
+    def __init__(self, name: _Optional[str] = ..., expected_live: _Optional[str] = ...) -> None: ...
+
+class PromoteVersionResponse(_message.Message):
+    __slots__ = ("live", "previous")
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    live: str
+    previous: str
+    def __init__(self, live: _Optional[str] = ..., previous: _Optional[str] = ...) -> None: ...
+
+class RollbackVersionRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RollbackVersionResponse(_message.Message):
+    __slots__ = ("live", "previous")
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    live: str
+    previous: str
+    def __init__(self, live: _Optional[str] = ..., previous: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""The models behind one interface, `model.VisionLanguageModel`: transformers here and now, vLLM and closed teachers alike."""

@@ -1,0 +1,1 @@
+"""The one gRPC toolbox: serve, connect, error <-> status, dataclass <-> proto."""
