@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mpa/v1/versions.proto\x12\x06mpa.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n\x08\x43ontract\x12\x17\n\x0f\x61nswer_template\x18\x01 \x01(\t\x12\x1c\n\x14\x63hat_template_sha256\x18\x02 \x01(\t\x12\x18\n\x10processor_sha256\x18\x03 \x01(\t\x12+\n\x08\x64\x65\x63oding\x18\x04 \x01(\x0b\x32\x19.mpa.v1.Contract.Decoding\x1a\x37\n\x08\x44\x65\x63oding\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\x16\n\x0emax_new_tokens\x18\x02 \x01(\x05\"\xd4\x02\n\x07Version\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.mpa.v1.VersionState\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x04 \x01(\t\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x0b\n\x03run\x18\x06 \x01(\t\x12\x0e\n\x06recipe\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x08\x63ontract\x18\t \x01(\x0b\x32\x10.mpa.v1.Contract\x12-\n\x07metrics\x18\n \x03(\x0b\x32\x1c.mpa.v1.Version.MetricsEntry\x12\x0e\n\x06leases\x18\x0b \x01(\x05\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x15\n\x13ListVersionsRequest\"l\n\x14ListVersionsResponse\x12!\n\x08versions\x18\x01 \x03(\x0b\x32\x0f.mpa.v1.Version\x12\x0c\n\x04live\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x10\n\x08previous\x18\x04 \x01(\t\"!\n\x11GetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x12GetVersionResponse\x12 \n\x07version\x18\x01 \x01(\x0b\x32\x0f.mpa.v1.Version\"\"\n\x12LoadVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x13LoadVersionResponse\x12 \n\x07version\x18\x01 \x01(\x0b\x32\x0f.mpa.v1.Version\"<\n\x15PromoteVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rexpected_live\x18\x02 \x01(\t\"8\n\x16PromoteVersionResponse\x12\x0c\n\x04live\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\"\x18\n\x16RollbackVersionRequest\"9\n\x17RollbackVersionResponse\x12\x0c\n\x04live\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t*\xb7\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16VERSION_STATE_UNLOADED\x10\x01\x12\x19\n\x15VERSION_STATE_LOADING\x10\x02\x12\x1b\n\x17VERSION_STATE_AVAILABLE\x10\x03\x12\x1a\n\x16VERSION_STATE_DRAINING\x10\x04\x12\x18\n\x14VERSION_STATE_FAILED\x10\x05\x32\x8d\x03\n\x0eVersionService\x12I\n\x0cListVersions\x12\x1b.mpa.v1.ListVersionsRequest\x1a\x1c.mpa.v1.ListVersionsResponse\x12\x43\n\nGetVersion\x12\x19.mpa.v1.GetVersionRequest\x1a\x1a.mpa.v1.GetVersionResponse\x12\x46\n\x0bLoadVersion\x12\x1a.mpa.v1.LoadVersionRequest\x1a\x1b.mpa.v1.LoadVersionResponse\x12O\n\x0ePromoteVersion\x12\x1d.mpa.v1.PromoteVersionRequest\x1a\x1e.mpa.v1.PromoteVersionResponse\x12R\n\x0fRollbackVersion\x12\x1e.mpa.v1.RollbackVersionRequest\x1a\x1f.mpa.v1.RollbackVersionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mpa/v1/versions.proto\x12\x06mpa.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x01\n\x08\x43ontract\x12\x17\n\x0f\x61nswer_template\x18\x01 \x01(\t\x12\x1c\n\x14\x63hat_template_sha256\x18\x02 \x01(\t\x12\x18\n\x10processor_sha256\x18\x03 \x01(\t\x12+\n\x08\x64\x65\x63oding\x18\x04 \x01(\x0b\x32\x19.mpa.v1.Contract.Decoding\x12\x19\n\x11training_template\x18\x05 \x01(\t\x1a\x37\n\x08\x44\x65\x63oding\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\x16\n\x0emax_new_tokens\x18\x02 \x01(\x05\"\xd4\x02\n\x07Version\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.mpa.v1.VersionState\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x04 \x01(\t\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x0b\n\x03run\x18\x06 \x01(\t\x12\x0e\n\x06recipe\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x08\x63ontract\x18\t \x01(\x0b\x32\x10.mpa.v1.Contract\x12-\n\x07metrics\x18\n \x03(\x0b\x32\x1c.mpa.v1.Version.MetricsEntry\x12\x0e\n\x06leases\x18\x0b \x01(\x05\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x15\n\x13ListVersionsRequest\"l\n\x14ListVersionsResponse\x12!\n\x08versions\x18\x01 \x03(\x0b\x32\x0f.mpa.v1.Version\x12\x0c\n\x04live\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x10\n\x08previous\x18\x04 \x01(\t\"!\n\x11GetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x12GetVersionResponse\x12 \n\x07version\x18\x01 \x01(\x0b\x32\x0f.mpa.v1.Version\"\"\n\x12LoadVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x13LoadVersionResponse\x12 \n\x07version\x18\x01 \x01(\x0b\x32\x0f.mpa.v1.Version\"<\n\x15PromoteVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rexpected_live\x18\x02 \x01(\t\"8\n\x16PromoteVersionResponse\x12\x0c\n\x04live\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\"\x18\n\x16RollbackVersionRequest\"9\n\x17RollbackVersionResponse\x12\x0c\n\x04live\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t*\xb7\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16VERSION_STATE_UNLOADED\x10\x01\x12\x19\n\x15VERSION_STATE_LOADING\x10\x02\x12\x1b\n\x17VERSION_STATE_AVAILABLE\x10\x03\x12\x1a\n\x16VERSION_STATE_DRAINING\x10\x04\x12\x18\n\x14VERSION_STATE_FAILED\x10\x05\x32\x8d\x03\n\x0eVersionService\x12I\n\x0cListVersions\x12\x1b.mpa.v1.ListVersionsRequest\x1a\x1c.mpa.v1.ListVersionsResponse\x12\x43\n\nGetVersion\x12\x19.mpa.v1.GetVersionRequest\x1a\x1a.mpa.v1.GetVersionResponse\x12\x46\n\x0bLoadVersion\x12\x1a.mpa.v1.LoadVersionRequest\x1a\x1b.mpa.v1.LoadVersionResponse\x12O\n\x0ePromoteVersion\x12\x1d.mpa.v1.PromoteVersionRequest\x1a\x1e.mpa.v1.PromoteVersionResponse\x12R\n\x0fRollbackVersion\x12\x1e.mpa.v1.RollbackVersionRequest\x1a\x1f.mpa.v1.RollbackVersionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,36 +34,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VERSION_METRICSENTRY']._loaded_options = None
   _globals['_VERSION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_VERSIONSTATE']._serialized_start=1135
-  _globals['_VERSIONSTATE']._serialized_end=1318
+  _globals['_VERSIONSTATE']._serialized_start=1162
+  _globals['_VERSIONSTATE']._serialized_end=1345
   _globals['_CONTRACT']._serialized_start=74
-  _globals['_CONTRACT']._serialized_end=267
-  _globals['_CONTRACT_DECODING']._serialized_start=212
-  _globals['_CONTRACT_DECODING']._serialized_end=267
-  _globals['_VERSION']._serialized_start=270
-  _globals['_VERSION']._serialized_end=610
-  _globals['_VERSION_METRICSENTRY']._serialized_start=564
-  _globals['_VERSION_METRICSENTRY']._serialized_end=610
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=612
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=633
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=635
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=743
-  _globals['_GETVERSIONREQUEST']._serialized_start=745
-  _globals['_GETVERSIONREQUEST']._serialized_end=778
-  _globals['_GETVERSIONRESPONSE']._serialized_start=780
-  _globals['_GETVERSIONRESPONSE']._serialized_end=834
-  _globals['_LOADVERSIONREQUEST']._serialized_start=836
-  _globals['_LOADVERSIONREQUEST']._serialized_end=870
-  _globals['_LOADVERSIONRESPONSE']._serialized_start=872
-  _globals['_LOADVERSIONRESPONSE']._serialized_end=927
-  _globals['_PROMOTEVERSIONREQUEST']._serialized_start=929
-  _globals['_PROMOTEVERSIONREQUEST']._serialized_end=989
-  _globals['_PROMOTEVERSIONRESPONSE']._serialized_start=991
-  _globals['_PROMOTEVERSIONRESPONSE']._serialized_end=1047
-  _globals['_ROLLBACKVERSIONREQUEST']._serialized_start=1049
-  _globals['_ROLLBACKVERSIONREQUEST']._serialized_end=1073
-  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_start=1075
-  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_end=1132
-  _globals['_VERSIONSERVICE']._serialized_start=1321
-  _globals['_VERSIONSERVICE']._serialized_end=1718
+  _globals['_CONTRACT']._serialized_end=294
+  _globals['_CONTRACT_DECODING']._serialized_start=239
+  _globals['_CONTRACT_DECODING']._serialized_end=294
+  _globals['_VERSION']._serialized_start=297
+  _globals['_VERSION']._serialized_end=637
+  _globals['_VERSION_METRICSENTRY']._serialized_start=591
+  _globals['_VERSION_METRICSENTRY']._serialized_end=637
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=639
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=660
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=662
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=770
+  _globals['_GETVERSIONREQUEST']._serialized_start=772
+  _globals['_GETVERSIONREQUEST']._serialized_end=805
+  _globals['_GETVERSIONRESPONSE']._serialized_start=807
+  _globals['_GETVERSIONRESPONSE']._serialized_end=861
+  _globals['_LOADVERSIONREQUEST']._serialized_start=863
+  _globals['_LOADVERSIONREQUEST']._serialized_end=897
+  _globals['_LOADVERSIONRESPONSE']._serialized_start=899
+  _globals['_LOADVERSIONRESPONSE']._serialized_end=954
+  _globals['_PROMOTEVERSIONREQUEST']._serialized_start=956
+  _globals['_PROMOTEVERSIONREQUEST']._serialized_end=1016
+  _globals['_PROMOTEVERSIONRESPONSE']._serialized_start=1018
+  _globals['_PROMOTEVERSIONRESPONSE']._serialized_end=1074
+  _globals['_ROLLBACKVERSIONREQUEST']._serialized_start=1076
+  _globals['_ROLLBACKVERSIONREQUEST']._serialized_end=1100
+  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_start=1102
+  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_end=1159
+  _globals['_VERSIONSERVICE']._serialized_start=1348
+  _globals['_VERSIONSERVICE']._serialized_end=1745
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ VERSION_STATE_DRAINING: VersionState
 VERSION_STATE_FAILED: VersionState
 
 class Contract(_message.Message):
-    __slots__ = ("answer_template", "chat_template_sha256", "processor_sha256", "decoding")
+    __slots__ = ("answer_template", "chat_template_sha256", "processor_sha256", "decoding", "training_template")
     class Decoding(_message.Message):
         __slots__ = ("temperature", "max_new_tokens")
         TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -38,11 +38,13 @@ class Contract(_message.Message):
     CHAT_TEMPLATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     PROCESSOR_SHA256_FIELD_NUMBER: _ClassVar[int]
     DECODING_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     answer_template: str
     chat_template_sha256: str
     processor_sha256: str
     decoding: Contract.Decoding
-    def __init__(self, answer_template: _Optional[str] = ..., chat_template_sha256: _Optional[str] = ..., processor_sha256: _Optional[str] = ..., decoding: _Optional[_Union[Contract.Decoding, _Mapping]] = ...) -> None: ...
+    training_template: str
+    def __init__(self, answer_template: _Optional[str] = ..., chat_template_sha256: _Optional[str] = ..., processor_sha256: _Optional[str] = ..., decoding: _Optional[_Union[Contract.Decoding, _Mapping]] = ..., training_template: _Optional[str] = ...) -> None: ...
 
 class Version(_message.Message):
     __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases")

@@ -1,0 +1,80 @@
+"""A checkpoint on disk: finding it, fingerprinting it, and refusing what must not be loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from services.core.errors import InvalidInput, NotFound
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_IDENTITY = ("config.json", "fake.json", "generation_config.json", "tokenizer*", "chat_template*", "*processor*", "vocab.json", "merges.txt")
+_PROCESSOR = ("preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def resolve(model: str) -> Path:
+    """The folder of a model given as a folder or a hub id ("Qwen/Qwen2-VL-2B-Instruct"), which is downloaded if need be."""
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    if model.count("/") != 1 or model.startswith((".", "/")):
+        raise NotFound(f"there is no model folder {model!r}: give a folder or a hub id such as Qwen/Qwen2-VL-2B-Instruct")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, ignore_patterns=list(_PICKLES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise NotFound(f"model {model!r} is neither a folder nor to be had from the hub: {error}") from error
+
+
+def check(folder: Path) -> None:
+    """Raises InvalidInput unless the folder holds a loadable checkpoint: config.json and safetensors, no pickles in their place."""
+    if (folder / "fake.json").is_file():
+        return
+    if not (folder / "config.json").is_file():
+        raise InvalidInput(f"{folder} holds no config.json: it is not a checkpoint", field="model")
+    if not any(folder.glob("*.safetensors")):
+        pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
+        found = f"only {', '.join(pickles)}, which can run code when loaded" if pickles else "no weights"
+        raise InvalidInput(f"{folder} holds {found}: convert the weights to safetensors", field="model")
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(folder: Path, patterns: tuple[str, ...]) -> str:
+    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    lines = [f"{path.name} {_file_sha256(path)}" for path in paths]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def weights_sha256(folder: Path) -> str:
+    """Hex SHA-256 over the names and contents of the weight files."""
+    return _digest(folder, ("*.safetensors", "fake.json"))
+
+
+def fingerprint(folder: Path) -> str:
+    """Hex SHA-256 over everything that decides what the model answers."""
+    return _digest(folder, ("*.safetensors", *_IDENTITY))
+
+
+def processor_sha256(folder: Path) -> str:
+    """Hex SHA-256 over tokenizer and image processor, pixel budget included."""
+    return _digest(folder, _PROCESSOR)
+
+
+def chat_template_sha256(folder: Path) -> str:
+    """Hex SHA-256 over the chat template, wherever the checkpoint keeps it."""
+    template = folder / "chat_template.jinja"
+    if template.is_file():
+        return _file_sha256(template)
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            text = json.loads((folder / name).read_text()).get("chat_template")
+            if isinstance(text, str):
+                return hashlib.sha256(text.encode()).hexdigest()
+    return ""

@@ -1,0 +1,38 @@
+"""From an engine's name and a checkpoint to a loaded model. Each engine's library is imported only if it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import InvalidInput
+from services.engines import checkpoint
+from services.engines.model import VisionLanguageModel
+
+ENGINES = ("transformers", "fake")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How a service runs its models. `device` "" takes a GPU if there is one; `dtype` "auto" is the checkpoint's own."""
+
+    engine: str = "transformers"
+    device: str = ""
+    dtype: str = "auto"
+    max_batch: int = 64
+    max_waiting: int = 4096
+
+
+async def load_model(folder: Path, settings: EngineSettings) -> VisionLanguageModel:
+    """Raises InvalidInput: unknown engine, or a checkpoint that must not or can't be loaded."""
+    checkpoint.check(folder)
+    limits = {"max_batch": settings.max_batch, "max_waiting": settings.max_waiting}
+    if settings.engine == "fake":
+        from services.engines import fake
+
+        return await fake.load(folder, **limits)
+    if settings.engine == "transformers":
+        from services.engines import transformers
+
+        return await transformers.load(folder, **limits, device=settings.device, dtype=settings.dtype)
+    raise InvalidInput(f"there is no engine {settings.engine!r}: use one of {', '.join(ENGINES)}", field="engine")

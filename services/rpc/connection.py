@@ -1,0 +1,118 @@
+"""A channel to one service, with patience: retries and back-off where it is away or overloaded, then a clear stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.core.errors import Cancelled, MpaError, Overloaded, Unavailable
+from services.rpc import status
+
+MAX_MESSAGE_BYTES = 32 * 2**20
+IN_FLIGHT = 64
+PATIENCE_S = 60.0
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
+INTERNAL_ERROR_TRIES = 3
+
+CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    (
+        "grpc.service_config",
+        json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}),
+    ),
+)
+
+Reply = TypeVar("Reply")
+Notice = Callable[[str], None]
+
+
+class Connection:
+    """One service: a channel, at most `in_flight` calls at a time, and retries.
+
+    A call that finds the service away or overloaded waits, holding its place, so that load falls by itself; it gives up with
+    Unavailable once the service has answered nobody for `patience_s` seconds.
+    """
+
+    def __init__(self, name: str, address: str, patience_s: float, in_flight: int, notice: Notice) -> None:
+        self.name, self.address = name, address
+        self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._patience_s = patience_s
+        self._permits = asyncio.Semaphore(in_flight)
+        self._notice = notice
+        self._answered_at = 0.0
+        self._is_troubled = False
+
+    async def call(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
+        async with self._permits:
+            began, delay_s, tries = time.monotonic(), FIRST_DELAY_S, 0
+            trouble: MpaError
+            while True:
+                tries += 1
+                try:
+                    reply = await self.call_once(send)
+                except Overloaded as error:
+                    trouble, wait_s = error, error.retry_after_s
+                except (Unavailable, Cancelled) as error:
+                    wait_s, trouble, delay_s = delay_s, error, min(2 * delay_s, LONGEST_DELAY_S)
+                except MpaError as error:
+                    if type(error) is not MpaError or tries == INTERNAL_ERROR_TRIES:
+                        raise
+                    wait_s, trouble = delay_s, error
+                else:
+                    self._answered_at, self._is_troubled = time.monotonic(), False
+                    return reply
+                if time.monotonic() + wait_s - max(began, self._answered_at) > self._patience_s:
+                    raise self._gave_up(trouble) from trouble
+                self._report(trouble)
+                await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))
+
+    async def call_once(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
+        """No retry and no place to wait for. Raises the MpaError that the status stands for."""
+        try:
+            return await send()
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error, self.address) from None
+
+    async def wait_until_serving(self) -> None:
+        """Until the service's health says SERVING; a service without a health check counts as ready when it answers."""
+        stub = health_pb2_grpc.HealthStub(self.channel)
+
+        async def check() -> None:
+            try:
+                health = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return
+                raise
+            if health.status != health_pb2.HealthCheckResponse.SERVING:
+                raise Unavailable(f"{self.name} at {self.address} is up but not ready")
+
+        await self.call(check)
+
+    def _gave_up(self, trouble: MpaError) -> MpaError:
+        if isinstance(trouble, Overloaded):
+            return Overloaded(
+                f"the {self.name} at {self.address} stayed overloaded for {self._patience_s:g} s: {trouble}"
+            )
+        return Unavailable(
+            f"the {self.name} at {self.address} gave no answer for {self._patience_s:g} s ({trouble}): "
+            f"start it with `mpa-orch serve {self.name}`, or name another address"
+        )
+
+    def _report(self, trouble: MpaError) -> None:
+        if not self._is_troubled and not isinstance(trouble, Overloaded):
+            self._is_troubled = True
+            self._notice(f"waiting for the {self.name} at {self.address}: {trouble}")

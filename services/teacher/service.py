@@ -1,0 +1,59 @@
+"""The teacher as a BentoML service that runs our gRPC server in the same process.
+
+    bentoml serve services.teacher.service:TeacherService --port 3001
+
+Settings: MPA_TEACHER_* (settings.py). HTTP: /livez, /readyz, /metrics, POST /v1/annotate.
+"""
+
+from __future__ import annotations
+
+import bentoml
+
+from protos.mpa.v1 import teacher_pb2_grpc
+from services.core.errors import Unavailable
+from services.engines.checkpoint import resolve
+from services.engines.loading import load_model
+from services.rpc.images import ImageReceiver
+from services.rpc.lifecycle import Lifecycle
+from services.rpc.server import GrpcServer
+from services.teacher.http import app
+from services.teacher.servicer import SERVICE, TeacherServicer
+from services.teacher.settings import TeacherSettings
+from services.teacher.teacher import Teacher
+
+
+# One worker: a second process would fight for the gRPC port. Scale by replicas.
+@bentoml.service(name="mpa-teacher", workers=1, traffic={"timeout": 600})
+@bentoml.asgi_app(app, path="/v1")
+class TeacherService:
+    """Composition root of the teacher process."""
+
+    def __init__(self) -> None:
+        self._settings = TeacherSettings.from_env()
+        self._teacher: Teacher | None = None
+        servicer = TeacherServicer(self._ready_teacher, ImageReceiver(self._settings.image_root))
+        app.state.servicer = servicer
+        server = GrpcServer(lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE])
+        self._lifecycle = Lifecycle("teacher", server, self._settings.listen)
+
+    def _ready_teacher(self) -> Teacher:
+        self._lifecycle.require_ready()
+        if self._teacher is None:
+            raise Unavailable("the teacher is stopping")
+        return self._teacher
+
+    async def _load(self) -> None:
+        self._teacher = Teacher(await load_model(resolve(self._settings.model), self._settings.engine))
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        await self._lifecycle.start(self._load)
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        await self._lifecycle.stop()
+        if self._teacher is not None:
+            await self._teacher.close()
+
+    def __is_ready__(self) -> bool:
+        return self._lifecycle.ready

@@ -1,0 +1,88 @@
+"""mpa.v1.TeacherService over a Teacher."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from protos.mpa.v1 import teacher_pb2 as pb
+from protos.mpa.v1 import teacher_pb2_grpc, types_pb2
+from services.core.annotation import Annotation
+from services.core.decoding import Decoding
+from services.core.errors import MpaError
+from services.engines.model import Reply
+from services.rpc.images import ImageReceiver
+from services.rpc.limits import check_prompt, check_question
+from services.rpc.status import to_status
+from services.rpc.streams import answer_out_of_order
+from services.rpc.wire import decoding_from_proto
+from services.teacher.teacher import Teacher, find_task
+
+SERVICE = pb.DESCRIPTOR.services_by_name["TeacherService"].full_name
+ANNOTATION_DECODING = Decoding(max_new_tokens=128)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def usage(reply: Reply) -> types_pb2.Usage:
+    return types_pb2.Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
+
+
+class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
+    """`teacher` raises Unavailable until the model is loaded."""
+
+    def __init__(self, teacher: Callable[[], Teacher], images: ImageReceiver) -> None:
+        self._teacher = teacher
+        self._images = images
+
+    async def Annotate(self, request: pb.AnnotateRequest, context: Context | None = None) -> pb.AnnotateResponse:
+        teacher = self._teacher()
+        task = find_task(request.task)
+        prompt = check_prompt(request.prompt, "prompt")
+        image = await self._images.receive(request.image)
+        decoding = decoding_from_proto(request.decoding, ANNOTATION_DECODING)
+        annotated = await teacher.annotate(image, task, prompt, decoding)
+        response = pb.AnnotateResponse(
+            text=annotated.reply.text, model_fingerprint=teacher.fingerprint, usage=usage(annotated.reply)
+        )
+        if isinstance(annotated.outcome, Annotation):
+            response.question, response.answer = annotated.outcome.question, annotated.outcome.answer
+        else:
+            response.rejection = annotated.outcome
+        return response
+
+    async def AnnotateStream(
+        self, requests: AsyncIterator[pb.AnnotateStreamRequest], context: Context
+    ) -> AsyncIterator[pb.AnnotateStreamResponse]:
+        async def one(item: pb.AnnotateStreamRequest) -> pb.AnnotateStreamResponse:
+            return pb.AnnotateStreamResponse(id=item.id, response=await self.Annotate(item.request))
+
+        def refuse(item: pb.AnnotateStreamRequest, error: MpaError) -> pb.AnnotateStreamResponse:
+            return pb.AnnotateStreamResponse(id=item.id, error=to_status(error))
+
+        async for response in answer_out_of_order(requests, one, refuse):
+            yield response
+
+    async def Answer(
+        self, request: pb.TeacherServiceAnswerRequest, context: Context | None = None
+    ) -> pb.TeacherServiceAnswerResponse:
+        teacher = self._teacher()
+        question = check_question(request.question)
+        template = check_prompt(request.template, "template")
+        image = await self._images.receive(request.image)
+        reply = await teacher.answer(image, question, template, decoding_from_proto(request.decoding))
+        return pb.TeacherServiceAnswerResponse(answer=reply.text, model_fingerprint=teacher.fingerprint, usage=usage(reply))
+
+    async def AnswerStream(
+        self, requests: AsyncIterator[pb.TeacherServiceAnswerStreamRequest], context: Context
+    ) -> AsyncIterator[pb.TeacherServiceAnswerStreamResponse]:
+        async def one(item: pb.TeacherServiceAnswerStreamRequest) -> pb.TeacherServiceAnswerStreamResponse:
+            return pb.TeacherServiceAnswerStreamResponse(id=item.id, response=await self.Answer(item.request))
+
+        def refuse(item: pb.TeacherServiceAnswerStreamRequest, error: MpaError) -> pb.TeacherServiceAnswerStreamResponse:
+            return pb.TeacherServiceAnswerStreamResponse(id=item.id, error=to_status(error))
+
+        async for response in answer_out_of_order(requests, one, refuse):
+            yield response
