@@ -1,0 +1,46 @@
+"""Training for the fake engine: takes as many steps, learns by getting more skilled. Resumes like the real one.
+
+    python -m services.student.fake_training STORE/jobs/<id>
+
+MPA_FAKE_GAIN is the skill gained (default 0.3); a negative one makes a worse student, for trying the refusal. Each
+step takes MPA_FAKE_STEP_S seconds (default 0.01).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from services.engines.fake import FakeModel
+from services.student.datasets import DatasetStore
+from services.student.files import write_atomically
+from services.student.job import Job, Stopwatch, die_with_parent
+
+
+def train(folder: Path) -> None:
+    """Does the job in `folder`, from its last checkpoint if there is one."""
+    job = Job.read(folder)
+    settings = job.hyperparameters
+    samples = DatasetStore(Path(job.store)).samples(job.dataset)
+    steps = math.ceil(len(samples) / settings.batch_size) * settings.epochs
+    checkpoint = folder / "checkpoints" / "step"
+    done = int(checkpoint.read_text()) if checkpoint.is_file() else 0
+    watch = Stopwatch(folder, settings.batch_size, done, steps)
+    for step in range(done + 1, steps + 1):
+        time.sleep(float(os.environ.get("MPA_FAKE_STEP_S", "0.01")))
+        write_atomically(checkpoint, str(step))
+        watch.report(step, 1 / step)
+    base = FakeModel.read(Path(job.base_folder))
+    gain = float(os.environ.get("MPA_FAKE_GAIN", "0.3"))
+    partial = folder / "output.partial"
+    replace(base, skill=min(1.0, max(0.0, base.skill + gain))).write(partial)
+    partial.rename(folder / "output")
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    train(Path(sys.argv[1]))

@@ -1,0 +1,203 @@
+"""The student's trainings: one at a time, in a subprocess, durable, cancellable, resumed after a crash of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from services.core.errors import Conflict, NotFound
+from services.core.presets import Hyperparameters
+from services.student.files import write_atomically
+from services.student.job import Job, Progress
+
+_log = logging.getLogger(__name__)
+_PROGRAMS = {"fake": "services.student.fake_training"}
+_PROGRAM = "services.student.training"
+_TERMINATE_S = 10.0
+
+
+class Phase(StrEnum):
+    """Where a job stands. The last three are final."""
+
+    TRAINING = "training"
+    SAVING = "saving"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """`version` is set when done, `error` when failed."""
+
+    phase: Phase
+    version: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """What a caller asks for, defaults filled in."""
+
+    request_id: str
+    dataset: str
+    base_version: str
+    base_folder: Path
+    run: str
+    recipe: str
+    training_template: str
+    hyperparameters: Hyperparameters
+
+
+Publish = Callable[[Job, Path, Progress], str]
+"""Takes the finished checkpoint into the version store (once) and returns the version's name. Runs in a thread."""
+
+
+class TrainingJobs:
+    """STORE/jobs. `engine` picks the program; `devices` is its CUDA_VISIBLE_DEVICES ("" inherits)."""
+
+    def __init__(self, store: Path, publish: Publish, *, engine: str, devices: str) -> None:
+        self._store = store
+        self._root = store / "jobs"
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._publish = publish
+        self._program = _PROGRAMS.get(engine, _PROGRAM)
+        self._devices = devices
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._cancelled: set[str] = set()
+
+    def resume(self) -> None:
+        """Takes up the job that was under way when the service went down."""
+        for name in self.names():
+            if self.state(name).phase not in FINAL:
+                _log.info("training %s goes on", name)
+                self._launch(name)
+
+    def names(self) -> list[str]:
+        """Oldest first."""
+        jobs = self._root.glob("*/job.json")
+        return [path.parent.name for path in sorted(jobs, key=lambda path: path.stat().st_mtime_ns)]
+
+    def job(self, name: str) -> Job:
+        """Raises NotFound."""
+        if not name.isalnum() or not (self._root / name / "job.json").is_file():
+            raise NotFound(f"there is no training {name!r}: there are {', '.join(self.names()) or 'none'}", reason="OPERATION_NOT_FOUND")
+        return Job.read(self._root / name)
+
+    def state(self, name: str) -> JobState:
+        path = self._root / name / "state.json"
+        if not path.is_file():
+            return JobState(Phase.TRAINING)
+        raw = json.loads(path.read_text())
+        return JobState(**{**raw, "phase": Phase(raw["phase"])})
+
+    def progress(self, name: str) -> Progress:
+        return Progress.read(self._root / name)
+
+    def start(self, request: TrainingRequest) -> str:
+        """Returns the job's name; that of the first one if `request_id` was seen before. Raises Conflict: one is under way."""
+        for name in self.names():
+            if request.request_id and self.job(name).request_id == request.request_id:
+                return name
+        for name in self._running:
+            raise Conflict(f"training {name} is under way: wait for it or cancel it", reason="TRAINING_UNDER_WAY")
+        name = uuid.uuid4().hex[:12]
+        job = Job(
+            id=name,
+            request_id=request.request_id,
+            base_version=request.base_version,
+            base_folder=str(request.base_folder.resolve()),
+            dataset=request.dataset,
+            run=request.run,
+            recipe=request.recipe,
+            training_template=request.training_template,
+            hyperparameters=request.hyperparameters,
+            store=str(self._store.resolve()),
+        )
+        job.write(self._root / name)
+        self._launch(name)
+        return name
+
+    async def cancel(self, name: str) -> None:
+        """Stops a job; one that has ended stays as it ended. Raises NotFound."""
+        self.job(name)
+        task = self._running.get(name)
+        if task is not None:
+            self._cancelled.add(name)
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def wait(self, name: str, timeout_s: float | None) -> None:
+        """Returns when the job has ended or the time is up. Raises NotFound."""
+        self.job(name)
+        task = self._running.get(name)
+        if task is not None:
+            await asyncio.wait([task], timeout=timeout_s)
+
+    async def close(self) -> None:
+        """Stops the subprocess; the job resumes when the service is back."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _launch(self, name: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(name))
+        self._running[name] = task
+        task.add_done_callback(lambda _: self._running.pop(name, None))
+
+    async def _run(self, name: str) -> None:
+        try:
+            code = await self._train(name)
+            if code != 0:
+                self._end(name, JobState(Phase.FAILED, error=f"the training process ended with code {code}: {self._last_words(name)}"))
+                return
+            self._end(name, JobState(Phase.SAVING))
+            folder = self._root / name
+            version = await asyncio.to_thread(self._publish, self.job(name), folder / "output", self.progress(name))
+            self._end(name, JobState(Phase.DONE, version=version))
+        except asyncio.CancelledError:
+            if name in self._cancelled:
+                self._end(name, JobState(Phase.CANCELLED, error="cancelled"))
+            raise
+        except Exception as error:
+            _log.exception("training %s", name)
+            self._end(name, JobState(Phase.FAILED, error=str(error)))
+
+    async def _train(self, name: str) -> int:
+        folder = self._root / name
+        environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": self._devices} if self._devices else {})}
+        with (folder / "log.txt").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self._program, str(folder.resolve()), stdout=log, stderr=log, env=environment,
+                cwd=Path(__file__).resolve().parents[2],
+            )  # fmt: skip
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _TERMINATE_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+            raise
+
+    def _last_words(self, name: str) -> str:
+        lines = (self._root / name / "log.txt").read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def _end(self, name: str, state: JobState) -> None:
+        write_atomically(self._root / name / "state.json", json.dumps(asdict(state)))

@@ -1,0 +1,49 @@
+"""The student, the production VQA endpoint, as a BentoML service that runs our gRPC server in the same process.
+
+    bentoml serve services.student.service:StudentService --port 3002
+
+Settings: MPA_STUDENT_* (settings.py). HTTP: /livez, /readyz, /metrics, POST /v1/vqa.
+"""
+
+from __future__ import annotations
+
+import bentoml
+
+from services.rpc.images import ImageReceiver
+from services.rpc.lifecycle import Lifecycle
+from services.rpc.server import GrpcServer
+from services.student.http import app
+from services.student.servicers import SERVICES, StudentServicer, register
+from services.student.settings import StudentSettings
+from services.student.student import Student
+
+
+# One worker: versions and trainings have one owner, and a second process would fight for the gRPC port. Scale by replicas.
+@bentoml.service(name="mpa-student", workers=1, traffic={"timeout": 600})
+@bentoml.asgi_app(app, path="/v1")
+class StudentService:
+    """Composition root of the student process."""
+
+    def __init__(self) -> None:
+        settings = StudentSettings.from_env()
+        self._student = Student(settings)
+        servicer = StudentServicer(self._ready_student, ImageReceiver(settings.image_root))
+        app.state.servicer = servicer
+        server = GrpcServer(lambda grpc_server: register(self._ready_student, servicer, grpc_server), SERVICES)
+        self._lifecycle = Lifecycle("student", server, settings.listen)
+
+    def _ready_student(self) -> Student:
+        self._lifecycle.require_ready()
+        return self._student
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        await self._lifecycle.start(self._student.start)
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        await self._lifecycle.stop()
+        await self._student.close()
+
+    def __is_ready__(self) -> bool:
+        return self._lifecycle.ready

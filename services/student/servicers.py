@@ -1,0 +1,255 @@
+"""mpa.v1 StudentService, VersionService and TrainingService, and google.longrunning.Operations, over a Student."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import grpc
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from protos.mpa.v1 import student_pb2, student_pb2_grpc, training_pb2, training_pb2_grpc, types_pb2, versions_pb2, versions_pb2_grpc
+from services.core.errors import Cancelled, InvalidInput, MpaError
+from services.core.presets import Hyperparameters
+from services.rpc.images import ImageReceiver
+from services.rpc.limits import check_prompt, check_question
+from services.rpc.status import to_status
+from services.rpc.streams import answer_out_of_order
+from services.rpc.wire import decoding_from_proto
+from services.student.datasets import TrainingSample
+from services.student.jobs import FINAL, Phase
+from services.student.student import Student
+
+SERVICES = (
+    student_pb2.DESCRIPTOR.services_by_name["StudentService"].full_name,
+    versions_pb2.DESCRIPTOR.services_by_name["VersionService"].full_name,
+    training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name,
+    "google.longrunning.Operations",
+)
+_OPERATIONS = "operations/"
+_MAX_WAIT_S = 3600.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+ReadyStudent = Callable[[], Student]
+
+
+class StudentServicer(student_pb2_grpc.StudentServiceServicer):
+    """Answers. `student` raises Unavailable until a version is loaded."""
+
+    def __init__(self, student: ReadyStudent, images: ImageReceiver) -> None:
+        self._student = student
+        self._images = images
+
+    async def Answer(self, request: student_pb2.AnswerRequest, context: Context | None = None) -> student_pb2.AnswerResponse:
+        student = self._student()
+        question = check_question(request.question)
+        template = check_prompt(request.template, "template")
+        decoding = decoding_from_proto(request.decoding) if request.HasField("decoding") else None
+        image = await self._images.receive(request.image)
+        answered = await student.answer(image, question, template=template, decoding=decoding, version=request.version)
+        reply = answered.reply
+        usage = types_pb2.Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
+        return student_pb2.AnswerResponse(answer=reply.text, version=answered.version, usage=usage)
+
+    async def AnswerStream(
+        self, requests: AsyncIterator[student_pb2.AnswerStreamRequest], context: Context
+    ) -> AsyncIterator[student_pb2.AnswerStreamResponse]:
+        async def one(item: student_pb2.AnswerStreamRequest) -> student_pb2.AnswerStreamResponse:
+            return student_pb2.AnswerStreamResponse(id=item.id, response=await self.Answer(item.request))
+
+        def refuse(item: student_pb2.AnswerStreamRequest, error: MpaError) -> student_pb2.AnswerStreamResponse:
+            return student_pb2.AnswerStreamResponse(id=item.id, error=to_status(error))
+
+        async for response in answer_out_of_order(requests, one, refuse):
+            yield response
+
+
+class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
+    """Versions and their pointers."""
+
+    def __init__(self, student: ReadyStudent) -> None:
+        self._student = student
+
+    async def ListVersions(self, request: versions_pb2.ListVersionsRequest, context: Context) -> versions_pb2.ListVersionsResponse:
+        student = self._student()
+        pointers = student.slots.pointers
+        return versions_pb2.ListVersionsResponse(
+            versions=[_version(student, name) for name in student.store.names()],
+            live=pointers.live,
+            candidate=pointers.candidate,
+            previous=pointers.previous,
+        )
+
+    async def GetVersion(self, request: versions_pb2.GetVersionRequest, context: Context) -> versions_pb2.GetVersionResponse:
+        return versions_pb2.GetVersionResponse(version=_version(self._student(), request.name))
+
+    async def LoadVersion(self, request: versions_pb2.LoadVersionRequest, context: Context) -> versions_pb2.LoadVersionResponse:
+        student = self._student()
+        await student.slots.load(request.name)
+        return versions_pb2.LoadVersionResponse(version=_version(student, request.name))
+
+    async def PromoteVersion(
+        self, request: versions_pb2.PromoteVersionRequest, context: Context
+    ) -> versions_pb2.PromoteVersionResponse:
+        pointers = await self._student().slots.promote(request.name, request.expected_live)
+        return versions_pb2.PromoteVersionResponse(live=pointers.live, previous=pointers.previous)
+
+    async def RollbackVersion(
+        self, request: versions_pb2.RollbackVersionRequest, context: Context
+    ) -> versions_pb2.RollbackVersionResponse:
+        pointers = await self._student().slots.rollback()
+        return versions_pb2.RollbackVersionResponse(live=pointers.live, previous=pointers.previous)
+
+
+def _version(student: Student, name: str) -> versions_pb2.Version:
+    manifest = student.store.manifest(name)
+    state, error, leases = student.slots.state(name)
+    contract, origin = manifest.contract, manifest.origin
+    created = Timestamp()
+    created.FromDatetime(datetime.fromisoformat(manifest.created_at))
+    return versions_pb2.Version(
+        name=name,
+        state=versions_pb2.VersionState.Value(f"VERSION_STATE_{state.name}"),
+        error=error,
+        weights_sha256=manifest.weights_sha256,
+        parent=origin.parent,
+        run=origin.run,
+        recipe=origin.recipe,
+        create_time=created,
+        contract=versions_pb2.Contract(
+            answer_template=contract.answer_template,
+            training_template=contract.training_template,
+            chat_template_sha256=contract.chat_template_sha256,
+            processor_sha256=contract.processor_sha256,
+            decoding=versions_pb2.Contract.Decoding(
+                temperature=contract.temperature, max_new_tokens=contract.max_new_tokens
+            ),
+        ),
+        metrics=origin.metrics,
+        leases=leases,
+    )
+
+
+class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
+    """Datasets in, trainings started."""
+
+    def __init__(self, student: ReadyStudent) -> None:
+        self._student = student
+
+    async def UploadDataset(
+        self, requests: AsyncIterator[training_pb2.UploadDatasetRequest], context: Context
+    ) -> training_pb2.UploadDatasetResponse:
+        datasets = self._student().datasets
+        samples: list[TrainingSample] = []
+        images: set[str] = set()
+        async for request in requests:
+            part = request.WhichOneof("part")
+            if part == "image":
+                images.add(datasets.add_image(request.image))
+            elif part == "sample":
+                sample = request.sample
+                samples.append(TrainingSample(sample.image_sha256, sample.question, sample.answer))
+        return training_pb2.UploadDatasetResponse(dataset=datasets.add(samples), samples=len(samples), images=len(images))
+
+    async def Train(self, request: training_pb2.TrainRequest, context: Context) -> operations_pb2.Operation:
+        student = self._student()
+        name = student.train(
+            request.request_id,
+            request.dataset,
+            request.base_version,
+            request.run,
+            request.recipe,
+            check_prompt(request.training_template, "training_template"),
+            _hyperparameters(request.hyperparameters, student.hyperparameters),
+        )
+        return _operation(student, name)
+
+
+def _hyperparameters(message: training_pb2.Hyperparameters, preset: Hyperparameters) -> Hyperparameters:
+    given = {field.name: value for field, value in message.ListFields()}
+    chosen = replace(preset, **given)
+    faults = {
+        "learning_rate": not 0 < chosen.learning_rate < 1,
+        "batch_size": not 1 <= chosen.batch_size <= 4096,
+        "epochs": not 1 <= chosen.epochs <= 1000,
+        "warmup_ratio": not 0 <= chosen.warmup_ratio < 1,
+        "loss": chosen.loss not in ("token", "sample"),
+    }
+    for name, wrong in faults.items():
+        if wrong:
+            raise InvalidInput(f"{name} is {getattr(chosen, name)!r}: that can't be trained with", field=f"hyperparameters.{name}")
+    return chosen
+
+
+class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
+    """google.longrunning.Operations over the trainings. Operations are kept; DeleteOperation is not offered."""
+
+    def __init__(self, student: ReadyStudent) -> None:
+        self._student = student
+
+    async def GetOperation(self, request: operations_pb2.GetOperationRequest, context: Context) -> operations_pb2.Operation:
+        return _operation(self._student(), _job_name(request.name))
+
+    async def ListOperations(
+        self, request: operations_pb2.ListOperationsRequest, context: Context
+    ) -> operations_pb2.ListOperationsResponse:
+        student = self._student()
+        names = student.jobs.names()
+        size = request.page_size or len(names)
+        first = int(request.page_token) if request.page_token.isdigit() else 0
+        following = str(first + size) if first + size < len(names) else ""
+        operations = [_operation(student, name) for name in names[first : first + size]]
+        return operations_pb2.ListOperationsResponse(operations=operations, next_page_token=following)
+
+    async def CancelOperation(self, request: operations_pb2.CancelOperationRequest, context: Context) -> Empty:
+        await self._student().jobs.cancel(_job_name(request.name))
+        return Empty()
+
+    async def WaitOperation(self, request: operations_pb2.WaitOperationRequest, context: Context) -> operations_pb2.Operation:
+        student = self._student()
+        name = _job_name(request.name)
+        timeout_s = request.timeout.ToNanoseconds() / 1e9 if request.HasField("timeout") else _MAX_WAIT_S
+        await student.jobs.wait(name, timeout_s)
+        return _operation(student, name)
+
+
+def _job_name(operation: str) -> str:
+    return operation.removeprefix(_OPERATIONS)
+
+
+def _operation(student: Student, name: str) -> operations_pb2.Operation:
+    jobs = student.jobs
+    job, state, progress = jobs.job(name), jobs.state(name), jobs.progress(name)
+    operation = operations_pb2.Operation(name=_OPERATIONS + name, done=state.phase in FINAL)
+    metadata = training_pb2.TrainMetadata(
+        request_id=job.request_id,
+        base_version=job.base_version,
+        dataset=job.dataset,
+        step=progress.step,
+        total_steps=progress.total_steps,
+        loss=progress.loss,
+        samples_per_second=progress.samples_per_second,
+        eta_seconds=progress.eta_seconds,
+        phase=state.phase,
+    )
+    operation.metadata.Pack(metadata)
+    if state.phase is Phase.DONE:
+        response = training_pb2.TrainResponse(version=state.version, train_loss=progress.loss, seconds=progress.seconds)
+        operation.response.Pack(response)
+    elif state.phase is Phase.CANCELLED:
+        operation.error.CopyFrom(to_status(Cancelled(f"training {name} was cancelled")))
+    elif state.phase is Phase.FAILED:
+        operation.error.CopyFrom(to_status(MpaError(f"training {name} failed: {state.error}", reason="TRAINING_FAILED")))
+    return operation
+
+
+def register(student: ReadyStudent, servicer: StudentServicer, server: grpc.aio.Server) -> None:
+    """Adds the four services to a server."""
+    student_pb2_grpc.add_StudentServiceServicer_to_server(servicer, server)
+    versions_pb2_grpc.add_VersionServiceServicer_to_server(VersionServicer(student), server)
+    training_pb2_grpc.add_TrainingServiceServicer_to_server(TrainingServicer(student), server)
+    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(student), server)

@@ -1,0 +1,161 @@
+"""The student's versions on disk: immutable folders with a manifest, and the pointers that say which is live.
+
+    STORE/versions/v1/{manifest.json, config.json, model.safetensors, ...}
+    STORE/pointers.json        {"live": "v2", "candidate": "", "previous": "v1"}
+    STORE/datasets/, STORE/jobs/   see datasets.py and jobs.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.core.decoding import GREEDY
+from services.core.errors import InvalidInput, NotFound
+from services.core.tasks import ANSWER_TEMPLATE
+from services.engines import checkpoint
+from services.student.files import sync_folder, write_atomically
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a version was trained with and must be served with: prompt, chat template, pixel budget, decoding."""
+
+    answer_template: str = ANSWER_TEMPLATE
+    training_template: str = ANSWER_TEMPLATE
+    chat_template_sha256: str = ""
+    processor_sha256: str = ""
+    temperature: float = GREEDY.temperature
+    max_new_tokens: int = GREEDY.max_new_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a version comes from. The first version has no parent."""
+
+    parent: str = ""
+    run: str = ""
+    recipe: str = ""
+    dataset: str = ""
+    job: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Written once, beside the weights; never changed."""
+
+    name: str
+    created_at: str
+    weights_sha256: str
+    contract: Contract
+    origin: Origin
+
+    @staticmethod
+    def parse(text: str) -> Manifest:
+        raw = json.loads(text)
+        return Manifest(**{**raw, "contract": Contract(**raw["contract"]), "origin": Origin(**raw["origin"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Pointers:
+    """Names of versions; "" where there is none."""
+
+    live: str = ""
+    candidate: str = ""
+    previous: str = ""
+
+
+class VersionStore:
+    """One writer: the student service that owns the folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._versions = root / "versions"
+        self._pointers = root / "pointers.json"
+        self._versions.mkdir(parents=True, exist_ok=True)
+        for leftover in self._versions.glob(".incoming-*"):
+            shutil.rmtree(leftover)
+
+    def names(self) -> list[str]:
+        """Oldest first."""
+        found = [path.parent.name for path in self._versions.glob(f"v*/{MANIFEST}")]
+        return sorted(found, key=lambda name: int(name[1:]))
+
+    def path(self, name: str) -> Path:
+        """Raises NotFound."""
+        folder = self._versions / name
+        if not re.fullmatch(r"v\d+", name) or not (folder / MANIFEST).is_file():
+            raise NotFound(f"there is no version {name!r}: there are {', '.join(self.names()) or 'none'}", reason="VERSION_NOT_FOUND")
+        return folder
+
+    def manifest(self, name: str) -> Manifest:
+        """Raises NotFound."""
+        return Manifest.parse((self.path(name) / MANIFEST).read_text())
+
+    def made_by(self, job: str) -> str:
+        """The version that a training job made; "" if it made none."""
+        return next((name for name in self.names() if self.manifest(name).origin.job == job), "")
+
+    def add(self, checkpoint_folder: Path, origin: Origin, contract: Contract) -> str:
+        """Copies a checkpoint in as the next version and returns its name. Whole or not at all.
+
+        The template hashes of `contract` are taken from the checkpoint itself. Raises InvalidInput: no checkpoint.
+        """
+        checkpoint.check(checkpoint_folder)
+        name = f"v{int(self.names()[-1][1:]) + 1 if self.names() else 1}"
+        incoming = self._versions / f".incoming-{name}"
+        shutil.copytree(checkpoint_folder, incoming, ignore=shutil.ignore_patterns("*.md", "checkpoint-*", MANIFEST))
+        manifest = Manifest(
+            name=name,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            weights_sha256=checkpoint.weights_sha256(incoming),
+            contract=replace(
+                contract,
+                chat_template_sha256=checkpoint.chat_template_sha256(incoming),
+                processor_sha256=checkpoint.processor_sha256(incoming),
+            ),
+            origin=origin,
+        )
+        for file in incoming.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+        write_atomically(incoming / MANIFEST, json.dumps(asdict(manifest), indent=2))
+        os.rename(incoming, self._versions / name)
+        sync_folder(self._versions)
+        return name
+
+    def verify(self, name: str) -> Path:
+        """The folder of a version whose files are what its manifest says. Raises NotFound, InvalidInput: changed or damaged."""
+        folder, manifest = self.path(name), self.manifest(name)
+        checkpoint.check(folder)
+        found = {
+            "weights": (checkpoint.weights_sha256(folder), manifest.weights_sha256),
+            "chat template": (checkpoint.chat_template_sha256(folder), manifest.contract.chat_template_sha256),
+            "processor": (checkpoint.processor_sha256(folder), manifest.contract.processor_sha256),
+        }
+        for what, (actual, expected) in found.items():
+            if actual != expected:
+                raise InvalidInput(
+                    f"version {name} is damaged: its {what} has sha256 {actual[:12]}..., its manifest says {expected[:12]}...; "
+                    "it will not be loaded",
+                    reason="VERSION_CORRUPT",
+                )
+        return folder
+
+    def pointers(self) -> Pointers:
+        if not self._pointers.is_file():
+            return Pointers()
+        return Pointers(**json.loads(self._pointers.read_text()))
+
+    def point(self, pointers: Pointers) -> None:
+        """Moves the pointers, durably, all at once."""
+        write_atomically(self._pointers, json.dumps(asdict(pointers)))

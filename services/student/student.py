@@ -1,0 +1,103 @@
+"""The student as a plain object: answers, versions and trainings, whatever face asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from services.core.decoding import Decoding
+from services.core.presets import Hyperparameters
+from services.core.tasks import answer_prompt
+from services.engines.checkpoint import resolve
+from services.engines.images import LoadedImage
+from services.engines.loading import load_model
+from services.engines.model import Prompt, Reply, VisionLanguageModel
+from services.student.datasets import DatasetStore
+from services.student.job import Job, Progress
+from services.student.jobs import TrainingJobs, TrainingRequest
+from services.student.settings import StudentSettings
+from services.student.slots import Slots
+from services.student.store import Contract, Origin, Pointers, VersionStore
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer and the version that gave it."""
+
+    version: str
+    reply: Reply
+
+
+class Student:
+    """Owns one store; nothing is loaded before `start`."""
+
+    def __init__(self, settings: StudentSettings) -> None:
+        self._settings = settings
+        self.store = VersionStore(settings.store)
+        self.datasets = DatasetStore(settings.store)
+        self.slots = Slots(self.store, self._load, settings.max_loaded)
+        self.jobs = TrainingJobs(
+            settings.store, self._publish, engine=settings.engine.engine, devices=settings.training_devices
+        )
+
+    async def start(self) -> None:
+        """Imports the base model into an empty store, loads the live version, takes up an interrupted training."""
+        if not self.store.names():
+            self.store.add(resolve(self._settings.model), Origin(), Contract())
+        if not self.store.pointers().live:
+            self.store.point(Pointers(live=self.store.names()[0]))
+        await self.slots.start()
+        self.jobs.resume()
+
+    async def close(self) -> None:
+        await self.jobs.close()
+        await self.slots.close()
+
+    async def answer(
+        self, image: LoadedImage, question: str, *, template: str = "", decoding: Decoding | None = None, version: str = ""
+    ) -> Answered:
+        """Answers with `version`, or the live one; prompt and decoding are the version's own unless given."""
+        with self.slots.lease(version) as lease:
+            contract = lease.contract
+            own = Decoding(temperature=contract.temperature, max_new_tokens=contract.max_new_tokens)
+            text = answer_prompt(question, template or contract.answer_template)
+            return Answered(lease.version, await lease.model.generate(Prompt(image, text, decoding or own)))
+
+    def train(self, request_id: str, dataset: str, base_version: str, run: str, recipe: str, template: str, hyperparameters: Hyperparameters) -> str:
+        """Starts a training from `base_version` ("" is the live one). Raises NotFound, InvalidInput, Conflict."""
+        self.datasets.samples(dataset)
+        base = base_version or self.slots.pointers.live
+        folder = self.store.verify(base)
+        contract = self.store.manifest(base).contract
+        return self.jobs.start(
+            TrainingRequest(request_id, dataset, base, folder, run, recipe, template or contract.answer_template, hyperparameters)
+        )
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """The preset's (paper, Table 11)."""
+        return self._settings.preset.hyperparameters
+
+    async def _load(self, name: str) -> VisionLanguageModel:
+        """A version, verified, loaded, and seen to answer."""
+        folder = self.store.verify(name)
+        model = await load_model(folder, self._settings.engine)
+        blank = LoadedImage("0" * 64, Image.new("RGB", (56, 56), "white"))
+        contract = self.store.manifest(name).contract
+        try:
+            await model.generate(Prompt(blank, answer_prompt("What is this?", contract.answer_template)))
+        except BaseException:
+            await model.close()
+            raise
+        return model
+
+    def _publish(self, job: Job, output: Path, progress: Progress) -> str:
+        made = self.store.made_by(job.id)
+        if made:
+            return made
+        base = self.store.manifest(job.base_version)
+        metrics = {"train_loss": progress.loss, "train_seconds": progress.seconds, "train_steps": float(progress.total_steps)}
+        origin = Origin(job.base_version, job.run, job.recipe, job.dataset, job.id, metrics)
+        return self.store.add(output, origin, replace(base.contract, training_template=job.training_template))
