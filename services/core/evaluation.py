@@ -38,7 +38,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How one set of questions fared. `fixed`: wrong before, right after; `broken` the reverse; right means a score of .5 or more."""
+    """How one set of questions fared. `fixed`: wrong before, right after; `broken`: the reverse. Right: a score from .5."""
 
     questions: int = 0
     before: float = 0.0
@@ -87,7 +87,7 @@ def mcnemar_p(fixed: int, broken: int) -> float:
     if changed == 0:
         return 1.0
     tail = sum(math.comb(changed, k) for k in range(min(fixed, broken) + 1))
-    return min(1.0, 2 * tail / 2**changed)
+    return float(min(1.0, 2 * tail / 2**changed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Decision:
 
 
 def should_promote(comparison: Comparison, significance: float = 0.05) -> Decision:
-    """Promote a candidate that fixes more than it breaks, beyond chance, and breaks more than it fixes in no kind of question."""
+    """Promote what fixes more than it breaks, beyond chance, and breaks more than it fixes in no kind of question."""
     overall = comparison.overall
     if overall.questions == 0:
         return Decision(False, "there is nothing held out to judge it on")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-_PUNCTUATION = ";/[]\"{}()=+\\_-><@`,?!"
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _DOT_BEFORE_NO_DIGIT = re.compile(r"\.(?!\d)")
 _MAX_DOTS = 32  # the reference passes re.UNICODE (32) where re.sub takes its count
 _ARTICLES = {"a", "an", "the"}

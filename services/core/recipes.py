@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from services.core.decoding import GREEDY, Decoding
 from services.core.tasks import ANSWER_INSTRUCTION, ANSWER_TEMPLATE, Task
 
+SAMPLED = Decoding(temperature=1.0, max_new_tokens=96)
+"""The paper leaves PA's decoding open. Asked greedily, a small teacher puts the same question to every image."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -21,7 +24,7 @@ class Recipe:
 
     name: str
     questions_per_image: int = 1
-    annotation_decoding: Decoding = Decoding(temperature=1.0, max_new_tokens=96)
+    annotation_decoding: Decoding = SAMPLED
     answer_decoding: Decoding = GREEDY
     answer_template: str = ANSWER_TEMPLATE
     training_template: str = ANSWER_TEMPLATE

@@ -9,7 +9,16 @@ from pathlib import Path
 from services.core.errors import InvalidInput, NotFound
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_IDENTITY = ("config.json", "fake.json", "generation_config.json", "tokenizer*", "chat_template*", "*processor*", "vocab.json", "merges.txt")
+_IDENTITY = (
+    "config.json",
+    "fake.json",
+    "generation_config.json",
+    "tokenizer*",
+    "chat_template*",
+    "*processor*",
+    "vocab.json",
+    "merges.txt",
+)
 _PROCESSOR = ("preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -30,7 +39,7 @@ def resolve(model: str) -> Path:
 
 
 def check(folder: Path) -> None:
-    """Raises InvalidInput unless the folder holds a loadable checkpoint: config.json and safetensors, no pickles in their place."""
+    """Raises InvalidInput unless the folder holds a checkpoint: config.json and safetensors, no pickles in their place."""
     if (folder / "fake.json").is_file():
         return
     if not (folder / "config.json").is_file():

@@ -94,7 +94,10 @@ class FakeEngine:
     def _run(self, prompts: Sequence[Prompt]) -> Sequence[Outcome]:
         time.sleep(self._model.latency_s)
         texts = [reply_text(self._model, prompt) for prompt in prompts]
-        return [Reply(text, len(prompt.text.split()), len(text.split()), "stop") for prompt, text in zip(prompts, texts, strict=True)]
+        return [
+            Reply(text, len(prompt.text.split()), len(text.split()), "stop")
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
 
 
 async def load(folder: Path, *, max_batch: int, max_waiting: int) -> FakeEngine:

@@ -24,7 +24,7 @@ from services.engines.checkpoint import fingerprint
 from services.engines.model import Prompt, Reply
 
 
-class PerRequestSampling(LogitsProcessor):  # type: ignore[misc]
+class PerRequestSampling(LogitsProcessor):
     """Samples each row by its own decoding settings, inside a greedy `generate`.
 
     Adding Gumbel noise to logits / temperature and taking the maximum draws from their softmax. The noise comes from the
@@ -132,11 +132,12 @@ class TransformersEngine:
 def _load(folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
     processor = AutoProcessor.from_pretrained(folder)
     try:
-        model, info = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:
         raise InvalidInput(f"the checkpoint in {folder} can't be loaded: {error}", field="model") from error
+    model, info = loaded
     faults = [f"{len(keys)} {what} ({sorted(map(str, keys))[0]} ...)" for what, keys in (
         ("tensors are missing", info["missing_keys"]),
         ("tensors have another shape", info["mismatched_keys"]),
@@ -147,9 +148,7 @@ def _load(folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
     return model.to(device).eval(), processor
 
 
-async def load(
-    folder: Path, *, max_batch: int, max_waiting: int, device: str = "", dtype: str = "auto"
-) -> TransformersEngine:
+async def load(folder: Path, *, max_batch: int, max_waiting: int, device: str = "", dtype: str = "auto") -> TransformersEngine:
     """Loads a checkpoint without holding up the event loop. Raises InvalidInput: missing, foreign or misshapen tensors."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model, processor = await asyncio.to_thread(_load, folder, device, dtype)

@@ -1,4 +1,4 @@
-"""Our grpc.aio server, run inside a BentoML worker: health, reflection, errors as statuses, metrics, a shutdown that loses nothing."""
+"""Our grpc.aio server, run inside a BentoML worker: health, reflection, errors as statuses, metrics, a clean shutdown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SECONDS = Histogram("mpa_grpc_seconds", "Duration of gRPC calls in seconds", ["
 Register = Callable[[grpc.aio.Server], None]
 
 
-class _Health(health_aio.HealthServicer):  # type: ignore[misc]
+class _Health(health_aio.HealthServicer):
     """Ends open Watch calls on shutdown; otherwise each holds `server.stop` for its whole grace."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class _Health(health_aio.HealthServicer):  # type: ignore[misc]
             watch.cancel()
 
 
-class _Errors(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class _Errors(grpc.aio.ServerInterceptor):
     """Turns MpaError into its status, counts and times calls, and sheds unary calls beyond `max_in_flight`."""
 
     def __init__(self, max_in_flight: int) -> None:
@@ -91,7 +91,9 @@ class _Errors(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             code = "OK"
             try:
                 if self._in_flight >= self._max_in_flight:
-                    raise Overloaded(f"{self._in_flight} calls are under way, as many as this service takes", retry_after_s=0.25)
+                    raise Overloaded(
+                        f"{self._in_flight} calls are under way, as many as this service takes", retry_after_s=0.25
+                    )
                 self._in_flight += 1
                 try:
                     return await inner(request, context)
@@ -146,7 +148,7 @@ class GrpcServer:
         """Listens, not yet ready; port 0 picks a free one. Returns the port. Raises Unavailable: port taken or out of range."""
         await self.set_ready(False)
         try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
+            bound: int = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
             raise Unavailable(f"gRPC port {port} on {host} can't be used (taken by another process?): {error}") from error
         if port and bound != port:

@@ -40,7 +40,7 @@ class DatasetStore:
         return image.sha256
 
     def add(self, samples: list[TrainingSample]) -> str:
-        """Returns the dataset's name. Raises InvalidInput: no samples, an image that was not sent, an empty question or answer."""
+        """Returns the dataset's name. Raises InvalidInput: no samples, an image not sent, an empty question or answer."""
         if not samples:
             raise InvalidInput("the dataset has no samples", field="sample")
         for sample in samples:

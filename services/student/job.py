@@ -1,11 +1,11 @@
 """A training job as both processes know it: the service that owns it and the subprocess that does it.
 
-    STORE/jobs/<id>/job.json        what to do; written once by the service
-    STORE/jobs/<id>/progress.json   where it is; replaced by the subprocess
-    STORE/jobs/<id>/state.json      how it ended; replaced by the service
-    STORE/jobs/<id>/checkpoints/    to resume from
-    STORE/jobs/<id>/output/         the trained checkpoint; exists only once it is whole
-    STORE/jobs/<id>/log.txt
+STORE/jobs/<id>/job.json        what to do; written once by the service
+STORE/jobs/<id>/progress.json   where it is; replaced by the subprocess
+STORE/jobs/<id>/state.json      how it ended; replaced by the service
+STORE/jobs/<id>/checkpoints/    to resume from
+STORE/jobs/<id>/output/         the trained checkpoint; exists only once it is whole
+STORE/jobs/<id>/log.txt
 """
 
 from __future__ import annotations

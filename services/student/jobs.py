@@ -92,7 +92,9 @@ class TrainingJobs:
     def job(self, name: str) -> Job:
         """Raises NotFound."""
         if not name.isalnum() or not (self._root / name / "job.json").is_file():
-            raise NotFound(f"there is no training {name!r}: there are {', '.join(self.names()) or 'none'}", reason="OPERATION_NOT_FOUND")
+            raise NotFound(
+                f"there is no training {name!r}: there are {', '.join(self.names()) or 'none'}", reason="OPERATION_NOT_FOUND"
+            )
         return Job.read(self._root / name)
 
     def state(self, name: str) -> JobState:
@@ -162,7 +164,9 @@ class TrainingJobs:
         try:
             code = await self._train(name)
             if code != 0:
-                self._end(name, JobState(Phase.FAILED, error=f"the training process ended with code {code}: {self._last_words(name)}"))
+                self._end(
+                    name, JobState(Phase.FAILED, error=f"the training process ended with code {code}: {self._last_words(name)}")
+                )
                 return
             self._end(name, JobState(Phase.SAVING))
             folder = self._root / name

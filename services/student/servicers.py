@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from protos.mpa.v1 import student_pb2, student_pb2_grpc, training_pb2, training_pb2_grpc, types_pb2, versions_pb2, versions_pb2_grpc
+from protos.mpa.v1 import (
+    student_pb2,
+    student_pb2_grpc,
+    training_pb2,
+    training_pb2_grpc,
+    types_pb2,
+    versions_pb2,
+    versions_pb2_grpc,
+)
 from services.core.errors import Cancelled, InvalidInput, MpaError
 from services.core.presets import Hyperparameters
 from services.rpc.images import ImageReceiver
@@ -33,7 +41,7 @@ SERVICES = (
 _OPERATIONS = "operations/"
 _MAX_WAIT_S = 3600.0
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 ReadyStudent = Callable[[], Student]
 
 
@@ -74,7 +82,9 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
     def __init__(self, student: ReadyStudent) -> None:
         self._student = student
 
-    async def ListVersions(self, request: versions_pb2.ListVersionsRequest, context: Context) -> versions_pb2.ListVersionsResponse:
+    async def ListVersions(
+        self, request: versions_pb2.ListVersionsRequest, context: Context
+    ) -> versions_pb2.ListVersionsResponse:
         student = self._student()
         pointers = student.slots.pointers
         return versions_pb2.ListVersionsResponse(
@@ -113,7 +123,7 @@ def _version(student: Student, name: str) -> versions_pb2.Version:
     created.FromDatetime(datetime.fromisoformat(manifest.created_at))
     return versions_pb2.Version(
         name=name,
-        state=versions_pb2.VersionState.Value(f"VERSION_STATE_{state.name}"),
+        state=f"VERSION_STATE_{state.name}",
         error=error,
         weights_sha256=manifest.weights_sha256,
         parent=origin.parent,
@@ -125,9 +135,7 @@ def _version(student: Student, name: str) -> versions_pb2.Version:
             training_template=contract.training_template,
             chat_template_sha256=contract.chat_template_sha256,
             processor_sha256=contract.processor_sha256,
-            decoding=versions_pb2.Contract.Decoding(
-                temperature=contract.temperature, max_new_tokens=contract.max_new_tokens
-            ),
+            decoding=versions_pb2.Contract.Decoding(temperature=contract.temperature, max_new_tokens=contract.max_new_tokens),
         ),
         metrics=origin.metrics,
         leases=leases,
@@ -181,11 +189,13 @@ def _hyperparameters(message: training_pb2.Hyperparameters, preset: Hyperparamet
     }
     for name, wrong in faults.items():
         if wrong:
-            raise InvalidInput(f"{name} is {getattr(chosen, name)!r}: that can't be trained with", field=f"hyperparameters.{name}")
+            raise InvalidInput(
+                f"{name} is {getattr(chosen, name)!r}: that can't be trained with", field=f"hyperparameters.{name}"
+            )
     return chosen
 
 
-class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
+class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     """google.longrunning.Operations over the trainings. Operations are kept; DeleteOperation is not offered."""
 
     def __init__(self, student: ReadyStudent) -> None:

@@ -99,7 +99,9 @@ class Slots:
         if slot is not None and slot.state is SlotState.AVAILABLE:
             return slot
         self._store.path(name)
-        raise WrongState(f"version {name} is not loaded: load or promote it first, or leave the version out", reason="VERSION_NOT_LOADED")
+        raise WrongState(
+            f"version {name} is not loaded: load or promote it first, or leave the version out", reason="VERSION_NOT_LOADED"
+        )
 
     async def start(self) -> None:
         """Loads the live version; if that is damaged, the previous one. Raises the error of the live one if neither loads."""
@@ -124,12 +126,15 @@ class Slots:
                 self._move(replace(self._pointers, candidate=name))
 
     async def promote(self, name: str, expected_live: str = "") -> Pointers:
-        """Makes `name` live. Raises NotFound, Conflict (`expected_live` isn't), and what loading raises: the pointer stays then."""
+        """Makes `name` live. Raises NotFound, Conflict (another is live) and what loading raises; then the pointer stays."""
         self._store.path(name)
         async with self._changing:
             live = self._pointers.live
             if expected_live and live != expected_live:
-                raise Conflict(f"version {live} is live, not {expected_live} as expected: look again before you promote", reason="LIVE_CHANGED")
+                raise Conflict(
+                    f"version {live} is live, not {expected_live} as expected: look again before you promote",
+                    reason="LIVE_CHANGED",
+                )
             if name == live:
                 return self._pointers
             await self._bring_in(name)

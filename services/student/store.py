@@ -1,8 +1,8 @@
 """The student's versions on disk: immutable folders with a manifest, and the pointers that say which is live.
 
-    STORE/versions/v1/{manifest.json, config.json, model.safetensors, ...}
-    STORE/pointers.json        {"live": "v2", "candidate": "", "previous": "v1"}
-    STORE/datasets/, STORE/jobs/   see datasets.py and jobs.py
+STORE/versions/v1/{manifest.json, config.json, model.safetensors, ...}
+STORE/pointers.json        {"live": "v2", "candidate": "", "previous": "v1"}
+STORE/datasets/, STORE/jobs/   see datasets.py and jobs.py
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ class VersionStore:
         """Raises NotFound."""
         folder = self._versions / name
         if not re.fullmatch(r"v\d+", name) or not (folder / MANIFEST).is_file():
-            raise NotFound(f"there is no version {name!r}: there are {', '.join(self.names()) or 'none'}", reason="VERSION_NOT_FOUND")
+            raise NotFound(
+                f"there is no version {name!r}: there are {', '.join(self.names()) or 'none'}", reason="VERSION_NOT_FOUND"
+            )
         return folder
 
     def manifest(self, name: str) -> Manifest:
@@ -129,7 +131,7 @@ class VersionStore:
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
         write_atomically(incoming / MANIFEST, json.dumps(asdict(manifest), indent=2))
-        os.rename(incoming, self._versions / name)
+        incoming.rename(self._versions / name)
         sync_folder(self._versions)
         return name
 

@@ -65,14 +65,25 @@ class Student:
             text = answer_prompt(question, template or contract.answer_template)
             return Answered(lease.version, await lease.model.generate(Prompt(image, text, decoding or own)))
 
-    def train(self, request_id: str, dataset: str, base_version: str, run: str, recipe: str, template: str, hyperparameters: Hyperparameters) -> str:
+    def train(
+        self,
+        request_id: str,
+        dataset: str,
+        base_version: str,
+        run: str,
+        recipe: str,
+        template: str,
+        hyperparameters: Hyperparameters,
+    ) -> str:
         """Starts a training from `base_version` ("" is the live one). Raises NotFound, InvalidInput, Conflict."""
         self.datasets.samples(dataset)
         base = base_version or self.slots.pointers.live
         folder = self.store.verify(base)
         contract = self.store.manifest(base).contract
         return self.jobs.start(
-            TrainingRequest(request_id, dataset, base, folder, run, recipe, template or contract.answer_template, hyperparameters)
+            TrainingRequest(
+                request_id, dataset, base, folder, run, recipe, template or contract.answer_template, hyperparameters
+            )
         )
 
     @property

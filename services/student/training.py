@@ -88,8 +88,8 @@ def append_targets(inputs: dict[str, torch.Tensor], targets: list[list[int]], pa
     return batch
 
 
-class Leveler(Trainer):  # type: ignore[misc]
-    """Trainer with Eq. 3's loss: summed over an answer's tokens, averaged over samples ("sample"), or the token mean ("token")."""
+class Leveler(Trainer):
+    """Trainer with the loss of Eq. 3 ("sample": sum over tokens, mean over samples) or the token mean ("token")."""
 
     def __init__(self, *, loss: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -107,7 +107,7 @@ class Leveler(Trainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
 
-class Reporter(TrainerCallback):  # type: ignore[misc]
+class Reporter(TrainerCallback):
     """Writes progress.json."""
 
     def __init__(self, folder: Path, batch_size: int) -> None:
@@ -116,7 +116,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._watch: Stopwatch | None = None
         self._loss = 0.0
 
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         self._loss = float((logs or {}).get("loss", self._loss))
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -33,7 +33,9 @@ class TeacherService:
         self._teacher: Teacher | None = None
         servicer = TeacherServicer(self._ready_teacher, ImageReceiver(self._settings.image_root))
         app.state.servicer = servicer
-        server = GrpcServer(lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE])
+        server = GrpcServer(
+            lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
+        )
         self._lifecycle = Lifecycle("teacher", server, self._settings.listen)
 
     def _ready_teacher(self) -> Teacher:

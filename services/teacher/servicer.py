@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -23,7 +23,7 @@ from services.teacher.teacher import Teacher, find_task
 SERVICE = pb.DESCRIPTOR.services_by_name["TeacherService"].full_name
 ANNOTATION_DECODING = Decoding(max_new_tokens=128)
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 def usage(reply: Reply) -> types_pb2.Usage:
