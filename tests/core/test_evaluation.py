@@ -20,7 +20,9 @@ def test_question_kind(question, kind):
     assert question_kind(question) == kind
 
 
-@pytest.mark.parametrize(("fixed", "broken", "p"), [(0, 0, 1.0), (5, 5, 1.0), (10, 0, 2 / 1024), (9, 1, 22 / 1024), (1, 0, 1.0)])
+@pytest.mark.parametrize(
+    ("fixed", "broken", "p"), [(0, 0, 1.0), (5, 5, 1.0), (10, 0, 2 / 1024), (9, 1, 22 / 1024), (1, 0, 1.0)]
+)
 def test_mcnemar_is_the_exact_binomial(fixed, broken, p):
     assert mcnemar_p(fixed, broken) == pytest.approx(p)
     assert mcnemar_p(broken, fixed) == pytest.approx(p)

@@ -30,7 +30,9 @@ def test_authors_prompt_is_indented_and_has_no_scaffold():
 
 
 def test_presets_are_table_11():
-    table = {name: (preset.hyperparameters.batch_size, preset.hyperparameters.learning_rate) for name, preset in PRESETS.items()}
+    table = {
+        name: (preset.hyperparameters.batch_size, preset.hyperparameters.learning_rate) for name, preset in PRESETS.items()
+    }
     assert table["qwen2vl-2b"] == (16, 1e-5)
     assert table["internvl2-2b"] == (16, 4e-5)
     assert table["internvl2-4b"] == (6, 4e-5)

@@ -1,0 +1,93 @@
+import asyncio
+import socket
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc, types_pb2
+from services.core.errors import Unavailable
+from services.rpc.server import GrpcServer
+from services.teacher.servicer import SERVICE
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Slow(teacher_pb2_grpc.TeacherServiceServicer):
+    """Answers after a while."""
+
+    async def Answer(self, request, context):
+        await asyncio.sleep(0.3)
+        return teacher_pb2.TeacherServiceAnswerResponse(answer="late")
+
+
+def _server(**options):
+    return GrpcServer(
+        lambda server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(Slow(), server), [SERVICE], **options
+    )
+
+
+async def test_health_is_not_serving_until_ready():
+    server = _server()
+    port = await server.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
+        await server.set_ready(True)
+        assert (await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))).status == SERVING
+    await server.stop(0)
+
+
+async def test_reflection_lists_the_services():
+    server = _server()
+    port = await server.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+        async for response in call:
+            names = {service.name for service in response.list_services_response.service}
+            break
+    assert {SERVICE, "grpc.health.v1.Health"} <= names
+    await server.stop(0)
+
+
+async def test_a_port_in_use_is_said_plainly():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(Unavailable, match=str(taken.getsockname()[1])):
+            await _server().start("127.0.0.1", taken.getsockname()[1])
+
+
+async def test_a_port_out_of_range_is_refused():
+    with pytest.raises(Unavailable, match="99999"):
+        await _server().start("127.0.0.1", 99999)
+
+
+async def test_overload_sheds_with_a_pushback():
+    server = _server(max_in_flight=2)
+    port = await server.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = teacher_pb2_grpc.TeacherServiceStub(channel)
+        request = teacher_pb2.TeacherServiceAnswerRequest(image=types_pb2.Image(data=b"x"), question="?")
+        results = await asyncio.gather(*(stub.Answer(request) for _ in range(6)), return_exceptions=True)
+    refused = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
+    assert len(refused) == 4
+    assert {error.code() for error in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert all("grpc-retry-pushback-ms" in dict(error.trailing_metadata()) for error in refused)
+    await server.stop(0)
+
+
+async def test_stop_lets_calls_end_and_does_not_wait_for_watchers():
+    server = _server()
+    port = await server.start("127.0.0.1", 0)
+    await server.set_ready(True)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        call = teacher_pb2_grpc.TeacherServiceStub(channel).Answer(teacher_pb2.TeacherServiceAnswerRequest())
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(server.stop(20), timeout=5)
+        assert (await call).answer == "late"

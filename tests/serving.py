@@ -1,0 +1,74 @@
+"""Teacher and student with the fake engine, in this process, on real loopback ports."""
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from google.longrunning import operations_pb2_grpc
+
+from protos.mpa.v1 import student_pb2_grpc, teacher_pb2_grpc, training_pb2_grpc, versions_pb2_grpc
+from services.engines.fake import FakeModel
+from services.engines.loading import EngineSettings, load_model
+from services.rpc.images import ImageReceiver
+from services.rpc.server import GrpcServer
+from services.student.servicers import SERVICES, StudentServicer, register
+from services.student.settings import StudentSettings
+from services.student.student import Student
+from services.teacher.servicer import SERVICE, TeacherServicer
+from services.teacher.teacher import Teacher
+
+
+def fake_checkpoint(folder: Path, **model) -> Path:
+    FakeModel(**model).write(folder)
+    return folder
+
+
+def fake_student_settings(folder: Path, **model) -> StudentSettings:
+    checkpoint = fake_checkpoint(folder / "base", **model)
+    env = {"MPA_STUDENT_MODEL": str(checkpoint), "MPA_STUDENT_STORE": str(folder / "store"), "MPA_STUDENT_ENGINE": "fake"}
+    return StudentSettings.from_env(env)
+
+
+@dataclass
+class StudentPeer:
+    """A running student: its address, its object, and a stub for each service."""
+
+    address: str
+    student: Student
+    channel: grpc.aio.Channel
+
+    def __post_init__(self):
+        self.answers = student_pb2_grpc.StudentServiceStub(self.channel)
+        self.versions = versions_pb2_grpc.VersionServiceStub(self.channel)
+        self.training = training_pb2_grpc.TrainingServiceStub(self.channel)
+        self.operations = operations_pb2_grpc.OperationsStub(self.channel)
+
+
+@asynccontextmanager
+async def serving_student(settings: StudentSettings):
+    student = Student(settings)
+    servicer = StudentServicer(lambda: student, ImageReceiver(settings.image_root))
+    server = GrpcServer(lambda grpc_server: register(lambda: student, servicer, grpc_server), SERVICES)
+    port = await server.start("127.0.0.1", 0)
+    await student.start()
+    await server.set_ready(True)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield StudentPeer(f"127.0.0.1:{port}", student, channel)
+    await server.stop(1.0)
+    await student.close()
+
+
+@asynccontextmanager
+async def serving_teacher(folder: Path, image_root: Path | None = None, **model):
+    teacher = Teacher(await load_model(fake_checkpoint(folder, **model), EngineSettings(engine="fake")))
+    servicer = TeacherServicer(lambda: teacher, ImageReceiver(image_root))
+    server = GrpcServer(
+        lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
+    )
+    port = await server.start("127.0.0.1", 0)
+    await server.set_ready(True)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield teacher_pb2_grpc.TeacherServiceStub(channel)
+    await server.stop(1.0)
+    await teacher.close()

@@ -1,0 +1,251 @@
+"""The student over real gRPC, fake engine."""
+
+import asyncio
+import hashlib
+
+import grpc
+import pytest
+from google.longrunning import operations_pb2
+
+from protos.mpa.v1 import student_pb2, training_pb2, types_pb2, versions_pb2
+from services.engines.fake import true_answer
+from services.engines.images import sha256
+from services.rpc.status import from_rpc_error
+from tests.pictures import bomb_png, numbered_png, png
+from tests.serving import fake_student_settings, serving_student
+
+IMAGE = png()
+
+
+@pytest.fixture
+async def peer(tmp_path):
+    async with serving_student(fake_student_settings(tmp_path, skill=0.5)) as peer:
+        yield peer
+
+
+def _ask(question="what color is object 1?", image=IMAGE, **fields):
+    return student_pb2.AnswerRequest(image=types_pb2.Image(data=image), question=question, **fields)
+
+
+async def _upload(peer, samples=64):
+    images = [numbered_png(number) for number in range(8)]
+
+    async def parts():
+        for image in images:
+            yield training_pb2.UploadDatasetRequest(image=image)
+        for number in range(samples):
+            sample = training_pb2.TrainingSample(
+                image_sha256=hashlib.sha256(images[number % 8]).hexdigest(), question=f"what is {number}?", answer="red"
+            )
+            yield training_pb2.UploadDatasetRequest(sample=sample)
+
+    return (await peer.training.UploadDataset(parts())).dataset
+
+
+async def _train(peer, request_id="one", samples=64):
+    dataset = await _upload(peer, samples)
+    return await peer.training.Train(training_pb2.TrainRequest(request_id=request_id, dataset=dataset, run="r", recipe="paper"))
+
+
+async def _wait(peer, operation):
+    done = await peer.operations.WaitOperation(operations_pb2.WaitOperationRequest(name=operation.name))
+    response = training_pb2.TrainResponse()
+    done.response.Unpack(response)
+    return done, response
+
+
+async def test_every_answer_names_its_version(peer):
+    answer = await peer.answers.Answer(_ask())
+    assert answer.version == "v1"
+    assert answer.answer in (true_answer(sha256(IMAGE), "what color is object 1?"), "unknown")
+    assert answer.usage.prompt_tokens > 0
+
+
+async def test_an_image_is_sent_once_and_then_named(peer):
+    unknown = student_pb2.AnswerRequest(image=types_pb2.Image(sha256=sha256(IMAGE)), question="what?")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await peer.answers.Answer(unknown)
+    assert from_rpc_error(refused.value).reason == "IMAGE_UNKNOWN"
+    by_bytes = await peer.answers.Answer(_ask("what?"))
+    assert (await peer.answers.Answer(unknown)).answer == by_bytes.answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "reason"),
+    [
+        (_ask(""), "INVALID_ARGUMENT", "QUESTION_EMPTY"),
+        (_ask("   \n"), "INVALID_ARGUMENT", "QUESTION_EMPTY"),
+        (_ask("x" * 100_000), "INVALID_ARGUMENT", "QUESTION_TOO_LONG"),
+        (_ask(image=b"GIF89a nonsense"), "INVALID_ARGUMENT", "IMAGE_UNREADABLE"),
+        (_ask(image=bomb_png()), "INVALID_ARGUMENT", "IMAGE_TOO_MANY_PIXELS"),
+        (student_pb2.AnswerRequest(question="what?"), "INVALID_ARGUMENT", "IMAGE_MISSING"),
+        (
+            student_pb2.AnswerRequest(question="what?", image=types_pb2.Image(uri="/etc/passwd")),
+            "INVALID_ARGUMENT",
+            "INVALID_INPUT",
+        ),
+        (_ask(version="v9"), "NOT_FOUND", "VERSION_NOT_FOUND"),
+        (_ask(decoding=types_pb2.Decoding(temperature=-1)), "INVALID_ARGUMENT", "INVALID_INPUT"),
+    ],
+)
+async def test_bad_requests_get_a_clear_answer(peer, request_, code, reason):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await peer.answers.Answer(request_)
+    assert refused.value.code().name == code
+    assert from_rpc_error(refused.value).reason == reason
+
+
+async def test_a_stream_answers_each_item_and_one_failure_ends_only_itself(peer):
+    async def requests():
+        for number in range(300):
+            question = "" if number == 7 else f"what is {number}?"
+            yield student_pb2.AnswerStreamRequest(id=str(number), request=_ask(question))
+
+    responses = {response.id: response async for response in peer.answers.AnswerStream(requests())}
+    assert len(responses) == 300
+    assert responses["7"].WhichOneof("result") == "error"
+    assert all(response.response.version == "v1" for id_, response in responses.items() if id_ != "7")
+
+
+async def test_training_makes_a_version_with_its_provenance(peer):
+    operation = await _train(peer)
+    done, response = await _wait(peer, operation)
+    assert done.done
+    assert response.version == "v2"
+    version = (await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v2"))).version
+    assert (version.parent, version.run, version.recipe) == ("v1", "r", "paper")
+    assert version.state == versions_pb2.VERSION_STATE_UNLOADED
+    assert version.metrics["train_steps"] == 4
+    assert len(version.weights_sha256) == 64
+    listing = await peer.versions.ListVersions(versions_pb2.ListVersionsRequest())
+    assert [version.name for version in listing.versions] == ["v1", "v2"]
+    assert listing.live == "v1", "training alone must not change what is live"
+
+
+async def test_a_repeated_request_id_returns_the_first_operation(peer):
+    first = await _train(peer)
+    again = await _train(peer)
+    assert again.name == first.name
+    await _wait(peer, first)
+    assert (await _train(peer)).name == first.name
+
+
+async def test_a_second_training_is_aborted_while_one_runs(peer, monkeypatch):
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "0.2")
+    first = await _train(peer, "one")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await _train(peer, "two")
+    assert refused.value.code() is grpc.StatusCode.ABORTED
+    assert from_rpc_error(refused.value).reason == "TRAINING_UNDER_WAY"
+    await peer.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=first.name))
+
+
+async def test_cancel_ends_a_training_and_frees_the_place(peer, monkeypatch):
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "5")
+    operation = await _train(peer, "one")
+    await peer.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=operation.name))
+    ended = await peer.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
+    assert ended.done
+    assert ended.error.code == grpc.StatusCode.CANCELLED.value[0]
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "0")
+    _, response = await _wait(peer, await _train(peer, "two"))
+    assert response.version == "v2"
+
+
+async def test_progress_can_be_watched_and_operations_listed(peer, monkeypatch):
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "0.4")
+    operation = await _train(peer, samples=128)
+    seen = []
+    while not operation.done:
+        operation = await peer.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
+        metadata = training_pb2.TrainMetadata()
+        operation.metadata.Unpack(metadata)
+        seen.append((metadata.phase, metadata.step, metadata.total_steps))
+        await asyncio.sleep(0.1)
+    assert any(phase == "training" and 0 < step < total == 8 for phase, step, total in seen)
+    assert seen[-1] == ("done", 8, 8)
+    listing = await peer.operations.ListOperations(operations_pb2.ListOperationsRequest())
+    assert [listed.name for listed in listing.operations] == [operation.name]
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "field"),
+    [({"learning_rate": 0.0}, "learning_rate"), ({"batch_size": 0}, "batch_size"), ({"loss": "other"}, "loss")],
+)
+async def test_hyperparameters_that_cannot_be_meant(peer, hyperparameters, field):
+    dataset = await _upload(peer)
+    request = training_pb2.TrainRequest(dataset=dataset, hyperparameters=training_pb2.Hyperparameters(**hyperparameters))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await peer.training.Train(request)
+    assert from_rpc_error(refused.value).field == f"hyperparameters.{field}"
+
+
+async def test_a_dataset_that_was_not_sent(peer):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await peer.training.Train(training_pb2.TrainRequest(dataset="f" * 64))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_sample_without_its_image_is_refused(peer):
+    async def parts():
+        yield training_pb2.UploadDatasetRequest(
+            sample=training_pb2.TrainingSample(image_sha256="a" * 64, question="q?", answer="a")
+        )
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await peer.training.UploadDataset(parts())
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_corrupt_version_never_becomes_live(peer):
+    await _wait(peer, await _train(peer))
+    (peer.student.store.path("v2") / "fake.json").write_text('{"skill": 0.0}')
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name="v2"))
+    assert from_rpc_error(refused.value).reason == "VERSION_CORRUPT"
+    assert (await peer.answers.Answer(_ask())).version == "v1"
+
+
+async def test_the_service_goes_on_with_a_training_it_was_stopped_in(tmp_path, monkeypatch):
+    settings = fake_student_settings(tmp_path, skill=0.5)
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "0.3")
+    async with serving_student(settings) as peer:
+        operation = await _train(peer, samples=160)
+        await asyncio.sleep(1.2)
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "0")
+    async with serving_student(settings) as peer:
+        done, response = await _wait(peer, operation)
+        assert done.done
+        assert response.version == "v2"
+
+
+async def test_sixteen_clients_through_ten_promotions_over_grpc(peer):
+    await _wait(peer, await _train(peer))
+    promote = versions_pb2.PromoteVersionRequest(name="v2")
+    await peer.versions.PromoteVersion(promote)
+    stop = asyncio.Event()
+    truth = {}
+    for version in ("v1", "v2"):
+        for number in range(20):
+            question = f"what is {number}?"
+            truth[version, question] = (await peer.answers.Answer(_ask(question, version=version))).answer
+    mixed = [question for number in range(20) if truth["v1", (question := f"what is {number}?")] != truth["v2", question]]
+    assert mixed, "the two versions must differ somewhere, or mixing them up could not be seen"
+    answered = 0
+
+    async def client(number):
+        nonlocal answered
+        while not stop.is_set():
+            question = f"what is {(number := (number + 7) % 20)}?"
+            answer = await peer.answers.Answer(_ask(question))
+            assert answer.answer == truth[answer.version, question]
+            answered += 1
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(16):
+            group.create_task(client(number))
+        for _ in range(10):
+            await peer.versions.RollbackVersion(versions_pb2.RollbackVersionRequest())
+            await asyncio.sleep(0.05)
+        stop.set()
+    assert answered > 160
