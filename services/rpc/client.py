@@ -150,9 +150,7 @@ class TeacherClient(_Client):
 
     async def annotate(self, picture: Picture, task: str, prompt: str, decoding: Decoding) -> AnnotationReply:
         async def send(image: types_pb2.Image) -> teacher_pb2.AnnotateResponse:
-            request = teacher_pb2.AnnotateRequest(
-                image=image, task=task, prompt=prompt, decoding=decoding_to_proto(decoding)
-            )
+            request = teacher_pb2.AnnotateRequest(image=image, task=task, prompt=prompt, decoding=decoding_to_proto(decoding))
             response: teacher_pb2.AnnotateResponse = await self._stub.Annotate(request, timeout=ANSWER_TIMEOUT_S)
             return response
 
@@ -164,9 +162,7 @@ class TeacherClient(_Client):
             request = teacher_pb2.TeacherServiceAnswerRequest(
                 image=image, question=question, template=template, decoding=decoding_to_proto(decoding)
             )
-            response: teacher_pb2.TeacherServiceAnswerResponse = await self._stub.Answer(
-                request, timeout=ANSWER_TIMEOUT_S
-            )
+            response: teacher_pb2.TeacherServiceAnswerResponse = await self._stub.Answer(request, timeout=ANSWER_TIMEOUT_S)
             return response
 
         reply = await self._with_image(picture, send)
@@ -228,7 +224,7 @@ class StudentClient(_Client):
         return StudentVersion(reply.version.name, is_loaded, reply.version.weights_sha256)
 
     async def load(self, name: str) -> None:
-        """Beside the live version, as the candidate. Raises WrongState or InvalidInput where its weights are no good."""
+        """Beside the live version, as the candidate. Raises WrongState or InvalidInput for bad weights."""
         request = versions_pb2.LoadVersionRequest(name=name)
         await self.connection.call(lambda: self._versions.LoadVersion(request, timeout=CONTROL_TIMEOUT_S))
 
@@ -241,23 +237,17 @@ class StudentClient(_Client):
     async def rollback(self) -> Pointers:
         """Not retried: a second roll-back would undo the first."""
         request = versions_pb2.RollbackVersionRequest()
-        reply = await self.connection.call_once(
-            lambda: self._versions.RollbackVersion(request, timeout=CONTROL_TIMEOUT_S)
-        )
+        reply = await self.connection.call_once(lambda: self._versions.RollbackVersion(request, timeout=CONTROL_TIMEOUT_S))
         return Pointers(reply.live, previous=reply.previous)
 
     async def upload(self, parts: Callable[[], AsyncIterable[training_pb2.UploadDatasetRequest]]) -> str:
         """Sends a data set, from its beginning at each try; its name."""
-        reply = await self.connection.call(
-            lambda: self._training.UploadDataset(_each(parts()), timeout=CONTROL_TIMEOUT_S)
-        )
+        reply = await self.connection.call(lambda: self._training.UploadDataset(_each(parts()), timeout=CONTROL_TIMEOUT_S))
         return str(reply.dataset)
 
     async def train(self, request: training_pb2.TrainRequest) -> TrainingState:
         """Raises Conflict while another training runs."""
-        return _training_state(
-            await self.connection.call(lambda: self._training.Train(request, timeout=CONTROL_TIMEOUT_S))
-        )
+        return _training_state(await self.connection.call(lambda: self._training.Train(request, timeout=CONTROL_TIMEOUT_S)))
 
     async def training(self, operation: str) -> TrainingState:
         """Raises NotFound."""

@@ -42,8 +42,8 @@ Notice = Callable[[str], None]
 class Connection:
     """One service: a channel, at most `in_flight` calls at a time, and retries.
 
-    A call that finds the service away or overloaded waits, holding its place, so that load falls by itself; it gives up with
-    Unavailable once the service has answered nobody for `patience_s` seconds.
+    A call that finds the service away or overloaded waits, holding its place, so that load falls by itself. It gives up
+    with Unavailable or Overloaded once the service has answered nobody for `patience_s` seconds.
     """
 
     def __init__(self, name: str, address: str, patience_s: float, in_flight: int, notice: Notice) -> None:
@@ -104,9 +104,7 @@ class Connection:
 
     def _gave_up(self, trouble: MpaError) -> MpaError:
         if isinstance(trouble, Overloaded):
-            return Overloaded(
-                f"the {self.name} at {self.address} stayed overloaded for {self._patience_s:g} s: {trouble}"
-            )
+            return Overloaded(f"the {self.name} at {self.address} stayed overloaded for {self._patience_s:g} s: {trouble}")
         return Unavailable(
             f"the {self.name} at {self.address} gave no answer for {self._patience_s:g} s ({trouble}): "
             f"start it with `mpa-orch serve {self.name}`, or name another address"

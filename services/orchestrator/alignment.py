@@ -1,0 +1,115 @@
+"""The whole run, top to bottom. Every step looks in the ledger first: to resume is to call it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.core.errors import NothingToAlign, WrongState
+from services.orchestrator.judgement import evaluate, is_evaluated
+from services.orchestrator.leveling import level
+from services.orchestrator.parity_set import ParitySample, write_parity_set
+from services.orchestrator.progress import Progress
+from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm, promote
+from services.orchestrator.run import Run
+from services.orchestrator.stream import Stream
+from services.orchestrator.summary import write_summary
+from services.rpc.client import StudentClient, TeacherClient
+
+DECLINED = "nothing was trained: declined at the prompt; repeat the command to be asked again"
+
+
+def is_finished(run: Run, labelled: Path | None) -> bool:
+    """Nothing left to do: the repeated command answers from the ledger, without any service."""
+    outcome = run.ledger.meta("outcome")
+    return outcome == NOTHING_TO_ALIGN or (bool(outcome) and is_evaluated(run, labelled))
+
+
+async def align(
+    run: Run,
+    teacher: TeacherClient,
+    student: StudentClient,
+    labelled: Path | None,
+    confirm: Confirm,
+    progress: Progress,
+) -> None:
+    """Raises NothingToAlign where the student is at parity already."""
+    await annotate_and_identify(run, teacher, student, progress)
+    await train(run, student, confirm, progress)
+    evaluation = await evaluate(run, student, teacher, labelled, progress)
+    write_summary(run)
+    if not run.ledger.meta("outcome"):
+        await promote(run, student, evaluation.decision, confirm, progress)
+        write_summary(run)
+
+
+async def annotate_only(run: Run, teacher: TeacherClient, progress: Progress) -> None:
+    if not run.ledger.meta("done.annotate"):
+        await _flow(run, teacher, None, progress)
+
+
+async def annotate_and_identify(run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress) -> None:
+    if not run.ledger.meta("done.identify"):
+        await _settle_base_version(run, student)
+        await _flow(run, teacher, student, progress)
+
+
+async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None, progress: Progress) -> None:
+    pool = run.find_images()
+    if pool.ignored:
+        progress.note(
+            f"ignored {len(pool.ignored)} files that are not images, never opened (such as {pool.ignored[0]}): no label is read"
+        )
+    try:
+        await Stream(run, pool, teacher, student).flow(progress)
+        run.ledger.set_meta("done.annotate", "yes")
+        if student is not None:
+            run.ledger.set_meta("done.identify", "yes")
+    finally:
+        write_summary(run)
+
+
+async def _settle_base_version(run: Run, student: StudentClient) -> None:
+    """The student of PI is the very version that training starts from: the one live when the run first asked.
+
+    Raises WrongState where the student at this address has other weights under that name.
+    """
+    before = run.ledger.meta("version.before") or (await student.pointers()).live
+    version = await student.version(before)
+    known = run.ledger.meta("version.before.weights")
+    if known and known != version.weights_sha256:
+        raise WrongState(
+            f"version {before} at {student.connection.address} has other weights than the student this run began with: "
+            "name that student, or give another --run"
+        )
+    run.ledger.set_meta("version.before", before)
+    run.ledger.set_meta("version.before.weights", version.weights_sha256)
+    if not version.is_loaded:
+        await student.load(before)
+
+
+async def train(run: Run, student: StudentClient, confirm: Confirm, progress: Progress) -> None:
+    if run.ledger.meta("version.after"):
+        return
+    parity_set = choose(run)
+    if not run.ledger.meta("training.confirmed"):
+        if not confirm(f"Train {run.ledger.meta('version.before')} on {len(parity_set)} samples?"):
+            raise WrongState(DECLINED)
+        run.ledger.set_meta("training.confirmed", "yes")
+    try:
+        await level(run, student, parity_set, progress)
+    finally:
+        write_summary(run)
+
+
+def choose(run: Run) -> list[ParitySample]:
+    """The parity set. Raises NothingToAlign, and WrongState before every image is identified."""
+    if not run.ledger.meta("done.identify"):
+        raise WrongState(f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that")
+    try:
+        return write_parity_set(run)
+    except NothingToAlign as error:
+        run.ledger.set_meta("outcome", NOTHING_TO_ALIGN)
+        run.ledger.set_meta("reason", str(error))
+        raise
+    finally:
+        write_summary(run)

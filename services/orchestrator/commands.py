@@ -1,0 +1,111 @@
+"""What each command does, given its run: reach the services that it needs, take its steps, show the result."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from services.core.errors import InvalidInput, NothingToAlign, WrongState
+from services.orchestrator import alignment, endpoints, judgement, promotion
+from services.orchestrator.endpoints import Where
+from services.orchestrator.labelled import read_labelled
+from services.orchestrator.ledger import Ledger
+from services.orchestrator.pool import Refused, read_image
+from services.orchestrator.progress import Progress
+from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm
+from services.orchestrator.run import RUNS, Run, require_run
+from services.orchestrator.summary import Summary, summarise, write_summary
+from services.rpc.client import Pointers
+
+
+async def align(run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress) -> Summary:
+    """Raises NothingToAlign, at a repetition too."""
+    if labelled is not None:
+        read_labelled(labelled)
+    if not alignment.is_finished(run, labelled):
+        async with endpoints.both(where, run.folder, progress) as (teacher, student):
+            await alignment.align(run, teacher, student, labelled, confirm, progress)
+    if run.ledger.meta("outcome") == NOTHING_TO_ALIGN:
+        raise NothingToAlign(run.ledger.meta("reason"))
+    return write_summary(run)
+
+
+async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
+    if not run.ledger.meta("done.annotate"):
+        async with endpoints.teacher_only(where, run.folder, progress) as teacher:
+            await alignment.annotate_only(run, teacher, progress)
+    return write_summary(run)
+
+
+async def identify(run: Run, where: Where, progress: Progress) -> Summary:
+    """Raises NothingToAlign where the gap is too small to train on."""
+    if not run.ledger.meta("done.annotate"):
+        raise WrongState(f"the run in {run.folder} is not annotated yet: repeat its `mpa-orch annotate`")
+    if not run.ledger.meta("done.identify"):
+        async with endpoints.both(where, run.folder, progress) as (teacher, student):
+            await alignment.annotate_and_identify(run, teacher, student, progress)
+    alignment.choose(run)
+    return write_summary(run)
+
+
+async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) -> Summary:
+    if not run.ledger.meta("version.after"):
+        alignment.choose(run)
+        async with endpoints.student_only(where, run.folder, progress) as student:
+            await alignment.train(run, student, confirm, progress)
+    return write_summary(run)
+
+
+async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Progress) -> Summary:
+    judgement.require_candidate(run)
+    if labelled is not None and read_labelled(labelled) and not judgement.is_evaluated(run, labelled):
+        async with endpoints.both(where, run.folder, progress) as (teacher, student):
+            await judgement.evaluate(run, student, teacher, labelled, progress)
+    elif not judgement.is_evaluated(run, labelled):
+        async with endpoints.student_only(where, run.folder, progress) as student:
+            await judgement.evaluate(run, student, None, None, progress)
+    return write_summary(run)
+
+
+async def promote(run: Run, where: Where, confirm: Confirm, progress: Progress, *, force: bool) -> Summary:
+    evaluation = judgement.stored_evaluation(run.ledger)
+    if evaluation is None:
+        raise WrongState(f"the candidate of {run.folder} is not evaluated yet: `mpa-orch evaluate {run.folder}` does that")
+    outcome = run.ledger.meta("outcome")
+    if not outcome or (force and outcome != promotion.PROMOTED):
+        async with endpoints.student_only(where, run.folder, progress) as student:
+            await promotion.promote(run, student, evaluation.decision, confirm, progress, force=force)
+    return write_summary(run)
+
+
+async def rollback(folder: Path, where: Where, progress: Progress) -> Pointers:
+    """`folder`: whose student to start, with --local."""
+    async with endpoints.student_only(where, folder, progress) as student:
+        return await student.rollback()
+
+
+async def ask(image: Path, question: str, version: str, folder: Path | None, where: Where, progress: Progress) -> str:
+    """The student's answer with the version that gave it."""
+    found = read_image(image.parent, image.name)
+    if isinstance(found, Refused):
+        raise InvalidInput(f"{image}: {found.detail}")
+    with tempfile.TemporaryDirectory(prefix="mpa-ask-") as nowhere:
+        async with endpoints.student_only(where, folder or Path(nowhere), progress) as student:
+            reply = await student.answer(found.picture, question, version=version)
+    return f"{reply.answer}  (version {reply.version})"
+
+
+def status(folder: Path) -> Summary:
+    """Of a run at rest or at work."""
+    require_run(folder)
+    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
+    try:
+        if not ledger.meta("settings"):
+            raise WrongState(f"the run in {folder} has not begun")
+        return summarise(ledger)
+    finally:
+        ledger.close()
+
+
+def all_runs() -> list[Path]:
+    return sorted(path.parent for path in RUNS.glob("*/ledger.sqlite"))

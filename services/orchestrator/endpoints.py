@@ -1,0 +1,67 @@
+"""Where the services are: at the addresses given, or started here for as long as the command takes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.orchestrator.local import Addresses, local_services
+from services.orchestrator.progress import Progress
+from services.orchestrator.tasks import together
+from services.rpc.client import StudentClient, TeacherClient
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Addresses are HOST:PORT; `is_local` starts the bundled pair instead. `patience_s`: how long a service may be away."""
+
+    teacher: str = ""
+    student: str = ""
+    is_local: bool = False
+    patience_s: float = 60.0
+
+
+@asynccontextmanager
+async def both(where: Where, folder: Path, progress: Progress) -> AsyncIterator[tuple[TeacherClient, StudentClient]]:
+    async with (
+        _addresses(where, folder, ("teacher", "student"), progress) as at,
+        _teacher(where, at, progress) as teacher,
+        _student(where, at, progress) as student,
+    ):
+        async with together() as group:
+            group.create_task(teacher.connection.wait_until_serving())
+            group.create_task(student.connection.wait_until_serving())
+        yield teacher, student
+
+
+@asynccontextmanager
+async def teacher_only(where: Where, folder: Path, progress: Progress) -> AsyncIterator[TeacherClient]:
+    async with _addresses(where, folder, ("teacher",), progress) as at, _teacher(where, at, progress) as teacher:
+        await teacher.connection.wait_until_serving()
+        yield teacher
+
+
+@asynccontextmanager
+async def student_only(where: Where, folder: Path, progress: Progress) -> AsyncIterator[StudentClient]:
+    async with _addresses(where, folder, ("student",), progress) as at, _student(where, at, progress) as student:
+        await student.connection.wait_until_serving()
+        yield student
+
+
+@asynccontextmanager
+async def _addresses(where: Where, folder: Path, roles: Sequence[str], progress: Progress) -> AsyncIterator[Addresses]:
+    if not where.is_local:
+        yield Addresses(where.teacher, where.student)
+        return
+    async with local_services(folder, roles, progress) as addresses:
+        yield addresses
+
+
+def _teacher(where: Where, at: Addresses, progress: Progress) -> TeacherClient:
+    return TeacherClient(at.teacher, patience_s=where.patience_s, notice=progress.note)
+
+
+def _student(where: Where, at: Addresses, progress: Progress) -> StudentClient:
+    return StudentClient(at.student, patience_s=where.patience_s, notice=progress.note)

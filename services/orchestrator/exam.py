@@ -1,0 +1,97 @@
+"""Asking many questions of several models: one image is read once and put with all its questions to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import MpaError
+from services.orchestrator.annotation import STOPS_THE_RUN
+from services.orchestrator.pool import Refused, read_image
+from services.orchestrator.progress import Meter, Progress
+from services.orchestrator.tasks import together
+from services.rpc.client import Picture
+
+IMAGES_IN_FLIGHT = 64
+
+Respond = Callable[[Picture, str], Coroutine[None, None, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question with its references. `path` is relative to the root; `image_sha256` "" where it isn't known yet."""
+
+    path: str
+    image_sha256: str
+    question: str
+    references: tuple[str, ...]
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sat:
+    """A case with what each respondent answered."""
+
+    case: Case
+    image_sha256: str
+    answers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """`sat` in the order of the cases; `skipped` counts questions that could not be put (unusable image, refused question)."""
+
+    sat: tuple[Sat, ...]
+    skipped: int
+
+
+async def sit(root: Path, cases: Sequence[Case], respondents: Mapping[str, Respond], progress: Progress, name: str) -> Exam:
+    """Puts every case to every respondent. Answers come through the ledger, so an interrupted exam goes on where it was."""
+    by_image: dict[str, list[int]] = defaultdict(list)
+    for number, case in enumerate(cases):
+        by_image[case.path].append(number)
+    sat: dict[int, Sat] = {}
+    permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
+    with progress.stage(name, "questions", len(cases)) as meter:
+        async with together() as group:
+            for path, numbers in by_image.items():
+                await permits.acquire()
+                task = group.create_task(_sit_image(root, path, cases, numbers, respondents, sat, meter))
+                task.add_done_callback(lambda _: permits.release())
+    return Exam(tuple(sat[number] for number in sorted(sat)), len(cases) - len(sat))
+
+
+async def _sit_image(
+    root: Path,
+    path: str,
+    cases: Sequence[Case],
+    numbers: Sequence[int],
+    respondents: Mapping[str, Respond],
+    sat: dict[int, Sat],
+    meter: Meter,
+) -> None:
+    found = await asyncio.to_thread(read_image, root, path)
+    if isinstance(found, Refused):
+        meter.advance(f"skipped: {found.detail}", by=len(numbers))
+        return
+    picture = found.picture
+
+    async def put(number: int) -> None:
+        case = cases[number]
+        try:
+            async with together() as group:
+                asked = {name: group.create_task(respond(picture, case.question)) for name, respond in respondents.items()}
+        except STOPS_THE_RUN:
+            raise
+        except MpaError as error:
+            meter.advance(f"skipped: {error}")
+            return
+        sat[number] = Sat(case, picture.sha256, {name: task.result() for name, task in asked.items()})
+        meter.advance()
+
+    async with together() as group:
+        for number in numbers:
+            group.create_task(put(number))

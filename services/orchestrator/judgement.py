@@ -1,0 +1,202 @@
+"""Candidate against live: on held-out records, which decides, and on a labelled set where one is given, which only measures."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from services.core.errors import WrongState
+from services.core.evaluation import Comparison, Decision, Judgement, Tally, compare, question_kind, should_promote
+from services.core.metrics import METRICS
+from services.core.parity import STUDENT_RIGHT, Cell
+from services.orchestrator.exam import Case, Exam, Respond, Sat, sit
+from services.orchestrator.identification import student_answer, teacher_answer
+from services.orchestrator.labelled import read_labelled
+from services.orchestrator.ledger import Ledger
+from services.orchestrator.progress import Progress
+from services.orchestrator.run import Run
+from services.rpc.client import StudentClient, TeacherClient
+
+JUDGED = STUDENT_RIGHT | {Cell.GAP}
+EXAMPLES = 3
+
+Score = Callable[[str, Sequence[str]], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    accuracy: float
+    kinds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question that the training fixed."""
+
+    image: str
+    question: str
+    reference: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """How the versions and the teacher did on the labelled set at `path`."""
+
+    path: str
+    comparison: Comparison
+    teacher: Accuracy
+    skipped: int
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    held_out: Comparison
+    decision: Decision
+    labelled: Labelled | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Evaluation:
+        fields = json.loads(text)
+        labelled = fields["labelled"]
+        return cls(
+            _comparison(fields["held_out"]),
+            Decision(**fields["decision"]),
+            labelled
+            and Labelled(
+                labelled["path"],
+                _comparison(labelled["comparison"]),
+                Accuracy(**labelled["teacher"]),
+                labelled["skipped"],
+                tuple(Example(**example) for example in labelled["examples"]),
+            ),
+        )
+
+
+def _comparison(fields: dict[str, dict[str, dict[str, float]]]) -> Comparison:
+    kinds = {kind: _tally(tally) for kind, tally in fields["kinds"].items()}
+    return Comparison(_tally(fields["overall"]), kinds)  # type: ignore[arg-type]
+
+
+def _tally(fields: dict[str, float]) -> Tally:
+    return Tally(**fields)  # type: ignore[arg-type]
+
+
+def stored_evaluation(ledger: Ledger) -> Evaluation | None:
+    stored = ledger.meta("evaluation")
+    return Evaluation.from_json(stored) if stored else None
+
+
+def is_evaluated(run: Run, labelled: Path | None) -> bool:
+    """With this labelled set, or with any where none is named."""
+    done = stored_evaluation(run.ledger)
+    if done is None or labelled is None:
+        return done is not None
+    return done.labelled is not None and done.labelled.path == str(labelled.absolute())
+
+
+def require_candidate(run: Run) -> None:
+    if not run.ledger.meta("version.after"):
+        raise WrongState(f"the run in {run.folder} has no candidate yet: `mpa-orch level {run.folder}` trains one")
+
+
+def held_out_cases(run: Run) -> list[Case]:
+    """Annotations of held-out images that a model confirmed: the annotation is the reference."""
+    return [
+        Case(record.path, record.image_sha256, record.question, (record.answer,), question_kind(record.question))
+        for record in run.ledger.records()
+        if record.held_out and record.cell in JUDGED
+    ]
+
+
+async def evaluate(
+    run: Run, student: StudentClient, teacher: TeacherClient | None, labelled: Path | None, progress: Progress
+) -> Evaluation:
+    """Scores version.before and version.after; every answer goes to the ledger. `teacher` is asked on the labelled set only."""
+    if is_evaluated(run, labelled):
+        found = stored_evaluation(run.ledger)
+        assert found is not None
+        return found
+    require_candidate(run)
+    before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
+    with run.timed("evaluate"):
+        for version in (before, after):
+            if not (await student.version(version)).is_loaded:
+                await student.load(version)
+        versions: dict[str, Respond] = {
+            "before": partial(student_answer, run, student, version=before, step="evaluate"),
+            "after": partial(student_answer, run, student, version=after, step="evaluate"),
+        }
+        exam = await sit(run.find_images().root, held_out_cases(run), versions, progress, "evaluate")
+        comparison = compare(
+            _scored(run, "held_out", exam, lambda given, wanted: run.settings.the_matcher.matches(given, wanted[0]))
+        )
+        evaluation = Evaluation(comparison, should_promote(comparison))
+        if labelled is not None and teacher is not None:
+            respondents: dict[str, Respond] = {**versions, "teacher": partial(teacher_answer, run, teacher, step="evaluate")}
+            exam = await sit(labelled.parent, read_labelled(labelled), respondents, progress, "labelled")
+            evaluation = Evaluation(comparison, evaluation.decision, _labelled(run, labelled, exam))
+    run.ledger.set_meta("evaluation", evaluation.to_json())
+    return evaluation
+
+
+def _scored(run: Run, question_set: str, exam: Exam, score: Score) -> list[Judgement]:
+    judgements = []
+    with run.ledger.at_once():
+        for sat in exam.sat:
+            scores = {name: float(score(answer, sat.case.references)) for name, answer in sat.answers.items()}
+            for name, value in scores.items():
+                run.ledger.add_score(
+                    *(
+                        question_set,
+                        sat.image_sha256,
+                        sat.case.question,
+                        name,
+                        _version(run, name),
+                        sat.case.kind,
+                        value,
+                    )
+                )
+            judgements.append(Judgement(sat.case.kind, scores["before"], scores["after"]))
+    return judgements
+
+
+def _version(run: Run, respondent: str) -> str:
+    return run.ledger.meta("teacher" if respondent == "teacher" else f"version.{respondent}")
+
+
+def _labelled(run: Run, path: Path, exam: Exam) -> Labelled:
+    metric = METRICS[run.settings.the_task.metric]
+    judgements = _scored(run, str(path.absolute()), exam, metric)
+    by_kind: dict[str, list[float]] = defaultdict(list)
+    for sat in exam.sat:
+        by_kind[sat.case.kind].append(metric(sat.answers["teacher"], sat.case.references))
+    scores = [score for of_kind in by_kind.values() for score in of_kind]
+    teacher = Accuracy(_mean(scores), {kind: _mean(of_kind) for kind, of_kind in sorted(by_kind.items())})
+    fixed = [sat for sat, judged in zip(exam.sat, judgements, strict=True) if judged.before < 0.5 <= judged.after]
+    return Labelled(str(path.absolute()), compare(judgements), teacher, exam.skipped, _examples(fixed))
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def _examples(fixed: Sequence[Sat]) -> tuple[Example, ...]:
+    """Of different kinds where there are."""
+    kinds: dict[str, Sat] = {}
+    for sat in fixed:
+        kinds.setdefault(sat.case.kind, sat)
+    chosen = [*kinds.values(), *(sat for sat in fixed if sat is not kinds[sat.case.kind])][:EXAMPLES]
+    return tuple(
+        Example(sat.case.path, sat.case.question, sat.case.references[0], sat.answers["before"], sat.answers["after"])
+        for sat in chosen
+    )

@@ -1,0 +1,224 @@
+"""The ledger of a run: every image, annotation, answer and decision with its reason, in one SQLite file.
+
+Each finished model call is committed as it arrives (WAL: some 20 microseconds), and writing is idempotent by key. So a run that
+is killed at any instant repeats at most the calls that were in flight, and ends with the same records.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.annotation import Rejection
+from services.core.errors import MpaError, WrongState
+from services.core.parity import Cell
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+-- step: 0 seen, 1 annotated, 2 identified. A duplicate has the sha256 of the image it repeats, and the rejection 'duplicate'.
+CREATE TABLE IF NOT EXISTS images (
+    path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, rejection TEXT NOT NULL, detail TEXT NOT NULL,
+    held_out INTEGER NOT NULL, step INTEGER NOT NULL) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS accepted_images ON images (sha256) WHERE rejection = '';
+CREATE TABLE IF NOT EXISTS annotations (
+    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, question TEXT NOT NULL,
+    answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
+    PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
+-- version: the student's version, or the teacher's model fingerprint; conditions: hash of template and decoding.
+CREATE TABLE IF NOT EXISTS answers (
+    image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL, answer TEXT NOT NULL,
+    conditions TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY (image_sha256, question, role, version)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records (
+    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
+    PRIMARY KEY (image_sha256, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS scores (
+    question_set TEXT NOT NULL, image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL,
+    kind TEXT NOT NULL, score REAL NOT NULL,
+    PRIMARY KEY (question_set, image_sha256, question, role, version)) WITHOUT ROWID;
+"""
+
+FAILED = (Rejection.TEACHER_ERROR, Rejection.STUDENT_ERROR)
+"""A call that failed, and so isn't finished: it is tried again when the run is repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    path: str
+    sha256: str
+    rejection: str = ""
+    detail: str = ""
+    held_out: bool = False  # SQLite keeps it as 0 or 1
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationRow:
+    """`number`: which of the image's questions; `attempt`: 1 where the first reply could not be parsed."""
+
+    image_sha256: str
+    number: int
+    attempt: int
+    text: str
+    question: str
+    answer: str
+    rejection: str
+    seed: int
+    model_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An annotation that was identified."""
+
+    path: str
+    image_sha256: str
+    question: str
+    answer: str
+    cell: Cell
+    held_out: bool
+
+
+class Ledger:
+    """One writer at a time (the run's lock sees to it); readers, such as `mpa-orch status`, at any time."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        where = f"{path.absolute().as_uri()}?mode=ro" if read_only else str(path)
+        with _explained(path):
+            self._db = sqlite3.connect(where, isolation_level=None, uri=read_only, timeout=30)
+            if not read_only:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.executescript(SCHEMA)
+        self._path = path
+        if not read_only and int(self.meta("schema") or SCHEMA_VERSION) != SCHEMA_VERSION:
+            raise WrongState(f"{path} is of schema {self.meta('schema')}, this program's is {SCHEMA_VERSION}: start a new run")
+        if not read_only:
+            self.set_meta("schema", str(SCHEMA_VERSION))
+
+    def close(self) -> None:
+        self._db.close()
+
+    def write(self, statement: str, *values: str | int | float) -> None:
+        with _explained(self._path):
+            self._db.execute(statement, values)
+
+    def read(self, statement: str, *values: str | int | float) -> Iterator[tuple[str, ...]]:
+        """Rows of `statement`; the caller knows their columns' types."""
+        with _explained(self._path):
+            yield from self._db.execute(statement, values)
+
+    def meta(self, key: str) -> str:
+        """ "" where it was never set."""
+        return next((value for (value,) in self.read("SELECT value FROM meta WHERE key = ?", key)), "")
+
+    def set_meta(self, key: str, value: str) -> None:
+        self.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
+
+    def add_seconds(self, stage: str, seconds: float) -> None:
+        """Time adds up over interruptions."""
+        self.set_meta(f"seconds.{stage}", f"{float(self.meta(f'seconds.{stage}') or 0) + seconds:.3f}")
+
+    def image(self, path: str) -> ImageRow | None:
+        columns = "path, sha256, rejection, detail, held_out, step"
+        rows = self._db.execute(f"SELECT {columns} FROM images WHERE path = ?", (path,))
+        return next((ImageRow(*row) for row in rows), None)
+
+    def is_accepted(self, image_sha256: str) -> bool:
+        """Is there an image of this content already?"""
+        return any(self.read("SELECT 1 FROM images WHERE sha256 = ? AND rejection = ''", image_sha256))
+
+    def add_image(self, row: ImageRow) -> None:
+        self.write(
+            "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)",
+            *(row.path, row.sha256, row.rejection, row.detail, row.held_out, row.step),
+        )
+
+    def set_step(self, image_sha256: str, step: int) -> None:
+        self.write("UPDATE images SET step = max(step, ?) WHERE sha256 = ? AND rejection = ''", step, image_sha256)
+
+    def annotations(self, image_sha256: str) -> list[AnnotationRow]:
+        """All attempts, by number and attempt."""
+        rows = self._db.execute("SELECT * FROM annotations WHERE image_sha256 = ? ORDER BY number, attempt", (image_sha256,))
+        return [AnnotationRow(*row) for row in rows]
+
+    def add_annotation(self, row: AnnotationRow) -> None:
+        self.write(
+            "INSERT OR REPLACE INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *(row.image_sha256, row.number, row.attempt, row.text, row.question, row.answer),
+            *(row.rejection, row.seed, row.model_fingerprint),
+        )
+
+    def reject(self, row: AnnotationRow, reason: Rejection) -> None:
+        self.write(
+            "UPDATE annotations SET rejection = ? WHERE image_sha256 = ? AND number = ? AND attempt = ?",
+            *(str(reason), row.image_sha256, row.number, row.attempt),
+        )
+
+    def answer(self, image_sha256: str, question: str, role: str, version: str) -> str | None:
+        rows = self.read(
+            "SELECT answer FROM answers WHERE image_sha256 = ? AND question = ? AND role = ? AND version = ?",
+            *(image_sha256, question, role, version),
+        )
+        return next((answer for (answer,) in rows), None)
+
+    def add_answer(
+        self, image_sha256: str, question: str, role: str, version: str, answer: str, conditions: str, step: str
+    ) -> None:
+        self.write(
+            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *(image_sha256, question, role, version, answer, conditions, step),
+        )
+
+    def cell(self, image_sha256: str, number: int) -> str:
+        """ "" where it isn't identified yet."""
+        rows = self.read("SELECT cell FROM records WHERE image_sha256 = ? AND number = ?", image_sha256, number)
+        return next((cell for (cell,) in rows), "")
+
+    def add_record(self, image_sha256: str, number: int, cell: Cell, matcher: str) -> None:
+        self.write("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", image_sha256, number, str(cell), matcher)
+
+    def records(self) -> Iterator[Record]:
+        """Every identified annotation, by image and number."""
+        rows = self.read(
+            "SELECT path, r.image_sha256, question, answer, cell, held_out FROM records r "
+            "JOIN images i ON i.sha256 = r.image_sha256 AND i.rejection = '' "
+            "JOIN annotations a ON a.image_sha256 = r.image_sha256 AND a.number = r.number AND a.rejection = '' "
+            "ORDER BY r.image_sha256, r.number"
+        )
+        for path, image_sha256, question, answer, cell, held_out in rows:
+            yield Record(path, image_sha256, question, answer, Cell(cell), bool(held_out))
+
+    def add_score(
+        self, question_set: str, image_sha256: str, question: str, role: str, version: str, kind: str, score: float
+    ) -> None:
+        self.write(
+            "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *(question_set, image_sha256, question, role, version, kind, score),
+        )
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """One transaction for many small writes."""
+        self.write("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self.write("COMMIT")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise MpaError(f"the ledger {path} can't be used ({error}): free space or give another --run, then repeat") from error
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:
+            raise
+        raise MpaError(f"the ledger {path} is damaged ({error}): start a new run") from error

@@ -1,0 +1,83 @@
+"""Parity Leveler (paper, Section 3.3), seen from outside: send the parity set to the student, have it train, follow it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from protos.mpa.v1 import training_pb2
+from services.core.errors import MpaError, NotFound
+from services.orchestrator.parity_set import ParitySample
+from services.orchestrator.pool import read_again
+from services.orchestrator.progress import Meter, Progress
+from services.orchestrator.run import Run
+from services.rpc.client import StudentClient, TrainingState
+
+POLL_EVERY_S = 0.5
+
+
+async def level(run: Run, student: StudentClient, parity_set: Sequence[ParitySample], progress: Progress) -> str:
+    """The new version's name. Repeated after an interruption it follows the same training.
+
+    The training belongs to the student service: interrupting the orchestrator doesn't stop it. Raises MpaError where it failed
+    or was cancelled; repeating the command then trains anew.
+    """
+    if done := run.ledger.meta("version.after"):
+        return done
+    with run.timed("level"):
+        root = run.find_images().root
+        dataset = await student.upload(lambda: _parts(root, parity_set))
+        request = _request(run, dataset)
+        state = await student.train(request)
+        with progress.stage("level", "steps", state.total_steps) as meter:
+            while not state.version and state.error is None:
+                _show(meter, state)
+                await asyncio.sleep(POLL_EVERY_S)
+                try:
+                    state = await student.training(state.operation)
+                except NotFound:  # the service was restarted and takes the request up again
+                    state = await student.train(request)
+            _show(meter, state)
+    if state.error is not None:
+        run.ledger.set_meta("training", str(_try(run) + 1))
+        raise MpaError(f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}")
+    run.ledger.set_meta("version.after", state.version)
+    return state.version
+
+
+def _try(run: Run) -> int:
+    return int(run.ledger.meta("training") or 0)
+
+
+def _request(run: Run, dataset: str) -> training_pb2.TrainRequest:
+    return training_pb2.TrainRequest(
+        request_id=f"{run.id}-{dataset[:16]}-{_try(run)}",
+        dataset=dataset,
+        base_version=run.ledger.meta("version.before"),
+        run=run.id,
+        recipe=run.settings.recipe.name,
+        hyperparameters=training_pb2.Hyperparameters(seed=run.settings.seed),
+        training_template=run.settings.recipe.training_template,
+    )
+
+
+async def _parts(root: Path, parity_set: Sequence[ParitySample]) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
+    """The images first, each once, then the samples that name them."""
+    images = {parity.sample.image_sha256: parity.path for parity in parity_set}
+    for image_sha256, path in images.items():
+        picture = await asyncio.to_thread(read_again, root, path, image_sha256)
+        yield training_pb2.UploadDatasetRequest(image=picture.data)
+    for parity in parity_set:
+        sample = training_pb2.TrainingSample(
+            image_sha256=parity.sample.image_sha256, question=parity.sample.question, answer=parity.sample.answer
+        )
+        yield training_pb2.UploadDatasetRequest(sample=sample)
+
+
+def _show(meter: Meter, state: TrainingState) -> None:
+    meter.total = state.total_steps
+    remark = f"{state.phase} loss {state.loss:.3f} {state.samples_per_s:.0f} samples/s" if state.step else state.phase
+    if state.eta_s:
+        remark += f" {state.eta_s:.0f} s left"
+    meter.set_done(state.step, remark)

@@ -1,0 +1,49 @@
+"""The parity set: chosen from the identified records of the images that aren't held out, and written for people and tools."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from services.core.errors import NothingToAlign
+from services.core.parity import Cell, Sample, select
+from services.orchestrator.files import write_atomically
+from services.orchestrator.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class ParitySample:
+    """`path` is relative to the images' root."""
+
+    path: str
+    sample: Sample
+
+
+def write_parity_set(run: Run) -> list[ParitySample]:
+    """Raises NothingToAlign where the gap is below the recipe's minimum: the file is written even so."""
+    recipe = run.settings.recipe
+    records = [record for record in run.ledger.records() if not record.held_out]
+    paths = {record.image_sha256: record.path for record in records}
+    samples = select([Sample(r.image_sha256, r.question, r.answer, r.cell) for r in records], recipe.rehearsal_ratio)
+    parity_set = [ParitySample(paths[sample.image_sha256], sample) for sample in samples]
+    write_atomically(run.folder / "parity_set.jsonl", "".join(map(_line, parity_set)))
+    run.ledger.set_meta("parity_set", str(len(parity_set)))
+    gap = sum(sample.cell is Cell.GAP for sample in samples)
+    if gap < recipe.minimum_gap:
+        raise NothingToAlign(
+            f"only {gap} samples that the teacher knows and the student does not (at least {recipe.minimum_gap} are trained "
+            "on): the student is at parity with the teacher on these images, nothing was trained"
+        )
+    return parity_set
+
+
+def _line(parity: ParitySample) -> str:
+    sample = parity.sample
+    fields = {
+        "image": parity.path,
+        "sha256": sample.image_sha256,
+        "question": sample.question,
+        "answer": sample.answer,
+        "cell": str(sample.cell),
+    }
+    return json.dumps(fields, ensure_ascii=False) + "\n"

@@ -1,0 +1,116 @@
+"""Progress as it happens: bars on a terminal, a line every few seconds elsewhere. Written to standard error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+LINE_EVERY_S = 5.0
+
+
+class Meter:
+    """One stage: how much of it is done, and a remark such as the cells so far."""
+
+    def __init__(self, name: str, unit: str, total: int, draw: Callable[[Meter], None]) -> None:
+        self.name, self.unit, self.total = name, unit, total
+        self.done = self.counted = 0
+        self.remark = ""
+        self.began = self.drawn_at = time.monotonic()
+        self._draw = draw
+
+    def advance(self, remark: str | None = None, *, by: int = 1, counts: bool = True) -> None:
+        """`counts` False for what was found done already: it says nothing about the rate."""
+        self.done += by
+        self.counted += by if counts else 0
+        self.show(remark)
+
+    def set_done(self, done: int, remark: str | None = None) -> None:
+        self.advance(remark, by=done - self.done)
+
+    def show(self, remark: str | None = None) -> None:
+        self.remark = self.remark if remark is None else remark
+        self._draw(self)
+
+    @property
+    def per_s(self) -> float:
+        return self.counted / max(time.monotonic() - self.began, 1e-6)
+
+    @property
+    def left_s(self) -> float | None:
+        return (self.total - self.done) / self.per_s if self.counted and self.total >= self.done else None
+
+    def line(self) -> str:
+        parts = [f"{self.name}: {self.done:,}/{self.total:,} {self.unit}"]
+        if self.counted:
+            parts.append(f"{self.per_s:.1f}/s")
+        if self.done < self.total and self.left_s is not None:
+            parts.append(f"{_clock(self.left_s)} left")
+        return ", ".join(parts) + (f"  {self.remark}" if self.remark else "")
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class Progress:
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bars = Bars(
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[remark]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def note(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def stage(self, name: str, unit: str, total: int) -> Iterator[Meter]:
+        if not self.console.is_terminal:
+            meter = Meter(name, unit, total, self._draw_line)
+            try:
+                yield meter
+            finally:
+                self.note(meter.line())
+            return
+        bar = self._bars.add_task(name, total=total, rate="", remark="")
+
+        def draw(meter: Meter) -> None:
+            rate = f"{meter.per_s:.1f} {meter.unit}/s" if meter.counted else ""
+            self._bars.update(bar, completed=meter.done, total=meter.total, rate=rate, remark=meter.remark)
+
+        yield Meter(name, unit, total, draw)
+
+    def _draw_line(self, meter: Meter) -> None:
+        if time.monotonic() - meter.drawn_at >= LINE_EVERY_S:
+            meter.drawn_at = time.monotonic()
+            self.note(meter.line())
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While a question is put to the person at the terminal."""
+        self._bars.stop()
+        try:
+            yield
+        finally:
+            self._bars.start()

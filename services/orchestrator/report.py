@@ -1,0 +1,74 @@
+"""The summary as a table for people, written to standard output."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from services.core.parity import Cell
+from services.orchestrator.summary import Summary
+
+
+def show(summary: Summary, console: Console) -> None:
+    """What the run did, what it brought, and what is live now."""
+    _show_counts(summary, console)
+    _show_accuracies(summary, console)
+    _show_examples(summary, console)
+    _show_outcome(summary, console)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+
+
+def _show_counts(summary: Summary, console: Console) -> None:
+    files = summary.image_files
+    refused = f"; refused: {_listed(files.refused)}" if files.refused else ""
+    _say(console, f"images       {files.accepted:,} ({files.held_out:,} held out){refused}")
+    rejected = f"; rejected: {_listed(summary.rejected)}" if summary.rejected else ""
+    _say(console, f"annotations  {summary.annotations:,}{rejected}")
+    _say(console, f"cells        {_listed({str(cell): summary.cells[cell] for cell in Cell})}")
+    _say(console, f"parity set   {summary.parity_set:,} samples (recipe {summary.recipe}, matcher {summary.matcher})")
+    _say(console, f"model calls  teacher {summary.teacher_calls:,}, student {summary.student_calls:,}")
+
+
+def _show_accuracies(summary: Summary, console: Console) -> None:
+    if summary.zero_shot is None or summary.aligned is None:
+        return
+    shown = summary.labelled or summary.held_out
+    assert shown is not None
+    columns = [summary.zero_shot, summary.aligned, *([summary.teacher] if summary.teacher else [])]
+    table = Table(title=f"accuracy on {shown.questions:,} questions ({summary.measured_on})", title_justify="left")
+    for heading in ("questions", "zero-shot", "aligned", "teacher")[: 1 + len(columns)]:
+        table.add_column(heading, justify="left" if heading == "questions" else "right")
+    table.add_row("all", *(f"{column.accuracy:.1%}" for column in columns), style="bold", end_section=True)
+    for kind in summary.zero_shot.kinds:
+        table.add_row(kind, *(f"{column.kinds.get(kind, 0.0):.1%}" for column in columns))
+    console.print(table)
+    _say(console, f"fixed {summary.fixed}, broken {summary.broken}, McNemar p = {summary.mcnemar_p:.2g}")
+
+
+def _show_examples(summary: Summary, console: Console) -> None:
+    for example in summary.examples:
+        _say(console, f'{example.image}: "{example.question}"')
+        _say(console, f"    before: {example.before}   after: {example.after}   reference: {example.reference}")
+
+
+def _show_outcome(summary: Summary, console: Console) -> None:
+    before, after = summary.version.before, summary.version.after
+    if summary.promoted:
+        _say(console, f"promoted     {after} is live in place of {before}: {summary.reason}")
+        if summary.swap.requests:
+            failure = f" (first: {summary.swap.first_failure})" if summary.swap.failed else ""
+            _say(
+                console,
+                f"swap         {summary.swap.requests:,} requests under way, {summary.swap.failed} failed{failure}",
+            )
+    elif summary.outcome == "not_promoted":
+        _say(console, f"not promoted {before} stays live: {summary.reason}")
+    elif summary.outcome == "unfinished":
+        _say(console, "unfinished   repeat the command to go on")

@@ -1,0 +1,125 @@
+"""A run: its folder, its lock, its settings and its ledger. One orchestrator works on a run at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import Conflict, MpaError, NotFound, WrongState
+from services.orchestrator.ledger import Ledger
+from services.orchestrator.pool import Pool, find_images
+from services.orchestrator.settings import Settings, require_same
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`id` names the run to the student (requests, version manifests); it survives moving the folder."""
+
+    folder: Path
+    id: str
+    settings: Settings
+    ledger: Ledger
+
+    def find_images(self) -> Pool:
+        return find_images(self.settings.images, self.settings.limit)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the wall time to the ledger, also where the stage ends early."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.ledger.add_seconds(stage, time.monotonic() - began)
+
+
+def default_folder(task: str) -> Path:
+    return RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{task}"
+
+
+@contextmanager
+def open_run(folder: Path, settings: Settings | None = None) -> Iterator[Run]:
+    """Creates the run, or takes it up again; `settings` None takes it up with its own.
+
+    Raises WrongState where it has other settings, NotFound where there is none to take up, Conflict where another
+    orchestrator is at work on it.
+    """
+    if settings is None:
+        require_run(folder)
+    else:
+        _make(folder)
+    with _locked(folder):
+        ledger = Ledger(folder / "ledger.sqlite")
+        try:
+            yield _opened(folder, ledger, settings)
+        finally:
+            ledger.close()
+
+
+def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
+    stored = ledger.meta("settings")
+    if stored and settings is not None:
+        require_same(Settings.from_json(stored), settings, folder)
+    if not stored:
+        if settings is None:
+            raise NotFound(f"{folder} holds no run that was begun: `mpa-orch annotate IMAGES --run {folder}` begins one")
+        settings.the_task, find_images(settings.images)
+        ledger.set_meta("id", uuid.uuid4().hex)
+        ledger.set_meta("settings", settings.to_json())
+    return Run(folder, ledger.meta("id"), Settings.from_json(ledger.meta("settings")), ledger)
+
+
+def require_run(folder: Path) -> None:
+    if not (folder / "ledger.sqlite").is_file():
+        raise NotFound(f"there is no run in {folder}: `mpa-orch status` lists the runs in {RUNS}/")
+
+
+def settings_of(folder: Path) -> Settings | None:
+    """Of the run in `folder`; None where there is none."""
+    if not (folder / "ledger.sqlite").is_file():
+        return None
+    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
+    try:
+        stored = ledger.meta("settings")
+    finally:
+        ledger.close()
+    return Settings.from_json(stored) if stored else None
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MpaError(f"the run folder {folder} can't be made ({error.strerror}): give another --run") from error
+    foreign = next((entry.name for entry in folder.iterdir() if not entry.name.startswith(".")), None)
+    if foreign is not None and not any((folder / own).exists() for own in ("ledger.sqlite", "logs", "student")):
+        raise WrongState(f"{folder} is not a run and not empty (it holds {foreign}): give another --run")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise MpaError(f"{folder} can't be written ({error.strerror}): give another --run") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(lock, 32).decode() or "unknown"
+            raise Conflict(
+                f"another mpa-orch (process {holder}) is at work on the run in {folder}: wait for it, or stop it"
+            ) from error
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(lock)

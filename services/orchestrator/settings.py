@@ -1,0 +1,100 @@
+"""What defines a run. Fixed when the run is created: a run that is repeated with other settings would mix two experiments."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from services.core.answers import MATCHERS, Matcher
+from services.core.decoding import Decoding
+from services.core.errors import InvalidInput, WrongState
+from services.core.recipes import RECIPES, Recipe
+from services.core.tasks import TASKS, Task
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`images` is absolute: a folder, a glob or one file. `limit` 0 takes all. `matcher` is an identity, "exact@1"."""
+
+    images: str
+    task: str
+    recipe: Recipe
+    matcher: str
+    limit: int = 0
+    full_matrix: bool = False
+    seed: int = 0
+
+    @property
+    def the_task(self) -> Task:
+        return TASKS[self.task]
+
+    @property
+    def the_matcher(self) -> Matcher:
+        """Raises WrongState where the rule has changed since the run was created."""
+        found = MATCHERS[self.matcher.partition("@")[0]]
+        if found.identity != self.matcher:
+            raise WrongState(f"this run was decided by {self.matcher}, which is {found.identity} by now: start a new run")
+        return found
+
+    @property
+    def conditions(self) -> str:
+        """How both models are asked, as a hash that is stored with every answer."""
+        asked = [self.recipe.answer_template, asdict(self.recipe.answer_decoding)]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+    def annotation_decoding(self, image_sha256: str, index: int, attempt: int) -> Decoding:
+        """The recipe's, with a seed of its own for each question of each image, the same at every repetition."""
+        name = f"{self.seed}:{image_sha256}:{index}:{attempt}".encode()
+        seed = int.from_bytes(hashlib.sha256(name).digest()[:4], "big")
+        decoding = self.recipe.annotation_decoding
+        return Decoding(decoding.temperature, decoding.top_p, decoding.max_new_tokens, seed)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        fields = json.loads(text)
+        recipe = fields.pop("recipe")
+        for part in ("annotation_decoding", "answer_decoding"):
+            recipe[part] = Decoding(**recipe[part])
+        return cls(recipe=Recipe(**recipe), **fields)
+
+
+def new_settings(
+    images: str, task: str, recipe: str, matcher: str = "", limit: int = 0, full_matrix: bool = False, seed: int = 0
+) -> Settings:
+    """Checks every name. Raises InvalidInput that lists the names there are."""
+    chosen_task, chosen_recipe = _named(TASKS, task, "task"), _named(RECIPES, recipe, "recipe")
+    rule = _named(MATCHERS, matcher or chosen_recipe.matcher or chosen_task.matcher, "matcher")
+    where = str(Path(images).expanduser().absolute())
+    return Settings(where, task, chosen_recipe, rule.identity, limit, full_matrix, seed)
+
+
+def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:
+    """Raises WrongState that names every setting which differs."""
+    stored, wanted = asdict(of_run), asdict(asked)
+    differing = [
+        f"{name}: {_short(name, stored[name])} there, {_short(name, wanted[name])} now"
+        for name in stored
+        if stored[name] != wanted[name]
+    ]
+    if differing:
+        raise WrongState(
+            f"the run in {folder} has other settings ({'; '.join(differing)}): repeat its own command, or give another --run"
+        )
+
+
+def _short(name: str, value: object) -> str:
+    return str(value["name"]) if name == "recipe" and isinstance(value, dict) else str(value)
+
+
+def _named(table: dict[str, T], name: str, what: str) -> T:
+    if name not in table:
+        raise InvalidInput(f"there is no {what} {name!r}: choose one of {', '.join(table)}", field=what)
+    return table[name]

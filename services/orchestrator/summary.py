@@ -1,0 +1,191 @@
+"""The summary of a run, always computed from its ledger; `summary.json` is its copy for people and tools."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+from services.core.evaluation import Comparison
+from services.core.parity import Cell
+from services.orchestrator.files import write_atomically
+from services.orchestrator.judgement import Accuracy, Evaluation, Example, stored_evaluation
+from services.orchestrator.ledger import Ledger
+from services.orchestrator.run import Run
+from services.orchestrator.settings import Settings
+
+LAST_ATTEMPTS = """
+SELECT a.rejection, count(*) FROM annotations a
+WHERE a.attempt = (SELECT max(attempt) FROM annotations b WHERE b.image_sha256 = a.image_sha256 AND b.number = a.number)
+GROUP BY a.rejection
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """`refused` by reason; `held_out` of the accepted ones."""
+
+    accepted: int
+    held_out: int
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Two versions on one set of questions."""
+
+    questions: int
+    before: Accuracy
+    after: Accuracy
+    fixed: int
+    broken: int
+    mcnemar_p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    requests: int
+    failed: int
+    first_failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`zero_shot`, `aligned`, `fixed`, `broken`, `mcnemar_p`: on the labelled set where one was given, else on the held-out
+    records; None until there is an evaluation. Accuracies 0 to 1, `seconds` by stage. `annotations` counts the usable ones,
+    `rejected` the others by reason, refused images included.
+    """
+
+    run: str
+    images: int
+    image_files: Images
+    annotations: int
+    rejected: dict[str, int]
+    retried: int
+    cells: dict[str, int]
+    parity_set: int
+    teacher_calls: int
+    student_calls: int
+    evaluation_calls: dict[str, int]
+    zero_shot: Accuracy | None
+    aligned: Accuracy | None
+    teacher: Accuracy | None
+    fixed: int | None
+    broken: int | None
+    mcnemar_p: float | None
+    measured_on: str
+    held_out: Measured | None
+    labelled: Measured | None
+    examples: tuple[Example, ...]
+    version: Versions
+    outcome: str
+    promoted: bool
+    reason: str
+    swap: Swap
+    seconds: dict[str, float]
+    recipe: str
+    matcher: str
+    settings: Settings
+
+
+def summarise(ledger: Ledger) -> Summary:
+    settings, evaluation = Settings.from_json(ledger.meta("settings")), stored_evaluation(ledger)
+    held_out = _measured(evaluation.held_out) if evaluation else None
+    labelled = _measured(evaluation.labelled.comparison) if evaluation and evaluation.labelled else None
+    shown = labelled or held_out
+    images, last = _images(ledger), _counts(ledger, LAST_ATTEMPTS)
+    calls = _calls(ledger)
+    outcome = ledger.meta("outcome")
+    return Summary(
+        run=ledger.meta("id"),
+        images=images.accepted,
+        image_files=images,
+        annotations=last.pop("", 0),
+        rejected={**last, **({"image": sum(images.refused.values())} if images.refused else {})},
+        retried=_counts(ledger, "SELECT 'retried', count(*) FROM annotations WHERE attempt > 0")["retried"],
+        cells=_cells(ledger),
+        parity_set=int(ledger.meta("parity_set") or 0),
+        teacher_calls=calls["annotate"] + calls["teacher identify"],
+        student_calls=calls["student identify"],
+        evaluation_calls={"teacher": calls["teacher evaluate"], "student": calls["student evaluate"]},
+        zero_shot=shown.before if shown else None,
+        aligned=shown.after if shown else None,
+        teacher=evaluation.labelled.teacher if evaluation and evaluation.labelled else None,
+        fixed=shown.fixed if shown else None,
+        broken=shown.broken if shown else None,
+        mcnemar_p=shown.mcnemar_p if shown else None,
+        measured_on=_measured_on(evaluation),
+        held_out=held_out,
+        labelled=labelled,
+        examples=evaluation.labelled.examples if evaluation and evaluation.labelled else (),
+        version=Versions(ledger.meta("version.before"), ledger.meta("version.after")),
+        outcome=outcome or "unfinished",
+        promoted=outcome == "promoted",
+        reason=ledger.meta("reason"),
+        swap=Swap(
+            int(ledger.meta("swap.requests") or 0),
+            int(ledger.meta("swap.failed") or 0),
+            ledger.meta("swap.first_failure"),
+        ),
+        seconds=_seconds(ledger),
+        recipe=settings.recipe.name,
+        matcher=settings.matcher,
+        settings=settings,
+    )
+
+
+def write_summary(run: Run) -> Summary:
+    summary = summarise(run.ledger)
+    write_atomically(run.folder / "summary.json", json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n")
+    return summary
+
+
+def _counts(ledger: Ledger, statement: str) -> Counter[str]:
+    return Counter({str(name): int(count) for name, count in ledger.read(statement)})
+
+
+def _cells(ledger: Ledger) -> dict[str, int]:
+    found = Counter(record.cell for record in ledger.records())
+    return {str(cell): found[cell] for cell in Cell}
+
+
+def _images(ledger: Ledger) -> Images:
+    by_reason = _counts(ledger, "SELECT rejection, count(*) FROM images GROUP BY rejection")
+    held_out = _counts(ledger, "SELECT 'held_out', count(*) FROM images WHERE held_out AND rejection = ''")
+    return Images(by_reason.pop("", 0), held_out["held_out"], dict(by_reason))
+
+
+def _calls(ledger: Ledger) -> Counter[str]:
+    """Finished model calls, each counted once whatever was interrupted. Those that failed aren't in it."""
+    answers = _counts(ledger, "SELECT role || ' ' || step, count(*) FROM answers GROUP BY role, step")
+    annotated = "SELECT 'annotate', count(*) FROM annotations WHERE model_fingerprint != ''"
+    return answers + _counts(ledger, annotated)
+
+
+def _seconds(ledger: Ledger) -> dict[str, float]:
+    rows = ledger.read("SELECT substr(key, 9), value FROM meta WHERE key LIKE 'seconds.%'")
+    return {name: round(float(value), 2) for name, value in rows}
+
+
+def _measured(comparison: Comparison) -> Measured:
+    overall = comparison.overall
+    return Measured(
+        overall.questions,
+        Accuracy(overall.before, {kind: tally.before for kind, tally in comparison.kinds.items()}),
+        Accuracy(overall.after, {kind: tally.after for kind, tally in comparison.kinds.items()}),
+        overall.fixed,
+        overall.broken,
+        comparison.mcnemar_p,
+    )
+
+
+def _measured_on(evaluation: Evaluation | None) -> str:
+    if evaluation is None:
+        return ""
+    return evaluation.labelled.path if evaluation.labelled else "held-out records"
