@@ -14,16 +14,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.core.errors import Cancelled, MpaError, Overloaded, Unavailable
 from services.rpc import status
+from services.rpc.limits import MESSAGE_OPTIONS
 
-MAX_MESSAGE_BYTES = 32 * 2**20
 IN_FLIGHT = 64
 PATIENCE_S = 60.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
 INTERNAL_ERROR_TRIES = 3
 
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    *MESSAGE_OPTIONS,
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -24,7 +24,9 @@ async def read_form(request: Request) -> tuple[bytes, dict[str, str]]:
     Raises InvalidInput and InvalidImage.
     """
     if int(request.headers.get("content-length") or 0) > 2 * MAX_BYTES:
-        raise InvalidImage(f"the request is too large: at most {MAX_BYTES:,} bytes of image are taken", reason="IMAGE_TOO_LARGE")
+        raise InvalidImage(
+            f"the request is too large: at most {MAX_BYTES:,} bytes of image are taken", reason="IMAGE_TOO_LARGE"
+        )
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         async with request.form() as form:
             fields = {name: value for name, value in form.items() if isinstance(value, str)}

@@ -101,5 +101,3 @@ def from_rpc_error(error: grpc.aio.AioRpcError, peer: str = "") -> errors.MpaErr
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"{peer or 'the service'} did not answer in time"
     return from_status(status_pb2.Status(code=error.code().value[0], message=message))
-
-

@@ -15,7 +15,9 @@ Response = TypeVar("Response")
 
 
 async def answer_out_of_order(
-    requests: AsyncIterator[Request], answer: Callable[[Request], Awaitable[Response]], refuse: Callable[[Request, MpaError], Response]
+    requests: AsyncIterator[Request],
+    answer: Callable[[Request], Awaitable[Response]],
+    refuse: Callable[[Request, MpaError], Response],
 ) -> AsyncIterator[Response]:
     """Yields `answer(request)`, or `refuse(request, error)` where that raised MpaError, in the order they are done.
 

@@ -27,13 +27,13 @@ class StudentService:
     def __init__(self) -> None:
         settings = StudentSettings.from_env()
         self._student = Student(settings)
-        servicer = StudentServicer(self._ready_student, ImageReceiver(settings.image_root))
+        servicer = StudentServicer(self._loaded_student, ImageReceiver(settings.image_root))
         app.state.servicer = servicer
-        server = GrpcServer(lambda grpc_server: register(self._ready_student, servicer, grpc_server), SERVICES)
+        server = GrpcServer(lambda grpc_server: register(self._loaded_student, servicer, grpc_server), SERVICES)
         self._lifecycle = Lifecycle("student", server, settings.listen)
 
-    def _ready_student(self) -> Student:
-        self._lifecycle.require_ready()
+    def _loaded_student(self) -> Student:
+        self._lifecycle.require_loaded()
         return self._student
 
     @bentoml.on_startup

@@ -7,6 +7,7 @@ STORE/datasets/, STORE/jobs/   see datasets.py and jobs.py
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.core.decoding import GREEDY
-from services.core.errors import InvalidInput, NotFound
+from services.core.errors import Conflict, InvalidInput, NotFound
 from services.core.tasks import ANSWER_TEMPLATE
 from services.engines import checkpoint
 from services.student.files import sync_folder, write_atomically
@@ -75,14 +76,23 @@ class Pointers:
 
 
 class VersionStore:
-    """One writer: the student service that owns the folder."""
+    """One writer: the student service that owns the folder. Raises Conflict: the folder has an owner already."""
 
     def __init__(self, root: Path) -> None:
         self._versions = root / "versions"
         self._pointers = root / "pointers.json"
         self._versions.mkdir(parents=True, exist_ok=True)
+        self._lock = (root / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(f"another student service uses the store {root}: stop it, or name another store") from error
         for leftover in self._versions.glob(".incoming-*"):
             shutil.rmtree(leftover)
+
+    def close(self) -> None:
+        """Lets another service own the folder."""
+        self._lock.close()
 
     def names(self) -> list[str]:
         """Oldest first."""

@@ -54,6 +54,7 @@ class Student:
     async def close(self) -> None:
         await self.jobs.close()
         await self.slots.close()
+        self.store.close()
 
     async def answer(
         self, image: LoadedImage, question: str, *, template: str = "", decoding: Decoding | None = None, version: str = ""

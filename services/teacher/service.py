@@ -31,15 +31,15 @@ class TeacherService:
     def __init__(self) -> None:
         self._settings = TeacherSettings.from_env()
         self._teacher: Teacher | None = None
-        servicer = TeacherServicer(self._ready_teacher, ImageReceiver(self._settings.image_root))
+        servicer = TeacherServicer(self._loaded_teacher, ImageReceiver(self._settings.image_root))
         app.state.servicer = servicer
         server = GrpcServer(
             lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
         )
         self._lifecycle = Lifecycle("teacher", server, self._settings.listen)
 
-    def _ready_teacher(self) -> Teacher:
-        self._lifecycle.require_ready()
+    def _loaded_teacher(self) -> Teacher:
+        self._lifecycle.require_loaded()
         if self._teacher is None:
             raise Unavailable("the teacher is stopping")
         return self._teacher

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from services.core.errors import InvalidInput, NotFound
+from services.core.errors import Conflict, InvalidInput, NotFound
 from services.student.store import MANIFEST, Contract, Origin, Pointers, VersionStore
 from tests.serving import fake_checkpoint
 
@@ -41,13 +41,22 @@ def test_half_written_versions_are_swept_away(store, tmp_path):
     leftover = tmp_path / "store" / "versions" / ".incoming-v2"
     leftover.mkdir()
     (leftover / MANIFEST).write_text("{")
+    store.close()
     again = VersionStore(tmp_path / "store")
     assert again.names() == ["v1"]
     assert not leftover.exists()
 
 
+def test_a_store_has_one_owner(store, tmp_path):
+    with pytest.raises(Conflict, match="another student service"):
+        VersionStore(tmp_path / "store")
+    store.close()
+    VersionStore(tmp_path / "store").close()
+
+
 def test_pointers_survive(store, tmp_path):
     assert store.pointers() == Pointers()
     store.point(Pointers(live="v2", previous="v1"))
+    store.close()
     assert VersionStore(tmp_path / "store").pointers() == Pointers(live="v2", previous="v1")
     assert json.loads((tmp_path / "store" / "pointers.json").read_text())["live"] == "v2"

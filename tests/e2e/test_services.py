@@ -1,0 +1,227 @@
+"""The service processes as they are run: started, overloaded with the wrong things, killed, and stopped."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+import grpc
+import httpx
+import psutil
+import pytest
+from google.longrunning import operations_pb2, operations_pb2_grpc
+
+from protos.mpa.v1 import (
+    student_pb2,
+    student_pb2_grpc,
+    training_pb2,
+    training_pb2_grpc,
+    types_pb2,
+    versions_pb2,
+    versions_pb2_grpc,
+)
+from tests.e2e.processes import ROOT, serving
+from tests.pictures import bomb_png, png
+from tests.serving import fake_checkpoint
+
+pytestmark = pytest.mark.slow
+IMAGE = png()
+
+
+@pytest.fixture
+def model(tmp_path):
+    return fake_checkpoint(tmp_path / "model", skill=0.5, latency_s=0.01)
+
+
+def _request(**fields):
+    return student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?", **fields)
+
+
+async def _upload_and_train(channel, samples=320, request_id="one"):
+    stub = training_pb2_grpc.TrainingServiceStub(channel)
+
+    async def parts():
+        yield training_pb2.UploadDatasetRequest(image=IMAGE)
+        for number in range(samples):
+            sample = training_pb2.TrainingSample(
+                image_sha256=hashlib.sha256(IMAGE).hexdigest(), question=f"what is {number}?", answer="red"
+            )
+            yield training_pb2.UploadDatasetRequest(sample=sample)
+
+    dataset = (await stub.UploadDataset(parts())).dataset
+    return await stub.Train(training_pb2.TrainRequest(request_id=request_id, dataset=dataset))
+
+
+async def _wait(channel, operation):
+    stub = operations_pb2_grpc.OperationsStub(channel)
+    done = await stub.WaitOperation(operations_pb2.WaitOperationRequest(name=operation.name), wait_for_ready=True)
+    response = training_pb2.TrainResponse()
+    done.response.Unpack(response)
+    return response.version
+
+
+def test_the_http_face_of_the_production_endpoint(tmp_path, model):
+    with serving("student", tmp_path, model=model, store=tmp_path / "store") as student:
+        url = f"http://127.0.0.1:{student.http_port}"
+        form = httpx.post(f"{url}/v1/vqa", files={"image": IMAGE}, data={"question": "what?"})
+        body = {"image": base64.b64encode(IMAGE).decode(), "question": "what?"}
+        assert form.status_code == 200
+        assert form.json()["version"] == "v1"
+        assert httpx.post(f"{url}/v1/vqa", json=body).json() == form.json()
+        wrong = {
+            "QUESTION_EMPTY": httpx.post(f"{url}/v1/vqa", json={**body, "question": ""}),
+            "QUESTION_TOO_LONG": httpx.post(f"{url}/v1/vqa", json={**body, "question": "x" * 100_000}),
+            "IMAGE_UNREADABLE": httpx.post(f"{url}/v1/vqa", files={"image": b"abc"}, data={"question": "what?"}),
+            "IMAGE_TOO_MANY_PIXELS": httpx.post(f"{url}/v1/vqa", files={"image": bomb_png()}, data={"question": "what?"}),
+            "INVALID_INPUT": httpx.post(f"{url}/v1/vqa", content=b"not json"),
+        }
+        for reason, response in wrong.items():
+            assert response.status_code == 400, reason
+            assert response.json()["error"]["reason"] == reason
+        assert httpx.post(f"{url}/v1/vqa", json={**body, "version": "v9"}).status_code == 404
+        with grpc.insecure_channel(student.address) as channel:
+            assert student_pb2_grpc.StudentServiceStub(channel).Answer(_request()).answer == form.json()["answer"]
+        assert "/mpa.v1.StudentService/Answer" in httpx.get(f"{url}/metrics").text
+
+
+def test_a_port_in_use_ends_the_second_service_with_a_clear_line(tmp_path, model):
+    with (
+        serving("student", tmp_path, model=model, store=tmp_path / "one") as first,
+        serving("student", tmp_path, model=model, store=tmp_path / "two", grpc_port=first.grpc_port, wait=False) as second,
+    ):
+        second.process.wait(60)
+        assert f"student cannot start: gRPC port {first.grpc_port}" in second.log.read_text()
+
+
+def test_a_model_that_does_not_load_is_never_ready_and_says_why(tmp_path):
+    with serving("teacher", tmp_path, model=tmp_path / "nowhere", wait=False) as teacher:
+        end = time.monotonic() + 60
+        while "teacher cannot serve" not in teacher.log.read_text():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert httpx.get(f"http://127.0.0.1:{teacher.http_port}/readyz").status_code == 503
+        assert "nowhere" in teacher.log.read_text()
+
+
+def test_killed_while_training_it_comes_back_and_finishes(tmp_path, model):
+    settings = {"model": model, "store": tmp_path / "store", "env": {"MPA_FAKE_STEP_S": "0.2"}}
+
+    async def begin(address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            operation = await _upload_and_train(channel)
+            await asyncio.sleep(1.5)
+            return operation
+
+    with serving("student", tmp_path, **settings) as student:
+        operation = asyncio.run(begin(student.address))
+        worker = psutil.Process(student.process.pid).children()[0]
+        trainers = [child for child in worker.children(recursive=True) if "fake_training" in " ".join(child.cmdline())]
+        assert len(trainers) == 1
+        student.kill_at_once()
+        psutil.wait_procs(trainers, timeout=5)
+        assert not trainers[0].is_running(), "an orphaned training would fight its own resumption"
+    (job,) = (tmp_path / "store" / "jobs").iterdir()
+    done_before = int((job / "checkpoints" / "step").read_text())
+    assert 0 < done_before < 20
+
+    async def finish(address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            version = await _wait(channel, operation)
+            listing = await versions_pb2_grpc.VersionServiceStub(channel).ListVersions(versions_pb2.ListVersionsRequest())
+            return version, listing.live
+
+    with serving("student", tmp_path, **{**settings, "env": {"MPA_FAKE_STEP_S": "0.01"}}) as student:
+        assert asyncio.run(finish(student.address)) == ("v2", "v1")
+
+
+def test_killed_during_swaps_it_comes_back_with_the_version_it_last_said(tmp_path, model):
+    async def swap_until_killed(student):
+        async with grpc.aio.insecure_channel(student.address) as channel:
+            versions = versions_pb2_grpc.VersionServiceStub(channel)
+            await _wait(channel, await _upload_and_train(channel, samples=16))
+            said = ["v1"]
+
+            async def swap():
+                for round_ in range(1000):
+                    name = "v2" if round_ % 2 == 0 else "v1"
+                    said.append((await versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name=name))).live)
+
+            swapping = asyncio.create_task(swap())
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(student.kill_at_once)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await swapping
+            return said[-1]
+
+    with serving("student", tmp_path, model=model, store=tmp_path / "store") as student:
+        last_said = asyncio.run(swap_until_killed(student))
+    pointed = json.loads((tmp_path / "store" / "pointers.json").read_text())["live"]
+    other = "v1" if last_said == "v2" else "v2"
+
+    async def ask(address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            return (await student_pb2_grpc.StudentServiceStub(channel).Answer(_request())).version
+
+    with serving("student", tmp_path, model=model, store=tmp_path / "store") as student:
+        live = asyncio.run(ask(student.address))
+    assert live == pointed
+    assert live in (last_said, other), "either the last that was confirmed, or the one on its way"
+
+
+def test_sigterm_loses_no_request(tmp_path, model):
+    """Clients that watch health, as round-robin clients do, see every request answered until the service says it leaves."""
+
+    async def run(student):
+        async with grpc.aio.insecure_channel(student.address) as channel:
+            stub = student_pb2_grpc.StudentServiceStub(channel)
+            leaving = asyncio.Event()
+            answered = failed = 0
+
+            async def client():
+                nonlocal answered, failed
+                while not leaving.is_set():
+                    try:
+                        await stub.Answer(_request())
+                        answered += 1
+                    except grpc.aio.AioRpcError:
+                        failed += 1
+
+            async def watch():
+                while httpx.get(f"http://127.0.0.1:{student.http_port}/readyz").status_code == 200:
+                    await asyncio.sleep(0.05)
+                leaving.set()
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(8):
+                    group.create_task(client())
+                group.create_task(watch())
+                await asyncio.sleep(0.5)
+                student.process.terminate()
+            return answered, failed
+
+    with serving("student", tmp_path, model=model, store=tmp_path / "store") as student:
+        answered, failed = asyncio.run(run(student))
+        assert student.process.wait(30) == 0
+    assert answered > 50
+    assert failed == 0
+
+
+@pytest.mark.parametrize(("name", "bentofile"), [("student", "bentofile.yaml"), ("teacher", "services/teacher/bentofile.yaml")])
+def test_a_built_bento_serves(tmp_path, name, bentofile):
+    model = fake_checkpoint(tmp_path / "model", skill=0.5)
+    env = {**os.environ, "BENTOML_HOME": str(tmp_path / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    build = [sys.executable, "-m", "bentoml", "build", "-f", bentofile, "-o", "tag", "."]
+    built = subprocess.run(build, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    tag = built.stdout.strip().splitlines()[-1].removeprefix("__tag__:")
+    settings = {"model": model, "env": {"BENTOML_HOME": str(tmp_path / "bentoml")}}
+    if name == "student":
+        settings["store"] = tmp_path / "store"
+    with serving(name, tmp_path, target=tag, **settings) as service:
+        path, fields = ("vqa", {"question": "what?"}) if name == "student" else ("annotate", {"task": "vqa"})
+        response = httpx.post(f"http://127.0.0.1:{service.http_port}/v1/{path}", files={"image": IMAGE}, data=fields)
+    assert response.status_code == 200
+    assert response.json()["answer"]
