@@ -7,14 +7,14 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
 from services.orchestrator import alignment, endpoints, judgement, promotion
-from services.orchestrator.endpoints import Where
 from services.orchestrator.labelled import read_labelled
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.pool import Refused, read_image
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm
-from services.orchestrator.run import RUNS, Run, require_run
+from services.orchestrator.run import Run, require_run
 from services.orchestrator.summary import Summary, summarise, write_summary
+from services.orchestrator.where import RUNS, Where
 from services.rpc.client import Pointers
 
 

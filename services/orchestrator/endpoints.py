@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from services.orchestrator.local import Addresses, local_services
 from services.orchestrator.progress import Progress
 from services.orchestrator.tasks import together
+from services.orchestrator.where import Where
 from services.rpc.client import StudentClient, TeacherClient
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Addresses are HOST:PORT; `is_local` starts the bundled pair instead. `patience_s`: how long a service may be away."""
-
-    teacher: str = ""
-    student: str = ""
-    is_local: bool = False
-    patience_s: float = 60.0
 
 
 @asynccontextmanager

@@ -17,6 +17,12 @@ def show(summary: Summary, console: Console) -> None:
     _show_outcome(summary, console)
 
 
+def line(summary: Summary) -> str:
+    """A run among others."""
+    counts = f"{summary.images:,} images, parity set {summary.parity_set:,}"
+    return f"{summary.outcome}  {summary.settings.task}  {summary.recipe}  {counts}"
+
+
 def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -70,5 +76,7 @@ def _show_outcome(summary: Summary, console: Console) -> None:
             )
     elif summary.outcome == "not_promoted":
         _say(console, f"not promoted {before} stays live: {summary.reason}")
+    elif summary.outcome == "nothing_to_align":
+        _say(console, f"no training  {summary.reason}")
     elif summary.outcome == "unfinished":
         _say(console, "unfinished   repeat the command to go on")

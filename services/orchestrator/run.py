@@ -15,8 +15,7 @@ from services.core.errors import Conflict, MpaError, NotFound, WrongState
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.pool import Pool, find_images
 from services.orchestrator.settings import Settings, require_same
-
-RUNS = Path("runs")
+from services.orchestrator.where import RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +40,17 @@ class Run:
             self.ledger.add_seconds(stage, time.monotonic() - began)
 
 
-def default_folder(task: str) -> Path:
-    return RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{task}"
-
-
 @contextmanager
 def open_run(folder: Path, settings: Settings | None = None) -> Iterator[Run]:
     """Creates the run, or takes it up again; `settings` None takes it up with its own.
 
-    Raises WrongState where it has other settings, NotFound where there is none to take up, Conflict where another
+    Raises WrongState where it has other settings, NotFound where there is none to take up or no image, Conflict where another
     orchestrator is at work on it.
     """
     if settings is None:
         require_run(folder)
     else:
+        find_images(settings.images)
         _make(folder)
     with _locked(folder):
         ledger = Ledger(folder / "ledger.sqlite")
@@ -71,7 +67,6 @@ def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
     if not stored:
         if settings is None:
             raise NotFound(f"{folder} holds no run that was begun: `mpa-orch annotate IMAGES --run {folder}` begins one")
-        settings.the_task, find_images(settings.images)
         ledger.set_meta("id", uuid.uuid4().hex)
         ledger.set_meta("settings", settings.to_json())
     return Run(folder, ledger.meta("id"), Settings.from_json(ledger.meta("settings")), ledger)

@@ -1,0 +1,55 @@
+"""The options of `mpa-orch`, each described once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.core.answers import MATCHERS
+from services.core.recipes import RECIPES
+from services.core.tasks import TASKS
+
+
+class Role(StrEnum):
+    TEACHER = "teacher"
+    STUDENT = "student"
+
+
+Images = Annotated[str, typer.Argument(help="A folder of images (searched through), a glob, or one image.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+RunOption = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="Run folder; one that exists is resumed.")]
+Task = Annotated[str, typer.Option(help=", ".join(TASKS))]
+Teacher = Annotated[str, typer.Option(envvar="MPA_TEACHER", metavar="HOST:PORT", help="The teacher service.")]
+Student = Annotated[str, typer.Option(envvar="MPA_STUDENT", metavar="HOST:PORT", help="The student service.")]
+Local = Annotated[bool, typer.Option("--local", help="Start the bundled pair here, and stop it at the end.")]
+RecipeName = Annotated[
+    str,
+    typer.Option("--recipe", help=f"{', '.join(RECIPES)}. Default: rehearsal with --local, else paper; the run's own."),
+]
+Matcher = Annotated[str, typer.Option(help=f"{', '.join(MATCHERS)}. Default: the recipe's, else the task's.")]
+Limit = Annotated[int, typer.Option(min=0, help="Take the first N images only; 0 takes all.")]
+Labelled = Annotated[
+    Path | None,
+    typer.Option(
+        "--eval",
+        metavar="JSONL",
+        help='Measures on labels, and decides nothing: a line is {"image", "question", "answers", optional "kind"}.',
+    ),
+]
+FullMatrix = Annotated[bool, typer.Option("--full-matrix", help="Ask the teacher where the student was right, too.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of annotation sampling and training.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before training and promotion.")]
+Force = Annotated[bool, typer.Option("--force", help="Whatever the evaluation says.")]
+Version = Annotated[str, typer.Option(help="Default: the live one.")]
+OfRun = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="With --local: that run's student.")]
+AnyRun = Annotated[Path | None, typer.Argument(metavar="RUN", help="Without it: all runs below runs/.")]
+LocalRun = Annotated[Path | None, typer.Argument(metavar="RUN", help="With --local: the run whose student it is.")]
+Host = Annotated[str, typer.Option(help="Interface to listen on.")]
+Port = Annotated[int, typer.Option(help="HTTP. Default: 3001 (teacher), 3000 (student).")]
+GrpcPort = Annotated[int, typer.Option(help="Default: 50051 (teacher), 50052 (student).")]
+Patience = Annotated[
+    float, typer.Option(envvar="MPA_ORCH_PATIENCE_S", min=0.0, help="Seconds to wait for a service that is away.")
+]
