@@ -1,0 +1,206 @@
+"""Scripted teacher and student on real loopback ports: they count every call, and misbehave where a test says so."""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from grpc_status import rpc_status
+
+from protos.mpa.v1 import (
+    student_pb2,
+    student_pb2_grpc,
+    teacher_pb2,
+    teacher_pb2_grpc,
+    training_pb2,
+    training_pb2_grpc,
+    versions_pb2,
+    versions_pb2_grpc,
+)
+from services.core.errors import Conflict, ImageUnknown, MpaError, NotFound
+from services.rpc.status import to_status
+
+COLORS = ("red", "green", "blue", "teal")
+
+
+def draw(*parts) -> float:
+    """A number in [0, 1) that is a function of `parts`."""
+    return int(hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:12], 16) / 16**12
+
+
+def truth(image_sha256: str, question: str) -> str:
+    return COLORS[int(draw("truth", image_sha256, question) * len(COLORS))]
+
+
+def answer(skill: float, image_sha256: str, question: str) -> str:
+    """A more skilled model knows all that a less skilled one does."""
+    return truth(image_sha256, question) if draw("skill", image_sha256, question) < skill else "unknown"
+
+
+Trouble = Callable[[str], MpaError | None]
+
+
+@dataclass
+class Service:
+    """What both have in common. `calls` counts finished ones by kind, `sent` images that came as bytes."""
+
+    delay_s: float = 0.0
+    trouble: Trouble = lambda _: None
+    forgets: bool = False
+    calls: Counter = field(default_factory=Counter)
+    keys: Counter = field(default_factory=Counter)
+    sent: Counter = field(default_factory=Counter)
+    most_at_once: int = 0
+    _at_once: int = 0
+
+    async def begin(self, kind: str, image, context) -> str:
+        """The image's sha256, after the delay; aborts with whatever trouble is scripted."""
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            await asyncio.sleep(self.delay_s)
+            if trouble := self.trouble(kind):
+                await abort(context, trouble)
+            if image.data:
+                sha256 = hashlib.sha256(image.data).hexdigest()
+                self.sent[sha256] += 1
+                return sha256
+            if self.forgets or image.sha256 not in self.sent:
+                await abort(context, ImageUnknown("send it again"))
+            return image.sha256
+        finally:
+            self._at_once -= 1
+
+
+async def abort(context, error: MpaError):
+    await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+@dataclass
+class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
+    """`rejects`: what a reply is rejected for, by (image sha256, seed); "" where it is a good one."""
+
+    skill: float = 0.95
+    fingerprint: str = "teacher-a"
+    rejects: Callable[[str, int], str] = lambda *_: ""
+    question: Callable[[str, int], str] = lambda sha256, seed: f"what color is thing {int(draw(sha256, seed) * 1000)}?"
+
+    async def Annotate(self, request, context):
+        sha256 = await self.begin("annotate", request.image, context)
+        seed = request.decoding.seed
+        self.calls["annotate"] += 1
+        self.keys["annotate", sha256, seed] += 1
+        rejection = self.rejects(sha256, seed)
+        question = "" if rejection else self.question(sha256, seed)
+        return teacher_pb2.AnnotateResponse(
+            text="as written",
+            question=question,
+            answer="" if rejection else truth(sha256, question),
+            rejection=rejection,
+            model_fingerprint=self.fingerprint,
+        )
+
+    async def Answer(self, request, context):
+        sha256 = await self.begin("answer", request.image, context)
+        self.calls["answer"] += 1
+        self.keys["answer", sha256, request.question] += 1
+        text = answer(self.skill, sha256, request.question)
+        return teacher_pb2.TeacherServiceAnswerResponse(answer=text, model_fingerprint=self.fingerprint)
+
+
+@dataclass
+class ScriptedStudent(
+    Service,
+    student_pb2_grpc.StudentServiceServicer,
+    versions_pb2_grpc.VersionServiceServicer,
+    training_pb2_grpc.TrainingServiceServicer,
+    operations_pb2_grpc.OperationsServicer,
+):
+    """`skills` by version; training adds one of `trained_skill`, or fails with `training_error`."""
+
+    skills: dict = field(default_factory=lambda: {"v1": 0.4})
+    live: str = "v1"
+    previous: str = ""
+    trained_skill: float = 0.9
+    training_error: MpaError | None = None
+    trainings: list = field(default_factory=list)
+    samples: list = field(default_factory=list)
+    polls: int = 0
+
+    async def Answer(self, request, context):
+        sha256 = await self.begin("answer", request.image, context)
+        version = request.version or self.live
+        if version not in self.skills:
+            await abort(context, NotFound(f"no version {version}"))
+        self.calls["answer"] += 1
+        self.keys["answer", sha256, request.question, request.version] += 1
+        return student_pb2.AnswerResponse(answer=answer(self.skills[version], sha256, request.question), version=version)
+
+    async def ListVersions(self, request, context):
+        return versions_pb2.ListVersionsResponse(live=self.live, previous=self.previous)
+
+    async def GetVersion(self, request, context):
+        state = versions_pb2.VERSION_STATE_AVAILABLE
+        return versions_pb2.GetVersionResponse(version=versions_pb2.Version(name=request.name, state=state))
+
+    async def PromoteVersion(self, request, context):
+        if request.expected_live != self.live:
+            await abort(context, Conflict(f"{self.live} is live"))
+        self.previous, self.live = self.live, request.name
+        return versions_pb2.PromoteVersionResponse(live=self.live, previous=self.previous)
+
+    async def RollbackVersion(self, request, context):
+        self.previous, self.live = self.live, self.previous
+        return versions_pb2.RollbackVersionResponse(live=self.live, previous=self.previous)
+
+    async def UploadDataset(self, requests, context):
+        images, samples = set(), []
+        async for part in requests:
+            if part.WhichOneof("part") == "image":
+                images.add(hashlib.sha256(part.image).hexdigest())
+            else:
+                samples.append(part.sample)
+        assert {sample.image_sha256 for sample in samples} == images
+        self.samples = samples
+        return training_pb2.UploadDatasetResponse(dataset="d" * 64, samples=len(samples), images=len(images))
+
+    async def Train(self, request, context):
+        self.trainings.append(request)
+        return self._operation(done=False)
+
+    async def GetOperation(self, request, context):
+        self.polls += 1
+        return self._operation(done=True)
+
+    def _operation(self, *, done: bool):
+        operation = operations_pb2.Operation(name="operations/1", done=done)
+        operation.metadata.Pack(training_pb2.TrainMetadata(step=8 if done else 1, total_steps=8, loss=0.5, phase="training"))
+        if done and self.training_error:
+            operation.error.CopyFrom(to_status(self.training_error))
+        elif done:
+            self.skills["v2"] = self.trained_skill
+            operation.response.Pack(training_pb2.TrainResponse(version="v2"))
+        return operation
+
+
+@asynccontextmanager
+async def serving(service, port: int = 0):
+    """Its address."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    if isinstance(service, ScriptedTeacher):
+        teacher_pb2_grpc.add_TeacherServiceServicer_to_server(service, server)
+    else:
+        student_pb2_grpc.add_StudentServiceServicer_to_server(service, server)
+        versions_pb2_grpc.add_VersionServiceServicer_to_server(service, server)
+        training_pb2_grpc.add_TrainingServiceServicer_to_server(service, server)
+        operations_pb2_grpc.add_OperationsServicer_to_server(service, server)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{bound}"
+    finally:
+        await server.stop(None)

@@ -1,0 +1,87 @@
+import os
+
+import pytest
+
+from services.core.errors import NotFound
+from services.orchestrator.pool import Accepted, Refused, find_images, read_image
+from tests.pictures import bomb_png, png
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(png())
+
+
+def test_a_folder_is_searched_through_in_order_and_labels_are_left_alone(tmp_path):
+    touch(tmp_path, "b.png", "a.JPG", "sub/c.webp", "labels.json", "sub/answers.csv", ".hidden.png", "no_suffix")
+    pool = find_images(str(tmp_path))
+    assert pool.paths == ("a.JPG", "b.png", "no_suffix", "sub/c.webp")
+    assert pool.ignored == ("labels.json", "sub/answers.csv")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths"),
+    [
+        ("*.png", ("a.png", "b.png")),
+        ("**/*.png", ("a.png", "b.png", "sub/c.png")),
+        ("sub/*", ("c.png",)),
+        ("a.png", ("a.png",)),
+    ],
+)
+def test_globs_and_single_files(tmp_path, pattern, paths):
+    touch(tmp_path, "a.png", "b.png", "sub/c.png")
+    assert find_images(str(tmp_path / pattern)).paths == paths
+
+
+def test_limit_takes_the_first(tmp_path):
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    assert find_images(str(tmp_path), limit=2).paths == ("a.png", "b.png")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "", "*.png"])
+def test_nothing_there_is_said_so(tmp_path, name):
+    with pytest.raises(NotFound, match="no (file or folder|images)"):
+        find_images(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "IMAGE_EMPTY"),
+        (b"I am a text", "IMAGE_UNREADABLE"),
+        (png(size=(300, 300))[:-200], "IMAGE_TRUNCATED"),
+        (bomb_png(), "IMAGE_TOO_MANY_PIXELS"),
+    ],
+)
+def test_a_bad_image_is_refused_with_its_reason(tmp_path, content, reason):
+    (tmp_path / "bad.png").write_bytes(content)
+    found = read_image(tmp_path, "bad.png")
+    assert isinstance(found, Refused)
+    assert found.reason == reason
+    assert found.detail
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16", "1"])
+def test_every_mode_is_accepted_and_its_bytes_travel_as_they_are(tmp_path, mode):
+    data = png(0, mode=mode)
+    (tmp_path / "good.png").write_bytes(data)
+    found = read_image(tmp_path, "good.png")
+    assert isinstance(found, Accepted)
+    assert found.picture.data == data
+
+
+def test_a_link_out_of_the_root_is_refused(tmp_path):
+    (tmp_path / "root").mkdir()
+    touch(tmp_path, "secret.png")
+    (tmp_path / "root" / "link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "root" / "loop.png").symlink_to(tmp_path / "root" / "loop.png")
+    assert read_image(tmp_path / "root", "link.png").reason == "IMAGE_OUTSIDE_ROOT"
+    assert read_image(tmp_path / "root", "../secret.png").reason == "IMAGE_OUTSIDE_ROOT"
+    assert read_image(tmp_path / "root", "loop.png").reason == "IMAGE_UNREADABLE"
+
+
+def test_what_is_no_regular_file_never_blocks(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert read_image(tmp_path, "pipe.png").reason == "IMAGE_UNREADABLE"
+    assert read_image(tmp_path, "gone.png").reason == "IMAGE_UNREADABLE"

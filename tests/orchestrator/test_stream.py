@@ -1,0 +1,189 @@
+"""Annotate and identify against scripted services on loopback ports."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from services.core.errors import InvalidInput, MpaError, NothingToAlign, Overloaded, Unavailable, WrongState
+from services.orchestrator.ledger import Ledger
+from tests.orchestrator.conftest import bench, with_recipe
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.pictures import bomb_png, png
+
+
+def rows(folder, statement):
+    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
+    try:
+        return list(ledger.read(statement))
+    finally:
+        ledger.close()
+
+
+async def test_the_student_first_saves_teacher_calls_and_finds_the_same_parity_set(tmp_path, pool):
+    async with bench(tmp_path / "first", pool) as first:
+        student_first = await first.align()
+    async with bench(tmp_path / "full", pool, full_matrix=True) as full:
+        both = await full.align()
+    known = both.cells["known"] + both.cells["noise_student_right"]
+    assert student_first.cells["gap"] == both.cells["gap"] > 16
+    assert student_first.cells["unasked"] == known > 16
+    assert student_first.teacher_calls == both.teacher_calls - known
+    gap = [[line for line in map(json.loads, b.parity_set().splitlines()) if line["cell"] == "gap"] for b in (first, full)]
+    assert gap[0] == gap[1]
+
+
+async def test_one_bad_image_never_stops_a_run_and_a_copy_is_counted_once(tmp_path, pool):
+    bad = {"zero.png": b"", "text.png": b"text", "bomb.png": bomb_png(), "cut.png": png(size=(300, 300))[:-200]}
+    for name, content in bad.items():
+        (pool / name).write_bytes(content)
+    (pool / "zz_copy.png").write_bytes((pool / "000.png").read_bytes())
+    (pool / "outside.png").symlink_to("/etc/hostname")
+    (pool / "labels.json").write_text("[]")
+    async with bench(tmp_path / "run", pool) as b:
+        summary = await b.align()
+    assert summary.images == 120
+    assert summary.image_files.refused == {
+        "IMAGE_EMPTY": 1,
+        "IMAGE_UNREADABLE": 1,
+        "IMAGE_TOO_MANY_PIXELS": 1,
+        "IMAGE_TRUNCATED": 1,
+        "IMAGE_OUTSIDE_ROOT": 1,
+        "duplicate": 1,
+    }
+    assert rows(tmp_path / "run", "SELECT path FROM images WHERE rejection = 'duplicate'") == [("zz_copy.png",)]
+    assert "labels.json" in b.output.getvalue()
+    assert sum(b.teacher.sent.values()) >= 120
+
+
+async def test_what_cannot_be_parsed_is_asked_once_more_and_then_rejected_with_its_reason(tmp_path, pool):
+    first_seeds: dict[str, int] = {}
+
+    def rejects(sha256, seed):
+        kind = int(sha256[:2], 16) % 8
+        if kind == 0:
+            return "no_question"
+        if kind == 1:  # only the first reply
+            return "no_answer" if first_seeds.setdefault(sha256, seed) == seed else ""
+        return "answer_too_long" if kind == 2 else ""
+
+    async with bench(tmp_path / "run", pool, ScriptedTeacher(rejects=rejects), recipe="paper") as b:
+        summary = await b.align()
+    kinds = Counter(int(sha256[:2], 16) % 8 for (sha256,) in rows(tmp_path / "run", "SELECT sha256 FROM images"))
+    assert summary.rejected == {"no_question": kinds[0], "answer_too_long": kinds[2]}
+    assert summary.annotations == 120 - kinds[0] - kinds[2]
+    assert summary.retried == kinds[0] + kinds[1]
+    assert b.teacher.calls["annotate"] == 120 + summary.retried
+    assert max(b.teacher.keys.values()) == 1
+
+
+async def test_the_same_question_twice_about_one_image_is_rejected_as_duplicate(tmp_path, pool):
+    teacher = ScriptedTeacher(question=lambda *_: "what color is it?")
+    async with bench(tmp_path / "run", pool, teacher) as b:
+        summary = await b.align()
+    assert summary.annotations == 120
+    assert summary.rejected == {"duplicate": 120}
+    assert max(count for key, count in b.student.keys.items() if key[-1]) == 1
+
+
+async def test_an_image_is_sent_once_and_again_when_the_service_forgot_it(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, recipe="paper") as b:
+        await b.align()
+    assert set(b.teacher.sent.values()) == {1}
+    async with bench(tmp_path / "forgetful", pool, ScriptedTeacher(forgets=True), recipe="paper") as forgetful:
+        await forgetful.align()
+    assert forgetful.parity_set() == b.parity_set()
+    assert max(forgetful.teacher.sent.values()) > 1
+
+
+async def test_an_overloaded_service_is_given_time(tmp_path, pool):
+    refusals = Counter()
+
+    def trouble(kind):
+        refusals[kind] += 1
+        return Overloaded("full", retry_after_s=0.05) if refusals[kind] % 3 == 0 else None
+
+    async with bench(tmp_path / "calm", pool) as calm:
+        await calm.align()
+    async with bench(tmp_path / "run", pool, ScriptedTeacher(trouble=trouble)) as b:
+        summary = await b.align()
+    assert b.parity_set() == calm.parity_set()
+    assert summary.teacher_calls == b.teacher.calls.total()
+
+
+async def test_at_most_64_calls_are_in_flight_to_each_service(tmp_path, pool):
+    teacher, student = ScriptedTeacher(delay_s=0.02), ScriptedStudent(delay_s=0.02)
+    async with bench(tmp_path / "run", pool, teacher, student) as b:
+        await b.align()
+    assert 32 < b.teacher.most_at_once <= 64
+    assert 16 < b.student.most_at_once <= 64
+
+
+@pytest.mark.parametrize("error", [InvalidInput("too long"), MpaError("a bug of the service")])
+async def test_a_request_that_fails_is_recorded_and_tried_again_next_time(tmp_path, pool, error):
+    failing = Counter()
+
+    def trouble(kind):
+        failing[kind] += 1
+        return error if failing[kind] <= 6 else None
+
+    student = ScriptedStudent(trouble=trouble, training_error=MpaError("no room"))
+    async with bench(tmp_path / "run", pool, student=student) as b:
+        with pytest.raises(MpaError, match="no room"):
+            await b.align()
+        rejected = rows(tmp_path / "run", "SELECT count(*) FROM annotations WHERE rejection = 'student_error'")
+        assert rejected == [(6 if isinstance(error, InvalidInput) else 0,)]
+
+
+async def test_a_service_that_goes_away_stops_the_run_and_the_same_command_resumes_it(tmp_path, pool):
+    async with bench(tmp_path / "calm", pool) as calm:
+        whole = await calm.align()
+    answered = Counter()
+
+    def trouble(kind):
+        answered[kind] += 1
+        return Unavailable("gone") if answered.total() > 60 else None
+
+    teacher, student = ScriptedTeacher(), ScriptedStudent(trouble=trouble)
+    async with bench(tmp_path / "run", pool, teacher, student, patience_s=0.3) as b:
+        with pytest.raises(Unavailable, match=r"the student at 127.0.0.1:\d+ gave no answer for 0.3 s"):
+            await b.align()
+    student.trouble = lambda _: None
+    async with bench(tmp_path / "run", pool, teacher, student) as b:
+        resumed = await b.align()
+    assert b.parity_set() == calm.parity_set()
+    assert (resumed.teacher_calls, resumed.student_calls) == (whole.teacher_calls, whole.student_calls)
+    assert max(count for key, count in student.keys.items() if key[-1]) == 1
+
+
+async def test_another_teacher_is_not_mixed_in(tmp_path, pool):
+    student = ScriptedStudent(trouble=lambda _: Unavailable("gone"))
+    async with bench(tmp_path / "run", pool, student=student, patience_s=0.1) as b:
+        with pytest.raises(Unavailable):
+            await b.align()
+    async with bench(tmp_path / "run", pool, ScriptedTeacher(fingerprint="teacher-b")) as b:
+        with pytest.raises(WrongState, match=r"another model \(teacher-b\)"):
+            await b.align()
+
+
+async def test_a_student_at_parity_is_not_trained(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, student=ScriptedStudent(skills={"v1": 0.99})) as b:
+        with pytest.raises(NothingToAlign, match="at parity"):
+            await b.align()
+        calls = b.teacher.calls.total() + b.student.calls.total()
+        with pytest.raises(NothingToAlign):
+            await b.align()
+        assert b.teacher.calls.total() + b.student.calls.total() == calls
+        assert b.student.trainings == []
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["outcome"] == "nothing_to_align"
+    assert summary["version"] == {"before": "v1", "after": ""}
+
+
+async def test_held_out_images_are_never_trained_on(tmp_path, pool):
+    async with bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.5)
+        await b.align()
+    held_out = {sha256 for (sha256,) in rows(tmp_path / "run", "SELECT sha256 FROM images WHERE held_out")}
+    assert 30 < len(held_out) < 90
+    assert held_out.isdisjoint(sample.image_sha256 for sample in b.student.samples)
