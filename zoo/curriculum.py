@@ -1,0 +1,151 @@
+"""What each model is taught, lesson by lesson: the conversations and how often they come up."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from services.core.tasks import TASKS, answer_prompt
+from zoo.architecture import CAPTION_PROMPT
+from zoo.packing import Conversation
+from zoo.shapes import SKILLS, Scene, draw_scene, find_answer
+
+_ANNOTATED = {
+    "color present": 20,
+    "color absent": 20,
+    "shape present": 12,
+    "shape absent": 12,
+    "color": 18,
+    "shape": 18,
+}
+"""What the teacher's annotations ask, in percent: easy-VQA's mixture, somewhat richer in open questions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Some steps on one mixture of conversations. Rates are per image."""
+
+    steps: int
+    images: int
+    """Images per step."""
+    questions: int
+    """Questions per image."""
+    skills: dict[str, int]
+    """How often a question asks for each skill, relative to the others."""
+    caption_rate: float = 1.0
+    annotation_rate: float = 0.0
+    easy_vqa_rate: float = 0.0
+    """How many of the images are easy-VQA's own, not rendered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curriculum:
+    """The lessons of one model and the learning rate: a warm-up, a slow cosine, a straight way down to zero."""
+
+    lessons: tuple[Lesson, ...]
+    cosine_steps: int
+    """Where the cosine would end; the cool-down comes first."""
+    learning_rate: float = 1e-3
+    """The peak."""
+    weight_decay: float = 0.01
+    warm_up_steps: int = 100
+    cool_down_steps: int = 600
+
+    @property
+    def steps(self) -> int:
+        return sum(lesson.steps for lesson in self.lessons)
+
+    def scale_learning_rate(self, step: int) -> float:
+        """The factor of the peak rate at a step."""
+        edges = min(1.0, (step + 1) / self.warm_up_steps, (self.steps - step) / self.cool_down_steps)
+        return edges * 0.5 * (1 + math.cos(math.pi * step / self.cosine_steps))
+
+    def find_lesson(self, step: int) -> Lesson:
+        for lesson in self.lessons:
+            if step < lesson.steps:
+                return lesson
+            step -= lesson.steps
+        raise IndexError(f"the curriculum has {self.steps} steps")
+
+
+_EVERYTHING = {
+    "color present": 3,
+    "color absent": 3,
+    "shape present": 2,
+    "shape absent": 2,
+    "color": 1,
+    "shape": 1,
+}
+_MOSTLY_SHAPES = {"color present": 1, "color absent": 1, "shape present": 2, "shape absent": 2, "shape": 3}
+TEACHER = Curriculum(
+    lessons=(
+        Lesson(steps=300, images=48, questions=1, skills={"color": 1, "shape": 1}),
+        Lesson(
+            steps=900,
+            images=24,
+            questions=5,
+            skills=_EVERYTHING,
+            caption_rate=0.2,
+            annotation_rate=0.5,
+            easy_vqa_rate=0.25,
+        ),
+        Lesson(steps=700, images=24, questions=3, skills=_MOSTLY_SHAPES, annotation_rate=0.2, easy_vqa_rate=0.25),
+        Lesson(
+            steps=900,
+            images=24,
+            questions=5,
+            skills=_EVERYTHING,
+            caption_rate=0.2,
+            annotation_rate=0.5,
+            easy_vqa_rate=0.25,
+        ),
+    ),
+    cosine_steps=3800,
+)
+"""Colour comes first by itself, shape is the harder sight: the third lesson dwells on it."""
+STUDENT = Curriculum(
+    lessons=(
+        Lesson(steps=1000, images=32, questions=0, skills={}),
+        Lesson(
+            steps=700,
+            images=24,
+            questions=4,
+            skills={"color present": 3, "shape present": 2, "color": 1},
+            caption_rate=0.5,
+        ),
+    ),
+    cosine_steps=3000,
+    cool_down_steps=400,
+)
+"""Weak in practice, not in sight: good at describing, but never asked "what shape" nor any negated question."""
+
+
+def plan_step(lesson: Lesson, rng: random.Random, easy_vqa_scenes: list[Scene]) -> tuple[list[Scene], list[list[Conversation]]]:
+    """The scenes of one step and the conversations about each."""
+    scenes = [
+        rng.choice(easy_vqa_scenes) if rng.random() < lesson.easy_vqa_rate else draw_scene(rng) for _ in range(lesson.images)
+    ]
+    return scenes, [_plan_conversations(lesson, scene, rng) for scene in scenes]
+
+
+def _plan_conversations(lesson: Lesson, scene: Scene, rng: random.Random) -> list[Conversation]:
+    conversations = []
+    for _ in range(lesson.questions):
+        question, answer = ask(lesson.skills, scene, rng)
+        conversations.append(Conversation(answer_prompt(question), answer))
+    if rng.random() < lesson.caption_rate:
+        conversations.append(Conversation(CAPTION_PROMPT, scene.caption))
+    if rng.random() < lesson.annotation_rate:
+        question, answer = ask(_ANNOTATED, scene, rng)
+        conversations.append(Conversation(TASKS["vqa"].annotation_prompt, f"Question: {question}\nAnswer: {answer}"))
+    return conversations
+
+
+def ask(skills: dict[str, int], scene: Scene, rng: random.Random) -> tuple[str, str]:
+    """A question of one of the skills, and its answer."""
+    (skill,) = rng.choices(tuple(skills), weights=tuple(skills.values()))
+    question = SKILLS[skill](scene, rng)
+    answer = find_answer(question, scene.shape, scene.color)
+    assert answer is not None, question
+    return question, answer

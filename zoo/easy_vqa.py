@@ -1,0 +1,109 @@
+"""easy-VQA, split for the platform: images to train the pair on, an unlabelled pool, and the official test.
+
+Run: python -m zoo.easy_vqa DEST      (writes DEST/pool/*.png, DEST/test/*.png and DEST/test.jsonl)
+
+The pool is what the platform's demo adapts to. Neither bundled model saw any of its images; the test split is never
+trained on by anyone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import easy_vqa
+from PIL import Image
+
+from zoo.shapes import COLORS, SHAPES, Scene, find_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One official question and its answer about the image of that number."""
+
+    text: str
+    answer: str
+    image_id: int
+
+
+def _is_pool(image_id: int) -> bool:
+    return image_id % 2 == 0
+
+
+def pool_image_paths() -> dict[int, Path]:
+    """Image id to file of the 2,000 train images that no bundled model was trained on."""
+    return {i: Path(path) for i, path in sorted(easy_vqa.get_train_image_paths().items()) if _is_pool(i)}
+
+
+def training_image_paths() -> dict[int, Path]:
+    """Image id to file of the other 2,000 train images, the only ones of easy-VQA in the teacher's training."""
+    return {i: Path(path) for i, path in sorted(easy_vqa.get_train_image_paths().items()) if not _is_pool(i)}
+
+
+def test_image_paths() -> dict[int, Path]:
+    """Image id to file of the 1,000 official test images."""
+    return {i: Path(path) for i, path in sorted(easy_vqa.get_test_image_paths().items())}
+
+
+@cache
+def test_questions() -> tuple[Question, ...]:
+    """The 9,673 official test questions, in their order."""
+    return tuple(Question(*row) for row in zip(*easy_vqa.get_test_questions(), strict=True))
+
+
+@cache
+def train_questions() -> tuple[Question, ...]:
+    """The 38,575 official train questions, pool images included: for measuring only, see `training_scenes`."""
+    return tuple(Question(*row) for row in zip(*easy_vqa.get_train_questions(), strict=True))
+
+
+def deduce_contents(questions: tuple[Question, ...]) -> dict[int, tuple[str, str]]:
+    """Image id to the only (shape, color) that agrees with all its questions; images with several are left out."""
+    asked: dict[int, list[Question]] = defaultdict(list)
+    for question in questions:
+        asked[question.image_id].append(question)
+    contents = {}
+    for image_id, about in asked.items():
+        possible = [
+            (shape, color)
+            for shape in SHAPES
+            for color in COLORS
+            if all(find_answer(question.text, shape, color) == question.answer for question in about)
+        ]
+        if len(possible) == 1:
+            contents[image_id] = possible[0]
+    return contents
+
+
+def training_scenes() -> list[Scene]:
+    """The labelled scenes of easy-VQA that the teacher is trained on, none of them from the pool."""
+    paths = training_image_paths()
+    contents = deduce_contents(tuple(question for question in train_questions() if question.image_id in paths))
+    return [Scene(Image.open(paths[i]).convert("RGB"), *contents[i]) for i in paths if i in contents]
+
+
+def export(destination: Path) -> None:
+    """Write the pool as a plain folder of images, the test as images and labelled JSON lines."""
+    for name, paths in (("pool", pool_image_paths()), ("test", test_image_paths())):
+        (destination / name).mkdir(parents=True, exist_ok=True)
+        for image_id, path in paths.items():
+            shutil.copyfile(path, destination / name / f"{image_id}.png")
+    with (destination / "test.jsonl").open("w", encoding="utf-8") as file:
+        for question in test_questions():
+            image = f"test/{question.image_id}.png"
+            file.write(json.dumps({"image": image, "question": question.text, "answers": [question.answer]}) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the pool and the labelled test set of easy-VQA.")
+    parser.add_argument("destination", type=Path, metavar="DEST")
+    export(parser.parse_args().destination)
+
+
+if __name__ == "__main__":
+    main()
