@@ -72,7 +72,7 @@ class Lifecycle:
         return self._loaded and not self._leaving
 
     def require_loaded(self) -> None:
-        """Raises Unavailable while loading, WrongState where loading failed for good. While leaving, requests are still taken."""
+        """Raises Unavailable while loading, WrongState where loading failed. While leaving, requests are still taken."""
         if self._failure is not None:
             raise WrongState(f"{self._name} has no model: {self._failure}", reason="MODEL_NOT_LOADED")
         if not self._loaded:

@@ -106,6 +106,16 @@ class Leveler(Trainer):
         loss = total / items
         return (loss, outputs) if return_outputs else loss
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Reads a checkpoint as `from_pretrained` does.
+
+        `save_pretrained` writes some architectures (Qwen2-VL) under their older tensor names; the trainer's own way of
+        reading does not translate them back, warns, and would go on from the base weights (transformers 5.19).
+        """
+        model = model or self.model
+        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype, use_safetensors=True)
+        model.load_state_dict(saved.state_dict())
+
 
 class Reporter(TrainerCallback):
     """Writes progress.json."""

@@ -191,8 +191,9 @@ def test_sigterm_loses_no_request(tmp_path, model):
                         failed += 1
 
             async def watch():
-                while httpx.get(f"http://127.0.0.1:{student.http_port}/readyz").status_code == 200:
-                    await asyncio.sleep(0.05)
+                async with httpx.AsyncClient() as http:
+                    while (await http.get(f"http://127.0.0.1:{student.http_port}/readyz")).status_code == 200:
+                        await asyncio.sleep(0.05)  # noqa: ASYNC110 - there is nothing to wait on but the next look
                 leaving.set()
 
             async with asyncio.TaskGroup() as group:

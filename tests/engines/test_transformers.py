@@ -1,0 +1,112 @@
+"""The transformers engine on a real architecture with random weights."""
+
+import asyncio
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from services.core.decoding import Decoding
+from services.core.errors import InvalidInput
+from services.engines.images import load_image
+from services.engines.loading import EngineSettings, load_model
+from services.engines.model import Prompt
+from tests.pictures import numbered_png, png
+
+pytestmark = pytest.mark.slow
+QUESTIONS = ["what color is the shape?", "is there a circle?", "what shape does the image contain, if it has one at all?"]
+
+
+@pytest.fixture
+async def engine(tiny_checkpoint):
+    engine = await load_model(tiny_checkpoint, EngineSettings(device="cpu"))
+    yield engine
+    await engine.close()
+
+
+def _prompts(**decoding):
+    settings = {"max_new_tokens": 12, **decoding}
+    return [
+        Prompt(load_image(numbered_png(number)), QUESTIONS[number % 3], Decoding(**settings, seed=number))
+        for number in range(9)
+    ]
+
+
+async def test_alone_or_in_a_batch_the_answer_is_the_same(engine):
+    """Left padding done right: prompts of different lengths do not disturb each other."""
+    together = await asyncio.gather(*(engine.generate(prompt) for prompt in _prompts()))
+    alone = [await engine.generate(prompt) for prompt in _prompts()]
+    assert [reply.text for reply in together] == [reply.text for reply in alone]
+    assert [reply.prompt_tokens for reply in together] == [reply.prompt_tokens for reply in alone]
+    assert len({reply.text for reply in alone}) > 1
+
+
+async def test_a_seed_decides_a_sample_whatever_is_in_its_batch(engine):
+    sampled = _prompts(temperature=1.0)
+    together = await asyncio.gather(*(engine.generate(prompt) for prompt in sampled))
+    alone = await engine.generate(sampled[4])
+    assert together[4].text == alone.text
+    greedy = await engine.generate(_prompts()[4])
+    assert greedy.text != alone.text
+
+
+async def test_greedy_and_sampled_requests_share_a_batch(engine):
+    greedy, sampled = _prompts()[0], _prompts(temperature=1.0)[1]
+    alone = await engine.generate(greedy)
+    mixed, _ = await asyncio.gather(engine.generate(greedy), engine.generate(sampled))
+    assert mixed.text == alone.text
+
+
+async def test_a_tiny_nucleus_is_greedy(engine):
+    narrow = await engine.generate(_prompts(temperature=1.0, top_p=1e-6)[2])
+    assert narrow.text == (await engine.generate(_prompts()[2])).text
+
+
+async def test_a_prompt_that_does_not_fit_fails_alone(engine):
+    image = load_image(png())
+    long = Prompt(image, "why " * 5000, Decoding(max_new_tokens=4))
+    short = Prompt(image, "why?", Decoding(max_new_tokens=4))
+    refused, answered = await asyncio.gather(engine.generate(long), engine.generate(short), return_exceptions=True)
+    assert isinstance(refused, InvalidInput)
+    assert refused.reason == "PROMPT_TOO_LONG"
+    assert answered.completion_tokens <= 4
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda tensors: tensors.pop(next(name for name in tensors if "mlp" in name)), "missing"),
+        (
+            lambda tensors: tensors.update({"model.stranger.weight": next(iter(tensors.values())).clone()}),
+            "another architecture",
+        ),
+    ],
+)
+async def test_a_checkpoint_that_does_not_fit_is_refused(tiny_checkpoint, tmp_path, damage, message):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_checkpoint, broken)
+    tensors = load_file(broken / "model.safetensors")
+    damage(tensors)
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InvalidInput, match=message):
+        await load_model(broken, EngineSettings(device="cpu"))
+
+
+async def test_a_cut_off_weight_file_is_refused(tiny_checkpoint, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_checkpoint, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(InvalidInput, match="can't be loaded"):
+        await load_model(broken, EngineSettings(device="cpu"))
+
+
+async def test_a_configuration_of_another_size_is_refused(tiny_checkpoint, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_checkpoint, broken)
+    config = json.loads((broken / "config.json").read_text())
+    config["text_config"]["intermediate_size"] *= 2
+    (broken / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidInput):
+        await load_model(broken, EngineSettings(device="cpu"))
