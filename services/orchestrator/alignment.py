@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.core.errors import NothingToAlign, WrongState
+from services.core.errors import Cancelled, NothingToAlign, WrongState
 from services.orchestrator.judgement import evaluate, is_evaluated
 from services.orchestrator.leveling import level
 from services.orchestrator.parity_set import ParitySample, write_parity_set
@@ -93,7 +93,7 @@ async def train(run: Run, student: StudentClient, confirm: Confirm, progress: Pr
     parity_set = choose(run)
     if not run.ledger.meta("training.confirmed"):
         if not confirm(f"Train {run.ledger.meta('version.before')} on {len(parity_set)} samples?"):
-            raise WrongState(DECLINED)
+            raise Cancelled(DECLINED)
         run.ledger.set_meta("training.confirmed", "yes")
     try:
         await level(run, student, parity_set, progress)

@@ -120,7 +120,10 @@ class ScriptedStudent(
     training_pb2_grpc.TrainingServiceServicer,
     operations_pb2_grpc.OperationsServicer,
 ):
-    """`skills` by version; training adds one of `trained_skill`, or fails with `training_error`."""
+    """`skills` by version; training adds one of `trained_skill`, or fails with `training_error`.
+
+    `refusal`: what asking after the training meets.
+    """
 
     skills: dict = field(default_factory=lambda: {"v1": 0.4})
     live: str = "v1"
@@ -129,7 +132,7 @@ class ScriptedStudent(
     training_error: MpaError | None = None
     trainings: list = field(default_factory=list)
     samples: list = field(default_factory=list)
-    polls: int = 0
+    refusal: MpaError | None = None
 
     async def Answer(self, request, context):
         sha256 = await self.begin("answer", request.image, context)
@@ -173,7 +176,8 @@ class ScriptedStudent(
         return self._operation(done=False)
 
     async def GetOperation(self, request, context):
-        self.polls += 1
+        if self.refusal:
+            await abort(context, self.refusal)
         return self._operation(done=True)
 
     def _operation(self, *, done: bool):

@@ -41,7 +41,7 @@ def test_limit_takes_the_first(tmp_path):
 
 @pytest.mark.parametrize("name", ["nowhere", "", "*.png"])
 def test_nothing_there_is_said_so(tmp_path, name):
-    with pytest.raises(NotFound, match="no (file or folder|images)"):
+    with pytest.raises(NotFound, match=r"no (file or folder|images)"):
         find_images(str(tmp_path / name))
 
 

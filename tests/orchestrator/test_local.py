@@ -1,0 +1,98 @@
+"""--local: real service processes with the fake engine, started, watched and stopped."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.orchestrator.test_cli import run, start
+from tests.pictures import numbered_png
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def models(tmp_path) -> dict[str, str]:
+    """The environment that makes both services fake."""
+    environment = {}
+    for role, skill in (("teacher", 0.95), ("student", 0.5)):
+        folder = tmp_path / role
+        folder.mkdir()
+        (folder / "fake.json").write_text(json.dumps({"skill": skill}))
+        environment |= {f"MPA_{role.upper()}_ENGINE": "fake", f"MPA_{role.upper()}_MODEL": str(folder)}
+    return environment
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(150):
+        (folder / f"{number:03}.png").write_bytes(numbered_png(number))
+    return folder
+
+
+def services_of(folder: Path) -> list[int]:
+    """Processes that hold the logs of this run's services open."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "fd" / "1").readlink().is_relative_to(folder):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+async def test_the_whole_loop_and_no_process_is_left(tmp_path, models, images):
+    folder = tmp_path / "run"
+    arguments = ("align", images, "--task", "vqa", "--local", "--run", folder)
+    code, output, errors = await run(*arguments, **models)
+    assert code == 0, errors
+    assert "starting the teacher" in errors
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["recipe"] == "rehearsal"
+    assert summary["version"]["after"]
+    assert summary["swap"]["failed"] == 0
+    assert services_of(folder) == []
+    again = await run(*arguments, **models)
+    assert again == (0, output, "")
+
+
+async def test_the_services_do_not_outlive_a_killed_orchestrator(tmp_path, models, images):
+    folder = tmp_path / "run"
+    (tmp_path / "teacher" / "fake.json").write_text(json.dumps({"skill": 0.9, "latency_s": 2.0}))
+    process = await start("annotate", images, "--task", "vqa", "--local", "--run", folder, **models)
+    for _ in range(400):
+        if (folder / "ledger.sqlite").exists() and services_of(folder):
+            break
+        await asyncio.sleep(0.05)
+    assert services_of(folder)
+    os.kill(process.pid, signal.SIGKILL)
+    await process.communicate()
+    for _ in range(600):
+        if not services_of(folder):
+            break
+        await asyncio.sleep(0.05)
+    assert services_of(folder) == []
+
+
+async def test_a_service_that_ends_at_once_shows_the_end_of_its_log(tmp_path, models, images):
+    models["MPA_STUDENT_PRESET"] = "no-such-preset"
+    code, _, errors = await run("align", images, "--task", "vqa", "--local", "--run", tmp_path / "run", **models)
+    assert code == 1
+    assert "no-such-preset" in errors
+    assert "student.log" in errors
+    assert services_of(tmp_path / "run") == []
+
+
+async def test_the_tether_gives_way_to_the_command(tmp_path):
+    tether = (sys.executable, "-m", "services.orchestrator.tether")
+    echo = await asyncio.create_subprocess_exec(*tether, str(os.getpid()), "/bin/echo", "here", stdout=asyncio.subprocess.PIPE)
+    assert (await echo.communicate())[0] == b"here\n"
+    orphan = await asyncio.create_subprocess_exec(*tether, "1", "/bin/echo", "here", stdout=asyncio.subprocess.PIPE)
+    assert ((await orphan.communicate())[0], orphan.returncode) == (b"", 1)
