@@ -26,6 +26,8 @@ ENTRIES = {
 START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 30.0
 LOG_LINES_SHOWN = 15
+SIGNS_OF_FAILURE = ("Application startup failed", "cannot serve: ")
+"""What uvicorn and our own services write when a start has failed for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,11 @@ async def local_services(folder: Path, roles: Sequence[str], progress: Progress)
 
 
 class _Service:
-    def __init__(self, role: str, grpc_port: int, log: Path, process: asyncio.subprocess.Process) -> None:
+    """`log_start`: where this process's part of the log begins."""
+
+    def __init__(self, role: str, grpc_port: int, log: Path, process: asyncio.subprocess.Process, log_start: int) -> None:
         self.role, self.address = role, f"127.0.0.1:{grpc_port}"
-        self._log, self._process = log, process
+        self._log, self._process, self._log_start = log, process, log_start
 
     @classmethod
     async def start(cls, role: str, folder: Path, progress: Progress) -> _Service:
@@ -81,28 +85,37 @@ class _Service:
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = service_environment(role, grpc_port, folder / "student" if role == "student" else None)
         progress.note(f"starting the {role} ({environment[f'MPA_{role.upper()}_MODEL']}), log in {log}")
-        return cls(role, grpc_port, log, await _spawn(bento_command(role, http_port), environment, log))
+        log_start = log.stat().st_size if log.exists() else 0
+        return cls(role, grpc_port, log, await _spawn(bento_command(role, http_port), environment, log), log_start)
 
     async def ready(self) -> None:
         connection = Connection(self.role, self.address, START_TIMEOUT_S, 1, lambda _: None)
-        ended, serving = (
-            asyncio.ensure_future(self._process.wait()),
-            asyncio.ensure_future(connection.wait_until_serving()),
-        )
+        watching, serving = asyncio.create_task(self._failure()), asyncio.create_task(connection.wait_until_serving())
         try:
-            await asyncio.wait((ended, serving), return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
-                raise Unavailable(f"the {self.role} ended before it was ready (exit code {ended.result()}){self._log_end()}")
-            if serving.exception() is not None:
-                raise Unavailable(f"the {self.role} was not ready in {START_TIMEOUT_S:g} s{self._log_end()}")
+            await asyncio.wait((watching, serving), return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done() or serving.exception() is not None:
+                why = watching.result() if watching.done() else f"was not ready in {START_TIMEOUT_S:g} s"
+                raise Unavailable(f"the {self.role} {why}; the end of {self._log}:\n{self._log_end()}")
         finally:
-            for waiting in (ended, serving):
-                waiting.cancel()
+            watching.cancel()
+            serving.cancel()
             await connection.channel.close(None)
 
+    async def _failure(self) -> str:
+        """Returns only once the service can't become ready: it ended, or its worker fails behind a supervisor that lives on."""
+        while self._process.returncode is None:
+            if any(sign in self._log_text() for sign in SIGNS_OF_FAILURE):
+                return "could not start"
+            await asyncio.sleep(0.5)
+        return f"ended before it was ready (exit code {self._process.returncode})"
+
+    def _log_text(self) -> str:
+        with self._log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
     def _log_end(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-        return f"; the end of {self._log}:\n" + "\n".join(f"    {line}" for line in lines)
+        return "\n".join(f"    {line}" for line in self._log_text().splitlines()[-LOG_LINES_SHOWN:])
 
     async def stop(self) -> None:
         """SIGTERM lets it finish what it has begun; SIGKILL to its whole group if it doesn't end."""

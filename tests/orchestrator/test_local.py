@@ -5,10 +5,13 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from services.core.errors import MpaError
+from services.orchestrator.ledger import Ledger
 from tests.orchestrator.test_cli import run, start
 from tests.pictures import numbered_png
 
@@ -48,6 +51,17 @@ def services_of(folder: Path) -> list[int]:
     return found
 
 
+def has_begun(folder: Path) -> bool:
+    """Is the teacher up and at work?"""
+    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
+    try:
+        return any(ledger.read("SELECT 1 FROM images"))
+    except MpaError:  # its tables are being made
+        return False
+    finally:
+        ledger.close()
+
+
 async def test_the_whole_loop_and_no_process_is_left(tmp_path, models, images):
     folder = tmp_path / "run"
     arguments = ("align", images, "--task", "vqa", "--local", "--run", folder)
@@ -67,11 +81,11 @@ async def test_the_services_do_not_outlive_a_killed_orchestrator(tmp_path, model
     folder = tmp_path / "run"
     (tmp_path / "teacher" / "fake.json").write_text(json.dumps({"skill": 0.9, "latency_s": 2.0}))
     process = await start("annotate", images, "--task", "vqa", "--local", "--run", folder, **models)
-    for _ in range(400):
-        if (folder / "ledger.sqlite").exists() and services_of(folder):
+    for _ in range(600):
+        if (folder / "ledger.sqlite").exists() and has_begun(folder):
             break
         await asyncio.sleep(0.05)
-    assert services_of(folder)
+    assert len(services_of(folder)) > 1, "the supervisor and its worker"
     os.kill(process.pid, signal.SIGKILL)
     await process.communicate()
     for _ in range(600):
@@ -81,13 +95,17 @@ async def test_the_services_do_not_outlive_a_killed_orchestrator(tmp_path, model
     assert services_of(folder) == []
 
 
-async def test_a_service_that_ends_at_once_shows_the_end_of_its_log(tmp_path, models, images):
-    models["MPA_STUDENT_PRESET"] = "no-such-preset"
+@pytest.mark.parametrize(("name", "value"), [("MPA_STUDENT_PRESET", "no-such-preset"), ("MPA_STUDENT_MODEL", "/no-such-model")])
+async def test_a_service_that_cannot_start_shows_the_end_of_its_log(tmp_path, models, images, name, value):
+    models[name] = value
+    began = time.monotonic()
     code, _, errors = await run("align", images, "--task", "vqa", "--local", "--run", tmp_path / "run", **models)
     assert code == 1
-    assert "no-such-preset" in errors
+    assert value in errors
     assert "student.log" in errors
+    assert "Traceback (most recent call last):\n" not in errors.partition("student.log")[0]
     assert services_of(tmp_path / "run") == []
+    assert time.monotonic() - began < 60
 
 
 async def test_the_tether_gives_way_to_the_command(tmp_path):
