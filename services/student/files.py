@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+from services.core.errors import MpaError
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes beside `path`, flushes to disk, renames over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes beside `path`, flushes to disk, renames over it. Raises MpaError: disk full, not allowed."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_folder(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise MpaError(
+            f"{path} can't be written ({error.strerror}): make room or allow it, then repeat", reason="STORAGE_FAILED"
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.core.decoding import GREEDY
-from services.core.errors import Conflict, InvalidInput, NotFound
+from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
 from services.core.tasks import ANSWER_TEMPLATE
 from services.engines import checkpoint
 from services.student.files import sync_folder, write_atomically
@@ -124,7 +124,13 @@ class VersionStore:
         checkpoint.check(checkpoint_folder)
         name = f"v{int(self.names()[-1][1:]) + 1 if self.names() else 1}"
         incoming = self._versions / f".incoming-{name}"
-        shutil.copytree(checkpoint_folder, incoming, ignore=shutil.ignore_patterns("*.md", "checkpoint-*", MANIFEST))
+        try:
+            shutil.copytree(checkpoint_folder, incoming, ignore=shutil.ignore_patterns("*.md", "checkpoint-*", MANIFEST))
+        except (OSError, shutil.Error) as error:
+            shutil.rmtree(incoming, ignore_errors=True)
+            raise MpaError(
+                f"version {name} can't be stored ({error}): make room, then repeat", reason="STORAGE_FAILED"
+            ) from error
         manifest = Manifest(
             name=name,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -8,6 +8,7 @@ master weights. Stopped at any moment and started again it goes on from its last
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import sys
@@ -26,7 +27,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from services.core.presets import Hyperparameters
 from services.core.tasks import answer_prompt
@@ -177,6 +177,19 @@ def save(model: Any, dtype: torch.dtype, base: Path, output: Path) -> None:
     beside.rename(output)
 
 
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end: the trainer writes trainer_state.json last."""
+    by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return next((str(path) for path in by_step if _is_json(path / "trainer_state.json")), None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return False
+
+
 def train(folder: Path) -> None:
     """Does the job in `folder`, from its last checkpoint if there is one."""
     output = folder / "output"
@@ -199,11 +212,9 @@ def train(folder: Path) -> None:
         data_collator=Collator(processor, datasets, job.training_template),
         callbacks=[Reporter(folder, settings.batch_size)],
     )
-    checkpoints = folder / "checkpoints"
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
     save(trainer.model, dtype, base, output)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 if __name__ == "__main__":
