@@ -15,7 +15,7 @@ def png(color="red", size=(32, 32), mode="RGB", **options):
 
 def numbered_png(number):
     """A different image for every number."""
-    return png(((number * 37) % 256, (number * 91) % 256, number % 256), size=(16 + number // 65536, 16))
+    return png(((number * 37) % 256, (number * 91) % 256, number % 256), size=(16 + number // 256, 16))
 
 
 def bomb_png(width=50_000, height=50_000):

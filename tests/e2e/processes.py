@@ -70,6 +70,8 @@ def serving(name, folder, target=None, wait=True, **settings):
     env = {
         **os.environ,
         "BENTOML_DO_NOT_TRACK": "True",
+        # BentoML keeps its metrics there and wipes them whenever a service starts.
+        "BENTOML_HOME": str(folder / f"bentoml-{name}"),
         f"{prefix}GRPC_PORT": str(grpc_port),
         f"{prefix}ENGINE": "fake",
         **{prefix + key.upper(): str(value) for key, value in settings.items()},

@@ -192,8 +192,10 @@ def test_sigterm_loses_no_request(tmp_path, model):
 
             async def watch():
                 async with httpx.AsyncClient() as http:
-                    while (await http.get(f"http://127.0.0.1:{student.http_port}/readyz")).status_code == 200:
-                        await asyncio.sleep(0.05)  # noqa: ASYNC110 - there is nothing to wait on but the next look
+                    ready = True
+                    while ready:
+                        await asyncio.sleep(0.05)
+                        ready = (await http.get(f"http://127.0.0.1:{student.http_port}/readyz")).status_code == 200
                 leaving.set()
 
             async with asyncio.TaskGroup() as group:
