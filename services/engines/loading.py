@@ -14,11 +14,16 @@ ENGINES = ("transformers", "fake")
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How a service runs its models. `device` "" takes a GPU if there is one; `dtype` "auto" is the checkpoint's own."""
+    """How a service runs its models.
+
+    `device` "" takes a GPU if there is one; `dtype` "auto" is the checkpoint's own on a GPU, float32 elsewhere; `threads` 0 leaves
+    the number of CPU threads to torch (two processes on the same cores slow each other down badly with as many threads each).
+    """
 
     engine: str = "transformers"
     device: str = ""
     dtype: str = "auto"
+    threads: int = 0
     max_batch: int = 64
     max_waiting: int = 4096
 
@@ -34,5 +39,5 @@ async def load_model(folder: Path, settings: EngineSettings) -> VisionLanguageMo
     if settings.engine == "transformers":
         from services.engines import transformers
 
-        return await transformers.load(folder, **limits, device=settings.device, dtype=settings.dtype)
+        return await transformers.load(folder, **limits, device=settings.device, dtype=settings.dtype, threads=settings.threads)
     raise InvalidInput(f"there is no engine {settings.engine!r}: use one of {', '.join(ENGINES)}", field="engine")

@@ -151,5 +151,9 @@ def _load(folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
 async def load(folder: Path, *, max_batch: int, max_waiting: int, device: str = "", dtype: str = "auto") -> TransformersEngine:
     """Loads a checkpoint without holding up the event loop. Raises InvalidInput: missing, foreign or misshapen tensors."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cpu" and dtype == "auto":
+        dtype = "float32"
+    if threads:
+        torch.set_num_threads(threads)
     model, processor = await asyncio.to_thread(_load, folder, device, dtype)
     return TransformersEngine(folder, model, processor, max_batch=max_batch, max_waiting=max_waiting)

@@ -53,6 +53,7 @@ class StudentSettings:
                 engine=env.get("MPA_STUDENT_ENGINE", "transformers"),
                 device=env.get("MPA_STUDENT_DEVICE", ""),
                 dtype=env.get("MPA_STUDENT_DTYPE", "auto"),
+                threads=int(env.get("MPA_STUDENT_THREADS", "0")),
                 max_batch=int(env.get("MPA_STUDENT_MAX_BATCH", "64")),
             ),
         )

@@ -37,6 +37,7 @@ class TeacherSettings:
                 engine=env.get("MPA_TEACHER_ENGINE", "transformers"),
                 device=env.get("MPA_TEACHER_DEVICE", ""),
                 dtype=env.get("MPA_TEACHER_DTYPE", "auto"),
+                threads=int(env.get("MPA_TEACHER_THREADS", "0")),
                 max_batch=int(env.get("MPA_TEACHER_MAX_BATCH", "64")),
             ),
         )
