@@ -16,8 +16,8 @@ ENGINES = ("transformers", "fake")
 class EngineSettings:
     """How a service runs its models.
 
-    `device` "" takes a GPU if there is one; `dtype` "auto" is the checkpoint's own on a GPU, float32 elsewhere; `threads` 0 leaves
-    the number of CPU threads to torch (two processes on the same cores slow each other down badly with as many threads each).
+    `device` "" takes a GPU if there is one; `dtype` "auto" is the checkpoint's own on a GPU, float32 elsewhere; `threads` 0
+    leaves the number of CPU threads to torch (two processes on the same cores slow each other down badly with as many threads each).
     """
 
     engine: str = "transformers"

@@ -148,7 +148,9 @@ def _load(folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
     return model.to(device).eval(), processor
 
 
-async def load(folder: Path, *, max_batch: int, max_waiting: int, device: str = "", dtype: str = "auto") -> TransformersEngine:
+async def load(
+    folder: Path, *, max_batch: int, max_waiting: int, device: str = "", dtype: str = "auto", threads: int = 0
+) -> TransformersEngine:
     """Loads a checkpoint without holding up the event loop. Raises InvalidInput: missing, foreign or misshapen tensors."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cpu" and dtype == "auto":
