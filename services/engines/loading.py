@@ -17,7 +17,7 @@ class EngineSettings:
     """How a service runs its models.
 
     `device` "" takes a GPU if there is one; `dtype` "auto" is the checkpoint's own on a GPU, float32 elsewhere; `threads` 0
-    leaves the number of CPU threads to torch (two processes on the same cores slow each other down badly with as many threads each).
+    leaves the number of CPU threads to torch (two processes that use all cores each slow one another down badly).
     """
 
     engine: str = "transformers"
