@@ -6,6 +6,7 @@ What does the work is imported inside the commands, so that `--help` answers at 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shlex
 import sys
@@ -251,6 +252,11 @@ def _exit_codes(again: str = "") -> Iterator[None]:
         typer.echo(f"error: {error}", err=True)
         if again and isinstance(error, (Unavailable, Overloaded, Cancelled)):
             typer.echo(f"resume with: {again}", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            raise
+        typer.echo(f"error: {error.filename or 'the disk'}: {error.strerror}: make room, then repeat the command", err=True)
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         typer.echo("interrupted; repeat the same command to resume" + (f": {again}" if again else ""), err=True)

@@ -75,7 +75,10 @@ def confirm(assume_yes: bool, progress: Progress) -> Confirm:
     def ask(question: str) -> bool:
         if assume_yes or not sys.stdin.isatty():
             return True
-        with progress.paused():
-            return typer.confirm(question, default=True, err=True)
+        try:
+            with progress.paused():
+                return typer.confirm(question, default=True, err=True)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
 
     return ask

@@ -169,6 +169,21 @@ async def test_killed_at_any_instant_it_resumes_to_the_same_parity_set_and_repea
     assert sum(pinned.values()) - len(pinned) <= 3 * 64
 
 
+async def test_a_full_disk_is_told_and_loses_nothing(tmp_path, pool):
+    """A limit on file sizes stands in for the full disk: the ledger can't grow."""
+    async with bench(tmp_path / "run", pool) as b:
+        limited = ("bash", "-c", 'ulimit -f 40; exec "$@"', "bash", *ORCH, *map(str, align_arguments(b)), *at(b))
+        process = await asyncio.create_subprocess_exec(
+            *limited, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        _, errors = await process.communicate()
+        assert process.returncode == 1
+        assert "make room" in errors.decode() or "free space" in errors.decode()
+        assert "Traceback" not in errors.decode()
+        assert (await run(*align_arguments(b), *at(b)))[0] == 0
+    assert max(count for key, count in b.student.keys.items() if key[-1]) <= 2
+
+
 async def _until(condition, timeout_s=20.0):
     began = time.monotonic()
     while not condition():

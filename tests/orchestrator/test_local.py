@@ -55,7 +55,7 @@ def has_begun(folder: Path) -> bool:
     """Is the teacher up and at work?"""
     ledger = Ledger(folder / "ledger.sqlite", read_only=True)
     try:
-        return any(ledger.read("SELECT 1 FROM images"))
+        return any(ledger.read("SELECT 1 FROM annotations"))
     except MpaError:  # its tables are being made
         return False
     finally:
@@ -77,10 +77,11 @@ async def test_the_whole_loop_and_no_process_is_left(tmp_path, models, images):
     assert again == (0, output, "")
 
 
-async def test_the_services_do_not_outlive_a_killed_orchestrator(tmp_path, models, images):
+async def test_the_services_do_not_outlive_a_killed_orchestrator_and_the_next_one_waits_for_them(tmp_path, models, images):
     folder = tmp_path / "run"
     (tmp_path / "teacher" / "fake.json").write_text(json.dumps({"skill": 0.9, "latency_s": 2.0}))
-    process = await start("annotate", images, "--task", "vqa", "--local", "--run", folder, **models)
+    arguments = ("annotate", images, "--task", "vqa", "--local", "--run", folder)
+    process = await start(*arguments, **models)
     for _ in range(600):
         if (folder / "ledger.sqlite").exists() and has_begun(folder):
             break
@@ -88,10 +89,11 @@ async def test_the_services_do_not_outlive_a_killed_orchestrator(tmp_path, model
     assert len(services_of(folder)) > 1, "the supervisor and its worker"
     os.kill(process.pid, signal.SIGKILL)
     await process.communicate()
-    for _ in range(600):
-        if not services_of(folder):
-            break
-        await asyncio.sleep(0.05)
+    # The same command at once, while they still leave: it waits for them.
+    (tmp_path / "teacher" / "fake.json").write_text(json.dumps({"skill": 0.9}))
+    code, _, errors = await run(*arguments, **models)
+    assert code == 1
+    assert "another model" in errors
     assert services_of(folder) == []
 
 

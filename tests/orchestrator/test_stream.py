@@ -1,14 +1,16 @@
 """Annotate and identify against scripted services on loopback ports."""
 
+import asyncio
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from services.core.errors import InvalidInput, MpaError, NothingToAlign, Overloaded, Unavailable, WrongState
 from services.orchestrator.ledger import Ledger
 from tests.orchestrator.conftest import bench, with_recipe
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
 from tests.pictures import bomb_png, png
 
 
@@ -154,6 +156,25 @@ async def test_a_service_that_goes_away_stops_the_run_and_the_same_command_resum
     assert b.parity_set() == calm.parity_set()
     assert (resumed.teacher_calls, resumed.student_calls) == (whole.teacher_calls, whole.student_calls)
     assert max(count for key, count in student.keys.items() if key[-1]) == 1
+
+
+async def test_a_service_that_dies_and_comes_back_costs_only_time(tmp_path, pool):
+    async with bench(tmp_path / "calm", pool) as calm:
+        whole = await calm.align()
+    student = ScriptedStudent(delay_s=0.02)
+    async with bench(tmp_path / "run", pool, ScriptedTeacher(delay_s=0.02), student) as b, asyncio.TaskGroup() as group:
+        async with serving(student) as first:
+            port = int(first.rpartition(":")[2])
+            b.where = replace(b.where, student=first)
+            aligning = group.create_task(b.align())
+            while student.calls["answer"] < 30:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        async with serving(student, port):
+            summary = await aligning
+    assert b.parity_set() == calm.parity_set()
+    assert summary.student_calls == whole.student_calls
+    assert "waiting for the student" in b.output.getvalue()
 
 
 async def test_another_teacher_is_not_mixed_in(tmp_path, pool):
