@@ -8,6 +8,7 @@ from pathlib import Path
 from services.core.errors import InvalidInput
 from services.engines import checkpoint
 from services.engines.model import VisionLanguageModel
+from services.environment import Environment
 
 ENGINES = ("transformers", "fake")
 
@@ -26,6 +27,16 @@ class EngineSettings:
     threads: int = 0
     max_batch: int = 64
     max_waiting: int = 4096
+
+    @staticmethod
+    def from_environment(env: Environment) -> EngineSettings:
+        return EngineSettings(
+            engine=env.text("ENGINE", "transformers"),
+            device=env.text("DEVICE"),
+            dtype=env.text("DTYPE", "auto"),
+            threads=env.integer("THREADS", 0),
+            max_batch=env.integer("MAX_BATCH", 64),
+        )
 
 
 async def load_model(folder: Path, settings: EngineSettings) -> VisionLanguageModel:

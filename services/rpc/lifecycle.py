@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from services.core.errors import MpaError, Unavailable, WrongState
+from services.environment import Environment
 from services.rpc.server import GrpcServer
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,12 @@ class ListenSettings:
     lame_duck_s: float = 1.0
     """Between saying "not ready" and taking no more requests: clients and balancers look elsewhere meanwhile."""
     grace_s: float = 30.0
+
+    @staticmethod
+    def from_environment(env: Environment, port: int) -> ListenSettings:
+        return ListenSettings(
+            host=env.text("HOST", "127.0.0.1"), port=env.integer("GRPC_PORT", port), lame_duck_s=env.seconds("LAME_DUCK_S", 1.0)
+        )
 
 
 class Lifecycle:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NotFound
 from services.engines.images import load_image
+from services.files import write_atomically
 from services.rpc.limits import check_question
-from services.student.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)

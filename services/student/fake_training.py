@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.engines.fake import FakeModel
+from services.files import write_atomically
 from services.student.datasets import DatasetStore
-from services.student.files import write_atomically
 from services.student.job import Job, Stopwatch, die_with_parent
 
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from services.core.presets import Hyperparameters
-from services.student.files import write_atomically
+from services.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from services.core.errors import Conflict, NotFound
 from services.core.presets import Hyperparameters
-from services.student.files import write_atomically
+from services.files import write_atomically
 from services.student.job import Job, Progress
 
 _log = logging.getLogger(__name__)

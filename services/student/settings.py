@@ -10,9 +10,11 @@ from pathlib import Path
 from services.core.errors import InvalidInput
 from services.core.presets import PRESETS, Preset
 from services.engines.loading import EngineSettings
+from services.environment import Environment
 from services.rpc.lifecycle import ListenSettings
 
 BUNDLED = Path(__file__).resolve().parents[2] / "zoo" / "student"
+GRPC_PORT = 50052
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +34,19 @@ class StudentSettings:
     engine: EngineSettings
 
     @staticmethod
-    def from_env(env: Mapping[str, str] = os.environ) -> StudentSettings:
-        root = env.get("MPA_STUDENT_IMAGE_ROOT")
-        preset = env.get("MPA_STUDENT_PRESET", "bundled")
+    def from_env(variables: Mapping[str, str] = os.environ) -> StudentSettings:
+        """Raises InvalidInput, naming the variable that is wrong."""
+        env = Environment("MPA_STUDENT_", variables)
+        preset = env.text("PRESET", "bundled")
         if preset not in PRESETS:
             raise InvalidInput(f"MPA_STUDENT_PRESET is {preset!r}: use one of {', '.join(PRESETS)}", field="preset")
         return StudentSettings(
-            model=env.get("MPA_STUDENT_MODEL", str(BUNDLED)),
-            store=Path(env.get("MPA_STUDENT_STORE", ".mpa/student")),
+            model=env.text("MODEL", str(BUNDLED)),
+            store=env.path("STORE") or Path(".mpa/student"),
             preset=PRESETS[preset],
-            image_root=Path(root) if root else None,
-            max_loaded=int(env.get("MPA_STUDENT_MAX_LOADED", "3")),
-            training_devices=env.get("MPA_STUDENT_TRAINING_DEVICES", ""),
-            listen=ListenSettings(
-                host=env.get("MPA_STUDENT_HOST", "127.0.0.1"),
-                port=int(env.get("MPA_STUDENT_GRPC_PORT", "50052")),
-                lame_duck_s=float(env.get("MPA_STUDENT_LAME_DUCK_S", "1")),
-            ),
-            engine=EngineSettings(
-                engine=env.get("MPA_STUDENT_ENGINE", "transformers"),
-                device=env.get("MPA_STUDENT_DEVICE", ""),
-                dtype=env.get("MPA_STUDENT_DTYPE", "auto"),
-                threads=int(env.get("MPA_STUDENT_THREADS", "0")),
-                max_batch=int(env.get("MPA_STUDENT_MAX_BATCH", "64")),
-            ),
+            image_root=env.path("IMAGE_ROOT"),
+            max_loaded=env.integer("MAX_LOADED", 3),
+            training_devices=env.text("TRAINING_DEVICES"),
+            listen=ListenSettings.from_environment(env, GRPC_PORT),
+            engine=EngineSettings.from_environment(env),
         )

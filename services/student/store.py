@@ -21,7 +21,7 @@ from services.core.decoding import GREEDY
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
 from services.core.tasks import ANSWER_TEMPLATE
 from services.engines import checkpoint
-from services.student.files import sync_folder, write_atomically
+from services.files import sync_folder, write_atomically
 
 MANIFEST = "manifest.json"
 

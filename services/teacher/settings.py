@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.engines.loading import EngineSettings
+from services.environment import Environment
 from services.rpc.lifecycle import ListenSettings
 
 BUNDLED = Path(__file__).resolve().parents[2] / "zoo" / "teacher"
+GRPC_PORT = 50051
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +25,12 @@ class TeacherSettings:
     engine: EngineSettings
 
     @staticmethod
-    def from_env(env: Mapping[str, str] = os.environ) -> TeacherSettings:
-        root = env.get("MPA_TEACHER_IMAGE_ROOT")
+    def from_env(variables: Mapping[str, str] = os.environ) -> TeacherSettings:
+        """Raises InvalidInput, naming the variable that is wrong."""
+        env = Environment("MPA_TEACHER_", variables)
         return TeacherSettings(
-            model=env.get("MPA_TEACHER_MODEL", str(BUNDLED)),
-            image_root=Path(root) if root else None,
-            listen=ListenSettings(
-                host=env.get("MPA_TEACHER_HOST", "127.0.0.1"),
-                port=int(env.get("MPA_TEACHER_GRPC_PORT", "50051")),
-                lame_duck_s=float(env.get("MPA_TEACHER_LAME_DUCK_S", "1")),
-            ),
-            engine=EngineSettings(
-                engine=env.get("MPA_TEACHER_ENGINE", "transformers"),
-                device=env.get("MPA_TEACHER_DEVICE", ""),
-                dtype=env.get("MPA_TEACHER_DTYPE", "auto"),
-                threads=int(env.get("MPA_TEACHER_THREADS", "0")),
-                max_batch=int(env.get("MPA_TEACHER_MAX_BATCH", "64")),
-            ),
+            model=env.text("MODEL", str(BUNDLED)),
+            image_root=env.path("IMAGE_ROOT"),
+            listen=ListenSettings.from_environment(env, GRPC_PORT),
+            engine=EngineSettings.from_environment(env),
         )

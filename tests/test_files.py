@@ -4,13 +4,13 @@ import sys
 import pytest
 
 from services.core.errors import MpaError
-from services.student.files import write_atomically
+from services.files import write_atomically
 
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from services.core.errors import MpaError
-from services.student.files import write_atomically
+from services.files import write_atomically
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_atomically(Path(sys.argv[1]), b"x" * 100_000)
