@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.core.errors import Cancelled, NothingToAlign, WrongState
+from services.core.errors import Cancelled, MpaError, NothingToAlign, WrongState
 from services.orchestrator.judgement import evaluate, is_evaluated
 from services.orchestrator.leveling import level
 from services.orchestrator.parity_set import ParitySample, write_parity_set
@@ -61,11 +61,19 @@ async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None,
         )
     try:
         await Stream(run, pool, teacher, student).flow(progress)
+        _require_working_services(run)
         run.ledger.set_meta("done.annotate", "yes")
         if student is not None:
             run.ledger.set_meta("done.identify", "yes")
     finally:
         write_summary(run)
+
+
+def _require_working_services(run: Run) -> None:
+    """One bad request is passed over; if most fail it is the service. Raises MpaError: repeating asks those again."""
+    failed, total, detail = run.ledger.failures()
+    if failed * 2 > total:
+        raise MpaError(f"{failed} of {total} annotations met a service that failed ({detail}): look into its log, then repeat")
 
 
 async def _settle_base_version(run: Run, student: StudentClient) -> None:

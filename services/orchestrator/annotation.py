@@ -43,7 +43,7 @@ def _standing(run: Run, earlier: list[AnnotationRow], attempt: int) -> Annotatio
         return row
     if not row.question:
         return None
-    row = replace(row, rejection="")
+    row = replace(row, rejection="", detail="")
     run.ledger.add_annotation(row)
     return row
 
@@ -56,7 +56,9 @@ async def _ask(run: Run, teacher: TeacherClient, picture: Picture, number: int, 
     except STOPS_THE_RUN:
         raise
     except MpaError as error:
-        row = AnnotationRow(picture.sha256, number, attempt, str(error), "", "", Rejection.TEACHER_ERROR, decoding.seed, "")
+        row = AnnotationRow(
+            picture.sha256, number, attempt, "", "", "", Rejection.TEACHER_ERROR, decoding.seed, "", detail=str(error)
+        )
     else:
         require_same_teacher(run, teacher, reply.model_fingerprint)
         row = AnnotationRow(

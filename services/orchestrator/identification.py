@@ -27,8 +27,8 @@ async def identify(
         student_right = matches(await student_answer(run, student, picture, question), reference)
     except STOPS_THE_RUN:
         raise
-    except MpaError:
-        run.ledger.reject(annotation, Rejection.STUDENT_ERROR)
+    except MpaError as error:
+        run.ledger.reject(annotation, Rejection.STUDENT_ERROR, str(error))
         return None
     teacher_right = None
     if not student_right or run.settings.full_matrix:
@@ -36,8 +36,8 @@ async def identify(
             teacher_right = matches(await teacher_answer(run, teacher, picture, question), reference)
         except STOPS_THE_RUN:
             raise
-        except MpaError:
-            run.ledger.reject(annotation, Rejection.TEACHER_ERROR)
+        except MpaError as error:
+            run.ledger.reject(annotation, Rejection.TEACHER_ERROR, str(error))
             return None
     found_cell = cell(student_right=student_right, teacher_right=teacher_right)
     run.ledger.add_record(annotation.image_sha256, annotation.number, found_cell, run.settings.matcher)

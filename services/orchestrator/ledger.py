@@ -27,6 +27,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS accepted_images ON images (sha256) WHERE rejec
 CREATE TABLE IF NOT EXISTS annotations (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, question TEXT NOT NULL,
     answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
+    detail TEXT NOT NULL,
     PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
 -- version: the student's version, or the teacher's model fingerprint; conditions: hash of template and decoding.
 CREATE TABLE IF NOT EXISTS answers (
@@ -57,7 +58,10 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationRow:
-    """`number`: which of the image's questions; `attempt`: 1 where the first reply could not be parsed."""
+    """`number`: which of the image's questions; `attempt`: 1 where the first reply could not be parsed.
+
+    `detail`: what a call that failed said.
+    """
 
     image_sha256: str
     number: int
@@ -68,6 +72,7 @@ class AnnotationRow:
     rejection: str
     seed: int
     model_fingerprint: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,18 @@ class Ledger:
         )
 
     def set_step(self, image_sha256: str, step: int) -> None:
-        self.write("UPDATE images SET step = max(step, ?) WHERE sha256 = ? AND rejection = ''", step, image_sha256)
+        """Unless a call about the image failed: then the image is gone through again when the run is repeated."""
+        self.write(
+            "UPDATE images SET step = max(step, ?) WHERE sha256 = ? AND rejection = '' AND NOT EXISTS "
+            "(SELECT 1 FROM annotations a WHERE a.image_sha256 = images.sha256 AND a.rejection IN (?, ?))",
+            *(step, image_sha256, *FAILED),
+        )
+
+    def failures(self) -> tuple[int, int, str]:
+        """Annotations with a failed call, all annotations, and what one of the failures said."""
+        rows = self.read("SELECT sum(rejection IN (?, ?)), count(*), max(detail) FROM annotations", *FAILED)
+        failed, total, detail = next(rows)
+        return int(failed or 0), int(total), str(detail or "")
 
     def annotations(self, image_sha256: str) -> list[AnnotationRow]:
         """All attempts, by number and attempt."""
@@ -147,15 +163,15 @@ class Ledger:
 
     def add_annotation(self, row: AnnotationRow) -> None:
         self.write(
-            "INSERT OR REPLACE INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *(row.image_sha256, row.number, row.attempt, row.text, row.question, row.answer),
-            *(row.rejection, row.seed, row.model_fingerprint),
+            *(row.rejection, row.seed, row.model_fingerprint, row.detail),
         )
 
-    def reject(self, row: AnnotationRow, reason: Rejection) -> None:
+    def reject(self, row: AnnotationRow, reason: Rejection, detail: str = "") -> None:
         self.write(
-            "UPDATE annotations SET rejection = ? WHERE image_sha256 = ? AND number = ? AND attempt = ?",
-            *(str(reason), row.image_sha256, row.number, row.attempt),
+            "UPDATE annotations SET rejection = ?, detail = ? WHERE image_sha256 = ? AND number = ? AND attempt = ?",
+            *(str(reason), detail, row.image_sha256, row.number, row.attempt),
         )
 
     def answer(self, image_sha256: str, question: str, role: str, version: str) -> str | None:

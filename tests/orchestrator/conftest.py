@@ -1,6 +1,8 @@
 """A pool of small images, and a run of the real commands against scripted services."""
 
+import asyncio
 import io
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,3 +63,10 @@ async def bench(folder: Path, images: Path, teacher=None, student=None, recipe="
 
 def with_recipe(settings: Settings, **changes) -> Settings:
     return replace(settings, recipe=replace(settings.recipe, **changes))
+
+
+async def until(condition, timeout_s=20.0):
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < timeout_s
+        await asyncio.sleep(0.005)

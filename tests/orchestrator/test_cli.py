@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from services.orchestrator.cli import app
-from tests.orchestrator.conftest import bench
+from tests.orchestrator.conftest import bench, until
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,7 +124,7 @@ async def test_other_settings_are_refused_by_name(tmp_path, pool):
 async def test_a_run_that_is_open_elsewhere_is_refused(tmp_path, pool):
     async with bench(tmp_path / "run", pool, ScriptedTeacher(delay_s=1.0)) as b:
         first = await start(*align_arguments(b), *at(b))
-        await _until(lambda: b.teacher.most_at_once)
+        await until(lambda: b.teacher.most_at_once)
         code, _, errors = await run(*align_arguments(b), *at(b))
         first.kill()
         await first.communicate()
@@ -137,7 +136,7 @@ async def test_a_run_that_is_open_elsewhere_is_refused(tmp_path, pool):
 async def test_an_interruption_exits_130_and_says_how_to_go_on(tmp_path, pool, end):
     async with bench(tmp_path / "run", pool, ScriptedTeacher(delay_s=0.2)) as b:
         process = await start(*align_arguments(b), *at(b))
-        await _until(lambda: b.teacher.calls["annotate"])
+        await until(lambda: b.teacher.calls["annotate"])
         process.send_signal(end)
         _, errors = await process.communicate()
     assert process.returncode == 130
@@ -153,7 +152,7 @@ async def test_killed_at_any_instant_it_resumes_to_the_same_parity_set_and_repea
     async with bench(tmp_path / "run", pool, teacher, student) as b:
         for calls in (60, 200, 330):
             process = await start(*align_arguments(b), *at(b))
-            await _until(lambda calls=calls: teacher.calls.total() >= calls)
+            await until(lambda calls=calls: teacher.calls.total() >= calls)
             os.kill(process.pid, signal.SIGKILL)
             await process.communicate()
         code, _, errors = await run(*align_arguments(b), *at(b))
@@ -182,10 +181,3 @@ async def test_a_full_disk_is_told_and_loses_nothing(tmp_path, pool):
         assert "Traceback" not in errors.decode()
         assert (await run(*align_arguments(b), *at(b)))[0] == 0
     assert max(count for key, count in b.student.keys.items() if key[-1]) <= 2
-
-
-async def _until(condition, timeout_s=20.0):
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < timeout_s
-        await asyncio.sleep(0.005)

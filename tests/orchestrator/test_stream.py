@@ -121,20 +121,47 @@ async def test_at_most_64_calls_are_in_flight_to_each_service(tmp_path, pool):
     assert 16 < b.student.most_at_once <= 64
 
 
-@pytest.mark.parametrize("error", [InvalidInput("too long"), MpaError("a bug of the service")])
-async def test_a_request_that_fails_is_recorded_and_tried_again_next_time(tmp_path, pool, error):
-    failing = Counter()
+async def test_a_call_that_fails_is_recorded_and_made_again_when_the_run_is_repeated(tmp_path, pool):
+    async with bench(tmp_path / "calm", pool) as calm:
+        await calm.align()
+    calls = Counter()
 
     def trouble(kind):
-        failing[kind] += 1
-        return error if failing[kind] <= 6 else None
+        calls[kind] += 1
+        if calls[kind] <= 6:
+            return InvalidInput("I don't like this one")
+        return Unavailable("gone") if calls[kind] > 60 else None
 
-    student = ScriptedStudent(trouble=trouble, training_error=MpaError("no room"))
-    async with bench(tmp_path / "run", pool, student=student) as b:
-        with pytest.raises(MpaError, match="no room"):
+    student = ScriptedStudent(trouble=trouble)
+    async with bench(tmp_path / "run", pool, student=student, patience_s=0.3) as b:
+        with pytest.raises(Unavailable):
             await b.align()
-        rejected = rows(tmp_path / "run", "SELECT count(*) FROM annotations WHERE rejection = 'student_error'")
-        assert rejected == [(6 if isinstance(error, InvalidInput) else 0,)]
+        failed = rows(tmp_path / "run", "SELECT detail FROM annotations WHERE rejection = 'student_error'")
+        assert failed == [("I don't like this one",)] * 6
+        b.student.trouble = lambda _: None
+        summary = await b.align()
+    assert summary.rejected == {}
+    assert b.parity_set() == calm.parity_set()
+
+
+async def test_a_bug_of_the_service_is_given_a_second_chance(tmp_path, pool):
+    calls = Counter()
+
+    def trouble(kind):
+        calls[kind] += 1
+        return MpaError("a bug") if calls[kind] <= 6 else None
+
+    async with bench(tmp_path / "run", pool, student=ScriptedStudent(trouble=trouble)) as b:
+        assert (await b.align()).rejected == {}
+
+
+async def test_a_service_that_fails_everything_stops_the_run(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, student=ScriptedStudent(trouble=lambda _: InvalidInput("no"))) as b:
+        with pytest.raises(MpaError, match=r"240 of 240 annotations met a service that failed \(no\)"):
+            await b.align()
+        b.student.trouble = lambda _: None
+        assert (await b.align()).rejected == {}
+        assert b.teacher.calls["annotate"] == 240
 
 
 async def test_a_service_that_goes_away_stops_the_run_and_the_same_command_resumes_it(tmp_path, pool):
@@ -167,8 +194,7 @@ async def test_a_service_that_dies_and_comes_back_costs_only_time(tmp_path, pool
             port = int(first.rpartition(":")[2])
             b.where = replace(b.where, student=first)
             aligning = group.create_task(b.align())
-            while student.calls["answer"] < 30:
-                await asyncio.sleep(0.01)
+            await until(lambda: student.calls["answer"] >= 30)
         await asyncio.sleep(0.5)
         async with serving(student, port):
             summary = await aligning
