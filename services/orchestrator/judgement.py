@@ -154,18 +154,9 @@ def _scored(run: Run, question_set: str, exam: Exam, score: Score) -> list[Judge
     with run.ledger.at_once():
         for sat in exam.sat:
             scores = {name: float(score(answer, sat.case.references)) for name, answer in sat.answers.items()}
+            asked = (question_set, sat.image_sha256, sat.case.question)
             for name, value in scores.items():
-                run.ledger.add_score(
-                    *(
-                        question_set,
-                        sat.image_sha256,
-                        sat.case.question,
-                        name,
-                        _version(run, name),
-                        sat.case.kind,
-                        value,
-                    )
-                )
+                run.ledger.add_score(*asked, name, _version(run, name), sat.case.kind, value)
             judgements.append(Judgement(sat.case.kind, scores["before"], scores["after"]))
     return judgements
 

@@ -48,7 +48,9 @@ def _show_accuracies(summary: Summary, console: Console) -> None:
     shown = summary.labelled or summary.held_out
     assert shown is not None
     columns = [summary.zero_shot, summary.aligned, *([summary.teacher] if summary.teacher else [])]
-    table = Table(title=f"accuracy on {shown.questions:,} questions ({summary.measured_on})", title_justify="left")
+    skipped = f", {shown.skipped:,} skipped" if shown.skipped else ""
+    _say(console, f"accuracy     on {shown.questions:,} questions ({summary.measured_on}{skipped})")
+    table = Table()
     for heading in ("questions", "zero-shot", "aligned", "teacher")[: 1 + len(columns)]:
         table.add_column(heading, justify="left" if heading == "questions" else "right")
     table.add_row("all", *(f"{column.accuracy:.1%}" for column in columns), style="bold", end_section=True)

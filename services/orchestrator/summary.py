@@ -32,7 +32,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Two versions on one set of questions."""
+    """Two versions on one set of questions. `skipped`: questions that could not be put (an unusable image)."""
 
     questions: int
     before: Accuracy
@@ -40,6 +40,7 @@ class Measured:
     fixed: int
     broken: int
     mcnemar_p: float
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class Summary:
 def summarise(ledger: Ledger) -> Summary:
     settings, evaluation = Settings.from_json(ledger.meta("settings")), stored_evaluation(ledger)
     held_out = _measured(evaluation.held_out) if evaluation else None
-    labelled = _measured(evaluation.labelled.comparison) if evaluation and evaluation.labelled else None
+    found = evaluation.labelled if evaluation else None
+    labelled = _measured(found.comparison, found.skipped) if found else None
     shown = labelled or held_out
     images, last = _images(ledger), _counts(ledger, LAST_ATTEMPTS)
     calls = _calls(ledger)
@@ -116,14 +118,14 @@ def summarise(ledger: Ledger) -> Summary:
         evaluation_calls={"teacher": calls["teacher evaluate"], "student": calls["student evaluate"]},
         zero_shot=shown.before if shown else None,
         aligned=shown.after if shown else None,
-        teacher=evaluation.labelled.teacher if evaluation and evaluation.labelled else None,
+        teacher=found.teacher if found else None,
         fixed=shown.fixed if shown else None,
         broken=shown.broken if shown else None,
         mcnemar_p=shown.mcnemar_p if shown else None,
         measured_on=_measured_on(evaluation),
         held_out=held_out,
         labelled=labelled,
-        examples=evaluation.labelled.examples if evaluation and evaluation.labelled else (),
+        examples=found.examples if found else (),
         version=Versions(ledger.meta("version.before"), ledger.meta("version.after")),
         outcome=outcome or "unfinished",
         promoted=outcome == "promoted",
@@ -173,7 +175,7 @@ def _seconds(ledger: Ledger) -> dict[str, float]:
     return {name: round(float(value), 2) for name, value in rows}
 
 
-def _measured(comparison: Comparison) -> Measured:
+def _measured(comparison: Comparison, skipped: int = 0) -> Measured:
     overall = comparison.overall
     return Measured(
         overall.questions,
@@ -182,6 +184,7 @@ def _measured(comparison: Comparison) -> Measured:
         overall.fixed,
         overall.broken,
         comparison.mcnemar_p,
+        skipped,
     )
 
 

@@ -42,7 +42,7 @@ async def test_a_better_candidate_goes_live_under_traffic(tmp_path, pool, labell
     assert (summary.version.before, summary.version.after) == ("v1", "v2")
     assert summary.swap.requests > 100
     assert summary.swap.failed == 0
-    assert summary.labelled.questions == 100
+    assert (summary.labelled.questions, summary.labelled.skipped) == (100, 1)
     assert summary.zero_shot.accuracy < summary.aligned.accuracy < summary.teacher.accuracy
     assert set(summary.teacher.kinds) == {"what color", "yes/no"}
     assert summary.fixed == round(100 * (summary.aligned.accuracy - summary.zero_shot.accuracy))

@@ -9,7 +9,7 @@ import pytest
 
 from services.core.errors import InvalidInput, MpaError, NothingToAlign, Overloaded, Unavailable, WrongState
 from services.orchestrator.ledger import Ledger
-from tests.orchestrator.conftest import bench, with_recipe
+from tests.orchestrator.conftest import bench, until, with_recipe
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
 from tests.pictures import bomb_png, png
 
