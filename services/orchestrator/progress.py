@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 
 LINE_EVERY_S = 5.0
 
@@ -64,13 +65,14 @@ class Progress:
         self.console = console
         self._bars = Bars(
             TextColumn("{task.description:<10}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[remark]}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            # The one that gives way on a narrow terminal.
+            TextColumn("[dim]{task.fields[remark]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=console,
+            expand=True,
             disable=not console.is_terminal,
         )
 
@@ -96,7 +98,7 @@ class Progress:
         bar = self._bars.add_task(name, total=total, rate="", remark="")
 
         def draw(meter: Meter) -> None:
-            rate = f"{meter.per_s:.1f} {meter.unit}/s" if meter.counted else ""
+            rate = f"{meter.per_s:.1f}/s" if meter.counted else ""
             self._bars.update(bar, completed=meter.done, total=meter.total, rate=rate, remark=meter.remark)
 
         yield Meter(name, unit, total, draw)
