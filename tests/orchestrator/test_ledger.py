@@ -1,0 +1,83 @@
+import pytest
+
+from services.core.annotation import Rejection
+from services.core.errors import MpaError, WrongState
+from services.core.parity import Cell
+from services.orchestrator.ledger import AnnotationRow, ImageRow, Ledger
+
+ROW = AnnotationRow("aa", 0, 0, "as written", "what is it?", "red", "", 7, "teacher-a")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    opened = Ledger(tmp_path / "ledger.sqlite")
+    yield opened
+    opened.close()
+
+
+def fill(ledger: Ledger) -> None:
+    ledger.add_image(ImageRow("a.png", "aa"))
+    ledger.add_image(ImageRow("b.png", "aa", "duplicate"))
+    ledger.add_annotation(ROW)
+    ledger.add_answer("aa", "what is it?", "student", "v1", "blue", "c0ffee", "identify")
+    ledger.add_record("aa", 0, Cell.GAP, "exact@1")
+    ledger.set_step("aa", 2)
+
+
+def test_writing_twice_is_writing_once(ledger, tmp_path):
+    fill(ledger)
+    fill(ledger)
+    assert [(record.path, record.cell) for record in ledger.records()] == [("a.png", Cell.GAP)]
+    assert ledger.annotations("aa") == [ROW]
+    assert ledger.answer("aa", "what is it?", "student", "v1") == "blue"
+    assert ledger.answer("aa", "what is it?", "student", "v2") is None
+
+
+def test_an_answer_once_given_is_never_replaced(ledger):
+    fill(ledger)
+    ledger.add_answer("aa", "what is it?", "student", "v1", "green", "c0ffee", "evaluate")
+    assert ledger.answer("aa", "what is it?", "student", "v1") == "blue"
+
+
+def test_what_is_written_is_there_for_a_reader_at_once_and_after_a_crash(ledger, tmp_path):
+    fill(ledger)  # and no close
+    reader = Ledger(tmp_path / "ledger.sqlite", read_only=True)
+    assert [record.question for record in reader.records()] == ["what is it?"]
+    with pytest.raises(MpaError):
+        reader.set_meta("key", "value")
+    reader.close()
+
+
+def test_a_failed_call_leaves_its_image_unfinished(ledger):
+    fill(ledger)
+    ledger.add_image(ImageRow("a.png", "aa"))
+    ledger.reject(ROW, Rejection.STUDENT_ERROR, "why")
+    ledger.set_step("aa", 2)
+    assert ledger.image("a.png").step == 0
+    assert ledger.failures() == (1, 1, "why")
+    assert list(ledger.records()) == []
+
+
+def test_a_stage_that_breaks_off_leaves_none_of_its_scores(ledger):
+    with pytest.raises(RuntimeError), ledger.at_once():
+        ledger.add_score("held_out", "aa", "what is it?", "before", "v1", "what is", 1.0)
+        raise RuntimeError
+    assert list(ledger.read("SELECT * FROM scores")) == []
+
+
+def test_seconds_add_up(ledger):
+    ledger.add_seconds("level", 1.5)
+    ledger.add_seconds("level", 2.0)
+    assert float(ledger.meta("seconds.level")) == 3.5
+
+
+def test_a_file_that_is_no_ledger_is_told(tmp_path):
+    (tmp_path / "ledger.sqlite").write_bytes(b"not a database" * 1000)
+    with pytest.raises(MpaError, match="damaged"):
+        Ledger(tmp_path / "ledger.sqlite")
+
+
+def test_a_ledger_of_another_program_version_is_told(ledger, tmp_path):
+    ledger.set_meta("schema", "99")
+    with pytest.raises(WrongState, match="schema 99"):
+        Ledger(tmp_path / "ledger.sqlite")
