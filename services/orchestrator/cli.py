@@ -212,10 +212,10 @@ def serve(
     grpc_port: o.GrpcPort = 0,
 ) -> None:
     """Runs one service in the foreground: the bundled model, or the one that MPA_TEACHER_MODEL or MPA_STUDENT_MODEL names."""
-    from services.orchestrator.local import bento_command, service_environment
+    from services.orchestrator.local import BENTOML_HOMES, bento_command, service_environment
 
     is_teacher = role is o.Role.TEACHER
-    environment = service_environment(role, grpc_port or (50051 if is_teacher else 50052))
+    environment = service_environment(role, grpc_port or (50051 if is_teacher else 50052), BENTOML_HOMES / role)
     environment[f"MPA_{role.upper()}_HOST"] = host
     command = bento_command(role, port or (3001 if is_teacher else 3000), host)
     os.execve(command[0], command, environment)

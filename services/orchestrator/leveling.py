@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -77,6 +78,8 @@ async def _parts(root: Path, parity_set: Sequence[ParitySample]) -> AsyncIterato
 
 def _show(meter: Meter, state: TrainingState) -> None:
     meter.total = state.total_steps
+    if not state.step:  # loading the model is no step
+        meter.began = time.monotonic()
     remark = f"{state.phase} loss {state.loss:.3f} {state.samples_per_s:.0f} samples/s" if state.step else state.phase
     if state.eta_s:
         remark += f" {state.eta_s:.0f} s left"

@@ -25,6 +25,7 @@ ENTRIES = {
     "teacher": "services.teacher.service:TeacherService",
     "student": "services.student.service:StudentService",
 }
+BENTOML_HOMES = Path(".mpa/bentoml")
 START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 40.0
 LOCK_EVERY_S = 0.2
@@ -46,19 +47,26 @@ def bento_command(role: str, http_port: int, host: str = "127.0.0.1") -> list[st
     return [sys.executable, "-m", "bentoml", "serve", ENTRIES[role], *listen]
 
 
-def service_environment(role: str, grpc_port: int, store: Path | None = None) -> dict[str, str]:
-    """The bundled model unless the environment names another."""
-    prefix = f"MPA_{role.upper()}"
-    settings = {f"{prefix}_MODEL": str(ROOT / "zoo" / role), **os.environ, f"{prefix}_GRPC_PORT": str(grpc_port)}
-    if store is not None:
-        settings[f"{prefix}_STORE"] = str(store.absolute())
-    return settings
+def service_environment(role: str, grpc_port: int, home: Path) -> dict[str, str]:
+    """The caller's, and what it leaves open: the bundled model, and a `home` for BentoML (sharing one loses metrics)."""
+    defaults = {
+        f"MPA_{role.upper()}_MODEL": str(ROOT / "zoo" / role),
+        "BENTOML_HOME": str(home.absolute()),
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
+    home.mkdir(parents=True, exist_ok=True)
+    return {**defaults, **os.environ, f"MPA_{role.upper()}_GRPC_PORT": str(grpc_port)}
 
 
-def beside_each_other() -> dict[str, str]:
-    """Two models on one machine: with all cores each, and idle threads that spin, both are ten times slower."""
-    cores = len(os.sched_getaffinity(0))
-    return {"OMP_NUM_THREADS": str(max(1, cores // 2)), "OMP_WAIT_POLICY": "PASSIVE"}
+def local_environment(role: str, grpc_port: int, folder: Path) -> dict[str, str]:
+    """For a service of the run in `folder` that shares the machine with the other one.
+
+    With all cores each, and idle threads that spin, both models are ten times slower.
+    """
+    prefix, home = f"MPA_{role.upper()}", folder / "bentoml" / role
+    shared = {f"{prefix}_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2)), "OMP_WAIT_POLICY": "PASSIVE"}
+    store = {f"{prefix}_STORE": str((folder / "student").absolute())} if role == "student" else {}
+    return {**shared, **service_environment(role, grpc_port, home), "BENTOML_HOME": str(home.absolute()), **store}
 
 
 @asynccontextmanager
@@ -92,8 +100,7 @@ class _Service:
         http_port, grpc_port = free_ports(2)
         log = folder / "logs" / f"{role}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        store = folder / "student" if role == "student" else None
-        environment = {**beside_each_other(), **service_environment(role, grpc_port, store)}
+        environment = local_environment(role, grpc_port, folder)
         progress.note(f"starting the {role} ({environment[f'MPA_{role.upper()}_MODEL']}), log in {log}")
         log_start = log.stat().st_size if log.exists() else 0
         return cls(role, grpc_port, log, await _spawn(bento_command(role, http_port), environment, log), log_start)

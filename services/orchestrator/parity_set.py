@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.core.errors import NothingToAlign
 from services.core.parity import Cell, Sample, select
-from services.orchestrator.files import write_atomically
+from services.files import write_atomically
 from services.orchestrator.run import Run
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from services.core.evaluation import Comparison
 from services.core.parity import Cell
-from services.orchestrator.files import write_atomically
+from services.files import write_atomically
 from services.orchestrator.judgement import Accuracy, Evaluation, Example, stored_evaluation
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.run import Run
