@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -23,6 +23,7 @@ from services.rpc.client import StudentClient, TeacherClient
 
 JUDGED = STUDENT_RIGHT | {Cell.GAP}
 EXAMPLES = 3
+SMALLEST_KIND = 10
 
 Score = Callable[[str, Sequence[str]], float]
 
@@ -110,12 +111,19 @@ def require_candidate(run: Run) -> None:
 
 
 def held_out_cases(run: Run) -> list[Case]:
-    """Annotations of held-out images that a model confirmed: the annotation is the reference."""
-    return [
-        Case(record.path, record.image_sha256, record.question, (record.answer,), question_kind(record.question))
-        for record in run.ledger.records()
-        if record.held_out and record.cell in JUDGED
-    ]
+    """Annotations of held-out images that a model confirmed: the annotation is the reference.
+
+    Kinds with fewer than SMALLEST_KIND questions are judged together, as "other": a generated question opens in odd ways, and
+    one answer of a kind of its own must not decide.
+    """
+    records = [record for record in run.ledger.records() if record.held_out and record.cell in JUDGED]
+    sizes = Counter(question_kind(record.question) for record in records)
+
+    def kind(question: str) -> str:
+        found = question_kind(question)
+        return found if sizes[found] >= SMALLEST_KIND else "other"
+
+    return [Case(r.path, r.image_sha256, r.question, (r.answer,), kind(r.question)) for r in records]
 
 
 async def evaluate(

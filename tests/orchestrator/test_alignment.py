@@ -11,7 +11,7 @@ from services.orchestrator import commands
 from services.orchestrator.run import open_run
 from services.orchestrator.where import Where
 from tests.orchestrator.conftest import bench, with_recipe
-from tests.orchestrator.scripted import ScriptedStudent, truth
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, draw, truth
 from tests.pictures import numbered_png
 
 
@@ -83,6 +83,19 @@ async def test_a_worse_candidate_is_not_promoted_and_the_run_says_why(tmp_path, 
         with b.progress() as progress:
             pointers = await commands.rollback(b.folder, b.where, progress)
         assert (pointers.live, pointers.previous) == ("v1", "v2")
+
+
+async def test_rare_kinds_of_question_are_judged_together(tmp_path, pool):
+    """A generated question opens in odd ways: one answer of a kind of its own must not decide."""
+
+    def question(sha256: str, seed: int) -> str:
+        thing = int(draw(sha256, seed) * 1000)
+        return f"odd{thing % 50} way of asking {thing}?" if thing % 10 == 0 else f"what color is thing {thing}?"
+
+    async with bench(tmp_path / "run", pool, ScriptedTeacher(question=question)) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        summary = await b.align()
+    assert set(summary.held_out.before.kinds) == {"other", "what color"}
 
 
 async def test_the_labelled_set_decides_nothing(tmp_path, pool, labelled):
