@@ -22,7 +22,7 @@ async def level(run: Run, student: StudentClient, parity_set: Sequence[ParitySam
     """The new version's name. Repeated after an interruption it follows the same training.
 
     The training belongs to the student service: interrupting the orchestrator doesn't stop it. Raises MpaError where it failed
-    or was cancelled; repeating the command then trains anew.
+    or was cancelled under this command's eyes; one that an earlier command began, and that failed since, is begun anew.
     """
     if done := run.ledger.meta("version.after"):
         return done
@@ -30,21 +30,36 @@ async def level(run: Run, student: StudentClient, parity_set: Sequence[ParitySam
         root = run.find_images().root
         dataset = await student.upload(lambda: _parts(root, parity_set))
         request = _request(run, dataset)
+        was_begun = run.ledger.meta("training.begun") == request.request_id
+        run.ledger.set_meta("training.begun", request.request_id)
         state = await student.train(request)
-        with progress.stage("level", "steps", state.total_steps) as meter:
-            while not state.version and state.error is None:
-                _show(meter, state)
-                await asyncio.sleep(POLL_EVERY_S)
-                try:
-                    state = await student.training(state.operation)
-                except NotFound:  # the service was restarted and takes the request up again
-                    state = await student.train(request)
-            _show(meter, state)
+        if was_begun and state.error is not None:
+            run.ledger.set_meta("training", str(_try(run) + 1))
+            progress.note(f"level: {state.operation} has failed meanwhile ({state.error}), training anew")
+            request = _request(run, dataset)
+            state = await student.train(request)
+        state = await _follow(student, request, state, progress)
     if state.error is not None:
         run.ledger.set_meta("training", str(_try(run) + 1))
-        raise MpaError(f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}")
+        raise MpaError(f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; repeat to train anew")
     run.ledger.set_meta("version.after", state.version)
     return state.version
+
+
+async def _follow(
+    student: StudentClient, request: training_pb2.TrainRequest, state: TrainingState, progress: Progress
+) -> TrainingState:
+    """Until it has ended, well or not."""
+    with progress.stage("level", "steps", state.total_steps) as meter:
+        while not state.version and state.error is None:
+            _show(meter, state)
+            await asyncio.sleep(POLL_EVERY_S)
+            try:
+                state = await student.training(state.operation)
+            except NotFound:  # the service was restarted and takes the request up again
+                state = await student.train(request)
+        _show(meter, state)
+    return state
 
 
 def _try(run: Run) -> int:

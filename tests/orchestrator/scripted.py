@@ -122,7 +122,7 @@ class ScriptedStudent(
 ):
     """`skills` by version; training adds one of `trained_skill`, or fails with `training_error`.
 
-    `refusal`: what asking after the training meets.
+    `refusal`: what asking after the training meets; `failed_before`: requests whose training has failed already.
     """
 
     skills: dict = field(default_factory=lambda: {"v1": 0.4})
@@ -133,6 +133,7 @@ class ScriptedStudent(
     trainings: list = field(default_factory=list)
     samples: list = field(default_factory=list)
     refusal: MpaError | None = None
+    failed_before: set = field(default_factory=set)
 
     async def Answer(self, request, context):
         sha256 = await self.begin("answer", request.image, context)
@@ -173,7 +174,10 @@ class ScriptedStudent(
 
     async def Train(self, request, context):
         self.trainings.append(request)
-        return self._operation(done=False)
+        operation = self._operation(done=False)
+        if request.request_id in self.failed_before:
+            operation.error.CopyFrom(to_status(MpaError("ended with code -15")))
+        return operation
 
     async def GetOperation(self, request, context):
         if self.refusal:

@@ -147,6 +147,19 @@ async def test_an_interrupted_training_is_followed_not_repeated(tmp_path, pool):
     assert first == second
 
 
+async def test_a_training_that_failed_while_nobody_looked_is_begun_anew_at_once(tmp_path, pool):
+    """As when the service was shut down in the middle of it together with the orchestrator."""
+    async with bench(tmp_path / "run", pool) as b:
+        b.student.refusal = WrongState("the orchestrator stops here")
+        with pytest.raises(WrongState, match="stops here"):
+            await b.align()
+        b.student.refusal, b.student.failed_before = None, {b.student.trainings[0].request_id}
+        await b.align()
+    first, second, third = (request.request_id for request in b.student.trainings)
+    assert first == second != third
+    assert "training anew" in b.output.getvalue()
+
+
 async def test_declining_leaves_everything_as_it_was(tmp_path, pool):
     async with bench(tmp_path / "run", pool) as b:
         with open_run(b.folder, b.settings) as run, b.progress() as progress, pytest.raises(Cancelled, match="declined"):
