@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Callable
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 _PROGRAMS = {"fake": "services.student.fake_training"}
 _PROGRAM = "services.student.training"
 _TERMINATE_S = 10.0
+_AGAIN_AFTER_S = 3.0
 
 
 class Phase(StrEnum):
@@ -162,7 +164,10 @@ class TrainingJobs:
 
     async def _run(self, name: str) -> None:
         try:
-            code = await self._train(name)
+            while (code := await self._train(name)) == -signal.SIGTERM:
+                # Nobody cancelled it. `bentoml serve` hands its own SIGTERM to every child, so most likely the service is
+                # about to stop, which ends this wait; the job then resumes with the next start.
+                await asyncio.sleep(_AGAIN_AFTER_S)
             if code != 0:
                 self._end(
                     name, JobState(Phase.FAILED, error=f"the training process ended with code {code}: {self._last_words(name)}")

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 
 import grpc
+import psutil
 import pytest
 from google.longrunning import operations_pb2
 
@@ -217,6 +218,18 @@ async def test_the_service_goes_on_with_a_training_it_was_stopped_in(tmp_path, m
         done, response = await _wait(peer, operation)
         assert done.done
         assert response.version == "v2"
+
+
+async def test_a_training_process_that_is_told_to_end_goes_on_later(peer, monkeypatch):
+    """`bentoml serve` hands its SIGTERM to every child: the training must outlast the service, not fail with it."""
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "0.3")
+    operation = await _train(peer)
+    await asyncio.sleep(0.6)
+    (trainer,) = [child for child in psutil.Process().children(recursive=True) if "fake_training" in " ".join(child.cmdline())]
+    trainer.terminate()
+    done, response = await _wait(peer, operation)
+    assert not done.HasField("error")
+    assert response.version == "v2"
 
 
 async def test_sixteen_clients_through_ten_promotions_over_grpc(peer):
