@@ -12,13 +12,14 @@ import argparse
 import random
 import time
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from transformers import Qwen2VLForConditionalGeneration
 
 from zoo import architecture, curriculum
 from zoo.easy_vqa import training_scenes
-from zoo.packing import Packer, compute_loss
+from zoo.packing import Batch, Packer, compute_loss
 
 PAIR = {
     "teacher": (architecture.TEACHER, curriculum.TEACHER),
@@ -29,71 +30,85 @@ _REPORT_STEPS = 50
 
 
 def train(name: str, output: Path, seed: int) -> None:
-    """Train one of the pair and save it, with its processor, as a transformers folder."""
-    size, course = PAIR[name]
+    """Train one of the pair, course by course, and save it with its processor as a transformers folder."""
+    size, courses = PAIR[name]
     torch.manual_seed(seed)
     processor = architecture.build_processor()
     processor.save_pretrained(output)
     model = architecture.build_model(size, processor.tokenizer).train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=course.learning_rate, betas=(0.9, 0.98), weight_decay=course.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, course.scale_learning_rate)
-    progress = output / "progress.pt"
-    first = _resume(progress, model, optimizer, schedule)
     packer, scenes = Packer(processor), training_scenes()
-    started, losses = time.monotonic(), []
-    for step in range(first, course.steps):
-        rng = random.Random(f"{seed} {step}")
-        drawn, conversations = curriculum.plan_step(course.find_lesson(step), rng, scenes)
-        batch = packer.pack([scene.image for scene in drawn], conversations)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = compute_loss(model, batch)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        losses.append(loss.item())
-        done = step + 1
-        if done % _REPORT_STEPS == 0:
-            rate = (done - first) / (time.monotonic() - started)
-            left = (course.steps - done) / rate / 60
-            recent = sum(losses[-_REPORT_STEPS:]) / len(losses[-_REPORT_STEPS:])
-            print(f"{name} {done}/{course.steps} loss {recent:.4f}, {rate:.2f} steps/s, {left:.1f} min left", flush=True)
-        if done % _CHECKPOINT_STEPS == 0:
-            _checkpoint(progress, done, model, optimizer, schedule)
+    progress = output / "progress.pt"
+    current = int(torch.load(progress)["course"]) if progress.exists() else 0
+    for number, course in enumerate(courses):
+        if number < current:
+            continue
+        run = _Run(model, course, progress, number)
+        earlier = sum(course.steps for course in courses[:number])
+        clock = _Clock(f"{name}, course {number + 1} of {len(courses)}", course.steps, run.step)
+        while run.step < course.steps:
+            rng = random.Random(f"{seed} {earlier + run.step}")
+            drawn, conversations = curriculum.plan_step(course.find_lesson(run.step), rng, scenes)
+            loss = run.learn(packer.pack([scene.image for scene in drawn], conversations))
+            clock.report(run.step, loss)
+            if run.step % _CHECKPOINT_STEPS == 0:
+                run.save()
     model.save_pretrained(output)
     progress.unlink(missing_ok=True)
 
 
-def _checkpoint(
-    path: Path,
-    step: int,
-    model: Qwen2VLForConditionalGeneration,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    unfinished = path.with_suffix(".tmp")
-    states = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-    torch.save({"step": step, **states}, unfinished)
-    unfinished.replace(path)
+class _Run:
+    """The state of one course: model, optimiser, schedule and steps done, continued from `progress` if it is there."""
+
+    def __init__(
+        self, model: Qwen2VLForConditionalGeneration, course: curriculum.Curriculum, progress: Path, number: int
+    ) -> None:
+        self._model, self._progress, self._number = model, progress, number
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=course.learning_rate, betas=(0.9, 0.98), weight_decay=course.weight_decay, fused=True
+        )
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, course.scale_learning_rate)
+        self.step = 0
+        saved = torch.load(progress) if progress.exists() else {"course": None}
+        if saved["course"] == number:
+            self.step = saved["step"]
+            self._model.load_state_dict(saved["model"])
+            self._optimizer.load_state_dict(saved["optimizer"])
+            self._schedule.load_state_dict(saved["schedule"])
+
+    def learn(self, batch: Batch) -> float:
+        """One step; returns the loss before it."""
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = compute_loss(self._model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._schedule.step()
+        self.step += 1
+        return loss.item()
+
+    def save(self) -> None:
+        unfinished = self._progress.with_suffix(".tmp")
+        states = {part: getattr(self, f"_{part}").state_dict() for part in ("model", "optimizer", "schedule")}
+        torch.save({"course": self._number, "step": self.step, **states}, unfinished)
+        unfinished.replace(self._progress)
 
 
-def _resume(
-    path: Path,
-    model: Qwen2VLForConditionalGeneration,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> int:
-    """The number of steps already done."""
-    if not path.exists():
-        return 0
-    saved = torch.load(path)
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    schedule.load_state_dict(saved["schedule"])
-    return int(saved["step"])
+class _Clock:
+    """Prints the mean loss, the rate and the time left every so many steps."""
+
+    def __init__(self, title: str, steps: int, first: int) -> None:
+        self._title, self._steps, self._first = title, steps, first
+        self._started, self._losses = time.monotonic(), list[float]()
+
+    def report(self, step: int, loss: float) -> None:
+        self._losses.append(loss)
+        if step % _REPORT_STEPS:
+            return
+        mean, rate = fmean(self._losses), (step - self._first) / (time.monotonic() - self._started)
+        left = (self._steps - step) / rate / 60
+        print(f"{self._title}: {step}/{self._steps}, loss {mean:.4f}, {rate:.2f} steps/s, {left:.1f} min left", flush=True)
+        self._losses.clear()
 
 
 def main() -> None:
