@@ -26,8 +26,8 @@ def fake_checkpoint(folder: Path, **model) -> Path:
 
 def fake_student_settings(folder: Path, **model) -> StudentSettings:
     checkpoint = fake_checkpoint(folder / "base", **model)
-    env = {"MPA_STUDENT_MODEL": str(checkpoint), "MPA_STUDENT_STORE": str(folder / "store"), "MPA_STUDENT_ENGINE": "fake"}
-    return StudentSettings.from_env(env)
+    settings = {"MODEL": checkpoint, "STORE": folder / "store", "ENGINE": "fake", "PRESET": "qwen2vl-2b"}
+    return StudentSettings.from_env({f"MPA_STUDENT_{name}": str(value) for name, value in settings.items()})
 
 
 @dataclass

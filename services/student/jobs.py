@@ -164,10 +164,12 @@ class TrainingJobs:
 
     async def _run(self, name: str) -> None:
         try:
-            while (code := await self._train(name)) == -signal.SIGTERM:
+            code = await self._train(name)
+            while code == -signal.SIGTERM:
                 # Nobody cancelled it. `bentoml serve` hands its own SIGTERM to every child, so most likely the service is
                 # about to stop, which ends this wait; the job then resumes with the next start.
                 await asyncio.sleep(_AGAIN_AFTER_S)
+                code = await self._train(name)
             if code != 0:
                 self._end(
                     name, JobState(Phase.FAILED, error=f"the training process ended with code {code}: {self._last_words(name)}")
