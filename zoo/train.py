@@ -13,6 +13,7 @@ import random
 import time
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 from transformers import Qwen2VLForConditionalGeneration
@@ -68,7 +69,7 @@ class _Run:
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, course.scale_learning_rate)
         self.step = 0
-        saved = torch.load(progress) if progress.exists() else {"course": None}
+        saved: dict[str, Any] = torch.load(progress) if progress.exists() else {"course": None}
         if saved["course"] == number:
             self.step = saved["step"]
             self._model.load_state_dict(saved["model"])
@@ -85,7 +86,7 @@ class _Run:
         self._optimizer.zero_grad()
         self._schedule.step()
         self.step += 1
-        return loss.item()
+        return float(loss.item())
 
     def save(self) -> None:
         unfinished = self._progress.with_suffix(".tmp")

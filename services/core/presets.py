@@ -39,6 +39,6 @@ PRESETS: dict[str, Preset] = {
         Preset("internvl2-4b", "paper", Hyperparameters(4e-5, batch_size=6)),
         Preset("smolvlm-500m", "paper", Hyperparameters(1e-4)),
         Preset("tinyllava-2b", "paper", Hyperparameters(1e-4)),
-        Preset("bundled", "rehearsal", Hyperparameters(1e-3, epochs=2)),
+        Preset("bundled", "rehearsal", Hyperparameters(5e-4, epochs=2)),
     )
 }
