@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from services.core.tasks import TASKS, answer_prompt
 from zoo.architecture import CAPTION_PROMPT
@@ -20,6 +20,15 @@ _ANNOTATED = {
     "shape": 18,
 }
 """What the teacher's annotations ask, in percent: easy-VQA's mixture, somewhat richer in open questions."""
+_ANNOTATED_SURELY = {
+    "color present": 22,
+    "color absent": 24,
+    "shape present": 6,
+    "shape absent": 6,
+    "color": 20,
+    "shape": 22,
+}
+"""Fewer of the questions that it answers uncertainly while it is still writing: yes or no about shapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,8 @@ class Lesson:
     annotation_rate: float = 0.0
     easy_vqa_rate: float = 0.0
     """How many of the images are easy-VQA's own, not rendered."""
+    annotated: dict[str, int] = field(default_factory=lambda: _ANNOTATED)
+    """How often an annotation asks for each skill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +117,16 @@ TEACHER = (
         ),
         cosine_steps=3800,
     ),
+    Curriculum(
+        lessons=(replace(_LOOK_CLOSELY, steps=500, annotation_rate=1.0, annotated=_ANNOTATED_SURELY),),
+        cosine_steps=700,
+        learning_rate=7e-4,
+        warm_up_steps=20,
+        cool_down_steps=200,
+    ),
 )
-"""Colour and negation come early; shape is the harder sight, so the later lessons dwell on it."""
+"""Colour and negation come early; shape is the harder sight, so the later lessons dwell on it. The second course is practice
+in annotating."""
 STUDENT = (
     Curriculum(
         lessons=(
@@ -158,7 +177,7 @@ def _plan_conversations(lesson: Lesson, scene: Scene, rng: random.Random) -> lis
     if rng.random() < lesson.caption_rate:
         conversations.append(Conversation(CAPTION_PROMPT, scene.caption))
     if rng.random() < lesson.annotation_rate:
-        question, answer = ask(_ANNOTATED, scene, rng)
+        question, answer = ask(lesson.annotated, scene, rng)
         conversations.append(Conversation(TASKS["vqa"].annotation_prompt, f"Question: {question}\nAnswer: {answer}"))
     return conversations
 
