@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -86,8 +85,16 @@ def mcnemar_p(fixed: int, broken: int) -> float:
     changed = fixed + broken
     if changed == 0:
         return 1.0
-    tail = sum(math.comb(changed, k) for k in range(min(fixed, broken) + 1))
+    tail, ways = 0, 1  # ways: changed choose k, exactly
+    for k in range(min(fixed, broken) + 1):
+        tail += ways
+        ways = ways * (changed - k) // (k + 1)
     return float(min(1.0, 2 * tail / 2**changed))
+
+
+def format_p(p: float) -> str:
+    """A p-value for people: "= 0.03", or "< 1e-99" where more digits say nothing."""
+    return f"= {p:.2g}" if p >= 1e-99 else "< 1e-99"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +127,10 @@ def should_promote(comparison: Comparison, significance: float = 0.05) -> Decisi
         return Decision(
             False,
             f"its gain may be chance: {overall.fixed} fixed and {overall.broken} broken on {overall.questions} held-out "
-            f"questions, McNemar p = {comparison.mcnemar_p:.2g}",
+            f"questions, McNemar p {format_p(comparison.mcnemar_p)}",
         )
     return Decision(
         True,
         f"{overall.before:.1%} before, {overall.after:.1%} after on {overall.questions} held-out questions "
-        f"({overall.fixed} fixed, {overall.broken} broken, McNemar p = {comparison.mcnemar_p:.2g})",
+        f"({overall.fixed} fixed, {overall.broken} broken, McNemar p {format_p(comparison.mcnemar_p)})",
     )

@@ -60,10 +60,10 @@ def _nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
 class TransformersEngine:
     """One loaded checkpoint."""
 
-    def __init__(self, folder: Path, model: Any, processor: Any, *, max_batch: int, max_waiting: int) -> None:
+    def __init__(self, model: Any, processor: Any, identity: str, *, max_batch: int, max_waiting: int) -> None:
         self._model = model
         self._processor = processor
-        self._fingerprint = fingerprint(folder)
+        self._fingerprint = identity
         text_config = model.config.get_text_config()
         self._window: int = text_config.max_position_embeddings
         self._batcher = MicroBatcher(self._run, max_batch=max_batch, max_waiting=max_waiting)
@@ -129,7 +129,7 @@ class TransformersEngine:
         return replies
 
 
-def _load(folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
+def _load(folder: Path, device: str, dtype: str) -> tuple[Any, Any, str]:
     processor = AutoProcessor.from_pretrained(folder)
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
@@ -145,7 +145,7 @@ def _load(folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
     ) if keys]  # fmt: skip
     if faults:
         raise InvalidInput(f"the checkpoint in {folder} does not fit its config.json: {'; '.join(faults)}", field="model")
-    return model.to(device).eval(), processor
+    return model.to(device).eval(), processor, fingerprint(folder)
 
 
 async def load(
@@ -157,5 +157,5 @@ async def load(
         dtype = "float32"
     if threads:
         torch.set_num_threads(threads)
-    model, processor = await asyncio.to_thread(_load, folder, device, dtype)
-    return TransformersEngine(folder, model, processor, max_batch=max_batch, max_waiting=max_waiting)
+    model, processor, identity = await asyncio.to_thread(_load, folder, device, dtype)
+    return TransformersEngine(model, processor, identity, max_batch=max_batch, max_waiting=max_waiting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from services.core.evaluation import format_p
 from services.core.parity import Cell
 from services.orchestrator.summary import Summary
 
@@ -57,7 +58,7 @@ def _show_accuracies(summary: Summary, console: Console) -> None:
     for kind in summary.zero_shot.kinds:
         table.add_row(kind, *(f"{column.kinds.get(kind, 0.0):.1%}" for column in columns))
     console.print(table)
-    _say(console, f"fixed {summary.fixed}, broken {summary.broken}, McNemar p = {summary.mcnemar_p:.2g}")
+    _say(console, f"fixed {summary.fixed}, broken {summary.broken}, McNemar p {format_p(summary.mcnemar_p)}")
 
 
 def _show_examples(summary: Summary, console: Console) -> None:

@@ -24,9 +24,7 @@ async def read_form(request: Request) -> tuple[bytes, dict[str, str]]:
     Raises InvalidInput and InvalidImage.
     """
     if int(request.headers.get("content-length") or 0) > 2 * MAX_BYTES:
-        raise InvalidImage(
-            f"the request is too large: at most {MAX_BYTES:,} bytes of image are taken", reason="IMAGE_TOO_LARGE"
-        )
+        raise _too_large()
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         async with request.form() as form:
             fields = {name: value for name, value in form.items() if isinstance(value, str)}
@@ -35,7 +33,7 @@ async def read_form(request: Request) -> tuple[bytes, dict[str, str]]:
                 raise InvalidInput("the form has no file field `image`", field="image")
             return await upload.read(), fields
     try:
-        body = json.loads(await request.body())
+        body = json.loads(await _read_at_most(request, 2 * MAX_BYTES))
     except ValueError as error:
         raise InvalidInput(f"send multipart/form-data, or JSON: {error}") from error
     if not isinstance(body, dict) or not isinstance(body.get("image"), str):
@@ -46,6 +44,20 @@ async def read_form(request: Request) -> tuple[bytes, dict[str, str]]:
     except binascii.Error as error:
         raise InvalidImage(f"`image` is not base64: {error}") from error
     return image, {name: str(value) for name, value in body.items()}
+
+
+async def _read_at_most(request: Request, limit: int) -> bytes:
+    """The body, also of a request that does not say how long it is."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large()
+    return bytes(body)
+
+
+def _too_large() -> InvalidImage:
+    return InvalidImage(f"the request is too large: at most {MAX_BYTES:,} bytes of image are taken", reason="IMAGE_TOO_LARGE")
 
 
 def endpoint(handle: Callable[[Request], Awaitable[Message]]) -> Callable[[Request], Awaitable[Response]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime
@@ -157,15 +158,16 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         async for request in requests:
             part = request.WhichOneof("part")
             if part == "image":
-                images.add(datasets.add_image(request.image))
+                images.add(await asyncio.to_thread(datasets.add_image, request.image))
             elif part == "sample":
                 sample = request.sample
                 samples.append(TrainingSample(sample.image_sha256, sample.question, sample.answer))
-        return training_pb2.UploadDatasetResponse(dataset=datasets.add(samples), samples=len(samples), images=len(images))
+        name = await asyncio.to_thread(datasets.add, samples)
+        return training_pb2.UploadDatasetResponse(dataset=name, samples=len(samples), images=len(images))
 
     async def Train(self, request: training_pb2.TrainRequest, context: Context) -> operations_pb2.Operation:
         student = self._student()
-        name = student.train(
+        name = await student.train(
             request.request_id,
             request.dataset,
             request.base_version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +46,8 @@ class Student:
     async def start(self) -> None:
         """Imports the base model into an empty store, loads the live version, takes up an interrupted training."""
         if not self.store.names():
-            self.store.add(resolve(self._settings.model), Origin(), Contract())
+            folder = await asyncio.to_thread(resolve, self._settings.model)
+            await asyncio.to_thread(self.store.add, folder, Origin(), Contract())
         if not self.store.pointers().live:
             self.store.point(Pointers(live=self.store.names()[0]))
         await self.slots.start()
@@ -66,7 +68,7 @@ class Student:
             text = answer_prompt(question, template or contract.answer_template)
             return Answered(lease.version, await lease.model.generate(Prompt(image, text, decoding or own)))
 
-    def train(
+    async def train(
         self,
         request_id: str,
         dataset: str,
@@ -77,9 +79,9 @@ class Student:
         hyperparameters: Hyperparameters,
     ) -> str:
         """Starts a training from `base_version` ("" is the live one). Raises NotFound, InvalidInput, Conflict."""
-        self.datasets.samples(dataset)
+        await asyncio.to_thread(self.datasets.samples, dataset)
         base = base_version or self.slots.pointers.live
-        folder = self.store.verify(base)
+        folder = await asyncio.to_thread(self.store.verify, base)
         contract = self.store.manifest(base).contract
         return self.jobs.start(
             TrainingRequest(
@@ -93,8 +95,8 @@ class Student:
         return self._settings.preset.hyperparameters
 
     async def _load(self, name: str) -> VisionLanguageModel:
-        """A version, verified, loaded, and seen to answer."""
-        folder = self.store.verify(name)
+        """A version, verified, loaded, and seen to answer; the live one goes on answering meanwhile."""
+        folder = await asyncio.to_thread(self.store.verify, name)
         model = await load_model(folder, self._settings.engine)
         blank = LoadedImage("0" * 64, Image.new("RGB", (56, 56), "white"))
         contract = self.store.manifest(name).contract

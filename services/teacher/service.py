@@ -7,6 +7,8 @@ Settings: MPA_TEACHER_* (settings.py). HTTP: /livez, /readyz, /metrics, POST /v1
 
 from __future__ import annotations
 
+import asyncio
+
 import bentoml
 
 from protos.mpa.v1 import teacher_pb2_grpc
@@ -45,7 +47,8 @@ class TeacherService:
         return self._teacher
 
     async def _load(self) -> None:
-        self._teacher = Teacher(await load_model(resolve(self._settings.model), self._settings.engine))
+        folder = await asyncio.to_thread(resolve, self._settings.model)
+        self._teacher = Teacher(await load_model(folder, self._settings.engine))
 
     @bentoml.on_startup
     async def start(self) -> None:
