@@ -20,6 +20,7 @@ ORCH = (sys.executable, "-m", "services.orchestrator.cli")
 
 
 async def start(*arguments, **environment):
+    """As at a terminal: a test run in the background of a script would hand on that it ignores Ctrl-C."""
     return await asyncio.create_subprocess_exec(
         *ORCH,
         *map(str, arguments),
@@ -28,6 +29,7 @@ async def start(*arguments, **environment):
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
