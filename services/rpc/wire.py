@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from protos.mpa.v1 import types_pb2
 from services.core.decoding import GREEDY, Decoding
+from services.engines.model import Reply
 
 
 def decoding_to_proto(decoding: Decoding) -> types_pb2.Decoding:
@@ -13,6 +14,10 @@ def decoding_to_proto(decoding: Decoding) -> types_pb2.Decoding:
         max_new_tokens=decoding.max_new_tokens,
         seed=decoding.seed,
     )
+
+
+def usage_to_proto(reply: Reply) -> types_pb2.Usage:
+    return types_pb2.Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
 
 
 def decoding_from_proto(message: types_pb2.Decoding, default: Decoding = GREEDY) -> Decoding:

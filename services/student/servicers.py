@@ -18,7 +18,6 @@ from protos.mpa.v1 import (
     student_pb2_grpc,
     training_pb2,
     training_pb2_grpc,
-    types_pb2,
     versions_pb2,
     versions_pb2_grpc,
 )
@@ -28,7 +27,7 @@ from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question
 from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
-from services.rpc.wire import decoding_from_proto
+from services.rpc.wire import decoding_from_proto, usage_to_proto
 from services.student.datasets import TrainingSample
 from services.student.jobs import FINAL, Phase
 from services.student.student import Student
@@ -61,8 +60,7 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
         image = await self._images.receive(request.image)
         answered = await student.answer(image, question, template=template, decoding=decoding, version=request.version)
         reply = answered.reply
-        usage = types_pb2.Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
-        return student_pb2.AnswerResponse(answer=reply.text, version=answered.version, usage=usage)
+        return student_pb2.AnswerResponse(answer=reply.text, version=answered.version, usage=usage_to_proto(reply))
 
     async def AnswerStream(
         self, requests: AsyncIterator[student_pb2.AnswerStreamRequest], context: Context

@@ -8,26 +8,21 @@ from typing import Any, TypeAlias
 import grpc
 
 from protos.mpa.v1 import teacher_pb2 as pb
-from protos.mpa.v1 import teacher_pb2_grpc, types_pb2
+from protos.mpa.v1 import teacher_pb2_grpc
 from services.core.annotation import Annotation
 from services.core.decoding import Decoding
 from services.core.errors import MpaError
-from services.engines.model import Reply
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question
 from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
-from services.rpc.wire import decoding_from_proto
+from services.rpc.wire import decoding_from_proto, usage_to_proto
 from services.teacher.teacher import Teacher, find_task
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TeacherService"].full_name
 ANNOTATION_DECODING = Decoding(max_new_tokens=128)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-
-def usage(reply: Reply) -> types_pb2.Usage:
-    return types_pb2.Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
 
 
 class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
@@ -45,7 +40,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         decoding = decoding_from_proto(request.decoding, ANNOTATION_DECODING)
         annotated = await teacher.annotate(image, task, prompt, decoding)
         response = pb.AnnotateResponse(
-            text=annotated.reply.text, model_fingerprint=teacher.fingerprint, usage=usage(annotated.reply)
+            text=annotated.reply.text, model_fingerprint=teacher.fingerprint, usage=usage_to_proto(annotated.reply)
         )
         if isinstance(annotated.outcome, Annotation):
             response.question, response.answer = annotated.outcome.question, annotated.outcome.answer
@@ -73,7 +68,9 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         template = check_prompt(request.template, "template")
         image = await self._images.receive(request.image)
         reply = await teacher.answer(image, question, template, decoding_from_proto(request.decoding))
-        return pb.TeacherServiceAnswerResponse(answer=reply.text, model_fingerprint=teacher.fingerprint, usage=usage(reply))
+        return pb.TeacherServiceAnswerResponse(
+            answer=reply.text, model_fingerprint=teacher.fingerprint, usage=usage_to_proto(reply)
+        )
 
     async def AnswerStream(
         self, requests: AsyncIterator[pb.TeacherServiceAnswerStreamRequest], context: Context
