@@ -47,7 +47,7 @@ def _show_accuracies(summary: Summary, console: Console) -> None:
     if summary.zero_shot is None or summary.aligned is None:
         return
     shown = summary.labelled or summary.held_out
-    assert shown is not None
+    assert shown is not None and summary.mcnemar_p is not None
     columns = [summary.zero_shot, summary.aligned, *([summary.teacher] if summary.teacher else [])]
     skipped = f", {shown.skipped:,} skipped" if shown.skipped else ""
     _say(console, f"accuracy     on {shown.questions:,} questions ({summary.measured_on}{skipped})")
