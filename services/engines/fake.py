@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from services.core.annotation import question_key
 from services.core.errors import InvalidInput
-from services.core.tasks import TASKS
+from services.core.tasks import ANSWER_INSTRUCTION
 from services.engines.batching import MicroBatcher, Outcome
 from services.engines.checkpoint import fingerprint
 from services.engines.model import Prompt, Reply
@@ -61,7 +60,7 @@ def true_answer(image_sha256: str, question: str) -> str:
 def reply_text(model: FakeModel, prompt: Prompt) -> str:
     """What `model` replies; the prompt tells whether an annotation or an answer is wanted."""
     image = prompt.image.sha256
-    if any(task.annotation_prompt == prompt.text for task in TASKS.values()):
+    if "Question:" in prompt.text:  # every annotation prompt says what form the reply has
         seed = prompt.decoding.seed
         if _draw("unparsed", image, seed) < model.unparsed:
             return "I see an image."
@@ -69,7 +68,7 @@ def reply_text(model: FakeModel, prompt: Prompt) -> str:
         question = _QUESTIONS[int(pick * len(_QUESTIONS))].format(n=int(pick * 1e6) % 40)
         right = _draw("annotation", image, question) < model.skill
         return f"Question: {question}\nAnswer: {true_answer(image, question) if right else _ANSWERS[0]}"
-    question = re.sub(r"^.*\n", "", prompt.text)
+    question = prompt.text.replace(ANSWER_INSTRUCTION, "").strip()
     return true_answer(image, question) if _draw("answer", image, question_key(question)) < model.skill else _MISTAKE
 
 

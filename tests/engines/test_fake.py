@@ -1,0 +1,32 @@
+import pytest
+
+from services.core.annotation import Annotation, parse_annotation
+from services.core.decoding import Decoding
+from services.core.recipes import RECIPES
+from services.core.tasks import TASKS, answer_prompt
+from services.engines.fake import FakeModel, reply_text, true_answer
+from services.engines.images import load_image
+from services.engines.model import Prompt
+from tests.pictures import numbered_png
+
+IMAGES = [load_image(numbered_png(number)) for number in range(100)]
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_skilled_fake_agrees_with_its_own_annotations_under_every_recipe_and_task(recipe, task):
+    model = FakeModel(skill=1.0)
+    annotation = parse_annotation(reply_text(model, Prompt(IMAGES[0], recipe.annotation_prompt(task), Decoding(seed=3))), task)
+    assert isinstance(annotation, Annotation)
+    asked = Prompt(IMAGES[0], answer_prompt(annotation.question, recipe.answer_template))
+    assert reply_text(model, asked) == annotation.answer == true_answer(IMAGES[0].sha256, annotation.question)
+
+
+def test_more_skill_knows_all_that_less_skill_does():
+    def known(skill):
+        model = FakeModel(skill=skill)
+        replies = [reply_text(model, Prompt(image, answer_prompt("what is it?"))) for image in IMAGES]
+        return {number for number, reply in enumerate(replies) if reply != "unknown"}
+
+    assert known(0.3) < known(0.7) < known(1.0)
+    assert 15 <= len(known(0.3)) <= 45
