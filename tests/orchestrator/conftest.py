@@ -65,7 +65,7 @@ def with_recipe(settings: Settings, **changes) -> Settings:
     return replace(settings, recipe=replace(settings.recipe, **changes))
 
 
-async def until(condition, timeout_s=20.0):
+async def until(condition, timeout_s=90.0):
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < timeout_s

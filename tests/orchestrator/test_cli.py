@@ -19,17 +19,23 @@ ROOT = Path(__file__).resolve().parents[2]
 ORCH = (sys.executable, "-m", "services.orchestrator.cli")
 
 
+AT_A_TERMINAL = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("services.orchestrator.cli", run_name="__main__")
+"""
+
+
 async def start(*arguments, **environment):
     """As at a terminal: a test run in the background of a script would hand on that it ignores Ctrl-C."""
     return await asyncio.create_subprocess_exec(
-        *ORCH,
+        *(sys.executable, "-c", AT_A_TERMINAL),
         *map(str, arguments),
         cwd=ROOT,
         env={**os.environ, **environment},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
