@@ -8,7 +8,6 @@ and the true answer; the share `unparsed` of its replies is no annotation. Every
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import time
@@ -97,8 +96,3 @@ class FakeEngine:
             Reply(text, len(prompt.text.split()), len(text.split()), "stop")
             for prompt, text in zip(prompts, texts, strict=True)
         ]
-
-
-async def load(folder: Path, *, max_batch: int, max_waiting: int) -> FakeEngine:
-    await asyncio.sleep(0)
-    return FakeEngine(folder, max_batch=max_batch, max_waiting=max_waiting)

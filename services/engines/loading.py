@@ -46,7 +46,7 @@ async def load_model(folder: Path, settings: EngineSettings) -> VisionLanguageMo
     if settings.engine == "fake":
         from services.engines import fake
 
-        return await fake.load(folder, **limits)
+        return fake.FakeEngine(folder, **limits)
     if settings.engine == "transformers":
         from services.engines import transformers
 

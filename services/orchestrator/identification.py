@@ -17,7 +17,7 @@ async def identify(
     """The cell, or None where a model could not answer (recorded as rejected, with the reason).
 
     Eq. 2 is a conjunction, so the cheap test runs first: the teacher is asked only where the student was wrong, and
-    everywhere with `full_matrix`. The parity set is the same.
+    everywhere with `full_matrix`. The gap is the same; rehearsal then leaves out what the teacher contradicts.
     """
     if found := run.ledger.cell(annotation.image_sha256, annotation.number):
         return Cell(found)

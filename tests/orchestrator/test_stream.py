@@ -22,7 +22,7 @@ def rows(folder, statement):
         ledger.close()
 
 
-async def test_the_student_first_saves_teacher_calls_and_finds_the_same_parity_set(tmp_path, pool):
+async def test_the_student_first_saves_teacher_calls_and_finds_the_same_gap(tmp_path, pool):
     async with bench(tmp_path / "first", pool) as first:
         student_first = await first.align()
     async with bench(tmp_path / "full", pool, full_matrix=True) as full:
