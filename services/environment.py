@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import re
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +12,8 @@ from typing import TypeVar
 from services.core.errors import InvalidInput
 
 T = TypeVar("T")
+
+_DEVICE = re.compile(r"\d+|(GPU|MIG)-[0-9A-Za-z/-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,30 @@ class Environment:
     def integer(self, name: str, default: int) -> int:
         return self._number(name, default, int)
 
-    def seconds(self, name: str, default: float) -> float:
+    def number(self, name: str, default: float) -> float:
         return self._number(name, default, float)
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """On for 1, true and yes, off for 0, false and no."""
+        given = self.text(name, "1" if default else "0").lower()
+        if given not in ("0", "1", "true", "false", "yes", "no"):
+            raise InvalidInput(f"{self.prefix}{name} is {given!r}: give 1 or 0", field=self.prefix + name)
+        return given in ("1", "true", "yes")
+
+    def devices(self, name: str) -> str:
+        """As CUDA_VISIBLE_DEVICES takes them: "0,1", or UUIDs. Raises InvalidInput: no device, or one that is named twice."""
+        given = [device.strip() for device in self.text(name).split(",")] if self.text(name) else []
+        variable = self.prefix + name
+        for device in given:
+            if not _DEVICE.fullmatch(device):
+                raise InvalidInput(
+                    f"{variable} is {self.text(name)!r}: {device!r} is no device; give numbers or UUIDs with commas between "
+                    "them, as 0,1",
+                    field=variable,
+                )
+            if given.count(device) > 1:
+                raise InvalidInput(f"{variable} is {self.text(name)!r}: device {device} is named twice", field=variable)
+        return ",".join(given)
 
     def _number(self, name: str, default: T, read: Callable[[str], T]) -> T:
         given = self.text(name)
@@ -38,3 +64,12 @@ class Environment:
             return read(given) if given else default
         except ValueError as error:
             raise InvalidInput(f"{self.prefix}{name} is {given!r}: give a number", field=self.prefix + name) from error
+
+
+def pin_devices(prefix: str, variables: MutableMapping[str, str] = os.environ) -> None:
+    """The devices that `prefix`DEVICES names become the only ones this process and its children see.
+
+    To be called before anything asks CUDA for its devices. Raises InvalidInput.
+    """
+    if devices := Environment(prefix, variables).devices("DEVICES"):
+        variables["CUDA_VISIBLE_DEVICES"] = devices

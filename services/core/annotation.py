@@ -10,6 +10,8 @@ from services.core.metrics import normalize_vqa_answer
 from services.core.tasks import Task
 
 MAX_QUESTION_CHARS = 300
+ANNOTATION_PATTERN = r"Question: [^\n]{3,300}\nAnswer: [^\n]{1,80}"
+"""What guided decoding lets a teacher write: the scaffold of Appendix D, a line each for question and answer."""
 
 _MARKUP = re.compile(r"[*_`#>]+|^\s*(?:[-•]|\d+[.)])\s+", re.MULTILINE)
 _PAIR = re.compile(
@@ -30,11 +32,15 @@ class Rejection(StrEnum):
     ANSWER_IN_QUESTION = "answer_in_question"
     DUPLICATE = "duplicate"
     IMAGE = "image"
+    REFUSAL = "refusal"
+    CONTENT_FILTER = "content_filter"
+    CUT_OFF = "cut_off"
     TEACHER_ERROR = "teacher_error"
     STUDENT_ERROR = "student_error"
+    PENDING = "pending"
 
 
-UNPARSED = frozenset({Rejection.NO_QUESTION, Rejection.NO_ANSWER, Rejection.PLACEHOLDER})
+UNPARSED = frozenset({Rejection.NO_QUESTION, Rejection.NO_ANSWER, Rejection.PLACEHOLDER, Rejection.CUT_OFF})
 """The reply could not be read as a question and an answer: worth asking the teacher once more."""
 
 

@@ -9,6 +9,8 @@
     +-- Conflict             somebody else is doing it (a second training, a run that is open elsewhere)
     +-- Overloaded           come back after `retry_after_s`
     +-- Unavailable          the service is down, starting or stopping
+    +-- Pending              taken in, but not done for a while (a provider's batch): ask the same again later
+    +-- BadReply             a model answered with nothing that can be used; one request is lost, not the service
     +-- Cancelled            the caller or an operator called it off
     `-- NothingToAlign       the student is already at parity: nothing was trained (exit code 3)
 
@@ -90,6 +92,25 @@ class Unavailable(MpaError):
     """The service cannot be reached or isn't ready."""
 
     reason = "UNAVAILABLE"
+
+
+class Pending(MpaError):
+    """The request was taken in and will be answered much later: who asks the same again gets the answer, or this again.
+
+    `retry_after_s` in seconds, a guess.
+    """
+
+    reason = "PENDING"
+
+    def __init__(self, message: str, *, retry_after_s: float = 60.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class BadReply(MpaError):
+    """The model, or the provider it is behind, replied with nothing, or with something that can't be read."""
+
+    reason = "BAD_REPLY"
 
 
 class Cancelled(MpaError):

@@ -4,7 +4,6 @@ from services.core.answers import MATCHERS
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput
 from services.core.metrics import METRICS
-from services.core.presets import PRESETS
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS, answer_prompt
 
@@ -27,18 +26,6 @@ def test_authors_prompt_is_indented_and_has_no_scaffold():
     assert "Assistant:" not in prompt
     assert all(line.startswith(" " * 16) for line in prompt.splitlines() if line)
     assert RECIPES["paper"].annotation_prompt(TASKS["okvqa"]) == TASKS["okvqa"].annotation_prompt
-
-
-def test_presets_are_table_11():
-    table = {
-        name: (preset.hyperparameters.batch_size, preset.hyperparameters.learning_rate) for name, preset in PRESETS.items()
-    }
-    assert table["qwen2vl-2b"] == (16, 1e-5)
-    assert table["internvl2-2b"] == (16, 4e-5)
-    assert table["internvl2-4b"] == (6, 4e-5)
-    assert table["smolvlm-500m"] == (16, 1e-4)
-    assert table["tinyllava-2b"] == (16, 1e-4)
-    assert all(preset.recipe in RECIPES for preset in PRESETS.values())
 
 
 @pytest.mark.parametrize("fault", [{"temperature": -1.0}, {"top_p": 0.0}, {"max_new_tokens": 0}, {"max_new_tokens": 10**6}])

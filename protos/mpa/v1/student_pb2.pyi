@@ -22,14 +22,16 @@ class AnswerRequest(_message.Message):
     def __init__(self, image: _Optional[_Union[_types_pb2.Image, _Mapping]] = ..., question: _Optional[str] = ..., template: _Optional[str] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class AnswerResponse(_message.Message):
-    __slots__ = ("answer", "version", "usage")
+    __slots__ = ("answer", "version", "usage", "finish_reason")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     answer: str
     version: str
     usage: _types_pb2.Usage
-    def __init__(self, answer: _Optional[str] = ..., version: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ...) -> None: ...
+    finish_reason: _types_pb2.FinishReason
+    def __init__(self, answer: _Optional[str] = ..., version: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ...) -> None: ...
 
 class AnswerStreamRequest(_message.Message):
     __slots__ = ("id", "request")

@@ -8,32 +8,38 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AnnotateRequest(_message.Message):
-    __slots__ = ("image", "task", "prompt", "decoding")
+    __slots__ = ("image", "task", "prompt", "decoding", "guided")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     DECODING_FIELD_NUMBER: _ClassVar[int]
+    GUIDED_FIELD_NUMBER: _ClassVar[int]
     image: _types_pb2.Image
     task: str
     prompt: str
     decoding: _types_pb2.Decoding
-    def __init__(self, image: _Optional[_Union[_types_pb2.Image, _Mapping]] = ..., task: _Optional[str] = ..., prompt: _Optional[str] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ...) -> None: ...
+    guided: bool
+    def __init__(self, image: _Optional[_Union[_types_pb2.Image, _Mapping]] = ..., task: _Optional[str] = ..., prompt: _Optional[str] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ..., guided: bool = ...) -> None: ...
 
 class AnnotateResponse(_message.Message):
-    __slots__ = ("text", "question", "answer", "rejection", "model_fingerprint", "usage")
+    __slots__ = ("text", "question", "answer", "rejection", "model_fingerprint", "usage", "finish_reason", "system_fingerprint")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     REJECTION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     text: str
     question: str
     answer: str
     rejection: str
     model_fingerprint: str
     usage: _types_pb2.Usage
-    def __init__(self, text: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[str] = ..., rejection: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ...) -> None: ...
+    finish_reason: _types_pb2.FinishReason
+    system_fingerprint: str
+    def __init__(self, text: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[str] = ..., rejection: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., system_fingerprint: _Optional[str] = ...) -> None: ...
 
 class AnnotateStreamRequest(_message.Message):
     __slots__ = ("id", "request")
@@ -66,14 +72,18 @@ class TeacherServiceAnswerRequest(_message.Message):
     def __init__(self, image: _Optional[_Union[_types_pb2.Image, _Mapping]] = ..., question: _Optional[str] = ..., template: _Optional[str] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ...) -> None: ...
 
 class TeacherServiceAnswerResponse(_message.Message):
-    __slots__ = ("answer", "model_fingerprint", "usage")
+    __slots__ = ("answer", "model_fingerprint", "usage", "finish_reason", "system_fingerprint")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     answer: str
     model_fingerprint: str
     usage: _types_pb2.Usage
-    def __init__(self, answer: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ...) -> None: ...
+    finish_reason: _types_pb2.FinishReason
+    system_fingerprint: str
+    def __init__(self, answer: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., system_fingerprint: _Optional[str] = ...) -> None: ...
 
 class TeacherServiceAnswerStreamRequest(_message.Message):
     __slots__ = ("id", "request")

@@ -35,7 +35,7 @@ class UploadDatasetResponse(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., samples: _Optional[int] = ..., images: _Optional[int] = ...) -> None: ...
 
 class Hyperparameters(_message.Message):
-    __slots__ = ("learning_rate", "batch_size", "epochs", "warmup_ratio", "weight_decay", "loss", "seed")
+    __slots__ = ("learning_rate", "batch_size", "epochs", "warmup_ratio", "weight_decay", "loss", "seed", "lora_rank", "lora_alpha")
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,8 @@ class Hyperparameters(_message.Message):
     WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    LORA_RANK_FIELD_NUMBER: _ClassVar[int]
+    LORA_ALPHA_FIELD_NUMBER: _ClassVar[int]
     learning_rate: float
     batch_size: int
     epochs: int
@@ -50,7 +52,9 @@ class Hyperparameters(_message.Message):
     weight_decay: float
     loss: str
     seed: int
-    def __init__(self, learning_rate: _Optional[float] = ..., batch_size: _Optional[int] = ..., epochs: _Optional[int] = ..., warmup_ratio: _Optional[float] = ..., weight_decay: _Optional[float] = ..., loss: _Optional[str] = ..., seed: _Optional[int] = ...) -> None: ...
+    lora_rank: int
+    lora_alpha: float
+    def __init__(self, learning_rate: _Optional[float] = ..., batch_size: _Optional[int] = ..., epochs: _Optional[int] = ..., warmup_ratio: _Optional[float] = ..., weight_decay: _Optional[float] = ..., loss: _Optional[str] = ..., seed: _Optional[int] = ..., lora_rank: _Optional[int] = ..., lora_alpha: _Optional[float] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
     __slots__ = ("request_id", "dataset", "base_version", "run", "recipe", "hyperparameters", "training_template")

@@ -18,15 +18,26 @@ class VersionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERSION_STATE_AVAILABLE: _ClassVar[VersionState]
     VERSION_STATE_DRAINING: _ClassVar[VersionState]
     VERSION_STATE_FAILED: _ClassVar[VersionState]
+
+class SwapWay(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SWAP_WAY_UNSPECIFIED: _ClassVar[SwapWay]
+    SWAP_WAY_TWO_SLOTS: _ClassVar[SwapWay]
+    SWAP_WAY_IN_PLACE: _ClassVar[SwapWay]
+    SWAP_WAY_ADAPTER: _ClassVar[SwapWay]
 VERSION_STATE_UNSPECIFIED: VersionState
 VERSION_STATE_UNLOADED: VersionState
 VERSION_STATE_LOADING: VersionState
 VERSION_STATE_AVAILABLE: VersionState
 VERSION_STATE_DRAINING: VersionState
 VERSION_STATE_FAILED: VersionState
+SWAP_WAY_UNSPECIFIED: SwapWay
+SWAP_WAY_TWO_SLOTS: SwapWay
+SWAP_WAY_IN_PLACE: SwapWay
+SWAP_WAY_ADAPTER: SwapWay
 
 class Contract(_message.Message):
-    __slots__ = ("answer_template", "chat_template_sha256", "processor_sha256", "decoding", "training_template")
+    __slots__ = ("answer_template", "chat_template_sha256", "processor_sha256", "decoding", "training_template", "system_prompt", "normaliser")
     class Decoding(_message.Message):
         __slots__ = ("temperature", "max_new_tokens")
         TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -39,15 +50,19 @@ class Contract(_message.Message):
     PROCESSOR_SHA256_FIELD_NUMBER: _ClassVar[int]
     DECODING_FIELD_NUMBER: _ClassVar[int]
     TRAINING_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    NORMALISER_FIELD_NUMBER: _ClassVar[int]
     answer_template: str
     chat_template_sha256: str
     processor_sha256: str
     decoding: Contract.Decoding
     training_template: str
-    def __init__(self, answer_template: _Optional[str] = ..., chat_template_sha256: _Optional[str] = ..., processor_sha256: _Optional[str] = ..., decoding: _Optional[_Union[Contract.Decoding, _Mapping]] = ..., training_template: _Optional[str] = ...) -> None: ...
+    system_prompt: str
+    normaliser: str
+    def __init__(self, answer_template: _Optional[str] = ..., chat_template_sha256: _Optional[str] = ..., processor_sha256: _Optional[str] = ..., decoding: _Optional[_Union[Contract.Decoding, _Mapping]] = ..., training_template: _Optional[str] = ..., system_prompt: _Optional[str] = ..., normaliser: _Optional[str] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases")
+    __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases", "canaries", "canaries_passed", "adapter_of")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +81,9 @@ class Version(_message.Message):
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     LEASES_FIELD_NUMBER: _ClassVar[int]
+    CANARIES_FIELD_NUMBER: _ClassVar[int]
+    CANARIES_PASSED_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_OF_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: VersionState
     error: str
@@ -77,23 +95,32 @@ class Version(_message.Message):
     contract: Contract
     metrics: _containers.ScalarMap[str, float]
     leases: int
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[VersionState, str]] = ..., error: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., leases: _Optional[int] = ...) -> None: ...
+    canaries: int
+    canaries_passed: int
+    adapter_of: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[VersionState, str]] = ..., error: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., leases: _Optional[int] = ..., canaries: _Optional[int] = ..., canaries_passed: _Optional[int] = ..., adapter_of: _Optional[str] = ...) -> None: ...
 
 class ListVersionsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListVersionsResponse(_message.Message):
-    __slots__ = ("versions", "live", "candidate", "previous")
+    __slots__ = ("versions", "live", "candidate", "previous", "swap_way", "swap_reason", "preset")
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     LIVE_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    SWAP_WAY_FIELD_NUMBER: _ClassVar[int]
+    SWAP_REASON_FIELD_NUMBER: _ClassVar[int]
+    PRESET_FIELD_NUMBER: _ClassVar[int]
     versions: _containers.RepeatedCompositeFieldContainer[Version]
     live: str
     candidate: str
     previous: str
-    def __init__(self, versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., live: _Optional[str] = ..., candidate: _Optional[str] = ..., previous: _Optional[str] = ...) -> None: ...
+    swap_way: SwapWay
+    swap_reason: str
+    preset: str
+    def __init__(self, versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., live: _Optional[str] = ..., candidate: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ..., swap_reason: _Optional[str] = ..., preset: _Optional[str] = ...) -> None: ...
 
 class GetVersionRequest(_message.Message):
     __slots__ = ("name",)
@@ -128,21 +155,25 @@ class PromoteVersionRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., expected_live: _Optional[str] = ...) -> None: ...
 
 class PromoteVersionResponse(_message.Message):
-    __slots__ = ("live", "previous")
+    __slots__ = ("live", "previous", "swap_way")
     LIVE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    SWAP_WAY_FIELD_NUMBER: _ClassVar[int]
     live: str
     previous: str
-    def __init__(self, live: _Optional[str] = ..., previous: _Optional[str] = ...) -> None: ...
+    swap_way: SwapWay
+    def __init__(self, live: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ...) -> None: ...
 
 class RollbackVersionRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class RollbackVersionResponse(_message.Message):
-    __slots__ = ("live", "previous")
+    __slots__ = ("live", "previous", "swap_way")
     LIVE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    SWAP_WAY_FIELD_NUMBER: _ClassVar[int]
     live: str
     previous: str
-    def __init__(self, live: _Optional[str] = ..., previous: _Optional[str] = ...) -> None: ...
+    swap_way: SwapWay
+    def __init__(self, live: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ...) -> None: ...
