@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from services.core.errors import InvalidInput, NotFound
+from services.files import write_atomically
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _IDENTITY = (
@@ -23,17 +25,21 @@ _PROCESSOR = ("preprocessor_config.json", "processor_config.json", "tokenizer.js
 
 
 def resolve(model: str) -> Path:
-    """The folder of a model given as a folder or a hub id ("Qwen/Qwen2-VL-2B-Instruct"), which is downloaded if need be."""
+    """The folder of a model given as a folder or a hub id ("Qwen/Qwen2-VL-2B-Instruct"), which is downloaded if need be.
+
+    A hub id may end in "@" and a commit, tag or branch.
+    """
     folder = Path(model)
     if folder.is_dir():
         return folder
-    if model.count("/") != 1 or model.startswith((".", "/")):
+    hub_id, _, revision = model.partition("@")
+    if hub_id.count("/") != 1 or hub_id.startswith((".", "/")):
         raise NotFound(f"there is no model folder {model!r}: give a folder or a hub id such as Qwen/Qwen2-VL-2B-Instruct")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, ignore_patterns=list(_PICKLES)))
+        return Path(snapshot_download(hub_id, revision=revision or None, ignore_patterns=[*_PICKLES, "onnx/*"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise NotFound(f"model {model!r} is neither a folder nor to be had from the hub: {error}") from error
 
@@ -48,6 +54,24 @@ def check(folder: Path) -> None:
         pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
         found = f"only {', '.join(pickles)}, which can run code when loaded" if pickles else "no weights"
         raise InvalidInput(f"{folder} holds {found}: convert the weights to safetensors", field="model")
+
+
+def set_image_processor(folder: Path, settings: Mapping[str, object]) -> None:
+    """Writes `settings` (a pixel budget) into the image processor's configuration, where every loader finds them.
+
+    Raises InvalidInput: the checkpoint has no such configuration.
+    """
+    if not settings or (folder / "fake.json").is_file():  # a fake model sees no pixels
+        return
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        path = folder / name
+        config = json.loads(path.read_text()) if path.is_file() else {}
+        part = config.get("image_processor") if name == "processor_config.json" else config
+        if part:
+            part.update(settings)
+            write_atomically(path, json.dumps(config, indent=2))
+            return
+    raise InvalidInput(f"{folder} holds no configuration of an image processor to set {', '.join(settings)} in", field="model")
 
 
 def _file_sha256(path: Path) -> str:

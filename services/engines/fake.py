@@ -1,6 +1,6 @@
 """A scripted model that needs no weights: for tests and for trying the platform.
 
-A fake checkpoint is a folder with `fake.json`: {"skill": 0.6, "unparsed": 0.02, "latency_s": 0.0}. Every (image, question)
+A fake checkpoint is a folder with `fake.json`: {"skill": 0.6, "unparsed": 0.02, ...} (FakeModel). Every (image, question)
 has a true answer drawn from their hash. A model of skill s answers rightly where the sample's own draw lies below s, so a
 more skilled model knows all that a less skilled one does. Asked to annotate, it writes a question (by the request's seed)
 and the true answer; the share `unparsed` of its replies is no annotation. Everything is a function of the request.
@@ -8,19 +8,21 @@ and the true answer; the share `unparsed` of its replies is no annotation. Every
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from services.core.annotation import question_key
-from services.core.errors import InvalidInput
+from services.core.errors import InvalidInput, Unavailable
 from services.core.tasks import ANSWER_INSTRUCTION
+from services.engines import checkpoint
 from services.engines.batching import MicroBatcher, Outcome
-from services.engines.checkpoint import fingerprint
-from services.engines.model import Prompt, Reply
+from services.engines.model import Prompt, Reply, VisionLanguageModel
+from services.engines.settings import EngineSettings
 
 _ANSWERS = ("red", "green", "blue", "teal", "gray", "brown", "yellow", "black")
 _QUESTIONS = ("what color is object {n}?", "what is the color of thing {n}?", "what shade has part {n}?")
@@ -29,11 +31,18 @@ _MISTAKE = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class FakeModel:
-    """The content of fake.json."""
+    """The content of fake.json.
+
+    `memory_gib` is what it claims to need. Loaded in place of another, a `stale` model leaves the old one's skill behind, as
+    real engines have been seen to do. A question that holds `deadly`, unless that is "", kills the engine.
+    """
 
     skill: float = 0.6
     unparsed: float = 0.0
     latency_s: float = 0.0
+    memory_gib: float = 0.0
+    stale: bool = False
+    deadly: str = ""
 
     @staticmethod
     def read(folder: Path) -> FakeModel:
@@ -72,27 +81,83 @@ def reply_text(model: FakeModel, prompt: Prompt) -> str:
 
 
 class FakeEngine:
-    """FakeModel behind the interface of a real engine, batching included."""
+    """FakeModel behind the interface of a real engine: batches, adapters, weights replaced in place, death."""
 
-    def __init__(self, folder: Path, *, max_batch: int = 64, max_waiting: int = 4096) -> None:
-        self._model = FakeModel.read(folder)
-        self._fingerprint = fingerprint(folder)
-        self._batcher = MicroBatcher(self._run, max_batch=max_batch, max_waiting=max_waiting)
+    def __init__(self, folder: Path, settings: EngineSettings) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._models = {"": FakeModel.read(folder)}
+        self._fingerprint = checkpoint.fingerprint(folder)
+        self._dead = asyncio.Event()
+        self._batcher = MicroBatcher(self._run, max_batch=settings.max_batch, max_waiting=settings.max_waiting)
 
     @property
     def fingerprint(self) -> str:
         return self._fingerprint
 
     async def generate(self, prompt: Prompt) -> Reply:
-        return await self._batcher.submit(prompt)
+        return await self.generate_with(prompt, "")
+
+    async def generate_with(self, prompt: Prompt, adapter: str) -> Reply:
+        """As `generate`, by an adapter."""
+        deadly = self._models[adapter].deadly
+        if deadly and deadly in prompt.text:
+            self._dead.set()
+        answering, dying = (
+            asyncio.ensure_future(self._batcher.submit(prompt, adapter)),
+            asyncio.ensure_future(self._dead.wait()),
+        )
+        try:
+            await asyncio.wait((answering, dying), return_when=asyncio.FIRST_COMPLETED)
+            if self._dead.is_set():
+                raise Unavailable("the engine has died: the service is starting it anew, ask again")
+            return answering.result()
+        finally:
+            answering.cancel()
+            dying.cancel()
+
+    async def death(self) -> str:
+        await self._dead.wait()
+        return "it was asked a deadly question"
+
+    async def reload(self, folder: Path) -> None:
+        fresh = FakeModel.read(folder)
+        self._models[""] = replace(fresh, skill=self._models[""].skill) if fresh.stale else fresh
+        self._folder, self._fingerprint = folder, checkpoint.fingerprint(folder)
+
+    async def with_adapter(self, folder: Path) -> VisionLanguageModel:
+        if not self._settings.max_lora_rank:
+            raise InvalidInput("this engine serves no adapters: set MAX_LORA_RANK", field="model")
+        self._models[str(folder)] = FakeModel.read(folder)
+        return FakeAdapter(self, folder)
 
     async def close(self) -> None:
         await self._batcher.close()
 
-    def _run(self, prompts: Sequence[Prompt]) -> Sequence[Outcome]:
-        time.sleep(self._model.latency_s)
-        texts = [reply_text(self._model, prompt) for prompt in prompts]
-        return [
-            Reply(text, len(prompt.text.split()), len(text.split()), "stop")
-            for prompt, text in zip(prompts, texts, strict=True)
-        ]
+    def _run(self, prompts: Sequence[Prompt], adapter: str) -> Sequence[Outcome]:
+        model = self._models[adapter]
+        time.sleep(model.latency_s)
+        texts = [reply_text(model, prompt) for prompt in prompts]
+        return [Reply(text, len(prompt.text.split()), len(text.split())) for prompt, text in zip(prompts, texts, strict=True)]
+
+
+class FakeAdapter:
+    """A fake.json of its own on a FakeEngine."""
+
+    def __init__(self, base: FakeEngine, folder: Path) -> None:
+        self._base = base
+        self._name = str(folder)
+        self._fingerprint = checkpoint.fingerprint(folder)
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    async def generate(self, prompt: Prompt) -> Reply:
+        return await self._base.generate_with(prompt, self._name)
+
+    async def death(self) -> str:
+        return await self._base.death()
+
+    async def close(self) -> None:
+        pass

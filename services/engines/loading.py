@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib.util
+import os
 from pathlib import Path
 
 from services.core.errors import InvalidInput
-from services.engines import checkpoint
+from services.engines import checkpoint, tether
 from services.engines.model import VisionLanguageModel
-from services.environment import Environment
+from services.engines.settings import EngineSettings
 
-ENGINES = ("transformers", "fake")
+ENGINES = ("transformers", "vllm", "fake")
 
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """How a service runs its models.
-
-    `device` "" takes a GPU if there is one; `dtype` "auto" is the checkpoint's own on a GPU, float32 elsewhere; `threads` 0
-    leaves the number of CPU threads to torch (two processes that use all cores each slow one another down badly).
-    """
-
-    engine: str = "transformers"
-    device: str = ""
-    dtype: str = "auto"
-    threads: int = 0
-    max_batch: int = 64
-    max_waiting: int = 4096
-
-    @staticmethod
-    def from_environment(env: Environment) -> EngineSettings:
-        return EngineSettings(
-            engine=env.text("ENGINE", "transformers"),
-            device=env.text("DEVICE"),
-            dtype=env.text("DTYPE", "auto"),
-            threads=env.integer("THREADS", 0),
-            max_batch=env.integer("MAX_BATCH", 64),
-        )
+_VLLM_ENVIRONMENT = {  # read by vLLM when it is imported
+    # A fork of a process that serves gRPC inherits its locked locks.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # Two services on one machine would otherwise be bound to the same cores.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
 
 
 async def load_model(folder: Path, settings: EngineSettings) -> VisionLanguageModel:
     """Raises InvalidInput: unknown engine, or a checkpoint that must not or can't be loaded."""
     checkpoint.check(folder)
-    limits = {"max_batch": settings.max_batch, "max_waiting": settings.max_waiting}
     if settings.engine == "fake":
         from services.engines import fake
 
-        return fake.FakeEngine(folder, **limits)
+        return fake.FakeEngine(folder, settings)
     if settings.engine == "transformers":
         from services.engines import transformers
 
-        return await transformers.load(folder, **limits, device=settings.device, dtype=settings.dtype, threads=settings.threads)
+        return await transformers.load(folder, settings)
+    if settings.engine == "vllm":
+        require_installed("vllm")
+        for name, value in _VLLM_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        tether.own()
+        from services.engines import vllm
+
+        return await vllm.load(folder, settings)
     raise InvalidInput(f"there is no engine {settings.engine!r}: use one of {', '.join(ENGINES)}", field="engine")
+
+
+def require_installed(engine: str) -> None:
+    """Raises InvalidInput that names the extra: the library of an optional engine goes by the engine's name."""
+    if importlib.util.find_spec(engine) is None:
+        raise InvalidInput(
+            f'the {engine} engine is not installed: pip install "model-parity-aligner[{engine}]" on a machine with a GPU, '
+            f".ci/install-{engine}-cpu on one without",
+            field="engine",
+            reason="ENGINE_NOT_INSTALLED",
+        )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,11 @@ from transformers import (
 
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput
-from services.engines.batching import MicroBatcher, Outcome
-from services.engines.chat import user_turn
-from services.engines.checkpoint import fingerprint
-from services.engines.model import Prompt, Reply
+from services.engines import adapters, checkpoint, tensors
+from services.engines.batching import MicroBatcher, Outcome, never
+from services.engines.chat import Chat
+from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
+from services.engines.settings import EngineSettings
 
 
 class PerRequestSampling(LogitsProcessor):
@@ -57,37 +61,85 @@ def _nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     return logits.masked_fill(torch.zeros_like(cut).scatter(-1, order, cut), -torch.inf)
 
 
-class TransformersEngine:
-    """One loaded checkpoint."""
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Prompts, what the processor makes of them, and how many tokens each has."""
 
-    def __init__(self, model: Any, processor: Any, identity: str, *, max_batch: int, max_waiting: int) -> None:
+    prompts: Sequence[Prompt]
+    inputs: Any
+    lengths: list[int]
+
+
+class TransformersEngine:
+    """One loaded checkpoint, and the adapters that were loaded beside it."""
+
+    def __init__(self, model: Any, processor: Any, folder: Path, settings: EngineSettings) -> None:
         self._model = model
         self._processor = processor
-        self._fingerprint = identity
-        text_config = model.config.get_text_config()
-        self._window: int = text_config.max_position_embeddings
-        self._batcher = MicroBatcher(self._run, max_batch=max_batch, max_waiting=max_waiting)
+        self._folder = folder
+        self._max_lora_rank = settings.max_lora_rank
+        self._fingerprint = checkpoint.fingerprint(folder)
+        self._window: int = model.config.get_text_config().max_position_embeddings
+        self._chat = Chat(processor)
+        self._end_of_turn = self._chat.end_of_turn()[-1]
+        self._adapters = itertools.count(1)
+        # A tokenizer must not be used by two threads at once: prompts are read by one, replies written by another.
+        self._tokenizer = copy.deepcopy(processor.tokenizer)
+        self._batcher = MicroBatcher(
+            self._run, max_batch=settings.max_batch, max_waiting=settings.max_waiting, prepare=self._inputs
+        )
 
     @property
     def fingerprint(self) -> str:
         return self._fingerprint
 
     async def generate(self, prompt: Prompt) -> Reply:
-        return await self._batcher.submit(prompt)
+        return await self.generate_with(prompt, "")
+
+    async def generate_with(self, prompt: Prompt, adapter: str) -> Reply:
+        """As `generate`, by an adapter."""
+        if prompt.pattern:
+            raise InvalidInput("the transformers engine has no guided decoding: leave it out, or use vllm", field="guided")
+        return await self._batcher.submit(prompt, adapter)
+
+    async def death(self) -> str:
+        return await never()
+
+    async def reload(self, folder: Path) -> None:
+        """Tensor by tensor, so that the device never holds two models."""
+        tensors.require_same_architecture(self._folder, folder)
+        await asyncio.to_thread(self._read_weights, folder)
+        self._folder, self._fingerprint = folder, checkpoint.fingerprint(folder)
+
+    def _read_weights(self, folder: Path) -> None:
+        fresh, _ = _read(folder, "cpu", str(self._model.dtype).removeprefix("torch."))
+        self._model.load_state_dict(fresh.state_dict())
+
+    async def with_adapter(self, folder: Path) -> VisionLanguageModel:
+        adapters.require_fits(folder, self._folder, self._max_lora_rank)
+        name = f"adapter-{next(self._adapters)}"
+        try:
+            # On the engine's own thread: no batch is under way while the layers are put in place.
+            await self._batcher.between_batches(lambda: self._model.load_adapter(str(folder), adapter_name=name))
+        except Exception as error:
+            raise InvalidInput(f"the adapter in {folder} can't be loaded: {error}", field="model") from error
+        return TransformersAdapter(self, name, folder)
+
+    async def drop_adapter(self, name: str) -> None:
+        await self._batcher.between_batches(lambda: self._model.delete_adapter(name))
 
     async def close(self) -> None:
         await self._batcher.close()
         self._model = None
 
-    def _run(self, prompts: Sequence[Prompt]) -> Sequence[Outcome]:
-        inputs = self._inputs(prompts)
-        lengths = inputs["attention_mask"].sum(-1).tolist()
+    def _run(self, batch: _Batch, adapter: str) -> Sequence[Outcome]:
+        prompts, lengths = batch.prompts, batch.lengths
         room = [self._window - prompt.decoding.max_new_tokens for prompt in prompts]
         refused = {at for at, (length, limit) in enumerate(zip(lengths, room, strict=True)) if length > limit}
         if not refused:
-            return self._generate(inputs, prompts, lengths)
+            return self._generate(batch.inputs, prompts, lengths, adapter)
         kept = [prompt for at, prompt in enumerate(prompts) if at not in refused]
-        replies = iter(self._run(kept) if kept else [])
+        replies = iter(self._run(self._inputs(kept), adapter) if kept else [])
         return [self._too_long(lengths[at], prompt) if at in refused else next(replies) for at, prompt in enumerate(prompts)]
 
     def _too_long(self, length: int, prompt: Prompt) -> InvalidInput:
@@ -98,64 +150,96 @@ class TransformersEngine:
             reason="PROMPT_TOO_LONG",
         )
 
-    def _inputs(self, prompts: Sequence[Prompt]) -> Any:
-        texts = [
-            self._processor.apply_chat_template(user_turn(prompt.text), add_generation_prompt=True, tokenize=False)
-            for prompt in prompts
-        ]
+    def _inputs(self, prompts: Sequence[Prompt]) -> _Batch:
+        texts = [self._chat.render(prompt.text, prompt.system) for prompt in prompts]
         images = [[prompt.image.pixels] for prompt in prompts]
-        return self._processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
+        inputs = self._processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
+        return _Batch(prompts, inputs, inputs["attention_mask"].sum(-1).tolist())
 
     @torch.inference_mode()
-    def _generate(self, inputs: Any, prompts: Sequence[Prompt], lengths: Sequence[int]) -> list[Outcome]:
+    def _generate(self, inputs: Any, prompts: Sequence[Prompt], lengths: Sequence[int], adapter: str) -> list[Outcome]:
+        if adapter:
+            self._model.enable_adapters()
+            self._model.set_adapter(adapter)
+        elif self._model._hf_peft_config_loaded:
+            self._model.disable_adapters()
         inputs = inputs.to(self._model.device, self._model.dtype)
         limit = prompts[0].decoding.max_new_tokens
-        tokenizer = self._processor.tokenizer
+        tokenizer = self._tokenizer
         own = self._model.generation_config
         ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
+        ends = [*(ends if isinstance(ends, list) else [ends]), self._end_of_turn]
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
         # The checkpoint's own sampling defaults (temperature .01, repetition penalty ...) must not leak in: only its tokens do.
-        settings = GenerationConfig(max_new_tokens=limit, do_sample=False, eos_token_id=ends, pad_token_id=pad)
+        scored = any(prompt.scored for prompt in prompts)
+        settings = GenerationConfig(
+            max_new_tokens=limit,
+            do_sample=False,
+            eos_token_id=ends,
+            pad_token_id=pad,
+            return_dict_in_generate=True,
+            output_logits=scored,
+        )
         sampling = LogitsProcessorList([PerRequestSampling([prompt.decoding for prompt in prompts])])
         output = self._model.generate(**inputs, generation_config=settings, logits_processor=sampling)
-        written = output[:, inputs["input_ids"].shape[1] :]
+        written = output.sequences[:, inputs["input_ids"].shape[1] :]
+        logprobs = _logprobs(written, output.logits) if scored else torch.zeros(written.shape)
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         replies: list[Outcome] = []
-        for text, row, prompt_tokens in zip(texts, written.tolist(), lengths, strict=True):
+        for text, row, prompt_tokens, logprob in zip(texts, written.tolist(), lengths, logprobs, strict=True):
             end = next((at for at, token in enumerate(row) if token in ends), None)
             tokens = len(row) if end is None else end + 1
-            replies.append(Reply(text.strip(), prompt_tokens, tokens, "length" if end is None else "stop"))
+            reason = FinishReason.LENGTH if end is None else FinishReason.STOP
+            replies.append(Reply(text.strip(), prompt_tokens, tokens, reason, logprob=logprob[:tokens].sum().item()))
         return replies
 
 
-def _load(folder: Path, device: str, dtype: str) -> tuple[Any, Any, str]:
-    processor = AutoProcessor.from_pretrained(folder)
+def _logprobs(written: torch.Tensor, logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Of each token of `written`, shape (batch, steps), by the logits of each step, shape (batch, vocabulary) each."""
+    steps = torch.stack([step.float().log_softmax(-1) for step in logits], dim=1)
+    return steps.gather(-1, written[..., None])[..., 0]
+
+
+class TransformersAdapter:
+    """An adapter of a TransformersEngine, as a model of its own."""
+
+    def __init__(self, base: TransformersEngine, name: str, folder: Path) -> None:
+        self._base = base
+        self._name = name
+        self._fingerprint = adapters.fingerprint(base.fingerprint, folder)
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    async def generate(self, prompt: Prompt) -> Reply:
+        return await self._base.generate_with(prompt, self._name)
+
+    async def death(self) -> str:
+        return await self._base.death()
+
+    async def close(self) -> None:
+        await self._base.drop_adapter(self._name)
+
+
+def _read(folder: Path, device: str, dtype: str, trust_remote_code: bool = False) -> tuple[Any, Any]:
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, trust_remote_code=trust_remote_code
         )
     except Exception as error:
         raise InvalidInput(f"the checkpoint in {folder} can't be loaded: {error}", field="model") from error
     model, info = loaded
-    faults = [f"{len(keys)} {what} ({sorted(map(str, keys))[0]} ...)" for what, keys in (
-        ("tensors are missing", info["missing_keys"]),
-        ("tensors have another shape", info["mismatched_keys"]),
-        ("tensors belong to another architecture", info["unexpected_keys"]),
-    ) if keys]  # fmt: skip
-    if faults:
-        raise InvalidInput(f"the checkpoint in {folder} does not fit its config.json: {'; '.join(faults)}", field="model")
-    return model.to(device).eval(), processor, fingerprint(folder)
+    tensors.require_whole(folder, info)
+    return model.to(device).eval(), processor
 
 
-async def load(
-    folder: Path, *, max_batch: int, max_waiting: int, device: str = "", dtype: str = "auto", threads: int = 0
-) -> TransformersEngine:
+async def load(folder: Path, settings: EngineSettings) -> TransformersEngine:
     """Loads a checkpoint without holding up the event loop. Raises InvalidInput: missing, foreign or misshapen tensors."""
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cpu" and dtype == "auto":
-        dtype = "float32"
-    if threads:
-        torch.set_num_threads(threads)
-    model, processor, identity = await asyncio.to_thread(_load, folder, device, dtype)
-    return TransformersEngine(model, processor, identity, max_batch=max_batch, max_waiting=max_waiting)
+    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = "float32" if device == "cpu" and settings.dtype == "auto" else settings.dtype
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    model, processor = await asyncio.to_thread(_read, folder, device, dtype, settings.trust_remote_code)
+    return TransformersEngine(model, processor, folder, settings)

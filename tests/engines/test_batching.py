@@ -25,7 +25,7 @@ class Recorder:
         self.go = threading.Event()
         self.go.set()
 
-    def __call__(self, prompts):
+    def __call__(self, prompts, adapter):
         self.batches.append([prompt.text for prompt in prompts])
         assert self.go.wait(5)
         return [InvalidInput("no") if prompt.text == "bad" else Reply(prompt.text.upper(), 1, 1, "stop") for prompt in prompts]
@@ -76,7 +76,7 @@ async def test_a_full_queue_says_come_back():
 async def test_an_engine_that_raises_fails_its_batch_and_goes_on():
     calls = []
 
-    def run(prompts):
+    def run(prompts, adapter):
         calls.append(len(prompts))
         if len(calls) == 1:
             raise RuntimeError("boom")
@@ -97,3 +97,39 @@ async def test_close_answers_what_waits_and_takes_no_more():
     assert [(await task).text for task in waiting] == ["0", "1", "2", "3", "4"]
     with pytest.raises(Unavailable):
         await batcher.submit(_prompt())
+
+
+async def test_a_full_batch_is_prepared_while_another_is_computed():
+    run, prepared = Recorder(), []
+
+    def prepare(prompts):
+        prepared.append(len(prompts))
+        return prompts
+
+    batcher = MicroBatcher(run, max_batch=4, max_waiting=100, prepare=prepare)
+    run.go.clear()
+    first = asyncio.create_task(batcher.submit(_prompt("first")))
+    await asyncio.sleep(0.05)
+    three = [asyncio.create_task(batcher.submit(_prompt(f"p{n}"))) for n in range(3)]
+    await asyncio.sleep(0.05)
+    assert prepared == [1]  # it may still grow
+    fourth = asyncio.create_task(batcher.submit(_prompt("p3")))
+    await asyncio.sleep(0.05)
+    assert prepared == [1, 4]
+    assert run.batches == [["first"]]
+    run.go.set()
+    assert [reply.text for reply in await asyncio.gather(first, *three, fourth)] == ["FIRST", "P0", "P1", "P2", "P3"]
+    await batcher.close()
+
+
+async def test_what_can_not_be_prepared_fails_alone():
+    def prepare(prompts):
+        if any(prompt.text == "bad" for prompt in prompts):
+            raise ValueError("not to be prepared")
+        return prompts
+
+    batcher = MicroBatcher(Recorder(), max_batch=1, max_waiting=100, prepare=prepare)
+    bad, good = await asyncio.gather(batcher.submit(_prompt("bad")), batcher.submit(_prompt("a")), return_exceptions=True)
+    assert isinstance(bad, MpaError)
+    assert good.text == "A"
+    await batcher.close()

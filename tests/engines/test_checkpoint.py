@@ -2,7 +2,8 @@ import pytest
 
 from services.core.errors import InvalidInput, NotFound
 from services.engines import checkpoint
-from services.engines.loading import EngineSettings, load_model
+from services.engines.loading import load_model, require_installed
+from services.engines.settings import EngineSettings
 
 
 def test_refuses_pickles_by_name(tmp_path):
@@ -34,5 +35,12 @@ def test_fingerprint_follows_weights_and_processor(tmp_path):
 
 async def test_unknown_engine_lists_the_known(tmp_path):
     (tmp_path / "fake.json").write_text("{}")
-    with pytest.raises(InvalidInput, match="transformers, fake"):
+    with pytest.raises(InvalidInput, match="transformers, vllm, fake"):
         await load_model(tmp_path, EngineSettings(engine="onnx"))
+
+
+def test_an_engine_that_is_not_installed_names_its_extra():
+    require_installed("transformers")
+    with pytest.raises(InvalidInput, match=r"model-parity-aligner\[warpdrive\]") as refused:
+        require_installed("warpdrive")
+    assert refused.value.reason == "ENGINE_NOT_INSTALLED"

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput
 from services.engines.images import load_image
-from services.engines.loading import EngineSettings, load_model
+from services.engines.loading import load_model
 from services.engines.model import Prompt
+from services.engines.settings import EngineSettings
 from tests.pictures import numbered_png, png
 
 pytestmark = pytest.mark.slow

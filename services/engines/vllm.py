@@ -1,0 +1,247 @@
+"""vLLM in this process (`AsyncLLM`): continuous batching, prefix and image caches, adapters, guided decoding.
+
+The model itself lives in processes of vLLM's own. An image is known by its SHA-256 (`multi_modal_uuids`), so that the second
+question about it finds its pixels processed, its embedding encoded and its prefix in the KV cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.exceptions import VLLMClientError
+from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from services.core.errors import InvalidInput, Overloaded, Unavailable
+from services.engines import adapters, checkpoint, tensors
+from services.engines.chat import Chat
+from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
+from services.engines.settings import EngineSettings
+
+_CPU_KV_CACHE_GIB = 1.0
+_HEARTBEAT_S = 0.5
+
+
+def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
+    """What vLLM is started with. On a CPU the dtype is float32 and the KV cache has a fixed size."""
+    on_cpu = current_platform.is_cpu()
+    kv_cache_gib = settings.kv_cache_gib or (_CPU_KV_CACHE_GIB if on_cpu else 0.0)
+    window = {"max_model_len": settings.max_model_len} if settings.max_model_len else {}
+    cache = {"kv_cache_memory_bytes": int(kv_cache_gib * 2**30)} if kv_cache_gib else {}
+    # A seeded request whose prompt is taken in several chunks kills vLLM's CPU engine: no generator there can be set back.
+    prefill = {"enable_chunked_prefill": False} if on_cpu else {}
+    lora: dict[str, Any] = {}
+    if settings.max_lora_rank:
+        # Adapters reach the vision tower and the connector, too: that is where much of the gap is closed.
+        lora = {
+            "enable_lora": True,
+            "max_lora_rank": settings.max_lora_rank,
+            "max_loras": settings.max_loras,
+            "enable_tower_connector_lora": True,
+        }
+    return {
+        "model": str(folder),
+        "dtype": "float32" if on_cpu and settings.dtype == "auto" else settings.dtype,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "gpu_memory_utilization": settings.memory_share,
+        "max_num_seqs": settings.max_batch,
+        "enforce_eager": on_cpu,
+        "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "trust_remote_code": settings.trust_remote_code,
+        "disable_log_stats": True,
+        **window,
+        **prefill,
+        **cache,
+        **lora,
+    }
+
+
+def sampling(prompt: Prompt, end_of_turn: int) -> SamplingParams:
+    """The prompt's decoding alone: the sampling defaults that come with a checkpoint must not leak in."""
+    decoding = prompt.decoding
+    guide = {"structured_outputs": StructuredOutputsParams(regex=prompt.pattern)} if prompt.pattern else {}
+    return SamplingParams(
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        max_tokens=decoding.max_new_tokens,
+        seed=decoding.seed % 2**63 if decoding.temperature > 0 else None,
+        stop_token_ids=[end_of_turn],
+        logprobs=0 if prompt.scored else None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        **guide,
+    )
+
+
+class VllmEngine:
+    """One checkpoint in one vLLM engine."""
+
+    def __init__(self, engine: AsyncLLM, chat: Chat, folder: Path, settings: EngineSettings) -> None:
+        self._engine = engine
+        self._chat = chat
+        self._end_of_turn = chat.end_of_turn()[-1]
+        self._folder = folder
+        self._settings = settings
+        self._fingerprint = checkpoint.fingerprint(folder)
+        self._window: int = engine.model_config.max_model_len
+        self._numbers = itertools.count(1)
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @property
+    def unfinished(self) -> int:
+        """Requests that the engine works on or that wait in it."""
+        return int(self._engine.get_num_unfinished_requests())
+
+    async def generate(self, prompt: Prompt) -> Reply:
+        return await self.generate_with(prompt, None)
+
+    async def generate_with(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
+        """As `generate`, by an adapter."""
+        if self._closed:
+            raise Unavailable("this model is being unloaded: ask again")
+        if self._under_way >= self._settings.max_waiting:
+            raise Overloaded(f"{self._under_way} requests are waiting already", retry_after_s=0.25)
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            return await self._ask(prompt, adapter)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def _ask(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
+        number = str(next(self._numbers))
+        try:
+            # A cancelled caller cancels this generator, which aborts the request in the engine.
+            async for output in self._engine.generate(
+                self._input(prompt), sampling(prompt, self._end_of_turn), number, lora_request=adapter
+            ):
+                final = output
+        except EngineDeadError as error:
+            raise Unavailable("the engine has died: the service is starting it anew, ask again") from error
+        except (VLLMClientError, ValueError) as error:
+            raise self._refused(error) from error
+        completion = final.outputs[0]
+        written, limit = len(completion.token_ids), prompt.decoding.max_new_tokens
+        prompt_tokens = len(final.prompt_token_ids or ())
+        if completion.finish_reason == "length" and written < limit:
+            raise self._too_long(f"image and question take {prompt_tokens} tokens and the reply up to {limit}, but")
+        if completion.finish_reason not in ("stop", "length"):
+            raise Unavailable(f"the engine ended the request early ({completion.finish_reason}): ask again")
+        reason = FinishReason.LENGTH if completion.finish_reason == "length" else FinishReason.STOP
+        return Reply(
+            *(completion.text.strip(), prompt_tokens, written, reason),
+            cached_prompt_tokens=final.num_cached_tokens or 0,
+            logprob=completion.cumulative_logprob or 0.0,
+        )
+
+    def _input(self, prompt: Prompt) -> Mapping[str, Any]:
+        return {
+            "prompt": self._chat.render(prompt.text, prompt.system),
+            "multi_modal_data": {"image": [prompt.image.pixels]},
+            "multi_modal_uuids": {"image": [prompt.image.sha256]},
+        }
+
+    def _refused(self, error: Exception) -> InvalidInput:
+        if any(sign in str(error) for sign in ("max_model_len", "maximum model length", "context length", "max_tokens")):
+            return self._too_long(f"image and question are too long ({error}):")
+        return InvalidInput(f"the engine can't take this request: {error}", field="question")
+
+    def _too_long(self, what: str) -> InvalidInput:
+        return InvalidInput(
+            f"{what} the model's window is {self._window}: ask a shorter question or send a smaller image",
+            field="question",
+            reason="PROMPT_TOO_LONG",
+        )
+
+    async def reload(self, folder: Path) -> None:
+        """Pauses, reads the weights, forgets every cache, goes on. vLLM has been seen to keep part of the old weights."""
+        tensors.require_same_architecture(self._folder, folder)
+        await asyncio.to_thread(tensors.check_tensors, folder)
+        try:
+            await self._engine.pause_generation(mode="wait", clear_cache=True)
+            await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+            await self._engine.reset_mm_cache()
+            await self._engine.reset_encoder_cache()
+            await self._engine.reset_prefix_cache()
+            await self._engine.resume_generation()
+        except Exception as error:
+            raise InvalidInput(f"the weights in {folder} can't be read into this engine: {error}", field="model") from error
+        self._folder, self._fingerprint = folder, checkpoint.fingerprint(folder)
+
+    async def with_adapter(self, folder: Path) -> VisionLanguageModel:
+        adapters.require_fits(folder, self._folder, self._settings.max_lora_rank)
+        request = LoRARequest(str(folder), next(self._numbers), str(folder))
+        try:
+            await self._engine.add_lora(request)
+        except Exception as error:
+            raise InvalidInput(f"the adapter in {folder} can't be loaded: {error}", field="model") from error
+        return VllmAdapter(self, self._engine, request, folder)
+
+    async def death(self) -> str:
+        while not self._engine.errored or self._closed:  # noqa: ASYNC110, vLLM has no event for it
+            await asyncio.sleep(_HEARTBEAT_S)
+        return "vLLM's engine process has died (its log says why)"
+
+    async def close(self) -> None:
+        self._closed = True
+        if not self._engine.errored:
+            await self._idle.wait()
+        await asyncio.to_thread(self._engine.shutdown)
+
+
+class VllmAdapter:
+    """An adapter of a VllmEngine, as a model of its own."""
+
+    def __init__(self, base: VllmEngine, engine: AsyncLLM, request: LoRARequest, folder: Path) -> None:
+        self._base = base
+        self._engine = engine
+        self._request = request
+        self._fingerprint = adapters.fingerprint(base.fingerprint, folder)
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    async def generate(self, prompt: Prompt) -> Reply:
+        return await self._base.generate_with(prompt, self._request)
+
+    async def death(self) -> str:
+        return await self._base.death()
+
+    async def close(self) -> None:
+        await self._engine.remove_lora(self._request.lora_int_id)
+
+
+async def load(folder: Path, settings: EngineSettings) -> VllmEngine:
+    """Starts an engine and waits until it is ready (15 s and more). Raises InvalidInput: a checkpoint it can't load."""
+    chat = await asyncio.to_thread(Chat.of, folder, settings.trust_remote_code)
+    await asyncio.to_thread(tensors.check_tensors, folder)
+    if settings.threads:
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)
+    arguments = AsyncEngineArgs(**engine_arguments(folder, settings))
+    try:
+        engine = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
+    except Exception as error:
+        raise InvalidInput(
+            f"vLLM can't load {folder}: {error} (the log above says more; out of memory: lower MEMORY_SHARE or MAX_MODEL_LEN)",
+            field="model",
+            reason="MODEL_NOT_LOADED",
+        ) from error
+    return VllmEngine(engine, chat, folder, settings)

@@ -1,0 +1,34 @@
+import torch
+from safetensors.torch import save_file
+
+from services.engines.room import GIB, room_for, weight_bytes
+from services.engines.settings import EngineSettings
+from tests.serving import fake_checkpoint
+
+
+def _weights(folder, parameters):
+    save_file(
+        {"a": torch.zeros(parameters // 2, dtype=torch.bfloat16), "b": torch.zeros(1, parameters // 2)},
+        folder / "m.safetensors",
+    )
+    return folder
+
+
+def test_weights_are_counted_without_being_read(tmp_path):
+    assert weight_bytes(_weights(tmp_path, 1000), bytes_per_parameter=2) == 2000
+
+
+def test_on_a_cpu_a_model_takes_float32_weights_and_vllm_its_cache(tmp_path):
+    _weights(tmp_path, 2**20)
+    plain = room_for(tmp_path, EngineSettings(device="cpu"))
+    assert plain.device == "CPU"
+    assert 2**22 < plain.needed < 2**23
+    cached = room_for(tmp_path, EngineSettings(engine="vllm", device="cpu", kv_cache_gib=3))
+    assert cached.needed > plain.needed + 3 * GIB
+
+
+def test_more_than_there_is_does_not_fit_and_says_so(tmp_path):
+    room = room_for(fake_checkpoint(tmp_path, memory_gib=1e6), EngineSettings(engine="fake"))
+    assert not room.fits
+    assert "does not fit: it takes 1000000.0 GiB" in str(room)
+    assert room_for(fake_checkpoint(tmp_path, memory_gib=0.01), EngineSettings(engine="fake")).fits

@@ -1,0 +1,159 @@
+"""vLLM itself on the bundled student: the answers of transformers, images known by name, aborts, guidance, death."""
+
+import asyncio
+import io
+import os
+import random
+import subprocess
+import sys
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from services.core.annotation import ANNOTATION_PATTERN, Annotation, parse_annotation
+from services.core.decoding import Decoding
+from services.core.errors import InvalidInput, Unavailable
+from services.core.tasks import TASKS, answer_prompt
+from services.engines.images import LoadedImage, load_image
+from services.engines.loading import load_model
+from services.engines.model import Prompt
+from services.engines.settings import EngineSettings
+from services.student.settings import BUNDLED
+from tests.e2e.processes import ROOT
+from zoo.shapes import draw_scene
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+QUESTIONS = ["what shape is in the image?", "what color is the shape?", "is there a circle?", "is there no red shape?"]
+ENGINE = EngineSettings(engine="vllm", max_model_len=512, threads=2)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine():
+    engine = await load_model(BUNDLED, ENGINE)
+    yield engine
+    await engine.close()
+
+
+def _images(count):
+    """Scenes like those that the student knows."""
+    files = [io.BytesIO() for _ in range(count)]
+    for number, file in enumerate(files):
+        draw_scene(random.Random(number)).image.save(file, "PNG")
+    return [load_image(file.getvalue()) for file in files]
+
+
+def _children():
+    return psutil.Process().children(recursive=True)
+
+
+async def test_it_answers_as_transformers_does(engine):
+    prompts = [Prompt(image, answer_prompt(question)) for image in _images(75) for question in QUESTIONS]
+    reference = await load_model(BUNDLED, EngineSettings(threads=2))
+    expected = await asyncio.gather(*(reference.generate(prompt) for prompt in prompts))
+    await reference.close()
+    found = await asyncio.gather(*(engine.generate(prompt) for prompt in prompts))
+    alike = sum(ours.text == theirs.text for ours, theirs in zip(found, expected, strict=True))
+    assert alike >= 0.99 * len(prompts), f"vllm and transformers agree on {alike} of {len(prompts)} answers only"
+    assert [reply.prompt_tokens for reply in found] == [reply.prompt_tokens for reply in expected]
+    assert len({reply.text for reply in found}) > 5
+
+
+async def test_an_image_is_known_by_its_sha256(engine):
+    one, other = _images(2)
+    prompt = Prompt(one, answer_prompt(QUESTIONS[1]), scored=True)
+    first = await engine.generate(prompt)
+    posing = LoadedImage(one.sha256, other.pixels)
+    again = await engine.generate(Prompt(posing, answer_prompt(QUESTIONS[1]), scored=True))
+    assert again.logprob == pytest.approx(first.logprob, abs=1e-4), "the pixels were processed anew"
+    itself = await engine.generate(Prompt(other, answer_prompt(QUESTIONS[1]), scored=True))
+    assert itself.logprob != pytest.approx(first.logprob, abs=1e-4)
+
+
+async def test_a_cancelled_request_is_aborted_in_the_engine(engine):
+    endless = Prompt(_images(1)[0], "why?", Decoding(temperature=2.0, max_new_tokens=400))
+    asking = [asyncio.create_task(engine.generate(endless)) for _ in range(8)]
+    await asyncio.sleep(0.1)
+    assert engine.unfinished > 0
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert engine.unfinished == 0
+
+
+async def test_guided_decoding_writes_annotations_only(engine):
+    """The student was never taught to annotate."""
+    task = TASKS["vqa"]
+    decoding = [Decoding(temperature=1.5, max_new_tokens=120, seed=seed) for seed in range(8)]
+    image = _images(1)[0]
+    guided = await asyncio.gather(
+        *(engine.generate(Prompt(image, task.annotation_prompt, one, pattern=ANNOTATION_PATTERN)) for one in decoding)
+    )
+    free = await asyncio.gather(*(engine.generate(Prompt(image, task.annotation_prompt, one)) for one in decoding))
+    whole = [reply for reply in guided if reply.finish_reason == "stop"]
+    assert whole
+    assert all(reply.text.startswith("Question: ") and "\nAnswer: " in reply.text for reply in whole)
+    assert not any(isinstance(parse_annotation(reply.text, task), Annotation) for reply in free)
+
+
+async def test_what_does_not_fit_is_refused_and_says_so(engine):
+    image = _images(1)[0]
+    cut = Prompt(image, "why " * 200, Decoding(max_new_tokens=500), pattern="[a-z]{300}")
+    for prompt in (Prompt(image, "why " * 600), cut):
+        with pytest.raises(InvalidInput, match="window is 512") as refused:
+            await engine.generate(prompt)
+        assert refused.value.reason == "PROMPT_TOO_LONG"
+    with pytest.raises(InvalidInput, match="temperature"):
+        await engine.generate(Prompt(image, "why?", Decoding(temperature=9.0)))
+
+
+async def test_more_memory_than_there_is_is_refused_and_the_live_engine_goes_on(engine):
+    with pytest.raises(InvalidInput, match="vLLM can't load"):
+        await load_model(BUNDLED, EngineSettings(engine="vllm", max_model_len=512, kv_cache_gib=4096))
+    assert (await engine.generate(Prompt(_images(1)[0], answer_prompt(QUESTIONS[0])))).text
+
+
+async def test_a_dead_engine_says_so_and_takes_nothing_more(engine):
+    dying = asyncio.create_task(engine.death())
+    endless = Prompt(_images(1)[0], "why?", Decoding(temperature=2.0, max_new_tokens=400))
+    asking = asyncio.create_task(engine.generate(endless))
+    await asyncio.sleep(0.2)
+    assert not dying.done()
+    for child in _children():
+        if "EngineCore" in child.name():
+            child.kill()
+    with pytest.raises(Unavailable, match="died"):
+        await asyncio.wait_for(asking, 30)
+    assert "died" in await asyncio.wait_for(dying, 10)
+    with pytest.raises(Unavailable, match="died"):
+        await engine.generate(endless)
+
+
+LONELY = """
+import asyncio, time
+from services.engines.loading import load_model
+from services.engines.settings import EngineSettings
+from services.student.settings import BUNDLED
+
+async def main():
+    await load_model(BUNDLED, EngineSettings(engine="vllm", max_model_len=512, threads=1))
+    print("loaded", flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_a_service_that_is_killed_leaves_no_engine_behind(tmp_path):
+    program = tmp_path / "lonely.py"
+    program.write_text(LONELY)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    service = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert "loaded\n" in iter(service.stdout.readline, ""), "it ended before it was up"
+    engines = psutil.Process(service.pid).children(recursive=True)
+    assert any("EngineCore" in process.name() for process in engines)
+    service.kill()
+    service.wait()
+    _, alive = psutil.wait_procs(engines, timeout=30)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
