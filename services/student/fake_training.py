@@ -8,6 +8,7 @@ step takes MPA_FAKE_STEP_S seconds (default 0.01).
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import sys
@@ -17,8 +18,10 @@ from pathlib import Path
 
 from services.engines.fake import FakeModel
 from services.files import write_atomically
+from services.student import canaries
 from services.student.datasets import DatasetStore
 from services.student.job import Job, Stopwatch, die_with_parent
+from services.student.store import ADAPTER
 
 
 def train(folder: Path) -> None:
@@ -37,7 +40,11 @@ def train(folder: Path) -> None:
     base = FakeModel.read(Path(job.base_folder))
     gain = float(os.environ.get("MPA_FAKE_GAIN", "0.3"))
     partial = folder / "output.partial"
-    replace(base, skill=min(1.0, max(0.0, base.skill + gain))).write(partial)
+    trained = replace(base, skill=min(1.0, max(0.0, base.skill + gain)))
+    trained.write(partial)
+    if settings.lora_rank:
+        trained.write(partial / ADAPTER)
+    asyncio.run(canaries.compute_for_training(job, partial))
     partial.rename(folder / "output")
 
 

@@ -5,6 +5,7 @@ STORE/jobs/<id>/progress.json   where it is; replaced by the subprocess
 STORE/jobs/<id>/state.json      how it ended; replaced by the service
 STORE/jobs/<id>/checkpoints/    to resume from
 STORE/jobs/<id>/output/         the trained checkpoint; exists only once it is whole
+STORE/jobs/<id>/error.txt       why the subprocess gave up, if it could tell
 STORE/jobs/<id>/log.txt
 """
 
@@ -14,16 +15,17 @@ import json
 import os
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from services.core.presets import Hyperparameters
 from services.files import write_atomically
+from services.student.execution import Execution
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything the subprocess needs. Paths are absolute."""
+    """Everything the subprocess needs. Paths are absolute. `system_prompt` "" leaves the system turn to the chat template."""
 
     id: str
     request_id: str
@@ -35,6 +37,8 @@ class Job:
     training_template: str
     hyperparameters: Hyperparameters
     store: str
+    system_prompt: str = ""
+    execution: Execution = field(default_factory=Execution)
 
     def write(self, folder: Path) -> None:
         write_atomically(folder / "job.json", json.dumps(asdict(self), indent=2))
@@ -42,7 +46,9 @@ class Job:
     @staticmethod
     def read(folder: Path) -> Job:
         raw = json.loads((folder / "job.json").read_text())
-        return Job(**{**raw, "hyperparameters": Hyperparameters(**raw["hyperparameters"])})
+        hyperparameters = Hyperparameters(**raw.pop("hyperparameters"))
+        execution = Execution(**raw.pop("execution", {}))
+        return Job(**raw, hyperparameters=hyperparameters, execution=execution)
 
 
 @dataclass(frozen=True, slots=True)

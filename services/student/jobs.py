@@ -17,6 +17,7 @@ from pathlib import Path
 from services.core.errors import Conflict, NotFound
 from services.core.presets import Hyperparameters
 from services.files import write_atomically
+from services.student.execution import Execution
 from services.student.job import Job, Progress
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class TrainingRequest:
     recipe: str
     training_template: str
     hyperparameters: Hyperparameters
+    system_prompt: str = ""
 
 
 Publish = Callable[[Job, Path, Progress], str]
@@ -69,13 +71,14 @@ Publish = Callable[[Job, Path, Progress], str]
 class TrainingJobs:
     """STORE/jobs. `engine` picks the program; `devices` is its CUDA_VISIBLE_DEVICES ("" inherits)."""
 
-    def __init__(self, store: Path, publish: Publish, *, engine: str, devices: str) -> None:
+    def __init__(self, store: Path, publish: Publish, *, engine: str, devices: str, execution: Execution) -> None:
         self._store = store
         self._root = store / "jobs"
         self._root.mkdir(parents=True, exist_ok=True)
         self._publish = publish
         self._program = _PROGRAMS.get(engine, _PROGRAM)
         self._devices = devices
+        self._execution = execution
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
 
@@ -110,12 +113,16 @@ class TrainingJobs:
         return Progress.read(self._root / name)
 
     def start(self, request: TrainingRequest) -> str:
-        """Returns the job's name; that of the first one if `request_id` was seen before. Raises Conflict: one is under way."""
+        """Returns the job's name; that of the first one if `request_id` was seen before.
+
+        Raises Conflict: one is under way; InvalidInput: the batch can't be divided among the processes.
+        """
         for name in self.names():
             if request.request_id and self.job(name).request_id == request.request_id:
                 return name
         for name in self._running:
             raise Conflict(f"training {name} is under way: wait for it or cancel it", reason="TRAINING_UNDER_WAY")
+        self._execution.divide(request.hyperparameters.batch_size)
         name = uuid.uuid4().hex[:12]
         job = Job(
             id=name,
@@ -128,6 +135,8 @@ class TrainingJobs:
             training_template=request.training_template,
             hyperparameters=request.hyperparameters,
             store=str(self._store.resolve()),
+            system_prompt=request.system_prompt,
+            execution=self._execution,
         )
         job.write(self._root / name)
         self._launch(name)
@@ -207,7 +216,9 @@ class TrainingJobs:
             raise
 
     def _last_words(self, name: str) -> str:
-        lines = (self._root / name / "log.txt").read_text(errors="replace").strip().splitlines()
+        folder = self._root / name
+        said = next(path for path in (folder / "error.txt", folder / "log.txt") if path.is_file())
+        lines = said.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
     def _end(self, name: str, state: JobState) -> None:

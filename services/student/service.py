@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bentoml
 
+from services.environment import pin_devices
 from services.rpc.images import ImageReceiver
 from services.rpc.lifecycle import Lifecycle
 from services.rpc.server import GrpcServer
@@ -25,6 +26,7 @@ class StudentService:
     """Composition root of the student process."""
 
     def __init__(self) -> None:
+        pin_devices("MPA_STUDENT_")
         settings = StudentSettings.from_env()
         self._student = Student(settings)
         servicer = StudentServicer(self._loaded_student, ImageReceiver(settings.image_root))
@@ -38,7 +40,8 @@ class StudentService:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        await self._lifecycle.start(self._student.start)
+        versions = self._student.versions
+        await self._lifecycle.start(self._student.start, versions.death, versions.revive)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
@@ -27,10 +27,12 @@ from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question
 from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
-from services.rpc.wire import decoding_from_proto, usage_to_proto
+from services.rpc.wire import decoding_from_proto, finish_reason_to_proto, usage_to_proto
+from services.student.canaries import read as read_canaries
 from services.student.datasets import TrainingSample
 from services.student.jobs import FINAL, Phase
 from services.student.student import Student
+from services.student.versions import Plan
 
 SERVICES = (
     student_pb2.DESCRIPTOR.services_by_name["StudentService"].full_name,
@@ -60,7 +62,12 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
         image = await self._images.receive(request.image)
         answered = await student.answer(image, question, template=template, decoding=decoding, version=request.version)
         reply = answered.reply
-        return student_pb2.AnswerResponse(answer=reply.text, version=answered.version, usage=usage_to_proto(reply))
+        return student_pb2.AnswerResponse(
+            answer=reply.text,
+            version=answered.version,
+            usage=usage_to_proto(reply),
+            finish_reason=finish_reason_to_proto(reply),
+        )
 
     async def AnswerStream(
         self, requests: AsyncIterator[student_pb2.AnswerStreamRequest], context: Context
@@ -85,12 +92,16 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
         self, request: versions_pb2.ListVersionsRequest, context: Context
     ) -> versions_pb2.ListVersionsResponse:
         student = self._student()
-        pointers = student.slots.pointers
+        pointers = student.versions.pointers
+        plan = await student.versions.plan(pointers.live)
         return versions_pb2.ListVersionsResponse(
             versions=[_version(student, name) for name in student.store.names()],
             live=pointers.live,
             candidate=pointers.candidate,
             previous=pointers.previous,
+            swap_way=_way(plan),
+            swap_reason=plan.reason,
+            preset=student.preset,
         )
 
     async def GetVersion(self, request: versions_pb2.GetVersionRequest, context: Context) -> versions_pb2.GetVersionResponse:
@@ -98,32 +109,37 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
 
     async def LoadVersion(self, request: versions_pb2.LoadVersionRequest, context: Context) -> versions_pb2.LoadVersionResponse:
         student = self._student()
-        await student.slots.load(request.name)
+        await student.versions.load(request.name)
         return versions_pb2.LoadVersionResponse(version=_version(student, request.name))
 
     async def PromoteVersion(
         self, request: versions_pb2.PromoteVersionRequest, context: Context
     ) -> versions_pb2.PromoteVersionResponse:
-        pointers = await self._student().slots.promote(request.name, request.expected_live)
-        return versions_pb2.PromoteVersionResponse(live=pointers.live, previous=pointers.previous)
+        pointers, plan = await self._student().versions.promote(request.name, request.expected_live)
+        return versions_pb2.PromoteVersionResponse(live=pointers.live, previous=pointers.previous, swap_way=_way(plan))
 
     async def RollbackVersion(
         self, request: versions_pb2.RollbackVersionRequest, context: Context
     ) -> versions_pb2.RollbackVersionResponse:
-        pointers = await self._student().slots.rollback()
-        return versions_pb2.RollbackVersionResponse(live=pointers.live, previous=pointers.previous)
+        pointers, plan = await self._student().versions.rollback()
+        return versions_pb2.RollbackVersionResponse(live=pointers.live, previous=pointers.previous, swap_way=_way(plan))
+
+
+def _way(plan: Plan) -> versions_pb2.SwapWay:
+    return cast(versions_pb2.SwapWay, versions_pb2.SwapWay.Value(f"SWAP_WAY_{plan.way.name}"))
 
 
 def _version(student: Student, name: str) -> versions_pb2.Version:
     manifest = student.store.manifest(name)
-    state, error, leases = student.slots.state(name)
+    slot = student.versions.slot(name)
+    canaries = slot.canaries if slot else None
     contract, origin = manifest.contract, manifest.origin
     created = Timestamp()
     created.FromDatetime(datetime.fromisoformat(manifest.created_at))
     return versions_pb2.Version(
         name=name,
-        state=f"VERSION_STATE_{state.name}",
-        error=error,
+        state=f"VERSION_STATE_{slot.state.name if slot else 'UNLOADED'}",
+        error=slot.error if slot else "",
         weights_sha256=manifest.weights_sha256,
         parent=origin.parent,
         run=origin.run,
@@ -132,12 +148,17 @@ def _version(student: Student, name: str) -> versions_pb2.Version:
         contract=versions_pb2.Contract(
             answer_template=contract.answer_template,
             training_template=contract.training_template,
+            system_prompt=contract.system_prompt,
+            normaliser=contract.normaliser,
             chat_template_sha256=contract.chat_template_sha256,
             processor_sha256=contract.processor_sha256,
             decoding=versions_pb2.Contract.Decoding(temperature=contract.temperature, max_new_tokens=contract.max_new_tokens),
         ),
         metrics=origin.metrics,
-        leases=leases,
+        leases=slot.leases if slot else 0,
+        canaries=len(read_canaries(student.store.path(name))),
+        canaries_passed=canaries.passed if canaries else -1,
+        adapter_of=manifest.adapter_of,
     )
 
 
@@ -186,6 +207,8 @@ def _hyperparameters(message: training_pb2.Hyperparameters, preset: Hyperparamet
         "epochs": not 1 <= chosen.epochs <= 1000,
         "warmup_ratio": not 0 <= chosen.warmup_ratio < 1,
         "loss": chosen.loss not in ("token", "sample"),
+        "lora_rank": chosen.lora_rank < 0,
+        "lora_alpha": chosen.lora_alpha <= 0,
     }
     for name, wrong in faults.items():
         if wrong:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import InvalidInput
-from services.core.presets import PRESETS, Preset
-from services.engines.loading import EngineSettings
+from services.core.presets import Preset, find_preset
+from services.engines.settings import EngineSettings
 from services.environment import Environment
 from services.rpc.lifecycle import ListenSettings
+from services.student.execution import Execution
+from services.student.versions import SwapWay
 
 BUNDLED = Path(__file__).resolve().parents[2] / "zoo" / "student"
 GRPC_PORT = 50052
@@ -19,9 +21,11 @@ GRPC_PORT = 50052
 
 @dataclass(frozen=True, slots=True)
 class StudentSettings:
-    """`model`: a folder or a hub id, imported as the first version of an empty `store`.
+    """`model`: a folder or a hub id (the preset's unless it is named), imported as the first version of an empty `store`.
 
-    `max_loaded`: versions in memory at once. `training_devices`: CUDA_VISIBLE_DEVICES of the training process ("" inherits).
+    `max_loaded`: versions with an engine of their own in memory at once. `swap_way` None is chosen by the memory there is.
+    `training_devices`: CUDA_VISIBLE_DEVICES of the training process ("" inherits). Without `is_serving` no version is loaded at
+    start: the service trains and manages versions on a device that has no room for more.
     """
 
     model: str
@@ -29,7 +33,10 @@ class StudentSettings:
     preset: Preset
     image_root: Path | None
     max_loaded: int
+    swap_way: SwapWay | None
     training_devices: str
+    is_serving: bool
+    training: Execution
     listen: ListenSettings
     engine: EngineSettings
 
@@ -37,16 +44,41 @@ class StudentSettings:
     def from_env(variables: Mapping[str, str] = os.environ) -> StudentSettings:
         """Raises InvalidInput, naming the variable that is wrong."""
         env = Environment("MPA_STUDENT_", variables)
-        preset = env.text("PRESET", "bundled")
-        if preset not in PRESETS:
-            raise InvalidInput(f"MPA_STUDENT_PRESET is {preset!r}: use one of {', '.join(PRESETS)}", field="preset")
+        preset = find_preset(env.text("PRESET", "bundled"), "student", what="MPA_STUDENT_PRESET")
+        engine, model = EngineSettings.from_environment(env), env.text("MODEL")
+        if engine.engine == "openai":
+            raise InvalidInput(
+                "MPA_STUDENT_ENGINE is 'openai': a student is trained, and weights at a provider can't be: use vllm",
+                field="MPA_STUDENT_ENGINE",
+            )
+        if not model:
+            preset.require_loadable(engine.engine, trust_remote_code=engine.trust_remote_code, prefix=env.prefix)
         return StudentSettings(
-            model=env.text("MODEL", str(BUNDLED)),
+            model=model or preset.model or str(BUNDLED),
             store=env.path("STORE") or Path(".mpa/student"),
-            preset=PRESETS[preset],
+            preset=preset,
             image_root=env.path("IMAGE_ROOT"),
-            max_loaded=env.integer("MAX_LOADED", 3),
-            training_devices=env.text("TRAINING_DEVICES"),
+            max_loaded=_at_least_one(env, "MAX_LOADED", 3),
+            swap_way=_swap_way(env),
+            training_devices=env.devices("TRAINING_DEVICES"),
+            is_serving=env.flag("SERVE", default=True),
+            training=Execution.from_environment(env),
             listen=ListenSettings.from_environment(env, GRPC_PORT),
-            engine=EngineSettings.from_environment(env),
+            engine=engine,
         )
+
+
+def _at_least_one(env: Environment, name: str, default: int) -> int:
+    given = env.integer(name, default)
+    if given < 1:
+        raise InvalidInput(f"{env.prefix}{name} is {given}: give 1 or more", field=env.prefix + name)
+    return given
+
+
+def _swap_way(env: Environment) -> SwapWay | None:
+    given = env.text("SWAP", "auto")
+    if given not in ("auto", SwapWay.TWO_SLOTS, SwapWay.IN_PLACE):
+        raise InvalidInput(
+            f"{env.prefix}SWAP is {given!r}: give auto, {SwapWay.TWO_SLOTS} or {SwapWay.IN_PLACE}", field=env.prefix + "SWAP"
+        )
+    return None if given == "auto" else SwapWay(given)

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.core.answers import MATCHERS
 from services.core.decoding import GREEDY
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
 from services.core.tasks import ANSWER_TEMPLATE
@@ -24,14 +25,21 @@ from services.engines import checkpoint
 from services.files import sync_folder, write_atomically
 
 MANIFEST = "manifest.json"
+ADAPTER = "adapter"
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What a version was trained with and must be served with: prompt, chat template, pixel budget, decoding."""
+    """What a version was trained with and must be served with: prompt, chat template, pixel budget, decoding, normaliser.
+
+    `system_prompt` "" leaves the system turn to the chat template. `normaliser` is the identity of the rule that answers are
+    compared by. The pixel budget lies in the version's own processor files.
+    """
 
     answer_template: str = ANSWER_TEMPLATE
     training_template: str = ANSWER_TEMPLATE
+    system_prompt: str = ""
+    normaliser: str = MATCHERS["exact"].identity
     chat_template_sha256: str = ""
     processor_sha256: str = ""
     temperature: float = GREEDY.temperature
@@ -59,6 +67,8 @@ class Manifest:
     weights_sha256: str
     contract: Contract
     origin: Origin
+    adapter_of: str = ""
+    """The version that the adapter in adapter/ goes with; "" where there is none. The weights beside it are merged."""
 
     @staticmethod
     def parse(text: str) -> Manifest:
@@ -116,10 +126,13 @@ class VersionStore:
         """The version that a training job made; "" if it made none."""
         return next((name for name in self.names() if self.manifest(name).origin.job == job), "")
 
-    def add(self, checkpoint_folder: Path, origin: Origin, contract: Contract) -> str:
+    def add(
+        self, checkpoint_folder: Path, origin: Origin, contract: Contract, image_processor: Mapping[str, object] | None = None
+    ) -> str:
         """Copies a checkpoint in as the next version and returns its name. Whole or not at all.
 
-        The template hashes of `contract` are taken from the checkpoint itself. Raises InvalidInput: no checkpoint.
+        `image_processor`: settings (a pixel budget) that replace the checkpoint's. The template hashes of `contract` are
+        taken from the checkpoint itself. Raises InvalidInput: no checkpoint.
         """
         checkpoint.check(checkpoint_folder)
         name = f"v{int(self.names()[-1][1:]) + 1 if self.names() else 1}"
@@ -131,6 +144,7 @@ class VersionStore:
             raise MpaError(
                 f"version {name} can't be stored ({error}): make room, then repeat", reason="STORAGE_FAILED"
             ) from error
+        checkpoint.set_image_processor(incoming, image_processor or {})
         manifest = Manifest(
             name=name,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -141,6 +155,7 @@ class VersionStore:
                 processor_sha256=checkpoint.processor_sha256(incoming),
             ),
             origin=origin,
+            adapter_of=origin.parent if (incoming / ADAPTER).is_dir() else "",
         )
         for file in incoming.rglob("*"):
             if file.is_file():

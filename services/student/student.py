@@ -6,21 +6,19 @@ import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
-
 from services.core.decoding import Decoding
 from services.core.presets import Hyperparameters
 from services.core.tasks import answer_prompt
 from services.engines.checkpoint import resolve
 from services.engines.images import LoadedImage
-from services.engines.loading import load_model
-from services.engines.model import Prompt, Reply, VisionLanguageModel
+from services.engines.model import Prompt, Reply
 from services.student.datasets import DatasetStore
 from services.student.job import Job, Progress
 from services.student.jobs import TrainingJobs, TrainingRequest
+from services.student.loader import StoredVersions
 from services.student.settings import StudentSettings
-from services.student.slots import Slots
 from services.student.store import Contract, Origin, Pointers, VersionStore
+from services.student.versions import Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +36,51 @@ class Student:
         self._settings = settings
         self.store = VersionStore(settings.store)
         self.datasets = DatasetStore(settings.store)
-        self.slots = Slots(self.store, self._load, settings.max_loaded)
+        self.versions = Versions(
+            self.store,
+            StoredVersions(self.store, settings.engine, settings.training_devices),
+            max_loaded=settings.max_loaded,
+            max_adapters=settings.engine.max_loras,
+            way=settings.swap_way,
+        )
         self.jobs = TrainingJobs(
-            settings.store, self._publish, engine=settings.engine.engine, devices=settings.training_devices
+            settings.store,
+            self._publish,
+            engine=settings.engine.engine,
+            devices=settings.training_devices,
+            execution=settings.training,
         )
 
     async def start(self) -> None:
-        """Imports the base model into an empty store, loads the live version, takes up an interrupted training."""
+        """Imports the base model into an empty store, loads the live version if it serves, takes up an interrupted training."""
         if not self.store.names():
             folder = await asyncio.to_thread(resolve, self._settings.model)
-            await asyncio.to_thread(self.store.add, folder, Origin(), Contract())
+            preset = self._settings.preset
+            contract = Contract(system_prompt=preset.system_prompt)
+            await asyncio.to_thread(self.store.add, folder, Origin(), contract, preset.image_processor)
         if not self.store.pointers().live:
             self.store.point(Pointers(live=self.store.names()[0]))
-        await self.slots.start()
+        if self._settings.is_serving:
+            await self.versions.start()
+        else:
+            self.versions.rest()
         self.jobs.resume()
 
     async def close(self) -> None:
         await self.jobs.close()
-        await self.slots.close()
+        await self.versions.close()
         self.store.close()
 
     async def answer(
         self, image: LoadedImage, question: str, *, template: str = "", decoding: Decoding | None = None, version: str = ""
     ) -> Answered:
         """Answers with `version`, or the live one; prompt and decoding are the version's own unless given."""
-        with self.slots.lease(version) as lease:
+        async with self.versions.lease(version) as lease:
             contract = lease.contract
             own = Decoding(temperature=contract.temperature, max_new_tokens=contract.max_new_tokens)
             text = answer_prompt(question, template or contract.answer_template)
-            return Answered(lease.version, await lease.model.generate(Prompt(image, text, decoding or own)))
+            prompt = Prompt(image, text, decoding or own, system=contract.system_prompt)
+            return Answered(lease.version, await lease.model.generate(prompt))
 
     async def train(
         self,
@@ -80,7 +94,7 @@ class Student:
     ) -> str:
         """Starts a training from `base_version` ("" is the live one). Raises NotFound, InvalidInput, Conflict."""
         await asyncio.to_thread(self.datasets.samples, dataset)
-        base = base_version or self.slots.pointers.live
+        base = base_version or self.versions.pointers.live
         folder = await asyncio.to_thread(self.store.verify, base)
         contract = self.store.manifest(base).contract
         return self.jobs.start(
@@ -90,22 +104,13 @@ class Student:
         )
 
     @property
+    def preset(self) -> str:
+        return self._settings.preset.name
+
+    @property
     def hyperparameters(self) -> Hyperparameters:
         """The preset's (paper, Table 11)."""
         return self._settings.preset.hyperparameters
-
-    async def _load(self, name: str) -> VisionLanguageModel:
-        """A version, verified, loaded, and seen to answer; the live one goes on answering meanwhile."""
-        folder = await asyncio.to_thread(self.store.verify, name)
-        model = await load_model(folder, self._settings.engine)
-        blank = LoadedImage("0" * 64, Image.new("RGB", (56, 56), "white"))
-        contract = self.store.manifest(name).contract
-        try:
-            await model.generate(Prompt(blank, answer_prompt("What is this?", contract.answer_template)))
-        except BaseException:
-            await model.close()
-            raise
-        return model
 
     def _publish(self, job: Job, output: Path, progress: Progress) -> str:
         made = self.store.made_by(job.id)

@@ -1,26 +1,30 @@
-"""Parity Leveler (paper, Section 3.3, Algorithm 4): trains a student on a parity set, in a process of its own.
+"""Parity Leveler (paper, Section 3.3, Algorithm 4): trains a student on a parity set, in processes of its own.
 
     python -m services.student.training STORE/jobs/<id>
 
-The whole student trains, vision tower and connector included, with AdamW, cosine decay and warm-up (Table 11), from fp32
-master weights. Stopped at any moment and started again it goes on from its last checkpoint.
+The whole student trains, vision tower and connector included, or low-rank adapters of it, with AdamW, cosine decay and
+warm-up (Table 11), from fp32 master weights. Stopped at any moment and started again it goes on from its last checkpoint. With
+more than one process this program is the launcher of its own ranks (torchrun).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import os
 import shutil
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
+from peft import PeftModel
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -28,93 +32,22 @@ from transformers import (
     set_seed,
 )
 
+from services.core.errors import InvalidInput, MpaError
 from services.core.presets import Hyperparameters
-from services.core.tasks import answer_prompt
-from services.engines.chat import user_turn
-from services.engines.images import load_image
-from services.student.datasets import DatasetStore, TrainingSample
+from services.engines.checkpoint import weights_sha256
+from services.engines.tensors import require_whole
+from services.files import write_atomically
+from services.student import canaries
+from services.student.batches import EffectiveBatches
+from services.student.datasets import DatasetStore
+from services.student.encoding import EncodedSamples, Encoder, collate
+from services.student.execution import Execution
 from services.student.job import Job, Stopwatch, die_with_parent
+from services.student.leveler import Leveler
+from services.student.lora import add_adapter, merge, save_adapter
+from services.student.store import ADAPTER
 
-IGNORED = -100
 CHECKPOINT_EVERY_STEPS = 50
-
-
-class Collator:
-    """Samples -> a right-padded batch whose labels are the answer and the end-of-turn token, nothing else.
-
-    The prompt is tokenized exactly as the engine does to serve it (image tokens expanded, generation prompt included), then
-    the answer's tokens follow as they would be generated. Nothing is truncated.
-    """
-
-    def __init__(self, processor: Any, datasets: DatasetStore, template: str) -> None:
-        self._processor = processor
-        self._datasets = datasets
-        self._template = template
-
-    def __call__(self, samples: list[TrainingSample]) -> dict[str, torch.Tensor]:
-        tokenizer = self._processor.tokenizer
-        texts = [
-            self._processor.apply_chat_template(
-                user_turn(answer_prompt(sample.question, self._template)), add_generation_prompt=True, tokenize=False
-            )
-            for sample in samples
-        ]
-        images = [[load_image(self._datasets.image_path(sample.image_sha256).read_bytes()).pixels] for sample in samples]
-        inputs = self._processor(text=texts, images=images, padding=True, padding_side="right", return_tensors="pt")
-        targets = [
-            tokenizer(sample.answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for sample in samples
-        ]
-        return append_targets(dict(inputs), targets, pad=tokenizer.pad_token_id or 0)
-
-
-def append_targets(inputs: dict[str, torch.Tensor], targets: list[list[int]], pad: int) -> dict[str, torch.Tensor]:
-    """Puts each row's target tokens behind its prompt. Tensors shaped (batch, length) grow with it; pixels stay as they are."""
-    ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    lengths = mask.sum(-1).tolist()
-    width = max(length + len(target) for length, target in zip(lengths, targets, strict=True))
-    batch = {name: tensor for name, tensor in inputs.items() if tensor.shape != ids.shape}
-    for name in (name for name, tensor in inputs.items() if tensor.shape == ids.shape):
-        grown = torch.full((len(targets), width), pad if name == "input_ids" else 0, dtype=inputs[name].dtype)
-        for row, length in enumerate(lengths):
-            grown[row, :length] = inputs[name][row, :length]
-        batch[name] = grown
-    batch["labels"] = torch.full((len(targets), width), IGNORED, dtype=ids.dtype)
-    for row, (length, target) in enumerate(zip(lengths, targets, strict=True)):
-        tokens = torch.tensor(target, dtype=ids.dtype)
-        span = slice(length, length + len(target))
-        batch["input_ids"][row, span] = tokens
-        batch["attention_mask"][row, span] = 1
-        batch["labels"][row, span] = tokens
-    return batch
-
-
-class Leveler(Trainer):
-    """Trainer with the loss of Eq. 3 ("sample": sum over tokens, mean over samples) or the token mean ("token")."""
-
-    def __init__(self, *, loss: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._loss = loss
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        labels = inputs.pop("labels")
-        outputs = model(**inputs)
-        logits = outputs.logits[:, :-1].flatten(0, 1).float()
-        total = cross_entropy(logits, labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
-        items = labels.shape[0] if self._loss == "sample" else int((labels != IGNORED).sum())
-        loss = total / items
-        return (loss, outputs) if return_outputs else loss
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Reads a checkpoint as `from_pretrained` does.
-
-        `save_pretrained` writes some architectures (Qwen2-VL) under their older tensor names; the trainer's own way of
-        reading does not translate them back, warns, and would go on from the base weights (transformers 5.19).
-        """
-        model = model or self.model
-        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype, use_safetensors=True)
-        model.load_state_dict(saved.state_dict())
 
 
 class Reporter(TrainerCallback):
@@ -135,25 +68,37 @@ class Reporter(TrainerCallback):
         self._watch = Stopwatch(self._folder, self._batch_size, state.global_step, state.max_steps)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        assert self._watch is not None
-        self._watch.report(state.global_step, self._loss)
+        if self._watch is not None and state.is_world_process_zero:
+            self._watch.report(state.global_step, self._loss)
 
 
-def training_arguments(settings: Hyperparameters, samples: int, checkpoints: Path) -> TrainingArguments:
+def training_arguments(settings: Hyperparameters, execution: Execution, samples: int, checkpoints: Path) -> TrainingArguments:
     """The trainer's settings, for a given number of samples (the last, partial batch counts as a step)."""
     steps = math.ceil(samples / settings.batch_size) * settings.epochs
+    micro_batch, accumulation = execution.divide(settings.batch_size)
     on_gpu = torch.cuda.is_available()
+    in_bf16 = execution.precision == "bf16" or (execution.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
     return TrainingArguments(
         output_dir=str(checkpoints),
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=accumulation,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
-        optim="adamw_torch",
-        bf16=on_gpu,
+        optim="adamw_torch_fused",
+        bf16=in_bf16,
         use_cpu=not on_gpu,
+        gradient_checkpointing=execution.gradient_checkpointing and not execution.sharded,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        # Some towers end in layers that nothing is taken from (LLaVA's penultimate features).
+        ddp_find_unused_parameters=True,
+        fsdp=execution.sharded or None,  # type: ignore[arg-type]  # its annotation lags behind its documentation
+        fsdp_config={"activation_checkpointing": execution.gradient_checkpointing} if execution.sharded else None,
+        dataloader_num_workers=execution.workers,
+        dataloader_persistent_workers=execution.workers > 0,
+        dataloader_pin_memory=on_gpu,
         seed=settings.seed,
         data_seed=settings.seed,
         logging_steps=10,
@@ -162,19 +107,34 @@ def training_arguments(settings: Hyperparameters, samples: int, checkpoints: Pat
         remove_unused_columns=False,
         report_to=[],
         disable_tqdm=True,
-        dataloader_pin_memory=on_gpu,
     )
 
 
+def read_student(base: Path, settings: Hyperparameters) -> tuple[Any, torch.dtype]:
+    """The model to train, in fp32, with an adapter if one is trained; and the number format of its checkpoint."""
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        base, dtype="auto", use_safetensors=True, output_loading_info=True
+    )
+    model, info = loaded
+    require_whole(base, info)
+    dtype = model.dtype
+    model = model.float()
+    return (add_adapter(model, settings) if settings.lora_rank else model), dtype
+
+
 def save(model: Any, dtype: torch.dtype, base: Path, output: Path) -> None:
-    """Writes the checkpoint as the base is: same number format, same tokenizer, processor and template files."""
-    beside = output.with_name("output.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    model.to(dtype).save_pretrained(beside)
+    """Writes the checkpoint as the base is: same number format, same tokenizer, processor and template files.
+
+    Of an adapter both are written: the whole model with the adapter merged in, and the adapter alone in `adapter/`.
+    """
+    shutil.rmtree(output, ignore_errors=True)
+    if isinstance(model, PeftModel):
+        save_adapter(model, weights_sha256(base), output / ADAPTER)
+        model = merge(model)
+    model.to(dtype).save_pretrained(output)
     for file in base.iterdir():
-        if file.is_file() and not (beside / file.name).exists() and ".safetensors" not in file.name:
-            shutil.copy2(file, beside / file.name)
-    beside.rename(output)
+        if file.is_file() and not (output / file.name).exists() and ".safetensors" not in file.name:
+            shutil.copy2(file, output / file.name)
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
@@ -191,32 +151,110 @@ def _is_json(path: Path) -> bool:
 
 
 def train(folder: Path) -> None:
-    """Does the job in `folder`, from its last checkpoint if there is one."""
+    """Does the job in `folder`, from its last checkpoint if there is one; one of several processes if torchrun says so."""
     output = folder / "output"
     if output.is_dir():
         return
     job = Job.read(folder)
-    settings = job.hyperparameters
-    base = Path(job.base_folder)
+    settings, execution, base = job.hyperparameters, job.execution, Path(job.base_folder)
     datasets = DatasetStore(Path(job.store))
-    samples = datasets.samples(job.dataset)
     set_seed(settings.seed)
     processor = AutoProcessor.from_pretrained(base)
-    dtype = AutoModelForImageTextToText.from_pretrained(base, dtype="auto", use_safetensors=True).dtype
-    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+    model, dtype = read_student(base, settings)
+    encoder = Encoder(processor, datasets, job.training_template, job.system_prompt)
+    samples = EncodedSamples(datasets.samples(job.dataset), encoder)
+    arguments = training_arguments(settings, execution, len(samples), folder / "checkpoints")
+    batches = EffectiveBatches(
+        len(samples),
+        settings.batch_size,
+        arguments.per_device_train_batch_size,
+        processes=arguments.world_size,
+        process=arguments.process_index,
+        seed=settings.seed,
+        lengths=samples.lengths() if execution.group_by_length else (),
+    )
     trainer = Leveler(
         loss=settings.loss,
+        batches=batches,
         model=model,
-        args=training_arguments(settings, len(samples), folder / "checkpoints"),
+        args=arguments,
         train_dataset=samples,
-        data_collator=Collator(processor, datasets, job.training_template),
+        data_collator=partial(collate, pad_token=processor.tokenizer.pad_token_id or 0),
         callbacks=[Reporter(folder, settings.batch_size)],
     )
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
-    save(trainer.model, dtype, base, output)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    trained = trainer.model
+    if trainer.is_fsdp_enabled:
+        # Every process takes part in gathering the shards; the first one gets them all.
+        shards = trainer.accelerator.get_state_dict(trained)
+        if trainer.is_world_process_zero():
+            trained, _ = read_student(base, settings)
+            trained.load_state_dict(shards)
+    if trainer.is_world_process_zero():
+        partial_output = folder / "output.partial"
+        save(trained, dtype, base, partial_output)
+        asyncio.run(canaries.compute_for_training(job, partial_output))
+        partial_output.rename(output)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def launch(folder: Path, processes: int) -> None:
+    """Runs this program in so many processes (torchrun); they end with this one. Raises InvalidInput: too few devices."""
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    devices = torch.cuda.device_count()
+    if 0 < devices < processes:
+        raise InvalidInput(
+            f"MPA_STUDENT_TRAINING_PROCESSES is {processes}, but training may use only {devices} devices: see "
+            "MPA_STUDENT_TRAINING_DEVICES",
+            field="processes",
+        )
+    try:
+        run.main(["--standalone", f"--nproc-per-node={processes}", "-m", "services.student.training", str(folder)])
+    except ChildFailedError:
+        sys.exit(1)
+    except SignalException as stopped:
+        # To whoever waits, this process died of the signal that it was sent.
+        signal.signal(stopped.sigval, signal.SIG_DFL)
+        os.kill(os.getpid(), stopped.sigval)
+
+
+def main(folder: Path) -> None:
+    """Trains, or launches the processes that do. What went wrong is left in error.txt, for people."""
+    processes = Job.read(folder).execution.processes
+    is_rank = "LOCAL_RANK" in os.environ
+    try:
+        if processes > 1 and not is_rank:
+            (folder / "error.txt").unlink(missing_ok=True)
+            launch(folder, processes)
+            return
+        if not is_rank:
+            (folder / "error.txt").unlink(missing_ok=True)
+            # The trainer would spread one process over all devices it sees, and the batch with it.
+            os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+        train(folder)
+    except MpaError as error:
+        _leave_word(folder, str(error))
+        sys.exit(str(error))
+    except torch.OutOfMemoryError:
+        advice = "set MPA_STUDENT_TRAINING_MICRO_BATCH lower, or MPA_STUDENT_TRAINING_GRADIENT_CHECKPOINTING to 1"
+        _leave_word(folder, f"the device has too little memory: {advice}")
+        raise
+    except Exception as error:
+        _leave_word(folder, f"{type(error).__name__}: {error}")
+        raise
+
+
+def _leave_word(folder: Path, text: str) -> None:
+    """The first process to fail knows why; the others only see it gone."""
+    if not (folder / "error.txt").exists():
+        write_atomically(folder / "error.txt", text)
 
 
 if __name__ == "__main__":
     die_with_parent()
-    train(Path(sys.argv[1]))
+    main(Path(sys.argv[1]))

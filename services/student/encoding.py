@@ -1,0 +1,114 @@
+"""Parity set -> tensors: the prompt exactly as it is served, then the answer as it would be generated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch.nn.functional import pad
+from torch.utils.data import Dataset
+
+from services.core.errors import ImageUnknown
+from services.core.tasks import answer_prompt
+from services.engines.chat import Chat
+from services.engines.images import ImageCache, LoadedImage
+from services.student.datasets import DatasetStore, TrainingSample
+
+IGNORED = -100
+CACHE_BYTES = 2**30
+
+Row: TypeAlias = dict[str, torch.Tensor]
+"""What the model's processor makes of one sample, each tensor with its batch dimension of one, and its labels."""
+
+
+class Encoder:
+    """Samples -> rows whose labels are the answer and the end of the turn, nothing else.
+
+    The prompt is tokenized exactly as the engine does to serve it (image tokens expanded, generation prompt included), then
+    the answer's tokens follow and those that the chat template puts behind an answer. Nothing is truncated.
+    """
+
+    def __init__(self, processor: Any, datasets: DatasetStore, template: str, system_prompt: str = "") -> None:
+        self._processor = processor
+        self._datasets = datasets
+        self._template = template
+        self._system_prompt = system_prompt
+        self._chat = Chat(processor)
+        self._end_of_turn = self._chat.end_of_turn()
+        self._images = ImageCache()
+
+    def __call__(self, sample: TrainingSample) -> Row:
+        text = self._chat.render(answer_prompt(sample.question, self._template), self._system_prompt)
+        row: Row = dict(self._processor(text=[text], images=[[self._image(sample.image_sha256).pixels]], return_tensors="pt"))
+        answer = self._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"]
+        return append_target(row, torch.tensor([answer + self._end_of_turn]))
+
+    def _image(self, sha256: str) -> LoadedImage:
+        try:
+            return self._images.get(sha256)
+        except ImageUnknown:
+            return self._images.add(self._datasets.image_path(sha256).read_bytes())
+
+
+def append_target(row: Row, target: torch.Tensor) -> Row:
+    """Puts the target, shaped (1, tokens), behind the prompt. Tensors shaped (1, length) grow with it; pixels stay."""
+    prompt = row["input_ids"]
+    behind = {"input_ids": target, "attention_mask": torch.ones_like(target)}
+    grown = {
+        name: torch.cat([tensor, behind.get(name, torch.zeros_like(target))], 1) if tensor.shape == prompt.shape else tensor
+        for name, tensor in row.items()
+    }
+    return {**grown, "labels": torch.cat([torch.full_like(prompt, IGNORED), target], 1)}
+
+
+def collate(rows: Sequence[Row], pad_token: int) -> dict[str, torch.Tensor]:
+    """Rows -> a batch: tokens padded on the right, pixels one after the other.
+
+    Where images come in unlike numbers of tiles (Idefics3, LLaVA-OneVision), empty tiles fill up, as the processors do.
+    """
+    fills = {"input_ids": pad_token, "labels": IGNORED}
+    return {name: _stack([row[name] for row in rows], fills.get(name, 0)) for name in rows[0]}
+
+
+def _stack(tensors: Sequence[torch.Tensor], fill: int) -> torch.Tensor:
+    """Along the first dimension, the others filled up to the largest."""
+    sizes = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
+    return torch.cat([_grow(tensor, sizes, fill) for tensor in tensors])
+
+
+def _grow(tensor: torch.Tensor, sizes: Sequence[int], fill: int) -> torch.Tensor:
+    missing = [size - own for size, own in zip(sizes, tensor.shape[1:], strict=True)]
+    # torch counts paddings from the last dimension backwards, as (before, after).
+    return pad(tensor, [side for after in reversed(missing) for side in (0, after)], value=fill) if any(missing) else tensor
+
+
+class EncodedSamples(Dataset[Row]):
+    """Rows of a parity set, each encoded once as long as `cache_bytes` of memory last.
+
+    Index ~i is sample i with nothing to learn: it fills up the last batch of an epoch.
+    """
+
+    def __init__(self, samples: Sequence[TrainingSample], encoder: Encoder, cache_bytes: int = CACHE_BYTES) -> None:
+        self._samples = samples
+        self._encoder = encoder
+        self._cache: dict[int, Row] = {}
+        self._room_bytes = cache_bytes
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Row:
+        if index < 0:
+            row = self[~index]
+            return {**row, "labels": torch.full_like(row["labels"], IGNORED)}
+        row = self._cache.get(index) or self._encoder(self._samples[index])
+        size = sum(tensor.nbytes for tensor in row.values())
+        if index not in self._cache and size <= self._room_bytes:
+            self._cache[index] = row
+            self._room_bytes -= size
+        return row
+
+    def lengths(self) -> list[int]:
+        """Tokens of each sample, image and answer included; encodes them all."""
+        return [self[index]["input_ids"].shape[1] for index in range(len(self))]

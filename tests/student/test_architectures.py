@@ -1,0 +1,192 @@
+"""Every architecture the whole way: annotate, answer, train, save, load, swap, roll back.
+
+On vLLM (0.32, its CPU build), these checkpoints:
+
+| architecture | vLLM's class | answers | weights replaced in place |
+| --- | --- | --- | --- |
+| Qwen2-VL | Qwen2VLForConditionalGeneration | see engines/test_vllm.py | wrong, see test_student_on_vllm.py |
+| Qwen2.5-VL | Qwen2_5_VLForConditionalGeneration | those of transformers | right |
+| Idefics3, SmolVLM | Idefics3ForConditionalGeneration | those of transformers | right |
+| LLaVA | LlavaForConditionalGeneration | those of transformers | right |
+| LLaVA-OneVision | LlavaOnevisionForConditionalGeneration | those of transformers | right |
+| InternVL | InternS1ForConditionalGeneration | those of transformers | right |
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
+from services.core.decoding import Decoding
+from services.core.presets import Hyperparameters
+from services.core.tasks import ANSWER_TEMPLATE, TASKS, answer_prompt
+from services.engines.loading import load_model
+from services.engines.model import FinishReason, Prompt
+from services.engines.rendering import renderer
+from services.engines.settings import EngineSettings
+from services.student import canaries
+from services.student.datasets import DatasetStore, TrainingSample
+from services.student.encoding import IGNORED, Encoder, collate
+from services.student.execution import Execution
+from services.student.job import Job
+from services.student.settings import StudentSettings
+from services.student.store import Contract, Origin
+from services.student.training import read_student, save, train
+from tests.architectures import ARCHITECTURES, Architecture
+from tests.serving import serving_student
+
+pytestmark = pytest.mark.slow
+QUESTIONS = canaries.synthetic_questions()
+"""About images of many proportions: those that tile them make unlike numbers of tiles."""
+ON_VLLM = [name for name in ARCHITECTURES if name != "qwen2_vl"]
+ANSWERS = ["red", "a yellow triangle", "no"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint, what two steps of training have made of it, and what it was trained on."""
+
+    name: str
+    architecture: Architecture
+    base: Path
+    output: Path
+    datasets: DatasetStore
+    samples: list[TrainingSample]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def trained(request, tmp_path_factory):
+    """Both versions with their canaries."""
+    root = tmp_path_factory.mktemp(request.param)
+    architecture = ARCHITECTURES[request.param]
+    base = architecture.save(root / "base")
+    asyncio.run(canaries.compute(base, Contract(), QUESTIONS))
+    datasets = DatasetStore(root)
+    samples = [
+        TrainingSample(datasets.add_image(question.data), question.text, ANSWERS[number % 3])
+        for number, question in enumerate(QUESTIONS[:16])
+    ]
+    settings = Hyperparameters(learning_rate=1e-2, batch_size=8, epochs=1)
+    job, dataset = root / "jobs" / "job", datasets.add(samples)
+    Job(
+        *("job", "", "v1", str(base), dataset, "", "", ANSWER_TEMPLATE, settings, str(root)), execution=Execution(micro_batch=4)
+    ).write(job)
+    train(job)
+    asyncio.run(canaries.compute(job / "output", Contract(), QUESTIONS, parent=base))
+    return Trained(request.param, architecture, base, job / "output", datasets, samples)
+
+
+async def test_it_annotates_and_answers(trained):
+    model = await load_model(trained.base, EngineSettings(threads=1))
+    short = Decoding(max_new_tokens=8)
+    texts = [TASKS["vqa"].annotation_prompt, *map(answer_prompt, ("what color is it?", "is it a circle?"))]
+    prompts = [Prompt(question.image, text, short) for question in QUESTIONS[:5] for text in texts]
+    replies = await asyncio.gather(*(model.generate(prompt) for prompt in prompts))
+    alone = [await model.generate(prompt) for prompt in prompts]
+    await model.close()
+    assert [reply.text for reply in replies] == [reply.text for reply in alone]
+    assert len({reply.text for reply in replies}) > len(texts), "what is seen makes a difference"
+    assert {reply.finish_reason for reply in replies} <= {FinishReason.STOP, FinishReason.LENGTH}
+
+
+def test_only_the_answer_and_the_end_of_turn_are_learned(trained):
+    processor = AutoProcessor.from_pretrained(trained.base)
+    encoder = Encoder(processor, trained.datasets, ANSWER_TEMPLATE)
+    rows = [encoder(sample) for sample in trained.samples[:6]]
+    batch = collate(rows, processor.tokenizer.pad_token_id)
+    render = renderer(trained.base)
+    for row, sample, question in zip(batch["labels"], trained.samples, QUESTIONS, strict=False):
+        assert processor.tokenizer.decode(row[row != IGNORED]) == sample.answer + trained.architecture.end_of_turn
+        served = render(canaries.prompt_for(question.image, question.text, Contract()))
+        assert (row != IGNORED).nonzero()[0] == served.tokens, "the answer follows the prompt as it is served"
+
+
+def test_a_sample_counts_the_same_alone_and_in_a_batch(trained):
+    processor = AutoProcessor.from_pretrained(trained.base)
+    encoder = Encoder(processor, trained.datasets, ANSWER_TEMPLATE)
+    rows = [encoder(sample) for sample in trained.samples[:6]]
+    model = AutoModelForImageTextToText.from_pretrained(trained.base, dtype=torch.float32).eval()
+
+    def losses(batch):
+        targets = batch.pop("labels")[:, 1:]
+        logits = model(**batch).logits[:, :-1]
+        return torch.nn.functional.cross_entropy(logits.mT, targets, ignore_index=IGNORED, reduction="none").sum(-1)
+
+    with torch.inference_mode():
+        together = losses(collate(rows, processor.tokenizer.pad_token_id))
+        alone = torch.cat([losses(dict(row)) for row in rows])
+    assert torch.allclose(together, alone, rtol=1e-3)
+
+
+def test_tower_connector_and_language_model_are_trained(trained):
+    before, after = (load_file(folder / "model.safetensors") for folder in (trained.base, trained.output))
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    for part in (trained.architecture.vision, trained.architecture.connector, trained.architecture.language):
+        assert any(part in name for name in moved), part
+    unused = re.compile(trained.architecture.unused or "$")
+    assert {name for name in before.keys() - moved if not unused.search(name)} == set()
+
+
+def test_what_is_saved_is_what_was_in_memory(trained, tmp_path):
+    model, dtype = read_student(trained.base, Hyperparameters(1e-3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    save(model, dtype, trained.base, tmp_path / "saved")
+    again, _ = read_student(tmp_path / "saved", Hyperparameters(1e-3))
+    other = again.state_dict()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in model.state_dict().items())
+
+
+async def test_it_goes_live_and_back(trained, tmp_path):
+    async with serving_student(_settings(trained, tmp_path, ENGINE="transformers", THREADS=1, SWAP="two_slots")) as peer:
+        await _answers_as(peer, "v1", trained.base)
+        await _promote(peer, trained)
+        await _answers_as(peer, "v2", trained.output)
+        await peer.versions.RollbackVersion(versions_pb2.RollbackVersionRequest())
+        await _answers_as(peer, "v1", trained.base)
+
+
+@pytest.mark.parametrize("trained", ON_VLLM, indirect=True)
+async def test_it_goes_live_in_place_on_vllm(trained, tmp_path):
+    settings = _settings(trained, tmp_path, ENGINE="vllm", MAX_MODEL_LEN=512, THREADS=2, SWAP="in_place")
+    async with serving_student(settings) as peer:
+        await _answers_as(peer, "v1", trained.base, agreement=0.9)
+        engine = peer.student.versions.slot("v1").model
+        await _promote(peer, trained)
+        await _answers_as(peer, "v2", trained.output, agreement=0.9)
+        await peer.versions.RollbackVersion(versions_pb2.RollbackVersionRequest())
+        await _answers_as(peer, "v1", trained.base, agreement=0.9)
+        assert peer.student.versions.slot("v1").model is engine, "no reload failed its canaries"
+
+
+def _settings(trained, folder, **variables):
+    variables = {**variables, "MODEL": trained.base, "STORE": folder / "store"}
+    return StudentSettings.from_env({f"MPA_STUDENT_{name}": str(value) for name, value in variables.items()})
+
+
+async def _promote(peer, trained):
+    peer.student.store.add(trained.output, Origin(parent="v1"), Contract())
+    await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name="v2", expected_live="v1"))
+
+
+async def _answers_as(peer, version, folder, agreement=1.0):
+    """What is answered is what transformers has answered by the checkpoint in `folder`."""
+    expected = canaries.read(folder)
+    requests = [
+        student_pb2.AnswerRequest(
+            image=types_pb2.Image(data=(folder / canaries.FOLDER / canary.image_sha256).read_bytes()), question=canary.question
+        )
+        for canary in expected
+    ]
+    found = await asyncio.gather(*(peer.answers.Answer(request) for request in requests))
+    assert {answer.version for answer in found} == {version}
+    alike = sum(answer.answer == canary.answer for answer, canary in zip(found, expected, strict=True))
+    assert alike >= agreement * len(expected), f"{alike} of {len(expected)} answers are those of {version}"

@@ -1,0 +1,51 @@
+"""How an effective batch is divided, and what the settings refuse."""
+
+import pytest
+
+from services.core.errors import InvalidInput
+from services.environment import Environment
+from services.student.execution import Execution
+
+
+@pytest.mark.parametrize(
+    ("execution", "divided"),
+    [
+        (Execution(), (16, 1)),
+        (Execution(micro_batch=4), (4, 4)),
+        (Execution(micro_batch=64), (16, 1)),
+        (Execution(processes=2), (8, 1)),
+        (Execution(micro_batch=2, processes=4), (2, 2)),
+    ],
+)
+def test_micro_batch_times_accumulation_times_processes_is_the_effective_batch(execution, divided):
+    micro_batch, accumulation = execution.divide(16)
+    assert (micro_batch, accumulation) == divided
+    assert micro_batch * accumulation * execution.processes == 16
+
+
+@pytest.mark.parametrize(
+    ("execution", "batch_size", "said"),
+    [
+        (Execution(processes=3), 16, "batch_size is 16: that can't be divided among 3 training processes"),
+        (Execution(micro_batch=4), 6, "batch_size is 6, 6 for each training process: .* micro batches of 4"),
+    ],
+)
+def test_a_batch_that_leaves_a_rest_is_refused(execution, batch_size, said):
+    with pytest.raises(InvalidInput, match=said):
+        execution.divide(batch_size)
+
+
+def test_settings_come_from_the_environment():
+    variables = {
+        "MPA_STUDENT_TRAINING_MICRO_BATCH": "2",
+        "MPA_STUDENT_TRAINING_PROCESSES": "2",
+        "MPA_STUDENT_TRAINING_SHARDED": "1",
+    }
+    execution = Execution.from_environment(Environment("MPA_STUDENT_", variables))
+    assert execution == Execution(micro_batch=2, processes=2, sharded=True)
+
+
+@pytest.mark.parametrize(("name", "value"), [("PRECISION", "fp8"), ("PROCESSES", "0"), ("MICRO_BATCH", "-1"), ("SHARDED", "1")])
+def test_a_wrong_setting_is_named_with_its_variable(name, value):
+    with pytest.raises(InvalidInput, match=f"MPA_STUDENT_TRAINING_{name} is"):
+        Execution.from_environment(Environment("MPA_STUDENT_", {f"MPA_STUDENT_TRAINING_{name}": value}))

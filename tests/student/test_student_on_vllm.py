@@ -1,0 +1,102 @@
+"""The student on vLLM over real gRPC: calls that are given up, weights replaced in place, an engine that is killed."""
+
+import asyncio
+import shutil
+
+import grpc
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
+from services.student import canaries
+from services.student.settings import BUNDLED, StudentSettings
+from services.student.store import Contract, Origin
+from tests.serving import serving_student
+
+pytestmark = pytest.mark.slow
+SETTINGS = {"ENGINE": "vllm", "MAX_MODEL_LEN": 512, "THREADS": 2, "SWAP": "in_place"}
+
+
+async def _another_version(folder):
+    """The bundled student with noise on every matrix: most of its answers are others."""
+    shutil.copytree(BUNDLED, folder)
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in tensors.items():
+        if tensor.ndim >= 2:
+            noise = torch.randn(tensor.shape, generator=generator) * tensor.float().std() * 0.5
+            tensors[name] = (tensor.float() + noise).to(tensor.dtype)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    await canaries.compute(folder, Contract(), canaries.synthetic_questions(), parent=BUNDLED)
+    return folder
+
+
+def _ask(question, **decoding):
+    image = canaries.synthetic_questions()[0]
+    return student_pb2.AnswerRequest(
+        image=types_pb2.Image(data=image.data), question=question, decoding=types_pb2.Decoding(**decoding)
+    )
+
+
+def _long_questions():
+    """More than the engine gets done in half a second."""
+    return [_ask("why?", temperature=2.0, max_new_tokens=480, seed=seed) for seed in range(200)]
+
+
+async def test_given_up_swapped_in_place_and_killed(tmp_path):
+    settings = StudentSettings.from_env(
+        {f"MPA_STUDENT_{name}": str(value) for name, value in {**SETTINGS, "STORE": tmp_path / "store"}.items()}
+    )
+    async with serving_student(settings) as peer:
+        versions = peer.student.versions
+
+        # A caller whose deadline passes, or who hangs up, takes the request back from the engine.
+        engine = versions.slot("v1").model
+        late = [peer.answers.Answer(request, timeout=0.5) for request in _long_questions()]
+        hanging_up = [peer.answers.Answer(request) for request in _long_questions()]
+        await asyncio.sleep(0.4)
+        assert engine.unfinished > 0
+        for call in hanging_up:
+            call.cancel()
+        ended = await asyncio.gather(*late, return_exceptions=True)
+        assert {error.code() for error in ended if isinstance(error, grpc.aio.AioRpcError)} == {
+            grpc.StatusCode.DEADLINE_EXCEEDED
+        }
+        await asyncio.sleep(0.3)
+        assert engine.unfinished == 0
+
+        # vLLM's CPU build keeps part of the old weights here: the canaries see it, a new engine takes over, nothing is lost.
+        peer.student.store.add(await _another_version(tmp_path / "v2"), Origin(parent="v1"), Contract())
+        stop, seen = asyncio.Event(), []
+
+        async def client():
+            while not stop.is_set():
+                seen.append((await peer.answers.Answer(_ask("what shape is in the image?"))).version)
+
+        clients = [asyncio.create_task(client()) for _ in range(4)]
+        await asyncio.sleep(0.5)
+        promoted = await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name="v2", expected_live="v1"))
+        await asyncio.sleep(0.5)
+        stop.set()
+        await asyncio.gather(*clients)
+        assert promoted.swap_way == versions_pb2.SWAP_WAY_IN_PLACE
+        assert set(seen) == {"v1", "v2"}
+        assert seen == sorted(seen), "after the swap no answer comes from the old version"
+        listed = await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v2"))
+        assert listed.version.canaries_passed == listed.version.canaries == canaries.COUNT
+
+        # The engine's process is killed: who waits is told, and a new one is started.
+        waiting = [peer.answers.Answer(request) for request in _long_questions()]
+        dying = asyncio.create_task(versions.death())
+        await asyncio.sleep(0.3)
+        for child in psutil.Process().children(recursive=True):
+            if "EngineCore" in child.name():
+                child.kill()
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {error.code() for error in ended if isinstance(error, grpc.aio.AioRpcError)} == {grpc.StatusCode.UNAVAILABLE}
+        assert "died" in await dying
+        await versions.revive()
+        assert (await peer.answers.Answer(_ask("what shape is in the image?"))).version == "v2"
