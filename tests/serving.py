@@ -9,7 +9,8 @@ from google.longrunning import operations_pb2_grpc
 
 from protos.mpa.v1 import student_pb2_grpc, teacher_pb2_grpc, training_pb2_grpc, versions_pb2_grpc
 from services.engines.fake import FakeModel
-from services.engines.loading import EngineSettings, load_model
+from services.engines.loading import load_model
+from services.engines.settings import EngineSettings
 from services.rpc.images import ImageReceiver
 from services.rpc.server import GrpcServer
 from services.student.servicers import SERVICES, StudentServicer, register

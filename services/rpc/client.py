@@ -26,9 +26,11 @@ from protos.mpa.v1 import (
 )
 from services.core.decoding import Decoding
 from services.core.errors import ImageUnknown, MpaError
+from services.core.usage import NO_USAGE, Usage
+from services.engines.model import FinishReason
 from services.rpc import status
 from services.rpc.connection import IN_FLIGHT, PATIENCE_S, Connection, Notice, Reply
-from services.rpc.wire import decoding_to_proto
+from services.rpc.wire import decoding_to_proto, finish_reason_from_proto, usage_from_proto
 
 ANSWER_TIMEOUT_S = 120.0
 CONTROL_TIMEOUT_S = 600.0
@@ -44,6 +46,18 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a reply came about: why it ended, what it took, and what a closed model's provider says about its backend."""
+
+    finish_reason: FinishReason = FinishReason.STOP
+    usage: Usage = NO_USAGE
+    system_fingerprint: str = ""
+
+
+NOTHING_KNOWN = Provenance()
+
+
+@dataclass(frozen=True, slots=True)
 class AnnotationReply:
     """What the teacher wrote. `rejection` says why it is no annotation, "" where it is one."""
 
@@ -52,6 +66,7 @@ class AnnotationReply:
     answer: str
     rejection: str
     model_fingerprint: str
+    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,7 @@ class AnswerReply:
 
     answer: str
     version: str
+    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +164,20 @@ class TeacherClient(_Client):
         super().__init__(address, patience_s=patience_s, in_flight=in_flight, notice=notice)
         self._stub = teacher_pb2_grpc.TeacherServiceStub(self.connection.channel)
 
-    async def annotate(self, picture: Picture, task: str, prompt: str, decoding: Decoding) -> AnnotationReply:
+    async def annotate(
+        self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False
+    ) -> AnnotationReply:
         async def send(image: types_pb2.Image) -> teacher_pb2.AnnotateResponse:
-            request = teacher_pb2.AnnotateRequest(image=image, task=task, prompt=prompt, decoding=decoding_to_proto(decoding))
+            request = teacher_pb2.AnnotateRequest(
+                image=image, task=task, prompt=prompt, decoding=decoding_to_proto(decoding), guided=guided
+            )
             response: teacher_pb2.AnnotateResponse = await self._stub.Annotate(request, timeout=ANSWER_TIMEOUT_S)
             return response
 
         reply = await self._with_image(picture, send)
-        return AnnotationReply(reply.text, reply.question, reply.answer, reply.rejection, reply.model_fingerprint)
+        return AnnotationReply(
+            reply.text, reply.question, reply.answer, reply.rejection, reply.model_fingerprint, _provenance(reply)
+        )
 
     async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> AnswerReply:
         async def send(image: types_pb2.Image) -> teacher_pb2.TeacherServiceAnswerResponse:
@@ -166,7 +188,7 @@ class TeacherClient(_Client):
             return response
 
         reply = await self._with_image(picture, send)
-        return AnswerReply(reply.answer, reply.model_fingerprint)
+        return AnswerReply(reply.answer, reply.model_fingerprint, _provenance(reply))
 
 
 class StudentClient(_Client):
@@ -209,7 +231,11 @@ class StudentClient(_Client):
             return response
 
         reply = await self._with_image(picture, send, retry=retry)
-        return AnswerReply(reply.answer, reply.version)
+        return AnswerReply(
+            reply.answer,
+            reply.version,
+            Provenance(finish_reason_from_proto(reply.finish_reason), usage_from_proto(reply.usage)),
+        )
 
     async def pointers(self) -> Pointers:
         request = versions_pb2.ListVersionsRequest()
@@ -255,6 +281,10 @@ class StudentClient(_Client):
         return _training_state(
             await self.connection.call(lambda: self._operations.GetOperation(request, timeout=ANSWER_TIMEOUT_S))
         )
+
+
+def _provenance(reply: teacher_pb2.AnnotateResponse | teacher_pb2.TeacherServiceAnswerResponse) -> Provenance:
+    return Provenance(finish_reason_from_proto(reply.finish_reason), usage_from_proto(reply.usage), reply.system_fingerprint)
 
 
 async def _each(parts: AsyncIterable[Reply]) -> AsyncIterator[Reply]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -18,12 +19,17 @@ from services.environment import Environment
 from services.rpc.server import GrpcServer
 
 _log = logging.getLogger(__name__)
+REVIVE_EVERY_S = 1.0
+REVIVE_AT_LEAST_EVERY_S = 60.0
 
 
 def _end_supervisor() -> None:
-    """`bentoml serve` restarts a worker that fails, for ever; what can't start for want of a port must end instead."""
+    """`bentoml serve` restarts a worker that fails, for ever; what can't start for want of a port must end instead.
+
+    Where setproctitle is installed (vLLM brings it), the supervisor calls itself circusd.
+    """
     parent = psutil.Process().parent()
-    if parent is not None and any("bentoml" in word for word in parent.cmdline()):
+    if parent is not None and any(name in word for word in parent.cmdline() for name in ("bentoml", "circusd")):
         os.kill(parent.pid, signal.SIGTERM)
 
 
@@ -40,7 +46,7 @@ class ListenSettings:
     @staticmethod
     def from_environment(env: Environment, port: int) -> ListenSettings:
         return ListenSettings(
-            host=env.text("HOST", "127.0.0.1"), port=env.integer("GRPC_PORT", port), lame_duck_s=env.seconds("LAME_DUCK_S", 1.0)
+            host=env.text("HOST", "127.0.0.1"), port=env.integer("GRPC_PORT", port), lame_duck_s=env.number("LAME_DUCK_S", 1.0)
         )
 
 
@@ -58,10 +64,16 @@ class Lifecycle:
         self._loaded = False
         self._leaving = False
         self._failure: MpaError | None = None
-        self._loading: asyncio.Task[None] | None = None
+        self._death = ""
+        self._serving: asyncio.Task[None] | None = None
 
-    async def start(self, load: Callable[[], Awaitable[None]]) -> None:
-        """Listens, then runs `load` in the background; ready when it returns. Port taken: says so and ends the service."""
+    async def start(
+        self, load: Callable[[], Awaitable[None]], death: Callable[[], Awaitable[str]], revive: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Listens, then runs `load` in the background; ready when it returns, until `death` does. Then `revive`, ready again.
+
+        Port taken: says so and ends the service.
+        """
         logging.getLogger("services").setLevel(logging.INFO)
         try:
             port = await self._server.start(self._settings.host, self._settings.port)
@@ -71,28 +83,34 @@ class Lifecycle:
             raise
         _log.info("%s: gRPC on %s:%d, loading the model", self._name, self._settings.host, port)
         self._take_over_sigterm()
-        self._loading = asyncio.create_task(self._load(load))
+        self._serving = asyncio.create_task(self._serve(load, death, revive))
 
     @property
     def ready(self) -> bool:
         """What /readyz says: loaded, and not about to leave."""
-        return self._loaded and not self._leaving
+        return self._loaded and not self._death and not self._leaving
 
     def require_loaded(self) -> None:
         """Raises Unavailable while loading, WrongState where loading failed. While leaving, requests are still taken."""
         if self._failure is not None:
             raise WrongState(f"{self._name} has no model: {self._failure}", reason="MODEL_NOT_LOADED")
+        if self._death:
+            raise Unavailable(
+                f"the {self._name}'s engine has died ({self._death}) and is being started anew: try again in a moment"
+            )
         if not self._loaded:
             raise Unavailable(f"{self._name} is still loading its model: try again in a moment")
 
     async def stop(self) -> None:
         """Lets the gRPC calls under way end."""
         self._leaving = True
-        if self._loading:
-            self._loading.cancel()
+        if self._serving:
+            self._serving.cancel()
         await self._server.stop(self._settings.grace_s)
 
-    async def _load(self, load: Callable[[], Awaitable[None]]) -> None:
+    async def _serve(
+        self, load: Callable[[], Awaitable[None]], death: Callable[[], Awaitable[str]], revive: Callable[[], Awaitable[None]]
+    ) -> None:
         try:
             await load()
         except MpaError as error:
@@ -104,8 +122,25 @@ class Lifecycle:
             _log.exception("%s cannot serve", self._name)
             return
         self._loaded = True
-        await self._server.set_ready(True)
-        _log.info("%s: ready", self._name)
+        while True:
+            await self._server.set_ready(True)
+            _log.info("%s: ready", self._name)
+            self._death = await death()
+            _log.error("%s is not ready: %s", self._name, self._death)
+            await self._server.set_ready(False)
+            await self._revive(revive)
+            self._death = ""
+
+    async def _revive(self, revive: Callable[[], Awaitable[None]]) -> None:
+        """Until it succeeds, ever less often."""
+        for attempt in itertools.count():
+            try:
+                await revive()
+                return
+            except Exception:
+                pause_s = min(REVIVE_EVERY_S * 2**attempt, REVIVE_AT_LEAST_EVERY_S)
+                _log.exception("%s does not come back: trying again in %g s", self._name, pause_s)
+                await asyncio.sleep(pause_s)
 
     def _take_over_sigterm(self) -> None:
         loop = asyncio.get_running_loop()

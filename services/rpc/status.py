@@ -24,6 +24,7 @@ _CODES: dict[type[errors.MpaError], grpc.StatusCode] = {
     errors.Conflict: grpc.StatusCode.ABORTED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.Pending: grpc.StatusCode.UNAVAILABLE,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.MpaError: grpc.StatusCode.UNKNOWN,
 }
@@ -34,12 +35,16 @@ _HTTP: dict[type[errors.MpaError], int] = {
     errors.Conflict: 409,
     errors.Overloaded: 429,
     errors.Unavailable: 503,
+    errors.Pending: 503,
+    errors.BadReply: 502,
     errors.Cancelled: 499,
     errors.MpaError: 500,
 }
-_BY_REASON: dict[str, type[errors.MpaError]] = {errors.ImageUnknown.reason: errors.ImageUnknown}
+_BY_REASON: dict[str, type[errors.MpaError]] = {
+    kind.reason: kind for kind in (errors.ImageUnknown, errors.Pending, errors.BadReply)
+}
 _FROM_CODE: dict[grpc.StatusCode, type[errors.MpaError]] = {
-    **{code: error for error, code in _CODES.items()},
+    **{code: error for error, code in _CODES.items() if error is not errors.Pending},
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.Unavailable,
     grpc.StatusCode.OUT_OF_RANGE: errors.InvalidInput,
 }
@@ -60,7 +65,7 @@ def to_status(error: errors.MpaError) -> status_pb2.Status:
     if isinstance(error, errors.InvalidInput):
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, (errors.Overloaded, errors.Pending)):
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
@@ -82,8 +87,11 @@ def from_status(status: status_pb2.Status) -> errors.MpaError:
                 detail.Unpack(message)
     code = next((code for code in grpc.StatusCode if code.value[0] == status.code), grpc.StatusCode.UNKNOWN)
     kind = _BY_REASON.get(info.reason) or _FROM_CODE.get(code, errors.MpaError)
+    retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9 or 1.0
     if kind is errors.Overloaded:
-        return errors.Overloaded(status.message, retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 or 1.0)
+        return errors.Overloaded(status.message, retry_after_s=retry_after_s)
+    if kind is errors.Pending:
+        return errors.Pending(status.message, retry_after_s=retry_after_s)
     if kind is errors.InvalidInput:
         field = bad.field_violations[0].field if bad.field_violations else ""
         return errors.InvalidInput(status.message, field=field, reason=info.reason or None)

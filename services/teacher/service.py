@@ -15,6 +15,8 @@ from protos.mpa.v1 import teacher_pb2_grpc
 from services.core.errors import Unavailable
 from services.engines.checkpoint import resolve
 from services.engines.loading import load_model
+from services.engines.model import VisionLanguageModel
+from services.environment import pin_devices
 from services.rpc.images import ImageReceiver
 from services.rpc.lifecycle import Lifecycle
 from services.rpc.server import GrpcServer
@@ -31,6 +33,7 @@ class TeacherService:
     """Composition root of the teacher process."""
 
     def __init__(self) -> None:
+        pin_devices("MPA_TEACHER_")
         self._settings = TeacherSettings.from_env()
         self._teacher: Teacher | None = None
         servicer = TeacherServicer(self._loaded_teacher, ImageReceiver(self._settings.image_root))
@@ -47,12 +50,28 @@ class TeacherService:
         return self._teacher
 
     async def _load(self) -> None:
+        self._teacher = Teacher(await self._model())
+
+    async def _model(self) -> VisionLanguageModel:
+        if self._settings.openai is not None:
+            from services.engines.openai import engine as openai
+
+            return await openai.load(self._settings.model, self._settings.openai)
         folder = await asyncio.to_thread(resolve, self._settings.model)
-        self._teacher = Teacher(await load_model(folder, self._settings.engine))
+        return await load_model(folder, self._settings.engine)
+
+    async def _death(self) -> str:
+        assert self._teacher is not None
+        return await self._teacher.death()
+
+    async def _revive(self) -> None:
+        assert self._teacher is not None
+        await self._teacher.close()
+        await self._load()
 
     @bentoml.on_startup
     async def start(self) -> None:
-        await self._lifecycle.start(self._load)
+        await self._lifecycle.start(self._load, self._death, self._revive)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

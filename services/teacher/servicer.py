@@ -16,7 +16,7 @@ from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question
 from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
-from services.rpc.wire import decoding_from_proto, usage_to_proto
+from services.rpc.wire import decoding_from_proto, finish_reason_to_proto, usage_to_proto
 from services.teacher.teacher import Teacher, find_task
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TeacherService"].full_name
@@ -38,9 +38,13 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         prompt = check_prompt(request.prompt, "prompt")
         image = await self._images.receive(request.image)
         decoding = decoding_from_proto(request.decoding, ANNOTATION_DECODING)
-        annotated = await teacher.annotate(image, task, prompt, decoding)
+        annotated = await teacher.annotate(image, task, prompt, decoding, guided=request.guided)
         response = pb.AnnotateResponse(
-            text=annotated.reply.text, model_fingerprint=teacher.fingerprint, usage=usage_to_proto(annotated.reply)
+            text=annotated.reply.text,
+            model_fingerprint=teacher.fingerprint,
+            usage=usage_to_proto(annotated.reply),
+            finish_reason=finish_reason_to_proto(annotated.reply),
+            system_fingerprint=annotated.reply.system_fingerprint,
         )
         if isinstance(annotated.outcome, Annotation):
             response.question, response.answer = annotated.outcome.question, annotated.outcome.answer
@@ -69,7 +73,11 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         image = await self._images.receive(request.image)
         reply = await teacher.answer(image, question, template, decoding_from_proto(request.decoding))
         return pb.TeacherServiceAnswerResponse(
-            answer=reply.text, model_fingerprint=teacher.fingerprint, usage=usage_to_proto(reply)
+            answer=reply.text,
+            model_fingerprint=teacher.fingerprint,
+            usage=usage_to_proto(reply),
+            finish_reason=finish_reason_to_proto(reply),
+            system_fingerprint=reply.system_fingerprint,
         )
 
     async def AnswerStream(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.core.annotation import Annotation, Rejection, parse_annotation
+from services.core.annotation import ANNOTATION_PATTERN, Annotation, Rejection, parse_annotation
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput
 from services.core.tasks import ANSWER_TEMPLATE, TASKS, Task, answer_prompt
 from services.engines.images import LoadedImage
-from services.engines.model import Prompt, Reply, VisionLanguageModel
+from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
+
+_WITHHELD = {FinishReason.REFUSAL: Rejection.REFUSAL, FinishReason.CONTENT_FILTER: Rejection.CONTENT_FILTER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +39,34 @@ class Teacher:
     def fingerprint(self) -> str:
         return self._model.fingerprint
 
-    async def annotate(self, image: LoadedImage, task: Task, prompt: str, decoding: Decoding) -> Annotated:
-        """Pseudo Annotator (paper, Section 3.1): `prompt` "" is the task's own."""
-        reply = await self._model.generate(Prompt(image, prompt or task.annotation_prompt, decoding))
-        return Annotated(reply, parse_annotation(reply.text, task))
+    async def annotate(
+        self, image: LoadedImage, task: Task, prompt: str, decoding: Decoding, *, guided: bool = False
+    ) -> Annotated:
+        """Pseudo Annotator (paper, Section 3.1): `prompt` "" is the task's own. A refusal is no annotation.
+
+        Of a reply that was cut off, only whole lines count: the last one may have lost the end of its answer.
+        """
+        pattern = ANNOTATION_PATTERN if guided else ""
+        reply = await self._model.generate(Prompt(image, prompt or task.annotation_prompt, decoding, pattern=pattern))
+        return Annotated(reply, _read(reply, task))
 
     async def answer(self, image: LoadedImage, question: str, template: str, decoding: Decoding) -> Reply:
         """The blind answer of Eq. 1: a fresh request that knows nothing of the annotation."""
         return await self._model.generate(Prompt(image, answer_prompt(question, template or ANSWER_TEMPLATE), decoding))
 
+    async def death(self) -> str:
+        """Returns only if the engine dies by itself, with the reason."""
+        return await self._model.death()
+
     async def close(self) -> None:
         await self._model.close()
+
+
+def _read(reply: Reply, task: Task) -> Annotation | Rejection:
+    if reply.finish_reason in _WITHHELD:
+        return _WITHHELD[reply.finish_reason]
+    if reply.finish_reason is not FinishReason.LENGTH:
+        return parse_annotation(reply.text, task)
+    whole_lines = reply.text.rpartition("\n")[0]
+    found = parse_annotation(whole_lines, task)
+    return found if isinstance(found, Annotation) else Rejection.CUT_OFF

@@ -15,6 +15,8 @@ from services.rpc.status import from_status, http_status, to_status
         (errors.Conflict("no"), 10, 409),
         (errors.Overloaded("busy", retry_after_s=0.25), 8, 429),
         (errors.Unavailable("down"), 14, 503),
+        (errors.Pending("later", retry_after_s=60.0), 14, 503),
+        (errors.BadReply("nothing"), 2, 502),
         (errors.Cancelled("off"), 1, 499),
         (errors.MpaError("broken", reason="ENGINE_FAILED"), 2, 500),
     ],
@@ -30,3 +32,5 @@ def test_an_error_survives_the_wire(error, code, http):
         assert back.field == error.field
     if isinstance(error, errors.Overloaded):
         assert back.retry_after_s == pytest.approx(0.25)
+    if isinstance(error, (errors.Pending, errors.BadReply)):
+        assert type(back) is type(error)
