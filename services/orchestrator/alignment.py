@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.core.errors import Cancelled, MpaError, NothingToAlign, WrongState
+from services.core.errors import Cancelled, MpaError, NothingToAlign, Pending, WrongState
 from services.orchestrator.judgement import evaluate, is_evaluated
 from services.orchestrator.leveling import level
 from services.orchestrator.parity_set import ParitySample, write_parity_set
@@ -31,11 +31,27 @@ async def align(
     labelled: Path | None,
     confirm: Confirm,
     progress: Progress,
+    *,
+    may_try: bool = False,
 ) -> None:
     """Raises NothingToAlign where the student is at parity already."""
     await annotate_and_identify(run, teacher, student, progress)
     await train(run, student, confirm, progress)
-    evaluation = await evaluate(run, student, teacher, labelled, progress)
+    await evaluate_and_promote(run, teacher, student, labelled, confirm, progress, may_try=may_try)
+
+
+async def evaluate_and_promote(
+    run: Run,
+    teacher: TeacherClient | None,
+    student: StudentClient,
+    labelled: Path | None,
+    confirm: Confirm,
+    progress: Progress,
+    *,
+    may_try: bool = False,
+) -> None:
+    """`teacher` None where what it said to the labelled questions is in the ledger."""
+    evaluation = await evaluate(run, student, teacher, labelled, progress, may_try=may_try)
     write_summary(run)
     if not run.ledger.meta("outcome"):
         await promote(run, student, evaluation.decision, confirm, progress)
@@ -49,7 +65,7 @@ async def annotate_only(run: Run, teacher: TeacherClient, progress: Progress) ->
 
 async def annotate_and_identify(run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress) -> None:
     if not run.ledger.meta("done.identify"):
-        await _settle_base_version(run, student)
+        await settle_base_version(run, student)
         await _flow(run, teacher, student, progress)
 
 
@@ -61,7 +77,7 @@ async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None,
         )
     try:
         await Stream(run, pool, teacher, student).flow(progress)
-        _require_working_services(run)
+        require_working_services(run)
         run.ledger.set_meta("done.annotate", "yes")
         if student is not None:
             run.ledger.set_meta("done.identify", "yes")
@@ -69,14 +85,20 @@ async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None,
         write_summary(run)
 
 
-def _require_working_services(run: Run) -> None:
-    """One bad request is passed over; if most fail it is the service. Raises MpaError: repeating asks those again."""
+def require_working_services(run: Run) -> None:
+    """One bad request is passed over; if most fail it is the service. Raises MpaError: repeating asks those again.
+
+    Raises Pending where everything is asked that can be, and a provider's batch has not come back yet.
+    """
     failed, total, detail = run.ledger.failures()
     if failed * 2 > total:
         raise MpaError(f"{failed} of {total} annotations met a service that failed ({detail}): look into its log, then repeat")
+    pending, detail = run.ledger.pending()
+    if pending:
+        raise Pending(f"{pending} annotations wait for the teacher's provider: {detail}")
 
 
-async def _settle_base_version(run: Run, student: StudentClient) -> None:
+async def settle_base_version(run: Run, student: StudentClient) -> None:
     """The student of PI is the very version that training starts from: the one live when the run first asked.
 
     Raises WrongState where the student at this address has other weights under that name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.core.annotation import UNPARSED, Rejection, question_key
-from services.core.errors import Cancelled, MpaError, Overloaded, Unavailable, WrongState
+from services.core.errors import Cancelled, MpaError, Overloaded, Pending, Unavailable, WrongState
 from services.orchestrator.ledger import FAILED, AnnotationRow
 from services.orchestrator.run import Run
 from services.orchestrator.tasks import together
@@ -13,6 +13,11 @@ from services.rpc.client import Picture, TeacherClient
 
 STOPS_THE_RUN = (Unavailable, Overloaded, Cancelled, WrongState)
 """Errors of the service rather than of one request: what is done stays done, the rest is for the next try."""
+
+
+def failure(error: MpaError) -> Rejection:
+    """What an error of the teacher makes of an annotation: neither is final, both are asked again when the run is repeated."""
+    return Rejection.PENDING if isinstance(error, Pending) else Rejection.TEACHER_ERROR
 
 
 async def annotate(run: Run, teacher: TeacherClient, picture: Picture) -> list[AnnotationRow]:
@@ -52,18 +57,18 @@ async def _ask(run: Run, teacher: TeacherClient, picture: Picture, number: int, 
     settings = run.settings
     decoding = settings.annotation_decoding(picture.sha256, number, attempt)
     try:
-        reply = await teacher.annotate(picture, settings.task, settings.recipe.annotation_prompt(settings.the_task), decoding)
+        prompt = settings.recipe.annotation_prompt(settings.the_task)
+        reply = await teacher.annotate(picture, settings.task, prompt, decoding, guided=settings.guided)
     except STOPS_THE_RUN:
         raise
     except MpaError as error:
-        row = AnnotationRow(
-            picture.sha256, number, attempt, "", "", "", Rejection.TEACHER_ERROR, decoding.seed, "", detail=str(error)
-        )
+        row = AnnotationRow(picture.sha256, number, attempt, "", "", "", failure(error), decoding.seed, "", detail=str(error))
     else:
         require_same_teacher(run, teacher, reply.model_fingerprint)
         row = AnnotationRow(
             *(picture.sha256, number, attempt, reply.text, reply.question, reply.answer),
             *(reply.rejection, decoding.seed, reply.model_fingerprint),
+            provenance=reply.provenance,
         )
     run.ledger.add_annotation(row)
     return row

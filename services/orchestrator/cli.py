@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
-from services.core.errors import Cancelled, MpaError, NothingToAlign, Overloaded, Unavailable
+from services.core.errors import Cancelled, MpaError, NothingToAlign, Overloaded, Pending, Unavailable
 from services.orchestrator import options as o
 from services.orchestrator.where import RUNS, Where
 
@@ -36,6 +37,7 @@ def align(
     teacher: o.Teacher = "",
     student: o.Student = "",
     local: o.Local = False,
+    single_device: o.SingleDevice = False,
     run: o.RunOption = None,
     recipe: o.RecipeName = "",
     limit: o.Limit = 0,
@@ -43,20 +45,27 @@ def align(
     matcher: o.Matcher = "",
     full_matrix: o.FullMatrix = False,
     seed: o.Seed = 0,
+    lora_rank: o.LoraRank = 0,
+    guided: o.Guided = False,
+    trial: o.Trial = False,
     yes: o.Yes = False,
     patience: o.Patience = 60.0,
 ) -> None:
     """All of it: annotate, identify, level, evaluate, promote. Repeat the same command to resume."""
     from services.orchestrator import commands, session
 
-    where = _where(teacher, student, local, patience, "teacher", "student")
+    if single_device:
+        where = _single_device(teacher, student, patience)
+    else:
+        where = _where(teacher, student, local, patience, "teacher", "student")
+    where = replace(where, is_trial=trial)
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
-        asked = (images, task, recipe, matcher, limit, full_matrix, seed)
+        asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided)
         session.work(
             folder,
             lambda opened, progress: commands.align(opened, where, labelled, session.confirm(yes, progress), progress),
-            session.settings(folder, *asked, is_local=local),
+            session.settings(folder, *asked, is_local=local or single_device),
         )
 
 
@@ -72,6 +81,8 @@ def annotate(
     matcher: o.Matcher = "",
     full_matrix: o.FullMatrix = False,
     seed: o.Seed = 0,
+    lora_rank: o.LoraRank = 0,
+    guided: o.Guided = False,
     patience: o.Patience = 60.0,
 ) -> None:
     """Step 1 of a run, which it begins: the teacher writes questions and answers about the images."""
@@ -80,7 +91,7 @@ def annotate(
     where = _where(teacher, "", local, patience, "teacher")
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
-        asked = (images, task, recipe, matcher, limit, full_matrix, seed)
+        asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided)
         session.work(
             folder,
             lambda opened, progress: commands.annotate(opened, where, progress),
@@ -119,12 +130,14 @@ def evaluate(
     student: o.Student = "",
     local: o.Local = False,
     labelled: o.Labelled = None,
+    trial: o.Trial = False,
     patience: o.Patience = 60.0,
 ) -> None:
     """Step 4: candidate against live on held-out records, and on a labelled set where one is given."""
     from services.orchestrator import commands, session
 
     where = _where(teacher, student, local, patience, *(("teacher", "student") if labelled else ("student",)))
+    where = replace(where, is_trial=trial)
     with _exit_codes(_again()):
         session.work(run, lambda opened, progress: commands.evaluate(opened, where, labelled, progress))
 
@@ -205,13 +218,31 @@ def ask(
 
 
 @app.command()
+def models(name: o.ModelName = "", role: o.RoleOption = None, as_json: o.Json = False) -> None:
+    """The models known by name: what they need, and the command that starts a service with one."""
+    from rich.console import Console
+
+    from services.core.presets import find_preset
+    from services.orchestrator import models
+
+    with _exit_codes():
+        chosen = [find_preset(name, role or "")] if name else models.listed(role or "")
+        if as_json:
+            typer.echo(models.to_json(chosen))
+        elif name:
+            models.show(chosen[0], Console())
+        else:
+            models.show_all(chosen, Console())
+
+
+@app.command()
 def serve(
     role: o.Role,
     host: o.Host = "127.0.0.1",
     port: o.Port = 0,
     grpc_port: o.GrpcPort = 0,
 ) -> None:
-    """Runs one service in the foreground: the bundled model, or the one that MPA_TEACHER_MODEL or MPA_STUDENT_MODEL names."""
+    """Runs one service in the foreground, with the bundled model unless the environment names another (`mpa-orch models`)."""
     from services.orchestrator.local import BENTOML_HOMES, bento_command, service_environment
 
     is_teacher = role is o.Role.TEACHER
@@ -228,6 +259,12 @@ def _where(teacher: str, student: str, local: bool, patience_s: float, *roles: s
         options = " and ".join(f"--{role} HOST:PORT" for role in roles)
         raise typer.BadParameter(f"say where the services are: {options}, or --local to start the bundled pair here")
     return Where(teacher, student, local, patience_s)
+
+
+def _single_device(teacher: str, student: str, patience_s: float) -> Where:
+    if student:
+        raise typer.BadParameter("--single-device starts the student here: leave out --student (and MPA_STUDENT)")
+    return Where(teacher, patience_s=patience_s, is_single_device=True)
 
 
 def _new_folder(task: str) -> Path:
@@ -250,7 +287,7 @@ def _exit_codes(again: str = "") -> Iterator[None]:
         raise typer.Exit(3) from None
     except MpaError as error:
         typer.echo(f"error: {error}", err=True)
-        if again and isinstance(error, (Unavailable, Overloaded, Cancelled)):
+        if again and isinstance(error, (Unavailable, Overloaded, Pending, Cancelled)):
             typer.echo(f"resume with: {again}", err=True)
         raise typer.Exit(1) from None
     except OSError as error:

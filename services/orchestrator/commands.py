@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
-from services.orchestrator import alignment, endpoints, judgement, promotion
+from services.orchestrator import alignment, endpoints, judgement, phases, promotion
 from services.orchestrator.labelled import read_labelled
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.pool import Refused, read_image
@@ -22,9 +22,14 @@ async def align(run: Run, where: Where, labelled: Path | None, confirm: Confirm,
     """Raises NothingToAlign, at a repetition too."""
     if labelled is not None:
         read_labelled(labelled)
-    if not alignment.is_finished(run, labelled):
+    if alignment.is_finished(run, labelled):
+        pass
+    elif where.is_single_device:
+        in_turn = phases.takes_a_device(where)
+        await phases.align(run, where, labelled, confirm, progress, teacher_takes_turns=in_turn)
+    else:
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
-            await alignment.align(run, teacher, student, labelled, confirm, progress)
+            await alignment.align(run, teacher, student, labelled, confirm, progress, may_try=where.may_try)
     if run.ledger.meta("outcome") == NOTHING_TO_ALIGN:
         raise NothingToAlign(run.ledger.meta("reason"))
     return write_summary(run)
@@ -60,10 +65,10 @@ async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Prog
     judgement.require_candidate(run)
     if labelled is not None and read_labelled(labelled) and not judgement.is_evaluated(run, labelled):
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
-            await judgement.evaluate(run, student, teacher, labelled, progress)
+            await judgement.evaluate(run, student, teacher, labelled, progress, may_try=where.may_try)
     elif not judgement.is_evaluated(run, labelled):
         async with endpoints.student_only(where, run.folder, progress) as student:
-            await judgement.evaluate(run, student, None, None, progress)
+            await judgement.evaluate(run, student, None, None, progress, may_try=where.may_try)
     return write_summary(run)
 
 

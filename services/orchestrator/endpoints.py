@@ -34,19 +34,26 @@ async def teacher_only(where: Where, folder: Path, progress: Progress) -> AsyncI
 
 
 @asynccontextmanager
-async def student_only(where: Where, folder: Path, progress: Progress) -> AsyncIterator[StudentClient]:
-    async with _addresses(where, folder, ("student",), progress) as at, _student(where, at, progress) as student:
+async def student_only(
+    where: Where, folder: Path, progress: Progress, *, is_serving: bool = True
+) -> AsyncIterator[StudentClient]:
+    """One that is started here and not `is_serving` loads no version: its device is free for training."""
+    async with (
+        _addresses(where, folder, ("student",), progress, is_serving=is_serving) as at,
+        _student(where, at, progress) as student,
+    ):
         await student.connection.wait_until_serving()
         yield student
 
 
 @asynccontextmanager
-async def _addresses(where: Where, folder: Path, roles: Sequence[str], progress: Progress) -> AsyncIterator[Addresses]:
-    if not where.is_local:
-        yield Addresses(where.teacher, where.student)
-        return
-    async with local_services(folder, roles, progress) as addresses:
-        yield addresses
+async def _addresses(
+    where: Where, folder: Path, roles: Sequence[str], progress: Progress, *, is_serving: bool = True
+) -> AsyncIterator[Addresses]:
+    settings = {} if is_serving else {"MPA_STUDENT_SERVE": "0"}
+    started = [role for role in roles if where.starts(role)]
+    async with local_services(folder, started, progress, settings) as here:
+        yield Addresses(here.teacher or where.teacher, here.student or where.student)
 
 
 def _teacher(where: Where, at: Addresses, progress: Progress) -> TeacherClient:

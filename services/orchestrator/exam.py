@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.core.errors import MpaError
+from services.core.errors import MpaError, Pending
 from services.orchestrator.annotation import STOPS_THE_RUN
 from services.orchestrator.pool import Refused, read_image
 from services.orchestrator.progress import Meter, Progress
@@ -49,18 +49,24 @@ class Exam:
 
 
 async def sit(root: Path, cases: Sequence[Case], respondents: Mapping[str, Respond], progress: Progress, name: str) -> Exam:
-    """Puts every case to every respondent. Answers come through the ledger, so an interrupted exam goes on where it was."""
+    """Puts every case to every respondent. Answers come through the ledger, so an interrupted exam goes on where it was.
+
+    Raises Pending, once everything is asked, where answers come in a provider's batch.
+    """
     by_image: dict[str, list[int]] = defaultdict(list)
     for number, case in enumerate(cases):
         by_image[case.path].append(number)
     sat: dict[int, Sat] = {}
+    pending: list[Pending] = []
     permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
     with progress.stage(name, "questions", len(cases)) as meter:
         async with together() as group:
             for path, numbers in by_image.items():
                 await permits.acquire()
-                task = group.create_task(_sit_image(root, path, cases, numbers, respondents, sat, meter))
+                task = group.create_task(_sit_image(root, path, cases, numbers, respondents, sat, pending, meter))
                 task.add_done_callback(lambda _: permits.release())
+    if pending:
+        raise Pending(f"{len(pending)} questions wait for the teacher's provider ({pending[0]})")
     return Exam(tuple(sat[number] for number in sorted(sat)), len(cases) - len(sat))
 
 
@@ -71,6 +77,7 @@ async def _sit_image(
     numbers: Sequence[int],
     respondents: Mapping[str, Respond],
     sat: dict[int, Sat],
+    pending: list[Pending],
     meter: Meter,
 ) -> None:
     found = await asyncio.to_thread(read_image, root, path)
@@ -86,6 +93,9 @@ async def _sit_image(
                 asked = {name: group.create_task(respond(picture, case.question)) for name, respond in respondents.items()}
         except STOPS_THE_RUN:
             raise
+        except Pending as error:
+            pending.append(error)
+            return
         except MpaError as error:
             meter.advance(f"skipped: {error}")
             return

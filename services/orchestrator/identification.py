@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from services.core.annotation import Rejection
-from services.core.errors import MpaError, WrongState
+from services.core.errors import MpaError, NotFound, WrongState
 from services.core.parity import Cell, cell
-from services.orchestrator.annotation import STOPS_THE_RUN, require_same_teacher
-from services.orchestrator.ledger import AnnotationRow
+from services.engines.model import FinishReason
+from services.orchestrator.annotation import STOPS_THE_RUN, failure, require_same_teacher
+from services.orchestrator.ledger import AnnotationRow, AnswerRow
 from services.orchestrator.run import Run
 from services.rpc.client import Picture, StudentClient, TeacherClient
 
+NO_ANSWER = {
+    FinishReason.REFUSAL: Rejection.REFUSAL,
+    FinishReason.CONTENT_FILTER: Rejection.CONTENT_FILTER,
+    FinishReason.LENGTH: Rejection.CUT_OFF,
+}
+"""Replies of the teacher that are never compared, and what becomes of the record."""
+
 
 async def identify(
-    run: Run, teacher: TeacherClient, student: StudentClient, picture: Picture, annotation: AnnotationRow
+    run: Run, teacher: TeacherClient, student: StudentClient | None, picture: Picture, annotation: AnnotationRow
 ) -> Cell | None:
     """The cell, or None where a model could not answer (recorded as rejected, with the reason).
 
     Eq. 2 is a conjunction, so the cheap test runs first: the teacher is asked only where the student was wrong, and
     everywhere with `full_matrix`. The gap is the same; rehearsal then leaves out what the teacher contradicts.
+
+    A teacher that declined, or was cut off, has not answered: that says nothing about the annotation, and the record is
+    rejected. A student's answer counts as it stands, for that is what its users get: cut off, it is simply right or wrong.
     """
     if found := run.ledger.cell(annotation.image_sha256, annotation.number):
         return Cell(found)
@@ -33,25 +44,34 @@ async def identify(
     teacher_right = None
     if not student_right or run.settings.full_matrix:
         try:
-            teacher_right = matches(await teacher_answer(run, teacher, picture, question), reference)
+            given = await _ask_teacher(run, teacher, picture, question)
         except STOPS_THE_RUN:
             raise
         except MpaError as error:
-            run.ledger.reject(annotation, Rejection.TEACHER_ERROR, str(error))
+            run.ledger.reject(annotation, failure(error), str(error))
             return None
+        if withheld := NO_ANSWER.get(given.provenance.finish_reason):
+            run.ledger.reject(annotation, withheld, f"the teacher's answer: {given.answer}")
+            return None
+        teacher_right = matches(given.answer, reference)
     found_cell = cell(student_right=student_right, teacher_right=teacher_right)
     run.ledger.add_record(annotation.image_sha256, annotation.number, found_cell, run.settings.matcher)
     return found_cell
 
 
 async def student_answer(
-    run: Run, student: StudentClient, picture: Picture, question: str, version: str = "", step: str = "identify"
+    run: Run, student: StudentClient | None, picture: Picture, question: str, version: str = "", step: str = "identify"
 ) -> str:
-    """By `version`, the run's base version if none is named. Asked at most once: the ledger keeps the answer."""
+    """By `version`, the run's base version if none is named. Asked at most once: the ledger keeps the answer.
+
+    Raises NotFound where it has none and the student is not up (None).
+    """
     version = version or run.ledger.meta("version.before")
     known = run.ledger.answer(picture.sha256, question, "student", version)
     if known is not None:
-        return known
+        return known.answer
+    if student is None:
+        raise NotFound(f"the student gave no answer to {question!r} while it was up")
     recipe = run.settings.recipe
     reply = await student.answer(picture, question, recipe.answer_template, recipe.answer_decoding, version)
     if reply.version != version:
@@ -59,17 +79,35 @@ async def student_answer(
             f"the student at {student.connection.address} answered by version {reply.version!r}, not by {version!r} as asked: "
             "start it with the versions of this run"
         )
-    run.ledger.add_answer(picture.sha256, question, "student", version, reply.answer, run.settings.conditions, step)
+    conditions = run.settings.conditions
+    run.ledger.add_answer(
+        AnswerRow(picture.sha256, question, "student", version, reply.answer, conditions, step, reply.provenance)
+    )
     return reply.answer
 
 
-async def teacher_answer(run: Run, teacher: TeacherClient, picture: Picture, question: str, step: str = "identify") -> str:
-    """In a fresh context, under the student's conditions. Asked at most once."""
+async def teacher_answer(
+    run: Run, teacher: TeacherClient | None, picture: Picture, question: str, step: str = "identify"
+) -> str:
+    """In a fresh context, under the student's conditions. Asked at most once. "" where it declined or was cut off.
+
+    Raises NotFound where the ledger has none and the teacher is not up (None).
+    """
+    given = await _ask_teacher(run, teacher, picture, question, step)
+    return "" if given.provenance.finish_reason in NO_ANSWER else given.answer
+
+
+async def _ask_teacher(
+    run: Run, teacher: TeacherClient | None, picture: Picture, question: str, step: str = "identify"
+) -> AnswerRow:
     known = run.ledger.answer(picture.sha256, question, "teacher", run.ledger.meta("teacher"))
     if known is not None:
         return known
-    recipe = run.settings.recipe
+    if teacher is None:
+        raise NotFound(f"the teacher gave no answer to {question!r} while it was up")
+    recipe, conditions = run.settings.recipe, run.settings.conditions
     reply = await teacher.answer(picture, question, recipe.answer_template, recipe.answer_decoding)
     require_same_teacher(run, teacher, reply.version)
-    run.ledger.add_answer(picture.sha256, question, "teacher", reply.version, reply.answer, run.settings.conditions, step)
-    return reply.answer
+    row = AnswerRow(picture.sha256, question, "teacher", reply.version, reply.answer, conditions, step, reply.provenance)
+    run.ledger.add_answer(row)
+    return row

@@ -24,6 +24,8 @@ from services.rpc.client import StudentClient, TeacherClient
 JUDGED = STUDENT_RIGHT | {Cell.GAP}
 EXAMPLES = 3
 SMALLEST_KIND = 10
+ONE_MODEL_FITS = "ONE_MODEL_FITS"
+"""The reason that a student gives where it can't load a version beside the live one."""
 
 Score = Callable[[str, Sequence[str]], float]
 
@@ -127,9 +129,19 @@ def held_out_cases(run: Run) -> list[Case]:
 
 
 async def evaluate(
-    run: Run, student: StudentClient, teacher: TeacherClient | None, labelled: Path | None, progress: Progress
+    run: Run,
+    student: StudentClient,
+    teacher: TeacherClient | None,
+    labelled: Path | None,
+    progress: Progress,
+    *,
+    may_try: bool = False,
 ) -> Evaluation:
-    """Scores version.before and version.after; every answer goes to the ledger. `teacher` is asked on the labelled set only."""
+    """Scores version.before and version.after; every answer goes to the ledger.
+
+    `teacher` is asked on the labelled set only; None where it isn't up, and what it said is in the ledger. Where the student
+    has room for one model, `may_try` lets the candidate answer in the live version's place; else WrongState is raised.
+    """
     if is_evaluated(run, labelled):
         found = stored_evaluation(run.ledger)
         assert found is not None
@@ -137,9 +149,8 @@ async def evaluate(
     require_candidate(run)
     before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
     with run.timed("evaluate"):
-        for version in (before, after):
-            if not (await student.version(version)).is_loaded:
-                await student.load(version)
+        if not await _load_both(student, before, after):
+            await _ask_in_turn(run, student, labelled, progress, may_try=may_try)
         versions: dict[str, Respond] = {
             "before": partial(student_answer, run, student, version=before, step="evaluate"),
             "after": partial(student_answer, run, student, version=after, step="evaluate"),
@@ -149,12 +160,52 @@ async def evaluate(
             _scored(run, "held_out", exam, lambda given, wanted: run.settings.the_matcher.matches(given, wanted[0]))
         )
         evaluation = Evaluation(comparison, should_promote(comparison))
-        if labelled is not None and teacher is not None:
+        if labelled is not None:
             respondents: dict[str, Respond] = {**versions, "teacher": partial(teacher_answer, run, teacher, step="evaluate")}
             exam = await sit(labelled.parent, read_labelled(labelled), respondents, progress, "labelled")
             evaluation = Evaluation(comparison, evaluation.decision, _labelled(run, labelled, exam))
     run.ledger.set_meta("evaluation", evaluation.to_json())
     return evaluation
+
+
+async def _load_both(student: StudentClient, *versions: str) -> bool:
+    """False where the student has room for one model."""
+    try:
+        for version in versions:
+            if not (await student.version(version)).is_loaded:
+                await student.load(version)
+    except WrongState as error:
+        if error.reason != ONE_MODEL_FITS:
+            raise
+        return False
+    return True
+
+
+async def _ask_in_turn(run: Run, student: StudentClient, labelled: Path | None, progress: Progress, *, may_try: bool) -> None:
+    """First the live version, then the candidate in its place, which it leaves again. The answers wait in the ledger."""
+    before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
+    if not may_try:
+        raise WrongState(
+            f"the student at {student.connection.address} has room for one model, so {after} can't be judged beside {before}: "
+            "give it room, or let the candidate answer everybody while it is judged (--trial)",
+            reason=ONE_MODEL_FITS,
+        )
+    sets = [(run.find_images().root, held_out_cases(run), "evaluate")]
+    if labelled is not None:
+        sets.append((labelled.parent, read_labelled(labelled), "labelled"))
+    if (await student.pointers()).live == after:  # an earlier try was interrupted
+        await student.promote(before, expected_live=after)
+    try:
+        for version in (before, after):
+            if version == after:
+                progress.note(f"evaluate: one model fits, so {after} answers in the place of {before}")
+                await student.promote(after, expected_live=before)
+            respondent: dict[str, Respond] = {version: partial(student_answer, run, student, version=version, step="evaluate")}
+            for root, cases, name in sets:
+                await sit(root, cases, respondent, progress, f"{name} {version}")
+    finally:
+        if (await student.pointers()).live == after:
+            await student.promote(before, expected_live=after)
 
 
 def _scored(run: Run, question_set: str, exam: Exam, score: Score) -> list[Judgement]:

@@ -11,13 +11,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from services.core.annotation import Rejection
 from services.core.errors import MpaError, WrongState
 from services.core.parity import Cell
+from services.core.usage import Usage
+from services.engines.model import FinishReason
+from services.rpc.client import NOTHING_KNOWN, Provenance
 
-SCHEMA_VERSION = 1
-SCHEMA = """
+SCHEMA_VERSION = 2
+PROVENANCE = (
+    "finish_reason TEXT NOT NULL DEFAULT ''",
+    "system_fingerprint TEXT NOT NULL DEFAULT ''",
+    "prompt_tokens INTEGER NOT NULL DEFAULT 0",
+    "completion_tokens INTEGER NOT NULL DEFAULT 0",
+    "cached_prompt_tokens INTEGER NOT NULL DEFAULT 0",
+    "cost_usd REAL NOT NULL DEFAULT 0",
+)
+"""How each call came about: the columns that schema 2 added to annotations and answers."""
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 -- step: 0 seen, 1 annotated, 2 identified. A duplicate has the sha256 of the image it repeats, and the rejection 'duplicate'.
 CREATE TABLE IF NOT EXISTS images (
@@ -28,11 +41,14 @@ CREATE TABLE IF NOT EXISTS annotations (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, question TEXT NOT NULL,
     answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
     detail TEXT NOT NULL,
+    {", ".join(PROVENANCE)},
     PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
 -- version: the student's version, or the teacher's model fingerprint; conditions: hash of template and decoding.
 CREATE TABLE IF NOT EXISTS answers (
     image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL, answer TEXT NOT NULL,
-    conditions TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY (image_sha256, question, role, version)) WITHOUT ROWID;
+    conditions TEXT NOT NULL, step TEXT NOT NULL,
+    {", ".join(PROVENANCE)},
+    PRIMARY KEY (image_sha256, question, role, version)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS records (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
     PRIMARY KEY (image_sha256, number)) WITHOUT ROWID;
@@ -42,8 +58,8 @@ CREATE TABLE IF NOT EXISTS scores (
     PRIMARY KEY (question_set, image_sha256, question, role, version)) WITHOUT ROWID;
 """
 
-FAILED = (Rejection.TEACHER_ERROR, Rejection.STUDENT_ERROR)
-"""A call that failed, and so isn't finished: it is tried again when the run is repeated."""
+FAILED = (Rejection.TEACHER_ERROR, Rejection.STUDENT_ERROR, Rejection.PENDING)
+"""A call that failed or is still pending, and so isn't finished: it is made again when the run is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +89,21 @@ class AnnotationRow:
     seed: int
     model_fingerprint: str
     detail: str = ""
+    provenance: Provenance = NOTHING_KNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """`role`: teacher or student; `version`, `conditions`: see the schema."""
+
+    image_sha256: str
+    question: str
+    role: str
+    version: str
+    answer: str
+    conditions: str
+    step: str
+    provenance: Provenance = NOTHING_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +130,18 @@ class Ledger:
                 self._db.execute("PRAGMA synchronous=NORMAL")
                 self._db.executescript(SCHEMA)
         self._path = path
-        if not read_only and int(self.meta("schema") or SCHEMA_VERSION) != SCHEMA_VERSION:
-            raise WrongState(f"{path} is of schema {self.meta('schema')}, this program's is {SCHEMA_VERSION}: start a new run")
         if not read_only:
+            self._bring_up_to_date()
+
+    def _bring_up_to_date(self) -> None:
+        """Raises WrongState: the ledger of a later program."""
+        schema = int(self.meta("schema") or SCHEMA_VERSION)
+        if schema > SCHEMA_VERSION:
+            raise WrongState(f"{self._path} is of schema {schema}, this program's is {SCHEMA_VERSION}: start a new run")
+        with self.at_once():
+            for table in ("annotations", "answers") if schema < 2 else ():
+                for column in PROVENANCE:
+                    self.write(f"ALTER TABLE {table} ADD COLUMN {column}")
             self.set_meta("schema", str(SCHEMA_VERSION))
 
     def close(self) -> None:
@@ -146,26 +186,41 @@ class Ledger:
         """Unless a call about the image failed: then the image is gone through again when the run is repeated."""
         self.write(
             "UPDATE images SET step = max(step, ?) WHERE sha256 = ? AND rejection = '' AND NOT EXISTS "
-            "(SELECT 1 FROM annotations a WHERE a.image_sha256 = images.sha256 AND a.rejection IN (?, ?))",
+            f"(SELECT 1 FROM annotations a WHERE a.image_sha256 = images.sha256 AND a.rejection IN ({_marks(len(FAILED))}))",
             *(step, image_sha256, *FAILED),
         )
 
     def failures(self) -> tuple[int, int, str]:
         """Annotations with a failed call, all annotations, and what one of the failures said."""
-        rows = self.read("SELECT sum(rejection IN (?, ?)), count(*), max(detail) FROM annotations", *FAILED)
+        errors = (Rejection.TEACHER_ERROR, Rejection.STUDENT_ERROR)
+        rows = self.read(
+            "SELECT sum(rejection IN (?, ?)), count(*), max(CASE WHEN rejection IN (?, ?) THEN detail END) FROM annotations",
+            *(*errors, *errors),
+        )
         failed, total, detail = next(rows)
         return int(failed or 0), int(total), str(detail or "")
 
+    def pending(self) -> tuple[int, str]:
+        """Annotations that wait for a provider's batch, and what was said of one of them."""
+        rows = self.read("SELECT count(*), max(detail) FROM annotations WHERE rejection = ?", Rejection.PENDING)
+        count, detail = next(rows)
+        return int(count), str(detail or "")
+
     def annotations(self, image_sha256: str) -> list[AnnotationRow]:
         """All attempts, by number and attempt."""
-        rows = self._db.execute("SELECT * FROM annotations WHERE image_sha256 = ? ORDER BY number, attempt", (image_sha256,))
-        return [AnnotationRow(*row) for row in rows]
+        rows = self._db.execute(
+            "SELECT image_sha256, number, attempt, text, question, answer, rejection, seed, model_fingerprint, detail, "
+            f"{_PROVENANCE} FROM annotations WHERE image_sha256 = ? ORDER BY number, attempt",
+            (image_sha256,),
+        )
+        return [AnnotationRow(*[*row[:10], _provenance(row[10:])]) for row in rows]
 
     def add_annotation(self, row: AnnotationRow) -> None:
         self.write(
-            "INSERT OR REPLACE INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO annotations (image_sha256, number, attempt, text, question, answer, rejection, seed, "
+            f"model_fingerprint, detail, {_PROVENANCE}) VALUES ({_marks(16)})",
             *(row.image_sha256, row.number, row.attempt, row.text, row.question, row.answer),
-            *(row.rejection, row.seed, row.model_fingerprint, row.detail),
+            *(row.rejection, row.seed, row.model_fingerprint, row.detail, *_values(row.provenance)),
         )
 
     def reject(self, row: AnnotationRow, reason: Rejection, detail: str = "") -> None:
@@ -174,20 +229,36 @@ class Ledger:
             *(str(reason), detail, row.image_sha256, row.number, row.attempt),
         )
 
-    def answer(self, image_sha256: str, question: str, role: str, version: str) -> str | None:
-        rows = self.read(
-            "SELECT answer FROM answers WHERE image_sha256 = ? AND question = ? AND role = ? AND version = ?",
-            *(image_sha256, question, role, version),
+    def answer(self, image_sha256: str, question: str, role: str, version: str) -> AnswerRow | None:
+        rows = self._db.execute(
+            f"SELECT image_sha256, question, role, version, answer, conditions, step, {_PROVENANCE} FROM answers "
+            "WHERE image_sha256 = ? AND question = ? AND role = ? AND version = ?",
+            (image_sha256, question, role, version),
         )
-        return next((answer for (answer,) in rows), None)
+        return next((AnswerRow(*[*row[:7], _provenance(row[7:])]) for row in rows), None)
 
-    def add_answer(
-        self, image_sha256: str, question: str, role: str, version: str, answer: str, conditions: str, step: str
-    ) -> None:
+    def add_answer(self, row: AnswerRow) -> None:
+        """An answer once given is never replaced."""
         self.write(
-            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
-            *(image_sha256, question, role, version, answer, conditions, step),
+            "INSERT OR IGNORE INTO answers (image_sha256, question, role, version, answer, conditions, step, "
+            f"{_PROVENANCE}) VALUES ({_marks(13)})",
+            *(row.image_sha256, row.question, row.role, row.version, row.answer, row.conditions, row.step),
+            *_values(row.provenance),
         )
+
+    def usage(self) -> dict[str, Usage]:
+        """Tokens and dollars of every reply that is in the ledger, by role; nothing in a ledger that is older than that."""
+        if int(self.meta("schema") or 0) < 2:
+            return {}
+        sums = "sum(prompt_tokens), sum(completion_tokens), sum(cached_prompt_tokens), sum(cost_usd)"
+        rows = [
+            *self._db.execute(f"SELECT 'teacher', {sums} FROM annotations HAVING count(*)"),
+            *self._db.execute(f"SELECT role, {sums} FROM answers GROUP BY role"),
+        ]
+        found: dict[str, Usage] = {}
+        for role, *counts in rows:
+            found[role] = found.get(role, Usage()) + Usage(*counts)
+        return found
 
     def cell(self, image_sha256: str, number: int) -> str:
         """ "" where it isn't identified yet."""
@@ -226,6 +297,24 @@ class Ledger:
             self._db.execute("ROLLBACK")
             raise
         self.write("COMMIT")
+
+
+_PROVENANCE = ", ".join(column.split()[0] for column in PROVENANCE)
+
+
+def _provenance(row: tuple[Any, ...]) -> Provenance:
+    finish_reason, system_fingerprint, *usage = row
+    return Provenance(FinishReason(finish_reason or FinishReason.STOP), Usage(*usage), system_fingerprint)
+
+
+def _values(provenance: Provenance) -> tuple[str | int | float, ...]:
+    usage = provenance.usage
+    counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens, usage.cost_usd)
+    return (str(provenance.finish_reason), provenance.system_fingerprint, *counts)
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
 
 
 @contextmanager

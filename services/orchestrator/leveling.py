@@ -73,7 +73,7 @@ def _request(run: Run, dataset: str) -> training_pb2.TrainRequest:
         base_version=run.ledger.meta("version.before"),
         run=run.id,
         recipe=run.settings.recipe.name,
-        hyperparameters=training_pb2.Hyperparameters(seed=run.settings.seed),
+        hyperparameters=training_pb2.Hyperparameters(seed=run.settings.seed, lora_rank=run.settings.lora_rank),
         training_template=run.settings.recipe.training_template,
     )
 

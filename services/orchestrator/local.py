@@ -30,7 +30,7 @@ START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 40.0
 LOCK_EVERY_S = 0.2
 LOG_LINES_SHOWN = 15
-SIGNS_OF_FAILURE = ("Application startup failed", "cannot serve: ")
+SIGNS_OF_FAILURE = ("Application startup failed", " cannot serve")
 """What uvicorn and our own services write when a start has failed for good."""
 
 
@@ -48,12 +48,8 @@ def bento_command(role: str, http_port: int, host: str = "127.0.0.1") -> list[st
 
 
 def service_environment(role: str, grpc_port: int, home: Path) -> dict[str, str]:
-    """The caller's, and what it leaves open: the bundled model, and a `home` for BentoML (sharing one loses metrics)."""
-    defaults = {
-        f"MPA_{role.upper()}_MODEL": str(ROOT / "zoo" / role),
-        "BENTOML_HOME": str(home.absolute()),
-        "BENTOML_DO_NOT_TRACK": "True",
-    }
+    """The caller's, and what it leaves open: a `home` for BentoML (sharing one loses metrics)."""
+    defaults = {"BENTOML_HOME": str(home.absolute()), "BENTOML_DO_NOT_TRACK": "True"}
     home.mkdir(parents=True, exist_ok=True)
     return {**defaults, **os.environ, f"MPA_{role.upper()}_GRPC_PORT": str(grpc_port)}
 
@@ -69,9 +65,18 @@ def local_environment(role: str, grpc_port: int, folder: Path) -> dict[str, str]
     return {**shared, **service_environment(role, grpc_port, home), "BENTOML_HOME": str(home.absolute()), **store}
 
 
+def _model(role: str, environment: Mapping[str, str]) -> str:
+    """What the service of that environment runs, for people."""
+    prefix = f"MPA_{role.upper()}"
+    return environment.get(f"{prefix}_MODEL") or environment.get(f"{prefix}_PRESET") or "the bundled one"
+
+
 @asynccontextmanager
-async def local_services(folder: Path, roles: Sequence[str], progress: Progress) -> AsyncIterator[Addresses]:
-    """Starts the services side by side, yields their addresses once they serve, and stops them.
+async def local_services(
+    folder: Path, roles: Sequence[str], progress: Progress, settings: Mapping[str, str]
+) -> AsyncIterator[Addresses]:
+    """Starts the services side by side, `settings` added to their environment, yields their addresses once they are ready, and
+    stops them.
 
     The student's versions live in `folder`/student, the logs in `folder`/logs. Raises Unavailable with the end of the log
     where a service doesn't come up.
@@ -79,7 +84,7 @@ async def local_services(folder: Path, roles: Sequence[str], progress: Progress)
     started: list[_Service] = []
     try:
         for role in roles:
-            started.append(await _Service.start(role, folder, progress))
+            started.append(await _Service.start(role, folder, progress, settings))
         async with together() as group:
             for service in started:
                 group.create_task(service.ready())
@@ -96,12 +101,12 @@ class _Service:
         self._log, self._process, self._log_start = log, process, log_start
 
     @classmethod
-    async def start(cls, role: str, folder: Path, progress: Progress) -> _Service:
+    async def start(cls, role: str, folder: Path, progress: Progress, settings: Mapping[str, str]) -> _Service:
         http_port, grpc_port = free_ports(2)
         log = folder / "logs" / f"{role}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = local_environment(role, grpc_port, folder)
-        progress.note(f"starting the {role} ({environment[f'MPA_{role.upper()}_MODEL']}), log in {log}")
+        environment = {**local_environment(role, grpc_port, folder), **settings}
+        progress.note(f"starting the {role} ({_model(role, environment)}), log in {log}")
         log_start = log.stat().st_size if log.exists() else 0
         return cls(role, grpc_port, log, await _spawn(bento_command(role, http_port), environment, log), log_start)
 

@@ -24,10 +24,18 @@ RunOption = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="Ru
 Task = Annotated[str, typer.Option(help=", ".join(TASKS))]
 Teacher = Annotated[str, typer.Option(envvar="MPA_TEACHER", metavar="HOST:PORT", help="The teacher service.")]
 Student = Annotated[str, typer.Option(envvar="MPA_STUDENT", metavar="HOST:PORT", help="The student service.")]
-Local = Annotated[bool, typer.Option("--local", help="Start the bundled pair here, and stop it at the end.")]
+Local = Annotated[bool, typer.Option("--local", help="Start both services here, and stop them at the end.")]
+SingleDevice = Annotated[
+    bool,
+    typer.Option(
+        "--single-device", help="As --local with one model in memory at a time; a teacher with an address stays where it is."
+    ),
+]
 RecipeName = Annotated[
     str,
-    typer.Option("--recipe", help=f"{', '.join(RECIPES)}. Default: rehearsal with --local, else paper; the run's own."),
+    typer.Option(
+        "--recipe", help=f"{', '.join(RECIPES)}. Default: the run's own; its student's, if that is started here; paper."
+    ),
 ]
 Matcher = Annotated[str, typer.Option(help=f"{', '.join(MATCHERS)}. Default: the recipe's, else the task's.")]
 Limit = Annotated[int, typer.Option(min=0, help="Take the first N images only; 0 takes all.")]
@@ -43,10 +51,26 @@ FullMatrix = Annotated[bool, typer.Option("--full-matrix", help="Ask the teacher
 Seed = Annotated[int, typer.Option(min=0, help="Of annotation sampling and training.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before training and promotion.")]
 Force = Annotated[bool, typer.Option("--force", help="Whatever the evaluation says.")]
+LoraRank = Annotated[
+    int, typer.Option("--lora-rank", min=0, help="Train low-rank adapters of this rank instead of the whole student.")
+]
+Guided = Annotated[
+    bool,
+    typer.Option("--guided", help="The teacher can write nothing but a question and an answer (engines with guided decoding)."),
+]
+Trial = Annotated[
+    bool,
+    typer.Option(
+        "--trial", help="Where the student has room for one model: the candidate answers everybody while it is judged."
+    ),
+]
 Version = Annotated[str, typer.Option(help="Default: the live one.")]
 OfRun = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="With --local: that run's student.")]
 AnyRun = Annotated[Path | None, typer.Argument(metavar="RUN", help="Without it: all runs below runs/.")]
 LocalRun = Annotated[Path | None, typer.Argument(metavar="RUN", help="With --local: the run whose student it is.")]
+ModelName = Annotated[str, typer.Argument(metavar="[NAME]", help="One of them, in full.")]
+RoleOption = Annotated[Role | None, typer.Option("--role", help="Those fit for it.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Host = Annotated[str, typer.Option(help="Interface to listen on.")]
 Port = Annotated[int, typer.Option(help="HTTP. Default: 3001 (teacher), 3000 (student).")]
 GrpcPort = Annotated[int, typer.Option(help="Default: 50051 (teacher), 50052 (student).")]

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from services.core.evaluation import format_p
 from services.core.parity import Cell
+from services.core.usage import Usage
 from services.orchestrator.summary import Summary
 
 
@@ -32,6 +33,11 @@ def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
 
 
+def _tokens(usage: Usage) -> str:
+    cached = f" ({usage.cached_prompt_tokens:,} cached)" if usage.cached_prompt_tokens else ""
+    return f"{usage.prompt_tokens:,} in{cached} and {usage.completion_tokens:,} out"
+
+
 def _show_counts(summary: Summary, console: Console) -> None:
     files = summary.image_files
     refused = f"; refused: {_listed(files.refused)}" if files.refused else ""
@@ -41,6 +47,11 @@ def _show_counts(summary: Summary, console: Console) -> None:
     _say(console, f"cells        {_listed({str(cell): summary.cells[cell] for cell in Cell})}")
     _say(console, f"parity set   {summary.parity_set:,} samples (recipe {summary.recipe}, matcher {summary.matcher})")
     _say(console, f"model calls  teacher {summary.teacher_calls:,}, student {summary.student_calls:,}")
+    used = {role: usage for role, usage in sorted(summary.usage.items(), reverse=True) if usage.prompt_tokens}
+    if used:
+        _say(console, f"tokens       {', '.join(f'{role} {_tokens(usage)}' for role, usage in used.items())}")
+    if cost_usd := sum(usage.cost_usd for usage in used.values()):
+        _say(console, f"cost         ${cost_usd:,.{2 if cost_usd >= 1 else 4}f} by the price table")
 
 
 def _show_accuracies(summary: Summary, console: Console) -> None:

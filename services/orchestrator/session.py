@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -35,13 +36,17 @@ def settings(
     limit: int,
     full_matrix: bool,
     seed: int,
+    lora_rank: int = 0,
+    guided: bool = False,
     *,
     is_local: bool,
 ) -> Settings:
-    """Unless it is named, the recipe is the run's own; a new run's is that of its student's preset."""
+    """Unless it is named, the recipe is the run's own; a new run's is that of its student's preset, if that starts here."""
     stored = settings_of(folder)
-    usual = PRESETS["bundled"].recipe if is_local else "paper"
-    return new_settings(images, task, recipe or (stored.recipe.name if stored else usual), matcher, limit, full_matrix, seed)
+    student = PRESETS.get(os.environ.get("MPA_STUDENT_PRESET", ""), PRESETS["bundled"])
+    usual = student.recipe if is_local else "paper"
+    chosen = recipe or (stored.recipe.name if stored else usual)
+    return new_settings(images, task, chosen, matcher, limit, full_matrix, seed, lora_rank, guided)
 
 
 def work(folder: Path, steps: Steps, settings: Settings | None = None) -> None:

@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`images` is absolute: a folder, a glob or one file. `limit` 0 takes all. `matcher` is an identity, "exact@1"."""
+    """`images` is absolute: a folder, a glob or one file. `limit` 0 takes all. `matcher` is an identity, "exact@1".
+
+    `lora_rank` 0 trains the whole student. `guided`: the teacher can write nothing but a question and an answer.
+    """
 
     images: str
     task: str
@@ -28,6 +31,8 @@ class Settings:
     limit: int = 0
     full_matrix: bool = False
     seed: int = 0
+    lora_rank: int = 0
+    guided: bool = False
 
     @property
     def the_task(self) -> Task:
@@ -67,13 +72,21 @@ class Settings:
 
 
 def new_settings(
-    images: str, task: str, recipe: str, matcher: str = "", limit: int = 0, full_matrix: bool = False, seed: int = 0
+    images: str,
+    task: str,
+    recipe: str,
+    matcher: str = "",
+    limit: int = 0,
+    full_matrix: bool = False,
+    seed: int = 0,
+    lora_rank: int = 0,
+    guided: bool = False,
 ) -> Settings:
     """Checks every name. Raises InvalidInput that lists the names there are."""
     chosen_task, chosen_recipe = _named(TASKS, task, "task"), _named(RECIPES, recipe, "recipe")
     rule = _named(MATCHERS, matcher or chosen_recipe.matcher or chosen_task.matcher, "matcher")
     where = str(Path(images).expanduser().absolute())
-    return Settings(where, task, chosen_recipe, rule.identity, limit, full_matrix, seed)
+    return Settings(where, task, chosen_recipe, rule.identity, limit, full_matrix, seed, lora_rank, guided)
 
 
 def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:

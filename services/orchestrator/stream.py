@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, is_held_out
@@ -40,12 +41,10 @@ class Stream:
 
     async def flow(self, progress: Progress) -> None:
         total = len(self._pool.paths)
-        with (
-            progress.stage("annotate", "images", total) as annotated,
-            progress.stage("identify", "images", total if self._student else 0) as identified,
-            ThreadPoolExecutor(READERS, "reader") as readers,
-        ):
-            meters = [annotated, identified] if self._student else [annotated]
+        stages = ("annotate", "identify") if self._student else ("annotate",)
+        with ExitStack() as stack:
+            meters = [stack.enter_context(progress.stage(name, "images", total)) for name in stages]
+            readers = stack.enter_context(ThreadPoolExecutor(READERS, "reader"))
             try:
                 async with together() as group:
                     async for found in read_images(self._pool.root, self._pending(meters), readers):

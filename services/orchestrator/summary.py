@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from services.core.evaluation import Comparison
 from services.core.parity import Cell
+from services.core.usage import Usage
 from services.files import write_atomically
 from services.orchestrator.judgement import Accuracy, Evaluation, Example, stored_evaluation
 from services.orchestrator.ledger import Ledger
@@ -60,7 +61,7 @@ class Swap:
 class Summary:
     """`zero_shot`, `aligned`, `fixed`, `broken`, `mcnemar_p`: on the labelled set where one was given, else on the held-out
     records; None until there is an evaluation. Accuracies 0 to 1, `seconds` by stage. `annotations` counts the usable ones,
-    `rejected` the others by reason, refused images included.
+    `rejected` the others by reason, refused images included. `usage`: tokens and dollars by role, evaluation included.
     """
 
     run: str
@@ -74,6 +75,7 @@ class Summary:
     teacher_calls: int
     student_calls: int
     evaluation_calls: dict[str, int]
+    usage: dict[str, Usage]
     zero_shot: Accuracy | None
     aligned: Accuracy | None
     teacher: Accuracy | None
@@ -116,6 +118,7 @@ def summarise(ledger: Ledger) -> Summary:
         teacher_calls=calls["annotate"] + calls["teacher identify"],
         student_calls=calls["student identify"],
         evaluation_calls={"teacher": calls["teacher evaluate"], "student": calls["student evaluate"]},
+        usage=ledger.usage(),
         zero_shot=shown.before if shown else None,
         aligned=shown.after if shown else None,
         teacher=found.teacher if found else None,

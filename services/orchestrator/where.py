@@ -10,9 +10,24 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Addresses are HOST:PORT; `is_local` starts the bundled pair instead. `patience_s`: how long a service may be away."""
+    """Addresses are HOST:PORT. `patience_s`: how long a service may be away.
+
+    `is_local` starts both services here instead, `is_single_device` those without an address, in turn. `is_trial`: the
+    candidate may answer everybody while it is judged.
+    """
 
     teacher: str = ""
     student: str = ""
     is_local: bool = False
     patience_s: float = 60.0
+    is_single_device: bool = False
+    is_trial: bool = False
+
+    @property
+    def may_try(self) -> bool:
+        """May a candidate answer before it is judged? Nobody else asks a student that the command itself has started."""
+        return self.is_trial or self.starts("student")
+
+    def starts(self, role: str) -> bool:
+        """Does the command start this service itself?"""
+        return self.is_local or (self.is_single_device and not {"teacher": self.teacher, "student": self.student}[role])

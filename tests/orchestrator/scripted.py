@@ -18,12 +18,14 @@ from protos.mpa.v1 import (
     teacher_pb2_grpc,
     training_pb2,
     training_pb2_grpc,
+    types_pb2,
     versions_pb2,
     versions_pb2_grpc,
 )
 from services.core.errors import Conflict, ImageUnknown, MpaError, NotFound
 from services.rpc.status import to_status
 
+USAGE = types_pb2.Usage(prompt_tokens=100, completion_tokens=10, cached_prompt_tokens=40, cost_usd=0.001)
 COLORS = ("red", "green", "blue", "teal")
 
 
@@ -82,11 +84,15 @@ async def abort(context, error: MpaError):
 
 @dataclass
 class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
-    """`rejects`: what a reply is rejected for, by (image sha256, seed); "" where it is a good one."""
+    """`rejects`: what a reply is rejected for, by (image sha256, seed); "" where it is a good one.
+
+    `finishes`: why an answer ended, by its question; unset, as services of an older contract leave it.
+    """
 
     skill: float = 0.95
     fingerprint: str = "teacher-a"
     rejects: Callable[[str, int], str] = lambda *_: ""
+    finishes: Callable[[str], int] = lambda _: types_pb2.FINISH_REASON_UNSPECIFIED
     question: Callable[[str, int], str] = lambda sha256, seed: f"what color is thing {int(draw(sha256, seed) * 1000)}?"
 
     async def Annotate(self, request, context):
@@ -102,6 +108,8 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
             answer="" if rejection else truth(sha256, question),
             rejection=rejection,
             model_fingerprint=self.fingerprint,
+            usage=USAGE,
+            system_fingerprint="fp_1",
         )
 
     async def Answer(self, request, context):
@@ -109,7 +117,13 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
         self.calls["answer"] += 1
         self.keys["answer", sha256, request.question] += 1
         text = answer(self.skill, sha256, request.question)
-        return teacher_pb2.TeacherServiceAnswerResponse(answer=text, model_fingerprint=self.fingerprint)
+        return teacher_pb2.TeacherServiceAnswerResponse(
+            answer=text,
+            model_fingerprint=self.fingerprint,
+            usage=USAGE,
+            finish_reason=self.finishes(request.question),
+            system_fingerprint="fp_2",
+        )
 
 
 @dataclass

@@ -1,9 +1,16 @@
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+
 import pytest
 
 from services.core.annotation import Rejection
 from services.core.errors import MpaError, WrongState
 from services.core.parity import Cell
-from services.orchestrator.ledger import AnnotationRow, ImageRow, Ledger
+from services.core.usage import Usage
+from services.engines.model import FinishReason
+from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
+from services.rpc.client import Provenance
 
 ROW = AnnotationRow("aa", 0, 0, "as written", "what is it?", "red", "", 7, "teacher-a")
 
@@ -19,7 +26,7 @@ def fill(ledger: Ledger) -> None:
     ledger.add_image(ImageRow("a.png", "aa"))
     ledger.add_image(ImageRow("b.png", "aa", "duplicate"))
     ledger.add_annotation(ROW)
-    ledger.add_answer("aa", "what is it?", "student", "v1", "blue", "c0ffee", "identify")
+    ledger.add_answer(AnswerRow("aa", "what is it?", "student", "v1", "blue", "c0ffee", "identify"))
     ledger.add_record("aa", 0, Cell.GAP, "exact@1")
     ledger.set_step("aa", 2)
 
@@ -29,14 +36,14 @@ def test_writing_twice_is_writing_once(ledger, tmp_path):
     fill(ledger)
     assert [(record.path, record.cell) for record in ledger.records()] == [("a.png", Cell.GAP)]
     assert ledger.annotations("aa") == [ROW]
-    assert ledger.answer("aa", "what is it?", "student", "v1") == "blue"
+    assert ledger.answer("aa", "what is it?", "student", "v1").answer == "blue"
     assert ledger.answer("aa", "what is it?", "student", "v2") is None
 
 
 def test_an_answer_once_given_is_never_replaced(ledger):
     fill(ledger)
-    ledger.add_answer("aa", "what is it?", "student", "v1", "green", "c0ffee", "evaluate")
-    assert ledger.answer("aa", "what is it?", "student", "v1") == "blue"
+    ledger.add_answer(AnswerRow("aa", "what is it?", "student", "v1", "green", "c0ffee", "evaluate"))
+    assert ledger.answer("aa", "what is it?", "student", "v1").answer == "blue"
 
 
 def test_what_is_written_is_there_for_a_reader_at_once_and_after_a_crash(ledger, tmp_path):
@@ -81,3 +88,47 @@ def test_a_ledger_of_another_program_version_is_told(ledger, tmp_path):
     ledger.set_meta("schema", "99")
     with pytest.raises(WrongState, match="schema 99"):
         Ledger(tmp_path / "ledger.sqlite")
+
+
+PROVENANCE = Provenance(FinishReason.LENGTH, Usage(1200, 30, 400, 0.0125), "fp_1")
+
+
+def test_how_a_reply_came_about_is_kept_and_added_up_by_role(ledger):
+    ledger.add_annotation(replace(ROW, provenance=PROVENANCE))
+    for version in ("v1", "v2"):
+        ledger.add_answer(AnswerRow("aa", "what is it?", "student", version, "red", "c0ffee", "identify", PROVENANCE))
+    ledger.add_answer(AnswerRow("aa", "what is it?", "teacher", "t", "red", "c0ffee", "identify", PROVENANCE))
+    assert ledger.annotations("aa")[0].provenance == PROVENANCE
+    assert ledger.answer("aa", "what is it?", "teacher", "t").provenance == PROVENANCE
+    assert ledger.usage() == dict.fromkeys(("teacher", "student"), PROVENANCE.usage + PROVENANCE.usage)
+
+
+SCHEMA_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('schema', '1');
+CREATE TABLE annotations (
+    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, question TEXT NOT NULL,
+    answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
+    detail TEXT NOT NULL, PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
+INSERT INTO annotations VALUES ('aa', 0, 0, 'as written', 'what is it?', 'red', '', 7, 'teacher-a', '');
+CREATE TABLE answers (
+    image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL, answer TEXT NOT NULL,
+    conditions TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY (image_sha256, question, role, version)) WITHOUT ROWID;
+INSERT INTO answers VALUES ('aa', 'what is it?', 'student', 'v1', 'blue', 'c0ffee', 'identify');
+"""
+
+
+def test_a_ledger_of_schema_1_is_taken_up(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(SCHEMA_1)
+    reader = Ledger(path, read_only=True)
+    assert reader.usage() == {}
+    reader.close()
+    for _ in range(2):  # the second time there is nothing to do
+        taken_up = Ledger(path)
+        assert taken_up.annotations("aa") == [ROW]
+        assert taken_up.answer("aa", "what is it?", "student", "v1").answer == "blue"
+        assert taken_up.usage() == {"teacher": Usage(), "student": Usage()}
+        assert taken_up.meta("schema") == "2"
+        taken_up.close()

@@ -97,7 +97,10 @@ async def test_the_services_do_not_outlive_a_killed_orchestrator_and_the_next_on
     assert services_of(folder) == []
 
 
-@pytest.mark.parametrize(("name", "value"), [("MPA_STUDENT_PRESET", "no-such-preset"), ("MPA_STUDENT_MODEL", "/no-such-model")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MPA_STUDENT_PRESET", "no-such-preset"), ("MPA_STUDENT_MODEL", "/no-such-model"), ("MPA_STUDENT_DEVICES", "0,0")],
+)
 async def test_a_service_that_cannot_start_shows_the_end_of_its_log(tmp_path, models, images, name, value):
     models[name] = value
     began = time.monotonic()

@@ -1,16 +1,29 @@
 """Annotate and identify against scripted services on loopback ports."""
 
 import asyncio
+import io
 import json
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
-from services.core.errors import InvalidInput, MpaError, NothingToAlign, Overloaded, Unavailable, WrongState
+from protos.mpa.v1 import types_pb2
+from services.core.errors import (
+    BadReply,
+    InvalidInput,
+    MpaError,
+    NothingToAlign,
+    Overloaded,
+    Pending,
+    Unavailable,
+    WrongState,
+)
 from services.orchestrator.ledger import Ledger
+from services.orchestrator.report import show
 from tests.orchestrator.conftest import bench, until, with_recipe
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, draw, serving
 from tests.pictures import bomb_png, png
 
 
@@ -234,3 +247,81 @@ async def test_held_out_images_are_never_trained_on(tmp_path, pool):
     held_out = {sha256 for (sha256,) in rows(tmp_path / "run", "SELECT sha256 FROM images WHERE held_out")}
     assert 30 < len(held_out) < 90
     assert held_out.isdisjoint(sample.image_sha256 for sample in b.student.samples)
+
+
+async def test_what_the_teacher_declines_or_leaves_unfinished_is_never_compared(tmp_path, pool):
+    reasons = {0: types_pb2.FINISH_REASON_REFUSAL, 1: types_pb2.FINISH_REASON_CONTENT_FILTER, 2: types_pb2.FINISH_REASON_LENGTH}
+
+    def finishes(question):
+        return reasons.get(int(draw("finish", question) * 6), types_pb2.FINISH_REASON_STOP)
+
+    async with bench(tmp_path / "calm", pool) as calm:
+        whole = await calm.align()
+    teacher = ScriptedTeacher(finishes=finishes)
+    async with bench(tmp_path / "run", pool, teacher) as b:
+        summary = await b.align()
+    asked = [question for kind, _, question in teacher.keys if kind == "answer"]
+    expected = Counter(finishes(question) for question in asked)
+    assert summary.rejected == {
+        "refusal": expected[types_pb2.FINISH_REASON_REFUSAL],
+        "content_filter": expected[types_pb2.FINISH_REASON_CONTENT_FILTER],
+        "cut_off": expected[types_pb2.FINISH_REASON_LENGTH],
+    }
+    assert 0 < summary.cells["gap"] < whole.cells["gap"]
+    assert summary.cells["unasked"] == whole.cells["unasked"]
+    assert max(teacher.keys.values()) == 1
+    details = rows(tmp_path / "run", "SELECT detail FROM annotations WHERE rejection = 'refusal'")
+    assert all(detail.startswith("the teacher's answer: ") for (detail,) in details)
+
+
+async def test_tokens_and_dollars_are_kept_with_every_call_and_summed_up(tmp_path, pool):
+    async with bench(tmp_path / "run", pool) as b:
+        summary = await b.align()
+    calls = summary.teacher_calls + summary.evaluation_calls["teacher"]
+    teacher = summary.usage["teacher"]
+    assert (teacher.prompt_tokens, teacher.completion_tokens) == (100 * calls, 10 * calls)
+    assert teacher.cached_prompt_tokens == 40 * calls
+    assert teacher.cost_usd == pytest.approx(0.001 * calls)
+    assert set(rows(tmp_path / "run", "SELECT system_fingerprint FROM annotations")) == {("fp_1",)}
+    assert set(rows(tmp_path / "run", "SELECT system_fingerprint FROM answers WHERE role = 'teacher'")) == {("fp_2",)}
+    shown = io.StringIO()
+    show(summary, Console(file=shown, width=200))
+    assert f"teacher {100 * calls:,} in ({40 * calls:,} cached) and {10 * calls:,} out" in shown.getvalue()
+    assert f"cost         ${0.001 * calls:.4f}" in shown.getvalue()
+
+
+async def test_what_waits_in_a_providers_batch_stops_the_run_and_is_taken_up_when_it_is_repeated(tmp_path, pool):
+    """As the openai teacher does with its batches: what is asked for the first time is pending, all of it."""
+    async with bench(tmp_path / "calm", pool) as calm:
+        await calm.align()
+    is_back = set()
+
+    def trouble(kind):
+        return None if kind in is_back else Pending("batch_7 is under way", retry_after_s=60)
+
+    async with bench(tmp_path / "run", pool, ScriptedTeacher(trouble=trouble)) as b:
+        with pytest.raises(Pending, match="240 annotations wait for the teacher's provider: batch_7 is under way"):
+            await b.align()
+        assert json.loads((tmp_path / "run" / "summary.json").read_text())["rejected"] == {"pending": 240}
+        is_back.add("annotate")
+        with pytest.raises(Pending):
+            await b.align()
+        is_back.add("answer")
+        summary = await b.align()
+    assert summary.rejected == {}
+    assert b.parity_set() == calm.parity_set()
+    assert max(b.teacher.keys.values()) == 1
+    assert max(count for key, count in b.student.keys.items() if key[-1]) == 1
+
+
+async def test_an_unusable_reply_costs_its_record_and_no_second_try(tmp_path, pool):
+    calls = Counter()
+
+    def trouble(kind):
+        calls[kind] += 1
+        return BadReply("replied with nothing, 2 times") if kind == "annotate" and calls[kind] <= 6 else None
+
+    async with bench(tmp_path / "run", pool, ScriptedTeacher(trouble=trouble)) as b:
+        summary = await b.align()
+    assert summary.rejected == {"teacher_error": 6}
+    assert calls["annotate"] == 240

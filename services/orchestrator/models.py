@@ -1,0 +1,132 @@
+"""The models that are known by name, for people and for tools, and the commands that start a service with one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from services.core.memory import GIB
+from services.core.presets import PRESETS, Preset
+
+COLUMNS = ("name", "role", "size", "model", "engines", "serve", "train", "LoRA", "licence", "remote code")
+LORA_RANK = 16
+"""Of the adapters whose training is estimated."""
+
+
+def listed(role: str = "") -> list[Preset]:
+    """Those fit for `role`, or all."""
+    return [preset for preset in PRESETS.values() if not role or role in preset.roles]
+
+
+def row(preset: Preset) -> tuple[str, ...]:
+    """The texts of COLUMNS; memory in GiB, "" where it doesn't apply."""
+    memory = (preset.serving_bytes, preset.training_bytes(), preset.training_bytes(LORA_RANK))
+    return (
+        preset.name,
+        ", ".join(preset.roles),
+        _size(preset.parameters),
+        preset.hub_id or f"{preset.roles[0]} of this repository",
+        ", ".join(preset.engines) or "after conversion",
+        *(f"{amount / GIB:.1f}" if amount else "" for amount in memory),
+        preset.licence,
+        "yes" if preset.remote_code else "",
+    )
+
+
+def to_json(presets: Iterable[Preset]) -> str:
+    return json.dumps([_fields(preset) for preset in presets], indent=2, ensure_ascii=False)
+
+
+def _fields(preset: Preset) -> dict[str, Any]:
+    return {
+        **asdict(preset),
+        "serving_bytes": preset.serving_bytes,
+        "training_bytes": preset.training_bytes(),
+        "lora_training_bytes": preset.training_bytes(LORA_RANK),
+        "commands": commands(preset),
+    }
+
+
+def commands(preset: Preset) -> list[str]:
+    """A line for each engine that can serve it."""
+    role = preset.roles[0]
+    prefix = f"MPA_{role.upper()}_"
+    if not preset.hub_id:
+        return [f"mpa-orch serve {role}"]
+    trust = f" {prefix}TRUST_REMOTE_CODE=1" if preset.remote_code else ""
+    start = f"{prefix}PRESET={preset.name} {prefix}ENGINE="
+    if not preset.engines:
+        return [f"{prefix}PRESET={preset.name} {prefix}MODEL=CONVERTED mpa-orch serve {role}"]
+    return [f"{start}{engine}{trust} mpa-orch serve {role}" for engine in preset.engines]
+
+
+def show_all(presets: Iterable[Preset], console: Console) -> None:
+    """A table on a terminal, else a line of tab-separated columns each."""
+    rows = [row(preset) for preset in presets]
+    if not console.is_terminal:
+        console.file.writelines("\t".join(cells) + "\n" for cells in (COLUMNS, *rows))  # rich would expand the tabs
+        return
+    table = Table(caption=f"serve, train and LoRA (rank {LORA_RANK}): GiB, estimated; `mpa-orch models NAME` shows one in full")
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column in ("size", "serve", "train", "LoRA") else "left", overflow="fold")
+    for cells in rows:
+        table.add_row(*cells)
+    console.print(table)
+
+
+def show(preset: Preset, console: Console) -> None:
+    """Everything that is known of one."""
+    trained = asdict(preset.hyperparameters) if "student" in preset.roles else {}
+    lines = {
+        "name": preset.name,
+        "role": ", ".join(preset.roles),
+        "model": preset.hub_id or f"zoo/{preset.roles[0]} of this repository",
+        "revision": preset.revision,
+        "architecture": preset.architecture,
+        "parameters": f"{preset.parameters:,}" if preset.parameters else "not published",
+        "licence": preset.licence,
+        "engines": ", ".join(preset.engines) or "none, as it is published",
+        "remote code": "needed, and off unless TRUST_REMOTE_CODE is set" if preset.remote_code else "none",
+        "template": preset.chat_template,
+        "system": preset.system_prompt or "the template's own",
+        "images": _listed(preset.image_processor) or "as the checkpoint says",
+        "tokens": f"at most {preset.visual_tokens:,} for an image" if preset.visual_tokens else "",
+        "training": f"{_listed(trained)} ({preset.hyperparameters_source})" if trained else "",
+        "recipe": preset.recipe if trained else "",
+        "memory": _memory(preset),
+        "note": preset.note,
+    }
+    for name, text in lines.items():
+        if text:
+            _say(console, f"{name:<13}{text}")
+    for command in commands(preset):
+        _say(console, f"{'start':<13}{command}")
+
+
+def _memory(preset: Preset) -> str:
+    if not preset.serving_bytes:
+        return ""
+    parts = [f"{preset.serving_bytes / GIB:.1f} GiB to serve"]
+    if preset.training_bytes():
+        parts.append(f"{preset.training_bytes() / GIB:.1f} GiB to train")
+        parts.append(f"{preset.training_bytes(LORA_RANK) / GIB:.1f} GiB to train adapters of rank {LORA_RANK}")
+    return ", ".join(parts) + " (estimated)"
+
+
+def _size(parameters: int) -> str:
+    if not parameters:
+        return ""
+    return f"{parameters / 1e9:.1f}B" if parameters >= 1e8 else f"{parameters / 1e6:.1f}M"
+
+
+def _listed(settings: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
