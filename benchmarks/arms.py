@@ -133,7 +133,7 @@ async def measure(run: Path, labelled: Path, seeds: int, progress: Progress) -> 
     kinds = [case.kind for case in read_labelled(labelled)]
     results = _stored()
     done = {(result.arm, result.seed) for result in results}
-    async with local_services(run.parent / "arms", ("student",), progress) as at, StudentClient(at.student) as student:
+    async with local_services(run.parent / "arms", ("student",), progress, {}) as at, StudentClient(at.student) as student:
         before = await answers_of(student, "v1", labelled, progress)
         for seed in range(seeds):
             for arm, samples in arms.items():

@@ -1,0 +1,15 @@
+"""Every row of the table: `make bench`. Each is written to benchmarks/results/ as soon as it is measured.
+
+python -m benchmarks --model bundled --runs 5
+"""
+
+from __future__ import annotations
+
+from benchmarks import agreement, arguments, endpoint, latency, memory, pipeline, stream, swap_latency, swaps, training
+
+MEASURES = [
+    module.measure for module in (agreement, stream, pipeline, latency, endpoint, training, swaps, swap_latency, memory)
+]
+
+if __name__ == "__main__":
+    arguments.run(MEASURES, __doc__)

@@ -1,0 +1,100 @@
+"""The models that are measured: the bundled pair, where our overhead shows most, and 150M parameters, where compute dominates.
+
+    python -m benchmarks.checkpoints      (writes build/bench/150m and build/bench/wide-teacher, wide-student)
+
+150m        a randomly initialised Qwen2-VL; it never means to stop, so replies get a fixed length.
+wide-...    the bundled teacher and student, widened with zeros to the same cost: they answer as before. A pipeline needs a
+            teacher whose annotations can be read, which random weights don't write.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from zoo.architecture import STUDENT, TEACHER, Size, build_model, build_processor
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build" / "bench"
+BUNDLED = {"teacher": ROOT / "zoo" / "teacher", "student": ROOT / "zoo" / "student"}
+LARGE = Size(hidden=768, layers=18, heads=24, key_value_heads=12, mlp=2304, vision_width=384, vision_depth=12)
+SIZES = {"teacher": TEACHER, "student": STUDENT}
+
+
+def checkpoint(model: str, role: str = "student") -> Path:
+    """The folder of "bundled" or "150m"; built if need be."""
+    if model == "bundled":
+        return BUNDLED[role]
+    folder = BUILD / "150m"
+    if not (folder / "config.json").is_file():
+        torch.manual_seed(0)
+        processor = build_processor()
+        _save(build_model(LARGE, processor.tokenizer), folder, processor)
+    return folder
+
+
+def answering_checkpoint(model: str, role: str) -> Path:
+    """As `checkpoint`, of a model that answers as the bundled one does."""
+    if model == "bundled":
+        return BUNDLED[role]
+    folder = BUILD / f"wide-{role}"
+    if not (folder / "config.json").is_file():
+        processor = AutoProcessor.from_pretrained(BUNDLED[role])
+        narrow = AutoModelForImageTextToText.from_pretrained(BUNDLED[role], dtype="float32")
+        _save(widen(narrow, SIZES[role], processor), folder, processor)
+    return folder
+
+
+def widen(narrow: Any, size: Size, processor: Any) -> Any:
+    """A model of LARGE's language model that computes the function of `narrow`.
+
+    What is new in each matrix is zero and the layers that are new write nothing. A root mean square over hidden states that are
+    mostly zeros is smaller by sqrt(share), so the norms' weights are too. The vision tower keeps its size: layer norms subtract
+    a mean, which zeros would move.
+    """
+    groups = size.heads // size.key_value_heads
+    heads, layers = LARGE.heads, LARGE.layers
+    wide_size = Size(LARGE.hidden, layers, heads, heads // groups, LARGE.mlp, size.vision_width, size.vision_depth)
+    torch.manual_seed(0)
+    wide = build_model(wide_size, processor.tokenizer)
+    share = (size.hidden / LARGE.hidden) ** 0.5
+    own = narrow.state_dict()
+    new = wide.state_dict()
+    for name, tensor in new.items():
+        is_new_layer = name not in own
+        if is_new_layer and not name.endswith(("o_proj.weight", "down_proj.weight")):
+            continue
+        filled = torch.zeros_like(tensor)
+        if not is_new_layer:
+            filled[tuple(slice(0, length) for length in own[name].shape)] = own[name]
+            if "norm" in name and "visual" not in name:
+                filled *= share
+        new[name] = filled
+    wide.load_state_dict(new)
+    return wide
+
+
+def _save(model: Any, folder: Path, processor: Any) -> None:
+    beside = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    model.save_pretrained(beside)
+    processor.save_pretrained(beside)
+    beside.rename(folder)
+
+
+def parameters(folder: Path) -> int:
+    """Of a checkpoint, counted."""
+    return sum(parameter.numel() for parameter in AutoModelForImageTextToText.from_pretrained(folder).parameters())
+
+
+def main() -> None:
+    for folder in (checkpoint("150m"), *(answering_checkpoint("150m", role) for role in BUNDLED)):
+        print(f"{folder.relative_to(ROOT)}: {parameters(folder) / 1e6:.0f}M parameters")
+
+
+if __name__ == "__main__":
+    main()

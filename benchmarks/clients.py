@@ -1,0 +1,107 @@
+"""Clients of the student's faces, as thin as applications write them: an image's bytes once over a stream, then its hash."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import grpc
+import httpx
+
+from benchmarks.questions import Asked
+from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2
+from services.core.decoding import Decoding
+from services.rpc.limits import MESSAGE_OPTIONS
+from services.rpc.wire import decoding_to_proto
+
+Ask = Callable[[Asked], Awaitable[str]]
+
+
+def connect(address: str) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(address, options=MESSAGE_OPTIONS)
+
+
+async def stream(channel: grpc.aio.Channel, asked: Sequence[Asked], decoding: Decoding) -> tuple[float, list[str]]:
+    """Seconds, and the answers in the order of `asked`, through AnswerStream. Raises RuntimeError: a request failed."""
+    sent: set[str] = set()
+    wanted = decoding_to_proto(decoding)
+
+    async def requests() -> AsyncIterator[student_pb2.AnswerStreamRequest]:
+        for number, one in enumerate(asked):
+            image = types_pb2.Image(sha256=one.sha256) if one.sha256 in sent else types_pb2.Image(data=one.data)
+            sent.add(one.sha256)
+            request = student_pb2.AnswerRequest(image=image, question=one.question, decoding=wanted)
+            yield student_pb2.AnswerStreamRequest(id=str(number), request=request)
+
+    answers = [""] * len(asked)
+    began = time.perf_counter()
+    async for response in student_pb2_grpc.StudentServiceStub(channel).AnswerStream(requests()):
+        if response.HasField("error"):
+            raise RuntimeError(response.error.message)
+        answers[int(response.id)] = response.response.answer
+    return time.perf_counter() - began, answers
+
+
+def unary(channel: grpc.aio.Channel, decoding: Decoding) -> Ask:
+    """Through gRPC Answer, the image's bytes in every request."""
+    stub, wanted = student_pb2_grpc.StudentServiceStub(channel), decoding_to_proto(decoding)
+
+    async def ask(one: Asked) -> str:
+        image = types_pb2.Image(data=one.data)
+        reply = await stub.Answer(student_pb2.AnswerRequest(image=image, question=one.question, decoding=wanted))
+        return str(reply.answer)
+
+    return ask
+
+
+def http(client: httpx.AsyncClient, url: str) -> Ask:
+    """Through POST /v1/vqa with a base64 image; decoding is the version's own."""
+
+    async def ask(one: Asked) -> str:
+        body = {"image": base64.b64encode(one.data).decode(), "question": one.question}
+        reply = await client.post(f"{url}/v1/vqa", json=body)
+        reply.raise_for_status()
+        return str(reply.json()["answer"])
+
+    return ask
+
+
+def chat_completions(client: httpx.AsyncClient, url: str, model: str, max_tokens: int) -> Ask:
+    """Through an OpenAI-compatible server, the image as a data URL."""
+
+    async def ask(one: Asked) -> str:
+        image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(one.data).decode()}"}}
+        message = {"role": "user", "content": [image, {"type": "text", "text": one.prompt}]}
+        body = {"model": model, "messages": [message], "temperature": 0.0, "max_tokens": max_tokens}
+        reply = await client.post(f"{url}/v1/chat/completions", json=body)
+        reply.raise_for_status()
+        return str(reply.json()["choices"][0]["message"]["content"]).strip()
+
+    return ask
+
+
+async def one_by_one(ask: Ask, asked: Sequence[Asked]) -> list[float]:
+    """Seconds of each request, one at a time."""
+    seconds = []
+    for one in asked:
+        began = time.perf_counter()
+        await ask(one)
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+async def side_by_side(ask: Ask, asked: Sequence[Asked], clients: int) -> float:
+    """Seconds that so many clients take for all, each sending its next request when the last is answered."""
+    left = iter(asked)
+
+    async def client() -> None:
+        for one in left:
+            await ask(one)
+
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(client())
+    return time.perf_counter() - began

@@ -1,0 +1,81 @@
+"""The production endpoint under 32 clients, gRPC and HTTP, against `vllm serve` with the same model and engine settings.
+
+    python -m benchmarks.endpoint --model bundled
+
+Every client sends its next question when its last is answered, each with its image's bytes: as protobuf, as base64 JSON to
+POST /v1/vqa, as a data URL to POST /v1/chat/completions. The clients run on the machine that they measure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+
+from benchmarks import arguments, clients
+from benchmarks.arguments import Arguments
+from benchmarks.checkpoints import checkpoint
+from benchmarks.processes import serving, threads_for, vllm_serve, work_folder
+from benchmarks.questions import ask, decoding
+from benchmarks.row import Pair, Question, Row
+from benchmarks.stores import fill
+from services.engines.settings import EngineSettings
+
+CLIENTS = 32
+IMAGES = {"bundled": 100, "150m": 24}
+PER_IMAGE = 4
+
+
+def serve_arguments() -> dict[str, str]:
+    """What `vllm serve` is started with: the settings of our engine (services/engines/vllm.py)."""
+    return {
+        "dtype": "float32",
+        "max-num-seqs": str(EngineSettings().max_batch),
+        "kv-cache-memory-bytes": str(2**30),
+        "limit-mm-per-prompt": '{"image": 1, "video": 0}',
+        "generation-config": "vllm",
+        "served-model-name": "student",
+        "enforce-eager": "",
+        "disable-log-stats": "",
+        "disable-uvicorn-access-log": "",
+    }
+
+
+async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
+    images, threads = given.share(IMAGES[model]), threads_for(model)
+    folder, weights = work_folder(f"endpoint-{model}"), checkpoint(model)
+    await asyncio.to_thread(fill, folder, [weights], model)
+    pairs: dict[str, list[Pair]] = {"grpc": [], "http": []}
+    limits = httpx.Limits(max_connections=CLIENTS)
+    async with (
+        serving("student", folder, threads, engine="vllm") as service,
+        vllm_serve(weights, folder, threads, serve_arguments()) as url,
+        clients.connect(service.address) as channel,
+        httpx.AsyncClient(timeout=120, limits=limits) as client,
+    ):
+        faces = {"grpc": clients.unary(channel, decoding(model)), "http": clients.http(client, service.url)}
+        other = clients.chat_completions(client, url, "student", decoding(model).max_new_tokens)
+        for number in range(given.runs + 1):
+            asked = {name: ask((number * 3 + at) * images, images, PER_IMAGE) for at, name in enumerate(("grpc", "http", ""))}
+            rates = {}
+            for name, ask_one in (("grpc", faces["grpc"]), ("", other), ("http", faces["http"])):
+                rates[name] = len(asked[name]) / await clients.side_by_side(ask_one, asked[name], CLIENTS)
+            if number:
+                for face in pairs:
+                    pairs[face].append(Pair(rates[face], rates[""]))
+    for face, measured in pairs.items():
+        question = Question(
+            name=f"endpoint-{face}-{model}",
+            what=f"production endpoint, {CLIENTS} clients through {face}",
+            other="vllm serve, chat completions",
+            model=model,
+            engine="vllm",
+            unit="requests/s",
+            at_least=1.0,
+        )
+        yield question.row(measured, requests_per_run=images * PER_IMAGE, clients=CLIENTS, threads=threads)
+
+
+if __name__ == "__main__":
+    arguments.run([measure], __doc__)

@@ -1,0 +1,206 @@
+"""The processes that are measured: our services as they are started anywhere, and peers that do the same work without us.
+
+A peer is a program of benchmarks/peers. It reads one JSON request a line, does it, and writes one JSON reply a line; so both
+sides stay loaded while they take turns, and nothing of loading is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx
+import psutil
+
+from benchmarks.checkpoints import BUILD, ROOT
+from services.orchestrator.local import bento_command, free_ports, service_environment
+
+START_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 40.0
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def computing(threads: int) -> dict[str, str]:
+    """The environment of every process that computes, ours or not: so many threads, which sleep while the other side works."""
+    return {**QUIET, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def threads_for(model: str) -> int:
+    """Of one process that computes alone: all cores for a large model; one where a thread's work is too small to divide."""
+    return 1 if model == "bundled" else len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One of our services, ready to answer."""
+
+    pid: int
+    grpc_port: int
+    http_port: int
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def memory(self) -> int:
+        """Bytes resident in the service's processes, its workers and engines."""
+        top = psutil.Process(self.pid)
+        return sum(_resident(process) for process in (top, *top.children(recursive=True)))
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+@asynccontextmanager
+async def serving(role: str, folder: Path, threads: int, **settings: str | int | Path) -> AsyncIterator[Service]:
+    """A service of `folder`; `settings` become MPA_<ROLE>_<NAME>."""
+    http_port, grpc_port = free_ports(2)
+    prefix = f"MPA_{role.upper()}_"
+    own = {"THREADS": threads, **({"STORE": folder / "store"} if role == "student" else {}), **settings}
+    environment = {
+        **service_environment(role, grpc_port, folder / f"bentoml-{role}"),
+        **computing(threads),
+        **{prefix + name.upper(): str(value) for name, value in own.items()},
+    }
+    async with _started(bento_command(role, http_port), environment, folder / f"{role}.log") as process:
+        service = Service(process.pid, grpc_port, http_port)
+        await _ready(f"{service.url}/readyz", process, folder / f"{role}.log")
+        yield service
+
+
+@asynccontextmanager
+async def vllm_serve(checkpoint: Path, folder: Path, threads: int, arguments: Mapping[str, str]) -> AsyncIterator[str]:
+    """`vllm serve` on a free port; yields its address. `arguments` without their dashes; "" for a flag."""
+    (port,) = free_ports(1)
+    options = [word for name, value in arguments.items() for word in (f"--{name}", value) if word]
+    # What `vllm serve` runs; the command itself looks for a package of that name, which the CPU build has not.
+    server = ["vllm.entrypoints.openai.api_server", "--model", str(checkpoint)]
+    command = [sys.executable, "-m", *server, "--port", str(port)]
+    log = folder / "vllm-serve.log"
+    async with _started([*command, "--host", "127.0.0.1", *options], {**os.environ, **computing(threads)}, log) as process:
+        url = f"http://127.0.0.1:{port}"
+        await _ready(f"{url}/health", process, log)
+        yield url
+
+
+class Peer:
+    """A process that does what it is asked, one thing after another."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process, self._log = process, log
+
+    async def ask(self, **request: Any) -> dict[str, Any]:
+        """Raises RuntimeError, with the end of its log, where it has died."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        await self._process.stdin.drain()
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the peer has ended:\n{_end_of(self._log)}")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+
+@asynccontextmanager
+async def peer(module: str, folder: Path, threads: int, *arguments: str) -> AsyncIterator[Peer]:
+    """A peer that has loaded its model."""
+    log = folder / f"{module}.log"
+    command = [sys.executable, "-m", f"benchmarks.peers.{module}", *arguments]
+    async with _started(command, {**os.environ, **computing(threads)}, log, talks=True) as process:
+        found = Peer(process, log)
+        await found.ask(ready=True)
+        yield found
+
+
+Handle: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def answer_requests(load: Callable[[], Handle]) -> None:
+    """A peer's loop, once its model is loaded. What libraries print goes to the log."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    handle = load()
+    for line in sys.stdin:
+        request = json.loads(line)
+        reply = {"ready": True} if "ready" in request else handle(request)
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+@asynccontextmanager
+async def _started(
+    command: list[str], environment: Mapping[str, str], log: Path, *, talks: bool = False
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """In a session of its own, tethered to this process, and ended with its whole group."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.orchestrator.tether", str(os.getpid()), *command),
+            cwd=ROOT,
+            env=dict(environment),
+            stdin=pipe if talks else nothing,
+            stdout=pipe if talks else output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+async def _ready(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    end = time.monotonic() + START_TIMEOUT_S
+    async with httpx.AsyncClient() as client:
+        while time.monotonic() < end:
+            if process.returncode is not None:
+                break
+            with suppress(httpx.TransportError):
+                if (await client.get(url)).status_code == httpx.codes.OK:
+                    return
+            await asyncio.sleep(0.3)
+    raise RuntimeError(f"{url} does not come up:\n{_end_of(log)}")
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+
+
+def work_folder(name: str) -> Path:
+    """Empty, below build/bench."""
+    import shutil
+
+    folder = BUILD / "work" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder

@@ -1,0 +1,66 @@
+"""What is asked: easy-VQA's own questions about its train images, other images in every run, the same for both sides."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from services.core.decoding import Decoding
+from services.core.tasks import answer_prompt
+from services.engines.images import sha256
+from zoo.easy_vqa import pool_image_paths, train_questions, training_image_paths
+
+FIXED_LENGTH = 6
+"""Tokens of a reply of the random model, which hardly ever ends one by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question about an image. `data`: the encoded file; `reference`: the data set's answer."""
+
+    data: bytes
+    sha256: str
+    question: str
+    reference: str
+
+    @property
+    def prompt(self) -> str:
+        return answer_prompt(self.question)
+
+
+def decoding(model: str) -> Decoding:
+    """Greedy; the bundled pair ends its replies itself."""
+    return Decoding(max_new_tokens=32 if model == "bundled" else FIXED_LENGTH)
+
+
+@cache
+def image_files() -> tuple[Path, ...]:
+    """4,000 of them, always in the same random order."""
+    paths = {**training_image_paths(), **pool_image_paths()}
+    numbers = sorted(paths)
+    random.Random(0).shuffle(numbers)
+    return tuple(paths[number] for number in numbers)
+
+
+@cache
+def _questions() -> dict[int, list[tuple[str, str]]]:
+    """Image number to its questions, each once."""
+    asked: dict[int, dict[str, str]] = defaultdict(dict)
+    for question in train_questions():
+        asked[question.image_id][question.text] = question.answer
+    return {number: list(questions.items()) for number, questions in asked.items()}
+
+
+def ask(first_image: int, images: int, per_image: int = 4) -> list[Asked]:
+    """Up to `per_image` questions about each image from number `first_image` on, image by image. Wraps around at the end."""
+    files = image_files()
+    found = []
+    for at in range(first_image, first_image + images):
+        file = files[at % len(files)]
+        data = file.read_bytes()
+        for text, answer in _questions().get(int(file.stem), [])[:per_image]:
+            found.append(Asked(data, sha256(data), text, answer))
+    return found

@@ -1,0 +1,88 @@
+"""Answers per second through the gRPC AnswerStream, against the engine alone.
+
+    python -m benchmarks.stream --model bundled
+
+vLLM against `LLM.generate` offline with the same engine settings; transformers against a plain loop over `generate` at the
+batch size that serves it best. Every run asks four questions about each of some images that neither side has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from benchmarks import arguments, clients
+from benchmarks.arguments import Arguments
+from benchmarks.checkpoints import checkpoint
+from benchmarks.processes import Peer, peer, serving, threads_for, work_folder
+from benchmarks.questions import ask, decoding
+from benchmarks.row import Pair, Question, Row
+from benchmarks.stores import fill
+
+PER_IMAGE = 4
+IMAGES = {"bundled": 150, "150m": 24}
+BATCH_SIZES = (16, 32, 64, 128)
+PEERS = {"vllm": "vllm_offline", "transformers": "plain_loop"}
+OTHERS = {"vllm": "LLM.generate offline", "transformers": "plain loop over generate, best batch size"}
+
+
+async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
+    for engine in given.engines(PEERS):
+        yield await measure_engine(model, engine, given)
+
+
+async def measure_engine(model: str, engine: str, given: Arguments) -> Row:
+    images, threads = given.share(IMAGES[model]), threads_for(model)
+    folder, weights = work_folder(f"stream-{engine}-{model}"), checkpoint(model)
+    await asyncio.to_thread(fill, folder, [weights], model)
+    question = Question(
+        name=f"stream-{engine}-{model}",
+        what="answers/s through the gRPC stream",
+        other=OTHERS[engine],
+        model=model,
+        engine=engine,
+        unit="answers/s",
+        at_least=0.95,
+    )
+    async with (
+        peer(PEERS[engine], folder, threads, str(weights), model) as other,
+        serving("student", folder, threads, engine=engine) as service,
+        clients.connect(service.address) as channel,
+    ):
+        batch = await best_batch_size(other, images) if engine == "transformers" else 0
+        settings = {"batch_size": batch} if batch else {}
+        pairs, agreements = [], []
+        for number in range(given.runs + 1):
+            first = 1000 + number * images
+            asked = ask(first, images, PER_IMAGE)
+            seconds, answers = await clients.stream(channel, asked, decoding(model))
+            reply = await other.ask(first_image=first, images=images, per_image=PER_IMAGE, **settings)
+            if number:  # the first one warms both sides up
+                pairs.append(Pair(len(asked) / seconds, len(asked) / reply["seconds"]))
+                agreements.append(agreement(answers, reply["answers"]))
+    return question.row(
+        pairs,
+        questions_per_run=images * PER_IMAGE,
+        threads=threads,
+        same_answers=round(min(agreements), 4),
+        **({"their_batch_size": batch} if batch else {}),
+    )
+
+
+async def best_batch_size(other: Peer, images: int) -> int:
+    """Of a plain loop: found on as many questions as a run has, each size once."""
+    await other.ask(first_image=0, images=8, per_image=PER_IMAGE, batch_size=8)
+    seconds = {}
+    for size in BATCH_SIZES:
+        reply = await other.ask(first_image=0, images=images, per_image=PER_IMAGE, batch_size=size)
+        seconds[size] = float(reply["seconds"])
+    return min(seconds, key=seconds.__getitem__)
+
+
+def agreement(ours: Sequence[str], theirs: Sequence[str]) -> float:
+    """The share of questions that both sides answer alike: they must have done the same work."""
+    return sum(one == other for one, other in zip(ours, theirs, strict=True)) / len(ours)
+
+
+if __name__ == "__main__":
+    arguments.run([measure], __doc__)

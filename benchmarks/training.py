@@ -1,0 +1,108 @@
+"""Training samples per second: the Leveler against TRL's SFTTrainer, same model, samples, effective batch and epochs.
+
+    python -m benchmarks.training --model bundled
+
+SFTTrainer runs with its defaults (gradient checkpointing among them), but for what makes the work the same: batch size,
+learning rate, epochs, the loss on the answer alone (prompt and completion, as it takes vision data), no logging services, and
+float32, where its default is bf16. Of both only the training loop counts, as the Trainer that both are built on reports it;
+each pair starts fresh processes. A second row switches TRL's gradient checkpointing off, as the Leveler's is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from benchmarks import arguments
+from benchmarks.arguments import Arguments
+from benchmarks.checkpoints import ROOT, checkpoint
+from benchmarks.processes import computing, work_folder
+from benchmarks.questions import ask
+from benchmarks.row import Pair, Question, Row
+from services.core.presets import Hyperparameters
+from services.core.tasks import ANSWER_TEMPLATE
+from services.student.datasets import DatasetStore, TrainingSample
+from services.student.execution import Execution
+from services.student.job import Job, Progress
+
+SAMPLES = {"bundled": 320, "150m": 32}
+BATCH = 16
+EPOCHS = 2
+KINDS = {"": "TRL SFTTrainer, its defaults in fp32", "-plain": "TRL SFTTrainer in fp32, gradient checkpointing off"}
+
+
+async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
+    folder, samples = work_folder(f"training-{model}"), given.share(SAMPLES[model])
+    threads = len(os.sched_getaffinity(0))
+    dataset = _dataset(folder, samples)
+    pairs: dict[str, list[Pair]] = {kind: [] for kind in KINDS}
+    for number in range(given.runs):
+        ours = await _ours(folder, f"job-{number}", dataset, checkpoint(model), threads)
+        for kind in KINDS:
+            theirs = await _theirs(folder, dataset, checkpoint(model), threads, is_plain=bool(kind))
+            pairs[kind].append(Pair(EPOCHS * samples / ours, EPOCHS * samples / theirs))
+    for kind, measured in pairs.items():
+        question = Question(
+            name=f"training{kind}-{model}",
+            what="training samples/s",
+            other=KINDS[kind],
+            model=model,
+            engine="transformers",
+            unit="samples/s",
+            at_least=1.0,
+        )
+        yield question.row(measured, samples=samples, epochs=EPOCHS, batch=BATCH, precision="float32", threads=threads)
+
+
+def _dataset(folder: Path, count: int) -> str:
+    store = DatasetStore(folder)
+    asked = ask(0, count, 1)
+    samples = [TrainingSample(store.add_image(one.data), one.question, one.reference) for one in asked]
+    return store.add(samples)
+
+
+async def _ours(folder: Path, name: str, dataset: str, base: Path, threads: int) -> float:
+    """Seconds of the training loop, as progress.json has them."""
+    job, settings = folder / "jobs" / name, Hyperparameters(learning_rate=1e-5, batch_size=BATCH, epochs=EPOCHS)
+    execution = Execution(precision="fp32")
+    Job(name, "", "v1", str(base), dataset, "", "", ANSWER_TEMPLATE, settings, str(folder), "", execution).write(job)
+    await _run(["services.student.training", str(job)], folder / f"{name}.log", threads)
+    return Progress.read(job).seconds
+
+
+async def _theirs(folder: Path, dataset: str, base: Path, threads: int, *, is_plain: bool) -> float:
+    """Seconds of the training loop, as the trainer's metrics have them."""
+    out = folder / "sft.json"
+    request = {
+        "base": str(base),
+        "store": str(folder),
+        "dataset": dataset,
+        "batch": BATCH,
+        "epochs": EPOCHS,
+        "plain": is_plain,
+        "output": str(folder / "sft"),
+    }
+    await _run(["benchmarks.peers.sft", json.dumps(request), str(out)], folder / "sft.log", threads)
+    return float(json.loads(out.read_text())["train_runtime"])
+
+
+async def _run(command: list[str], log: Path, threads: int) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *command),
+            cwd=ROOT,
+            env={**os.environ, **computing(threads), "HF_HUB_OFFLINE": "1"},
+            stdout=output,
+            stderr=output,
+        )
+    if await process.wait():
+        raise RuntimeError(f"{command[0]} failed:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:]))
+
+
+if __name__ == "__main__":
+    arguments.run([measure], __doc__)
