@@ -70,11 +70,18 @@ async def test_an_image_is_known_by_its_sha256(engine):
     assert itself.logprob != pytest.approx(first.logprob, abs=1e-4)
 
 
+async def _under_way(engine, count):
+    """Requests that can't end before their 400 tokens, the first of them known to the engine."""
+    endless = Prompt(_images(1)[0], "why?", Decoding(max_new_tokens=400), pattern="[a-z]{4000}")
+    asking = [asyncio.create_task(engine.generate(endless)) for _ in range(count)]
+    async with asyncio.timeout(60):
+        while not engine.unfinished:
+            await asyncio.sleep(0.001)
+    return asking
+
+
 async def test_a_cancelled_request_is_aborted_in_the_engine(engine):
-    endless = Prompt(_images(1)[0], "why?", Decoding(temperature=2.0, max_new_tokens=400))
-    asking = [asyncio.create_task(engine.generate(endless)) for _ in range(8)]
-    await asyncio.sleep(0.1)
-    assert engine.unfinished > 0
+    asking = await _under_way(engine, 8)
     for task in asking:
         task.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
@@ -115,9 +122,7 @@ async def test_more_memory_than_there_is_is_refused_and_the_live_engine_goes_on(
 
 async def test_a_dead_engine_says_so_and_takes_nothing_more(engine):
     dying = asyncio.create_task(engine.death())
-    endless = Prompt(_images(1)[0], "why?", Decoding(temperature=2.0, max_new_tokens=400))
-    asking = asyncio.create_task(engine.generate(endless))
-    await asyncio.sleep(0.2)
+    [asking] = await _under_way(engine, 1)
     assert not dying.done()
     for child in _children():
         if "EngineCore" in child.name():
@@ -126,7 +131,7 @@ async def test_a_dead_engine_says_so_and_takes_nothing_more(engine):
         await asyncio.wait_for(asking, 30)
     assert "died" in await asyncio.wait_for(dying, 10)
     with pytest.raises(Unavailable, match="died"):
-        await engine.generate(endless)
+        await engine.generate(Prompt(_images(1)[0], "why?"))
 
 
 LONELY = """
@@ -145,7 +150,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_service_that_is_killed_leaves_no_engine_behind(tmp_path):
+async def test_a_service_that_is_killed_leaves_no_engine_behind(tmp_path):
     program = tmp_path / "lonely.py"
     program.write_text(LONELY)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
