@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from services.core.errors import InvalidInput
-from services.core.parity import Cell, is_held_out
+from services.core.parity import Cell
+from services.orchestrator.admission import admit
 from services.orchestrator.annotation import annotate
 from services.orchestrator.identification import identify
-from services.orchestrator.ledger import ImageRow
-from services.orchestrator.pool import Accepted, Pool, Refused, read_images
+from services.orchestrator.pool import Pool, read_images
 from services.orchestrator.progress import Meter, Progress
 from services.orchestrator.run import Run
 from services.orchestrator.tasks import together
@@ -48,7 +47,7 @@ class Stream:
             try:
                 async with together() as group:
                     async for found in read_images(self._pool.root, self._pending(meters), readers):
-                        picture = self._admit(found)
+                        picture = admit(self._run, found)
                         if picture is None:
                             _advance(meters)
                             continue
@@ -69,22 +68,6 @@ class Stream:
                 _advance(meters, counts=False)
             else:
                 yield path
-
-    def _admit(self, found: Accepted | Refused) -> Picture | None:
-        """Into the ledger: accepted, refused with its reason, or the duplicate of an earlier one."""
-        ledger, path = self._run.ledger, found.path
-        if isinstance(found, Refused):
-            ledger.add_image(ImageRow(path, found.sha256, found.reason, found.detail))
-            return None
-        sha256, known = found.picture.sha256, ledger.image(path)
-        if known is not None and known.sha256 != sha256:
-            raise InvalidInput(f"{path} has changed since this run saw it: put it back, or start a new run")
-        if known is None and ledger.is_accepted(sha256):
-            ledger.add_image(ImageRow(path, sha256, "duplicate", "the same bytes as an earlier image"))
-            return None
-        if known is None:
-            ledger.add_image(ImageRow(path, sha256, held_out=is_held_out(sha256, self._run.settings.recipe.held_out)))
-        return found.picture
 
     async def _one(self, picture: Picture, meters: list[Meter]) -> None:
         annotations = await annotate(self._run, self._teacher, picture)
