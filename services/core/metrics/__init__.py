@@ -1,0 +1,64 @@
+"""The benchmarks' official metrics, to the letter and in pure Python; the tests hold them to scores of the official code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from services.core.metrics.answers import (
+    AnswerMetric,
+    anls,
+    contains_accuracy,
+    exact_match,
+    ignore_case_match,
+    relaxed_accuracy,
+    vqa_accuracy,
+    word_recognition,
+    yes_no_accuracy,
+    yes_or_no,
+)
+from services.core.metrics.captions import bleu1, cider, cider_by_image, rouge_l, rouge_l_by_image
+from services.core.metrics.normalization import normalize_vqa_answer, squeeze
+
+__all__ = [
+    "CORPUS_METRICS",
+    "METRICS",
+    "AnswerMetric",
+    "anls",
+    "bleu1",
+    "cider",
+    "cider_by_image",
+    "contains_accuracy",
+    "exact_match",
+    "ignore_case_match",
+    "normalize_vqa_answer",
+    "relaxed_accuracy",
+    "rouge_l",
+    "rouge_l_by_image",
+    "squeeze",
+    "vqa_accuracy",
+    "word_recognition",
+    "yes_no_accuracy",
+    "yes_or_no",
+]
+
+METRICS: dict[str, AnswerMetric] = {
+    metric.__name__: metric
+    for metric in (
+        vqa_accuracy,
+        exact_match,
+        relaxed_accuracy,
+        anls,
+        word_recognition,
+        ignore_case_match,
+        yes_no_accuracy,
+        contains_accuracy,
+    )
+}
+"""Of one answer."""
+
+CORPUS_METRICS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], float]] = {
+    "bleu1": bleu1,
+    "rouge_l": rouge_l,
+    "cider": cider,
+}
+"""Of all captions of a set, tokenized already."""
