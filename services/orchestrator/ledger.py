@@ -20,7 +20,7 @@ from services.core.usage import Usage
 from services.engines.model import FinishReason
 from services.rpc.client import NOTHING_KNOWN, Provenance
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PROVENANCE = (
     "finish_reason TEXT NOT NULL DEFAULT ''",
     "system_fingerprint TEXT NOT NULL DEFAULT ''",
@@ -30,9 +30,16 @@ PROVENANCE = (
     "cost_usd REAL NOT NULL DEFAULT 0",
 )
 """How each call came about: the columns that schema 2 added to annotations and answers."""
+RECORDS = """
+CREATE TABLE IF NOT EXISTS records (
+    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
+    round INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (image_sha256, number, round)) WITHOUT ROWID;
+"""
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
--- step: 0 seen, 1 annotated, 2 identified. A duplicate has the sha256 of the image it repeats, and the rejection 'duplicate'.
+-- step: 0 seen, 1 annotated, 2 identified, and on from there in later rounds.
+-- A duplicate has the sha256 of the image it repeats, and the rejection 'duplicate'.
 CREATE TABLE IF NOT EXISTS images (
     path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, rejection TEXT NOT NULL, detail TEXT NOT NULL,
     held_out INTEGER NOT NULL, step INTEGER NOT NULL) WITHOUT ROWID;
@@ -49,14 +56,16 @@ CREATE TABLE IF NOT EXISTS answers (
     conditions TEXT NOT NULL, step TEXT NOT NULL,
     {", ".join(PROVENANCE)},
     PRIMARY KEY (image_sha256, question, role, version)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS records (
-    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
-    PRIMARY KEY (image_sha256, number)) WITHOUT ROWID;
+{RECORDS}
 CREATE TABLE IF NOT EXISTS scores (
     question_set TEXT NOT NULL, image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL,
     kind TEXT NOT NULL, score REAL NOT NULL,
     PRIMARY KEY (question_set, image_sha256, question, role, version)) WITHOUT ROWID;
 """
+
+OF_A_ROUND = ("done.", "version.", "training", "parity_set", "evaluation", "swap.", "outcome", "reason")
+"""What the meta keys begin with that each round has for itself: "outcome" is round 1's, "round.2.outcome" the second's."""
+STEPS_OF_A_ROUND = 2
 
 FAILED = (Rejection.TEACHER_ERROR, Rejection.STUDENT_ERROR, Rejection.PENDING)
 """A call that failed or is still pending, and so isn't finished: it is made again when the run is repeated."""
@@ -119,7 +128,10 @@ class Record:
 
 
 class Ledger:
-    """One writer at a time (the run's lock sees to it); readers, such as `mpa-orch status`, at any time."""
+    """One writer at a time (the run's lock sees to it); readers, such as `mpa-orch status`, at any time.
+
+    `round`: the one that is at work, or was last. Records, steps and the keys OF_A_ROUND are always that round's.
+    """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         where = f"{path.absolute().as_uri()}?mode=ro" if read_only else str(path)
@@ -130,19 +142,37 @@ class Ledger:
                 self._db.execute("PRAGMA synchronous=NORMAL")
                 self._db.executescript(SCHEMA)
         self._path = path
-        if not read_only:
+        if read_only:
+            self._read_as_up_to_date()
+        else:
             self._bring_up_to_date()
+        self.round = int(self._meta("round") or 1)
 
     def _bring_up_to_date(self) -> None:
         """Raises WrongState: the ledger of a later program."""
-        schema = int(self.meta("schema") or SCHEMA_VERSION)
+        schema = int(self._meta("schema") or SCHEMA_VERSION)
         if schema > SCHEMA_VERSION:
             raise WrongState(f"{self._path} is of schema {schema}, this program's is {SCHEMA_VERSION}: start a new run")
         with self.at_once():
             for table in ("annotations", "answers") if schema < 2 else ():
                 for column in PROVENANCE:
                     self.write(f"ALTER TABLE {table} ADD COLUMN {column}")
-            self.set_meta("schema", str(SCHEMA_VERSION))
+            if schema < 3:
+                self.write("ALTER TABLE records RENAME TO records_2")
+                self.write(RECORDS)
+                self.write("INSERT INTO records SELECT image_sha256, number, cell, matcher, 1 FROM records_2")
+                self.write("DROP TABLE records_2")
+            self.write("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", str(SCHEMA_VERSION))
+
+    def _read_as_up_to_date(self) -> None:
+        """What later schemas added, put before the reader of an older ledger, which stays as it is."""
+        if 0 < int(self._meta("schema") or 0) < 3:
+            self.write("CREATE TEMP VIEW records AS SELECT *, 1 AS round FROM main.records")
+
+    def begin_round(self, number: int) -> None:
+        """From here on the ledger is that round's. Call it within `at_once` together with what the round begins with."""
+        self.write("INSERT OR REPLACE INTO meta VALUES ('round', ?)", str(number))
+        self.round = number
 
     def close(self) -> None:
         self._db.close()
@@ -156,12 +186,15 @@ class Ledger:
         with _explained(self._path):
             yield from self._db.execute(statement, values)
 
-    def meta(self, key: str) -> str:
-        """ "" where it was never set."""
+    def meta(self, key: str, *, of_round: int = 0) -> str:
+        """ "" where it was never set. `of_round` 0 is the present round."""
+        return self._meta(_of_round(key, of_round or self.round))
+
+    def _meta(self, key: str) -> str:
         return next((value for (value,) in self.read("SELECT value FROM meta WHERE key = ?", key)), "")
 
     def set_meta(self, key: str, value: str) -> None:
-        self.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
+        self.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", _of_round(key, self.round), value)
 
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Time adds up over interruptions."""
@@ -170,7 +203,8 @@ class Ledger:
     def image(self, path: str) -> ImageRow | None:
         columns = "path, sha256, rejection, detail, held_out, step"
         rows = self._db.execute(f"SELECT {columns} FROM images WHERE path = ?", (path,))
-        return next((ImageRow(*row) for row in rows), None)
+        before = STEPS_OF_A_ROUND * (self.round - 1)
+        return next((ImageRow(*row, step=max(0, step - before)) for *row, step in rows), None)
 
     def is_accepted(self, image_sha256: str) -> bool:
         """Is there an image of this content already?"""
@@ -187,7 +221,7 @@ class Ledger:
         self.write(
             "UPDATE images SET step = max(step, ?) WHERE sha256 = ? AND rejection = '' AND NOT EXISTS "
             f"(SELECT 1 FROM annotations a WHERE a.image_sha256 = images.sha256 AND a.rejection IN ({_marks(len(FAILED))}))",
-            *(step, image_sha256, *FAILED),
+            *(step + STEPS_OF_A_ROUND * (self.round - 1), image_sha256, *FAILED),
         )
 
     def failures(self) -> tuple[int, int, str]:
@@ -262,19 +296,22 @@ class Ledger:
 
     def cell(self, image_sha256: str, number: int) -> str:
         """ "" where it isn't identified yet."""
-        rows = self.read("SELECT cell FROM records WHERE image_sha256 = ? AND number = ?", image_sha256, number)
+        statement = "SELECT cell FROM records WHERE image_sha256 = ? AND number = ? AND round = ?"
+        rows = self.read(statement, image_sha256, number, self.round)
         return next((cell for (cell,) in rows), "")
 
     def add_record(self, image_sha256: str, number: int, cell: Cell, matcher: str) -> None:
-        self.write("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", image_sha256, number, str(cell), matcher)
+        statement = "INSERT OR REPLACE INTO records (image_sha256, number, cell, matcher, round) VALUES (?, ?, ?, ?, ?)"
+        self.write(statement, image_sha256, number, str(cell), matcher, self.round)
 
     def records(self) -> Iterator[Record]:
-        """Every identified annotation, by image and number."""
+        """Every annotation that was identified in this round, by image and number."""
         rows = self.read(
             "SELECT path, r.image_sha256, question, answer, cell, held_out FROM records r "
             "JOIN images i ON i.sha256 = r.image_sha256 AND i.rejection = '' "
             "JOIN annotations a ON a.image_sha256 = r.image_sha256 AND a.number = r.number AND a.rejection = '' "
-            "ORDER BY r.image_sha256, r.number"
+            "WHERE round = ? ORDER BY r.image_sha256, r.number",
+            self.round,
         )
         for path, image_sha256, question, answer, cell, held_out in rows:
             yield Record(path, image_sha256, question, answer, Cell(cell), bool(held_out))
@@ -311,6 +348,10 @@ def _values(provenance: Provenance) -> tuple[str | int | float, ...]:
     usage = provenance.usage
     counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens, usage.cost_usd)
     return (str(provenance.finish_reason), provenance.system_fingerprint, *counts)
+
+
+def _of_round(key: str, number: int) -> str:
+    return f"round.{number}.{key}" if number > 1 and key.startswith(OF_A_ROUND) else key
 
 
 def _marks(count: int) -> str:

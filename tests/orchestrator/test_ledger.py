@@ -111,6 +111,14 @@ CREATE TABLE annotations (
     answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
     detail TEXT NOT NULL, PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
 INSERT INTO annotations VALUES ('aa', 0, 0, 'as written', 'what is it?', 'red', '', 7, 'teacher-a', '');
+CREATE TABLE images (
+    path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, rejection TEXT NOT NULL, detail TEXT NOT NULL,
+    held_out INTEGER NOT NULL, step INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO images VALUES ('a.png', 'aa', '', '', 0, 2);
+CREATE TABLE records (
+    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
+    PRIMARY KEY (image_sha256, number)) WITHOUT ROWID;
+INSERT INTO records VALUES ('aa', 0, 'gap', 'exact@1');
 CREATE TABLE answers (
     image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL, answer TEXT NOT NULL,
     conditions TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY (image_sha256, question, role, version)) WITHOUT ROWID;
@@ -124,11 +132,32 @@ def test_a_ledger_of_schema_1_is_taken_up(tmp_path):
         old.executescript(SCHEMA_1)
     reader = Ledger(path, read_only=True)
     assert reader.usage() == {}
+    assert [(record.path, record.cell) for record in reader.records()] == [("a.png", Cell.GAP)]
     reader.close()
     for _ in range(2):  # the second time there is nothing to do
         taken_up = Ledger(path)
         assert taken_up.annotations("aa") == [ROW]
         assert taken_up.answer("aa", "what is it?", "student", "v1").answer == "blue"
         assert taken_up.usage() == {"teacher": Usage(), "student": Usage()}
-        assert taken_up.meta("schema") == "2"
+        assert [(record.path, record.cell) for record in taken_up.records()] == [("a.png", Cell.GAP)]
+        assert taken_up.cell("aa", 0) == "gap"
+        assert taken_up.meta("schema") == "3"
         taken_up.close()
+
+
+def test_each_round_has_records_steps_and_keys_of_its_own(ledger, tmp_path):
+    fill(ledger)
+    ledger.set_meta("outcome", "promoted")
+    ledger.set_meta("teacher", "teacher-a")
+    ledger.begin_round(2)
+    assert (ledger.meta("outcome"), ledger.meta("teacher")) == ("", "teacher-a")
+    assert (ledger.cell("aa", 0), ledger.image("a.png").step, list(ledger.records())) == ("", 0, [])
+    ledger.add_record("aa", 0, Cell.UNASKED, "exact@1")
+    ledger.set_step("aa", 1)
+    assert ledger.image("a.png").step == 1
+    ledger.set_meta("outcome", "not_promoted")
+    reader = Ledger(tmp_path / "ledger.sqlite", read_only=True)
+    assert (reader.round, reader.meta("outcome"), reader.meta("outcome", of_round=1)) == (2, "not_promoted", "promoted")
+    assert [record.cell for record in reader.records()] == [Cell.UNASKED]
+    assert list(reader.read("SELECT cell FROM records ORDER BY round")) == [("gap",), ("unasked",)]
+    reader.close()
