@@ -201,10 +201,10 @@ class Ledger:
         self.set_meta(f"seconds.{stage}", f"{float(self.meta(f'seconds.{stage}') or 0) + seconds:.3f}")
 
     def image(self, path: str) -> ImageRow | None:
-        columns = "path, sha256, rejection, detail, held_out, step"
-        rows = self._db.execute(f"SELECT {columns} FROM images WHERE path = ?", (path,))
         before = STEPS_OF_A_ROUND * (self.round - 1)
-        return next((ImageRow(*row, step=max(0, step - before)) for *row, step in rows), None)
+        columns = "path, sha256, rejection, detail, held_out, max(0, step - ?)"
+        rows = self._db.execute(f"SELECT {columns} FROM images WHERE path = ?", (before, path))
+        return next((ImageRow(*row) for row in rows), None)
 
     def is_accepted(self, image_sha256: str) -> bool:
         """Is there an image of this content already?"""
