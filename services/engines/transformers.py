@@ -190,8 +190,13 @@ class TransformersEngine:
             end = next((at for at, token in enumerate(row) if token in ends), None)
             tokens = len(row) if end is None else end + 1
             reason = FinishReason.LENGTH if end is None else FinishReason.STOP
-            replies.append(Reply(text.strip(), prompt_tokens, tokens, reason, logprob=logprob[:tokens].sum().item()))
+            replies.append(Reply(_whole(text), prompt_tokens, tokens, reason, logprob=logprob[:tokens].sum().item()))
         return replies
+
+
+def _whole(text: str) -> str:
+    """Without the character that a reply was cut off in: half of one is no text, and vLLM writes none either."""
+    return text.rstrip("\N{REPLACEMENT CHARACTER}").strip()
 
 
 def _logprobs(written: torch.Tensor, logits: Sequence[torch.Tensor]) -> torch.Tensor:

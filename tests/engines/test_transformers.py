@@ -64,6 +64,13 @@ async def test_a_tiny_nucleus_is_greedy(engine):
     assert narrow.text == (await engine.generate(_prompts()[2])).text
 
 
+async def test_a_reply_ends_with_a_whole_character(engine):
+    decodings = [Decoding(temperature=5.0, max_new_tokens=2, seed=seed) for seed in range(64)]
+    replies = await asyncio.gather(*(engine.generate(Prompt(load_image(png()), "why?", decoding)) for decoding in decodings))
+    assert any(reply.text for reply in replies)
+    assert not [reply.text for reply in replies if reply.text.endswith("\N{REPLACEMENT CHARACTER}")]
+
+
 async def test_a_prompt_that_does_not_fit_fails_alone(engine):
     image = load_image(png())
     long = Prompt(image, "why " * 5000, Decoding(max_new_tokens=4))
