@@ -32,6 +32,8 @@ class Recipe:
     """Send the annotation prompt as printed in Appendix D; False: indented and without its last line."""
     matcher: str = ""
     """Overrides the task's matcher."""
+    student_matcher: str = ""
+    """Judges the student, where it is not the one for the teacher (docs/decisions/two-matchers.md)."""
     rehearsal_ratio: float = 0.0
     """Known samples for each gap sample."""
     held_out: float = 0.15

@@ -43,6 +43,7 @@ def align(
     limit: o.Limit = 0,
     labelled: o.Labelled = None,
     matcher: o.Matcher = "",
+    student_matcher: o.StudentMatcher = "",
     full_matrix: o.FullMatrix = False,
     seed: o.Seed = 0,
     lora_rank: o.LoraRank = 0,
@@ -61,7 +62,7 @@ def align(
     where = replace(where, is_trial=trial)
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
-        asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided)
+        asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
         session.work(
             folder,
             lambda opened, progress: commands.align(opened, where, labelled, session.confirm(yes, progress), progress),
@@ -79,6 +80,7 @@ def annotate(
     recipe: o.RecipeName = "",
     limit: o.Limit = 0,
     matcher: o.Matcher = "",
+    student_matcher: o.StudentMatcher = "",
     full_matrix: o.FullMatrix = False,
     seed: o.Seed = 0,
     lora_rank: o.LoraRank = 0,
@@ -91,7 +93,7 @@ def annotate(
     where = _where(teacher, "", local, patience, "teacher")
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
-        asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided)
+        asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
         session.work(
             folder,
             lambda opened, progress: commands.annotate(opened, where, progress),

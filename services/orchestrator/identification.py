@@ -32,17 +32,18 @@ async def identify(
     """
     if found := run.ledger.cell(annotation.image_sha256, annotation.number):
         return Cell(found)
-    matches = run.settings.the_matcher.matches
+    settings = run.settings
     question, reference = annotation.question, annotation.answer
     try:
-        student_right = matches(await student_answer(run, student, picture, question), reference)
+        given_by_student = await student_answer(run, student, picture, question)
     except STOPS_THE_RUN:
         raise
     except MpaError as error:
         run.ledger.reject(annotation, Rejection.STUDENT_ERROR, str(error))
         return None
+    student_right = settings.the_student_matcher.matches(given_by_student, reference)
     teacher_right = None
-    if not student_right or run.settings.full_matrix:
+    if not student_right or settings.full_matrix:
         try:
             given = await _ask_teacher(run, teacher, picture, question)
         except STOPS_THE_RUN:
@@ -53,9 +54,17 @@ async def identify(
         if withheld := NO_ANSWER.get(given.provenance.finish_reason):
             run.ledger.reject(annotation, withheld, f"the teacher's answer: {given.answer}")
             return None
-        teacher_right = matches(given.answer, reference)
+        teacher_right = settings.the_matcher.matches(given.answer, reference)
     found_cell = cell(student_right=student_right, teacher_right=teacher_right)
-    run.ledger.add_record(annotation.image_sha256, annotation.number, found_cell, run.settings.matcher)
+    run.ledger.add_record(
+        *(
+            annotation.image_sha256,
+            annotation.number,
+            found_cell,
+            settings.matcher,
+            settings.student_matcher or settings.matcher,
+        )
+    )
     return found_cell
 
 

@@ -6,9 +6,10 @@ is killed at any instant repeats at most the calls that were in flight, and ends
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,18 @@ RECORDS = """
 CREATE TABLE IF NOT EXISTS records (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
     round INTEGER NOT NULL DEFAULT 1,
+    student_matcher TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (image_sha256, number, round)) WITHOUT ROWID;
 """
+"""`student_matcher` "" is the same as `matcher`, which decided on the teacher's answer."""
+INDICES = (
+    "CREATE INDEX IF NOT EXISTS records_by_cell ON records (round, cell)",
+    "CREATE INDEX IF NOT EXISTS rejected_annotations ON annotations (rejection) WHERE rejection != ''",
+    "CREATE INDEX IF NOT EXISTS rejected_images ON images (rejection) WHERE rejection != ''",
+    "CREATE INDEX IF NOT EXISTS questions ON annotations (image_sha256, number, attempt, question)",
+)
+"""What `mpa-orch runs show` filters by: the first page of a million records comes at once. `questions` holds a third of the
+table's bytes in the table's order, so that a search for a rare word reads those alone."""
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 -- step: 0 seen, 1 annotated, 2 identified, and on from there in later rounds.
@@ -134,7 +145,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        where = f"{path.absolute().as_uri()}?mode=ro" if read_only else str(path)
+        where = f"{path.absolute().as_uri()}?mode=ro{_unlocked(path)}" if read_only else str(path)
         with _explained(path):
             self._db = sqlite3.connect(where, isolation_level=None, uri=read_only, timeout=30)
             if not read_only:
@@ -150,9 +161,7 @@ class Ledger:
 
     def _bring_up_to_date(self) -> None:
         """Raises WrongState: the ledger of a later program."""
-        schema = int(self._meta("schema") or SCHEMA_VERSION)
-        if schema > SCHEMA_VERSION:
-            raise WrongState(f"{self._path} is of schema {schema}, this program's is {SCHEMA_VERSION}: start a new run")
+        schema = self._require_known_schema()
         with self.at_once():
             for table in ("annotations", "answers") if schema < 2 else ():
                 for column in PROVENANCE:
@@ -160,14 +169,28 @@ class Ledger:
             if schema < 3:
                 self.write("ALTER TABLE records RENAME TO records_2")
                 self.write(RECORDS)
-                self.write("INSERT INTO records SELECT image_sha256, number, cell, matcher, 1 FROM records_2")
+                known = "image_sha256, number, cell, matcher"
+                self.write(f"INSERT INTO records ({known}) SELECT {known} FROM records_2")
                 self.write("DROP TABLE records_2")
+            for index in INDICES:
+                self.write(index)
             self.write("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", str(SCHEMA_VERSION))
+
+    def _require_known_schema(self) -> int:
+        schema = int(self._meta("schema") or SCHEMA_VERSION)
+        if schema > SCHEMA_VERSION:
+            raise WrongState(
+                f"{self._path} is of schema {schema}, this program's is {SCHEMA_VERSION}: "
+                "update the program, or start a new run"
+            )
+        return schema
 
     def _read_as_up_to_date(self) -> None:
         """What later schemas added, put before the reader of an older ledger, which stays as it is."""
-        if 0 < int(self._meta("schema") or 0) < 3:
-            self.write("CREATE TEMP VIEW records AS SELECT *, 1 AS round FROM main.records")
+        self._require_known_schema()
+        if 0 < int(self._meta("schema") or 0) < SCHEMA_VERSION:
+            for view in _views_of_missing_columns(self._db):
+                self.write(view)
 
     def begin_round(self, number: int) -> None:
         """From here on the ledger is that round's. Call it within `at_once` together with what the round begins with."""
@@ -300,9 +323,10 @@ class Ledger:
         rows = self.read(statement, image_sha256, number, self.round)
         return next((cell for (cell,) in rows), "")
 
-    def add_record(self, image_sha256: str, number: int, cell: Cell, matcher: str) -> None:
-        statement = "INSERT OR REPLACE INTO records (image_sha256, number, cell, matcher, round) VALUES (?, ?, ?, ?, ?)"
-        self.write(statement, image_sha256, number, str(cell), matcher, self.round)
+    def add_record(self, image_sha256: str, number: int, cell: Cell, matcher: str, student_matcher: str = "") -> None:
+        columns = "image_sha256, number, cell, matcher, round, student_matcher"
+        statement = f"INSERT OR REPLACE INTO records ({columns}) VALUES ({_marks(6)})"
+        self.write(statement, image_sha256, number, str(cell), matcher, self.round, student_matcher)
 
     def records(self) -> Iterator[Record]:
         """Every annotation that was identified in this round, by image and number."""
@@ -352,6 +376,25 @@ def _values(provenance: Provenance) -> tuple[str | int | float, ...]:
 
 def _of_round(key: str, number: int) -> str:
     return f"round.{number}.{key}" if number > 1 and key.startswith(OF_A_ROUND) else key
+
+
+def _views_of_missing_columns(old: sqlite3.Connection) -> Iterator[str]:
+    """For each table of an older ledger a view of the same name that has the columns it lacks, with their defaults."""
+    with closing(sqlite3.connect(":memory:")) as present:
+        present.executescript(SCHEMA)
+        for (table,) in present.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            columns = {column[1]: column[4] for column in present.execute(f"PRAGMA table_info({table})")}
+            there = {column[1] for column in old.execute(f"PRAGMA table_info({table})")}
+            missing = [f"{default or 'NULL'} AS {name}" for name, default in columns.items() if name not in there]
+            if there and missing:
+                yield f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(missing)} FROM main.{table}"
+
+
+def _unlocked(path: Path) -> str:
+    """In a folder that can't be written (an archive, say) SQLite has no room for its lock, nor does anybody write."""
+    log = path.with_name(f"{path.name}-wal")
+    is_at_rest = not log.exists() or log.stat().st_size == 0
+    return "&immutable=1" if is_at_rest and not os.access(path.parent, os.W_OK) else ""
 
 
 def _marks(count: int) -> str:

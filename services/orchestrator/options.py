@@ -38,6 +38,10 @@ RecipeName = Annotated[
     ),
 ]
 Matcher = Annotated[str, typer.Option(help=f"{', '.join(MATCHERS)}. Default: the recipe's, else the task's.")]
+StudentMatcher = Annotated[
+    str,
+    typer.Option("--student-matcher", help="For the student's answers, where it is not to be the same: a lenient one, say."),
+]
 Limit = Annotated[int, typer.Option(min=0, help="Take the first N images only; 0 takes all.")]
 Labelled = Annotated[
     Path | None,

@@ -45,7 +45,9 @@ def _show_counts(summary: Summary, console: Console) -> None:
     rejected = f"; rejected: {_listed(summary.rejected)}" if summary.rejected else ""
     _say(console, f"annotations  {summary.annotations:,}{rejected}")
     _say(console, f"cells        {_listed({str(cell): summary.cells[cell] for cell in Cell})}")
-    _say(console, f"parity set   {summary.parity_set:,} samples (recipe {summary.recipe}, matcher {summary.matcher})")
+    of_student = summary.settings.student_matcher
+    matcher = f"matcher {summary.matcher}" + (f", of the student {of_student}" if of_student else "")
+    _say(console, f"parity set   {summary.parity_set:,} samples (recipe {summary.recipe}, {matcher})")
     _say(console, f"model calls  teacher {summary.teacher_calls:,}, student {summary.student_calls:,}")
     used = {role: usage for role, usage in sorted(summary.usage.items(), reverse=True) if usage.prompt_tokens}
     if used:

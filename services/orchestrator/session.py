@@ -38,6 +38,7 @@ def settings(
     seed: int,
     lora_rank: int = 0,
     guided: bool = False,
+    student_matcher: str = "",
     *,
     is_local: bool,
 ) -> Settings:
@@ -46,7 +47,7 @@ def settings(
     student = PRESETS.get(os.environ.get("MPA_STUDENT_PRESET", ""), PRESETS["bundled"])
     usual = student.recipe if is_local else "paper"
     chosen = recipe or (stored.recipe.name if stored else usual)
-    return new_settings(images, task, chosen, matcher, limit, full_matrix, seed, lora_rank, guided)
+    return new_settings(images, task, chosen, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
 
 
 def work(folder: Path, steps: Steps, settings: Settings | None = None) -> None:

@@ -21,7 +21,8 @@ T = TypeVar("T")
 class Settings:
     """`images` is absolute: a folder, a glob or one file. `limit` 0 takes all. `matcher` is an identity, "exact@1".
 
-    `lora_rank` 0 trains the whole student. `guided`: the teacher can write nothing but a question and an answer.
+    `student_matcher` "" is the same one. `lora_rank` 0 trains the whole student. `guided`: the teacher can write nothing but a
+    question and an answer.
     """
 
     images: str
@@ -33,6 +34,7 @@ class Settings:
     seed: int = 0
     lora_rank: int = 0
     guided: bool = False
+    student_matcher: str = ""
 
     @property
     def the_task(self) -> Task:
@@ -40,11 +42,13 @@ class Settings:
 
     @property
     def the_matcher(self) -> Matcher:
-        """Raises WrongState where the rule has changed since the run was created."""
-        found = MATCHERS[self.matcher.partition("@")[0]]
-        if found.identity != self.matcher:
-            raise WrongState(f"this run was decided by {self.matcher}, which is {found.identity} by now: start a new run")
-        return found
+        """Decides on the teacher's answers. Raises WrongState where the rule has changed since the run was created."""
+        return _matcher(self.matcher)
+
+    @property
+    def the_student_matcher(self) -> Matcher:
+        """Decides on the student's answers in PI. Raises as `the_matcher` does."""
+        return _matcher(self.student_matcher or self.matcher)
 
     @property
     def conditions(self) -> str:
@@ -81,12 +85,17 @@ def new_settings(
     seed: int = 0,
     lora_rank: int = 0,
     guided: bool = False,
+    student_matcher: str = "",
 ) -> Settings:
     """Checks every name. Raises InvalidInput that lists the names there are."""
     chosen_task, chosen_recipe = _named(TASKS, task, "task"), _named(RECIPES, recipe, "recipe")
     rule = _named(MATCHERS, matcher or chosen_recipe.matcher or chosen_task.matcher, "matcher")
+    of_student = _named(MATCHERS, student_matcher or chosen_recipe.student_matcher or rule.name, "matcher")
     where = str(Path(images).expanduser().absolute())
-    return Settings(where, task, chosen_recipe, rule.identity, limit, full_matrix, seed, lora_rank, guided)
+    other = "" if of_student is rule else of_student.identity
+    return Settings(
+        where, task, chosen_recipe, rule.identity, limit, full_matrix, seed, lora_rank, guided, student_matcher=other
+    )
 
 
 def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:
@@ -101,6 +110,13 @@ def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:
         raise WrongState(
             f"the run in {folder} has other settings ({'; '.join(differing)}): repeat its own command, or give another --run"
         )
+
+
+def _matcher(identity: str) -> Matcher:
+    found = MATCHERS[identity.partition("@")[0]]
+    if found.identity != identity:
+        raise WrongState(f"this run was decided by {identity}, which is {found.identity} by now: start a new run")
+    return found
 
 
 def _short(name: str, value: object) -> str:

@@ -86,8 +86,9 @@ def test_a_file_that_is_no_ledger_is_told(tmp_path):
 
 def test_a_ledger_of_another_program_version_is_told(ledger, tmp_path):
     ledger.set_meta("schema", "99")
-    with pytest.raises(WrongState, match="schema 99"):
-        Ledger(tmp_path / "ledger.sqlite")
+    for read_only in (False, True):
+        with pytest.raises(WrongState, match=r"schema 99.*update the program"):
+            Ledger(tmp_path / "ledger.sqlite", read_only=read_only)
 
 
 PROVENANCE = Provenance(FinishReason.LENGTH, Usage(1200, 30, 400, 0.0125), "fp_1")
@@ -133,6 +134,8 @@ def test_a_ledger_of_schema_1_is_taken_up(tmp_path):
     reader = Ledger(path, read_only=True)
     assert reader.usage() == {}
     assert [(record.path, record.cell) for record in reader.records()] == [("a.png", Cell.GAP)]
+    assert reader.annotations("aa") == [ROW]
+    assert list(reader.read("SELECT round, matcher, student_matcher FROM records")) == [(1, "exact@1", "")]
     reader.close()
     for _ in range(2):  # the second time there is nothing to do
         taken_up = Ledger(path)
