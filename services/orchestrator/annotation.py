@@ -34,10 +34,16 @@ async def annotate(run: Run, teacher: TeacherClient, picture: Picture) -> list[A
 async def _annotate_once(
     run: Run, teacher: TeacherClient, picture: Picture, number: int, earlier: list[AnnotationRow]
 ) -> AnnotationRow:
-    """One question. A reply that can't be parsed is asked for once more with another seed."""
+    """One question. A reply that can't be parsed is asked for once more with another seed.
+
+    With `redo_rejected` each later round asks once more for what is still rejected, for whatever reason.
+    """
     row = _standing(run, earlier, attempt=0) or await _ask(run, teacher, picture, number, attempt=0)
     if row.rejection in UNPARSED:
         row = _standing(run, earlier, attempt=1) or await _ask(run, teacher, picture, number, attempt=1)
+    for attempt in range(2, run.ledger.round + 1) if run.settings.redo_rejected else ():
+        if row.rejection and row.rejection not in FAILED:
+            row = _standing(run, earlier, attempt) or await _ask(run, teacher, picture, number, attempt)
     return row
 
 
@@ -75,9 +81,12 @@ async def _ask(run: Run, teacher: TeacherClient, picture: Picture, number: int, 
 
 
 def _without_duplicates(run: Run, rows: list[AnnotationRow]) -> list[AnnotationRow]:
-    """The first of the image's questions that are the same stays, so the order of the replies does not matter."""
+    """The first of the image's questions that are the same stays, so the order of the replies does not matter.
+
+    What a later round asked for comes last: it never takes the place of an annotation that earlier rounds have used.
+    """
     kept: dict[str, AnnotationRow] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: max(row.attempt, 1)):
         if row.rejection:
             continue
         if kept.setdefault(question_key(row.question), row) is not row:

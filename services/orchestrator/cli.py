@@ -48,12 +48,16 @@ def align(
     seed: o.Seed = 0,
     lora_rank: o.LoraRank = 0,
     guided: o.Guided = False,
+    rounds: o.Rounds = 1,
+    until_gap: o.UntilGap = 0.0,
+    redo_rejected: o.RedoRejected = False,
     trial: o.Trial = False,
     yes: o.Yes = False,
     patience: o.Patience = 60.0,
 ) -> None:
     """All of it: annotate, identify, level, evaluate, promote. Repeat the same command to resume."""
     from services.orchestrator import commands, session
+    from services.orchestrator.rounds import StoppingRule
 
     if single_device:
         where = _single_device(teacher, student, patience)
@@ -65,8 +69,10 @@ def align(
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
         session.work(
             folder,
-            lambda opened, progress: commands.align(opened, where, labelled, session.confirm(yes, progress), progress),
-            session.settings(folder, *asked, is_local=local or single_device),
+            lambda opened, progress: commands.align(
+                opened, where, labelled, session.confirm(yes, progress), progress, StoppingRule(rounds, until_gap)
+            ),
+            replace(session.settings(folder, *asked, is_local=local or single_device), redo_rejected=redo_rejected),
         )
 
 
@@ -181,6 +187,21 @@ def status(run: o.AnyRun = None) -> None:
             typer.echo(f"{folder}  {report.line(commands.status(folder))}")
         if not commands.all_runs():
             typer.echo(f"no runs in {RUNS}/: `mpa-orch align IMAGES --task vqa --local` begins one")
+
+
+@app.command(name="rounds")
+def show_rounds(run: o.RunFolder, as_json: o.Json = False) -> None:
+    """What each round of a run found, brought and changed."""
+    from rich.console import Console
+
+    from services.orchestrator import commands, history
+
+    with _exit_codes():
+        summary = commands.status(run)
+        if as_json:
+            typer.echo(history.to_json(summary.rounds, summary.stopped))
+        else:
+            history.show(summary.rounds, summary.stopped, Console())
 
 
 @app.command()

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
-from services.orchestrator import alignment, endpoints, judgement, phases, promotion
+from services.orchestrator import alignment, endpoints, judgement, phases, promotion, rounds
 from services.orchestrator.labelled import read_labelled
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.pool import Refused, read_image
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm
+from services.orchestrator.rounds import ONE_ROUND, StoppingRule
 from services.orchestrator.run import Run, require_run
 from services.orchestrator.summary import Summary, summarise, write_summary
 from services.orchestrator.where import RUNS, Where
 from services.rpc.client import Pointers
 
 
-async def align(run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress) -> Summary:
+async def align(
+    run: Run,
+    where: Where,
+    labelled: Path | None,
+    confirm: Confirm,
+    progress: Progress,
+    rule: StoppingRule = ONE_ROUND,
+) -> Summary:
     """Raises NothingToAlign, at a repetition too."""
     if labelled is not None:
         read_labelled(labelled)
-    if alignment.is_finished(run, labelled):
+    rounds.set_rule(run, rule)
+    if rounds.is_finished(run, labelled):
         pass
     elif where.is_single_device:
         in_turn = phases.takes_a_device(where)
-        await phases.align(run, where, labelled, confirm, progress, teacher_takes_turns=in_turn)
+        one = partial(phases.align, run, where, labelled, confirm, progress, teacher_takes_turns=in_turn)
+        await rounds.repeat(run, one)
     else:
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
-            await alignment.align(run, teacher, student, labelled, confirm, progress, may_try=where.may_try)
-    if run.ledger.meta("outcome") == NOTHING_TO_ALIGN:
+            one = partial(alignment.align, run, teacher, student, labelled, confirm, progress, may_try=where.may_try)
+            await rounds.repeat(run, one)
+    if run.ledger.round == 1 and run.ledger.meta("outcome") == NOTHING_TO_ALIGN:
         raise NothingToAlign(run.ledger.meta("reason"))
     return write_summary(run)
 

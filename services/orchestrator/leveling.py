@@ -66,9 +66,14 @@ def _try(run: Run) -> int:
     return int(run.ledger.meta("training") or 0)
 
 
+def _round(run: Run) -> str:
+    """Each round's training is another one, even on the same samples."""
+    return f"round{run.ledger.round}-" if run.ledger.round > 1 else ""
+
+
 def _request(run: Run, dataset: str) -> training_pb2.TrainRequest:
     return training_pb2.TrainRequest(
-        request_id=f"{run.id}-{dataset[:16]}-{_try(run)}",
+        request_id=f"{run.id}-{dataset[:16]}-{_round(run)}{_try(run)}",
         dataset=dataset,
         base_version=run.ledger.meta("version.before"),
         run=run.id,

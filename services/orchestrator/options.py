@@ -68,6 +68,13 @@ Trial = Annotated[
         "--trial", help="Where the student has room for one model: the candidate answers everybody while it is judged."
     ),
 ]
+Rounds = Annotated[int, typer.Option(min=1, help="At most so many; each aligns the student that the last one made.")]
+UntilGap = Annotated[
+    float, typer.Option("--until-gap", min=0.0, max=0.99, metavar="SHARE", help="Stop once the gap is below it, such as 0.05.")
+]
+RedoRejected = Annotated[
+    bool, typer.Option("--redo-rejected", help="Later rounds ask the teacher anew for annotations that were rejected.")
+]
 Version = Annotated[str, typer.Option(help="Default: the live one.")]
 OfRun = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="With --local: that run's student.")]
 AnyRun = Annotated[Path | None, typer.Argument(metavar="RUN", help="Without it: all runs below runs/.")]

@@ -11,6 +11,9 @@ from services.files import write_atomically
 from services.orchestrator.run import Run
 
 
+PARITY_SET = "parity_set.jsonl"
+
+
 @dataclass(frozen=True, slots=True)
 class ParitySample:
     """`path` is relative to the images' root."""
@@ -20,13 +23,16 @@ class ParitySample:
 
 
 def write_parity_set(run: Run) -> list[ParitySample]:
-    """Raises NothingToAlign where the gap is below the recipe's minimum: the file is written even so."""
+    """Raises NothingToAlign where the gap is below the recipe's minimum, or below the rate at which rounds are to stop: the
+    file is written even so.
+    """
     recipe = run.settings.recipe
-    records = [record for record in run.ledger.records() if not record.held_out]
+    identified = list(run.ledger.records())
+    records = [record for record in identified if not record.held_out]
     paths = {record.image_sha256: record.path for record in records}
     samples = select([Sample(r.image_sha256, r.question, r.answer, r.cell) for r in records], recipe.rehearsal_ratio)
     parity_set = [ParitySample(paths[sample.image_sha256], sample) for sample in samples]
-    write_atomically(run.folder / "parity_set.jsonl", "".join(map(_line, parity_set)))
+    write_atomically(run.folder / PARITY_SET, "".join(map(_line, parity_set)))
     run.ledger.set_meta("parity_set", str(len(parity_set)))
     gap = sum(sample.cell is Cell.GAP for sample in samples)
     if gap < recipe.minimum_gap:
@@ -34,6 +40,9 @@ def write_parity_set(run: Run) -> list[ParitySample]:
             f"only {gap} samples that the teacher knows and the student does not (at least {recipe.minimum_gap} are trained "
             "on): the student is at parity with the teacher on these images, nothing was trained"
         )
+    rate = sum(record.cell is Cell.GAP for record in identified) / max(1, len(identified))
+    if rate < (until_gap := float(run.ledger.meta("until_gap") or 0)):
+        raise NothingToAlign(f"the gap is {rate:.1%} of the records, below the {until_gap:.1%} at which rounds stop")
     return parity_set
 
 

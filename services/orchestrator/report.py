@@ -8,6 +8,7 @@ from rich.table import Table
 from services.core.evaluation import format_p
 from services.core.parity import Cell
 from services.core.usage import Usage
+from services.orchestrator import history
 from services.orchestrator.summary import Summary
 
 
@@ -16,6 +17,8 @@ def show(summary: Summary, console: Console) -> None:
     _show_counts(summary, console)
     _show_accuracies(summary, console)
     _show_examples(summary, console)
+    if len(summary.rounds) > 1:
+        history.show(summary.rounds, summary.stopped, console)
     _show_outcome(summary, console)
 
 

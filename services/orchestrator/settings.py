@@ -22,7 +22,7 @@ class Settings:
     """`images` is absolute: a folder, a glob or one file. `limit` 0 takes all. `matcher` is an identity, "exact@1".
 
     `student_matcher` "" is the same one. `lora_rank` 0 trains the whole student. `guided`: the teacher can write nothing but a
-    question and an answer.
+    question and an answer. `redo_rejected`: rounds after the first ask anew for annotations that were rejected.
     """
 
     images: str
@@ -35,6 +35,7 @@ class Settings:
     lora_rank: int = 0
     guided: bool = False
     student_matcher: str = ""
+    redo_rejected: bool = False
 
     @property
     def the_task(self) -> Task:

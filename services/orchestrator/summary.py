@@ -10,6 +10,7 @@ from services.core.evaluation import Comparison
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.files import write_atomically
+from services.orchestrator.history import Round, history, why_stop
 from services.orchestrator.judgement import Accuracy, Evaluation, Example, stored_evaluation
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.run import Run
@@ -62,6 +63,7 @@ class Summary:
     """`zero_shot`, `aligned`, `fixed`, `broken`, `mcnemar_p`: on the labelled set where one was given, else on the held-out
     records; None until there is an evaluation. Accuracies 0 to 1, `seconds` by stage. `annotations` counts the usable ones,
     `rejected` the others by reason, refused images included. `usage`: tokens and dollars by role, evaluation included.
+    Cells, parity set, accuracies and outcome are the last round's; `rounds` has each, `stopped` says why no other began.
     """
 
     run: str
@@ -95,6 +97,8 @@ class Summary:
     recipe: str
     matcher: str
     settings: Settings
+    rounds: tuple[Round, ...]
+    stopped: str
 
 
 def summarise(ledger: Ledger) -> Summary:
@@ -142,6 +146,8 @@ def summarise(ledger: Ledger) -> Summary:
         recipe=settings.recipe.name,
         matcher=settings.matcher,
         settings=settings,
+        rounds=history(ledger),
+        stopped=why_stop(ledger),
     )
 
 

@@ -136,6 +136,7 @@ class ScriptedStudent(
 ):
     """`skills` by version; training adds one of `trained_skill`, or fails with `training_error`.
 
+    Further trainings add v3, v4, ... of the skills in `trained_later`, the last of them for all that follow.
     `refusal`: what asking after the training meets; `failed_before`: requests whose training has failed already.
     """
 
@@ -143,11 +144,13 @@ class ScriptedStudent(
     live: str = "v1"
     previous: str = ""
     trained_skill: float = 0.9
+    trained_later: tuple = ()
     training_error: MpaError | None = None
     trainings: list = field(default_factory=list)
     samples: list = field(default_factory=list)
     refusal: MpaError | None = None
     failed_before: set = field(default_factory=set)
+    made: dict = field(default_factory=dict)
 
     async def Answer(self, request, context):
         sha256 = await self.begin("answer", request.image, context)
@@ -208,8 +211,10 @@ class ScriptedStudent(
         if done and self.training_error:
             operation.error.CopyFrom(to_status(self.training_error))
         elif done:
-            self.skills["v2"] = self.trained_skill
-            operation.response.Pack(training_pb2.TrainResponse(version="v2"))
+            version = self.made.setdefault(self.trainings[-1].request_id, f"v{len(self.made) + 2}")
+            later = (self.trained_skill, *self.trained_later)
+            self.skills[version] = later[min(int(version[1:]) - 2, len(later) - 1)]
+            operation.response.Pack(training_pb2.TrainResponse(version=version))
         return operation
 
 

@@ -1,0 +1,127 @@
+"""What each round of a run found, brought and changed, computed from the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from services.core.parity import Cell
+from services.orchestrator.judgement import Evaluation
+from services.orchestrator.ledger import Ledger
+from services.orchestrator.promotion import NOT_PROMOTED, NOTHING_TO_ALIGN, PROMOTED
+
+CELLS = "SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell"
+MOVES = """
+SELECT coalesce(earlier.cell, 'new'), r.cell, count(*) FROM records r LEFT JOIN records earlier
+ON earlier.image_sha256 = r.image_sha256 AND earlier.number = r.number AND earlier.round = r.round - 1
+WHERE r.round = ? GROUP BY 1, 2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """`count` records that were in cell `before` in the round before ("new": in none) and are in `after` now."""
+
+    before: str
+    after: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """`accuracy_before` and `accuracy_after` (0 to 1), `fixed`, `broken`: on its held-out records; None until it is judged."""
+
+    number: int
+    records: int
+    gap: int
+    parity_set: int
+    version_before: str
+    version_after: str
+    accuracy_before: float | None
+    accuracy_after: float | None
+    fixed: int | None
+    broken: int | None
+    outcome: str
+    reason: str
+    moves: tuple[Move, ...] = ()
+
+    @property
+    def gap_rate(self) -> float:
+        """0 to 1."""
+        return self.gap / self.records if self.records else 0.0
+
+
+def history(ledger: Ledger) -> tuple[Round, ...]:
+    """Every round that was begun, in order."""
+    return tuple(_round(ledger, number) for number in range(1, ledger.round + 1))
+
+
+def _round(ledger: Ledger, number: int) -> Round:
+    def meta(key: str) -> str:
+        return ledger.meta(key, of_round=number)
+
+    cells = Counter({str(cell): int(count) for cell, count in ledger.read(CELLS, number)})
+    moved = ledger.read(MOVES, number) if number > 1 else ()
+    judged = Evaluation.from_json(meta("evaluation")).held_out.overall if meta("evaluation") else None
+    return Round(
+        number=number,
+        records=cells.total(),
+        gap=cells[str(Cell.GAP)],
+        parity_set=int(meta("parity_set") or 0),
+        version_before=meta("version.before"),
+        version_after=meta("version.after"),
+        accuracy_before=judged.before if judged else None,
+        accuracy_after=judged.after if judged else None,
+        fixed=judged.fixed if judged else None,
+        broken=judged.broken if judged else None,
+        outcome=meta("outcome") or "unfinished",
+        reason=meta("reason"),
+        moves=tuple(Move(str(before), str(after), int(count)) for before, after, count in moved),
+    )
+
+
+def why_stop(ledger: Ledger) -> str:
+    """Why no further round begins, for people; "" where one does, or the present one isn't over."""
+    outcome, reason, rounds = ledger.meta("outcome"), ledger.meta("reason"), int(ledger.meta("rounds") or 1)
+    if outcome == NOTHING_TO_ALIGN:
+        return reason
+    if outcome == NOT_PROMOTED:
+        return f"no gain in round {ledger.round}: {reason}"
+    if outcome == PROMOTED and ledger.round >= rounds:
+        return f"{ledger.round} of {rounds} rounds are done"
+    return ""
+
+
+def show(rounds: tuple[Round, ...], stopped: str, console: Console) -> None:
+    """A table of the rounds, the records that changed cells between them, and why they stopped ("" where they haven't)."""
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("round", "gap", "parity set", "accuracy", "fixed", "broken", "version"):
+        table.add_column(heading, justify="right")
+    for row in rounds:
+        is_judged = row.accuracy_before is not None and row.accuracy_after is not None
+        table.add_row(
+            *(str(row.number), f"{row.gap:,} ({row.gap_rate:.1%})", f"{row.parity_set:,}"),
+            *(f"{row.accuracy_before:.1%} -> {row.accuracy_after:.1%}" if is_judged else "", _count(row.fixed)),
+            *(_count(row.broken), f"{row.version_before} -> {row.version_after or '-'}"),
+        )
+    console.print(table)
+    for row in rounds:
+        changed = [f"{move.before} -> {move.after} {move.count:,}" for move in row.moves if move.before != move.after]
+        if changed:
+            console.print(f"round {row.number} moved: {', '.join(changed)}", highlight=False, markup=False, soft_wrap=True)
+    if stopped:
+        console.print(f"stopped      {stopped}", highlight=False, markup=False, soft_wrap=True)
+
+
+def to_json(rounds: tuple[Round, ...], stopped: str) -> str:
+    rows = [{**asdict(row), "gap_rate": row.gap_rate} for row in rounds]
+    return json.dumps({"rounds": rows, "stopped": stopped}, indent=2, ensure_ascii=False)
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"

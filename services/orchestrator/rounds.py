@@ -1,0 +1,82 @@
+"""Rounds: the gap of the student that the last round made is identified, levelled and judged again.
+
+The annotations stay, and so does every answer: the teacher is asked only where the new student errs and it never answered.
+A round begins from the version that the last one put live, so candidate and live version are compared as in the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import InvalidInput, NothingToAlign
+from services.files import write_atomically
+from services.orchestrator import alignment
+from services.orchestrator.history import why_stop
+from services.orchestrator.parity_set import PARITY_SET
+from services.orchestrator.promotion import NOTHING_TO_ALIGN
+from services.orchestrator.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class StoppingRule:
+    """At most so many `rounds`; none is trained whose gap is below `until_gap` of its records (0 to 1).
+
+    A round without a gain is always the last. Of the command, not of the run: repeated with a laxer rule, a run goes on.
+    """
+
+    rounds: int = 1
+    until_gap: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise InvalidInput(f"--rounds is {self.rounds}: give 1 or more", field="rounds")
+        if not 0 <= self.until_gap < 1:
+            raise InvalidInput(f"--until-gap is {self.until_gap}: give a share from 0 to 1, such as 0.05", field="until_gap")
+
+
+ONE_ROUND = StoppingRule()
+
+
+def set_rule(run: Run, rule: StoppingRule) -> None:
+    """Kept with the run, which so can always say why it stopped. Where the old rule stopped it, it is asked again."""
+    ledger = run.ledger
+    is_laxer = rule.until_gap < float(ledger.meta("until_gap") or 0)
+    with ledger.at_once():
+        ledger.set_meta("rounds", str(rule.rounds))
+        ledger.set_meta("until_gap", str(rule.until_gap))
+        if is_laxer and ledger.meta("outcome") == NOTHING_TO_ALIGN:
+            ledger.set_meta("outcome", "")
+
+
+def is_finished(run: Run, labelled: Path | None) -> bool:
+    return alignment.is_finished(run, labelled) and bool(why_stop(run.ledger))
+
+
+async def repeat(run: Run, one_round: Callable[[], Awaitable[None]]) -> None:
+    """Rounds until the rule stops them. `one_round` takes the run through the round that its ledger is in, or is at the end of.
+
+    Raises NothingToAlign where that is so from the first.
+    """
+    while True:
+        try:
+            await one_round()
+        except NothingToAlign:
+            if run.ledger.round == 1:
+                raise
+        if why_stop(run.ledger):
+            return
+        begin_next(run)
+
+
+def begin_next(run: Run) -> None:
+    """All at once, so that an interrupted run is in the old round or in the new one. The old parity set is put aside."""
+    ledger, made = run.ledger, run.ledger.meta("version.after")
+    kept = run.folder / "rounds" / str(ledger.round) / PARITY_SET
+    write_atomically(kept, (run.folder / PARITY_SET).read_bytes())
+    with ledger.at_once():
+        ledger.begin_round(ledger.round + 1)
+        ledger.set_meta("version.before", made)
+        if not run.settings.redo_rejected:
+            ledger.set_meta("done.annotate", "yes")

@@ -1,0 +1,245 @@
+"""Rounds against scripted services: what is reused, what stops them, what each changed, and going on after any interruption."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from typer.testing import CliRunner
+
+from services.core.errors import InvalidInput, MpaError, NothingToAlign, Unavailable
+from services.orchestrator import commands, phases, rounds
+from services.orchestrator.cli import app
+from services.orchestrator.rounds import StoppingRule
+from services.orchestrator.run import open_run
+from tests.orchestrator.conftest import bench, with_recipe
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.test_stream import rows
+
+CELLS = "SELECT round, image_sha256, number, cell FROM records ORDER BY 1, 2, 3"
+
+
+def improving(**fields) -> ScriptedStudent:
+    """40 % at first, then 60, 75 and 80."""
+    return ScriptedStudent(trained_skill=0.6, trained_later=(0.75, 0.8), **fields)
+
+
+def in_ledger(folder):
+    """The teacher's finished calls, as it counts them."""
+    annotated = rows(folder, "SELECT 'annotate', image_sha256, seed FROM annotations")
+    return annotated + rows(folder, "SELECT 'answer', image_sha256, question FROM answers WHERE role = 'teacher'")
+
+
+async def align(b, at_most=3, until_gap=0.0, confirm=lambda _: True):
+    with open_run(b.folder, b.settings) as run, b.progress() as progress:
+        return await commands.align(run, b.where, b.labelled, confirm, progress, StoppingRule(at_most, until_gap))
+
+
+def rounds_bench(folder, pool, teacher=None, student=None, **settings):
+    return bench(folder, pool, teacher, student or improving(), **settings)
+
+
+async def test_each_round_levels_the_gap_of_the_student_before_it(tmp_path, pool):
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        summary = await align(b)
+    assert [training.base_version for training in b.student.trainings] == ["v1", "v2", "v3"]
+    assert (b.student.live, summary.version.before, summary.version.after) == ("v4", "v3", "v4")
+    first, second, third = summary.rounds
+    assert first.gap > second.gap > third.gap > 16
+    assert first.records == second.records == third.records == summary.annotations
+    assert [row.number for row in summary.rounds] == [1, 2, 3]
+    assert first.accuracy_before < first.accuracy_after
+    assert {row.outcome for row in summary.rounds} == {"promoted"}
+    assert summary.stopped == "3 of 3 rounds are done"
+
+
+async def test_no_round_asks_for_an_answer_that_is_in_the_ledger(tmp_path, pool):
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        await align(b, 1)
+        after_one = b.teacher.calls.copy()
+        await align(b, 3)
+    assert max(b.teacher.keys.values()) == 1
+    assert max(count for key, count in b.student.keys.items() if key[-1]) == 1
+    # A better student knows all that its predecessor knew, so there is nothing that the teacher wasn't asked about already.
+    assert b.teacher.calls == after_one
+
+
+async def test_the_teacher_is_asked_about_what_the_new_student_has_forgotten(tmp_path, pool):
+    """It was better on what was held out. What it got wrong anew, the teacher was never asked about."""
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        await align(b, 1)
+        asked = b.teacher.calls["answer"]
+        b.student.skills["v2"] = 0.2  # as weights that unlearned what nobody held out
+        summary = await align(b, 2)
+    moves = {(move.before, move.after): move.count for move in summary.rounds[1].moves}
+    assert b.teacher.calls["answer"] - asked == moves["unasked", "gap"] > 10
+
+
+async def test_what_moved_between_rounds_adds_up(tmp_path, pool):
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        summary = await align(b, 2)
+    first, second = summary.rounds
+    assert first.moves == ()
+    assert sum(move.count for move in second.moves) == second.records
+    left = sum(move.count for move in second.moves if move.before == "gap" and move.after != "gap")
+    came = sum(move.count for move in second.moves if move.before != "gap" and move.after == "gap")
+    assert first.gap - left + came == second.gap
+    assert left > 10
+
+
+async def test_parity_sets_of_earlier_rounds_are_kept(tmp_path, pool):
+    async with rounds_bench(tmp_path / "one", pool) as one:
+        one.settings = with_recipe(one.settings, held_out=0.4)
+        await one.align()
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        summary = await align(b, 2)
+    assert (b.folder / "rounds" / "1" / "parity_set.jsonl").read_text() == one.parity_set()
+    assert len(b.parity_set().splitlines()) == summary.rounds[1].parity_set != summary.rounds[0].parity_set
+    assert not (one.folder / "rounds").exists()
+
+
+async def test_a_round_without_a_gain_is_the_last(tmp_path, pool):
+    student = ScriptedStudent(trained_skill=0.7, trained_later=(0.5,))
+    async with rounds_bench(tmp_path / "run", pool, student=student) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        summary = await align(b, 5)
+        assert (b.student.live, len(summary.rounds)) == ("v2", 2)
+        assert summary.stopped.startswith("no gain in round 2: it is not better")
+        calls = b.student.calls.total()
+        assert (await align(b, 9)).stopped == summary.stopped
+        assert b.student.calls.total() == calls
+
+
+async def test_who_declines_a_promotion_ends_the_rounds(tmp_path, pool):
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        summary = await align(b, 3, confirm=lambda question: question.startswith("Train"))
+    assert (b.student.live, len(summary.rounds)) == ("v1", 1)
+    assert "declined" in summary.stopped
+
+
+async def test_rounds_stop_below_a_gap_rate_and_go_on_when_it_is_lowered(tmp_path, pool):
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        summary = await align(b, 4, until_gap=0.3)
+        assert len(summary.rounds) == 3
+        assert summary.rounds[1].gap_rate > 0.3 > summary.rounds[2].gap_rate
+        assert (summary.outcome, len(b.student.trainings)) == ("nothing_to_align", 2)
+        assert "below the 30.0% at which rounds stop" in summary.stopped
+        assert b.student.live == "v3"
+        further = await align(b, 3, until_gap=0.1)
+    assert (further.outcome, b.student.live) == ("promoted", "v4")
+    assert max(b.teacher.keys.values()) == 1
+
+
+async def test_a_gap_below_the_rate_from_the_first_is_nothing_to_align(tmp_path, pool):
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        with pytest.raises(NothingToAlign, match=r"below the 90\.0%"):
+            await align(b, 3, until_gap=0.9)
+    assert b.student.trainings == []
+
+
+async def test_a_later_round_at_parity_ends_well(tmp_path, pool):
+    student = ScriptedStudent(trained_skill=0.95)
+    async with rounds_bench(tmp_path / "run", pool, student=student) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        summary = await align(b, 3)
+    assert (len(summary.rounds), summary.outcome, b.student.live) == (2, "nothing_to_align", "v2")
+    assert "at parity" in summary.stopped
+
+
+@pytest.mark.parametrize("redo", [False, True])
+async def test_rejected_annotations_are_redone_once_in_each_later_round_if_asked(tmp_path, pool, redo):
+    seen: dict[str, list[int]] = {}
+
+    def rejects(sha256, seed):
+        """An eighth of the images yields nothing at the first three seeds, another eighth never."""
+        seeds = seen.setdefault(sha256, [])
+        seeds.append(seed)
+        kind = int(sha256[:2], 16) % 8
+        return "no_question" if kind == 0 or (kind == 1 and len(seeds) < 4) else ""
+
+    teacher = ScriptedTeacher(rejects=rejects)
+    async with rounds_bench(tmp_path / "run", pool, teacher, recipe="paper") as b:
+        b.settings = with_recipe(replace(b.settings, redo_rejected=redo), held_out=0.6, minimum_gap=1)
+        summary = await align(b)
+    kinds = [int(sha256[:2], 16) % 8 for sha256 in seen]
+    never, late = kinds.count(0), kinds.count(1)
+    assert never > 5 < late
+    assert summary.rejected == {"no_question": never if redo else never + late}
+    records = [row.records for row in summary.rounds]
+    assert records == [120 - never - late, 120 - never - late, 120 - never - (0 if redo else late)]
+    assert teacher.calls["annotate"] == 120 + (never + late) * (3 if redo else 1)
+    assert max(teacher.keys.values()) == 1, "a new seed each time"
+
+
+async def test_stopped_anywhere_the_rounds_go_on_to_the_same_end_and_ask_nothing_twice(tmp_path, pool):
+    async with rounds_bench(tmp_path / "calm", pool) as calm:
+        calm.settings = with_recipe(calm.settings, held_out=0.4)
+        whole = await align(calm)
+    teacher, finished = ScriptedTeacher(), Counter()
+    asked, stop_at = 0, 150
+
+    def trouble(_):
+        nonlocal asked
+        asked += 1
+        return Unavailable("gone") if asked > stop_at else None
+
+    student = improving(trouble=trouble)
+    async with rounds_bench(tmp_path / "run", pool, teacher, student, patience_s=0.05) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        interruptions = 0
+        while True:
+            try:
+                summary = await align(b)
+                break
+            except MpaError:
+                interruptions, asked = interruptions + 1, 0
+                finished.update({key: teacher.keys[key] for key in in_ledger(b.folder) if key not in finished})
+    assert interruptions > 3
+    assert rows(b.folder, CELLS) == rows(calm.folder, CELLS)
+    assert b.parity_set() == calm.parity_set()
+    assert [row.gap for row in summary.rounds] == [row.gap for row in whole.rounds]
+    assert {key: teacher.keys[key] for key in finished} == finished, "what was in the ledger was never asked for again"
+    assert max(count for key, count in student.keys.items() if key[-1]) == 1
+
+
+async def test_the_table_is_shown_by_its_command_and_after_a_run(tmp_path, pool):
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        summary = await align(b, 2)
+    shown = CliRunner().invoke(app, ["rounds", str(b.folder)])
+    assert shown.exit_code == 0
+    assert "v2 -> v3" in shown.output
+    assert "gap -> unasked" in shown.output
+    assert "stopped      2 of 2 rounds are done" in shown.output
+    told = json.loads(CliRunner().invoke(app, ["rounds", str(b.folder), "--json"]).output)
+    assert [row["gap"] for row in told["rounds"]] == [row.gap for row in summary.rounds]
+    assert "round 2 moved" in CliRunner().invoke(app, ["status", str(b.folder)]).output
+
+
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"until_gap": 1.0}, {"until_gap": -0.1}])
+def test_a_rule_that_means_nothing_is_refused(wrong):
+    with pytest.raises(InvalidInput, match=next(iter(wrong)).replace("_", "-")):
+        StoppingRule(**wrong)
+
+
+async def test_one_device_at_a_time_makes_the_same_rounds(tmp_path, pool):
+    async with rounds_bench(tmp_path / "beside", pool) as beside:
+        beside.settings = with_recipe(beside.settings, held_out=0.4)
+        await align(beside, 2)
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        with open_run(b.folder, b.settings) as run, b.progress() as progress:
+            rounds.set_rule(run, StoppingRule(2))
+            one = partial(phases.align, run, b.where, None, lambda _: True, progress, teacher_takes_turns=True)
+            await rounds.repeat(run, one)
+    assert rows(b.folder, CELLS) == rows(beside.folder, CELLS)
+    assert (b.parity_set(), b.student.live) == (beside.parity_set(), "v3")
+    assert b.teacher.keys == beside.teacher.keys
