@@ -94,7 +94,7 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationRow:
-    """`number`: which of the image's questions; `attempt`: 1 where the first reply could not be parsed, N where round N asked anew.
+    """`number`: which of the image's questions; `attempt`: 1 where the first reply could not be parsed, N where round N asked.
 
     `detail`: what a call that failed said.
     """

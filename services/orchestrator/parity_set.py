@@ -10,7 +10,6 @@ from services.core.parity import Cell, Sample, select
 from services.files import write_atomically
 from services.orchestrator.run import Run
 
-
 PARITY_SET = "parity_set.jsonl"
 
 
