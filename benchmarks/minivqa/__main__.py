@@ -1,0 +1,102 @@
+"""Builds the benchmark, or a contact sheet to look at.
+
+python -m benchmarks.minivqa build runs/minivqa [--pool 1500] [--test 400] [--seed 0]
+python -m benchmarks.minivqa sheet sheet.png [--part test]
+
+DEST/FAMILY/pool/*.png      unlabeled images
+DEST/FAMILY/test/*.png      and test.jsonl: {"image", "question", "answers", "kind"}; harder/ likewise
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from rich.progress import track
+
+from benchmarks.minivqa.families import FAMILIES, Family
+from benchmarks.minivqa.parts import Part
+from benchmarks.minivqa.picture import SIDE
+
+LABELLED = (Part.TEST, Part.HARDER)
+COLUMNS = 10
+CAPTION = 26
+
+
+def build(destination: Path, pool: int, test: int, seed: int) -> None:
+    """`pool` images and at least `test` questions per family and labelled part. A file that is there is not drawn again."""
+    for family in FAMILIES.values():
+        folder = destination / family.name
+        for number in track(range(pool), f"{family.name}: pool"):
+            _save(family, Part.POOL, seed, number, folder)
+        for part in LABELLED:
+            _write_labelled(family, part, test, seed, folder)
+
+
+def _save(family: Family, part: Part, seed: int, number: int, folder: Path) -> Path:
+    path = folder / part / f"{number:05}.png"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".partial")
+        family.draw(part, seed, number).image.save(unfinished, "PNG")
+        unfinished.rename(path)
+    return path
+
+
+def _write_labelled(family: Family, part: Part, count: int, seed: int, folder: Path) -> None:
+    """One line per question; several about one image."""
+    lines: list[str] = []
+    number = 0
+    while len(lines) < count:
+        path = _save(family, part, seed, number, folder)
+        for question in family.draw(part, seed, number).questions:
+            row = {
+                "image": path.relative_to(folder).as_posix(),
+                "question": question.text,
+                "answers": list(question.references),
+                "kind": question.kind,
+            }
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        number += 1
+    (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def sheet(path: Path, part: Part, seed: int) -> None:
+    """Twenty pictures of each family with a question and its answer below."""
+    rows = 2 * len(FAMILIES)
+    canvas = Image.new("RGB", (COLUMNS * (SIDE + 8), rows * (SIDE + CAPTION)), "white")
+    pen = ImageDraw.Draw(canvas)
+    for row, family in enumerate(family for family in FAMILIES.values() for _ in range(2)):
+        for column in range(COLUMNS):
+            picture = family.draw(part, seed, (row % 2) * COLUMNS + column)
+            question = picture.questions[column % len(picture.questions)]
+            left, top = column * (SIDE + 8), row * (SIDE + CAPTION)
+            canvas.paste(picture.image, (left, top))
+            pen.text((left, top + SIDE + 1), question.text[:24], fill="black", font_size=9)
+            pen.text((left, top + SIDE + 12), question.answer, fill="blue", font_size=10)
+    canvas.save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    building = commands.add_parser("build")
+    building.add_argument("destination", type=Path)
+    building.add_argument("--pool", type=int, default=1500, help="images per family")
+    building.add_argument("--test", type=int, default=400, help="questions per family, at least")
+    looking = commands.add_parser("sheet")
+    looking.add_argument("path", type=Path)
+    looking.add_argument("--part", type=Part, choices=list(Part), default=Part.TEST)
+    for command in (building, looking):
+        command.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    if given.command == "build":
+        build(given.destination, given.pool, given.test, given.seed)
+    else:
+        sheet(given.path, given.part, given.seed)
+
+
+if __name__ == "__main__":
+    main()

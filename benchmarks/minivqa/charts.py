@@ -1,0 +1,137 @@
+"""Charts, after ChartQA: two to four bars with their values, from a column of a real table; lookups and comparisons."""
+
+from __future__ import annotations
+
+import io
+import random
+from dataclasses import dataclass
+
+import vl_convert
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from PIL import Image
+
+from benchmarks.minivqa.lexicon import COLORS
+from benchmarks.minivqa.parts import Part, Split
+from benchmarks.minivqa.picture import SIDE, Picture, Question
+from benchmarks.minivqa.sources import FONTS, installed
+from benchmarks.minivqa.tables import COLUMNS, values
+
+BAR_COLORS = tuple(color for color in COLORS if color != "white")
+VALUE = Split(
+    seen=("what is the value of the {color} bar?", "what value does the {color} bar have?", "how much is the {color} bar?"),
+    unseen=("what is the number on the {color} bar?", "which value does the {color} bar show?"),
+)
+HIGHEST = Split(
+    seen=("what color is the highest bar?", "which color has the largest value?"),
+    unseen=("what is the color of the biggest bar?",),
+)
+LOWEST = Split(
+    seen=("what color is the lowest bar?", "which color has the smallest value?"),
+    unseen=("what is the color of the shortest bar?",),
+)
+COUNT = Split(seen=("how many bars are there?", "how many bars does the chart have?"), unseen=("what is the number of bars?",))
+COMPARE = Split(
+    seen=("is the {one} bar higher than the {other} bar?", "is the {one} bar larger than the {other} bar?"),
+    unseen=("is the value of the {one} bar greater than that of the {other} bar?",),
+)
+EXTREME = Split(
+    seen=("what is the highest value?", "what is the largest value in the chart?"), unseen=("what is the maximum of the bars?",)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    color: str
+    value: int
+
+
+def draw_charts(part: Part, rng: random.Random) -> Picture:
+    column, font = COLUMNS.draw(part, rng), FONTS.draw(part, rng)
+    count = rng.randint(2, 4)
+    bars = [Bar(c, v) for c, v in zip(rng.sample(BAR_COLORS, count), _different(values(column), count, rng), strict=True)]
+    image = _by_vega(bars, rng) if part is Part.HARDER else _by_matplotlib(bars, font, rng)
+    return Picture(image, tuple(_ask(bars, part, rng)), (("table", column.table), ("font", font)))
+
+
+def _different(column: tuple[int, ...], count: int, rng: random.Random) -> list[int]:
+    """Values far enough apart that the highest bar can be seen to be the highest."""
+    chosen: list[int] = []
+    while len(chosen) < count:
+        value = rng.choice(column)
+        if all(abs(value - other) >= max(2, 0.08 * max(value, other)) for other in chosen):
+            chosen.append(value)
+        elif rng.random() < 0.05:
+            chosen.clear()
+    return chosen
+
+
+def _by_matplotlib(bars: list[Bar], font: str, rng: random.Random) -> Image.Image:
+    figure = Figure(figsize=(SIDE / 100, SIDE / 100), dpi=100, facecolor=rng.choice(("white", "#f4f4f4", "#fffdf5")))
+    axes = figure.add_axes((0.06, 0.08, 0.88, 0.84))
+    heights = [bar.value for bar in bars]
+    axes.bar(range(len(bars)), heights, width=rng.uniform(0.55, 0.85), color=[_hex(bar.color) for bar in bars])
+    label = FontProperties(fname=str(installed(font)), size=rng.uniform(9.5, 11.5))
+    for place, height in enumerate(heights):
+        axes.text(place, height, str(height), ha="center", va="bottom", fontproperties=label)
+    axes.set_ylim(0, max(heights) * 1.25)
+    axes.set_xlim(-0.6, len(bars) - 0.4)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in ("top", "right") if rng.random() < 0.6 else ():
+        axes.spines[side].set_visible(False)
+    if rng.random() < 0.3:
+        axes.set_facecolor("#eeeeee")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
+
+
+def _by_vega(bars: list[Bar], rng: random.Random) -> Image.Image:
+    rows = [{"place": place, "value": bar.value, "color": _hex(bar.color)} for place, bar in enumerate(bars)]
+    place = {"field": "place", "type": "ordinal", "axis": None}
+    height = {
+        "field": "value",
+        "type": "quantitative",
+        "axis": None,
+        "scale": {"domain": [0, max(b.value for b in bars) * 1.2]},
+    }
+    bar = {
+        "mark": {"type": "bar", "cornerRadiusEnd": 3},
+        "encoding": {"color": {"field": "color", "type": "nominal", "scale": None}},
+    }
+    text = {"mark": {"type": "text", "dy": -7, "fontSize": 14, "fontWeight": "bold"}, "encoding": {"text": {"field": "value"}}}
+    chart = {
+        "width": SIDE - 12,
+        "height": SIDE - 12,
+        "padding": 5,
+        "background": rng.choice(("#ffffff", "#fbf6ea")),
+        "data": {"values": rows},
+        "encoding": {"x": place, "y": height},
+        "layer": [bar, text],
+    }
+    drawn = Image.open(io.BytesIO(vl_convert.vegalite_to_png(chart, scale=2))).convert("RGB")
+    return drawn.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def _hex(color: str) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*COLORS[color])
+
+
+def _ask(bars: list[Bar], part: Part, rng: random.Random) -> list[Question]:
+    asked, (one, other) = rng.choice(bars), rng.sample(bars, 2)
+    ordered = sorted(bars, key=lambda bar: bar.value)
+    rows = (
+        (VALUE.draw(part, rng).format(color=asked.color), str(asked.value), "value"),
+        (EXTREME.draw(part, rng), str(ordered[-1].value), "extreme"),
+        (HIGHEST.draw(part, rng), ordered[-1].color, "highest"),
+        (LOWEST.draw(part, rng), ordered[0].color, "lowest"),
+        (COUNT.draw(part, rng), str(len(bars)), "count"),
+        (
+            COMPARE.draw(part, rng).format(one=one.color, other=other.color),
+            "yes" if one.value > other.value else "no",
+            "compare",
+        ),
+    )
+    return [Question(text, answer, (answer,), kind) for text, answer, kind in rows]

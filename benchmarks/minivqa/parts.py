@@ -1,0 +1,38 @@
+"""The parts of the benchmark, and which entities each may use."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Part(StrEnum):
+    """`POOL` and `TRAINING` share their entities and no picture; `HARDER` shows the test's entities by another renderer."""
+
+    TRAINING = "training"
+    POOL = "pool"
+    TEST = "test"
+    HARDER = "harder"
+
+    @property
+    def is_unseen(self) -> bool:
+        """Are its entities those that neither the pool nor training shows?"""
+        return self in (Part.TEST, Part.HARDER)
+
+
+@dataclass(frozen=True, slots=True)
+class Split(Generic[T]):
+    """Entities of one sort; none is in both halves."""
+
+    seen: tuple[T, ...]
+    unseen: tuple[T, ...]
+
+    def of(self, part: Part) -> tuple[T, ...]:
+        return self.unseen if part.is_unseen else self.seen
+
+    def draw(self, part: Part, rng: random.Random) -> T:
+        return rng.choice(self.of(part))

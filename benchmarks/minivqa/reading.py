@@ -1,0 +1,55 @@
+"""Reading only, after ICDAR 2015: one printed word, cropped, blurred and turned as a camera would."""
+
+from __future__ import annotations
+
+import random
+
+from PIL import Image, ImageChops, ImageFilter
+
+from benchmarks.minivqa.lettering import Color, letter
+from benchmarks.minivqa.lexicon import PRINTED_WORDS
+from benchmarks.minivqa.parts import Part, Split
+from benchmarks.minivqa.picture import SIDE, Picture, Question
+from benchmarks.minivqa.sources import FONTS, installed
+
+WHAT = Split(
+    seen=("what is written in the image?", "what does the text say?", "read the word in the image."),
+    unseen=("what is the word in the image?", "which word is shown?"),
+)
+LEAST_CONTRAST = 90
+
+
+def draw_reading(part: Part, rng: random.Random) -> Picture:
+    word, font = rng.choice(PRINTED_WORDS), FONTS.draw(part, rng)
+    ground = _color(rng)
+    ink = next(color for color in iter(lambda: _color(rng), None) if abs(_light(color) - _light(ground)) >= LEAST_CONTRAST)
+    shown = rng.choice((word, word, word.upper(), word.title()))
+    written = letter(shown, installed(font), rng.randint(18, 30), ink, outlines=part is Part.HARDER)
+    widest = SIDE - 8
+    if written.width > widest:
+        written = written.resize((widest, max(10, written.height * widest // written.width)), Image.Resampling.LANCZOS)
+    written = written.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC, expand=True)
+    canvas = _paper(ground, rng)
+    at = (rng.randint(0, max(0, SIDE - written.width)), rng.randint(0, max(0, SIDE - written.height)))
+    canvas.paste(written, at, written)
+    if rng.random() < 0.4:
+        canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.8)))
+    return Picture(canvas, (Question(WHAT.draw(part, rng), word, (word,), "word"),), (("font", font),))
+
+
+def _paper(ground: Color, rng: random.Random) -> Image.Image:
+    """Uneven light on a flat ground."""
+    canvas = Image.new("RGB", (SIDE, SIDE), ground)
+    light = Image.linear_gradient("L").resize((SIDE, SIDE)).rotate(rng.choice((0, 90, 180, 270)))
+    strength = rng.uniform(0.0, 0.15)
+    shade = light.point(lambda value: round(255 - value * strength)).convert("RGB")
+    return ImageChops.multiply(canvas, shade)
+
+
+def _color(rng: random.Random) -> Color:
+    return rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)
+
+
+def _light(color: Color) -> float:
+    red, green, blue = color
+    return 0.299 * red + 0.587 * green + 0.114 * blue

@@ -1,0 +1,74 @@
+"""The mini benchmark: the same pictures again, nothing of the test seen before, answers that score."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.minivqa.families import FAMILIES
+from benchmarks.minivqa.parts import Part
+from benchmarks.minivqa.picture import SIDE
+from benchmarks.minivqa.sources import FONTS, ICON_SETS, PHOTOGRAPHS
+from benchmarks.minivqa.tables import COLUMNS
+from services.core import metrics
+
+PICTURES = 12
+
+
+@pytest.mark.parametrize("part", list(Part))
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+def test_a_picture_is_a_function_of_its_number(family, part):
+    one, again, other = family.draw(part, 0, 3), family.draw(part, 0, 3), family.draw(part, 0, 4)
+    assert one.image.size == (SIDE, SIDE)
+    assert one.image.tobytes() == again.image.tobytes() != other.image.tobytes()
+    assert one.questions == again.questions
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+def test_the_test_shows_nothing_that_was_seen(family):
+    def drawn(part):
+        pictures = [family.draw(part, 0, number) for number in range(PICTURES)]
+        return {entity for picture in pictures for entity in picture.entities}, {q.text for p in pictures for q in p.questions}
+
+    seen, asked = map(set.union, drawn(Part.POOL), drawn(Part.TRAINING))
+    for part in (Part.TEST, Part.HARDER):
+        entities, questions = drawn(part)
+        assert not entities & seen
+        assert not questions & asked
+
+
+@pytest.mark.parametrize("split", [FONTS, ICON_SETS, PHOTOGRAPHS], ids=["fonts", "icons", "photographs"])
+def test_no_entity_is_in_both_halves(split):
+    assert not set(split.seen) & set(split.unseen)
+
+
+def test_no_font_family_and_no_table_is_in_both_halves():
+    def families(fonts):
+        return {font.rpartition("/")[2].partition("-")[0].partition(".")[0] for font in fonts}
+
+    assert not families(FONTS.seen) & families(FONTS.unseen)
+    assert not {column.table for column in COLUMNS.seen} & {column.table for column in COLUMNS.unseen}
+
+
+@pytest.mark.parametrize("part", [Part.TRAINING, Part.TEST])
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+def test_the_answer_that_is_taught_scores_one(family, part):
+    score = getattr(metrics, family.metric)
+    for number in range(PICTURES):
+        for question in family.draw(part, 0, number).questions:
+            assert score(question.answer, question.references) == 1.0, question
+
+
+def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.minivqa", "build", str(tmp_path / "mini"), "--pool", "2", "--test", "3"]
+    subprocess.run(command, check=True, capture_output=True)
+    whole = {path: path.read_bytes() for path in (tmp_path / "mini").rglob("*") if path.is_file()}
+    lost = tmp_path / "mini" / "charts" / "pool" / "00001.png"
+    lost.unlink()
+    subprocess.run(command, check=True, capture_output=True)
+    assert lost.read_bytes() == whole[lost]
+    for family in FAMILIES:
+        rows = [json.loads(line) for line in (tmp_path / "mini" / family / "test.jsonl").read_text().splitlines()]
+        assert len(rows) >= 3
+        assert all((tmp_path / "mini" / family / row["image"]).is_file() for row in rows)
