@@ -12,6 +12,7 @@ from services.core.tasks import Task
 MAX_QUESTION_CHARS = 300
 ANNOTATION_PATTERN = r"Question: [^\n]{3,300}\nAnswer: [^\n]{1,80}"
 """What guided decoding lets a teacher write: the scaffold of Appendix D, a line each for question and answer."""
+_LETTERS_A_WORD = 10
 
 _MARKUP = re.compile(r"[*_`#>]+|^\s*(?:[-•]|\d+[.)])\s+", re.MULTILINE)
 _PAIR = re.compile(
@@ -19,6 +20,11 @@ _PAIR = re.compile(
     r"(?=[\s,;]*\bquestion\s*\d*\s*[:：]|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
+
+
+def annotation_pattern(task: Task) -> str:
+    """ANNOTATION_PATTERN, with room for longer answers where the task has them."""
+    return ANNOTATION_PATTERN.replace("80", str(max(80, _LETTERS_A_WORD * task.max_answer_words)))
 
 
 class Rejection(StrEnum):
@@ -94,7 +100,7 @@ def _accept(question: str, answer: str, task: Task) -> Annotation | Rejection:
         return Rejection.ANSWER_TOO_LONG
     if contains_answer(question, answer):
         return Rejection.ANSWER_IN_QUESTION
-    return Annotation(question, answer)
+    return Annotation(task.question or question, answer)
 
 
 def contains_answer(question: str, answer: str) -> bool:

@@ -7,12 +7,14 @@ empty string never matches anything.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.core.metrics import anls, normalize_vqa_answer, squeeze
+from services.core.metrics import anls, normalize_vqa_answer, rouge_l, squeeze
 
 ANLS_THRESHOLD = 0.5
+CAPTION_THRESHOLD = 0.5
 
 _NUMBER_WORDS = {
     word: str(value)
@@ -73,6 +75,21 @@ def _anls(prediction: str, reference: str) -> bool:
     return anls(prediction, [reference]) >= ANLS_THRESHOLD
 
 
+def _word(prediction: str, reference: str) -> bool:
+    left, right = _letters(prediction), _letters(reference)
+    return bool(left) and left == right
+
+
+def _letters(text: str) -> str:
+    """Letters with their marks, and digits, of any script."""
+    return "".join(letter for letter in text.casefold() if unicodedata.category(letter)[0] in "LMN")
+
+
+def _caption(prediction: str, reference: str) -> bool:
+    left, right = (normalize_vqa_answer(text) for text in (prediction, reference))
+    return rouge_l([left], [[right]]) >= CAPTION_THRESHOLD
+
+
 MATCHERS: dict[str, Matcher] = {
     matcher.name: matcher
     for matcher in (
@@ -80,7 +97,10 @@ MATCHERS: dict[str, Matcher] = {
         Matcher("contains", 1, _contains),
         Matcher("numeric", 1, _numeric),
         Matcher("anls", 1, _anls),
+        Matcher("word", 1, _word),
+        Matcher("caption", 1, _caption),
     )
 }
 """`exact`: Eq. 1 on normalised text. `contains`: the authors' released rule, kept for reproduction (it erases signs and
-decimal points). `numeric`: numbers compare by value and unit, all else as `exact`. `anls`: similar spelling suffices."""
+decimal points). `numeric`: numbers compare by value and unit, all else as `exact`. `anls`: similar spelling suffices.
+`word`: the same letters and digits, in either case (OCR). `caption`: half of the words in the same order (ROUGE-L)."""

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.core.decoding import GREEDY, Decoding
 from services.core.tasks import ANSWER_INSTRUCTION, ANSWER_TEMPLATE, Task
@@ -40,6 +40,14 @@ class Recipe:
     """Share of the images kept out of training to judge the candidate on."""
     minimum_gap: int = 16
     """With fewer gap samples the student counts as at parity and nothing is trained."""
+
+    def of_task(self, task: Task) -> Recipe:
+        """This recipe with the task's own way of asking, where it has one (a caption is no single word)."""
+        if task.answer_template == ANSWER_TEMPLATE:
+            return self
+        decoding = replace(self.answer_decoding, max_new_tokens=task.max_new_tokens)
+        template = task.answer_template
+        return replace(self, answer_template=template, training_template=template, answer_decoding=decoding)
 
     def annotation_prompt(self, task: Task) -> str:
         """The task prompt T_pr as this recipe sends it."""

@@ -1,8 +1,12 @@
-"""The VQA tasks: what the teacher is told to ask, how both models are asked, and how answers are compared.
+"""The tasks: what the teacher is told to ask, how both models are asked, and how answers are compared.
 
 The annotation prompts of `textvqa`, `stvqa`, `chartqa` and `okvqa` are the paper's, Appendix D, as printed (the image
 itself travels beside the text; "Assistant: Question: Q, Answer: A" is the scaffold that fixes the reply's form). `vqa` is
 this project's own task for plain images.
+
+`pathvqa`, `ocr` and `captioning` are what the paper measures beyond them (Tables 3, 7 and 10). It prints no prompts for these:
+questions are put with its QA prompt, which is "common for all datasets" (Appendix D), captions are asked for in the words of
+lmms-eval's TextCaps task, words in those of OCRBench, and the annotation prompts are this project's own.
 """
 
 from __future__ import annotations
@@ -74,10 +78,36 @@ Reply in this form:
 Question: Q
 Answer: A"""
 
+_PATHOLOGY = """\
+Write one question about this pathology image that is answered by yes or no, and its correct answer.
+Reply in this form:
+Question: Q
+Answer: A"""
+
+READING_QUESTION = "What is written in the image?"
+
+_READING = f"""\
+Read the text in this image: the answer is the text exactly as it is written.
+Reply in this form:
+Question: {READING_QUESTION}
+Answer: A"""
+
+CAPTION_REQUEST = "Please carefully observe the image and come up with a caption for the image."
+
+_CAPTION = f"""\
+Write one sentence that describes this image and what can be read in it.
+Reply in this form:
+Question: {CAPTION_REQUEST}
+Answer: A"""
+
+
+ANSWER_TEMPLATE = ANSWER_INSTRUCTION + "\n{question}"
+"""How a question is put to student and teacher, word for word the same for both (algorithm: blind answers)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One VQA task."""
+    """One task."""
 
     name: str
     annotation_prompt: str
@@ -85,9 +115,16 @@ class Task:
     matcher: str
     """The matcher of `answers.MATCHERS` that decides Eq. 1 unless the run names another."""
     metric: str
-    """The metric of `metrics.METRICS` that scores a labelled evaluation set."""
+    """The official metric: of `metrics.METRICS`, or of `metrics.CORPUS_METRICS` where it scores all answers together."""
     max_answer_words: int
     """A longer annotated answer is rejected: the task asks for a word or a phrase."""
+    beside: tuple[str, ...] = ()
+    """Other metrics that are printed beside the official one."""
+    question: str = ""
+    """What is asked about every image, in a task whose data sets come without questions."""
+    answer_template: str = ANSWER_TEMPLATE
+    max_new_tokens: int = 32
+    """Of an answer."""
 
 
 TASKS: dict[str, Task] = {
@@ -98,12 +135,29 @@ TASKS: dict[str, Task] = {
         Task("chartqa", _CHART, matcher="numeric", metric="relaxed_accuracy", max_answer_words=6),
         Task("okvqa", _KNOWLEDGE, matcher="exact", metric="vqa_accuracy", max_answer_words=3),
         Task("vqa", _PLAIN, matcher="exact", metric="vqa_accuracy", max_answer_words=6),
+        Task("pathvqa", _PATHOLOGY, matcher="exact", metric="yes_no_accuracy", max_answer_words=1),
+        Task(
+            "ocr",
+            _READING,
+            matcher="word",
+            metric="word_recognition",
+            max_answer_words=6,
+            beside=("exact_match", "ignore_case_match"),
+            question=READING_QUESTION,
+        ),
+        Task(
+            "captioning",
+            _CAPTION,
+            matcher="caption",
+            metric="cider",
+            max_answer_words=40,
+            beside=("bleu1", "rouge_l"),
+            question=CAPTION_REQUEST,
+            answer_template="{question}",
+            max_new_tokens=64,
+        ),
     )
 }
-
-
-ANSWER_TEMPLATE = ANSWER_INSTRUCTION + "\n{question}"
-"""How a question is put to student and teacher, word for word the same for both (algorithm: blind answers)."""
 
 
 def answer_prompt(question: str, template: str = ANSWER_TEMPLATE) -> str:

@@ -5,21 +5,17 @@ What does the work is imported inside the commands, so that `--help` answers at 
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import os
-import shlex
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import typer
 
-from services.core.errors import Cancelled, MpaError, NothingToAlign, Overloaded, Pending, Unavailable
+from services.orchestrator import cli_datasets
 from services.orchestrator import options as o
+from services.orchestrator.exits import again as _again
+from services.orchestrator.exits import exit_codes as _exit_codes
 from services.orchestrator.where import RUNS, Where
 
 app = typer.Typer(
@@ -28,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(cli_datasets.app, name="datasets")
 
 
 @app.command()
@@ -292,35 +289,6 @@ def _single_device(teacher: str, student: str, patience_s: float) -> Where:
 
 def _new_folder(task: str) -> Path:
     return RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{task}"
-
-
-def _again(new_folder: Path | None = None) -> str:
-    """This very command, with the run folder that it was given by default."""
-    command = ["mpa-orch", *sys.argv[1:]]
-    return shlex.join(command + (["--run", str(new_folder)] if new_folder else []))
-
-
-@contextmanager
-def _exit_codes(again: str = "") -> Iterator[None]:
-    """A user's mistake is one line, never a traceback; anything that is no MpaError is a bug and shows one."""
-    try:
-        yield
-    except NothingToAlign as error:
-        typer.echo(f"nothing to align: {error}", err=True)
-        raise typer.Exit(3) from None
-    except MpaError as error:
-        typer.echo(f"error: {error}", err=True)
-        if again and isinstance(error, (Unavailable, Overloaded, Pending, Cancelled)):
-            typer.echo(f"resume with: {again}", err=True)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
-            raise
-        typer.echo(f"error: {error.filename or 'the disk'}: {error.strerror}: make room, then repeat the command", err=True)
-        raise typer.Exit(1) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo("interrupted; repeat the same command to resume" + (f": {again}" if again else ""), err=True)
-        raise typer.Exit(130) from None
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from services.core.errors import WrongState
 from services.core.evaluation import Comparison, Decision, Judgement, Tally, compare, question_kind, should_promote
-from services.core.metrics import METRICS
 from services.core.parity import STUDENT_RIGHT, Cell
 from services.orchestrator.exam import Case, Exam, Respond, Sat, sit
 from services.orchestrator.identification import student_answer, teacher_answer
@@ -19,6 +18,7 @@ from services.orchestrator.labelled import read_labelled
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import Run
+from services.orchestrator.scoring.metrics import score
 from services.rpc.client import StudentClient, TeacherClient
 
 JUDGED = STUDENT_RIGHT | {Cell.GAP}
@@ -27,7 +27,8 @@ SMALLEST_KIND = 10
 ONE_MODEL_FITS = "ONE_MODEL_FITS"
 """The reason that a student gives where it can't load a version beside the live one."""
 
-Score = Callable[[str, Sequence[str]], float]
+Score = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
+"""Of one respondent's answers to all questions, with the references of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,9 @@ async def evaluate(
             "after": partial(student_answer, run, student, version=after, step="evaluate"),
         }
         exam = await sit(run.find_images().root, held_out_cases(run), versions, progress, "evaluate")
+        matches = run.settings.the_matcher.matches
         comparison = compare(
-            _scored(run, "held_out", exam, lambda given, wanted: run.settings.the_matcher.matches(given, wanted[0]))
+            _scored(run, "held_out", exam, lambda given, wanted: [matches(a, w[0]) for a, w in zip(given, wanted, strict=True)])
         )
         evaluation = Evaluation(comparison, should_promote(comparison))
         if labelled is not None:
@@ -209,15 +211,17 @@ async def _ask_in_turn(run: Run, student: StudentClient, labelled: Path | None, 
 
 
 def _scored(run: Run, question_set: str, exam: Exam, score: Score) -> list[Judgement]:
-    judgements = []
+    references = [sat.case.references for sat in exam.sat]
+    scores = {
+        name: [float(value) for value in score([sat.answers[name] for sat in exam.sat], references)]
+        for name in (exam.sat[0].answers if exam.sat else ())
+    }
     with run.ledger.at_once():
-        for sat in exam.sat:
-            scores = {name: float(score(answer, sat.case.references)) for name, answer in sat.answers.items()}
+        for number, sat in enumerate(exam.sat):
             asked = (question_set, sat.image_sha256, sat.case.question)
-            for name, value in scores.items():
-                run.ledger.add_score(*asked, name, _version(run, name), sat.case.kind, value)
-            judgements.append(Judgement(sat.case.kind, scores["before"], scores["after"]))
-    return judgements
+            for name, values in scores.items():
+                run.ledger.add_score(*asked, name, _version(run, name), sat.case.kind, values[number])
+    return [Judgement(sat.case.kind, scores["before"][number], scores["after"][number]) for number, sat in enumerate(exam.sat)]
 
 
 def _version(run: Run, respondent: str) -> str:
@@ -225,12 +229,14 @@ def _version(run: Run, respondent: str) -> str:
 
 
 def _labelled(run: Run, path: Path, exam: Exam) -> Labelled:
-    metric = METRICS[run.settings.the_task.metric]
-    judgements = _scored(run, str(path.absolute()), exam, metric)
+    def official(given: Sequence[str], wanted: Sequence[Sequence[str]]) -> Sequence[float]:
+        return score([run.settings.the_task.metric], given, wanted)[0].each
+
+    judgements = _scored(run, str(path.absolute()), exam, official)
+    scores = official([sat.answers["teacher"] for sat in exam.sat], [sat.case.references for sat in exam.sat])
     by_kind: dict[str, list[float]] = defaultdict(list)
-    for sat in exam.sat:
-        by_kind[sat.case.kind].append(metric(sat.answers["teacher"], sat.case.references))
-    scores = [score for of_kind in by_kind.values() for score in of_kind]
+    for sat, value in zip(exam.sat, scores, strict=True):
+        by_kind[sat.case.kind].append(value)
     teacher = Accuracy(_mean(scores), {kind: _mean(of_kind) for kind, of_kind in sorted(by_kind.items())})
     fixed = [sat for sat, judged in zip(exam.sat, judgements, strict=True) if judged.before < 0.5 <= judged.after]
     return Labelled(str(path.absolute()), compare(judgements), teacher, exam.skipped, _examples(fixed))

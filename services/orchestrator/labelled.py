@@ -1,40 +1,28 @@
-"""A labelled evaluation set: JSONL with {"image": path beside the file, "question", "answers": [...], optional "kind"}.
-
-It measures; it never decides. Training and promotion see nothing of it, so a run stays label-free.
-"""
+"""A labelled set that measures a run's versions (--eval), in any of the published formats (`datasets/`)."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from services.core.errors import InvalidInput, NotFound
-from services.core.evaluation import question_kind
+from services.core.errors import InvalidInput
+from services.orchestrator.datasets.dataset import Dataset, open_dataset
+from services.orchestrator.datasets.record import Record
 from services.orchestrator.exam import Case
 
 
 def read_labelled(path: Path) -> list[Case]:
-    """Raises InvalidInput with the number of the line that is wrong."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise NotFound(f"the evaluation set {path} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"the evaluation set {path} is not UTF-8 text: give a JSONL file") from error
-    cases = [_case(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    """Raises InvalidInput that names the record that is wrong and its key; NotFound."""
+    dataset = open_dataset(path)
+    cases = [_case(dataset, record) for record in dataset.read()]
     if not cases:
-        raise InvalidInput(f"the evaluation set {path} is empty: it holds one JSON object a line")
+        raise InvalidInput(f"the evaluation set {path} is empty: it holds no question")
     return cases
 
 
-def _case(path: Path, number: int, line: str) -> Case:
-    try:
-        fields = json.loads(line)
-        image, question, answers = fields["image"], fields["question"], fields["answers"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f'{path}, line {number}: needs "image", "question" and "answers" ({error!r})') from error
-    kind = fields.get("kind") or (question_kind(question) if isinstance(question, str) else "")
-    are_texts = isinstance(answers, list) and answers and all(isinstance(answer, str) for answer in answers)
-    if not (isinstance(image, str) and image and isinstance(question, str) and question.strip() and are_texts):
-        raise InvalidInput(f'{path}, line {number}: "image" and "question" are texts, "answers" is a list of at least one text')
-    return Case(image, "", question, tuple(answers), str(kind))
+def _case(dataset: Dataset, record: Record) -> Case:
+    if record.data:
+        raise InvalidInput(f"{dataset.path} holds its images itself: `mpa-orch datasets evaluate` measures on such a set")
+    file, root = dataset.images.find(record.image), dataset.path.parent
+    is_below = file is not None and file.is_relative_to(root)
+    image = file.relative_to(root).as_posix() if file is not None and is_below else record.image
+    return Case(image, "", record.question, record.answers, record.kind)

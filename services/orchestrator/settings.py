@@ -94,9 +94,8 @@ def new_settings(
     of_student = _named(MATCHERS, student_matcher or chosen_recipe.student_matcher or rule.name, "matcher")
     where = str(Path(images).expanduser().absolute())
     other = "" if of_student is rule else of_student.identity
-    return Settings(
-        where, task, chosen_recipe, rule.identity, limit, full_matrix, seed, lora_rank, guided, student_matcher=other
-    )
+    asked = chosen_recipe.of_task(chosen_task)
+    return Settings(where, task, asked, rule.identity, limit, full_matrix, seed, lora_rank, guided, student_matcher=other)
 
 
 def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.core.annotation import ANNOTATION_PATTERN, Annotation, Rejection, parse_annotation
+from services.core.annotation import Annotation, Rejection, annotation_pattern, parse_annotation
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput
 from services.core.tasks import ANSWER_TEMPLATE, TASKS, Task, answer_prompt
@@ -46,7 +46,7 @@ class Teacher:
 
         Of a reply that was cut off, only whole lines count: the last one may have lost the end of its answer.
         """
-        pattern = ANNOTATION_PATTERN if guided else ""
+        pattern = annotation_pattern(task) if guided else ""
         reply = await self._model.generate(Prompt(image, prompt or task.annotation_prompt, decoding, pattern=pattern))
         return Annotated(reply, _read(reply, task))
 

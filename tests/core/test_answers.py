@@ -27,6 +27,12 @@ from services.core.answers import MATCHERS, parse_number
         ("anls", "Starbuks", "starbucks", True),
         ("anls", "coffee", "starbucks", False),
         ("anls", "   ", "", False),
+        ("word", "stop!", "STOP", True),
+        ("word", "stop sign", "STOP", False),
+        ("word", "&", "!", False),
+        ("word", "мир", "привет", False),
+        ("caption", "A red sign says stop.", "a red stop sign", True),
+        ("caption", "a bus in the street", "a red stop sign", False),
     ],
 )
 def test_matchers(matcher, prediction, reference, equal):

@@ -1,0 +1,48 @@
+"""Captions by image, from TextCaps (a record per caption, each with all five) or COCO (images and annotations).
+
+TextCaps_0.1_val.json         {"data": [{"image_id", "caption_str", "reference_strs": [five texts]}]}
+captions_val2014.json         {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.core.tasks import TASKS
+from services.orchestrator.datasets.fields import Fields, document
+from services.orchestrator.datasets.record import Record
+
+
+def textcaps_rows(path: Path) -> Iterator[Fields]:
+    """The first record of each image."""
+    seen: set[str] = set()
+    for fields in document(path).objects("data"):
+        image = fields.name("image_id")
+        if image not in seen:
+            seen.add(image)
+            yield fields
+
+
+def textcaps_record(fields: Fields) -> Record:
+    image = fields.name("image_id")
+    captions = "reference_strs" if fields.values.get("reference_strs") is not None else "caption_str"
+    return _record(image, f"{image}.jpg", fields.texts(captions), fields.get("set_name"))
+
+
+def coco_rows(path: Path) -> Iterator[Fields]:
+    whole = document(path)
+    captions: dict[str, list[str]] = defaultdict(list)
+    for fields in whole.objects("annotations"):
+        captions[fields.name("image_id")].append(fields.text("caption"))
+    for fields in whole.objects("images"):
+        yield fields.with_values(captions=captions.get(fields.name("id")))
+
+
+def coco_record(fields: Fields) -> Record:
+    return _record(fields.name("id"), fields.text("file_name"), fields.texts("captions"), "")
+
+
+def _record(name: str, image: str, captions: tuple[str, ...], split: str) -> Record:
+    return Record(name, image, TASKS["captioning"].question, captions, "caption", split)

@@ -1,0 +1,123 @@
+"""What is wrong with a data set, all of it at once, before a model is asked anything."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from services.core.errors import InvalidInput
+from services.core.metrics import yes_or_no
+from services.core.tasks import TASKS
+from services.engines.images import sha256
+from services.orchestrator.datasets.dataset import Dataset
+from services.orchestrator.datasets.record import Record
+from services.orchestrator.pool import find_images
+
+EXAMPLES = 5
+
+
+class Problem(StrEnum):
+    """In the order in which they are shown."""
+
+    SHAPE = "wrong shape"
+    DUPLICATE = "duplicate id"
+    ANSWERS = "number of answers"
+    METRIC = "not for the task's metric"
+    IMAGE = "missing image"
+    LEAK = "image is in the pool"
+    EMPTY = "nothing in it"
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was seen of one data set. `faults` counts every fault, `examples` holds the first of each."""
+
+    records: int = 0
+    images: set[str] = field(default_factory=set)
+    kinds: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+    faults: Counter[Problem] = field(default_factory=Counter)
+    examples: dict[Problem, list[str]] = field(default_factory=lambda: defaultdict(list))
+    leaked: set[str] = field(default_factory=set)
+
+    def add(self, problem: Problem, detail: str) -> None:
+        self.faults[problem] += 1
+        if len(self.examples[problem]) < EXAMPLES:
+            self.examples[problem].append(detail)
+
+    def require_sound(self, name: str, *, besides: Iterable[Problem] = ()) -> None:
+        """Raises InvalidInput with the first example where there is a fault, those of `besides` excepted."""
+        allowed = set(besides)
+        found = [problem for problem in Problem if self.faults[problem] and problem not in allowed]
+        if found:
+            first = found[0]
+            more = f" ({self.faults.total():,} faults: `mpa-orch datasets check` lists them)" if self.faults.total() > 1 else ""
+            raise InvalidInput(f"{name} can't be used: {self.examples[first][0]}{more}", reason=_reason(first))
+
+
+def _reason(problem: Problem) -> str:
+    return "EVALUATION_SET_LEAKS" if problem is Problem.LEAK else "BAD_DATASET"
+
+
+def check(dataset: Dataset, task: str, pool: Mapping[str, str] | None = None) -> Findings:
+    """`pool`: path by sha256 of the images that a model is to learn from. `task` "" checks nothing that depends on one.
+
+    Raises InvalidInput where the file as a whole is wrong, NotFound.
+    """
+    findings = Findings()
+    ids: set[str] = set()
+    for found in dataset.try_read():
+        if isinstance(found, InvalidInput):
+            findings.add(Problem.SHAPE, str(found))
+            continue
+        _count(found, findings)
+        if found.id in ids:
+            findings.add(Problem.DUPLICATE, f"id {found.id} is there more than once")
+        ids.add(found.id)
+        _check_answers(dataset, found, task, findings)
+        _check_image(dataset, found, pool, findings)
+    if not findings.records and not findings.faults:
+        of_split = f" of split {dataset.split!r}" if dataset.split else ""
+        findings.add(Problem.EMPTY, f"{dataset.path} holds no question{of_split}")
+    return findings
+
+
+def _count(record: Record, findings: Findings) -> None:
+    findings.records += 1
+    findings.kinds[record.kind] += 1
+    findings.splits[record.split] += 1
+
+
+def _check_answers(dataset: Dataset, record: Record, task: str, findings: Findings) -> None:
+    given, expected = len(record.answers), dataset.format.answers
+    if expected and given != expected:
+        findings.add(Problem.ANSWERS, f"question {record.id} has {given} answers where {expected} are expected")
+    if task and TASKS[task].metric == "yes_no_accuracy" and not any(map(yes_or_no, record.answers)):
+        findings.add(Problem.METRIC, f"question {record.id} is answered {record.answers[0]!r}, not by yes or no")
+
+
+def _check_image(dataset: Dataset, record: Record, pool: Mapping[str, str] | None, findings: Findings) -> None:
+    """Each image once, for all questions about it."""
+    name = record.image or sha256(record.data)
+    if name in findings.images:
+        return
+    findings.images.add(name)
+    file = dataset.images.find(record.image) if record.image else None
+    if record.image and file is None:
+        findings.add(
+            Problem.IMAGE, f"there is no image {record.image} of question {record.id}: say where they are with --images"
+        )
+    elif pool is not None:
+        identity = sha256(file.read_bytes() if file else record.data)
+        if identity in pool:
+            findings.leaked.add(name)
+            findings.add(Problem.LEAK, f"the image of question {record.id} is {pool[identity]} in the pool")
+
+
+def pool_images(images: str) -> dict[str, str]:
+    """Path by sha256 of every image in a pool. Raises NotFound."""
+    pool = find_images(images)
+    return {sha256(Path(pool.root, path).read_bytes()): path for path in pool.paths}

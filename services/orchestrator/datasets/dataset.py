@@ -1,0 +1,71 @@
+"""A labelled data set: it measures, it never decides. Training and promotion see nothing of it, so a run stays label-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import InvalidInput, NotFound
+from services.core.tasks import TASKS
+from services.orchestrator.datasets.formats import FORMATS, Format, recognise
+from services.orchestrator.datasets.images import ImageFolder
+from services.orchestrator.datasets.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One file (of a pair: the questions) in one of the published formats."""
+
+    path: Path
+    format: Format
+    images: ImageFolder
+    split: str = ""
+    """Only records of this split; "" takes all."""
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def read(self) -> Iterator[Record]:
+        """Raises InvalidInput at the first record that is wrong, naming it and its key; NotFound."""
+        for found in self.try_read():
+            if isinstance(found, InvalidInput):
+                raise found
+            yield found
+
+    def try_read(self) -> Iterator[Record | InvalidInput]:
+        """Records, and in their places what is wrong with those that can't be read."""
+        for fields in self.format.rows(self.path):
+            try:
+                record = self.format.record(fields)
+            except InvalidInput as error:
+                yield error
+                continue
+            if not self.split or record.split == self.split:
+                yield record
+
+
+def open_dataset(path: Path, format_name: str = "", images: Path | None = None, split: str = "") -> Dataset:
+    """`images`: the folder of the images, where they aren't beside the file. Raises NotFound, InvalidInput."""
+    if not path.is_file():
+        raise NotFound(f"there is no data set {path}: name its file of questions and answers")
+    if format_name and format_name not in FORMATS:
+        raise InvalidInput(f"there is no format {format_name!r}: choose one of {', '.join(FORMATS)}", field="format")
+    if images is not None and not images.is_dir():
+        raise NotFound(f"there is no folder of images {images}")
+    found = FORMATS[format_name] if format_name else recognise(path)
+    roots = [images] if images else [path.parent, path.parent.parent]
+    return Dataset(path, found, ImageFolder(roots, found.folders), split)
+
+
+def task_of(dataset: Dataset, task: str = "", *, is_needed: bool = True) -> str:
+    """The task named, else the format's own; "" only where none `is_needed`. Raises InvalidInput."""
+    if task and task not in TASKS:
+        raise InvalidInput(f"there is no task {task!r}: choose one of {', '.join(TASKS)}", field="task")
+    found = task or dataset.format.task
+    if not found and is_needed:
+        raise InvalidInput(
+            f"{dataset.path} doesn't say what task it is of: name it with --task ({', '.join(TASKS)})", field="task"
+        )
+    return found

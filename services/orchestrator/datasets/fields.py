@@ -1,0 +1,126 @@
+"""The fields of one record of a file, read with suspicion: what is wrong is told by key and record."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from services.core.errors import InvalidInput, NotFound
+
+_NAMES: dict[type, str] = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", int: "a number"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """`where` is the record for people: "test.json, data[17]"."""
+
+    where: str
+    values: Mapping[str, object]
+
+    def fault(self, key: str, problem: str) -> InvalidInput:
+        return InvalidInput(f'{self.where}: "{key}" {problem}', field=key)
+
+    def text(self, key: str) -> str:
+        """Not empty. Raises InvalidInput, as all of these do."""
+        found = self._read(key, "a text", lambda value: isinstance(value, str))
+        if not str(found).strip():
+            raise self.fault(key, "is empty")
+        return str(found)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """At least one; a single text will do. An annotator's empty answer is an answer."""
+        found = self._read(key, "a text or a list of texts", lambda value: isinstance(value, (str, list)))
+        listed: list[object] = found if isinstance(found, list) else [found]
+        texts = tuple(entry for entry in listed if isinstance(entry, str))
+        if len(texts) < len(listed):
+            number, wrong = next((n, entry) for n, entry in enumerate(listed) if not isinstance(entry, str))
+            raise self.fault(f"{key}[{number}]", f"is {_name(wrong)} where a text belongs")
+        if not any(text.strip() for text in texts):
+            raise self.fault(key, "is empty where at least one text belongs")
+        return texts
+
+    def name(self, key: str) -> str:
+        """A text or a whole number: what files use as ids."""
+
+        def is_name(value: object) -> bool:
+            return isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip() != ""
+
+        return str(self._read(key, "an id (a text or a whole number)", is_name))
+
+    def number(self, key: str) -> int:
+        found = self._read(key, "a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool))
+        assert isinstance(found, int)
+        return found
+
+    def get(self, key: str, default: str = "") -> str:
+        """A text that may be missing or null."""
+        return default if self.values.get(key) is None else self.text(key)
+
+    def inner(self, key: str) -> Fields:
+        found = self._read(key, "an object", lambda value: isinstance(value, dict))
+        assert isinstance(found, dict)
+        return Fields(f"{self.where}.{key}", found)
+
+    def objects(self, key: str) -> Iterator[Fields]:
+        found = self._read(key, "a list", lambda value: isinstance(value, list))
+        assert isinstance(found, list)
+        # A document at its top is named by its file alone.
+        begin = f"{self.where}." if ", " in self.where else f"{self.where}, "
+        return objects(found, begin + key)
+
+    def with_values(self, **values: object) -> Fields:
+        return replace(self, values={**self.values, **values})
+
+    def _read(self, key: str, wanted: str, is_right: Callable[[object], bool]) -> object:
+        if self.values.get(key) is None:
+            raise self.fault(key, "is missing" if key not in self.values else "is null")
+        found = self.values[key]
+        if not is_right(found):
+            raise self.fault(key, f"is {_name(found)} where {wanted} belongs")
+        return found
+
+
+def objects(listed: list[object], where: str) -> Iterator[Fields]:
+    """The objects of a list, each named by its place. Raises InvalidInput at the first that is none."""
+    for number, entry in enumerate(listed):
+        if not isinstance(entry, dict):
+            raise InvalidInput(f"{where}[{number}] is {_name(entry)} where an object belongs")
+        yield Fields(f"{where}[{number}]", entry)
+
+
+def document(path: Path) -> Fields:
+    """A JSON file that is one object. Raises NotFound, InvalidInput."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{path.name} is {_name(found)} where an object belongs")
+    return Fields(path.name, found)
+
+
+def read_json(path: Path) -> object:
+    """Raises NotFound, InvalidInput."""
+    try:
+        found: object = json.loads(read_text(path))
+    except ValueError as error:
+        raise InvalidInput(f"{path} is no JSON ({error}): download it again") from error
+    return found
+
+
+def read_text(path: Path) -> str:
+    """UTF-8, with or without a byte order mark. Raises NotFound, InvalidInput."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise NotFound(f"the data set {path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the data set {path} is not UTF-8 text") from error
+
+
+def _name(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else "a number"
+    return _NAMES.get(type(value), type(value).__name__)

@@ -1,0 +1,90 @@
+"""The layouts that data sets are published in, told apart by what a file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import InvalidInput
+from services.orchestrator.datasets import captions, chartqa, icdar, jsonl, okvqa, pathvqa, stvqa, textvqa, vlmevalkit
+from services.orchestrator.datasets.fields import Fields, read_json
+from services.orchestrator.datasets.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """`task` "": the file doesn't say. `folders`: where its images usually are, below the folder of the file or of its parent.
+
+    `answers`: how many references each question has, 0 for any number. Whole JSON files are read at once (they hold no
+    images), all else row by row.
+    """
+
+    name: str
+    task: str
+    rows: Callable[[Path], Iterator[Fields]]
+    record: Callable[[Fields], Record]
+    folders: tuple[str, ...] = ()
+    answers: int = 0
+
+
+TEXTVQA_FOLDERS = ("train_images", "train_val_images/train_images", "test_images")
+COCO_FOLDERS = ("val2014", "train2014", "val2017", "train2017", "images")
+PATHVQA_FOLDERS = ("images/test", "images/val", "images/train", "images")
+
+FORMATS: dict[str, Format] = {
+    found.name: found
+    for found in (
+        Format("textvqa", "textvqa", textvqa.rows, textvqa.record, TEXTVQA_FOLDERS, answers=10),
+        Format("stvqa", "stvqa", stvqa.rows, stvqa.record, ("train_imgs", "train", "Images/train")),
+        Format("chartqa", "chartqa", chartqa.rows, chartqa.record, ("png",)),
+        Format("okvqa", "okvqa", okvqa.rows, okvqa.record, COCO_FOLDERS, answers=10),
+        Format("vqav2", "vqa", okvqa.rows, okvqa.record, COCO_FOLDERS, answers=10),
+        Format("icdar2015", "ocr", icdar.rows, icdar.record, ("images", "ch4_test_word_images_gt")),
+        Format("textcaps", "captioning", captions.textcaps_rows, captions.textcaps_record, TEXTVQA_FOLDERS),
+        Format("coco", "captioning", captions.coco_rows, captions.coco_record, COCO_FOLDERS),
+        Format("pathvqa", "pathvqa", pathvqa.rows, pathvqa.record, PATHVQA_FOLDERS),
+        Format("vlmevalkit", "", vlmevalkit.rows, vlmevalkit.record, ("images",)),
+        Format("jsonl", "", jsonl.rows, jsonl.record, ("images",)),
+    )
+}
+BY_SUFFIX = {".tsv": "vlmevalkit", ".jsonl": "jsonl", ".txt": "icdar2015", ".pkl": "pathvqa"}
+
+
+def recognise(path: Path) -> Format:
+    """Raises InvalidInput that lists the formats where it is none of them."""
+    name = BY_SUFFIX.get(path.suffix.lower()) or _of_json(path)
+    return FORMATS[name]
+
+
+def _of_json(path: Path) -> str:
+    found = read_json(path)
+    if isinstance(found, list):
+        first = found[0] if found and isinstance(found[0], dict) else {}
+        name = "chartqa" if "imgname" in first else "pathvqa" if {"image", "question", "answer"} <= first.keys() else ""
+    elif isinstance(found, dict):
+        name = _of_object(path, found)
+    else:
+        name = ""
+    if not name:
+        raise InvalidInput(
+            f"{path} is of no known format: name one with --format ({', '.join(FORMATS)}), or make it JSONL with "
+            '{"image", "question", "answers"}'
+        )
+    return name
+
+
+def _of_object(path: Path, found: dict[str, object]) -> str:
+    if "questions" in found:
+        return "vqav2" if path.name.startswith("v2_") else "okvqa"
+    if "annotations" in found and "images" in found:
+        return "coco"
+    if "annotations" in found:
+        raise InvalidInput(f"{path} holds the annotations of a pair: name its file of questions, they are read together")
+    listed = found.get("data")
+    first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
+    if "caption_str" in first or "reference_strs" in first:
+        return "textcaps"
+    if "file_path" in first:
+        return "stvqa"
+    return "textvqa" if "image_id" in first else ""

@@ -1,0 +1,37 @@
+"""What is in a data set and what is wrong with it, for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+
+from services.orchestrator.datasets.checks import Findings, Problem
+from services.orchestrator.datasets.dataset import Dataset
+
+KINDS_SHOWN = 8
+
+
+def show_findings(dataset: Dataset, findings: Findings, console: Console) -> None:
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    say(f"{dataset.path}  {dataset.format.name}")
+    say(f"  {findings.records:,} questions about {len(findings.images):,} images")
+    if len(findings.splits) > 1:
+        say(f"  splits: {_listed(findings.splits)}")
+    say(f"  kinds: {_listed(findings.kinds)}")
+    for problem in Problem:
+        if count := findings.faults[problem]:
+            say(f"  {problem}: {count:,}")
+            for example in findings.examples[problem]:
+                say(f"    {example}")
+            if count > len(findings.examples[problem]):
+                say("    ...")
+    if not findings.faults:
+        say("  nothing is wrong with it")
+
+
+def _listed(counts: Counter[str]) -> str:
+    shown = [f"{name or '(none)'} {count:,}" for name, count in counts.most_common(KINDS_SHOWN)]
+    return ", ".join(shown + ([f"{len(counts) - KINDS_SHOWN:,} more"] if len(counts) > KINDS_SHOWN else []))

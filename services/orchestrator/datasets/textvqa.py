@@ -1,0 +1,26 @@
+"""TextVQA 0.5.1 (TextVQA_0.5.1_val.json): {"data": [{"question_id", "image_id", "question", "answers": [ten texts]}]}."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.core.evaluation import question_kind
+from services.orchestrator.datasets.fields import Fields, document
+from services.orchestrator.datasets.record import Record
+
+
+def rows(path: Path) -> Iterator[Fields]:
+    return document(path).objects("data")
+
+
+def record(fields: Fields) -> Record:
+    question = fields.text("question")
+    return Record(
+        fields.name("question_id"),
+        f"{fields.name('image_id')}.jpg",
+        question,
+        fields.texts("answers"),
+        question_kind(question),
+        fields.get("set_name"),
+    )

@@ -1,0 +1,88 @@
+"""VLMEvalKit TSV: a header, then `index`, `question`, `answer` and `image` (base64, or the index of a row that has it) or
+`image_path`; options A to H are put under the question, `split` and `category` are kept.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import binascii
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.core.errors import InvalidInput, NotFound
+from services.core.evaluation import question_kind
+from services.orchestrator.datasets.fields import Fields
+from services.orchestrator.datasets.record import Record
+
+LONGEST_INDEX = 64
+"""A shorter `image` is the index of another row, by VLMEvalKit's own rule."""
+NOTHING = frozenset({"", "nan"})
+"""What pandas writes and reads for a value that isn't there."""
+
+
+def rows(path: Path) -> Iterator[Fields]:
+    """One row in memory at a time, and the images that other rows refer to."""
+    referred = {row["image"] for _, row in _read(path) if 0 < len(row.get("image", "")) <= LONGEST_INDEX}
+    images = {row["index"]: row["image"] for _, row in _read(path) if row.get("index") in referred} if referred else {}
+    for number, row in _read(path):
+        image = row.get("image", "")
+        yield Fields(f"{path.name}, row {number}", {**row, "image": images.get(image, image)})
+
+
+def _read(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    csv.field_size_limit(sys.maxsize)  # an image is one field
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t", strict=True)
+            missing = {"index", "question", "answer"} - set(reader.fieldnames or ())
+            if missing:
+                raise InvalidInput(f"{path} has no column {', '.join(sorted(missing))}: it is no VLMEvalKit TSV with answers")
+            for number, row in enumerate(reader, 1):
+                yield number, {key: value or "" for key, value in row.items() if isinstance(key, str)}
+    except OSError as error:
+        raise NotFound(f"the data set {path} can't be read: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is no TSV ({error})") from error
+
+
+def record(fields: Fields) -> Record:
+    for key in ("question", "answer"):
+        if fields.text(key).strip().lower() in NOTHING:
+            raise fields.fault(key, "is NaN")
+    question = fields.text("question")
+    options = [f"{letter}. {fields.text(letter)}" for letter in "ABCDEFGH" if str(fields.values.get(letter) or "").strip()]
+    path = str(fields.values.get("image_path") or "")
+    return Record(
+        fields.name("index"),
+        path,
+        "\n".join([question, *options]),
+        _answers(fields),
+        str(fields.values.get("category") or "") or question_kind(question),
+        str(fields.values.get("split") or ""),
+        b"" if path else _image(fields),
+    )
+
+
+def _answers(fields: Fields) -> tuple[str, ...]:
+    """One text, or a list of them as Python writes it."""
+    answer = fields.text("answer")
+    if not answer.startswith("["):
+        return (answer,)
+    try:
+        listed = ast.literal_eval(answer)
+    except (ValueError, SyntaxError):
+        return (answer,)
+    return fields.with_values(answer=listed).texts("answer") if isinstance(listed, list) else (answer,)
+
+
+def _image(fields: Fields) -> bytes:
+    encoded = fields.text("image")
+    if len(encoded) <= LONGEST_INDEX:
+        raise fields.fault("image", f"is {encoded!r}: no row has that index")
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except binascii.Error as error:
+        raise fields.fault("image", f"is no base64 ({error})") from error

@@ -1,0 +1,44 @@
+"""From errors to exit codes, the same for every command of `mpa-orch`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from services.core.errors import Cancelled, MpaError, NothingToAlign, Overloaded, Pending, Unavailable
+
+
+def again(new_folder: Path | None = None) -> str:
+    """This very command, with the run folder that it was given by default."""
+    command = ["mpa-orch", *sys.argv[1:]]
+    return shlex.join(command + (["--run", str(new_folder)] if new_folder else []))
+
+
+@contextmanager
+def exit_codes(resume_with: str = "") -> Iterator[None]:
+    """A user's mistake is one line, never a traceback; anything that is no MpaError is a bug and shows one."""
+    try:
+        yield
+    except NothingToAlign as error:
+        typer.echo(f"nothing to align: {error}", err=True)
+        raise typer.Exit(3) from None
+    except MpaError as error:
+        typer.echo(f"error: {error}", err=True)
+        if resume_with and isinstance(error, (Unavailable, Overloaded, Pending, Cancelled)):
+            typer.echo(f"resume with: {resume_with}", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            raise
+        typer.echo(f"error: {error.filename or 'the disk'}: {error.strerror}: make room, then repeat the command", err=True)
+        raise typer.Exit(1) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        typer.echo("interrupted; repeat the same command to resume" + (f": {resume_with}" if resume_with else ""), err=True)
+        raise typer.Exit(130) from None

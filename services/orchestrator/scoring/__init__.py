@@ -1,0 +1,1 @@
+"""Official figures of any model on any labelled data set: asked once, kept, scored, compared."""
