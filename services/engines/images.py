@@ -19,10 +19,11 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 @dataclass(frozen=True, slots=True)
 class LoadedImage:
-    """An image ready for a model. `pixels` is RGB and upright."""
+    """An image ready for a model. `pixels` is RGB and upright, `data` the file it came as, whose hash names it."""
 
     sha256: str
     pixels: Image.Image
+    data: bytes = b""
 
 
 def sha256(data: bytes) -> str:
@@ -59,7 +60,7 @@ def load_image(data: bytes) -> LoadedImage:
         )
     try:
         opened.load()
-        return LoadedImage(sha256(data), _to_rgb(ImageOps.exif_transpose(opened)))
+        return LoadedImage(sha256(data), _to_rgb(ImageOps.exif_transpose(opened)), data)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InvalidImage(f"the image is damaged or cut off: {error}", reason="IMAGE_TRUNCATED") from error
 
@@ -76,7 +77,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 class ImageCache:
     """The images a service has been sent lately, by hash, so that the next question need not send them again.
 
-    Holds at most `capacity_bytes` of decoded pixels; the least recently used goes first.
+    Holds at most `capacity_bytes` of pixels and files; the least recently used goes first.
     """
 
     def __init__(self, capacity_bytes: int = 256 * 2**20) -> None:
@@ -106,4 +107,4 @@ class ImageCache:
 
 
 def _size_bytes(image: LoadedImage) -> int:
-    return image.pixels.width * image.pixels.height * 3
+    return image.pixels.width * image.pixels.height * 3 + len(image.data)

@@ -30,7 +30,7 @@ from services.core.usage import NO_USAGE, Usage
 from services.engines.model import FinishReason
 from services.rpc import status
 from services.rpc.connection import IN_FLIGHT, PATIENCE_S, Connection, Notice, Reply
-from services.rpc.wire import decoding_to_proto, finish_reason_from_proto, usage_from_proto
+from services.rpc.wire import CHECK, decoding_to_proto, finish_reason_from_proto, usage_from_proto
 
 ANSWER_TIMEOUT_S = 120.0
 CONTROL_TIMEOUT_S = 600.0
@@ -221,13 +221,15 @@ class StudentClient(_Client):
         *,
         retry: bool = True,
     ) -> AnswerReply:
-        """By the live version, or the one pinned."""
+        """By the live version, or the one pinned. Without `retry` it is a check of the endpoint, never sampled."""
 
         async def send(image: types_pb2.Image) -> student_pb2.AnswerResponse:
             request = student_pb2.AnswerRequest(image=image, question=question, template=template, version=version)
             if decoding is not None:
                 request.decoding.CopyFrom(decoding_to_proto(decoding))
-            response: student_pb2.AnswerResponse = await self._stub.Answer(request, timeout=ANSWER_TIMEOUT_S)
+            response: student_pb2.AnswerResponse = await self._stub.Answer(
+                request, timeout=ANSWER_TIMEOUT_S, metadata=None if retry else (CHECK,)
+            )
             return response
 
         reply = await self._with_image(picture, send, retry=retry)

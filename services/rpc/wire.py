@@ -9,6 +9,9 @@ from services.core.decoding import GREEDY, Decoding
 from services.core.usage import Usage
 from services.engines.model import FinishReason, Reply
 
+CHECK = ("mpa-traffic", "check")
+"""Metadata of a request that stands in for a user's: it is answered like one and never sampled."""
+
 
 def decoding_to_proto(decoding: Decoding) -> types_pb2.Decoding:
     return types_pb2.Decoding(

@@ -13,6 +13,7 @@ from services.engines.settings import EngineSettings
 from services.environment import Environment
 from services.rpc.lifecycle import ListenSettings
 from services.student.execution import Execution
+from services.student.production import SampleSettings
 from services.student.versions import SwapWay
 
 BUNDLED = Path(__file__).resolve().parents[2] / "zoo" / "student"
@@ -37,6 +38,7 @@ class StudentSettings:
     training_devices: str
     is_serving: bool
     training: Execution
+    samples: SampleSettings
     listen: ListenSettings
     engine: EngineSettings
 
@@ -63,6 +65,7 @@ class StudentSettings:
             training_devices=env.devices("TRAINING_DEVICES"),
             is_serving=env.flag("SERVE", default=True),
             training=Execution.from_environment(env),
+            samples=SampleSettings.from_environment(env),
             listen=ListenSettings.from_environment(env, GRPC_PORT),
             engine=engine,
         )

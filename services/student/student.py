@@ -16,6 +16,7 @@ from services.student.datasets import DatasetStore
 from services.student.job import Job, Progress
 from services.student.jobs import TrainingJobs, TrainingRequest
 from services.student.loader import StoredVersions
+from services.student.production import ProductionSamples
 from services.student.settings import StudentSettings
 from services.student.store import Contract, Origin, Pointers, VersionStore
 from services.student.versions import Versions
@@ -35,6 +36,7 @@ class Student:
     def __init__(self, settings: StudentSettings) -> None:
         self._settings = settings
         self.store = VersionStore(settings.store)
+        self.samples = ProductionSamples(settings.samples)
         self.datasets = DatasetStore(settings.store)
         self.versions = Versions(
             self.store,
@@ -69,6 +71,7 @@ class Student:
     async def close(self) -> None:
         await self.jobs.close()
         await self.versions.close()
+        await asyncio.to_thread(self.samples.close)
         self.store.close()
 
     async def answer(
