@@ -1,11 +1,11 @@
-"""Samples of what users ask the live version, kept on disk so that the next round can learn from them. Off unless it is asked for.
+"""Samples of what users ask the live version, kept on disk so that the next round can learn from them. Off unless asked for.
 
     DIR/20261124T021530.123456-4711/   a segment; the oldest is removed when the limit is reached
         samples.jsonl                  {"image": SHA256, "question", "answer", "version", "time"} on each line
         images/SHA256                  the bytes as they were sent, each image once in its segment
 
-No request waits for it or fails by it: a thread writes, what it can't keep up with is dropped, and an error is logged. Nothing tells
-who asked.
+No request waits for it or fails by it: a thread writes, what it can't keep up with is dropped, and an error is logged. Nothing
+tells who asked.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def test_applies_exif_rotation():
 
 
 def test_cache_knows_an_image_by_its_hash_until_it_needs_the_room():
-    cache = ImageCache(capacity_bytes=16 * 16 * 3 * 2)
+    room = [16 * 16 * 3 + len(numbered_png(number)) for number in range(3)]
+    cache = ImageCache(capacity_bytes=room[1] + room[2])
     first, second, third = (cache.add(numbered_png(number)) for number in range(3))
     with pytest.raises(ImageUnknown):
         cache.get(first.sha256)

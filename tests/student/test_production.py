@@ -5,6 +5,7 @@ import json
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -169,8 +170,7 @@ def test_a_writer_that_is_stuck_holds_no_request_up(tmp_path):
     until = time.monotonic() + 30
     while not lines(tmp_path):
         assert time.monotonic() < until
-    stuck = next(number for number in map(int, os.listdir("/proc/self/fd")) if _is_log(number))
-    os.dup2(writing, stuck)
+    os.dup2(writing, next(int(file.name) for file in Path("/proc/self/fd").iterdir() if _is_log(file)))
     try:
         for _ in range(WAITING + 20):
             samples.offer(one.image, one.question, one.answer, one.version)
@@ -182,9 +182,9 @@ def test_a_writer_that_is_stuck_holds_no_request_up(tmp_path):
     assert lines(tmp_path)[-1]["question"] == one.question
 
 
-def _is_log(descriptor: int) -> bool:
+def _is_log(file: Path) -> bool:
     try:
-        return os.readlink(f"/proc/self/fd/{descriptor}").endswith("samples.jsonl")
+        return file.readlink().name == "samples.jsonl"
     except OSError:
         return False
 
