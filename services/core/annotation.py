@@ -9,6 +9,8 @@ from enum import StrEnum
 from services.core.metrics import normalize_vqa_answer
 from services.core.tasks import Task
 
+READER = "annotation@1"
+"""How replies are read. A change of the rules below, or of a task's limits, gets a new number: caches hold replies as read."""
 MAX_QUESTION_CHARS = 300
 ANNOTATION_PATTERN = r"Question: [^\n]{3,300}\nAnswer: [^\n]{1,80}"
 """What guided decoding lets a teacher write: the scaffold of Appendix D, a line each for question and answer."""

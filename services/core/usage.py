@@ -24,3 +24,24 @@ class Usage:
 
 
 NO_USAGE = Usage()
+
+TRIES = 2
+"""A reply that can't be used is asked for once more, and both are billed."""
+SCAFFOLD_TOKENS = 50
+"""Of the chat format around a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What a provider bills: US dollars per million tokens. `image_tokens`: of one image at most, 0 where nobody knows."""
+
+    input_usd: float
+    output_usd: float
+    image_tokens: int = 0
+
+    def bound_usd(self, text: str, max_new_tokens: int) -> float:
+        """No call with this text about one image costs more: a token is a byte at least. 0 where nobody knows."""
+        if not self.image_tokens:
+            return 0.0
+        prompt_tokens = self.image_tokens + len(text.encode()) + SCAFFOLD_TOKENS
+        return TRIES * (prompt_tokens * self.input_usd + max_new_tokens * self.output_usd) / 1e6

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from protos.mpa.v1 import (
@@ -26,7 +27,7 @@ from protos.mpa.v1 import (
 )
 from services.core.decoding import Decoding
 from services.core.errors import ImageUnknown, MpaError
-from services.core.usage import NO_USAGE, Usage
+from services.core.usage import NO_USAGE, Tariff, Usage
 from services.engines.model import FinishReason
 from services.rpc import status
 from services.rpc.connection import IN_FLIGHT, PATIENCE_S, Connection, Notice, Reply
@@ -47,14 +48,31 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """How a reply came about: why it ended, what it took, and what a closed model's provider says about its backend."""
+    """How a reply came about: why it ended, what it took, and what a closed model's provider says about its backend.
+
+    `is_cached`: it was known, and nothing was asked for it; `usage` is what it took when it was.
+    """
 
     finish_reason: FinishReason = FinishReason.STOP
     usage: Usage = NO_USAGE
     system_fingerprint: str = ""
+    is_cached: bool = False
 
 
 NOTHING_KNOWN = Provenance()
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherModel:
+    """What decides a reply beside the request: `fingerprint` and `serving_sha256` (hex). `name` is for people.
+
+    `tariff` None: a model of one's own, whose usage has no dollars.
+    """
+
+    fingerprint: str
+    serving_sha256: str
+    name: str = ""
+    tariff: Tariff | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +181,28 @@ class TeacherClient(_Client):
     ) -> None:
         super().__init__(address, patience_s=patience_s, in_flight=in_flight, notice=notice)
         self._stub = teacher_pb2_grpc.TeacherServiceStub(self.connection.channel)
+
+    async def model(self) -> TeacherModel | None:
+        """None where the service speaks an older contract, and doesn't say."""
+
+        async def send() -> teacher_pb2.GetModelResponse | None:
+            try:
+                response: teacher_pb2.GetModelResponse = await self._stub.GetModel(
+                    teacher_pb2.GetModelRequest(), timeout=ANSWER_TIMEOUT_S
+                )
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return None
+                raise
+            return response
+
+        reply = await self.connection.call(send)
+        if reply is None:
+            return None
+        bill = reply.tariff
+        tariff = Tariff(bill.input_usd, bill.output_usd, bill.image_tokens) if reply.HasField("tariff") else None
+        name = f"{reply.model or reply.preset} ({reply.engine})"
+        return TeacherModel(reply.model_fingerprint, reply.serving_sha256, name, tariff)
 
     async def annotate(
         self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False

@@ -22,6 +22,7 @@ from services.rpc.lifecycle import Lifecycle
 from services.rpc.server import GrpcServer
 from services.teacher.http import app
 from services.teacher.servicer import SERVICE, TeacherServicer
+from services.teacher.serving import Serving, of_checkpoint, of_provider
 from services.teacher.settings import TeacherSettings
 from services.teacher.teacher import Teacher
 
@@ -50,15 +51,15 @@ class TeacherService:
         return self._teacher
 
     async def _load(self) -> None:
-        self._teacher = Teacher(await self._model())
+        self._teacher = Teacher(*await self._model())
 
-    async def _model(self) -> VisionLanguageModel:
+    async def _model(self) -> tuple[VisionLanguageModel, Serving]:
         if self._settings.openai is not None:
             from services.engines.openai import engine as openai
 
-            return await openai.load(self._settings.model, self._settings.openai)
+            return await openai.load(self._settings.model, self._settings.openai), of_provider(self._settings)
         folder = await asyncio.to_thread(resolve, self._settings.model)
-        return await load_model(folder, self._settings.engine)
+        return await load_model(folder, self._settings.engine), of_checkpoint(self._settings, folder)
 
     async def _death(self) -> str:
         assert self._teacher is not None

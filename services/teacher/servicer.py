@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 import grpc
@@ -31,6 +32,20 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     def __init__(self, teacher: Callable[[], Teacher], images: ImageReceiver) -> None:
         self._teacher = teacher
         self._images = images
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context | None = None) -> pb.GetModelResponse:
+        teacher = self._teacher()
+        serving = teacher.serving
+        response = pb.GetModelResponse(
+            model_fingerprint=teacher.fingerprint,
+            serving_sha256=serving.sha256,
+            engine=serving.engine,
+            preset=serving.preset,
+            model=serving.model,
+        )
+        if (tariff := serving.tariff) is not None:
+            response.tariff.CopyFrom(pb.Tariff(**asdict(tariff)))
+        return response
 
     async def Annotate(self, request: pb.AnnotateRequest, context: Context | None = None) -> pb.AnnotateResponse:
         teacher = self._teacher()

@@ -10,6 +10,7 @@ from services.core.errors import InvalidInput
 from services.core.tasks import ANSWER_TEMPLATE, TASKS, Task, answer_prompt
 from services.engines.images import LoadedImage
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
+from services.teacher.serving import UNSTATED, Serving
 
 _WITHHELD = {FinishReason.REFUSAL: Rejection.REFUSAL, FinishReason.CONTENT_FILTER: Rejection.CONTENT_FILTER}
 
@@ -32,8 +33,9 @@ def find_task(name: str) -> Task:
 class Teacher:
     """One frozen model."""
 
-    def __init__(self, model: VisionLanguageModel) -> None:
+    def __init__(self, model: VisionLanguageModel, serving: Serving = UNSTATED) -> None:
         self._model = model
+        self.serving = serving
 
     @property
     def fingerprint(self) -> str:

@@ -7,6 +7,36 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class GetModelRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetModelResponse(_message.Message):
+    __slots__ = ("model_fingerprint", "serving_sha256", "engine", "preset", "model", "tariff")
+    MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    SERVING_SHA256_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    PRESET_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TARIFF_FIELD_NUMBER: _ClassVar[int]
+    model_fingerprint: str
+    serving_sha256: str
+    engine: str
+    preset: str
+    model: str
+    tariff: Tariff
+    def __init__(self, model_fingerprint: _Optional[str] = ..., serving_sha256: _Optional[str] = ..., engine: _Optional[str] = ..., preset: _Optional[str] = ..., model: _Optional[str] = ..., tariff: _Optional[_Union[Tariff, _Mapping]] = ...) -> None: ...
+
+class Tariff(_message.Message):
+    __slots__ = ("input_usd", "output_usd", "image_tokens")
+    INPUT_USD_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_USD_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    input_usd: float
+    output_usd: float
+    image_tokens: int
+    def __init__(self, input_usd: _Optional[float] = ..., output_usd: _Optional[float] = ..., image_tokens: _Optional[int] = ...) -> None: ...
+
 class AnnotateRequest(_message.Message):
     __slots__ = ("image", "task", "prompt", "decoding", "guided")
     IMAGE_FIELD_NUMBER: _ClassVar[int]

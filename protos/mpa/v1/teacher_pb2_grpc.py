@@ -35,6 +35,11 @@ class TeacherServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.GetModel = channel.unary_unary(
+                '/mpa.v1.TeacherService/GetModel',
+                request_serializer=protos_dot_mpa_dot_v1_dot_teacher__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=protos_dot_mpa_dot_v1_dot_teacher__pb2.GetModelResponse.FromString,
+                _registered_method=True)
         self.Annotate = channel.unary_unary(
                 '/mpa.v1.TeacherService/Annotate',
                 request_serializer=protos_dot_mpa_dot_v1_dot_teacher__pb2.AnnotateRequest.SerializeToString,
@@ -60,6 +65,13 @@ class TeacherServiceStub(object):
 class TeacherServiceServicer(object):
     """The large model, frozen: writes annotations (PA) and answers blind (PI).
     """
+
+    def GetModel(self, request, context):
+        """Which model answers here, and what besides a request decides what it says: known before anything is asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Annotate(self, request, context):
         """One pseudo-annotation for an image.
@@ -92,6 +104,11 @@ class TeacherServiceServicer(object):
 
 def add_TeacherServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=protos_dot_mpa_dot_v1_dot_teacher__pb2.GetModelRequest.FromString,
+                    response_serializer=protos_dot_mpa_dot_v1_dot_teacher__pb2.GetModelResponse.SerializeToString,
+            ),
             'Annotate': grpc.unary_unary_rpc_method_handler(
                     servicer.Annotate,
                     request_deserializer=protos_dot_mpa_dot_v1_dot_teacher__pb2.AnnotateRequest.FromString,
@@ -123,6 +140,33 @@ def add_TeacherServiceServicer_to_server(servicer, server):
 class TeacherService(object):
     """The large model, frozen: writes annotations (PA) and answers blind (PI).
     """
+
+    @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mpa.v1.TeacherService/GetModel',
+            protos_dot_mpa_dot_v1_dot_teacher__pb2.GetModelRequest.SerializeToString,
+            protos_dot_mpa_dot_v1_dot_teacher__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Annotate(request,

@@ -14,6 +14,8 @@ from services.engines.images import LoadedImage
 MAX_SIDE = 2048
 """Pixels. GPT-4o itself scales what is larger down to this, so nothing more is worth sending."""
 MAX_PNG_BYTES = 1_000_000
+ENCODING = f"png {MAX_PNG_BYTES}, jpeg 95, {MAX_SIDE}"
+"""What `data_url` makes of pixels, as a name: another encoding is another picture to the model."""
 CAPACITY_BYTES = 256 * 2**20
 
 

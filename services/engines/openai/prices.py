@@ -71,6 +71,13 @@ def price_of(model: str, table: Path | None = None) -> Price:
     return found or FREE
 
 
+def image_tokens(model: str, detail: str) -> int:
+    """Of one image at most (as `Chat.tokens` counts them); 0 for models whose rule isn't GPT-4o's, such as its mini."""
+    if _DATE.sub("", model) not in ("gpt-4o", "gpt-4.1"):
+        return 0
+    return 85 if detail == "low" else 85 + 8 * 170
+
+
 def _read(path: Path) -> dict[str, Price]:
     try:
         rows = json.loads(path.read_text())
