@@ -1,6 +1,14 @@
 import pytest
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_teacher_cache(tmp_path_factory):
+    """Of each test module: never the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPA_CACHE", str(tmp_path_factory.mktemp("cache") / "teacher.sqlite"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory):
     """See tests/tiny.py; built once."""

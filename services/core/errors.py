@@ -12,6 +12,7 @@
     +-- Pending              taken in, but not done for a while (a provider's batch): ask the same again later
     +-- BadReply             a model answered with nothing that can be used; one request is lost, not the service
     +-- Cancelled            the caller or an operator called it off
+    +-- BudgetSpent          what a run may cost is spent, or would be by the next call (exit code 4)
     `-- NothingToAlign       the student is already at parity: nothing was trained (exit code 3)
 
 Messages name the value that was wrong and the next thing to do. `rpc/status.py` maps each to its gRPC status, the services'
@@ -117,6 +118,12 @@ class Cancelled(MpaError):
     """Called off before it was done."""
 
     reason = "CANCELLED"
+
+
+class BudgetSpent(MpaError):
+    """The run has stopped where its budget ends; everything that was paid for is recorded, and a larger budget goes on."""
+
+    reason = "BUDGET_SPENT"
 
 
 class NothingToAlign(MpaError):

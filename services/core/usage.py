@@ -39,9 +39,9 @@ class Tariff:
     output_usd: float
     image_tokens: int = 0
 
-    def bound_usd(self, text: str, max_new_tokens: int) -> float:
-        """No call with this text about one image costs more: a token is a byte at least. 0 where nobody knows."""
+    def bound_usd(self, text: str, max_new_tokens: int) -> float | None:
+        """No call with this text about one image costs more: a token is a byte at least. None where nobody knows."""
         if not self.image_tokens:
-            return 0.0
+            return None
         prompt_tokens = self.image_tokens + len(text.encode()) + SCAFFOLD_TOKENS
         return TRIES * (prompt_tokens * self.input_usd + max_new_tokens * self.output_usd) / 1e6

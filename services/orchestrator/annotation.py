@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.core.annotation import UNPARSED, Rejection, question_key
-from services.core.errors import Cancelled, MpaError, Overloaded, Pending, Unavailable, WrongState
+from services.core.errors import BudgetSpent, Cancelled, MpaError, Overloaded, Pending, Unavailable, WrongState
 from services.orchestrator.ledger import FAILED, AnnotationRow
 from services.orchestrator.run import Run
 from services.orchestrator.tasks import together
 from services.rpc.client import Picture, TeacherClient
 
-STOPS_THE_RUN = (Unavailable, Overloaded, Cancelled, WrongState)
+STOPS_THE_RUN = (Unavailable, Overloaded, Cancelled, WrongState, BudgetSpent)
 """Errors of the service rather than of one request: what is done stays done, the rest is for the next try."""
 
 

@@ -1,4 +1,4 @@
-"""`mpa-orch`: arguments in, exit code out (0 done, 1 an error to act on, 2 usage, 3 nothing to align, 130 interrupted).
+"""`mpa-orch`: arguments in, exit code out (exits.py).
 
 What does the work is imported inside the commands, so that `--help` answers at once.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import typer
 
 from services.orchestrator import cli_datasets
+from services.orchestrator import cli_cache
 from services.orchestrator import options as o
 from services.orchestrator.exits import again as _again
 from services.orchestrator.exits import exit_codes as _exit_codes
@@ -25,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(cli_datasets.app, name="datasets")
+app.add_typer(cli_cache.app, name="cache")
 
 
 @app.command()
@@ -50,6 +52,7 @@ def align(
     redo_rejected: o.RedoRejected = False,
     trial: o.Trial = False,
     yes: o.Yes = False,
+    no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
 ) -> None:
     """All of it: annotate, identify, level, evaluate, promote. Repeat the same command to resume."""
@@ -60,7 +63,7 @@ def align(
         where = _single_device(teacher, student, patience)
     else:
         where = _where(teacher, student, local, patience, "teacher", "student")
-    where = replace(where, is_trial=trial)
+    where = replace(where, is_trial=trial, cache=_cache(no_cache))
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
@@ -88,12 +91,13 @@ def annotate(
     seed: o.Seed = 0,
     lora_rank: o.LoraRank = 0,
     guided: o.Guided = False,
+    no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
 ) -> None:
     """Step 1 of a run, which it begins: the teacher writes questions and answers about the images."""
     from services.orchestrator import commands, session
 
-    where = _where(teacher, "", local, patience, "teacher")
+    where = replace(_where(teacher, "", local, patience, "teacher"), cache=_cache(no_cache))
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
@@ -106,12 +110,17 @@ def annotate(
 
 @app.command()
 def identify(
-    run: o.RunFolder, teacher: o.Teacher = "", student: o.Student = "", local: o.Local = False, patience: o.Patience = 60.0
+    run: o.RunFolder,
+    teacher: o.Teacher = "",
+    student: o.Student = "",
+    local: o.Local = False,
+    no_cache: o.NoCache = False,
+    patience: o.Patience = 60.0,
 ) -> None:
     """Step 2: both models answer blind; where they part is the parity gap."""
     from services.orchestrator import commands, session
 
-    where = _where(teacher, student, local, patience, "teacher", "student")
+    where = replace(_where(teacher, student, local, patience, "teacher", "student"), cache=_cache(no_cache))
     with _exit_codes(_again()):
         session.work(run, lambda opened, progress: commands.identify(opened, where, progress))
 
@@ -136,13 +145,14 @@ def evaluate(
     local: o.Local = False,
     labelled: o.Labelled = None,
     trial: o.Trial = False,
+    no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
 ) -> None:
     """Step 4: candidate against live on held-out records, and on a labelled set where one is given."""
     from services.orchestrator import commands, session
 
     where = _where(teacher, student, local, patience, *(("teacher", "student") if labelled else ("student",)))
-    where = replace(where, is_trial=trial)
+    where = replace(where, is_trial=trial, cache=_cache(no_cache))
     with _exit_codes(_again()):
         session.work(run, lambda opened, progress: commands.evaluate(opened, where, labelled, progress))
 
@@ -285,6 +295,12 @@ def _single_device(teacher: str, student: str, patience_s: float) -> Where:
     if student:
         raise typer.BadParameter("--single-device starts the student here: leave out --student (and MPA_STUDENT)")
     return Where(teacher, patience_s=patience_s, is_single_device=True)
+
+
+def _cache(is_off: bool) -> Path | None:
+    from services.orchestrator.cache import cache_file
+
+    return None if is_off else cache_file()
 
 
 def _new_folder(task: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from services.orchestrator.local import Addresses, local_services
 from services.orchestrator.progress import Progress
 from services.orchestrator.tasks import together
+from services.orchestrator.thrift import ThriftyTeacher
 from services.orchestrator.where import Where
 from services.rpc.client import StudentClient, TeacherClient
 
@@ -57,7 +58,7 @@ async def _addresses(
 
 
 def _teacher(where: Where, at: Addresses, progress: Progress) -> TeacherClient:
-    return TeacherClient(at.teacher, patience_s=where.patience_s, notice=progress.note)
+    return ThriftyTeacher(at.teacher, where, progress.note)
 
 
 def _student(where: Where, at: Addresses, progress: Progress) -> StudentClient:

@@ -31,6 +31,8 @@ PROVENANCE = (
     "cost_usd REAL NOT NULL DEFAULT 0",
 )
 """How each call came about: the columns that schema 2 added to annotations and answers."""
+CACHED = "cached INTEGER NOT NULL DEFAULT 0"
+"""Schema 3: 1 where the reply came from the teacher cache, so that this run's bill leaves it out."""
 RECORDS = """
 CREATE TABLE IF NOT EXISTS records (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
@@ -59,13 +61,13 @@ CREATE TABLE IF NOT EXISTS annotations (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, question TEXT NOT NULL,
     answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
     detail TEXT NOT NULL,
-    {", ".join(PROVENANCE)},
+    {", ".join(PROVENANCE)}, {CACHED},
     PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
 -- version: the student's version, or the teacher's model fingerprint; conditions: hash of template and decoding.
 CREATE TABLE IF NOT EXISTS answers (
     image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL, answer TEXT NOT NULL,
     conditions TEXT NOT NULL, step TEXT NOT NULL,
-    {", ".join(PROVENANCE)},
+    {", ".join(PROVENANCE)}, {CACHED},
     PRIMARY KEY (image_sha256, question, role, version)) WITHOUT ROWID;
 {RECORDS}
 CREATE TABLE IF NOT EXISTS scores (
@@ -166,6 +168,8 @@ class Ledger:
             for table in ("annotations", "answers") if schema < 2 else ():
                 for column in PROVENANCE:
                     self.write(f"ALTER TABLE {table} ADD COLUMN {column}")
+            for table in ("annotations", "answers") if schema < 3 else ():
+                self.write(f"ALTER TABLE {table} ADD COLUMN {CACHED}")
             if schema < 3:
                 self.write("ALTER TABLE records RENAME TO records_2")
                 self.write(RECORDS)
@@ -275,7 +279,7 @@ class Ledger:
     def add_annotation(self, row: AnnotationRow) -> None:
         self.write(
             "INSERT OR REPLACE INTO annotations (image_sha256, number, attempt, text, question, answer, rejection, seed, "
-            f"model_fingerprint, detail, {_PROVENANCE}) VALUES ({_marks(16)})",
+            f"model_fingerprint, detail, {_PROVENANCE}) VALUES ({_marks(17)})",
             *(row.image_sha256, row.number, row.attempt, row.text, row.question, row.answer),
             *(row.rejection, row.seed, row.model_fingerprint, row.detail, *_values(row.provenance)),
         )
@@ -298,16 +302,16 @@ class Ledger:
         """An answer once given is never replaced."""
         self.write(
             "INSERT OR IGNORE INTO answers (image_sha256, question, role, version, answer, conditions, step, "
-            f"{_PROVENANCE}) VALUES ({_marks(13)})",
+            f"{_PROVENANCE}) VALUES ({_marks(14)})",
             *(row.image_sha256, row.question, row.role, row.version, row.answer, row.conditions, row.step),
             *_values(row.provenance),
         )
 
     def usage(self) -> dict[str, Usage]:
-        """Tokens and dollars of every reply that is in the ledger, by role; nothing in a ledger that is older than that."""
+        """Tokens and dollars of every call made, by role, and of none that was saved; nothing in a ledger older than that."""
         if int(self.meta("schema") or 0) < 2:
             return {}
-        sums = "sum(prompt_tokens), sum(completion_tokens), sum(cached_prompt_tokens), sum(cost_usd)"
+        sums = ", ".join(f"sum({column} * (1 - cached))" for column in _PROVENANCE.split(", ")[2:6])
         rows = [
             *self._db.execute(f"SELECT 'teacher', {sums} FROM annotations HAVING count(*)"),
             *self._db.execute(f"SELECT role, {sums} FROM answers GROUP BY role"),
@@ -360,18 +364,18 @@ class Ledger:
         self.write("COMMIT")
 
 
-_PROVENANCE = ", ".join(column.split()[0] for column in PROVENANCE)
+_PROVENANCE = ", ".join(column.split()[0] for column in (*PROVENANCE, CACHED))
 
 
 def _provenance(row: tuple[Any, ...]) -> Provenance:
-    finish_reason, system_fingerprint, *usage = row
-    return Provenance(FinishReason(finish_reason or FinishReason.STOP), Usage(*usage), system_fingerprint)
+    finish_reason, system_fingerprint, *usage, is_cached = row
+    return Provenance(FinishReason(finish_reason or FinishReason.STOP), Usage(*usage), system_fingerprint, bool(is_cached))
 
 
 def _values(provenance: Provenance) -> tuple[str | int | float, ...]:
     usage = provenance.usage
     counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens, usage.cost_usd)
-    return (str(provenance.finish_reason), provenance.system_fingerprint, *counts)
+    return (str(provenance.finish_reason), provenance.system_fingerprint, *counts, int(provenance.is_cached))
 
 
 def _of_round(key: str, number: int) -> str:

@@ -75,6 +75,7 @@ UntilGap = Annotated[
 RedoRejected = Annotated[
     bool, typer.Option("--redo-rejected", help="Later rounds ask the teacher anew for annotations that were rejected.")
 ]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask the teacher even what the cache knows, and keep nothing there.")]
 Version = Annotated[str, typer.Option(help="Default: the live one.")]
 OfRun = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="With --local: that run's student.")]
 AnyRun = Annotated[Path | None, typer.Argument(metavar="RUN", help="Without it: all runs below runs/.")]

@@ -51,7 +51,8 @@ def _show_counts(summary: Summary, console: Console) -> None:
     of_student = summary.settings.student_matcher
     matcher = f"matcher {summary.matcher}" + (f", of the student {of_student}" if of_student else "")
     _say(console, f"parity set   {summary.parity_set:,} samples (recipe {summary.recipe}, {matcher})")
-    _say(console, f"model calls  teacher {summary.teacher_calls:,}, student {summary.student_calls:,}")
+    saved = f" ({summary.teacher_calls_saved:,} more came from the cache)" if summary.teacher_calls_saved else ""
+    _say(console, f"model calls  teacher {summary.teacher_calls:,}{saved}, student {summary.student_calls:,}")
     used = {role: usage for role, usage in sorted(summary.usage.items(), reverse=True) if usage.prompt_tokens}
     if used:
         _say(console, f"tokens       {', '.join(f'{role} {_tokens(usage)}' for role, usage in used.items())}")

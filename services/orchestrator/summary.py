@@ -64,6 +64,7 @@ class Summary:
     records; None until there is an evaluation. Accuracies 0 to 1, `seconds` by stage. `annotations` counts the usable ones,
     `rejected` the others by reason, refused images included. `usage`: tokens and dollars by role, evaluation included.
     Cells, parity set, accuracies and outcome are the last round's; `rounds` has each, `stopped` says why no other began.
+    `teacher_calls_saved`: by the teacher cache, evaluation included; they are in no other count, nor in `usage`.
     """
 
     run: str
@@ -75,6 +76,7 @@ class Summary:
     cells: dict[str, int]
     parity_set: int
     teacher_calls: int
+    teacher_calls_saved: int
     student_calls: int
     evaluation_calls: dict[str, int]
     usage: dict[str, Usage]
@@ -120,6 +122,7 @@ def summarise(ledger: Ledger) -> Summary:
         cells=_cells(ledger),
         parity_set=int(ledger.meta("parity_set") or 0),
         teacher_calls=calls["annotate"] + calls["teacher identify"],
+        teacher_calls_saved=calls["saved"],
         student_calls=calls["student identify"],
         evaluation_calls={"teacher": calls["teacher evaluate"], "student": calls["student evaluate"]},
         usage=ledger.usage(),
@@ -173,10 +176,13 @@ def _images(ledger: Ledger) -> Images:
 
 
 def _calls(ledger: Ledger) -> Counter[str]:
-    """Finished model calls, each counted once whatever was interrupted. Those that failed aren't in it."""
-    answers = _counts(ledger, "SELECT role || ' ' || step, count(*) FROM answers GROUP BY role, step")
-    annotated = "SELECT 'annotate', count(*) FROM annotations WHERE model_fingerprint != ''"
-    return answers + _counts(ledger, annotated)
+    """Finished model calls, each counted once whatever was interrupted. Those that failed aren't in it.
+
+    "saved": what the teacher cache answered.
+    """
+    answers = "SELECT iif(cached, 'saved', role || ' ' || step), count(*) FROM answers GROUP BY 1"
+    annotated = "SELECT iif(cached, 'saved', 'annotate'), count(*) FROM annotations WHERE model_fingerprint != '' GROUP BY 1"
+    return _counts(ledger, answers) + _counts(ledger, annotated)
 
 
 def _seconds(ledger: Ledger) -> dict[str, float]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.orchestrator.budget import Budget
 
 RUNS = Path("runs")
 
@@ -14,6 +18,8 @@ class Where:
 
     `is_local` starts both services here instead, `is_single_device` those without an address, in turn. `is_trial`: the
     candidate may answer everybody while it is judged.
+
+    `cache`: the file that keeps what a teacher says; `budget`: what asking it may cost. None for neither.
     """
 
     teacher: str = ""
@@ -22,6 +28,8 @@ class Where:
     patience_s: float = 60.0
     is_single_device: bool = False
     is_trial: bool = False
+    cache: Path | None = None
+    budget: Budget | None = None
 
     @property
     def may_try(self) -> bool:

@@ -19,6 +19,14 @@ from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, servin
 from tests.pictures import numbered_png
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch) -> Path:
+    """The teacher cache of commands that are started as processes; `bench` uses none unless it is given one."""
+    path = tmp_path_factory.mktemp("cache") / "teacher.sqlite"
+    monkeypatch.setenv("MPA_CACHE", str(path))
+    return path
+
+
 @pytest.fixture
 def pool(tmp_path) -> Path:
     """120 images."""
@@ -53,10 +61,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path, images: Path, teacher=None, student=None, recipe="rehearsal", patience_s=5.0, **settings):
+async def bench(
+    folder: Path, images: Path, teacher=None, student=None, recipe="rehearsal", patience_s=5.0, cache=None, **settings
+):
     teacher, student = teacher or ScriptedTeacher(), student or ScriptedStudent()
     async with serving(teacher) as teacher_at, serving(student) as student_at:
-        where = Where(teacher_at, student_at, patience_s=patience_s)
+        where = Where(teacher_at, student_at, patience_s=patience_s, cache=cache)
         chosen = new_settings(str(images), "vqa", recipe, **settings)
         yield Bench(folder, chosen, where, teacher, student, io.StringIO())
 

@@ -86,7 +86,8 @@ async def abort(context, error: MpaError):
 class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
     """`rejects`: what a reply is rejected for, by (image sha256, seed); "" where it is a good one.
 
-    `finishes`: why an answer ended, by its question; unset, as services of an older contract leave it.
+    `finishes`: why an answer ended, by its question; unset, as services of an older contract leave it. `serving`: what else
+    decides its replies; "" is a service of an older contract, which can't say. `tariff` None: a model of one's own.
     """
 
     skill: float = 0.95
@@ -94,6 +95,17 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
     rejects: Callable[[str, int], str] = lambda *_: ""
     finishes: Callable[[str], int] = lambda _: types_pb2.FINISH_REASON_UNSPECIFIED
     question: Callable[[str, int], str] = lambda sha256, seed: f"what color is thing {int(draw(sha256, seed) * 1000)}?"
+
+    serving: str = "serving-a"
+    tariff: teacher_pb2.Tariff | None = None
+
+    async def GetModel(self, request, context):
+        if not self.serving:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        response = teacher_pb2.GetModelResponse(model_fingerprint=self.fingerprint, serving_sha256=self.serving)
+        if self.tariff:
+            response.tariff.CopyFrom(self.tariff)
+        return response
 
     async def Annotate(self, request, context):
         sha256 = await self.begin("annotate", request.image, context)

@@ -164,3 +164,12 @@ def test_each_round_has_records_steps_and_keys_of_its_own(ledger, tmp_path):
     assert [record.cell for record in reader.records()] == [Cell.UNASKED]
     assert list(reader.read("SELECT cell FROM records ORDER BY round")) == [("gap",), ("unasked",)]
     reader.close()
+
+
+def test_what_came_from_the_cache_is_on_no_bill(ledger):
+    ledger.add_annotation(replace(ROW, provenance=PROVENANCE))
+    cached = replace(PROVENANCE, is_cached=True)
+    ledger.add_annotation(replace(ROW, number=1, provenance=cached))
+    ledger.add_answer(AnswerRow("aa", "what is it?", "teacher", "t", "red", "c0ffee", "identify", cached))
+    assert ledger.annotations("aa")[1].provenance == cached
+    assert ledger.usage() == {"teacher": PROVENANCE.usage}

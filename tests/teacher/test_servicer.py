@@ -26,6 +26,15 @@ async def test_annotates_and_answers_blind(tmp_path):
         assert (await teacher.Answer(request)).answer == annotation.answer
 
 
+async def test_which_model_it_is_is_known_before_it_is_asked_anything(tmp_path):
+    async with serving_teacher(tmp_path / "t", skill=1.0) as teacher:
+        model = await teacher.GetModel(teacher_pb2.GetModelRequest())
+        annotation = await teacher.Annotate(teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=IMAGE), task="vqa"))
+    assert model.model_fingerprint == annotation.model_fingerprint
+    assert (len(model.serving_sha256), model.engine, model.preset) == (64, "fake", "bundled-teacher")
+    assert not model.HasField("tariff")
+
+
 async def test_what_cannot_be_parsed_comes_back_with_its_reason(tmp_path):
     async with serving_teacher(tmp_path / "t", unparsed=1.0) as teacher:
         annotation = await teacher.Annotate(teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=IMAGE), task="vqa"))

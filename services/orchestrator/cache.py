@@ -1,0 +1,184 @@
+"""The teacher cache: what the teacher said, by the content of the question, for every run of this user and machine.
+
+One SQLite file in WAL mode, shared by all orchestrators at work: a reply is committed as it arrives and never changed. It is a
+cache: without it, or with one that is damaged, a run does the same and pays for more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from services.core.decoding import Decoding
+from services.core.errors import MpaError
+from services.core.usage import Usage
+from services.engines.model import FinishReason
+from services.rpc.client import AnnotationReply, AnswerReply, Provenance, TeacherModel
+
+VERSION = 1
+"""Of keys and replies. What another version wrote is not found, and goes when it is pruned."""
+DAY_S = 86_400.0
+FOREVER = float("inf")
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS models (
+    id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, serving_sha256 TEXT NOT NULL, name TEXT NOT NULL,
+    UNIQUE (fingerprint, serving_sha256));
+-- asked: the task, or the question; reply: JSON; made, used: seconds since 1970, `used` to the day.
+CREATE TABLE IF NOT EXISTS replies (
+    key BLOB PRIMARY KEY, model INTEGER NOT NULL, kind TEXT NOT NULL, image_sha256 TEXT NOT NULL, asked TEXT NOT NULL,
+    reply TEXT NOT NULL, cost_usd REAL NOT NULL, made REAL NOT NULL, used REAL NOT NULL);
+"""
+
+Reply = TypeVar("Reply", AnnotationReply, AnswerReply)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of the teacher by its content. `asked`: the task, or the question; `text` is the prompt as the model gets it."""
+
+    kind: str
+    image_sha256: str
+    asked: str
+    text: str
+    decoding: Decoding
+    guided: bool = False
+
+    def key(self, model: TeacherModel) -> bytes:
+        """Everything that decides the reply, hashed."""
+        task = self.asked if self.kind == "annotate" else ""  # a question is in the text; a task names the limits on a reply
+        decoding = self.decoding
+        content = [
+            *(VERSION, model.fingerprint, model.serving_sha256, self.kind, self.image_sha256, task, self.text, self.guided),
+            *(decoding.temperature, decoding.top_p, decoding.max_new_tokens, decoding.seed),
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """What the cache holds of one model as it was served. `cost_usd`: what its replies cost when they were made."""
+
+    fingerprint: str
+    serving_sha256: str
+    name: str
+    annotations: int
+    answers: int
+    cost_usd: float
+    oldest: float
+    used: float
+
+
+def cache_file(variables: Mapping[str, str] = os.environ) -> Path:
+    """MPA_CACHE, else teacher.sqlite in the user's cache folder."""
+    if named := variables.get("MPA_CACHE"):
+        path = Path(named).expanduser()
+        return path / "teacher.sqlite" if path.is_dir() else path
+    folder = variables.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(folder) / "mpa" / "teacher.sqlite"
+
+
+class Cache:
+    """Methods raise sqlite3.Error where the file can't be used; opening raises MpaError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._models: dict[TeacherModel, int] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table, so that pruning shrinks the file
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise MpaError(
+                f"the teacher cache {path} can't be used ({error}): remove it, or name another file in MPA_CACHE"
+            ) from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def get(self, key: bytes, kind: type[Reply]) -> Reply | None:
+        """As it was given, marked as cached."""
+        row = self._db.execute("SELECT reply, used FROM replies WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        if time.time() - row[1] > DAY_S:
+            self._db.execute("UPDATE replies SET used = ? WHERE key = ?", (time.time(), key))
+        return _read(row[0], kind)
+
+    def put(self, key: bytes, call: Call, model: TeacherModel, reply: AnnotationReply | AnswerReply) -> None:
+        now, cost_usd = time.time(), reply.provenance.usage.cost_usd
+        asked = (call.kind, call.image_sha256, call.asked, json.dumps(asdict(reply), ensure_ascii=False))
+        self._db.execute(
+            "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (key, self._id(model), *asked, cost_usd, now, now),
+        )
+
+    def _id(self, model: TeacherModel) -> int:
+        if model not in self._models:
+            self._models[model] = next(
+                row
+                for (row,) in self._db.execute(
+                    "INSERT INTO models (fingerprint, serving_sha256, name) VALUES (?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET name = excluded.name RETURNING id",
+                    (model.fingerprint, model.serving_sha256, model.name),
+                )
+            )
+        return self._models[model]
+
+    def models(self) -> Iterator[ModelRow]:
+        """The one used last comes first."""
+        rows = self._db.execute(
+            "SELECT fingerprint, serving_sha256, name, sum(kind = 'annotate'), sum(kind = 'answer'), sum(cost_usd), min(made), "
+            "max(used) AS last FROM replies JOIN models ON models.id = replies.model GROUP BY models.id ORDER BY last DESC"
+        )
+        return (ModelRow(*row) for row in rows)
+
+    @property
+    def bytes(self) -> int:
+        """What the replies take; the file may be a little larger while others are at work."""
+        pages, free, size = (
+            self._db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+    def prune(self, *, older_than_s: float | None = None, fingerprint: str = "", max_bytes: int | None = None) -> int:
+        """How many replies went: unused for that long, of models whose fingerprint begins so, the longest unused beyond a size.
+
+        Those given at once narrow one another, but for the size, which holds for what is left.
+        """
+        gone = 0
+        if older_than_s is not None or fingerprint:
+            since = FOREVER if older_than_s is None else time.time() - older_than_s
+            of_model = "model IN (SELECT id FROM models WHERE substr(fingerprint, 1, ?) = ?)"
+            gone = self._delete(f"used <= ? AND {of_model}", since, len(fingerprint), fingerprint)
+        while max_bytes is not None and self.bytes > max_bytes:
+            count = next(self._db.execute("SELECT count(*) FROM replies"))[0]
+            if not count:
+                break
+            excess = max(0.01, 1 - max_bytes / self.bytes)
+            oldest = "SELECT key FROM replies ORDER BY used, made LIMIT ?"
+            gone += self._delete(f"key IN ({oldest})", math.ceil(count * excess))
+        self._db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")  # `execute` frees one page
+        return gone
+
+    def _delete(self, where: str, *values: float | int | str) -> int:
+        return self._db.execute(f"DELETE FROM replies WHERE {where}", values).rowcount
+
+
+def _read(text: str, kind: type[Reply]) -> Reply:
+    fields = json.loads(text)
+    stored = fields.pop("provenance")
+    provenance = Provenance(
+        FinishReason(stored["finish_reason"]), Usage(**stored["usage"]), stored["system_fingerprint"], is_cached=True
+    )
+    return kind(**fields, provenance=provenance)

@@ -1,0 +1,64 @@
+"""`mpa-orch cache`: what the teacher cache holds, and making it smaller."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.core.errors import InvalidInput
+from services.orchestrator import options as o
+from services.orchestrator.amounts import seconds, size_bytes
+from services.orchestrator.exits import exit_codes
+
+app = typer.Typer(help="What teachers have said, kept for every later run (MPA_CACHE names the file).", no_args_is_help=True)
+
+OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help="Replies that nothing has used for so long: 30d.")]
+Model = Annotated[str, typer.Option("--model", metavar="FP", help="Replies of models whose fingerprint begins so.")]
+MaxSize = Annotated[str, typer.Option("--max-size", metavar="SIZE", help="The longest unused beyond this size: 2GiB.")]
+
+
+@app.command()
+def show(as_json: o.Json = False) -> None:
+    """The replies it holds, by model."""
+    from rich.console import Console
+
+    from services.orchestrator import cache_report
+    from services.orchestrator.cache import Cache, cache_file
+
+    with exit_codes():
+        path = cache_file()
+        if not path.is_file():
+            typer.echo(json.dumps({"path": str(path), "bytes": 0, "models": []}) if as_json else f"no cache yet at {path}")
+            return
+        cache = Cache(path)
+        models = list(cache.models())
+        if as_json:
+            content = {"path": str(path), "bytes": cache.bytes, "models": [asdict(model) for model in models]}
+            typer.echo(json.dumps(content, indent=2))
+        else:
+            cache_report.show(path, cache.bytes, models, Console())
+
+
+@app.command()
+def prune(older_than: OlderThan = "", model: Model = "", max_size: MaxSize = "") -> None:
+    """Removes replies: the next run that needs them asks the teacher again."""
+    from services.orchestrator.cache import Cache, cache_file
+
+    with exit_codes():
+        if not (older_than or model or max_size):
+            raise InvalidInput("say what is to go: --older-than 30d, --model FP or --max-size 2GiB")
+        path: Path = cache_file()
+        if not path.is_file():
+            typer.echo(f"no cache yet at {path}")
+            return
+        cache = Cache(path)
+        gone = cache.prune(
+            older_than_s=seconds(older_than) if older_than else None,
+            fingerprint=model,
+            max_bytes=size_bytes(max_size) if max_size else None,
+        )
+        typer.echo(f"{gone:,} replies removed, {cache.bytes / 2**20:,.1f} MiB left in {path}")
