@@ -12,8 +12,7 @@ from pathlib import Path
 
 import typer
 
-from services.orchestrator import cli_datasets
-from services.orchestrator import cli_cache
+from services.orchestrator import cli_cache, cli_datasets
 from services.orchestrator import options as o
 from services.orchestrator.exits import again as _again
 from services.orchestrator.exits import exit_codes as _exit_codes

@@ -1,4 +1,3 @@
-"""From errors to exit codes, the same for every command of `mpa-orch`."""
 """How a command ends: 0 done, 1 an error to act on, 2 usage, 3 nothing to align, 4 the budget is spent, 130 interrupted."""
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import typer
 
-from services.core.errors import Cancelled, MpaError, NothingToAlign, Overloaded, Pending, Unavailable
 from services.core.errors import BudgetSpent, Cancelled, MpaError, NothingToAlign, Overloaded, Pending, Unavailable
 
 
@@ -25,24 +23,19 @@ def again(new_folder: Path | None = None) -> str:
 
 @contextmanager
 def exit_codes(resume_with: str = "") -> Iterator[None]:
-def exit_codes(again: str = "") -> Iterator[None]:
     """A user's mistake is one line, never a traceback; anything that is no MpaError is a bug and shows one."""
     try:
         yield
     except NothingToAlign as error:
         typer.echo(f"nothing to align: {error}", err=True)
         raise typer.Exit(3) from None
+    except BudgetSpent as error:
+        typer.echo(f"stopped: {error}" + (f"; this was: {resume_with}" if resume_with else ""), err=True)
+        raise typer.Exit(4) from None
     except MpaError as error:
         typer.echo(f"error: {error}", err=True)
         if resume_with and isinstance(error, (Unavailable, Overloaded, Pending, Cancelled)):
             typer.echo(f"resume with: {resume_with}", err=True)
-    except BudgetSpent as error:
-        typer.echo(f"stopped: {error}" + (f"; this was: {again}" if again else ""), err=True)
-        raise typer.Exit(4) from None
-    except MpaError as error:
-        typer.echo(f"error: {error}", err=True)
-        if again and isinstance(error, (Unavailable, Overloaded, Pending, Cancelled)):
-            typer.echo(f"resume with: {again}", err=True)
         raise typer.Exit(1) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
@@ -51,5 +44,4 @@ def exit_codes(again: str = "") -> Iterator[None]:
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         typer.echo("interrupted; repeat the same command to resume" + (f": {resume_with}" if resume_with else ""), err=True)
-        typer.echo("interrupted; repeat the same command to resume" + (f": {again}" if again else ""), err=True)
         raise typer.Exit(130) from None
