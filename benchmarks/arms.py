@@ -34,10 +34,12 @@ from services.core.metrics import METRICS
 from services.core.parity import Sample, select
 from services.core.tasks import TASKS
 from services.orchestrator.exam import sit
-from services.orchestrator.labelled import read_labelled
+from services.orchestrator.images.opening import open_images
+from services.orchestrator.images.reading import read_again
+from services.orchestrator.images.source import Source
+from services.orchestrator.labelled import labelled_images, read_labelled
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.local import local_services
-from services.orchestrator.pool import find_images, read_again
 from services.orchestrator.progress import Progress
 from services.orchestrator.settings import Settings
 from services.rpc.client import Picture, StudentClient
@@ -75,7 +77,7 @@ def choose(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
 
 
 async def _parts(
-    images: Path, paths: dict[str, str], samples: Sequence[Sample]
+    images: Source, paths: dict[str, str], samples: Sequence[Sample]
 ) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
     for sha256 in dict.fromkeys(sample.image_sha256 for sample in samples):
         picture = await asyncio.to_thread(read_again, images, paths[sha256], sha256)
@@ -114,7 +116,9 @@ async def answers_of(student: StudentClient, version: str, labelled: Path, progr
         return (await student.answer(picture, question, version=version)).answer
 
     metric = METRICS[TASKS["vqa"].metric]
-    exam = await sit(labelled.parent, read_labelled(labelled), {"it": partial(respond, version=version)}, progress, version)
+    exam = await sit(
+        labelled_images(labelled), read_labelled(labelled), {"it": partial(respond, version=version)}, progress, version
+    )
     return [metric(sat.answers["it"], sat.case.references) for sat in exam.sat]
 
 
@@ -126,7 +130,7 @@ async def measure(run: Path, labelled: Path, seeds: int, progress: Progress) -> 
     ledger = Ledger(run / "ledger.sqlite", read_only=True)
     records = [record for record in ledger.records() if not record.held_out]
     settings = Settings.from_json(ledger.meta("settings"))
-    images = find_images(settings.images, settings.limit).root
+    images = open_images(settings.images)
     ledger.close()
     paths = {record.image_sha256: record.path for record in records}
     arms = choose([Sample(record.image_sha256, record.question, record.answer, record.cell) for record in records])

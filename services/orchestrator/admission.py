@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from itertools import islice
+
 from services.core.errors import InvalidInput
 from services.core.parity import is_held_out
-from services.orchestrator.ledger import ImageRow
-from services.orchestrator.pool import Accepted, Refused
+from services.orchestrator.images.reading import Accepted, Refused
+from services.orchestrator.images.source import Item, Source
+from services.orchestrator.ledger import ImageRow, Ledger
 from services.orchestrator.run import Run
 from services.rpc.client import Picture
+
+
+def unfinished(run: Run, source: Source, step: int) -> Generator[Item]:
+    """The images of the run; those that have come as far as `step`, or were refused, need no reading.
+
+    Reads the ledger over a connection of its own, so that any one thread may go through it.
+    """
+    ledger = Ledger(run.folder / "ledger.sqlite", read_only=True)
+    try:
+        yield from islice(source.walk(lambda path: ledger.is_finished(path, step)), run.settings.limit or None)
+    finally:
+        ledger.close()
 
 
 def admit(run: Run, found: Accepted | Refused) -> Picture | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from services.core.errors import Cancelled, MpaError, NothingToAlign, Pending, WrongState
+from services.orchestrator.images.source import Source
 from services.orchestrator.judgement import evaluate, is_evaluated
 from services.orchestrator.leveling import level
 from services.orchestrator.parity_set import ParitySample, write_parity_set
@@ -71,18 +73,26 @@ async def annotate_and_identify(run: Run, teacher: TeacherClient, student: Stude
 
 async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None, progress: Progress) -> None:
     pool = run.find_images()
-    if pool.ignored:
-        progress.note(
-            f"ignored {len(pool.ignored)} files that are not images, never opened (such as {pool.ignored[0]}): no label is read"
-        )
+    total = await asyncio.to_thread(pool.total)
+    _tell_ignored(run, pool, progress)
+    if total is not None and run.settings.limit:
+        total = min(total, run.settings.limit)
     try:
-        await Stream(run, pool, teacher, student).flow(progress)
+        await Stream(run, pool, teacher, student).flow(progress, total)
+        if total is None:
+            _tell_ignored(run, pool, progress)
         require_working_services(run)
         run.ledger.set_meta("done.annotate", "yes")
         if student is not None:
             run.ledger.set_meta("done.identify", "yes")
     finally:
         write_summary(run)
+
+
+def _tell_ignored(run: Run, pool: Source, progress: Progress) -> None:
+    if ignored := str(pool.ignored):
+        run.ledger.set_meta("ignored", ignored)
+        progress.note(f"ignored, never read: {ignored}: no label is used")
 
 
 def require_working_services(run: Run) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
 from services.orchestrator import alignment, endpoints, judgement, phases, promotion, rounds
+from services.orchestrator.images.folder import Folder
+from services.orchestrator.images.reading import Refused, read_image
+from services.orchestrator.images.store import open_store
 from services.orchestrator.labelled import read_labelled
 from services.orchestrator.ledger import Ledger
-from services.orchestrator.pool import Refused, read_image
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm
 from services.orchestrator.rounds import ONE_ROUND, StoppingRule
@@ -103,7 +105,7 @@ async def rollback(folder: Path, where: Where, progress: Progress) -> Pointers:
 
 async def ask(image: Path, question: str, version: str, folder: Path | None, where: Where, progress: Progress) -> str:
     """The student's answer with the version that gave it."""
-    found = read_image(image.parent, image.name)
+    found = read_image(Folder(open_store(str(image.absolute().parent))), image.name)
     if isinstance(found, Refused):
         raise InvalidInput(f"{image}: {found.detail}")
     with tempfile.TemporaryDirectory(prefix="mpa-ask-") as nowhere:

@@ -6,11 +6,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from services.core.errors import MpaError, Pending
 from services.orchestrator.annotation import STOPS_THE_RUN
-from services.orchestrator.pool import Refused, read_image
+from services.orchestrator.images.reading import Refused, read_image
+from services.orchestrator.images.source import Source
 from services.orchestrator.progress import Meter, Progress
 from services.orchestrator.tasks import together
 from services.rpc.client import Picture
@@ -22,7 +22,7 @@ Respond = Callable[[Picture, str], Coroutine[None, None, str]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A question with its references. `path` is relative to the root; `image_sha256` "" where it isn't known yet."""
+    """A question with its references. `path` is its key in the source; `image_sha256` "" where it isn't known yet."""
 
     path: str
     image_sha256: str
@@ -48,7 +48,7 @@ class Exam:
     skipped: int
 
 
-async def sit(root: Path, cases: Sequence[Case], respondents: Mapping[str, Respond], progress: Progress, name: str) -> Exam:
+async def sit(source: Source, cases: Sequence[Case], respondents: Mapping[str, Respond], progress: Progress, name: str) -> Exam:
     """Puts every case to every respondent. Answers come through the ledger, so an interrupted exam goes on where it was.
 
     Raises Pending, once everything is asked, where answers come in a provider's batch.
@@ -63,7 +63,7 @@ async def sit(root: Path, cases: Sequence[Case], respondents: Mapping[str, Respo
         async with together() as group:
             for path, numbers in by_image.items():
                 await permits.acquire()
-                task = group.create_task(_sit_image(root, path, cases, numbers, respondents, sat, pending, meter))
+                task = group.create_task(_sit_image(source, path, cases, numbers, respondents, sat, pending, meter))
                 task.add_done_callback(lambda _: permits.release())
     if pending:
         raise Pending(f"{len(pending)} questions wait for the teacher's provider ({pending[0]})")
@@ -71,7 +71,7 @@ async def sit(root: Path, cases: Sequence[Case], respondents: Mapping[str, Respo
 
 
 async def _sit_image(
-    root: Path,
+    source: Source,
     path: str,
     cases: Sequence[Case],
     numbers: Sequence[int],
@@ -80,7 +80,7 @@ async def _sit_image(
     pending: list[Pending],
     meter: Meter,
 ) -> None:
-    found = await asyncio.to_thread(read_image, root, path)
+    found = await asyncio.to_thread(read_image, source, path)
     if isinstance(found, Refused):
         meter.advance(f"skipped: {found.detail}", by=len(numbers))
         return

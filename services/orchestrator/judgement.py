@@ -14,7 +14,8 @@ from services.core.evaluation import Comparison, Decision, Judgement, Tally, com
 from services.core.parity import STUDENT_RIGHT, Cell
 from services.orchestrator.exam import Case, Exam, Respond, Sat, sit
 from services.orchestrator.identification import student_answer, teacher_answer
-from services.orchestrator.labelled import read_labelled
+from services.orchestrator.images.source import Source
+from services.orchestrator.labelled import labelled_images, read_labelled
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import Run
@@ -156,7 +157,7 @@ async def evaluate(
             "before": partial(student_answer, run, student, version=before, step="evaluate"),
             "after": partial(student_answer, run, student, version=after, step="evaluate"),
         }
-        exam = await sit(run.find_images().root, held_out_cases(run), versions, progress, "evaluate")
+        exam = await sit(run.find_images(), held_out_cases(run), versions, progress, "evaluate")
         matches = run.settings.the_matcher.matches
         comparison = compare(
             _scored(run, "held_out", exam, lambda given, wanted: [matches(a, w[0]) for a, w in zip(given, wanted, strict=True)])
@@ -164,7 +165,7 @@ async def evaluate(
         evaluation = Evaluation(comparison, should_promote(comparison))
         if labelled is not None:
             respondents: dict[str, Respond] = {**versions, "teacher": partial(teacher_answer, run, teacher, step="evaluate")}
-            exam = await sit(labelled.parent, read_labelled(labelled), respondents, progress, "labelled")
+            exam = await sit(labelled_images(labelled), read_labelled(labelled), respondents, progress, "labelled")
             evaluation = Evaluation(comparison, evaluation.decision, _labelled(run, labelled, exam))
     run.ledger.set_meta("evaluation", evaluation.to_json())
     return evaluation
@@ -192,9 +193,9 @@ async def _ask_in_turn(run: Run, student: StudentClient, labelled: Path | None, 
             "give it room, or let the candidate answer everybody while it is judged (--trial)",
             reason=ONE_MODEL_FITS,
         )
-    sets = [(run.find_images().root, held_out_cases(run), "evaluate")]
+    sets: list[tuple[Source, list[Case], str]] = [(run.find_images(), held_out_cases(run), "evaluate")]
     if labelled is not None:
-        sets.append((labelled.parent, read_labelled(labelled), "labelled"))
+        sets.append((labelled_images(labelled), read_labelled(labelled), "labelled"))
     if (await student.pointers()).live == after:  # an earlier try was interrupted
         await student.promote(before, expected_live=after)
     try:
@@ -203,8 +204,8 @@ async def _ask_in_turn(run: Run, student: StudentClient, labelled: Path | None, 
                 progress.note(f"evaluate: one model fits, so {after} answers in the place of {before}")
                 await student.promote(after, expected_live=before)
             respondent: dict[str, Respond] = {version: partial(student_answer, run, student, version=version, step="evaluate")}
-            for root, cases, name in sets:
-                await sit(root, cases, respondent, progress, f"{name} {version}")
+            for source, cases, name in sets:
+                await sit(source, cases, respondent, progress, f"{name} {version}")
     finally:
         if (await student.pointers()).live == after:
             await student.promote(before, expected_live=after)

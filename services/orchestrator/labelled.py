@@ -8,6 +8,14 @@ from services.core.errors import InvalidInput
 from services.orchestrator.datasets.dataset import Dataset, open_dataset
 from services.orchestrator.datasets.record import Record
 from services.orchestrator.exam import Case
+from services.orchestrator.images.folder import Folder
+from services.orchestrator.images.source import Source
+from services.orchestrator.images.store import open_store
+
+
+def labelled_images(path: Path) -> Source:
+    """Those that the evaluation set at `path` names, relative to it."""
+    return Folder(open_store(str(path.absolute().parent)))
 
 
 def read_labelled(path: Path) -> list[Case]:

@@ -233,6 +233,11 @@ class Ledger:
         rows = self._db.execute(f"SELECT {columns} FROM images WHERE path = ?", (before, path))
         return next((ImageRow(*row) for row in rows), None)
 
+    def is_finished(self, path: str, step: int) -> bool:
+        """Has the image come as far as `step` in this round, or been rejected?"""
+        statement = "SELECT 1 FROM images WHERE path = ? AND (rejection != '' OR step >= ?)"
+        return any(self._db.execute(statement, (path, step + STEPS_OF_A_ROUND * (self.round - 1))))
+
     def is_accepted(self, image_sha256: str) -> bool:
         """Is there an image of this content already?"""
         return any(self.read("SELECT 1 FROM images WHERE sha256 = ? AND rejection = ''", image_sha256))

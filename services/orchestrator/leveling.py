@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 from protos.mpa.v1 import training_pb2
 from services.core.errors import MpaError, NotFound
+from services.orchestrator.images.reading import read_again
+from services.orchestrator.images.source import Source
 from services.orchestrator.parity_set import ParitySample
-from services.orchestrator.pool import read_again
 from services.orchestrator.progress import Meter, Progress
 from services.orchestrator.run import Run
 from services.rpc.client import StudentClient, TrainingState
@@ -27,8 +27,8 @@ async def level(run: Run, student: StudentClient, parity_set: Sequence[ParitySam
     if done := run.ledger.meta("version.after"):
         return done
     with run.timed("level"):
-        root = run.find_images().root
-        dataset = await student.upload(lambda: _parts(root, parity_set))
+        images = run.find_images()
+        dataset = await student.upload(lambda: _parts(images, parity_set))
         request = _request(run, dataset)
         was_begun = run.ledger.meta("training.begun") == request.request_id
         run.ledger.set_meta("training.begun", request.request_id)
@@ -83,11 +83,12 @@ def _request(run: Run, dataset: str) -> training_pb2.TrainRequest:
     )
 
 
-async def _parts(root: Path, parity_set: Sequence[ParitySample]) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
+async def _parts(source: Source, parity_set: Sequence[ParitySample]) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
     """The images first, each once, then the samples that name them."""
-    images = {parity.sample.image_sha256: parity.path for parity in parity_set}
-    for image_sha256, path in images.items():
-        picture = await asyncio.to_thread(read_again, root, path, image_sha256)
+    paths = {parity.sample.image_sha256: parity.path for parity in parity_set}
+    # In the order of the source, where neighbours are read together.
+    for image_sha256, path in sorted(paths.items(), key=lambda image: image[1]):
+        picture = await asyncio.to_thread(read_again, source, path, image_sha256)
         yield training_pb2.UploadDatasetRequest(image=picture.data)
     for parity in parity_set:
         sample = training_pb2.TrainingSample(

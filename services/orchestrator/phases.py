@@ -26,9 +26,9 @@ from services.orchestrator import alignment, endpoints
 from services.orchestrator.annotation import STOPS_THE_RUN
 from services.orchestrator.exam import sit
 from services.orchestrator.identification import identify, student_answer, teacher_answer
-from services.orchestrator.labelled import read_labelled
+from services.orchestrator.images.reading import read_again
+from services.orchestrator.labelled import labelled_images, read_labelled
 from services.orchestrator.ledger import FAILED, AnnotationRow
-from services.orchestrator.pool import read_again
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import Confirm
 from services.orchestrator.run import Run
@@ -125,7 +125,7 @@ async def answer_labelled(run: Run, teacher: TeacherClient, labelled: Path, prog
     """What `evaluate` wants of the teacher, while it is up."""
     respondents = {"teacher": partial(teacher_answer, run, teacher, step="evaluate")}
     with run.timed("evaluate"):
-        await sit(labelled.parent, read_labelled(labelled), respondents, progress, "labelled")
+        await sit(labelled_images(labelled), read_labelled(labelled), respondents, progress, "labelled")
     run.ledger.set_meta("done.labelled", str(labelled.absolute()))
 
 
@@ -137,12 +137,12 @@ async def _over_images(
     run: Run, name: str, is_due: Callable[[AnnotationRow], bool], ask: Work, progress: Progress, step: int = 0
 ) -> None:
     """Does `ask` for every usable annotation that is due, an image at a time; `step` is what its image has reached then."""
-    root, images = run.find_images().root, list(run.ledger.read(IMAGES))
+    source, images = run.find_images(), list(run.ledger.read(IMAGES))
     permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
     with run.timed("identify"), progress.stage(name, "images", len(images)) as meter:
 
         async def one(path: str, image_sha256: str, due: list[AnnotationRow]) -> None:
-            picture = await asyncio.to_thread(read_again, root, path, image_sha256)
+            picture = await asyncio.to_thread(read_again, source, path, image_sha256)
             async with together() as group:
                 for row in due:
                     group.create_task(ask(picture, _standing(run, row)))

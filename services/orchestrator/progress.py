@@ -17,9 +17,9 @@ LINE_EVERY_S = 5.0
 
 
 class Meter:
-    """One stage: how much of it is done, and a remark such as the cells so far."""
+    """One stage: how much of it is done, and a remark such as the cells so far. `total` None is not known."""
 
-    def __init__(self, name: str, unit: str, total: int, draw: Callable[[Meter], None]) -> None:
+    def __init__(self, name: str, unit: str, total: int | None, draw: Callable[[Meter], None]) -> None:
         self.name, self.unit, self.total = name, unit, total
         self.done = self.counted = 0
         self.remark = ""
@@ -45,13 +45,17 @@ class Meter:
 
     @property
     def left_s(self) -> float | None:
-        return (self.total - self.done) / self.per_s if self.counted and self.total >= self.done else None
+        """None where it can't be told."""
+        if self.total is None or not self.counted or self.total < self.done:
+            return None
+        return (self.total - self.done) / self.per_s
 
     def line(self) -> str:
-        parts = [f"{self.name}: {self.done:,}/{self.total:,} {self.unit}"]
+        of_all = "" if self.total is None else f"/{self.total:,}"
+        parts = [f"{self.name}: {self.done:,}{of_all} {self.unit}"]
         if self.counted:
             parts.append(f"{self.per_s:.1f}/s")
-        if self.done < self.total and self.left_s is not None:
+        if self.left_s:
             parts.append(f"{_clock(self.left_s)} left")
         return ", ".join(parts) + (f"  {self.remark}" if self.remark else "")
 
@@ -87,7 +91,7 @@ class Progress:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
-    def stage(self, name: str, unit: str, total: int) -> Iterator[Meter]:
+    def stage(self, name: str, unit: str, total: int | None) -> Iterator[Meter]:
         if not self.console.is_terminal:
             meter = Meter(name, unit, total, self._draw_line)
             try:

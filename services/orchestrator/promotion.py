@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from services.core.errors import Conflict
 from services.core.evaluation import Decision
 from services.orchestrator.exam import Case
+from services.orchestrator.images.reading import read_again
+from services.orchestrator.images.source import Source
 from services.orchestrator.judgement import held_out_cases
-from services.orchestrator.pool import read_again
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import Run
 from services.orchestrator.traffic import Question, Traffic
@@ -45,7 +45,7 @@ async def promote(
 async def _swap(run: Run, student: StudentClient, before: str, after: str) -> None:
     # Held-out questions, or any where nothing is held out.
     cases = held_out_cases(run) or [Case(r.path, r.image_sha256, r.question, (), "") for r in run.ledger.records()]
-    questions = await asyncio.to_thread(_questions, run.find_images().root, cases[:QUESTIONS])
+    questions = await asyncio.to_thread(_questions, run.find_images(), cases[:QUESTIONS])
     if not questions:
         await _flip(student, before, after)
         return
@@ -67,8 +67,8 @@ async def _flip(student: StudentClient, before: str, after: str) -> None:
             raise
 
 
-def _questions(root: Path, cases: Sequence[Case]) -> list[Question]:
-    return [Question(read_again(root, case.path, case.image_sha256), case.question) for case in cases]
+def _questions(source: Source, cases: Sequence[Case]) -> list[Question]:
+    return [Question(read_again(source, case.path, case.image_sha256), case.question) for case in cases]
 
 
 def _settle(run: Run, outcome: str, reason: str) -> None:

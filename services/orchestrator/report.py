@@ -45,6 +45,8 @@ def _show_counts(summary: Summary, console: Console) -> None:
     files = summary.image_files
     refused = f"; refused: {_listed(files.refused)}" if files.refused else ""
     _say(console, f"images       {files.accepted:,} ({files.held_out:,} held out){refused}")
+    if files.ignored:
+        _say(console, f"ignored      {files.ignored}: never read")
     rejected = f"; rejected: {_listed(summary.rejected)}" if summary.rejected else ""
     _say(console, f"annotations  {summary.annotations:,}{rejected}")
     _say(console, f"cells        {_listed({str(cell): summary.cells[cell] for cell in Cell})}")

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import Conflict, MpaError, NotFound, WrongState
+from services.orchestrator.images.opening import open_images, require_images
+from services.orchestrator.images.source import Source
 from services.orchestrator.ledger import Ledger
-from services.orchestrator.pool import Pool, find_images
 from services.orchestrator.settings import Settings, require_same
 from services.orchestrator.where import RUNS
 
@@ -27,8 +28,8 @@ class Run:
     settings: Settings
     ledger: Ledger
 
-    def find_images(self) -> Pool:
-        return find_images(self.settings.images, self.settings.limit)
+    def find_images(self) -> Source:
+        return open_images(self.settings.images)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -50,7 +51,7 @@ def open_run(folder: Path, settings: Settings | None = None) -> Iterator[Run]:
     if settings is None:
         require_run(folder)
     else:
-        find_images(settings.images)
+        require_images(settings.images)
         _make(folder)
     with _locked(folder):
         ledger = Ledger(folder / "ledger.sqlite")

@@ -13,13 +13,14 @@ from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, WrongState
 from services.core.recipes import RECIPES, Recipe
 from services.core.tasks import TASKS, Task
+from services.orchestrator.images.store import settled
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`images` is absolute: a folder, a glob or one file. `limit` 0 takes all. `matcher` is an identity, "exact@1".
+    """`images` is absolute or a URL: what images/opening.py opens. `limit` 0 takes all. `matcher` is an identity, "exact@1".
 
     `student_matcher` "" is the same one. `lora_rank` 0 trains the whole student. `guided`: the teacher can write nothing but a
     question and an answer. `redo_rejected`: rounds after the first ask anew for annotations that were rejected.
@@ -92,7 +93,7 @@ def new_settings(
     chosen_task, chosen_recipe = _named(TASKS, task, "task"), _named(RECIPES, recipe, "recipe")
     rule = _named(MATCHERS, matcher or chosen_recipe.matcher or chosen_task.matcher, "matcher")
     of_student = _named(MATCHERS, student_matcher or chosen_recipe.student_matcher or rule.name, "matcher")
-    where = str(Path(images).expanduser().absolute())
+    where = settled(images)
     other = "" if of_student is rule else of_student.identity
     asked = chosen_recipe.of_task(chosen_task)
     return Settings(where, task, asked, rule.identity, limit, full_matrix, seed, lora_rank, guided, student_matcher=other)

@@ -8,47 +8,49 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 
 from services.core.parity import Cell
-from services.orchestrator.admission import admit
+from services.orchestrator.admission import admit, unfinished
 from services.orchestrator.annotation import annotate
 from services.orchestrator.identification import identify
-from services.orchestrator.pool import Pool, read_images
+from services.orchestrator.images.reading import Passed, read_images
+from services.orchestrator.images.source import Source
 from services.orchestrator.progress import Meter, Progress
 from services.orchestrator.run import Run
 from services.orchestrator.tasks import together
 from services.rpc.client import Picture, StudentClient, TeacherClient
 
 IMAGES_IN_FLIGHT = 128
-READERS = 4
 ANNOTATED, IDENTIFIED = 1, 2
 
 
 class Stream:
     """One pass over the pool. Without a student it annotates only."""
 
-    def __init__(self, run: Run, pool: Pool, teacher: TeacherClient, student: StudentClient | None) -> None:
+    def __init__(self, run: Run, pool: Source, teacher: TeacherClient, student: StudentClient | None) -> None:
         self._run, self._pool, self._teacher, self._student = run, pool, teacher, student
         self._goal = IDENTIFIED if student else ANNOTATED
         self._permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
+        self._under_way: set[str] = set()
         self._cells: Counter[Cell] = Counter(record.cell for record in run.ledger.records())
         self._began = time.monotonic()
         self._annotated_at = self._began
 
-    async def flow(self, progress: Progress) -> None:
-        total = len(self._pool.paths)
+    async def flow(self, progress: Progress, total: int | None) -> None:
+        """`total`: of the images, None where it isn't known."""
         stages = ("annotate", "identify") if self._student else ("annotate",)
         with ExitStack() as stack:
             meters = [stack.enter_context(progress.stage(name, "images", total)) for name in stages]
-            readers = stack.enter_context(ThreadPoolExecutor(READERS, "reader"))
+            reading = read_images(self._pool.store, unfinished(self._run, self._pool, self._goal))
             try:
-                async with together() as group:
-                    async for found in read_images(self._pool.root, self._pending(meters), readers):
+                async with aclosing(reading) as found_ones, together() as group:
+                    async for found in found_ones:
+                        if isinstance(found, Passed):
+                            _advance(meters, by=found.count, counts=False)
+                            continue
                         picture = admit(self._run, found)
-                        if picture is None:
+                        if picture is None or self._is_taken(found.path, picture):
                             _advance(meters)
                             continue
                         await self._permits.acquire()
@@ -60,16 +62,18 @@ class Stream:
                 if self._student:
                     self._run.ledger.add_seconds("identify", time.monotonic() - self._began)
 
-    def _pending(self, meters: list[Meter]) -> Iterator[str]:
-        """The images that aren't finished yet."""
-        for path in self._pool.paths:
-            row = self._run.ledger.image(path)
-            if row is not None and (row.rejection or row.step >= self._goal):
-                _advance(meters, counts=False)
-            else:
-                yield path
+    def _is_taken(self, path: str, picture: Picture) -> bool:
+        """A manifest may name an image again while it is under way, or after."""
+        return picture.sha256 in self._under_way or self._run.ledger.is_finished(path, self._goal)
 
     async def _one(self, picture: Picture, meters: list[Meter]) -> None:
+        self._under_way.add(picture.sha256)
+        try:
+            await self._through(picture, meters)
+        finally:
+            self._under_way.discard(picture.sha256)
+
+    async def _through(self, picture: Picture, meters: list[Meter]) -> None:
         annotations = await annotate(self._run, self._teacher, picture)
         self._run.ledger.set_step(picture.sha256, ANNOTATED)
         self._annotated_at = time.monotonic()
@@ -86,6 +90,6 @@ class Stream:
         meters[1].advance("  ".join(f"{cell} {count}" for cell in Cell if (count := self._cells[cell])))
 
 
-def _advance(meters: list[Meter], *, counts: bool = True) -> None:
+def _advance(meters: list[Meter], *, by: int = 1, counts: bool = True) -> None:
     for meter in meters:
-        meter.advance(counts=counts)
+        meter.advance(by=by, counts=counts)

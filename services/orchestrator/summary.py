@@ -25,11 +25,12 @@ GROUP BY a.rejection
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """`refused` by reason; `held_out` of the accepted ones."""
+    """`refused` by reason; `held_out` of the accepted ones; `ignored`: what lay beside them and was never read."""
 
     accepted: int
     held_out: int
     refused: dict[str, int] = field(default_factory=dict)
+    ignored: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def _cells(ledger: Ledger) -> dict[str, int]:
 def _images(ledger: Ledger) -> Images:
     by_reason = _counts(ledger, "SELECT rejection, count(*) FROM images GROUP BY rejection")
     held_out = _counts(ledger, "SELECT 'held_out', count(*) FROM images WHERE held_out AND rejection = ''")
-    return Images(by_reason.pop("", 0), held_out["held_out"], dict(by_reason))
+    return Images(by_reason.pop("", 0), held_out["held_out"], dict(by_reason), ledger.meta("ignored"))
 
 
 def _calls(ledger: Ledger) -> Counter[str]:

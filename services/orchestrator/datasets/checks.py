@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
-from services.core.errors import InvalidInput
+from services.core.errors import InvalidImage, InvalidInput
 from services.core.metrics import yes_or_no
 from services.core.tasks import TASKS
 from services.engines.images import sha256
 from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.datasets.record import Record
-from services.orchestrator.pool import find_images
+from services.orchestrator.images.opening import open_images
 
 EXAMPLES = 5
 
@@ -119,5 +119,8 @@ def _check_image(dataset: Dataset, record: Record, pool: Mapping[str, str] | Non
 
 def pool_images(images: str) -> dict[str, str]:
     """Path by sha256 of every image in a pool. Raises NotFound."""
-    pool = find_images(images)
-    return {sha256(Path(pool.root, path).read_bytes()): path for path in pool.paths}
+    found = {}
+    for item in open_images(images).walk(lambda _: False):
+        with suppress(InvalidImage):
+            found[sha256(item.load() if item.load else b"")] = item.key
+    return found

@@ -3,7 +3,12 @@ import os
 import pytest
 
 from services.core.errors import NotFound
-from services.orchestrator.pool import Accepted, Refused, find_images, read_image
+from services.orchestrator.images.folder import Folder
+from services.orchestrator.images.opening import open_images, require_images
+from services.orchestrator.images.reading import Accepted, Refused
+from services.orchestrator.images.reading import read_image as read
+from services.orchestrator.images.store import open_store
+from tests.orchestrator.images.walking import keys
 from tests.pictures import bomb_png, png
 
 
@@ -13,36 +18,43 @@ def touch(folder, *names):
         (folder / name).write_bytes(png())
 
 
+def read_image(folder, name):
+    return read(Folder(open_store(str(folder))), name)
+
+
 def test_a_folder_is_searched_through_in_order_and_labels_are_left_alone(tmp_path):
-    touch(tmp_path, "b.png", "a.JPG", "sub/c.webp", "labels.json", "sub/answers.csv", ".hidden.png", "no_suffix")
-    pool = find_images(str(tmp_path))
-    assert pool.paths == ("a.JPG", "b.png", "no_suffix", "sub/c.webp")
-    assert pool.ignored == ("labels.json", "sub/answers.csv")
+    touch(tmp_path, "b.png", "a.JPG", "sub/c.webp", "sub-2.png", "labels.json", "sub/answers.csv", ".hidden.png", "no_suffix")
+    source = open_images(str(tmp_path))
+    assert keys(source) == ["a.JPG", "b.png", "no_suffix", "sub-2.png", "sub/c.webp"]
+    assert source.total() == 5
+    assert str(source.ignored) == "2 files that are not images (such as labels.json); the names of 1 folders (sub)"
+
+
+def test_the_order_is_that_of_whole_paths_as_it_always_was(tmp_path):
+    touch(tmp_path, "a/b.png", "a-1.png", "a.png", "a0.png", "a/b/c.png", "A.png", "ä/x.png", "z.png")
+    found = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")]
+    assert keys(open_images(str(tmp_path))) == sorted(found)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "paths"),
+    ("pattern", "expected"),
     [
-        ("*.png", ("a.png", "b.png")),
-        ("**/*.png", ("a.png", "b.png", "sub/c.png")),
-        ("sub/*", ("c.png",)),
-        ("a.png", ("a.png",)),
+        ("*.png", ["a.png", "b.png"]),
+        ("**/*.png", ["a.png", "b.png", "sub/c.png"]),
+        ("sub/*", ["c.png"]),
+        ("a.png", ["a.png"]),
     ],
 )
-def test_globs_and_single_files(tmp_path, pattern, paths):
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_globs_and_single_files(tmp_path, pattern, expected, scheme):
     touch(tmp_path, "a.png", "b.png", "sub/c.png")
-    assert find_images(str(tmp_path / pattern)).paths == paths
-
-
-def test_limit_takes_the_first(tmp_path):
-    touch(tmp_path, "a.png", "b.png", "c.png")
-    assert find_images(str(tmp_path), limit=2).paths == ("a.png", "b.png")
+    assert keys(open_images(f"{scheme}{tmp_path / pattern}")) == expected
 
 
 @pytest.mark.parametrize("name", ["nowhere", "", "*.png"])
 def test_nothing_there_is_said_so(tmp_path, name):
     with pytest.raises(NotFound, match=r"no (file or folder|images)"):
-        find_images(str(tmp_path / name))
+        require_images(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(

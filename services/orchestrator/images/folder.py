@@ -1,0 +1,79 @@
+"""Images that are files: below a folder, or all that a glob matches. The key is the path relative to the root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from services.core.errors import InvalidImage, InvalidInput, NotFound
+from services.orchestrator.images.source import IMAGE_SUFFIXES, Ignored, IsDone, Item, is_hidden, is_image
+from services.orchestrator.images.store import Store
+
+FOLDERS_TOLD_APART = 1000
+
+Names = Callable[[], Iterator[str]]
+
+
+class Folder:
+    """`names` lists the files anew, in order. Folders of classes, and files of labels beside the images, are ignored."""
+
+    def __init__(self, store: Store, names: Names | None = None) -> None:
+        self.store, self._names = store, names or partial(names_below, store)
+        self.ignored = Ignored()
+
+    def total(self) -> int | None:
+        return None if self.store.is_far else sum(1 for _ in self._images())
+
+    def walk(self, is_done: IsDone) -> Iterator[Item]:
+        for key in self._images():
+            yield Item(key, None if is_done(key) else partial(self.read, key))
+
+    def read(self, key: str) -> bytes:
+        if self.store.is_local:
+            _require_inside(Path(self.store.root), key)
+        return self.store.read(key)
+
+    def _images(self) -> Iterator[str]:
+        self.ignored, found = Ignored(), 0
+        for name in self._names():
+            if is_hidden(name):
+                continue
+            if not is_image(name):
+                self.ignored.add_file(name)
+                continue
+            folder, _, _ = name.rpartition("/")
+            if folder and len(self.ignored.folders) < FOLDERS_TOLD_APART:
+                self.ignored.folders.add(folder)
+            found += 1
+            yield name
+        if not found:
+            beside = f" (only {self.ignored})" if str(self.ignored) else ""
+            raise NotFound(
+                f"there are no images in {self.store.url}{beside}: name a folder of {', '.join(sorted(IMAGE_SUFFIXES))}"
+            )
+
+
+def names_below(store: Store, folder: str = "") -> Iterator[str]:
+    """Every file below `folder` in the order of the whole paths; one folder's names are in memory at a time."""
+    try:
+        entries = sorted(f"{name}/" if is_folder else name for name, is_folder in store.folder(folder))
+    except InvalidInput:
+        if not folder:
+            raise
+        yield f"{folder}(not to be listed).dir"
+        return
+    for entry in entries:
+        if entry.endswith("/"):
+            yield from names_below(store, folder + entry)
+        else:
+            yield folder + entry
+
+
+def _require_inside(root: Path, key: str) -> None:
+    try:
+        is_inside = (root / key).resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InvalidImage(f"{key} can't be read: {error}") from error
+    if not is_inside:
+        raise InvalidImage(f"{key} leads out of {root}", reason="IMAGE_OUTSIDE_ROOT")

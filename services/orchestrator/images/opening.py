@@ -1,0 +1,115 @@
+"""From what a user calls "the images" to the source that reads them: what is there decides."""
+
+from __future__ import annotations
+
+import glob
+import json
+import posixpath
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from services.core.errors import InvalidInput, NotFound
+from services.orchestrator.images import manifest, tables, tars, zips
+from services.orchestrator.images.folder import Folder, names_below
+from services.orchestrator.images.manifest import Manifest
+from services.orchestrator.images.patience import WAITS_S
+from services.orchestrator.images.source import IMAGE_SUFFIXES, Source, is_hidden
+from services.orchestrator.images.store import Store, is_url, open_store, protocols
+from services.orchestrator.images.tables import Tables
+from services.orchestrator.images.tars import Tars
+from services.orchestrator.images.zips import Zips
+
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+SPLIT = re.compile(r"(?:^|/)(train|test|validation|valid|val|dev)(?=[-_./])")
+WITHOUT_GLOBS = ("http", "https")
+"""Their "?" is no wildcard."""
+
+CONTAINERS = ((tables.SUFFIXES, Tables), (tars.SUFFIXES, Tars), (zips.SUFFIXES, Zips))
+
+
+def open_images(images: str, waits_s: tuple[float, ...] = WAITS_S) -> Source:
+    """A folder, a glob or a file, here or at a URL of fsspec's. Raises NotFound, InvalidInput, Unavailable."""
+    first, mark, rest = images.partition("::")
+    chain = mark + rest
+    if wild := _wild(first):
+        root, pattern = wild
+        store = open_store(root + chain, waits_s)
+        names = _expanded(pattern) if RANGE.search(pattern) else store.glob(pattern)
+        return _of_files(store, names) or Folder(store, lambda: iter(names))
+    store = open_store(images, waits_s)
+    if store.is_folder():
+        return _of_folder(store)
+    root, _, name = first.rpartition("/")
+    store = open_store((root or "/") + chain, waits_s)
+    if not name or not store.has(name):
+        raise NotFound(f"there is no file or folder {images}: name a folder of images, a glob or a file")
+    return _of_files(store, [name]) or Folder(store, lambda: iter([name]))
+
+
+def require_images(images: str) -> None:
+    """Raises NotFound where there are none, and what `open_images` raises."""
+    next(open_images(images).walk(lambda _: True))
+
+
+def _wild(first: str) -> tuple[str, str] | None:
+    """The folder above the first wildcard, and the rest."""
+    is_plain = not is_url(first) and Path(first).exists()
+    if is_plain or protocols(first)[0] in WITHOUT_GLOBS or not (glob.has_magic(first) or RANGE.search(first)):
+        return None
+    scheme, mark, path = first.rpartition("://")
+    parts = path.split("/")
+    wild = next(number for number, part in enumerate(parts) if glob.has_magic(part) or RANGE.search(part))
+    return scheme + mark + ("/".join(parts[:wild]) or ("" if scheme else "/")), "/".join(parts[wild:])
+
+
+def _expanded(pattern: str) -> list[str]:
+    """shard-{000..002}.tar, as WebDataset writes it: three names."""
+    found = RANGE.search(pattern)
+    if not found:
+        return [pattern]
+    first, last = found.groups()
+    numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
+    return [name for number in numbers for name in _expanded(pattern[: found.start()] + number + pattern[found.end() :])]
+
+
+def _of_files(store: Store, names: Sequence[str]) -> Source | None:
+    """None where they are images themselves."""
+    for suffixes, kind in CONTAINERS:
+        if names and all(name.lower().endswith(suffixes) for name in names):
+            return kind(store, names)
+    if names and all(name.lower().endswith(manifest.SUFFIXES) for name in names):
+        return Manifest(store, names)
+    return None
+
+
+def _of_folder(store: Store) -> Source:
+    """A folder saved by `datasets`; images; or, where there is no image, the containers in it."""
+    if store.has("dataset_dict.json"):
+        splits = json.loads(store.open("dataset_dict.json").read())["splits"]
+        if len(splits) != 1:
+            raise InvalidInput(f"{store.url} holds {len(splits)} splits: name one, such as {store.at(splits[0])}")
+        store = open_store(store.at(splits[0]), store.patience.waits_s)
+    if store.has("state.json") and store.has("dataset_info.json"):
+        return Tables(store, [file["filename"] for file in json.loads(store.open("state.json").read())["_data_files"]])
+    found: list[str] = []
+    for name in names_below(store):
+        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name):
+            return Folder(store)
+        if not is_hidden(name):
+            found.append(name)
+    for suffixes, kind in CONTAINERS:
+        if files := [name for name in found if name.lower().endswith(suffixes)]:
+            _require_one_split(store, files)
+            return kind(store, files)
+    return Folder(store)
+
+
+def _require_one_split(store: Store, files: Sequence[str]) -> None:
+    """Raises InvalidInput: nobody wants the images of a test split in the pool without having said so."""
+    splits = {split.group(1): file for file in files if (split := SPLIT.search(file))}
+    if len(splits) > 1:
+        file = splits.get("train", next(iter(splits.values())))
+        pattern = posixpath.join(posixpath.dirname(file), f"*{PurePosixPath(file).suffix}") if posixpath.dirname(file) else file
+        example = re.sub(r"\d+-of-\d+", "*", file) if "-of-" in file else pattern
+        raise InvalidInput(f"{store.url} holds the splits {', '.join(sorted(splits))}: name one, such as {store.at(example)}")

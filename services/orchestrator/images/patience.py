@@ -1,0 +1,84 @@
+"""A file system that is far away: what fails there is tried again with growing waits, and then stops the run, resumably."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import IO, Any, TypeVar
+
+from services.core.errors import MpaError, NotFound, Unavailable
+
+T = TypeVar("T")
+
+WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Between the attempts."""
+ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+NO_ACCESS = frozenset({"PermissionError", "NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"})
+"""Names, since each file system has its own library of errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """A far store is believed where it says that something isn't there. Anything else says nothing about the file."""
+
+    waits_s: tuple[float, ...] = WAITS_S
+    abandoned: threading.Event = field(default_factory=threading.Event)
+
+    def with_(self, action: Callable[[], T], what: str) -> T:
+        """Raises NotFound at once; Unavailable where access is refused, or nothing came after the last wait."""
+        waits = iter(self.waits_s)
+        while True:
+            try:
+                return action()
+            except MpaError:
+                raise
+            except ABSENT as error:
+                raise NotFound(f"there is no {what}") from error
+            except Exception as error:  # whatever the library of that file system raises
+                if type(error).__name__ in NO_ACCESS:
+                    raise Unavailable(f"{what} may not be read ({error}): see to the credentials, then repeat") from error
+                wait_s = next(waits, None)
+                if wait_s is None or self.abandoned.wait(wait_s):
+                    said = f"{type(error).__name__}: {error}".rstrip(": ")
+                    raise Unavailable(f"{what} can't be reached ({said}): see to the connection, then repeat") from error
+
+    def abandon(self) -> None:
+        """Whoever waits gives up now: the run has ended."""
+        self.abandoned.set()
+
+
+class PatientFile(io.RawIOBase):
+    """A far file. A read that fails is repeated from the same place."""
+
+    def __init__(self, patience: Patience, file: IO[bytes], name: str) -> None:
+        self._patience, self._file, self._name = patience, file, name
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        position = self._file.tell()
+
+        def read() -> bytes:
+            self._file.seek(position)
+            return self._file.read(len(buffer))
+
+        data = self._patience.with_(read, self._name)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()

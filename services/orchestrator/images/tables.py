@@ -1,0 +1,126 @@
+"""Images in the rows of Parquet and Arrow files, as bytes, as Hugging Face's {bytes, path}, or as paths. The key is FILE#ROW.
+
+Read a row group at a time; of what needs no reading only the footer. A data set saved by `datasets` is a folder of these.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from services.core.errors import InvalidImage, InvalidInput, NotFound
+from services.engines.images import MAX_BYTES
+from services.orchestrator.images.rows import ARROW_SUFFIXES, PARQUET_SUFFIXES, Groups, open_groups
+from services.orchestrator.images.source import IMAGE_COLUMNS, Ignored, IsDone, Item, damaged, held, refused
+from services.orchestrator.images.store import Store, too_large
+
+SUFFIXES = (*PARQUET_SUFFIXES, *ARROW_SUFFIXES)
+DAMAGE = (pa.ArrowException, OSError, EOFError)
+
+
+class Tables:
+    """`files` in order, all with the column of images that the first one has."""
+
+    def __init__(self, store: Store, files: Sequence[str]) -> None:
+        self.store, self._files = store, files
+        self.ignored = Ignored()
+        self._reading = threading.Lock()
+        self._opened: tuple[str, Groups] | None = None
+
+    def total(self) -> int | None:
+        """None where a file is damaged, too: the walk tells which."""
+        try:
+            return None if self.store.is_far else sum(sum(open_groups(self.store, file).sizes) for file in self._files)
+        except DAMAGE:
+            return None
+
+    def walk(self, is_done: IsDone) -> Iterator[Item]:
+        self.ignored = Ignored()
+        for file in self._files:
+            try:
+                groups = open_groups(self.store, file)
+                column, others = _columns(self.store.at(file), groups.schema)
+                self.ignored.columns = tuple(dict.fromkeys((*self.ignored.columns, *others)))
+                yield from self._rows(file, groups, column, is_done)
+            except DAMAGE as error:
+                yield damaged(file, error)
+
+    def read(self, key: str) -> bytes:
+        file, _, row = key.rpartition("#")
+        try:
+            with self._reading:
+                if self._opened is None or self._opened[0] != file:
+                    self._opened = (file, open_groups(self.store, file))
+                groups = self._opened[1]
+                column, _ = _columns(file, groups.schema)
+                return self._data(key, _cell(groups, column, int(row)))
+        except (*DAMAGE, LookupError, ValueError, NotFound) as error:
+            raise InvalidImage(f"{key} can't be read: {error}") from error
+
+    def _rows(self, file: str, groups: Groups, column: str, is_done: IsDone) -> Iterator[Item]:
+        first = 0
+        for group, size in enumerate(groups.sizes):
+            keys = [f"{file}#{row:07}" for row in range(first, first + size)]
+            due = [not is_done(key) for key in keys]
+            if any(due):
+                cells = (cell for piece in groups.pieces(group, column) for cell in piece)
+                for key, wanted, cell in zip(keys, due, cells, strict=False):
+                    yield self._item(key, cell) if wanted else Item(key, None)
+            else:
+                yield from (Item(key, None) for key in keys)
+            first += size
+
+    def _item(self, key: str, cell: Any) -> Item:
+        try:
+            return held(key, self._data(key, cell))
+        except InvalidImage as error:
+            return refused(key, error)
+
+    def _data(self, key: str, cell: Any) -> bytes:
+        value = cell.as_py()
+        if isinstance(value, dict):
+            value = value["bytes"] if value.get("bytes") is not None else value.get("path")
+        if isinstance(value, str) and value:
+            return self.store.read(value)
+        if not isinstance(value, bytes):
+            raise InvalidImage(f"{key} holds no image: the cell is empty", reason="IMAGE_EMPTY")
+        if len(value) > MAX_BYTES:
+            raise too_large(key)
+        return value
+
+
+def _cell(groups: Groups, column: str, row: int) -> Any:
+    """Raises IndexError."""
+    for group, size in enumerate(groups.sizes):
+        if row >= size:
+            row -= size
+            continue
+        for piece in groups.pieces(group, column):
+            if row < len(piece):
+                return piece[row]
+            row -= len(piece)
+    raise IndexError("there is no such row")
+
+
+def _columns(file: str, schema: Any) -> tuple[str, tuple[str, ...]]:
+    """The one with the images, and the others. Raises InvalidInput where there is none."""
+    fitting = [field.name for field in schema if _may_hold_images(field)]
+    if not fitting:
+        raise InvalidInput(
+            f"{file} has no column of images (its columns: {', '.join(schema.names) or 'none'}): they are bytes, "
+            f"{{bytes, path}}, or paths in a column called {' or '.join(IMAGE_COLUMNS[:3])}"
+        )
+    column = min(fitting, key=lambda name: IMAGE_COLUMNS.index(name) if name in IMAGE_COLUMNS else len(IMAGE_COLUMNS))
+    return column, tuple(name for name in schema.names if name != column)
+
+
+def _may_hold_images(field: Any) -> bool:
+    kind = field.type
+    if pa.types.is_struct(kind):
+        return any(kind.field(number).name == "bytes" for number in range(kind.num_fields))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return field.name in IMAGE_COLUMNS
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

@@ -1,0 +1,70 @@
+"""Images in zip archives. The key is FILE#MEMBER; an archive's table of contents is read once and kept."""
+
+from __future__ import annotations
+
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from services.core.errors import InvalidImage, NotFound
+from services.engines.images import MAX_BYTES
+from services.orchestrator.images.source import Ignored, IsDone, Item, damaged, is_hidden, is_image
+from services.orchestrator.images.store import SMALL_BLOCK_BYTES, Store, too_large
+
+SUFFIXES = (".zip",)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+
+
+class Zips:
+    """`files` in order, and the members of each in the order of its table of contents."""
+
+    def __init__(self, store: Store, files: Sequence[str]) -> None:
+        self.store, self._files = store, files
+        self.ignored = Ignored()
+        self._opening = threading.Lock()
+        self._archive: tuple[str, zipfile.ZipFile] | None = None
+
+    def total(self) -> int | None:
+        return None if self.store.is_far else sum(1 for _ in self.walk(lambda _: True))
+
+    def walk(self, is_done: IsDone) -> Iterator[Item]:
+        self.ignored, found = Ignored(), False
+        for file in self._files:
+            try:
+                archive = self._open(file)
+            except DAMAGE as error:
+                found = True
+                yield damaged(file, error)
+                continue
+            for info in archive.infolist():
+                if info.is_dir() or is_hidden(info.filename):
+                    continue
+                key = f"{file}#{info.filename}"
+                if not is_image(info.filename):
+                    self.ignored.add_file(key)
+                    continue
+                found = True
+                yield Item(key, None if is_done(key) else partial(self.read, key))
+        if not found:
+            raise NotFound(f"there are no images in {self.store.at(self._files[0])}: {self.ignored or 'it is empty'}")
+
+    def read(self, key: str) -> bytes:
+        file, _, member = key.partition("#")
+        try:
+            archive = self._open(file)
+            if archive.getinfo(member).file_size > MAX_BYTES:
+                raise too_large(key)
+            return archive.read(member)
+        except (*DAMAGE, KeyError, NotFound) as error:
+            raise InvalidImage(f"{key} can't be read: {error}") from error
+        except RuntimeError as error:  # encrypted, or closed since another file's turn came
+            raise InvalidImage(f"{key} can't be read: {error}") from error
+
+    def _open(self, file: str) -> zipfile.ZipFile:
+        """One at a time is kept: what still reads in an earlier one holds it open."""
+        with self._opening:
+            if self._archive is None or self._archive[0] != file:
+                self._archive = (file, zipfile.ZipFile(self.store.open(file, block_bytes=SMALL_BLOCK_BYTES)))
+            return self._archive[1]
