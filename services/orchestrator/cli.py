@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from services.orchestrator import cli_cache, cli_datasets
+from services.orchestrator import cli_cache, cli_datasets, cli_runs
 from services.orchestrator import options as o
 from services.orchestrator.exits import again as _again
 from services.orchestrator.exits import exit_codes as _exit_codes
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(cli_cache.app, name="cache")
+app.add_typer(cli_runs.app, name="runs")
+app.command()(cli_runs.matchers)
 
 
 @app.command()
@@ -180,19 +182,15 @@ def promote(
 
 @app.command()
 def status(run: o.AnyRun = None) -> None:
-    """What a run has done so far, at rest or at work; without RUN, all runs below runs/."""
+    """What a run has done so far, at rest or at work; without RUN, as `mpa-orch runs list`."""
     from rich.console import Console
 
     from services.orchestrator import commands, report
 
+    if run is None:
+        return cli_runs.list_all()
     with _exit_codes():
-        if run:
-            report.show(commands.status(run), Console())
-            return
-        for folder in commands.all_runs():
-            typer.echo(f"{folder}  {report.line(commands.status(folder))}")
-        if not commands.all_runs():
-            typer.echo(f"no runs in {RUNS}/: `mpa-orch align IMAGES --task vqa --local` begins one")
+        report.show(commands.status(run), Console())
 
 
 @app.command(name="rounds")

@@ -12,13 +12,12 @@ from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.reading import Refused, read_image
 from services.orchestrator.images.store import open_store
 from services.orchestrator.labelled import read_labelled
-from services.orchestrator.ledger import Ledger
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm
 from services.orchestrator.rounds import ONE_ROUND, StoppingRule
-from services.orchestrator.run import Run, require_run
+from services.orchestrator.run import Run, read_run
 from services.orchestrator.summary import Summary, summarise, write_summary
-from services.orchestrator.where import RUNS, Where
+from services.orchestrator.where import Where
 from services.rpc.client import Pointers
 
 
@@ -116,15 +115,5 @@ async def ask(image: Path, question: str, version: str, folder: Path | None, whe
 
 def status(folder: Path) -> Summary:
     """Of a run at rest or at work."""
-    require_run(folder)
-    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
-    try:
-        if not ledger.meta("settings"):
-            raise WrongState(f"the run in {folder} has not begun")
-        return summarise(ledger)
-    finally:
-        ledger.close()
-
-
-def all_runs() -> list[Path]:
-    return sorted(path.parent for path in RUNS.glob("*/ledger.sqlite"))
+    with read_run(folder) as run:
+        return summarise(run.ledger)

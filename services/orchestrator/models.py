@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from services.core.memory import GIB
 from services.core.presets import PRESETS, Preset
+from services.orchestrator.listing import print_rows
 
 COLUMNS = ("name", "role", "size", "model", "engines", "serve", "train", "LoRA", "licence", "remote code")
 LORA_RANK = 16
@@ -66,17 +66,9 @@ def commands(preset: Preset) -> list[str]:
 
 
 def show_all(presets: Iterable[Preset], console: Console) -> None:
-    """A table on a terminal, else a line of tab-separated columns each."""
-    rows = [row(preset) for preset in presets]
-    if not console.is_terminal:
-        console.file.writelines("\t".join(cells) + "\n" for cells in (COLUMNS, *rows))  # rich would expand the tabs
-        return
-    table = Table(caption=f"serve, train and LoRA (rank {LORA_RANK}): GiB, estimated; `mpa-orch models NAME` shows one in full")
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in ("size", "serve", "train", "LoRA") else "left", overflow="fold")
-    for cells in rows:
-        table.add_row(*cells)
-    console.print(table)
+    caption = f"serve, train and LoRA (rank {LORA_RANK}): GiB, estimated; `mpa-orch models NAME` shows one in full"
+    numbers = ("size", "serve", "train", "LoRA")
+    print_rows(COLUMNS, [row(preset) for preset in presets], console, numbers=numbers, caption=caption)
 
 
 def show(preset: Preset, console: Console) -> None:

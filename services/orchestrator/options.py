@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from services.core.answers import MATCHERS
+from services.core.parity import Cell
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
 
@@ -89,3 +90,12 @@ GrpcPort = Annotated[int, typer.Option(help="Default: 50051 (teacher), 50052 (st
 Patience = Annotated[
     float, typer.Option(envvar="MPA_ORCH_PATIENCE_S", min=0.0, help="Seconds to wait for a service that is away.")
 ]
+RunsFolder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where the runs are.", show_default=True)]
+OtherRun = Annotated[Path, typer.Argument(metavar="RUN", help="The one that it is compared with.")]
+Cells = Annotated[list[Cell] | None, typer.Option("--cell", help="Those in it; can be given several times.")]
+Rejected = Annotated[str, typer.Option(metavar="REASON", help='Those rejected for it; "image": every image that was refused.')]
+QuestionText = Annotated[str, typer.Option("--question", metavar="TEXT", help="Those whose question holds it, in any case.")]
+PageSize = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows of a page.")]
+Page = Annotated[int, typer.Option("--page", min=1)]
+YesDelete = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+Disagreements = Annotated[bool, typer.Option("--disagreements", help="Show the records on which they disagree, too.")]

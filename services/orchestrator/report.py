@@ -22,12 +22,6 @@ def show(summary: Summary, console: Console) -> None:
     _show_outcome(summary, console)
 
 
-def line(summary: Summary) -> str:
-    """A run among others."""
-    counts = f"{summary.images:,} images, parity set {summary.parity_set:,}"
-    return f"{summary.outcome}  {summary.settings.task}  {summary.recipe}  {counts}"
-
-
 def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from services.core.errors import Conflict, MpaError, NotFound, WrongState
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.source import Source
@@ -53,7 +55,7 @@ def open_run(folder: Path, settings: Settings | None = None) -> Iterator[Run]:
     else:
         require_images(settings.images)
         _make(folder)
-    with _locked(folder):
+    with locked(folder):
         ledger = Ledger(folder / "ledger.sqlite")
         try:
             yield _opened(folder, ledger, settings)
@@ -73,9 +75,39 @@ def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
     return Run(folder, ledger.meta("id"), Settings.from_json(ledger.meta("settings")), ledger)
 
 
+@contextmanager
+def read_run(folder: Path) -> Iterator[Run]:
+    """A run to look at, at rest or at work.
+
+    Raises NotFound, WrongState where it has not begun or is a later program's, MpaError where its ledger is damaged.
+    """
+    require_run(folder)
+    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
+    try:
+        if not ledger.meta("settings"):
+            raise WrongState(f"the run in {folder} has not begun")
+        yield Run(folder, ledger.meta("id"), Settings.from_json(ledger.meta("settings")), ledger)
+    finally:
+        ledger.close()
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether an orchestrator is on it now. The lock is tried only where the process that it names lives."""
+    try:
+        with (folder / ".lock").open() as lock:
+            if not psutil.pid_exists(int(lock.read(32) or 0)):
+                return False
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def require_run(folder: Path) -> None:
     if not (folder / "ledger.sqlite").is_file():
-        raise NotFound(f"there is no run in {folder}: `mpa-orch status` lists the runs in {RUNS}/")
+        raise NotFound(f"there is no run in {folder}: `mpa-orch runs list` shows the runs in {RUNS}/")
 
 
 def settings_of(folder: Path) -> Settings | None:
@@ -101,7 +133,8 @@ def _make(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Raises Conflict where another orchestrator is at work on it."""
     try:
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:

@@ -55,8 +55,13 @@ class Settings:
     @property
     def conditions(self) -> str:
         """How both models are asked, as a hash that is stored with every answer."""
-        asked = [self.recipe.answer_template, asdict(self.recipe.answer_decoding)]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+        return _hash([self.recipe.answer_template, asdict(self.recipe.answer_decoding)])
+
+    @property
+    def annotation_conditions(self) -> str:
+        """How the teacher is asked to annotate, as a hash; the seed of each call stands beside its reply."""
+        prompt = self.recipe.annotation_prompt(self.the_task)
+        return _hash([prompt, asdict(self.recipe.annotation_decoding), self.guided])
 
     def annotation_decoding(self, image_sha256: str, index: int, attempt: int) -> Decoding:
         """The recipe's, with a seed of its own for each question of each image, the same at every repetition."""
@@ -111,6 +116,10 @@ def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:
         raise WrongState(
             f"the run in {folder} has other settings ({'; '.join(differing)}): repeat its own command, or give another --run"
         )
+
+
+def _hash(asked: list[object]) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _matcher(identity: str) -> Matcher:

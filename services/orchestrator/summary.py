@@ -171,9 +171,11 @@ def _cells(ledger: Ledger) -> dict[str, int]:
 
 
 def _images(ledger: Ledger) -> Images:
-    by_reason = _counts(ledger, "SELECT rejection, count(*) FROM images GROUP BY rejection")
-    held_out = _counts(ledger, "SELECT 'held_out', count(*) FROM images WHERE held_out AND rejection = ''")
-    return Images(by_reason.pop("", 0), held_out["held_out"], dict(by_reason), ledger.meta("ignored"))
+    """Refused ones are few and have an index; the rest is one pass over the table rather than one look-up for each."""
+    refused = _counts(ledger, "SELECT rejection, count(*) FROM images WHERE rejection != '' GROUP BY rejection")
+    held_out = _counts(ledger, "SELECT 'held_out', count(*) FROM images NOT INDEXED WHERE held_out AND rejection = ''")
+    everything = _counts(ledger, "SELECT 'all', count(*) FROM images")["all"]
+    return Images(everything - refused.total(), held_out["held_out"], dict(refused), ledger.meta("ignored"))
 
 
 def _calls(ledger: Ledger) -> Counter[str]:
