@@ -30,6 +30,9 @@ class Limits:
     usd_per_hour: float = 0.0
 
 
+NO_LIMITS = Limits()
+
+
 class Budget:
     """`billed_usd`, `worked_s`: of the commands before. Its clock starts when it is made; to be used on one event loop.
 
@@ -134,8 +137,10 @@ class Budget:
 
 
 @asynccontextmanager
-async def within(limits: Limits, run: Run) -> AsyncIterator[Budget]:
-    """For the time of one command. Raises BudgetSpent where the time is over: what is under way is called off, as by Ctrl-C."""
+async def within(limits: Limits, run: Run) -> AsyncIterator[Budget | None]:
+    """For the time of one command, whose hours are counted in any case; None without limits.
+
+    Raises BudgetSpent where the time is over: what is under way is called off, as by Ctrl-C."""
     billed_usd = sum(usage.cost_usd for usage in run.ledger.usage().values())
     budget = Budget(limits, billed_usd, float(run.ledger.meta("worked_s") or 0.0))
     clock = asyncio.create_task(_note_time(run, budget))
@@ -149,7 +154,7 @@ async def within(limits: Limits, run: Run) -> AsyncIterator[Budget]:
 
             budget.on_change = tell_deadline
             tell_deadline()
-            yield budget
+            yield budget if limits != NO_LIMITS else None
     except TimeoutError:
         if not timeout.expired():
             raise

@@ -53,11 +53,16 @@ def align(
     redo_rejected: o.RedoRejected = False,
     trial: o.Trial = False,
     yes: o.Yes = False,
+    budget: o.BudgetUsd = "",
+    max_hours: o.MaxHours = None,
+    usd_per_hour: o.UsdPerHour = 0.0,
     no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
 ) -> None:
     """All of it: annotate, identify, level, evaluate, promote. Repeat the same command to resume."""
     from services.orchestrator import commands, session
+    from services.orchestrator.amounts import dollars
+    from services.orchestrator.budget import Limits
     from services.orchestrator.rounds import StoppingRule
 
     if single_device:
@@ -67,11 +72,12 @@ def align(
     where = replace(where, is_trial=trial, cache=_cache(no_cache))
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
+        limits = Limits(dollars(budget) if budget else None, max_hours, usd_per_hour)
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
         session.work(
             folder,
             lambda opened, progress: commands.align(
-                opened, where, labelled, session.confirm(yes, progress), progress, StoppingRule(rounds, until_gap)
+                opened, where, labelled, session.confirm(yes, progress), progress, StoppingRule(rounds, until_gap), limits
             ),
             replace(session.settings(folder, *asked, is_local=local or single_device), redo_rejected=redo_rejected),
         )

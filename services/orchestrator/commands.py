@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
 from services.orchestrator import alignment, endpoints, judgement, phases, promotion, rounds
+from services.orchestrator.budget import NO_LIMITS, Limits, within
 from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.reading import Refused, read_image
 from services.orchestrator.images.store import open_store
@@ -28,14 +30,22 @@ async def align(
     confirm: Confirm,
     progress: Progress,
     rule: StoppingRule = ONE_ROUND,
+    limits: Limits = NO_LIMITS,
 ) -> Summary:
-    """Raises NothingToAlign, at a repetition too."""
+    """Raises NothingToAlign, at a repetition too, and BudgetSpent where going on would cost more than the `limits`."""
     if labelled is not None:
         read_labelled(labelled)
     rounds.set_rule(run, rule)
-    if rounds.is_finished(run, labelled):
-        pass
-    elif where.is_single_device:
+    if not rounds.is_finished(run, labelled):
+        async with within(limits, run) as budget:
+            await _align(run, replace(where, budget=budget), labelled, confirm, progress)
+    if run.ledger.round == 1 and run.ledger.meta("outcome") == NOTHING_TO_ALIGN:
+        raise NothingToAlign(run.ledger.meta("reason"))
+    return write_summary(run)
+
+
+async def _align(run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress) -> None:
+    if where.is_single_device:
         in_turn = phases.takes_a_device(where)
         one = partial(phases.align, run, where, labelled, confirm, progress, teacher_takes_turns=in_turn)
         await rounds.repeat(run, one)
@@ -43,9 +53,6 @@ async def align(
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
             one = partial(alignment.align, run, teacher, student, labelled, confirm, progress, may_try=where.may_try)
             await rounds.repeat(run, one)
-    if run.ledger.round == 1 and run.ledger.meta("outcome") == NOTHING_TO_ALIGN:
-        raise NothingToAlign(run.ledger.meta("reason"))
-    return write_summary(run)
 
 
 async def annotate(run: Run, where: Where, progress: Progress) -> Summary:

@@ -76,6 +76,16 @@ UntilGap = Annotated[
 RedoRejected = Annotated[
     bool, typer.Option("--redo-rejected", help="Later rounds ask the teacher anew for annotations that were rejected.")
 ]
+BudgetUsd = Annotated[
+    str,
+    typer.Option(
+        "--budget", metavar="USD", help="Stop before the run has cost more in all, such as 20USD; 0: cached work alone."
+    ),
+]
+MaxHours = Annotated[float | None, typer.Option("--max-hours", min=0.0, help="Stop before the run has taken more in all.")]
+UsdPerHour = Annotated[
+    float, typer.Option("--usd-per-hour", min=0.0, help="What the devices at work cost together, besides a provider's bill.")
+]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask the teacher even what the cache knows, and keep nothing there.")]
 Version = Annotated[str, typer.Option(help="Default: the live one.")]
 OfRun = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="With --local: that run's student.")]

@@ -10,7 +10,6 @@ from types import TracebackType
 from services.core.decoding import Decoding
 from services.core.errors import MpaError
 from services.core.tasks import ANSWER_TEMPLATE, answer_prompt
-from services.orchestrator.budget import Budget
 from services.orchestrator.cache import Cache, Call, Reply
 from services.orchestrator.where import Where
 from services.rpc.client import AnnotationReply, AnswerReply, Picture, TeacherClient, TeacherModel
@@ -24,7 +23,7 @@ class ThriftyTeacher(TeacherClient):
         super().__init__(address, patience_s=where.patience_s, notice=notice)
         self._notice = notice
         self._cache = self._opened(where)
-        self._budget: Budget | None = where.budget
+        self._budget = where.budget
         self._is_met = self._cache is None and self._budget is None
         self._met: TeacherModel | None = None
         self._meeting = asyncio.Lock()

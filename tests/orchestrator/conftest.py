@@ -49,9 +49,9 @@ class Bench:
     output: io.StringIO
     labelled: Path | None = None
 
-    async def align(self):
+    async def align(self, **options):
         with open_run(self.folder, self.settings) as run, self.progress() as progress:
-            return await commands.align(run, self.where, self.labelled, lambda _: True, progress)
+            return await commands.align(run, self.where, self.labelled, lambda _: True, progress, **options)
 
     def progress(self) -> Progress:
         return Progress(Console(file=self.output))
