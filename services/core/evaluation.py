@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -90,6 +91,37 @@ def mcnemar_p(fixed: int, broken: int) -> float:
         tail += ways
         ways = ways * (changed - k) // (k + 1)
     return float(min(1.0, 2 * tail / 2**changed))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    low: float
+    high: float
+
+
+RESAMPLES = 2000
+
+
+def bootstrap(scores: Iterable[tuple[str, float]], *, level: float = 0.95, seed: int = 0) -> Interval:
+    """Percentile interval of the mean of (group, score). Groups are drawn, not scores: questions about one image go together.
+
+    Of differences of two models it is the paired interval.
+    """
+    groups: dict[str, list[float]] = defaultdict(list)
+    for group, score in scores:
+        groups[group].append(score)
+    sums = [(sum(of_group), len(of_group)) for of_group in groups.values()]
+    if not sums:
+        return Interval(0.0, 0.0)
+    draw = random.Random(seed)
+    means = sorted(_mean_of(draw.choices(sums, k=len(sums))) for _ in range(RESAMPLES))
+    edge = round((1 - level) / 2 * RESAMPLES)
+    return Interval(means[edge], means[-edge - 1])
+
+
+def _mean_of(sums: Iterable[tuple[float, int]]) -> float:
+    totals, counts = zip(*sums, strict=True)
+    return float(sum(totals) / sum(counts))
 
 
 def format_p(p: float) -> str:

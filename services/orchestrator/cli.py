@@ -155,7 +155,7 @@ def evaluate(
     no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
 ) -> None:
-    """Step 4: candidate against live on held-out records, and on a labelled set where one is given."""
+    """Step 4: candidate against live on held-out records, and on a labelled set (any model: `mpa-orch datasets evaluate`)."""
     from services.orchestrator import commands, session
 
     where = _where(teacher, student, local, patience, *(("teacher", "student") if labelled else ("student",)))

@@ -1,6 +1,6 @@
 import pytest
 
-from services.core.evaluation import Judgement, compare, mcnemar_p, question_kind, should_promote
+from services.core.evaluation import Judgement, bootstrap, compare, mcnemar_p, question_kind, should_promote
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,15 @@ def test_should_promote(rows, promote, why):
     decision = should_promote(compare(rows))
     assert decision.promote is promote
     assert promote or why in decision.reason
+
+
+def test_the_interval_of_a_mean_is_drawn_by_group():
+    scores = [(str(n), float(n % 4 == 0)) for n in range(400)]
+    found = bootstrap(scores)
+    assert found == bootstrap(scores)
+    assert found.low == pytest.approx(0.25 - 1.96 * 0.02165, abs=0.006)
+    assert found.high == pytest.approx(0.25 + 1.96 * 0.02165, abs=0.006)
+    # Ten questions about each of 40 images that stand and fall together tell no more than 40 questions.
+    together = bootstrap([(str(n // 10), float(n // 10 % 4 == 0)) for n in range(400)])
+    assert together.high - together.low > 2.5 * (found.high - found.low)
+    assert bootstrap([]).low == bootstrap([]).high == 0.0

@@ -1,0 +1,102 @@
+"""Asking one respondent every question of some data sets: a bounded stream, from what is kept already to the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from services.core.decoding import Decoding
+from services.core.errors import InvalidImage, MpaError, Pending
+from services.orchestrator.annotation import STOPS_THE_RUN
+from services.orchestrator.datasets.dataset import Dataset
+from services.orchestrator.datasets.record import Record
+from services.orchestrator.progress import Meter, Progress
+from services.orchestrator.scoring.predictions import Kept, predicted
+from services.orchestrator.scoring.respondents import Respondent
+from services.orchestrator.tasks import together
+from services.rpc.client import Picture
+
+QUESTIONS_IN_FLIGHT = 64
+IMAGES_REMEMBERED = 64
+"""Questions about one image stand together in most data sets: it is read once for them."""
+
+Claim = Callable[[str], None]
+"""Is told by whom each answer is; raises WrongState where that is another model than before."""
+
+
+class Asking:
+    def __init__(self, respondent: Respondent, template: str, decoding: Decoding, kept: Kept, claim: Claim) -> None:
+        self._respondent = respondent
+        self._template, self._decoding = template, decoding
+        self._kept, self._claim = kept, claim
+        self._pending: list[Pending] = []
+        self._read = lru_cache(IMAGES_REMEMBERED)(_read_file)
+
+    async def ask(self, datasets: Sequence[Dataset], questions: int, limit: int, progress: Progress) -> None:
+        """Every question that has no answer yet. `limit`: of each data set, 0 for all.
+
+        Raises Pending, once everything is asked, where answers come in a provider's batch.
+        """
+        permits = asyncio.Semaphore(QUESTIONS_IN_FLIGHT)
+        with progress.stage("evaluate", "questions", questions) as meter:
+            async with together() as group:
+                for dataset in datasets:
+                    for number, record in enumerate(dataset.read()):
+                        if limit and number == limit:
+                            break
+                        if self._kept.has((dataset.name, record.id)):
+                            meter.advance(counts=False)
+                            continue
+                        await permits.acquire()
+                        task = group.create_task(self._ask(dataset, record, meter))
+                        task.add_done_callback(lambda _: permits.release())
+        if self._pending:
+            raise Pending(f"{len(self._pending):,} questions wait for the provider ({self._pending[0]})")
+
+    async def _ask(self, dataset: Dataset, record: Record, meter: Meter) -> None:
+        found = await asyncio.to_thread(self._picture, dataset, record)
+        if isinstance(found, str):
+            self._fail(dataset, record, found, meter)
+            return
+        try:
+            said = await self._respondent.answer(found, record.question, self._template, self._decoding)
+        except STOPS_THE_RUN:
+            raise
+        except Pending as error:
+            self._pending.append(error)
+            return
+        except MpaError as error:
+            self._fail(dataset, record, str(error), meter)
+            return
+        self._claim(said.by)
+        self._kept.add(predicted(dataset.name, record, said.answer, said.finish_reason))
+        meter.advance()
+
+    def _fail(self, dataset: Dataset, record: Record, reason: str, meter: Meter) -> None:
+        self._kept.add(predicted(dataset.name, record, "", error=reason or "no reason given"))
+        meter.advance(f"failed: {reason}")
+
+    def _picture(self, dataset: Dataset, record: Record) -> Picture | str:
+        """The picture, or why there is none."""
+        if record.data:
+            return _checked(record.data)
+        file = dataset.images.find(record.image)
+        return self._read(file) if file is not None else f"there is no image {record.image}"
+
+
+def _read_file(file: Path) -> Picture | str:
+    try:
+        return _checked(file.read_bytes())
+    except OSError as error:
+        return f"{file} can't be read: {error.strerror}"
+
+
+def _checked(data: bytes) -> Picture | str:
+    from services.engines.images import load_image
+
+    try:
+        return Picture(load_image(data).sha256, data)
+    except InvalidImage as error:
+        return str(error)

@@ -1,0 +1,96 @@
+"""The figures of an evaluation: the official metric first, the authors' containment beside it, by kind and by split."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from services.core.evaluation import Interval, bootstrap
+from services.core.metrics import yes_or_no
+from services.core.tasks import TASKS
+from services.orchestrator.scoring.metrics import score
+from services.orchestrator.scoring.predictions import Prediction
+
+CONTAINS = "contains_accuracy"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the questions. `official` None where the metric scores no single answer."""
+
+    questions: int
+    official: float | None
+    contains: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Scores 0 to 1 (CIDEr 0 to 10). `interval`: 95 %, over images; None for a metric without single scores.
+
+    A question without an answer (`failed`) counts as wrong. `beside`: other figures by name.
+    """
+
+    metric: str
+    questions: int
+    images: int
+    failed: int
+    official: float
+    interval: Interval | None
+    contains: float
+    beside: dict[str, float] = field(default_factory=dict)
+    tokenizer: str = ""
+    kinds: dict[str, Part] = field(default_factory=dict)
+    splits: dict[str, Part] = field(default_factory=dict)
+    datasets: dict[str, Part] = field(default_factory=dict)
+
+
+def figures(predictions: Sequence[Prediction], task: str, metric: str = "") -> tuple[Figures, tuple[float, ...]]:
+    """And the official score of each prediction. `metric` overrides the task's. Raises InvalidInput."""
+    official = metric or TASKS[task].metric
+    others = [name for name in TASKS[task].beside if name != official]
+    given, wanted = [row.prediction for row in predictions], [row.answers for row in predictions]
+    main, contains, *rest = score([official, CONTAINS, *others], given, wanted)
+
+    def by(group: Callable[[Prediction], str]) -> dict[str, Part]:
+        groups: dict[str, list[int]] = defaultdict(list)
+        for number, row in enumerate(predictions):
+            groups[group(row)].append(number)
+        parts = {name: _part(numbers, main.each, contains.each) for name, numbers in sorted(groups.items())}
+        return parts if len(parts) > 1 else {}
+
+    found = Figures(
+        metric=official,
+        questions=len(predictions),
+        images=len({_image(row) for row in predictions}),
+        failed=sum(bool(row.error) for row in predictions),
+        official=main.figure,
+        interval=bootstrap(zip(map(_image, predictions), main.each, strict=True)) if main.each else None,
+        contains=contains.figure,
+        beside={scored.metric: scored.figure for scored in rest}
+        | (_yes_no(predictions) if official == "yes_no_accuracy" else {}),
+        tokenizer=main.tokenizer,
+        kinds=by(lambda row: row.kind),
+        splits=by(lambda row: row.split),
+        datasets=by(lambda row: row.dataset),
+    )
+    return found, main.each
+
+
+def _image(row: Prediction) -> str:
+    return f"{row.dataset}/{row.image}"
+
+
+def _part(numbers: Sequence[int], official: Sequence[float], contains: Sequence[float]) -> Part:
+    def mean(scores: Sequence[float]) -> float:
+        return sum(scores[number] for number in numbers) / len(numbers)
+
+    return Part(len(numbers), mean(official) if official else None, mean(contains))
+
+
+def _yes_no(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """How often neither yes nor no was said, and what saying always the same would score."""
+    count = len(predictions) or 1
+    said_yes = sum("yes" in (answer.strip().lower() for answer in row.answers) for row in predictions)
+    unknown = sum(not yes_or_no(row.prediction) for row in predictions)
+    return {"unknown": unknown / count, "always yes": said_yes / count, "always no": (len(predictions) - said_yes) / count}

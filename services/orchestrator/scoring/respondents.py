@@ -1,0 +1,127 @@
+"""Who is asked: a version of a student service, a teacher service, or a model behind the chat completions API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from services.core.decoding import Decoding
+from services.core.errors import WrongState
+from services.core.tasks import answer_prompt
+from services.engines.images import load_image
+from services.engines.model import FinishReason, Prompt, VisionLanguageModel
+from services.environment import Environment
+from services.orchestrator import endpoints
+from services.orchestrator.progress import Progress
+from services.orchestrator.where import Where
+from services.rpc.client import Picture, StudentClient, TeacherClient
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """`by`: weights sha256 or fingerprint of the model that answered."""
+
+    answer: str
+    by: str
+    finish_reason: FinishReason
+
+
+class Respondent(Protocol):
+    @property
+    def name(self) -> str:
+        """For people: "student v2"."""
+
+    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> Said:
+        """Raises the MpaErrors of a service that is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    client: StudentClient
+    version: str
+    weights_sha256: str
+
+    @property
+    def name(self) -> str:
+        return f"student {self.version}"
+
+    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> Said:
+        reply = await self.client.answer(picture, question, template, decoding, self.version)
+        if reply.version != self.version:
+            raise WrongState(
+                f"version {reply.version!r} answered, not {self.version!r} as asked: start the student that has it"
+            )
+        return Said(reply.answer, self.weights_sha256 or self.version, reply.provenance.finish_reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    client: TeacherClient
+
+    @property
+    def name(self) -> str:
+        return "teacher"
+
+    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> Said:
+        reply = await self.client.answer(picture, question, template, decoding)
+        return Said(reply.answer, reply.version, reply.provenance.finish_reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Any server of chat completions; OPENAI_BASE_URL and OPENAI_API_KEY say which."""
+
+    model: VisionLanguageModel
+    name: str
+
+    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> Said:
+        image = load_image(picture.data)
+        reply = await self.model.generate(Prompt(image, answer_prompt(question, template), decoding))
+        return Said(reply.text, self.model.fingerprint, reply.finish_reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which respondent: exactly one of a service in `where` (`role`), and a `model` of an endpoint. `version` "": the live one.
+
+    `folder`: the run whose student is started, where `where` starts one.
+    """
+
+    where: Where
+    role: str = ""
+    version: str = ""
+    model: str = ""
+    folder: Path = Path()
+
+
+@asynccontextmanager
+async def respondent(asked: Asked, progress: Progress) -> AsyncIterator[Respondent]:
+    """Raises NotFound (no such version), WrongState (no room to load it), Unavailable."""
+    if asked.model:
+        async with _endpoint(asked.model) as endpoint:
+            yield endpoint
+    elif asked.role == "teacher":
+        async with endpoints.teacher_only(asked.where, asked.folder, progress) as teacher:
+            yield Teacher(teacher)
+    else:
+        async with endpoints.student_only(asked.where, asked.folder, progress) as student:
+            found = await student.version(asked.version or (await student.pointers()).live)
+            if not found.is_loaded:
+                await student.load(found.name)
+            yield Student(student, found.name, found.weights_sha256)
+
+
+@asynccontextmanager
+async def _endpoint(model: str) -> AsyncIterator[Endpoint]:
+    from services.engines.openai import engine
+    from services.engines.openai.settings import OpenAISettings
+
+    loaded = await engine.load(model, OpenAISettings.from_environment(Environment("MPA_TEACHER_", os.environ)))
+    try:
+        yield Endpoint(loaded, model)
+    finally:
+        await loaded.close()
