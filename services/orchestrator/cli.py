@@ -51,6 +51,8 @@ def align(
     rounds: o.Rounds = 1,
     until_gap: o.UntilGap = 0.0,
     redo_rejected: o.RedoRejected = False,
+    near_duplicates: o.NearDuplicates = None,
+    leak_check: o.LeakCheck = None,
     trial: o.Trial = False,
     yes: o.Yes = False,
     budget: o.BudgetUsd = "",
@@ -79,7 +81,12 @@ def align(
             lambda opened, progress: commands.align(
                 opened, where, labelled, session.confirm(yes, progress), progress, StoppingRule(rounds, until_gap), limits
             ),
-            replace(session.settings(folder, *asked, is_local=local or single_device), redo_rejected=redo_rejected),
+            replace(
+                session.settings(folder, *asked, is_local=local or single_device),
+                redo_rejected=redo_rejected,
+                near_duplicates=near_duplicates,
+                leak_check=session.leak_check(leak_check),
+            ),
         )
 
 
@@ -98,6 +105,8 @@ def annotate(
     seed: o.Seed = 0,
     lora_rank: o.LoraRank = 0,
     guided: o.Guided = False,
+    near_duplicates: o.NearDuplicates = None,
+    leak_check: o.LeakCheck = None,
     no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
 ) -> None:
@@ -111,7 +120,11 @@ def annotate(
         session.work(
             folder,
             lambda opened, progress: commands.annotate(opened, where, progress),
-            session.settings(folder, *asked, is_local=local),
+            replace(
+                session.settings(folder, *asked, is_local=local),
+                near_duplicates=near_duplicates,
+                leak_check=session.leak_check(leak_check),
+            ),
         )
 
 

@@ -14,6 +14,7 @@ from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.reading import Refused, read_image
 from services.orchestrator.images.store import open_store
 from services.orchestrator.labelled import read_labelled
+from services.orchestrator.leaks import look_for_leaks
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm
 from services.orchestrator.rounds import ONE_ROUND, StoppingRule
@@ -36,6 +37,7 @@ async def align(
     if labelled is not None:
         read_labelled(labelled)
     rounds.set_rule(run, rule)
+    await look_for_leaks(run, labelled, progress)
     if not rounds.is_finished(run, labelled):
         async with within(limits, run) as budget:
             await _align(run, replace(where, budget=budget), labelled, confirm, progress)
@@ -56,6 +58,7 @@ async def _align(run: Run, where: Where, labelled: Path | None, confirm: Confirm
 
 
 async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
+    await look_for_leaks(run, None, progress)
     if not run.ledger.meta("done.annotate"):
         async with endpoints.teacher_only(where, run.folder, progress) as teacher:
             await alignment.annotate_only(run, teacher, progress)
@@ -83,6 +86,7 @@ async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) ->
 
 async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Progress) -> Summary:
     judgement.require_candidate(run)
+    await look_for_leaks(run, labelled, progress)
     if labelled is not None and read_labelled(labelled) and not judgement.is_evaluated(run, labelled):
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
             await judgement.evaluate(run, student, teacher, labelled, progress, may_try=where.may_try)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ PROVENANCE = (
 """How each call came about: the columns that schema 2 added to annotations and answers."""
 CACHED = "cached INTEGER NOT NULL DEFAULT 0"
 """Schema 3: 1 where the reply came from the teacher cache, so that this run's bill leaves it out."""
+LIKENESS = "likeness BLOB NOT NULL DEFAULT x''"
+"""Schema 3: what the image looks like (images/likeness.py); empty in what older programs wrote."""
 RECORDS = """
 CREATE TABLE IF NOT EXISTS records (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
@@ -52,10 +54,15 @@ table's bytes in the table's order, so that a search for a rare word reads those
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 -- step: 0 seen, 1 annotated, 2 identified, and on from there in later rounds.
--- A duplicate has the sha256 of the image it repeats, and the rejection 'duplicate'.
+-- A duplicate has the sha256 of the image it repeats, and the rejection 'duplicate'; `detail` says which image that is.
 CREATE TABLE IF NOT EXISTS images (
     path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, rejection TEXT NOT NULL, detail TEXT NOT NULL,
-    held_out INTEGER NOT NULL, step INTEGER NOT NULL) WITHOUT ROWID;
+    held_out INTEGER NOT NULL, step INTEGER NOT NULL,
+    {LIKENESS}) WITHOUT ROWID;
+-- Of the sets that the run is measured on.
+CREATE TABLE IF NOT EXISTS evaluation_images (
+    image_set TEXT NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL, likeness BLOB NOT NULL,
+    PRIMARY KEY (image_set, path)) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS accepted_images ON images (sha256) WHERE rejection = '';
 CREATE TABLE IF NOT EXISTS annotations (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, question TEXT NOT NULL,
@@ -92,6 +99,7 @@ class ImageRow:
     detail: str = ""
     held_out: bool = False  # SQLite keeps it as 0 or 1
     step: int = 0
+    likeness: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +179,7 @@ class Ledger:
             for table in ("annotations", "answers") if schema < 3 else ():
                 self.write(f"ALTER TABLE {table} ADD COLUMN {CACHED}")
             if schema < 3:
+                self.write(f"ALTER TABLE images ADD COLUMN {LIKENESS}")
                 self.write("ALTER TABLE records RENAME TO records_2")
                 self.write(RECORDS)
                 known = "image_sha256, number, cell, matcher"
@@ -204,7 +213,7 @@ class Ledger:
     def close(self) -> None:
         self._db.close()
 
-    def write(self, statement: str, *values: str | int | float) -> None:
+    def write(self, statement: str, *values: str | int | float | bytes) -> None:
         with _explained(self._path):
             self._db.execute(statement, values)
 
@@ -238,15 +247,33 @@ class Ledger:
         statement = "SELECT 1 FROM images WHERE path = ? AND (rejection != '' OR step >= ?)"
         return any(self._db.execute(statement, (path, step + STEPS_OF_A_ROUND * (self.round - 1))))
 
-    def is_accepted(self, image_sha256: str) -> bool:
-        """Is there an image of this content already?"""
-        return any(self.read("SELECT 1 FROM images WHERE sha256 = ? AND rejection = ''", image_sha256))
+    def path_of(self, image_sha256: str) -> str:
+        """The image of this content that is in use, "" where there is none."""
+        rows = self.read("SELECT path FROM images WHERE sha256 = ? AND rejection = ''", image_sha256)
+        return next((path for (path,) in rows), "")
 
     def add_image(self, row: ImageRow) -> None:
         self.write(
-            "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)",
-            *(row.path, row.sha256, row.rejection, row.detail, row.held_out, row.step),
+            f"INSERT OR REPLACE INTO images (path, sha256, rejection, detail, held_out, step, likeness) VALUES ({_marks(7)})",
+            *(row.path, row.sha256, row.rejection, row.detail, row.held_out, row.step, row.likeness),
         )
+
+    def reject_image(self, path: str, rejection: str, detail: str) -> None:
+        self.write("UPDATE images SET rejection = ?, detail = ? WHERE path = ?", rejection, detail, path)
+
+    def likenesses(self) -> Iterator[tuple[str, str, bytes]]:
+        """Path, sha256 and likeness of every image in use."""
+        yield from self._db.execute("SELECT path, sha256, likeness FROM images WHERE rejection = ''")
+
+    def evaluation_images(self) -> Iterator[tuple[str, str, str, bytes]]:
+        """Set, path, sha256 and likeness."""
+        yield from self._db.execute("SELECT image_set, path, sha256, likeness FROM evaluation_images ORDER BY 1, 2")
+
+    def set_evaluation_images(self, image_set: str, rows: Iterable[tuple[str, str, bytes]]) -> None:
+        """Path, sha256 and likeness of all in the set, in place of what was known of it."""
+        self.write("DELETE FROM evaluation_images WHERE image_set = ?", image_set)
+        for row in rows:
+            self.write("INSERT OR REPLACE INTO evaluation_images VALUES (?, ?, ?, ?)", image_set, *row)
 
     def set_step(self, image_sha256: str, step: int) -> None:
         """Unless a call about the image failed: then the image is gone through again when the run is repeated."""

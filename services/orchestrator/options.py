@@ -19,7 +19,9 @@ class Role(StrEnum):
     STUDENT = "student"
 
 
-Images = Annotated[str, typer.Argument(help="A folder of images (searched through), a glob, or one image.")]
+Images = Annotated[
+    str, typer.Argument(help="A folder, glob or file: images, JSONL, CSV, Parquet, Arrow, tar, zip; here or at a URL.")
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 RunOption = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="Run folder; one that exists is resumed.")]
 Task = Annotated[str, typer.Option(help=", ".join(TASKS))]
@@ -44,6 +46,22 @@ StudentMatcher = Annotated[
     typer.Option("--student-matcher", help="For the student's answers, where it is not to be the same: a lenient one, say."),
 ]
 Limit = Annotated[int, typer.Option(min=0, help="Take the first N images only; 0 takes all.")]
+NearDuplicates = Annotated[
+    int | None,
+    typer.Option(
+        "--near-duplicates",
+        metavar="BITS",
+        min=0,
+        max=12,
+        help="Leave out images that look like an earlier one: of the 64 bits of their hashes so many differ, 4 being usual.",
+    ),
+]
+LeakCheck = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--leak-check", metavar="IMAGES", help="Leave out what is in there, too, as in every --eval. May be repeated."
+    ),
+]
 Labelled = Annotated[
     Path | None,
     typer.Option(

@@ -39,6 +39,13 @@ def _show_counts(summary: Summary, console: Console) -> None:
     files = summary.image_files
     refused = f"; refused: {_listed(files.refused)}" if files.refused else ""
     _say(console, f"images       {files.accepted:,} ({files.held_out:,} held out){refused}")
+    if files.leak:
+        _say(console, f"leaks        {files.refused['leak']:,} images are in an evaluation set and not used: {files.leak}")
+    if files.leaks_used:
+        _say(
+            console,
+            f"leaks        {files.leaks_used:,} images were used before the set that they are in was named: measure on others",
+        )
     if files.ignored:
         _say(console, f"ignored      {files.ignored}: never read")
     rejected = f"; rejected: {_listed(summary.rejected)}" if summary.rejected else ""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from services.core.errors import NothingToAlign
 from services.core.presets import PRESETS
 from services.orchestrator import report
+from services.orchestrator.images.store import settled
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import Confirm
 from services.orchestrator.run import Run, open_run, settings_of
@@ -48,6 +49,11 @@ def settings(
     usual = student.recipe if is_local else "paper"
     chosen = recipe or (stored.recipe.name if stored else usual)
     return new_settings(images, task, chosen, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
+
+
+def leak_check(sources: Sequence[str] | None) -> tuple[str, ...]:
+    """As a run keeps them: the same wherever its command is repeated."""
+    return tuple(sorted({settled(source) for source in sources or ()}))
 
 
 def work(folder: Path, steps: Steps, settings: Settings | None = None) -> None:

@@ -24,6 +24,8 @@ class Settings:
 
     `student_matcher` "" is the same one. `lora_rank` 0 trains the whole student. `guided`: the teacher can write nothing but a
     question and an answer. `redo_rejected`: rounds after the first ask anew for annotations that were rejected.
+    `near_duplicates`: bits within which an image repeats an earlier one, None leaves all; `leak_check`: sources of images that
+    are kept out, besides those of --eval.
     """
 
     images: str
@@ -37,6 +39,8 @@ class Settings:
     guided: bool = False
     student_matcher: str = ""
     redo_rejected: bool = False
+    near_duplicates: int | None = None
+    leak_check: tuple[str, ...] = ()
 
     @property
     def the_task(self) -> Task:
@@ -79,7 +83,7 @@ class Settings:
         recipe = fields.pop("recipe")
         for part in ("annotation_decoding", "answer_decoding"):
             recipe[part] = Decoding(**recipe[part])
-        return cls(recipe=Recipe(**recipe), **fields)
+        return cls(recipe=Recipe(**recipe), leak_check=tuple(fields.pop("leak_check", ())), **fields)
 
 
 def new_settings(

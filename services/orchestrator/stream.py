@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import ExitStack, aclosing
 
 from services.core.parity import Cell
-from services.orchestrator.admission import admit, unfinished
+from services.orchestrator.admission import Admission, unfinished
 from services.orchestrator.annotation import annotate
 from services.orchestrator.identification import identify
 from services.orchestrator.images.reading import Passed, read_images
@@ -42,6 +42,7 @@ class Stream:
         stages = ("annotate", "identify") if self._student else ("annotate",)
         with ExitStack() as stack:
             meters = [stack.enter_context(progress.stage(name, "images", total)) for name in stages]
+            admission = Admission(self._run)
             reading = read_images(self._pool.store, unfinished(self._run, self._pool, self._goal))
             try:
                 async with aclosing(reading) as found_ones, together() as group:
@@ -49,11 +50,12 @@ class Stream:
                         if isinstance(found, Passed):
                             _advance(meters, by=found.count, counts=False)
                             continue
-                        picture = admit(self._run, found)
+                        picture = admission.admit(found)
                         if picture is None or self._is_taken(found.path, picture):
                             _advance(meters)
                             continue
                         await self._permits.acquire()
+                        self._under_way.add(picture.sha256)
                         task = group.create_task(self._one(picture, meters))
                         task.add_done_callback(lambda _: self._permits.release())
             finally:
@@ -67,7 +69,6 @@ class Stream:
         return picture.sha256 in self._under_way or self._run.ledger.is_finished(path, self._goal)
 
     async def _one(self, picture: Picture, meters: list[Meter]) -> None:
-        self._under_way.add(picture.sha256)
         try:
             await self._through(picture, meters)
         finally:

@@ -25,12 +25,18 @@ GROUP BY a.rejection
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """`refused` by reason; `held_out` of the accepted ones; `ignored`: what lay beside them and was never read."""
+    """`refused` by reason; `held_out` of the accepted ones; `ignored`: what lay beside them and was never read.
+
+    `leak`: what one of the images that are in an evaluation set, too, was found by; `leaks_used`: those that were trained on
+    before the set was named.
+    """
 
     accepted: int
     held_out: int
     refused: dict[str, int] = field(default_factory=dict)
     ignored: str = ""
+    leak: str = ""
+    leaks_used: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +181,19 @@ def _images(ledger: Ledger) -> Images:
     refused = _counts(ledger, "SELECT rejection, count(*) FROM images WHERE rejection != '' GROUP BY rejection")
     held_out = _counts(ledger, "SELECT 'held_out', count(*) FROM images NOT INDEXED WHERE held_out AND rejection = ''")
     everything = _counts(ledger, "SELECT 'all', count(*) FROM images")["all"]
-    return Images(everything - refused.total(), held_out["held_out"], dict(refused), ledger.meta("ignored"))
+    return Images(
+        everything - refused.total(),
+        held_out["held_out"],
+        dict(refused),
+        ledger.meta("ignored"),
+        _leak(ledger),
+        int(ledger.meta("leaks_used") or 0),
+    )
+
+
+def _leak(ledger: Ledger) -> str:
+    rows = ledger.read("SELECT path || ': ' || detail FROM images WHERE rejection = 'leak' ORDER BY path LIMIT 1")
+    return next((leak for (leak,) in rows), "")
 
 
 def _calls(ledger: Ledger) -> Counter[str]:

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from services.core.errors import InvalidImage, InvalidInput
+from services.engines.images import load_image, sha256
+from services.orchestrator.images.likeness import likeness
 from services.orchestrator.images.source import Item, Source
 from services.orchestrator.images.store import Store
 from services.rpc.client import Picture
@@ -30,10 +32,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """`path` is the key in the source."""
+    """`path` is the key in the source; `likeness` as in likeness.py."""
 
     path: str
     picture: Picture
+    likeness: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +62,15 @@ def read_again(source: Source, key: str, image_sha256: str) -> Picture:
 
 
 def _check(key: str, load: Callable[[], bytes]) -> Accepted | Refused:
-    from services.engines.images import load_image, sha256
-
     try:
         data = load()
     except InvalidImage as error:
         return Refused(key, "", error.reason, str(error))
     try:
-        return Accepted(key, Picture(load_image(data).sha256, data))
+        image = load_image(data)
     except InvalidImage as error:
         return Refused(key, sha256(data), error.reason, str(error))
+    return Accepted(key, Picture(image.sha256, data), likeness(image.pixels))
 
 
 async def read_images(store: Store, items: Generator[Item]) -> AsyncGenerator[Accepted | Refused | Passed]:

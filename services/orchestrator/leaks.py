@@ -1,0 +1,132 @@
+"""Images of evaluation sets that are in the pool, too: found by content and by likeness, and never annotated or trained on.
+
+Each set (--eval, --leak-check) is read once; what its images are like stays in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+
+from services.core.errors import InvalidImage
+from services.engines.images import sha256
+from services.orchestrator.datasets.dataset import open_dataset
+from services.orchestrator.images.likeness import Likenesses
+from services.orchestrator.images.opening import open_images
+from services.orchestrator.images.reading import Accepted, Refused, read_images
+from services.orchestrator.images.source import Item
+from services.orchestrator.images.store import Store, is_url, open_store
+from services.orchestrator.ledger import Ledger
+from services.orchestrator.progress import Progress
+from services.orchestrator.run import Run
+
+DISTANCE = 4
+"""Bits within which an image counts as the same one, unless the run collapses near duplicates at a distance of its own."""
+LEAK = "leak"
+TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt")
+"""Suffixes of labelled sets; other files hold images."""
+
+
+class Leaks:
+    """The images of all evaluation sets that the run knows."""
+
+    def __init__(self, ledger: Ledger, distance: int) -> None:
+        self._by_content: dict[str, str] = {}
+        self._names: list[str] = []
+        self._by_likeness = Likenesses(distance)
+        for of_set, path, content, likeness in ledger.evaluation_images():
+            name = f"{path} of {Path(of_set).name}"
+            self._by_content.setdefault(content, name)
+            self._by_likeness.add(likeness)
+            self._names.append(name)
+
+    def find(self, content: str, likeness: bytes) -> str:
+        """Which evaluation image it is, and how that is known; "" where it is none."""
+        if name := self._by_content.get(content):
+            return f"the same bytes as {name}"
+        if likeness and (found := self._by_likeness.find(likeness)):
+            numbers, bits = found
+            return f"looks like {self._names[numbers[0]]} ({bits} bits differ)"
+        return ""
+
+
+def leaks_of(run: Run) -> Leaks:
+    chosen = run.settings.near_duplicates
+    return Leaks(run.ledger, DISTANCE if chosen is None else chosen)
+
+
+async def look_for_leaks(run: Run, labelled: Path | None, progress: Progress) -> None:
+    """Takes in every evaluation set that is new, and rejects what is in it of the images that the run knows already.
+
+    What has been trained on can't be taken back: it is counted, and the summary tells.
+    """
+    named = [str(labelled.absolute())] if labelled else []
+    states = {of_set: _state(of_set) for of_set in (*named, *run.settings.leak_check)}
+    new = {of_set: state for of_set, state in states.items() if run.ledger.meta(f"leaks.{of_set}") != state}
+    for of_set, state in new.items():
+        rows = await _read(of_set, progress)
+        with run.ledger.at_once():
+            run.ledger.set_evaluation_images(of_set, rows)
+            run.ledger.set_meta(f"leaks.{of_set}", state)
+    if new:
+        _reject_known(run)
+
+
+async def _read(of_set: str, progress: Progress) -> list[tuple[str, str, bytes]]:
+    """Path, sha256 and likeness of each image."""
+    store, items = _images_of(of_set)
+    rows, refused = [], []
+    with progress.stage("leaks", "images", None) as meter:
+        async with aclosing(read_images(store, items)) as reading:
+            async for found in reading:
+                meter.advance()
+                if isinstance(found, Accepted):
+                    rows.append((found.path, found.picture.sha256, found.likeness))
+                elif isinstance(found, Refused):
+                    refused.append(found.detail)
+    if refused:
+        progress.note(f"leaks: {len(refused):,} images of {of_set} can't be read and aren't looked for (such as: {refused[0]})")
+    return rows
+
+
+def _images_of(of_set: str) -> tuple[Store, Generator[Item]]:
+    if not is_url(of_set) and of_set.endswith(TEXTS):
+        return open_store(str(Path(of_set).parent)), _of_dataset(Path(of_set))
+    source = open_images(of_set)
+    return source.store, (item for item in source.walk(lambda _: False))
+
+
+def _of_dataset(path: Path) -> Generator[Item]:
+    """The images of a labelled set, each once."""
+    dataset, seen = open_dataset(path), set()
+    for record in dataset.read():
+        name = record.image or sha256(record.data)
+        if name not in seen:
+            seen.add(name)
+            file = dataset.images.find(record.image) if record.image else None
+            yield Item(name, partial(_load, name, file, record.data))
+
+
+def _load(name: str, file: Path | None, data: bytes) -> bytes:
+    if file is None and not data:
+        raise InvalidImage(f"there is no image {name}")
+    return file.read_bytes() if file else data
+
+
+def _state(of_set: str) -> str:
+    """Changes with a file of this machine; anything else is read once."""
+    path = Path(of_set)
+    return sha256(path.read_bytes()) if not is_url(of_set) and path.is_file() and path.suffix in TEXTS else "read"
+
+
+def _reject_known(run: Run) -> None:
+    leaks, is_trained = leaks_of(run), bool(run.ledger.meta("training.begun", of_round=1))
+    found = [(path, which) for path, content, likeness in run.ledger.likenesses() if (which := leaks.find(content, likeness))]
+    if is_trained:
+        run.ledger.set_meta("leaks_used", str(len(found)))
+        return
+    with run.ledger.at_once():
+        for path, which in found:
+            run.ledger.reject_image(path, LEAK, which)
