@@ -6,17 +6,19 @@ What does the work is imported inside the commands, so that `--help` answers at 
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import typer
 
-from services.orchestrator import cli_cache, cli_datasets, cli_runs
+from services.orchestrator import cli_cache, cli_datasets, cli_quote, cli_runs
 from services.orchestrator import options as o
 from services.orchestrator.exits import again as _again
 from services.orchestrator.exits import exit_codes as _exit_codes
-from services.orchestrator.where import RUNS, Where
+from services.orchestrator.reach import cache as _cache
+from services.orchestrator.reach import new_folder as _new_folder
+from services.orchestrator.reach import one_device as _single_device
+from services.orchestrator.reach import services as _where
 
 app = typer.Typer(
     help="Aligns a small vision-language model (the student) with a large one (the teacher), from unlabeled images.",
@@ -28,6 +30,7 @@ app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(cli_cache.app, name="cache")
 app.add_typer(cli_runs.app, name="runs")
 app.command()(cli_runs.matchers)
+app.command()(cli_quote.quote)
 
 
 @app.command()
@@ -296,31 +299,6 @@ def serve(
     environment[f"MPA_{role.upper()}_HOST"] = host
     command = bento_command(role, port or (3001 if is_teacher else 3000), host)
     os.execve(command[0], command, environment)
-
-
-def _where(teacher: str, student: str, local: bool, patience_s: float, *roles: str) -> Where:
-    """Raises a usage error where a service has neither an address nor --local."""
-    given = {"teacher": teacher, "student": student}
-    if not local and not all(given[role] for role in roles):
-        options = " and ".join(f"--{role} HOST:PORT" for role in roles)
-        raise typer.BadParameter(f"say where the services are: {options}, or --local to start the bundled pair here")
-    return Where(teacher, student, local, patience_s)
-
-
-def _single_device(teacher: str, student: str, patience_s: float) -> Where:
-    if student:
-        raise typer.BadParameter("--single-device starts the student here: leave out --student (and MPA_STUDENT)")
-    return Where(teacher, patience_s=patience_s, is_single_device=True)
-
-
-def _cache(is_off: bool) -> Path | None:
-    from services.orchestrator.cache import cache_file
-
-    return None if is_off else cache_file()
-
-
-def _new_folder(task: str) -> Path:
-    return RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{task}"
 
 
 def main() -> None:

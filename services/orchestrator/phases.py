@@ -52,7 +52,7 @@ async def align(
 ) -> None:
     """Every stage looks in the ledger first. Raises NothingToAlign where the student is at parity already."""
     if teacher_takes_turns:
-        await _annotate_and_identify_in_turn(run, where, labelled, progress)
+        await annotate_and_identify_in_turn(run, where, labelled, progress)
     elif not run.ledger.meta("done.identify"):
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
             await alignment.annotate_and_identify(run, teacher, student, progress)
@@ -69,7 +69,7 @@ async def align(
     progress.note(f"to serve the student: MPA_STUDENT_STORE={run.folder.absolute() / 'student'} mpa-orch serve student")
 
 
-async def _annotate_and_identify_in_turn(run: Run, where: Where, labelled: Path | None, progress: Progress) -> None:
+async def annotate_and_identify_in_turn(run: Run, where: Where, labelled: Path | None, progress: Progress) -> None:
     if not run.ledger.meta("done.annotate"):
         async with endpoints.teacher_only(where, run.folder, progress) as teacher:
             await alignment.annotate_only(run, teacher, progress)
@@ -139,7 +139,7 @@ async def _over_images(
     """Does `ask` for every usable annotation that is due, an image at a time; `step` is what its image has reached then."""
     source, images = run.find_images(), list(run.ledger.read(IMAGES))
     permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
-    with run.timed("identify"), progress.stage(name, "images", len(images)) as meter:
+    with run.timed(name), progress.stage(name, "images", len(images)) as meter:
 
         async def one(path: str, image_sha256: str, due: list[AnnotationRow]) -> None:
             picture = await asyncio.to_thread(read_again, source, path, image_sha256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 import uuid
@@ -17,6 +18,7 @@ from services.core.errors import Conflict, MpaError, NotFound, WrongState
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.source import Source
 from services.orchestrator.ledger import Ledger
+from services.orchestrator.pilot import Drawn
 from services.orchestrator.settings import Settings, require_same
 from services.orchestrator.where import RUNS
 
@@ -31,7 +33,8 @@ class Run:
     ledger: Ledger
 
     def find_images(self) -> Source:
-        return open_images(self.settings.images)
+        source = open_images(self.settings.images)
+        return Drawn(source, frozenset(json.loads(self.ledger.meta("pilot.keys")))) if self.settings.pilot else source
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

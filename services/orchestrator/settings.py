@@ -25,7 +25,7 @@ class Settings:
     `student_matcher` "" is the same one. `lora_rank` 0 trains the whole student. `guided`: the teacher can write nothing but a
     question and an answer. `redo_rejected`: rounds after the first ask anew for annotations that were rejected.
     `near_duplicates`: bits within which an image repeats an earlier one, None leaves all; `leak_check`: sources of images that
-    are kept out, besides those of --eval.
+    are kept out, besides those of --eval. `pilot`: a quote's, over a few of the images.
     """
 
     images: str
@@ -41,6 +41,7 @@ class Settings:
     redo_rejected: bool = False
     near_duplicates: int | None = None
     leak_check: tuple[str, ...] = ()
+    pilot: bool = False
 
     @property
     def the_task(self) -> Task:

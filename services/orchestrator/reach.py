@@ -1,0 +1,38 @@
+"""From the options of a command to where its services, its cache and its run are."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import typer
+
+from services.orchestrator.where import RUNS, Where
+
+
+def services(teacher: str, student: str, local: bool, patience_s: float, *roles: str) -> Where:
+    """Raises a usage error where a service has neither an address nor --local."""
+    given = {"teacher": teacher, "student": student}
+    if not local and not all(given[role] for role in roles):
+        options = " and ".join(f"--{role} HOST:PORT" for role in roles)
+        raise typer.BadParameter(f"say where the services are: {options}, or --local to start the bundled pair here")
+    return Where(teacher, student, local, patience_s)
+
+
+def one_device(teacher: str, student: str, patience_s: float) -> Where:
+    """Raises a usage error where the student has an address."""
+    if student:
+        raise typer.BadParameter("--single-device starts the student here: leave out --student (and MPA_STUDENT)")
+    return Where(teacher, patience_s=patience_s, is_single_device=True)
+
+
+def cache(is_off: bool) -> Path | None:
+    """The file; None where it is off."""
+    from services.orchestrator.cache import cache_file
+
+    return None if is_off else cache_file()
+
+
+def new_folder(task: str) -> Path:
+    """Of a run that nobody has named."""
+    return RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{task}"

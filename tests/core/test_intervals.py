@@ -1,0 +1,42 @@
+import random
+
+import pytest
+
+from services.core.intervals import wilson
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [  # Newcombe, Statistics in Medicine 17 (1998), Table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_as_published(successes, trials, low, high):
+    found = wilson(successes, trials)
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert found.expected == successes / trials
+
+
+def test_nothing_is_known_without_trials_and_everything_with_all():
+    assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
+    all_of_them = wilson(30, 100, population=100)
+    assert (all_of_them.low, all_of_them.expected, all_of_them.high) == (0.3, 0.3, 0.3)
+
+
+def test_a_large_part_of_the_population_says_more_than_the_same_count_of_many():
+    many, few = wilson(30, 100, population=10**9), wilson(30, 100, population=200)
+    assert many.low == pytest.approx(wilson(30, 100).low)
+    assert few.high - few.low < 0.8 * (many.high - many.low)
+
+
+@pytest.mark.parametrize("count", [5, 40, 200])
+def test_it_holds_in_about_19_of_20_draws(count):
+    population, chance = [number < count for number in range(400)], random.Random(0)
+    hits = 0
+    for _ in range(500):
+        found = wilson(sum(chance.sample(population, 60)), 60, population=400)
+        hits += found.low <= count / 400 <= found.high
+    assert hits >= 0.9 * 500
