@@ -8,7 +8,17 @@ import pytest
 from services.core import metrics
 from services.core.answers import MATCHERS
 from services.core.errors import InvalidInput
-from services.core.metrics import CORPUS_METRICS, METRICS, bleu1, cider, normalize_vqa_answer, rouge_l, vqa_accuracy, yes_or_no
+from services.core.metrics import (
+    CORPUS_METRICS,
+    METRICS,
+    bleu1,
+    chartqapro_accuracy,
+    cider,
+    normalize_vqa_answer,
+    rouge_l,
+    vqa_accuracy,
+    yes_or_no,
+)
 
 HERE = Path(__file__).parent
 VECTORS = [json.loads(line) for line in (HERE / "metric_vectors.jsonl").read_text().splitlines()]
@@ -16,6 +26,7 @@ CAPTIONS = [json.loads(line) for line in (HERE / "caption_vectors.jsonl").read_t
 ROWS = {
     "vqa_accuracy": 430,
     "relaxed_accuracy": 239,
+    "chartqapro_accuracy": 239,
     "exact_match": 168,
     "anls": 154,
     "word_recognition": 135,
@@ -39,6 +50,29 @@ def test_agrees_with_the_official_scores_of_captions(name, count):
     assert len(rows) == count
     wrong = [row for row in rows if abs(CORPUS_METRICS[name](row["predictions"], row["references"]) - row[name]) > 1e-6]
     assert wrong == []
+
+
+def test_chartqapro_wants_years_exactly():
+    rows = [row for row in VECTORS if row["metric"] == "chartqapro_accuracy"]
+    wrong = [
+        row
+        for row in rows
+        if abs(chartqapro_accuracy(row["prediction"], row["references"], is_year=True) - row["as_year"]) > 1e-6
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "score"),
+    [
+        ("[10, blue]", "[10, 'blue']", 1.0),
+        ("[10.4, red]", "[10, blue]", 0.5),
+        ("[10]", "[10, 20]", 0.5),
+        ("0.1", "0", 0.0),
+    ],
+)
+def test_chartqapro_compares_lists_element_by_element(prediction, reference, score):
+    assert chartqapro_accuracy(prediction, [reference]) == score
 
 
 def test_normalizes_as_the_vqa_challenge_does():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from services.core.metrics.answers import (
     AnswerMetric,
     anls,
+    chartqapro_accuracy,
     contains_accuracy,
     exact_match,
     ignore_case_match,
@@ -25,6 +26,7 @@ __all__ = [
     "AnswerMetric",
     "anls",
     "bleu1",
+    "chartqapro_accuracy",
     "cider",
     "cider_by_image",
     "contains_accuracy",
@@ -47,6 +49,7 @@ METRICS: dict[str, AnswerMetric] = {
         vqa_accuracy,
         exact_match,
         relaxed_accuracy,
+        chartqapro_accuracy,
         anls,
         word_recognition,
         ignore_case_match,

@@ -63,6 +63,36 @@ def relaxed_accuracy(prediction: str, references: Sequence[str]) -> float:
     return float(any(map(correct, references)))
 
 
+def chartqapro_accuracy(prediction: str, references: Sequence[str], *, is_year: bool = False) -> float:
+    """ChartQAPro's variant: "[a, b]" compares element by element, text by ANLS above .5, and a year (`is_year`) exactly."""
+    _require(references)
+
+    def correct(given: str, wanted: str) -> float:
+        given, wanted = given.strip(), wanted.strip()
+        if is_year:
+            return float(given.lower() == wanted.lower())
+        given, wanted = given.strip("%").strip(), wanted.strip("%").strip()
+        numbers = _relaxed_number(given), _relaxed_number(wanted)
+        if numbers[0] is None or numbers[1] is None:
+            similarity = anls(given, [wanted])
+            return similarity if similarity > _LEAST_SIMILARITY else 0.0
+        if not numbers[1]:
+            return float(numbers[0] == numbers[1])
+        return float(abs(numbers[0] - numbers[1]) / abs(numbers[1]) <= _RELATIVE_TOLERANCE)
+
+    def mean(reference: str) -> float:
+        given, wanted = _elements(prediction), _elements(reference)
+        return sum(map(correct, given, wanted)) / max(len(given), len(wanted))
+
+    return max(map(mean, references))
+
+
+def _elements(text: str) -> list[str]:
+    text = text.strip()
+    is_list = text.startswith("[") and text.endswith("]")
+    return [element.strip(" '\"") for element in text[1:-1].split(",")] if is_list else [text]
+
+
 def _levenshtein(left: str, right: str) -> int:
     row = list(range(len(right) + 1))
     for i, a in enumerate(left, 1):

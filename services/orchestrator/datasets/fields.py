@@ -55,6 +55,11 @@ class Fields:
         assert isinstance(found, int)
         return found
 
+    def real(self, key: str) -> float:
+        found = self._read(key, "a number", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool))
+        assert isinstance(found, (int, float))
+        return float(found)
+
     def get(self, key: str, default: str = "") -> str:
         """A text that may be missing or null."""
         return default if self.values.get(key) is None else self.text(key)

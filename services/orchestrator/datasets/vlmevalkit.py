@@ -11,6 +11,7 @@ import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from services.core.errors import InvalidInput, NotFound
 from services.core.evaluation import question_kind
@@ -24,12 +25,20 @@ NOTHING = frozenset({"", "nan"})
 
 
 def rows(path: Path) -> Iterator[Fields]:
-    """One row in memory at a time, and the images that other rows refer to."""
+    """One row in memory at a time; the images that other rows refer to wait on disk."""
     referred = {row["image"] for _, row in _read(path) if 0 < len(row.get("image", "")) <= LONGEST_INDEX}
-    images = {row["index"]: row["image"] for _, row in _read(path) if row.get("index") in referred} if referred else {}
-    for number, row in _read(path):
-        image = row.get("image", "")
-        yield Fields(f"{path.name}, row {number}", {**row, "image": images.get(image, image)})
+    with TemporaryFile() as images:
+        places: dict[str, tuple[int, int]] = {}
+        for _, row in _read(path) if referred else ():
+            if row["index"] in referred:
+                places[row["index"]] = images.tell(), images.write(row.get("image", "").encode())
+        for number, row in _read(path):
+            image = row.get("image", "")
+            if image in places:
+                start, length = places[image]
+                images.seek(start)
+                image = images.read(length).decode()
+            yield Fields(f"{path.name}, row {number}", {**row, "image": image})
 
 
 def _read(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -71,7 +71,7 @@ class Asking:
             self._fail(dataset, record, str(error), meter)
             return
         self._claim(said.by)
-        self._kept.add(predicted(dataset.name, record, said.answer, said.finish_reason))
+        self._kept.add(predicted(dataset.name, record, said.answer, said.finish_reason, usage=said.usage))
         meter.advance()
 
     def _fail(self, dataset: Dataset, record: Record, reason: str, meter: Meter) -> None:

@@ -26,6 +26,7 @@ from services.orchestrator.scoring.asking import Asking
 from services.orchestrator.scoring.figures import Figures, figures
 from services.orchestrator.scoring.predictions import Kept, Key, Prediction, predicted, read_answers, read_predictions
 from services.orchestrator.scoring.respondents import Asked, respondent
+from services.orchestrator.scoring.tokens import find_tokenizer
 
 FORCIBLE = (Problem.LEAK, Problem.IMAGE, Problem.ANSWERS)
 """What an evaluation can be forced past: leaks are marked, questions without an image count as wrong."""
@@ -83,6 +84,8 @@ def plan(
 ) -> Evaluation:
     """Checks the data sets. Raises InvalidInput: what is wrong with one, unless it can be and is forced; a wrong metric."""
     _require_metric(task, metric)
+    if TASKS[task].metric in CORPUS_METRICS:
+        find_tokenizer()  # or else it would be missed when all is paid for
     in_pool = pool_images(pool) if pool else None
     sources = []
     for dataset in datasets:

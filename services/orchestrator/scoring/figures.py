@@ -40,6 +40,9 @@ class Figures:
     contains: float
     beside: dict[str, float] = field(default_factory=dict)
     tokenizer: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
     kinds: dict[str, Part] = field(default_factory=dict)
     splits: dict[str, Part] = field(default_factory=dict)
     datasets: dict[str, Part] = field(default_factory=dict)
@@ -70,6 +73,9 @@ def figures(predictions: Sequence[Prediction], task: str, metric: str = "") -> t
         beside={scored.metric: scored.figure for scored in rest}
         | (_yes_no(predictions) if official == "yes_no_accuracy" else {}),
         tokenizer=main.tokenizer,
+        prompt_tokens=sum(row.prompt_tokens for row in predictions),
+        completion_tokens=sum(row.completion_tokens for row in predictions),
+        cost_usd=sum(row.cost_usd for row in predictions),
         kinds=by(lambda row: row.kind),
         splits=by(lambda row: row.split),
         datasets=by(lambda row: row.dataset),

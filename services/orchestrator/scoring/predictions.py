@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from services.core.errors import InvalidInput, NotFound
+from services.core.usage import NO_USAGE, Usage
 from services.files import write_atomically
 from services.orchestrator.datasets.fields import Fields
 from services.orchestrator.datasets.record import Record
@@ -19,7 +20,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One question of a data set with its references and what was answered. `error`: why there is no answer, or ""."""
+    """One question of a data set with its references and what was answered. `error`: why there is no answer, or "".
+
+    Tokens, and dollars by the price table, of this one answer.
+    """
 
     dataset: str
     id: str
@@ -31,16 +35,22 @@ class Prediction:
     prediction: str
     finish_reason: str = ""
     error: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
 
     @property
     def key(self) -> Key:
         return self.dataset, self.id
 
 
-def predicted(dataset: str, record: Record, prediction: str, finish_reason: str = "", error: str = "") -> Prediction:
+def predicted(
+    dataset: str, record: Record, prediction: str, finish_reason: str = "", error: str = "", usage: Usage = NO_USAGE
+) -> Prediction:
     image = record.image or f"inside {dataset}"
     asked = (dataset, record.id, image, record.question, record.answers, record.kind, record.split)
-    return Prediction(*asked, prediction, finish_reason, error)
+    spent = (usage.prompt_tokens, usage.completion_tokens, usage.cost_usd)
+    return Prediction(*asked, prediction, finish_reason, error, *spent)
 
 
 class Kept:
@@ -93,6 +103,7 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
         yield Prediction(
             *(fields.text("dataset"), fields.name("id"), fields.text("image"), fields.text("question"), answers),
             *(texts["kind"], texts["split"], texts["prediction"], texts["finish_reason"], texts["error"]),
+            *(fields.number("prompt_tokens"), fields.number("completion_tokens"), fields.real("cost_usd")),
         )
 
 

@@ -22,6 +22,9 @@ def lines(evaluation: Evaluation, found: Figures) -> list[str]:
     ]
     said += [f"{name} {_percent(value)}" for name, value in found.beside.items()]
     said += [f"words by {found.tokenizer}"] if found.tokenizer else []
+    if found.prompt_tokens:
+        cost = f", ${found.cost_usd:,.4f} by the price table" if found.cost_usd else ""
+        said.append(f"{found.prompt_tokens:,} tokens in and {found.completion_tokens:,} out{cost}")
     said += _leaks([evaluation])
     for title, parts in (("data set", found.datasets), ("split", found.splits), ("kind", found.kinds)):
         said += ["", *_parts(title, found.metric, parts)] if parts else []

@@ -12,13 +12,14 @@ from typing import Protocol
 from services.core.decoding import Decoding
 from services.core.errors import WrongState
 from services.core.tasks import answer_prompt
+from services.core.usage import NO_USAGE, Usage
 from services.engines.images import load_image
 from services.engines.model import FinishReason, Prompt, VisionLanguageModel
 from services.environment import Environment
 from services.orchestrator import endpoints
 from services.orchestrator.progress import Progress
 from services.orchestrator.where import Where
-from services.rpc.client import Picture, StudentClient, TeacherClient
+from services.rpc.client import AnswerReply, Picture, StudentClient, TeacherClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Said:
     answer: str
     by: str
     finish_reason: FinishReason
+    usage: Usage = NO_USAGE
 
 
 class Respondent(Protocol):
@@ -55,7 +57,7 @@ class Student:
             raise WrongState(
                 f"version {reply.version!r} answered, not {self.version!r} as asked: start the student that has it"
             )
-        return Said(reply.answer, self.weights_sha256 or self.version, reply.provenance.finish_reason)
+        return _said(reply, self.weights_sha256 or self.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Teacher:
 
     async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> Said:
         reply = await self.client.answer(picture, question, template, decoding)
-        return Said(reply.answer, reply.version, reply.provenance.finish_reason)
+        return _said(reply, reply.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,12 @@ class Endpoint:
     async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> Said:
         image = load_image(picture.data)
         reply = await self.model.generate(Prompt(image, answer_prompt(question, template), decoding))
-        return Said(reply.text, self.model.fingerprint, reply.finish_reason)
+        usage = Usage(reply.prompt_tokens, reply.completion_tokens, reply.cached_prompt_tokens, reply.cost_usd)
+        return Said(reply.text, self.model.fingerprint, reply.finish_reason, usage)
+
+
+def _said(reply: AnswerReply, by: str) -> Said:
+    return Said(reply.answer, by, reply.provenance.finish_reason, reply.provenance.usage)
 
 
 @dataclass(frozen=True, slots=True)

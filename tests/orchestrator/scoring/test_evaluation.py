@@ -131,6 +131,8 @@ async def test_an_endpoint_of_chat_completions_is_scored(tmp_path, monkeypatch):
     assert (found.metric, found.questions, found.official) == ("word_recognition", 2, 0.0)
     assert set(found.beside) == {"exact_match", "ignore_case_match"}
     assert evaluation.by
+    assert (found.prompt_tokens, found.completion_tokens, found.cost_usd > 0) == (2000, 20, True)
+    assert "2,000 tokens in and 20 out, $" in "\n".join(lines(evaluation, found))
 
 
 async def test_images_inside_a_file_are_asked_about(tmp_path):
