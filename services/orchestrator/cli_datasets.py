@@ -96,7 +96,7 @@ def evaluate(
     """The official score of a model, or of predictions. Repeat the same command to resume; the folder keeps every answer."""
     from services.orchestrator import session
     from services.orchestrator.datasets.dataset import open_dataset, task_of
-    from services.orchestrator.scoring import evaluation, report
+    from services.orchestrator.scoring import conditions, evaluation, report
     from services.orchestrator.scoring.respondents import Asked
 
     given = {"--student": student, "--teacher": teacher, "--openai": openai, "--local": local, "--predictions": predictions}
@@ -113,7 +113,7 @@ def evaluate(
         if len(tasks) > 1:
             raise InvalidInput(f"these are data sets of several tasks ({', '.join(sorted(tasks))}): evaluate them one by one")
         asked = f"{role} {version}".strip() if student or teacher or local else openai or str(predictions)
-        planned = evaluation.plan(
+        planned = conditions.plan(
             datasets, tasks.pop(), asked, metric=metric, template=prompt, limit=limit, pool=pool, force=force
         )
         if predictions is not None:

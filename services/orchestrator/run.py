@@ -147,9 +147,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.read(lock, 32).decode() or "unknown"
-            raise Conflict(
-                f"another mpa-orch (process {holder}) is at work on the run in {folder}: wait for it, or stop it"
-            ) from error
+            raise Conflict(f"another mpa-orch (process {holder}) is at work in {folder}: wait for it, or stop it") from error
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
         yield

@@ -9,7 +9,8 @@ from pathlib import Path
 from services.core.errors import InvalidInput
 from services.core.evaluation import Comparison, Interval, Judgement, bootstrap, compare
 from services.core.metrics import CORPUS_METRICS
-from services.orchestrator.scoring.evaluation import Evaluation, stored
+from services.orchestrator.scoring.conditions import Evaluation
+from services.orchestrator.scoring.evaluation import stored
 from services.orchestrator.scoring.figures import figures
 from services.orchestrator.scoring.predictions import Prediction
 

@@ -7,113 +7,24 @@ figures.json        the scores; report.md the same for people
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from services.core.decoding import Decoding
-from services.core.errors import InvalidInput, NotFound, WrongState
-from services.core.metrics import CORPUS_METRICS, METRICS
-from services.core.tasks import TASKS
+from services.core.errors import MpaError, NotFound, WrongState
 from services.files import write_atomically
-from services.orchestrator.datasets.checks import Problem, check, pool_images
 from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.progress import Progress
+from services.orchestrator.run import locked
 from services.orchestrator.scoring.asking import Asking
+from services.orchestrator.scoring.conditions import Evaluation
 from services.orchestrator.scoring.figures import Figures, figures
 from services.orchestrator.scoring.predictions import Kept, Key, Prediction, predicted, read_answers, read_predictions
 from services.orchestrator.scoring.respondents import Asked, respondent
-from services.orchestrator.scoring.tokens import find_tokenizer
-
-FORCIBLE = (Problem.LEAK, Problem.IMAGE, Problem.ANSWERS)
-"""What an evaluation can be forced past: leaks are marked, questions without an image count as wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A data set as it was when it was evaluated; `leaked`: how many of its images are in the pool."""
-
-    name: str
-    file: str
-    sha256: str
-    split: str
-    leaked: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What makes two evaluations comparable. `limit`: questions of each data set, 0 for all."""
-
-    task: str
-    metric: str
-    template: str
-    max_new_tokens: int
-    limit: int
-    sources: tuple[Source, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """`respondent` for people; `by`: the weights or the fingerprint of the model, "" before its first answer."""
-
-    asked: str
-    conditions: Conditions
-    respondent: str = ""
-    by: str = ""
-
-    @property
-    def leaked(self) -> int:
-        return sum(source.leaked for source in self.conditions.sources)
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Evaluation:
-        fields = json.loads(text)
-        conditions = fields.pop("conditions")
-        sources = tuple(Source(**source) for source in conditions.pop("sources"))
-        return cls(conditions=Conditions(sources=sources, **conditions), **fields)
-
-
-def plan(
-    datasets: Sequence[Dataset], task: str, asked: str, *, metric: str, template: str, limit: int, pool: str, force: bool
-) -> Evaluation:
-    """Checks the data sets. Raises InvalidInput: what is wrong with one, unless it can be and is forced; a wrong metric."""
-    _require_metric(task, metric)
-    if TASKS[task].metric in CORPUS_METRICS:
-        find_tokenizer()  # or else it would be missed when all is paid for
-    in_pool = pool_images(pool) if pool else None
-    sources = []
-    for dataset in datasets:
-        found = check(dataset, task, in_pool)
-        found.require_sound(str(dataset.path), besides=FORCIBLE if force else ())
-        with dataset.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        sources.append(Source(dataset.name, dataset.path.name, digest, dataset.split, len(found.leaked)))
-    names = [source.name for source in sources]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise InvalidInput(f"two data sets are named {repeated[0]}: evaluate them apart, or rename one")
-    kind = TASKS[task]
-    chosen = (metric or kind.metric, template or kind.answer_template, kind.max_new_tokens, limit)
-    return Evaluation(asked, Conditions(task, *chosen, tuple(sources)))
-
-
-def _require_metric(task: str, metric: str) -> None:
-    """Raises InvalidInput for one that the task has no use for: captions aren't right or wrong, answers are no captions."""
-    if not metric:
-        return
-    if metric not in METRICS and metric not in CORPUS_METRICS:
-        raise InvalidInput(
-            f"there is no metric {metric!r}: choose one of {', '.join([*METRICS, *CORPUS_METRICS])}", field="metric"
-        )
-    if (metric in CORPUS_METRICS) != (TASKS[task].metric in CORPUS_METRICS):
-        raise InvalidInput(f"{metric} does not score {task}: its metric is {TASKS[task].metric}", field="metric")
-    if metric == "yes_no_accuracy" and TASKS[task].metric != metric:
-        raise InvalidInput(f"{metric} does not score {task}, whose answers are more than yes and no", field="metric")
 
 
 async def evaluate(
@@ -121,8 +32,16 @@ async def evaluate(
 ) -> tuple[Evaluation, Figures]:
     """Repeated with the same folder, it asks only what has no answer yet.
 
-    Raises WrongState where the folder holds another evaluation, or another model answers than before.
+    Raises WrongState where the folder holds another evaluation, or another model answers than before; Conflict where another
+    command is at work in it.
     """
+    with _held(folder):
+        return await _evaluate(planned, datasets, asked, folder, progress)
+
+
+async def _evaluate(
+    planned: Evaluation, datasets: Sequence[Dataset], asked: Asked, folder: Path, progress: Progress
+) -> tuple[Evaluation, Figures]:
     evaluation = _opened(planned, folder)
     keys = _keys(datasets, planned.conditions.limit)
     kept = Kept(folder / "predictions.jsonl")
@@ -153,6 +72,11 @@ async def evaluate(
 
 def take(planned: Evaluation, datasets: Sequence[Dataset], answers: Path, folder: Path) -> tuple[Evaluation, Figures]:
     """Scores predictions that somebody else made. What they leave out counts as wrong. Raises InvalidInput for unknown ids."""
+    with _held(folder):
+        return _take(planned, datasets, answers, folder)
+
+
+def _take(planned: Evaluation, datasets: Sequence[Dataset], answers: Path, folder: Path) -> tuple[Evaluation, Figures]:
     evaluation = replace(_opened(planned, folder), respondent=answers.stem)
     keys = _keys(datasets, planned.conditions.limit)
     by_id: dict[str, list[Key]] = defaultdict(list)
@@ -177,10 +101,20 @@ def _keys(datasets: Sequence[Dataset], limit: int) -> list[Key]:
     ]
 
 
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MpaError(f"the folder {folder} can't be made ({error.strerror}): give another --out") from error
+    with locked(folder):
+        yield
+
+
 def _opened(planned: Evaluation, folder: Path) -> Evaluation:
     stored = folder / "evaluation.json"
     if not stored.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+        if any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise WrongState(f"{folder} is no evaluation and not empty: give another --out")
         _store(planned, folder)
         return planned

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from services.core.evaluation import Tally, format_p
 from services.orchestrator.scoring.comparison import Changed, Compared
-from services.orchestrator.scoring.evaluation import Evaluation
+from services.orchestrator.scoring.conditions import Evaluation
 from services.orchestrator.scoring.figures import Figures, Part
 
 

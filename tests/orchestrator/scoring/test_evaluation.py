@@ -1,3 +1,4 @@
+import asyncio
 import hashlib
 import io
 import json
@@ -5,14 +6,16 @@ import json
 import pytest
 from rich.console import Console
 
-from services.core.errors import InvalidInput, NotFound, Unavailable, WrongState
+from services.core.errors import Conflict, InvalidInput, NotFound, Unavailable, WrongState
 from services.orchestrator.datasets.dataset import open_dataset
 from services.orchestrator.progress import Progress
-from services.orchestrator.scoring.evaluation import evaluate, plan, stored, take
+from services.orchestrator.scoring.conditions import plan
+from services.orchestrator.scoring.evaluation import evaluate, stored, take
 from services.orchestrator.scoring.report import lines
 from services.orchestrator.scoring.respondents import Asked
 from services.orchestrator.where import Where
 from tests.engines.provider import KEY, MODEL, providing
+from tests.orchestrator.conftest import until
 from tests.orchestrator.datasets import samples
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving, truth
 from tests.pictures import numbered_png
@@ -107,6 +110,16 @@ async def test_another_model_or_other_questions_never_get_mixed_in(tmp_path):
             await run([dataset], asked, tmp_path / "out")
         with pytest.raises(WrongState, match="no evaluation and not empty"):
             await run([dataset], asked, tmp_path)
+
+
+async def test_one_command_works_in_a_folder_at_a_time(tmp_path):
+    dataset = open_dataset(labelled(tmp_path))
+    async with serving(ScriptedStudent(delay_s=0.02)) as address:
+        first = asyncio.create_task(run([dataset], student_at(address), tmp_path / "out"))
+        await until(lambda: (tmp_path / "out/predictions.jsonl").is_file())
+        with pytest.raises(Conflict, match="at work in"):
+            await run([dataset], student_at(address), tmp_path / "out")
+        assert (await first)[1].questions == 40
 
 
 async def test_a_question_that_fails_counts_as_wrong_and_is_asked_again(tmp_path):
