@@ -127,7 +127,8 @@ def evaluate(
 @app.command()
 def compare(before: Before, after: After, examples: Examples = 5) -> None:
     """Two evaluations of the same questions: difference with interval, McNemar, what was fixed and what was broken."""
-    from services.orchestrator.scoring import comparison, report
+    from services.orchestrator.scoring.comparison import compare_evaluations
+    from services.orchestrator.scoring.comparison_report import comparison_lines
 
     with exit_codes():
-        typer.echo("\n".join(report.comparison_lines(comparison.compare_evaluations(before, after, examples))))
+        typer.echo("\n".join(comparison_lines(compare_evaluations(before, after, examples))))

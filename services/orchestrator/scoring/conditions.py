@@ -1,4 +1,4 @@
-"""What an evaluation is of: which model, which data sets as they are now, which metric and prompt. Two that differ never mix."""
+"""What an evaluation is of: model, data sets as they are now, metric, prompt. Evaluations that differ never mix."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from services.orchestrator.scoring.asking import Asking
 from services.orchestrator.scoring.conditions import Evaluation
 from services.orchestrator.scoring.figures import Figures, figures
 from services.orchestrator.scoring.predictions import Kept, Key, Prediction, predicted, read_answers, read_predictions
+from services.orchestrator.scoring.report import lines
 from services.orchestrator.scoring.respondents import Asked, respondent
 
 
@@ -132,8 +133,6 @@ def _store(evaluation: Evaluation, folder: Path) -> None:
 
 
 def _concluded(evaluation: Evaluation, predictions: Sequence[Prediction], folder: Path) -> Figures:
-    from services.orchestrator.scoring.report import lines
-
     found, _ = figures(predictions, evaluation.conditions.task, evaluation.conditions.metric)
     write_atomically(folder / "figures.json", json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n")
     write_atomically(folder / "report.md", "\n".join(lines(evaluation, found)) + "\n")

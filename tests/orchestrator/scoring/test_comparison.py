@@ -7,9 +7,9 @@ from services.core.errors import InvalidInput
 from services.orchestrator.cli import app
 from services.orchestrator.datasets.dataset import open_dataset
 from services.orchestrator.scoring.comparison import compare_evaluations
+from services.orchestrator.scoring.comparison_report import comparison_lines
 from services.orchestrator.scoring.conditions import plan
 from services.orchestrator.scoring.evaluation import take
-from services.orchestrator.scoring.report import comparison_lines
 from tests.orchestrator.datasets import samples
 
 
