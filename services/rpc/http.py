@@ -70,6 +70,6 @@ def endpoint(handle: Callable[[Request], Awaitable[Message]]) -> Callable[[Reque
             headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if isinstance(error, Overloaded) else {}
             body = {"error": {"reason": error.reason, "message": str(error)}}
             return JSONResponse(body, http_status(error), headers)
-        return JSONResponse(MessageToDict(message, preserving_proto_field_name=True))
+        return JSONResponse(MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
 
     return respond
