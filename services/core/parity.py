@@ -24,6 +24,7 @@ class Cell(StrEnum):
 
 
 STUDENT_RIGHT = frozenset({Cell.KNOWN, Cell.UNASKED})
+NOISE = frozenset({Cell.NOISE_STUDENT_RIGHT, Cell.NOISE_BOTH_WRONG})
 
 
 def cell(*, student_right: bool, teacher_right: bool | None) -> Cell:

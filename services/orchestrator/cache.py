@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -99,9 +100,7 @@ class Cache:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(SCHEMA)
         except (OSError, sqlite3.Error) as error:
-            raise MpaError(
-                f"the teacher cache {path} can't be used ({error}): remove it, or name another file in MPA_CACHE"
-            ) from error
+            raise _useless(path, error) from error
 
     def close(self) -> None:
         self._db.close()
@@ -173,6 +172,22 @@ class Cache:
 
     def _delete(self, where: str, *values: float | int | str) -> int:
         return self._db.execute(f"DELETE FROM replies WHERE {where}", values).rowcount
+
+
+@contextmanager
+def looking_into(path: Path) -> Iterator[Cache]:
+    """For looking into it. Raises MpaError where it can't be used, whenever that shows."""
+    cache = Cache(path)
+    try:
+        yield cache
+    except sqlite3.Error as error:
+        raise _useless(path, error) from error
+    finally:
+        cache.close()
+
+
+def _useless(path: Path, error: Exception) -> MpaError:
+    return MpaError(f"the teacher cache {path} can't be used ({error}): make room, remove it, or name another in MPA_CACHE")
 
 
 def _read(text: str, kind: type[Reply]) -> Reply:

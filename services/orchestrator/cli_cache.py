@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,38 +26,38 @@ def show(as_json: o.Json = False) -> None:
     from rich.console import Console
 
     from services.orchestrator import cache_report
-    from services.orchestrator.cache import Cache, cache_file
+    from services.orchestrator.cache import cache_file, looking_into
 
     with exit_codes():
         path = cache_file()
         if not path.is_file():
             typer.echo(json.dumps({"path": str(path), "bytes": 0, "models": []}) if as_json else f"no cache yet at {path}")
             return
-        cache = Cache(path)
-        models = list(cache.models())
+        with looking_into(path) as cache:
+            models, size_bytes = list(cache.models()), cache.bytes
         if as_json:
-            content = {"path": str(path), "bytes": cache.bytes, "models": [asdict(model) for model in models]}
+            content = {"path": str(path), "bytes": size_bytes, "models": [asdict(model) for model in models]}
             typer.echo(json.dumps(content, indent=2))
         else:
-            cache_report.show(path, cache.bytes, models, Console())
+            cache_report.show(path, size_bytes, models, Console())
 
 
 @app.command()
 def prune(older_than: OlderThan = "", model: Model = "", max_size: MaxSize = "") -> None:
     """Removes replies: the next run that needs them asks the teacher again."""
-    from services.orchestrator.cache import Cache, cache_file
+    from services.orchestrator.cache import cache_file, looking_into
 
     with exit_codes():
         if not (older_than or model or max_size):
             raise InvalidInput("say what is to go: --older-than 30d, --model FP or --max-size 2GiB")
-        path: Path = cache_file()
+        path = cache_file()
         if not path.is_file():
             typer.echo(f"no cache yet at {path}")
             return
-        cache = Cache(path)
-        gone = cache.prune(
-            older_than_s=seconds(older_than) if older_than else None,
-            fingerprint=model,
-            max_bytes=size_bytes(max_size) if max_size else None,
-        )
-        typer.echo(f"{gone:,} replies removed, {cache.bytes / 2**20:,.1f} MiB left in {path}")
+        with looking_into(path) as cache:
+            gone = cache.prune(
+                older_than_s=seconds(older_than) if older_than else None,
+                fingerprint=model,
+                max_bytes=size_bytes(max_size) if max_size else None,
+            )
+            typer.echo(f"{gone:,} replies removed, {cache.bytes / 2**20:,.1f} MiB left in {path}")

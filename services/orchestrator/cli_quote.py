@@ -33,6 +33,8 @@ def quote(
     full_matrix: o.FullMatrix = False,
     seed: o.Seed = 0,
     guided: o.Guided = False,
+    near_duplicates: o.NearDuplicates = None,
+    leak_check: o.LeakCheck = None,
     pilot: Pilot = 0,
     devices: Devices = 0,
     usd_per_hour: o.UsdPerHour = 0.0,
@@ -60,7 +62,12 @@ def quote(
     with exit_codes(again(folder if run is None else None)):
         limits = Limits(dollars(budget) if budget else None, None, usd_per_hour)
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, 0, guided, student_matcher)
-        settings = replace(session.settings(folder, *asked, is_local=local or single_device), pilot=True)
+        settings = replace(
+            session.settings(folder, *asked, is_local=local or single_device),
+            near_duplicates=near_duplicates,
+            leak_check=session.leak_check(leak_check),
+            pilot=True,
+        )
 
         async def steps(opened: Run, progress: Progress) -> quoting.Quote:
             async with within(limits, opened) as purse:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.core.errors import NothingToAlign
-from services.core.parity import Cell, Sample, select
+from services.core.parity import NOISE, Cell, Sample, select
 from services.files import write_atomically
 from services.orchestrator.run import Run
 
@@ -34,15 +35,24 @@ def write_parity_set(run: Run) -> list[ParitySample]:
     write_atomically(run.folder / PARITY_SET, "".join(map(_line, parity_set)))
     run.ledger.set_meta("parity_set", str(len(parity_set)))
     gap = sum(sample.cell is Cell.GAP for sample in samples)
-    if gap < recipe.minimum_gap:
+    if gap < max(1, recipe.minimum_gap):
         raise NothingToAlign(
             f"only {gap} samples that the teacher knows and the student does not (at least {recipe.minimum_gap} are trained "
-            "on): the student is at parity with the teacher on these images, nothing was trained"
+            f"on): {_why_so_few([record.cell for record in records])}, nothing was trained"
         )
     rate = sum(record.cell is Cell.GAP for record in identified) / max(1, len(identified))
     if rate < (until_gap := float(run.ledger.meta("until_gap") or 0)):
         raise NothingToAlign(f"the gap is {rate:.1%} of the records, below the {until_gap:.1%} at which rounds stop")
     return parity_set
+
+
+def _why_so_few(cells: Sequence[Cell]) -> str:
+    noise = sum(cell in NOISE for cell in cells)
+    if not cells:
+        return "not one annotation is usable"
+    if noise > len(cells) / 2:
+        return f"the teacher contradicts {noise} of its {len(cells)} annotations when asked blind, so it can't teach this"
+    return "the student is at parity with the teacher on these images"
 
 
 def _line(parity: ParitySample) -> str:

@@ -69,6 +69,8 @@ class ThriftyTeacher(TeacherClient):
 
     async def _meet(self) -> TeacherModel | None:
         """Which model it is: known before its first reply. Asked once a command; another model's replies tell on themselves."""
+        if self._is_met:
+            return self._met
         async with self._meeting:
             if not self._is_met:
                 self._met, self._is_met = await self.model(), True

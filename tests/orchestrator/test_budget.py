@@ -2,13 +2,23 @@
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
-from protos.mpa.v1 import teacher_pb2
+from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc
 from services.core.errors import BadReply, BudgetSpent, Pending, Unavailable, WrongState
+from services.engines.openai import engine as openai
 from services.orchestrator.budget import Budget, Limits, within
 from services.orchestrator.run import open_run
+from services.rpc.images import ImageReceiver
+from services.rpc.server import GrpcServer
+from services.teacher.servicer import SERVICE, TeacherServicer
+from services.teacher.serving import of_provider
+from services.teacher.settings import TeacherSettings
+from services.teacher.teacher import Teacher
+from tests.engines.provider import KEY, MODEL, providing
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import ScriptedTeacher
 from tests.orchestrator.test_cli import align_arguments, at, run
@@ -144,3 +154,34 @@ async def test_exit_4_and_how_to_go_on(tmp_path, pool):
         assert (code, "5EUR" in errors) == (1, True)
         assert (await run(*align_arguments(b, "--budget", "5USD"), *at(b)))[0] == 0
     assert max(b.teacher.keys.values()) == 1
+
+
+@asynccontextmanager
+async def priced_teacher(provider):
+    """The address of a real teacher service at the provider, with its prices."""
+    variables = {"MPA_TEACHER_ENGINE": "openai", "MPA_TEACHER_MODEL": MODEL, "OPENAI_API_KEY": KEY}
+    settings = TeacherSettings.from_env({**variables, "OPENAI_BASE_URL": provider.url})
+    engine = await openai.load(MODEL, settings.openai)
+    servicer = TeacherServicer(lambda: Teacher(engine, of_provider(settings)), ImageReceiver(None))
+    server = GrpcServer(
+        lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
+    )
+    port = await server.start("127.0.0.1", 0)
+    await server.set_ready(True)
+    yield f"127.0.0.1:{port}"
+    await server.stop(1.0)
+    await engine.close()
+
+
+async def test_a_provider_s_bill_stays_below_the_budget_by_its_price_table(tmp_path, pool):
+    async with (
+        providing() as provider,
+        priced_teacher(provider) as address,
+        bench(tmp_path / "run", pool, recipe="paper") as b,
+    ):
+        b.where = replace(b.where, teacher=address)
+        with pytest.raises(BudgetSpent):
+            await b.align(limits=Limits(usd=0.2))
+    per_call = (1000 * 2.5 + 10 * 10) / 1e6
+    assert dollars(b) == pytest.approx(per_call * len(provider.requests))
+    assert 0.2 - 0.02 < dollars(b) <= 0.2

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from services.core.decoding import Decoding
-from services.core.errors import Unavailable, WrongState
+from services.core.errors import MpaError, Unavailable, WrongState
 from services.core.usage import Usage
 from services.engines.model import FinishReason
-from services.orchestrator.cache import Cache, Call, cache_file
+from services.orchestrator.cache import Cache, Call, cache_file, looking_into
 from services.orchestrator.cli import app
 from services.rpc.client import AnnotationReply, AnswerReply, Provenance, TeacherModel
 from tests.orchestrator.conftest import bench, with_recipe
@@ -255,6 +255,17 @@ def test_show_and_prune_as_commands(cache):
         refused = run(app, ["cache", "prune", *wrong])
         assert (refused.exit_code, "Traceback" in refused.output) == (1, False)
     assert "3 replies removed" in run(app, ["cache", "prune", "--model", "ffff"]).output
+
+
+def test_a_damaged_cache_is_one_line(cache):
+    cache.write_bytes(b"not a database" * 1000)
+    for arguments in (["show"], ["prune", "--older-than", "30d"]):
+        refused = CliRunner().invoke(app, ["cache", *arguments])
+        assert (refused.exit_code, "remove it" in refused.output) == (1, True)
+    cache.unlink()
+    with pytest.raises(MpaError, match="no such table"), looking_into(cache) as broken:
+        broken._db.execute("DROP TABLE replies")
+        broken.prune(max_bytes=0)
 
 
 def test_where_the_cache_is(tmp_path):

@@ -23,7 +23,7 @@ from services.core.errors import (
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.report import show
 from tests.orchestrator.conftest import bench, until, with_recipe
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, draw, serving
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, answer, draw, serving
 from tests.pictures import bomb_png, png
 
 
@@ -46,6 +46,18 @@ async def test_the_student_first_saves_teacher_calls_and_finds_the_same_gap(tmp_
     assert student_first.teacher_calls == both.teacher_calls - known
     gap = [[line for line in map(json.loads, b.parity_set().splitlines()) if line["cell"] == "gap"] for b in (first, full)]
     assert gap[0] == gap[1]
+
+
+async def test_the_papers_parity_set_is_the_same_to_the_record_for_fewer_teacher_calls(tmp_path, pool):
+    async with bench(tmp_path / "first", pool, recipe="paper") as first:
+        await first.align()
+    async with bench(tmp_path / "full", pool, recipe="paper", full_matrix=True) as full:
+        await full.align()
+    assert first.parity_set() == full.parity_set()
+    assert (full.teacher.calls["answer"], first.teacher.calls["annotate"]) == (120, 120)
+    assert first.teacher.calls["answer"] == sum(
+        answer(0.4, sha256, question) == "unknown" for kind, sha256, question in full.teacher.keys if kind == "answer"
+    )
 
 
 async def test_one_bad_image_never_stops_a_run_and_a_copy_is_counted_once(tmp_path, pool):
@@ -238,6 +250,18 @@ async def test_a_student_at_parity_is_not_trained(tmp_path, pool):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["outcome"] == "nothing_to_align"
     assert summary["version"] == {"before": "v1", "after": ""}
+
+
+async def test_an_empty_parity_set_is_told_with_its_cause(tmp_path, pool):
+    async with bench(tmp_path / "noise", pool, ScriptedTeacher(skill=0.0), ScriptedStudent(skills={"v1": 0.1})) as b:
+        with pytest.raises(NothingToAlign, match=r"only 0 samples.*the teacher contradicts \d+ of its \d+ annotations"):
+            await b.align()
+        assert b.parity_set() == ""
+    async with bench(tmp_path / "nothing", pool, ScriptedTeacher(rejects=lambda *_: "no_answer")) as b:
+        b.settings = with_recipe(b.settings, minimum_gap=0)
+        with pytest.raises(NothingToAlign, match="not one annotation is usable"):
+            await b.align()
+        assert b.student.trainings == []
 
 
 async def test_held_out_images_are_never_trained_on(tmp_path, pool):
