@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -64,6 +67,28 @@ def compare(first: o.RunFolder, second: o.OtherRun, limit: o.PageSize = 20, page
 
 
 @app.command()
+def export(
+    run: o.RunFolder,
+    form: o.ExportFormat,
+    output: o.Output,
+    cell: o.Cells = None,
+    everything: o.Everything = False,
+) -> None:
+    """Writes the parity set (or what --cell or --all say) in a format that other tools read."""
+    from rich.console import Console
+
+    from services.orchestrator.exports.export import export
+    from services.orchestrator.exports.samples import choose
+    from services.orchestrator.progress import Progress
+    from services.orchestrator.run import read_run
+
+    with exit_codes(), _ended_by_sigterm(), read_run(run) as opened:
+        with Progress(Console(stderr=True)) as progress:
+            count = export(opened, choose(cell or [], everything), form, output, progress)
+        typer.echo(f"{count:,} records in {output}")
+
+
+@app.command()
 def delete(run: o.RunFolder, yes: o.YesDelete = False) -> None:
     """Deletes a run: ledger, parity set, logs, and the versions of a student that it has started."""
     from services.orchestrator import runs, runs_report
@@ -98,3 +123,13 @@ def matchers(
         shown = limit if disagreements else 0
         sides = compare_matchers(opened, rules(opened, student_matcher), progress, shown, limit * (page - 1))
         runs_report.show_matchers(sides, Console(), as_json=as_json)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """As by Ctrl-C, so that nothing half-written stays behind then either."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -19,13 +19,15 @@ WHOLE = -1
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which entries: those in `cells`, or rejected for `rejection` ("image": every refused image), or whose question holds
-    `question`, whatever its case. Without any, all of them. `usable`: annotations that stand.
+    `question`, whatever its case. Without any, all of them. `usable`: annotations that stand. `listed`: those in the temporary
+    table `listed (image_sha256, question)`, which whoever asks for it has made.
     """
 
     cells: tuple[Cell, ...] = ()
     rejection: str = ""
     question: str = ""
     usable: bool = False
+    listed: bool = False
 
     def __post_init__(self) -> None:
         if self.cells and self.rejection:
@@ -38,7 +40,7 @@ class Filter:
     @property
     def has_images(self) -> bool:
         """Do refused images belong to it?"""
-        return not (self.cells or self.question or self.usable)
+        return not (self.cells or self.question or self.usable or self.listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +75,20 @@ def read_entries(ledger: Ledger, chosen: Filter, limit: int = WHOLE, offset: int
         yield _entry(ledger, image, row, *versions)
         read += 1
     if chosen.has_images and (limit == WHOLE or read < limit):
-        skipped = max(0, offset - _count(ledger, chosen)) if offset and not read else 0
+        skipped = max(0, offset - count_entries(ledger, chosen)) if offset and not read else 0
         yield from map(Entry, _refused(ledger, chosen, WHOLE if limit == WHOLE else limit - read, skipped))
 
 
 def _keys(ledger: Ledger, chosen: Filter, limit: int, offset: int) -> Iterator[tuple[str, int, int]]:
     clauses, values = _where(ledger, chosen)
     order = "r.image_sha256, r.number" if chosen.is_of_one_cell else _key("q" if chosen.question else "a")
+    order = "l.image_sha256, l.question" if chosen.listed else order
     statement = f"SELECT {_key('a')} FROM {clauses} ORDER BY {order} LIMIT ? OFFSET ?"
     return ledger.read(statement, *values, limit, offset)  # type: ignore[return-value]
 
 
-def _count(ledger: Ledger, chosen: Filter) -> int:
+def count_entries(ledger: Ledger, chosen: Filter) -> int:
+    """Annotations alone; the refused images that go with them are left out."""
     clauses, values = _where(ledger, chosen)
     return next(int(count) for (count,) in ledger.read(f"SELECT count(*) FROM {clauses}", *values))
 
@@ -101,7 +105,10 @@ def _where(ledger: Ledger, chosen: Filter) -> tuple[str, Sequence[str | int]]:
         cells = ", ".join("?" * len(chosen.cells))
         conditions += ["a.image_sha256 = r.image_sha256 AND a.number = r.number", f"r.round = ? AND r.cell IN ({cells})"]
         values += [ledger.round, *map(str, chosen.cells)]
-    if chosen.cells or chosen.usable:
+    if chosen.listed:
+        tables.insert(0, "listed l")
+        conditions += ["l.image_sha256 = a.image_sha256 AND l.question = a.question"]
+    if chosen.cells or chosen.usable or chosen.listed:
         conditions += ["a.rejection = ''"]
     if chosen.rejection:
         conditions += ["a.rejection != '' AND a.rejection = ?"]

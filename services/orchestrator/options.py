@@ -12,6 +12,7 @@ from services.core.answers import MATCHERS
 from services.core.parity import Cell
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
+from services.orchestrator.exports import Format
 
 
 class Role(StrEnum):
@@ -125,5 +126,10 @@ Rejected = Annotated[str, typer.Option(metavar="REASON", help='Those rejected fo
 QuestionText = Annotated[str, typer.Option("--question", metavar="TEXT", help="Those whose question holds it, in any case.")]
 PageSize = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows of a page.")]
 Page = Annotated[int, typer.Option("--page", min=1)]
+ExportFormat = Annotated[Format, typer.Option("--format", help="See docs/exports.md.")]
+Output = Annotated[Path, typer.Option("--output", metavar="PATH", help="A file or folder that isn't there yet.")]
+Everything = Annotated[
+    bool, typer.Option("--all", help="Every record; rejected ones, too, where the format has a place for them.")
+]
 YesDelete = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 Disagreements = Annotated[bool, typer.Option("--disagreements", help="Show the records on which they disagree, too.")]

@@ -1,0 +1,59 @@
+"""The layout that the paper's authors released: what their PA and PI scripts dump, and what they train on.
+
+PA_<task>.json          every annotation; "ground_truth_*" stay empty, for no label is read
+PI_teacher_<task>.json  the teacher's answers ("predictions"), where it was asked
+PI_student_<task>.json  the student's
+PI_train_<task>.json    the samples to train on, in LLaVA's form, the question by itself
+images/                 beside them; paths are relative to the folder
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from services.orchestrator.exports.json_list import JsonList
+from services.orchestrator.exports.llava import conversation
+from services.orchestrator.exports.pictures import Pictures
+from services.orchestrator.exports.samples import Sample, Samples
+
+
+def write(samples: Samples, target: Path) -> int:
+    """The number of samples to train on. Ids are whole numbers, as theirs: the same sample has the same in all four files."""
+    target.mkdir()
+    pictures = Pictures(samples, target)
+    with ExitStack() as stack:
+        annotations, teacher, student, training = (
+            stack.enter_context(JsonList(target / f"{name}_{samples.run.settings.task}.json"))
+            for name in ("PA", "PI_teacher", "PI_student", "PI_train")
+        )
+        for number, (sample, is_chosen) in enumerate(samples.every_trainable(), start=1):
+            image = pictures.add(sample)
+            annotations.add(_annotation(number, image, sample))
+            for answers, given in ((teacher, sample.entry.teacher), (student, sample.entry.student)):
+                if given is not None:
+                    answers.add(_prediction(number, image, sample, given.answer))
+            if is_chosen:
+                training.add({"id": number, "image": image, "conversations": conversation(sample.question, sample.answer)})
+    return training.count
+
+
+def _annotation(number: int, image: str, sample: Sample) -> dict[str, str | int]:
+    return {
+        "question_id": number,
+        "image_path": image,
+        "ground_truth_question": "",
+        "ground_truth_answer": "",
+        "predicted_question": sample.question,
+        "predicted_answer": sample.answer,
+    }
+
+
+def _prediction(number: int, image: str, sample: Sample, given: str) -> dict[str, str | int]:
+    return {
+        "question_id": number,
+        "image_path": image,
+        "PA_question": sample.question,
+        "PA_answer": sample.answer,
+        "predictions": given,
+    }

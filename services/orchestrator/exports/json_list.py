@@ -1,0 +1,27 @@
+"""A JSON list written an item at a time, a line each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class JsonList:
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w")
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        self._file.write("[")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._file:
+            self._file.write("\n]\n")
+
+    def add(self, item: Mapping[str, object]) -> None:
+        self._file.write(("," if self.count else "") + "\n" + json.dumps(item, ensure_ascii=False))
+        self.count += 1

@@ -1,0 +1,19 @@
+"""Parquet (zstd) without images: one file, a row for each record with all that is known of it, rejected ones with their reason.
+
+The run's settings are in the file's metadata, under "mpa.settings".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.orchestrator.exports.samples import Samples
+from services.orchestrator.exports.tables import Tables, provenance_fields, schema
+
+
+def write(samples: Samples, target: Path) -> int:
+    columns = schema(provenance_fields(samples), {}, **{"mpa.settings": samples.run.settings.to_json()})
+    with Tables(columns, lambda _: target) as rows:
+        for entry in samples.entries():
+            rows.add(samples.columns(entry))
+    return rows.count

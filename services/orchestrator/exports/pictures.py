@@ -1,0 +1,36 @@
+"""The images of an export as files, each once: images/ab/abcd....png, known by their sha256."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from services.orchestrator.exports.samples import Sample, Samples
+
+SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
+
+
+class Pictures:
+    """`add` answers with the path relative to the export's folder. One image's samples come one after another."""
+
+    def __init__(self, samples: Samples, folder: Path) -> None:
+        self._samples, self._folder = samples, folder
+        self._last = ("", "")
+
+    def add(self, sample: Sample) -> str:
+        if self._last[0] != sample.image_sha256:
+            data = self._samples.image(sample)
+            name = f"images/{sample.image_sha256[:2]}/{sample.image_sha256}.{suffix(data)}"
+            (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self._folder / name).write_bytes(data)
+            self._last = (sample.image_sha256, name)
+        return self._last[1]
+
+
+def suffix(data: bytes) -> str:
+    """By what the bytes are, whatever the file was called."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        name = (image.format or "png").lower()
+    return SUFFIXES.get(name, name)

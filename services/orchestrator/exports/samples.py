@@ -1,0 +1,145 @@
+"""What an export is made of: the records that were chosen, one image's after another, with their image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import WrongState
+from services.core.parity import Cell
+from services.core.tasks import answer_prompt
+from services.orchestrator.columns import Value, columns
+from services.orchestrator.entries import Entry, Filter, read_entries
+from services.orchestrator.images.reading import read_again
+from services.orchestrator.parity_set import PARITY_SET
+from services.orchestrator.progress import Meter
+from services.orchestrator.run import Run
+
+PARITY_SET_ALONE = Filter(listed=True)
+USABLE = Filter(usable=True)
+EVERYTHING = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A usable annotation."""
+
+    entry: Entry
+    question: str
+    answer: str
+
+    @property
+    def image_sha256(self) -> str:
+        return self.entry.image.sha256
+
+    @property
+    def key(self) -> str:
+        """Names it among all samples of the run; fit for a file's name."""
+        assert self.entry.annotation is not None
+        return f"{self.image_sha256}-{self.entry.annotation.number}"
+
+
+class Samples:
+    """The records of `run` that `chosen` takes, as often as they are asked for, never more than one image in memory."""
+
+    def __init__(self, run: Run, chosen: Filter, meter: Meter) -> None:
+        self.run, self._chosen, self._meter = run, chosen, meter
+        self._source = run.find_images()
+        self._last = ("", b"")
+        _list_parity_set(run, is_needed=chosen.listed)
+
+    def entries(self) -> Iterator[Entry]:
+        """Rejected ones, too, where they were chosen."""
+        for entry in read_entries(self.run.ledger, self._chosen):
+            self._meter.advance(by=int(entry.annotation is not None))
+            yield entry
+
+    def usable(self) -> Iterator[Sample]:
+        for entry in self.entries():
+            if sample := _sample(entry):
+                yield sample
+
+    def trainable(self) -> Iterator[Sample]:
+        """None of an image that is held out: who trained on it could not be judged on it any more."""
+        return (sample for sample in self.usable() if not sample.entry.image.held_out)
+
+    def every_trainable(self) -> Iterator[tuple[Sample, bool]]:
+        """Whatever was chosen; and whether it was."""
+        for entry in read_entries(self.run.ledger, USABLE):
+            if (sample := _sample(entry)) and not entry.image.held_out:
+                is_chosen = self.is_in_parity_set(entry) if self._chosen.listed else _takes(self._chosen, entry)
+                self._meter.advance(by=int(is_chosen))
+                yield sample, is_chosen
+
+    def is_in_parity_set(self, entry: Entry) -> bool:
+        if entry.annotation is None or entry.annotation.rejection:
+            return False
+        statement = "SELECT 1 FROM listed WHERE image_sha256 = ? AND question = ?"
+        return any(self.run.ledger.read(statement, entry.image.sha256, entry.annotation.question))
+
+    def columns(self, entry: Entry) -> dict[str, Value]:
+        """Everything that is known of it."""
+        settings = self.run.settings
+        of_run: dict[str, Value] = {
+            "run": self.run.id,
+            "task": settings.task,
+            "recipe": settings.recipe.name,
+            "round": self.run.ledger.round,
+        }
+        return {**columns(entry, settings), "in_parity_set": self.is_in_parity_set(entry), **of_run}
+
+    def prompt(self, sample: Sample) -> str:
+        """What the student is trained on: the question in the recipe's template."""
+        return answer_prompt(sample.question, self.run.settings.recipe.training_template)
+
+    def image(self, sample: Sample) -> bytes:
+        """The file as it is. Raises InvalidInput where it has gone or changed since the run saw it."""
+        if self._last[0] != sample.image_sha256:
+            picture = read_again(self._source, sample.entry.image.path, sample.image_sha256)
+            self._last = (picture.sha256, picture.data)
+        return self._last[1]
+
+
+def _sample(entry: Entry) -> Sample | None:
+    row = entry.annotation
+    return Sample(entry, row.question, row.answer) if row and not row.rejection else None
+
+
+def _takes(chosen: Filter, entry: Entry) -> bool:
+    return not chosen.cells or entry.cell in chosen.cells
+
+
+def choose(cells: list[Cell], everything: bool) -> Filter:
+    """The parity set, unless cells or everything are asked for."""
+    if everything:
+        return EVERYTHING
+    return Filter(cells=tuple(dict.fromkeys(cells))) if cells else PARITY_SET_ALONE
+
+
+def _list_parity_set(run: Run, *, is_needed: bool) -> None:
+    """Into a temporary table, which SQLite keeps on disk. Raises WrongState where it is needed and there is none yet."""
+    path = run.folder / PARITY_SET
+    is_there = bool(run.ledger.meta("parity_set")) and path.is_file()
+    if is_needed and not is_there:
+        raise WrongState(
+            f"the run in {run.folder} has no parity set yet: `mpa-orch identify {run.folder}` makes it; "
+            "--cell and --all export what there is"
+        )
+    ledger = run.ledger
+    ledger.write(
+        "CREATE TEMP TABLE IF NOT EXISTS listed "
+        "(image_sha256 TEXT, question TEXT, PRIMARY KEY (image_sha256, question)) WITHOUT ROWID"
+    )
+    with ledger.at_once():
+        ledger.write("DELETE FROM listed")
+        for sha256, question in _read_parity_set(path) if is_there else ():
+            ledger.write("INSERT OR IGNORE INTO listed VALUES (?, ?)", sha256, question)
+
+
+def _read_parity_set(path: Path) -> Iterator[tuple[str, str]]:
+    with path.open() as lines:
+        for line in lines:
+            sample = json.loads(line)
+            yield sample["sha256"], sample["question"]
