@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.core.diversity import balanced, draw
+from services.core.evaluation import question_kind
+
 
 class Cell(StrEnum):
     """Where an annotated sample falls: did teacher and student, each asked blind, agree with the annotation?"""
@@ -58,13 +61,19 @@ def is_held_out(image_sha256: str, fraction: float) -> bool:
     return int(image_sha256[:8], 16) < fraction * 16**8
 
 
-def select(samples: Sequence[Sample], rehearsal_ratio: float = 0.0) -> list[Sample]:
+def select(samples: Sequence[Sample], rehearsal_ratio: float = 0.0, max_share_per_kind: float = 1.0) -> list[Sample]:
     """The samples to train on: every gap sample, and `rehearsal_ratio` known ones for each of them.
+
+    With `max_share_per_kind` no kind of question takes more than that share, of the gap samples or of the known ones.
 
     Known samples are those where the student already agreed with the annotation (cells KNOWN and UNASKED): rehearsing them
     costs no teacher call. Ratio 0 is Eq. 2 as written. The result does not depend on the order of `samples`.
     """
     in_order = sorted(samples, key=lambda sample: sample.key)
-    gap = [sample for sample in in_order if sample.cell is Cell.GAP]
-    known = [sample for sample in in_order if sample.cell in STUDENT_RIGHT]
-    return gap + known[: round(rehearsal_ratio * len(gap))]
+    gap = balanced([sample for sample in in_order if sample.cell is Cell.GAP], _kind, max_share_per_kind)
+    known = (sample for sample in in_order if sample.cell in STUDENT_RIGHT)
+    return gap + draw(known, _kind, round(rehearsal_ratio * len(gap)), max_share_per_kind)
+
+
+def _kind(sample: Sample) -> str:
+    return question_kind(sample.question)

@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from services.core.decoding import GREEDY, Decoding
+from services.core.errors import InvalidInput
 from services.core.tasks import ANSWER_INSTRUCTION, ANSWER_TEMPLATE, Task
 
 SAMPLED = Decoding(temperature=1.0, max_new_tokens=96)
@@ -40,6 +41,21 @@ class Recipe:
     """Share of the images kept out of training to judge the candidate on."""
     minimum_gap: int = 16
     """With fewer gap samples the student counts as at parity and nothing is trained."""
+    distinct_questions: bool = False
+    """Each further question of an image is asked for knowing the earlier ones, and their near-duplicates are collapsed."""
+    max_per_kind: int = 0
+    """Questions of one kind that an image keeps; 0: all."""
+    max_share_per_kind: float = 1.0
+    """Of the gap samples, and of the known ones."""
+    samples: int = 0
+    """How often each teacher is asked again about every record that is chosen for training."""
+    sample_temperature: float = 0.7
+    min_agreement: float = 0.0
+    """Share of those answers that match the annotation's, below which a record is not trained on."""
+
+    def __post_init__(self) -> None:
+        if self.min_agreement and not self.samples:
+            raise InvalidInput("an agreement is measured on samples: give their number too (--samples)", field="min_agreement")
 
     def of_task(self, task: Task) -> Recipe:
         """This recipe with the task's own way of asking, where it has one (a caption is no single word)."""
@@ -56,6 +72,29 @@ class Recipe:
         lines = [line for line in task.annotation_prompt.splitlines() if not line.startswith("Assistant:")]
         return "\n" + "\n".join(" " * 16 + line if line else line for line in lines)
 
+    def sample_decoding(self, seed: int) -> Decoding:
+        """As answers are asked for, but sampled."""
+        return replace(self.answer_decoding, temperature=self.sample_temperature, top_p=1.0, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Amendments:
+    """Parts of a recipe that a run sets for itself; None leaves the recipe's."""
+
+    questions_per_image: int | None = None
+    distinct_questions: bool | None = None
+    max_per_kind: int | None = None
+    max_share_per_kind: float | None = None
+    samples: int | None = None
+    sample_temperature: float | None = None
+    min_agreement: float | None = None
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """Raises InvalidInput where the parts don't go together."""
+        return replace(recipe, **{name: value for name, value in asdict(self).items() if value is not None})
+
+
+AS_IT_IS = Amendments()
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from services.core.answers import MATCHERS, Matcher
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, WrongState
-from services.core.recipes import RECIPES, Recipe
+from services.core.recipes import AS_IT_IS, RECIPES, Amendments, Recipe
 from services.core.tasks import TASKS, Task
 from services.orchestrator.images.store import settled
 
@@ -25,7 +25,7 @@ class Settings:
     `student_matcher` "" is the same one. `lora_rank` 0 trains the whole student. `guided`: the teacher can write nothing but a
     question and an answer. `redo_rejected`: rounds after the first ask anew for annotations that were rejected.
     `near_duplicates`: bits within which an image repeats an earlier one, None leaves all; `leak_check`: sources of images that
-    are kept out, besides those of --eval. `pilot`: a quote's, over a few of the images.
+    are kept out, besides those of --eval. `pilot`: a quote's, over a few of the images. `teachers`: how many; several vote.
     """
 
     images: str
@@ -42,6 +42,7 @@ class Settings:
     near_duplicates: int | None = None
     leak_check: tuple[str, ...] = ()
     pilot: bool = False
+    teachers: int = 1
 
     @property
     def the_task(self) -> Task:
@@ -70,10 +71,11 @@ class Settings:
 
     def annotation_decoding(self, image_sha256: str, index: int, attempt: int) -> Decoding:
         """The recipe's, with a seed of its own for each question of each image, the same at every repetition."""
-        name = f"{self.seed}:{image_sha256}:{index}:{attempt}".encode()
-        seed = int.from_bytes(hashlib.sha256(name).digest()[:4], "big")
-        decoding = self.recipe.annotation_decoding
-        return Decoding(decoding.temperature, decoding.top_p, decoding.max_new_tokens, seed)
+        return replace(self.recipe.annotation_decoding, seed=_seed(self.seed, image_sha256, index, attempt))
+
+    def sample_decoding(self, image_sha256: str, question: str, number: int) -> Decoding:
+        """Of the answer sampled as the `number`th, with a seed of its own, too."""
+        return self.recipe.sample_decoding(_seed(self.seed, image_sha256, "sample", number, question))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
@@ -87,6 +89,10 @@ class Settings:
         return cls(recipe=Recipe(**recipe), leak_check=tuple(fields.pop("leak_check", ())), **fields)
 
 
+def _seed(*parts: object) -> int:
+    return int.from_bytes(hashlib.sha256(":".join(map(str, parts)).encode()).digest()[:4], "big")
+
+
 def new_settings(
     images: str,
     task: str,
@@ -98,6 +104,8 @@ def new_settings(
     lora_rank: int = 0,
     guided: bool = False,
     student_matcher: str = "",
+    amendments: Amendments = AS_IT_IS,
+    teachers: int = 1,
 ) -> Settings:
     """Checks every name. Raises InvalidInput that lists the names there are."""
     chosen_task, chosen_recipe = _named(TASKS, task, "task"), _named(RECIPES, recipe, "recipe")
@@ -105,17 +113,16 @@ def new_settings(
     of_student = _named(MATCHERS, student_matcher or chosen_recipe.student_matcher or rule.name, "matcher")
     where = settled(images)
     other = "" if of_student is rule else of_student.identity
-    asked = chosen_recipe.of_task(chosen_task)
-    return Settings(where, task, asked, rule.identity, limit, full_matrix, seed, lora_rank, guided, student_matcher=other)
+    amended = amendments.of(chosen_recipe.of_task(chosen_task))
+    chosen = (where, task, amended, rule.identity, limit, full_matrix, seed, lora_rank, guided)
+    return Settings(*chosen, student_matcher=other, teachers=teachers)
 
 
 def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:
     """Raises WrongState that names every setting which differs."""
-    stored, wanted = asdict(of_run), asdict(asked)
+    stored, wanted = _parts(of_run), _parts(asked)
     differing = [
-        f"{name}: {_short(name, stored[name])} there, {_short(name, wanted[name])} now"
-        for name in stored
-        if stored[name] != wanted[name]
+        f"{name}: {value} there, {wanted[name]} now" for name, value in stored.items() if wanted.get(name, value) != value
     ]
     if differing:
         raise WrongState(
@@ -134,8 +141,12 @@ def _matcher(identity: str) -> Matcher:
     return found
 
 
-def _short(name: str, value: object) -> str:
-    return str(value["name"]) if name == "recipe" and isinstance(value, dict) else str(value)
+def _parts(settings: Settings) -> dict[str, object]:
+    """By name; the parts of a recipe have its name before theirs, so that only those of the same recipe are compared."""
+    fields = asdict(settings)
+    recipe = fields.pop("recipe")
+    name = recipe.pop("name")
+    return {**fields, "recipe": name, **{f"{name}.{part}": value for part, value in recipe.items()}}
 
 
 def _named(table: dict[str, T], name: str, what: str) -> T:
