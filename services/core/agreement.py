@@ -63,7 +63,7 @@ def rate(count: int, of: int) -> Rate:
     share, spread = count / of, Z_95 * Z_95 / of
     centre = (share + spread / 2) / (1 + spread)
     margin = (share * (1 - share) * spread + spread * spread / 4) ** 0.5 / (1 + spread)
-    return Rate(count, of, share, max(0.0, centre - margin), min(1.0, centre + margin))
+    return Rate(count, of, share, max(0.0, min(share, centre - margin)), min(1.0, max(share, centre + margin)))
 
 
 def label_noise(records: Mapping[Agreement, int]) -> Rate:

@@ -15,6 +15,9 @@ from services.core.evaluation import question_kind
 
 T = TypeVar("T")
 
+COLLAPSED = frozenset({Rejection.DUPLICATE, Rejection.NEAR_DUPLICATE, Rejection.KIND_FULL})
+"""The reasons of `collapse`: they depend on the image's other questions, and on nothing else."""
+
 TOLD = "These questions were asked about this image before. Ask about something else.\n"
 FEWEST_SHARED = 3
 """Words that two questions share at least where one of them may have one more."""

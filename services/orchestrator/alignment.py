@@ -13,8 +13,10 @@ from services.orchestrator.parity_set import ParitySample, write_parity_set
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm, promote
 from services.orchestrator.run import Run
+from services.orchestrator.sampling import take_samples
 from services.orchestrator.stream import Stream
 from services.orchestrator.summary import write_summary
+from services.orchestrator.teachers import require_panel
 from services.rpc.client import StudentClient, TeacherClient
 
 DECLINED = "nothing was trained: declined at the prompt; repeat the command to be asked again"
@@ -68,7 +70,10 @@ async def annotate_only(run: Run, teacher: TeacherClient, progress: Progress) ->
 async def annotate_and_identify(run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress) -> None:
     if not run.ledger.meta("done.identify"):
         await settle_base_version(run, student)
+        require_panel(run, teacher)
         await _flow(run, teacher, student, progress)
+        await take_samples(run, teacher, progress)
+        run.ledger.set_meta("done.identify", "yes")
 
 
 async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None, progress: Progress) -> None:
@@ -83,8 +88,6 @@ async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None,
             _tell_ignored(run, pool, progress)
         require_working_services(run)
         run.ledger.set_meta("done.annotate", "yes")
-        if student is not None:
-            run.ledger.set_meta("done.identify", "yes")
     finally:
         write_summary(run)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from services.core.annotation import UNPARSED, Rejection, question_key
+from services.core.annotation import UNPARSED, Rejection
+from services.core.diversity import COLLAPSED, collapse, told
 from services.core.errors import BudgetSpent, Cancelled, MpaError, Overloaded, Pending, Unavailable, WrongState
 from services.orchestrator.ledger import FAILED, AnnotationRow
 from services.orchestrator.run import Run
 from services.orchestrator.tasks import together
+from services.orchestrator.teachers import require_same_teacher
 from services.rpc.client import Picture, TeacherClient
 
 STOPS_THE_RUN = (Unavailable, Overloaded, Cancelled, WrongState, BudgetSpent)
@@ -23,27 +26,46 @@ def failure(error: MpaError) -> Rejection:
 async def annotate(run: Run, teacher: TeacherClient, picture: Picture) -> list[AnnotationRow]:
     """The usable annotations of the image; every reply, usable or not, is in the ledger with its reason."""
     earlier = run.ledger.annotations(picture.sha256)
+    if run.settings.recipe.distinct_questions:
+        return _distinct(run, await _annotate_in_turn(run, teacher, picture, earlier))
     async with together() as group:
         asked = [
             group.create_task(_annotate_once(run, teacher, picture, number, [r for r in earlier if r.number == number]))
             for number in range(run.settings.recipe.questions_per_image)
         ]
-    return _without_duplicates(run, [task.result() for task in asked])
+    return _distinct(run, [task.result() for task in asked])
+
+
+async def _annotate_in_turn(
+    run: Run, teacher: TeacherClient, picture: Picture, earlier: list[AnnotationRow]
+) -> list[AnnotationRow]:
+    """Each further question is asked for knowing the earlier ones, whatever became of them."""
+    rows: list[AnnotationRow] = []
+    for number in range(run.settings.recipe.questions_per_image):
+        known = [row.question for row in rows if row.question]
+        of_number = [row for row in earlier if row.number == number]
+        rows.append(await _annotate_once(run, teacher, picture, number, of_number, known))
+    return rows
 
 
 async def _annotate_once(
-    run: Run, teacher: TeacherClient, picture: Picture, number: int, earlier: list[AnnotationRow]
+    run: Run,
+    teacher: TeacherClient,
+    picture: Picture,
+    number: int,
+    earlier: list[AnnotationRow],
+    known: Sequence[str] = (),
 ) -> AnnotationRow:
     """One question. A reply that can't be parsed is asked for once more with another seed.
 
     With `redo_rejected` each later round asks once more for what is still rejected, for whatever reason.
     """
-    row = _standing(run, earlier, attempt=0) or await _ask(run, teacher, picture, number, attempt=0)
+    row = _standing(run, earlier, attempt=0) or await _ask(run, teacher, picture, number, 0, known)
     if row.rejection in UNPARSED:
-        row = _standing(run, earlier, attempt=1) or await _ask(run, teacher, picture, number, attempt=1)
+        row = _standing(run, earlier, attempt=1) or await _ask(run, teacher, picture, number, 1, known)
     for attempt in range(2, run.ledger.round + 1) if run.settings.redo_rejected else ():
         if row.rejection and row.rejection not in FAILED:
-            row = _standing(run, earlier, attempt) or await _ask(run, teacher, picture, number, attempt)
+            row = _standing(run, earlier, attempt) or await _ask(run, teacher, picture, number, attempt, known)
     return row
 
 
@@ -54,16 +76,16 @@ def _standing(run: Run, earlier: list[AnnotationRow], attempt: int) -> Annotatio
         return row
     if not row.question:
         return None
-    row = replace(row, rejection="", detail="")
-    run.ledger.add_annotation(row)
-    return row
+    return _accepted(run, row)
 
 
-async def _ask(run: Run, teacher: TeacherClient, picture: Picture, number: int, attempt: int) -> AnnotationRow:
+async def _ask(
+    run: Run, teacher: TeacherClient, picture: Picture, number: int, attempt: int, known: Sequence[str]
+) -> AnnotationRow:
     settings = run.settings
     decoding = settings.annotation_decoding(picture.sha256, number, attempt)
     try:
-        prompt = settings.recipe.annotation_prompt(settings.the_task)
+        prompt = told(settings.recipe.annotation_prompt(settings.the_task), known)
         reply = await teacher.annotate(picture, settings.task, prompt, decoding, guided=settings.guided)
     except STOPS_THE_RUN:
         raise
@@ -80,27 +102,28 @@ async def _ask(run: Run, teacher: TeacherClient, picture: Picture, number: int, 
     return row
 
 
-def _without_duplicates(run: Run, rows: list[AnnotationRow]) -> list[AnnotationRow]:
-    """The first of the image's questions that are the same stays, so the order of the replies does not matter.
+def _distinct(run: Run, rows: list[AnnotationRow]) -> list[AnnotationRow]:
+    """What stays of the image's questions. All are compared anew each time, by number, so neither the order of the replies nor
+    a call that failed at first and was made later changes what stays.
 
     What a later round asked for comes last: it never takes the place of an annotation that earlier rounds have used.
     """
-    kept: dict[str, AnnotationRow] = {}
-    for row in sorted(rows, key=lambda row: max(row.attempt, 1)):
-        if row.rejection:
-            continue
-        if kept.setdefault(question_key(row.question), row) is not row:
-            run.ledger.reject(row, Rejection.DUPLICATE)
-    return list(kept.values())
+    recipe = run.settings.recipe
+    asked = sorted((row for row in rows if row.question), key=lambda row: max(row.attempt, 1))
+    questions = [row.question for row in asked]
+    outcomes = collapse(questions, near=recipe.distinct_questions, max_per_kind=recipe.max_per_kind)
+    kept = []
+    for row, outcome in zip(asked, outcomes, strict=True):
+        if outcome is None and row.rejection in {"", *COLLAPSED}:
+            kept.append(_accepted(run, row))
+        elif outcome is not None and row.rejection != outcome.reason:
+            stays = asked[outcome.kept]
+            run.ledger.reject(row, outcome.reason, f"question {stays.number + 1} stays: {stays.question}")
+    return kept
 
 
-def require_same_teacher(run: Run, teacher: TeacherClient, fingerprint: str) -> None:
-    """Raises WrongState where another model than before answers: one run has one teacher."""
-    known = run.ledger.meta("teacher")
-    if not known:
-        run.ledger.set_meta("teacher", fingerprint)
-    elif known != fingerprint:
-        raise WrongState(
-            f"the teacher at {teacher.connection.address} is another model ({fingerprint[:12]}) than the one this run began "
-            f"with ({known[:12]}): start that one, or give another --run"
-        )
+def _accepted(run: Run, row: AnnotationRow) -> AnnotationRow:
+    if row.rejection:
+        row = replace(row, rejection="", detail="")
+        run.ledger.add_annotation(row)
+    return row

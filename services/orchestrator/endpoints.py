@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from services.orchestrator.local import Addresses, local_services
 from services.orchestrator.progress import Progress
 from services.orchestrator.tasks import together
+from services.orchestrator.teachers import Panel, panel_of
 from services.orchestrator.thrift import ThriftyTeacher
 from services.orchestrator.where import Where
 from services.rpc.client import StudentClient, TeacherClient
@@ -22,7 +23,8 @@ async def both(where: Where, folder: Path, progress: Progress) -> AsyncIterator[
         _student(where, at, progress) as student,
     ):
         async with together() as group:
-            group.create_task(teacher.connection.wait_until_serving())
+            for member in panel_of(teacher):
+                group.create_task(member.connection.wait_until_serving())
             group.create_task(student.connection.wait_until_serving())
         yield teacher, student
 
@@ -30,7 +32,9 @@ async def both(where: Where, folder: Path, progress: Progress) -> AsyncIterator[
 @asynccontextmanager
 async def teacher_only(where: Where, folder: Path, progress: Progress) -> AsyncIterator[TeacherClient]:
     async with _addresses(where, folder, ("teacher",), progress) as at, _teacher(where, at, progress) as teacher:
-        await teacher.connection.wait_until_serving()
+        async with together() as group:
+            for member in panel_of(teacher):
+                group.create_task(member.connection.wait_until_serving())
         yield teacher
 
 
@@ -57,8 +61,16 @@ async def _addresses(
         yield Addresses(here.teacher or where.teacher, here.student or where.student)
 
 
-def _teacher(where: Where, at: Addresses, progress: Progress) -> TeacherClient:
-    return ThriftyTeacher(at.teacher, where, progress.note)
+@asynccontextmanager
+async def _teacher(where: Where, at: Addresses, progress: Progress) -> AsyncIterator[TeacherClient]:
+    """One, or several as a panel."""
+    further = () if where.starts("teacher") else where.further_teachers
+    async with AsyncExitStack() as stack:
+        members = [
+            await stack.enter_async_context(ThriftyTeacher(address, where, progress.note))
+            for address in (at.teacher, *further)
+        ]
+        yield Panel(members) if further else members[0]
 
 
 def _student(where: Where, at: Addresses, progress: Progress) -> StudentClient:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from services.core.agreement import Agreement, majority
 from services.core.annotation import Rejection
 from services.core.errors import MpaError, NotFound, WrongState
 from services.core.parity import Cell, cell
 from services.engines.model import FinishReason
-from services.orchestrator.annotation import STOPS_THE_RUN, failure, require_same_teacher
+from services.orchestrator.annotation import STOPS_THE_RUN, failure
 from services.orchestrator.ledger import AnnotationRow, AnswerRow
+from services.orchestrator.opinions import Kind, add_opinion
 from services.orchestrator.run import Run
+from services.orchestrator.teachers import panel_of, require_same_teacher, seat_key
 from services.rpc.client import Picture, StudentClient, TeacherClient
 
 NO_ANSWER = {
@@ -25,7 +28,8 @@ async def identify(
     """The cell, or None where a model could not answer (recorded as rejected, with the reason).
 
     Eq. 2 is a conjunction, so the cheap test runs first: the teacher is asked only where the student was wrong, and
-    everywhere with `full_matrix`. The gap is the same; rehearsal then leaves out what the teacher contradicts.
+    everywhere with `full_matrix`. The gap is the same; rehearsal then leaves out what the teacher contradicts. Several teachers
+    vote (teachers.py).
 
     A teacher that declined, or was cut off, has not answered: that says nothing about the annotation, and the record is
     rejected. A student's answer counts as it stands, for that is what its users get: cut off, it is simply right or wrong.
@@ -45,16 +49,17 @@ async def identify(
     teacher_right = None
     if not student_right or settings.full_matrix:
         try:
-            given = await _ask_teacher(run, teacher, picture, question)
+            verdict = await _vote(run, teacher, picture, annotation)
         except STOPS_THE_RUN:
             raise
         except MpaError as error:
             run.ledger.reject(annotation, failure(error), str(error))
             return None
-        if withheld := NO_ANSWER.get(given.provenance.finish_reason):
-            run.ledger.reject(annotation, withheld, f"the teacher's answer: {given.answer}")
+        if isinstance(verdict, AnswerRow):
+            reason = NO_ANSWER[verdict.provenance.finish_reason]
+            run.ledger.reject(annotation, reason, f"the teacher's answer: {verdict.answer}")
             return None
-        teacher_right = settings.the_matcher.matches(given.answer, reference)
+        teacher_right = verdict
     found_cell = cell(student_right=student_right, teacher_right=teacher_right)
     run.ledger.add_record(
         *(
@@ -66,6 +71,28 @@ async def identify(
         )
     )
     return found_cell
+
+
+async def _vote(run: Run, teacher: TeacherClient, picture: Picture, annotation: AnnotationRow) -> bool | AnswerRow:
+    """Is the annotation right by the majority of the teachers? They are asked in turn, and no further than it takes.
+
+    An answer that was withheld is no vote: it is returned where the verdict hangs on it. One teacher alone decides by itself.
+    """
+    panel, votes, withheld = panel_of(teacher), Agreement(), []
+    label = (annotation.image_sha256, annotation.question, annotation.answer)
+    for seat, member in enumerate(panel):
+        given = await _ask_teacher(run, member, picture, annotation.question, seat=seat)
+        if given.provenance.finish_reason in NO_ANSWER:
+            withheld.append(given)
+            continue
+        vote = Agreement(int(run.settings.the_matcher.matches(given.answer, annotation.answer)), 1)
+        if len(panel) > 1:
+            add_opinion(run.ledger, label, seat, Kind.VOTE, vote)
+        votes += vote
+        verdict = majority(votes.agreed, votes.asked - votes.agreed, len(panel))
+        if verdict is not None:
+            return verdict
+    return withheld[0]
 
 
 async def student_answer(
@@ -107,16 +134,16 @@ async def teacher_answer(
 
 
 async def _ask_teacher(
-    run: Run, teacher: TeacherClient | None, picture: Picture, question: str, step: str = "identify"
+    run: Run, teacher: TeacherClient | None, picture: Picture, question: str, step: str = "identify", seat: int = 0
 ) -> AnswerRow:
-    known = run.ledger.answer(picture.sha256, question, "teacher", run.ledger.meta("teacher"))
+    known = run.ledger.answer(picture.sha256, question, "teacher", run.ledger.meta(seat_key(seat)))
     if known is not None:
         return known
     if teacher is None:
         raise NotFound(f"the teacher gave no answer to {question!r} while it was up")
     recipe, conditions = run.settings.recipe, run.settings.conditions
     reply = await teacher.answer(picture, question, recipe.answer_template, recipe.answer_decoding)
-    require_same_teacher(run, teacher, reply.version)
+    require_same_teacher(run, teacher, reply.version, seat)
     row = AnswerRow(picture.sha256, question, "teacher", reply.version, reply.answer, conditions, step, reply.provenance)
     run.ledger.add_answer(row)
     return row

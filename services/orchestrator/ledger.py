@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS annotations (
     detail TEXT NOT NULL,
     {", ".join(PROVENANCE)}, {CACHED},
     PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
--- version: the student's version, or the teacher's model fingerprint; conditions: hash of template and decoding.
+-- version: the student's version, or the teacher's model fingerprint, with #NUMBER where the role is sample; conditions: hash of template and decoding.
 CREATE TABLE IF NOT EXISTS answers (
     image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL, answer TEXT NOT NULL,
     conditions TEXT NOT NULL, step TEXT NOT NULL,
@@ -81,6 +81,11 @@ CREATE TABLE IF NOT EXISTS scores (
     question_set TEXT NOT NULL, image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL,
     kind TEXT NOT NULL, score REAL NOT NULL,
     PRIMARY KEY (question_set, image_sha256, question, role, version)) WITHOUT ROWID;
+-- kind: vote or sample; seat: which teacher, from 0; agreed of asked opinions match the annotation's answer.
+CREATE TABLE IF NOT EXISTS opinions (
+    image_sha256 TEXT NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL, seat INTEGER NOT NULL, kind TEXT NOT NULL,
+    agreed INTEGER NOT NULL, asked INTEGER NOT NULL,
+    PRIMARY KEY (image_sha256, question, answer, seat, kind)) WITHOUT ROWID;
 """
 
 OF_A_ROUND = ("done.", "version.", "training", "parity_set", "evaluation", "swap.", "outcome", "reason")

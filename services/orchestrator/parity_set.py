@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from services.core.errors import NothingToAlign
 from services.core.parity import NOISE, Cell, Sample, select
 from services.files import write_atomically
+from services.orchestrator.opinions import Label
 from services.orchestrator.run import Run
 
 PARITY_SET = "parity_set.jsonl"
@@ -21,24 +22,33 @@ class ParitySample:
     path: str
     sample: Sample
 
+    @property
+    def label(self) -> Label:
+        return self.sample.image_sha256, self.sample.question, self.sample.answer
+
+
+def chosen(run: Run, rehearsal_ratio: float, max_share_per_kind: float) -> list[ParitySample]:
+    """What is selected of the records as they are now."""
+    records = [record for record in run.ledger.records() if not record.held_out]
+    paths = {record.image_sha256: record.path for record in records}
+    samples = [Sample(r.image_sha256, r.question, r.answer, r.cell) for r in records]
+    return [ParitySample(paths[s.image_sha256], s) for s in select(samples, rehearsal_ratio, max_share_per_kind)]
+
 
 def write_parity_set(run: Run) -> list[ParitySample]:
     """Raises NothingToAlign where the gap is below the recipe's minimum, or below the rate at which rounds are to stop: the
     file is written even so.
     """
     recipe = run.settings.recipe
-    identified = list(run.ledger.records())
-    records = [record for record in identified if not record.held_out]
-    paths = {record.image_sha256: record.path for record in records}
-    samples = select([Sample(r.image_sha256, r.question, r.answer, r.cell) for r in records], recipe.rehearsal_ratio)
-    parity_set = [ParitySample(paths[sample.image_sha256], sample) for sample in samples]
+    parity_set = chosen(run, recipe.rehearsal_ratio, recipe.max_share_per_kind)
     write_atomically(run.folder / PARITY_SET, "".join(map(_line, parity_set)))
     run.ledger.set_meta("parity_set", str(len(parity_set)))
-    gap = sum(sample.cell is Cell.GAP for sample in samples)
+    gap = sum(parity.sample.cell is Cell.GAP for parity in parity_set)
+    identified = list(run.ledger.records())
     if gap < max(1, recipe.minimum_gap):
         raise NothingToAlign(
             f"only {gap} samples that the teacher knows and the student does not (at least {recipe.minimum_gap} are trained "
-            f"on): {_why_so_few([record.cell for record in records])}, nothing was trained"
+            f"on): {_why_so_few([record.cell for record in identified if not record.held_out])}, nothing was trained"
         )
     rate = sum(record.cell is Cell.GAP for record in identified) / max(1, len(identified))
     if rate < (until_gap := float(run.ledger.meta("until_gap") or 0)):

@@ -32,6 +32,7 @@ from services.orchestrator.ledger import FAILED, AnnotationRow
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import Confirm
 from services.orchestrator.run import Run
+from services.orchestrator.sampling import take_samples
 from services.orchestrator.stream import IDENTIFIED, IMAGES_IN_FLIGHT
 from services.orchestrator.tasks import together
 from services.orchestrator.where import Where
@@ -118,6 +119,7 @@ async def decide(run: Run, teacher: TeacherClient, progress: Progress) -> None:
 
     await _over_images(run, "identify", is_due, ask, progress, step=IDENTIFIED)
     alignment.require_working_services(run)
+    await take_samples(run, teacher, progress)
     run.ledger.set_meta("done.identify", "yes")
 
 

@@ -64,10 +64,15 @@ class Settings:
         return _hash([self.recipe.answer_template, asdict(self.recipe.answer_decoding)])
 
     @property
+    def sample_conditions(self) -> str:
+        """As `conditions`, of the sampled answers; the seed of each is a function of the run's."""
+        return _hash([self.recipe.answer_template, asdict(self.recipe.sample_decoding(seed=0))])
+
+    @property
     def annotation_conditions(self) -> str:
         """How the teacher is asked to annotate, as a hash; the seed of each call stands beside its reply."""
         prompt = self.recipe.annotation_prompt(self.the_task)
-        return _hash([prompt, asdict(self.recipe.annotation_decoding), self.guided])
+        return _hash([prompt, asdict(self.recipe.annotation_decoding), self.guided, *(["told"] if self.recipe.distinct_questions else [])])
 
     def annotation_decoding(self, image_sha256: str, index: int, attempt: int) -> Decoding:
         """The recipe's, with a seed of its own for each question of each image, the same at every repetition."""

@@ -17,7 +17,7 @@ class Where:
     """Addresses are HOST:PORT. `patience_s`: how long a service may be away.
 
     `is_local` starts both services here instead, `is_single_device` those without an address, in turn. `is_trial`: the
-    candidate may answer everybody while it is judged.
+    candidate may answer everybody while it is judged. `further_teachers` vote with the teacher.
 
     `cache`: the file that keeps what a teacher says; `budget`: what asking it may cost. None for neither.
     """
@@ -30,6 +30,12 @@ class Where:
     is_trial: bool = False
     cache: Path | None = None
     budget: Budget | None = None
+    further_teachers: tuple[str, ...] = ()
+
+    @property
+    def teachers(self) -> int:
+        """How many: those started here are one."""
+        return 1 if self.starts("teacher") else 1 + len(self.further_teachers)
 
     @property
     def may_try(self) -> bool:
