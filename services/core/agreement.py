@@ -1,4 +1,4 @@
-"""Can a label be trusted? Several opinions on one annotation: votes of several teachers, samples of one, and the noise they show.
+"""Can a label be trusted? Opinions on one annotation: votes of several teachers, samples of each; the noise they show.
 
 Consistency is not correctness: a teacher that errs alike each time agrees with itself. Another teacher sees what it doesn't.
 """

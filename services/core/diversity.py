@@ -23,7 +23,9 @@ FEWEST_SHARED = 3
 """Words that two questions share at least where one of them may have one more."""
 ROUNDING = 1e-9
 
-_IN_THE_IMAGE = re.compile(r"\b(?:shown |seen |visible )?in (?:the|this) (?:image|picture|photo|photograph|scene|chart|graph)\b")
+_IN_THE_IMAGE = re.compile(
+    r"\b(?:shown |seen |visible )?in (?:the|this) (?:image|picture|photo|photograph|scene|chart|graph)\b"
+)
 _EMPTY = frozenset("a an the this that these those is are was were be being do does did what which of s".split())
 """Words that two wordings of one question may differ in. Prepositions aren't among them: on the table, under the table."""
 _TELLING = frozenset("no not never without".split())
@@ -84,7 +86,7 @@ def collapse(questions: Sequence[str], *, near: bool = False, max_per_kind: int 
     """
     kept: list[int] = []
     outcomes: list[Collapsed | None] = []
-    for at, question in enumerate(questions):
+    for at in range(len(questions)):
         outcome = _clash(questions, at, kept, near=near, max_per_kind=max_per_kind)
         outcomes.append(outcome)
         if outcome is None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import typer
 
-from services.orchestrator import cli_cache, cli_datasets, cli_quote, cli_runs
+from services.core.recipes import Amendments
+from services.orchestrator import cli_cache, cli_datasets, cli_quote, cli_runs, reach
 from services.orchestrator import options as o
 from services.orchestrator.exits import again as _again
 from services.orchestrator.exits import exit_codes as _exit_codes
@@ -37,7 +38,7 @@ app.command()(cli_quote.quote)
 def align(
     images: o.Images,
     task: o.Task,
-    teacher: o.Teacher = "",
+    teacher: o.Teachers = None,
     student: o.Student = "",
     local: o.Local = False,
     single_device: o.SingleDevice = False,
@@ -56,6 +57,13 @@ def align(
     redo_rejected: o.RedoRejected = False,
     near_duplicates: o.NearDuplicates = None,
     leak_check: o.LeakCheck = None,
+    questions: o.Questions = None,
+    distinct: o.Distinct = None,
+    max_per_kind: o.MaxPerKind = None,
+    max_share_per_kind: o.MaxShare = None,
+    samples: o.Samples = None,
+    sample_temperature: o.SampleTemperature = None,
+    min_agreement: o.MinAgreement = None,
     trial: o.Trial = False,
     yes: o.Yes = False,
     budget: o.BudgetUsd = "",
@@ -70,22 +78,25 @@ def align(
     from services.orchestrator.budget import Limits
     from services.orchestrator.rounds import StoppingRule
 
+    first, further = reach.teachers(task, teacher)
     if single_device:
-        where = _single_device(teacher, student, patience)
+        where = _single_device(first, student, patience)
     else:
-        where = _where(teacher, student, local, patience, "teacher", "student")
-    where = replace(where, is_trial=trial, cache=_cache(no_cache))
+        where = _where(first, student, local, patience, "teacher", "student")
+    where = replace(where, is_trial=trial, further_teachers=further, cache=_cache(no_cache))
+    amendments = Amendments(questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement)
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
         limits = Limits(dollars(budget) if budget else None, max_hours, usd_per_hour)
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
+        chosen = session.settings(folder, *asked, amendments, where.teachers, is_local=local or single_device)
         session.work(
             folder,
             lambda opened, progress: commands.align(
                 opened, where, labelled, session.confirm(yes, progress), progress, StoppingRule(rounds, until_gap), limits
             ),
             replace(
-                session.settings(folder, *asked, is_local=local or single_device),
+                chosen,
                 redo_rejected=redo_rejected,
                 near_duplicates=near_duplicates,
                 leak_check=session.leak_check(leak_check),
@@ -97,7 +108,7 @@ def align(
 def annotate(
     images: o.Images,
     task: o.Task,
-    teacher: o.Teacher = "",
+    teacher: o.Teachers = None,
     local: o.Local = False,
     run: o.RunOption = None,
     recipe: o.RecipeName = "",
@@ -111,20 +122,30 @@ def annotate(
     near_duplicates: o.NearDuplicates = None,
     leak_check: o.LeakCheck = None,
     no_cache: o.NoCache = False,
+    questions: o.Questions = None,
+    distinct: o.Distinct = None,
+    max_per_kind: o.MaxPerKind = None,
+    max_share_per_kind: o.MaxShare = None,
+    samples: o.Samples = None,
+    sample_temperature: o.SampleTemperature = None,
+    min_agreement: o.MinAgreement = None,
     patience: o.Patience = 60.0,
 ) -> None:
     """Step 1 of a run, which it begins: the teacher writes questions and answers about the images."""
     from services.orchestrator import commands, session
 
-    where = replace(_where(teacher, "", local, patience, "teacher"), cache=_cache(no_cache))
+    first, further = reach.teachers(task, teacher)
+    where = replace(_where(first, "", local, patience, "teacher"), further_teachers=further, cache=_cache(no_cache))
+    amendments = Amendments(questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement)
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
+        chosen = session.settings(folder, *asked, amendments, where.teachers, is_local=local)
         session.work(
             folder,
             lambda opened, progress: commands.annotate(opened, where, progress),
             replace(
-                session.settings(folder, *asked, is_local=local),
+                chosen,
                 near_duplicates=near_duplicates,
                 leak_check=session.leak_check(leak_check),
             ),
@@ -134,7 +155,7 @@ def annotate(
 @app.command()
 def identify(
     run: o.RunFolder,
-    teacher: o.Teacher = "",
+    teacher: o.Teachers = None,
     student: o.Student = "",
     local: o.Local = False,
     no_cache: o.NoCache = False,
@@ -143,7 +164,9 @@ def identify(
     """Step 2: both models answer blind; where they part is the parity gap."""
     from services.orchestrator import commands, session
 
-    where = replace(_where(teacher, student, local, patience, "teacher", "student"), cache=_cache(no_cache))
+    first, further = reach.teachers(reach.task_of(run), teacher)
+    where = _where(first, student, local, patience, "teacher", "student")
+    where = replace(where, further_teachers=further, cache=_cache(no_cache))
     with _exit_codes(_again()):
         session.work(run, lambda opened, progress: commands.identify(opened, where, progress))
 
@@ -163,7 +186,7 @@ def level(
 @app.command()
 def evaluate(
     run: o.RunFolder,
-    teacher: o.Teacher = "",
+    teacher: o.Teachers = None,
     student: o.Student = "",
     local: o.Local = False,
     labelled: o.Labelled = None,
@@ -174,8 +197,9 @@ def evaluate(
     """Step 4: candidate against live on held-out records, and on a labelled set (any model: `mpa-orch datasets evaluate`)."""
     from services.orchestrator import commands, session
 
-    where = _where(teacher, student, local, patience, *(("teacher", "student") if labelled else ("student",)))
-    where = replace(where, is_trial=trial, cache=_cache(no_cache))
+    first, further = reach.teachers(reach.task_of(run), teacher)
+    where = _where(first, student, local, patience, *(("teacher", "student") if labelled else ("student",)))
+    where = replace(where, is_trial=trial, further_teachers=further, cache=_cache(no_cache))
     with _exit_codes(_again()):
         session.work(run, lambda opened, progress: commands.evaluate(opened, where, labelled, progress))
 

@@ -21,7 +21,7 @@ QUOTES = RUNS / "quotes"
 def quote(
     images: o.Images,
     task: o.Task,
-    teacher: o.Teacher = "",
+    teacher: o.Teachers = None,
     student: o.Student = "",
     local: o.Local = False,
     single_device: o.SingleDevice = False,
@@ -53,17 +53,18 @@ def quote(
     from services.orchestrator.progress import Progress
     from services.orchestrator.run import Run, open_run
 
+    first, further = reach.teachers(task, teacher)
     if single_device:
-        where = reach.one_device(teacher, student, patience)
+        where = reach.one_device(first, student, patience)
     else:
-        where = reach.services(teacher, student, local, patience, "teacher", "student")
-    where = replace(where, cache=reach.cache(no_cache))
+        where = reach.services(first, student, local, patience, "teacher", "student")
+    where = replace(where, further_teachers=further, cache=reach.cache(no_cache))
     folder = run or QUOTES / reach.new_folder(task).name
     with exit_codes(again(folder if run is None else None)):
         limits = Limits(dollars(budget) if budget else None, None, usd_per_hour)
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, 0, guided, student_matcher)
         settings = replace(
-            session.settings(folder, *asked, is_local=local or single_device),
+            session.settings(folder, *asked, teachers=where.teachers, is_local=local or single_device),
             near_duplicates=near_duplicates,
             leak_check=session.leak_check(leak_check),
             pilot=True,

@@ -67,8 +67,7 @@ async def _teacher(where: Where, at: Addresses, progress: Progress) -> AsyncIter
     further = () if where.starts("teacher") else where.further_teachers
     async with AsyncExitStack() as stack:
         members = [
-            await stack.enter_async_context(ThriftyTeacher(address, where, progress.note))
-            for address in (at.teacher, *further)
+            await stack.enter_async_context(ThriftyTeacher(address, where, progress.note)) for address in (at.teacher, *further)
         ]
         yield Panel(members) if further else members[0]
 

@@ -70,7 +70,8 @@ CREATE TABLE IF NOT EXISTS annotations (
     detail TEXT NOT NULL,
     {", ".join(PROVENANCE)}, {CACHED},
     PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
--- version: the student's version, or the teacher's model fingerprint, with #NUMBER where the role is sample; conditions: hash of template and decoding.
+-- version: the student's version, or the teacher's model fingerprint, of a sample with its number: FINGERPRINT#0.
+-- conditions: hash of template and decoding.
 CREATE TABLE IF NOT EXISTS answers (
     image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL, answer TEXT NOT NULL,
     conditions TEXT NOT NULL, step TEXT NOT NULL,

@@ -62,7 +62,9 @@ class LabelNoise:
 
 
 def add_opinion(ledger: Ledger, label: Label, seat: int, kind: Kind, opinion: Agreement) -> None:
-    ledger.write("INSERT OR REPLACE INTO opinions VALUES (?, ?, ?, ?, ?, ?, ?)", *label, seat, kind, opinion.agreed, opinion.asked)
+    ledger.write(
+        "INSERT OR REPLACE INTO opinions VALUES (?, ?, ?, ?, ?, ?, ?)", *label, seat, kind, opinion.agreed, opinion.asked
+    )
 
 
 def agreements(ledger: Ledger, teachers: int) -> dict[Label, Agreement]:

@@ -27,6 +27,15 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a 
 RunOption = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="Run folder; one that exists is resumed.")]
 Task = Annotated[str, typer.Option(help=", ".join(TASKS))]
 Teacher = Annotated[str, typer.Option(envvar="MPA_TEACHER", metavar="HOST:PORT", help="The teacher service.")]
+Teachers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--teacher",
+        envvar="MPA_TEACHER",
+        metavar="[TASK=]HOST:PORT",
+        help="The teacher service. Several (the option repeated) vote; one with a task is for runs of that task.",
+    ),
+]
 Student = Annotated[str, typer.Option(envvar="MPA_STUDENT", metavar="HOST:PORT", help="The student service.")]
 Local = Annotated[bool, typer.Option("--local", help="Start both services here, and stop them at the end.")]
 SingleDevice = Annotated[
@@ -81,6 +90,33 @@ LoraRank = Annotated[
 Guided = Annotated[
     bool,
     typer.Option("--guided", help="The teacher can write nothing but a question and an answer (engines with guided decoding)."),
+]
+Questions = Annotated[int | None, typer.Option("--questions", min=1, help="About each image. Default: the recipe's.")]
+Distinct = Annotated[
+    bool | None,
+    typer.Option(
+        "--distinct",
+        help="Tell the teacher what it asked about an image before, and collapse other wordings of one question.",
+        show_default=False,
+    ),
+]
+MaxPerKind = Annotated[
+    int | None, typer.Option("--max-per-kind", min=0, help="Questions of a kind (yes/no, how many, ...) that an image keeps.")
+]
+MaxShare = Annotated[
+    float | None,
+    typer.Option("--max-share-per-kind", min=0.01, max=1.0, help="Of the parity set, that questions of one kind may take."),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples", min=0, max=100, help="Ask each teacher N times more, sampled, about what is trained on: the label noise."
+    ),
+]
+SampleTemperature = Annotated[float | None, typer.Option("--sample-temperature", min=0.05, max=2.0, help="Default: 0.7.")]
+MinAgreement = Annotated[
+    float | None,
+    typer.Option("--min-agreement", min=0.0, max=1.0, help="Train on no record with a smaller share of agreeing samples."),
 ]
 Trial = Annotated[
     bool,

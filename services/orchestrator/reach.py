@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
+from services.core.errors import InvalidInput
 from services.orchestrator.where import RUNS, Where
+
+
+def teachers(task: str, named: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+    """The first teacher of the task, "" where there is none, and the others. Raises a usage error."""
+    from services.orchestrator.teachers import addresses_for
+
+    try:
+        first, *further = addresses_for(task, named or ()) or ("",)
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error)) from None
+    return first, tuple(further)
+
+
+def task_of(run: Path) -> str:
+    """ "" where there is no run yet, which the command tells by itself."""
+    from services.orchestrator.run import settings_of
+
+    settings = settings_of(run)
+    return settings.task if settings else ""
 
 
 def services(teacher: str, student: str, local: bool, patience_s: float, *roles: str) -> Where:

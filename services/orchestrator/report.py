@@ -5,10 +5,12 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from services.core.agreement import Rate
 from services.core.evaluation import format_p
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.orchestrator import history
+from services.orchestrator.opinions import LabelNoise
 from services.orchestrator.summary import Summary
 
 
@@ -55,12 +57,29 @@ def _show_counts(summary: Summary, console: Console) -> None:
     matcher = f"matcher {summary.matcher}" + (f", of the student {of_student}" if of_student else "")
     _say(console, f"parity set   {summary.parity_set:,} samples (recipe {summary.recipe}, {matcher})")
     saved = f" ({summary.teacher_calls_saved:,} more came from the cache)" if summary.teacher_calls_saved else ""
-    _say(console, f"model calls  teacher {summary.teacher_calls:,}{saved}, student {summary.student_calls:,}")
+    if summary.label_noise:
+        _show_label_noise(summary.label_noise, console)
+    samples = f", samples {summary.sample_calls:,}" if summary.sample_calls else ""
+    _say(console, f"model calls  teacher {summary.teacher_calls:,}{saved}{samples}, student {summary.student_calls:,}")
     used = {role: usage for role, usage in sorted(summary.usage.items(), reverse=True) if usage.prompt_tokens}
     if used:
         _say(console, f"tokens       {', '.join(f'{role} {_tokens(usage)}' for role, usage in used.items())}")
     if cost_usd := sum(usage.cost_usd for usage in used.values()):
         _say(console, f"cost         ${cost_usd:,.{2 if cost_usd >= 1 else 4}f} by the price table")
+
+
+def _show_label_noise(found: LabelNoise, console: Console) -> None:
+    if found.noise:
+        cells = "; ".join(f"{cell} {_interval(rate)}" for cell, rate in found.by_cell.items())
+        _say(console, f"label noise  {_interval(found.noise)} of the sampled records: {cells}")
+        _say(console, f"agreement    {', '.join(f'{share} {count:,}' for share, count in found.agreement.items())}")
+    if found.outvoted:
+        votes = ", ".join(f"{teacher} {rate.count:,} of {rate.of:,}" for teacher, rate in found.votes.items())
+        _say(console, f"votes        {votes}; outvoted: {_interval(found.outvoted)} of what the first one confirmed")
+
+
+def _interval(rate: Rate) -> str:
+    return f"{rate.share:.1%} ({rate.low:.1%} to {rate.high:.1%})"
 
 
 def _show_accuracies(summary: Summary, console: Console) -> None:

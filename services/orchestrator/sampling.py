@@ -1,7 +1,7 @@
 """Label noise: the teachers are asked again, several times at a temperature, about every record that is chosen for training.
 
-A record whose samples agree too little with the annotation is rejected (Rejection.LOW_AGREEMENT). Where a rehearsed one goes, the
-next in the order of the draw takes its place and is asked about, so the set is the same however often the run was interrupted.
+A record whose samples agree too little with the annotation is rejected (Rejection.LOW_AGREEMENT). Where a rehearsed one goes,
+the next in the order of the draw takes its place and is asked about: the set is the same however often a run is interrupted.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class _Sampling:
                 raise Pending(f"{len(pending)} samples wait for the teacher's provider: {pending[0]}")
             if 2 * len(failures) > asked:
                 raise MpaError(
-                    f"{len(failures)} of {asked} samples met a teacher that failed ({failures[0]}): look into its log, then repeat"
+                    f"{len(failures)} of {asked} samples met a teacher that failed ({failures[0]}): see its log, then repeat"
                 )
         with self._run.ledger.at_once():
             for (label, seat), opinion in self._opinions.items():

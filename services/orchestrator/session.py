@@ -15,6 +15,7 @@ from rich.console import Console
 
 from services.core.errors import NothingToAlign
 from services.core.presets import PRESETS
+from services.core.recipes import AS_IT_IS, Amendments
 from services.orchestrator import report
 from services.orchestrator.images.store import settled
 from services.orchestrator.progress import Progress
@@ -40,6 +41,8 @@ def settings(
     lora_rank: int = 0,
     guided: bool = False,
     student_matcher: str = "",
+    amendments: Amendments = AS_IT_IS,
+    teachers: int = 1,
     *,
     is_local: bool,
 ) -> Settings:
@@ -48,7 +51,8 @@ def settings(
     student = PRESETS.get(os.environ.get("MPA_STUDENT_PRESET", ""), PRESETS["bundled"])
     usual = student.recipe if is_local else "paper"
     chosen = recipe or (stored.recipe.name if stored else usual)
-    return new_settings(images, task, chosen, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
+    asked = (images, task, chosen, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
+    return new_settings(*asked, amendments, teachers)
 
 
 def leak_check(sources: Sequence[str] | None) -> tuple[str, ...]:

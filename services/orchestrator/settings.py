@@ -72,7 +72,8 @@ class Settings:
     def annotation_conditions(self) -> str:
         """How the teacher is asked to annotate, as a hash; the seed of each call stands beside its reply."""
         prompt = self.recipe.annotation_prompt(self.the_task)
-        return _hash([prompt, asdict(self.recipe.annotation_decoding), self.guided, *(["told"] if self.recipe.distinct_questions else [])])
+        told = ["told"] if self.recipe.distinct_questions else []
+        return _hash([prompt, asdict(self.recipe.annotation_decoding), self.guided, *told])
 
     def annotation_decoding(self, image_sha256: str, index: int, attempt: int) -> Decoding:
         """The recipe's, with a seed of its own for each question of each image, the same at every repetition."""

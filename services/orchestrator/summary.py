@@ -13,6 +13,7 @@ from services.files import write_atomically
 from services.orchestrator.history import Round, history, why_stop
 from services.orchestrator.judgement import Accuracy, Evaluation, Example, stored_evaluation
 from services.orchestrator.ledger import Ledger
+from services.orchestrator.opinions import LabelNoise, measured_noise
 from services.orchestrator.run import Run
 from services.orchestrator.settings import Settings
 
@@ -82,9 +83,11 @@ class Summary:
     retried: int
     cells: dict[str, int]
     parity_set: int
+    label_noise: LabelNoise | None
     teacher_calls: int
     teacher_calls_saved: int
     student_calls: int
+    sample_calls: int
     evaluation_calls: dict[str, int]
     usage: dict[str, Usage]
     zero_shot: Accuracy | None
@@ -128,9 +131,11 @@ def summarise(ledger: Ledger) -> Summary:
         retried=_counts(ledger, "SELECT 'retried', count(*) FROM annotations WHERE attempt > 0")["retried"],
         cells=_cells(ledger),
         parity_set=int(ledger.meta("parity_set") or 0),
+        label_noise=measured_noise(ledger),
         teacher_calls=calls["annotate"] + calls["teacher identify"],
         teacher_calls_saved=calls["saved"],
         student_calls=calls["student identify"],
+        sample_calls=calls["sample sample"],
         evaluation_calls={"teacher": calls["teacher evaluate"], "student": calls["student evaluate"]},
         usage=ledger.usage(),
         zero_shot=shown.before if shown else None,

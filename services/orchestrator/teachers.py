@@ -1,7 +1,7 @@
 """The teachers of a run: one, or a panel of several whose majority says whether an annotation is right.
 
-`--teacher A --teacher B` names two (MPA_TEACHER separates them by spaces), `--teacher chartqa=C` one for runs of that task. Replicas
-of one teacher are one address, as gRPC writes it: ipv4:10.0.0.1:50051,10.0.0.2:50051.
+`--teacher A --teacher B` names two (MPA_TEACHER separates them by spaces), `--teacher chartqa=C` one for runs of that task.
+Replicas of one teacher are one address, as gRPC writes it: ipv4:10.0.0.1:50051,10.0.0.2:50051.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from services.core.errors import Conflict, ImageUnknown, MpaError, NotFound
 from services.rpc.status import to_status
 
 USAGE = types_pb2.Usage(prompt_tokens=100, completion_tokens=10, cached_prompt_tokens=40, cost_usd=0.001)
+MISTAKE = "mauve"
 COLORS = ("red", "green", "blue", "teal")
 
 
@@ -88,16 +89,28 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
 
     `finishes`: why an answer ended, by its question; unset, as services of an older contract leave it. `serving`: what else
     decides its replies; "" is a service of an older contract, which can't say. `tariff` None: a model of one's own.
+
+    `noise`: the share of questions that it labels, and answers when asked greedily, with a mistake of its own (or of the
+    teacher `errs_like`); its samples know better, but for the share `wavering` of them, unless it is `stubborn`. `fails`: what
+    a call meets, by its kind and seed. `prompts`: what it was asked to annotate with.
     """
 
     skill: float = 0.95
+    noise: float = 0.0
+    wavering: float = 0.0
+    errs_like: str = ""
+    stubborn: bool = False
+    fails: Callable[[str, int], MpaError | None] = lambda *_: None
     fingerprint: str = "teacher-a"
     rejects: Callable[[str, int], str] = lambda *_: ""
     finishes: Callable[[str], int] = lambda _: types_pb2.FINISH_REASON_UNSPECIFIED
     question: Callable[[str, int], str] = lambda sha256, seed: f"what color is thing {int(draw(sha256, seed) * 1000)}?"
-
+    prompts: list = field(default_factory=list)
     serving: str = "serving-a"
     tariff: teacher_pb2.Tariff | None = None
+
+    def is_mistaken(self, sha256: str, question: str) -> bool:
+        return draw("noise", self.errs_like or self.fingerprint, sha256, question) < self.noise
 
     async def GetModel(self, request, context):
         if not self.serving:
@@ -110,14 +123,17 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
     async def Annotate(self, request, context):
         sha256 = await self.begin("annotate", request.image, context)
         seed = request.decoding.seed
+        if failure := self.fails("annotate", seed):
+            await abort(context, failure)
         self.calls["annotate"] += 1
         self.keys["annotate", sha256, seed] += 1
+        self.prompts.append(request.prompt)
         rejection = self.rejects(sha256, seed)
         question = "" if rejection else self.question(sha256, seed)
         return teacher_pb2.AnnotateResponse(
             text="as written",
             question=question,
-            answer="" if rejection else truth(sha256, question),
+            answer="" if rejection else MISTAKE if self.is_mistaken(sha256, question) else truth(sha256, question),
             rejection=rejection,
             model_fingerprint=self.fingerprint,
             usage=USAGE,
@@ -126,9 +142,17 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
 
     async def Answer(self, request, context):
         sha256 = await self.begin("answer", request.image, context)
-        self.calls["answer"] += 1
-        self.keys["answer", sha256, request.question] += 1
+        kind, seed = ("sample", request.decoding.seed) if request.decoding.temperature else ("answer", 0)
+        if failure := self.fails(kind, seed):
+            await abort(context, failure)
+        self.calls[kind] += 1
+        self.keys[kind, sha256, request.question, seed] += 1
         text = answer(self.skill, sha256, request.question)
+        if kind == "sample" and not self.stubborn:
+            wavers = draw("wavering", self.fingerprint, sha256, request.question, seed) < self.wavering
+            text = "unknown" if wavers else truth(sha256, request.question)
+        elif self.is_mistaken(sha256, request.question):
+            text = MISTAKE
         return teacher_pb2.TeacherServiceAnswerResponse(
             answer=text,
             model_fingerprint=self.fingerprint,
