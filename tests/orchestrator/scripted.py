@@ -146,7 +146,7 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
         if failure := self.fails(kind, seed):
             await abort(context, failure)
         self.calls[kind] += 1
-        self.keys[kind, sha256, request.question, seed] += 1
+        self.keys[(kind, sha256, request.question, *([seed] if kind == "sample" else []))] += 1
         text = answer(self.skill, sha256, request.question)
         if kind == "sample" and not self.stubborn:
             wavers = draw("wavering", self.fingerprint, sha256, request.question, seed) < self.wavering
