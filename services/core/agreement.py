@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-Z_95 = 1.959964
-"""Standard normal deviate of a two-sided 95 % interval."""
-
+from services.core.intervals import wilson
 
 @dataclass(frozen=True, slots=True, order=True)
 class Agreement:
@@ -47,7 +45,7 @@ def majority(agreed: int, against: int, voters: int) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`count` of `of`, with the 95 % interval `low` to `high`; shares 0 to 1."""
+    """`count` of `of`, with Wilson's 95 % interval `low` to `high`; shares 0 to 1."""
 
     count: int
     of: int
@@ -57,13 +55,9 @@ class Rate:
 
 
 def rate(count: int, of: int) -> Rate:
-    """Wilson's score interval: sensible near 0 and for few cases, too. Nothing is known of 0 cases."""
-    if of == 0:
-        return Rate(0, 0, 0.0, 0.0, 1.0)
-    share, spread = count / of, Z_95 * Z_95 / of
-    centre = (share + spread / 2) / (1 + spread)
-    margin = (share * (1 - share) * spread + spread * spread / 4) ** 0.5 / (1 + spread)
-    return Rate(count, of, share, max(0.0, min(share, centre - margin)), min(1.0, max(share, centre + margin)))
+    """Nothing is known of 0 cases."""
+    found = wilson(count, of)
+    return Rate(count, of, found.expected, found.low, found.high)
 
 
 def label_noise(records: Mapping[Agreement, int]) -> Rate:
