@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from services.core.intervals import wilson
 
+
 @dataclass(frozen=True, slots=True, order=True)
 class Agreement:
     """Of `asked` opinions on an annotation, `agreed` match its answer. What was declined or cut off is no opinion."""
