@@ -6,7 +6,8 @@ respondents.py   who is asked: a student's version, a teacher, an endpoint of ch
 predictions.py   what was answered, kept line by line
 asking.py        the stream of questions
 figures.py       official and authors' score, by kind, split and data set
+conditions.py    what an evaluation is of, checked before anything is asked
 evaluation.py    all of it in one folder, resumable
 comparison.py    two of them, paired
-report.py        for people
+report.py        for people; comparison_report.py of two
 """
