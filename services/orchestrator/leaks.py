@@ -5,7 +5,7 @@ Each set (--eval, --leak-check) is read once; what its images are like stays in 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from services.orchestrator.images.opening import open_images
 from services.orchestrator.images.reading import Accepted, Refused, read_images
 from services.orchestrator.images.source import Item
 from services.orchestrator.images.store import Store, is_url, open_store
-from services.orchestrator.ledger import Ledger
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import Run
 
@@ -30,20 +29,20 @@ TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt")
 
 
 class Leaks:
-    """The images of all evaluation sets that the run knows."""
+    """Images that must not be met again: those of the evaluation sets in a run, those of the pool in an evaluation."""
 
-    def __init__(self, ledger: Ledger, distance: int) -> None:
+    def __init__(self, images: Iterable[tuple[str, str, bytes]], distance: int = DISTANCE) -> None:
+        """`images`: name, sha256 and likeness of each."""
         self._by_content: dict[str, str] = {}
         self._names: list[str] = []
         self._by_likeness = Likenesses(distance)
-        for of_set, path, content, likeness in ledger.evaluation_images():
-            name = f"{path} of {Path(of_set).name}"
+        for name, content, likeness in images:
             self._by_content.setdefault(content, name)
             self._by_likeness.add(likeness)
             self._names.append(name)
 
     def find(self, content: str, likeness: bytes) -> str:
-        """Which evaluation image it is, and how that is known; "" where it is none."""
+        """Which of them it is, and how that is known; "" where it is none."""
         if name := self._by_content.get(content):
             return f"the same bytes as {name}"
         if likeness and (found := self._by_likeness.find(likeness)):
@@ -54,7 +53,9 @@ class Leaks:
 
 def leaks_of(run: Run) -> Leaks:
     chosen = run.settings.near_duplicates
-    return Leaks(run.ledger, DISTANCE if chosen is None else chosen)
+    known = run.ledger.evaluation_images()
+    images = ((f"{path} of {Path(of_set).name}", content, likeness) for of_set, path, content, likeness in known)
+    return Leaks(images, DISTANCE if chosen is None else chosen)
 
 
 async def look_for_leaks(run: Run, labelled: Path | None, progress: Progress) -> None:

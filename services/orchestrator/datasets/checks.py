@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,10 +11,13 @@ from enum import StrEnum
 from services.core.errors import InvalidImage, InvalidInput
 from services.core.metrics import yes_or_no
 from services.core.tasks import TASKS
-from services.engines.images import sha256
+from services.engines.images import load_image, sha256
 from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.datasets.record import Record
+from services.orchestrator.images.likeness import likeness
 from services.orchestrator.images.opening import open_images
+from services.orchestrator.images.source import Item
+from services.orchestrator.leaks import Leaks
 
 EXAMPLES = 5
 
@@ -62,8 +65,8 @@ def _reason(problem: Problem) -> str:
     return "EVALUATION_SET_LEAKS" if problem is Problem.LEAK else "BAD_DATASET"
 
 
-def check(dataset: Dataset, task: str, pool: Mapping[str, str] | None = None) -> Findings:
-    """`pool`: path by sha256 of the images that a model is to learn from. `task` "" checks nothing that depends on one.
+def check(dataset: Dataset, task: str, pool: Leaks | None = None) -> Findings:
+    """`pool`: the images that a model is to learn from. `task` "" checks nothing that depends on one.
 
     Raises InvalidInput where the file as a whole is wrong, NotFound.
     """
@@ -99,7 +102,7 @@ def _check_answers(dataset: Dataset, record: Record, task: str, findings: Findin
         findings.add(Problem.METRIC, f"question {record.id} is answered {record.answers[0]!r}, not by yes or no")
 
 
-def _check_image(dataset: Dataset, record: Record, pool: Mapping[str, str] | None, findings: Findings) -> None:
+def _check_image(dataset: Dataset, record: Record, pool: Leaks | None, findings: Findings) -> None:
     """Each image once, for all questions about it."""
     name = record.image or sha256(record.data)
     if name in findings.images:
@@ -110,17 +113,26 @@ def _check_image(dataset: Dataset, record: Record, pool: Mapping[str, str] | Non
         findings.add(
             Problem.IMAGE, f"there is no image {record.image} of question {record.id}: say where they are with --images"
         )
-    elif pool is not None:
-        identity = sha256(file.read_bytes() if file else record.data)
-        if identity in pool:
-            findings.leaked.add(name)
-            findings.add(Problem.LEAK, f"the image of question {record.id} is {pool[identity]} in the pool")
+    elif pool is not None and (leak := pool.find(*_look(file.read_bytes() if file else record.data))):
+        findings.leaked.add(name)
+        findings.add(Problem.LEAK, f"the image of question {record.id} is in the pool: {leak}")
 
 
-def pool_images(images: str) -> dict[str, str]:
-    """Path by sha256 of every image in a pool. Raises NotFound."""
-    found = {}
-    for item in open_images(images).walk(lambda _: False):
+def pool_images(images: str) -> Leaks:
+    """Every usable image of a pool, wherever it is kept. Raises NotFound."""
+    return Leaks(_usable(open_images(images).walk(lambda _: False)))
+
+
+def _usable(items: Iterable[Item]) -> Iterator[tuple[str, str, bytes]]:
+    for item in items:
         with suppress(InvalidImage):
-            found[sha256(item.load() if item.load else b"")] = item.key
-    return found
+            image = load_image(item.load() if item.load else b"")
+            yield item.key, image.sha256, likeness(image.pixels)
+
+
+def _look(data: bytes) -> tuple[str, bytes]:
+    """Content and likeness; b"" where it is no image."""
+    try:
+        return sha256(data), likeness(load_image(data).pixels)
+    except InvalidImage:
+        return sha256(data), b""

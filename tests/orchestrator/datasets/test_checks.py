@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from services.core.errors import InvalidInput
@@ -63,10 +64,21 @@ def test_leaks_are_found_by_content_whatever_the_name(tmp_path):
     samples.write(tmp_path / "pool/unseen.png", numbered_png(50))
     found = findings(path, pool=pool_images(str(tmp_path / "pool")))
     assert found.leaked == {"1.png"}
-    assert "other_name.png in the pool" in found.examples[Problem.LEAK][0]
+    assert "in the pool: the same bytes as other_name.png" in found.examples[Problem.LEAK][0]
     with pytest.raises(InvalidInput) as caught:
         found.require_sound("it")
     assert caught.value.reason == "EVALUATION_SET_LEAKS"
+
+
+def test_an_image_that_was_saved_anew_leaks_too(tmp_path):
+    path = samples.jsonl(tmp_path / "eval", 1)
+    pixels = Image.effect_mandelbrot((64, 64), (-2, -1.5, 1, 1.5), 40).convert("RGB")
+    pixels.save(tmp_path / "eval/0.png")
+    (tmp_path / "pool").mkdir()
+    pixels.save(tmp_path / "pool/again.jpg", quality=90)
+    (tmp_path / "pool/broken.png").write_bytes(b"no image")
+    found = findings(path, pool=pool_images(str(tmp_path / "pool")))
+    assert "looks like again.jpg" in found.examples[Problem.LEAK][0]
 
 
 def test_images_inside_a_file_leak_too(tmp_path):
