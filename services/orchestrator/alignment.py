@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from services.core.errors import Cancelled, MpaError, NothingToAlign, Pending, WrongState
+from services.orchestrator import audit
 from services.orchestrator.images.source import Source
 from services.orchestrator.judgement import evaluate, is_evaluated
 from services.orchestrator.leveling import level
@@ -86,6 +87,9 @@ async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None,
         await Stream(run, pool, teacher, student).flow(progress, total)
         if total is None:
             _tell_ignored(run, pool, progress)
+        await audit.annotate_requests(run, teacher, progress)
+        if student is not None:
+            await audit.identify_requests(run, teacher, student, progress)
         require_working_services(run)
         run.ledger.set_meta("done.annotate", "yes")
     finally:

@@ -64,6 +64,7 @@ def align(
     samples: o.Samples = None,
     sample_temperature: o.SampleTemperature = None,
     min_agreement: o.MinAgreement = None,
+    production: o.Production = None,
     trial: o.Trial = False,
     yes: o.Yes = False,
     budget: o.BudgetUsd = "",
@@ -93,7 +94,8 @@ def align(
         session.work(
             folder,
             lambda opened, progress: commands.align(
-                opened, where, labelled, session.confirm(yes, progress), progress, StoppingRule(rounds, until_gap), limits
+                *(opened, where, labelled, session.confirm(yes, progress), progress),
+                *(StoppingRule(rounds, until_gap), limits, production or ()),
             ),
             replace(
                 chosen,

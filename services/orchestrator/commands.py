@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
-from services.orchestrator import alignment, endpoints, judgement, phases, promotion, rounds
+from services.orchestrator import alignment, audit, endpoints, judgement, phases, promotion, rounds
 from services.orchestrator.budget import NO_LIMITS, Limits, within
 from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.reading import Refused, read_image
@@ -32,15 +33,19 @@ async def align(
     progress: Progress,
     rule: StoppingRule = ONE_ROUND,
     limits: Limits = NO_LIMITS,
+    production: Sequence[Path] = (),
 ) -> Summary:
     """Raises NothingToAlign, at a repetition too, and BudgetSpent where going on would cost more than the `limits`."""
     if labelled is not None:
         read_labelled(labelled)
     rounds.set_rule(run, rule)
     await look_for_leaks(run, labelled, progress)
+    audit.set_folders(run, production)
     if not rounds.is_finished(run, labelled):
         async with within(limits, run) as budget:
             await _align(run, replace(where, budget=budget), labelled, confirm, progress)
+    elif production:
+        progress.note(f"round {run.ledger.round} is over: further requests are audited in the next one (--rounds)")
     if run.ledger.round == 1 and run.ledger.meta("outcome") == NOTHING_TO_ALIGN:
         raise NothingToAlign(run.ledger.meta("reason"))
     return write_summary(run)

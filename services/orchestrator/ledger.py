@@ -35,6 +35,9 @@ CACHED = "cached INTEGER NOT NULL DEFAULT 0"
 """Schema 3: 1 where the reply came from the teacher cache, so that this run's bill leaves it out."""
 LIKENESS = "likeness BLOB NOT NULL DEFAULT x''"
 """Schema 3: what the image looks like (images/likeness.py); empty in what older programs wrote."""
+POOL, PRODUCTION = "pool", "production"
+ORIGIN = f"origin TEXT NOT NULL DEFAULT '{POOL}'"
+"""Schema 3: whether the teacher thought of the question, or a user did."""
 RECORDS = """
 CREATE TABLE IF NOT EXISTS records (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
@@ -68,7 +71,7 @@ CREATE TABLE IF NOT EXISTS annotations (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, question TEXT NOT NULL,
     answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
     detail TEXT NOT NULL,
-    {", ".join(PROVENANCE)}, {CACHED},
+    {", ".join(PROVENANCE)}, {CACHED}, {ORIGIN},
     PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
 -- version: the student's version, or the teacher's model fingerprint, of a sample with its number: FINGERPRINT#0.
 -- conditions: hash of template and decoding.
@@ -126,6 +129,7 @@ class AnnotationRow:
     model_fingerprint: str
     detail: str = ""
     provenance: Provenance = NOTHING_KNOWN
+    origin: str = POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ class Record:
     answer: str
     cell: Cell
     held_out: bool
+    origin: str = POOL
 
 
 class Ledger:
@@ -186,6 +191,7 @@ class Ledger:
                 self.write(f"ALTER TABLE {table} ADD COLUMN {CACHED}")
             if schema < 3:
                 self.write(f"ALTER TABLE images ADD COLUMN {LIKENESS}")
+                self.write(f"ALTER TABLE annotations ADD COLUMN {ORIGIN}")
                 self.write("ALTER TABLE records RENAME TO records_2")
                 self.write(RECORDS)
                 known = "image_sha256, number, cell, matcher"
@@ -309,17 +315,17 @@ class Ledger:
         """All attempts, by number and attempt."""
         rows = self._db.execute(
             "SELECT image_sha256, number, attempt, text, question, answer, rejection, seed, model_fingerprint, detail, "
-            f"{_PROVENANCE} FROM annotations WHERE image_sha256 = ? ORDER BY number, attempt",
+            f"{_PROVENANCE}, origin FROM annotations WHERE image_sha256 = ? ORDER BY number, attempt",
             (image_sha256,),
         )
-        return [AnnotationRow(*[*row[:10], _provenance(row[10:])]) for row in rows]
+        return [AnnotationRow(*[*row[:10], _provenance(row[10:-1]), row[-1]]) for row in rows]
 
     def add_annotation(self, row: AnnotationRow) -> None:
         self.write(
             "INSERT OR REPLACE INTO annotations (image_sha256, number, attempt, text, question, answer, rejection, seed, "
-            f"model_fingerprint, detail, {_PROVENANCE}) VALUES ({_marks(17)})",
+            f"model_fingerprint, detail, {_PROVENANCE}, origin) VALUES ({_marks(18)})",
             *(row.image_sha256, row.number, row.attempt, row.text, row.question, row.answer),
-            *(row.rejection, row.seed, row.model_fingerprint, row.detail, *_values(row.provenance)),
+            *(row.rejection, row.seed, row.model_fingerprint, row.detail, *_values(row.provenance), row.origin),
         )
 
     def reject(self, row: AnnotationRow, reason: Rejection, detail: str = "") -> None:
@@ -373,14 +379,14 @@ class Ledger:
     def records(self) -> Iterator[Record]:
         """Every annotation that was identified in this round, by image and number."""
         rows = self.read(
-            "SELECT path, r.image_sha256, question, answer, cell, held_out FROM records r "
+            "SELECT path, r.image_sha256, question, answer, cell, held_out, origin FROM records r "
             "JOIN images i ON i.sha256 = r.image_sha256 AND i.rejection = '' "
             "JOIN annotations a ON a.image_sha256 = r.image_sha256 AND a.number = r.number AND a.rejection = '' "
             "WHERE round = ? ORDER BY r.image_sha256, r.number",
             self.round,
         )
-        for path, image_sha256, question, answer, cell, held_out in rows:
-            yield Record(path, image_sha256, question, answer, Cell(cell), bool(held_out))
+        for path, image_sha256, question, answer, cell, held_out, origin in rows:
+            yield Record(path, image_sha256, question, answer, Cell(cell), bool(held_out), origin)
 
     def add_score(
         self, question_set: str, image_sha256: str, question: str, role: str, version: str, kind: str, score: float

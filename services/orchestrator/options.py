@@ -142,6 +142,10 @@ UsdPerHour = Annotated[
     float, typer.Option("--usd-per-hour", min=0.0, help="What the devices at work cost together, besides a provider's bill.")
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask the teacher even what the cache knows, and keep nothing there.")]
+Production = Annotated[
+    list[Path] | None,
+    typer.Option("--production", metavar="DIR", help="Audit the requests that the student's service has sampled there, too."),
+]
 Version = Annotated[str, typer.Option(help="Default: the live one.")]
 OfRun = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="With --local: that run's student.")]
 AnyRun = Annotated[Path | None, typer.Argument(metavar="RUN", help="Without it: all runs below runs/.")]

@@ -22,7 +22,7 @@ from typing import Any
 
 from services.core.annotation import Rejection
 from services.core.errors import MpaError
-from services.orchestrator import alignment, endpoints
+from services.orchestrator import alignment, audit, endpoints
 from services.orchestrator.annotation import STOPS_THE_RUN
 from services.orchestrator.exam import sit
 from services.orchestrator.identification import identify, student_answer, teacher_answer
@@ -118,6 +118,7 @@ async def decide(run: Run, teacher: TeacherClient, progress: Progress) -> None:
         await identify(run, teacher, None, picture, row)
 
     await _over_images(run, "identify", is_due, ask, progress, step=IDENTIFIED)
+    await audit.require_agreement(run, teacher, progress)
     alignment.require_working_services(run)
     await take_samples(run, teacher, progress)
     run.ledger.set_meta("done.identify", "yes")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign
 from services.files import write_atomically
-from services.orchestrator import alignment
+from services.orchestrator import alignment, audit
 from services.orchestrator.history import why_stop
 from services.orchestrator.parity_set import PARITY_SET
 from services.orchestrator.promotion import NOTHING_TO_ALIGN
@@ -78,5 +78,5 @@ def begin_next(run: Run) -> None:
     with ledger.at_once():
         ledger.begin_round(ledger.round + 1)
         ledger.set_meta("version.before", made)
-        if not run.settings.redo_rejected:
+        if not (run.settings.redo_rejected or audit.is_asked_for(run)):
             ledger.set_meta("done.annotate", "yes")

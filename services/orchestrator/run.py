@@ -15,12 +15,17 @@ from pathlib import Path
 import psutil
 
 from services.core.errors import Conflict, MpaError, NotFound, WrongState
+from services.orchestrator.images.kept import WithKept
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.source import Source
-from services.orchestrator.ledger import Ledger
+from services.orchestrator.ledger import PRODUCTION, Ledger
 from services.orchestrator.pilot import Drawn
 from services.orchestrator.settings import Settings, require_same
 from services.orchestrator.where import RUNS
+
+
+KEPT = f"{PRODUCTION}:"
+"""Before the sha256, where the ledger names the path of an image in the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,9 @@ class Run:
 
     def find_images(self) -> Source:
         source = open_images(self.settings.images)
-        return Drawn(source, frozenset(json.loads(self.ledger.meta("pilot.keys")))) if self.settings.pilot else source
+        if self.settings.pilot:
+            return Drawn(source, frozenset(json.loads(self.ledger.meta("pilot.keys"))))
+        return WithKept(source, KEPT, self.folder / PRODUCTION)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

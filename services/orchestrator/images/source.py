@@ -68,7 +68,9 @@ class Source(Protocol):
     """`ignored` is complete after `total` where that returns a number, else after the walk."""
 
     store: Store
-    ignored: Ignored
+
+    @property
+    def ignored(self) -> Ignored: ...
 
     def total(self) -> int | None:
         """How many images there are, where that can be told without reading much. Raises NotFound where there are none."""

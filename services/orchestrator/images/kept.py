@@ -1,0 +1,37 @@
+"""Images that a run keeps for itself, read by key like those of its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.core.errors import InvalidImage
+from services.orchestrator.images.source import Ignored, IsDone, Item, Source
+from services.orchestrator.images.store import Store
+
+
+class WithKept:
+    """`source`, and the files in `folder` under their names with `prefix` before them. A walk goes over the source alone."""
+
+    def __init__(self, source: Source, prefix: str, folder: Path) -> None:
+        self._source, self._prefix, self._folder = source, prefix, folder
+        self.store: Store = source.store
+
+    @property
+    def ignored(self) -> Ignored:
+        return self._source.ignored
+
+    def total(self) -> int | None:
+        return self._source.total()
+
+    def walk(self, is_done: IsDone) -> Iterator[Item]:
+        return self._source.walk(is_done)
+
+    def read(self, key: str) -> bytes:
+        if not key.startswith(self._prefix):
+            return self._source.read(key)
+        path = self._folder / key.removeprefix(self._prefix)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise InvalidImage(f"{path} can't be read: {error.strerror}") from error
