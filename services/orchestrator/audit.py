@@ -1,9 +1,9 @@
 """Production disagreement: the teacher audits what users asked, and where the student fell short the record joins the gap.
 
-The teacher's answer to a user's question, given as in identification, is the annotation. From there the record is like any other:
-its image's hash says whether it is held out, the student of the round answers, it has a cell, anew in each round. But nobody but
-the teacher stands behind that answer, and asked the same thing in the same way a model can't contradict itself. So a record of
-the gap stays only if most of SAMPLES answers, at a temperature, agree with it.
+The teacher's answer to a user's question, given as in identification, is the annotation. From there the record is like any
+other: its image's hash says whether it is held out, the student of the round answers, it has a cell, anew in each round. But
+nobody but the teacher stands behind that answer, and asked the same thing in the same way a model can't contradict itself. So a
+record of the gap stays only if most of SAMPLES answers, at a temperature, agree with it.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from services.core.errors import NothingToAlign
 from services.core.parity import NOISE, Cell, Sample, select
 from services.files import write_atomically
+from services.orchestrator.ledger import POOL
 from services.orchestrator.opinions import Label
 from services.orchestrator.run import Run
 
@@ -21,6 +22,7 @@ class ParitySample:
 
     path: str
     sample: Sample
+    origin: str = POOL
 
     @property
     def label(self) -> Label:
@@ -30,9 +32,9 @@ class ParitySample:
 def chosen(run: Run, rehearsal_ratio: float, max_share_per_kind: float) -> list[ParitySample]:
     """What is selected of the records as they are now."""
     records = [record for record in run.ledger.records() if not record.held_out]
-    paths = {record.image_sha256: record.path for record in records}
-    samples = [Sample(r.image_sha256, r.question, r.answer, r.cell) for r in records]
-    return [ParitySample(paths[s.image_sha256], s) for s in select(samples, rehearsal_ratio, max_share_per_kind)]
+    of_sample = {Sample(r.image_sha256, r.question, r.answer, r.cell): r for r in records}
+    selected = select(list(of_sample), rehearsal_ratio, max_share_per_kind)
+    return [ParitySample(of_sample[sample].path, sample, of_sample[sample].origin) for sample in selected]
 
 
 def write_parity_set(run: Run) -> list[ParitySample]:
@@ -73,5 +75,6 @@ def _line(parity: ParitySample) -> str:
         "question": sample.question,
         "answer": sample.answer,
         "cell": str(sample.cell),
+        "origin": parity.origin,
     }
     return json.dumps(fields, ensure_ascii=False) + "\n"

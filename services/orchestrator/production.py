@@ -1,7 +1,7 @@
-"""What users asked the endpoint, as the student's service keeps it (services/student/production.py), and the run's own copy of it.
+"""What users asked the endpoint, as the student's service keeps it (services/student/production.py), and the run's own copy.
 
-    DIR/SEGMENT/samples.jsonl    {"image": SHA256, "question", "answer", "version", "time"} on each line
-    DIR/SEGMENT/images/SHA256    segments come and go while they are read
+DIR/SEGMENT/samples.jsonl    {"image": SHA256, "question", "answer", "version", "time"} on each line
+DIR/SEGMENT/images/SHA256    segments come and go while they are read
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ from services.orchestrator.pilot import Drawn
 from services.orchestrator.settings import Settings, require_same
 from services.orchestrator.where import RUNS
 
-
 KEPT = f"{PRODUCTION}:"
 """Before the sha256, where the ledger names the path of an image in the source."""
 
