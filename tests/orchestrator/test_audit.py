@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -12,12 +13,15 @@ from services.engines.images import sha256
 from services.orchestrator import audit, commands, phases, rounds
 from services.orchestrator.rounds import ONE_ROUND, StoppingRule
 from services.orchestrator.run import open_run
+from services.rpc.client import Picture, StudentClient
+from services.student.production import SampleSettings
 from tests.orchestrator.conftest import bench, with_recipe
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, draw
 from tests.orchestrator.test_production import write_samples
 from tests.orchestrator.test_rounds import improving, in_ledger
 from tests.orchestrator.test_stream import rows
 from tests.pictures import numbered_png
+from tests.serving import fake_student_settings, serving_student
 
 AUDITED = """
 SELECT a.image_sha256, a.number, a.text, a.answer, a.rejection, r.cell FROM annotations a
@@ -55,6 +59,22 @@ async def test_what_users_asked_and_the_student_missed_joins_the_gap(tmp_path, p
     assert {line["origin"] for line in lines} == {"pool", "production"}
     assert audited <= {(sample.image_sha256, sample.question) for sample in b.student.samples}, "and is trained on"
     assert summary.promoted
+
+
+async def test_from_the_endpoint_to_the_parity_set(tmp_path, pool):
+    """The real service with the fake engine keeps what a user asks; a run picks it up."""
+    folder = tmp_path / "samples"
+    settings = replace(fake_student_settings(tmp_path), samples=SampleSettings(folder, 1.0, 2**30))
+    asked = {(sha256(numbered_png(number)), question) for number, question in ASKED[:20]}
+    async with serving_student(settings) as peer, StudentClient(peer.address) as user:
+        for number, question in ASKED[:20]:
+            await user.answer(Picture(sha256(numbered_png(number)), numbered_png(number)), question)
+    async with bench(tmp_path / "run", pool) as b:
+        await align(b, folder)
+    found = {(image, text): cell for image, _, text, _, _, cell in rows(b.folder, AUDITED)}
+    assert found.keys() == asked
+    trained = {(sample.image_sha256, sample.question) for sample in b.student.samples}
+    assert {asked for asked, cell in found.items() if cell == "gap" and not is_held_out(asked[0], 0.15)} <= trained
 
 
 async def test_a_run_without_samples_is_as_ever(tmp_path, pool):
