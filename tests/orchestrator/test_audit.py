@@ -39,7 +39,7 @@ def samples(tmp_path):
 
 async def align(b, *folders, rule=ONE_ROUND):
     with open_run(b.folder, b.settings) as run, b.progress() as progress:
-        return await commands.align(run, b.where, b.labelled, lambda _: True, progress, rule, folders)
+        return await commands.align(run, b.where, b.labelled, lambda _: True, progress, rule, production=folders)
 
 
 async def test_what_users_asked_and_the_student_missed_joins_the_gap(tmp_path, pool, samples):
