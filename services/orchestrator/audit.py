@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing import Any
 from services.core.agreement import Agreement
 from services.core.annotation import MAX_QUESTION_CHARS, Rejection, question_key
 from services.core.errors import MpaError
-from services.core.parity import Cell, is_held_out
+from services.core.parity import Cell
+from services.orchestrator.admission import Admission
 from services.orchestrator.annotation import STOPS_THE_RUN, failure
 from services.orchestrator.identification import NO_ANSWER, identify, teacher_answer
-from services.orchestrator.ledger import FAILED, PRODUCTION, AnnotationRow, ImageRow
+from services.orchestrator.images.reading import read_image
+from services.orchestrator.ledger import FAILED, PRODUCTION, AnnotationRow
 from services.orchestrator.production import Request, keep, kept, read_requests, require_samples
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import KEPT, Run
@@ -42,6 +44,8 @@ JOIN annotations a ON a.image_sha256 = r.image_sha256 AND a.number = r.number AN
 WHERE r.round = ? AND r.cell = ? ORDER BY r.image_sha256
 """
 
+Questions = list[tuple[int, str]]
+"""About one image, with their numbers."""
 Work = Callable[[str], Coroutine[Any, Any, None]]
 
 
@@ -65,29 +69,37 @@ def _folders(run: Run) -> list[Path]:
 async def annotate_requests(run: Run, teacher: TeacherClient, progress: Progress) -> None:
     """Every sampled question that isn't in the run yet gets the teacher's answer."""
     requests = await asyncio.to_thread(read_requests, _folders(run))
+    due = await _admitted(run, {image: _due(run, image, asked) for image, asked in requests.items()}, requests)
 
     async def one(image_sha256: str) -> None:
-        due = _due(run, image_sha256, requests[image_sha256])
-        picture = await asyncio.to_thread(keep, run, image_sha256, requests[image_sha256]) if due else None
-        if picture is None:
-            return
-        if not run.ledger.is_accepted(image_sha256):
-            held_out = is_held_out(image_sha256, run.settings.recipe.held_out)
-            run.ledger.add_image(ImageRow(KEPT + image_sha256, image_sha256, held_out=held_out))
+        picture = await asyncio.to_thread(kept, run, image_sha256)
         async with together() as group:
-            for number, question in due:
+            for number, question in due[image_sha256]:
                 group.create_task(_annotate(run, teacher, picture, number, question))
 
-    await _over(list(requests), one, progress, "audit")
+    await _over(list(due), one, progress, "audit")
 
 
-def _due(run: Run, image_sha256: str, requests: Sequence[Request]) -> list[tuple[int, str]]:
-    """Questions with their numbers, the same however often a run is interrupted."""
+async def _admitted(run: Run, due: Mapping[str, Questions], requests: Mapping[str, Sequence[Request]]) -> dict[str, Questions]:
+    """Those about images that the run uses, by the rules for those of its source; one that lies there, too, is the same."""
+    admission, source, ledger = Admission(run), run.find_images(), run.ledger
+    found: dict[str, Questions] = {}
+    for image_sha256, questions in due.items():
+        if not questions or not await asyncio.to_thread(keep, run, image_sha256, requests[image_sha256]):
+            continue
+        key = KEPT + image_sha256
+        if ledger.path_of(image_sha256) or admission.admit(await asyncio.to_thread(read_image, source, key)):
+            found[image_sha256] = questions
+    return found
+
+
+def _due(run: Run, image_sha256: str, requests: Sequence[Request]) -> Questions:
+    """What is yet to be answered. A question's number is the same however often a run is interrupted."""
     rows = run.ledger.annotations(image_sha256)
     known = {question_key(row.text if row.origin == PRODUCTION else row.question): row for row in rows}
     taken = {row.number for row in rows}
     free = (number for number in count(FIRST_NUMBER) if number not in taken)
-    due = []
+    due: Questions = []
     for request in requests:
         row = known.get(question_key(request.question))
         if row is None:

@@ -210,3 +210,17 @@ async def test_a_folder_that_is_not_there_is_told_before_anything_runs(tmp_path,
         with pytest.raises(NotFound, match="MPA_STUDENT_SAMPLES"):
             await align(b, tmp_path / "nowhere")
         assert b.teacher.calls.total() == 0
+
+
+async def test_images_of_requests_pass_the_same_admission(tmp_path, pool, samples):
+    """One is in the evaluation set: neither its pixels nor its question may be trained on."""
+    leaked = tmp_path / "test" / "1.png"
+    leaked.parent.mkdir()
+    leaked.write_bytes(numbered_png(ASKED[0][0]))
+    labels = leaked.with_name("labels.jsonl")
+    labels.write_text(json.dumps({"image": "1.png", "question": "what color is it?", "answers": ["red"]}) + "\n")
+    async with bench(tmp_path / "run", pool) as b:
+        b.labelled = labels
+        await align(b, samples)
+    assert rows(b.folder, "SELECT sha256 FROM images WHERE rejection = 'leak'") == [(sha256(leaked.read_bytes()),)]
+    assert len(rows(b.folder, AUDITED)) == len(ASKED) - 1
