@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import InvalidInput
-from services.orchestrator.datasets import captions, chartqa, icdar, jsonl, okvqa, pathvqa, stvqa, textvqa, vlmevalkit
+from services.orchestrator.datasets import (
+    authors,
+    captions,
+    chartqa,
+    icdar,
+    jsonl,
+    okvqa,
+    parquet,
+    pathvqa,
+    stvqa,
+    textvqa,
+    vlmevalkit,
+)
 from services.orchestrator.datasets.fields import Fields, read_json
 from services.orchestrator.datasets.record import Record
 
@@ -45,10 +57,12 @@ FORMATS: dict[str, Format] = {
         Format("coco", "captioning", captions.coco_rows, captions.coco_record, COCO_FOLDERS),
         Format("pathvqa", "pathvqa", pathvqa.rows, pathvqa.record, PATHVQA_FOLDERS),
         Format("vlmevalkit", "", vlmevalkit.rows, vlmevalkit.record, ("images",)),
+        Format("parquet", "", parquet.rows, parquet.record, ("images",)),
+        Format("authors", "", authors.rows, authors.record, ("images",)),
         Format("jsonl", "", jsonl.rows, jsonl.record, ("images",)),
     )
 }
-BY_SUFFIX = {".tsv": "vlmevalkit", ".jsonl": "jsonl", ".txt": "icdar2015", ".pkl": "pathvqa"}
+BY_SUFFIX = {".tsv": "vlmevalkit", ".jsonl": "jsonl", ".txt": "icdar2015", ".pkl": "pathvqa", ".parquet": "parquet"}
 
 
 def recognise(path: Path) -> Format:
@@ -60,8 +74,7 @@ def recognise(path: Path) -> Format:
 def _of_json(path: Path) -> str:
     found = read_json(path)
     if isinstance(found, list):
-        first = found[0] if found and isinstance(found[0], dict) else {}
-        name = "chartqa" if "imgname" in first else "pathvqa" if {"image", "question", "answer"} <= first.keys() else ""
+        name = _of_list(found)
     elif isinstance(found, dict):
         name = _of_object(path, found)
     else:
@@ -72,6 +85,15 @@ def _of_json(path: Path) -> str:
             '{"image", "question", "answers"}'
         )
     return name
+
+
+def _of_list(found: list[object]) -> str:
+    keys = found[0].keys() if found and isinstance(found[0], dict) else set()
+    if "imgname" in keys:
+        return "chartqa"
+    if "image_path" in keys and {"ground_truth_answer", "predicted_answer"} & keys:
+        return "authors"
+    return "pathvqa" if {"image", "question", "answer"} <= keys else ""
 
 
 def _of_object(path: Path, found: dict[str, object]) -> str:

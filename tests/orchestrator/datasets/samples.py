@@ -4,6 +4,9 @@ import base64
 import json
 import pickle
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from tests.pictures import numbered_png
 
 TEN = ["stop"] * 8 + ["stop sign", "halt"]
@@ -112,6 +115,17 @@ def vlmevalkit(root):
         "1\t0\tWhich one?\tA\tval\tred\tblue",
     ]
     return write(root / "Bench_VAL.tsv", "\n".join(lines) + "\n")
+
+
+def parquet(root):
+    image = {"bytes": numbered_png(1), "path": "a.png"}
+    rows = [
+        {"image": image, "question": "What is written?", "answers": ["stop", "halt"], "question_id": 7, "type": "human"},
+        {"image": image, "question": "Is it red?", "answers": ["yes"], "question_id": 8, "type": "human"},
+    ]
+    root.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), root / "test-00000-of-00001.parquet")
+    return root / "test-00000-of-00001.parquet"
 
 
 def jsonl(root, count=2):

@@ -2,6 +2,8 @@ import json
 import os
 import pickle
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from services.core.errors import InvalidInput, NotFound
@@ -115,6 +117,31 @@ def test_vlmevalkit_holds_its_images(tmp_path):
         task_of(dataset)
 
 
+def test_parquet_as_lmms_eval_reads_it(tmp_path):
+    _, (first, second) = read(samples.parquet(tmp_path))
+    asked = ("7", "", "What is written?", ("stop", "halt"), "what is", "human")
+    assert first == Record(*asked, data=numbered_png(1))
+    assert (second.id, second.kind) == ("8", "yes/no")
+
+
+def test_parquet_of_captions_has_no_questions(tmp_path):
+    rows = [{"image": {"bytes": None, "path": "a.png"}, "caption_str": ["a dog", "a small dog"]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    (record,) = read(tmp_path / "x.parquet")[1]
+    assert (record.id, record.image, record.question) == ("0", "a.png", TASKS["captioning"].question)
+    assert record.answers == ("a dog", "a small dog")
+
+
+def test_the_authors_layout(tmp_path):
+    row = {"question_id": 1, "image_path": "images/a.png", "ground_truth_question": "", "ground_truth_answer": ""}
+    annotated = {**row, "predicted_question": "What?", "predicted_answer": "it"}
+    labelled = {**row, "question_id": 2, "ground_truth_question": "Which?", "ground_truth_answer": ["that", "those"]}
+    dataset, (first, second) = read(samples.write(tmp_path / "PA_vqa.json", [annotated, labelled]))
+    assert dataset.format.name == "authors"
+    assert (first.image, first.question, first.answers) == ("images/a.png", "What?", ("it",))
+    assert (second.question, second.answers) == ("Which?", ("that", "those"))
+
+
 def test_jsonl(tmp_path):
     line = {"image": "a.png", "question": "Is it red?", "answers": "yes", "id": "q7", "kind": "colour", "split": "hard"}
     path = samples.write(tmp_path / "labels.jsonl", json.dumps(line))
@@ -164,6 +191,7 @@ def test_a_wrong_shape_is_told_by_record_and_key(tmp_path, changes, complaint):
         ("x.jsonl", "[1]\n", "line 1: no object"),
         ("x.pkl", b"nonsense", "no pickle"),
         ("x.jsonl", b"\xff\xfe", "not UTF-8"),
+        ("x.parquet", b"nonsense", "no Parquet file"),
     ],
 )
 def test_what_is_no_data_set_is_told(tmp_path, name, content, complaint):
