@@ -103,18 +103,14 @@ class FakeEngine:
         deadly = self._models[adapter].deadly
         if deadly and deadly in prompt.text:
             self._dead.set()
-        answering, dying = (
-            asyncio.ensure_future(self._batcher.submit(prompt, adapter)),
-            asyncio.ensure_future(self._dead.wait()),
-        )
-        try:
-            await asyncio.wait((answering, dying), return_when=asyncio.FIRST_COMPLETED)
-            if self._dead.is_set():
-                raise Unavailable("the engine has died: the service is starting it anew, ask again")
-            return answering.result()
-        finally:
-            answering.cancel()
-            dying.cancel()
+        self._require_alive()
+        reply = await self._batcher.submit(prompt, adapter)
+        self._require_alive()
+        return reply
+
+    def _require_alive(self) -> None:
+        if self._dead.is_set():
+            raise Unavailable("the engine has died: the service is starting it anew, ask again")
 
     async def death(self) -> str:
         await self._dead.wait()

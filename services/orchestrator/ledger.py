@@ -1,11 +1,13 @@
 """The ledger of a run: every image, annotation, answer and decision with its reason, in one SQLite file.
 
-Each finished model call is committed as it arrives (WAL: some 20 microseconds), and writing is idempotent by key. So a run that
-is killed at any instant repeats at most the calls that were in flight, and ends with the same records.
+Writing is idempotent by key, and a finished model call is committed as it arrives or, within `in_batches`, COMMIT_EVERY_S later
+with its neighbours. Commits keep the order of the writes, so what a kill leaves is a prefix of them: no row without those it
+rests on. A run that is killed at any instant repeats at most the calls that were in flight, and ends with the same records.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -22,6 +24,9 @@ from services.engines.model import FinishReason
 from services.rpc.client import NOTHING_KNOWN, Provenance
 
 SCHEMA_VERSION = 3
+COMMIT_EVERY_S = 0.01
+CACHE_KIB = 64 * 1024
+CHECKPOINT_PAGES = 4000
 PROVENANCE = (
     "finish_reason TEXT NOT NULL DEFAULT ''",
     "system_fingerprint TEXT NOT NULL DEFAULT ''",
@@ -172,8 +177,13 @@ class Ledger:
             if not read_only:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+                self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
                 self._db.executescript(SCHEMA)
         self._path = path
+        self._is_batching = False
+        self._failure: MpaError | None = None
+        self._known_meta: dict[str, str] = {}
         if read_only:
             self._read_as_up_to_date()
         else:
@@ -226,8 +236,41 @@ class Ledger:
         self._db.close()
 
     def write(self, statement: str, *values: str | int | float | bytes) -> None:
-        with _explained(self._path):
-            self._db.execute(statement, values)
+        """Raises MpaError where the disk is full; within a batch every later write does, too: a prefix stays a prefix."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            with _explained(self._path):
+                if self._is_batching and not self._db.in_transaction:
+                    self._db.execute("BEGIN")
+                    asyncio.get_running_loop().call_later(COMMIT_EVERY_S, self._commit_in_time)
+                self._db.execute(statement, values)
+        except MpaError as error:
+            self._failure = error if self._is_batching else None
+            raise
+
+    @contextmanager
+    def in_batches(self) -> Iterator[None]:
+        """Within, on an event loop, writes are committed every COMMIT_EVERY_S; at its end, however it ends, all of them are."""
+        self._is_batching = True
+        try:
+            yield
+        finally:
+            self._is_batching = False
+            self._known_meta.clear()
+            self._commit()
+
+    def _commit(self) -> None:
+        if self._failure is None and self._db.in_transaction:
+            with _explained(self._path):
+                self._db.execute("COMMIT")
+
+    def _commit_in_time(self) -> None:
+        try:
+            if self._is_batching:
+                self._commit()
+        except MpaError as error:
+            self._failure = error
 
     def read(self, statement: str, *values: str | int | float) -> Iterator[tuple[str, ...]]:
         """Rows of `statement`; the caller knows their columns' types."""
@@ -236,13 +279,20 @@ class Ledger:
 
     def meta(self, key: str, *, of_round: int = 0) -> str:
         """ "" where it was never set. `of_round` 0 is the present round."""
-        return self._meta(_of_round(key, of_round or self.round))
+        name = _of_round(key, of_round or self.round)
+        if not self._is_batching:
+            return self._meta(name)
+        if name not in self._known_meta:
+            self._known_meta[name] = self._meta(name)
+        return self._known_meta[name]
 
     def _meta(self, key: str) -> str:
         return next((value for (value,) in self.read("SELECT value FROM meta WHERE key = ?", key)), "")
 
     def set_meta(self, key: str, value: str) -> None:
-        self.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", _of_round(key, self.round), value)
+        name = _of_round(key, self.round)
+        self.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", name, value)
+        self._known_meta.pop(name, None)
 
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Time adds up over interruptions."""
@@ -388,6 +438,11 @@ class Ledger:
         for path, image_sha256, question, answer, cell, held_out, origin in rows:
             yield Record(path, image_sha256, question, answer, Cell(cell), bool(held_out), origin)
 
+    def cell_counts(self) -> dict[Cell, int]:
+        """How many records of this round each cell has, without a look at what became of their annotations."""
+        rows = self.read("SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell", self.round)
+        return {Cell(cell): int(count) for cell, count in rows}
+
     def add_score(
         self, question_set: str, image_sha256: str, question: str, role: str, version: str, kind: str, score: float
     ) -> None:
@@ -398,12 +453,14 @@ class Ledger:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """One transaction for many small writes."""
+        """One transaction for many small writes, all or none."""
+        self._commit()
         self.write("BEGIN")
         try:
             yield
         except BaseException:
             self._db.execute("ROLLBACK")
+            self._known_meta.clear()
             raise
         self.write("COMMIT")
 

@@ -33,11 +33,12 @@ from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import Confirm
 from services.orchestrator.run import Run
 from services.orchestrator.sampling import take_samples
-from services.orchestrator.stream import IDENTIFIED, IMAGES_IN_FLIGHT
+from services.orchestrator.stream import IDENTIFIED
 from services.orchestrator.tasks import together
 from services.orchestrator.where import Where
 from services.rpc.client import Picture, StudentClient, TeacherClient
 
+IMAGES_AT_ONCE = 256
 IMAGES = "SELECT path, sha256 FROM images WHERE rejection = '' ORDER BY path"
 
 Work = Callable[[Picture, AnnotationRow], Coroutine[Any, Any, object]]
@@ -141,7 +142,7 @@ async def _over_images(
 ) -> None:
     """Does `ask` for every usable annotation that is due, an image at a time; `step` is what its image has reached then."""
     source, images = run.find_images(), list(run.ledger.read(IMAGES))
-    permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
+    permits = asyncio.Semaphore(IMAGES_AT_ONCE)
     with run.timed(name), progress.stage(name, "images", len(images)) as meter:
 
         async def one(path: str, image_sha256: str, due: list[AnnotationRow]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,19 +62,19 @@ class Settings:
     @property
     def conditions(self) -> str:
         """How both models are asked, as a hash that is stored with every answer."""
-        return _hash([self.recipe.answer_template, asdict(self.recipe.answer_decoding)])
+        return _hash(self.recipe.answer_template, self.recipe.answer_decoding)
 
     @property
     def sample_conditions(self) -> str:
         """As `conditions`, of the sampled answers; the seed of each is a function of the run's."""
-        return _hash([self.recipe.answer_template, asdict(self.recipe.sample_decoding(seed=0))])
+        return _hash(self.recipe.answer_template, self.recipe.sample_decoding(seed=0))
 
     @property
     def annotation_conditions(self) -> str:
         """How the teacher is asked to annotate, as a hash; the seed of each call stands beside its reply."""
         prompt = self.recipe.annotation_prompt(self.the_task)
-        told = ["told"] if self.recipe.distinct_questions else []
-        return _hash([prompt, asdict(self.recipe.annotation_decoding), self.guided, *told])
+        told = ("told",) if self.recipe.distinct_questions else ()
+        return _hash(prompt, self.recipe.annotation_decoding, self.guided, *told)
 
     def annotation_decoding(self, image_sha256: str, index: int, attempt: int) -> Decoding:
         """The recipe's, with a seed of its own for each question of each image, the same at every repetition."""
@@ -136,8 +137,10 @@ def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:
         )
 
 
-def _hash(asked: list[object]) -> str:
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+@cache
+def _hash(*asked: str | bool | Decoding) -> str:
+    parts = [asdict(part) if isinstance(part, Decoding) else part for part in asked]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _matcher(identity: str) -> Matcher:

@@ -1,6 +1,7 @@
 """Annotate and identify as one bounded stream: an image that is annotated goes to the student at once.
 
-Memory is constant: a few images are read ahead, IMAGES_IN_FLIGHT are on their way, and results live in the ledger.
+Memory is constant: a few images are read ahead, as many are on their way as `in_flight.py` lets in, and results live in the
+ledger.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import ExitStack, aclosing
+from functools import partial
 
 from services.core.parity import Cell
 from services.orchestrator.admission import Admission, unfinished
@@ -16,12 +18,12 @@ from services.orchestrator.annotation import annotate
 from services.orchestrator.identification import identify
 from services.orchestrator.images.reading import Passed, read_images
 from services.orchestrator.images.source import Source
+from services.orchestrator.in_flight import InFlight
 from services.orchestrator.progress import Meter, Progress
 from services.orchestrator.run import Run
 from services.orchestrator.tasks import together
 from services.rpc.client import Picture, StudentClient, TeacherClient
 
-IMAGES_IN_FLIGHT = 128
 ANNOTATED, IDENTIFIED = 1, 2
 
 
@@ -31,9 +33,9 @@ class Stream:
     def __init__(self, run: Run, pool: Source, teacher: TeacherClient, student: StudentClient | None) -> None:
         self._run, self._pool, self._teacher, self._student = run, pool, teacher, student
         self._goal = IDENTIFIED if student else ANNOTATED
-        self._permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
         self._under_way: set[str] = set()
-        self._cells: Counter[Cell] = Counter(record.cell for record in run.ledger.records())
+        self._in_flight = InFlight()
+        self._cells: Counter[Cell] = Counter(run.ledger.cell_counts())
         self._began = time.monotonic()
         self._annotated_at = self._began
 
@@ -41,6 +43,7 @@ class Stream:
         """`total`: of the images, None where it isn't known."""
         stages = ("annotate", "identify") if self._student else ("annotate",)
         with ExitStack() as stack:
+            stack.enter_context(self._run.ledger.in_batches())
             meters = [stack.enter_context(progress.stage(name, "images", total)) for name in stages]
             admission = Admission(self._run)
             reading = read_images(self._pool.store, unfinished(self._run, self._pool, self._goal))
@@ -54,10 +57,11 @@ class Stream:
                         if picture is None or self._is_taken(found.path, picture):
                             _advance(meters)
                             continue
-                        await self._permits.acquire()
+                        size = len(picture.data)
+                        await self._in_flight.enter(size)
                         self._under_way.add(picture.sha256)
                         task = group.create_task(self._one(picture, meters))
-                        task.add_done_callback(lambda _: self._permits.release())
+                        task.add_done_callback(partial(self._leave, size))
             finally:
                 if self._annotated_at > self._began:
                     self._run.ledger.add_seconds("annotate", self._annotated_at - self._began)
@@ -67,6 +71,9 @@ class Stream:
     def _is_taken(self, path: str, picture: Picture) -> bool:
         """A manifest may name an image again while it is under way, or after."""
         return picture.sha256 in self._under_way or self._run.ledger.is_finished(path, self._goal)
+
+    def _leave(self, size: int, _: asyncio.Task[None]) -> None:
+        self._in_flight.leave(size)
 
     async def _one(self, picture: Picture, meters: list[Meter]) -> None:
         try:

@@ -1,15 +1,15 @@
 """Clients of the two services: typed results, an image sent once and then named, a deadline for each call.
 
-Unary calls side by side, not the bidirectional streams: each call then has its own deadline, status and retry, and the
-wire costs nothing next to a model.
+What an orchestrator asks by the million goes over bidirectional streams (bulk.py); the rest are unary calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
@@ -30,6 +30,7 @@ from services.core.errors import ImageUnknown, MpaError
 from services.core.usage import NO_USAGE, Tariff, Usage
 from services.engines.model import FinishReason
 from services.rpc import status
+from services.rpc.bulk import Bulk
 from services.rpc.connection import IN_FLIGHT, PATIENCE_S, Connection, Notice, Reply
 from services.rpc.wire import CHECK, decoding_to_proto, finish_reason_from_proto, usage_from_proto
 
@@ -149,7 +150,11 @@ class _Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await asyncio.gather(*(bulk.close() for bulk in self._bulk()))
         await self.connection.channel.close(None)
+
+    def _bulk(self) -> Sequence[Bulk[Any, Any]]:
+        raise NotImplementedError
 
     async def _with_image(
         self, picture: Picture, send: Callable[[types_pb2.Image], Awaitable[Reply]], *, retry: bool = True
@@ -180,7 +185,16 @@ class TeacherClient(_Client):
         notice: Notice = lambda _: None,
     ) -> None:
         super().__init__(address, patience_s=patience_s, in_flight=in_flight, notice=notice)
-        self._stub = teacher_pb2_grpc.TeacherServiceStub(self.connection.channel)
+        self._stub = stub = teacher_pb2_grpc.TeacherServiceStub(self.connection.channel)
+        self._annotations: Bulk[teacher_pb2.AnnotateRequest, teacher_pb2.AnnotateResponse] = Bulk(
+            stub.AnnotateStream, teacher_pb2.AnnotateStreamRequest, ANSWER_TIMEOUT_S, address
+        )
+        self._answers: Bulk[teacher_pb2.TeacherServiceAnswerRequest, teacher_pb2.TeacherServiceAnswerResponse] = Bulk(
+            stub.AnswerStream, teacher_pb2.TeacherServiceAnswerStreamRequest, ANSWER_TIMEOUT_S, address
+        )
+
+    def _bulk(self) -> Sequence[Bulk[Any, Any]]:
+        return self._annotations, self._answers
 
     async def model(self) -> TeacherModel | None:
         """None where the service speaks an older contract, and doesn't say."""
@@ -211,8 +225,7 @@ class TeacherClient(_Client):
             request = teacher_pb2.AnnotateRequest(
                 image=image, task=task, prompt=prompt, decoding=decoding_to_proto(decoding), guided=guided
             )
-            response: teacher_pb2.AnnotateResponse = await self._stub.Annotate(request, timeout=ANSWER_TIMEOUT_S)
-            return response
+            return await self._annotations.ask(request)
 
         reply = await self._with_image(picture, send)
         return AnnotationReply(
@@ -224,8 +237,7 @@ class TeacherClient(_Client):
             request = teacher_pb2.TeacherServiceAnswerRequest(
                 image=image, question=question, template=template, decoding=decoding_to_proto(decoding)
             )
-            response: teacher_pb2.TeacherServiceAnswerResponse = await self._stub.Answer(request, timeout=ANSWER_TIMEOUT_S)
-            return response
+            return await self._answers.ask(request)
 
         reply = await self._with_image(picture, send)
         return AnswerReply(reply.answer, reply.model_fingerprint, _provenance(reply))
@@ -247,9 +259,15 @@ class StudentClient(_Client):
         super().__init__(address, patience_s=patience_s, in_flight=in_flight, notice=notice)
         channel = self.connection.channel
         self._stub = student_pb2_grpc.StudentServiceStub(channel)
+        self._answers: Bulk[student_pb2.AnswerRequest, student_pb2.AnswerResponse] = Bulk(
+            self._stub.AnswerStream, student_pb2.AnswerStreamRequest, ANSWER_TIMEOUT_S, address
+        )
         self._versions = versions_pb2_grpc.VersionServiceStub(channel)
         self._training = training_pb2_grpc.TrainingServiceStub(channel)
         self._operations = operations_pb2_grpc.OperationsStub(channel)
+
+    def _bulk(self) -> Sequence[Bulk[Any, Any]]:
+        return (self._answers,)
 
     async def answer(
         self,
@@ -261,15 +279,15 @@ class StudentClient(_Client):
         *,
         retry: bool = True,
     ) -> AnswerReply:
-        """By the live version, or the one pinned. Without `retry` it is a check of the endpoint, never sampled."""
+        """By the live version, or the one pinned. Without `retry`: a unary call that checks the endpoint, never sampled."""
 
         async def send(image: types_pb2.Image) -> student_pb2.AnswerResponse:
             request = student_pb2.AnswerRequest(image=image, question=question, template=template, version=version)
             if decoding is not None:
                 request.decoding.CopyFrom(decoding_to_proto(decoding))
-            response: student_pb2.AnswerResponse = await self._stub.Answer(
-                request, timeout=ANSWER_TIMEOUT_S, metadata=None if retry else (CHECK,)
-            )
+            if retry:
+                return await self._answers.ask(request)
+            response: student_pb2.AnswerResponse = await self._stub.Answer(request, timeout=ANSWER_TIMEOUT_S, metadata=(CHECK,))
             return response
 
         reply = await self._with_image(picture, send, retry=retry)

@@ -14,12 +14,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.core.errors import Cancelled, MpaError, Overloaded, Unavailable
 from services.rpc import status
+from services.rpc.bulk import OUT_OF_TIME
+from services.rpc.concurrency import Concurrency
 from services.rpc.limits import MESSAGE_OPTIONS
 
-IN_FLIGHT = 64
+IN_FLIGHT = 512
 PATIENCE_S = 60.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
 INTERNAL_ERROR_TRIES = 3
+SPREAD = (1.0, 1.2)
+"""Of waits, so that those who were turned away together don't come back together; never less than was asked for."""
 
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     *MESSAGE_OPTIONS,
@@ -39,32 +43,35 @@ Notice = Callable[[str], None]
 
 
 class Connection:
-    """One service: a channel, at most `in_flight` calls at a time, and retries.
+    """One service: a channel, as many calls at a time as the service takes (at most `in_flight`), and retries.
 
-    A call that finds the service away or overloaded waits, holding its place, so that load falls by itself. It gives up
-    with Unavailable or Overloaded once the service has answered nobody for `patience_s` seconds.
+    A call that finds the service away or overloaded waits (as long as RetryInfo says), holding its place, so that load falls
+    by itself. It gives up with Unavailable or Overloaded once the service has answered nobody for `patience_s` seconds.
     """
 
     def __init__(self, name: str, address: str, patience_s: float, in_flight: int, notice: Notice) -> None:
         self.name, self.address = name, address
         self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._patience_s = patience_s
-        self._permits = asyncio.Semaphore(in_flight)
+        self.concurrency = Concurrency(in_flight)
         self._notice = notice
         self._answered_at = 0.0
         self._is_troubled = False
 
     async def call(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
-        async with self._permits:
+        async with self.concurrency:
             began, delay_s, tries = time.monotonic(), FIRST_DELAY_S, 0
             trouble: MpaError
             while True:
-                tries += 1
+                tries, sent_at = tries + 1, time.monotonic()
                 try:
                     reply = await self.call_once(send)
                 except Overloaded as error:
+                    self.concurrency.refused(sent_at)
                     trouble, wait_s = error, error.retry_after_s
                 except (Unavailable, Cancelled) as error:
+                    if error.reason == OUT_OF_TIME:
+                        self.concurrency.refused(sent_at)
                     wait_s, trouble, delay_s = delay_s, error, min(2 * delay_s, LONGEST_DELAY_S)
                 except MpaError as error:
                     if type(error) is not MpaError or tries == INTERNAL_ERROR_TRIES:
@@ -72,11 +79,12 @@ class Connection:
                     wait_s, trouble = delay_s, error
                 else:
                     self._answered_at, self._is_troubled = time.monotonic(), False
+                    self.concurrency.answered(self._answered_at - sent_at)
                     return reply
                 if time.monotonic() + wait_s - max(began, self._answered_at) > self._patience_s:
                     raise self._gave_up(trouble) from trouble
                 self._report(trouble)
-                await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))
+                await asyncio.sleep(wait_s * random.uniform(*SPREAD))
 
     async def call_once(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
         """No retry and no place to wait for. Raises the MpaError that the status stands for."""

@@ -18,6 +18,7 @@ from prometheus_client import Counter, Histogram
 from services.core.errors import MpaError, Overloaded, Unavailable
 from services.rpc.limits import MESSAGE_OPTIONS
 from services.rpc.status import to_status
+from services.rpc.streams import Requests
 
 _log = logging.getLogger(__name__)
 _OPTIONS: list[tuple[str, int]] = [
@@ -65,6 +66,12 @@ class _Errors(grpc.aio.ServerInterceptor):
     def __init__(self, max_in_flight: int) -> None:
         self._max_in_flight = max_in_flight
         self._in_flight = 0
+        self._streams: set[Requests[Any]] = set()
+
+    def end_streams(self) -> None:
+        """Bidirectional streams that are open take no more requests: a client in bulk would never end its own."""
+        for stream in self._streams:
+            stream.end()
 
     async def intercept_service(
         self,
@@ -113,12 +120,17 @@ class _Errors(grpc.aio.ServerInterceptor):
 
     def _streaming(self, inner: Any, method: str) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            stream = Requests(request) if isinstance(request, AsyncIterator) else None
+            if stream is not None:
+                self._streams.add(stream)
             try:
-                async for response in inner(request, context):
+                async for response in inner(stream or request, context):
                     yield response
             except MpaError as error:
                 await _abort(context, error)
             finally:
+                if stream is not None:
+                    self._streams.discard(stream)
                 _CALLS.labels(method, "STREAM").inc()
 
         return call
@@ -138,7 +150,8 @@ class GrpcServer:
     def __init__(self, register: Register, services: Sequence[str], *, max_in_flight: int = 1024) -> None:
         self._services = tuple(services)
         self._health = _Health()
-        self._server = grpc.aio.server(interceptors=[_Errors(max_in_flight)], options=_OPTIONS)
+        self._calls = _Errors(max_in_flight)
+        self._server = grpc.aio.server(interceptors=[self._calls], options=_OPTIONS)
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
@@ -170,4 +183,5 @@ class GrpcServer:
         """Takes no new calls; lets those under way end within `grace_s`."""
         await self.announce_shutdown()
         self._health.end_watches()
+        self._calls.end_streams()
         await self._server.stop(grace_s)

@@ -22,8 +22,9 @@ from protos.mpa.v1 import (
     versions_pb2,
     versions_pb2_grpc,
 )
-from services.core.errors import Conflict, ImageUnknown, MpaError, NotFound
+from services.core.errors import Conflict, ImageUnknown, MpaError, NotFound, Overloaded
 from services.rpc.status import to_status
+from services.rpc.streams import answer_out_of_order
 
 USAGE = types_pb2.Usage(prompt_tokens=100, completion_tokens=10, cached_prompt_tokens=40, cost_usd=0.001)
 MISTAKE = "mauve"
@@ -49,8 +50,13 @@ Trouble = Callable[[str], MpaError | None]
 
 @dataclass
 class Service:
-    """What both have in common. `calls` counts finished ones by kind, `sent` images that came as bytes."""
+    """What both have in common. `calls` counts finished ones by kind, `sent` images that came as bytes.
 
+    `room`: how many calls it takes at once; `refused` counts those beyond.
+    """
+
+    room: int = 10**9
+    refused: int = 0
     delay_s: float = 0.0
     trouble: Trouble = lambda _: None
     forgets: bool = False
@@ -62,6 +68,9 @@ class Service:
 
     async def begin(self, kind: str, image, context) -> str:
         """The image's sha256, after the delay; aborts with whatever trouble is scripted."""
+        if self._at_once >= self.room:
+            self.refused += 1
+            await abort(context, Overloaded("full", retry_after_s=0.02))
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
@@ -80,7 +89,25 @@ class Service:
 
 
 async def abort(context, error: MpaError):
+    if context is None:  # an item of a stream
+        raise error
     await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+def in_bulk(method, response_type):
+    """The bidirectional stream of a unary method."""
+
+    async def stream(self, requests, context):
+        async def one(item):
+            return response_type(id=item.id, response=await method(self, item.request, None))
+
+        def refuse(item, error):
+            return response_type(id=item.id, error=to_status(error))
+
+        async for response in answer_out_of_order(requests, one, refuse):
+            yield response
+
+    return stream
 
 
 @dataclass
@@ -161,6 +188,9 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
             system_fingerprint="fp_2",
         )
 
+    AnnotateStream = in_bulk(Annotate, teacher_pb2.AnnotateStreamResponse)
+    AnswerStream = in_bulk(Answer, teacher_pb2.TeacherServiceAnswerStreamResponse)
+
 
 @dataclass
 class ScriptedStudent(
@@ -200,6 +230,8 @@ class ScriptedStudent(
 
     def says(self, text: str) -> str:
         return text
+
+    AnswerStream = in_bulk(Answer, student_pb2.AnswerStreamResponse)
 
     async def ListVersions(self, request, context):
         return versions_pb2.ListVersionsResponse(live=self.live, previous=self.previous)

@@ -177,10 +177,11 @@ async def test_a_teacher_that_is_replaced_in_the_middle_stops_the_run_and_is_not
             assert {model.fingerprint for model in opened.models()} == {"teacher-a"}
         with pytest.raises(WrongState, match="another model"):
             await b.align()
+        by_the_other = teacher.calls.total() - 101
         teacher.trouble = lambda _: None
         teacher.fingerprint = "teacher-a"
         await b.align()
-    assert sum(count - 1 for key, count in teacher.keys.items()) <= 64, "at most those that the other model answered"
+    assert sum(count - 1 for key, count in teacher.keys.items()) <= by_the_other
 
 
 async def test_a_service_of_an_older_contract_goes_without_a_cache_and_says_so(tmp_path, pool, cache):

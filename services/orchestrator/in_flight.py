@@ -1,0 +1,33 @@
+"""What bounds memory, however many images come: how many are on their way, and how many bytes they have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+IMAGES_IN_FLIGHT = 1024
+BYTES_IN_FLIGHT = 128 * 2**20
+
+
+class InFlight:
+    """Room for so many images of so many bytes in all; one image is always let in, whatever its size."""
+
+    def __init__(self, images: int = IMAGES_IN_FLIGHT, size: int = BYTES_IN_FLIGHT) -> None:
+        self._most_images, self._most_bytes = images, size
+        self._images = self._bytes = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self, size: int) -> None:
+        """Waits until there is room for `size` bytes more. One caller at a time."""
+        while self._images and (self._images >= self._most_images or self._bytes + size > self._most_bytes):
+            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            await place
+        self._images, self._bytes = self._images + 1, self._bytes + size
+
+    def leave(self, size: int) -> None:
+        self._images, self._bytes = self._images - 1, self._bytes - size
+        if self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)

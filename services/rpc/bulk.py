@@ -1,0 +1,180 @@
+"""The client's side of a bidirectional stream, which looks like calls side by side: each has its own status and deadline.
+
+A message on a stream costs a third of a call of its own. Streams are few, and as many as the calls under way need: each new
+one goes to the next address of the endpoint. A stream that breaks fails what it had not answered yet, and nothing else; whoever
+repeats that sends it through another stream. Streams are replaced now and then, so that addresses which are added get some.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from services.core.errors import MpaError, Unavailable
+from services.rpc import status
+
+ITEMS_PER_STREAM = 16
+STREAM_LIFE_S = 60.0
+SWEEP_EVERY_S = 0.5
+LINGER_S = 1.0
+"""How long a call that is cancelled still waits: a run that stops keeps what its services are about to finish."""
+OUT_OF_TIME = "DEADLINE_EXCEEDED"
+"""The reason of the Unavailable that a call ends in which was not answered in time."""
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Open = Callable[[], "grpc.aio.StreamStreamCall[Any, Any]"]
+
+
+class Bulk(Generic[Request, Response]):
+    """`item`: the message that carries a request under an id, or, without a request, takes that id's back."""
+
+    def __init__(self, open_stream: Open, item: Callable[..., Any], timeout_s: float, address: str) -> None:
+        self._open, self._item, self._timeout_s, self._address = open_stream, item, timeout_s, address
+        self._streams: list[_Stream] = []
+        self._ids = itertools.count()
+
+    async def ask(self, request: Request) -> Response:
+        """Raises the MpaError of its status; Unavailable where the stream broke or the time was over."""
+        stream, key = self._stream(), str(next(self._ids))
+        answer: asyncio.Future[Response] = stream.send(key, self._item(id=key, request=request))
+        try:
+            await answer
+        except TimeoutError:
+            stream.forget(key, self._item(id=key))
+            raise Unavailable(f"{self._address} did not answer in time", reason=OUT_OF_TIME) from None
+        except asyncio.CancelledError:
+            answer = stream.expect_again(key, answer)
+            try:
+                await asyncio.wait((answer,), timeout=LINGER_S)
+            finally:
+                stream.forget(key, self._item(id=key))
+            if not _is_answered(answer):
+                raise
+            _cancel_later()
+        return answer.result()
+
+    def _stream(self) -> _Stream:
+        """The one with the fewest calls under way; another one where all have enough."""
+        self._streams = [stream for stream in self._streams if stream.is_open]
+        chosen = min(self._streams, key=len, default=None)
+        if chosen is None or len(chosen) >= ITEMS_PER_STREAM:
+            chosen = _Stream(self._open(), self._timeout_s, self._address)
+            self._streams.append(chosen)
+        return chosen
+
+    async def close(self) -> None:
+        """Ends the streams in order: what was given up is cancelled at the service, too."""
+        ending = [stream.end() for stream in self._streams if stream.is_open]
+        if ending:
+            await asyncio.wait(ending, timeout=LINGER_S)
+        for stream in self._streams:
+            stream.close(Unavailable("the client was closed"))
+
+
+def _is_answered(answer: asyncio.Future[Any]) -> bool:
+    return answer.done() and not answer.cancelled() and answer.exception() is None
+
+
+def _cancel_later() -> None:
+    """Where this task waits next: by then it has recorded the answer that came after all."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+class _Stream:
+    """One bidirectional call, and what it has not answered yet, the oldest first."""
+
+    def __init__(self, call: grpc.aio.StreamStreamCall[Any, Any], timeout_s: float, address: str) -> None:
+        self._call, self._timeout_s, self._address = call, timeout_s, address
+        self._loop = asyncio.get_running_loop()
+        self._unanswered: dict[str, tuple[asyncio.Future[Any], float]] = {}
+        self._outbox: asyncio.Queue[Any] = asyncio.Queue()
+        self._retires_at = self._loop.time() + STREAM_LIFE_S
+        self.is_open = True
+        self._writing, self._reading = self._loop.create_task(self._write()), self._loop.create_task(self._read())
+        self._sweeping = self._loop.call_later(SWEEP_EVERY_S, self._sweep)
+
+    def __len__(self) -> int:
+        return len(self._unanswered)
+
+    def send(self, key: str, item: object) -> asyncio.Future[Any]:
+        answer = self._loop.create_future()
+        self._unanswered[key] = answer, self._loop.time() + self._timeout_s
+        self._outbox.put_nowait(item)
+        return answer
+
+    def expect_again(self, key: str, answer: asyncio.Future[Any]) -> asyncio.Future[Any]:
+        """In place of a future that was cancelled with the task that waited for it."""
+        if answer.cancelled() and key in self._unanswered:
+            answer = self._loop.create_future()
+            self._unanswered[key] = answer, self._unanswered[key][1]
+        return answer
+
+    def forget(self, key: str, item: object) -> None:
+        if self._unanswered.pop(key, None) is not None:
+            self._outbox.put_nowait(item)
+
+    async def _write(self) -> None:
+        try:
+            while (item := await self._outbox.get()) is not None:
+                await self._call.write(item)
+            await self._call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # _read learns of it, too, with the status
+
+    async def _read(self) -> None:
+        error: MpaError = Unavailable(f"{self._address} ended the stream")
+        try:
+            while (item := await self._call.read()) is not grpc.aio.EOF:
+                self._settle(item)
+        except grpc.aio.AioRpcError as broken:
+            error = status.from_rpc_error(broken, self._address)
+        finally:
+            self.close(error)
+
+    def _settle(self, item: Any) -> None:
+        answer, _ = self._unanswered.pop(item.id, (None, 0.0))
+        if answer is None or answer.done():
+            return
+        if item.HasField("error"):
+            answer.set_exception(status.from_status(item.error))
+        else:
+            answer.set_result(item.response)
+
+    def _sweep(self) -> None:
+        """What is overdue ends with TimeoutError; a stream of age takes no more, and is closed once all is answered."""
+        now = self._loop.time()
+        for answer, deadline in self._unanswered.values():
+            if deadline > now:
+                break
+            if not answer.done():
+                answer.set_exception(TimeoutError())
+        if now >= self._retires_at:
+            self.is_open = False
+            if not self._unanswered:
+                self.end()
+                return
+        self._sweeping = self._loop.call_later(SWEEP_EVERY_S, self._sweep)
+
+    def end(self) -> asyncio.Task[None]:
+        """Sends what is to be sent, and no more; done when the service has ended its side."""
+        self.is_open = False
+        self._outbox.put_nowait(None)
+        return self._reading
+
+    def close(self, error: MpaError) -> None:
+        self.is_open = False
+        self._sweeping.cancel()
+        self._call.cancel()
+        self._writing.cancel()
+        self._reading.cancel()
+        for answer, _ in self._unanswered.values():
+            if not answer.done():
+                answer.set_exception(error)
+        self._unanswered.clear()
