@@ -77,17 +77,9 @@ async def measure_growth(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 def rows(measured: Measured) -> list[Row]:
     made, conditions = measured.made, measured.conditions
-    rate = Question(
-        **_common("overhead-rate", "records/s through the orchestrator, which shares the cores with both services"),
-        unit="records/s",
-        at_least=1000.0,
-    )
-    memory = Question(**_common("overhead-memory", "greatest resident memory of the orchestrator"), unit="MiB", at_most=400.0)
-    flat = Question(
-        **_common("overhead-memory-growth", "its growth from the first tenth of the run to the last"),
-        unit="percent",
-        at_most=5.0,
-    )
+    rate = _question("rate", "records/s through the orchestrator, which shares the cores with both services", "records/s", 1000)
+    memory = _question("memory", "greatest resident memory of the orchestrator", "MiB", at_most=400)
+    flat = _question("memory-growth", "its growth from the second tenth of the run to the last", "percent", at_most=5)
     first, last = (max(_resident(made, *part)) for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0)))
     return [
         rate.counted(made.records / made.seconds, 1, **conditions),
@@ -99,11 +91,7 @@ def rows(measured: Measured) -> list[Row]:
 def growth(measured: Measured) -> Row:
     """Time per record in the last tenth of the run, by time per record in the second (the first warms up)."""
     made = measured.made
-    question = Question(
-        **_common("overhead-million", "time per record at the end of a run of a million / at its start"),
-        unit="ratio",
-        at_most=1.1,
-    )
+    question = _question("million", "time per record at the end of a run of a million / at its start", "ratio", at_most=1.1)
     start, end = (_seconds_per_image(made.marks, *part) for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0)))
     busy = [_processor_per_image(made.marks, *part) for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0))]
     resident = [max(_resident(made, *part)) // MIB for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0))]
