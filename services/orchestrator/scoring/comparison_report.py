@@ -6,22 +6,20 @@ from collections.abc import Mapping
 
 from services.core.evaluation import Tally, format_p
 from services.orchestrator.scoring.comparison import Changed, Compared
-from services.orchestrator.scoring.report import leaks, percent, table
+from services.orchestrator.scoring.report import largest, leaks, listed, percent, table
 
 
 def comparison_lines(found: Compared) -> list[str]:
     """What changed from the first to the second, and whether that may be chance."""
     overall, metric = found.comparison.overall, found.before.conditions.metric
     before, after = found.before.respondent, found.after.respondent
-    said = [
-        f"# {after} against {before}",
-        "",
+    facts = [
         f"{metric} {percent(overall.before)} before, {percent(overall.after)} after: **{found.difference * 100:+.1f}** "
-        f"(95 %: {found.interval.low * 100:+.1f} to {found.interval.high * 100:+.1f}, paired bootstrap over images)",
+        f"(95 %: {found.interval.low * 100:+.1f} to {found.interval.high * 100:+.1f}, paired bootstrap over images)"
     ]
     if found.mcnemar_p is not None:
-        said.append(f"fixed {overall.fixed:,}, broken {overall.broken:,}, McNemar p {format_p(found.mcnemar_p)}")
-    said += leaks([found.before, found.after])
+        facts.append(f"fixed {overall.fixed:,}, broken {overall.broken:,}, McNemar p {format_p(found.mcnemar_p)}")
+    said = [f"# {after} against {before}", "", *listed([*facts, *leaks([found.before, found.after])])]
     kinds = found.comparison.kinds
     said += ["", *_kinds(kinds, is_graded=found.mcnemar_p is None)] if len(kinds) > 1 else []
     for title, changed in (("fixed", found.fixed), ("broken", found.broken)):
@@ -36,10 +34,9 @@ def _kinds(kinds: Mapping[str, Tally], *, is_graded: bool) -> list[str]:
     heads = ("kind", "questions", "before", "after") + (() if is_graded else ("fixed", "broken"))
     return table(
         heads,
-        [(name, f"{t.questions:,}", percent(t.before), percent(t.after), *counts(t)) for name, t in kinds.items()],
+        [(name, f"{t.questions:,}", percent(t.before), percent(t.after), *counts(t)) for name, t in largest(kinds)],
     )
 
 
 def _cells(changed: Changed) -> tuple[str, ...]:
-    texts = (changed.image, changed.question, changed.reference, changed.before, changed.after)
-    return tuple(" ".join(text.split()).replace("|", "\\|") for text in texts)
+    return changed.image, changed.question, changed.reference, changed.before, changed.after

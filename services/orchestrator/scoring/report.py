@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
+from services.core.evaluation import Tally
 from services.orchestrator.scoring.conditions import Evaluation
 from services.orchestrator.scoring.figures import Figures, Part
+
+ROWS_SHOWN = 15
+"""Of the kinds of questions, the largest; figures.json has all."""
 
 
 def lines(evaluation: Evaluation, found: Figures) -> list[str]:
     """The official figure first, then everything beside it."""
     within = f" (95 %: {percent(found.interval.low)} to {percent(found.interval.high)})" if found.interval else ""
+    facts = [
+        f"{found.metric} **{percent(found.official)}**{within}, authors' containment {percent(found.contains)}",
+        f"{found.questions:,} questions about {found.images:,} images",
+        *([f"{found.failed:,} have no answer and count as wrong"] if found.failed else []),
+        *(f"{name} {percent(value)}" for name, value in found.beside.items()),
+        *([f"words by {found.tokenizer}"] if found.tokenizer else []),
+        *([_usage(found)] if found.prompt_tokens else []),
+        *leaks([evaluation]),
+    ]
     said = [
         f"# {evaluation.respondent} on {', '.join(source.name for source in evaluation.conditions.sources)}",
         "",
-        f"{found.metric} **{percent(found.official)}**{within}, authors' containment {percent(found.contains)}",
-        f"{found.questions:,} questions about {found.images:,} images"
-        + (f", {found.failed:,} without an answer" * bool(found.failed)),
+        *listed(facts),
     ]
-    said += [f"{name} {percent(value)}" for name, value in found.beside.items()]
-    said += [f"words by {found.tokenizer}"] if found.tokenizer else []
-    if found.prompt_tokens:
-        cost = f", ${found.cost_usd:,.4f} by the price table" if found.cost_usd else ""
-        said.append(f"{found.prompt_tokens:,} tokens in and {found.completion_tokens:,} out{cost}")
-    said += leaks([evaluation])
     for title, parts in (("data set", found.datasets), ("split", found.splits), ("kind", found.kinds)):
         said += ["", *_parts(title, found.metric, parts)] if parts else []
     return said
+
+
+def _usage(found: Figures) -> str:
+    cost = f", ${found.cost_usd:,.4f} by the price table" if found.cost_usd else ""
+    return f"{found.prompt_tokens:,} tokens in and {found.completion_tokens:,} out{cost}"
 
 
 def _parts(title: str, metric: str, parts: Mapping[str, Part]) -> list[str]:
@@ -37,9 +48,22 @@ def _parts(title: str, metric: str, parts: Mapping[str, Part]) -> list[str]:
             "" if part.official is None else percent(part.official),
             percent(part.contains),
         )
-        for name, part in parts.items()
+        for name, part in largest(parts)
     ]
     return table((title, "questions", metric, "contains"), rows)
+
+
+Counted = TypeVar("Counted", Part, Tally)
+
+
+def largest(parts: Mapping[str, Counted]) -> list[tuple[str, Counted]]:
+    """Those with the most questions, by name."""
+    names = sorted(parts, key=lambda name: (-parts[name].questions, name))[:ROWS_SHOWN]
+    return [(name, parts[name]) for name in sorted(names)]
+
+
+def listed(facts: Iterable[str]) -> list[str]:
+    return [f"- {fact}" for fact in facts]
 
 
 def leaks(evaluations: Iterable[Evaluation]) -> list[str]:
@@ -49,7 +73,7 @@ def leaks(evaluations: Iterable[Evaluation]) -> list[str]:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    filled = [list(heads), *map(list, rows)]
+    filled = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (heads, *rows)]
     widths = [max(len(row[column]) for row in filled) for column in range(len(heads))]
     drawn = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in filled]
     return [drawn[0], "| " + " | ".join("-" * width for width in widths) + " |", *drawn[1:]]
