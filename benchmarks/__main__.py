@@ -5,10 +5,23 @@ python -m benchmarks --model bundled --runs 5
 
 from __future__ import annotations
 
-from benchmarks import agreement, arguments, endpoint, latency, memory, pipeline, stream, swap_latency, swaps, training
+from benchmarks import (
+    agreement,
+    arguments,
+    endpoint,
+    latency,
+    ledger_page,
+    memory,
+    pipeline,
+    stream,
+    swap_latency,
+    swaps,
+    training,
+)
 
 MEASURES = [
-    module.measure for module in (agreement, stream, pipeline, latency, endpoint, training, swaps, swap_latency, memory)
+    module.measure
+    for module in (agreement, stream, pipeline, latency, endpoint, training, swaps, swap_latency, memory, ledger_page)
 ]
 
 if __name__ == "__main__":

@@ -496,10 +496,16 @@ def _views_of_missing_columns(old: sqlite3.Connection) -> Iterator[str]:
 
 
 def _unlocked(path: Path) -> str:
-    """In a folder that can't be written (an archive, say) SQLite has no room for its lock, nor does anybody write."""
+    """In a folder that can't be written (an archive, say) SQLite has no room for its lock, nor does anybody write.
+
+    Raises MpaError where the last writes are still in SQLite's log: only a writer can bring them into the file.
+    """
+    if os.access(path.parent, os.W_OK):
+        return ""
     log = path.with_name(f"{path.name}-wal")
-    is_at_rest = not log.exists() or log.stat().st_size == 0
-    return "&immutable=1" if is_at_rest and not os.access(path.parent, os.W_OK) else ""
+    if log.exists() and log.stat().st_size:
+        raise MpaError(f"{path} was left in the middle of work, and its folder can't be written: copy the run to one that can")
+    return "&immutable=1"
 
 
 def _marks(count: int) -> str:

@@ -1,9 +1,15 @@
 """`mpa-orch runs` and `mpa-orch matchers`, on runs that the real commands made."""
 
 import asyncio
+import ctypes
+import fcntl
 import json
+import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +22,7 @@ from services.orchestrator.run import open_run, read_run
 from services.orchestrator.runs import describe
 from tests.orchestrator.conftest import bench, with_recipe
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.pictures import numbered_png
 
 
 def said(*arguments, code=0, **options):
@@ -42,12 +49,21 @@ async def make(folder, pool, student=None, rejects=lambda *_: "", **settings):
             await commands.identify(run, b.where, progress)
 
 
-@pytest.fixture
-def run(tmp_path, pool):
-    folder = tmp_path / "runs" / "a"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    pool = tmp_path_factory.mktemp("pool")
+    for number in range(120):
+        (pool / f"{number:03}.png").write_bytes(numbered_png(number))
     (pool / "broken.png").write_bytes(b"no image")
+    folder = tmp_path_factory.mktemp("runs") / "a"
     asyncio.run(make(folder, pool, rejects=lambda sha256, seed: "no_question" if sha256[0] == "a" else ""))
     return folder
+
+
+@pytest.fixture
+def run(tmp_path, made):
+    """One of a test's own, to do with as it likes."""
+    return Path(shutil.copytree(made, tmp_path / "runs" / "a"))
 
 
 async def test_the_list_has_state_size_and_gain(tmp_path, pool):
@@ -168,8 +184,6 @@ def test_deleting_refuses_while_another_is_at_work(run):
     with open_run(run):
         assert "at work" in said("runs", "delete", run, "--yes", code=1)
     (run / "student").mkdir()
-    import fcntl
-
     with (run / "student" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "a student service" in said("runs", "delete", run, "--yes", code=1)
@@ -190,3 +204,54 @@ def test_an_older_ledger_is_shown_as_it_is(run):
     assert len(rows) == gap
     assert {(row["matcher"], row["student_matcher"]) for row in rows} == {("exact@1", "exact@1")}
     assert (run / "ledger.sqlite").read_bytes() == before
+
+
+def as_mode_bits_say() -> None:
+    """Even root: without CAP_DAC_OVERRIDE (1), which PR_CAPBSET_DROP (24) takes from what is executed next."""
+    ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
+
+
+def bound(*arguments):
+    """The command, as a process that may not write what is marked read-only."""
+    command = [sys.executable, "-m", "services.orchestrator.cli", *map(str, arguments)]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, preexec_fn=as_mode_bits_say)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def archive(run, tmp_path):
+    """The run in a folder that can't be written."""
+    folder = tmp_path / "archive" / "a"
+    shutil.copytree(run, folder)
+    yield folder
+    for path in (folder.parent, folder):
+        path.chmod(0o755)
+
+
+def seal(folder):
+    for path in [*folder.rglob("*"), folder, folder.parent]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+
+
+def test_a_run_that_can_not_be_written_can_be_looked_into(archive, tmp_path):
+    gap = len(lines("runs", "show", archive, "--cell", "gap", "--limit", 1000))
+    seal(archive)
+    code, output, errors = bound("runs", "show", archive, "--cell", "gap", "--limit", 1000, "--json")
+    assert (code, len(output.splitlines())) == (0, gap), errors
+    assert "unfinished" in bound("runs", "list", archive.parent)[1]
+    assert bound("runs", "export", archive, "--format", "parquet", "--output", tmp_path / "out")[0] == 0
+    for command in (("runs", "delete", archive, "--yes"), ("level", archive, "--student", "localhost:1")):
+        code, _, errors = bound(*command)
+        assert (code, "can't be written" in errors, "Traceback" in errors) == (1, True, False)
+
+
+def test_what_was_killed_and_then_sealed_says_what_to_do(archive):
+    with closing(sqlite3.connect(archive / "ledger.sqlite")) as killed:
+        killed.execute("INSERT INTO meta VALUES ('key', 'value')")
+        killed.commit()
+        log = (archive / "ledger.sqlite-wal").read_bytes()
+    (archive / "ledger.sqlite-wal").write_bytes(log)
+    seal(archive)
+    code, _, errors = bound("runs", "show", archive)
+    assert (code, "copy the run" in errors) == (1, True)
