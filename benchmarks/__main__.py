@@ -16,12 +16,16 @@ from benchmarks import (
     stream,
     swap_latency,
     swaps,
+    teacher_calls,
     training,
 )
 
 MEASURES = [
     module.measure
-    for module in (agreement, stream, pipeline, latency, endpoint, training, swaps, swap_latency, memory, ledger_page)
+    for module in (
+        *(agreement, stream, pipeline, latency, endpoint, training, swaps, swap_latency),
+        *(memory, ledger_page, teacher_calls),
+    )
 ]
 
 if __name__ == "__main__":

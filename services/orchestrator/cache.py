@@ -1,11 +1,12 @@
 """The teacher cache: what the teacher said, by the content of the question, for every run of this user and machine.
 
-One SQLite file in WAL mode, shared by all orchestrators at work: a reply is committed as it arrives and never changed. It is a
-cache: without it, or with one that is damaged, a run does the same and pays for more.
+One SQLite file in WAL mode, shared by all orchestrators at work: a reply is written within WRITE_EVERY_S, many in one short
+transaction, and never changed. It is a cache: without it, or with one that is damaged, a run does the same and pays for more.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import math
@@ -13,8 +14,8 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ from services.rpc.client import AnnotationReply, AnswerReply, Provenance, Teache
 
 VERSION = 1
 """Of keys and replies. What another version wrote is not found, and goes when it is pruned."""
+WRITE_EVERY_S = 0.02
 DAY_S = 86_400.0
 FOREVER = float("inf")
 SCHEMA = """
@@ -37,6 +39,9 @@ CREATE TABLE IF NOT EXISTS replies (
     key BLOB PRIMARY KEY, model INTEGER NOT NULL, kind TEXT NOT NULL, image_sha256 TEXT NOT NULL, asked TEXT NOT NULL,
     reply TEXT NOT NULL, cost_usd REAL NOT NULL, made REAL NOT NULL, used REAL NOT NULL);
 """
+
+REPLY = 4
+"""Of the columns after the key."""
 
 Reply = TypeVar("Reply", AnnotationReply, AnswerReply)
 
@@ -87,11 +92,13 @@ def cache_file(variables: Mapping[str, str] = os.environ) -> Path:
 
 
 class Cache:
-    """Methods raise sqlite3.Error where the file can't be used; opening raises MpaError."""
+    """Methods raise sqlite3.Error where the file can't be used, or couldn't lately; opening raises MpaError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._models: dict[TeacherModel, int] = {}
+        self._unwritten: dict[bytes, tuple[str | int | float, ...]] = {}
+        self._failure: sqlite3.Error | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
@@ -103,10 +110,28 @@ class Cache:
             raise _useless(path, error) from error
 
     def close(self) -> None:
+        """To be called after `flush`: what could not be written is lost."""
+        self._unwritten.clear()
         self._db.close()
+
+    def flush(self) -> None:
+        if not self._unwritten:
+            return
+        rows = [(key, *row) for key, row in self._unwritten.items()]
+        self._unwritten.clear()
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
 
     def get(self, key: bytes, kind: type[Reply]) -> Reply | None:
         """As it was given, marked as cached."""
+        if key in self._unwritten:
+            return _read(str(self._unwritten[key][REPLY]), kind)
         row = self._db.execute("SELECT reply, used FROM replies WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
@@ -115,12 +140,28 @@ class Cache:
         return _read(row[0], kind)
 
     def put(self, key: bytes, call: Call, model: TeacherModel, reply: AnnotationReply | AnswerReply) -> None:
+        if self._failure is not None:
+            raise self._failure
         now, cost_usd = time.time(), reply.provenance.usage.cost_usd
-        asked = (call.kind, call.image_sha256, call.asked, json.dumps(asdict(reply), ensure_ascii=False))
-        self._db.execute(
-            "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (key, self._id(model), *asked, cost_usd, now, now),
-        )
+        asked = (call.kind, call.image_sha256, call.asked, _written(reply))
+        self._unwritten[key] = (self._id(model), *asked, cost_usd, now, now)
+        if len(self._unwritten) == 1:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """At once where no event loop runs."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+        else:
+            loop.call_later(WRITE_EVERY_S, self._flush_in_time)
+
+    def _flush_in_time(self) -> None:
+        try:
+            self.flush()
+        except sqlite3.Error as error:  # nobody to raise it to: the next reply meets it
+            self._failure = error
 
     def _id(self, model: TeacherModel) -> int:
         if model not in self._models:
@@ -190,10 +231,21 @@ def _useless(path: Path, error: Exception) -> MpaError:
     return MpaError(f"the teacher cache {path} can't be used ({error}): make room, remove it, or name another in MPA_CACHE")
 
 
+def _written(reply: AnnotationReply | AnswerReply) -> str:
+    content = {field.name: getattr(reply, field.name) for field in fields(reply)}
+    provenance = reply.provenance
+    content["provenance"] = {
+        "finish_reason": provenance.finish_reason,
+        "system_fingerprint": provenance.system_fingerprint,
+        "usage": {field.name: getattr(provenance.usage, field.name) for field in fields(Usage)},
+    }
+    return json.dumps(content, ensure_ascii=False)
+
+
 def _read(text: str, kind: type[Reply]) -> Reply:
-    fields = json.loads(text)
-    stored = fields.pop("provenance")
+    content = json.loads(text)
+    stored = content.pop("provenance")
     provenance = Provenance(
         FinishReason(stored["finish_reason"]), Usage(**stored["usage"]), stored["system_fingerprint"], is_cached=True
     )
-    return kind(**fields, provenance=provenance)
+    return kind(**content, provenance=provenance)

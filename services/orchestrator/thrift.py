@@ -39,7 +39,12 @@ class ThriftyTeacher(TeacherClient):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._cache is not None:
-            self._cache.close()
+            try:
+                self._cache.flush()
+            except sqlite3.Error as failure:
+                self._give_up(failure)
+            else:
+                self._cache.close()
         await super().__aexit__(kind, error, trace)
 
     async def annotate(

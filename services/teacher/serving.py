@@ -28,7 +28,7 @@ class Serving:
 
     @property
     def sha256(self) -> str:
-        """Hex. The engine counts, and its precision: the same weights answer a few questions otherwise on another."""
+        """Hex. The engine counts, and its precision: a seed draws another reply there."""
         return hashlib.sha256(json.dumps([READER, self.engine, *self.conditions]).encode()).hexdigest()
 
 
