@@ -23,8 +23,9 @@ import psutil
 
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
+from benchmarks.checkpoints import ROOT
 from benchmarks.one_pass import Mark, Pass
-from benchmarks.processes import ROOT, Service, serving, work_folder
+from benchmarks.processes import Service, serving, work_folder
 from benchmarks.row import Question, Row
 from services.engines.fake import FakeModel
 
