@@ -80,12 +80,12 @@ async def annotate_and_identify(run: Run, teacher: TeacherClient, student: Stude
 async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None, progress: Progress) -> None:
     pool = run.find_images()
     total = await asyncio.to_thread(pool.total)
-    _tell_ignored(run, pool, progress)
+    is_told = _tell_ignored(run, pool, progress)
     if total is not None and run.settings.limit:
         total = min(total, run.settings.limit)
     try:
         await Stream(run, pool, teacher, student).flow(progress, total)
-        if total is None:
+        if not is_told:
             _tell_ignored(run, pool, progress)
         await audit.annotate_requests(run, teacher, progress)
         if student is not None:
@@ -96,10 +96,13 @@ async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None,
         write_summary(run)
 
 
-def _tell_ignored(run: Run, pool: Source, progress: Progress) -> None:
-    if ignored := str(pool.ignored):
+def _tell_ignored(run: Run, pool: Source, progress: Progress) -> bool:
+    """False where nothing is known to be there, yet."""
+    ignored = str(pool.ignored)
+    if ignored:
         run.ledger.set_meta("ignored", ignored)
         progress.note(f"ignored, never read: {ignored}: no label is used")
+    return bool(ignored)
 
 
 def require_working_services(run: Run) -> None:

@@ -36,6 +36,7 @@ async def align(
     production: Sequence[Path] = (),
 ) -> Summary:
     """Raises NothingToAlign, at a repetition too, and BudgetSpent where going on would cost more than the `limits`."""
+    run = replace(run, patience_s=where.patience_s)
     if labelled is not None:
         read_labelled(labelled)
     rounds.set_rule(run, rule)
@@ -63,6 +64,7 @@ async def _align(run: Run, where: Where, labelled: Path | None, confirm: Confirm
 
 
 async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
+    run = replace(run, patience_s=where.patience_s)
     await look_for_leaks(run, None, progress)
     if not run.ledger.meta("done.annotate"):
         async with endpoints.teacher_only(where, run.folder, progress) as teacher:
@@ -72,6 +74,7 @@ async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
 
 async def identify(run: Run, where: Where, progress: Progress) -> Summary:
     """Raises NothingToAlign where the gap is too small to train on."""
+    run = replace(run, patience_s=where.patience_s)
     if not run.ledger.meta("done.annotate"):
         raise WrongState(f"the run in {run.folder} is not annotated yet: repeat its `mpa-orch annotate`")
     if not run.ledger.meta("done.identify"):
@@ -82,6 +85,7 @@ async def identify(run: Run, where: Where, progress: Progress) -> Summary:
 
 
 async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) -> Summary:
+    run = replace(run, patience_s=where.patience_s)
     if not run.ledger.meta("version.after"):
         alignment.choose(run)
         async with endpoints.student_only(where, run.folder, progress) as student:
@@ -90,6 +94,7 @@ async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) ->
 
 
 async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Progress) -> Summary:
+    run = replace(run, patience_s=where.patience_s)
     judgement.require_candidate(run)
     await look_for_leaks(run, labelled, progress)
     if labelled is not None and read_labelled(labelled) and not judgement.is_evaluated(run, labelled):
@@ -102,6 +107,7 @@ async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Prog
 
 
 async def promote(run: Run, where: Where, confirm: Confirm, progress: Progress, *, force: bool) -> Summary:
+    run = replace(run, patience_s=where.patience_s)
     evaluation = judgement.stored_evaluation(run.ledger)
     if evaluation is None:
         raise WrongState(f"the candidate of {run.folder} is not evaluated yet: `mpa-orch evaluate {run.folder}` does that")

@@ -17,6 +17,7 @@ import psutil
 from services.core.errors import Conflict, MpaError, NotFound, WrongState
 from services.orchestrator.images.kept import WithKept
 from services.orchestrator.images.opening import open_images, require_images
+from services.orchestrator.images.patience import PATIENCE_S
 from services.orchestrator.images.source import Source
 from services.orchestrator.ledger import PRODUCTION, Ledger
 from services.orchestrator.pilot import Drawn
@@ -35,9 +36,11 @@ class Run:
     id: str
     settings: Settings
     ledger: Ledger
+    patience_s: float = PATIENCE_S
+    """With a bucket that is away."""
 
     def find_images(self) -> Source:
-        source = open_images(self.settings.images)
+        source = open_images(self.settings.images, self.patience_s)
         if self.settings.pilot:
             return Drawn(source, frozenset(json.loads(self.ledger.meta("pilot.keys"))))
         return WithKept(source, KEPT, self.folder / PRODUCTION)
@@ -62,7 +65,8 @@ def open_run(folder: Path, settings: Settings | None = None) -> Iterator[Run]:
     if settings is None:
         require_run(folder)
     else:
-        require_images(settings.images)
+        if settings_of(folder) is None:
+            require_images(settings.images)
         _make(folder)
     with locked(folder):
         ledger = Ledger(folder / "ledger.sqlite")

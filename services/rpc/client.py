@@ -327,8 +327,16 @@ class StudentClient(_Client):
         return Pointers(reply.live, previous=reply.previous)
 
     async def upload(self, parts: Callable[[], AsyncIterable[training_pb2.UploadDatasetRequest]]) -> str:
-        """Sends a data set, from its beginning at each try; its name."""
-        reply = await self.connection.call(lambda: self._training.UploadDataset(_each(parts()), timeout=CONTROL_TIMEOUT_S))
+        """Sends a data set, from its beginning at each try; its name. Raises what `parts` raises."""
+        failures: list[MpaError] = []
+        try:
+            reply = await self.connection.call(
+                lambda: self._training.UploadDataset(_each(parts(), failures), timeout=CONTROL_TIMEOUT_S)
+            )
+        except asyncio.CancelledError:  # gRPC's word for an iterator of requests that failed
+            if failures:
+                raise failures[0] from None
+            raise
         return str(reply.dataset)
 
     async def train(self, request: training_pb2.TrainRequest) -> TrainingState:
@@ -347,9 +355,13 @@ def _provenance(reply: teacher_pb2.AnnotateResponse | teacher_pb2.TeacherService
     return Provenance(finish_reason_from_proto(reply.finish_reason), usage_from_proto(reply.usage), reply.system_fingerprint)
 
 
-async def _each(parts: AsyncIterable[Reply]) -> AsyncIterator[Reply]:
-    async for part in parts:
-        yield part
+async def _each(parts: AsyncIterable[Reply], failures: list[MpaError]) -> AsyncIterator[Reply]:
+    try:
+        async for part in parts:
+            yield part
+    except MpaError as error:
+        failures.append(error)
+        raise
 
 
 def _training_state(operation: operations_pb2.Operation) -> TrainingState:

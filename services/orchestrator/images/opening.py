@@ -13,7 +13,7 @@ from services.core.errors import InvalidInput, NotFound
 from services.orchestrator.images import manifest, tables, tars, zips
 from services.orchestrator.images.folder import Folder, names_below
 from services.orchestrator.images.manifest import Manifest
-from services.orchestrator.images.patience import WAITS_S
+from services.orchestrator.images.patience import PATIENCE_S
 from services.orchestrator.images.source import IMAGE_SUFFIXES, Source, is_hidden
 from services.orchestrator.images.store import Store, is_url, open_store, protocols
 from services.orchestrator.images.tables import Tables
@@ -28,28 +28,28 @@ WITHOUT_GLOBS = ("http", "https")
 CONTAINERS = ((tables.SUFFIXES, Tables), (tars.SUFFIXES, Tars), (zips.SUFFIXES, Zips))
 
 
-def open_images(images: str, waits_s: tuple[float, ...] = WAITS_S) -> Source:
+def open_images(images: str, patience_s: float = PATIENCE_S) -> Source:
     """A folder, a glob or a file, here or at a URL of fsspec's. Raises NotFound, InvalidInput, Unavailable."""
     first, mark, rest = images.partition("::")
     chain = mark + rest
     if wild := _wild(first):
         root, pattern = wild
-        store = open_store(root + chain, waits_s)
+        store = open_store(root + chain, patience_s)
         names = _expanded(pattern) if RANGE.search(pattern) else store.glob(pattern)
         return _of_files(store, names) or Folder(store, lambda: iter(names))
-    store = open_store(images, waits_s)
+    store = open_store(images, patience_s)
     if store.is_folder():
         return _of_folder(store)
     root, _, name = first.rpartition("/")
-    store = open_store((root or "/") + chain, waits_s)
+    store = open_store((root or "/") + chain, patience_s)
     if not name or not store.has(name):
         raise NotFound(f"there is no file or folder {images}: name a folder of images, a glob or a file")
     return _of_files(store, [name]) or Folder(store, lambda: iter([name]))
 
 
 def require_images(images: str) -> None:
-    """Raises NotFound where there are none, and what `open_images` raises."""
-    next(open_images(images).walk(lambda _: True))
+    """Raises NotFound where there are none, and at once what `open_images` raises: nothing is lost yet."""
+    next(open_images(images, patience_s=0).walk(lambda _: True))
 
 
 def _wild(first: str) -> tuple[str, str] | None:
@@ -89,7 +89,7 @@ def _of_folder(store: Store) -> Source:
         splits = json.loads(store.open("dataset_dict.json").read())["splits"]
         if len(splits) != 1:
             raise InvalidInput(f"{store.url} holds {len(splits)} splits: name one, such as {store.at(splits[0])}")
-        store = open_store(store.at(splits[0]), store.patience.waits_s)
+        store = open_store(store.at(splits[0]), store.patience.seconds)
     if store.has("state.json") and store.has("dataset_info.json"):
         return Tables(store, [file["filename"] for file in json.loads(store.open("state.json").read())["_data_files"]])
     found: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any, TypeVar
@@ -12,8 +13,9 @@ from services.core.errors import MpaError, NotFound, Unavailable
 
 T = TypeVar("T")
 
-WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Between the attempts."""
+PATIENCE_S = 60.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 16.0
+"""Between two attempts; each wait is twice the one before."""
 ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 NO_ACCESS = frozenset({"PermissionError", "NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"})
 """Names, since each file system has its own library of errors."""
@@ -21,14 +23,16 @@ NO_ACCESS = frozenset({"PermissionError", "NoCredentialsError", "PartialCredenti
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """A far store is believed where it says that something isn't there. Anything else says nothing about the file."""
+    """For `seconds`, 0 being none. A far store is believed where it says that something isn't there. Anything else that goes
+    wrong says nothing about the file.
+    """
 
-    waits_s: tuple[float, ...] = WAITS_S
+    seconds: float = PATIENCE_S
     abandoned: threading.Event = field(default_factory=threading.Event)
 
     def with_(self, action: Callable[[], T], what: str) -> T:
-        """Raises NotFound at once; Unavailable where access is refused, or nothing came after the last wait."""
-        waits = iter(self.waits_s)
+        """Raises NotFound at once; Unavailable where access is refused, or at the end of patience."""
+        until, wait_s = time.monotonic() + self.seconds, FIRST_WAIT_S
         while True:
             try:
                 return action()
@@ -39,10 +43,11 @@ class Patience:
             except Exception as error:  # whatever the library of that file system raises
                 if type(error).__name__ in NO_ACCESS:
                     raise Unavailable(f"{what} may not be read ({error}): see to the credentials, then repeat") from error
-                wait_s = next(waits, None)
-                if wait_s is None or self.abandoned.wait(wait_s):
+                left_s = until - time.monotonic()
+                if left_s <= 0 or self.abandoned.wait(min(wait_s, left_s)):
                     said = f"{type(error).__name__}: {error}".rstrip(": ")
                     raise Unavailable(f"{what} can't be reached ({said}): see to the connection, then repeat") from error
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     def abandon(self) -> None:
         """Whoever waits gives up now: the run has ended."""

@@ -97,6 +97,8 @@ async def read_images(store: Store, items: Generator[Item]) -> AsyncGenerator[Ac
                 yield await ahead.popleft()
         finally:
             store.patience.abandon()
+            for future in ahead:
+                future.cancel()
             await loop.run_in_executor(walker, items.close)
 
 

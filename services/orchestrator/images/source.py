@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from posixpath import basename, splitext
 from typing import Protocol
 
 from services.core.errors import InvalidImage
@@ -84,13 +84,13 @@ class Source(Protocol):
 
 def is_image(name: str) -> bool:
     """By its suffix; a name without one may be an image's."""
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = splitext(basename(name))[1].lower()
     return suffix in IMAGE_SUFFIXES or not suffix
 
 
 def is_hidden(name: str) -> bool:
     """Also what macOS puts into archives."""
-    return PurePosixPath(name).name.startswith(".") or "__MACOSX" in name
+    return basename(name).startswith(".") or "__MACOSX" in name
 
 
 def held(key: str, data: bytes) -> Item:

@@ -16,7 +16,7 @@ from fsspec.registry import known_implementations
 
 from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.engines.images import MAX_BYTES
-from services.orchestrator.images.patience import ABSENT, WAITS_S, Patience, PatientFile
+from services.orchestrator.images.patience import ABSENT, PATIENCE_S, Patience, PatientFile
 
 T = TypeVar("T")
 
@@ -116,12 +116,12 @@ def settled(images: str) -> str:
     return "::".join(part if "://" in part else settled(part) for part in parts)
 
 
-def open_store(url: str, waits_s: tuple[float, ...] = WAITS_S) -> Store:
+def open_store(url: str, patience_s: float = PATIENCE_S) -> Store:
     """The folder at `url`, a plain path or one of fsspec's. Raises InvalidInput, which names the package that is missing."""
     if not is_url(url):
-        return Store(fsspec.filesystem("file"), url, url, False, Patience(()))
+        return Store(fsspec.filesystem("file"), url, url, False, Patience(0))
     is_far = not all(protocol in NEAR for protocol in protocols(url))
-    patience = Patience(waits_s if is_far else ())
+    patience = Patience(patience_s if is_far else 0)
     fs, path = patience.with_(lambda: url_to_fs(url), url)
     return Store(fs, path.rstrip("/"), path if is_local(fs) else url.rstrip("/"), is_far, patience)
 
