@@ -140,7 +140,7 @@ def yes_no_accuracy(prediction: str, references: Sequence[str]) -> float:
     """PathVQA's yes/no questions: what says neither, or both, is wrong."""
     _require(references)
     said = yes_or_no(prediction)
-    return float(bool(said) and said in [reference.strip().lower() for reference in references])
+    return float(bool(said) and said in map(yes_or_no, references))
 
 
 def contains_accuracy(prediction: str, references: Sequence[str]) -> float:

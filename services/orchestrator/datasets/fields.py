@@ -109,7 +109,7 @@ def read_json(path: Path) -> object:
     try:
         found: object = json.loads(read_text(path))
     except ValueError as error:
-        raise InvalidInput(f"{path} is no JSON ({error}): download it again") from error
+        raise InvalidInput(f"{path} is no JSON ({error}): download it again, or name its --format") from error
     return found
 
 

@@ -97,6 +97,6 @@ def _part(numbers: Sequence[int], official: Sequence[float], contains: Sequence[
 def _yes_no(predictions: Sequence[Prediction]) -> dict[str, float]:
     """How often neither yes nor no was said, and what saying always the same would score."""
     count = len(predictions) or 1
-    said_yes = sum("yes" in (answer.strip().lower() for answer in row.answers) for row in predictions)
+    said_yes = sum("yes" in map(yes_or_no, row.answers) for row in predictions)
     unknown = sum(not yes_or_no(row.prediction) for row in predictions)
     return {"unknown": unknown / count, "always yes": said_yes / count, "always no": (len(predictions) - said_yes) / count}

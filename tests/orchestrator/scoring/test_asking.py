@@ -1,0 +1,51 @@
+"""What becomes of answers that come late: a provider's batch takes a question in and answers it another time."""
+
+import io
+from dataclasses import dataclass, field
+
+import pytest
+from rich.console import Console
+
+from services.core.decoding import GREEDY
+from services.core.errors import Pending
+from services.engines.model import FinishReason
+from services.orchestrator.datasets.dataset import open_dataset
+from services.orchestrator.progress import Progress
+from services.orchestrator.scoring.asking import Asking
+from services.orchestrator.scoring.predictions import Kept
+from services.orchestrator.scoring.respondents import Said
+from tests.orchestrator.datasets import samples
+
+
+@dataclass
+class Provider:
+    """Takes odd things in at the first try, and has their answers at the second."""
+
+    name: str = "provider"
+    asked: list = field(default_factory=list)
+
+    async def answer(self, picture, question, template, decoding):
+        self.asked.append(question)
+        if self.asked.count(question) == 1 and question[-2] in "13579":
+            raise Pending("in a batch")
+        return Said("red", "model", FinishReason.STOP)
+
+
+async def ask(provider, dataset, path):
+    kept = Kept(path)
+    try:
+        with Progress(Console(file=io.StringIO())) as progress:
+            await Asking(provider, "{question}", GREEDY, kept, lambda _: None).ask([dataset], 10, 0, progress)
+    finally:
+        kept.close()
+
+
+async def test_what_waits_in_a_batch_is_fetched_by_the_same_command_later(tmp_path):
+    dataset, provider, path = open_dataset(samples.jsonl(tmp_path, 10)), Provider(), tmp_path / "predictions.jsonl"
+    with pytest.raises(Pending, match="5 questions wait"):
+        await ask(provider, dataset, path)
+    assert len(provider.asked) == 10  # one that waits stops no other
+    assert len(path.read_text().splitlines()) == 5
+    await ask(provider, dataset, path)
+    assert len(provider.asked) == 15
+    assert len(path.read_text().splitlines()) == 10
