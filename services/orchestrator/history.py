@@ -12,7 +12,7 @@ from rich.table import Table
 
 from services.core.parity import Cell
 from services.orchestrator.judgement import Evaluation
-from services.orchestrator.ledger import Ledger
+from services.orchestrator.ledger import PRODUCTION, Ledger
 from services.orchestrator.promotion import NOT_PROMOTED, NOTHING_TO_ALIGN, PROMOTED
 
 CELLS = "SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell"
@@ -20,6 +20,11 @@ MOVES = """
 SELECT coalesce(earlier.cell, 'new'), r.cell, count(*) FROM records r LEFT JOIN records earlier
 ON earlier.image_sha256 = r.image_sha256 AND earlier.number = r.number AND earlier.round = r.round - 1
 WHERE r.round = ? GROUP BY 1, 2
+"""
+AUDITED = """
+SELECT CASE a.rejection WHEN '' THEN coalesce(r.cell, 'unidentified') ELSE a.rejection END, count(*) FROM annotations a
+LEFT JOIN records r ON r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
+WHERE a.origin = ? GROUP BY 1
 """
 
 
@@ -83,6 +88,11 @@ def _round(ledger: Ledger, number: int) -> Round:
         reason=meta("reason"),
         moves=tuple(Move(str(before), str(after), int(count)) for before, after, count in moved),
     )
+
+
+def audited(ledger: Ledger) -> dict[str, int]:
+    """Users' requests that the teacher audited, by their cell in this round or by what they were rejected for."""
+    return {str(became): int(count) for became, count in ledger.read(AUDITED, ledger.round, PRODUCTION)}
 
 
 def why_stop(ledger: Ledger) -> str:

@@ -55,6 +55,8 @@ def _show_counts(summary: Summary, console: Console) -> None:
     _say(console, f"cells        {_listed({str(cell): summary.cells[cell] for cell in Cell})}")
     of_student = summary.settings.student_matcher
     matcher = f"matcher {summary.matcher}" + (f", of the student {of_student}" if of_student else "")
+    if summary.audited:
+        _say(console, f"production   {sum(summary.audited.values()):,} requests audited: {_listed(summary.audited)}")
     _say(console, f"parity set   {summary.parity_set:,} samples (recipe {summary.recipe}, {matcher})")
     saved = f" ({summary.teacher_calls_saved:,} more came from the cache)" if summary.teacher_calls_saved else ""
     if summary.label_noise:

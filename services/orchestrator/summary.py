@@ -10,7 +10,7 @@ from services.core.evaluation import Comparison
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.files import write_atomically
-from services.orchestrator.history import Round, history, why_stop
+from services.orchestrator.history import Round, audited, history, why_stop
 from services.orchestrator.judgement import Accuracy, Evaluation, Example, stored_evaluation
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.opinions import LabelNoise, measured_noise
@@ -72,6 +72,7 @@ class Summary:
     records; None until there is an evaluation. Accuracies 0 to 1, `seconds` by stage. `annotations` counts the usable ones,
     `rejected` the others by reason, refused images included. `usage`: tokens and dollars by role, evaluation included.
     Cells, parity set, accuracies and outcome are the last round's; `rounds` has each, `stopped` says why no other began.
+    `audited`: users' requests by their cell, or by what they were rejected for.
     `teacher_calls_saved`: by the teacher cache, evaluation included; they are in no other count, nor in `usage`.
     """
 
@@ -111,6 +112,7 @@ class Summary:
     settings: Settings
     rounds: tuple[Round, ...]
     stopped: str
+    audited: dict[str, int]
 
 
 def summarise(ledger: Ledger) -> Summary:
@@ -163,6 +165,7 @@ def summarise(ledger: Ledger) -> Summary:
         settings=settings,
         rounds=history(ledger),
         stopped=why_stop(ledger),
+        audited=audited(ledger),
     )
 
 

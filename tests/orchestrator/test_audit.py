@@ -6,11 +6,13 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from typer.testing import CliRunner
 
 from services.core.errors import InvalidInput, MpaError, NotFound, Unavailable
 from services.core.parity import is_held_out
 from services.engines.images import sha256
 from services.orchestrator import audit, commands, phases, rounds
+from services.orchestrator.cli import app
 from services.orchestrator.rounds import ONE_ROUND, StoppingRule
 from services.orchestrator.run import open_run
 from services.rpc.client import Picture, StudentClient
@@ -59,6 +61,12 @@ async def test_what_users_asked_and_the_student_missed_joins_the_gap(tmp_path, p
     assert {line["origin"] for line in lines} == {"pool", "production"}
     assert audited <= {(sample.image_sha256, sample.question) for sample in b.student.samples}, "and is trained on"
     assert summary.promoted
+    assert summary.audited["gap"] == len(gap)
+    assert sum(summary.audited.values()) == len(ASKED)
+    assert "60 requests audited" in CliRunner().invoke(app, ["status", str(b.folder)]).output
+    shown = CliRunner().invoke(app, ["runs", "show", str(b.folder), "--json", "--cell", "gap", "--limit", "1000"]).output
+    listed = [json.loads(line) for line in shown.splitlines()]
+    assert sum(row["origin"] == "production" for row in listed) == len(gap)
 
 
 async def test_from_the_endpoint_to_the_parity_set(tmp_path, pool):
