@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from services.core.parity import Cell
@@ -33,9 +35,12 @@ def columns(entry: Entry, settings: Settings) -> dict[str, Value]:
         "student_right": student_right,
         **_answer("teacher", entry.teacher),
         "teacher_right": teacher_right,
+        "other_teachers": _others(entry.teachers[1:]),
         "cell": str(entry.cell) if entry.cell else None,
         "matcher": entry.matcher or None,
         "student_matcher": entry.student_matcher or None,
+        "samples_agreed": entry.samples.agreed if entry.samples.asked else None,
+        "samples_asked": entry.samples.asked or None,
     }
 
 
@@ -50,6 +55,7 @@ def _annotation(entry: Entry, settings: Settings) -> dict[str, Value]:
         "origin": row.origin if row else None,
         "number": row.number if row else None,
         "attempt": row.attempt if row else None,
+        "origin": row.origin if row else None,
         "reply": (row and row.text) or None,
         "annotation_seed": row.seed if row else None,
         "annotation_model": (row and row.model_fingerprint) or None,
@@ -65,6 +71,12 @@ def _answer(role: str, row: AnswerRow | None) -> dict[str, Value]:
         f"{role}_conditions": row.conditions if row else None,
         **_provenance(role, row),
     }
+
+
+def _others(rows: Sequence[AnswerRow]) -> str | None:
+    """As JSON, where several teachers vote."""
+    answers = [{"version": row.version, "answer": row.answer} for row in rows]
+    return json.dumps(answers, ensure_ascii=False) if answers else None
 
 
 def _provenance(of: str, row: AnnotationRow | AnswerRow | None) -> dict[str, Value]:

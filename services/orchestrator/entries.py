@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, takewhile
 
+from services.core.agreement import Agreement
 from services.core.errors import InvalidInput
 from services.core.parity import Cell
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
+from services.orchestrator.opinions import Kind
+from services.orchestrator.teachers import seat_key
 
 WHOLE = -1
 """The limit of a stream, to SQLite."""
+NOT_SAMPLED = Agreement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +50,25 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`annotation` None: the image was refused. `student`, `teacher`: what each answered, None where it was not asked.
+    """`annotation` None: the image was refused. `student` None: it was not asked. `teachers`: what those answered that were.
 
-    `cell` None where it was not identified; `matcher`, `student_matcher` decided on it.
+    `cell` None where it was not identified; `matcher`, `student_matcher` decided on it. `samples`: how many of the answers that
+    were sampled agree with the annotation.
     """
 
     image: ImageRow
     annotation: AnnotationRow | None = None
     student: AnswerRow | None = None
-    teacher: AnswerRow | None = None
+    teachers: tuple[AnswerRow, ...] = ()
     cell: Cell | None = None
     matcher: str = ""
     student_matcher: str = ""
+    samples: Agreement = NOT_SAMPLED
+
+    @property
+    def teacher(self) -> AnswerRow | None:
+        """What the first that was asked said; it is the only one unless several vote."""
+        return self.teachers[0] if self.teachers else None
 
     @property
     def rejection(self) -> str:
@@ -66,13 +78,13 @@ class Entry:
 def read_entries(ledger: Ledger, chosen: Filter, limit: int = WHOLE, offset: int = 0) -> Iterator[Entry]:
     """Annotations first, refused images after them. Raises InvalidInput for a reason that nothing was rejected for."""
     _require_reason(ledger, chosen.rejection)
-    versions = ledger.meta("version.before"), ledger.meta("teacher")
+    version, teachers = ledger.meta("version.before"), _teachers(ledger)
     read, image, rows = 0, ImageRow("", ""), list[AnnotationRow]()
     for image_sha256, number, attempt in _keys(ledger, chosen, limit, offset):
         if image.sha256 != image_sha256:
             image, rows = _accepted(ledger, image_sha256), ledger.annotations(image_sha256)
         row = next(row for row in rows if (row.number, row.attempt) == (number, attempt))
-        yield _entry(ledger, image, row, *versions)
+        yield _entry(ledger, image, row, version, teachers)
         read += 1
     if chosen.has_images and (limit == WHOLE or read < limit):
         skipped = max(0, offset - count_entries(ledger, chosen)) if offset and not read else 0
@@ -90,7 +102,7 @@ def _keys(ledger: Ledger, chosen: Filter, limit: int, offset: int) -> Iterator[t
 def count_entries(ledger: Ledger, chosen: Filter) -> int:
     """Annotations alone; the refused images that go with them are left out."""
     clauses, values = _where(ledger, chosen)
-    return next(int(count) for (count,) in ledger.read(f"SELECT count(*) FROM {clauses}", *values))
+    return next(int(total) for (total,) in ledger.read(f"SELECT count(*) FROM {clauses}", *values))
 
 
 def _where(ledger: Ledger, chosen: Filter) -> tuple[str, Sequence[str | int]]:
@@ -151,12 +163,24 @@ def _accepted(ledger: Ledger, image_sha256: str) -> ImageRow:
     return row or ImageRow("", image_sha256)
 
 
-def _entry(ledger: Ledger, image: ImageRow, row: AnnotationRow, version: str, teacher: str) -> Entry:
+def _teachers(ledger: Ledger) -> list[str]:
+    """Their fingerprints, by seat."""
+    return list(takewhile(bool, (ledger.meta(seat_key(seat)) for seat in count())))
+
+
+def _entry(ledger: Ledger, image: ImageRow, row: AnnotationRow, version: str, teachers: Sequence[str]) -> Entry:
     if row.rejection and not row.question:
         return Entry(image, row)
     student = ledger.answer(row.image_sha256, row.question, "student", version)
-    entry = Entry(image, row, student, ledger.answer(row.image_sha256, row.question, "teacher", teacher))
+    given = (ledger.answer(row.image_sha256, row.question, "teacher", teacher) for teacher in teachers)
+    entry = Entry(image, row, student, tuple(answer for answer in given if answer), samples=_samples(ledger, row))
     statement = "SELECT cell, matcher, student_matcher FROM records WHERE image_sha256 = ? AND number = ? AND round = ?"
     for cell, matcher, of_student in () if row.rejection else ledger.read(statement, image.sha256, row.number, ledger.round):
         entry = replace(entry, cell=Cell(cell), matcher=matcher, student_matcher=of_student or matcher)
     return entry
+
+
+def _samples(ledger: Ledger, row: AnnotationRow) -> Agreement:
+    statement = "SELECT agreed, asked FROM opinions WHERE image_sha256 = ? AND question = ? AND answer = ? AND kind = ?"
+    rows = ledger.read(statement, row.image_sha256, row.question, row.answer, Kind.SAMPLE)
+    return sum((Agreement(int(agreed), int(asked)) for agreed, asked in rows), NOT_SAMPLED)

@@ -484,14 +484,18 @@ def _of_round(key: str, number: int) -> str:
 
 
 def _views_of_missing_columns(old: sqlite3.Connection) -> Iterator[str]:
-    """For each table of an older ledger a view of the same name that has the columns it lacks, with their defaults."""
+    """For each table of an older ledger a view of the same name that has the columns it lacks, with their defaults; an empty
+    table for one that it doesn't have.
+    """
     with closing(sqlite3.connect(":memory:")) as present:
         present.executescript(SCHEMA)
-        for (table,) in present.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        for table, statement in present.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
             columns = {column[1]: column[4] for column in present.execute(f"PRAGMA table_info({table})")}
             there = {column[1] for column in old.execute(f"PRAGMA table_info({table})")}
             missing = [f"{default or 'NULL'} AS {name}" for name, default in columns.items() if name not in there]
-            if there and missing:
+            if not there:
+                yield statement.replace("CREATE TABLE", "CREATE TEMP TABLE", 1)
+            elif missing:
                 yield f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(missing)} FROM main.{table}"
 
 

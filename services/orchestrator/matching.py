@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from services.core.agreement import majority
 from services.core.answers import MATCHERS, Matcher
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, cell
 from services.orchestrator.entries import Entry, Filter, read_entries
+from services.orchestrator.identification import NO_ANSWER
+from services.orchestrator.ledger import AnswerRow
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import Run
 
 UNKNOWN = "unknown"
-"""The student is wrong by this rule, but was right by the run's: the teacher was not asked."""
+"""The student is wrong by this rule, but was right by the run's: the teacher was not asked (or not all that vote were)."""
 NAMES = (*map(str, Cell), UNKNOWN)
 
 
@@ -28,14 +31,15 @@ class Rule:
     def name(self) -> str:
         return self.teacher.name if self.teacher is self.student else f"{self.teacher.name}, student {self.student.name}"
 
-    def cell(self, entry: Entry) -> str:
-        """Of an annotation that the student has answered."""
+    def cell(self, entry: Entry, teachers: int) -> str:
+        """Of an annotation that the student has answered; of several `teachers` the majority decides, as in the run."""
         assert entry.annotation is not None and entry.student is not None
         reference = entry.annotation.answer
         student_right = self.student.matches(entry.student.answer, reference)
-        if entry.teacher is None:
+        votes = [self.teacher.matches(row.answer, reference) for row in entry.teachers if _is_answer(row)]
+        teacher_right = majority(sum(votes), len(votes) - sum(votes), teachers)
+        if teacher_right is None:
             return str(Cell.UNASKED) if student_right else UNKNOWN
-        teacher_right = self.teacher.matches(entry.teacher.answer, reference)
         return str(cell(student_right=student_right, teacher_right=teacher_right))
 
 
@@ -85,7 +89,7 @@ def compare_matchers(run: Run, compared: Sequence[Rule], progress: Progress, lim
     page: list[Disagreement] = []
     disagreeing = 0
     for entry in _answered(run, progress):
-        cells = {rule.name: rule.cell(entry) for rule in compared}
+        cells = {rule.name: rule.cell(entry, run.settings.teachers) for rule in compared}
         for name, found in cells.items():
             counts[name].cells[found] += 1
             counts[name].joined += found == Cell.GAP != cells[own]
@@ -104,6 +108,10 @@ def _answered(run: Run, progress: Progress) -> Iterator[Entry]:
             meter.advance()
             if entry.student is not None:
                 yield entry
+
+
+def _is_answer(row: AnswerRow) -> bool:
+    return row.provenance.finish_reason not in NO_ANSWER
 
 
 def _disagreement(entry: Entry, cells: dict[str, str]) -> Disagreement:

@@ -84,7 +84,7 @@ def _entry(entry: Entry) -> Iterable[str]:
         of_student = f", the student by {entry.student_matcher}" if entry.student_matcher != entry.matcher else ""
         yield f"    {entry.cell}: {SAID[entry.cell]} (by {entry.matcher}{of_student})"
     yield f"    annotated by {row.model_fingerprint[:12] or 'nobody'}, seed {row.seed}{_usage(row)}"
-    for answer in (entry.student, entry.teacher):
+    for answer in (entry.student, *entry.teachers):
         if answer is not None:
             yield f"    {answer.role} {answer.version[:12]}: {answer.answer}  (conditions {answer.conditions}{_usage(answer)})"
 

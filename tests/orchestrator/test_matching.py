@@ -6,7 +6,9 @@ from services.core.answers import MATCHERS
 from services.core.errors import InvalidInput
 from services.core.parity import Cell
 from services.orchestrator import commands
-from services.orchestrator.matching import UNKNOWN, compare_matchers, rules
+from services.orchestrator.entries import Entry
+from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow
+from services.orchestrator.matching import UNKNOWN, Rule, compare_matchers, rules
 from services.orchestrator.run import open_run
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import ScriptedStudent
@@ -58,6 +60,26 @@ async def test_a_matcher_for_the_student_stands_beside_every_other(tmp_path, poo
     assert sides.counts["exact, student contains"].cells["gap"] == sides.counts["contains"].cells["gap"]
     with pytest.raises(InvalidInput, match="choose one of exact"):
         rules(None, "loose")
+
+
+@pytest.mark.parametrize(
+    ("said", "exact", "contains"),
+    [
+        (["red", "it is red", "blue"], "noise_both_wrong", "gap"),
+        (["red", "it is red"], UNKNOWN, "gap"),
+        (["red", "red"], "gap", "gap"),
+        ([], UNKNOWN, UNKNOWN),
+    ],
+)
+def test_of_several_teachers_the_majority_decides_by_every_matcher(said, exact, contains):
+    def answer(text, by):
+        return AnswerRow("aa", "what?", by[:7], by, text, "c0ffee", "identify")
+
+    annotation = AnnotationRow("aa", 0, 0, "as written", "what?", "red", "", 7, "teacher-1")
+    teachers = tuple(answer(text, f"teacher-{seat}") for seat, text in enumerate(said))
+    entry = Entry(ImageRow("a.png", "aa"), annotation, answer("green", "student"), teachers)
+    for name, cell in (("exact", exact), ("contains", contains)):
+        assert Rule(MATCHERS[name], MATCHERS[name]).cell(entry, teachers=3) == cell
 
 
 async def test_the_command_shows_and_tells_the_same(tmp_path, pool):

@@ -11,6 +11,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from services.core.agreement import Agreement
 from services.core.parity import Cell
 from services.orchestrator.columns import Value
 from services.orchestrator.entries import Entry
@@ -24,10 +25,11 @@ SPECIMEN = Entry(
     ImageRow("path", "sha256"),
     AnnotationRow("sha256", 0, 0, "text", "question", "answer", "rejection", 0, "model", "detail"),
     AnswerRow("sha256", "question", "student", "version", "answer", "conditions", "step"),
-    AnswerRow("sha256", "question", "teacher", "version", "answer", "conditions", "step"),
+    (AnswerRow("sha256", "question", "teacher", "version", "answer", "conditions", "step"),) * 2,
     Cell.GAP,
     "matcher",
     "matcher",
+    Agreement(1, 1),
 )
 """An entry that has everything, to read the columns' types from."""
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})

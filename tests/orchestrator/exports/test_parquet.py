@@ -37,7 +37,7 @@ def test_types_do_not_depend_on_what_a_run_has(export, records):
     kinds = {str(schema.field(name).type) for name in schema.names}
     assert kinds == {str(kind) for kind in ARROW.values()}
     for name in schema.names:
-        expected = "int64" if name.endswith(("_tokens", "_seed", "number", "attempt", "round")) else None
+        expected = "int64" if name.endswith(("_tokens", "_seed", "number", "attempt", "round", "_agreed", "_asked")) else None
         expected = "double" if name.endswith("_cost_usd") else expected
         expected = "bool" if name in ("held_out", "in_parity_set") or name.endswith(("_right", "_is_cached")) else expected
         assert str(schema.field(name).type) == (expected or "string"), name
