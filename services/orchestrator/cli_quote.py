@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from services.core.recipes import Amendments
 from services.orchestrator import options as o
 from services.orchestrator import reach
 from services.orchestrator.exits import again, exit_codes
@@ -35,6 +36,13 @@ def quote(
     guided: o.Guided = False,
     near_duplicates: o.NearDuplicates = None,
     leak_check: o.LeakCheck = None,
+    questions: o.Questions = None,
+    distinct: o.Distinct = None,
+    max_per_kind: o.MaxPerKind = None,
+    max_share_per_kind: o.MaxShare = None,
+    samples: o.Samples = None,
+    sample_temperature: o.SampleTemperature = None,
+    min_agreement: o.MinAgreement = None,
     pilot: Pilot = 0,
     devices: Devices = 0,
     usd_per_hour: o.UsdPerHour = 0.0,
@@ -53,6 +61,7 @@ def quote(
     from services.orchestrator.progress import Progress
     from services.orchestrator.run import Run, open_run
 
+    amendments = Amendments(questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement)
     first, further = reach.teachers(task, teacher)
     if single_device:
         where = reach.one_device(first, student, patience)
@@ -64,7 +73,7 @@ def quote(
         limits = Limits(dollars(budget) if budget else None, None, usd_per_hour)
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, 0, guided, student_matcher)
         settings = replace(
-            session.settings(folder, *asked, teachers=where.teachers, is_local=local or single_device),
+            session.settings(folder, *asked, amendments, where.teachers, is_local=local or single_device),
             near_duplicates=near_duplicates,
             leak_check=session.leak_check(leak_check),
             pilot=True,

@@ -31,8 +31,9 @@ CALLS = {
     "annotate": f"SELECT count(*), sum(1 - cached), {USAGE} FROM annotations WHERE model_fingerprint != ''",
     "answer": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'student' AND step = 'identify'",
     "identify": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'teacher' AND step = 'identify'",
+    "sample": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'sample'",
 }
-ROLES = {"annotate": "teacher", "answer": "student", "identify": "teacher", "evaluate": "student"}
+ROLES = {"annotate": "teacher", "answer": "student", "identify": "teacher", "sample": "teacher", "evaluate": "student"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,8 @@ async def _draw(run: Run, size: int, progress: Progress) -> None:
 def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bool) -> Quote:
     ledger = run.ledger
     pool, pilot = int(ledger.meta("pilot.pool")), len(json.loads(ledger.meta("pilot.keys")))
-    found = {name: _calls(ledger, name) for name in CALLS}
-    stages = [_stage(name, *found[name], float(ledger.meta(f"seconds.{name}") or 0), pool / pilot) for name in CALLS]
+    found = {name: _calls(ledger, name) for name in CALLS if name != "sample" or run.settings.recipe.samples}
+    stages = [_stage(name, *found[name], float(ledger.meta(f"seconds.{name}") or 0), pool / pilot) for name in found]
     judged = sum(record.held_out and record.cell in JUDGED for record in ledger.records())
     stages.append(_evaluation(stages[1], found["answer"][0], judged))
     by_role = {role: _total(stage.seconds for stage in stages if stage.role == role) for role in ("teacher", "student")}

@@ -1,5 +1,6 @@
 """What a quote says beforehand is what the run then takes."""
 
+import inspect
 import json
 from dataclasses import replace
 
@@ -9,12 +10,13 @@ from rich.console import Console
 from services.core.errors import WrongState
 from services.core.intervals import Interval
 from services.core.usage import Usage
+from services.orchestrator import cli, cli_quote
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.pilot import Drawn, draw
 from services.orchestrator.quote import Quote, Stage, quote
 from services.orchestrator.quote_report import clock, show
 from services.orchestrator.run import open_run
-from tests.orchestrator.conftest import bench
+from tests.orchestrator.conftest import bench, with_recipe
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 from tests.orchestrator.test_cli import align_arguments, at, run
 
@@ -53,6 +55,18 @@ async def test_a_pilot_of_all_images_is_exact(tmp_path, pool):
     assert size.low == size.expected == size.high == actual.parity_set
     assert [stage.calls for stage in found.stages[:3]] == [120, 120, actual.teacher_calls - 120]
     assert found.stages[3].calls == actual.evaluation_calls["student"]
+
+
+async def test_samples_of_the_teacher_are_a_stage_of_their_own(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, recipe="paper") as b:
+        b.settings = with_recipe(b.settings, samples=2)
+        found = await quoted(b, tmp_path / "pilot", size=500)
+        before = b.teacher.calls.total()
+        await b.align()
+    stages = {stage.name: stage for stage in found.stages}
+    assert stages["sample"].role == "teacher"
+    assert stages["sample"].calls > 16
+    assert sum(stage.calls for stage in found.stages if stage.role == "teacher") == b.teacher.calls.total() - before
 
 
 async def test_time_is_told_by_stage_and_only_of_calls_that_were_made(tmp_path, pool, cache):
@@ -131,3 +145,9 @@ def test_unknown_figures_are_shown_as_such(capsys):
     assert "$12.50, of which the pilot's $0.60 are paid" in shown
     assert "--no-cache measures it" in shown
     assert (clock(7509), clock(None)) == ("2:05:09", "?")
+
+
+def test_a_quote_takes_every_option_that_decides_on_calls():
+    of_align, of_quote = (set(inspect.signature(command).parameters) for command in (cli.align, cli_quote.quote))
+    later = {"labelled", "lora_rank", "rounds", "until_gap", "redo_rejected", "production", "trial", "yes", "max_hours"}
+    assert of_align - of_quote == later
