@@ -1,10 +1,15 @@
+"""An engine's processes end with the service that started them, however that ends."""
+
+import os
 import subprocess
 import sys
 import time
 
 import psutil
+import pytest
 
 from services.engines.tether import OWNER
+from tests.e2e.processes import ROOT
 
 HELD = """
 import os, subprocess, sys, time
@@ -41,3 +46,34 @@ print(threading.active_count())
 
 def test_without_an_owner_nothing_is_held():
     assert subprocess.run([sys.executable, "-c", FREE], capture_output=True, text=True).stdout.strip() == "1"
+
+
+LONELY = """
+import asyncio, time
+from services.engines.loading import load_model
+from services.engines.settings import EngineSettings
+from services.student.settings import BUNDLED
+
+async def main():
+    await load_model(BUNDLED, EngineSettings(engine="vllm", max_model_len=512, threads=1))
+    print("loaded", flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_a_service_that_is_killed_leaves_no_engine_behind(tmp_path):
+    program = tmp_path / "lonely.py"
+    program.write_text(LONELY)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    service = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert "loaded\n" in iter(service.stdout.readline, ""), "it ended before it was up"
+    engines = psutil.Process(service.pid).children(recursive=True)
+    assert any("EngineCore" in process.name() for process in engines)
+    service.kill()
+    service.wait()
+    _, alive = psutil.wait_procs(engines, timeout=30)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]

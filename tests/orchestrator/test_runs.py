@@ -195,7 +195,8 @@ def test_an_older_ledger_is_shown_as_it_is(run):
     with closing(sqlite3.connect(run / "ledger.sqlite")) as old:
         gap = old.execute("SELECT count(*) FROM records WHERE cell = 'gap'").fetchone()[0]
         old.executescript(
-            "UPDATE meta SET value = '2' WHERE key = 'schema'; DROP INDEX records_by_cell; DROP INDEX questions; DROP TABLE opinions;"
+            "UPDATE meta SET value = '2' WHERE key = 'schema'; DROP INDEX records_by_cell; DROP INDEX questions;"
+            "DROP TABLE opinions;"
             "CREATE TABLE old AS SELECT image_sha256, number, cell, matcher FROM records;"
             "DROP TABLE records; ALTER TABLE old RENAME TO records;"
         )
