@@ -1,6 +1,8 @@
 """Rounds against scripted services: what is reused, what stops them, what each changed, and going on after any interruption."""
 
 import json
+import os
+import signal
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -13,8 +15,10 @@ from services.orchestrator import commands, phases, rounds
 from services.orchestrator.cli import app
 from services.orchestrator.rounds import StoppingRule
 from services.orchestrator.run import open_run
-from tests.orchestrator.conftest import bench, with_recipe
+from tests.orchestrator.conftest import bench, until, with_recipe
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.test_cli import align_arguments, at, run, start
+from tests.orchestrator.test_production import write_samples
 from tests.orchestrator.test_stream import rows
 
 CELLS = "SELECT round, image_sha256, number, cell FROM records ORDER BY 1, 2, 3"
@@ -32,8 +36,8 @@ def in_ledger(folder):
 
 
 async def align(b, at_most=3, until_gap=0.0, confirm=lambda _: True):
-    with open_run(b.folder, b.settings) as run, b.progress() as progress:
-        return await commands.align(run, b.where, b.labelled, confirm, progress, StoppingRule(at_most, until_gap))
+    with open_run(b.folder, b.settings) as opened, b.progress() as progress:
+        return await commands.align(opened, b.where, b.labelled, confirm, progress, StoppingRule(at_most, until_gap))
 
 
 def rounds_bench(folder, pool, teacher=None, student=None, **settings):
@@ -236,10 +240,53 @@ async def test_one_device_at_a_time_makes_the_same_rounds(tmp_path, pool):
         await align(beside, 2)
     async with rounds_bench(tmp_path / "run", pool) as b:
         b.settings = with_recipe(b.settings, held_out=0.4)
-        with open_run(b.folder, b.settings) as run, b.progress() as progress:
-            rounds.set_rule(run, StoppingRule(2))
-            one = partial(phases.align, run, b.where, None, lambda _: True, progress, teacher_takes_turns=True)
-            await rounds.repeat(run, one)
+        with open_run(b.folder, b.settings) as opened, b.progress() as progress:
+            rounds.set_rule(opened, StoppingRule(2))
+            one = partial(phases.align, opened, b.where, None, lambda _: True, progress, teacher_takes_turns=True)
+            await rounds.repeat(opened, one)
     assert rows(b.folder, CELLS) == rows(beside.folder, CELLS)
     assert (b.parity_set(), b.student.live) == (beside.parity_set(), "v3")
     assert b.teacher.keys == beside.teacher.keys
+
+
+def climbing(**fields) -> ScriptedStudent:
+    return ScriptedStudent(skills={"v1": 0.2}, trained_skill=0.55, trained_later=(0.85,), **fields)
+
+
+def recorded(folder, number: int) -> int:
+    try:
+        return rows(folder, f"SELECT count(*) FROM records WHERE round = {number}")[0][0]
+    except MpaError:  # not made yet
+        return 0
+
+
+@pytest.mark.slow
+async def test_killed_in_any_round_the_command_goes_on_to_the_same_end(tmp_path, pool):
+    samples = write_samples(tmp_path / "samples", [(500 + number, f"what color is sign {number}?") for number in range(40)])
+    more = ("--rounds", 3, "--redo-rejected", "--production", samples)
+    async with rounds_bench(tmp_path / "calm", pool, student=climbing()) as calm:
+        code, _, errors = await run(*align_arguments(calm, *more), *at(calm))
+        assert code == 0, errors
+    teacher, student = ScriptedTeacher(delay_s=0.02), climbing(delay_s=0.02)
+    async with rounds_bench(tmp_path / "run", pool, teacher, student) as b:
+        for number, records in ((1, 100), (2, 1), (2, 150), (3, 1)):
+            process = await start(*align_arguments(b, *more), *at(b))
+            await until(lambda number=number, records=records: recorded(b.folder, number) >= records)
+            os.kill(process.pid, signal.SIGKILL)
+            await process.communicate()
+        code, output, errors = await run(*align_arguments(b, *more), *at(b))
+    assert code == 0, errors
+    assert "stopped      " in output
+    assert rows(b.folder, CELLS) == rows(calm.folder, CELLS)
+    assert {number for number, *_ in rows(b.folder, CELLS)} == {1, 2, 3}
+    assert b.parity_set() == calm.parity_set()
+    for number in (1, 2):
+        kept = [folder / "rounds" / str(number) / "parity_set.jsonl" for folder in (b.folder, calm.folder)]
+        assert kept[0].read_text() == kept[1].read_text() != ""
+    assert sum(teacher.keys.values()) - len(teacher.keys) <= 2 * 64, "what was in flight in the first round"
+
+
+@pytest.mark.parametrize("wrong", [("--rounds", "0"), ("--until-gap", "1.5")])
+def test_the_command_refuses_a_rule_that_means_nothing(wrong):
+    arguments = ["align", "pool", "--task", "vqa", "--teacher", "localhost:1", "--student", "localhost:1", *wrong]
+    assert CliRunner().invoke(app, arguments).exit_code == 2
