@@ -75,7 +75,7 @@ def agreements(ledger: Ledger, teachers: int) -> dict[Label, Agreement]:
 
 def measured_noise(ledger: Ledger) -> LabelNoise | None:
     """None where no opinions were asked for."""
-    if int(ledger.meta("schema") or 0) < 3 or not any(ledger.read("SELECT 1 FROM opinions LIMIT 1")):
+    if not any(ledger.read("SELECT 1 FROM opinions LIMIT 1")):
         return None
     rows = [(cell, Agreement(int(n), int(of))) for cell, n, of in ledger.read(BY_CELL, ledger.round, Rejection.LOW_AGREEMENT)]
     shares = Counter(agreement for _, agreement in rows)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.core.annotation import Rejection
 from services.core.errors import NothingToAlign
 from services.core.parity import NOISE, Cell, Sample, select
 from services.files import write_atomically
@@ -14,6 +15,10 @@ from services.orchestrator.opinions import Label
 from services.orchestrator.run import Run
 
 PARITY_SET = "parity_set.jsonl"
+LOW_GAP = """
+SELECT count(*) FROM records JOIN annotations USING (image_sha256, number) JOIN images ON sha256 = image_sha256
+WHERE cell = 'gap' AND round = ? AND annotations.rejection = ? AND images.rejection = '' AND NOT held_out
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +53,24 @@ def write_parity_set(run: Run) -> list[ParitySample]:
     gap = sum(parity.sample.cell is Cell.GAP for parity in parity_set)
     identified = list(run.ledger.records())
     if gap < max(1, recipe.minimum_gap):
+        cells = [record.cell for record in identified if not record.held_out]
         raise NothingToAlign(
             f"only {gap} samples that the teacher knows and the student does not (at least {recipe.minimum_gap} are trained "
-            f"on): {_why_so_few([record.cell for record in identified if not record.held_out])}, nothing was trained"
+            f"on): {_why_filtered(run, gap, cells) or _why_so_few(cells)}, nothing was trained"
         )
     rate = sum(record.cell is Cell.GAP for record in identified) / max(1, len(identified))
     if rate < (until_gap := float(run.ledger.meta("until_gap") or 0)):
         raise NothingToAlign(f"the gap is {rate:.1%} of the records, below the {until_gap:.1%} at which rounds stop")
     return parity_set
+
+
+def _why_filtered(run: Run, gap: int, cells: Sequence[Cell]) -> str:
+    """ "" where it would be as small without the run's filters."""
+    found, least = cells.count(Cell.GAP), run.settings.recipe.minimum_gap
+    if found > gap and found >= least:
+        return f"--max-share-per-kind {run.settings.recipe.max_share_per_kind} leaves no more of {found}"
+    low = next(int(number) for (number,) in run.ledger.read(LOW_GAP, run.ledger.round, Rejection.LOW_AGREEMENT))
+    return f"--min-agreement rejected {low} others, whose samples contradict the annotation" if gap + low >= least else ""
 
 
 def _why_so_few(cells: Sequence[Cell]) -> str:

@@ -1,6 +1,8 @@
 import random
 from collections import Counter
+from itertools import combinations
 
+import easy_vqa
 import pytest
 
 from services.core.annotation import Rejection
@@ -45,6 +47,20 @@ def test_other_wordings_of_a_question_are_near_duplicates(one, other):
 def test_other_questions_are_not(one, other):
     assert not is_near_duplicate(one, other)
     assert not is_near_duplicate(other, one)
+
+
+def test_the_near_duplicates_of_a_real_data_set_have_the_same_answer():
+    """Of easy-VQA's training questions, whose answers are known; docs/decisions/votes-and-samples.md has the figures."""
+    by_image: dict[int, list[tuple[str, str]]] = {}
+    for question, answer, image in zip(*easy_vqa.get_train_questions(), strict=True):
+        by_image.setdefault(image, []).append((question, answer))
+    found = [
+        one_answer == other_answer
+        for asked in list(by_image.values())[:1000]
+        for (one, one_answer), (other, other_answer) in combinations(asked, 2)
+        if is_near_duplicate(one, other)
+    ]
+    assert (len(found), all(found)) == (347, True)
 
 
 ASKED = ["What color is it?", "what color is it", "Which color is it?", "What color is the car?", "How many dogs are there?"]

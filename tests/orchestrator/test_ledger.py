@@ -11,6 +11,7 @@ from services.core.parity import Cell
 from services.core.usage import Usage
 from services.engines.model import FinishReason
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
+from services.orchestrator.opinions import measured_noise
 from services.rpc.client import Provenance
 from tests.orchestrator.conftest import until
 
@@ -170,6 +171,7 @@ def test_a_ledger_of_schema_1_is_taken_up(tmp_path):
     with closing(sqlite3.connect(path)) as old:
         old.executescript(SCHEMA_1)
     reader = Ledger(path, read_only=True)
+    assert measured_noise(reader) is None
     assert reader.usage() == {}
     assert [(record.path, record.cell) for record in reader.records()] == [("a.png", Cell.GAP)]
     assert reader.annotations("aa") == [ROW]

@@ -7,9 +7,11 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from services.core.errors import InvalidInput, MpaError, Pending, Unavailable, WrongState
+from services.core.errors import InvalidInput, MpaError, NothingToAlign, Pending, Unavailable, WrongState
 from services.core.recipes import Amendments
+from services.orchestrator.entries import Filter, read_entries
 from services.orchestrator.report import show
+from services.orchestrator.run import open_run
 from services.orchestrator.settings import Settings, new_settings, require_same
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import MISTAKE, ScriptedStudent, ScriptedTeacher
@@ -40,6 +42,9 @@ async def test_the_estimate_is_the_noise_that_is_there(tmp_path, pool):
     assert noise.noise.low <= wrong / len(chosen) <= noise.noise.high
     assert sum(noise.agreement.values()) == len(chosen)
     assert next(iter(noise.agreement)) == "4/4"
+    with open_run(b.folder) as run:
+        entries = [entry for entry in read_entries(run.ledger, Filter(usable=True)) if entry.samples.asked]
+    assert Counter(f"{entry.samples.agreed}/{entry.samples.asked}" for entry in entries) == noise.agreement
     assert noise.by_cell["gap"].share > noise.noise.share > noise.by_cell["unasked"].share == 0
     assert summary.sample_calls == b.teacher.calls["sample"] == 4 * len(chosen)
     seeds = [key[-1] for key in b.teacher.keys if key[0] == "sample"]
@@ -76,6 +81,20 @@ async def test_the_filter_takes_out_the_noise_and_keeps_the_reason(tmp_path, poo
 REJECTED_CELLS = """
 SELECT cell FROM records JOIN annotations USING (image_sha256, number) WHERE rejection = 'low_agreement'
 """
+
+
+@pytest.mark.parametrize(
+    ("amendments", "why"),
+    [
+        (Amendments(samples=2, min_agreement=1.0), r"--min-agreement rejected \d\d others"),
+        (Amendments(max_share_per_kind=0.1), r"--max-share-per-kind 0.1 leaves no more of \d\d"),
+    ],
+)
+async def test_filters_that_leave_nothing_to_train_on_are_named(tmp_path, pool, amendments, why):
+    teacher = noisy(wavering=0.9)
+    async with bench(tmp_path / "run", pool, teacher, amendments=amendments, limit=60) as b:
+        with pytest.raises(NothingToAlign, match=why):
+            await b.align()
 
 
 @pytest.mark.parametrize("kinds", [("answer",), ("sample",)])
