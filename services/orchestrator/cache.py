@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from services.core.decoding import Decoding
-from services.core.errors import MpaError
+from services.core.errors import MpaError, NotFound
 from services.core.usage import Usage
 from services.engines.model import FinishReason
 from services.rpc.client import AnnotationReply, AnswerReply, Provenance, TeacherModel
@@ -174,6 +174,17 @@ class Cache:
                 )
             )
         return self._models[model]
+
+    def model(self, fingerprint: str) -> TeacherModel:
+        """The one whose fingerprint begins so, as it was served last. Raises NotFound: none, or several."""
+        found = [row for row in self.models() if row.fingerprint.startswith(fingerprint)]
+        if len({row.fingerprint for row in found}) != 1:
+            count = f"{len(found)} models" if found else "no model"
+            raise NotFound(
+                f"the teacher cache {self.path} holds {count} whose fingerprint begins with {fingerprint!r}: "
+                "`mpa-orch cache show` lists them"
+            )
+        return TeacherModel(found[0].fingerprint, found[0].serving_sha256, found[0].name)
 
     def models(self) -> Iterator[ModelRow]:
         """The one used last comes first."""

@@ -24,7 +24,7 @@ async def both(where: Where, folder: Path, progress: Progress) -> AsyncIterator[
     ):
         async with together() as group:
             for member in panel_of(teacher):
-                group.create_task(member.connection.wait_until_serving())
+                group.create_task(member.ready())
             group.create_task(student.connection.wait_until_serving())
         yield teacher, student
 
@@ -34,7 +34,7 @@ async def teacher_only(where: Where, folder: Path, progress: Progress) -> AsyncI
     async with _addresses(where, folder, ("teacher",), progress) as at, _teacher(where, at, progress) as teacher:
         async with together() as group:
             for member in panel_of(teacher):
-                group.create_task(member.connection.wait_until_serving())
+                group.create_task(member.ready())
         yield teacher
 
 

@@ -8,24 +8,31 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from services.core.decoding import Decoding
-from services.core.errors import MpaError
+from services.core.errors import MpaError, NotFound, Pending
 from services.core.tasks import ANSWER_TEMPLATE, answer_prompt
 from services.orchestrator.cache import Cache, Call, Reply
 from services.orchestrator.where import Where
 from services.rpc.client import AnnotationReply, AnswerReply, Picture, TeacherClient, TeacherModel
 from services.rpc.connection import Notice
 
+AWAY = "cache:"
+
 
 class ThriftyTeacher(TeacherClient):
-    """A TeacherClient that looks into the cache first, and reserves in the budget what it has to ask for."""
+    """A TeacherClient that looks into the cache first, and reserves in the budget what it has to ask for.
+
+    The address "cache:FINGERPRINT" is no service: a teacher that is away and answers what the cache knows of it. Raises
+    NotFound where that is no model.
+    """
 
     def __init__(self, address: str, where: Where, notice: Notice) -> None:
         super().__init__(address, patience_s=where.patience_s, notice=notice)
         self._notice = notice
         self._cache = self._opened(where)
         self._budget = where.budget
-        self._is_met = self._cache is None and self._budget is None
-        self._met: TeacherModel | None = None
+        self._is_away = address.startswith(AWAY)
+        self._met = self._remembered(address.removeprefix(AWAY)) if self._is_away else None
+        self._is_met = self._is_away or (self._cache is None and self._budget is None)
         self._meeting = asyncio.Lock()
 
     def _opened(self, where: Where) -> Cache | None:
@@ -34,6 +41,15 @@ class ThriftyTeacher(TeacherClient):
         except MpaError as error:
             self._notice(f"{error}; going on without a cache")
             return None
+
+    def _remembered(self, fingerprint: str) -> TeacherModel:
+        if self._cache is None:
+            raise NotFound(f"a teacher at {AWAY}{fingerprint} needs a cache: leave out --no-cache, or name its address")
+        return self._cache.model(fingerprint)
+
+    async def ready(self) -> None:
+        if not self._is_away:
+            await super().ready()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -107,6 +123,8 @@ class ThriftyTeacher(TeacherClient):
         self._cache = None
 
     async def _paid(self, call: Call, model: TeacherModel | None, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+        if self._is_away:
+            raise Pending("what they need is not in the cache, and the teacher is away: name its address to ask it")
         if self._budget is None:
             return await ask()
         tariff = model.tariff if model else None

@@ -196,6 +196,10 @@ class TeacherClient(_Client):
     def _bulk(self) -> Sequence[Bulk[Any, Any]]:
         return self._annotations, self._answers
 
+    async def ready(self) -> None:
+        """Waits until the service can answer. Raises Unavailable."""
+        await self.connection.wait_until_serving()
+
     async def model(self) -> TeacherModel | None:
         """None where the service speaks an older contract, and doesn't say."""
 

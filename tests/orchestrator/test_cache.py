@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.core.decoding import Decoding
-from services.core.errors import MpaError, Unavailable, WrongState
+from services.core.errors import MpaError, NotFound, Pending, Unavailable, WrongState
 from services.core.usage import Usage
 from services.engines.model import FinishReason
 from services.orchestrator.cache import Cache, Call, cache_file, looking_into
@@ -107,6 +107,24 @@ async def test_a_second_student_after_student_first_pays_only_for_what_nobody_as
     assert teacher.calls["annotate"] == 240
     assert 0 < teacher.calls.total() - paid == summary.teacher_calls < 100
     assert max(teacher.keys.values()) == 1
+
+
+async def test_with_everything_known_the_teacher_may_be_away(tmp_path, pool, cache):
+    async with bench(tmp_path / "first", pool, cache=cache, full_matrix=True) as b:
+        await b.align()
+    async with bench(tmp_path / "second", pool, student=ScriptedStudent(skills={"v1": 0.6}), cache=cache) as second:
+        second.where = replace(second.where, teacher="cache:teach", patience_s=0.0)
+        summary = await second.align()
+        assert (summary.teacher_calls, summary.promoted) == (0, True)
+        second.folder, second.settings = tmp_path / "other", replace(second.settings, seed=1)
+        with pytest.raises(Pending, match=r"240 annotations wait.*the teacher is away"):
+            await second.align()
+        second.where = replace(second.where, teacher="cache:nobody")
+        with pytest.raises(NotFound, match="no model whose fingerprint begins with 'nobody'"):
+            await second.align()
+        second.where = replace(second.where, cache=None)
+        with pytest.raises(NotFound, match="--no-cache"):
+            await second.align()
 
 
 async def test_another_matcher_costs_no_call(tmp_path, pool, cache):
