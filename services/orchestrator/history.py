@@ -17,7 +17,10 @@ from services.orchestrator.promotion import NOT_PROMOTED, NOTHING_TO_ALIGN, PROM
 
 CELLS = "SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell"
 MOVES = """
-SELECT coalesce(earlier.cell, 'new'), r.cell, count(*) FROM records r LEFT JOIN records earlier
+SELECT iif(redone.attempt, 'new', coalesce(earlier.cell, 'new')), r.cell, count(*) FROM records r
+LEFT JOIN annotations redone
+ON redone.image_sha256 = r.image_sha256 AND redone.number = r.number AND redone.attempt = r.round
+LEFT JOIN records earlier
 ON earlier.image_sha256 = r.image_sha256 AND earlier.number = r.number AND earlier.round = r.round - 1
 WHERE r.round = ? GROUP BY 1, 2
 """
@@ -30,7 +33,10 @@ WHERE a.origin = ? GROUP BY 1
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`count` records that were in cell `before` in the round before ("new": in none) and are in `after` now."""
+    """`count` records that were in cell `before` in the round before and are in `after` now.
+
+    "new": in none, or another question has taken the place of one that was rejected.
+    """
 
     before: str
     after: str

@@ -183,6 +183,20 @@ async def test_rejected_annotations_are_redone_once_in_each_later_round_if_asked
     assert max(teacher.keys.values()) == 1, "a new seed each time"
 
 
+async def test_a_question_that_took_the_place_of_a_rejected_one_is_new(tmp_path, pool):
+    """Its record of the first round was in the gap, until the teacher was sampled."""
+    async with rounds_bench(tmp_path / "run", pool, ScriptedTeacher(noise=0.2)) as b:
+        b.settings = replace(b.settings, redo_rejected=True)
+        b.settings = with_recipe(b.settings, held_out=0.4, samples=3, min_agreement=0.6)
+        summary = await align(b, 2)
+    redone = "SELECT count(*) FROM annotations a JOIN records r USING (image_sha256, number) WHERE attempt = 2 AND round = 2"
+    ((expected,),) = rows(b.folder, redone)
+    was_there = "SELECT count(*) FROM records WHERE round = 2 AND EXISTS (SELECT 1 FROM records e WHERE e.round = 1 "
+    ((kept,),) = rows(b.folder, was_there + "AND (e.image_sha256, e.number) = (records.image_sha256, records.number))")
+    assert expected + kept > summary.rounds[1].records, "some of them have a record of the first round"
+    assert sum(move.count for move in summary.rounds[1].moves if move.before == "new") == expected > 5
+
+
 async def test_stopped_anywhere_the_rounds_go_on_to_the_same_end_and_ask_nothing_twice(tmp_path, pool):
     async with rounds_bench(tmp_path / "calm", pool) as calm:
         calm.settings = with_recipe(calm.settings, held_out=0.4)
