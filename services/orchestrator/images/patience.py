@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import threading
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any, TypeVar
@@ -17,6 +19,8 @@ PATIENCE_S = 60.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 16.0
 """Between two attempts; each wait is twice the one before."""
 ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+DAMAGE = (zipfile.BadZipFile, zlib.error)
+"""Of an archive that fsspec reads: it came, and is broken."""
 NO_ACCESS = frozenset({"PermissionError", "NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"})
 """Names, since each file system has its own library of errors."""
 
@@ -36,7 +40,7 @@ class Patience:
         while True:
             try:
                 return action()
-            except MpaError:
+            except (MpaError, *DAMAGE):
                 raise
             except ABSENT as error:
                 raise NotFound(f"there is no {what}") from error

@@ -16,7 +16,7 @@ from fsspec.registry import known_implementations
 
 from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.engines.images import MAX_BYTES
-from services.orchestrator.images.patience import ABSENT, PATIENCE_S, Patience, PatientFile
+from services.orchestrator.images.patience import ABSENT, DAMAGE, PATIENCE_S, Patience, PatientFile
 
 T = TypeVar("T")
 
@@ -30,7 +30,10 @@ SMALL_BLOCK_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """`root` is a folder of the file system `fs`; `url` is the same for people. Names are relative to it, absolute, or URLs."""
+    """`root` is a folder of the file system `fs`; `url` is the same for people. Names are relative to it, absolute, or URLs.
+
+    `patience` is with what is far: all names of a store that `is_far`, and URLs in one that isn't.
+    """
 
     fs: Any
     root: str
@@ -46,7 +49,7 @@ class Store:
     def open(self, name: str, *, block_bytes: int = BLOCK_BYTES, compression: str | None = None) -> IO[bytes]:
         """To be read and sought in. Raises NotFound, Unavailable; InvalidInput where it is here and can't be read."""
         fs, path = self._locate(name)
-        if not self.is_far:
+        if not self._is_far(name):
             with _explained(name):
                 here: IO[bytes] = fs.open(path, "rb", compression=compression)
                 return here
@@ -61,13 +64,13 @@ class Store:
             return _read_local(Path(path), name)
 
         def read() -> bytes:
-            if fs.size(path) > MAX_BYTES:
+            if (fs.size(path) or 0) > MAX_BYTES:
                 raise too_large(name)
             return bytes(fs.cat_file(path))
 
         try:
             return self._patiently(read, name)
-        except NotFound as error:
+        except (NotFound, *DAMAGE, OSError, RuntimeError, ValueError) as error:
             raise InvalidImage(f"{name} can't be read: {error}") from error
 
     def folder(self, name: str = "") -> list[tuple[str, bool]]:
@@ -76,19 +79,30 @@ class Store:
             with _explained(name), os.scandir(Path(self.root, name)) as entries:
                 return [(entry.name, entry.is_dir()) for entry in entries if not (entry.is_symlink() and entry.is_dir())]
         path = f"{self.root}/{name}".rstrip("/")
-        listed = self._patiently(lambda: self.fs.ls(path, detail=True), name)
+        with _explained(name):
+            listed = self._patiently(lambda: self.fs.ls(path, detail=True), name)
         paths = ((entry["name"].rstrip("/"), entry["type"] == "directory") for entry in listed)
         return [(found.rpartition("/")[2], is_folder) for found, is_folder in paths if found.strip("/") != path.strip("/")]
 
     def has(self, name: str) -> bool:
-        return bool(self._patiently(lambda: self.fs.exists(f"{self.root}/{name}"), name))
+        """Is there a file of the name?"""
+        return self._type(name) == "file"
 
     def is_folder(self, name: str = "") -> bool:
-        return bool(self._patiently(lambda: self.fs.isdir(f"{self.root}/{name}".rstrip("/")), name))
+        return self._type(name) == "directory"
+
+    def _type(self, name: str) -> str:
+        """ "" where there is nothing. `exists` and `isdir` of fsspec say so of what can't be reached, too."""
+        try:
+            with _explained(name):
+                return str(self._patiently(lambda: self.fs.info(f"{self.root}/{name}".rstrip("/")), name)["type"])
+        except NotFound:
+            return ""
 
     def glob(self, pattern: str) -> list[str]:
         """Files that match, sorted."""
-        found = self._patiently(lambda: self.fs.glob(f"{self.root}/{pattern}", detail=True), pattern)
+        with _explained(pattern):
+            found = self._patiently(lambda: self.fs.glob(f"{self.root}/{pattern}", detail=True), pattern)
         start = len(self.fs._strip_protocol(self.root).strip("/"))
         files = (path.strip("/") for path, entry in found.items() if entry["type"] != "directory")
         return sorted(path[start:].lstrip("/") for path in files)
@@ -98,7 +112,10 @@ class Store:
         return name if is_url(name) else f"{self.url.rstrip('/')}/{name}".rstrip("/")
 
     def _patiently(self, action: Callable[[], T], name: str) -> T:
-        return self.patience.with_(action, self.at(name))
+        return self.patience.with_(action, self.at(name)) if self._is_far(name) else action()
+
+    def _is_far(self, name: str) -> bool:
+        return is_far(name) if is_url(name) else self.is_far and not name.startswith("/")
 
     def _locate(self, name: str) -> tuple[Any, str]:
         if is_url(name):
@@ -119,11 +136,11 @@ def settled(images: str) -> str:
 def open_store(url: str, patience_s: float = PATIENCE_S) -> Store:
     """The folder at `url`, a plain path or one of fsspec's. Raises InvalidInput, which names the package that is missing."""
     if not is_url(url):
-        return Store(fsspec.filesystem("file"), url, url, False, Patience(0))
-    is_far = not all(protocol in NEAR for protocol in protocols(url))
-    patience = Patience(patience_s if is_far else 0)
-    fs, path = patience.with_(lambda: url_to_fs(url), url)
-    return Store(fs, path.rstrip("/"), path if is_local(fs) else url.rstrip("/"), is_far, patience)
+        return Store(fsspec.filesystem("file"), url, url, False, Patience(patience_s))
+    patience = Patience(patience_s)
+    with _explained(url):
+        fs, path = patience.with_(lambda: url_to_fs(url), url) if is_far(url) else url_to_fs(url)
+    return Store(fs, path.rstrip("/"), path if is_local(fs) else url.rstrip("/"), is_far(url), patience)
 
 
 def url_to_fs(url: str) -> tuple[Any, str]:
@@ -143,6 +160,10 @@ def is_url(text: str) -> bool:
 def protocols(url: str) -> list[str]:
     """Of the chain: zip and s3 of zip://*.png::s3://bucket/pool.zip."""
     return [part.partition("://")[0] if "://" in part else "file" for part in url.split("::")]
+
+
+def is_far(url: str) -> bool:
+    return not all(protocol in NEAR for protocol in protocols(url))
 
 
 def is_local(fs: Any) -> bool:

@@ -11,8 +11,8 @@ from services.core.errors import InvalidImage, InvalidInput, NotFound, Unavailab
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.reading import Refused, read_image
 from tests.orchestrator.conftest import bench, until
-from tests.orchestrator.images.conftest import PICTURES, point_at, put, tar_of
-from tests.orchestrator.images.walking import contents
+from tests.orchestrator.images.conftest import PICTURES, lines_of, point_at, put, tar_of, zip_of
+from tests.orchestrator.images.walking import contents, keys
 from tests.orchestrator.scripted import ScriptedTeacher
 from tests.orchestrator.test_stream import rows
 from tests.pictures import numbered_png
@@ -88,6 +88,28 @@ async def test_a_bucket_that_comes_back_in_time_costs_only_time(tmp_path, flight
         summary = await aligning
     assert summary.images == 60
     assert summary.image_files.refused == {}
+
+
+def test_a_manifest_on_this_machine_may_name_images_that_are_far_away(tmp_path, flighty):
+    put(flighty.url, {"pool/a.png": PICTURES["000.png"]})
+    put(str(tmp_path), {"m.jsonl": lines_of([{"image": f"{flighty.url}/pool/{name}.png"} for name in "ab"])})
+    source = open_images(f"{tmp_path}/m.jsonl", patience_s=0.1)
+    first, second = keys(source)
+    assert read_image(source, first).picture.data == PICTURES["000.png"]
+    assert read_image(source, second).reason == "IMAGE_UNREADABLE"
+    flighty.leave()
+    with pytest.raises(Unavailable, match=r"pool/a\.png can't be reached"):
+        read_image(source, first)
+    flighty.come_back()
+    assert source.read(first) == PICTURES["000.png"]
+
+
+def test_a_member_that_is_broken_is_refused_alone_however_far_the_archive_is(bucket):
+    data = zip_of({"a.png": PICTURES["000.png"], "b.png": PICTURES["001.png"]})
+    put(bucket, {"pool.zip": data.replace(PICTURES["000.png"], bytes(len(PICTURES["000.png"])))})
+    source = open_images(f"zip://*.png::{bucket}/pool.zip")
+    assert read_image(source, "a.png").reason == "IMAGE_UNREADABLE"
+    assert read_image(source, "b.png").picture.data == PICTURES["001.png"]
 
 
 def test_what_isnt_there_is_believed_at_once(bucket):
