@@ -11,10 +11,11 @@ from services.core.errors import InvalidInput, MpaError, NothingToAlign, Pending
 from services.core.recipes import Amendments
 from services.orchestrator.entries import Filter, read_entries
 from services.orchestrator.report import show
-from services.orchestrator.run import open_run
+from services.orchestrator.run import open_run, settings_of
 from services.orchestrator.settings import Settings, new_settings, require_same
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import MISTAKE, ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.test_cli import align_arguments, at, run
 from tests.orchestrator.test_phases import align_in_turn
 from tests.orchestrator.test_stream import rows
 from tests.orchestrator.test_teachers import panel, teacher
@@ -184,3 +185,16 @@ def test_a_run_keeps_its_amendments(tmp_path):
     assert Settings.from_json(stored.to_json()) == stored
     with pytest.raises(WrongState, match=r"paper.min_agreement: 0.6 there, 0.0 now"):
         require_same(stored, new_settings("images", "vqa", "paper", amendments=FOUR), tmp_path)
+
+
+async def test_every_option_of_the_command_reaches_the_run(tmp_path, pool):
+    options = {"--questions": 3, "--max-per-kind": 2, "--max-share-per-kind": 0.9, "--samples": 2, "--min-agreement": 0.5}
+    words = [str(word) for option in (*options.items(), ("--sample-temperature", 0.4)) for word in option]
+    async with bench(tmp_path / "run", pool, noisy()) as b:
+        code, output, errors = await run(*align_arguments(b, "--limit", 30, "--distinct", *words), *at(b))
+    assert code in (0, 3), errors
+    assert "label noise" in output
+    recipe = settings_of(b.folder).recipe
+    assert (recipe.questions_per_image, recipe.distinct_questions, recipe.max_per_kind) == (3, True, 2)
+    assert (recipe.max_share_per_kind, recipe.samples, recipe.min_agreement) == (0.9, 2, 0.5)
+    assert recipe.sample_temperature == 0.4
