@@ -1,6 +1,6 @@
 """The orchestrator: drives teacher and student through one run. `alignment.py` is the flow, top to bottom.
 
-images/ -> stream.py [admission.py -> annotation.py -> identification.py] -> parity_set.py
+images/ -> stream.py [admission.py -> annotation.py -> identification.py] -> sampling.py -> parity_set.py
                                                          -> leveling.py -> judgement.py -> promotion.py
                                every record goes to ledger.py; summary.py and report.py read it
 """
