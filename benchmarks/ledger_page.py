@@ -17,13 +17,14 @@ from pathlib import Path
 
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
-from benchmarks.processes import work_folder
+from benchmarks.checkpoints import BUILD
 from benchmarks.row import Question, Row
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.engines.model import FinishReason
+from services.files import written_whole
 from services.orchestrator.entries import Filter, read_entries
-from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
+from services.orchestrator.ledger import SCHEMA_VERSION, AnnotationRow, AnswerRow, ImageRow, Ledger
 from services.orchestrator.run import read_run
 from services.orchestrator.runs import list_runs
 from services.orchestrator.settings import new_settings
@@ -31,6 +32,7 @@ from services.rpc.client import Provenance
 
 RECORDS = 1_000_000
 PAGE = 20
+AT_ONCE = 10_000
 REJECTED_EVERY = 20
 ASKED_EVERY = 2
 PROVENANCE = Provenance(FinishReason.STOP, Usage(900, 20))
@@ -52,8 +54,7 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 def measure_pages(given: Arguments) -> Row:
     count = given.share(RECORDS)
-    folder = work_folder("ledger-page") / "run"
-    fill(folder, count)
+    folder = ledger_of(count)
     readings: dict[str, Callable[[], object]] = {"list": lambda: list_runs(folder.parent)}
     readings |= {name: lambda chosen=chosen: first_page(folder, chosen) for name, chosen in PAGES.items()}  # type: ignore[misc]
     seconds: dict[str, list[float]] = {name: [] for name in readings}
@@ -81,6 +82,15 @@ def first_page(folder: Path, chosen: Filter) -> int:
         return len(list(read_entries(run.ledger, chosen, PAGE)))
 
 
+def ledger_of(count: int) -> Path:
+    """A run's folder, filled once for all measurements with this schema."""
+    folder = BUILD / f"ledger-{SCHEMA_VERSION}-{count}" / "run"
+    if not folder.exists():
+        with written_whole(folder) as target:
+            fill(target, count)
+    return folder
+
+
 def fill(folder: Path, count: int) -> None:
     """A record for each image: a twentieth rejected, half of the others answered by the teacher as well."""
     folder.mkdir(parents=True)
@@ -89,9 +99,10 @@ def fill(folder: Path, count: int) -> None:
     ledger.set_meta("version.before", "v1")
     ledger.set_meta("teacher", TEACHER)
     try:
-        with ledger.at_once():
-            for number in range(count):
-                _add(ledger, number)
+        for first in range(0, count, AT_ONCE):
+            with ledger.at_once():
+                for number in range(first, min(first + AT_ONCE, count)):
+                    _add(ledger, number)
     finally:
         ledger.close()
 

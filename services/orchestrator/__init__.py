@@ -2,5 +2,6 @@
 
 images/ -> stream.py [admission.py -> annotation.py -> identification.py] -> sampling.py -> parity_set.py
                                                          -> leveling.py -> judgement.py -> promotion.py
-                               every record goes to ledger.py; summary.py and report.py read it
+                               every record goes to ledger.py; summary.py and report.py read it, and
+                               entries.py for runs.py, comparison.py, matching.py and exports/
 """

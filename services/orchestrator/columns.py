@@ -52,7 +52,6 @@ def _annotation(entry: Entry, settings: Settings) -> dict[str, Value]:
         "answer": (row and row.answer) or None,
         "rejection": entry.rejection or None,
         "detail": detail or None,
-        "origin": row.origin if row else None,
         "number": row.number if row else None,
         "attempt": row.attempt if row else None,
         "reply": (row and row.text) or None,

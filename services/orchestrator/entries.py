@@ -96,7 +96,7 @@ def _keys(ledger: Ledger, chosen: Filter, limit: int, offset: int) -> Iterator[t
     order = "r.image_sha256, r.number" if chosen.is_of_one_cell else _key("q" if chosen.question else "a")
     order = "l.image_sha256, l.question" if chosen.listed else order
     statement = f"SELECT {_key('a')} FROM {clauses} ORDER BY {order} LIMIT ? OFFSET ?"
-    return ledger.read(statement, *values, limit, offset)  # type: ignore[return-value]
+    return ledger.read(statement, *values, limit, offset)
 
 
 def count_entries(ledger: Ledger, chosen: Filter) -> int:

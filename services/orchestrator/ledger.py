@@ -272,7 +272,7 @@ class Ledger:
         except MpaError as error:
             self._failure = error
 
-    def read(self, statement: str, *values: str | int | float) -> Iterator[tuple[str, ...]]:
+    def read(self, statement: str, *values: str | int | float) -> Iterator[tuple[Any, ...]]:
         """Rows of `statement`; the caller knows their columns' types."""
         with _explained(self._path):
             yield from self._db.execute(statement, values)
@@ -301,13 +301,13 @@ class Ledger:
     def image(self, path: str) -> ImageRow | None:
         before = STEPS_OF_A_ROUND * (self.round - 1)
         columns = "path, sha256, rejection, detail, held_out, max(0, step - ?)"
-        rows = self._db.execute(f"SELECT {columns} FROM images WHERE path = ?", (before, path))
+        rows = self.read(f"SELECT {columns} FROM images WHERE path = ?", before, path)
         return next((ImageRow(*row) for row in rows), None)
 
     def is_finished(self, path: str, step: int) -> bool:
         """Has the image come as far as `step` in this round, or been rejected?"""
         statement = "SELECT 1 FROM images WHERE path = ? AND (rejection != '' OR step >= ?)"
-        return any(self._db.execute(statement, (path, step + STEPS_OF_A_ROUND * (self.round - 1))))
+        return any(self.read(statement, path, step + STEPS_OF_A_ROUND * (self.round - 1)))
 
     def path_of(self, image_sha256: str) -> str:
         """The image of this content that is in use, "" where there is none."""
@@ -325,11 +325,11 @@ class Ledger:
 
     def likenesses(self) -> Iterator[tuple[str, str, bytes]]:
         """Path, sha256 and likeness of every image in use."""
-        yield from self._db.execute("SELECT path, sha256, likeness FROM images WHERE rejection = ''")
+        yield from self.read("SELECT path, sha256, likeness FROM images WHERE rejection = ''")
 
     def evaluation_images(self) -> Iterator[tuple[str, str, str, bytes]]:
         """Set, path, sha256 and likeness."""
-        yield from self._db.execute("SELECT image_set, path, sha256, likeness FROM evaluation_images ORDER BY 1, 2")
+        yield from self.read("SELECT image_set, path, sha256, likeness FROM evaluation_images ORDER BY 1, 2")
 
     def set_evaluation_images(self, image_set: str, rows: Iterable[tuple[str, str, bytes]]) -> None:
         """Path, sha256 and likeness of all in the set, in place of what was known of it."""
@@ -363,10 +363,10 @@ class Ledger:
 
     def annotations(self, image_sha256: str) -> list[AnnotationRow]:
         """All attempts, by number and attempt."""
-        rows = self._db.execute(
+        rows = self.read(
             "SELECT image_sha256, number, attempt, text, question, answer, rejection, seed, model_fingerprint, detail, "
             f"{_PROVENANCE}, origin FROM annotations WHERE image_sha256 = ? ORDER BY number, attempt",
-            (image_sha256,),
+            image_sha256,
         )
         return [AnnotationRow(*[*row[:10], _provenance(row[10:-1]), row[-1]]) for row in rows]
 
@@ -385,10 +385,10 @@ class Ledger:
         )
 
     def answer(self, image_sha256: str, question: str, role: str, version: str) -> AnswerRow | None:
-        rows = self._db.execute(
+        rows = self.read(
             f"SELECT image_sha256, question, role, version, answer, conditions, step, {_PROVENANCE} FROM answers "
             "WHERE image_sha256 = ? AND question = ? AND role = ? AND version = ?",
-            (image_sha256, question, role, version),
+            *(image_sha256, question, role, version),
         )
         return next((AnswerRow(*[*row[:7], _provenance(row[7:])]) for row in rows), None)
 
@@ -407,8 +407,8 @@ class Ledger:
             return {}
         sums = ", ".join(f"sum({column} * (1 - cached))" for column in _PROVENANCE.split(", ")[2:6])
         rows = [
-            *self._db.execute(f"SELECT 'teacher', {sums} FROM annotations HAVING count(*)"),
-            *self._db.execute(f"SELECT role, {sums} FROM answers GROUP BY role"),
+            *self.read(f"SELECT 'teacher', {sums} FROM annotations HAVING count(*)"),
+            *self.read(f"SELECT role, {sums} FROM answers GROUP BY role"),
         ]
         found: dict[str, Usage] = {}
         for role, *counts in rows:

@@ -190,6 +190,16 @@ def test_deleting_refuses_while_another_is_at_work(run):
     assert (run / "ledger.sqlite").exists()
 
 
+@pytest.mark.parametrize("command", [["runs", "show", "--limit", "1000"], ["status"], ["matchers"], ["runs", "compare"]])
+def test_damage_in_the_middle_is_told(run, command):
+    path = run / "ledger.sqlite"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20_000] + bytes(len(whole) - 40_000) + whole[-20_000:])
+    name, *options = command[:2] if command[0] == "runs" else command[:1]
+    given = [name, *options, run, *([run] if "compare" in command else []), *command[len(options) + 1 :]]
+    assert "damaged" in said(*given, code=1)
+
+
 def test_an_older_ledger_is_shown_as_it_is(run):
     """What schema 3 added is read with its defaults, and nothing is written."""
     with closing(sqlite3.connect(run / "ledger.sqlite")) as old:
