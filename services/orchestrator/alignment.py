@@ -128,7 +128,7 @@ async def settle_base_version(run: Run, student: StudentClient) -> None:
     known = run.ledger.meta("version.before.weights")
     if known and known != version.weights_sha256:
         raise WrongState(
-            f"version {before} at {student.connection.address} has other weights than the student this run began with: "
+            f"version {before} at {student.connection.address} has other weights than the student of this run: "
             "name that student, or give another --run"
         )
     run.ledger.set_meta("version.before", before)

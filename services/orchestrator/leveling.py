@@ -42,7 +42,10 @@ async def level(run: Run, student: StudentClient, parity_set: Sequence[ParitySam
     if state.error is not None:
         run.ledger.set_meta("training", str(_try(run) + 1))
         raise MpaError(f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; repeat to train anew")
-    run.ledger.set_meta("version.after", state.version)
+    made = await student.version(state.version)
+    with run.ledger.at_once():
+        run.ledger.set_meta("version.after.weights", made.weights_sha256)
+        run.ledger.set_meta("version.after", made.name)
     return state.version
 
 

@@ -72,11 +72,13 @@ async def repeat(run: Run, one_round: Callable[[], Awaitable[None]]) -> None:
 
 def begin_next(run: Run) -> None:
     """All at once, so that an interrupted run is in the old round or in the new one. The old parity set is put aside."""
-    ledger, made = run.ledger, run.ledger.meta("version.after")
+    ledger = run.ledger
+    made, weights = ledger.meta("version.after"), ledger.meta("version.after.weights")
     kept = run.folder / "rounds" / str(ledger.round) / PARITY_SET
     write_atomically(kept, (run.folder / PARITY_SET).read_bytes())
     with ledger.at_once():
         ledger.begin_round(ledger.round + 1)
         ledger.set_meta("version.before", made)
+        ledger.set_meta("version.before.weights", weights)
         if not (run.settings.redo_rejected or audit.is_asked_for(run)):
             ledger.set_meta("done.annotate", "yes")

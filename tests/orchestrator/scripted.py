@@ -217,6 +217,7 @@ class ScriptedStudent(
     refusal: MpaError | None = None
     failed_before: set = field(default_factory=set)
     made: dict = field(default_factory=dict)
+    weights: dict = field(default_factory=dict)
 
     async def Answer(self, request, context):
         sha256 = await self.begin("answer", request.image, context)
@@ -238,7 +239,9 @@ class ScriptedStudent(
 
     async def GetVersion(self, request, context):
         state = versions_pb2.VERSION_STATE_AVAILABLE
-        return versions_pb2.GetVersionResponse(version=versions_pb2.Version(name=request.name, state=state))
+        weights = self.weights.get(request.name, f"weights of {request.name}")
+        version = versions_pb2.Version(name=request.name, state=state, weights_sha256=weights)
+        return versions_pb2.GetVersionResponse(version=version)
 
     async def PromoteVersion(self, request, context):
         if request.expected_live != self.live:

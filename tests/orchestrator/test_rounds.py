@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from typer.testing import CliRunner
 
-from services.core.errors import InvalidInput, MpaError, NothingToAlign, Unavailable
+from services.core.errors import InvalidInput, MpaError, NothingToAlign, Unavailable, WrongState
 from services.orchestrator import commands, phases, rounds
 from services.orchestrator.cli import app
 from services.orchestrator.rounds import StoppingRule
@@ -147,6 +147,18 @@ async def test_a_gap_below_the_rate_from_the_first_is_nothing_to_align(tmp_path,
         with pytest.raises(NothingToAlign, match=r"below the 90\.0%"):
             await align(b, 3, until_gap=0.9)
     assert b.student.trainings == []
+
+
+async def test_a_round_begins_from_the_weights_that_the_last_one_made(tmp_path, pool):
+    """At this address is another student by now, which happens to have a version of that name."""
+    async with rounds_bench(tmp_path / "run", pool) as b:
+        b.settings = with_recipe(b.settings, held_out=0.4)
+        await align(b, 1)
+        b.student.weights["v2"] = "other weights"
+        with pytest.raises(WrongState, match=r"v2 at .* has other weights"):
+            await align(b, 2)
+        b.student.weights.clear()
+        assert (await align(b, 2)).version.after == "v3"
 
 
 async def test_a_later_round_at_parity_ends_well(tmp_path, pool):
