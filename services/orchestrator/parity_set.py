@@ -70,7 +70,8 @@ def _why_filtered(run: Run, gap: int, cells: Sequence[Cell]) -> str:
     if found > gap and found >= least:
         return f"--max-share-per-kind {run.settings.recipe.max_share_per_kind} leaves no more of {found}"
     low = next(int(number) for (number,) in run.ledger.read(LOW_GAP, run.ledger.round, Rejection.LOW_AGREEMENT))
-    return f"--min-agreement rejected {low} others, whose samples contradict the annotation" if gap + low >= least else ""
+    is_cause = low and gap + low >= least
+    return f"--min-agreement rejected {low} others, whose samples contradict the annotation" if is_cause else ""
 
 
 def _why_so_few(cells: Sequence[Cell]) -> str:
