@@ -10,6 +10,7 @@ from google.longrunning import operations_pb2_grpc
 from protos.mpa.v1 import student_pb2_grpc, teacher_pb2_grpc, training_pb2_grpc, versions_pb2_grpc
 from services.engines.fake import FakeModel
 from services.engines.loading import load_model
+from services.engines.teacher import Teacher
 from services.rpc.images import ImageReceiver
 from services.rpc.server import GrpcServer
 from services.student.servicers import SERVICES, StudentServicer, register
@@ -18,7 +19,6 @@ from services.student.student import Student
 from services.teacher.servicer import SERVICE, TeacherServicer
 from services.teacher.serving import of_checkpoint
 from services.teacher.settings import TeacherSettings
-from services.teacher.teacher import Teacher
 
 
 def fake_checkpoint(folder: Path, **model) -> Path:

@@ -18,7 +18,7 @@ from services.orchestrator.sampling import take_samples
 from services.orchestrator.stream import Stream
 from services.orchestrator.summary import write_summary
 from services.orchestrator.teachers import require_panel
-from services.rpc.client import StudentClient, TeacherClient
+from services.rpc.client import StudentClient, StudentVersion, TeacherClient
 
 DECLINED = "nothing was trained: declined at the prompt; repeat the command to be asked again"
 
@@ -80,13 +80,13 @@ async def annotate_and_identify(run: Run, teacher: TeacherClient, student: Stude
 async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None, progress: Progress) -> None:
     pool = run.find_images()
     total = await asyncio.to_thread(pool.total)
-    is_told = _tell_ignored(run, pool, progress)
+    is_told = tell_ignored(run, pool, progress)
     if total is not None and run.settings.limit:
         total = min(total, run.settings.limit)
     try:
         await Stream(run, pool, teacher, student).flow(progress, total)
         if not is_told:
-            _tell_ignored(run, pool, progress)
+            tell_ignored(run, pool, progress)
         await audit.annotate_requests(run, teacher, progress)
         if student is not None:
             await audit.identify_requests(run, teacher, student, progress)
@@ -96,7 +96,7 @@ async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None,
         write_summary(run)
 
 
-def _tell_ignored(run: Run, pool: Source, progress: Progress) -> bool:
+def tell_ignored(run: Run, pool: Source, progress: Progress) -> bool:
     """False where nothing is known to be there, yet."""
     ignored = str(pool.ignored)
     if ignored:
@@ -118,10 +118,11 @@ def require_working_services(run: Run) -> None:
         raise Pending(f"{pending} annotations wait for the teacher's provider: {detail}")
 
 
-async def settle_base_version(run: Run, student: StudentClient) -> None:
+async def settle_base_version(run: Run, student: StudentClient, *, may_load: bool = True) -> StudentVersion:
     """The student of PI is the very version that training starts from: the one live when the run first asked.
 
-    Raises WrongState where the student at this address has other weights under that name.
+    `may_load` False where it isn't this service that will answer. Raises WrongState where the student at this address has other
+    weights under that name.
     """
     before = run.ledger.meta("version.before") or (await student.pointers()).live
     version = await student.version(before)
@@ -133,8 +134,9 @@ async def settle_base_version(run: Run, student: StudentClient) -> None:
         )
     run.ledger.set_meta("version.before", before)
     run.ledger.set_meta("version.before.weights", version.weights_sha256)
-    if not version.is_loaded:
+    if may_load and not version.is_loaded:
         await student.load(before)
+    return version
 
 
 async def train(run: Run, student: StudentClient, confirm: Confirm, progress: Progress) -> None:

@@ -57,6 +57,10 @@ async def _align(run: Run, where: Where, labelled: Path | None, confirm: Confirm
         in_turn = phases.takes_a_device(where)
         one = partial(phases.align, run, where, labelled, confirm, progress, teacher_takes_turns=in_turn)
         await rounds.repeat(run, one)
+    elif where.is_ray:
+        from services.orchestrator.distributed import flow
+
+        await rounds.repeat(run, partial(flow.align, run, where, labelled, confirm, progress))
     else:
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
             one = partial(alignment.align, run, teacher, student, labelled, confirm, progress, may_try=where.may_try)

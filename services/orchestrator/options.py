@@ -20,6 +20,11 @@ class Role(StrEnum):
     STUDENT = "student"
 
 
+class Engine(StrEnum):
+    LOCAL = "local"
+    RAY = "ray"
+
+
 Images = Annotated[
     str, typer.Argument(help="A folder, glob or file: images, JSONL, CSV, Parquet, Arrow, tar, zip; here or at a URL.")
 ]
@@ -42,6 +47,18 @@ SingleDevice = Annotated[
     bool,
     typer.Option(
         "--single-device", help="As --local with one model in memory at a time; a teacher with an address stays where it is."
+    ),
+]
+EngineOption = Annotated[
+    Engine, typer.Option("--engine", help="What spreads annotating and identifying: this process, or a Ray cluster.")
+]
+RayAddress = Annotated[
+    str,
+    typer.Option(
+        "--ray-address",
+        envvar="RAY_ADDRESS",
+        metavar="HOST:PORT",
+        help="With --engine ray: the cluster's head node, or auto. Default: a cluster of this machine alone.",
     ),
 ]
 RecipeName = Annotated[

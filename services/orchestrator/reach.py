@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -45,6 +46,15 @@ def one_device(teacher: str, student: str, patience_s: float) -> Where:
     if student:
         raise typer.BadParameter("--single-device starts the student here: leave out --student (and MPA_STUDENT)")
     return Where(teacher, patience_s=patience_s, is_single_device=True)
+
+
+def cluster(where: Where, is_ray: bool, address: str, has_limits: bool) -> Where:
+    """Raises a usage error for what only the local engine does."""
+    if is_ray and where.is_single_device:
+        raise typer.BadParameter("--engine ray has the models up side by side: leave out --single-device")
+    if is_ray and has_limits:
+        raise typer.BadParameter("--budget and --max-hours are of the local engine: leave them out with --engine ray")
+    return replace(where, is_ray=is_ray, ray_address=address)
 
 
 def cache(is_off: bool) -> Path | None:

@@ -41,7 +41,12 @@ def panel_of(teacher: TeacherClient) -> tuple[TeacherClient, ...]:
 
 def require_panel(run: Run, teacher: TeacherClient) -> None:
     """Raises WrongState where there are more or fewer teachers than the run began with."""
-    count, wanted = len(panel_of(teacher)), run.settings.teachers
+    require_teachers(run, len(panel_of(teacher)))
+
+
+def require_teachers(run: Run, count: int) -> None:
+    """As `require_panel`."""
+    wanted = run.settings.teachers
     if count != wanted:
         raise WrongState(f"this run began with {wanted} teachers, and {count} are named: name the same ones, in the same order")
 

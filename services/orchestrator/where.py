@@ -18,6 +18,8 @@ class Where:
 
     `is_local` starts both services here instead, `is_single_device` those without an address, in turn. `is_trial`: the
     candidate may answer everybody while it is judged. `further_teachers` vote with the teacher.
+    `is_ray`: PA and PI on the Ray cluster at `ray_address` ("" is one that is started here); models without an address are
+    loaded by its actors.
 
     `cache`: the file that keeps what a teacher says; `budget`: what asking it may cost. None for neither.
     """
@@ -31,6 +33,8 @@ class Where:
     cache: Path | None = None
     budget: Budget | None = None
     further_teachers: tuple[str, ...] = ()
+    is_ray: bool = False
+    ray_address: str = ""
 
     @property
     def teachers(self) -> int:

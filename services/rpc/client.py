@@ -99,9 +99,12 @@ class AnswerReply:
 
 @dataclass(frozen=True, slots=True)
 class StudentVersion:
+    """`system_prompt` "" is the chat template's own."""
+
     name: str
     is_loaded: bool
     weights_sha256: str
+    system_prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +314,8 @@ class StudentClient(_Client):
         request = versions_pb2.GetVersionRequest(name=name)
         reply = await self.connection.call(lambda: self._versions.GetVersion(request, timeout=CONTROL_TIMEOUT_S))
         is_loaded = reply.version.state == versions_pb2.VERSION_STATE_AVAILABLE
-        return StudentVersion(reply.version.name, is_loaded, reply.version.weights_sha256)
+        contract = reply.version.contract
+        return StudentVersion(reply.version.name, is_loaded, reply.version.weights_sha256, contract.system_prompt)
 
     async def load(self, name: str) -> None:
         """Beside the live version, as the candidate. Raises WrongState or InvalidInput for bad weights."""

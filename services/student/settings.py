@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import InvalidInput
-from services.core.presets import Preset, find_preset
+from services.core.presets import Preset
+from services.engines.choice import Choice
 from services.engines.settings import EngineSettings
 from services.environment import Environment
 from services.rpc.lifecycle import ListenSettings
@@ -16,7 +17,6 @@ from services.student.execution import Execution
 from services.student.production import SampleSettings
 from services.student.versions import SwapWay
 
-BUNDLED = Path(__file__).resolve().parents[2] / "zoo" / "student"
 GRPC_PORT = 50052
 
 
@@ -46,19 +46,16 @@ class StudentSettings:
     def from_env(variables: Mapping[str, str] = os.environ) -> StudentSettings:
         """Raises InvalidInput, naming the variable that is wrong."""
         env = Environment("MPA_STUDENT_", variables)
-        preset = find_preset(env.text("PRESET", "bundled"), "student", what="MPA_STUDENT_PRESET")
-        engine, model = EngineSettings.from_environment(env), env.text("MODEL")
-        if engine.engine == "openai":
+        if env.text("ENGINE") == "openai":
             raise InvalidInput(
                 "MPA_STUDENT_ENGINE is 'openai': a student is trained, and weights at a provider can't be: use vllm",
                 field="MPA_STUDENT_ENGINE",
             )
-        if not model:
-            preset.require_loadable(engine.engine, trust_remote_code=engine.trust_remote_code, prefix=env.prefix)
+        choice = Choice.from_environment(env, "student")
         return StudentSettings(
-            model=model or preset.model or str(BUNDLED),
+            model=choice.model,
             store=env.path("STORE") or Path(".mpa/student"),
-            preset=preset,
+            preset=choice.preset,
             image_root=env.path("IMAGE_ROOT"),
             max_loaded=_at_least_one(env, "MAX_LOADED", 3),
             swap_way=_swap_way(env),
@@ -67,7 +64,7 @@ class StudentSettings:
             training=Execution.from_environment(env),
             samples=SampleSettings.from_environment(env),
             listen=ListenSettings.from_environment(env, GRPC_PORT),
-            engine=engine,
+            engine=choice.engine,
         )
 
 

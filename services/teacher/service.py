@@ -16,15 +16,16 @@ from services.core.errors import Unavailable
 from services.engines.checkpoint import resolve
 from services.engines.loading import load_model
 from services.engines.model import VisionLanguageModel
+from services.engines.serving import Serving
+from services.engines.teacher import Teacher
 from services.environment import pin_devices
 from services.rpc.images import ImageReceiver
 from services.rpc.lifecycle import Lifecycle
 from services.rpc.server import GrpcServer
 from services.teacher.http import app
 from services.teacher.servicer import SERVICE, TeacherServicer
-from services.teacher.serving import Serving, of_checkpoint, of_provider
+from services.teacher.serving import of_checkpoint, of_provider
 from services.teacher.settings import TeacherSettings
-from services.teacher.teacher import Teacher
 
 
 # One worker: a second process would fight for the gRPC port. Scale by replicas.

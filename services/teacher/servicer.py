@@ -13,12 +13,12 @@ from protos.mpa.v1 import teacher_pb2_grpc
 from services.core.annotation import Annotation
 from services.core.decoding import Decoding
 from services.core.errors import MpaError
+from services.engines.teacher import Teacher, find_task
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question
 from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import decoding_from_proto, finish_reason_to_proto, usage_to_proto
-from services.teacher.teacher import Teacher, find_task
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TeacherService"].full_name
 ANNOTATION_DECODING = Decoding(max_new_tokens=128)

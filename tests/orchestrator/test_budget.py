@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from services.teacher.teacher import Teacher
 
 from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc
 from services.core.errors import BadReply, BudgetSpent, Pending, Unavailable, WrongState
@@ -17,7 +18,6 @@ from services.rpc.server import GrpcServer
 from services.teacher.servicer import SERVICE, TeacherServicer
 from services.teacher.serving import of_provider
 from services.teacher.settings import TeacherSettings
-from services.teacher.teacher import Teacher
 from tests.engines.provider import KEY, MODEL, providing
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import ScriptedTeacher

@@ -12,10 +12,10 @@ from services.core.errors import Pending
 from services.core.tasks import ANSWER_INSTRUCTION
 from services.engines.openai import engine as openai
 from services.engines.openai.settings import BatchSettings, OpenAISettings
+from services.engines.teacher import Teacher
 from services.rpc.images import ImageReceiver
 from services.rpc.server import GrpcServer
 from services.teacher.servicer import SERVICE, TeacherServicer
-from services.teacher.teacher import Teacher
 from tests.engines.provider import KEY, MODEL, providing, text_of, until
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import COLORS, draw

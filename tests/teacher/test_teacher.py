@@ -7,7 +7,7 @@ from services.core.decoding import GREEDY
 from services.core.tasks import TASKS
 from services.engines.images import load_image
 from services.engines.model import FinishReason, Reply
-from services.teacher.teacher import Teacher
+from services.engines.teacher import Teacher
 from tests.pictures import png
 
 WHOLE = "Question: What color is it?\nAnswer: red"

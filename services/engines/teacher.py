@@ -1,4 +1,4 @@
-"""The teacher as a plain object: what its gRPC servicer and its HTTP face both call."""
+"""The teacher as a plain object: what its gRPC servicer, its HTTP face and the actors of a cluster call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.core.errors import InvalidInput
 from services.core.tasks import ANSWER_TEMPLATE, TASKS, Task, answer_prompt
 from services.engines.images import LoadedImage
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
-from services.teacher.serving import UNSTATED, Serving
+from services.engines.serving import UNSTATED, Serving
 
 _WITHHELD = {FinishReason.REFUSAL: Rejection.REFUSAL, FinishReason.CONTENT_FILTER: Rejection.CONTENT_FILTER}
 

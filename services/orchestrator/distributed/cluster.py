@@ -1,0 +1,132 @@
+"""The Ray cluster that a run works on: one that is up already, or one of this machine alone, for as long as it is needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
+from services.orchestrator.local import ROOT
+
+LOCAL = "local"
+LEAST_CPUS = 4
+"""Of a cluster of this machine alone: three actors at least, and a task. Ray only counts them."""
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Of the same: what travels is rows of text."""
+LONGEST_WAIT_S = 20.0
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # or what ends last would begin another cluster
+}
+
+
+class ClusterFailed(Unavailable):
+    """The cluster lost more than it could make good; what it had done until then is done."""
+
+
+@contextmanager
+def joined(address: str, patience_s: float) -> Iterator[None]:
+    """`address`: HOST:PORT of the head node, "auto" for the cluster that this machine is a node of, "" starts one here.
+
+    Raises InvalidInput (Ray is not installed, an address of another kind), Unavailable (nobody there), WrongState (another
+    version of Ray or Python than the cluster's).
+    """
+    require_installed()
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if address and address != "auto":
+        _require_reachable(address, patience_s)
+    import ray
+
+    is_here = not address
+    try:
+        with _own_signals():
+            ray.init(
+                address=address or LOCAL,
+                runtime_env={"env_vars": _environment()},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({"num_cpus": max(LEAST_CPUS, os.cpu_count() or 1), "include_dashboard": False} if is_here else {}),
+                **({"object_store_memory": OBJECT_STORE_BYTES} if is_here else {}),
+            )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise _explained(error, address) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def gpus() -> float:
+    import ray
+
+    return float(ray.cluster_resources().get("GPU", 0.0))
+
+
+def require_installed() -> None:
+    if importlib.util.find_spec("ray") is None:
+        raise InvalidInput(
+            '--engine ray needs Ray: pip install "model-parity-aligner[ray]", here and on every machine of the cluster'
+        )
+
+
+def _require_reachable(address: str, patience_s: float) -> None:
+    """Ray itself would wait for minutes, and may end this process."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in address:
+        raise InvalidInput(
+            f"--ray-address is {address!r}: give HOST:PORT of the cluster's head node, as `ray start` shows it, or auto",
+            field="ray_address",
+        )
+    import grpc
+    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+
+    with grpc.insecure_channel(address) as channel:
+        node_info = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+        try:
+            node_info.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=min(patience_s, LONGEST_WAIT_S))
+        except grpc.RpcError as error:
+            is_other = error.code() is grpc.StatusCode.UNIMPLEMENTED
+            raise _nobody(address, "another service answers there" if is_other else "nobody answers there") from error
+
+
+def _explained(error: Exception, address: str) -> MpaError:
+    text = " ".join(str(error).split())
+    if "Version mismatch" in text:
+        return WrongState(f"{text}: install the cluster's versions here, or run mpa-orch on its head node")
+    if address:
+        return _nobody(address, text)
+    return Unavailable(f"no Ray cluster can be started here: {text}")
+
+
+def _nobody(address: str, why: str) -> MpaError:
+    return Unavailable(
+        f"there is no Ray cluster at {address} ({why}): start one (`ray start --head`) and run mpa-orch on one of its "
+        "machines, or leave out --ray-address for one of this machine alone"
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Of every worker: this very program where it lies at the same place, and the settings that engines read."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith(("MPA_", "HF_"))}
+    return {**QUIET, **settings, "PYTHONPATH": f"{ROOT}:${{PYTHONPATH}}"}
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself; it stays ours, so that the run ends as it does anywhere."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, ours)

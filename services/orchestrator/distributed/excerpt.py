@@ -1,0 +1,85 @@
+"""What a ledger knows of one image, as a text that travels between the run's ledger and those of a cluster's actors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from services.core.errors import WrongState
+from services.orchestrator.ledger import Ledger
+
+COLUMNS = """
+SELECT tables.name, columns.name FROM sqlite_master tables JOIN pragma_table_info(tables.name) columns
+WHERE tables.type = 'table'
+"""
+
+Cells: TypeAlias = dict[str, str | int | float]
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """`rows` of every table that has an `image_sha256`; `meta`: what else the ledger had learned by then, such as which teacher
+    answers."""
+
+    rows: Mapping[str, list[Cells]]
+    meta: Mapping[str, str]
+
+    def to_json(self) -> str:
+        return json.dumps([self.rows, self.meta], ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Excerpt:
+        rows, meta = json.loads(text)
+        return cls(rows, meta)
+
+
+NOTHING = Excerpt({}, {})
+
+
+def meta(ledger: Ledger) -> dict[str, str]:
+    return {str(key): str(value) for key, value in ledger.read("SELECT key, value FROM meta")}
+
+
+class Excerpts:
+    """Takes them from a ledger and puts them into it. They name tables and columns, so either side may have more of them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        columns: dict[str, list[str]] = {}
+        for table, column in ledger.read(COLUMNS):
+            columns.setdefault(table, []).append(column)
+        self._tables = {table: names for table, names in columns.items() if "image_sha256" in names}
+
+    def take(self, image_sha256: str, known: Mapping[str, str]) -> Excerpt:
+        """`known`: the meta that the reader has already."""
+        found = {table: self._rows(table, names, image_sha256) for table, names in self._tables.items()}
+        learned = {key: value for key, value in meta(self._ledger).items() if known.get(key) != value}
+        return Excerpt({table: rows for table, rows in found.items() if rows}, learned)
+
+    def put(self, excerpt: Excerpt) -> None:
+        """Idempotent: a row that is there already is replaced by itself.
+
+        Raises WrongState where what was learned contradicts the ledger: another teacher answered than before.
+        """
+        for key, value in excerpt.meta.items():
+            self._learn(key, value)
+        for table, rows in excerpt.rows.items():
+            for row in rows:
+                marks = ", ".join("?" * len(row))
+                self._ledger.write(f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
+
+    def _learn(self, key: str, value: str) -> None:
+        known = next((known for (known,) in self._ledger.read("SELECT value FROM meta WHERE key = ?", key)), "")
+        if known and known != value:
+            raise WrongState(
+                f"the {key} of this run is {known[:12]}, and {value[:12]} answered on the cluster: let every actor and every "
+                "replica have the model that this run began with, or give another --run"
+            )
+        if not known:
+            self._ledger.write("INSERT INTO meta VALUES (?, ?)", key, value)
+
+    def _rows(self, table: str, names: list[str], image_sha256: str) -> list[Cells]:
+        found = self._ledger.read(f"SELECT {', '.join(names)} FROM {table} WHERE image_sha256 = ?", image_sha256)
+        return [dict(zip(names, row, strict=True)) for row in found]

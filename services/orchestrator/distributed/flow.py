@@ -1,0 +1,210 @@
+"""The driver: admits images in the order of the pool, hands out the unfinished ones, commits what comes back.
+
+The run's ledger is the checkpoint. To resume, after whatever ended a driver or a cluster, is to hand out what it doesn't hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from services.core.parity import Cell
+from services.orchestrator import alignment, audit, endpoints
+from services.orchestrator.admission import Admission
+from services.orchestrator.distributed import cluster
+from services.orchestrator.distributed.excerpt import Excerpts, meta
+from services.orchestrator.distributed.models import Loaded, Served, Source, loaded
+from services.orchestrator.distributed.work import Parcel, Work
+from services.orchestrator.images.source import Source as Images
+from services.orchestrator.ledger import STEPS_OF_A_ROUND, Ledger
+from services.orchestrator.progress import Meter, Progress
+from services.orchestrator.promotion import Confirm
+from services.orchestrator.run import KEPT, Run
+from services.orchestrator.sampling import take_samples
+from services.orchestrator.stream import IDENTIFIED
+from services.orchestrator.summary import write_summary
+from services.orchestrator.teachers import require_teachers
+from services.orchestrator.where import Where
+from services.rpc.client import StudentClient, StudentVersion, TeacherClient
+
+STALLED_S = 600.0
+"""The actors of a lost machine may have no room on the others; a prompt may kill every engine that it is given to."""
+CLOSING_S = 5.0
+IMAGES_AT_ONCE = 200_000
+"""Of one pipeline: the driver's memory is bounded by it, and models are loaded once for so many."""
+PIPELINES = 3
+"""In a row that fail without having finished anything: then the cluster is not what it should be."""
+UNFINISHED = f"FROM images WHERE rejection = '' AND step < ? AND path > ? AND path NOT LIKE '{KEPT}%'"
+
+T = TypeVar("T")
+
+
+async def align(run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress) -> None:
+    """A round: PA and PI on the cluster, the rest as anywhere. Raises NothingToAlign."""
+    if not run.ledger.meta("done.identify"):
+        await annotate_and_identify(run, where, progress)
+    async with endpoints.both(where, run.folder, progress) as (teacher, student):
+        if not run.ledger.meta("done.identify"):
+            await _complete(run, teacher, student, progress)
+        await alignment.align(run, teacher, student, labelled, confirm, progress, may_try=where.may_try)
+
+
+async def _complete(run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress) -> None:
+    """What the images of the pool are not: users' requests, and samples of label noise."""
+    await audit.annotate_requests(run, teacher, progress)
+    await audit.identify_requests(run, teacher, student, progress)
+    alignment.require_working_services(run)
+    await take_samples(run, teacher, progress)
+    run.ledger.set_meta("done.identify", "yes")
+
+
+async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> None:
+    """Every image, with the records of the local stream. Models without an address are loaded by the actors."""
+    require_teachers(run, where.teachers)
+    base = await _base_version(run, where, progress)
+    try:
+        with cluster.joined(where.ray_address, where.patience_s), run.timed("identify"):
+            flow = Flow(run, _sources(run, where, base), progress)
+            await flow.admit()
+            await flow.identify()
+        alignment.require_working_services(run)
+        run.ledger.set_meta("done.annotate", "yes")
+    finally:
+        write_summary(run)
+
+
+async def _base_version(run: Run, where: Where, progress: Progress) -> StudentVersion:
+    """A student that the actors load themselves is up only to be asked which version that is."""
+    is_loaded_there = where.starts("student")
+    async with endpoints.student_only(where, run.folder, progress, is_serving=not is_loaded_there) as student:
+        return await alignment.settle_base_version(run, student, may_load=not is_loaded_there)
+
+
+def _sources(run: Run, where: Where, base: StudentVersion) -> dict[str, Source]:
+    sources: dict[str, Source] = {
+        role: loaded(role, cluster.gpus()) if where.starts(role) else Served(addresses, where.patience_s)
+        for role, addresses in (("teacher", (where.teacher, *where.further_teachers)), ("student", (where.student,)))
+    }
+    if isinstance(sources["student"], Loaded):
+        folder = run.folder.absolute() / "student" / "versions" / base.name
+        sources["student"] = replace(
+            sources["student"], model=str(folder), system_prompt=base.system_prompt, weights_sha256=base.weights_sha256
+        )
+    return sources
+
+
+class Flow:
+    """One run on one cluster. `stalled_s` without any progress: the pipeline is given up, and built anew."""
+
+    def __init__(self, run: Run, sources: dict[str, Source], progress: Progress, stalled_s: float = STALLED_S) -> None:
+        self._run, self._sources, self._progress, self._stalled_s = run, sources, progress, stalled_s
+        self._images = run.find_images()
+        self._excerpts = Excerpts(run.ledger)
+        self._cells: Counter[str] = Counter(record.cell for record in run.ledger.records())
+
+    async def admit(self) -> None:
+        """Every image that the ledger doesn't know yet is looked at on the cluster, and admitted here, in order."""
+        from services.orchestrator.distributed.pipeline import looked_at
+
+        total, admission = await asyncio.to_thread(self._images.total), Admission(self._run)
+        with self._progress.stage("look", "images", total) as meter:
+            meter.advance(by=int(next(self._run.ledger.read("SELECT count(*) FROM images"))[0]), counts=False)
+            async with aclosing(_apart(unknown(self._run, self._images))) as pages:
+                async for page in pages:
+                    async with aclosing(_apart(looked_at(page, self._run.settings.images))) as blocks:
+                        async for block in blocks:
+                            with self._run.ledger.at_once():
+                                for found in block:
+                                    admission.admit(found)
+                            meter.advance(by=len(block))
+        alignment.tell_ignored(self._run, self._images, self._progress)
+
+    async def identify(self) -> None:
+        """Raises the error that stopped an image; what is home by then is in the ledger."""
+        goal = IDENTIFIED + STEPS_OF_A_ROUND * (self._run.ledger.round - 1)
+        total = int(next(self._run.ledger.read(f"SELECT count(*) {UNFINISHED}", goal, ""))[0])
+        with self._progress.stage("identify", "images", total) as meter:
+            last = ""
+            while parcels := self._unfinished(goal, last):
+                last = parcels[-1].path
+                await self._identify(parcels, meter)
+
+    async def _identify(self, parcels: list[Parcel], meter: Meter) -> None:
+        """A pipeline that fails is built anew, on the cluster as it is then, for what is not home yet."""
+        from services.orchestrator.distributed.pipeline import identified
+
+        left, failures = {parcel.path: parcel for parcel in parcels}, 0
+        while left:
+            work = Work(self._run.settings, self._run.id, meta(self._run.ledger))
+            try:
+                async with aclosing(_apart(identified(list(left.values()), work, self._sources, self._stalled_s))) as blocks:
+                    async for block in blocks:
+                        failures = 0
+                        self._commit(block, meter)
+                        for parcel in block:
+                            del left[parcel.path]
+                        _raise_first(block)
+            except cluster.ClusterFailed as error:
+                failures += 1
+                if failures == PIPELINES:
+                    raise
+                self._progress.note(f"{error}; beginning again with the {len(left):,} images that are not done")
+
+    def _unfinished(self, goal: int, after: str) -> list[Parcel]:
+        known = meta(self._run.ledger)
+        rows = list(
+            self._run.ledger.read(f"SELECT path, sha256 {UNFINISHED} ORDER BY path LIMIT {IMAGES_AT_ONCE}", goal, after)
+        )
+        return [Parcel(path, sha256, self._excerpts.take(sha256, known)) for path, sha256 in rows]
+
+    def _commit(self, block: list[Parcel], meter: Meter) -> None:
+        with self._run.ledger.at_once():
+            for parcel in block:
+                self._excerpts.put(parcel.excerpt)
+                if parcel.error is None:
+                    self._run.ledger.set_step(parcel.image_sha256, IDENTIFIED)
+                self._cells.update(str(row["cell"]) for row in parcel.excerpt.rows.get("records", ()))
+        meter.advance("  ".join(f"{cell} {count}" for cell in Cell if (count := self._cells[cell])), by=len(block))
+
+
+def unknown(run: Run, images: Images) -> Generator[list[str], None, None]:
+    """Keys of the images that the ledger has not seen, in order, pages of them; nothing is read but names.
+
+    Reads the ledger over a connection of its own, so that any one thread may go through it.
+    """
+    ledger = Ledger(run.folder / "ledger.sqlite", read_only=True)
+    try:
+        keys = (item.key for item in islice(images.walk(lambda _: True), run.settings.limit or None))
+        news = (key for key in keys if ledger.image(key) is None)
+        while page := list(islice(news, IMAGES_AT_ONCE)):
+            yield page
+    finally:
+        ledger.close()
+
+
+def _raise_first(block: list[Parcel]) -> None:
+    error = next((parcel.error for parcel in block if parcel.error is not None), None)
+    if error is not None:
+        raise error
+
+
+async def _apart(blocks: Generator[T, None, None]) -> AsyncGenerator[T, None]:
+    """What `blocks` yields, waited for in a thread, so that the event loop stays free. Use it within `aclosing`."""
+    executor = ThreadPoolExecutor(1, "ray")
+    loop = asyncio.get_running_loop()
+    try:
+        while (block := await loop.run_in_executor(executor, next, blocks, None)) is not None:
+            yield block
+    finally:
+        # Where the wait was called off the thread is still in it, and ends with the connection to the cluster.
+        closing = loop.run_in_executor(executor, blocks.close)
+        closing.add_done_callback(lambda closed: closed.cancelled() or closed.exception())
+        await asyncio.wait([closing], timeout=CLOSING_S)
+        executor.shutdown(wait=False)

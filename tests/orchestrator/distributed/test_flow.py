@@ -1,0 +1,165 @@
+"""PA and PI on a real Ray cluster against the local stream: the same ledger, to the record, whatever dies on the way."""
+
+import asyncio
+import io
+import os
+import signal
+from contextlib import suppress
+from dataclasses import replace
+
+import psutil
+import pytest
+from rich.console import Console
+
+from services.core.errors import MpaError, Unavailable
+from services.orchestrator.admission import Admission, unfinished
+from services.orchestrator.alignment import choose
+from services.orchestrator.distributed import cluster as clusters
+from services.orchestrator.distributed.flow import Flow
+from services.orchestrator.images.reading import read_image
+from services.orchestrator.ledger import Ledger
+from services.orchestrator.progress import Progress
+from services.orchestrator.run import open_run
+from services.orchestrator.settings import new_settings
+from services.orchestrator.stream import IDENTIFIED, Stream
+from tests.orchestrator.conftest import bench, until
+from tests.orchestrator.distributed.conftest import add_node
+from tests.orchestrator.scripted import ScriptedTeacher
+from tests.orchestrator.test_cli import align_arguments, at, start
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 300.0
+ORDER = {
+    "images": "path",
+    "annotations": "image_sha256, number, attempt",
+    "answers": "image_sha256, question, role",
+    "records": "image_sha256, number",
+}
+
+
+def content(folder) -> dict:
+    """Every row of the ledger, and the parity set."""
+    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
+    try:
+        rows = {table: list(ledger.read(f"SELECT * FROM {table} ORDER BY {order}")) for table, order in ORDER.items()}
+    finally:
+        ledger.close()
+    return rows | {"parity set": (folder / "parity_set.jsonl").read_text()}
+
+
+def identified(folder) -> int:
+    """Images that are done."""
+    with suppress(MpaError):  # it is being made
+        ledger = Ledger(folder / "ledger.sqlite", read_only=True)
+        try:
+            return int(next(ledger.read("SELECT count(*) FROM images WHERE step = 2"))[0])
+        finally:
+            ledger.close()
+    return 0
+
+
+def opened(folder, pool):
+    return open_run(folder, new_settings(str(pool), "vqa", "rehearsal"))
+
+
+async def near(folder, pool, sources) -> dict:
+    """By the local stream, with the models in this process."""
+    with opened(folder, pool) as run, Progress(Console(file=io.StringIO())) as progress:
+        run.ledger.set_meta("version.before", "v1")
+        teacher, student = await sources["teacher"].teacher(), await sources["student"].student()
+        await Stream(run, run.find_images(), teacher, student).flow(progress, None)
+        run.ledger.set_meta("done.identify", "yes")
+        choose(run)
+    return content(folder)
+
+
+async def far(folder, pool, sources, address) -> dict:
+    """By actors of the cluster that load the models; the images have been admitted before."""
+    with opened(folder, pool) as run, Progress(Console(file=io.StringIO())) as progress:
+        run.ledger.set_meta("version.before", "v1")
+        admission = Admission(run)
+        for item in unfinished(run, run.find_images(), IDENTIFIED):
+            admission.admit(read_image(run.find_images(), item.key))
+        with clusters.joined(address, 5):
+            await Flow(run, sources, progress, stalled_s=60).identify()
+        run.ledger.set_meta("done.identify", "yes")
+        choose(run)
+    return content(folder)
+
+
+def actors(node) -> list[int]:
+    """Processes of a node that hold a model."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    return [child.pid for child in raylet.children(recursive=True) if "MapBatches(Stage)" in "".join(child.cmdline())]
+
+
+async def test_a_node_with_actors_is_lost_and_an_actor_killed_in_the_middle(tmp_path, pool, cluster, sources):
+    expected = await near(tmp_path / "near", pool, sources(max_batch=64))
+    run = asyncio.create_task(far(tmp_path / "far", pool, sources(max_batch=4), cluster.address))
+    await until(lambda: run.done() or identified(tmp_path / "far") > 0, PATIENCE_S)
+    lost = max(cluster.worker_nodes, key=lambda node: len(actors(node)))
+    others = [pid for node in cluster.worker_nodes - {lost} for pid in actors(node)]
+    assert actors(lost)
+    await asyncio.to_thread(cluster.remove_node, lost, allow_graceful=False)
+    for pid in others[:1]:
+        os.kill(pid, signal.SIGKILL)
+    assert identified(tmp_path / "far") < 120, "all was over before"
+    try:
+        assert await run == expected
+    finally:
+        add_node(cluster)  # for the tests after this one
+
+
+async def test_running_services_give_the_ledger_of_the_local_engine(tmp_path, pool, cluster):
+    (pool / "again.png").write_bytes((pool / "007.png").read_bytes())
+    (pool / "broken.png").write_bytes(b"no image")
+    async with bench(tmp_path / "near", pool) as here:
+        await here.align()
+    async with bench(tmp_path / "far", pool) as there:
+        there.where = replace(there.where, is_ray=True, ray_address=cluster.address)
+        await there.align()
+        assert there.teacher.calls["annotate"] == here.teacher.calls["annotate"]
+    assert content(there.folder) == content(here.folder)
+    assert "identify: 120/120 images" in there.output.getvalue()
+
+
+async def test_a_service_that_fails_stops_the_run_and_what_it_had_said_is_not_asked_again(tmp_path, pool, cluster):
+    def trouble(kind):
+        is_down = kind == "answer" and teacher.calls["annotate"] and teacher.calls["answer"] >= 30 and not repaired
+        return Unavailable("maintenance") if is_down else None
+
+    teacher, repaired = ScriptedTeacher(trouble=trouble), []
+    async with bench(tmp_path / "near", pool) as here:
+        await here.align()
+    async with bench(tmp_path / "far", pool, teacher, patience_s=0.5) as there:
+        there.where = replace(there.where, is_ray=True, ray_address=cluster.address)
+        with pytest.raises(Unavailable, match="maintenance"):
+            await there.align()
+        known = Ledger(there.folder / "ledger.sqlite", read_only=True)
+        asked = list(known.read("SELECT image_sha256, question FROM answers WHERE role = 'teacher' AND step = 'identify'"))
+        known.close()
+        assert asked
+        repaired.append(True)
+        await there.align()
+        assert {teacher.keys["answer", *one] for one in asked} == {1}
+    assert there.parity_set() == here.parity_set()
+
+
+async def test_a_driver_that_is_stopped_or_killed_goes_on(tmp_path, pool, cluster):
+    async with bench(tmp_path / "near", pool) as here:
+        await here.align()
+    async with bench(tmp_path / "far", pool, ScriptedTeacher(delay_s=0.3)) as there:
+        command = align_arguments(there, *at(there), "--engine", "ray", "--ray-address", cluster.address, "--no-cache")
+        for sent, code in ((signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
+            before = identified(there.folder)
+            process = await start(*command)
+            await until(lambda: identified(there.folder) > before or process.returncode is not None, PATIENCE_S)  # noqa: B023
+            if process.returncode is None:
+                process.send_signal(sent)
+            _, said = await asyncio.wait_for(process.communicate(), 60)
+            assert process.returncode == code, said.decode()
+        assert identified(there.folder) < 120
+        there.where = replace(there.where, is_ray=True, ray_address=cluster.address)
+        await there.align()
+    assert content(there.folder) == content(here.folder)
