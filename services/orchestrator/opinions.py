@@ -19,18 +19,22 @@ SAMPLED = """
 SELECT image_sha256, question, answer, sum(agreed), sum(asked) FROM opinions
 WHERE kind = 'sample' GROUP BY image_sha256, question, answer HAVING count(*) = ?
 """
-BY_CELL = """
-SELECT cell, sum(agreed), sum(asked) FROM opinions o
+OF_RECORD = """
 JOIN annotations a ON a.image_sha256 = o.image_sha256 AND a.question = o.question AND a.answer = o.answer
 JOIN records r ON r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
-WHERE o.kind = 'sample' AND a.rejection IN ('', ?) GROUP BY o.image_sha256, o.question, o.answer
+WHERE a.rejection IN ('', ?) GROUP BY o.image_sha256, o.question, o.answer
+"""
+"""One row for each label, also where it was annotated again in a later round."""
+BY_CELL = f"""
+SELECT max(cell), agreed, asked FROM (
+    SELECT image_sha256, question, answer, sum(agreed) AS agreed, sum(asked) AS asked FROM opinions
+    WHERE kind = 'sample' GROUP BY image_sha256, question, answer) o {OF_RECORD}
 """
 VOTES = "SELECT seat, sum(agreed), sum(asked) FROM opinions WHERE kind = 'vote' GROUP BY seat ORDER BY seat"
-OUTVOTED = """
-SELECT count(*), sum(cell IN ('noise_student_right', 'noise_both_wrong')) FROM opinions o
-JOIN annotations a ON a.image_sha256 = o.image_sha256 AND a.question = o.question AND a.answer = o.answer
-JOIN records r ON r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
-WHERE o.kind = 'vote' AND o.seat = 0 AND o.agreed AND a.rejection IN ('', ?)
+OUTVOTED = f"""
+SELECT count(*), sum(is_outvoted) FROM (
+    SELECT max(cell IN ('noise_student_right', 'noise_both_wrong')) AS is_outvoted FROM (
+        SELECT image_sha256, question, answer FROM opinions WHERE kind = 'vote' AND seat = 0 AND agreed) o {OF_RECORD})
 """
 
 Label = tuple[str, str, str]

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from services.core.agreement import Agreement
 from services.core.annotation import Rejection
 from services.core.errors import MpaError, WrongState
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.engines.model import FinishReason
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
-from services.orchestrator.opinions import measured_noise
+from services.orchestrator.opinions import Kind, add_opinion, measured_noise
 from services.rpc.client import Provenance
 from tests.orchestrator.conftest import until
 
@@ -213,3 +214,15 @@ def test_what_came_from_the_cache_is_on_no_bill(ledger):
     ledger.add_answer(AnswerRow("aa", "what is it?", "teacher", "t", "red", "c0ffee", "identify", cached))
     assert ledger.annotations("aa")[1].provenance == cached
     assert ledger.usage() == {"teacher": PROVENANCE.usage}
+
+
+def test_a_label_that_a_later_round_wrote_again_counts_once(ledger):
+    fill(ledger)
+    ledger.reject(ROW, Rejection.LOW_AGREEMENT)
+    ledger.add_annotation(replace(ROW, attempt=2, rejection="low_agreement"))
+    label = ("aa", ROW.question, ROW.answer)
+    add_opinion(ledger, label, 0, Kind.SAMPLE, Agreement(1, 4))
+    add_opinion(ledger, label, 0, Kind.VOTE, Agreement(1, 1))
+    found = measured_noise(ledger)
+    assert found.agreement == {"1/4": 1}
+    assert (found.noise.of, found.outvoted.of) == (1, 1)
