@@ -9,10 +9,11 @@ from services.core.errors import InvalidInput
 from services.core.recipes import RECIPES
 from services.orchestrator import commands
 from services.orchestrator.ledger import Ledger
-from services.orchestrator.run import open_run
+from services.orchestrator.run import open_run, settings_of
 from services.orchestrator.settings import Settings, new_settings
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import ScriptedStudent
+from tests.orchestrator.test_cli import run
 
 
 class WordyStudent(ScriptedStudent):
@@ -24,9 +25,9 @@ class WordyStudent(ScriptedStudent):
 
 async def cells(folder, pool, student, **settings):
     async with bench(folder, pool, student=student, **settings) as b:
-        with open_run(b.folder, b.settings) as run, b.progress() as progress:
-            await commands.annotate(run, b.where, progress)
-            summary = await commands.identify(run, b.where, progress)
+        with open_run(b.folder, b.settings) as opened, b.progress() as progress:
+            await commands.annotate(opened, b.where, progress)
+            summary = await commands.identify(opened, b.where, progress)
     ledger = Ledger(folder / "ledger.sqlite", read_only=True)
     try:
         return summary.cells, set(ledger.read("SELECT matcher, student_matcher FROM records")), b.teacher.calls["answer"]
@@ -43,6 +44,15 @@ async def test_a_lenient_matcher_for_the_student_leaves_the_teacher_judged_stric
     assert (lenient, calls) == (plain, plain_calls)
     assert calls < strict_calls
     assert identities == {("exact@1", "contains@1")}
+
+
+async def test_the_option_reaches_the_run(tmp_path, pool):
+    async with bench(tmp_path / "run", pool) as b:
+        given = ("annotate", pool, "--task", "vqa", "--teacher", b.where.teacher, "--run", b.folder, "--limit", 2)
+        code, _, errors = await run(*given, "--matcher", "exact", "--student-matcher", "contains")
+    assert code == 0, errors
+    settings = settings_of(b.folder)
+    assert (settings.matcher, settings.student_matcher) == ("exact@1", "contains@1")
 
 
 def test_the_students_matcher_is_the_runs_the_recipes_or_the_teachers(monkeypatch):
