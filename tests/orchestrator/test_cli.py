@@ -167,7 +167,8 @@ async def test_killed_at_any_instant_it_resumes_to_the_same_parity_set_and_repea
     assert code == 0, errors
     assert b.parity_set() == calm.parity_set()
     summary = json.loads((b.folder / "summary.json").read_text())
-    assert summary["teacher_calls"] == whole.teacher_calls
+    # What a kill kept from the ledger may have reached the cache before.
+    assert summary["teacher_calls"] + summary["teacher_calls_saved"] == whole.teacher_calls
     assert summary["cells"] == whole.cells
     # Only what was in flight when the kill came may have been asked again: at most 64 at a time.
     repeated = sum(teacher.keys.values()) - len(teacher.keys)
