@@ -54,6 +54,7 @@ def _annotation(entry: Entry, settings: Settings) -> dict[str, Value]:
         "detail": detail or None,
         "number": row.number if row else None,
         "attempt": row.attempt if row else None,
+        "origin": row.origin if row else None,
         "reply": (row and row.text) or None,
         "annotation_seed": row.seed if row else None,
         "annotation_model": (row and row.model_fingerprint) or None,
