@@ -12,7 +12,9 @@ from benchmarks import (
     latency,
     ledger_page,
     memory,
+    overhead,
     pipeline,
+    resume,
     stream,
     swap_latency,
     swaps,
@@ -24,7 +26,7 @@ MEASURES = [
     module.measure
     for module in (
         *(agreement, stream, pipeline, latency, endpoint, training, swaps, swap_latency),
-        *(memory, ledger_page, teacher_calls),
+        *(memory, ledger_page, teacher_calls, overhead, resume),
     )
 ]
 

@@ -1,4 +1,4 @@
-"""What the orchestrator itself costs: records a second, memory, and time per record as a run grows, with services that think for free.
+"""What the orchestrator itself costs: records a second, memory, and time per record as a run grows. Models think for nothing.
 
     python -m benchmarks.overhead              100,000 records
     python -m benchmarks.overhead --million    1,000,000, for half an hour
@@ -11,9 +11,7 @@ answer and, where that was wrong (four in ten), the teacher's: 2.4 calls.
 from __future__ import annotations
 
 import asyncio
-import struct
 import sys
-import zlib
 from bisect import bisect
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ import psutil
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import ROOT
+from benchmarks.images import draw
 from benchmarks.one_pass import Mark, Pass
 from benchmarks.processes import Service, serving, work_folder
 from benchmarks.row import Question, Row
@@ -34,7 +33,6 @@ PER_IMAGE = 10
 USABLE = 0.96
 """Of the questions: the others are the same as another one about their image."""
 SKILLS = {"teacher": 0.95, "student": 0.6}
-SIDE = 8
 TENTH = 0.1
 MIB = 2**20
 PERCENT = 100.0
@@ -168,25 +166,6 @@ def _processor_s(service: Service) -> float:
 def _machine_s() -> float:
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
-
-
-def draw(folder: Path, images: int) -> None:
-    """So many different images, a few dozen bytes each."""
-    folder.mkdir()
-    for number in range(images):
-        (folder / f"{number:07}.png").write_bytes(tiny_png(number))
-
-
-def tiny_png(number: int) -> bytes:
-    """SIDE x SIDE pixels of the colour `number`."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
-    line = b"\0" + number.to_bytes(3, "big") * SIDE
-    pixels = zlib.compress(line * SIDE, 1)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 if __name__ == "__main__":

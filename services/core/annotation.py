@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from services.core.metrics import normalize_vqa_answer
 from services.core.tasks import Task
@@ -116,6 +117,7 @@ def contains_answer(question: str, answer: str) -> bool:
     return f" {wanted} " in f" {normalize_vqa_answer(question)} "
 
 
+@lru_cache(maxsize=4096)
 def question_key(question: str) -> str:
     """What makes two questions about one image the same."""
     return " ".join(re.sub(r"[^\w\s]", " ", question.lower()).split())

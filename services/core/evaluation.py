@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 _YES_NO = frozenset(
     "is are was were am do does did has have had can could will would shall should may might must isn't aren't wasn't "
@@ -15,6 +16,7 @@ _YES_NO = frozenset(
 _ATTRIBUTE_OF = re.compile(r"(what|which) (?:is|are|was|were) the (\w+) of\b")
 
 
+@lru_cache(maxsize=4096)
 def question_kind(question: str) -> str:
     """The kind of a question: "yes/no", or how it opens ("how many", "what color"; "what is the color of" is "what color")."""
     words = re.findall(r"[\w']+", question.lower())

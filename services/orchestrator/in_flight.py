@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-IMAGES_IN_FLIGHT = 1024
+QUESTIONS_IN_FLIGHT, FEWEST_IMAGES = 2048, 64
 BYTES_IN_FLIGHT = 128 * 2**20
 
 
 class InFlight:
     """Room for so many images of so many bytes in all; one image is always let in, whatever its size."""
 
-    def __init__(self, images: int = IMAGES_IN_FLIGHT, size: int = BYTES_IN_FLIGHT) -> None:
+    @classmethod
+    def with_questions(cls, per_image: int) -> InFlight:
+        """Room for QUESTIONS_IN_FLIGHT: enough for both services to be given as many calls as they take."""
+        return cls(max(FEWEST_IMAGES, QUESTIONS_IN_FLIGHT // per_image), BYTES_IN_FLIGHT)
+
+    def __init__(self, images: int, size: int) -> None:
         self._most_images, self._most_bytes = images, size
         self._images = self._bytes = 0
         self._waiting: deque[asyncio.Future[None]] = deque()

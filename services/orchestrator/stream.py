@@ -34,7 +34,7 @@ class Stream:
         self._run, self._pool, self._teacher, self._student = run, pool, teacher, student
         self._goal = IDENTIFIED if student else ANNOTATED
         self._under_way: set[str] = set()
-        self._in_flight = InFlight()
+        self._in_flight = InFlight.with_questions(run.settings.recipe.questions_per_image)
         self._cells: Counter[Cell] = Counter(run.ledger.cell_counts())
         self._began = time.monotonic()
         self._annotated_at = self._began

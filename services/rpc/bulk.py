@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -35,7 +36,7 @@ class Bulk(Generic[Request, Response]):
 
     def __init__(self, open_stream: Open, item: Callable[..., Any], timeout_s: float, address: str) -> None:
         self._open, self._item, self._timeout_s, self._address = open_stream, item, timeout_s, address
-        self._streams: list[_Stream] = []
+        self._streams: deque[_Stream] = deque()
         self._ids = itertools.count()
 
     async def ask(self, request: Request) -> Response:
@@ -59,13 +60,16 @@ class Bulk(Generic[Request, Response]):
         return answer.result()
 
     def _stream(self) -> _Stream:
-        """The one with the fewest calls under way; another one where all have enough."""
-        self._streams = [stream for stream in self._streams if stream.is_open]
-        chosen = min(self._streams, key=len, default=None)
-        if chosen is None or len(chosen) >= ITEMS_PER_STREAM:
-            chosen = _Stream(self._open(), self._timeout_s, self._address)
-            self._streams.append(chosen)
-        return chosen
+        """The next in turn that has room; another one where none has."""
+        for _ in range(len(self._streams)):
+            stream = self._streams.popleft()
+            if not stream.is_open:
+                continue
+            self._streams.append(stream)
+            if len(stream) < ITEMS_PER_STREAM:
+                return stream
+        self._streams.append(_Stream(self._open(), self._timeout_s, self._address))
+        return self._streams[-1]
 
     async def close(self) -> None:
         """Ends the streams in order: what was given up is cancelled at the service, too."""

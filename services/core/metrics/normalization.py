@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _DOT_BEFORE_NO_DIGIT = re.compile(r"\.(?!\d)")
@@ -38,6 +39,7 @@ def without_punctuation(text: str) -> str:
     return _DOT_BEFORE_NO_DIGIT.sub("", text, count=_MAX_DOTS)
 
 
+@lru_cache(maxsize=4096)
 def normalize_vqa_answer(answer: str) -> str:
     """The answer as the VQA challenge's evaluation compares it."""
     text = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()

@@ -1,0 +1,28 @@
+"""Images that cost nothing to read, each another one: as many as a row wants."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+SIDE = 8
+
+
+def draw(folder: Path, images: int) -> None:
+    """So many different images, a few dozen bytes each."""
+    folder.mkdir()
+    for number in range(images):
+        (folder / f"{number:07}.png").write_bytes(tiny_png(number))
+
+
+def tiny_png(number: int) -> bytes:
+    """SIDE x SIDE pixels of the colour `number`."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
+    line = b"\0" + number.to_bytes(3, "big") * SIDE
+    pixels = zlib.compress(line * SIDE, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")

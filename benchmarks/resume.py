@@ -1,0 +1,156 @@
+"""What a run costs that is killed again and again: calls made twice, records lost, records there twice.
+
+    python -m benchmarks.resume
+
+Real `mpa-orch align` processes, ended by SIGKILL at random moments between the first call and the last, against services that
+count. A call is made twice where its result was in the ledger when the process was killed, and the service finished it again after
+that; calls under way at that moment may be made again. The records are compared with those of a run that was let alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import arguments
+from benchmarks.arguments import Arguments
+from benchmarks.images import draw
+from benchmarks.processes import work_folder
+from benchmarks.row import Question, Row
+from services.orchestrator.ledger import FAILED, Ledger
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
+
+IMAGES, KILLS = 600, 20
+DELAY_S = 0.02
+"""Of every call, so that there always are some under way."""
+LATE_S = 0.05
+"""Up to which a kill may come after the call that it was to follow."""
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """`kills` that hit a process at work, and what they did."""
+
+    kills: int
+    calls: int
+    repeated: int
+    lost: int
+    duplicated: int
+
+
+async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
+    if model == "bundled":
+        damage = await kill_and_resume(work_folder("resume"), given.share(IMAGES), max(2, given.share(KILLS)), seed=0)
+        question = Question(
+            name="resume",
+            what=f"finished calls repeated, records lost or there twice, after SIGKILL at {damage.kills} random moments",
+            other="-",
+            model="scripted",
+            engine="fake",
+            unit="in all",
+            at_most=0.0,
+        )
+        yield question.counted(
+            damage.repeated + damage.lost + damage.duplicated,
+            runs=damage.kills,
+            **{name: getattr(damage, name) for name in ("calls", "repeated", "lost", "duplicated")},
+        )
+
+
+async def kill_and_resume(folder: Path, images: int, kills: int, seed: int) -> Damage:
+    draw(folder / "images", images)
+    async with _services() as calm:
+        await _align(folder, "calm", calm)
+        whole = sum(service.calls.total() for service in calm.services)
+    chance = random.Random(seed)
+    moments = sorted(chance.sample(range(1, whole), kills))
+    async with _services() as counted:
+        known: Counter[Key] = Counter()
+        hits = 0
+        for moment in moments:
+            hits += await _align(folder, "killed", counted, kill_at=moment, late_s=chance.uniform(0, LATE_S))
+            known |= Counter({key: counted.finished[key] for key in _committed(folder / "killed")})
+        await _align(folder, "killed", counted)
+        repeated = sum(counted.finished[key] - count for key, count in known.items())
+        calls = sum(service.calls.total() for service in counted.services)
+    expected, found = (Counter(_records(folder / name)) for name in ("calm", "killed"))
+    twice = sum((found - Counter(set(found))).values())
+    return Damage(hits, calls, repeated, (expected - found).total(), twice + (found - expected).total())
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Both services, and where they are."""
+
+    services: Sequence[ScriptedTeacher | ScriptedStudent]
+    addresses: Sequence[str]
+
+    @property
+    def calls(self) -> int:
+        return sum(service.calls.total() for service in self.services)
+
+    @property
+    def finished(self) -> Counter[Key]:
+        """How often each call was finished, by role, what was asked and of what."""
+        roles = zip(("teacher", "student"), self.services, strict=True)
+        return Counter({(role, *map(str, key)): count for role, service in roles for key, count in service.keys.items()})
+
+
+@asynccontextmanager
+async def _services() -> AsyncIterator[_Counted]:
+    teacher, student = ScriptedTeacher(delay_s=DELAY_S), ScriptedStudent(delay_s=DELAY_S)
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        yield _Counted((teacher, student), (teacher_at, student_at))
+
+
+async def _align(folder: Path, run: str, counted: _Counted, kill_at: int = 0, late_s: float = 0.0) -> bool:
+    """Whether the process was killed, after so many calls in all. Raises RuntimeError where it fails by itself."""
+    teacher, student = counted.addresses
+    with (folder / f"{run}.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.orchestrator.cli", "align", folder / "images", "--task", "vqa"),
+            *("--teacher", teacher, "--student", student, "--run", folder / run, "--recipe", "paper", "--yes", "--no-cache"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    ended = asyncio.create_task(process.wait())
+    while kill_at and counted.calls < kill_at and not ended.done():  # noqa: ASYNC110 (ends with the process, too)
+        await asyncio.sleep(0.001)
+    if kill_at:
+        await asyncio.sleep(late_s)
+    is_killed = bool(kill_at) and not ended.done()
+    if is_killed:
+        process.kill()
+    code = await ended
+    if code and not is_killed:
+        raise RuntimeError(f"mpa-orch ended with code {code}: see {folder / run}.log")
+    return is_killed
+
+
+def _committed(run: Path) -> list[Key]:
+    """Every call whose result is in the ledger, as the services count them."""
+    if not (run / "ledger.sqlite").is_file():
+        return []
+    with closing(Ledger(run / "ledger.sqlite", read_only=True)) as ledger:
+        annotated = ledger.read("SELECT 'teacher', 'annotate', image_sha256, seed, rejection FROM annotations")
+        found: list[Key] = [tuple(map(str, key)) for *key, rejection in annotated if rejection not in FAILED]
+        answered = ledger.read("SELECT role, 'answer', image_sha256, question, version FROM answers")
+        return found + [tuple(key[:4] if key[0] == "teacher" else key) for key in answered]
+
+
+def _records(run: Path) -> list[Key]:
+    with closing(Ledger(run / "ledger.sqlite", read_only=True)) as ledger:
+        return [(record.path, record.question, record.answer, record.cell) for record in ledger.records()]
+
+
+if __name__ == "__main__":
+    arguments.run([measure], __doc__)
