@@ -3,8 +3,8 @@
     python -m benchmarks.resume
 
 Real `mpa-orch align` processes, ended by SIGKILL at random moments between the first call and the last, against services that
-count. A call is made twice where its result was in the ledger when the process was killed, and the service finished it again after
-that; calls under way at that moment may be made again. The records are compared with those of a run that was let alone.
+count. A call is made twice where its result was in the ledger when the process was killed, and the service finished it again
+after that; calls under way at that moment may be made again. The records are compared with those of a run that was let alone.
 """
 
 from __future__ import annotations

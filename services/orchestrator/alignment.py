@@ -90,6 +90,7 @@ async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None,
         await audit.annotate_requests(run, teacher, progress)
         if student is not None:
             await audit.identify_requests(run, teacher, student, progress)
+            await require_same_student(run, student)
         require_working_services(run)
         run.ledger.set_meta("done.annotate", "yes")
     finally:
@@ -124,6 +125,8 @@ async def settle_base_version(run: Run, student: StudentClient, *, may_load: boo
     `may_load` False where it isn't this service that will answer. Raises WrongState where the student at this address has other
     weights under that name.
     """
+    if mixed := run.ledger.meta("version.mixed"):
+        raise WrongState(mixed)
     before = run.ledger.meta("version.before") or (await student.pointers()).live
     version = await student.version(before)
     known = run.ledger.meta("version.before.weights")
@@ -137,6 +140,19 @@ async def settle_base_version(run: Run, student: StudentClient, *, may_load: boo
     if may_load and not version.is_loaded:
         await student.load(before)
     return version
+
+
+async def require_same_student(run: Run, student: StudentClient) -> None:
+    """At the end of a pass, by the weights that were there at its beginning: a reply names its version, not the weights.
+
+    Raises WrongState. Which answers are whose can't be told any more, so the run is of no use from then on.
+    """
+    try:
+        await settle_base_version(run, student)
+    except WrongState as error:
+        mixed = f"{str(error).partition(': ')[0]}, and both have answered: give another --run"
+        run.ledger.set_meta("version.mixed", mixed)
+        raise WrongState(mixed) from error
 
 
 async def train(run: Run, student: StudentClient, confirm: Confirm, progress: Progress) -> None:
