@@ -25,7 +25,7 @@ from services.rpc.client import NOTHING_KNOWN, Provenance
 
 SCHEMA_VERSION = 3
 COMMIT_EVERY_S = 0.01
-CACHE_KIB = 64 * 1024
+CACHE_KIB = 16 * 1024
 CHECKPOINT_PAGES = 4000
 PROVENANCE = (
     "finish_reason TEXT NOT NULL DEFAULT ''",

@@ -65,7 +65,7 @@ async def test_a_student_that_is_replaced_in_the_middle_stops_the_run_for_good(t
 
     student.trouble = replaced
     async with bench(tmp_path / "run", pool, student=student, recipe="paper") as b:
-        with pytest.raises(WrongState, match="has other weights than the student this run began with, and both have answered"):
+        with pytest.raises(WrongState, match="has other weights than the student of this run, and both have answered"):
             await b.align()
         student.trouble, student.weights["v1"] = (lambda _: None), "a" * 64
         with pytest.raises(WrongState, match="both have answered"):
