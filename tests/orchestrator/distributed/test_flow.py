@@ -26,6 +26,10 @@ from tests.orchestrator.conftest import bench, until
 from tests.orchestrator.distributed.conftest import add_node
 from tests.orchestrator.scripted import ScriptedTeacher
 from tests.orchestrator.test_cli import align_arguments, at, start
+from tests.orchestrator.test_cli import run as run_command
+from tests.orchestrator.test_local import models
+
+__all__ = ["models"]
 
 pytestmark = pytest.mark.slow
 
@@ -163,3 +167,14 @@ async def test_a_driver_that_is_stopped_or_killed_goes_on(tmp_path, pool, cluste
         there.where = replace(there.where, is_ray=True, ray_address=cluster.address)
         await there.align()
     assert content(there.folder) == content(here.folder)
+
+
+async def test_models_in_actors_are_those_of_the_services(tmp_path, pool, models, cluster):
+    about = ("align", pool, "--task", "vqa", "--local", "--no-cache")
+    code, _, said = await run_command(*about, "--run", tmp_path / "near", **models)
+    assert code == 0, said
+    code, _, said = await run_command(
+        *about, "--engine", "ray", "--ray-address", cluster.address, "--run", tmp_path / "far", **models
+    )
+    assert code == 0, said
+    assert content(tmp_path / "far") == content(tmp_path / "near")
