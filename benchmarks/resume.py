@@ -116,7 +116,7 @@ async def _align(folder: Path, run: str, counted: _Counted, kill_at: int = 0, la
     teacher, student = counted.addresses
     with (folder / f"{run}.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.orchestrator.cli", "align", folder / "images", "--task", "vqa"),
+            *(sys.executable, "-m", "services.orchestrator.cli.main", "align", folder / "images", "--task", "vqa"),
             *("--teacher", teacher, "--student", student, "--run", folder / run, "--recipe", "paper", "--yes", "--no-cache"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
-from services.orchestrator.cli import app
+from services.orchestrator.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -6,18 +6,18 @@ import asyncio
 from pathlib import Path
 
 from services.core.errors import Cancelled, MpaError, NothingToAlign, Pending, WrongState
-from services.orchestrator import audit
 from services.orchestrator.images.source import Source
 from services.orchestrator.judgement import evaluate, is_evaluated
 from services.orchestrator.leveling import level
 from services.orchestrator.parity_set import ParitySample, write_parity_set
+from services.orchestrator.production import audit
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm, promote
 from services.orchestrator.run import Run
-from services.orchestrator.sampling import take_samples
 from services.orchestrator.stream import Stream
 from services.orchestrator.summary import write_summary
-from services.orchestrator.teachers import require_panel
+from services.orchestrator.teachers.panel import require_panel
+from services.orchestrator.teachers.sampling import take_samples
 from services.rpc.client import StudentClient, StudentVersion, TeacherClient
 
 DECLINED = "nothing was trained: declined at the prompt; repeat the command to be asked again"

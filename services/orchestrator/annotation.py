@@ -11,7 +11,7 @@ from services.core.errors import BudgetSpent, Cancelled, MpaError, Overloaded, P
 from services.orchestrator.ledger import FAILED, AnnotationRow
 from services.orchestrator.run import Run
 from services.orchestrator.tasks import together
-from services.orchestrator.teachers import require_same_teacher
+from services.orchestrator.teachers.panel import require_same_teacher
 from services.rpc.client import Picture, TeacherClient
 
 STOPS_THE_RUN = (Unavailable, Overloaded, Cancelled, WrongState, BudgetSpent)

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from services.orchestrator.costs.thrift import ThriftyTeacher
 from services.orchestrator.local import Addresses, local_services
 from services.orchestrator.progress import Progress
 from services.orchestrator.tasks import together
-from services.orchestrator.teachers import Panel, panel_of
-from services.orchestrator.thrift import ThriftyTeacher
+from services.orchestrator.teachers.panel import Panel, panel_of
 from services.orchestrator.where import Where
 from services.rpc.client import StudentClient, TeacherClient
 

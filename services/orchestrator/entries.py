@@ -13,8 +13,8 @@ from services.core.agreement import Agreement
 from services.core.errors import InvalidInput
 from services.core.parity import Cell
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
-from services.orchestrator.opinions import Kind
-from services.orchestrator.teachers import seat_key
+from services.orchestrator.teachers.opinions import Kind
+from services.orchestrator.teachers.panel import seat_key
 
 WHOLE = -1
 """The limit of a stream, to SQLite."""

@@ -9,9 +9,9 @@ from services.core.parity import Cell, cell
 from services.engines.model import FinishReason
 from services.orchestrator.annotation import STOPS_THE_RUN, failure
 from services.orchestrator.ledger import AnnotationRow, AnswerRow
-from services.orchestrator.opinions import Kind, add_opinion
 from services.orchestrator.run import Run
-from services.orchestrator.teachers import panel_of, require_same_teacher, seat_key
+from services.orchestrator.teachers.opinions import Kind, add_opinion
+from services.orchestrator.teachers.panel import panel_of, require_same_teacher, seat_key
 from services.rpc.client import Picture, StudentClient, TeacherClient
 
 NO_ANSWER = {

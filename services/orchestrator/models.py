@@ -11,7 +11,7 @@ from rich.console import Console
 
 from services.core.memory import GIB
 from services.core.presets import PRESETS, Preset
-from services.orchestrator.listing import print_rows
+from services.orchestrator.reports.listing import print_rows
 
 COLUMNS = ("name", "role", "size", "model", "engines", "serve", "train", "LoRA", "licence", "remote code")
 LORA_RANK = 16

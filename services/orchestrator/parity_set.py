@@ -11,8 +11,8 @@ from services.core.errors import NothingToAlign
 from services.core.parity import NOISE, Cell, Sample, select
 from services.files import write_atomically
 from services.orchestrator.ledger import POOL
-from services.orchestrator.opinions import Label
 from services.orchestrator.run import Run
+from services.orchestrator.teachers.opinions import Label
 
 PARITY_SET = "parity_set.jsonl"
 LOW_GAP = """

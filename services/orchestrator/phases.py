@@ -22,19 +22,20 @@ from typing import Any
 
 from services.core.annotation import Rejection
 from services.core.errors import MpaError
-from services.orchestrator import alignment, audit, endpoints
+from services.orchestrator import alignment, endpoints
 from services.orchestrator.annotation import STOPS_THE_RUN
 from services.orchestrator.exam import sit
 from services.orchestrator.identification import identify, student_answer, teacher_answer
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.labelled import labelled_images, read_labelled
 from services.orchestrator.ledger import FAILED, AnnotationRow
+from services.orchestrator.production import audit
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import Confirm
 from services.orchestrator.run import Run
-from services.orchestrator.sampling import take_samples
 from services.orchestrator.stream import IDENTIFIED
 from services.orchestrator.tasks import together
+from services.orchestrator.teachers.sampling import take_samples
 from services.orchestrator.where import Where
 from services.rpc.client import Picture, StudentClient, TeacherClient
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign
 from services.files import write_atomically
-from services.orchestrator import alignment, audit
+from services.orchestrator import alignment
 from services.orchestrator.history import why_stop
 from services.orchestrator.parity_set import PARITY_SET
+from services.orchestrator.production import audit
 from services.orchestrator.promotion import NOTHING_TO_ALIGN
 from services.orchestrator.run import Run
 

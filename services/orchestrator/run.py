@@ -15,12 +15,12 @@ from pathlib import Path
 import psutil
 
 from services.core.errors import Conflict, MpaError, NotFound, WrongState
+from services.orchestrator.costs.pilot import Drawn
 from services.orchestrator.images.kept import WithKept
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.patience import PATIENCE_S
 from services.orchestrator.images.source import Source
 from services.orchestrator.ledger import PRODUCTION, Ledger
-from services.orchestrator.pilot import Drawn
 from services.orchestrator.settings import Settings, require_same
 from services.orchestrator.where import RUNS
 

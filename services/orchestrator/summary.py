@@ -13,9 +13,9 @@ from services.files import write_atomically
 from services.orchestrator.history import Round, audited, history, why_stop
 from services.orchestrator.judgement import Accuracy, Evaluation, Example, stored_evaluation
 from services.orchestrator.ledger import Ledger
-from services.orchestrator.opinions import LabelNoise, measured_noise
 from services.orchestrator.run import Run
 from services.orchestrator.settings import Settings
+from services.orchestrator.teachers.opinions import LabelNoise, measured_noise
 
 LAST_ATTEMPTS = """
 SELECT a.rejection, count(*) FROM annotations a

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from services.orchestrator.budget import Budget
+    from services.orchestrator.costs.budget import Budget
 
 RUNS = Path("runs")
 

@@ -17,7 +17,7 @@ from tests.pictures import numbered_png, png
 from tests.serving import fake_checkpoint
 
 pytestmark = pytest.mark.slow
-ORCHESTRATOR = [sys.executable, "-m", "services.orchestrator.cli"]
+ORCHESTRATOR = [sys.executable, "-m", "services.orchestrator.cli.main"]
 IN_FLIGHT = 64
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from services.orchestrator import commands
+from services.orchestrator.cli import commands
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import open_run
 from services.orchestrator.settings import Settings, new_settings

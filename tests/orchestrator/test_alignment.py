@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.core.errors import Cancelled, Conflict, InvalidInput, MpaError, WrongState
-from services.orchestrator import commands
+from services.orchestrator.cli import commands
 from services.orchestrator.run import open_run
 from services.orchestrator.where import Where
 from tests.orchestrator.conftest import bench, with_recipe

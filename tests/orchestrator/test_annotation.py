@@ -8,7 +8,7 @@ import pytest
 from services.core.errors import InvalidInput, NothingToAlign
 from services.core.recipes import Amendments
 from services.core.tasks import TASKS
-from services.orchestrator import commands
+from services.orchestrator.cli import commands
 from services.orchestrator.run import open_run
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import ScriptedTeacher, draw

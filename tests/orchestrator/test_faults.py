@@ -91,7 +91,7 @@ async def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(tmp_pa
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY))
 
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.orchestrator.cli", "align", pool, "--task", "vqa", "--recipe", "paper"),
+            *(sys.executable, "-m", "services.orchestrator.cli.main", "align", pool, "--task", "vqa", "--recipe", "paper"),
             *("--teacher", b.where.teacher, "--student", b.where.student, "--run", b.folder, "--yes", "--no-cache"),
             cwd=ROOT,
             env=os.environ,

@@ -7,13 +7,13 @@ import pytest
 from services.core.answers import MATCHERS
 from services.core.errors import InvalidInput
 from services.core.recipes import RECIPES
-from services.orchestrator import commands
+from services.orchestrator.cli import commands
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.run import open_run, settings_of
 from services.orchestrator.settings import Settings, new_settings
+from tests.orchestrator.cli.test_main import run
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import ScriptedStudent
-from tests.orchestrator.test_cli import run
 
 
 class WordyStudent(ScriptedStudent):

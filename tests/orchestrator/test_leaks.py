@@ -10,11 +10,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from services.core.errors import Unavailable, WrongState
-from services.orchestrator import commands
-from services.orchestrator.cli import app
-from services.orchestrator.report import show
+from services.orchestrator.cli import commands
+from services.orchestrator.cli.main import app
+from services.orchestrator.cli.session import leak_check
+from services.orchestrator.reports.summary import show
 from services.orchestrator.run import open_run
-from services.orchestrator.session import leak_check
 from tests.orchestrator.conftest import bench, with_recipe
 from tests.orchestrator.images.conftest import zip_of
 from tests.orchestrator.images.test_likeness import scene

@@ -12,7 +12,7 @@ from services.core.parity import Cell
 from services.core.usage import Usage
 from services.engines.model import FinishReason
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
-from services.orchestrator.opinions import Kind, add_opinion, measured_noise
+from services.orchestrator.teachers.opinions import Kind, add_opinion, measured_noise
 from services.rpc.client import Provenance
 from tests.orchestrator.conftest import until
 

@@ -12,7 +12,7 @@ import pytest
 
 from services.core.errors import MpaError
 from services.orchestrator.ledger import Ledger
-from tests.orchestrator.test_cli import run, start
+from tests.orchestrator.cli.test_main import run, start
 from tests.pictures import numbered_png
 
 pytestmark = pytest.mark.slow

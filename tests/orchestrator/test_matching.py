@@ -5,7 +5,7 @@ import pytest
 from services.core.answers import MATCHERS
 from services.core.errors import InvalidInput
 from services.core.parity import Cell
-from services.orchestrator import commands
+from services.orchestrator.cli import commands
 from services.orchestrator.entries import Entry
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow
 from services.orchestrator.matching import UNKNOWN, Rule, compare_matchers, rules

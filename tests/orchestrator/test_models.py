@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from services.core.memory import GIB
 from services.core.presets import PRESETS
 from services.orchestrator import models
-from services.orchestrator.cli import app
+from services.orchestrator.cli.main import app
 from services.student.settings import StudentSettings
 from services.teacher.settings import TeacherSettings
 from tests.test_documents import ROOT
@@ -82,7 +82,7 @@ def test_the_list_loads_nothing_heavy():
     code = f"""
 import sys
 from typer.testing import CliRunner
-from services.orchestrator.cli import app
+from services.orchestrator.cli.main import app
 for arguments in (["models"], ["models", "--json"], ["models", "qwen2vl-2b"]):
     assert CliRunner().invoke(app, arguments).exit_code == 0
 assert not set({heavy}) & set(sys.modules), set({heavy}) & set(sys.modules)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from services.core.errors import InvalidInput, NothingToAlign, Unavailable, WrongState
 from services.orchestrator import phases
-from services.orchestrator.cli import app
+from services.orchestrator.cli.main import app
 from services.orchestrator.run import open_run
 from services.orchestrator.summary import write_summary
 from services.orchestrator.where import Where

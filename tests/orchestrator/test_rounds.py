@@ -11,14 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from services.core.errors import InvalidInput, MpaError, NothingToAlign, Unavailable, WrongState
-from services.orchestrator import commands, phases, rounds
-from services.orchestrator.cli import app
+from services.orchestrator import phases, rounds
+from services.orchestrator.cli import commands
+from services.orchestrator.cli.main import app
 from services.orchestrator.rounds import StoppingRule
 from services.orchestrator.run import open_run
+from tests.orchestrator.cli.test_main import align_arguments, at, run, start
 from tests.orchestrator.conftest import bench, until, with_recipe
+from tests.orchestrator.production.test_samples import write_samples
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
-from tests.orchestrator.test_cli import align_arguments, at, run, start
-from tests.orchestrator.test_production import write_samples
 from tests.orchestrator.test_stream import rows
 
 CELLS = "SELECT round, image_sha256, number, cell FROM records ORDER BY 1, 2, 3"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.orchestrator import commands
-from services.orchestrator.cli import app
+from services.orchestrator.cli import commands
+from services.orchestrator.cli.main import app
 from services.orchestrator.comparison import compare_runs
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.run import open_run, read_run
@@ -224,7 +224,7 @@ def as_mode_bits_say() -> None:
 
 def bound(*arguments):
     """The command, as a process that may not write what is marked read-only."""
-    command = [sys.executable, "-m", "services.orchestrator.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "services.orchestrator.cli.main", *map(str, arguments)]
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, preexec_fn=as_mode_bits_say)
     return done.returncode, done.stdout, done.stderr

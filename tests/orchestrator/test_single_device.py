@@ -15,7 +15,7 @@ import pytest
 
 from services.core.errors import MpaError
 from services.orchestrator.ledger import Ledger
-from tests.orchestrator.test_cli import ROOT, run, start
+from tests.orchestrator.cli.test_main import ROOT, run, start
 from tests.orchestrator.test_local import images, models, services_of
 
 __all__ = ["images", "models"]
@@ -138,7 +138,7 @@ def test_the_bundled_pair_in_turn_finds_the_gap_that_it_finds_side_by_side(tmp_p
     lines = (tmp_path / "data" / "test.jsonl").read_text().splitlines()[:60]
     (tmp_path / "data" / "some.jsonl").write_text("\n".join(lines) + "\n")
     turns, beside = tmp_path / "turns", tmp_path / "beside"
-    orchestrator = [sys.executable, "-m", "services.orchestrator.cli"]
+    orchestrator = [sys.executable, "-m", "services.orchestrator.cli.main"]
     about = [str(tmp_path / "data" / "pool"), "--task", "vqa", "--limit", "100", "--recipe", "rehearsal"]
 
     def call(*arguments):

@@ -21,7 +21,7 @@ from services.core.errors import (
     WrongState,
 )
 from services.orchestrator.ledger import Ledger
-from services.orchestrator.report import show
+from services.orchestrator.reports.summary import show
 from tests.orchestrator.conftest import bench, until, with_recipe
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, answer, draw, serving
 from tests.pictures import bomb_png, png

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from services.core.parity import Cell
-from services.orchestrator import alignment, audit, endpoints
+from services.orchestrator import alignment, endpoints
 from services.orchestrator.admission import Admission
 from services.orchestrator.distributed import cluster
 from services.orchestrator.distributed.excerpt import Excerpts, meta
@@ -24,13 +24,14 @@ from services.orchestrator.distributed.models import Loaded, Served, Source, loa
 from services.orchestrator.distributed.work import Parcel, Work
 from services.orchestrator.images.source import Source as Images
 from services.orchestrator.ledger import STEPS_OF_A_ROUND, Ledger
+from services.orchestrator.production import audit
 from services.orchestrator.progress import Meter, Progress
 from services.orchestrator.promotion import Confirm
 from services.orchestrator.run import KEPT, Run
-from services.orchestrator.sampling import take_samples
 from services.orchestrator.stream import IDENTIFIED
 from services.orchestrator.summary import write_summary
-from services.orchestrator.teachers import require_teachers
+from services.orchestrator.teachers.panel import require_teachers
+from services.orchestrator.teachers.sampling import take_samples
 from services.orchestrator.where import Where
 from services.rpc.client import StudentClient, StudentVersion, TeacherClient
 

@@ -20,7 +20,7 @@ from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.settings import EngineSettings
 from services.engines.teacher import Teacher, find_task
 from services.environment import Environment
-from services.orchestrator.teachers import Panel
+from services.orchestrator.teachers.panel import Panel
 from services.rpc.client import AnnotationReply, AnswerReply, Picture, Provenance, StudentClient, TeacherClient
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_question

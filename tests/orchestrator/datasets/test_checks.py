@@ -5,7 +5,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from services.core.errors import InvalidInput
-from services.orchestrator.cli import app
+from services.orchestrator.cli.main import app
 from services.orchestrator.datasets.checks import Problem, check, pool_images
 from services.orchestrator.datasets.dataset import open_dataset
 from tests.orchestrator.datasets import samples

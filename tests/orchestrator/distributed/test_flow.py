@@ -22,11 +22,11 @@ from services.orchestrator.progress import Progress
 from services.orchestrator.run import open_run
 from services.orchestrator.settings import new_settings
 from services.orchestrator.stream import IDENTIFIED, Stream
+from tests.orchestrator.cli.test_main import align_arguments, at, start
+from tests.orchestrator.cli.test_main import run as run_command
 from tests.orchestrator.conftest import bench, until
 from tests.orchestrator.distributed.conftest import add_node
 from tests.orchestrator.scripted import ScriptedTeacher
-from tests.orchestrator.test_cli import align_arguments, at, start
-from tests.orchestrator.test_cli import run as run_command
 from tests.orchestrator.test_local import models
 
 __all__ = ["models"]

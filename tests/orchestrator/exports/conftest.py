@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from services.core.parity import is_held_out
-from services.orchestrator.cli import app
+from services.orchestrator.cli.main import app
 from tests.orchestrator.scripted import draw
 from tests.orchestrator.test_runs import make
 from tests.pictures import numbered_png

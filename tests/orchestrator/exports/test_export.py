@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from services.orchestrator import commands
+from services.orchestrator.cli import commands
 from services.orchestrator.exports import Format
 from services.orchestrator.exports.export import export as export_run
 from services.orchestrator.exports.samples import choose
@@ -66,7 +66,7 @@ def test_an_image_that_has_gone_or_changed_ends_the_export_with_nothing_left(own
 def test_a_full_disk_or_a_place_that_can_not_be_written_is_told(run, tmp_path):
     given = ("runs", "export", str(run), "--format", "llava")
     assert "can't be written" in said(*given, "--output", "/proc/nowhere/out", code=1)
-    program = f'ulimit -f 40; exec "{sys.executable}" -m services.orchestrator.cli "$@"'
+    program = f'ulimit -f 40; exec "{sys.executable}" -m services.orchestrator.cli.main "$@"'
     # A limit on the size of files stands in for the full disk.
     given = ("runs", "export", str(run), "--format", "webdataset", "--all", "--output", str(tmp_path / "out"))
     done = subprocess.run(["bash", "-c", program, "bash", *given], cwd=ROOT, capture_output=True, text=True)
@@ -133,7 +133,7 @@ def test_interrupted_it_leaves_nothing(own_run, tmp_path):
     path = sorted((tmp_path / "pool").iterdir())[30]
     path.unlink()
     os.mkfifo(path)
-    program = (sys.executable, "-m", "services.orchestrator.cli", "runs", "export", own_run)
+    program = (sys.executable, "-m", "services.orchestrator.cli.main", "runs", "export", own_run)
     given = ("--format", "llava", "--all", "--output", tmp_path / "out")
     process = subprocess.Popen([*program, *given], cwd=ROOT, stderr=subprocess.PIPE)
     try:

@@ -7,12 +7,12 @@ import signal
 import pytest
 
 from services.core.errors import InvalidInput, Unavailable
-from services.orchestrator import commands
+from services.orchestrator.cli import commands
 from services.orchestrator.run import open_run
+from tests.orchestrator.cli.test_main import align_arguments, at, run, start
 from tests.orchestrator.conftest import bench, until
 from tests.orchestrator.images.conftest import arrow_of, lines_of, parquet_of, put, tar_of, zip_of
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
-from tests.orchestrator.test_cli import align_arguments, at, run, start
 from tests.orchestrator.test_stream import rows
 from tests.pictures import numbered_png
 

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.core.errors import InvalidInput
-from services.orchestrator.cli import app
+from services.orchestrator.cli.main import app
 from services.orchestrator.datasets.dataset import open_dataset
 from services.orchestrator.scoring.comparison import compare_evaluations
 from services.orchestrator.scoring.comparison_report import comparison_lines

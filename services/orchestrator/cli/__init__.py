@@ -1,0 +1,1 @@
+"""`mpa-orch`: commands by group, their options, how they end."""

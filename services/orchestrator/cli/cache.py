@@ -1,0 +1,63 @@
+"""`mpa-orch cache`: what the teacher cache holds, and making it smaller."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from services.core.errors import InvalidInput
+from services.orchestrator.cli import options as o
+from services.orchestrator.cli.exits import exit_codes
+from services.orchestrator.costs.amounts import seconds, size_bytes
+
+app = typer.Typer(help="What teachers have said, kept for every later run (MPA_CACHE names the file).", no_args_is_help=True)
+
+OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help="Replies that nothing has used for so long: 30d.")]
+Model = Annotated[str, typer.Option("--model", metavar="FP", help="Replies of models whose fingerprint begins so.")]
+MaxSize = Annotated[str, typer.Option("--max-size", metavar="SIZE", help="The longest unused beyond this size: 2GiB.")]
+
+
+@app.command()
+def show(as_json: o.Json = False) -> None:
+    """The replies it holds, by model."""
+    from rich.console import Console
+
+    from services.orchestrator.costs.cache import cache_file, looking_into
+    from services.orchestrator.reports import cache as cache_report
+
+    with exit_codes():
+        path = cache_file()
+        if not path.is_file():
+            typer.echo(json.dumps({"path": str(path), "bytes": 0, "models": []}) if as_json else f"no cache yet at {path}")
+            return
+        with looking_into(path) as cache:
+            models, size_bytes = list(cache.models()), cache.bytes
+        if as_json:
+            content = {"path": str(path), "bytes": size_bytes, "models": [asdict(model) for model in models]}
+            typer.echo(json.dumps(content, indent=2))
+        else:
+            cache_report.show(path, size_bytes, models, Console())
+
+
+@app.command()
+def prune(older_than: OlderThan = "", model: Model = "", max_size: MaxSize = "") -> None:
+    """Removes replies: the next run that needs them asks the teacher again."""
+    from services.orchestrator.costs.cache import cache_file, looking_into
+
+    with exit_codes():
+        if not (older_than or model or max_size):
+            raise InvalidInput("say what is to go: --older-than 30d, --model FP or --max-size 2GiB")
+        path = cache_file()
+        if not path.is_file():
+            typer.echo(f"no cache yet at {path}")
+            return
+        with looking_into(path) as cache:
+            gone = cache.prune(
+                older_than_s=seconds(older_than) if older_than else None,
+                fingerprint=model,
+                max_bytes=size_bytes(max_size) if max_size else None,
+            )
+            typer.echo(f"{gone:,} replies removed, {cache.bytes / 2**20:,.1f} MiB left in {path}")

@@ -1,0 +1,146 @@
+"""What each command does, given its run: reach the services that it needs, take its steps, show the result."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from services.core.errors import InvalidInput, NothingToAlign, WrongState
+from services.orchestrator import alignment, endpoints, judgement, phases, promotion, rounds
+from services.orchestrator.costs.budget import NO_LIMITS, Limits, within
+from services.orchestrator.images.folder import Folder
+from services.orchestrator.images.reading import Refused, read_image
+from services.orchestrator.images.store import open_store
+from services.orchestrator.labelled import read_labelled
+from services.orchestrator.leaks import look_for_leaks
+from services.orchestrator.production import audit
+from services.orchestrator.progress import Progress
+from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm
+from services.orchestrator.rounds import ONE_ROUND, StoppingRule
+from services.orchestrator.run import Run, read_run
+from services.orchestrator.summary import Summary, summarise, write_summary
+from services.orchestrator.where import Where
+from services.rpc.client import Pointers
+
+
+async def align(
+    run: Run,
+    where: Where,
+    labelled: Path | None,
+    confirm: Confirm,
+    progress: Progress,
+    rule: StoppingRule = ONE_ROUND,
+    limits: Limits = NO_LIMITS,
+    production: Sequence[Path] = (),
+) -> Summary:
+    """Raises NothingToAlign, at a repetition too, and BudgetSpent where going on would cost more than the `limits`."""
+    run = replace(run, patience_s=where.patience_s)
+    if labelled is not None:
+        read_labelled(labelled)
+    rounds.set_rule(run, rule)
+    await look_for_leaks(run, labelled, progress)
+    audit.set_folders(run, production)
+    if not rounds.is_finished(run, labelled):
+        async with within(limits, run) as budget:
+            await _align(run, replace(where, budget=budget), labelled, confirm, progress)
+    elif production:
+        progress.note(f"round {run.ledger.round} is over: further requests are audited in the next one (--rounds)")
+    if run.ledger.round == 1 and run.ledger.meta("outcome") == NOTHING_TO_ALIGN:
+        raise NothingToAlign(run.ledger.meta("reason"))
+    return write_summary(run)
+
+
+async def _align(run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress) -> None:
+    if where.is_single_device:
+        in_turn = phases.takes_a_device(where)
+        one = partial(phases.align, run, where, labelled, confirm, progress, teacher_takes_turns=in_turn)
+        await rounds.repeat(run, one)
+    elif where.is_ray:
+        from services.orchestrator.distributed import flow
+
+        await rounds.repeat(run, partial(flow.align, run, where, labelled, confirm, progress))
+    else:
+        async with endpoints.both(where, run.folder, progress) as (teacher, student):
+            one = partial(alignment.align, run, teacher, student, labelled, confirm, progress, may_try=where.may_try)
+            await rounds.repeat(run, one)
+
+
+async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
+    run = replace(run, patience_s=where.patience_s)
+    await look_for_leaks(run, None, progress)
+    if not run.ledger.meta("done.annotate"):
+        async with endpoints.teacher_only(where, run.folder, progress) as teacher:
+            await alignment.annotate_only(run, teacher, progress)
+    return write_summary(run)
+
+
+async def identify(run: Run, where: Where, progress: Progress) -> Summary:
+    """Raises NothingToAlign where the gap is too small to train on."""
+    run = replace(run, patience_s=where.patience_s)
+    if not run.ledger.meta("done.annotate"):
+        raise WrongState(f"the run in {run.folder} is not annotated yet: repeat its `mpa-orch annotate`")
+    if not run.ledger.meta("done.identify"):
+        async with endpoints.both(where, run.folder, progress) as (teacher, student):
+            await alignment.annotate_and_identify(run, teacher, student, progress)
+    alignment.choose(run)
+    return write_summary(run)
+
+
+async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) -> Summary:
+    run = replace(run, patience_s=where.patience_s)
+    if not run.ledger.meta("version.after"):
+        alignment.choose(run)
+        async with endpoints.student_only(where, run.folder, progress) as student:
+            await alignment.train(run, student, confirm, progress)
+    return write_summary(run)
+
+
+async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Progress) -> Summary:
+    run = replace(run, patience_s=where.patience_s)
+    judgement.require_candidate(run)
+    await look_for_leaks(run, labelled, progress)
+    if labelled is not None and read_labelled(labelled) and not judgement.is_evaluated(run, labelled):
+        async with endpoints.both(where, run.folder, progress) as (teacher, student):
+            await judgement.evaluate(run, student, teacher, labelled, progress, may_try=where.may_try)
+    elif not judgement.is_evaluated(run, labelled):
+        async with endpoints.student_only(where, run.folder, progress) as student:
+            await judgement.evaluate(run, student, None, None, progress, may_try=where.may_try)
+    return write_summary(run)
+
+
+async def promote(run: Run, where: Where, confirm: Confirm, progress: Progress, *, force: bool) -> Summary:
+    run = replace(run, patience_s=where.patience_s)
+    evaluation = judgement.stored_evaluation(run.ledger)
+    if evaluation is None:
+        raise WrongState(f"the candidate of {run.folder} is not evaluated yet: `mpa-orch evaluate {run.folder}` does that")
+    outcome = run.ledger.meta("outcome")
+    if not outcome or (force and outcome != promotion.PROMOTED):
+        async with endpoints.student_only(where, run.folder, progress) as student:
+            await promotion.promote(run, student, evaluation.decision, confirm, progress, force=force)
+    return write_summary(run)
+
+
+async def rollback(folder: Path, where: Where, progress: Progress) -> Pointers:
+    """`folder`: whose student to start, with --local."""
+    async with endpoints.student_only(where, folder, progress) as student:
+        return await student.rollback()
+
+
+async def ask(image: Path, question: str, version: str, folder: Path | None, where: Where, progress: Progress) -> str:
+    """The student's answer with the version that gave it."""
+    found = read_image(Folder(open_store(str(image.absolute().parent))), image.name)
+    if isinstance(found, Refused):
+        raise InvalidInput(f"{image}: {found.detail}")
+    with tempfile.TemporaryDirectory(prefix="mpa-ask-") as nowhere:
+        async with endpoints.student_only(where, folder or Path(nowhere), progress) as student:
+            reply = await student.answer(found.picture, question, version=version)
+    return f"{reply.answer}  (version {reply.version})"
+
+
+def status(folder: Path) -> Summary:
+    """Of a run at rest or at work."""
+    with read_run(folder) as run:
+        return summarise(run.ledger)

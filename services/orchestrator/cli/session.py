@@ -1,0 +1,100 @@
+"""One command at work on one run: opens it, shows progress meanwhile and the summary after."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+from rich.console import Console
+
+from services.core.errors import NothingToAlign
+from services.core.presets import PRESETS
+from services.core.recipes import AS_IT_IS, Amendments
+from services.orchestrator.images.store import settled
+from services.orchestrator.progress import Progress
+from services.orchestrator.promotion import Confirm
+from services.orchestrator.reports import summary as report
+from services.orchestrator.run import Run, open_run, settings_of
+from services.orchestrator.settings import Settings, new_settings
+from services.orchestrator.summary import Summary, summarise
+
+T = TypeVar("T")
+
+Steps = Callable[[Run, Progress], Coroutine[None, None, Summary]]
+
+
+def settings(
+    folder: Path,
+    images: str,
+    task: str,
+    recipe: str,
+    matcher: str,
+    limit: int,
+    full_matrix: bool,
+    seed: int,
+    lora_rank: int = 0,
+    guided: bool = False,
+    student_matcher: str = "",
+    amendments: Amendments = AS_IT_IS,
+    teachers: int = 1,
+    *,
+    is_local: bool,
+) -> Settings:
+    """Unless it is named, the recipe is the run's own; a new run's is that of its student's preset, if that starts here."""
+    stored = settings_of(folder)
+    student = PRESETS.get(os.environ.get("MPA_STUDENT_PRESET", ""), PRESETS["bundled"])
+    usual = student.recipe if is_local else "paper"
+    chosen = recipe or (stored.recipe.name if stored else usual)
+    asked = (images, task, chosen, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
+    return new_settings(*asked, amendments, teachers)
+
+
+def leak_check(sources: Sequence[str] | None) -> tuple[str, ...]:
+    """As a run keeps them: the same wherever its command is repeated."""
+    return tuple(sorted({settled(source) for source in sources or ()}))
+
+
+def work(folder: Path, steps: Steps, settings: Settings | None = None) -> None:
+    """Takes the run in `folder` through `steps`; begins it where `settings` are given."""
+    with open_run(folder, settings) as run:
+        try:
+            summary = gather(lambda progress: steps(run, progress))
+        except NothingToAlign:
+            report.show(summarise(run.ledger), Console())
+            raise
+    report.show(summary, Console())
+    typer.echo(f"run          {folder}")
+
+
+def gather(steps: Callable[[Progress], Coroutine[None, None, T]]) -> T:
+    """Runs `steps`; SIGTERM ends them as Ctrl-C does, services that were started included."""
+
+    async def main() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with Progress(Console(stderr=True)) as progress:
+            return await steps(progress)
+
+    return asyncio.run(main())
+
+
+def confirm(assume_yes: bool, progress: Progress) -> Confirm:
+    """Asks at a terminal; without one nobody could answer, so it is a yes."""
+
+    def ask(question: str) -> bool:
+        if assume_yes or not sys.stdin.isatty():
+            return True
+        try:
+            with progress.paused():
+                return typer.confirm(question, default=True, err=True)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+
+    return ask

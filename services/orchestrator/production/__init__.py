@@ -1,0 +1,1 @@
+"""What users ask the endpoint, audited by the teacher, as a source of gaps."""

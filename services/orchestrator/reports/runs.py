@@ -1,0 +1,147 @@
+"""What `mpa-orch runs` and `mpa-orch matchers` print, for people and for programs (one JSON document, or one to a line)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from services.core.parity import Cell
+from services.core.usage import Usage
+from services.orchestrator.columns import columns
+from services.orchestrator.comparison import Comparison
+from services.orchestrator.entries import Entry
+from services.orchestrator.ledger import AnnotationRow, AnswerRow
+from services.orchestrator.matching import NAMES, Sides
+from services.orchestrator.reports.listing import print_rows
+from services.orchestrator.runs import Line
+from services.orchestrator.settings import Settings
+
+SAID = {
+    Cell.GAP: "teacher right, student wrong",
+    Cell.KNOWN: "both right",
+    Cell.NOISE_STUDENT_RIGHT: "teacher wrong, student right",
+    Cell.NOISE_BOTH_WRONG: "both wrong",
+    Cell.UNASKED: "student right, teacher not asked",
+}
+
+
+def show_list(lines: Sequence[Line], folder: Path, console: Console, *, as_json: bool) -> None:
+    if as_json:
+        _print_json([asdict(line) for line in lines], console)
+    elif not lines:
+        _say(console, f"no runs in {folder}/: `mpa-orch align IMAGES --task vqa --local` begins one")
+    else:
+        numbers = ("round", "images", "parity set", "gain", "size")
+        headings = ("run", "state", "task", "recipe", *numbers)
+        print_rows(headings, [_cells(line) for line in lines], console, numbers=numbers)
+        for line in lines:
+            if line.trouble:
+                _say(console, f"{line.run}: {line.trouble}")
+
+
+def line(of: Line) -> str:
+    """A run by itself."""
+    if of.trouble:
+        return f"{of.run}  {of.state}  {_size(of.size_bytes)}  ({of.trouble})"
+    return f"{of.run}  {of.state}  {of.images:,} images, parity set {of.parity_set:,}, {_size(of.size_bytes)}"
+
+
+def _cells(of: Line) -> tuple[str, ...]:
+    if of.trouble:
+        return (of.run, of.state, *[""] * 6, _size(of.size_bytes))
+    counts = (str(of.round), f"{of.images:,}", f"{of.parity_set:,}", _gain(of.gain), _size(of.size_bytes))
+    return of.run, of.state, of.task, of.recipe, *counts
+
+
+def show_entries(entries: Sequence[Entry], settings: Settings, console: Console, *, as_json: bool) -> None:
+    if as_json:
+        console.file.writelines(json.dumps(columns(entry, settings), ensure_ascii=False) + "\n" for entry in entries)
+        return
+    if not entries:
+        _say(console, "no such records")
+    for entry in entries:
+        for text in _entry(entry):
+            _say(console, text)
+
+
+def _entry(entry: Entry) -> Iterable[str]:
+    image, row = entry.image, entry.annotation
+    if row is None:
+        yield f"{image.path}  refused: {image.rejection}  {image.detail}"
+        return
+    held_out = "  held out" if image.held_out else ""
+    yield f"{image.path}  {row.image_sha256[:12]}  question {row.number}, attempt {row.attempt}{held_out}"
+    yield f"    {row.question}  ->  {row.answer}" if row.question else f"    {' '.join(row.text.split()) or '(no reply)'}"
+    if row.rejection:
+        yield f"    rejected: {row.rejection}  {row.detail}"
+    elif entry.cell is None:
+        yield "    not identified yet"
+    else:
+        of_student = f", the student by {entry.student_matcher}" if entry.student_matcher != entry.matcher else ""
+        yield f"    {entry.cell}: {SAID[entry.cell]} (by {entry.matcher}{of_student})"
+    yield f"    annotated by {row.model_fingerprint[:12] or 'nobody'}, seed {row.seed}{_usage(row)}"
+    for answer in (entry.student, *entry.teachers):
+        if answer is not None:
+            yield f"    {answer.role} {answer.version[:12]}: {answer.answer}  (conditions {answer.conditions}{_usage(answer)})"
+
+
+def _usage(row: AnnotationRow | AnswerRow) -> str:
+    usage: Usage = row.provenance.usage
+    cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd else ""
+    return f", {usage.prompt_tokens} + {usage.completion_tokens} tokens{cost}" if usage.prompt_tokens else ""
+
+
+def show_comparison(of: Comparison, console: Console, *, as_json: bool) -> None:
+    if as_json:
+        moved = [{"before": before, "after": after, "count": count} for (before, after), count in sorted(of.moved.items())]
+        _print_json({**asdict(of), "cells": of.cells, "moved": moved}, console)
+        return
+    first, second = of.runs
+    rows: list[Sequence[str]] = [(name, *values) for name, values in of.settings.items()]
+    rows += [(cell or "(not in it)", *(f"{count:,}" for count in counts)) for cell, counts in of.cells.items()]
+    rows += [("gain", *map(_gain, of.gains))]
+    print_rows(("", first, second), rows, console)
+    for (before, after), count in of.changes.items():
+        _say(console, f"{before} -> {after}: {count:,}")
+    for change in of.changed:
+        _say(console, f"{change.image}  {change.question}  ->  {change.answer}: {change.before}, then {change.after}")
+
+
+def show_matchers(sides: Sides, console: Console, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(asdict(sides), console)
+        return
+    rows = [
+        (rule, *(f"{count.cells[name]:,}" for name in NAMES), f"+{count.joined:,} -{count.left:,}")
+        for rule, count in sides.counts.items()
+    ]
+    caption = "the first is the run's own; unknown: student wrong by this rule, but the teacher was not asked"
+    numbers = (*NAMES, "gap against the run's")
+    print_rows(("matcher", *numbers), rows, console, numbers=numbers, caption=caption)
+    _say(
+        console, f"{sides.disagreeing:,} records on which they disagree" + ("" if sides.disagreements else ": --disagreements")
+    )
+    for row in sides.disagreements:
+        teacher = "not asked" if row.teacher is None else row.teacher
+        _say(console, f"{row.image}  {row.question}  ->  {row.annotation}   student: {row.student}   teacher: {teacher}")
+        _say(console, f"    {', '.join(f'{rule}: {cell}' for rule, cell in row.cells.items())}")
+
+
+def _gain(gain: float | None) -> str:
+    return "" if gain is None else f"{100 * gain:+.1f}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.1f} MiB"
+
+
+def _print_json(document: object, console: Console) -> None:
+    console.file.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

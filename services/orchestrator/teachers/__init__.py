@@ -1,0 +1,1 @@
+"""Several teachers as one: a panel that votes, and what it thinks of an annotation."""
