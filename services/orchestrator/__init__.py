@@ -1,7 +1,7 @@
 """The orchestrator: drives teacher and student through one run. `alignment.py` is the flow, top to bottom.
 
-images/ -> stream.py [admission.py -> annotation.py -> identification.py] -> sampling.py -> parity_set.py
+images/ -> stream.py [admission.py -> annotation.py -> identification.py] -> teachers/ -> parity_set.py
                                                          -> leveling.py -> judgement.py -> promotion.py
-                               every record goes to ledger.py; summary.py and report.py read it, and
+                               every record goes to ledger.py; summary.py and reports/ read it, and
                                entries.py for runs.py, comparison.py, matching.py and exports/
 """

@@ -34,8 +34,6 @@ app = typer.Typer(
 app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(cli_cache.app, name="cache")
 app.add_typer(cli_runs.app, name="runs")
-app.command()(cli_runs.matchers)
-app.command()(cli_quote.quote)
 
 
 @app.command()
@@ -111,6 +109,9 @@ def align(
                 leak_check=session.leak_check(leak_check),
             ),
         )
+
+
+app.command()(cli_quote.quote)
 
 
 @app.command()
@@ -263,6 +264,9 @@ def show_rounds(run: o.RunFolder, as_json: o.Json = False) -> None:
             typer.echo(history.to_json(summary.rounds, summary.stopped))
         else:
             history.show(summary.rounds, summary.stopped, Console())
+
+
+app.command()(cli_runs.matchers)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,13 @@ from services.core.parity import Cell
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
 from services.orchestrator.exports import Format
+
+_services = partial(typer.Option, rich_help_panel="Services")
+_images = partial(typer.Option, rich_help_panel="Images")
+_questions = partial(typer.Option, rich_help_panel="Questions and answers")
+_labels = partial(typer.Option, rich_help_panel="What is trained on")
+_rounds = partial(typer.Option, rich_help_panel="Rounds")
+_costs = partial(typer.Option, rich_help_panel="Costs")
 
 
 class Role(StrEnum):
@@ -31,30 +39,30 @@ Images = Annotated[
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 RunOption = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="Run folder; one that exists is resumed.")]
 Task = Annotated[str, typer.Option(help=", ".join(TASKS))]
-Teacher = Annotated[str, typer.Option(envvar="MPA_TEACHER", metavar="HOST:PORT", help="The teacher service.")]
+Teacher = Annotated[str, _services(envvar="MPA_TEACHER", metavar="HOST:PORT", help="The teacher service.")]
 Teachers = Annotated[
     list[str] | None,
-    typer.Option(
+    _services(
         "--teacher",
         envvar="MPA_TEACHER",
         metavar="[TASK=]HOST:PORT",
         help="The teacher service. Several (the option repeated) vote; one with a task is for runs of that task.",
     ),
 ]
-Student = Annotated[str, typer.Option(envvar="MPA_STUDENT", metavar="HOST:PORT", help="The student service.")]
-Local = Annotated[bool, typer.Option("--local", help="Start both services here, and stop them at the end.")]
+Student = Annotated[str, _services(envvar="MPA_STUDENT", metavar="HOST:PORT", help="The student service.")]
+Local = Annotated[bool, _services("--local", help="Start both services here, and stop them at the end.")]
 SingleDevice = Annotated[
     bool,
-    typer.Option(
+    _services(
         "--single-device", help="As --local with one model in memory at a time; a teacher with an address stays where it is."
     ),
 ]
 EngineOption = Annotated[
-    Engine, typer.Option("--engine", help="What spreads annotating and identifying: this process, or a Ray cluster.")
+    Engine, _services("--engine", help="What spreads annotating and identifying: this process, or a Ray cluster.")
 ]
 RayAddress = Annotated[
     str,
-    typer.Option(
+    _services(
         "--ray-address",
         envvar="RAY_ADDRESS",
         metavar="HOST:PORT",
@@ -63,19 +71,19 @@ RayAddress = Annotated[
 ]
 RecipeName = Annotated[
     str,
-    typer.Option(
+    _questions(
         "--recipe", help=f"{', '.join(RECIPES)}. Default: the run's own; its student's, if that is started here; paper."
     ),
 ]
-Matcher = Annotated[str, typer.Option(help=f"{', '.join(MATCHERS)}. Default: the recipe's, else the task's.")]
+Matcher = Annotated[str, _questions(help=f"{', '.join(MATCHERS)}. Default: the recipe's, else the task's.")]
 StudentMatcher = Annotated[
     str,
-    typer.Option("--student-matcher", help="For the student's answers, where it is not to be the same: a lenient one, say."),
+    _questions("--student-matcher", help="For the student's answers, where it is not to be the same: a lenient one, say."),
 ]
-Limit = Annotated[int, typer.Option(min=0, help="Take the first N images only; 0 takes all.")]
+Limit = Annotated[int, _images(min=0, help="Take the first N images only; 0 takes all.")]
 NearDuplicates = Annotated[
     int | None,
-    typer.Option(
+    _images(
         "--near-duplicates",
         metavar="BITS",
         min=0,
@@ -85,83 +93,77 @@ NearDuplicates = Annotated[
 ]
 LeakCheck = Annotated[
     list[str] | None,
-    typer.Option(
-        "--leak-check", metavar="IMAGES", help="Leave out what is in there, too, as in every --eval. May be repeated."
-    ),
+    _images("--leak-check", metavar="IMAGES", help="Leave out what is in there, too, as in every --eval. May be repeated."),
 ]
 Labelled = Annotated[
     Path | None,
-    typer.Option(
+    _images(
         "--eval",
         metavar="JSONL",
         help='Measures on labels, and decides nothing: a line is {"image", "question", "answers", optional "kind"}.',
     ),
 ]
-FullMatrix = Annotated[bool, typer.Option("--full-matrix", help="Ask the teacher where the student was right, too.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of annotation sampling and training.")]
+FullMatrix = Annotated[bool, _questions("--full-matrix", help="Ask the teacher where the student was right, too.")]
+Seed = Annotated[int, _labels(min=0, help="Of annotation sampling and training.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before training and promotion.")]
 Force = Annotated[bool, typer.Option("--force", help="Whatever the evaluation says.")]
 LoraRank = Annotated[
-    int, typer.Option("--lora-rank", min=0, help="Train low-rank adapters of this rank instead of the whole student.")
+    int, _labels("--lora-rank", min=0, help="Train low-rank adapters of this rank instead of the whole student.")
 ]
 Guided = Annotated[
     bool,
-    typer.Option("--guided", help="The teacher can write nothing but a question and an answer (engines with guided decoding)."),
+    _questions("--guided", help="The teacher can write nothing but a question and an answer (engines with guided decoding)."),
 ]
-Questions = Annotated[int | None, typer.Option("--questions", min=1, help="About each image. Default: the recipe's.")]
+Questions = Annotated[int | None, _questions("--questions", min=1, help="About each image. Default: the recipe's.")]
 Distinct = Annotated[
     bool | None,
-    typer.Option(
+    _questions(
         "--distinct",
         help="Tell the teacher what it asked about an image before, and collapse other wordings of one question.",
         show_default=False,
     ),
 ]
 MaxPerKind = Annotated[
-    int | None, typer.Option("--max-per-kind", min=0, help="Questions of a kind (yes/no, how many, ...) that an image keeps.")
+    int | None, _questions("--max-per-kind", min=0, help="Questions of a kind (yes/no, how many, ...) that an image keeps.")
 ]
 MaxShare = Annotated[
     float | None,
-    typer.Option("--max-share-per-kind", min=0.01, max=1.0, help="Of the parity set, that questions of one kind may take."),
+    _labels("--max-share-per-kind", min=0.01, max=1.0, help="Of the parity set, that questions of one kind may take."),
 ]
 Samples = Annotated[
     int | None,
-    typer.Option(
+    _labels(
         "--samples", min=0, max=100, help="Ask each teacher N times more, sampled, about what is trained on: the label noise."
     ),
 ]
-SampleTemperature = Annotated[float | None, typer.Option("--sample-temperature", min=0.05, max=2.0, help="Default: 0.7.")]
+SampleTemperature = Annotated[float | None, _labels("--sample-temperature", min=0.05, max=2.0, help="Default: 0.7.")]
 MinAgreement = Annotated[
     float | None,
-    typer.Option("--min-agreement", min=0.0, max=1.0, help="Train on no record with a smaller share of agreeing samples."),
+    _labels("--min-agreement", min=0.0, max=1.0, help="Train on no record with a smaller share of agreeing samples."),
 ]
 Trial = Annotated[
     bool,
-    typer.Option(
-        "--trial", help="Where the student has room for one model: the candidate answers everybody while it is judged."
-    ),
+    _services("--trial", help="Where the student has room for one model: the candidate answers everybody while it is judged."),
 ]
-Rounds = Annotated[int, typer.Option(min=1, help="At most so many; each aligns the student that the last one made.")]
+Rounds = Annotated[int, _rounds(min=1, help="At most so many; each aligns the student that the last one made.")]
 UntilGap = Annotated[
-    float, typer.Option("--until-gap", min=0.0, max=0.99, metavar="SHARE", help="Stop once the gap is below it, such as 0.05.")
+    float, _rounds("--until-gap", min=0.0, max=0.99, metavar="SHARE", help="Stop once the gap is below it, such as 0.05.")
 ]
 RedoRejected = Annotated[
-    bool, typer.Option("--redo-rejected", help="Later rounds ask the teacher anew for annotations that were rejected.")
+    bool, _rounds("--redo-rejected", help="Later rounds ask the teacher anew for annotations that were rejected.")
 ]
 BudgetUsd = Annotated[
     str,
-    typer.Option(
-        "--budget", metavar="USD", help="Stop before the run has cost more in all, such as 20USD; 0: cached work alone."
-    ),
+    _costs("--budget", metavar="USD", help="Stop before the run has cost more in all, such as 20USD; 0: cached work alone."),
 ]
-MaxHours = Annotated[float | None, typer.Option("--max-hours", min=0.0, help="Stop before the run has taken more in all.")]
+MaxHours = Annotated[float | None, _costs("--max-hours", min=0.0, help="Stop before the run has taken more in all.")]
 UsdPerHour = Annotated[
-    float, typer.Option("--usd-per-hour", min=0.0, help="What the devices at work cost together, besides a provider's bill.")
+    float, _costs("--usd-per-hour", min=0.0, help="What the devices at work cost together, besides a provider's bill.")
 ]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask the teacher even what the cache knows, and keep nothing there.")]
+NoCache = Annotated[bool, _costs("--no-cache", help="Ask the teacher even what the cache knows, and keep nothing there.")]
 Production = Annotated[
     list[Path] | None,
-    typer.Option("--production", metavar="DIR", help="Audit the requests that the student's service has sampled there, too."),
+    _images("--production", metavar="DIR", help="Audit the requests that the student's service has sampled there, too."),
 ]
 Version = Annotated[str, typer.Option(help="Default: the live one.")]
 OfRun = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="With --local: that run's student.")]
@@ -174,7 +176,7 @@ Host = Annotated[str, typer.Option(help="Interface to listen on.")]
 Port = Annotated[int, typer.Option(help="HTTP. Default: 3001 (teacher), 3000 (student).")]
 GrpcPort = Annotated[int, typer.Option(help="Default: 50051 (teacher), 50052 (student).")]
 Patience = Annotated[
-    float, typer.Option(envvar="MPA_ORCH_PATIENCE_S", min=0.0, help="Seconds to wait for a service that is away.")
+    float, _services(envvar="MPA_ORCH_PATIENCE_S", min=0.0, help="Seconds to wait for a service that is away.")
 ]
 RunsFolder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where the runs are.", show_default=True)]
 OtherRun = Annotated[Path, typer.Argument(metavar="RUN", help="The one that it is compared with.")]
