@@ -129,10 +129,8 @@ def grow(run: Path, path: Path) -> None:
 
 
 def test_interrupted_it_leaves_nothing(own_run, tmp_path):
-    """A pipe in place of an image holds the export up in the middle."""
-    path = sorted((tmp_path / "pool").iterdir())[30]
-    path.unlink()
-    os.mkfifo(path)
+    for path in (tmp_path / "pool").glob("[0-9]*.png"):
+        grow(own_run, path)
     program = (sys.executable, "-m", "services.orchestrator.cli.main", "runs", "export", own_run)
     given = ("--format", "llava", "--all", "--output", tmp_path / "out")
     process = subprocess.Popen([*program, *given], cwd=ROOT, stderr=subprocess.PIPE)
@@ -140,7 +138,8 @@ def test_interrupted_it_leaves_nothing(own_run, tmp_path):
         while not any(name.startswith(".out") for name in left(tmp_path)) and process.poll() is None:
             pass
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        _, told = process.communicate(timeout=60)
     finally:
         process.kill()
+    assert b"interrupted" in told
     assert left(tmp_path) == []
