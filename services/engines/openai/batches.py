@@ -27,6 +27,7 @@ MAX_BYTES = 100 * 2**20
 """Of a batch's file; providers take 200 MB and up to 50,000 requests."""
 TRANSFER_TIMEOUT_S = 900.0
 TICK_S = 1.0
+CLOSE_S = 5.0
 ENDED = frozenset({"completed", "expired", "cancelled"})
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Batches:
         self._due_at = time.monotonic() + settings.wait_s
         self._hand_in_at = self._look_at = 0.0
         self._trouble: WrongState | None = None
+        self._at_work = asyncio.Lock()
         self._worker = asyncio.create_task(self._work())
 
     def holds(self, key: str) -> bool:
@@ -88,7 +90,12 @@ class Batches:
         raise error
 
     async def close(self) -> None:
-        """Hands in what is collected; what is under way goes on at the provider, and is found again."""
+        """Hands in what is collected; what is under way goes on at the provider, and is found again.
+
+        An upload gets CLOSE_S to end: the provider would have the file of one that is cut off, and this side wouldn't know.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._at_work.acquire(), CLOSE_S)
         self._worker.cancel()
         with suppress(asyncio.CancelledError):
             await self._worker
@@ -114,7 +121,8 @@ class Batches:
         """Nothing that goes wrong ends it: what is not handed in or not looked up now is at the next round."""
         while True:
             try:
-                await self._round(time.monotonic())
+                async with self._at_work:
+                    await self._round(time.monotonic())
             except Exception:
                 _log.exception("the batches of %s: a round failed", self._chat.model)
             await asyncio.sleep(min(TICK_S, self._settings.poll_s))
