@@ -52,10 +52,10 @@ LONELY = """
 import asyncio, time
 from services.engines.loading import load_model
 from services.engines.settings import EngineSettings
-from services.student.settings import BUNDLED
+from services.engines.choice import ZOO
 
 async def main():
-    await load_model(BUNDLED, EngineSettings(engine="vllm", max_model_len=512, threads=1))
+    await load_model(ZOO / "student", EngineSettings(engine="vllm", max_model_len=512, threads=1))
     print("loaded", flush=True)
     time.sleep(600)
 

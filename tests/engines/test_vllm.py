@@ -12,11 +12,11 @@ from services.core.annotation import ANNOTATION_PATTERN, Annotation, parse_annot
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, Unavailable
 from services.core.tasks import TASKS, answer_prompt
+from services.engines.choice import ZOO
 from services.engines.images import LoadedImage, load_image
 from services.engines.loading import load_model
 from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
-from services.student.settings import BUNDLED
 from zoo.shapes import draw_scene
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -26,7 +26,7 @@ ENGINE = EngineSettings(engine="vllm", max_model_len=512, threads=2)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine():
-    engine = await load_model(BUNDLED, ENGINE)
+    engine = await load_model(ZOO / "student", ENGINE)
     yield engine
     await engine.close()
 
@@ -45,7 +45,7 @@ def _children():
 
 async def test_it_answers_as_transformers_does(engine):
     prompts = [Prompt(image, answer_prompt(question)) for image in _images(75) for question in QUESTIONS]
-    reference = await load_model(BUNDLED, EngineSettings(threads=2))
+    reference = await load_model(ZOO / "student", EngineSettings(threads=2))
     expected = await asyncio.gather(*(reference.generate(prompt) for prompt in prompts))
     await reference.close()
     found = await asyncio.gather(*(engine.generate(prompt) for prompt in prompts))
@@ -112,7 +112,7 @@ async def test_what_does_not_fit_is_refused_and_says_so(engine):
 
 async def test_more_memory_than_there_is_is_refused_and_the_live_engine_goes_on(engine):
     with pytest.raises(InvalidInput, match="vLLM can't load"):
-        await load_model(BUNDLED, EngineSettings(engine="vllm", max_model_len=512, kv_cache_gib=4096))
+        await load_model(ZOO / "student", EngineSettings(engine="vllm", max_model_len=512, kv_cache_gib=4096))
     assert (await engine.generate(Prompt(_images(1)[0], answer_prompt(QUESTIONS[0])))).text
 
 

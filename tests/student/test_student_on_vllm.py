@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
+from services.engines.choice import ZOO
 from services.student import canaries
-from services.student.settings import BUNDLED, StudentSettings
+from services.student.settings import StudentSettings
 from services.student.store import Contract, Origin
 from tests.serving import serving_student
 
@@ -21,7 +22,7 @@ SETTINGS = {"ENGINE": "vllm", "MAX_MODEL_LEN": 512, "THREADS": 2, "SWAP": "in_pl
 
 async def _another_version(folder):
     """The bundled student with noise on every matrix: most of its answers are others."""
-    shutil.copytree(BUNDLED, folder)
+    shutil.copytree(ZOO / "student", folder)
     weights = folder / "model.safetensors"
     tensors = load_file(weights)
     generator = torch.Generator().manual_seed(0)
@@ -30,7 +31,7 @@ async def _another_version(folder):
             noise = torch.randn(tensor.shape, generator=generator) * tensor.float().std() * 0.5
             tensors[name] = (tensor.float() + noise).to(tensor.dtype)
     save_file(tensors, weights, metadata={"format": "pt"})
-    await canaries.compute(folder, Contract(), canaries.synthetic_questions(), parent=BUNDLED)
+    await canaries.compute(folder, Contract(), canaries.synthetic_questions(), parent=ZOO / "student")
     return folder
 
 

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from services.teacher.teacher import Teacher
 
 from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc
 from services.core.errors import BadReply, BudgetSpent, Pending, Unavailable, WrongState
 from services.engines.openai import engine as openai
+from services.engines.teacher import Teacher
 from services.orchestrator.costs.budget import Budget, Limits, within
 from services.orchestrator.run import open_run
 from services.rpc.images import ImageReceiver
