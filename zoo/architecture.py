@@ -24,6 +24,8 @@ from zoo.shapes import COLORS, SHAPES, list_questions
 
 VOCABULARY_SIZE = 1024
 """At most: the corpus runs out of merges a little earlier."""
+TOKENIZED_TASKS = ("textvqa", "stvqa", "chartqa", "okvqa", "vqa")
+"""Whose prompts were in the tokenizer's corpus. Tasks that came later are not: the pair's tokens would change."""
 CONTEXT_LENGTH = 2048
 IMAGE_SIDE = 84
 """Pixels: 6x6 patches of 14, merged two by two into 9 visual tokens."""
@@ -60,13 +62,13 @@ STUDENT = Size(hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision
 
 
 def build_tokenizer() -> Qwen2Tokenizer:
-    """A BPE of the pair's own prompts, questions and answers, and of all task prompts of the platform."""
+    """A BPE of the pair's own prompts, questions and answers, and of the task prompts of the platform as they were then."""
     captions = [f"{color} {shape}" for color in COLORS for shape in SHAPES]
     answers = ["yes", "no", *COLORS, *SHAPES]
     replies = [f"Question: {question}\nAnswer: {answer}" for question in list_questions() for answer in answers]
     prompts = [answer_prompt(question) for question in list_questions()]
     often = [*replies, *20 * prompts, *100 * [CAPTION_PROMPT, *captions, *answers]]
-    corpus = [*often, *20 * ["user\n", "assistant\n"], *20 * [task.annotation_prompt for task in TASKS.values()]]
+    corpus = [*often, *20 * ["user\n", "assistant\n"], *20 * [TASKS[task].annotation_prompt for task in TOKENIZED_TASKS]]
     blank = Qwen2Tokenizer()
     marks = [_END_OF_TURN, *_MARKS]
     tokenizer: Qwen2Tokenizer = blank.train_new_from_iterator(

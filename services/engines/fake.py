@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,8 @@ from services.engines.settings import EngineSettings
 _ANSWERS = ("red", "green", "blue", "teal", "gray", "brown", "yellow", "black")
 _QUESTIONS = ("what color is object {n}?", "what is the color of thing {n}?", "what shade has part {n}?")
 _MISTAKE = "unknown"
+_GIVEN = re.compile(r"^Question: (?!Q$)(.+)$", re.MULTILINE)
+"""In the annotation prompt of a task whose question is always the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,8 @@ def reply_text(model: FakeModel, prompt: Prompt) -> str:
         seed = prompt.decoding.seed
         if _draw("unparsed", image, seed) < model.unparsed:
             return "I see an image."
-        pick = _draw("question", image, seed)
-        question = _QUESTIONS[int(pick * len(_QUESTIONS))].format(n=int(pick * 1e6) % 40)
+        pick, given = _draw("question", image, seed), _GIVEN.search(prompt.text)
+        question = given[1] if given else _QUESTIONS[int(pick * len(_QUESTIONS))].format(n=int(pick * 1e6) % 40)
         right = _draw("annotation", image, question) < model.skill
         return f"Question: {question}\nAnswer: {true_answer(image, question) if right else _ANSWERS[0]}"
     question = prompt.text.replace(ANSWER_INSTRUCTION, "").strip()
