@@ -28,7 +28,7 @@ from services.engines.settings import EngineSettings
 _ANSWERS = ("red", "green", "blue", "teal", "gray", "brown", "yellow", "black")
 _QUESTIONS = ("what color is object {n}?", "what is the color of thing {n}?", "what shade has part {n}?")
 _MISTAKE = "unknown"
-_GIVEN = re.compile(r"^Question: (?!Q$)(.+)$", re.MULTILINE)
+_GIVEN = re.compile(r"^ *Question: (?!Q$)(.+)$", re.MULTILINE)
 """In the annotation prompt of a task whose question is always the same."""
 
 

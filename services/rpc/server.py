@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
+from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
@@ -30,7 +31,7 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 ]
-_CALLS = Counter("mpa_grpc_calls", "gRPC calls by method and status", ["method", "code"])
+_CALLS = Counter("mpa_grpc_calls", "gRPC calls by method and status, items of bulk streams included", ["method", "code"])
 _SECONDS = Histogram("mpa_grpc_seconds", "Duration of gRPC calls in seconds", ["method"])
 
 Register = Callable[[grpc.aio.Server], None]
@@ -125,6 +126,8 @@ class _Errors(grpc.aio.ServerInterceptor):
                 self._streams.add(stream)
             try:
                 async for response in inner(stream or request, context):
+                    if stream is not None:
+                        _CALLS.labels(method, _item_code(response)).inc()
                     yield response
             except MpaError as error:
                 await _abort(context, error)
@@ -134,6 +137,11 @@ class _Errors(grpc.aio.ServerInterceptor):
                 _CALLS.labels(method, "STREAM").inc()
 
         return call
+
+
+def _item_code(item: Any) -> str:
+    """Of one answer in a bidirectional stream, which counts as a call."""
+    return str(code_pb2.Code.Name(item.error.code)) if item.HasField("error") else "OK"
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: MpaError) -> None:

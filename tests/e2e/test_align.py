@@ -18,7 +18,8 @@ from tests.serving import fake_checkpoint
 
 pytestmark = pytest.mark.slow
 ORCHESTRATOR = [sys.executable, "-m", "services.orchestrator.cli.main"]
-IN_FLIGHT = 64
+IN_FLIGHT = 512
+"""The most that mpa-orch has under way at one service."""
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def _align(pool, run, teacher, student, *more):
 
 def _calls(service, method):
     text = httpx.get(f"http://127.0.0.1:{service.http_port}/metrics").text
-    counts = re.findall(rf'mpa_grpc_calls_total\{{code="OK",method="/mpa.v1.{method}"[^}}]*\}} (\S+)', text)
+    counts = re.findall(rf'mpa_grpc_calls_total\{{code="OK",method="/mpa.v1.{method}Stream"[^}}]*\}} (\S+)', text)
     return int(sum(map(float, counts)))
 
 
@@ -66,7 +67,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_parity_set_and_repeats_no_fi
         subprocess.run(_align(pool, tmp_path / "one", teacher, student), check=True, cwd=ROOT, capture_output=True)
     teacher, student = _services(tmp_path / "broken", 0.15)
     with teacher as teacher, student as student:
-        command = _align(pool, tmp_path / "two", teacher, student)
+        command = _align(pool, tmp_path / "two", teacher, student, "--no-cache")
         first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not (tmp_path / "two" / "ledger.sqlite").exists() or _stored(tmp_path / "two")[2] < 60:
             assert first.poll() is None
