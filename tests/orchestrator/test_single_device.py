@@ -70,7 +70,7 @@ def watched(folder: Path):
 
 
 async def align(images, folder, how, models, *more):
-    return await run("align", images, "--task", "vqa", how, "--run", folder, *more, **models)
+    return await run("align", images, "--task", "vqa", how, "--no-cache", "--run", folder, *more, **models)
 
 
 async def test_one_model_at_a_time_and_the_parity_set_of_side_by_side(tmp_path, models, images):
@@ -118,7 +118,7 @@ async def test_killed_in_each_of_its_turns_it_goes_on(tmp_path, models, images):
     for role, skill in (("teacher", 0.95), ("student", 0.5)):
         (tmp_path / role / "fake.json").write_text(json.dumps({"skill": skill, "latency_s": 0.3}))
     for role in ("teacher", "student", "training"):
-        process = await start("align", images, "--task", "vqa", "--single-device", "--run", folder, **models)
+        process = await start("align", images, "--task", "vqa", "--single-device", "--no-cache", "--run", folder, **models)
         while holders(folder) != {role} or not is_under_way(folder, role):
             assert process.returncode is None
             await asyncio.sleep(0.02)

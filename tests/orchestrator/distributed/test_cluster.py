@@ -2,11 +2,14 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from services.core.errors import InvalidInput, Unavailable, WrongState
-from services.orchestrator.distributed.cluster import gpus, joined
+from services.orchestrator.distributed.cluster import joined
+from tests.e2e.processes import ROOT
 from tests.orchestrator.scripted import ScriptedTeacher, serving
 
 
@@ -56,11 +59,18 @@ def test_a_cluster_of_another_version(cluster):
         store.internal_kv_put(key, true, True, namespace)
 
 
+ALONE = """
+import ray
+from services.orchestrator.distributed.cluster import gpus, joined
+
+with joined("", 5):
+    assert ray.is_initialized()
+    assert gpus() == 0.0
+assert not ray.is_initialized()
+"""
+
+
 @pytest.mark.slow
 def test_without_an_address_it_is_a_cluster_of_this_machine_that_ends_with_the_run():
-    import ray
-
-    with joined("", 5):
-        assert ray.is_initialized()
-        assert gpus() == 0.0
-    assert not ray.is_initialized()
+    """In a process of its own: Ray Data goes on using what it knows of the first cluster that a process was in."""
+    subprocess.run([sys.executable, "-c", ALONE], check=True, cwd=ROOT, timeout=120)
