@@ -230,12 +230,14 @@ async def test_engines_serve_an_adapter_as_its_merged_version(tiny_checkpoint, d
 def test_two_processes_end_with_the_weights_of_one(tiny_checkpoint, datasets, tmp_path, sharded):
     """Real processes over gloo; sharded is FSDP. The odd last batch needs a sample to fill up with."""
     samples = _samples(datasets, 21)
-    one = _trained(tmp_path, datasets, tiny_checkpoint, samples, "one", batch_size=4)
-    execution = Execution(processes=2, micro_batch=1, sharded=sharded, gradient_checkpointing=sharded)
-    folder = _job(tmp_path, datasets, tiny_checkpoint, samples, "two", batch_size=4, execution=execution)
-    done = subprocess.run([*TRAIN, str(folder)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert _furthest(one, load_file(folder / "output" / "model.safetensors")) < 1e-4
+    spread = Execution(processes=2, micro_batch=1, sharded=sharded, gradient_checkpointing=sharded)
+    weights = []
+    for name, execution in (("one", Execution()), ("two", spread)):
+        folder = _job(tmp_path, datasets, tiny_checkpoint, samples, name, batch_size=4, execution=execution)
+        done = subprocess.run([*TRAIN, str(folder)], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        weights.append(load_file(folder / "output" / "model.safetensors"))
+    assert _furthest(*weights) < 1e-4
     assert Progress.read(folder).step == 6
     AutoModelForImageTextToText.from_pretrained(folder / "output")
 
