@@ -6,6 +6,7 @@ What an orchestrator asks by the million goes over bidirectional streams (bulk.p
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -131,7 +132,7 @@ class TrainingState:
     error: MpaError | None
 
 
-class _Client:
+class _Client(ABC):
     """What both clients share: their connection, and which images the service holds already."""
 
     name = ""
@@ -156,8 +157,9 @@ class _Client:
         await asyncio.gather(*(bulk.close() for bulk in self._bulk()))
         await self.connection.channel.close(None)
 
+    @abstractmethod
     def _bulk(self) -> Sequence[Bulk[Any, Any]]:
-        raise NotImplementedError
+        """The streams that it asks through."""
 
     async def _with_image(
         self, picture: Picture, send: Callable[[types_pb2.Image], Awaitable[Reply]], *, retry: bool = True
