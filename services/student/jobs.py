@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import signal
-import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,13 +15,13 @@ from pathlib import Path
 from services.core.errors import Conflict, NotFound
 from services.core.presets import Hyperparameters
 from services.files import write_atomically
+from services.student import programs
 from services.student.execution import Execution
 from services.student.job import Job, Progress
 
 _log = logging.getLogger(__name__)
 _PROGRAMS = {"fake": "services.student.fake_training"}
 _PROGRAM = "services.student.training"
-_TERMINATE_S = 10.0
 _AGAIN_AFTER_S = 3.0
 
 
@@ -198,22 +196,8 @@ class TrainingJobs:
 
     async def _train(self, name: str) -> int:
         folder = self._root / name
-        environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": self._devices} if self._devices else {})}
         with (folder / "log.txt").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", self._program, str(folder.resolve()), stdout=log, stderr=log, env=environment,
-                cwd=Path(__file__).resolve().parents[2],
-            )  # fmt: skip
-        try:
-            return await process.wait()
-        except asyncio.CancelledError:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), _TERMINATE_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-            raise
+            return await programs.run(self._program, [str(folder.resolve())], self._devices, log)
 
     def _last_words(self, name: str) -> str:
         folder = self._root / name

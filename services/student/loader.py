@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from services.engines.loading import load_model
 from services.engines.model import Adaptable, Reloadable, VisionLanguageModel
 from services.engines.room import Room, room_for
 from services.engines.settings import EngineSettings
-from services.student import canaries
+from services.student import canaries, programs
 from services.student.canaries import Checked
 from services.student.store import ADAPTER, Contract, VersionStore
 
@@ -94,14 +93,11 @@ class StoredVersions:
         if self._settings.engine == canaries.reference_settings(folder).engine:
             await canaries.compute(folder, contract, canaries.synthetic_questions(), device=self._settings.device)
             return
-        environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": self._devices} if self._devices else {})}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.student.canaries", str(folder.resolve()), json.dumps(asdict(contract))),
-            env=environment,
-            cwd=Path(__file__).resolve().parents[2],
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, said = await process.communicate()
-        if process.returncode != 0:
+        with tempfile.TemporaryFile() as output:
+            arguments = [str(folder.resolve()), json.dumps(asdict(contract))]
+            code = await programs.run("services.student.canaries", arguments, self._devices, output)
+            output.seek(0)
+            said = output.read()
+        if code != 0:
             lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
             raise MpaError(f"the canaries of {folder.name} can't be computed: {lines[-1]}", reason="CANARIES_NOT_COMPUTED")
