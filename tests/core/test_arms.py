@@ -1,0 +1,90 @@
+import random
+from collections import Counter
+
+import pytest
+
+from services.core.arms import Source, choose, draw, epochs_of, parse_arm
+from services.core.errors import InvalidInput
+from services.core.parity import Cell, Sample, select
+
+CELLS = [Cell.GAP] * 20 + [Cell.UNASKED] * 50 + [Cell.NOISE_BOTH_WRONG] * 10
+SAMPLES = [Sample(f"{at:064x}", f"q{at}?", "a", of) for at, of in enumerate(CELLS)]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "ratio", "count", "is_lora", "share"),
+    [
+        ("zero-shot", Source.NOTHING, 0.0, 0, False, 1.0),
+        ("teacher", Source.NOTHING, 0.0, 0, False, 1.0),
+        ("paper", Source.GAP, 0.0, 0, False, 1.0),
+        ("paper@0.25", Source.GAP, 0.0, 0, False, 0.25),
+        ("rehearsal", Source.GAP, 1.0, 0, False, 1.0),
+        ("rehearsal-0.5@.1", Source.GAP, 0.5, 0, False, 0.1),
+        ("without-pi", Source.ANNOTATIONS, 0.0, 0, False, 1.0),
+        ("without-pi-step-matched", Source.STEP_MATCHED, 0.0, 0, False, 1.0),
+        ("random", Source.RANDOM, 0.0, 0, False, 1.0),
+        ("random-rehearsal-2", Source.RANDOM, 2.0, 0, False, 1.0),
+        ("labels", Source.LABELS, 0.0, 0, False, 1.0),
+        ("labels-100", Source.LABELS, 0.0, 100, False, 1.0),
+        ("labels-lora", Source.LABELS, 0.0, 0, True, 1.0),
+        ("labels-100-lora", Source.LABELS, 0.0, 100, True, 1.0),
+    ],
+)
+def test_names_of_arms(name, source, ratio, count, is_lora, share):
+    arm = parse_arm(name)
+    assert (arm.name, arm.source, arm.ratio, arm.count, arm.is_lora, arm.share) == (name, source, ratio, count, is_lora, share)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "mpa", "paper-1", "labels-0", "labels--lora", "zero-shot@0.5", "paper@1.5", "paper@0.0", "rehearsal-x"]
+)
+def test_what_is_no_arm_is_told_with_those_there_are(name):
+    with pytest.raises(InvalidInput, match=r"no arm .*without-pi-step-matched|above 0"):
+        parse_arm(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "epochs"),
+    [
+        ("paper", 20, 2),
+        ("paper@0.25", 5, 2),
+        ("rehearsal-0.5", 30, 2),
+        ("without-pi", 80, 2),
+        ("without-pi-step-matched", 40, 1),
+        ("random", 20, 2),
+        ("random-rehearsal-0.5", 30, 2),
+        ("random@0.5", 10, 2),
+    ],
+)
+def test_how_much_each_arm_trains_on(name, count, epochs):
+    arm = parse_arm(name)
+    assert len(choose(arm, SAMPLES, 0, epochs=2)) == count
+    assert epochs_of(arm, 2) == epochs
+
+
+def test_the_gap_is_the_same_for_every_seed_and_a_draw_is_not():
+    paper, matched = parse_arm("paper"), parse_arm("random")
+    assert choose(paper, SAMPLES, 0, 1) == choose(paper, SAMPLES, 1, 1) == select(SAMPLES)
+    assert set(choose(matched, SAMPLES, 0, 1)) != set(choose(matched, SAMPLES, 1, 1))
+    assert Cell.UNASKED in {sample.cell for sample in choose(matched, SAMPLES, 0, 1)}
+
+
+def test_a_draw_does_not_depend_on_the_order_of_arrival_and_grows_by_adding():
+    shuffled = random.Random(1).sample(SAMPLES, len(SAMPLES))
+    for name in ("random", "without-pi", "without-pi-step-matched", "paper@0.5"):
+        assert choose(parse_arm(name), shuffled, 3, 1) == choose(parse_arm(name), SAMPLES, 3, 1)
+    curve = [set(choose(parse_arm(f"paper@{share}"), SAMPLES, 3, 1)) for share in (0.1, 0.5, 0.9)]
+    assert curve[0] < curve[1] < curve[2]
+
+
+def test_a_step_matched_arm_meets_samples_again_only_where_there_are_no_more():
+    met = Counter(choose(parse_arm("without-pi-step-matched"), SAMPLES, 0, epochs=3))
+    assert set(met.values()) == {1}
+    few = [*SAMPLES[:20], SAMPLES[30]]
+    met = Counter(choose(parse_arm("without-pi-step-matched"), few, 0, epochs=3))
+    assert (met.total(), set(met.values())) == (60, {2, 3})
+
+
+def test_nothing_is_drawn_from_nothing():
+    assert choose(parse_arm("without-pi-step-matched"), [], 0, 1) == []
+    assert draw([], str, 5, 0) == []
