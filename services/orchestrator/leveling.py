@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import count
 
 from protos.mpa.v1 import training_pb2
 from services.core.errors import MpaError, NotFound
@@ -13,40 +15,47 @@ from services.orchestrator.images.source import Source
 from services.orchestrator.parity_set import ParitySample
 from services.orchestrator.progress import Meter, Progress
 from services.orchestrator.run import Run
-from services.rpc.client import StudentClient, TrainingState
+from services.orchestrator.teachers.opinions import Label
+from services.rpc.client import Picture, StudentClient, StudentVersion, TrainingState
 
 POLL_EVERY_S = 0.5
 
 
 async def level(run: Run, student: StudentClient, parity_set: Sequence[ParitySample], progress: Progress) -> str:
-    """The new version's name. Repeated after an interruption it follows the same training.
-
-    The training belongs to the student service: interrupting the orchestrator doesn't stop it. Raises MpaError where it failed
-    or was cancelled under this command's eyes; one that an earlier command began, and that failed since, is begun anew.
-    """
+    """The new version's name. Repeated after an interruption it follows the same training. Raises as `train`."""
     if done := run.ledger.meta("version.after"):
         return done
     with run.timed("level"):
-        images = run.find_images()
-        dataset = await student.upload(lambda: _parts(images, parity_set))
-        request = _request(run, dataset)
-        was_begun = run.ledger.meta("training.begun") == request.request_id
-        run.ledger.set_meta("training.begun", request.request_id)
-        state = await student.train(request)
-        if was_begun and state.error is not None:
-            run.ledger.set_meta("training", str(_try(run) + 1))
-            progress.note(f"level: {state.operation} has failed meanwhile ({state.error}), training anew")
-            request = _request(run, dataset)
-            state = await student.train(request)
-        state = await _follow(student, request, state, progress)
-    if state.error is not None:
-        run.ledger.set_meta("training", str(_try(run) + 1))
-        raise MpaError(f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; repeat to train anew")
-    made = await student.version(state.version)
+        source = run.find_images()
+        paths = {parity.sample.image_sha256: parity.path for parity in parity_set}
+        labels = [parity.label for parity in parity_set]
+        dataset = await student.upload(lambda: parts(pictures(source, paths), labels))
+        run.ledger.set_meta("training.begun", "yes")
+        made = await train(student, partial(_request, run, dataset), progress)
     with run.ledger.at_once():
         run.ledger.set_meta("version.after.weights", made.weights_sha256)
         run.ledger.set_meta("version.after", made.name)
-    return state.version
+    return made.name
+
+
+async def train(
+    student: StudentClient, request: Callable[[int], training_pb2.TrainRequest], progress: Progress
+) -> StudentVersion:
+    """The version that was made. `request` is that of the nth try: one that failed before is begun anew, as another one.
+
+    The training belongs to the student service: interrupting the orchestrator doesn't stop it, and the same request finds it
+    again. Raises MpaError where it failed or was cancelled under this command's eyes.
+    """
+    for number in count():
+        asked = request(number)
+        state = await student.train(asked)
+        if state.error is None:
+            break
+        progress.note(f"level: {state.operation} has failed before ({state.error}), training anew")
+    state = await _follow(student, asked, state, progress)
+    if state.error is not None:
+        raise MpaError(f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; repeat to train anew")
+    return await student.version(state.version)
 
 
 async def _follow(
@@ -65,18 +74,14 @@ async def _follow(
     return state
 
 
-def _try(run: Run) -> int:
-    return int(run.ledger.meta("training") or 0)
-
-
 def _round(run: Run) -> str:
     """Each round's training is another one, even on the same samples."""
     return f"round{run.ledger.round}-" if run.ledger.round > 1 else ""
 
 
-def _request(run: Run, dataset: str) -> training_pb2.TrainRequest:
+def _request(run: Run, dataset: str, number: int) -> training_pb2.TrainRequest:
     return training_pb2.TrainRequest(
-        request_id=f"{run.id}-{dataset[:16]}-{_round(run)}{_try(run)}",
+        request_id=f"{run.id}-{dataset[:16]}-{_round(run)}{number}",
         dataset=dataset,
         base_version=run.ledger.meta("version.before"),
         run=run.id,
@@ -86,17 +91,21 @@ def _request(run: Run, dataset: str) -> training_pb2.TrainRequest:
     )
 
 
-async def _parts(source: Source, parity_set: Sequence[ParitySample]) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
-    """The images first, each once, then the samples that name them."""
-    paths = {parity.sample.image_sha256: parity.path for parity in parity_set}
-    # In the order of the source, where neighbours are read together.
+def pictures(source: Source, paths: Mapping[str, str]) -> Iterator[Callable[[], Picture]]:
+    """Images that were accepted before, by sha256 and path: in the order of the source, where neighbours are read together."""
     for image_sha256, path in sorted(paths.items(), key=lambda image: image[1]):
-        picture = await asyncio.to_thread(read_again, source, path, image_sha256)
+        yield partial(read_again, source, path, image_sha256)
+
+
+async def parts(
+    images: Iterable[Callable[[], Picture]], labels: Iterable[Label]
+) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
+    """A data set as the student takes it: the images first, each once, then the samples that name them."""
+    for load in images:
+        picture = await asyncio.to_thread(load)
         yield training_pb2.UploadDatasetRequest(image=picture.data)
-    for parity in parity_set:
-        sample = training_pb2.TrainingSample(
-            image_sha256=parity.sample.image_sha256, question=parity.sample.question, answer=parity.sample.answer
-        )
+    for image_sha256, question, answer in labels:
+        sample = training_pb2.TrainingSample(image_sha256=image_sha256, question=question, answer=answer)
         yield training_pb2.UploadDatasetRequest(sample=sample)
 
 

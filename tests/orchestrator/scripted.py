@@ -262,7 +262,8 @@ class ScriptedStudent(
                 samples.append(part.sample)
         assert {sample.image_sha256 for sample in samples} == images
         self.samples = samples
-        return training_pb2.UploadDatasetResponse(dataset="d" * 64, samples=len(samples), images=len(images))
+        dataset = hashlib.sha256("\n".join(map(str, samples)).encode()).hexdigest()
+        return training_pb2.UploadDatasetResponse(dataset=dataset, samples=len(samples), images=len(images))
 
     async def Train(self, request, context):
         self.trainings.append(request)
@@ -281,6 +282,7 @@ class ScriptedStudent(
         operation.metadata.Pack(training_pb2.TrainMetadata(step=8 if done else 1, total_steps=8, loss=0.5, phase="training"))
         if done and self.training_error:
             operation.error.CopyFrom(to_status(self.training_error))
+            self.failed_before.add(self.trainings[-1].request_id)
         elif done:
             version = self.made.setdefault(self.trainings[-1].request_id, f"v{len(self.made) + 2}")
             later = (self.trained_skill, *self.trained_later)
