@@ -5,14 +5,14 @@ Each set (--eval, --leak-check) is read once; what its images are like stays in 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
 from services.core.errors import InvalidImage
 from services.engines.images import sha256
-from services.orchestrator.datasets.dataset import open_dataset
+from services.orchestrator.datasets.dataset import Dataset, open_dataset
 from services.orchestrator.images.likeness import Likenesses
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.images.reading import Accepted, Refused, read_images
@@ -26,6 +26,9 @@ DISTANCE = 4
 LEAK = "leak"
 TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt")
 """Suffixes of labelled sets; other files hold images."""
+
+
+Images = tuple[Store, Generator[Item]]
 
 
 class Leaks:
@@ -58,16 +61,23 @@ def leaks_of(run: Run) -> Leaks:
     return Leaks(images, DISTANCE if chosen is None else chosen)
 
 
-async def look_for_leaks(run: Run, labelled: Path | None, progress: Progress) -> None:
+async def look_for_leaks(run: Run, labelled: Path | None, progress: Progress, datasets: Sequence[Dataset] = ()) -> None:
     """Takes in every evaluation set that is new, and rejects what is in it of the images that the run knows already.
 
-    What has been trained on can't be taken back: it is counted, and the summary tells.
+    `datasets`: further ones that are open already. What has been trained on can't be taken back: it is counted, and the summary
+    tells.
     """
     named = [str(labelled.absolute())] if labelled else []
-    states = {of_set: _state(of_set) for of_set in (*named, *run.settings.leak_check)}
+    sets: dict[str, Callable[[], Images]] = {
+        of_set: partial(_images_of, of_set) for of_set in (*named, *run.settings.leak_check)
+    }
+    states = {of_set: _state(of_set) for of_set in sets}
+    for dataset in datasets:
+        name = str(dataset.path.absolute()) + (f" ({dataset.split})" if dataset.split else "")
+        sets[name], states[name] = partial(_images_in, dataset), sha256(dataset.path.read_bytes())
     new = {of_set: state for of_set, state in states.items() if run.ledger.meta(f"leaks.{of_set}") != state}
     for of_set, state in new.items():
-        rows = await _read(of_set, progress)
+        rows = await _read(of_set, sets[of_set](), progress)
         with run.ledger.at_once():
             run.ledger.set_evaluation_images(of_set, rows)
             run.ledger.set_meta(f"leaks.{of_set}", state)
@@ -75,9 +85,9 @@ async def look_for_leaks(run: Run, labelled: Path | None, progress: Progress) ->
         _reject_known(run)
 
 
-async def _read(of_set: str, progress: Progress) -> list[tuple[str, str, bytes]]:
+async def _read(of_set: str, images: Images, progress: Progress) -> list[tuple[str, str, bytes]]:
     """Path, sha256 and likeness of each image."""
-    store, items = _images_of(of_set)
+    store, items = images
     rows, refused = [], []
     with progress.stage("leaks", "images", None) as meter:
         async with aclosing(read_images(store, items)) as reading:
@@ -92,16 +102,20 @@ async def _read(of_set: str, progress: Progress) -> list[tuple[str, str, bytes]]
     return rows
 
 
-def _images_of(of_set: str) -> tuple[Store, Generator[Item]]:
+def _images_of(of_set: str) -> Images:
     if not is_url(of_set) and of_set.endswith(TEXTS):
-        return open_store(str(Path(of_set).parent)), _of_dataset(Path(of_set))
+        return _images_in(open_dataset(Path(of_set)))
     source = open_images(of_set)
     return source.store, (item for item in source.walk(lambda _: False))
 
 
-def _of_dataset(path: Path) -> Generator[Item]:
+def _images_in(dataset: Dataset) -> Images:
+    return open_store(str(dataset.path.absolute().parent)), images_of_dataset(dataset)
+
+
+def images_of_dataset(dataset: Dataset) -> Generator[Item]:
     """The images of a labelled set, each once."""
-    dataset, seen = open_dataset(path), set()
+    seen = set()
     for record in dataset.read():
         name = record.image or sha256(record.data)
         if name not in seen:

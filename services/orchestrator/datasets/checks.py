@@ -113,24 +113,25 @@ def _check_image(dataset: Dataset, record: Record, pool: Leaks | None, findings:
         findings.add(
             Problem.IMAGE, f"there is no image {record.image} of question {record.id}: say where they are with --images"
         )
-    elif pool is not None and (leak := pool.find(*_look(file.read_bytes() if file else record.data))):
+    elif pool is not None and (leak := pool.find(*look(file.read_bytes() if file else record.data))):
         findings.leaked.add(name)
         findings.add(Problem.LEAK, f"the image of question {record.id} is in the pool: {leak}")
 
 
 def pool_images(images: str) -> Leaks:
     """Every usable image of a pool, wherever it is kept. Raises NotFound."""
-    return Leaks(_usable(open_images(images).walk(lambda _: False)))
+    return Leaks(usable(open_images(images).walk(lambda _: False)))
 
 
-def _usable(items: Iterable[Item]) -> Iterator[tuple[str, str, bytes]]:
+def usable(items: Iterable[Item]) -> Iterator[tuple[str, str, bytes]]:
+    """Key, sha256 and likeness of each image that is one."""
     for item in items:
         with suppress(InvalidImage):
             image = load_image(item.load() if item.load else b"")
             yield item.key, image.sha256, likeness(image.pixels)
 
 
-def _look(data: bytes) -> tuple[str, bytes]:
+def look(data: bytes) -> tuple[str, bytes]:
     """Content and likeness; b"" where it is no image."""
     try:
         return sha256(data), likeness(load_image(data).pixels)

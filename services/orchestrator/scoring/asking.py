@@ -32,7 +32,7 @@ class Asking:
         self._template, self._decoding = template, decoding
         self._kept, self._claim = kept, claim
         self._pending: list[Pending] = []
-        self._read = lru_cache(IMAGES_REMEMBERED)(_read_file)
+        self._read = lru_cache(IMAGES_REMEMBERED)(read_picture)
 
     async def ask(self, datasets: Sequence[Dataset], questions: int, limit: int, progress: Progress) -> None:
         """Every question that has no answer yet. `limit`: of each data set, 0 for all.
@@ -56,7 +56,7 @@ class Asking:
             raise Pending(f"{len(self._pending):,} questions wait for the provider ({self._pending[0]})")
 
     async def _ask(self, dataset: Dataset, record: Record, meter: Meter) -> None:
-        found = await asyncio.to_thread(self._picture, dataset, record)
+        found = await asyncio.to_thread(picture_of, dataset, record, self._read)
         if isinstance(found, str):
             self._fail(dataset, record, found, meter)
             return
@@ -78,15 +78,16 @@ class Asking:
         self._kept.add(predicted(dataset.name, record, "", error=reason or "no reason given"))
         meter.advance(f"failed: {reason}")
 
-    def _picture(self, dataset: Dataset, record: Record) -> Picture | str:
-        """The picture, or why there is none."""
-        if record.data:
-            return _checked(record.data)
-        file = dataset.images.find(record.image)
-        return self._read(file) if file is not None else f"there is no image {record.image}"
+
+def picture_of(dataset: Dataset, record: Record, read: Callable[[Path], Picture | str] | None = None) -> Picture | str:
+    """The picture, or why there is none. `read` takes the place of `read_picture`."""
+    if record.data:
+        return _checked(record.data)
+    file = dataset.images.find(record.image)
+    return (read or read_picture)(file) if file is not None else f"there is no image {record.image}"
 
 
-def _read_file(file: Path) -> Picture | str:
+def read_picture(file: Path) -> Picture | str:
     try:
         return _checked(file.read_bytes())
     except OSError as error:

@@ -119,7 +119,20 @@ def _opened(planned: Evaluation, folder: Path) -> Evaluation:
             raise WrongState(f"{folder} is no evaluation and not empty: give another --out")
         _store(planned, folder)
         return planned
-    found = Evaluation.from_json(stored.read_text(encoding="utf-8"))
+    return _same(planned, folder)
+
+
+def is_finished(planned: Evaluation, folder: Path) -> bool:
+    """Is this very evaluation done? Raises WrongState where the folder holds another one."""
+    if not (folder / "figures.json").is_file():
+        return False
+    _same(planned, folder)
+    return True
+
+
+def _same(planned: Evaluation, folder: Path) -> Evaluation:
+    """The one in the folder. Raises WrongState where it is another one than is planned."""
+    found = Evaluation.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
     before, now = ({"asked": one.asked, **asdict(one.conditions)} for one in (found, planned))
     if differing := [name for name in before if before[name] != now[name]]:
         raise WrongState(
