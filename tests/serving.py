@@ -63,6 +63,14 @@ async def serving_student(settings: StudentSettings):
 
 @asynccontextmanager
 async def serving_teacher(folder: Path, image_root: Path | None = None, **model):
+    """A stub of it."""
+    async with teacher_at(folder, image_root, **model) as address, grpc.aio.insecure_channel(address) as channel:
+        yield teacher_pb2_grpc.TeacherServiceStub(channel)
+
+
+@asynccontextmanager
+async def teacher_at(folder: Path, image_root: Path | None = None, **model):
+    """Its address."""
     checkpoint = fake_checkpoint(folder, **model)
     settings = TeacherSettings.from_env({"MPA_TEACHER_MODEL": str(checkpoint), "MPA_TEACHER_ENGINE": "fake"})
     teacher = Teacher(await load_model(checkpoint, settings.engine), of_checkpoint(settings, checkpoint))
@@ -72,7 +80,6 @@ async def serving_teacher(folder: Path, image_root: Path | None = None, **model)
     )
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield teacher_pb2_grpc.TeacherServiceStub(channel)
+    yield f"127.0.0.1:{port}"
     await server.stop(1.0)
     await teacher.close()

@@ -1,9 +1,10 @@
 """easy-VQA, split for the platform: images to train the pair on, an unlabelled pool, and the official test.
 
-Run: python -m zoo.easy_vqa DEST      (writes DEST/pool/*.png, DEST/test/*.png and DEST/test.jsonl)
+Run: python -m zoo.easy_vqa DEST      (writes DEST/pool/*.png, DEST/test/*.png, DEST/test.jsonl and DEST/labels.jsonl)
 
 The pool is what the platform's demo adapts to. Neither bundled model saw any of its images; the test split is never
-trained on by anyone.
+trained on by anyone. labels.jsonl is the pool's own questions and answers, for experiments that compare with human labels;
+nothing else reads it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import shutil
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -88,14 +90,20 @@ def training_scenes() -> list[Scene]:
 
 
 def export(destination: Path) -> None:
-    """Write the pool as a plain folder of images, the test as images and labelled JSON lines."""
+    """Write the pool as a plain folder of images, the test as images and labelled JSON lines; the pool's labels apart."""
     for name, paths in (("pool", pool_image_paths()), ("test", test_image_paths())):
         (destination / name).mkdir(parents=True, exist_ok=True)
         for image_id, path in paths.items():
             shutil.copyfile(path, destination / name / f"{image_id}.png")
-    with (destination / "test.jsonl").open("w", encoding="utf-8") as file:
-        for question in test_questions():
-            image = f"test/{question.image_id}.png"
+    _write(destination / "test.jsonl", "test", test_questions())
+    pool = pool_image_paths()
+    _write(destination / "labels.jsonl", "pool", [question for question in train_questions() if question.image_id in pool])
+
+
+def _write(path: Path, folder: str, questions: Iterable[Question]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for question in questions:
+            image = f"{folder}/{question.image_id}.png"
             file.write(json.dumps({"image": image, "question": question.text, "answers": [question.answer]}) + "\n")
 
 

@@ -14,6 +14,7 @@ import typer
 from services.core.recipes import Amendments
 from services.orchestrator.cli import cache as cli_cache
 from services.orchestrator.cli import datasets as cli_datasets
+from services.orchestrator.cli import experiment as cli_experiment
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli import quote as cli_quote
 from services.orchestrator.cli import reach
@@ -112,6 +113,7 @@ def align(
 
 
 app.command()(cli_quote.quote)
+app.command()(cli_experiment.experiment)
 
 
 @app.command()

@@ -1,0 +1,118 @@
+"""The figures of an experiment, as PNG and SVG: accuracy by latency and size (Figure 1), gain of each arm, learning curves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from services.core.arms import parse_arm
+from services.files import write_atomically
+from services.orchestrator.experiments.experiment import Experiment
+from services.orchestrator.experiments.results import Row
+from services.orchestrator.experiments.tables import title_of
+
+PANEL = (4.4, 3.4)
+"""Inches."""
+LARGEST = 900.0
+"""Area of the largest model's circle, in square points."""
+FORMATS = ("png", "svg")
+Panel = Callable[[Axes, Sequence[Row]], None]
+
+
+def draw(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[Path]:
+    """Those that there is something to show in. The PNGs; an SVG lies beside each."""
+    measured = [row for row in rows if row.mean is not None]
+    own = [row for row in measured if row.task in ("", row.on)]
+    whole = [row for row in own if parse_arm(row.arm).share == 1.0]
+    wanted: list[tuple[str, Panel, list[Row]]] = [
+        ("latency", _latency, [row for row in whole if row.latency_s is not None]),
+        ("gains", _gains, [row for row in whole if row.gain is not None]),
+        ("curve", _curve, _of_curves(own)),
+    ]
+    return [_save(f"{experiment.name}-{name}", panel, of, folder) for name, panel, of in wanted if of]
+
+
+def _save(name: str, panel: Panel, rows: Sequence[Row], folder: Path) -> Path:
+    """A panel for each test."""
+    tests = list(dict.fromkeys(row.on for row in rows))
+    figure = Figure(figsize=(PANEL[0] * len(tests), PANEL[1]), layout="constrained")
+    for axes, on in zip(figure.subplots(1, len(tests), squeeze=False)[0], tests, strict=True):
+        of_test = [row for row in rows if row.on == on]
+        axes.set_title(on)
+        panel(axes, of_test)
+    for suffix in FORMATS:
+        data = io.BytesIO()
+        figure.savefig(data, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
+        write_atomically(folder / f"{name}.{suffix}", data.getvalue())
+    return folder / f"{name}.png"
+
+
+def _latency(axes: Axes, rows: Sequence[Row]) -> None:
+    """Circles as large as the models; an arrow from each student as it was to what became of it."""
+    largest = max((row.parameters for row in rows), default=0) or 1
+    before = {row.student: row for row in rows if row.arm == "zero-shot"}
+    for row in rows:
+        if row.arm not in ("zero-shot", "paper", "rehearsal", "teacher"):
+            continue
+        x, y = 1000 * (row.latency_s or 0.0), 100 * (row.mean or 0.0)
+        axes.scatter(x, y, s=max(20.0, LARGEST * row.parameters / largest), alpha=0.5)
+        axes.annotate(f"{row.student or row.teacher} {title_of(row.arm)}", (x, y), fontsize=7, ha="center")
+        if row.student in before and row.arm != "zero-shot":
+            start = 100 * (before[row.student].mean or 0.0)
+            axes.annotate("", (x, y), (x, start), arrowprops={"arrowstyle": "->", "alpha": 0.4})
+    axes.margins(0.25)
+    axes.set_xlabel("latency of one answer, ms")
+    axes.set_ylabel(rows[0].metric)
+
+
+def _gains(axes: Axes, rows: Sequence[Row]) -> None:
+    names = [" ".join(filter(None, (title_of(row.arm), *_models(row, rows)))) for row in rows]
+    gains = [100 * (row.gain or 0.0) for row in rows]
+    errors = [
+        [max(0.0, gain - 100 * (row.low or 0.0)) for gain, row in zip(gains, rows, strict=True)],
+        [max(0.0, 100 * (row.high or 0.0) - gain) for gain, row in zip(gains, rows, strict=True)],
+    ]
+    axes.barh(names, gains, xerr=errors, capsize=3, alpha=0.8)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set_xlabel("gain in points, with its 95 % interval")
+
+
+def _curve(axes: Axes, rows: Sequence[Row]) -> None:
+    for (arm, *models), points in _grouped(rows):
+        in_order = sorted(points, key=lambda row: row.samples)
+        axes.errorbar(
+            [row.samples for row in in_order],
+            [100 * (row.mean or 0.0) for row in in_order],
+            yerr=[100 * (row.sd or 0.0) for row in in_order],
+            marker="o",
+            capsize=3,
+            label=" ".join(filter(None, (title_of(arm), *models))),
+        )
+    axes.set_xlabel("samples trained on")
+    axes.set_ylabel(rows[0].metric)
+    axes.legend(fontsize=7)
+
+
+def _of_curves(rows: Sequence[Row]) -> list[Row]:
+    """Of arms of which there are shares: these, and the whole."""
+    shared = {parse_arm(row.arm).whole for row in rows if parse_arm(row.arm).share < 1.0}
+    return [row for row in rows if parse_arm(row.arm).whole in shared]
+
+
+def _grouped(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str, str], list[Row]]]:
+    keys = dict.fromkeys((parse_arm(row.arm).whole, row.student, row.teacher) for row in rows)
+    for key in keys:
+        yield key, [row for row in rows if (parse_arm(row.arm).whole, row.student, row.teacher) == key]
+
+
+def _models(row: Row, rows: Sequence[Row]) -> Iterator[str]:
+    """Those that tell it from the others."""
+    for axis in ("student", "teacher"):
+        if len({getattr(one, axis) for one in rows if getattr(one, axis)}) > 1:
+            yield getattr(row, axis)

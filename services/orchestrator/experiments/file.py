@@ -1,0 +1,200 @@
+"""Reading an experiment's file (TOML): everything in it is checked before a model is asked, and a fault names its key."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from services.core.arms import Source, parse_arm
+from services.core.errors import InvalidInput, NotFound
+from services.core.presets import find_preset
+from services.core.recipes import RECIPES, Recipe
+from services.core.tasks import TASKS
+from services.orchestrator.datasets.dataset import open_dataset
+from services.orchestrator.datasets.fields import Fields
+from services.orchestrator.experiments.experiment import (
+    AXES,
+    LATENCY_QUESTIONS,
+    LORA,
+    Entry,
+    Experiment,
+    LabelledSet,
+    Layout,
+    Lora,
+)
+from services.orchestrator.images.store import is_url
+
+T = TypeVar("T")
+
+SEEDS = (0, 1, 2)
+TABLES_OF_FILE = ("tasks", "settings", "tables")
+KEYS = ("title", "students", "teachers", "arms", "seeds", "recipe", "questions", "lora", "latency", *TABLES_OF_FILE)
+TASK_KEYS = ("task", "pool", "limit", "test", "labels", "test_on")
+SET_KEYS = ("files", "images", "split", "format", "limit")
+TABLE_KEYS = ("name", "title", "paper", "rows", "columns", "samples", "gains", "metrics")
+
+
+def read_experiment(path: Path, data: Path = Path()) -> Experiment:
+    """`data`: the folder that relative paths of the file start from. Raises NotFound, InvalidInput: each names the key."""
+    try:
+        top = Fields(path.name, tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise NotFound(f"there is no experiment {path} ({error.strerror}): experiments/ holds those of the paper") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is no TOML: {error}") from error
+    _require_known(top, KEYS)
+    arms = _each(top, "arms", parse_arm)
+    listed = {name: top.inner("tasks").inner(name) for name in top.inner("tasks").values}
+    entries = {name: _entry(name, fields, data) for name, fields in listed.items()}
+    for name, entry in entries.items():
+        unknown = [other for other in entry.test_on if other not in entries or entries[other].test is None]
+        if unknown:
+            raise listed[name].fault("test_on", f"names {unknown[0]!r}, which is no task with a test in this file")
+    experiment = Experiment(
+        name=path.stem,
+        title=top.get("title", path.stem),
+        students=_each(top, "students", lambda name: find_preset(name, "student").name),
+        teachers=_each(top, "teachers", lambda name: find_preset(name, "teacher").name),
+        arms=arms,
+        seeds=_seeds(top),
+        entries=entries,
+        recipe=_recipe(top),
+        tables=_layouts(top, path.stem),
+        lora=_lora(top),
+        latency=top.number("latency") if "latency" in top.values else LATENCY_QUESTIONS,
+        settings=_settings(top, data),
+    )
+    _require_whole(top, experiment)
+    return experiment
+
+
+def _require_known(fields: Fields, keys: Sequence[str]) -> None:
+    for key in fields.values:
+        if key not in keys:
+            raise fields.fault(key, f"is no key of it: the keys are {', '.join(keys)}")
+
+
+def _each(fields: Fields, key: str, read: Callable[[str], T]) -> tuple[T, ...]:
+    """A list of names, each once. Raises InvalidInput that names the key; () where there is none."""
+    if key not in fields.values:
+        return ()
+    names = fields.texts(key)
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise fields.fault(key, f"names {twice!r} twice")
+    try:
+        return tuple(read(name) for name in names)
+    except InvalidInput as error:
+        raise fields.fault(key, f"is wrong: {error}") from error
+
+
+def _seeds(top: Fields) -> tuple[int, ...]:
+    found = top.values.get("seeds", list(SEEDS))
+    seeds = tuple(seed for seed in found if type(seed) is int and seed >= 0) if isinstance(found, list) else ()
+    if not seeds or [*dict.fromkeys(seeds)] != found:
+        raise top.fault("seeds", f"is {found!r}: give different whole numbers, such as [0, 1, 2]")
+    return seeds
+
+
+def _recipe(top: Fields) -> Recipe:
+    """Nothing is held out: the test decides, and nothing is promoted."""
+    name = top.get("recipe", "paper")
+    if name not in RECIPES:
+        raise top.fault("recipe", f"is {name!r}: choose one of {', '.join(RECIPES)}")
+    recipe = replace(RECIPES[name], held_out=0.0)
+    return replace(recipe, questions_per_image=_positive(top, "questions")) if "questions" in top.values else recipe
+
+
+def _positive(fields: Fields, key: str) -> int:
+    found = fields.number(key)
+    if found < 1:
+        raise fields.fault(key, f"is {found}: give 1 or more")
+    return found
+
+
+def _lora(top: Fields) -> Lora:
+    if "lora" not in top.values:
+        return LORA
+    fields = top.inner("lora")
+    _require_known(fields, ("rank", "learning_rate"))
+    return Lora(_positive(fields, "rank"), fields.real("learning_rate"))
+
+
+def _entry(name: str, fields: Fields, data: Path) -> Entry:
+    _require_known(fields, TASK_KEYS)
+    task = fields.get("task", name)
+    if task not in TASKS:
+        raise fields.fault("task", f"is {task!r}: choose one of {', '.join(TASKS)}")
+    pool = fields.get("pool")
+    where = pool if not pool or is_url(pool) else str(data / pool)
+    if where and not is_url(where) and not Path(where).exists() and not any(mark in where for mark in "*?[{"):
+        raise fields.fault("pool", f"is {pool!r}, and there is no {where}: put the images there, or give another --data")
+    sets = {key: _set(fields.inner(key), data) for key in ("test", "labels") if key in fields.values}
+    limit = fields.number("limit") if "limit" in fields.values else 0
+    test_on = fields.texts("test_on") if "test_on" in fields.values else ((name,) if "test" in sets else ())
+    return Entry(name, TASKS[task], where, limit, sets.get("test"), sets.get("labels"), test_on)
+
+
+def _set(fields: Fields, data: Path) -> LabelledSet:
+    _require_known(fields, SET_KEYS)
+    images = data / fields.get("images") if "images" in fields.values else None
+    if images is not None and not images.is_dir():
+        raise fields.fault("images", f"is {fields.get('images')!r}, and there is no folder {images}")
+    datasets = []
+    for file in fields.texts("files"):
+        try:
+            datasets.append(open_dataset(data / file, fields.get("format"), images, fields.get("split")))
+        except (NotFound, InvalidInput) as error:
+            raise fields.fault("files", f"names {file!r}: {error}") from error
+    return LabelledSet(tuple(datasets), fields.number("limit") if "limit" in fields.values else 0)
+
+
+def _settings(top: Fields, data: Path) -> dict[str, dict[str, str]]:
+    if "settings" not in top.values:
+        return {}
+    named = top.inner("settings")
+    return {name: {key: _setting(str(value), data) for key, value in named.inner(name).values.items()} for name in named.values}
+
+
+def _setting(value: str, data: Path) -> str:
+    """A service has a working directory of its own, so what is a path of `data` has to be whole."""
+    return str((data / value).absolute()) if "/" in value and (data / value).exists() else value
+
+
+def _layouts(top: Fields, name: str) -> tuple[Layout, ...]:
+    if "tables" not in top.values:
+        return (Layout(name, top.get("title", name), ("student", "arm"), ("teacher", "on")),)
+    return tuple(_layout(fields) for fields in top.objects("tables"))
+
+
+def _layout(fields: Fields) -> Layout:
+    _require_known(fields, TABLE_KEYS)
+    rows, columns = (fields.texts(key) for key in ("rows", "columns"))
+    for key, axes in (("rows", rows), ("columns", columns)):
+        if wrong := [axis for axis in axes if axis not in AXES]:
+            raise fields.fault(key, f"names {wrong[0]!r}: choose of {', '.join(AXES)}")
+    if both := set(rows) & set(columns):
+        raise fields.fault("columns", f"names {min(both)!r}, and so do the rows")
+    flags = {key: fields.values.get(key, False) is True for key in ("samples", "gains", "metrics")}
+    return Layout(fields.text("name"), fields.get("title", fields.text("name")), rows, columns, fields.get("paper"), **flags)
+
+
+def _require_whole(top: Fields, experiment: Experiment) -> None:
+    """What the arms need, the file has."""
+    if not experiment.arms:
+        raise top.fault("arms", "is missing: say what is to be compared")
+    for arm in experiment.arms:
+        if arm.needs_teacher and not experiment.teachers:
+            raise top.fault("teachers", f"is missing, and the arm {arm.name} needs one")
+        if not arm.is_teacher and not experiment.students:
+            raise top.fault("students", f"is missing, and the arm {arm.name} needs one")
+        if arm.is_trained and not experiment.trained_on(arm.source):
+            what = "labels" if arm.source is Source.LABELS else "pool"
+            raise top.fault("tasks", f"has no task with {what}, and the arm {arm.name} trains on that")
+    if not any(entry.test for entry in experiment.entries.values()):
+        raise top.fault("tasks", "has no task with a test: there is nothing to be measured on")
+    for name in experiment.settings:
+        if name not in (*experiment.students, *experiment.teachers):
+            raise top.fault("settings", f"names {name!r}, which is no student or teacher of this experiment")

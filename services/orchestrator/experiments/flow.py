@@ -1,0 +1,28 @@
+"""The whole experiment, top to bottom. Every step looks at what is there first: to resume is to call it again."""
+
+from __future__ import annotations
+
+from services.orchestrator.experiments.experiment import Experiment
+from services.orchestrator.experiments.identified import identify
+from services.orchestrator.experiments.measured import measure_all, plan_tests
+from services.orchestrator.experiments.plan import pairs, subjects
+from services.orchestrator.experiments.site import Site
+from services.orchestrator.experiments.trained import train_all
+from services.orchestrator.progress import Progress
+
+
+async def work(experiment: Experiment, site: Site, progress: Progress) -> None:
+    """A student at a time: its runs with each teacher, its trainings, its evaluations; then the teachers themselves."""
+    planned = plan_tests(experiment)
+    runs, everybody = pairs(experiment), subjects(experiment)
+    for student in experiment.students:
+        for teacher in experiment.teachers:
+            if due := [run for run in runs if (run.student, run.teacher) == (student, teacher)]:
+                await identify(experiment, due, site, progress)
+        own = [subject for subject in everybody if subject.student == student]
+        await train_all(experiment, [subject for subject in own if subject.arm.is_trained], site, progress)
+        await measure_all(experiment, own, planned, site, progress)
+    for teacher in experiment.teachers:
+        own = [subject for subject in everybody if subject.arm.is_teacher and subject.teacher == teacher]
+        if own:
+            await measure_all(experiment, own, planned, site, progress)

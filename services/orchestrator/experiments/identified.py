@@ -1,0 +1,108 @@
+"""The runs of an experiment: a teacher annotates each pool once, every student is asked, and the records wait in ledgers.
+
+The arms of one student and teacher share a run; the teacher cache makes another student's annotations free.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from services.core.errors import WrongState
+from services.files import write_atomically
+from services.orchestrator import alignment, endpoints, phases
+from services.orchestrator.experiments.experiment import Entry, Experiment
+from services.orchestrator.experiments.plan import RUNS, Pair
+from services.orchestrator.experiments.site import Site
+from services.orchestrator.leaks import look_for_leaks
+from services.orchestrator.progress import Progress
+from services.orchestrator.run import Run, open_run
+from services.orchestrator.settings import Settings, new_settings
+from services.rpc.client import StudentClient
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The version of a student that every arm starts from: the one live when the experiment first asked."""
+
+    version: str
+    weights_sha256: str
+
+
+def settings_of(experiment: Experiment, entry: Entry) -> Settings:
+    """Of the runs on its pool."""
+    chosen = new_settings(entry.pool, entry.task.name, experiment.recipe.name, limit=entry.limit)
+    return replace(chosen, recipe=experiment.recipe.of_task(entry.task))
+
+
+async def identify(experiment: Experiment, pairs: Sequence[Pair], site: Site, progress: Progress) -> None:
+    """The runs of one student and one teacher, each from where it is. Nothing is started where nothing is left to do."""
+    with ExitStack() as stack:
+        runs = []
+        for pair in pairs:
+            entry = experiment.entries[pair.task]
+            run = stack.enter_context(open_run(site.out / pair.path, settings_of(experiment, entry)))
+            tests = [experiment.entries[name].test for name in entry.test_on]
+            await look_for_leaks(run, None, progress, [dataset for test in tests if test for dataset in test.datasets])
+            runs.append(replace(run, patience_s=site.patience_s))
+        due = [run for run in runs if not run.ledger.meta("done.identify")]
+        if due and site.takes_turns(pairs[0].teacher):
+            await _in_turn(pairs[0], due, site, progress)
+        elif due:
+            await _side_by_side(pairs[0], due, site, progress)
+
+
+async def _side_by_side(pair: Pair, runs: Sequence[Run], site: Site, progress: Progress) -> None:
+    async with (
+        site.up(progress, teacher=pair.teacher, student=pair.student) as where,
+        endpoints.both(where, site.out, progress) as (teacher, student),
+    ):
+        for run in runs:
+            await _begin(run, pair, student, site.out)
+            progress.note(f"identify: {run.settings.task} by {pair.teacher} for {pair.student}")
+            if where.is_ray:
+                from services.orchestrator.distributed import flow
+
+                await flow.annotate_and_identify(run, where, progress)
+            await alignment.annotate_and_identify(run, teacher, student, progress)
+
+
+async def _in_turn(pair: Pair, runs: Sequence[Run], site: Site, progress: Progress) -> None:
+    """One model in memory at a time, each loaded once for all the runs."""
+    async with site.up(progress, teacher=pair.teacher) as where, endpoints.teacher_only(where, site.out, progress) as teacher:
+        for run in runs:
+            await alignment.annotate_only(run, teacher, progress)
+    async with site.up(progress, student=pair.student) as where, endpoints.student_only(where, site.out, progress) as student:
+        for run in runs:
+            await _begin(run, pair, student, site.out)
+            await alignment.settle_base_version(run, student)
+            if not run.ledger.meta("done.answer"):
+                await phases.answer(run, student, progress)
+    async with site.up(progress, teacher=pair.teacher) as where, endpoints.teacher_only(where, site.out, progress) as teacher:
+        for run in runs:
+            await phases.decide(run, teacher, progress)
+
+
+async def _begin(run: Run, pair: Pair, student: StudentClient, out: Path) -> None:
+    base = await settle_base(pair.student, student, out)
+    if not run.ledger.meta("version.before"):
+        run.ledger.set_meta("version.before", base.version)
+
+
+async def settle_base(name: str, student: StudentClient, out: Path) -> Base:
+    """Raises WrongState where the student at this address has other weights under that name."""
+    path = out / RUNS / name / "base.json"
+    if not path.is_file():
+        version = await student.version((await student.pointers()).live)
+        write_atomically(path, json.dumps(asdict(Base(version.name, version.weights_sha256))))
+    base = Base(**json.loads(path.read_text()))
+    found = await student.version(base.version)
+    if found.weights_sha256 != base.weights_sha256:
+        raise WrongState(
+            f"version {base.version} of {name} at {student.connection.address} has other weights than this experiment began "
+            "with: name that student, or give another --out"
+        )
+    return base

@@ -1,0 +1,147 @@
+"""Everybody on their tests, by the official metrics; and how long one answer takes when nothing else is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from services.core.decoding import Decoding
+from services.files import write_atomically
+from services.orchestrator import endpoints
+from services.orchestrator.experiments.experiment import Entry, Experiment
+from services.orchestrator.experiments.identified import settle_base
+from services.orchestrator.experiments.plan import Subject, evaluation_folder, measured_on
+from services.orchestrator.experiments.site import Site
+from services.orchestrator.experiments.trained import Trained
+from services.orchestrator.progress import Progress
+from services.orchestrator.scoring import conditions, evaluation
+from services.orchestrator.scoring.asking import picture_of
+from services.orchestrator.scoring.conditions import Evaluation
+from services.orchestrator.scoring.respondents import Asked, Respondent, respondent
+from services.orchestrator.where import Where
+from services.rpc.client import Picture
+
+LATENCY = "latency.json"
+WARM_UP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Of single answers, one after another, through the service: `median_s` of so many `questions`."""
+
+    median_s: float
+    questions: int
+
+    @staticmethod
+    def read(folder: Path) -> Latency | None:
+        path = folder / LATENCY
+        return Latency(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One subject on one test."""
+
+    subject: Subject
+    entry: Entry
+    planned: Evaluation
+    folder: Path
+
+
+def plan_tests(experiment: Experiment) -> dict[str, Evaluation]:
+    """The evaluation of each entry, its files checked once. Raises InvalidInput: what is wrong with one."""
+    return {
+        name: conditions.plan(
+            entry.test.datasets, entry.task.name, "", metric="", template="", limit=entry.test.limit, pool="", force=False
+        )
+        for name, entry in experiment.entries.items()
+        if entry.test is not None
+    }
+
+
+async def measure_all(
+    experiment: Experiment, subjects: Sequence[Subject], planned: dict[str, Evaluation], site: Site, progress: Progress
+) -> None:
+    """Of one student or of one teacher; the service is started where something is left to do.
+
+    Raises WrongState where a test has changed since.
+    """
+    due = [due for subject in subjects for due in _due(experiment, subject, planned, site.out)]
+    untimed = [subject for subject in subjects if not subject.arm.is_trained and not _is_timed(experiment, subject, site.out)]
+    if not due and not untimed:
+        return
+    student, teacher = subjects[0].student, "" if subjects[0].student else subjects[0].teacher
+    async with site.up(progress, student=student, teacher=teacher) as where:
+        base = ""
+        if student:
+            async with endpoints.student_only(where, site.out, progress) as client:
+                base = (await settle_base(student, client, site.out)).version
+        for number, one in enumerate(due):
+            progress.note(f"evaluate {number + 1} of {len(due)}: {one.subject} on {one.entry.name}")
+            assert one.entry.test is not None
+            asked = _asked(one.subject, where, base, site.out)
+            await evaluation.evaluate(one.planned, one.entry.test.datasets, asked, one.folder, progress)
+        for subject in untimed:
+            await _time(experiment, subject, _asked(subject, where, base, site.out), site.out, progress)
+
+
+def _due(experiment: Experiment, subject: Subject, planned: dict[str, Evaluation], out: Path) -> list[Due]:
+    trained = Trained.read(out / subject.path)
+    if trained is not None and trained.reason:
+        return []
+    found = []
+    for entry in measured_on(experiment, subject):
+        folder = evaluation_folder(out, subject, entry)
+        asked = replace(planned[entry.name], asked=str(subject))
+        if not evaluation.is_finished(asked, folder):
+            found.append(Due(subject, entry, asked, folder))
+    return found
+
+
+def _asked(subject: Subject, where: Where, base: str, out: Path) -> Asked:
+    if subject.arm.is_teacher:
+        return Asked(where, "teacher")
+    trained = Trained.read(out / subject.path)
+    return Asked(where, "student", trained.version if trained else base)
+
+
+def _is_timed(experiment: Experiment, subject: Subject, out: Path) -> bool:
+    return experiment.latency == 0 or Latency.read(out / subject.path) is not None
+
+
+async def _time(experiment: Experiment, subject: Subject, asked: Asked, out: Path, progress: Progress) -> None:
+    """On the first test that it has. Training changes weights, not how long they take: a student is timed once."""
+    entry = measured_on(experiment, subject)[0]
+    uncached = replace(asked, where=replace(asked.where, cache=None))
+    async with respondent(uncached, progress) as model:
+        seconds = await _seconds(model, entry, experiment.latency)
+    if seconds:
+        found = Latency(statistics.median(seconds), len(seconds))
+        write_atomically(out / subject.path / LATENCY, json.dumps(asdict(found)) + "\n")
+        progress.note(f"latency: {subject}: {found.median_s * 1000:.0f} ms, median of {found.questions}")
+
+
+async def _seconds(model: Respondent, entry: Entry, questions: int) -> list[float]:
+    """The images have been sent before: what is timed is the model, not the network's way to it."""
+    assert entry.test is not None
+    dataset, task = entry.test.datasets[0], entry.task
+    asked = []
+    for record in islice(dataset.read(), questions):
+        picture = await asyncio.to_thread(picture_of, dataset, record)
+        if isinstance(picture, Picture):
+            asked.append((picture, record.question))
+
+    async def ask(picture: Picture, question: str) -> float:
+        began = time.perf_counter()
+        await model.answer(picture, question, task.answer_template, Decoding(max_new_tokens=task.max_new_tokens))
+        return time.perf_counter() - began
+
+    for picture, question in asked[:WARM_UP]:
+        await ask(picture, question)
+    return [await ask(picture, question) for picture, question in asked]

@@ -1,0 +1,72 @@
+"""The results of an experiment, written and shown: rows for programs, tables and figures for people."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from services.core.evaluation import format_p
+from services.files import write_atomically
+from services.orchestrator.experiments import results
+from services.orchestrator.experiments.experiment import Experiment
+from services.orchestrator.experiments.latex import latex
+from services.orchestrator.experiments.plan import Line
+from services.orchestrator.experiments.results import Row
+from services.orchestrator.experiments.tables import Table, tables
+from services.orchestrator.reports.listing import print_rows
+from services.orchestrator.scoring.report import percent, table
+
+DETAILS = (
+    *("arm", "student", "teacher", "trained on", "measured on", "metric", "samples", "seeds", "questions"),
+    *("score", "s.d.", "contains", "gain", "95 %", "fixed", "broken", "p", "nothing trained"),
+)
+
+
+def show_plan(lines: Sequence[Line], console: Console) -> None:
+    rows = [(line.what, f"{line.number:,}", f"{line.done:,}", line.detail) for line in lines]
+    print_rows(("what", "number", "done", "detail"), rows, console, numbers=("number", "done"))
+
+
+def write(experiment: Experiment, folder: Path) -> list[str]:
+    """NAME.json, .parquet, .md and the figures; for each table its .tex. The lines of the Markdown, to be printed."""
+    rows = results.collect(experiment, folder)
+    results.write(rows, folder, experiment.name)
+    made = [(layout, tables(experiment, layout, rows)) for layout in experiment.tables]
+    for layout, found in made:
+        write_atomically(folder / f"{layout.name}.tex", "\n".join(map(latex, found)))
+    lines = [f"# {experiment.title}", ""]
+    for one in (one for _, found in made for one in found):
+        lines += [*markdown(one), ""]
+    written = [*lines, *_details(rows)]
+    if importlib.util.find_spec("matplotlib") is not None:
+        from services.orchestrator.experiments.figures import draw
+
+        written += ["", *(f"![{path.stem}]({path.name})" for path in draw(experiment, rows, folder))]
+    write_atomically(folder / f"{experiment.name}.md", "\n".join(written) + "\n")
+    return lines
+
+
+def markdown(found: Table) -> list[str]:
+    heads = [" ".join(filter(None, head)) for head in found.heads]
+    return [f"## {found.title}", "", *table(heads, found.rows), "", *found.notes]
+
+
+def _details(rows: Sequence[Row]) -> list[str]:
+    return ["## Every row", "", *table(DETAILS, map(_detail, rows))]
+
+
+def _detail(row: Row) -> tuple[str, ...]:
+    interval = "" if row.low is None or row.high is None else f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
+    return (
+        *(row.arm, row.student, row.teacher, row.task, row.on, row.metric),
+        *(f"{row.samples:,.0f}", str(row.seeds), f"{row.questions:,}"),
+        *("" if value is None else percent(value) for value in (row.mean, row.sd, row.contains)),
+        "" if row.gain is None else f"{100 * row.gain:+.1f}",
+        interval,
+        *("" if value is None else f"{value:,.0f}" for value in (row.fixed, row.broken)),
+        "" if row.p is None else format_p(row.p),
+        row.reason,
+    )

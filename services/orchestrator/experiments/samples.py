@@ -1,0 +1,98 @@
+"""What an arm trains on: from a run's records, or from human labels, which no other arm ever reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from services.core.arms import Arm, choose, draw
+from services.core.errors import InvalidInput
+from services.core.parity import Cell, Sample
+from services.orchestrator.datasets.checks import look, usable
+from services.orchestrator.datasets.dataset import Dataset
+from services.orchestrator.datasets.record import Record
+from services.orchestrator.experiments.experiment import Entry, LabelledSet
+from services.orchestrator.leaks import Leaks, images_of_dataset
+from services.orchestrator.leveling import pictures
+from services.orchestrator.run import read_run
+from services.orchestrator.scoring.asking import picture_of
+from services.orchestrator.teachers.opinions import Label
+from services.rpc.client import Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Labels, and each of their images once. `reason`: why there is nothing to train on, or ""."""
+
+    labels: Sequence[Label]
+    images: Callable[[], Iterable[Callable[[], Picture]]] = tuple
+    reason: str = ""
+
+
+def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> Samples:
+    """Drawn from what was identified in the run. A gap below the recipe's minimum is no gap: nothing is trained."""
+    with read_run(folder) as run:
+        records = list(run.ledger.records())
+        source, least = run.find_images(), run.settings.recipe.minimum_gap
+    samples = {Sample(record.image_sha256, record.question, record.answer, record.cell): record.path for record in records}
+    gap = sum(sample.cell is Cell.GAP for sample in samples)
+    if gap < least:
+        return Samples((), reason=f"the gap has {gap} samples, and fewer than {least} are not trained on")
+    chosen = choose(arm, list(samples), seed, epochs)
+    paths = {sample.image_sha256: samples[sample] for sample in chosen}
+    labels = [(sample.image_sha256, sample.question, sample.answer) for sample in chosen]
+    return Samples(labels, partial(pictures, source, paths))
+
+
+def of_labels(entry: Entry, tests: Iterable[LabelledSet], arm: Arm, seed: int) -> Samples:
+    """The answer that most people gave, to questions whose image is in no test. Raises InvalidInput where there are too few."""
+    assert entry.labels is not None
+    leaks = Leaks(row for test in tests for dataset in test.datasets for row in usable(images_of_dataset(dataset)))
+    records = [(dataset, record) for dataset in entry.labels.datasets for record in dataset.read()][
+        : entry.labels.limit or None
+    ]
+    drawn = draw(records, _name, len(records), seed)
+    labels: list[Label] = []
+    images: dict[str, tuple[Dataset, Record]] = {}
+    wanted = round(arm.share * (arm.count or len(records)))
+    for dataset, record, picture in _readable(drawn):
+        if len(labels) == wanted:
+            break
+        answer = _most_given(record.answers)
+        if answer and not leaks.find(*look(picture.data)):
+            labels.append((picture.sha256, record.question, answer))
+            images.setdefault(picture.sha256, (dataset, record))
+    if len(labels) < wanted and arm.count:
+        raise InvalidInput(
+            f"{entry.name} has {len(labels)} labels whose images can be read and are in no test, and {arm.name} takes {wanted}",
+            field="labels",
+        )
+    return Samples(labels, lambda: (partial(_picture, *found) for found in images.values()))
+
+
+def _readable(records: Iterable[tuple[Dataset, Record]]) -> Iterator[tuple[Dataset, Record, Picture]]:
+    for dataset, record in records:
+        picture = picture_of(dataset, record)
+        if isinstance(picture, Picture):
+            yield dataset, record, picture
+
+
+def _picture(dataset: Dataset, record: Record) -> Picture:
+    found = picture_of(dataset, record)
+    if isinstance(found, str):
+        raise InvalidInput(f"an image of {dataset.path} could be read earlier and can't now: {found}")
+    return found
+
+
+def _most_given(answers: Sequence[str]) -> str:
+    """The first of those given most often; "" where nobody said a word."""
+    given = Counter(answer.strip() for answer in answers if answer.strip())
+    return given.most_common(1)[0][0] if given else ""
+
+
+def _name(item: tuple[Dataset, Record]) -> str:
+    dataset, record = item
+    return f"{dataset.name}\n{record.id}"

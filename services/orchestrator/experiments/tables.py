@@ -1,0 +1,215 @@
+"""Tables laid out as the paper's: the official figures, the authors' containment beside the paper's own, and the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from statistics import mean
+from typing import Protocol, TypeVar
+
+from services.core.arms import parse_arm
+from services.orchestrator.experiments import paper
+from services.orchestrator.experiments.experiment import AXES, Experiment, Layout
+from services.orchestrator.experiments.results import Row
+
+TITLES = {
+    "zero-shot": "ZS",
+    "paper": "MPA",
+    "rehearsal": "MPA with rehearsal",
+    "without-pi": "MPA (w/o PI)",
+    "without-pi-step-matched": "MPA (w/o PI), step-matched",
+    "random": "random, size-matched",
+    "labels": "human labels",
+    "labels-lora": "human labels, LoRA",
+    "labels-100": "Full SFT, 100 labels",
+    "labels-100-lora": "LoRA SFT, 100 labels",
+}
+HEADS = {"student": "S-VLM", "teacher": "L-VLM", "task": "trained on", "on": "measured on", "arm": "Method"}
+CONTAINS = "contains_accuracy"
+MARK = "*"
+
+Key = Mapping[str, str]
+"""One value for each axis of a table."""
+
+
+class Placed(Protocol):
+    """What has a place in a table: a row of results, or a figure of the paper. "" fits anywhere."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def on(self) -> str: ...
+
+
+P = TypeVar("P", bound=Placed)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`heads`: for each column its titles from the outermost in; the first `labels` columns name the rows."""
+
+    title: str
+    labels: int
+    heads: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def tables(experiment: Experiment, layout: Layout, rows: Sequence[Row]) -> list[Table]:
+    """Official, containment where it says something else, the paper's own."""
+    values = _values(experiment, layout)
+    seeds = max((row.seeds for row in rows), default=0)
+    found = [_official(layout, values, rows, seeds)]
+    printed = paper.of_table(layout.paper) if layout.paper else []
+    if not layout.metrics and any(row.metric != CONTAINS for row in rows):
+        found.append(_contains(layout, values, rows, printed))
+    if printed:
+        found.append(_papers(layout, printed))
+    return found
+
+
+def _values(experiment: Experiment, layout: Layout) -> dict[str, Sequence[str]]:
+    """Of each axis, in the order of the file. Shares of an arm are for the learning curve, not for a table."""
+    entries = experiment.entries.values()
+    of_axis: dict[str, Sequence[str]] = {
+        "student": experiment.students,
+        "teacher": experiment.teachers,
+        "task": [entry.name for entry in entries if entry.pool or entry.labels],
+        "on": [entry.name for entry in entries if entry.test],
+        "arm": [arm.name for arm in experiment.arms if arm.share == 1.0],
+    }
+    return {axis: of_axis[axis] for axis in (*layout.rows, *layout.columns)}
+
+
+def _official(layout: Layout, values: Mapping[str, Sequence[str]], rows: Sequence[Row], seeds: int) -> Table:
+    def cell(key: Key, metric: str) -> str:
+        row = _find(rows, key)
+        if row is None:
+            return ""
+        if metric and metric != row.metric:
+            return _percent(row.beside[metric]) if metric in row.beside else ""
+        return _score(row)
+
+    def samples(key: Key) -> str:
+        row = _find(rows, key)
+        return f"{row.samples:,.0f}" if row and row.samples else ""
+
+    def gains(keys: Iterable[Key]) -> tuple[str, str]:
+        found = [row.gain for key in keys if (row := _find(rows, key)) and row.gain is not None]
+        return (f"{100 * max(found):+.1f}", f"{100 * mean(found):+.1f}") if found else ("", "")
+
+    of_metrics = {row.on: (row.metric, *row.beside) for row in rows}
+    official = ", ".join(sorted({row.metric for row in rows}))
+    notes = [f"Official metrics ({official}), in percent; in parentheses the gain over the untrained student."]
+    if seeds > 1:
+        notes.append(f"Mean and standard deviation of {seeds} seeds.")
+    notes.append(
+        f"{MARK}: differs from the untrained student, McNemar p < .05 at every seed (captions: 95 % interval without 0)."
+    )
+    return _table(layout, values, layout.title, cell, notes, of_metrics, samples, gains)
+
+
+def _contains(
+    layout: Layout, values: Mapping[str, Sequence[str]], rows: Sequence[Row], printed: Sequence[paper.Figure]
+) -> Table:
+    def cell(key: Key, _: str) -> str:
+        row, figure = _find(rows, key), _find(printed, key)
+        if row is None or row.contains is None:
+            return ""
+        beside = f" [{figure.score:.1f}]" if figure and figure.metric == CONTAINS else ""
+        return _percent(row.contains) + beside
+
+    notes = ["As the authors score: the most common reference is in the answer, in percent."]
+    if any(_find(printed, key) for key in _keys(values)):
+        notes.append(f"In brackets the paper's own figure ({paper.SOURCE}, Table {layout.paper}).")
+    return _table(layout, values, f"{layout.title}: authors' containment", cell, notes)
+
+
+def _papers(layout: Layout, printed: Sequence[paper.Figure]) -> Table:
+    values = {
+        axis: tuple(dict.fromkeys(getattr(figure, axis) for figure in printed)) for axis in (*layout.rows, *layout.columns)
+    }
+
+    def cell(key: Key, metric: str) -> str:
+        figure = _find([figure for figure in printed if not metric or figure.metric == metric], key)
+        return f"{figure.score:.1f}" if figure else ""
+
+    def samples(key: Key) -> str:
+        figure = _find(printed, key)
+        return f"{figure.samples:,}" if figure and figure.samples else ""
+
+    of_metrics: dict[str, tuple[str, ...]] = {}
+    for figure in printed:
+        of_metrics[figure.on] = tuple(dict.fromkeys((*of_metrics.get(figure.on, ()), figure.metric)))
+    title = f"The paper's Table {layout.paper}"
+    return _table(layout, values, title, cell, [f"{paper.SOURCE}, Table {layout.paper}."], of_metrics, samples)
+
+
+def _table(
+    layout: Layout,
+    values: Mapping[str, Sequence[str]],
+    title: str,
+    cell: Callable[[Key, str], str],
+    notes: Sequence[str],
+    of_metrics: Mapping[str, Sequence[str]] | None = None,
+    samples: Callable[[Key], str] | None = None,
+    gains: Callable[[Iterable[Key]], tuple[str, str]] | None = None,
+) -> Table:
+    columns = [dict(zip(layout.columns, found, strict=True)) for found in product(*(values[axis] for axis in layout.columns))]
+    has_samples = layout.samples and samples is not None
+    has_gains = layout.gains and gains is not None
+    labels: list[tuple[str, ...]] = [(HEADS[axis],) for axis in layout.rows] + ([("metric",)] if layout.metrics else [])
+    heads: list[tuple[str, ...]] = list(labels)
+    for column in columns:
+        titles = tuple(_title(axis, value) for axis, value in column.items())
+        heads += [(*titles, "samples"), (*titles, "score")] if has_samples else [titles]
+    if has_gains:
+        heads += [("gain", "max"), ("gain", "mean")]
+    rows = []
+    for found in product(*(values[axis] for axis in layout.rows)):
+        place = dict(zip(layout.rows, found, strict=True))
+        for metric in (of_metrics or {}).get(place.get("on", ""), ()) if layout.metrics else ("",):
+            row = [_title(axis, value) for axis, value in place.items()] + ([metric] if layout.metrics else [])
+            for column in columns:
+                key = {**place, **column}
+                row += [samples(key)] if has_samples and samples else []
+                row.append(cell(key, metric))
+            row += gains({**place, **column} for column in columns) if has_gains and gains else ()
+            if any(row[len(labels) :]):
+                rows.append(tuple(row))
+    return Table(title, len(labels), tuple(heads), tuple(rows), tuple(notes))
+
+
+def _keys(values: Mapping[str, Sequence[str]]) -> Iterable[Key]:
+    return (dict(zip(values, found, strict=True)) for found in product(*values.values()))
+
+
+def _find(placed: Iterable[P], key: Key) -> P | None:
+    """The one of that place; where none says what it is trained on, rather one that is trained on what it is measured on."""
+    found = [one for one in placed if all(getattr(one, axis) in ("", key[axis]) for axis in AXES if axis in key)]
+    return min(found, key=lambda one: one.task not in ("", one.on), default=None)
+
+
+def _title(axis: str, value: str) -> str:
+    return title_of(value) if axis == "arm" else value
+
+
+def title_of(arm: str) -> str:
+    """As the paper calls it, where it does."""
+    found = parse_arm(arm)
+    if arm not in TITLES and "rehearsal" in arm:
+        return f"{'random, as many as ' if arm.startswith('random') else ''}MPA with rehearsal {found.ratio:g}:1"
+    return TITLES.get(arm, arm)
+
+
+def _score(row: Row) -> str:
+    if row.mean is None:
+        return f"- ({row.reason})"
+    spread = f" ± {100 * row.sd:.1f}" if row.sd is not None else ""
+    gain = f" ({100 * row.gain:+.1f})" if row.gain is not None else ""
+    return f"{_percent(row.mean)}{spread}{MARK if row.is_significant else ''}{gain}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"

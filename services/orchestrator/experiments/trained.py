@@ -1,0 +1,142 @@
+"""The trainings of an experiment: one version of the student for each arm, teacher, task and seed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from protos.mpa.v1 import training_pb2
+from services.core.arms import Source, epochs_of
+from services.core.errors import WrongState
+from services.core.presets import PRESETS
+from services.files import write_atomically
+from services.orchestrator import endpoints
+from services.orchestrator.experiments.experiment import Experiment
+from services.orchestrator.experiments.identified import Base, settings_of, settle_base
+from services.orchestrator.experiments.plan import TRAINING, Subject, measured_on
+from services.orchestrator.experiments.samples import Samples, of_labels, of_run
+from services.orchestrator.experiments.site import Site
+from services.orchestrator.leveling import parts, train
+from services.orchestrator.progress import Progress
+from services.rpc.client import StudentClient
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came of a training: a version, or the `reason` why there was none. `conditions`: what else decided it, hashed."""
+
+    conditions: str
+    samples: int = 0
+    version: str = ""
+    weights_sha256: str = ""
+    seconds: float = 0.0
+    reason: str = ""
+
+    @staticmethod
+    def read(folder: Path) -> Trained | None:
+        """None where it isn't done."""
+        path = folder / TRAINING
+        return Trained(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def write(self, folder: Path) -> None:
+        write_atomically(folder / TRAINING, json.dumps(asdict(self), indent=2) + "\n")
+
+
+async def train_all(experiment: Experiment, subjects: Sequence[Subject], site: Site, progress: Progress) -> None:
+    """Of one student; the service is started where something is left to do. Raises WrongState where the file has changed."""
+    due = [subject for subject in subjects if not _is_done(experiment, subject, site.out)]
+    if not due:
+        return
+    async with (
+        site.up(progress, student=due[0].student, is_serving=not site.is_single_device) as where,
+        endpoints.student_only(where, site.out, progress) as student,
+    ):
+        base = await settle_base(due[0].student, student, site.out)
+        for number, subject in enumerate(due):
+            progress.note(f"train {number + 1} of {len(due)}: {subject}")
+            await _train(experiment, subject, base, student, site.out, progress)
+
+
+def _is_done(experiment: Experiment, subject: Subject, out: Path) -> bool:
+    trained = Trained.read(out / subject.path)
+    if trained is not None and trained.conditions != conditions(experiment, subject):
+        raise WrongState(
+            f"{out / subject.path} was trained under other settings (its pool, labels, recipe or adapters have changed): give "
+            "another --out"
+        )
+    return trained is not None
+
+
+async def _train(
+    experiment: Experiment, subject: Subject, base: Base, student: StudentClient, out: Path, progress: Progress
+) -> None:
+    folder, known = out / subject.path, conditions(experiment, subject)
+    samples = await asyncio.to_thread(_samples, experiment, subject, out)
+    if samples.reason:
+        progress.note(f"{subject}: nothing is trained: {samples.reason}")
+        Trained(known, reason=samples.reason).write(folder)
+        return
+    dataset = await student.upload(lambda: parts(samples.images(), samples.labels))
+    began = time.monotonic()
+    made = await train(student, partial(_request, experiment, subject, base, dataset), progress)
+    seconds = time.monotonic() - began
+    Trained(known, len(samples.labels), made.name, made.weights_sha256, seconds).write(folder)
+
+
+def _samples(experiment: Experiment, subject: Subject, out: Path) -> Samples:
+    assert subject.seed is not None
+    if subject.arm.source is Source.LABELS:
+        tests = [entry.test for entry in measured_on(experiment, subject) if entry.test]
+        return of_labels(experiment.entries[subject.task], tests, subject.arm, subject.seed)
+    return of_run(out / subject.pair.path, subject.arm, subject.seed, PRESETS[subject.student].hyperparameters.epochs)
+
+
+def _request(experiment: Experiment, subject: Subject, base: Base, dataset: str, number: int) -> training_pb2.TrainRequest:
+    """Named by its content: the same training in another experiment, or in another arm, is not done again."""
+    usual = PRESETS[subject.student].hyperparameters.epochs
+    epochs, lora = epochs_of(subject.arm, usual), experiment.lora
+    chosen = training_pb2.Hyperparameters(seed=subject.seed)
+    if epochs != usual:
+        chosen.epochs = epochs
+    if subject.arm.is_lora:
+        chosen.lora_rank, chosen.learning_rate = lora.rank, lora.learning_rate
+    template = settings_of(experiment, experiment.entries[subject.task]).recipe.training_template
+    content = hashlib.sha256(
+        b"\n".join(
+            (base.weights_sha256.encode(), dataset.encode(), template.encode(), chosen.SerializeToString(deterministic=True))
+        )
+    ).hexdigest()
+    return training_pb2.TrainRequest(
+        request_id=f"experiment-{content[:32]}-{number}",
+        dataset=dataset,
+        base_version=base.version,
+        run=f"experiment {experiment.name}",
+        recipe=subject.arm.name,
+        hyperparameters=chosen,
+        training_template=template,
+    )
+
+
+def conditions(experiment: Experiment, subject: Subject) -> str:
+    """What decides a training beside the subject's names, as a hash."""
+    entry = experiment.entries[subject.task]
+    known: Mapping[str, object]
+    if subject.arm.source is Source.LABELS:
+        assert entry.labels is not None
+        files = [(dataset.path.name, dataset.split, _digest(dataset.path)) for dataset in entry.labels.datasets]
+        lora = asdict(experiment.lora) if subject.arm.is_lora else None
+        known = {"labels": files, "limit": entry.labels.limit, "lora": lora}
+    else:
+        known = {"settings": settings_of(experiment, entry).to_json()}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

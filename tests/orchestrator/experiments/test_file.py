@@ -1,0 +1,152 @@
+"""Files of experiments: what they say, and what is said where they are wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from services.core.errors import InvalidInput, NotFound
+from services.orchestrator.experiments import paper
+from services.orchestrator.experiments.file import read_experiment
+from services.orchestrator.experiments.plan import lines, measured_on, pairs, subjects
+from tests.orchestrator.datasets import samples
+from tests.orchestrator.experiments.conftest import FILE
+
+ROOT = Path(__file__).resolve().parents[3]
+SHIPPED = sorted((ROOT / "experiments").rglob("*.toml"))
+
+
+def write(data: Path, text: str) -> Path:
+    (data / "mine.toml").write_text(text)
+    return data / "mine.toml"
+
+
+@pytest.fixture
+def papers_data(tmp_path) -> Path:
+    """A few images and questions where docs/reproduce.md puts the real ones, and easy-VQA's as `make demo` does."""
+    samples.textvqa(tmp_path / "textvqa")
+    samples.textcaps(tmp_path / "textvqa")
+    train = (tmp_path / "textvqa/TextVQA_0.5.1_val.json").read_text()
+    samples.write(tmp_path / "textvqa/TextVQA_0.5.1_train.json", train)
+    samples.stvqa(tmp_path / "stvqa", 40)
+    for part in ("test", "train"):
+        human, augmented = samples.chartqa(tmp_path / "chartqa")
+        for path in (human, augmented):
+            samples.write(tmp_path / "chartqa" / part / path.name.replace("test", part), path.read_text())
+    samples.images(tmp_path / "chartqa/train/png", "3.png")
+    samples.okvqa(tmp_path / "okvqa")
+    for kind in ("OpenEnded_mscoco_{}_questions.json", "mscoco_{}_annotations.json"):
+        samples.write(tmp_path / "okvqa" / kind.format("train2014"), (tmp_path / "okvqa" / kind.format("val2014")).read_text())
+    samples.images(tmp_path / "okvqa/train_images", "COCO_train2014_000000000001.jpg")
+    samples.icdar(tmp_path / "icdar2015")
+    samples.images(tmp_path / "icdar2015/images", "word_1.png")
+    samples.pathvqa(tmp_path / "pathvqa")
+    samples.images(tmp_path / "pathvqa/images/train", "train_1.jpg")
+    samples.images(tmp_path / "easy-vqa/pool", "0.png", "1.png")
+    for name in ("test", "labels"):
+        samples.write(
+            tmp_path / f"easy-vqa/{name}.jsonl", json.dumps({"image": "pool/0.png", "question": "q?", "answers": ["a"]})
+        )
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(ROOT / "experiments").as_posix())
+def test_every_shipped_file_can_be_run(papers_data, path):
+    experiment = read_experiment(path, papers_data)
+    everybody = subjects(experiment)
+    assert {subject.arm.name for subject in everybody} == {arm.name for arm in experiment.arms}
+    assert all(measured_on(experiment, subject) for subject in everybody)
+    assert [line.done for line in lines(experiment, papers_data / "out")] == [0, 0, 0]
+    assert all(layout.paper for layout in experiment.tables)
+
+
+def test_the_papers_tables_are_all_there():
+    printed = {figure.table for figure in paper.figures()} - {"text"}
+    shipped = {path.stem.removeprefix("table") for path in SHIPPED if path.parent.name == "experiments"}
+    assert printed == shipped | {"10"}, "Table 10 is in the file of Table 3"
+
+
+@pytest.mark.parametrize("path", [path for path in SHIPPED if path.parent.name == "experiments"], ids=lambda path: path.stem)
+def test_a_shipped_file_measures_everything_that_the_papers_table_has(papers_data, path):
+    experiment = read_experiment(path, papers_data)
+    planned = {
+        (subject.arm.name, subject.student, subject.teacher, subject.task, entry.name)
+        for subject in subjects(experiment)
+        for entry in measured_on(experiment, subject)
+    }
+    for figure in (figure for layout in experiment.tables for figure in paper.of_table(layout.paper)):
+        named = (figure.arm, figure.student, figure.teacher, figure.task, figure.on)
+        assert any(all(ours in ("", theirs) for ours, theirs in zip(one, named, strict=True)) for one in planned), figure
+
+
+def test_what_is_left_out_has_defaults(data):
+    text = FILE.format(arms='["zero-shot", "paper"]', seeds="[0]").replace("seeds = [0]\n", "").replace("latency = 5\n", "")
+    experiment = read_experiment(write(data, text), data)
+    assert (experiment.seeds, experiment.latency, experiment.recipe.name) == ((0, 1, 2), 50, "paper")
+    assert experiment.recipe.held_out == 0.0
+    assert experiment.entries["vqa"].test_on == ("vqa",)
+    assert len(subjects(experiment)) == 4
+    assert [run.path.as_posix() for run in pairs(experiment)] == ["runs/qwen2vl-2b/qwen2vl-7b/vqa"]
+
+
+def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
+    text = FILE.format(arms='["labels-30", "paper", "zero-shot", "teacher"]', seeds="[0, 1]")
+    text = text.replace('["qwen2vl-2b"]', '["qwen2vl-2b", "internvl2-2b"]').replace(
+        '["qwen2vl-7b"]', '["qwen2vl-7b", "gpt-4o"]'
+    )
+    experiment = read_experiment(write(data, text), data)
+    counted = {arm.name: sum(subject.arm == arm for subject in subjects(experiment)) for arm in experiment.arms}
+    assert counted == {"labels-30": 2 * 2, "paper": 2 * 2 * 2, "zero-shot": 2, "teacher": 2}
+    assert len(pairs(experiment)) == 4
+    found = lines(experiment, data / "out")
+    assert [(line.what, line.number) for line in found] == [
+        ("runs (annotate, identify)", 4),
+        ("trainings", 12),
+        ("evaluations", 16),
+    ]
+    assert "80 images, 160 annotations in all" in found[0].detail
+    assert "40 questions" in found[2].detail
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('["zero-shot", "paper"]', '["mpa"]', r'"arms" is wrong: there is no arm .mpa.'),
+        ('["zero-shot", "paper"]', "[]", r'"arms" is empty'),
+        ('["zero-shot", "paper"]', '["paper", "paper"]', r'"arms" names .paper. twice'),
+        ('["qwen2vl-2b"]', '["qwen2vl-2"]', r'"students" is wrong: .*did you mean qwen2vl-2b'),
+        ('["qwen2vl-2b"]', '["qwen2vl-7b"]', r'"students" is wrong: .*is no student'),
+        ('teachers = ["qwen2vl-7b"]\n', "", r'"teachers" is missing, and the arm paper needs one'),
+        ('students = ["qwen2vl-2b"]\n', "", r'"students" is missing'),
+        ("seeds = [0]", "seeds = [0, 0]", r'"seeds" is \[0, 0\]: give different'),
+        ("seeds = [0]", "seeds = 3", r'"seeds" is 3'),
+        ("seeds = [0]", 'recipe = "best"', r'"recipe" is .best.: choose one of paper'),
+        ("seeds = [0]", "questions = 0", r'"questions" is 0'),
+        ("seeds = [0]", "seed = 0", r'"seed" is no key of it: the keys are title'),
+        ("[tasks.vqa]", "[tasks.vqqa]", r'tasks.vqqa: "task" is .vqqa.: choose one of textvqa'),
+        ('pool = "pool"', 'pool = "lake"', r'tasks.vqa: "pool" is .lake., and there is no'),
+        ('pool = "pool"\n', "", r'"tasks" has no task with pool, and the arm paper'),
+        ('files = "test.jsonl"', 'files = "gone.jsonl"', r'tasks.vqa.test: "files" names .gone.jsonl.: there is no data set'),
+        ('files = "test.jsonl"', 'files = "test.jsonl", images = "no"', r'tasks.vqa.test: "images" is .no.'),
+        ('files = "test.jsonl"', 'file = "test.jsonl"', r'tasks.vqa.test: "file" is no key of it'),
+        ("[tasks.vqa]", '[tasks.vqa]\ntest_on = ["ocr"]', r'tasks.vqa: "test_on" names .ocr., which is no task'),
+        ("[tasks.vqa]", '[settings.gpt-4o]\nENGINE = "openai"\n[tasks.vqa]', r'"settings" names .gpt-4o., which is no'),
+        ("[tasks.vqa]", '[[tables]]\nname = "a"\nrows = ["who"]\ncolumns = ["on"]\n[tasks.vqa]', r'"rows" names .who.: choose'),
+        (
+            "[tasks.vqa]",
+            '[[tables]]\nname = "a"\nrows = ["on"]\ncolumns = ["on"]\n[tasks.vqa]',
+            r'"columns" names .on., and so',
+        ),
+        ("[tasks.vqa]", "[tasks.vqa", "is no TOML"),
+    ],
+)
+def test_a_wrong_file_is_told_by_its_key(data, old, new, complaint):
+    text = FILE.format(arms='["zero-shot", "paper"]', seeds="[0]")
+    assert old in text
+    with pytest.raises(InvalidInput, match=complaint):
+        read_experiment(write(data, text.replace(old, new)), data)
+
+
+def test_no_file_is_told_with_where_there_are_some(tmp_path):
+    with pytest.raises(NotFound, match=r"experiments/ holds those of the paper"):
+        read_experiment(tmp_path / "gone.toml")

@@ -1,0 +1,142 @@
+"""A whole experiment over real loopback gRPC: what it asks, what it trains on, and that nothing is done twice."""
+
+import pytest
+
+from services.core.errors import MpaError, Unavailable, WrongState
+from tests.orchestrator.experiments.conftest import FILE, write_labelled
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
+
+ARMS = (
+    "zero-shot",
+    "paper",
+    "rehearsal-0.5",
+    "without-pi",
+    "without-pi-step-matched",
+    "random",
+    "labels-30-lora",
+    "labels-30",
+    "labels",
+    "teacher",
+    "paper@0.5",
+)
+
+
+async def test_every_arm_is_trained_as_it_says_and_measured_officially(laboratory):
+    teacher, student = ScriptedTeacher(), ScriptedStudent()
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        rows = await laboratory.work(laboratory.experiment(arms=ARMS), teacher_at, student_at)
+    assert set(rows) == set(ARMS)
+    gap = rows["paper"]["samples"]
+    assert gap > 16
+    assert rows["random"]["samples"] == rows["without-pi-step-matched"]["samples"] == gap
+    assert rows["rehearsal-0.5"]["samples"] == gap + round(gap * 0.5)
+    assert rows["paper@0.5"]["samples"] == round(gap * 0.5)
+    assert rows["without-pi"]["samples"] > gap
+    assert rows["labels"]["samples"] == 160
+    assert rows["labels-30"]["samples"] == rows["labels-30-lora"]["samples"] == 30
+    lora = [request.hyperparameters for request in student.trainings if request.recipe == "labels-30-lora"]
+    assert [(one.lora_rank, one.learning_rate) for one in lora] == [(16, 1e-4)]
+    assert {request.base_version for request in student.trainings} == {"v1"}
+    assert {(row["metric"], row["questions"]) for row in rows.values()} == {("vqa_accuracy", 40)}
+    assert rows["teacher"]["mean"] > rows["zero-shot"]["mean"]
+    assert 0 < rows["zero-shot"]["latency_s"] < 1
+    assert rows["teacher"]["parameters"] > rows["zero-shot"]["parameters"]
+
+
+async def test_seeds_are_averaged_and_compared_with_the_untrained_student(laboratory):
+    teacher, student = ScriptedTeacher(), ScriptedStudent(trained_later=(0.8,))
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        rows = await laboratory.work(laboratory.experiment(seeds=(0, 7)), teacher_at, student_at)
+    assert [request.hyperparameters.seed for request in student.trainings] == [0, 7]
+    paper, untrained = rows["paper"], rows["zero-shot"]
+    assert (paper["seeds"], untrained["seeds"]) == (2, 1)
+    assert paper["mean"] == pytest.approx(sum(paper["scores"]) / 2)
+    assert paper["sd"] == pytest.approx(abs(paper["scores"][0] - paper["scores"][1]) / 2**0.5)
+    assert paper["gain"] == pytest.approx(paper["mean"] - untrained["mean"])
+    assert paper["fixed"] == pytest.approx(40 * paper["gain"])
+    assert paper["broken"] == 0
+    assert paper["p"] < 0.05
+    assert paper["low"] <= paper["gain"] <= paper["high"]
+    assert untrained["gain"] is None
+
+
+async def test_nothing_is_done_twice(laboratory):
+    """Repeated, it needs no service; with one more arm, only that is done; with another table, nothing that both have."""
+    teacher, student = ScriptedTeacher(), ScriptedStudent()
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        first = await laboratory.work(laboratory.experiment(), teacher_at, student_at)
+        asked = teacher.calls.copy()
+        assert await laboratory.work(laboratory.experiment(), "127.0.0.1:1", "127.0.0.1:1") == first
+        more = laboratory.experiment(name="other", arms=("zero-shot", "paper", "random"))
+        found = await laboratory.work(more, teacher_at, student_at)
+    assert teacher.calls == asked
+    assert len(student.trainings) == 2
+    assert {arm: found[arm] for arm in first} == first
+    answered = student.calls["answer"]
+    assert answered == 80 + 3 * 40 + 3 + 5, "identified, measured three times, timed once"
+
+
+@pytest.mark.parametrize("calls", [30, 100, 200])
+async def test_stopped_anywhere_it_goes_on_where_it_was(laboratory, calls):
+    teacher, student = ScriptedTeacher(), ScriptedStudent()
+    experiment = laboratory.experiment(arms=("zero-shot", "paper", "labels-30"))
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        student.trouble = lambda _: Unavailable("gone") if student.calls["answer"] >= calls else None
+        with pytest.raises(Unavailable):
+            await laboratory.work(experiment, teacher_at, student_at)
+        student.trouble = lambda _: None
+        rows = await laboratory.work(experiment, teacher_at, student_at)
+    assert set(rows) == {"zero-shot", "paper", "labels-30"}
+    assert teacher.calls["annotate"] == 80
+    assert {count for key, count in student.keys.items() if key[-1] != "v1"} == {1}
+    assert len(student.trainings) == 2
+
+
+async def test_a_training_that_failed_is_told_and_tried_anew(laboratory):
+    teacher, student = ScriptedTeacher(), ScriptedStudent(training_error=MpaError("out of memory"))
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        with pytest.raises(MpaError, match="out of memory"):
+            await laboratory.work(laboratory.experiment(), teacher_at, student_at)
+        student.training_error = None
+        rows = await laboratory.work(laboratory.experiment(), teacher_at, student_at)
+    assert rows["paper"]["samples"] > 0
+    first, again, second = (request.request_id for request in student.trainings)
+    assert first == again != second
+
+
+async def test_a_student_at_parity_is_told_and_nothing_is_trained(laboratory):
+    teacher, student = ScriptedTeacher(), ScriptedStudent(skills={"v1": 0.95})
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        rows = await laboratory.work(laboratory.experiment(arms=("zero-shot", "paper", "labels-30")), teacher_at, student_at)
+    assert "the gap has" in rows["paper"]["reason"]
+    assert rows["paper"]["mean"] is None
+    assert rows["labels-30"]["mean"] is not None
+    assert len(student.trainings) == 1
+
+
+async def test_another_student_or_other_data_are_never_mixed_in(laboratory):
+    teacher, student = ScriptedTeacher(), ScriptedStudent()
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        await laboratory.work(laboratory.experiment(), teacher_at, student_at)
+        student.weights["v1"] = "other weights"
+        with pytest.raises(WrongState, match="other weights than this experiment began with"):
+            await laboratory.work(laboratory.experiment(arms=("zero-shot", "paper", "random")), teacher_at, student_at)
+        with pytest.raises(WrongState, match="other settings"):
+            await laboratory.work(laboratory.experiment(text="questions = 2\n" + FILE), teacher_at, student_at)
+
+
+async def test_labels_about_images_of_a_test_are_left_out(laboratory):
+    write_labelled(laboratory.data / "labels.jsonl", [*range(1010, 1020), *range(2100, 2130)])  # ten of them are the test's
+    student = ScriptedStudent()
+    async with serving(student) as student_at:
+        rows = await laboratory.work(laboratory.experiment(arms=("zero-shot", "labels")), student=student_at)
+    assert rows["labels"]["samples"] == 60
+
+
+async def test_images_of_the_test_in_the_pool_are_never_trained_on(laboratory):
+    for number in range(1000, 1020):
+        (laboratory.data / "pool" / f"leak{number}.png").write_bytes((laboratory.data / f"{number}.png").read_bytes())
+    teacher, student = ScriptedTeacher(), ScriptedStudent()
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        await laboratory.work(laboratory.experiment(), teacher_at, student_at)
+    assert teacher.calls["annotate"] == 80
