@@ -49,9 +49,10 @@ protos: $(STUBS_VENV)/.installed
 protos-check: protos
 	git diff --exit-code -- protos
 
-# The figures of docs/results.md: arms x seeds on the bundled pair.
+# Does selection pay? Arms x seeds on the bundled pair (docs/reproduce.md).
 arms: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.arms
+	$(BIN)/python -m zoo.easy_vqa runs/easy-vqa
+	$(BIN)/mpa-orch experiment experiments/mini/table6.toml --data runs --out runs/mini --local
 
 # The figures of docs/benchmarks.md: how fast, next to the engines themselves and to what others use.
 bench: $(VENV)/.installed-vllm

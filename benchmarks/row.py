@@ -199,7 +199,7 @@ def _line(texts: Sequence[str]) -> str:
 
 def stored() -> list[Row]:
     """Every row that has been measured, in the order of their names."""
-    return [Row.read(path) for path in sorted(RESULTS.glob("*.json")) if path.name != "arms.json"]
+    return [Row.read(path) for path in sorted(RESULTS.glob("*.json"))]
 
 
 if __name__ == "__main__":
