@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from services.core.errors import MpaError
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import again, exit_codes
@@ -88,6 +89,8 @@ def experiment(
         with locked(folder):
             try:
                 session.gather(lambda progress: flow.work(asked, site, progress))
-            finally:
-                written = report.write(asked, folder)
+            except MpaError:
+                report.write(asked, folder)  # what there is so far
+                raise
+            written = report.write(asked, folder)
         typer.echo("\n".join([*written, f"results      {folder}"]))

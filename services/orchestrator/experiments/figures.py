@@ -55,18 +55,24 @@ def _latency(axes: Axes, rows: Sequence[Row]) -> None:
     """Circles as large as the models; an arrow from each student as it was to what became of it."""
     largest = max((row.parameters for row in rows), default=0) or 1
     before = {row.student: row for row in rows if row.arm == "zero-shot"}
+    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(map(_model, rows)))}
     for row in rows:
         if row.arm not in ("zero-shot", "paper", "rehearsal", "teacher"):
             continue
-        x, y = 1000 * (row.latency_s or 0.0), 100 * (row.mean or 0.0)
-        axes.scatter(x, y, s=max(20.0, LARGEST * row.parameters / largest), alpha=0.5)
-        axes.annotate(f"{row.student or row.teacher} {title_of(row.arm)}", (x, y), fontsize=7, ha="center")
+        x, y, name = 1000 * (row.latency_s or 0.0), 100 * (row.mean or 0.0), _model(row)
+        axes.scatter(x, y, s=max(20.0, LARGEST * row.parameters / largest), alpha=0.5, color=colours[name])
+        label = name if row.arm in ("zero-shot", "teacher") else title_of(row.arm)
+        axes.annotate(label, (x, y), (7, -3), textcoords="offset points", fontsize=7)
         if row.student in before and row.arm != "zero-shot":
             start = 100 * (before[row.student].mean or 0.0)
             axes.annotate("", (x, y), (x, start), arrowprops={"arrowstyle": "->", "alpha": 0.4})
     axes.margins(0.25)
     axes.set_xlabel("latency of one answer, ms")
     axes.set_ylabel(rows[0].metric)
+
+
+def _model(row: Row) -> str:
+    return row.student or row.teacher
 
 
 def _gains(axes: Axes, rows: Sequence[Row]) -> None:
@@ -80,7 +86,7 @@ def _gains(axes: Axes, rows: Sequence[Row]) -> None:
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
     axes.tick_params(axis="y", labelsize=7)
-    axes.set_xlabel("gain in points, with its 95 % interval")
+    axes.set_xlabel("gain, points (95 %)")
 
 
 def _curve(axes: Axes, rows: Sequence[Row]) -> None:

@@ -177,6 +177,8 @@ def _layout(fields: Fields) -> Layout:
             raise fields.fault(key, f"names {wrong[0]!r}: choose of {', '.join(AXES)}")
     if both := set(rows) & set(columns):
         raise fields.fault("columns", f"names {min(both)!r}, and so do the rows")
+    if fields.values.get("metrics") is True and "on" not in rows:
+        raise fields.fault("metrics", 'are rows of each test: name "on" among the rows')
     flags = {key: fields.values.get(key, False) is True for key in ("samples", "gains", "metrics")}
     return Layout(fields.text("name"), fields.get("title", fields.text("name")), rows, columns, fields.get("paper"), **flags)
 

@@ -2,7 +2,7 @@
 
 Its four VQA benchmarks are scored by containment, whatever their official metric is. Two of its misprints: the first student of
 Table 9 is SmolVLM-500M, as its figures in Table 1 show (mended here); InternVL2-4B has 66.6 on ST-VQA in Table 1 and 66.1 in
-Table 9 (left as they are). `text` is Section 4.1.1.
+Table 9 (left as they are).
 """
 
 from __future__ import annotations

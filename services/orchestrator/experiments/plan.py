@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,28 @@ def measured_on(experiment: Experiment, subject: Subject) -> list[Entry]:
     trained_on = experiment.entries.get(subject.task)
     names = trained_on.test_on if trained_on else experiment.entries
     return [experiment.entries[name] for name in names if experiment.entries[name].test is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The subjects that differ by their seed alone, on one test."""
+
+    entry: Entry
+    subjects: tuple[Subject, ...]
+
+    @property
+    def names(self) -> tuple[str, str, str, str, str]:
+        """Arm, student, teacher, task, test."""
+        first = self.subjects[0]
+        return first.arm.name, first.student, first.teacher, first.task, self.entry.name
+
+
+def groups(experiment: Experiment) -> list[Group]:
+    found: dict[tuple[str, ...], list[tuple[Entry, Subject]]] = defaultdict(list)
+    for subject in subjects(experiment):
+        for entry in measured_on(experiment, subject):
+            found[subject.arm.name, subject.student, subject.teacher, subject.task, entry.name].append((entry, subject))
+    return [Group(of[0][0], tuple(subject for _, subject in of)) for of in found.values()]
 
 
 def evaluation_folder(out: Path, subject: Subject, entry: Entry) -> Path:

@@ -11,11 +11,13 @@ from rich.console import Console
 from services.core.evaluation import format_p
 from services.files import write_atomically
 from services.orchestrator.experiments import results
+from services.orchestrator.experiments.comparisons import Change, Evaluations
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.latex import latex
 from services.orchestrator.experiments.plan import Line
 from services.orchestrator.experiments.results import Row
-from services.orchestrator.experiments.tables import Table, tables
+from services.orchestrator.experiments.tables import Table, tables, title_of
+from services.orchestrator.experiments.versus import Versus, versus
 from services.orchestrator.reports.listing import print_rows
 from services.orchestrator.scoring.report import percent, table
 
@@ -32,14 +34,16 @@ def show_plan(lines: Sequence[Line], console: Console) -> None:
 
 def write(experiment: Experiment, folder: Path) -> list[str]:
     """NAME.json, .parquet, .md and the figures; for each table its .tex. The lines of the Markdown, to be printed."""
-    rows = results.collect(experiment, folder)
-    results.write(rows, folder, experiment.name)
+    evaluations = Evaluations(folder)
+    rows, compared = results.collect(experiment, folder, evaluations), versus(experiment, evaluations)
+    results.write(rows, compared, folder, experiment.name)
     made = [(layout, tables(experiment, layout, rows)) for layout in experiment.tables]
     for layout, found in made:
         write_atomically(folder / f"{layout.name}.tex", "\n".join(map(latex, found)))
     lines = [f"# {experiment.title}", ""]
     for one in (one for _, found in made for one in found):
         lines += [*markdown(one), ""]
+    lines += [*_versus(compared), ""] if compared else []
     written = [*lines, *_details(rows)]
     if importlib.util.find_spec("matplotlib") is not None:
         from services.orchestrator.experiments.figures import draw
@@ -58,15 +62,34 @@ def _details(rows: Sequence[Row]) -> list[str]:
     return ["## Every row", "", *table(DETAILS, map(_detail, rows))]
 
 
+def _versus(compared: Sequence[Versus]) -> list[str]:
+    """What tells selection from its controls."""
+    rows = [
+        (
+            *(title_of(one.arm), title_of(one.other), one.student, one.teacher, one.task, one.on),
+            *_change(one.change),
+        )
+        for one in compared
+    ]
+    heads = ("arm", "against", "student", "teacher", "trained on", "measured on", "points", "95 %", "fixed", "broken", "p")
+    return ["## Arms against each other", "", *table(heads, rows)]
+
+
+def _change(change: Change | Row) -> tuple[str, ...]:
+    """Gain with its interval, fixed and broken, p."""
+    return (
+        "" if change.gain is None else f"{100 * change.gain:+.1f}",
+        "" if change.low is None or change.high is None else f"{100 * change.low:+.1f} to {100 * change.high:+.1f}",
+        *("" if value is None else f"{value:,.0f}" for value in (change.fixed, change.broken)),
+        "" if change.p is None else format_p(change.p),
+    )
+
+
 def _detail(row: Row) -> tuple[str, ...]:
-    interval = "" if row.low is None or row.high is None else f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
     return (
         *(row.arm, row.student, row.teacher, row.task, row.on, row.metric),
         *(f"{row.samples:,.0f}", str(row.seeds), f"{row.questions:,}"),
         *("" if value is None else percent(value) for value in (row.mean, row.sd, row.contains)),
-        "" if row.gain is None else f"{100 * row.gain:+.1f}",
-        interval,
-        *("" if value is None else f"{value:,.0f}" for value in (row.fixed, row.broken)),
-        "" if row.p is None else format_p(row.p),
+        *_change(row),
         row.reason,
     )

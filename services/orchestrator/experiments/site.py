@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -59,14 +60,13 @@ class Site:
             )
 
     def _variables(self, teacher: str) -> dict[str, str]:
-        import os
-
         return {**os.environ, **_environment("teacher", teacher, self.settings.get(teacher, {}))}
 
 
 def _environment(role: str, name: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """What the caller's environment names as the model is of no use here: there are several."""
     prefix = f"MPA_{role.upper()}_"
-    return {f"{prefix}PRESET": name, **{f"{prefix}{key}": value for key, value in settings.items()}}
+    return {f"{prefix}PRESET": name, f"{prefix}MODEL": "", **{f"{prefix}{key}": value for key, value in settings.items()}}
 
 
 def addresses(role: str, given: Sequence[str], names: Collection[str]) -> dict[str, str]:

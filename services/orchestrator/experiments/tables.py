@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from statistics import mean
 from typing import Protocol, TypeVar
@@ -30,7 +30,9 @@ CONTAINS = "contains_accuracy"
 MARK = "*"
 
 Key = Mapping[str, str]
-"""One value for each axis of a table."""
+"""One value for each axis of a table; "" fits anything."""
+Values = Mapping[str, Sequence[str]]
+"""Of each axis of a table, in their order."""
 
 
 class Placed(Protocol):
@@ -69,8 +71,8 @@ def tables(experiment: Experiment, layout: Layout, rows: Sequence[Row]) -> list[
     return found
 
 
-def _values(experiment: Experiment, layout: Layout) -> dict[str, Sequence[str]]:
-    """Of each axis, in the order of the file. Shares of an arm are for the learning curve, not for a table."""
+def _values(experiment: Experiment, layout: Layout) -> Values:
+    """In the order of the file. Shares of an arm are for the learning curve, not for a table."""
     entries = experiment.entries.values()
     of_axis: dict[str, Sequence[str]] = {
         "student": experiment.students,
@@ -82,24 +84,20 @@ def _values(experiment: Experiment, layout: Layout) -> dict[str, Sequence[str]]:
     return {axis: of_axis[axis] for axis in (*layout.rows, *layout.columns)}
 
 
-def _official(layout: Layout, values: Mapping[str, Sequence[str]], rows: Sequence[Row], seeds: int) -> Table:
-    def cell(key: Key, metric: str) -> str:
+def _official(layout: Layout, values: Values, rows: Sequence[Row], seeds: int) -> Table:
+    def cells(key: Key, metric: str) -> tuple[str, ...]:
         row = _find(rows, key)
         if row is None:
-            return ""
-        if metric and metric != row.metric:
-            return _percent(row.beside[metric]) if metric in row.beside else ""
-        return _score(row)
+            return _nothing(layout)
+        is_other = metric not in ("", row.metric)
+        score = _percent(row.beside[metric]) if is_other else _score(row)
+        return (f"{row.samples:,.0f}" if row.samples else "", score) if layout.samples else (score,)
 
-    def samples(key: Key) -> str:
-        row = _find(rows, key)
-        return f"{row.samples:,.0f}" if row and row.samples else ""
-
-    def gains(keys: Iterable[Key]) -> tuple[str, str]:
+    def gains(keys: Iterable[Key]) -> tuple[str, ...]:
         found = [row.gain for key in keys if (row := _find(rows, key)) and row.gain is not None]
         return (f"{100 * max(found):+.1f}", f"{100 * mean(found):+.1f}") if found else ("", "")
 
-    of_metrics = {row.on: (row.metric, *row.beside) for row in rows}
+    metrics = {row.on: (row.metric, *row.beside) for row in rows}
     official = ", ".join(sorted({row.metric for row in rows}))
     notes = [f"Official metrics ({official}), in percent; in parentheses the gain over the untrained student."]
     if seeds > 1:
@@ -107,87 +105,87 @@ def _official(layout: Layout, values: Mapping[str, Sequence[str]], rows: Sequenc
     notes.append(
         f"{MARK}: differs from the untrained student, McNemar p < .05 at every seed (captions: 95 % interval without 0)."
     )
-    return _table(layout, values, layout.title, cell, notes, of_metrics, samples, gains)
+    return _table(layout, values, layout.title, notes, metrics, cells, gains if layout.gains else None)
 
 
-def _contains(
-    layout: Layout, values: Mapping[str, Sequence[str]], rows: Sequence[Row], printed: Sequence[paper.Figure]
-) -> Table:
-    def cell(key: Key, _: str) -> str:
+def _contains(layout: Layout, values: Values, rows: Sequence[Row], printed: Sequence[paper.Figure]) -> Table:
+    layout = replace(layout, samples=False)
+
+    def cells(key: Key, _: str) -> tuple[str, ...]:
         row, figure = _find(rows, key), _find(printed, key)
         if row is None or row.contains is None:
-            return ""
+            return _nothing(layout)
         beside = f" [{figure.score:.1f}]" if figure and figure.metric == CONTAINS else ""
-        return _percent(row.contains) + beside
+        return (_percent(row.contains) + beside,)
 
     notes = ["As the authors score: the most common reference is in the answer, in percent."]
-    if any(_find(printed, key) for key in _keys(values)):
+    if any(_find(printed, dict(zip(values, found, strict=True))) for found in product(*values.values())):
         notes.append(f"In brackets the paper's own figure ({paper.SOURCE}, Table {layout.paper}).")
-    return _table(layout, values, f"{layout.title}: authors' containment", cell, notes)
+    return _table(layout, values, f"{layout.title}: authors' containment", notes, {}, cells)
 
 
 def _papers(layout: Layout, printed: Sequence[paper.Figure]) -> Table:
-    values = {
-        axis: tuple(dict.fromkeys(getattr(figure, axis) for figure in printed)) for axis in (*layout.rows, *layout.columns)
-    }
+    axes = (*layout.rows, *layout.columns)
+    values = {axis: tuple(dict.fromkeys(getattr(figure, axis) for figure in printed)) for axis in axes}
 
-    def cell(key: Key, metric: str) -> str:
-        figure = _find([figure for figure in printed if not metric or figure.metric == metric], key)
-        return f"{figure.score:.1f}" if figure else ""
+    def cells(key: Key, metric: str) -> tuple[str, ...]:
+        figure = _find([figure for figure in printed if metric in ("", figure.metric)], key)
+        if figure is None:
+            return _nothing(layout)
+        score = f"{figure.score:.1f}"
+        return (f"{figure.samples:,}" if figure.samples else "", score) if layout.samples else (score,)
 
-    def samples(key: Key) -> str:
-        figure = _find(printed, key)
-        return f"{figure.samples:,}" if figure and figure.samples else ""
-
-    of_metrics: dict[str, tuple[str, ...]] = {}
+    metrics: dict[str, tuple[str, ...]] = {}
     for figure in printed:
-        of_metrics[figure.on] = tuple(dict.fromkeys((*of_metrics.get(figure.on, ()), figure.metric)))
-    title = f"The paper's Table {layout.paper}"
-    return _table(layout, values, title, cell, [f"{paper.SOURCE}, Table {layout.paper}."], of_metrics, samples)
+        metrics[figure.on] = tuple(dict.fromkeys((*metrics.get(figure.on, ()), figure.metric)))
+    source = f"{paper.SOURCE}, Table {layout.paper}."
+    return _table(layout, values, f"The paper's Table {layout.paper}", [source], metrics, cells)
 
 
 def _table(
     layout: Layout,
-    values: Mapping[str, Sequence[str]],
+    values: Values,
     title: str,
-    cell: Callable[[Key, str], str],
     notes: Sequence[str],
-    of_metrics: Mapping[str, Sequence[str]] | None = None,
-    samples: Callable[[Key], str] | None = None,
-    gains: Callable[[Iterable[Key]], tuple[str, str]] | None = None,
+    metrics: Mapping[str, Sequence[str]],
+    cells: Callable[[Key, str], tuple[str, ...]],
+    gains: Callable[[Iterable[Key]], tuple[str, ...]] | None = None,
 ) -> Table:
+    """`metrics`: of each test, where they have rows of their own. Rows without a figure are left out."""
     columns = [dict(zip(layout.columns, found, strict=True)) for found in product(*(values[axis] for axis in layout.columns))]
-    has_samples = layout.samples and samples is not None
-    has_gains = layout.gains and gains is not None
-    labels: list[tuple[str, ...]] = [(HEADS[axis],) for axis in layout.rows] + ([("metric",)] if layout.metrics else [])
-    heads: list[tuple[str, ...]] = list(labels)
+    labels = [HEADS[axis] for axis in layout.rows] + (["metric"] if layout.metrics else [])
+    heads = [(label,) for label in labels]
     for column in columns:
         titles = tuple(_title(axis, value) for axis, value in column.items())
-        heads += [(*titles, "samples"), (*titles, "score")] if has_samples else [titles]
-    if has_gains:
-        heads += [("gain", "max"), ("gain", "mean")]
+        heads += [(*titles, part) for part in ("samples", "score")] if layout.samples else [titles]
+    heads += [("gain", "max"), ("gain", "mean")] if gains else []
     rows = []
-    for found in product(*(values[axis] for axis in layout.rows)):
-        place = dict(zip(layout.rows, found, strict=True))
-        for metric in (of_metrics or {}).get(place.get("on", ""), ()) if layout.metrics else ("",):
-            row = [_title(axis, value) for axis, value in place.items()] + ([metric] if layout.metrics else [])
-            for column in columns:
-                key = {**place, **column}
-                row += [samples(key)] if has_samples and samples else []
-                row.append(cell(key, metric))
-            row += gains({**place, **column} for column in columns) if has_gains and gains else ()
-            if any(row[len(labels) :]):
-                rows.append(tuple(row))
+    for place in _places(layout, values):
+        for metric in metrics.get(place["on"], ()) if layout.metrics else ("",):
+            names = [_title(axis, value) for axis, value in place.items()] + ([metric] if layout.metrics else [])
+            keys = [{**place, **column} for column in columns]
+            found = [text for key in keys for text in cells(key, metric)]
+            if any(found):
+                rows.append((*names, *found, *(gains(keys) if gains else ())))
     return Table(title, len(labels), tuple(heads), tuple(rows), tuple(notes))
 
 
-def _keys(values: Mapping[str, Sequence[str]]) -> Iterable[Key]:
-    return (dict(zip(values, found, strict=True)) for found in product(*values.values()))
+def _places(layout: Layout, values: Values) -> Iterator[Key]:
+    """Of the rows. A teacher is no student's: where rows are students it has one row, the last."""
+    found = [dict(zip(layout.rows, of, strict=True)) for of in product(*(values[axis] for axis in layout.rows))]
+    is_apart = [place.get("arm") == "teacher" and "student" in place for place in found]
+    yield from (place for place, apart in zip(found, is_apart, strict=True) if not apart)
+    teachers = [{**place, "student": ""} for place, apart in zip(found, is_apart, strict=True) if apart]
+    yield from (place for number, place in enumerate(teachers) if place not in teachers[:number])
+
+
+def _nothing(layout: Layout) -> tuple[str, ...]:
+    return ("", "") if layout.samples else ("",)
 
 
 def _find(placed: Iterable[P], key: Key) -> P | None:
     """The one of that place; where none says what it is trained on, rather one that is trained on what it is measured on."""
-    found = [one for one in placed if all(getattr(one, axis) in ("", key[axis]) for axis in AXES if axis in key)]
+    found = [one for one in placed if all(getattr(one, axis) in ("", key[axis]) for axis in AXES if key.get(axis))]
     return min(found, key=lambda one: one.task not in ("", one.on), default=None)
 
 

@@ -69,8 +69,8 @@ class Laboratory:
         file.write_text(text.format(arms=json.dumps(list(arms)), seeds=list(seeds)))
         return read_experiment(file, self.data)
 
-    async def work(self, experiment, teacher: str = "", student: str = ""):
-        site = Site(self.out, {"qwen2vl-7b": teacher}, {"qwen2vl-2b": student}, patience_s=0.3)
+    async def work(self, experiment, teacher: str = "", student: str = "", patience_s=0.3, **site):
+        site = Site(self.out, {"qwen2vl-7b": teacher}, {"qwen2vl-2b": student}, patience_s=patience_s, **site)
         with Progress(Console(file=self.output)) as progress:
             await flow.work(experiment, site, progress)
         report.write(experiment, self.out)

@@ -38,6 +38,9 @@ async def test_every_arm_is_trained_as_it_says_and_measured_officially(laborator
     assert [(one.lora_rank, one.learning_rate) for one in lora] == [(16, 1e-4)]
     assert {request.base_version for request in student.trainings} == {"v1"}
     assert {(row["metric"], row["questions"]) for row in rows.values()} == {("vqa_accuracy", 40)}
+    pairs = {(one["arm"], one["other"]) for one in laboratory.rows("small-versus")}
+    trained = {arm for arm in ARMS if arm not in ("zero-shot", "teacher", "paper@0.5")}
+    assert pairs == {(arm, other) for arm in ("paper", "rehearsal-0.5") for other in trained - {arm}}
     assert rows["teacher"]["mean"] > rows["zero-shot"]["mean"]
     assert 0 < rows["zero-shot"]["latency_s"] < 1
     assert rows["teacher"]["parameters"] > rows["zero-shot"]["parameters"]
@@ -58,6 +61,18 @@ async def test_seeds_are_averaged_and_compared_with_the_untrained_student(labora
     assert paper["p"] < 0.05
     assert paper["low"] <= paper["gain"] <= paper["high"]
     assert untrained["gain"] is None
+
+
+async def test_arms_are_compared_with_each_other_seed_by_seed(laboratory):
+    teacher, student = ScriptedTeacher(), ScriptedStudent(trained_later=(0.8, 0.5, 0.6))
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        rows = await laboratory.work(laboratory.experiment(arms=("paper", "random"), seeds=(0, 1)), teacher_at, student_at)
+    (found,) = laboratory.rows("small-versus")
+    assert (found["arm"], found["other"], found["seeds"]) == ("paper", "random", 2)
+    assert found["gain"] == pytest.approx(rows["paper"]["mean"] - rows["random"]["mean"])
+    assert found["fixed"] - found["broken"] == pytest.approx(40 * found["gain"])
+    assert found["low"] <= found["gain"] <= found["high"]
+    assert "| MPA | random, size-matched |" in " ".join((laboratory.out / "small.md").read_text().split())
 
 
 async def test_nothing_is_done_twice(laboratory):

@@ -67,6 +67,12 @@ def test_table_1_is_laid_out_as_the_papers(tmp_path):
     assert len(papers.rows) == 10
 
 
+def test_the_teacher_has_one_row_the_last(tmp_path):
+    rows = [UNTRAINED, TRAINED, row("teacher", teacher="qwen2vl-7b", mean=0.7, seeds=1)]
+    official = tables(experiment(tmp_path, arms=("zero-shot", "teacher", "paper")), LAYOUT, rows)[0]
+    assert [found[:3] for found in official.rows if found[1] == "teacher"] == [("", "teacher", "70.0")]
+
+
 def test_the_papers_own_average_gain_comes_out_of_its_figures():
     """ "3.4 % average gain" and "15.2 % maximum" (Section 4.1), so Table 1 is copied without a slip."""
     of_key = {(f.student, f.teacher, f.on, f.arm): f.score for f in paper.of_table("1")}
@@ -158,7 +164,7 @@ def test_an_arm_that_could_not_be_trained_says_why(tmp_path):
 
 
 def test_rows_as_json_and_as_parquet_are_the_same(tmp_path):
-    results.write([UNTRAINED, TRAINED], tmp_path, "mine")
+    results.write([UNTRAINED, TRAINED], [], tmp_path, "mine")
     written = json.loads((tmp_path / "mine.json").read_text())
     read = pyarrow.parquet.read_table(tmp_path / "mine.parquet").to_pylist()
     assert [{**one, "beside": json.loads(one["beside"])} for one in read] == written
