@@ -16,6 +16,8 @@ from services.orchestrator.experiments.plan import Subject, evaluation_folder
 from services.orchestrator.scoring.evaluation import stored
 from services.orchestrator.scoring.metrics import score
 
+SIGNIFICANT = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -72,6 +74,16 @@ class Change:
     fixed: float | None = None
     broken: float | None = None
     p: float | None = None
+
+    @property
+    def is_significant(self) -> bool:
+        """By p; where there is none, by the interval."""
+        if self.low is None or self.high is None:
+            return False
+        return self.p < SIGNIFICANT if self.p is not None else not self.low <= 0 <= self.high
+
+
+NO_CHANGE = Change()
 
 
 def change(before: Sequence[Answers], after: Sequence[Answers]) -> Change:

@@ -30,7 +30,7 @@ def draw(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[Path
     whole = [row for row in own if parse_arm(row.arm).share == 1.0]
     wanted: list[tuple[str, Panel, list[Row]]] = [
         ("latency", _latency, [row for row in whole if row.latency_s is not None]),
-        ("gains", _gains, [row for row in whole if row.gain is not None]),
+        ("gains", _gains, [row for row in whole if row.change.gain is not None]),
         ("curve", _curve, _of_curves(own)),
     ]
     return [_save(f"{experiment.name}-{name}", panel, of, folder) for name, panel, of in wanted if of]
@@ -77,10 +77,10 @@ def _model(row: Row) -> str:
 
 def _gains(axes: Axes, rows: Sequence[Row]) -> None:
     names = [" ".join(filter(None, (title_of(row.arm), *_models(row, rows)))) for row in rows]
-    gains = [100 * (row.gain or 0.0) for row in rows]
+    gains = [100 * (row.change.gain or 0.0) for row in rows]
     errors = [
-        [max(0.0, gain - 100 * (row.low or 0.0)) for gain, row in zip(gains, rows, strict=True)],
-        [max(0.0, 100 * (row.high or 0.0) - gain) for gain, row in zip(gains, rows, strict=True)],
+        [max(0.0, gain - 100 * (row.change.low or 0.0)) for gain, row in zip(gains, rows, strict=True)],
+        [max(0.0, 100 * (row.change.high or 0.0) - gain) for gain, row in zip(gains, rows, strict=True)],
     ]
     axes.barh(names, gains, xerr=errors, capsize=3, alpha=0.8)
     axes.invert_yaxis()

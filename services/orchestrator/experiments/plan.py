@@ -10,7 +10,7 @@ from pathlib import Path
 from services.core.arms import Arm
 from services.orchestrator.experiments.experiment import Entry, Experiment
 from services.orchestrator.images.opening import open_images
-from services.orchestrator.run import settings_of
+from services.orchestrator.run import read_run, settings_of
 
 TRAINING, EVALUATIONS, RUNS, SERVICES = "training.json", "on", "runs", "services"
 
@@ -123,7 +123,12 @@ def lines(experiment: Experiment, out: Path) -> list[Line]:
     trainings = [subject for subject in all_subjects if subject.arm.is_trained]
     evaluations = [(subject, entry) for subject in all_subjects for entry in measured_on(experiment, subject)]
     return [
-        Line("runs (annotate, identify)", len(runs), sum(_is_begun(out / run.path) for run in runs), _calls(experiment, runs)),
+        Line(
+            "runs (annotate, identify)",
+            len(runs),
+            sum(_is_identified(out / run.path) for run in runs),
+            _calls(experiment, runs),
+        ),
         Line(
             "trainings",
             len(trainings),
@@ -139,8 +144,11 @@ def lines(experiment: Experiment, out: Path) -> list[Line]:
     ]
 
 
-def _is_begun(folder: Path) -> bool:
-    return settings_of(folder) is not None
+def _is_identified(folder: Path) -> bool:
+    if settings_of(folder) is None:
+        return False
+    with read_run(folder) as run:
+        return bool(run.ledger.meta("done.identify"))
 
 
 def _calls(experiment: Experiment, runs: list[Pair]) -> str:

@@ -75,7 +75,7 @@ def _versus(compared: Sequence[Versus]) -> list[str]:
     return ["## Arms against each other", "", *table(heads, rows)]
 
 
-def _change(change: Change | Row) -> tuple[str, ...]:
+def _change(change: Change) -> tuple[str, ...]:
     """Gain with its interval, fixed and broken, p."""
     return (
         "" if change.gain is None else f"{100 * change.gain:+.1f}",
@@ -90,6 +90,6 @@ def _detail(row: Row) -> tuple[str, ...]:
         *(row.arm, row.student, row.teacher, row.task, row.on, row.metric),
         *(f"{row.samples:,.0f}", str(row.seeds), f"{row.questions:,}"),
         *("" if value is None else percent(value) for value in (row.mean, row.sd, row.contains)),
-        *_change(row),
+        *_change(row.change),
         row.reason,
     )

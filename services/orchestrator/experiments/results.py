@@ -16,21 +16,19 @@ import pyarrow.parquet
 
 from services.core.presets import PRESETS
 from services.files import write_atomically
-from services.orchestrator.experiments.comparisons import Answers, Change, Evaluations, change
+from services.orchestrator.experiments.comparisons import NO_CHANGE, Answers, Change, Evaluations, change
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.measured import Latency
 from services.orchestrator.experiments.plan import Group, groups, subjects
 from services.orchestrator.experiments.trained import Trained
 from services.orchestrator.experiments.versus import Versus
 
-SIGNIFICANT = 0.05
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """`mean` and `sd` are of the official `metric` over the seeds, `scores` has each; `contains` is the authors' containment.
 
-    `samples` that were trained on. `gain` to `p` as in Change, from the same student untrained. `latency_s` and `parameters`
+    `samples` that were trained on. `change` is from the same student untrained. `latency_s` and `parameters`
     are the model's. `reason`: why nothing was trained.
     """
 
@@ -50,24 +48,12 @@ class Row:
     contains_sd: float | None = None
     beside: dict[str, float] = field(default_factory=dict)
     zero_shot: float | None = None
-    gain: float | None = None
-    low: float | None = None
-    high: float | None = None
-    fixed: float | None = None
-    broken: float | None = None
-    p: float | None = None
+    change: Change = NO_CHANGE
     failed: int = 0
     train_seconds: float = 0.0
     latency_s: float | None = None
     parameters: int = 0
     reason: str = ""
-
-    @property
-    def is_significant(self) -> bool:
-        """By p; where there is none, by the interval."""
-        if self.gain is None or self.low is None or self.high is None:
-            return False
-        return self.p < SIGNIFICANT if self.p is not None else not self.low <= 0 <= self.high
 
 
 def collect(experiment: Experiment, out: Path, evaluations: Evaluations) -> list[Row]:
@@ -108,7 +94,7 @@ def _row(
         contains_sd=statistics.stdev(found.contains for found in after) if len(after) > 1 else None,
         beside={name: statistics.mean(found.beside[name] for found in after) for name in after[0].beside},
         zero_shot=base.official if base else None,
-        **asdict(change([base] * len(after), after) if base else Change()),
+        change=change([base] * len(after), after) if base else NO_CHANGE,
         failed=sum(found.failed for found in after),
         train_seconds=statistics.mean(found.seconds for found in trained) if trained else 0.0,
         latency_s=latency_s,
@@ -119,13 +105,20 @@ def _row(
 
 def write(rows: Sequence[Row], compared: Sequence[Versus], folder: Path, name: str) -> None:
     """NAME.json, a list of objects, and NAME.parquet, where `beside` is JSON; NAME-versus.json."""
-    pairs = [
-        {**{key: value for key, value in asdict(one).items() if key != "change"}, **asdict(one.change)} for one in compared
-    ]
-    write_atomically(folder / f"{name}-versus.json", json.dumps(pairs, indent=1, ensure_ascii=False) + "\n")
-    listed = [asdict(row) for row in rows]
-    write_atomically(folder / f"{name}.json", json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+    listed = [_flat(row) for row in rows]
+    write_atomically(folder / f"{name}.json", _json(listed))
+    write_atomically(folder / f"{name}-versus.json", _json([_flat(one) for one in compared]))
     sink = pyarrow.BufferOutputStream()
     table = pyarrow.Table.from_pylist([{**row, "beside": json.dumps(row["beside"])} for row in listed])
     pyarrow.parquet.write_table(table, sink, compression="zstd")
     write_atomically(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
+
+
+def _flat(one: Row | Versus) -> dict[str, object]:
+    """What has changed stands beside the rest."""
+    fields = asdict(one)
+    return fields | fields.pop("change")
+
+
+def _json(listed: Sequence[dict[str, object]]) -> str:
+    return json.dumps(listed, indent=1, ensure_ascii=False) + "\n"

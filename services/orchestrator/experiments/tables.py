@@ -94,7 +94,7 @@ def _official(layout: Layout, values: Values, rows: Sequence[Row], seeds: int) -
         return (f"{row.samples:,.0f}" if row.samples else "", score) if layout.samples else (score,)
 
     def gains(keys: Iterable[Key]) -> tuple[str, ...]:
-        found = [row.gain for key in keys if (row := _find(rows, key)) and row.gain is not None]
+        found = [row.change.gain for key in keys if (row := _find(rows, key)) and row.change.gain is not None]
         return (f"{100 * max(found):+.1f}", f"{100 * mean(found):+.1f}") if found else ("", "")
 
     metrics = {row.on: (row.metric, *row.beside) for row in rows}
@@ -205,8 +205,8 @@ def _score(row: Row) -> str:
     if row.mean is None:
         return f"- ({row.reason})"
     spread = f" ± {100 * row.sd:.1f}" if row.sd is not None else ""
-    gain = f" ({100 * row.gain:+.1f})" if row.gain is not None else ""
-    return f"{_percent(row.mean)}{spread}{MARK if row.is_significant else ''}{gain}"
+    gain = f" ({100 * row.change.gain:+.1f})" if row.change.gain is not None else ""
+    return f"{_percent(row.mean)}{spread}{MARK if row.change.is_significant else ''}{gain}"
 
 
 def _percent(value: float) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from services.core.errors import MpaError, Unavailable, WrongState
+from services.orchestrator.experiments.plan import lines
 from tests.orchestrator.experiments.conftest import FILE, write_labelled
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
 
@@ -80,6 +81,7 @@ async def test_nothing_is_done_twice(laboratory):
     teacher, student = ScriptedTeacher(), ScriptedStudent()
     async with serving(teacher) as teacher_at, serving(student) as student_at:
         first = await laboratory.work(laboratory.experiment(), teacher_at, student_at)
+        assert [(line.number, line.done) for line in lines(laboratory.experiment(), laboratory.out)] == [(1, 1), (1, 1), (2, 2)]
         asked = teacher.calls.copy()
         assert await laboratory.work(laboratory.experiment(), "127.0.0.1:1", "127.0.0.1:1") == first
         more = laboratory.experiment(name="other", arms=("zero-shot", "paper", "random"))

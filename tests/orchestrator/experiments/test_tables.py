@@ -14,6 +14,7 @@ from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
 from services.orchestrator.datasets.dataset import open_dataset
 from services.orchestrator.experiments import paper, results
+from services.orchestrator.experiments.comparisons import Change
 from services.orchestrator.experiments.experiment import Entry, Experiment, LabelledSet, Layout
 from services.orchestrator.experiments.figures import draw
 from services.orchestrator.experiments.latex import escape, latex
@@ -43,12 +44,9 @@ TRAINED = row(
     *("paper", "qwen2vl-2b", "qwen2vl-7b", "textvqa"),
     mean=0.55,
     sd=0.01,
-    gain=0.05,
-    low=0.02,
-    high=0.08,
-    p=0.01,
     samples=1234,
     latency_s=0.02,
+    change=Change(0.05, 0.02, 0.08, 9, 4, 0.01),
 )
 
 
@@ -99,7 +97,7 @@ def test_table_6_shows_the_samples(tmp_path):
 
 def test_table_3_has_a_row_for_each_metric_and_trains_on_another_task(tmp_path):
     layout = Layout("table3", "Table 3", ("on",), ("arm",), paper="3/10", metrics=True)
-    captions = {"mean": 0.381, "beside": {"bleu1": 0.153}, "gain": 0.294, "low": 0.1, "high": 0.5}
+    captions = {"mean": 0.381, "beside": {"bleu1": 0.153}, "change": Change(0.294, 0.1, 0.5)}
     rows = [
         Row("zero-shot", "qwen2vl-2b", "", "", "captioning", "cider", 1, 10, mean=0.087, beside={"bleu1": 0.079}),
         Row("paper", "qwen2vl-2b", "qwen2vl-7b", "textvqa", "captioning", "cider", 1, 10, **captions),
@@ -111,17 +109,18 @@ def test_table_3_has_a_row_for_each_metric_and_trains_on_another_task(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_significant"),
+    ("change", "is_significant"),
     [
-        ({}, True),
-        ({"p": 0.2}, False),
-        ({"p": None}, True),
-        ({"p": None, "low": -0.01}, False),
-        ({"gain": None, "low": None, "high": None, "p": None}, False),
+        (Change(0.05, 0.02, 0.08, 9, 4, 0.01), True),
+        (Change(-0.05, -0.08, -0.02, 4, 9, 0.01), True),
+        (Change(0.05, 0.02, 0.08, 9, 4, 0.2), False),
+        (Change(0.05, 0.02, 0.08), True),
+        (Change(0.05, -0.01, 0.08), False),
+        (Change(), False),
     ],
 )
-def test_what_is_marked(changes, is_significant):
-    assert replace(TRAINED, **changes).is_significant == is_significant
+def test_what_is_marked(change, is_significant):
+    assert change.is_significant == is_significant
 
 
 def test_markdown_and_latex_say_the_same(tmp_path):
