@@ -1,10 +1,12 @@
 """Files of experiments: what they say, and what is said where they are wrong."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from services.core.arms import FORMS
 from services.core.errors import InvalidInput, NotFound
 from services.orchestrator.experiments import paper
 from services.orchestrator.experiments.file import read_experiment
@@ -150,6 +152,22 @@ def test_a_wrong_file_is_told_by_its_key(data, old, new, complaint):
     assert old in text
     with pytest.raises(InvalidInput, match=complaint):
         read_experiment(write(data, text.replace(old, new)), data)
+
+
+def test_the_example_of_the_documents_is_one(tmp_path):
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/reproduce.md").read_text(), re.DOTALL)
+    for name in ("signs/test.jsonl", "signs/labels.jsonl", "menus/test.jsonl"):
+        samples.write(tmp_path / name, json.dumps({"image": "a.png", "question": "q?", "answers": ["a"]}))
+    samples.images(tmp_path / "signs/images", "a.png")
+    experiment = read_experiment(write(tmp_path, block), tmp_path)
+    trained = next(subject for subject in subjects(experiment) if subject.arm.name == "random")
+    assert [entry.name for entry in measured_on(experiment, trained)] == ["signs", "menus"]
+
+
+def test_the_documents_name_every_form_of_an_arm():
+    said = (ROOT / "docs/reproduce.md").read_text()
+    for form in FORMS:
+        assert f"`{form}" in said, form
 
 
 def test_no_file_is_told_with_where_there_are_some(tmp_path):
