@@ -67,6 +67,11 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
         latency=top.number("latency") if "latency" in top.values else LATENCY_QUESTIONS,
         settings=_settings(top, data),
     )
+    if any(arm.is_lora for arm in arms):
+        served = {student: {"MAX_LORA_RANK": str(experiment.lora.rank)} for student in experiment.students}
+        named = experiment.settings
+        settings = {name: {**served.get(name, {}), **named.get(name, {})} for name in (*served, *named)}
+        experiment = replace(experiment, settings=settings)
     _require_whole(top, experiment)
     return experiment
 

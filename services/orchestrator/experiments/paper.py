@@ -34,9 +34,8 @@ class Figure:
 @cache
 def figures() -> tuple[Figure, ...]:
     with Path(__file__).with_name("paper.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Figure(**{**row, "samples": int(row["samples"] or 0), "score": float(row["score"])}) for row in csv.DictReader(file)
-        )
+        _, *rows = csv.reader(file)
+    return tuple(Figure(*names, samples=int(samples or 0), score=float(score)) for *names, samples, score in rows)
 
 
 def of_table(number: str) -> list[Figure]:

@@ -117,7 +117,8 @@ def write(rows: Sequence[Row], compared: Sequence[Versus], folder: Path, name: s
 def _flat(one: Row | Versus) -> dict[str, object]:
     """What has changed stands beside the rest."""
     fields = asdict(one)
-    return fields | fields.pop("change")
+    change: dict[str, object] = fields.pop("change")
+    return {**fields, **change}
 
 
 def _json(listed: Sequence[dict[str, object]]) -> str:

@@ -154,7 +154,7 @@ def _table(
     """`metrics`: of each test, where they have rows of their own. Rows without a figure are left out."""
     columns = [dict(zip(layout.columns, found, strict=True)) for found in product(*(values[axis] for axis in layout.columns))]
     labels = [HEADS[axis] for axis in layout.rows] + (["metric"] if layout.metrics else [])
-    heads = [(label,) for label in labels]
+    heads: list[tuple[str, ...]] = [(label,) for label in labels]
     for column in columns:
         titles = tuple(_title(axis, value) for axis, value in column.items())
         heads += [(*titles, part) for part in ("samples", "score")] if layout.samples else [titles]

@@ -154,6 +154,15 @@ def test_a_wrong_file_is_told_by_its_key(data, old, new, complaint):
         read_experiment(write(data, text.replace(old, new)), data)
 
 
+def test_students_that_train_adapters_are_started_to_serve_them(data):
+    text = FILE.format(arms='["labels-30-lora"]', seeds="[0]")
+    experiment = read_experiment(write(data, text), data)
+    assert experiment.settings == {"qwen2vl-2b": {"MAX_LORA_RANK": "16"}}
+    own = "[lora]\nrank = 8\nlearning_rate = 1e-3\n[settings.qwen2vl-2b]\nMAX_LORAS = 2\n"
+    experiment = read_experiment(write(data, text + own), data)
+    assert experiment.settings == {"qwen2vl-2b": {"MAX_LORA_RANK": "8", "MAX_LORAS": "2"}}
+
+
 def test_the_example_of_the_documents_is_one(tmp_path):
     (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/reproduce.md").read_text(), re.DOTALL)
     for name in ("signs/test.jsonl", "signs/labels.jsonl", "menus/test.jsonl"):

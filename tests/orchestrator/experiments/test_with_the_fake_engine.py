@@ -1,6 +1,7 @@
 """The services themselves, with the fake engine: versions are stored, loaded and pinned, trainings run in processes."""
 
 import json
+from dataclasses import replace
 
 from services.engines.fake import true_answer
 from tests.orchestrator.experiments.conftest import write_labelled
@@ -10,8 +11,9 @@ from tests.serving import fake_student_settings, serving_student, teacher_at
 async def test_a_small_experiment_from_the_pool_to_its_tables(tmp_path, laboratory):
     write_labelled(laboratory.data / "test.jsonl", range(1000, 1020), true_answer)
     arms = ("zero-shot", "paper", "random", "labels-30-lora", "teacher")
-    teacher = teacher_at(tmp_path / "teacher", skill=0.95)
-    async with teacher as teacher_address, serving_student(fake_student_settings(tmp_path, skill=0.4)) as student:
+    settings = fake_student_settings(tmp_path, skill=0.4)
+    settings = replace(settings, engine=replace(settings.engine, max_lora_rank=16))
+    async with teacher_at(tmp_path / "teacher", skill=0.95) as teacher_address, serving_student(settings) as student:
         rows = await laboratory.work(laboratory.experiment(arms=arms), teacher_address, student.address)
         again = await laboratory.work(laboratory.experiment(arms=arms), teacher_address, student.address)
         stored = sorted(path.name for path in (tmp_path / "store" / "versions").iterdir())
