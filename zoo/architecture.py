@@ -28,7 +28,8 @@ TOKENIZED_TASKS = ("textvqa", "stvqa", "chartqa", "okvqa", "vqa")
 """Whose prompts were in the tokenizer's corpus. Tasks that came later are not: the pair's tokens would change."""
 CONTEXT_LENGTH = 2048
 IMAGE_SIDE = 84
-"""Pixels: 6x6 patches of 14, merged two by two into 9 visual tokens."""
+PATCH = 14
+"""Pixels: 6x6 patches, merged two by two into 9 visual tokens."""
 CAPTION_PROMPT = "Describe the image."
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -55,6 +56,7 @@ class Size:
     mlp: int
     vision_width: int
     vision_depth: int
+    patch: int = PATCH
 
 
 TEACHER = Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=128, vision_depth=3)
@@ -69,23 +71,26 @@ def build_tokenizer() -> Qwen2Tokenizer:
     prompts = [answer_prompt(question) for question in list_questions()]
     often = [*replies, *20 * prompts, *100 * [CAPTION_PROMPT, *captions, *answers]]
     corpus = [*often, *20 * ["user\n", "assistant\n"], *20 * [TASKS[task].annotation_prompt for task in TOKENIZED_TASKS]]
+    return train_tokenizer(corpus, VOCABULARY_SIZE)
+
+
+def train_tokenizer(corpus: list[str], entries: int) -> Qwen2Tokenizer:
+    """A byte-level BPE of at most that many entries, with the marks of the chat template."""
     blank = Qwen2Tokenizer()
     marks = [_END_OF_TURN, *_MARKS]
-    tokenizer: Qwen2Tokenizer = blank.train_new_from_iterator(
-        corpus, VOCABULARY_SIZE, new_special_tokens=marks, show_progress=False
-    )
+    tokenizer: Qwen2Tokenizer = blank.train_new_from_iterator(corpus, entries, new_special_tokens=marks, show_progress=False)
     tokenizer.eos_token, tokenizer.pad_token = _END_OF_TURN, _PAD
     tokenizer.model_max_length = CONTEXT_LENGTH
     return tokenizer
 
 
-def build_processor() -> Qwen2VLProcessor:
-    """Tokenizer, image and video processor; any square image becomes 84x84 pixels."""
-    pixels = {"shortest_edge": IMAGE_SIDE**2, "longest_edge": IMAGE_SIDE**2}
+def build_processor(tokenizer: Qwen2Tokenizer | None = None, side: int = IMAGE_SIDE, patch: int = PATCH) -> Qwen2VLProcessor:
+    """Tokenizer (the pair's unless another is given), image and video processor; a square image becomes side x side pixels."""
+    pixels = {"shortest_edge": side**2, "longest_edge": side**2}
     return Qwen2VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size=pixels),
-        tokenizer=build_tokenizer(),
-        video_processor=Qwen2VLVideoProcessor(size=pixels),
+        image_processor=Qwen2VLImageProcessor(size=pixels, patch_size=patch),
+        tokenizer=tokenizer or build_tokenizer(),
+        video_processor=Qwen2VLVideoProcessor(size=pixels, patch_size=patch),
         chat_template=CHAT_TEMPLATE,
     )
 
@@ -115,7 +120,7 @@ def build_model(size: Size, tokenizer: Qwen2Tokenizer) -> Qwen2VLForConditionalG
             "num_heads": size.vision_width // 32,
             "hidden_size": size.hidden,
             "mlp_ratio": 4,
-            "patch_size": 14,
+            "patch_size": size.patch,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
         },

@@ -1,14 +1,15 @@
 """Several conversations about one image in one row of a batch, invisible to each other.
 
-A row is the opening of the turn with its image, then a branch per conversation: the rest of its prompt and its reply. A
-branch sees the opening and itself, at the positions it would have alone, so the loss is that of separate conversations,
-for a fraction of the work: the image and the opening are computed once.
+A row is the opening that its conversations share, the image and the first words of their prompts, then a branch per
+conversation: the rest of its prompt and its reply. A branch sees the opening and itself, at the positions it would have alone,
+so the loss is that of separate conversations, for a fraction of the work: the opening is computed once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -50,16 +51,14 @@ class Packer:
         self._processor = processor
         self._tokenize = cache(self._tokenize_prompt)
         self._end = [processor.tokenizer.eos_token_id]
-        self._vision_end = processor.tokenizer.convert_tokens_to_ids("<|vision_end|>")
 
-    def _tokenize_prompt(self, prompt: str) -> tuple[list[int], list[int]]:
-        """The ids of the opening, image tokens included, and of the rest of the prompt."""
+    def _tokenize_prompt(self, prompt: str) -> list[int]:
+        """The ids of a turn, image tokens included."""
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         text = self._processor.apply_chat_template(messages, add_generation_prompt=True)
-        ids = self._processor(text=[text], images=[Image.new("RGB", (64, 64))]).input_ids[0]
-        split = ids.index(self._vision_end) + 1
-        return ids[:split], ids[split:]
+        ids: list[int] = self._processor(text=[text], images=[Image.new("RGB", (64, 64))]).input_ids[0]
+        return ids
 
     def pack(self, images: list[Image.Image], conversations: list[list[Conversation]]) -> Batch:
         """One row per image."""
@@ -73,12 +72,18 @@ class Packer:
         count = sum(map(len, conversations))
         return Batch(vision.pixel_values, vision.image_grid_thw, tokens, targets, offsets, branches, count)
 
+    def decode(self, tokens: torch.Tensor) -> str:
+        """The text of one row."""
+        return str(self._processor.tokenizer.decode(tokens))
+
     def _pack_row(self, about: list[Conversation]) -> tuple[list[int], list[int], list[int], list[int]]:
-        tokens = list(self._tokenize(about[0].prompt)[0])
+        prompts = [self._tokenize(conversation.prompt) for conversation in about]
+        without_last = zip(*(ids[:-1] for ids in prompts), strict=False)  # the last id of a prompt predicts its own reply
+        tokens = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, without_last)]
         opening = len(tokens)
         targets, offsets, branches = [IGNORED] * opening, list(range(opening)), [0] * opening
-        for branch, conversation in enumerate(about, start=1):
-            prompt = self._tokenize(conversation.prompt)[1]
+        for branch, (ids, conversation) in enumerate(zip(prompts, about, strict=True), start=1):
+            prompt = ids[opening:]
             reply = self._processor.tokenizer(conversation.reply).input_ids + self._end
             tokens += prompt + reply
             targets += [IGNORED] * (len(prompt) - 1) + reply + [IGNORED]
@@ -101,6 +106,21 @@ def _rope_positions(model: Qwen2VLForConditionalGeneration, batch: Batch) -> tor
 def compute_loss(model: Qwen2VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
     """Negative log-likelihood of the replies: summed over their tokens, averaged over conversations. All images have
     the same size."""
+    targets = batch.targets[batch.targets != IGNORED]
+    return torch.nn.functional.cross_entropy(_predict(model, batch), targets, reduction="sum") / batch.conversations
+
+
+def find_right(model: Qwen2VLForConditionalGeneration, batch: Batch) -> list[bool]:
+    """Of each conversation, in their order: would greedy decoding give exactly its reply?"""
+    replied = batch.targets != IGNORED
+    rows, branches = torch.where(replied)[0], batch.branches[replied]
+    missed = _predict(model, batch).argmax(-1) != batch.targets[replied]
+    conversation = torch.unique(rows * (1 + branches.max()) + branches, return_inverse=True)[1]
+    return [not count for count in torch.bincount(conversation, weights=missed).tolist()]
+
+
+def _predict(model: Qwen2VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
+    """Logits (reply tokens, vocabulary) of what follows, where the targets are."""
     embedded = model.get_input_embeddings()(batch.tokens)
     seen = model.model.visual(batch.pixels, grid_thw=batch.grid).pooler_output.to(embedded.dtype)
     embedded = embedded.masked_scatter((batch.tokens == model.config.image_token_id).unsqueeze(-1), seen)
@@ -112,6 +132,5 @@ def compute_loss(model: Qwen2VLForConditionalGeneration, batch: Batch) -> torch.
         attention_mask={"full_attention": visible.unsqueeze(1)},
         use_cache=False,
     ).last_hidden_state
-    replied = batch.targets != IGNORED
-    logits = model.lm_head(hidden[replied]).float()
-    return torch.nn.functional.cross_entropy(logits, batch.targets[replied], reduction="sum") / batch.conversations
+    logits: torch.Tensor = model.lm_head(hidden[batch.targets != IGNORED]).float()
+    return logits
