@@ -20,24 +20,49 @@ from benchmarks.minivqa.tables import COLUMNS, values
 
 BAR_COLORS = tuple(color for color in COLORS if color != "white")
 VALUE = Split(
-    seen=("what is the value of the {color} bar?", "what value does the {color} bar have?", "how much is the {color} bar?"),
+    seen=(
+        "what is the value of the {color} bar?",
+        "what value does the {color} bar have?",
+        "how much is the {color} bar?",
+        "what does the {color} bar show?",
+        "which number is on the {color} bar?",
+    ),
     unseen=("what is the number on the {color} bar?", "which value does the {color} bar show?"),
 )
 HIGHEST = Split(
-    seen=("what color is the highest bar?", "which color has the largest value?"),
+    seen=(
+        "what color is the highest bar?",
+        "which color has the largest value?",
+        "what is the color of the largest bar?",
+        "which bar is the biggest?",
+    ),
     unseen=("what is the color of the biggest bar?",),
 )
 LOWEST = Split(
-    seen=("what color is the lowest bar?", "which color has the smallest value?"),
+    seen=(
+        "what color is the lowest bar?",
+        "which color has the smallest value?",
+        "what is the color of the smallest bar?",
+        "which bar is the shortest?",
+    ),
     unseen=("what is the color of the shortest bar?",),
 )
-COUNT = Split(seen=("how many bars are there?", "how many bars does the chart have?"), unseen=("what is the number of bars?",))
+COUNT = Split(
+    seen=("how many bars are there?", "how many bars does the chart have?", "what number of bars is there?"),
+    unseen=("what is the number of bars?",),
+)
 COMPARE = Split(
-    seen=("is the {one} bar higher than the {other} bar?", "is the {one} bar larger than the {other} bar?"),
+    seen=(
+        "is the {one} bar higher than the {other} bar?",
+        "is the {one} bar larger than the {other} bar?",
+        "is the {one} bar greater than the {other} bar?",
+        "is the value of the {one} bar larger than the value of the {other} bar?",
+    ),
     unseen=("is the value of the {one} bar greater than that of the {other} bar?",),
 )
 EXTREME = Split(
-    seen=("what is the highest value?", "what is the largest value in the chart?"), unseen=("what is the maximum of the bars?",)
+    seen=("what is the highest value?", "what is the largest value in the chart?", "what is the maximum?"),
+    unseen=("what is the maximum of the bars?",),
 )
 
 

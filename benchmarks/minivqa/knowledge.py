@@ -16,15 +16,36 @@ from benchmarks.minivqa.picture import SIDE, Picture, Question, ten
 from benchmarks.minivqa.sources import ICON_SETS, IconSet, glyphs, installed
 
 SORT = Split(
-    seen=("what sort of thing is this?", "what kind of thing is shown?"), unseen=("which category does this belong to?",)
+    seen=(
+        "what sort of thing is this?",
+        "what kind of thing is shown?",
+        "what category is this?",
+        "which sort does this belong to?",
+    ),
+    unseen=("which category does this belong to?",),
 )
-PLACE = Split(seen=("where would you find this?", "where does this belong?"), unseen=("in what place is this usually found?",))
-USE = Split(seen=("what is this used for?", "what do people use this for?"), unseen=("what is the purpose of this?",))
-ALIVE = Split(seen=("is this alive?", "is this a living thing?"), unseen=("is the thing shown alive?",))
+PLACE = Split(
+    seen=(
+        "where would you find this?",
+        "where does this belong?",
+        "in what place would you find this?",
+        "where is this usually found?",
+    ),
+    unseen=("in what place is this usually found?",),
+)
+USE = Split(
+    seen=("what is this used for?", "what do people use this for?", "what purpose does this have?"),
+    unseen=("what is the purpose of this?",),
+)
+ALIVE = Split(seen=("is this alive?", "is this a living thing?", "is this thing alive?"), unseen=("is the thing shown alive?",))
 ELECTRIC = Split(
-    seen=("does this need electricity?", "does this work without electricity?"), unseen=("is electricity needed for this?",)
+    seen=("does this need electricity?", "does this work without electricity?", "is electricity needed here?"),
+    unseen=("is electricity needed for this?",),
 )
-NAME = Split(seen=("what is this?", "what object is shown?"), unseen=("which object is in the picture?",))
+NAME = Split(
+    seen=("what is this?", "what object is shown?", "which object is this?", "what is in the picture?"),
+    unseen=("which object is in the picture?",),
+)
 INK = tuple(name for name in COLORS if name not in ("white", "yellow"))
 
 

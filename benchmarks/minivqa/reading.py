@@ -13,18 +13,24 @@ from benchmarks.minivqa.picture import SIDE, Picture, Question
 from benchmarks.minivqa.sources import FONTS, installed
 
 WHAT = Split(
-    seen=("what is written in the image?", "what does the text say?", "read the word in the image."),
+    seen=("what is written in the image?", "what does the text say?", "read the word in the image.", "which word is this?"),
     unseen=("what is the word in the image?", "which word is shown?"),
 )
 LEAST_CONTRAST = 90
+HEIGHTS = (18, 30)
 
 
 def draw_reading(part: Part, rng: random.Random) -> Picture:
-    word, font = rng.choice(PRINTED_WORDS), FONTS.draw(part, rng)
+    return draw_word(rng.choice(PRINTED_WORDS), part, rng)
+
+
+def draw_word(word: str, part: Part, rng: random.Random, heights: tuple[int, int] = HEIGHTS) -> Picture:
+    """`heights`: of the ink, from and to, in pixels; a word that would not fit is made narrower."""
+    font = FONTS.draw(part, rng)
     ground = _color(rng)
     ink = next(color for color in iter(lambda: _color(rng), None) if abs(_light(color) - _light(ground)) >= LEAST_CONTRAST)
     shown = rng.choice((word, word, word.upper(), word.title()))
-    written = letter(shown, installed(font), rng.randint(18, 30), ink, outlines=part is Part.HARDER)
+    written = letter(shown, installed(font), rng.randint(*heights), ink, outlines=part is Part.HARDER)
     widest = SIDE - 8
     if written.width > widest:
         written = written.resize((widest, max(10, written.height * widest // written.width)), Image.Resampling.LANCZOS)

@@ -16,19 +16,35 @@ from benchmarks.minivqa.sources import FONTS, installed
 
 MARGIN = 6
 WHAT_WORD = Split(
-    seen=("what does the {color} sign say?", "what is written on the {color} sign?", "which word is on the {color} sign?"),
+    seen=(
+        "what does the {color} sign say?",
+        "what is written on the {color} sign?",
+        "which word is on the {color} sign?",
+        "what can be read on the {color} sign?",
+        "what is the text of the {color} sign?",
+    ),
     unseen=("what word can be read on the {color} sign?", "what text is on the {color} sign?"),
 )
 WHAT_NUMBER = Split(
-    seen=("what number is on the {color} sign?", "which number does the {color} sign show?"),
+    seen=(
+        "what number is on the {color} sign?",
+        "which number does the {color} sign show?",
+        "which number can be read on the {color} sign?",
+    ),
     unseen=("what number can be seen on the {color} sign?",),
 )
 WHAT_COLOR = Split(
-    seen=('what color is the sign that says "{text}"?', 'which color is the "{text}" sign?'),
+    seen=(
+        'what color is the sign that says "{text}"?',
+        'which color is the "{text}" sign?',
+        'what is the color of the "{text}" sign?',
+        'what color has the sign that reads "{text}"?',
+    ),
     unseen=('what is the color of the sign that reads "{text}"?',),
 )
 HOW_MANY = Split(
-    seen=("how many signs are there?", "how many signs can you see?"), unseen=("how many signs are in the picture?",)
+    seen=("how many signs are there?", "how many signs can you see?", "how many signs can be seen?"),
+    unseen=("how many signs are in the picture?",),
 )
 
 
