@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, field, replace
+from typing import Generic, Protocol, TypeVar
 
 from services.core.tasks import TASKS, answer_prompt
 from zoo.architecture import CAPTION_PROMPT
@@ -50,11 +51,19 @@ class Lesson:
     """How often an annotation asks for each skill."""
 
 
+class HasSteps(Protocol):
+    @property
+    def steps(self) -> int: ...
+
+
+L = TypeVar("L", bound=HasSteps)
+
+
 @dataclass(frozen=True, slots=True)
-class Curriculum:
+class Curriculum(Generic[L]):
     """Lessons that share an optimiser, and their learning rate: a warm-up, a slow cosine, a straight way down to zero."""
 
-    lessons: tuple[Lesson, ...]
+    lessons: tuple[L, ...]
     cosine_steps: int
     """Where the cosine would end; the cool-down comes first."""
     learning_rate: float = 1e-3
@@ -72,7 +81,7 @@ class Curriculum:
         edges = min(1.0, (step + 1) / self.warm_up_steps, (self.steps - step) / self.cool_down_steps)
         return edges * 0.5 * (1 + math.cos(math.pi * step / self.cosine_steps))
 
-    def find_lesson(self, step: int) -> Lesson:
+    def find_lesson(self, step: int) -> L:
         for lesson in self.lessons:
             if step < lesson.steps:
                 return lesson

@@ -61,7 +61,11 @@ class _Run:
     """The state of one course: model, optimiser, schedule and steps done, continued from `progress` if it is there."""
 
     def __init__(
-        self, model: Qwen2VLForConditionalGeneration, course: curriculum.Curriculum, progress: Path, number: int
+        self,
+        model: Qwen2VLForConditionalGeneration,
+        course: curriculum.Curriculum[curriculum.Lesson],
+        progress: Path,
+        number: int,
     ) -> None:
         self._model, self._progress, self._number = model, progress, number
         self._optimizer = torch.optim.AdamW(

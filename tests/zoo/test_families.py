@@ -1,0 +1,138 @@
+"""The training of the families' pair: taken up again it does the same; nothing of the test is in it."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import zoo
+from benchmarks.minivqa import charts, knowledge, reading, scene_text, sources, tables
+from benchmarks.minivqa.families import FAMILIES
+from benchmarks.minivqa.parts import Split
+from services.core.errors import MpaError
+from services.core.tasks import answer_prompt
+from zoo.architecture import Size, build_model, build_processor
+from zoo.curriculum import Curriculum, ask
+from zoo.families.corpus import build_tokenizer
+from zoo.families.lessons import COURSES, Course, Lesson, Steps, draw_pictures
+from zoo.families.progress import load_progress, save_progress
+from zoo.families.train import train
+from zoo.measure import Model
+from zoo.packing import Conversation, Packer, find_right
+from zoo.shapes import SKILLS, draw_scene
+
+PICTURES = dict.fromkeys(FAMILIES, 2)
+TINY = Course(
+    Size(hidden=64, layers=1, heads=2, key_value_heads=1, mlp=64, vision_width=32, vision_depth=1, patch=14),
+    Curriculum(
+        (Lesson(3, PICTURES), Lesson(2, PICTURES, annotated_every=2)), cosine_steps=8, cool_down_steps=2, warm_up_steps=2
+    ),
+    checkpoint_steps=2,
+    watched_pictures=2,
+)
+WORDINGS = tuple(
+    value
+    for module in (scene_text, reading, charts, knowledge)
+    for value in vars(module).values()
+    if isinstance(value, Split) and all(isinstance(text, str) and " " in text for text in value.seen)
+)
+
+
+@pytest.fixture(scope="module")
+def packer() -> Packer:
+    return Packer(build_processor(build_tokenizer(), side=112, patch=14))
+
+
+@pytest.mark.slow
+def test_a_run_in_two_sittings_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    train(TINY, unbroken, seed=3)
+    train(TINY, broken, seed=3, minutes=0)
+    assert [json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines()] == [2]
+    half_way = load_file(broken / "model.safetensors")
+    train(TINY, broken, seed=3, workers=0)
+    ends = [load_file(folder / "model.safetensors") for folder in (unbroken, broken)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert any(not torch.equal(half_way[name], ends[1][name]) for name in ends[1])
+    assert [json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines()] == [2, 4, 5]
+    with pytest.raises(MpaError, match="begun with seed 3, not 4"):
+        train(TINY, broken, seed=4)
+
+
+def test_progress_takes_six_bytes_a_parameter_and_is_what_training_goes_on_from(tmp_path: Path, packer: Packer) -> None:
+    model, other = (build_model(TINY.size, build_tokenizer()) for _ in range(2))
+    optimizers = [torch.optim.AdamW(each.parameters()) for each in (model, other)]
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizers[0].step()
+    save_progress(tmp_path / "progress", model, optimizers[0], step=1, seed=5)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert (tmp_path / "progress").stat().st_size == pytest.approx(6 * count, rel=0.1)
+    assert load_progress(tmp_path / "progress", other, optimizers[1]) == (1, 5)
+    save_progress(tmp_path / "again", other, optimizers[1], step=1, seed=5)
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "progress").read_bytes()
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_training_shows_no_entity_of_the_test(name: str) -> None:
+    unseen = {
+        *sources.FONTS.unseen,
+        *sources.PHOTOGRAPHS.unseen,
+        *(icons.font for icons in sources.ICON_SETS.unseen),
+        *(column.table for column in tables.COLUMNS.unseen),
+    }
+    few = dict.fromkeys(FAMILIES, 8)
+    for lesson in COURSES[name].curriculum.lessons:
+        drawn = draw_pictures(replace(lesson, pictures=few), seed=0, step=0)
+        shown = {entity for pictures in drawn.values() for picture in pictures for _, entity in picture.entities}
+        assert shown
+        assert not shown & unseen
+
+
+def test_training_reads_no_wording_of_the_test(packer: Packer) -> None:
+    curriculum = Curriculum((Lesson(4, dict.fromkeys(FAMILIES, 8), annotated_every=2),), cosine_steps=4)
+    batches = [batch for step in range(4) for batch in Steps(curriculum, packer, seed=0)[step].values()]
+    text = "\n".join(packer.decode(row) for batch in batches for row in batch.tokens)
+    assert len(WORDINGS) == 17
+
+    def is_read(wording: str) -> bool:
+        return re.search(re.sub(r"\\\{\w+\\\}", r"\\w+", re.escape(wording)), text) is not None
+
+    assert all(any(map(is_read, split.seen)) for split in WORDINGS)
+    assert not any(map(is_read, (wording for split in WORDINGS for wording in split.unseen)))
+
+
+def test_every_word_of_the_tests_wordings_is_known_from_others() -> None:
+    seen, unseen = (
+        {word for split in WORDINGS for text in getattr(split, half) for word in re.findall(r"[a-z]+", text)}
+        for half in ("seen", "unseen")
+    )
+    assert unseen <= seen
+
+
+def test_right_is_what_greedy_decoding_says(tmp_path: Path) -> None:
+    student = Path(zoo.__file__).parent / "student"
+    rng, scenes = random.Random(0), [draw_scene(random.Random(number)) for number in range(12)]
+    asked = [[ask(dict.fromkeys(SKILLS, 1), scene, rng) for _ in range(3)] for scene in scenes]
+    conversations = [[Conversation(answer_prompt(question), answer) for question, answer in about] for about in asked]
+    model = AutoModelForImageTextToText.from_pretrained(student, dtype=torch.float32)
+    with torch.no_grad():
+        batch = Packer(AutoProcessor.from_pretrained(student)).pack([scene.image for scene in scenes], conversations)
+        found = find_right(model, batch)
+    paths = []
+    for number, scene in enumerate(scenes):
+        paths += [tmp_path / f"{number}.png"] * 3
+        scene.image.save(paths[-1])
+    flat = [conversation for about in conversations for conversation in about]
+    replies = Model(student).reply(paths, [conversation.prompt for conversation in flat])
+    assert found == [reply == conversation.reply for reply, conversation in zip(replies, flat, strict=True)]
+    assert {True, False} == set(found)

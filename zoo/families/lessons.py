@@ -1,0 +1,94 @@
+"""What teacher and student are taught of the four families, lesson by lesson, and the batches of each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch.utils.data import Dataset
+
+from benchmarks.minivqa.families import FAMILIES, Family
+from benchmarks.minivqa.parts import Part
+from benchmarks.minivqa.picture import Picture
+from services.core.tasks import TASKS, answer_prompt
+from zoo.architecture import Size
+from zoo.curriculum import Curriculum
+from zoo.packing import Batch, Conversation, Packer
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Some steps on one mixture of the families."""
+
+    steps: int
+    pictures: dict[str, int]
+    """How many of each family a step shows."""
+    annotated_every: int = 0
+    """Every so many steps, the pictures' questions are written, not answered; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A model's size and all that it is taught."""
+
+    size: Size
+    curriculum: Curriculum[Lesson]
+    checkpoint_steps: int = 250
+    watched_pictures: int = 64
+    """Of each family and part, at every checkpoint."""
+
+
+_EVENLY = {"scene_text": 16, "reading": 24, "charts": 8, "knowledge": 16}
+TEACHER = Course(
+    Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=128, vision_depth=4),
+    Curriculum(
+        lessons=(Lesson(8000, _EVENLY), Lesson(8000, _EVENLY, annotated_every=5)),
+        cosine_steps=20000,
+        cool_down_steps=2000,
+    ),
+)
+STUDENT = Course(
+    Size(hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision_width=96, vision_depth=3),
+    Curriculum(lessons=(Lesson(6000, _EVENLY),), cosine_steps=8000, cool_down_steps=1000),
+)
+COURSES = {"teacher": TEACHER, "student": STUDENT}
+MOST_PICTURES = 64
+"""Of a family in a step: pictures are numbered by it."""
+
+
+class Steps(Dataset[dict[str, Batch]]):
+    """The batches of every step, one per family: a function of (seed, step), in whatever process they are drawn."""
+
+    def __init__(self, curriculum: Curriculum[Lesson], packer: Packer, seed: int) -> None:
+        self._curriculum, self._packer, self._seed = curriculum, packer, seed
+
+    def __getitem__(self, step: int) -> dict[str, Batch]:
+        lesson = self._curriculum.find_lesson(step)
+        is_annotated = bool(lesson.annotated_every) and step % lesson.annotated_every == 0
+        return {
+            name: pack(self._packer, FAMILIES[name], pictures, is_annotated=is_annotated)
+            for name, pictures in draw_pictures(lesson, self._seed, step).items()
+        }
+
+
+def draw_pictures(lesson: Lesson, seed: int, step: int) -> dict[str, list[Picture]]:
+    """Pictures of the training part that no other step shows."""
+    first = step * MOST_PICTURES
+    return {
+        name: [FAMILIES[name].draw(Part.TRAINING, seed, number) for number in range(first, first + count)]
+        for name, count in lesson.pictures.items()
+    }
+
+
+def pack(packer: Packer, family: Family, pictures: list[Picture], *, is_annotated: bool = False) -> Batch:
+    """Every question of every picture: to be answered, or to be written with its answer."""
+    converse = _annotate if is_annotated else _answer
+    return packer.pack([picture.image for picture in pictures], [converse(family, picture) for picture in pictures])
+
+
+def _answer(family: Family, picture: Picture) -> list[Conversation]:
+    return [Conversation(answer_prompt(question.text), question.answer) for question in picture.questions]
+
+
+def _annotate(family: Family, picture: Picture) -> list[Conversation]:
+    prompt = TASKS[family.task].annotation_prompt
+    return [Conversation(prompt, f"Question: {question.text}\nAnswer: {question.answer}") for question in picture.questions]

@@ -1,0 +1,113 @@
+"""Train the families' teacher or student from scratch on a CPU, in as many sittings as it takes.
+
+Run: python -m zoo.families.train teacher|student [--output DIR] [--seed N] [--minutes M]
+
+Each step draws its pictures from (seed, step), in processes of their own, ahead of the trainer. A run that was stopped or
+killed continues from DIR/progress.safetensors as if nothing had happened; DIR/log.jsonl says how it went. At the end of the
+course, or of the minutes, DIR holds a checkpoint that transformers and vLLM load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import AutoProcessor, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+from benchmarks.minivqa.picture import SIDE
+from services.core.errors import MpaError
+from zoo.architecture import build_model, build_processor
+from zoo.families.corpus import build_tokenizer
+from zoo.families.lessons import COURSES, Course, Steps
+from zoo.families.progress import load_progress, save_progress
+from zoo.families.watch import Watch
+from zoo.packing import Batch, Packer, compute_loss
+
+
+def train(course: Course, output: Path, seed: int, *, minutes: float = float("inf"), workers: int = 1) -> None:
+    """Train for so many minutes at most; saves what there is as a transformers folder with its processor."""
+    started = time.monotonic()
+    processor = _load_processor(course, output)
+    torch.manual_seed(seed)
+    run = _Run(build_model(course.size, processor.tokenizer).train(), course, output / "progress.safetensors", seed)
+    packer, curriculum = Packer(processor), course.curriculum
+    watch = Watch(packer, output / "log.jsonl", course.watched_pictures)
+    for batches in _draw_ahead(Steps(curriculum, packer, seed), run.step, curriculum.steps, workers):
+        watch.note(run.learn(batches))
+        if run.step % course.checkpoint_steps == 0 or run.step == curriculum.steps:
+            run.save()
+            watch.report(run.step, run.model)
+            if time.monotonic() - started > 60 * minutes:
+                break
+    run.model.save_pretrained(output)
+
+
+def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
+    """The one that a run began with."""
+    if not (output / "processor_config.json").exists():
+        build_processor(build_tokenizer(), SIDE, course.size.patch).save_pretrained(output)
+    processor: Qwen2VLProcessor = AutoProcessor.from_pretrained(output)
+    return processor
+
+
+def _draw_ahead(steps: Steps, first: int, last: int, workers: int) -> Iterator[dict[str, Batch]]:
+    loader = DataLoader(
+        steps, batch_size=None, sampler=range(first, last), num_workers=workers, prefetch_factor=4 if workers else None
+    )
+    yield from loader
+
+
+class _Run:
+    """Model, optimiser and steps done, continued from `progress` if it is there. Raises MpaError: it has another seed."""
+
+    def __init__(self, model: Qwen2VLForConditionalGeneration, course: Course, progress: Path, seed: int) -> None:
+        self.model, self._curriculum, self._progress, self._seed = model, course.curriculum, progress, seed
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), betas=(0.9, 0.98), weight_decay=course.curriculum.weight_decay, fused=True
+        )
+        self.step = 0
+        if progress.exists():
+            self.step, begun_with = load_progress(progress, model, self._optimizer)
+            if begun_with != seed:
+                raise MpaError(f"{progress} was begun with seed {begun_with}, not {seed}: name that or another folder")
+
+    def learn(self, batches: dict[str, Batch]) -> dict[str, float]:
+        """One step; returns each family's loss before it."""
+        losses = {}
+        for family, batch in batches.items():
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = compute_loss(self.model, batch)
+            (loss / len(batches)).backward()
+            losses[family] = loss.item()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._curriculum.learning_rate * self._curriculum.scale_learning_rate(self.step)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self.step += 1
+        return losses
+
+    def save(self) -> None:
+        """Write the state, and go on from what was written."""
+        save_progress(self._progress, self.model, self._optimizer, self.step, self._seed)
+        load_progress(self._progress, self.model, self._optimizer)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the families' teacher or student from scratch.")
+    parser.add_argument("name", choices=tuple(COURSES))
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: NAME, beside this file")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="of this sitting")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw pictures")
+    given = parser.parse_args()
+    output = given.output or Path(__file__).parent / given.name
+    train(COURSES[given.name], output, given.seed, minutes=given.minutes, workers=given.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""How a training goes: losses, and answers about pictures that it is never trained on, as lines of JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from transformers import Qwen2VLForConditionalGeneration
+
+from benchmarks.minivqa.families import FAMILIES
+from benchmarks.minivqa.parts import Part
+from zoo.families.lessons import pack
+from zoo.packing import Packer, find_right
+
+PARTS = (Part.TRAINING, Part.TEST)
+"""Pictures of entities that training shows, and of those that it doesn't."""
+SEED = -1
+"""Of no training and of no benchmark: neither's pictures are looked at."""
+_BATCH = 32
+
+
+class Watch:
+    """Gathers losses and appends a line to `log` at every checkpoint."""
+
+    def __init__(self, packer: Packer, log: Path, pictures: int) -> None:
+        self._packer, self._log, self._pictures = packer, log, pictures
+        self._losses: dict[str, list[float]] = defaultdict(list)
+        self._since = time.monotonic()
+
+    def note(self, losses: dict[str, float]) -> None:
+        for family, loss in losses.items():
+            self._losses[family].append(loss)
+
+    def report(self, step: int, model: Qwen2VLForConditionalGeneration) -> None:
+        """Shares of answers that are right word for word, by part, family and kind of question."""
+        line: dict[str, Any] = {
+            "step": step,
+            "seconds": round(time.monotonic() - self._since),
+            "loss": {family: round(fmean(losses), 4) for family, losses in self._losses.items()},
+            **{part: {family: self._score(model, family, part) for family in self._losses} for part in PARTS},
+        }
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        scores = [f"{family} {' / '.join(str(line[part][family]['all']) for part in PARTS)}" for family in line["loss"]]
+        print(f"{step} steps, {line['seconds']} s: right {', '.join(scores)}", flush=True)
+        self._losses.clear()
+        self._since = time.monotonic()
+
+    def _score(self, model: Qwen2VLForConditionalGeneration, family: str, part: Part) -> dict[str, float]:
+        right: dict[str, list[bool]] = defaultdict(list)
+        for first in range(0, self._pictures, _BATCH):
+            pictures = [
+                FAMILIES[family].draw(part, SEED, number) for number in range(first, min(first + _BATCH, self._pictures))
+            ]
+            questions = [question for picture in pictures for question in picture.questions]
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                found = find_right(model, pack(self._packer, FAMILIES[family], pictures))
+            for question, is_right in zip(questions, found, strict=True):
+                right[question.kind].append(is_right)
+                right["all"].append(is_right)
+        return {kind: round(fmean(seen), 3) for kind, seen in sorted(right.items())}
