@@ -19,6 +19,8 @@ from benchmarks.minivqa.sources import FONTS, installed
 from benchmarks.minivqa.tables import COLUMNS, values
 
 BAR_COLORS = tuple(color for color in COLORS if color != "white")
+LABEL_SIZES = {2: 15.0, 3: 13.5, 4: 11.5}
+"""Points, by the number of bars: as large as their places allow."""
 VALUE = Split(
     seen=(
         "what is the value of the {color} bar?",
@@ -97,10 +99,10 @@ def _by_matplotlib(bars: list[Bar], font: str, rng: random.Random) -> Image.Imag
     axes = figure.add_axes((0.06, 0.08, 0.88, 0.84))
     heights = [bar.value for bar in bars]
     axes.bar(range(len(bars)), heights, width=rng.uniform(0.55, 0.85), color=[_hex(bar.color) for bar in bars])
-    label = FontProperties(fname=str(installed(font)), size=rng.uniform(9.5, 11.5))
+    label = FontProperties(fname=str(installed(font)), size=LABEL_SIZES[len(bars)] * rng.uniform(0.92, 1.0))
     for place, height in enumerate(heights):
         axes.text(place, height, str(height), ha="center", va="bottom", fontproperties=label)
-    axes.set_ylim(0, max(heights) * 1.25)
+    axes.set_ylim(0, max(heights) * 1.35)
     axes.set_xlim(-0.6, len(bars) - 0.4)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -51,10 +51,10 @@ INK = tuple(name for name in COLORS if name not in ("white", "yellow"))
 
 def draw_knowledge(part: Part, rng: random.Random) -> Picture:
     icons = ICON_SETS.draw(part, rng)
-    thing, glyph = rng.choice(_drawings(icons, part))
+    thing, drawings = rng.choice(_drawings(icons, part))
     canvas, photograph = draw_background(part, rng)
     drawn = letter(
-        glyph,
+        rng.choice(drawings),
         installed(f"qtawesome/fonts/{icons.font}"),
         rng.randint(56, 76),
         COLORS[rng.choice(INK)],
@@ -71,12 +71,14 @@ def draw_knowledge(part: Part, rng: random.Random) -> Picture:
 
 
 @cache
-def _drawings(icons: IconSet, part: Part) -> tuple[tuple[Object, str], ...]:
-    """Every object that the set has, with each drawing of it."""
+def _drawings(icons: IconSet, part: Part) -> tuple[tuple[Object, list[str]], ...]:
+    """Every object that the set has, with its drawings."""
     known = glyphs(icons)
-    return tuple(
-        (thing, known[name]) for thing in OBJECTS for name in (thing.unseen if part.is_unseen else thing.seen) if name in known
+    found = (
+        (thing, [known[name] for name in (thing.unseen if part.is_unseen else thing.seen) if name in known])
+        for thing in OBJECTS
     )
+    return tuple((thing, drawings) for thing, drawings in found if drawings)
 
 
 def _put_card(canvas: Image.Image, corners: tuple[int, int, int, int], rng: random.Random) -> None:

@@ -16,8 +16,8 @@ WHAT = Split(
     seen=("what is written in the image?", "what does the text say?", "read the word in the image.", "which word is this?"),
     unseen=("what is the word in the image?", "which word is shown?"),
 )
-LEAST_CONTRAST = 90
-HEIGHTS = (18, 30)
+LEAST_CONTRAST = 130
+HEIGHTS = (22, 36)
 
 
 def draw_reading(part: Part, rng: random.Random) -> Picture:
@@ -27,8 +27,7 @@ def draw_reading(part: Part, rng: random.Random) -> Picture:
 def draw_word(word: str, part: Part, rng: random.Random, heights: tuple[int, int] = HEIGHTS) -> Picture:
     """`heights`: of the ink, from and to, in pixels; a word that would not fit is made narrower."""
     font = FONTS.draw(part, rng)
-    ground = _color(rng)
-    ink = next(color for color in iter(lambda: _color(rng), None) if abs(_light(color) - _light(ground)) >= LEAST_CONTRAST)
+    ground, ink = _colors(rng)
     shown = rng.choice((word, word, word.upper(), word.title()))
     written = letter(shown, installed(font), rng.randint(*heights), ink, outlines=part is Part.HARDER)
     widest = SIDE - 8
@@ -52,8 +51,12 @@ def _paper(ground: Color, rng: random.Random) -> Image.Image:
     return ImageChops.multiply(canvas, shade)
 
 
-def _color(rng: random.Random) -> Color:
-    return rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)
+def _colors(rng: random.Random) -> tuple[Color, Color]:
+    """Of paper and ink."""
+    while True:
+        ground, ink = ((rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)) for _ in range(2))
+        if abs(_light(ground) - _light(ink)) >= LEAST_CONTRAST:
+            return ground, ink
 
 
 def _light(color: Color) -> float:

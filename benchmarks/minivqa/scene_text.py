@@ -77,7 +77,7 @@ def draw_scene_text(part: Part, rng: random.Random) -> Picture:
 def _paint(sign: Sign, font: str, part: Part, rng: random.Random) -> Image.Image:
     """A board with its text, turned a little."""
     text = rng.choice((sign.text, sign.text.upper(), sign.text.title()))
-    written = letter(text, installed(font), rng.randint(15, 22), ink_on(sign.color), outlines=part is Part.HARDER)
+    written = letter(text, installed(font), rng.randint(18, 25), ink_on(sign.color), outlines=part is Part.HARDER)
     widest = SIDE - 4 * MARGIN
     if written.width > widest:
         written = written.resize((widest, max(8, written.height * widest // written.width)), Image.Resampling.LANCZOS)
