@@ -12,6 +12,7 @@ from benchmarks.minivqa.picture import Picture
 from services.core.tasks import TASKS, answer_prompt
 from zoo.architecture import Size
 from zoo.curriculum import Curriculum
+from zoo.families.letters import LETTERS
 from zoo.packing import Batch, Conversation, Packer
 
 
@@ -37,13 +38,14 @@ class Course:
     """Of each family and part, at every checkpoint."""
 
 
-_EVENLY = {"scene_text": 16, "reading": 24, "charts": 8, "knowledge": 16}
+TAUGHT = {**FAMILIES, LETTERS.name: LETTERS}
+_EVENLY = {"letters": 8, "scene_text": 8, "reading": 8, "charts": 6, "knowledge": 8}
 TEACHER = Course(
-    Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=128, vision_depth=4),
+    Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=96, vision_depth=3, patch=8),
     Curriculum(
-        lessons=(Lesson(8000, _EVENLY), Lesson(8000, _EVENLY, annotated_every=5)),
-        cosine_steps=20000,
-        cool_down_steps=2000,
+        lessons=(Lesson(16000, _EVENLY), Lesson(8000, _EVENLY, annotated_every=5)),
+        cosine_steps=30000,
+        cool_down_steps=3000,
     ),
 )
 STUDENT = Course(
@@ -65,7 +67,7 @@ class Steps(Dataset[dict[str, Batch]]):
         lesson = self._curriculum.find_lesson(step)
         is_annotated = bool(lesson.annotated_every) and step % lesson.annotated_every == 0
         return {
-            name: pack(self._packer, FAMILIES[name], pictures, is_annotated=is_annotated)
+            name: pack(self._packer, TAUGHT[name], pictures, is_annotated=is_annotated)
             for name, pictures in draw_pictures(lesson, self._seed, step).items()
         }
 
@@ -74,7 +76,7 @@ def draw_pictures(lesson: Lesson, seed: int, step: int) -> dict[str, list[Pictur
     """Pictures of the training part that no other step shows."""
     first = step * MOST_PICTURES
     return {
-        name: [FAMILIES[name].draw(Part.TRAINING, seed, number) for number in range(first, first + count)]
+        name: [TAUGHT[name].draw(Part.TRAINING, seed, number) for number in range(first, first + count)]
         for name, count in lesson.pictures.items()
     }
 

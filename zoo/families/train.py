@@ -29,14 +29,15 @@ from zoo.packing import Batch, Packer, compute_loss
 
 
 def train(course: Course, output: Path, seed: int, *, minutes: float = float("inf"), workers: int = 1) -> None:
-    """Train for so many minutes at most; saves what there is as a transformers folder with its processor."""
+    """Train for so many minutes, and up to the next checkpoint; saves what there is as a transformers folder."""
     started = time.monotonic()
     processor = _load_processor(course, output)
     torch.manual_seed(seed)
     run = _Run(build_model(course.size, processor.tokenizer).train(), course, output / "progress.safetensors", seed)
     packer, curriculum = Packer(processor), course.curriculum
     watch = Watch(packer, output / "log.jsonl", course.watched_pictures)
-    for batches in _draw_ahead(Steps(curriculum, packer, seed), run.step, curriculum.steps, workers):
+    last = curriculum.steps if minutes > 0 else run.step
+    for batches in _draw_ahead(Steps(curriculum, packer, seed), run.step, last, workers):
         watch.note(run.learn(batches))
         if run.step % course.checkpoint_steps == 0 or run.step == curriculum.steps:
             run.save()
@@ -102,7 +103,12 @@ def main() -> None:
     parser.add_argument("name", choices=tuple(COURSES))
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: NAME, beside this file")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="of this sitting")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=float("inf"),
+        help="of this sitting, to the next checkpoint; 0: only saves what there is",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that draw pictures")
     given = parser.parse_args()
     output = given.output or Path(__file__).parent / given.name

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from transformers import Qwen2VLForConditionalGeneration
 
-from benchmarks.minivqa.families import FAMILIES
 from benchmarks.minivqa.parts import Part
-from zoo.families.lessons import pack
+from zoo.families.lessons import TAUGHT, pack
 from zoo.packing import Packer, find_right
 
 PARTS = (Part.TRAINING, Part.TEST)
@@ -54,12 +53,10 @@ class Watch:
     def _score(self, model: Qwen2VLForConditionalGeneration, family: str, part: Part) -> dict[str, float]:
         right: dict[str, list[bool]] = defaultdict(list)
         for first in range(0, self._pictures, _BATCH):
-            pictures = [
-                FAMILIES[family].draw(part, SEED, number) for number in range(first, min(first + _BATCH, self._pictures))
-            ]
+            pictures = [TAUGHT[family].draw(part, SEED, number) for number in range(first, min(first + _BATCH, self._pictures))]
             questions = [question for picture in pictures for question in picture.questions]
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                found = find_right(model, pack(self._packer, FAMILIES[family], pictures))
+                found = find_right(model, pack(self._packer, TAUGHT[family], pictures))
             for question, is_right in zip(questions, found, strict=True):
                 right[question.kind].append(is_right)
                 right["all"].append(is_right)
