@@ -21,7 +21,7 @@ from transformers import (
 
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput
-from services.engines import adapters, checkpoint, tensors
+from services.engines import adapters, checkpoint, sharing, tensors
 from services.engines.batching import MicroBatcher, Outcome, never
 from services.engines.chat import Chat
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
@@ -63,11 +63,12 @@ def _nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Prompts, what the processor makes of them, and how many tokens each has."""
+    """Prompts, what the processor makes of them, and how many tokens each has. `images`: where each one's occurs first."""
 
     prompts: Sequence[Prompt]
     inputs: Any
     lengths: list[int]
+    images: Sequence[int]
 
 
 class TransformersEngine:
@@ -80,6 +81,9 @@ class TransformersEngine:
         self._max_lora_rank = settings.max_lora_rank
         self._fingerprint = checkpoint.fingerprint(folder)
         self._window: int = model.config.get_text_config().max_position_embeddings
+        self._shares_images = sharing.can_share(model)
+        if self._shares_images:
+            processor.image_processor = sharing.DistinctImages(processor.image_processor)
         self._chat = Chat(processor)
         self._end_of_turn = self._chat.end_of_turn()[-1]
         self._adapters = itertools.count(1)
@@ -137,7 +141,7 @@ class TransformersEngine:
         room = [self._window - prompt.decoding.max_new_tokens for prompt in prompts]
         refused = {at for at, (length, limit) in enumerate(zip(lengths, room, strict=True)) if length > limit}
         if not refused:
-            return self._generate(batch.inputs, prompts, lengths, adapter)
+            return self._generate(batch, adapter)
         kept = [prompt for at, prompt in enumerate(prompts) if at not in refused]
         replies = iter(self._run(self._inputs(kept), adapter) if kept else [])
         return [self._too_long(lengths[at], prompt) if at in refused else next(replies) for at, prompt in enumerate(prompts)]
@@ -152,18 +156,20 @@ class TransformersEngine:
 
     def _inputs(self, prompts: Sequence[Prompt]) -> _Batch:
         texts = [self._chat.render(prompt.text, prompt.system) for prompt in prompts]
-        images = [[prompt.image.pixels] for prompt in prompts]
+        firsts = sharing.distinct([prompt.image.sha256 for prompt in prompts])
+        images = [[prompts[first].image.pixels] for first in firsts]
         inputs = self._processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
-        return _Batch(prompts, inputs, inputs["attention_mask"].sum(-1).tolist())
+        return _Batch(prompts, inputs, inputs["attention_mask"].sum(-1).tolist(), firsts)
 
     @torch.inference_mode()
-    def _generate(self, inputs: Any, prompts: Sequence[Prompt], lengths: Sequence[int], adapter: str) -> list[Outcome]:
+    def _generate(self, batch: _Batch, adapter: str) -> list[Outcome]:
+        prompts = batch.prompts
         if adapter:
             self._model.enable_adapters()
             self._model.set_adapter(adapter)
         elif self._model._hf_peft_config_loaded:
             self._model.disable_adapters()
-        inputs = inputs.to(self._model.device, self._model.dtype)
+        inputs = batch.inputs.to(self._model.device, self._model.dtype)
         limit = prompts[0].decoding.max_new_tokens
         tokenizer = self._tokenizer
         own = self._model.generation_config
@@ -181,12 +187,13 @@ class TransformersEngine:
             output_logits=scored,
         )
         sampling = LogitsProcessorList([PerRequestSampling([prompt.decoding for prompt in prompts])])
-        output = self._model.generate(**inputs, generation_config=settings, logits_processor=sampling)
+        shared = sharing.share_features(self._model, inputs, batch.images) if self._shares_images else inputs
+        output = self._model.generate(**shared, generation_config=settings, logits_processor=sampling)
         written = output.sequences[:, inputs["input_ids"].shape[1] :]
         logprobs = _logprobs(written, output.logits) if scored else torch.zeros(written.shape)
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         replies: list[Outcome] = []
-        for text, row, prompt_tokens, logprob in zip(texts, written.tolist(), lengths, logprobs, strict=True):
+        for text, row, prompt_tokens, logprob in zip(texts, written.tolist(), batch.lengths, logprobs, strict=True):
             end = next((at for at, token in enumerate(row) if token in ends), None)
             tokens = len(row) if end is None else end + 1
             reason = FinishReason.LENGTH if end is None else FinishReason.STOP
