@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -150,7 +150,7 @@ class Slots:
             raise
         self._open(slot)
 
-    async def replace(self, old: str, new: str, commit: Callable[[], None]) -> None:
+    async def replace(self, old: str, new: str, commit: Callable[[], Awaitable[None]]) -> None:
         """Gate, drain, other weights into the place of the old, verify, `commit`, reopen.
 
         An engine whose weights can't be replaced, or that answers wrongly after it, is ended and started anew. Raises MpaError
@@ -168,7 +168,7 @@ class Slots:
                 _log.warning("version %s can't be read into the place of %s (%s): starting another engine", new, old, error)
                 await self._renew(old, new)
             try:
-                commit()
+                await commit()
             except MpaError:
                 await self._renew(new, old)
                 raise

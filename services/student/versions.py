@@ -94,7 +94,7 @@ class Versions:
                     raise
                 _log.error("live version %s does not load (%s): going back to %s", pointers.live, error, pointers.previous)
                 await self._begin_with(pointers.previous)
-                self._move(Pointers(live=pointers.previous))
+                await self._move(Pointers(live=pointers.previous))
         plan = await self.plan(self._pointers.live)
         _log.info("a new version would be swapped in by way of %s: %s", plan.way, plan.reason)
 
@@ -155,7 +155,7 @@ class Versions:
                     )
                 await self._bring_in(name, plan)
             if name != self._pointers.live:
-                self._move(replace(self._pointers, candidate=name))
+                await self._move(replace(self._pointers, candidate=name))
 
     async def promote(self, name: str, expected_live: str = "") -> tuple[Pointers, Plan]:
         """Makes `name` live. Raises NotFound, Conflict (another is live) and what loading raises; then the pointer stays."""
@@ -181,7 +181,7 @@ class Versions:
             else:
                 if not is_loaded:
                     await self._bring_in(name, plan)
-                self._move(pointers)
+                await self._move(pointers)
             _log.info("%s is live, %s before; swapped by way of %s: %s", name, live, plan.way, plan.reason)
             return self._pointers, plan
 
@@ -221,7 +221,7 @@ class Versions:
         base = self._store.manifest(name).adapter_of if plan.way is SwapWay.ADAPTER else ""
         await self._slots.bring_in(name, base=base)
 
-    def _move(self, pointers: Pointers) -> None:
-        """On disk first: after a crash the service comes back with what it last said."""
-        self._store.point(pointers)
+    async def _move(self, pointers: Pointers) -> None:
+        """On disk first: after a crash the service comes back with what it last said. No request waits for the disk."""
+        await asyncio.to_thread(self._store.point, pointers)
         self._pointers = pointers
