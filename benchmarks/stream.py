@@ -3,12 +3,14 @@
     python -m benchmarks.stream --model bundled
 
 vLLM against `LLM.generate` offline with the same engine settings; transformers against a plain loop over `generate` at the
-batch size that serves it best. Every run asks four questions about each of some images that neither side has seen.
+batch size that serves it best. Every run asks about images that neither side has seen: four questions about each, and in a row
+of its own one, for both engines look once at an image that is asked about several times, and a plain loop does not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
 
 from benchmarks import arguments, clients
@@ -19,25 +21,26 @@ from benchmarks.questions import ask, decoding
 from benchmarks.row import Pair, Question, Row
 from benchmarks.stores import fill
 
-PER_IMAGE = 4
-IMAGES = {"bundled": 150, "150m": 24}
+SEVERAL, ONE = 4, 1
+"""Questions about each image."""
+QUESTIONS = {"bundled": 600, "150m": 96}
 BATCH_SIZES = (16, 32, 64, 128)
 PEERS = {"vllm": "vllm_offline", "transformers": "plain_loop"}
 OTHERS = {"vllm": "LLM.generate offline", "transformers": "plain loop over generate, best batch size"}
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
-    for engine in given.engines(PEERS):
-        yield await measure_engine(model, engine, given)
+    for engine, per_image in itertools.product(given.engines(PEERS), (SEVERAL, ONE)):
+        yield await measure_engine(model, engine, per_image, given)
 
 
-async def measure_engine(model: str, engine: str, given: Arguments) -> Row:
-    images, threads = given.share(IMAGES[model]), threads_for(model)
+async def measure_engine(model: str, engine: str, per_image: int, given: Arguments) -> Row:
+    images, threads = given.share(QUESTIONS[model]) // per_image, threads_for(model)
     folder, weights = work_folder(f"stream-{engine}-{model}"), checkpoint(model)
     await asyncio.to_thread(fill, folder, [weights], model)
     question = Question(
-        name=f"stream-{engine}-{model}",
-        what="answers/s through the gRPC stream",
+        name=f"stream-{engine}-{model}" + ("" if per_image == SEVERAL else "-one"),
+        what="answers/s through the gRPC stream" + ("" if per_image == SEVERAL else ", one question about each image"),
         other=OTHERS[engine],
         model=model,
         engine=engine,
@@ -49,32 +52,32 @@ async def measure_engine(model: str, engine: str, given: Arguments) -> Row:
         serving("student", folder, threads, engine=engine) as service,
         clients.connect(service.address) as channel,
     ):
-        batch = await best_batch_size(other, images) if engine == "transformers" else 0
+        batch = await best_batch_size(other, images, per_image) if engine == "transformers" else 0
         settings = {"batch_size": batch} if batch else {}
         pairs, agreements = [], []
         for number in range(given.runs + 1):
             first = 1000 + number * images
-            asked = ask(first, images, PER_IMAGE)
+            asked = ask(first, images, per_image)
             seconds, answers = await clients.stream(channel, asked, decoding(model))
-            reply = await other.ask(first_image=first, images=images, per_image=PER_IMAGE, **settings)
+            reply = await other.ask(first_image=first, images=images, per_image=per_image, **settings)
             if number:  # the first one warms both sides up
                 pairs.append(Pair(len(asked) / seconds, len(asked) / reply["seconds"]))
                 agreements.append(agreement(answers, reply["answers"]))
     return question.row(
         pairs,
-        questions_per_run=images * PER_IMAGE,
+        questions_per_run=images * per_image,
         threads=threads,
         same_answers=round(min(agreements), 4),
         **({"their_batch_size": batch} if batch else {}),
     )
 
 
-async def best_batch_size(other: Peer, images: int) -> int:
+async def best_batch_size(other: Peer, images: int, per_image: int) -> int:
     """Of a plain loop: found on as many questions as a run has, each size once."""
-    await other.ask(first_image=0, images=8, per_image=PER_IMAGE, batch_size=8)
+    await other.ask(first_image=0, images=8, per_image=per_image, batch_size=8)
     seconds = {}
     for size in BATCH_SIZES:
-        reply = await other.ask(first_image=0, images=images, per_image=PER_IMAGE, batch_size=size)
+        reply = await other.ask(first_image=0, images=images, per_image=per_image, batch_size=size)
         seconds[size] = float(reply["seconds"])
     return min(seconds, key=seconds.__getitem__)
 

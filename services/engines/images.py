@@ -60,7 +60,8 @@ def load_image(data: bytes) -> LoadedImage:
         )
     try:
         opened.load()
-        return LoadedImage(sha256(data), _to_rgb(ImageOps.exif_transpose(opened)), data)
+        ImageOps.exif_transpose(opened, in_place=True)
+        return LoadedImage(sha256(data), _to_rgb(opened), data)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InvalidImage(f"the image is damaged or cut off: {error}", reason="IMAGE_TRUNCATED") from error
 
