@@ -1,8 +1,9 @@
 """The client's side of a bidirectional stream, which looks like calls side by side: each has its own status and deadline.
 
-A message on a stream costs a third of a call of its own. Streams are few, and as many as the calls under way need: each new
-one goes to the next address of the endpoint. A stream that breaks fails what it had not answered yet, and nothing else; whoever
-repeats that sends it through another stream. Streams are replaced now and then, so that addresses which are added get some.
+A message on a stream costs a third of a call of its own, and what is asked at the same time shares one (messages.py). Streams
+are few, and as many as the calls under way need: each new one goes to the next address of the endpoint. A stream that breaks
+fails what it had not answered yet, and nothing else; whoever repeats that sends it through another stream. Streams are replaced
+now and then, so that addresses which are added get some.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import grpc
 
 from services.core.errors import MpaError, Unavailable
 from services.rpc import status
+from services.rpc.messages import apart, fill
 
 ITEMS_PER_STREAM = 16
 STREAM_LIFE_S = 60.0
@@ -60,13 +62,15 @@ class Bulk(Generic[Request, Response]):
         return answer.result()
 
     def _stream(self) -> _Stream:
-        """The next in turn that has room; another one where none has."""
+        """The one whose next message waits to be sent, else the next in turn that has room; another one where none has."""
+        if self._streams and self._streams[-1].is_filling:
+            return self._streams[-1]
         for _ in range(len(self._streams)):
             stream = self._streams.popleft()
             if not stream.is_open:
                 continue
             self._streams.append(stream)
-            if len(stream) < ITEMS_PER_STREAM:
+            if stream.has_room:
                 return stream
         self._streams.append(_Stream(self._open(), self._timeout_s, self._address))
         return self._streams[-1]
@@ -100,12 +104,17 @@ class _Stream:
         self._unanswered: dict[str, tuple[asyncio.Future[Any], float]] = {}
         self._outbox: asyncio.Queue[Any] = asyncio.Queue()
         self._retires_at = self._loop.time() + STREAM_LIFE_S
-        self.is_open = True
+        self.is_open, self._takes_more = True, False
         self._writing, self._reading = self._loop.create_task(self._write()), self._loop.create_task(self._read())
         self._sweeping = self._loop.call_later(SWEEP_EVERY_S, self._sweep)
 
-    def __len__(self) -> int:
-        return len(self._unanswered)
+    @property
+    def has_room(self) -> bool:
+        return len(self._unanswered) < ITEMS_PER_STREAM
+
+    @property
+    def is_filling(self) -> bool:
+        return self.is_open and self.has_room and not self._outbox.empty()
 
     def send(self, key: str, item: object) -> asyncio.Future[Any]:
         answer = self._loop.create_future()
@@ -126,8 +135,11 @@ class _Stream:
 
     async def _write(self) -> None:
         try:
-            while (item := await self._outbox.get()) is not None:
-                await self._call.write(item)
+            while (message := await self._outbox.get()) is not None:
+                message.takes_more = True
+                if self._takes_more:
+                    fill(message, self._outbox)
+                await self._call.write(message)
             await self._call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # _read learns of it, too, with the status
@@ -135,8 +147,10 @@ class _Stream:
     async def _read(self) -> None:
         error: MpaError = Unavailable(f"{self._address} ended the stream")
         try:
-            while (item := await self._call.read()) is not grpc.aio.EOF:
-                self._settle(item)
+            while (message := await self._call.read()) is not grpc.aio.EOF:
+                self._takes_more = message.takes_more
+                for item in apart(message):
+                    self._settle(item)
         except grpc.aio.AioRpcError as broken:
             error = status.from_rpc_error(broken, self._address)
         finally:

@@ -18,6 +18,7 @@ from prometheus_client import Counter, Histogram
 
 from services.core.errors import MpaError, Overloaded, Unavailable
 from services.rpc.limits import MESSAGE_OPTIONS
+from services.rpc.messages import apart
 from services.rpc.status import to_status
 from services.rpc.streams import Requests
 
@@ -127,7 +128,9 @@ class _Errors(grpc.aio.ServerInterceptor):
             try:
                 async for response in inner(stream or request, context):
                     if stream is not None:
-                        _CALLS.labels(method, _item_code(response)).inc()
+                        codes = [_item_code(item) for item in apart(response)]
+                        for code in set(codes):
+                            _CALLS.labels(method, code).inc(codes.count(code))
                     yield response
             except MpaError as error:
                 await _abort(context, error)

@@ -7,20 +7,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from services.core.errors import MpaError
+from services.rpc.messages import Item, apart, fill
+from services.rpc.status import to_status
 
 MAX_IN_FLIGHT = 256
 
 
-class Item(Protocol):
-    """A request under the client's id; without the request it takes back the one of that id."""
+class RequestItem(Item, Protocol):
+    """Without a request it takes back the one of its id."""
 
-    id: str
+    @property
+    def request(self) -> Any: ...
 
-    def HasField(self, field_name: str, /) -> bool: ...
 
-
-Request = TypeVar("Request", bound=Item)
-Response = TypeVar("Response")
+Request = TypeVar("Request", bound=RequestItem)
+Reply = TypeVar("Reply", bound=Item)
 
 
 class Requests(AsyncIterator[Request]):
@@ -53,48 +54,53 @@ class Requests(AsyncIterator[Request]):
 
 
 async def answer_out_of_order(
-    requests: AsyncIterator[Request],
-    answer: Callable[[Request], Awaitable[Response]],
-    refuse: Callable[[Request, MpaError], Response],
-) -> AsyncIterator[Response]:
-    """Yields `answer(request)`, or `refuse(request, error)` where that raised MpaError, in the order they are done.
+    requests: AsyncIterator[Request], answer: Callable[[Any], Awaitable[Any]], reply: Callable[..., Reply]
+) -> AsyncIterator[Reply]:
+    """Yields what `answer` makes of each request, or the MpaError that it raised, as a `reply`, in the order they are done.
 
     At most MAX_IN_FLIGHT are under way: beyond that the stream is not read, which holds the client back. What is taken back is
     cancelled and not answered.
     """
-    done: asyncio.Queue[Response | None] = asyncio.Queue()
+    done: asyncio.Queue[Reply | None] = asyncio.Queue()
     room = asyncio.Semaphore(MAX_IN_FLIGHT)
     under_way: dict[str, asyncio.Task[None]] = {}
+    takes_more = False
 
-    async def handle(request: Request) -> None:
+    async def handle(item: Request) -> None:
         try:
-            response = await answer(request)
+            answered = reply(id=item.id, response=await answer(item.request))
         except MpaError as error:
-            response = refuse(request, error)
+            answered = reply(id=item.id, error=to_status(error))
         except Exception as error:
-            response = refuse(request, MpaError(f"this request failed in the service: {error!r}", reason="INTERNAL"))
+            bug = MpaError(f"this request failed in the service: {error!r}", reason="INTERNAL")
+            answered = reply(id=item.id, error=to_status(bug))
         finally:
-            under_way.pop(request.id, None)
+            under_way.pop(item.id, None)
             room.release()
-        done.put_nowait(response)
+        done.put_nowait(answered)
 
     async def read() -> None:
+        nonlocal takes_more
         try:
             async with asyncio.TaskGroup() as group:
-                async for request in requests:
-                    if not request.HasField("request"):
-                        if task := under_way.pop(request.id, None):
+                async for message in requests:
+                    takes_more = message.takes_more
+                    for item in apart(message):
+                        if item.HasField("request"):
+                            await room.acquire()
+                            under_way[item.id] = group.create_task(handle(item))
+                        elif task := under_way.pop(item.id, None):
                             task.cancel()
-                        continue
-                    await room.acquire()
-                    under_way[request.id] = group.create_task(handle(request))
         finally:
             done.put_nowait(None)
 
     reader = asyncio.create_task(read())
     try:
-        while (response := await done.get()) is not None:
-            yield response
+        while (message := await done.get()) is not None:
+            message.takes_more = True
+            if takes_more:
+                fill(message, done)
+            yield message
         await reader
     finally:
         reader.cancel()

@@ -74,14 +74,11 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
     async def AnswerStream(
         self, requests: AsyncIterator[student_pb2.AnswerStreamRequest], context: Context
     ) -> AsyncIterator[student_pb2.AnswerStreamResponse]:
-        async def one(item: student_pb2.AnswerStreamRequest) -> student_pb2.AnswerStreamResponse:
-            return student_pb2.AnswerStreamResponse(id=item.id, response=await self.Answer(item.request, context))
+        async def answer(request: student_pb2.AnswerRequest) -> student_pb2.AnswerResponse:
+            return await self.Answer(request, context)
 
-        def refuse(item: student_pb2.AnswerStreamRequest, error: MpaError) -> student_pb2.AnswerStreamResponse:
-            return student_pb2.AnswerStreamResponse(id=item.id, error=to_status(error))
-
-        async for response in answer_out_of_order(requests, one, refuse):
-            yield response
+        async for reply in answer_out_of_order(requests, answer, student_pb2.AnswerStreamResponse):
+            yield reply
 
 
 def _is_of_a_user(request: student_pb2.AnswerRequest, context: Context | None) -> bool:

@@ -12,11 +12,9 @@ from protos.mpa.v1 import teacher_pb2 as pb
 from protos.mpa.v1 import teacher_pb2_grpc
 from services.core.annotation import Annotation
 from services.core.decoding import Decoding
-from services.core.errors import MpaError
 from services.engines.teacher import Teacher, find_task
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question
-from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import decoding_from_proto, finish_reason_to_proto, usage_to_proto
 
@@ -70,14 +68,8 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def AnnotateStream(
         self, requests: AsyncIterator[pb.AnnotateStreamRequest], context: Context
     ) -> AsyncIterator[pb.AnnotateStreamResponse]:
-        async def one(item: pb.AnnotateStreamRequest) -> pb.AnnotateStreamResponse:
-            return pb.AnnotateStreamResponse(id=item.id, response=await self.Annotate(item.request))
-
-        def refuse(item: pb.AnnotateStreamRequest, error: MpaError) -> pb.AnnotateStreamResponse:
-            return pb.AnnotateStreamResponse(id=item.id, error=to_status(error))
-
-        async for response in answer_out_of_order(requests, one, refuse):
-            yield response
+        async for reply in answer_out_of_order(requests, self.Annotate, pb.AnnotateStreamResponse):
+            yield reply
 
     async def Answer(
         self, request: pb.TeacherServiceAnswerRequest, context: Context | None = None
@@ -98,11 +90,5 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def AnswerStream(
         self, requests: AsyncIterator[pb.TeacherServiceAnswerStreamRequest], context: Context
     ) -> AsyncIterator[pb.TeacherServiceAnswerStreamResponse]:
-        async def one(item: pb.TeacherServiceAnswerStreamRequest) -> pb.TeacherServiceAnswerStreamResponse:
-            return pb.TeacherServiceAnswerStreamResponse(id=item.id, response=await self.Answer(item.request))
-
-        def refuse(item: pb.TeacherServiceAnswerStreamRequest, error: MpaError) -> pb.TeacherServiceAnswerStreamResponse:
-            return pb.TeacherServiceAnswerStreamResponse(id=item.id, error=to_status(error))
-
-        async for response in answer_out_of_order(requests, one, refuse):
-            yield response
+        async for reply in answer_out_of_order(requests, self.Answer, pb.TeacherServiceAnswerStreamResponse):
+            yield reply

@@ -98,14 +98,11 @@ def in_bulk(method, response_type):
     """The bidirectional stream of a unary method."""
 
     async def stream(self, requests, context):
-        async def one(item):
-            return response_type(id=item.id, response=await method(self, item.request, None))
+        async def answer(request):
+            return await method(self, request, None)
 
-        def refuse(item, error):
-            return response_type(id=item.id, error=to_status(error))
-
-        async for response in answer_out_of_order(requests, one, refuse):
-            yield response
+        async for reply in answer_out_of_order(requests, answer, response_type):
+            yield reply
 
     return stream
 

@@ -10,8 +10,8 @@ import pytest
 from protos.mpa.v1 import student_pb2, student_pb2_grpc
 from services.core.errors import InvalidInput, Overloaded, Unavailable
 from services.rpc.bulk import ITEMS_PER_STREAM, OUT_OF_TIME, Bulk
+from services.rpc.messages import apart
 from services.rpc.server import GrpcServer
-from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
 from tests.orchestrator.conftest import until
 
@@ -22,14 +22,15 @@ class Answerer(student_pb2_grpc.StudentServiceServicer):
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list = field(default_factory=list)
+    messages: list = field(default_factory=list)
     cancelled: int = 0
     streams: int = 0
 
     async def AnswerStream(self, requests, context):
         self.streams += 1
 
-        async def one(item):
-            question = item.request.question
+        async def answer(request):
+            question = request.question
             self.asked.append(question)
             if question.startswith("wait"):
                 try:
@@ -43,27 +44,43 @@ class Answerer(student_pb2_grpc.StudentServiceServicer):
                 raise Overloaded("full", retry_after_s=0.25)
             if question == "break":
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
-            return student_pb2.AnswerStreamResponse(id=item.id, response=student_pb2.AnswerResponse(answer=question))
+            return student_pb2.AnswerResponse(answer=question)
 
-        def refuse(item, error):
-            return student_pb2.AnswerStreamResponse(id=item.id, error=to_status(error))
+        async def counted():
+            async for message in requests:
+                self.messages.append(len(apart(message)))
+                yield message
 
-        async for response in answer_out_of_order(requests, one, refuse):
-            yield response
+        async for reply in answer_out_of_order(counted(), answer, student_pb2.AnswerStreamResponse):
+            yield reply
+
+
+class OlderAnswerer(student_pb2_grpc.StudentServiceServicer):
+    """Knows of no second item in a message."""
+
+    async def AnswerStream(self, requests, context):
+        async for item in requests:
+            yield student_pb2.AnswerStreamResponse(
+                id=item.id, response=student_pb2.AnswerResponse(answer=item.request.question)
+            )
 
 
 @asynccontextmanager
-async def answering(timeout_s=30.0):
-    servicer = Answerer()
+async def serving(servicer):
     server = GrpcServer(lambda into: student_pb2_grpc.add_StudentServiceServicer_to_server(servicer, into), [])
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub = student_pb2_grpc.StudentServiceStub(channel)
+        yield servicer, server, student_pb2_grpc.StudentServiceStub(channel)
+    await server.stop(0)
+
+
+@asynccontextmanager
+async def answering(timeout_s=30.0, servicer=None):
+    async with serving(servicer or Answerer()) as (servicer, server, stub):
         bulk = Bulk(stub.AnswerStream, student_pb2.AnswerStreamRequest, timeout_s, "the service")
         yield servicer, server, bulk
         await bulk.close()
-    await server.stop(0)
 
 
 def question(text):
@@ -92,6 +109,37 @@ async def test_there_are_as_many_streams_as_the_calls_under_way_need():
         assert servicer.streams == 1
         await asyncio.gather(*(bulk.ask(question(str(number))) for number in range(3 * ITEMS_PER_STREAM)))
         assert servicer.streams == 3
+
+
+async def test_what_is_asked_at_the_same_time_shares_a_message():
+    async with answering() as (servicer, _, bulk):
+        await bulk.ask(question("first"))  # with its reply the service says that it takes more
+        texts = [str(number) for number in range(ITEMS_PER_STREAM)]
+        answers = await asyncio.gather(*(bulk.ask(question(text)) for text in texts))
+        assert [reply.answer for reply in answers] == texts
+        assert servicer.messages == [1, ITEMS_PER_STREAM]
+
+
+async def test_a_service_that_has_not_said_that_it_takes_more_gets_them_one_by_one():
+    async with answering(servicer=OlderAnswerer()) as (_, _, bulk):
+        for _ in range(2):
+            texts = [str(number) for number in range(2 * ITEMS_PER_STREAM)]
+            answers = await asyncio.gather(*(bulk.ask(question(text)) for text in texts))
+            assert [reply.answer for reply in answers] == texts
+
+
+@pytest.mark.parametrize("takes_more", [True, False])
+async def test_replies_share_a_message_where_the_client_takes_it(takes_more):
+    texts = ["wait 1", "wait 2", "wait 3"]
+    async with serving(Answerer()) as (servicer, _, stub):
+        call = stub.AnswerStream()
+        for text in texts:
+            await call.write(student_pb2.AnswerStreamRequest(id=text, request=question(text), takes_more=takes_more))
+        await until(lambda: servicer.asked == texts)
+        servicer.go.set()
+        await call.done_writing()
+        messages = [[each.id for each in apart(message)] async for message in call]
+        assert messages == ([texts] if takes_more else [[text] for text in texts])
 
 
 async def test_a_call_that_is_given_up_is_cancelled_at_the_service_and_the_others_go_on():

@@ -1,8 +1,9 @@
 from google.rpc import status_pb2 as _status_pb2
 from protos.mpa.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -72,22 +73,30 @@ class AnnotateResponse(_message.Message):
     def __init__(self, text: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[str] = ..., rejection: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., system_fingerprint: _Optional[str] = ...) -> None: ...
 
 class AnnotateStreamRequest(_message.Message):
-    __slots__ = ("id", "request")
+    __slots__ = ("id", "request", "more", "takes_more")
     ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    TAKES_MORE_FIELD_NUMBER: _ClassVar[int]
     id: str
     request: AnnotateRequest
-    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[AnnotateRequest, _Mapping]] = ...) -> None: ...
+    more: _containers.RepeatedCompositeFieldContainer[AnnotateStreamRequest]
+    takes_more: bool
+    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[AnnotateRequest, _Mapping]] = ..., more: _Optional[_Iterable[_Union[AnnotateStreamRequest, _Mapping]]] = ..., takes_more: bool = ...) -> None: ...
 
 class AnnotateStreamResponse(_message.Message):
-    __slots__ = ("id", "response", "error")
+    __slots__ = ("id", "response", "error", "more", "takes_more")
     ID_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    TAKES_MORE_FIELD_NUMBER: _ClassVar[int]
     id: str
     response: AnnotateResponse
     error: _status_pb2.Status
-    def __init__(self, id: _Optional[str] = ..., response: _Optional[_Union[AnnotateResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    more: _containers.RepeatedCompositeFieldContainer[AnnotateStreamResponse]
+    takes_more: bool
+    def __init__(self, id: _Optional[str] = ..., response: _Optional[_Union[AnnotateResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., more: _Optional[_Iterable[_Union[AnnotateStreamResponse, _Mapping]]] = ..., takes_more: bool = ...) -> None: ...
 
 class TeacherServiceAnswerRequest(_message.Message):
     __slots__ = ("image", "question", "template", "decoding")
@@ -116,19 +125,27 @@ class TeacherServiceAnswerResponse(_message.Message):
     def __init__(self, answer: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., system_fingerprint: _Optional[str] = ...) -> None: ...
 
 class TeacherServiceAnswerStreamRequest(_message.Message):
-    __slots__ = ("id", "request")
+    __slots__ = ("id", "request", "more", "takes_more")
     ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    TAKES_MORE_FIELD_NUMBER: _ClassVar[int]
     id: str
     request: TeacherServiceAnswerRequest
-    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[TeacherServiceAnswerRequest, _Mapping]] = ...) -> None: ...
+    more: _containers.RepeatedCompositeFieldContainer[TeacherServiceAnswerStreamRequest]
+    takes_more: bool
+    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[TeacherServiceAnswerRequest, _Mapping]] = ..., more: _Optional[_Iterable[_Union[TeacherServiceAnswerStreamRequest, _Mapping]]] = ..., takes_more: bool = ...) -> None: ...
 
 class TeacherServiceAnswerStreamResponse(_message.Message):
-    __slots__ = ("id", "response", "error")
+    __slots__ = ("id", "response", "error", "more", "takes_more")
     ID_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    TAKES_MORE_FIELD_NUMBER: _ClassVar[int]
     id: str
     response: TeacherServiceAnswerResponse
     error: _status_pb2.Status
-    def __init__(self, id: _Optional[str] = ..., response: _Optional[_Union[TeacherServiceAnswerResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    more: _containers.RepeatedCompositeFieldContainer[TeacherServiceAnswerStreamResponse]
+    takes_more: bool
+    def __init__(self, id: _Optional[str] = ..., response: _Optional[_Union[TeacherServiceAnswerResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., more: _Optional[_Iterable[_Union[TeacherServiceAnswerStreamResponse, _Mapping]]] = ..., takes_more: bool = ...) -> None: ...
