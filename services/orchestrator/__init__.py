@@ -2,6 +2,6 @@
 
 images/ -> stream.py [admission.py -> annotation.py -> identification.py] -> teachers/ -> parity_set.py
                                                          -> leveling.py -> judgement.py -> promotion.py
-                               every record goes to ledger.py; summary.py and reports/ read it, and
+                               every record goes to ledger/; summary.py and reports/ read it, and
                                entries.py for runs.py, comparison.py, matching.py and exports/
 """

@@ -1,0 +1,23 @@
+"""The ledger of a run: one SQLite file, from which a run that was killed goes on.
+
+`schema` has the tables and `migration` brings older ones up to date; `database` writes in order and in batches, `meta` are the
+keys and values, `rows` what is in the tables, and `ledger` reads and writes that.
+"""
+
+from services.orchestrator.ledger.ledger import FAILED, Ledger
+from services.orchestrator.ledger.meta import STEPS_OF_A_ROUND
+from services.orchestrator.ledger.rows import AnnotationRow, AnswerRow, ImageRow, Record
+from services.orchestrator.ledger.schema import POOL, PRODUCTION, SCHEMA_VERSION
+
+__all__ = [
+    "FAILED",
+    "POOL",
+    "PRODUCTION",
+    "SCHEMA_VERSION",
+    "STEPS_OF_A_ROUND",
+    "AnnotationRow",
+    "AnswerRow",
+    "ImageRow",
+    "Ledger",
+    "Record",
+]

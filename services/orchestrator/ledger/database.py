@@ -1,0 +1,129 @@
+"""The SQLite file of a ledger: one writer, in batches where many write; errors that say what to do.
+
+Commits keep the order of the writes, so what a kill leaves is a prefix of them: no row without those it rests on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from services.core.errors import MpaError
+
+COMMIT_EVERY_S = 0.01
+CACHE_KIB = 16 * 1024
+CHECKPOINT_PAGES = 4000
+
+
+class Database:
+    """Methods raise MpaError where the file can't be used."""
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        self.path, self._explained = path, _Explained(path)
+        where = f"{path.absolute().as_uri()}?mode=ro{_unlocked(path)}" if read_only else str(path)
+        with self._explained:
+            self._db = sqlite3.connect(where, isolation_level=None, uri=read_only, timeout=30)
+            if not read_only:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+                self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        self._is_batching = False
+        self._failure: MpaError | None = None
+
+    def close(self) -> None:
+        self._db.close()
+
+    def run_script(self, statements: str) -> None:
+        with self._explained:
+            self._db.executescript(statements)
+
+    def write(self, statement: str, *values: str | int | float | bytes) -> None:
+        """Raises MpaError where the disk is full; within a batch every later write does, too: a prefix stays a prefix."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            with self._explained:
+                if self._is_batching and not self._db.in_transaction:
+                    self._db.execute("BEGIN")
+                    asyncio.get_running_loop().call_later(COMMIT_EVERY_S, self._commit_in_time)
+                self._db.execute(statement, values)
+        except MpaError as error:
+            self._failure = error if self._is_batching else None
+            raise
+
+    @contextmanager
+    def in_batches(self) -> Iterator[None]:
+        """Within, on an event loop, writes are committed every COMMIT_EVERY_S; at its end, however it ends, all of them are."""
+        self._is_batching = True
+        try:
+            yield
+        finally:
+            self._is_batching = False
+            self._commit()
+
+    def _commit(self) -> None:
+        if self._failure is None and self._db.in_transaction:
+            with self._explained:
+                self._db.execute("COMMIT")
+
+    def _commit_in_time(self) -> None:
+        try:
+            if self._is_batching:
+                self._commit()
+        except MpaError as error:
+            self._failure = error
+
+    def read(self, statement: str, *values: str | int | float) -> Iterator[tuple[Any, ...]]:
+        """Rows of `statement`; the caller knows their columns' types."""
+        with self._explained:
+            yield from self._db.execute(statement, values)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """One transaction for many small writes, all or none."""
+        self._commit()
+        self.write("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self.write("COMMIT")
+
+
+def _unlocked(path: Path) -> str:
+    """In a folder that can't be written (an archive, say) SQLite has no room for its lock, nor does anybody write.
+
+    Raises MpaError where the last writes are still in SQLite's log: only a writer can bring them into the file.
+    """
+    if os.access(path.parent, os.W_OK):
+        return ""
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise MpaError(f"{path} was left in the middle of work, and its folder can't be written: copy the run to one that can")
+    return "&immutable=1"
+
+
+class _Explained:
+    """Turns what SQLite says of the file into an MpaError. A class, for it is entered for every statement of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, sqlite3.OperationalError):
+            raise MpaError(
+                f"the ledger {self._path} can't be used ({error}): free space or give another --run, then repeat"
+            ) from error
+        if type(error) is sqlite3.DatabaseError:
+            raise MpaError(f"the ledger {self._path} is damaged ({error}): start a new run") from error

@@ -1,0 +1,66 @@
+"""What all clients share: their connection, a deadline for each call, an image that is sent once and then named."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+from protos.mpa.v1 import types_pb2
+from services.core.errors import ImageUnknown
+from services.rpc.bulk import Bulk, Open
+from services.rpc.client.replies import Picture
+from services.rpc.connection import IN_FLIGHT, PATIENCE_S, Connection, Notice, Reply
+
+ANSWER_TIMEOUT_S = 120.0
+CONTROL_TIMEOUT_S = 600.0
+REMEMBERED_IMAGES = 4096
+
+
+class Client:
+    """Of one service: the connection to it, and which images it holds already."""
+
+    name = ""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        patience_s: float = PATIENCE_S,
+        in_flight: int = IN_FLIGHT,
+        notice: Notice = lambda _: None,
+    ) -> None:
+        self.connection = Connection(self.name, address, patience_s, in_flight, notice)
+        self._held: dict[str, None] = {}
+        self._bulks: list[Bulk[Any, Any]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.gather(*(bulk.close() for bulk in self._bulks))
+        await self.connection.channel.close(None)
+
+    def _bulk(self, open_stream: Open, item: Callable[..., Any]) -> Bulk[Any, Any]:
+        """Streams to ask through, closed with the client."""
+        self._bulks.append(Bulk(open_stream, item, ANSWER_TIMEOUT_S, self.connection.address))
+        return self._bulks[-1]
+
+    async def _with_image(
+        self, picture: Picture, send: Callable[[types_pb2.Image], Awaitable[Reply]], *, retry: bool = True
+    ) -> Reply:
+        """Sends the bytes once, then only their name; the bytes again where the service has forgotten them."""
+        call = self.connection.call if retry else self.connection.call_once
+        if picture.sha256 in self._held:
+            try:
+                return await call(lambda: send(types_pb2.Image(sha256=picture.sha256)))
+            except ImageUnknown:
+                self._held.pop(picture.sha256, None)
+        reply = await call(lambda: send(types_pb2.Image(data=picture.data)))
+        self._held[picture.sha256] = None
+        if len(self._held) > REMEMBERED_IMAGES:
+            del self._held[next(iter(self._held))]
+        return reply

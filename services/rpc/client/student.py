@@ -1,0 +1,109 @@
+"""The student: answers, its versions, and training, all at one address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2, versions_pb2, versions_pb2_grpc
+from services.core.decoding import Decoding
+from services.rpc.bulk import Bulk
+from services.rpc.client.client import ANSWER_TIMEOUT_S, CONTROL_TIMEOUT_S
+from services.rpc.client.replies import AnswerReply, Picture, Provenance
+from services.rpc.client.training import TrainingClient
+from services.rpc.wire import CHECK, decoding_to_proto, finish_reason_from_proto, usage_from_proto
+
+
+@dataclass(frozen=True, slots=True)
+class StudentVersion:
+    """`system_prompt` "" is the chat template's own."""
+
+    name: str
+    is_loaded: bool
+    weights_sha256: str
+    system_prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pointers:
+    """Names of versions; "" where there is none."""
+
+    live: str
+    candidate: str = ""
+    previous: str = ""
+
+
+class StudentClient(TrainingClient):
+    """Answers, versions and training: all at the student's one address."""
+
+    name = "student"
+
+    @cached_property
+    def _stub(self) -> student_pb2_grpc.StudentServiceStub:
+        return student_pb2_grpc.StudentServiceStub(self.connection.channel)
+
+    @cached_property
+    def _answers(self) -> Bulk[student_pb2.AnswerRequest, student_pb2.AnswerResponse]:
+        return self._bulk(self._stub.AnswerStream, student_pb2.AnswerStreamRequest)
+
+    @cached_property
+    def _versions(self) -> versions_pb2_grpc.VersionServiceStub:
+        return versions_pb2_grpc.VersionServiceStub(self.connection.channel)
+
+    async def answer(
+        self,
+        picture: Picture,
+        question: str,
+        template: str = "",
+        decoding: Decoding | None = None,
+        version: str = "",
+        *,
+        retry: bool = True,
+    ) -> AnswerReply:
+        """By the live version, or the one pinned. Without `retry`: a unary call that checks the endpoint, never sampled."""
+
+        async def send(image: types_pb2.Image) -> student_pb2.AnswerResponse:
+            request = student_pb2.AnswerRequest(image=image, question=question, template=template, version=version)
+            if decoding is not None:
+                request.decoding.CopyFrom(decoding_to_proto(decoding))
+            if retry:
+                return await self._answers.ask(request)
+            response: student_pb2.AnswerResponse = await self._stub.Answer(request, timeout=ANSWER_TIMEOUT_S, metadata=(CHECK,))
+            return response
+
+        reply = await self._with_image(picture, send, retry=retry)
+        return AnswerReply(
+            reply.answer,
+            reply.version,
+            Provenance(finish_reason_from_proto(reply.finish_reason), usage_from_proto(reply.usage)),
+        )
+
+    async def pointers(self) -> Pointers:
+        request = versions_pb2.ListVersionsRequest()
+        reply = await self.connection.call(lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S))
+        return Pointers(reply.live, reply.candidate, reply.previous)
+
+    async def version(self, name: str) -> StudentVersion:
+        """Raises NotFound."""
+        request = versions_pb2.GetVersionRequest(name=name)
+        reply = await self.connection.call(lambda: self._versions.GetVersion(request, timeout=CONTROL_TIMEOUT_S))
+        is_loaded = reply.version.state == versions_pb2.VERSION_STATE_AVAILABLE
+        contract = reply.version.contract
+        return StudentVersion(reply.version.name, is_loaded, reply.version.weights_sha256, contract.system_prompt)
+
+    async def load(self, name: str) -> None:
+        """Beside the live version, as the candidate. Raises WrongState or InvalidInput for bad weights."""
+        request = versions_pb2.LoadVersionRequest(name=name)
+        await self.connection.call(lambda: self._versions.LoadVersion(request, timeout=CONTROL_TIMEOUT_S))
+
+    async def promote(self, name: str, expected_live: str) -> Pointers:
+        """Raises Conflict where another version than `expected_live` is live."""
+        request = versions_pb2.PromoteVersionRequest(name=name, expected_live=expected_live)
+        reply = await self.connection.call(lambda: self._versions.PromoteVersion(request, timeout=CONTROL_TIMEOUT_S))
+        return Pointers(reply.live, previous=reply.previous)
+
+    async def rollback(self) -> Pointers:
+        """Not retried: a second roll-back would undo the first."""
+        request = versions_pb2.RollbackVersionRequest()
+        reply = await self.connection.call_once(lambda: self._versions.RollbackVersion(request, timeout=CONTROL_TIMEOUT_S))
+        return Pointers(reply.live, previous=reply.previous)

@@ -1,0 +1,85 @@
+"""The teacher: annotations and answers, and which model gives them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import grpc
+
+from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc, types_pb2
+from services.core.decoding import Decoding
+from services.core.usage import Tariff
+from services.rpc.bulk import Bulk
+from services.rpc.client.client import ANSWER_TIMEOUT_S, Client
+from services.rpc.client.replies import AnnotationReply, AnswerReply, Picture, Provenance, TeacherModel
+from services.rpc.wire import decoding_to_proto, finish_reason_from_proto, usage_from_proto
+
+
+class TeacherClient(Client):
+    name = "teacher"
+
+    @cached_property
+    def _stub(self) -> teacher_pb2_grpc.TeacherServiceStub:
+        return teacher_pb2_grpc.TeacherServiceStub(self.connection.channel)
+
+    @cached_property
+    def _annotations(self) -> Bulk[teacher_pb2.AnnotateRequest, teacher_pb2.AnnotateResponse]:
+        return self._bulk(self._stub.AnnotateStream, teacher_pb2.AnnotateStreamRequest)
+
+    @cached_property
+    def _answers(self) -> Bulk[teacher_pb2.TeacherServiceAnswerRequest, teacher_pb2.TeacherServiceAnswerResponse]:
+        return self._bulk(self._stub.AnswerStream, teacher_pb2.TeacherServiceAnswerStreamRequest)
+
+    async def ready(self) -> None:
+        """Waits until the service can answer. Raises Unavailable."""
+        await self.connection.wait_until_serving()
+
+    async def model(self) -> TeacherModel | None:
+        """None where the service speaks an older contract, and doesn't say."""
+
+        async def send() -> teacher_pb2.GetModelResponse | None:
+            try:
+                response: teacher_pb2.GetModelResponse = await self._stub.GetModel(
+                    teacher_pb2.GetModelRequest(), timeout=ANSWER_TIMEOUT_S
+                )
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return None
+                raise
+            return response
+
+        reply = await self.connection.call(send)
+        if reply is None:
+            return None
+        bill = reply.tariff
+        tariff = Tariff(bill.input_usd, bill.output_usd, bill.image_tokens) if reply.HasField("tariff") else None
+        name = f"{reply.model or reply.preset} ({reply.engine})"
+        return TeacherModel(reply.model_fingerprint, reply.serving_sha256, name, tariff)
+
+    async def annotate(
+        self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False
+    ) -> AnnotationReply:
+        async def send(image: types_pb2.Image) -> teacher_pb2.AnnotateResponse:
+            request = teacher_pb2.AnnotateRequest(
+                image=image, task=task, prompt=prompt, decoding=decoding_to_proto(decoding), guided=guided
+            )
+            return await self._annotations.ask(request)
+
+        reply = await self._with_image(picture, send)
+        return AnnotationReply(
+            reply.text, reply.question, reply.answer, reply.rejection, reply.model_fingerprint, _provenance(reply)
+        )
+
+    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> AnswerReply:
+        async def send(image: types_pb2.Image) -> teacher_pb2.TeacherServiceAnswerResponse:
+            request = teacher_pb2.TeacherServiceAnswerRequest(
+                image=image, question=question, template=template, decoding=decoding_to_proto(decoding)
+            )
+            return await self._answers.ask(request)
+
+        reply = await self._with_image(picture, send)
+        return AnswerReply(reply.answer, reply.model_fingerprint, _provenance(reply))
+
+
+def _provenance(reply: teacher_pb2.AnnotateResponse | teacher_pb2.TeacherServiceAnswerResponse) -> Provenance:
+    return Provenance(finish_reason_from_proto(reply.finish_reason), usage_from_proto(reply.usage), reply.system_fingerprint)

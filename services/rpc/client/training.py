@@ -1,0 +1,94 @@
+"""Training, which is a google.longrunning.Operation of whoever takes a data set."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from google.longrunning import operations_pb2, operations_pb2_grpc
+
+from protos.mpa.v1 import training_pb2, training_pb2_grpc
+from services.core.errors import MpaError
+from services.rpc import status
+from services.rpc.client.client import ANSWER_TIMEOUT_S, CONTROL_TIMEOUT_S, Client
+from services.rpc.connection import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """A training operation as it stands: `version` once it succeeded, `error` once it failed."""
+
+    operation: str
+    phase: str
+    step: int
+    total_steps: int
+    loss: float
+    samples_per_s: float
+    eta_s: float
+    version: str
+    error: MpaError | None
+
+
+class TrainingClient(Client):
+    """The part of a student's client that trains."""
+
+    @cached_property
+    def _training(self) -> training_pb2_grpc.TrainingServiceStub:
+        return training_pb2_grpc.TrainingServiceStub(self.connection.channel)
+
+    @cached_property
+    def _operations(self) -> operations_pb2_grpc.OperationsStub:
+        return operations_pb2_grpc.OperationsStub(self.connection.channel)
+
+    async def upload(self, parts: Callable[[], AsyncIterable[training_pb2.UploadDatasetRequest]]) -> str:
+        """Sends a data set, from its beginning at each try; its name. Raises what `parts` raises."""
+        failures: list[MpaError] = []
+        try:
+            reply = await self.connection.call(
+                lambda: self._training.UploadDataset(_each(parts(), failures), timeout=CONTROL_TIMEOUT_S)
+            )
+        except asyncio.CancelledError:  # gRPC's word for an iterator of requests that failed
+            if failures:
+                raise failures[0] from None
+            raise
+        return str(reply.dataset)
+
+    async def train(self, request: training_pb2.TrainRequest) -> TrainingState:
+        """Raises Conflict while another training runs."""
+        return _training_state(await self.connection.call(lambda: self._training.Train(request, timeout=CONTROL_TIMEOUT_S)))
+
+    async def training(self, operation: str) -> TrainingState:
+        """Raises NotFound."""
+        request = operations_pb2.GetOperationRequest(name=operation)
+        return _training_state(
+            await self.connection.call(lambda: self._operations.GetOperation(request, timeout=ANSWER_TIMEOUT_S))
+        )
+
+
+async def _each(parts: AsyncIterable[Reply], failures: list[MpaError]) -> AsyncIterator[Reply]:
+    try:
+        async for part in parts:
+            yield part
+    except MpaError as error:
+        failures.append(error)
+        raise
+
+
+def _training_state(operation: operations_pb2.Operation) -> TrainingState:
+    progress, result = training_pb2.TrainMetadata(), training_pb2.TrainResponse()
+    operation.metadata.Unpack(progress)
+    if operation.HasField("response"):
+        operation.response.Unpack(result)
+    return TrainingState(
+        operation=operation.name,
+        phase=progress.phase,
+        step=progress.step,
+        total_steps=progress.total_steps,
+        loss=progress.loss,
+        samples_per_s=progress.samples_per_second,
+        eta_s=progress.eta_seconds,
+        version=result.version,
+        error=status.from_status(operation.error) if operation.HasField("error") else None,
+    )
