@@ -34,8 +34,13 @@ class Figure:
 @cache
 def figures() -> tuple[Figure, ...]:
     with Path(__file__).with_name("paper.csv").open(encoding="utf-8", newline="") as file:
-        _, *rows = csv.reader(file)
-    return tuple(Figure(*names, samples=int(samples or 0), score=float(score)) for *names, samples, score in rows)
+        return tuple(_figure(*row) for row in list(csv.reader(file))[1:])
+
+
+def _figure(
+    table: str, student: str, teacher: str, arm: str, task: str, on: str, metric: str, samples: str, score: str
+) -> Figure:
+    return Figure(table, student, teacher, arm, task, on, metric, int(samples or 0), float(score))
 
 
 def of_table(number: str) -> list[Figure]:
