@@ -10,6 +10,7 @@ from google.longrunning import operations_pb2_grpc
 from protos.mpa.v1 import student_pb2_grpc, teacher_pb2_grpc, training_pb2_grpc, versions_pb2_grpc
 from services.engines.fake import FakeModel
 from services.engines.loading import load_model
+from services.engines.serving import of_checkpoint
 from services.engines.teacher import Teacher
 from services.rpc.images import ImageReceiver
 from services.rpc.server import GrpcServer
@@ -17,7 +18,6 @@ from services.student.servicers import SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
 from services.student.student import Student
 from services.teacher.servicer import SERVICE, TeacherServicer
-from services.teacher.serving import of_checkpoint
 from services.teacher.settings import TeacherSettings
 
 
@@ -73,7 +73,8 @@ async def teacher_at(folder: Path, image_root: Path | None = None, **model):
     """Its address."""
     checkpoint = fake_checkpoint(folder, **model)
     settings = TeacherSettings.from_env({"MPA_TEACHER_MODEL": str(checkpoint), "MPA_TEACHER_ENGINE": "fake"})
-    teacher = Teacher(await load_model(checkpoint, settings.engine), of_checkpoint(settings, checkpoint))
+    serving = of_checkpoint(checkpoint, settings.engine, settings.preset.name, settings.model)
+    teacher = Teacher(await load_model(checkpoint, settings.engine), serving)
     servicer = TeacherServicer(lambda: teacher, ImageReceiver(image_root))
     server = GrpcServer(
         lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]

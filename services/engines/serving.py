@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from services.core.annotation import READER
 from services.core.usage import Tariff
+from services.engines import checkpoint
+from services.engines.settings import EngineSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +33,8 @@ class Serving:
 
 
 UNSTATED = Serving()
+
+
+def of_checkpoint(folder: Path, engine: EngineSettings, preset: str, model: str) -> Serving:
+    """The image processor decides with its pixel budget, the engine with its precision."""
+    return Serving((engine.dtype, checkpoint.processor_sha256(folder)), engine.engine, preset, model)

@@ -21,7 +21,8 @@ class Where:
     `is_ray`: PA and PI on the Ray cluster at `ray_address` ("" is one that is started here); models without an address are
     loaded by its actors.
 
-    `cache`: the file that keeps what a teacher says; `budget`: what asking it may cost. None for neither.
+    `cache`: the file that keeps what a teacher says; `budget`: what asking it may cost. None for neither. `run`: the id of the
+    run that pays.
     """
 
     teacher: str = ""
@@ -32,6 +33,7 @@ class Where:
     is_trial: bool = False
     cache: Path | None = None
     budget: Budget | None = None
+    run: str = ""
     further_teachers: tuple[str, ...] = ()
     is_ray: bool = False
     ray_address: str = ""

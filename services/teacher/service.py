@@ -16,7 +16,7 @@ from services.core.errors import Unavailable
 from services.engines.checkpoint import resolve
 from services.engines.loading import load_model
 from services.engines.model import VisionLanguageModel
-from services.engines.serving import Serving
+from services.engines.serving import Serving, of_checkpoint
 from services.engines.teacher import Teacher
 from services.environment import pin_devices
 from services.rpc.images import ImageReceiver
@@ -24,7 +24,7 @@ from services.rpc.lifecycle import Lifecycle
 from services.rpc.server import GrpcServer
 from services.teacher.http import app
 from services.teacher.servicer import SERVICE, TeacherServicer
-from services.teacher.serving import of_checkpoint, of_provider
+from services.teacher.serving import of_provider
 from services.teacher.settings import TeacherSettings
 
 
@@ -60,7 +60,9 @@ class TeacherService:
 
             return await openai.load(self._settings.model, self._settings.openai), of_provider(self._settings)
         folder = await asyncio.to_thread(resolve, self._settings.model)
-        return await load_model(folder, self._settings.engine), of_checkpoint(self._settings, folder)
+        settings = self._settings
+        serving = of_checkpoint(folder, settings.engine, settings.preset.name, settings.model)
+        return await load_model(folder, settings.engine), serving
 
     async def _death(self) -> str:
         assert self._teacher is not None

@@ -1,18 +1,10 @@
-"""How the teacher's model is served: what besides a request decides the reply, and what a provider bills for it."""
+"""How a provider's model is served: what besides a request decides the reply, and what is billed for it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from services.core.usage import Tariff
-from services.engines import checkpoint
 from services.engines.serving import Serving
 from services.teacher.settings import TeacherSettings
-
-
-def of_checkpoint(settings: TeacherSettings, folder: Path) -> Serving:
-    conditions = (settings.engine.dtype, checkpoint.processor_sha256(folder))
-    return Serving(conditions, settings.engine.engine, settings.preset.name, settings.model)
 
 
 def of_provider(settings: TeacherSettings) -> Serving:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from services.engines.openai.settings import IMAGE_DETAILS
-from services.teacher.serving import of_checkpoint, of_provider
+from services.engines.serving import of_checkpoint
+from services.teacher.serving import of_provider
 from services.teacher.settings import TeacherSettings
 
 PROVIDER = {"MPA_TEACHER_ENGINE": "openai", "MPA_TEACHER_MODEL": "gpt-4o-2024-11-20", "OPENAI_API_KEY": "key"}
@@ -26,7 +27,7 @@ def test_the_image_processor_the_precision_and_the_engine_count(tmp_path):
     ):
         processor.write_text(json.dumps({"max_pixels": pixels}))
         variables = {"MPA_TEACHER_MODEL": str(tmp_path), "MPA_TEACHER_ENGINE": engine, "MPA_TEACHER_DTYPE": dtype}
-        serving = of_checkpoint(TeacherSettings.from_env(variables), tmp_path)
+        serving = of_checkpoint(tmp_path, TeacherSettings.from_env(variables).engine, "", "")
         assert (serving.engine, serving.tariff) == (engine, None)
         found.add(serving.sha256)
     assert len(found) == 4

@@ -37,14 +37,14 @@ async def align(
     production: Sequence[Path] = (),
 ) -> Summary:
     """Raises NothingToAlign, at a repetition too, and BudgetSpent where going on would cost more than the `limits`."""
-    run = replace(run, patience_s=where.patience_s)
+    run, where = _acquainted(run, where)
     if labelled is not None:
         read_labelled(labelled)
     rounds.set_rule(run, rule)
     await look_for_leaks(run, labelled, progress)
     audit.set_folders(run, production)
     if not rounds.is_finished(run, labelled):
-        async with within(limits, run) as budget:
+        async with within(limits, run, where.cache) as budget:
             await _align(run, replace(where, budget=budget), labelled, confirm, progress)
     elif production:
         progress.note(f"round {run.ledger.round} is over: further requests are audited in the next one (--rounds)")
@@ -69,7 +69,7 @@ async def _align(run: Run, where: Where, labelled: Path | None, confirm: Confirm
 
 
 async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
-    run = replace(run, patience_s=where.patience_s)
+    run, where = _acquainted(run, where)
     await look_for_leaks(run, None, progress)
     if not run.ledger.meta("done.annotate"):
         async with endpoints.teacher_only(where, run.folder, progress) as teacher:
@@ -79,7 +79,7 @@ async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
 
 async def identify(run: Run, where: Where, progress: Progress) -> Summary:
     """Raises NothingToAlign where the gap is too small to train on."""
-    run = replace(run, patience_s=where.patience_s)
+    run, where = _acquainted(run, where)
     if not run.ledger.meta("done.annotate"):
         raise WrongState(f"the run in {run.folder} is not annotated yet: repeat its `mpa-orch annotate`")
     if not run.ledger.meta("done.identify"):
@@ -90,7 +90,7 @@ async def identify(run: Run, where: Where, progress: Progress) -> Summary:
 
 
 async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) -> Summary:
-    run = replace(run, patience_s=where.patience_s)
+    run, where = _acquainted(run, where)
     if not run.ledger.meta("version.after"):
         alignment.choose(run)
         async with endpoints.student_only(where, run.folder, progress) as student:
@@ -99,7 +99,7 @@ async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) ->
 
 
 async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Progress) -> Summary:
-    run = replace(run, patience_s=where.patience_s)
+    run, where = _acquainted(run, where)
     judgement.require_candidate(run)
     await look_for_leaks(run, labelled, progress)
     if labelled is not None and read_labelled(labelled) and not judgement.is_evaluated(run, labelled):
@@ -112,7 +112,7 @@ async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Prog
 
 
 async def promote(run: Run, where: Where, confirm: Confirm, progress: Progress, *, force: bool) -> Summary:
-    run = replace(run, patience_s=where.patience_s)
+    run, where = _acquainted(run, where)
     evaluation = judgement.stored_evaluation(run.ledger)
     if evaluation is None:
         raise WrongState(f"the candidate of {run.folder} is not evaluated yet: `mpa-orch evaluate {run.folder}` does that")
@@ -138,6 +138,10 @@ async def ask(image: Path, question: str, version: str, folder: Path | None, whe
         async with endpoints.student_only(where, folder or Path(nowhere), progress) as student:
             reply = await student.answer(found.picture, question, version=version)
     return f"{reply.answer}  (version {reply.version})"
+
+
+def _acquainted(run: Run, where: Where) -> tuple[Run, Where]:
+    return replace(run, patience_s=where.patience_s), replace(where, run=run.id)
 
 
 def status(folder: Path) -> Summary:

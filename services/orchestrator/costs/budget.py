@@ -11,9 +11,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from services.core.errors import BadReply, BudgetSpent, Pending, WrongState
+from services.core.errors import BudgetSpent, Pending, WrongState
 from services.core.usage import TRIES
+from services.orchestrator.costs.cache import paid_usd
 from services.orchestrator.run import Run
 
 NOTE_TIME_EVERY_S = 10.0
@@ -28,6 +30,23 @@ class Limits:
     usd: float | None = None
     hours: float | None = None
     usd_per_hour: float = 0.0
+
+    def require_price(self, is_priced: bool, teacher: str) -> None:
+        """Raises WrongState where dollars are to be kept to, and nothing says what a call costs."""
+        if self.usd and not is_priced and not self.usd_per_hour:
+            raise WrongState(
+                f"{teacher} has no price, so a budget in dollars can't be kept: say what its devices cost with --usd-per-hour, "
+                "limit the time with --max-hours, or, for a provider's model, give the teacher a price table "
+                "(MPA_TEACHER_PRICES)"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a call did cost, and the time it took."""
+
+    usd: float
+    took_s: float = 0.0
 
 
 NO_LIMITS = Limits()
@@ -50,6 +69,11 @@ class Budget:
         self._change = asyncio.Event()
 
     @property
+    def billed_usd(self) -> float:
+        """By providers."""
+        return self._billed_usd
+
+    @property
     def worked_s(self) -> float:
         return self._worked_s + time.monotonic() - self._began
 
@@ -67,54 +91,44 @@ class Budget:
             left.append((limits.usd - self.spent_usd) / limits.usd_per_hour * 3600)
         return min(left) if left else None
 
-    def require_price(self, is_priced: bool, teacher: str) -> None:
-        """Raises WrongState where dollars are to be kept to, and nothing says what a call costs."""
-        if self.limits.usd and not is_priced and not self.limits.usd_per_hour:
-            raise WrongState(
-                f"{teacher} has no price, so a budget in dollars can't be kept: say what its devices cost with --usd-per-hour, "
-                "limit the time with --max-hours, or, for a provider's model, give the teacher a price table "
-                "(MPA_TEACHER_PRICES)"
-            )
+    async def reserve(self, kind: str, bound_usd: float | None) -> float:
+        """Dollars for one call, once there is room for it. `bound_usd` None where nobody knows. Raises as `room`."""
+        while (usd := self.room(kind, bound_usd)) is None:
+            await self._change.wait()
+        return usd
 
-    @asynccontextmanager
-    async def reserved(self, kind: str, bound_usd: float | None) -> AsyncIterator[Callable[[float], None]]:
-        """Room for one call; gives the function that is told what it did cost. `bound_usd` None where nobody knows.
+    def room(self, kind: str, bound_usd: float | None) -> float | None:
+        """As `reserve`, but None where it doesn't fit before another call has settled.
 
         Raises BudgetSpent where no room is left, Pending where nothing may be spent at all: that call alone is left out.
         """
         if self.limits.usd == 0:
             raise Pending("what they need is not in the cache, and the budget is 0")
-        usd, began, cost_usd = await self._reserve(kind, bound_usd), time.monotonic(), 0.0
-
-        def settle(cost: float) -> None:
-            nonlocal cost_usd
-            cost_usd = cost
-            self._dearest_usd[kind] = max(self._dearest_usd.get(kind, 0.0), cost)
-            self._slowest_s = max(self._slowest_s, time.monotonic() - began)
-
-        try:
-            yield settle
-        except (Pending, BadReply):
-            cost_usd = usd  # a provider's batch will be billed, and so is a reply that can't be used
-            raise
-        finally:
-            self._under_way -= 1
-            self._reserved_usd -= usd
-            self._billed_usd += cost_usd
-            self._change.set()
-            self._change = asyncio.Event()
-            self.on_change()
-
-    async def _reserve(self, kind: str, bound_usd: float | None) -> float:
-        while (usd := self._room(kind, bound_usd)) is None:
-            if not self._under_way:
-                raise self.spent()
-            await self._change.wait()
-        self._under_way += 1
-        self._reserved_usd += usd
+        usd = self._fitting(kind, bound_usd)
+        if usd is not None:
+            self._under_way += 1
+            self._reserved_usd += usd
+        elif not self._under_way:
+            raise self.spent()
         return usd
 
-    def _room(self, kind: str, bound_usd: float | None) -> float | None:
+    async def settle(self, kind: str, usd: float, paid: Paid | None) -> None:
+        """The call that had reserved `usd` is over; `paid` None where that is billed, and nobody knows how much of it."""
+        self._under_way -= 1
+        self._reserved_usd -= usd
+        if paid is not None:
+            self._slowest_s = max(self._slowest_s, paid.took_s)
+            self._dearest_usd[kind] = max(self._dearest_usd.get(kind, 0.0), paid.usd)
+        self.bill(usd if paid is None else paid.usd)
+
+    def bill(self, usd: float) -> None:
+        """What was spent without having been reserved here."""
+        self._billed_usd += usd
+        self._change.set()
+        self._change = asyncio.Event()
+        self.on_change()
+
+    def _fitting(self, kind: str, bound_usd: float | None) -> float | None:
         """The dollars that such a call reserves; None where it doesn't fit now."""
         if self.left_s is not None and self.left_s <= self._slowest_s:
             return None
@@ -137,12 +151,11 @@ class Budget:
 
 
 @asynccontextmanager
-async def within(limits: Limits, run: Run) -> AsyncIterator[Budget | None]:
+async def within(limits: Limits, run: Run, cache: Path | None = None) -> AsyncIterator[Budget | None]:
     """For the time of one command, whose hours are counted in any case; None without limits.
 
     Raises BudgetSpent where the time is over: what is under way is called off, as by Ctrl-C."""
-    billed_usd = sum(usage.cost_usd for usage in run.ledger.usage().values())
-    budget = Budget(limits, billed_usd, float(run.ledger.meta("worked_s") or 0.0))
+    budget = Budget(limits, _billed_usd(run, cache), float(run.ledger.meta("worked_s") or 0.0))
     clock = asyncio.create_task(_note_time(run, budget))
     try:
         async with asyncio.timeout(None) as timeout:
@@ -168,6 +181,12 @@ async def within(limits: Limits, run: Run) -> AsyncIterator[Budget | None]:
         with suppress(asyncio.CancelledError):
             await clock
         run.ledger.set_meta("worked_s", f"{budget.worked_s:.1f}")
+
+
+def _billed_usd(run: Run, cache: Path | None) -> float:
+    """Whichever knows of more: a command that was killed had paid for replies that are in the cache alone."""
+    recorded = sum(usage.cost_usd for usage in run.ledger.usage().values())
+    return max(recorded, paid_usd(cache, run.id) if cache else 0.0)
 
 
 async def _note_time(run: Run, budget: Budget) -> None:

@@ -38,10 +38,13 @@ CREATE TABLE IF NOT EXISTS models (
 CREATE TABLE IF NOT EXISTS replies (
     key BLOB PRIMARY KEY, model INTEGER NOT NULL, kind TEXT NOT NULL, image_sha256 TEXT NOT NULL, asked TEXT NOT NULL,
     reply TEXT NOT NULL, cost_usd REAL NOT NULL, made REAL NOT NULL, used REAL NOT NULL);
+-- Of each run by its id: what the replies that it put here did cost.
+CREATE TABLE IF NOT EXISTS payers (run TEXT PRIMARY KEY, cost_usd REAL NOT NULL) WITHOUT ROWID;
 """
 
-REPLY = 4
+REPLY, COST = 4, 5
 """Of the columns after the key."""
+PAY = "INSERT INTO payers VALUES (?, ?) ON CONFLICT DO UPDATE SET cost_usd = cost_usd + excluded.cost_usd"
 
 Reply = TypeVar("Reply", AnnotationReply, AnswerReply)
 
@@ -92,10 +95,14 @@ def cache_file(variables: Mapping[str, str] = os.environ) -> Path:
 
 
 class Cache:
-    """Methods raise sqlite3.Error where the file can't be used, or couldn't lately; opening raises MpaError."""
+    """Methods raise sqlite3.Error where the file can't be used, or couldn't lately; opening raises MpaError.
 
-    def __init__(self, path: Path) -> None:
+    `run`: the id of the one that pays for what is put here, "" for none.
+    """
+
+    def __init__(self, path: Path, run: str = "") -> None:
         self.path = path
+        self._run = run
         self._models: dict[TeacherModel, int] = {}
         self._unwritten: dict[bytes, tuple[str | int | float, ...]] = {}
         self._failure: sqlite3.Error | None = None
@@ -118,10 +125,13 @@ class Cache:
         if not self._unwritten:
             return
         rows = [(key, *row) for key, row in self._unwritten.items()]
+        cost_usd = sum(float(row[COST]) for row in self._unwritten.values())
         self._unwritten.clear()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            if self._run and cost_usd:
+                self._db.execute(PAY, (self._run, cost_usd))
             self._db.execute("COMMIT")
         except sqlite3.Error:
             with suppress(sqlite3.Error):
@@ -129,21 +139,31 @@ class Cache:
             raise
 
     def get(self, key: bytes, kind: type[Reply]) -> Reply | None:
-        """As it was given, marked as cached."""
+        """As it was given, marked as cached, unless this very run has paid for it: then it was ended before it recorded it."""
         if key in self._unwritten:
-            return _read(str(self._unwritten[key][REPLY]), kind)
+            return self._read(str(self._unwritten[key][REPLY]), kind)
         row = self._db.execute("SELECT reply, used FROM replies WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
         if time.time() - row[1] > DAY_S:
             self._db.execute("UPDATE replies SET used = ? WHERE key = ?", (time.time(), key))
-        return _read(row[0], kind)
+        return self._read(row[0], kind)
+
+    def _read(self, text: str, kind: type[Reply]) -> Reply:
+        content = json.loads(text)
+        stored = content.pop("provenance")
+        is_own = self._run != "" and stored.get("run") == self._run
+        usage = Usage(**stored["usage"])
+        provenance = Provenance(
+            FinishReason(stored["finish_reason"]), usage, stored["system_fingerprint"], is_cached=not is_own
+        )
+        return kind(**content, provenance=provenance)
 
     def put(self, key: bytes, call: Call, model: TeacherModel, reply: AnnotationReply | AnswerReply) -> None:
         if self._failure is not None:
             raise self._failure
         now, cost_usd = time.time(), reply.provenance.usage.cost_usd
-        asked = (call.kind, call.image_sha256, call.asked, _written(reply))
+        asked = (call.kind, call.image_sha256, call.asked, _written(reply, self._run))
         self._unwritten[key] = (self._id(model), *asked, cost_usd, now, now)
         if len(self._unwritten) == 1:
             self._flush_soon()
@@ -174,6 +194,10 @@ class Cache:
                 )
             )
         return self._models[model]
+
+    def paid_usd(self, run: str) -> float:
+        """By that run, for all that it ever put here."""
+        return next((float(usd) for (usd,) in self._db.execute("SELECT cost_usd FROM payers WHERE run = ?", (run,))), 0.0)
 
     def model(self, fingerprint: str) -> TeacherModel:
         """The one whose fingerprint begins so, as it was served last. Raises NotFound: none, or several."""
@@ -238,25 +262,28 @@ def looking_into(path: Path) -> Iterator[Cache]:
         cache.close()
 
 
+def paid_usd(path: Path, run: str) -> float:
+    """By that run; 0 where there is no cache that can be used."""
+    if not path.exists():
+        return 0.0
+    try:
+        with looking_into(path) as cache:
+            return cache.paid_usd(run)
+    except MpaError:
+        return 0.0
+
+
 def _useless(path: Path, error: Exception) -> MpaError:
     return MpaError(f"the teacher cache {path} can't be used ({error}): make room, remove it, or name another in MPA_CACHE")
 
 
-def _written(reply: AnnotationReply | AnswerReply) -> str:
+def _written(reply: AnnotationReply | AnswerReply, run: str) -> str:
     content = {field.name: getattr(reply, field.name) for field in fields(reply)}
     provenance = reply.provenance
     content["provenance"] = {
         "finish_reason": provenance.finish_reason,
         "system_fingerprint": provenance.system_fingerprint,
         "usage": {field.name: getattr(provenance.usage, field.name) for field in fields(Usage)},
+        "run": run,
     }
     return json.dumps(content, ensure_ascii=False)
-
-
-def _read(text: str, kind: type[Reply]) -> Reply:
-    content = json.loads(text)
-    stored = content.pop("provenance")
-    provenance = Provenance(
-        FinishReason(stored["finish_reason"]), Usage(**stored["usage"]), stored["system_fingerprint"], is_cached=True
-    )
-    return kind(**content, provenance=provenance)

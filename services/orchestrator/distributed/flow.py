@@ -18,6 +18,7 @@ from typing import TypeVar
 from services.core.parity import Cell
 from services.orchestrator import alignment, endpoints
 from services.orchestrator.admission import Admission
+from services.orchestrator.costs.purse import Purse
 from services.orchestrator.distributed import cluster
 from services.orchestrator.distributed.excerpt import Excerpts, meta
 from services.orchestrator.distributed.models import Loaded, Served, Source, loaded
@@ -42,6 +43,7 @@ IMAGES_AT_ONCE = 200_000
 """Of one pipeline: the driver's memory is bounded by it, and models are loaded once for so many."""
 PIPELINES = 3
 """In a row that fail without having finished anything: then the cluster is not what it should be."""
+SEEN = f"SELECT count(*) FROM images WHERE path NOT LIKE '{KEPT}%'"
 UNFINISHED = f"FROM images WHERE rejection = '' AND step < ? AND path > ? AND path NOT LIKE '{KEPT}%'"
 
 T = TypeVar("T")
@@ -53,14 +55,18 @@ async def align(run: Run, where: Where, labelled: Path | None, confirm: Confirm,
         await annotate_and_identify(run, where, progress)
     async with endpoints.both(where, run.folder, progress) as (teacher, student):
         if not run.ledger.meta("done.identify"):
-            await _complete(run, teacher, student, progress)
+            await complete(run, teacher, student, progress)
         await alignment.align(run, teacher, student, labelled, confirm, progress, may_try=where.may_try)
 
 
-async def _complete(run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress) -> None:
-    """What the images of the pool are not: users' requests, and samples of label noise."""
+async def complete(run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress) -> None:
+    """What the images of the pool are not: users' requests, and samples of label noise.
+
+    Raises WrongState where the student is not the one that the cluster began with.
+    """
     await audit.annotate_requests(run, teacher, progress)
     await audit.identify_requests(run, teacher, student, progress)
+    await alignment.require_same_student(run, student)
     alignment.require_working_services(run)
     await take_samples(run, teacher, progress)
     run.ledger.set_meta("done.identify", "yes")
@@ -70,11 +76,17 @@ async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> N
     """Every image, with the records of the local stream. Models without an address are loaded by the actors."""
     require_teachers(run, where.teachers)
     base = await _base_version(run, where, progress)
+    if not where.starts("teacher"):
+        async with endpoints.teacher_only(where, run.folder, progress):
+            pass  # it is there
     try:
         with cluster.joined(where.ray_address, where.patience_s), run.timed("identify"):
-            flow = Flow(run, _sources(run, where, base), progress)
-            await flow.admit()
-            await flow.identify()
+            from services.orchestrator.distributed.purse import shared_purse
+
+            async with shared_purse(where, progress) as purse:
+                flow = Flow(run, _sources(run, where, base), progress, purse=purse)
+                await flow.admit()
+                await flow.identify()
         alignment.require_working_services(run)
         run.ledger.set_meta("done.annotate", "yes")
     finally:
@@ -104,19 +116,28 @@ def _sources(run: Run, where: Where, base: StudentVersion) -> dict[str, Source]:
 class Flow:
     """One run on one cluster. `stalled_s` without any progress: the pipeline is given up, and built anew."""
 
-    def __init__(self, run: Run, sources: dict[str, Source], progress: Progress, stalled_s: float = STALLED_S) -> None:
-        self._run, self._sources, self._progress, self._stalled_s = run, sources, progress, stalled_s
+    def __init__(
+        self,
+        run: Run,
+        sources: dict[str, Source],
+        progress: Progress,
+        stalled_s: float = STALLED_S,
+        purse: Purse | None = None,
+    ) -> None:
+        self._run, self._sources, self._progress, self._stalled_s, self._purse = run, sources, progress, stalled_s, purse
         self._images = run.find_images()
         self._excerpts = Excerpts(run.ledger)
-        self._cells: Counter[str] = Counter(record.cell for record in run.ledger.records())
+        self._cells: Counter[str] = Counter(run.ledger.cell_counts())
 
     async def admit(self) -> None:
         """Every image that the ledger doesn't know yet is looked at on the cluster, and admitted here, in order."""
         from services.orchestrator.distributed.pipeline import looked_at
 
         total, admission = await asyncio.to_thread(self._images.total), Admission(self._run)
+        if total is not None and self._run.settings.limit:
+            total = min(total, self._run.settings.limit)
         with self._progress.stage("look", "images", total) as meter:
-            meter.advance(by=int(next(self._run.ledger.read("SELECT count(*) FROM images"))[0]), counts=False)
+            meter.advance(by=int(next(self._run.ledger.read(SEEN))[0]), counts=False)
             async with aclosing(_apart(unknown(self._run, self._images))) as pages:
                 async for page in pages:
                     async with aclosing(_apart(looked_at(page, self._run.settings.images))) as blocks:
@@ -143,7 +164,7 @@ class Flow:
 
         left, failures = {parcel.path: parcel for parcel in parcels}, 0
         while left:
-            work = Work(self._run.settings, self._run.id, meta(self._run.ledger))
+            work = Work(self._run.settings, self._run.id, meta(self._run.ledger), purse=self._purse)
             try:
                 async with aclosing(_apart(identified(list(left.values()), work, self._sources, self._stalled_s))) as blocks:
                     async for block in blocks:

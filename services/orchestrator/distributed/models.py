@@ -17,11 +17,12 @@ from services.engines import checkpoint
 from services.engines.choice import Choice
 from services.engines.loading import load_model
 from services.engines.model import Prompt, Reply, VisionLanguageModel
+from services.engines.serving import of_checkpoint
 from services.engines.settings import EngineSettings
 from services.engines.teacher import Teacher, find_task
 from services.environment import Environment
 from services.orchestrator.teachers.panel import Panel
-from services.rpc.client import AnnotationReply, AnswerReply, Picture, Provenance, StudentClient, TeacherClient
+from services.rpc.client import AnnotationReply, AnswerReply, Picture, Provenance, StudentClient, TeacherClient, TeacherModel
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_question
 
@@ -54,9 +55,12 @@ class Loaded:
     devices: float = 0.0
     system_prompt: str = ""
     weights_sha256: str = ""
+    preset: str = ""
 
     async def teacher(self) -> TeacherClient:
-        return cast(TeacherClient, _LoadedTeacher(Teacher(Mortal(await self._load()))))
+        engine = Mortal(await self._load())
+        folder = await asyncio.to_thread(checkpoint.resolve, self.model)
+        return cast(TeacherClient, _LoadedTeacher(Teacher(engine, of_checkpoint(folder, self.engine, self.preset, self.model))))
 
     async def student(self) -> StudentClient:
         return cast(StudentClient, _LoadedStudent(Mortal(await self._load()), self.system_prompt))
@@ -81,7 +85,8 @@ def loaded(role: str, gpus: float, variables: Mapping[str, str] = os.environ) ->
     if env.text("ENGINE") == "openai":
         raise InvalidInput(f"{env.prefix}ENGINE is 'openai': start that {role} as a service, and give its --{role} HOST:PORT")
     choice = Choice.from_environment(env, role)
-    return Loaded(choice.model, choice.engine, _devices(choice.engine, gpus), choice.preset.system_prompt)
+    devices, preset = _devices(choice.engine, gpus), choice.preset
+    return Loaded(choice.model, choice.engine, devices, preset.system_prompt, preset=preset.name)
 
 
 def _devices(engine: EngineSettings, gpus: float) -> float:
@@ -126,6 +131,10 @@ class _LoadedTeacher:
 
     def __init__(self, teacher: Teacher) -> None:
         self._teacher, self._images = teacher, ImageReceiver()
+
+    async def model(self) -> TeacherModel:
+        serving = self._teacher.serving
+        return TeacherModel(self._teacher.fingerprint, serving.sha256, f"{serving.model or serving.preset} ({serving.engine})")
 
     async def annotate(
         self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False

@@ -16,6 +16,7 @@ from tests.orchestrator.conftest import bench, until
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 
 ROOT = Path(__file__).resolve().parents[2]
+ON_RAY = ["align", "pool", "--task", "vqa", "--engine", "ray"]
 ORCH = (sys.executable, "-m", "services.orchestrator.cli.main")
 
 
@@ -67,6 +68,8 @@ def at(b):
         (["status", "nowhere"], 1, "no run in nowhere"),
         (["level", "nowhere", "--local"], 1, "no run in nowhere"),
         (["ask", "nowhere.png", "what?", "--student", "localhost:1"], 1, "nowhere.png"),
+        ([*ON_RAY, "--single-device"], 2, "side by side"),
+        ([*ON_RAY, "--local", "--budget", "5USD", "--no-cache"], 2, "waits in the cache"),
         (["status"], 0, "no runs"),
     ],
 )

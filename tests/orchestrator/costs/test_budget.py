@@ -12,6 +12,7 @@ from services.core.errors import BadReply, BudgetSpent, Pending, Unavailable, Wr
 from services.engines.openai import engine as openai
 from services.engines.teacher import Teacher
 from services.orchestrator.costs.budget import Budget, Limits, within
+from services.orchestrator.costs.purse import reserved
 from services.orchestrator.run import open_run
 from services.rpc.images import ImageReceiver
 from services.rpc.server import GrpcServer
@@ -111,7 +112,7 @@ async def test_a_step_that_is_under_way_when_the_time_is_over_is_called_off(tmp_
 
 
 async def reserve(budget, error=None, cost_usd=0.0, bound_usd=1.0):
-    async with budget.reserved("answer", bound_usd) as settle:
+    async with reserved(budget, "answer", bound_usd) as settle:
         await asyncio.sleep(0)
         if error:
             raise error

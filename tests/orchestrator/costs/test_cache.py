@@ -12,13 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from services.core.decoding import Decoding
-from services.core.errors import MpaError, NotFound, Pending, Unavailable, WrongState
+from services.core.errors import BudgetSpent, MpaError, NotFound, Pending, Unavailable, WrongState
 from services.core.usage import Usage
 from services.engines.model import FinishReason
 from services.orchestrator.cli.main import app
+from services.orchestrator.costs.budget import Limits
 from services.orchestrator.costs.cache import Cache, Call, cache_file, looking_into
 from services.rpc.client import AnnotationReply, AnswerReply, Provenance, TeacherModel
 from tests.orchestrator.conftest import bench, until, with_recipe
+from tests.orchestrator.costs.test_budget import PER_CALL, PRICED
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 
 MODEL = TeacherModel("f" * 64, "s" * 64, "big (vllm)")
@@ -106,6 +108,34 @@ async def test_a_second_student_after_student_first_pays_only_for_what_nobody_as
         summary = await worse.align()
     assert teacher.calls["annotate"] == 240
     assert 0 < teacher.calls.total() - paid == summary.teacher_calls < 100
+    assert max(teacher.keys.values()) == 1
+
+
+def test_what_this_very_run_has_paid_for_is_not_saved(cache):
+    with closing(Cache(cache, "run 1")) as opened:
+        put(opened)
+        assert not opened.get(ASK.key(MODEL), AnswerReply).provenance.is_cached
+    for run, is_cached in (("run 1", False), ("run 2", True), ("", True)):
+        with closing(Cache(cache, run)) as opened:
+            assert opened.get(ASK.key(MODEL), AnswerReply).provenance == replace(PAID, is_cached=is_cached)
+
+
+async def test_replies_that_a_killed_command_had_paid_for_and_not_recorded_are_on_the_bill(tmp_path, pool, cache):
+    teacher = ScriptedTeacher(tariff=PRICED)
+    async with bench(tmp_path / "run", pool, teacher, cache=cache) as b:
+        with pytest.raises(BudgetSpent):
+            await b.align(limits=Limits(usd=0.1))
+        paid = teacher.calls.total()
+        with closing(sqlite3.connect(b.folder / "ledger.sqlite")) as ledger, ledger:
+            for table in ("annotations", "answers", "records"):
+                ledger.execute(f"DELETE FROM {table}")
+            ledger.execute("UPDATE images SET step = 0")
+        with pytest.raises(BudgetSpent):
+            await b.align(limits=Limits(usd=0.1))
+        assert teacher.calls.total() == paid
+        summary = await b.align()
+    assert (summary.teacher_calls, summary.teacher_calls_saved) == (teacher.calls.total(), 0)
+    assert summary.usage["teacher"].cost_usd == pytest.approx(PER_CALL * teacher.calls.total())
     assert max(teacher.keys.values()) == 1
 
 
@@ -274,6 +304,15 @@ def test_pruning_by_age_model_and_size(opened):
     assert opened.get(replace(ASK, text="1999").key(MODEL), AnswerReply) is not None, "the oldest go first"
     assert opened.get(replace(ASK, text="0").key(MODEL), AnswerReply) is None
     assert opened.prune(older_than_s=-60) == 2000 - gone
+
+
+def test_a_clock_that_was_ahead_for_a_while_does_no_harm(opened, cache):
+    fill(opened, 2)
+    with closing(sqlite3.connect(cache)) as direct, direct:
+        direct.execute("UPDATE replies SET made = ?, used = ?", (time.time() + 10 * 365 * 86_400,) * 2)
+    assert opened.get(replace(ASK, text="0").key(MODEL), AnswerReply) is not None
+    assert opened.prune(older_than_s=0) == 0
+    assert opened.prune(max_bytes=0) == 2
 
 
 def test_what_is_used_counts_as_young(opened, cache):

@@ -11,23 +11,28 @@ import psutil
 import pytest
 from rich.console import Console
 
-from services.core.errors import MpaError, Unavailable
+from services.core.errors import MpaError, Unavailable, WrongState
 from services.orchestrator.admission import Admission, unfinished
-from services.orchestrator.alignment import choose
+from services.orchestrator.alignment import choose, settle_base_version
+from services.orchestrator.cli.commands import align
 from services.orchestrator.distributed import cluster as clusters
-from services.orchestrator.distributed.flow import Flow
+from services.orchestrator.distributed.flow import Flow, complete
 from services.orchestrator.images.reading import read_image
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.progress import Progress
+from services.orchestrator.rounds import StoppingRule
 from services.orchestrator.run import open_run
 from services.orchestrator.settings import new_settings
 from services.orchestrator.stream import IDENTIFIED, Stream
+from services.rpc.client import StudentClient, TeacherClient
 from tests.orchestrator.cli.test_main import align_arguments, at, start
 from tests.orchestrator.cli.test_main import run as run_command
-from tests.orchestrator.conftest import bench, until
+from tests.orchestrator.conftest import bench, until, with_recipe
 from tests.orchestrator.distributed.conftest import add_node
+from tests.orchestrator.production.test_samples import write_samples
 from tests.orchestrator.scripted import ScriptedTeacher
 from tests.orchestrator.test_local import models
+from tests.orchestrator.test_rounds import improving
 
 __all__ = ["models"]
 
@@ -126,6 +131,33 @@ async def test_running_services_give_the_ledger_of_the_local_engine(tmp_path, po
         assert there.teacher.calls["annotate"] == here.teacher.calls["annotate"]
     assert content(there.folder) == content(here.folder)
     assert "identify: 120/120 images" in there.output.getvalue()
+
+
+async def test_a_limit_and_what_users_asked_in_two_rounds(tmp_path, pool, cluster):
+    samples = write_samples(tmp_path / "samples", [(number, f"what color is sign {number}?") for number in range(55, 75)])
+    found = {}
+    for name in ("near", "far"):
+        async with bench(tmp_path / name, pool, student=improving(), limit=60) as b:
+            b.where = replace(b.where, is_ray=name == "far", ray_address=cluster.address)
+            with open_run(b.folder, with_recipe(b.settings, held_out=0.4)) as run, b.progress() as progress:
+                summary = await align(run, b.where, None, lambda _: True, progress, StoppingRule(2), production=[samples])
+        found[name] = content(b.folder), summary.audited, summary.rounds, b.teacher.keys, b.student.keys
+    assert found["far"] == found["near"]
+    assert "look: 60/60 images" in b.output.getvalue()
+    rows, audited, rounds, *_ = found["far"]
+    assert (len(rows["images"]), sum(audited.values()), len(rounds)) == (60 + 15, 20, 2)
+
+
+async def test_a_student_that_was_replaced_meanwhile_stops_the_run_for_good(tmp_path, pool):
+    async with bench(tmp_path / "run", pool) as b, TeacherClient(b.where.teacher) as teacher:
+        with opened(b.folder, pool) as run, b.progress() as progress:
+            async with StudentClient(b.where.student) as student:
+                await settle_base_version(run, student)
+                b.student.weights["v1"] = "others"
+                for _ in range(2):
+                    with pytest.raises(WrongState, match="both have answered"):
+                        await complete(run, teacher, student, progress)
+                    b.student.weights.clear()
 
 
 async def test_a_service_that_fails_stops_the_run_and_what_it_had_said_is_not_asked_again(tmp_path, pool, cluster):
