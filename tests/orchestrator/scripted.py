@@ -197,7 +197,9 @@ class ScriptedStudent(
     training_pb2_grpc.TrainingServiceServicer,
     operations_pb2_grpc.OperationsServicer,
 ):
-    """`skills` by version; training adds one of `trained_skill`, or fails with `training_error`.
+    """`metrics`: of the versions that it lists, by name; `adapters`: which of them are.
+
+    `skills` by version; training adds one of `trained_skill`, or fails with `training_error`.
 
     Further trainings add v3, v4, ... of the skills in `trained_later`, the last of them for all that follow.
     `refusal`: what asking after the training meets; `failed_before`: requests whose training has failed already.
@@ -215,6 +217,8 @@ class ScriptedStudent(
     failed_before: set = field(default_factory=set)
     made: dict = field(default_factory=dict)
     weights: dict = field(default_factory=dict)
+    metrics: dict = field(default_factory=dict)
+    adapters: tuple = ()
 
     async def Answer(self, request, context):
         sha256 = await self.begin("answer", request.image, context)
@@ -232,7 +236,11 @@ class ScriptedStudent(
     AnswerStream = in_bulk(Answer, student_pb2.AnswerStreamResponse)
 
     async def ListVersions(self, request, context):
-        return versions_pb2.ListVersionsResponse(live=self.live, previous=self.previous)
+        versions = [
+            versions_pb2.Version(name=name, metrics=metrics, adapter_of="v1" if name in self.adapters else "")
+            for name, metrics in self.metrics.items()
+        ]
+        return versions_pb2.ListVersionsResponse(versions=versions, live=self.live, previous=self.previous, preset="bundled")
 
     async def GetVersion(self, request, context):
         state = versions_pb2.VERSION_STATE_AVAILABLE

@@ -11,6 +11,7 @@ from google.longrunning import operations_pb2
 from protos.mpa.v1 import student_pb2, training_pb2, types_pb2, versions_pb2
 from services.engines.fake import true_answer
 from services.engines.images import sha256
+from services.rpc.client import StudentClient
 from services.rpc.status import from_rpc_error
 from tests.pictures import bomb_png, numbered_png, png
 from tests.serving import fake_student_settings, serving_student
@@ -120,6 +121,10 @@ async def test_training_makes_a_version_with_its_provenance(peer):
     assert len(version.weights_sha256) == 64
     listing = await peer.versions.ListVersions(versions_pb2.ListVersionsRequest())
     assert [version.name for version in listing.versions] == ["v1", "v2"]
+    async with StudentClient(peer.address) as client:
+        preset, (trained,) = await client.trainings()
+    assert (preset, trained.version, trained.steps, trained.is_adapter) == ("qwen2vl-2b", "v2", 4, False)
+    assert trained.seconds > 0
     assert listing.live == "v1", "training alone must not change what is live"
 
 

@@ -33,6 +33,7 @@ def quote(
     student_matcher: o.StudentMatcher = "",
     full_matrix: o.FullMatrix = False,
     seed: o.Seed = 0,
+    lora_rank: o.LoraRank = 0,
     guided: o.Guided = False,
     near_duplicates: o.NearDuplicates = None,
     leak_check: o.LeakCheck = None,
@@ -72,7 +73,7 @@ def quote(
     folder = run or QUOTES / reach.new_folder(task).name
     with exit_codes(again(folder if run is None else None)):
         limits = Limits(dollars(budget) if budget else None, None, usd_per_hour)
-        asked = (images, task, recipe, matcher, limit, full_matrix, seed, 0, guided, student_matcher)
+        asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
         settings = replace(
             session.settings(folder, *asked, amendments, where.teachers, is_local=local or single_device),
             near_duplicates=near_duplicates,
@@ -81,8 +82,8 @@ def quote(
         )
 
         async def steps(opened: Run, progress: Progress) -> quoting.Quote:
-            async with within(limits, opened) as purse:
-                at = replace(where, budget=purse)
+            async with within(limits, opened, where.cache) as purse:
+                at = replace(where, budget=purse, run=opened.id)
                 return await quoting.quote(opened, at, pilot, devices or (1 if single_device else 2), usd_per_hour, progress)
 
         with open_run(folder, settings) as opened:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from services.core.parity import STUDENT_RIGHT, Cell
 from services.core.usage import Usage
 from services.orchestrator import alignment, endpoints, phases
 from services.orchestrator.costs.pilot import draw
+from services.orchestrator.costs.training import Training, learn_pace, predict_training
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.judgement import JUDGED
 from services.orchestrator.ledger import Ledger
@@ -33,6 +34,7 @@ CALLS = {
     "identify": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'teacher' AND step = 'identify'",
     "sample": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'sample'",
 }
+OVERLAPPING = ("annotate", "answer", "identify")
 ROLES = {"annotate": "teacher", "answer": "student", "identify": "teacher", "sample": "teacher", "evaluate": "student"}
 
 
@@ -49,7 +51,8 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """`wall_s`: the stages overlap where the services have machines of their own. Training comes on top of it.
+    """`wall_s`: annotating and identifying overlap where the services have machines of their own; what follows does not. The
+    training is in it where its time is known.
 
     `pilot_usd`: the part of the provider's bill that the pilot has paid, or the cache holds. `gpu_hours`: `devices` for the
     whole time; `devices_usd` what they cost. None where there is no time to count with.
@@ -61,6 +64,7 @@ class Quote:
     saved_calls: int
     stages: tuple[Stage, ...]
     parity_set: Interval
+    training: Training
     wall_s: float | None
     gpu_hours: float | None
     devices_usd: float | None
@@ -75,12 +79,15 @@ async def quote(run: Run, where: Where, size: int, devices: int, usd_per_hour: f
         if where.is_single_device and phases.takes_a_device(where):
             with suppress(NothingToAlign):
                 await phases.annotate_and_identify_in_turn(run, where, None, progress)
+            async with endpoints.student_only(where, run.folder, progress, is_serving=False) as student:
+                await learn_pace(run, student)
         else:
             async with endpoints.both(where, run.folder, progress) as (teacher, student):
                 await alignment.annotate_only(run, teacher, progress)
                 await alignment.settle_base_version(run, student)
                 await phases.answer(run, student, progress)
                 await phases.decide(run, teacher, progress)
+                await learn_pace(run, student)
     shares_a_machine = where.is_local or where.is_single_device
     return predict(run, devices, usd_per_hour, shares_a_machine=shares_a_machine)
 
@@ -103,11 +110,11 @@ def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bo
     stages = [_stage(name, *found[name], float(ledger.meta(f"seconds.{name}") or 0), pool / pilot) for name in found]
     judged = sum(record.held_out and record.cell in JUDGED for record in ledger.records())
     stages.append(_evaluation(stages[1], found["answer"][0], judged))
-    by_role = {role: _total(stage.seconds for stage in stages if stage.role == role) for role in ("teacher", "student")}
-    teacher_s, student_s = by_role["teacher"], by_role["student"]
-    wall_s = None
-    if teacher_s is not None and student_s is not None:
-        wall_s = teacher_s + student_s if shares_a_machine else max(teacher_s, student_s)
+    gap, parity_set = _parity_set(run, pool, pilot)
+    training = predict_training(run, gap, parity_set.expected)
+    wall_s = _wall_s(stages, shares_a_machine=shares_a_machine)
+    if wall_s is not None:
+        wall_s += training.seconds or 0.0
     usable = next(int(count) for (count,) in ledger.read("SELECT count(*) FROM images WHERE rejection = ''"))
     return Quote(
         pool=pool,
@@ -115,7 +122,8 @@ def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bo
         usable=usable,
         saved_calls=sum(finished - made for finished, made, _ in found.values()),
         stages=tuple(stages),
-        parity_set=_parity_set(run, pool, pilot),
+        parity_set=parity_set,
+        training=training,
         wall_s=wall_s,
         gpu_hours=None if wall_s is None else devices * wall_s / 3600,
         devices_usd=None if wall_s is None or not usd_per_hour else usd_per_hour * wall_s / 3600,
@@ -149,13 +157,25 @@ def _scaled(usage: Usage, factor: float) -> Usage:
     return Usage(prompt, completion, round(usage.cached_prompt_tokens * factor), usage.cost_usd * factor)
 
 
+def _wall_s(stages: Sequence[Stage], *, shares_a_machine: bool) -> float | None:
+    """Without the training; None where a stage's time is not known."""
+    side_by_side = [stage for stage in stages if stage.name in OVERLAPPING]
+    after_s = _total(stage.seconds for stage in stages if stage.name not in OVERLAPPING)
+    teacher_s, student_s = (
+        _total(stage.seconds for stage in side_by_side if stage.role == role) for role in ("teacher", "student")
+    )
+    if teacher_s is None or student_s is None or after_s is None:
+        return None
+    return after_s + (teacher_s + student_s if shares_a_machine else max(teacher_s, student_s))
+
+
 def _total(seconds: Iterable[float | None]) -> float | None:
     known = list(seconds)
     return None if None in known else sum(each for each in known if each is not None)
 
 
-def _parity_set(run: Run, pool: int, pilot: int) -> Interval:
-    """Its samples: the gap outside the held-out images, and what the recipe rehearses with it.
+def _parity_set(run: Run, pool: int, pilot: int) -> tuple[float, Interval]:
+    """Its samples, first those of the gap alone: outside the held-out images, and then with what the recipe rehearses.
 
     A trial is an image, not a question: questions about one image fare alike, and counting them apart would promise more
     than the pilot knows.
@@ -169,4 +189,4 @@ def _parity_set(run: Run, pool: int, pilot: int) -> Interval:
     def with_rehearsal(samples: float) -> float:
         return round(samples + min(recipe.rehearsal_ratio * samples, known))
 
-    return Interval(with_rehearsal(gap.expected), with_rehearsal(gap.low), with_rehearsal(gap.high))
+    return gap.expected, Interval(with_rehearsal(gap.expected), with_rehearsal(gap.low), with_rehearsal(gap.high))

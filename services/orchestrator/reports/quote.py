@@ -24,7 +24,11 @@ def show(quote: Quote, console: Console) -> None:
     console.print(table)
     found = quote.parity_set
     _say(console, f"parity set   {found.expected:,.0f} samples (95 %: {found.low:,.0f} to {found.high:,.0f})")
-    _say(console, f"time         {clock(quote.wall_s)}, and the training on top of it")
+    training = quote.training
+    steps = "? steps" if training.steps is None else f"{training.steps:,} steps"
+    _say(console, f"training     {steps}, {clock(training.seconds)} ({training.basis})")
+    is_whole = training.seconds is not None
+    _say(console, f"time         {clock(quote.wall_s)}{'' if is_whole else ', and the training on top of it'}")
     if quote.gpu_hours is not None:
         at = f", ${quote.devices_usd:,.2f}" if quote.devices_usd is not None else ""
         _say(console, f"devices      {quote.gpu_hours:,.2f} GPU-hours{at}")

@@ -11,7 +11,7 @@ from services.rpc.client.replies import (
     Provenance,
     TeacherModel,
 )
-from services.rpc.client.student import Pointers, StudentClient, StudentVersion
+from services.rpc.client.student import Pointers, StudentClient, StudentVersion, Trained
 from services.rpc.client.teacher import TeacherClient
 from services.rpc.client.training import TrainingState
 
@@ -26,5 +26,6 @@ __all__ = [
     "StudentVersion",
     "TeacherClient",
     "TeacherModel",
+    "Trained",
     "TrainingState",
 ]

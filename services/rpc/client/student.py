@@ -33,6 +33,16 @@ class Pointers:
     previous: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A version that was trained here: seconds and optimizer steps that it took, of low-rank adapters or of all weights."""
+
+    version: str
+    seconds: float
+    steps: int
+    is_adapter: bool
+
+
 class StudentClient(TrainingClient):
     """Answers, versions and training: all at the student's one address."""
 
@@ -82,6 +92,19 @@ class StudentClient(TrainingClient):
         request = versions_pb2.ListVersionsRequest()
         reply = await self.connection.call(lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S))
         return Pointers(reply.live, reply.candidate, reply.previous)
+
+    async def trainings(self) -> tuple[str, tuple[Trained, ...]]:
+        """The preset that the service was started with, and what it has trained; the oldest comes first."""
+        request = versions_pb2.ListVersionsRequest()
+        reply = await self.connection.call(lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S))
+        trained = [
+            Trained(
+                version.name, version.metrics["train_seconds"], round(version.metrics["train_steps"]), version.adapter_of != ""
+            )
+            for version in reply.versions
+            if version.metrics.get("train_steps")
+        ]
+        return reply.preset, tuple(trained)
 
     async def version(self, name: str) -> StudentVersion:
         """Raises NotFound."""

@@ -15,6 +15,9 @@ from services.rpc import status
 from services.rpc.client.client import ANSWER_TIMEOUT_S, CONTROL_TIMEOUT_S, Client
 from services.rpc.connection import Reply
 
+UPLOAD_TIMEOUT_S = 86_400.0
+"""The images of a large parity set are a hundred gigabytes; whether the service is there, keepalive sees."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
@@ -47,7 +50,7 @@ class TrainingClient(Client):
         failures: list[MpaError] = []
         try:
             reply = await self.connection.call(
-                lambda: self._training.UploadDataset(_each(parts(), failures), timeout=CONTROL_TIMEOUT_S)
+                lambda: self._training.UploadDataset(_each(parts(), failures), timeout=UPLOAD_TIMEOUT_S)
             )
         except asyncio.CancelledError:  # gRPC's word for an iterator of requests that failed
             if failures:

@@ -14,6 +14,7 @@ from services.orchestrator.cli import main as cli
 from services.orchestrator.cli import quote as cli_quote
 from services.orchestrator.costs.pilot import Drawn, draw
 from services.orchestrator.costs.quote import Quote, Stage, quote
+from services.orchestrator.costs.training import Training
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.reports.quote import clock, show
 from services.orchestrator.run import open_run
@@ -76,14 +77,45 @@ async def test_time_is_told_by_stage_and_only_of_calls_that_were_made(tmp_path, 
         again = await quoted(b, tmp_path / "again")
     seconds = {stage.name: stage.seconds for stage in first.stages}
     assert seconds["annotate"] > 0.05 * 120 / 64
-    assert first.wall_s == pytest.approx(
-        max(seconds["annotate"] + seconds["identify"], seconds["answer"] + seconds["evaluate"])
-    )
+    side_by_side = max(seconds["annotate"] + seconds["identify"], seconds["answer"])
+    assert first.wall_s == pytest.approx(side_by_side + seconds["evaluate"])
     assert first.gpu_hours == pytest.approx(2 * first.wall_s / 3600)
     assert first.devices_usd == pytest.approx(first.wall_s / 1000)
     assert (again.stages[0].seconds, again.wall_s, again.gpu_hours) == (None, None, None)
     assert again.saved_calls > 40
     assert again.parity_set == first.parity_set
+
+
+def past(**steps):
+    """Trainings of a student, 2 s a step, v3's and later ones 5 s."""
+    return {
+        version: {"train_seconds": (2.0 if version < "v3" else 5.0) * count, "train_steps": count, "train_loss": 0.1}
+        for version, count in steps.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("trained", "adapters", "lora_rank", "step_s", "said"),
+    [
+        (past(v1=0, v2=10, v3=40), (), 0, 5.0, "5 s a step, as when v3 was trained there"),
+        (past(v1=0, v2=10, v3=40), ("v3",), 0, 2.0, "as when v2 was trained"),
+        (past(v1=0, v2=10, v3=40), ("v3",), 8, 5.0, "as when v3 was trained"),
+        (past(v1=0, v2=10), (), 8, None, "adapters of this student were never trained there"),
+        (past(v1=0), (), 0, None, "all of this student was never trained there"),
+    ],
+)
+async def test_training_is_told_in_steps_and_in_time_where_there_was_one_before(
+    tmp_path, pool, trained, adapters, lora_rank, step_s, said
+):
+    student = ScriptedStudent(metrics=trained, adapters=adapters)
+    async with bench(tmp_path / "run", pool, student=student, lora_rank=lora_rank) as b:
+        found = await quoted(b, tmp_path / "pilot", size=500)
+        actual = await b.align()
+    assert found.training.steps == -(-actual.parity_set // 16) * 2  # epochs, by the bundled student's preset
+    assert found.training.seconds == (step_s and step_s * found.training.steps)
+    assert said in found.training.basis
+    stages_s = sum(stage.seconds for stage in found.stages)
+    assert found.wall_s > 2 * found.training.steps if step_s else found.wall_s <= stages_s
 
 
 async def test_an_interrupted_quote_goes_on_and_a_finished_one_is_there_without_services(tmp_path, pool):
@@ -105,6 +137,8 @@ async def test_a_pilot_without_a_gap_is_no_error(tmp_path, pool):
     async with bench(tmp_path / "run", pool, student=ScriptedStudent(skills={"v1": 1.0})) as b:
         found = await quoted(b, tmp_path / "pilot")
     assert (found.parity_set.low, found.parity_set.expected) == (0, 0)
+    assert (found.training.steps, found.training.seconds) == (0, 0.0)
+    assert "the recipe wants 16" in found.training.basis
     assert 0 < found.parity_set.high < 60
 
 
@@ -139,10 +173,13 @@ async def test_the_command_shows_a_table_or_json_and_keeps_to_a_budget(tmp_path,
 
 def test_unknown_figures_are_shown_as_such(capsys):
     stage = Stage("annotate", "teacher", 2000, None, Usage(cost_usd=12.5))
-    unknown = Quote(1000, 50, 49, 50, (stage,), Interval(100, 60, 150), None, None, None, 12.5, 0.6)
+    training = Training(7, None, "never trained there")
+    unknown = Quote(1000, 50, 49, 50, (stage,), Interval(100, 60, 150), training, None, None, None, 12.5, 0.6)
     show(unknown, Console(width=200))
     shown = capsys.readouterr().out
     assert "100 samples (95 %: 60 to 150)" in shown
+    assert "7 steps, ? (never trained there)" in shown
+    assert "?, and the training on top of it" in shown
     assert "$12.50, of which the pilot's $0.60 are paid" in shown
     assert "--no-cache measures it" in shown
     assert (clock(7509), clock(None)) == ("2:05:09", "?")
@@ -150,6 +187,6 @@ def test_unknown_figures_are_shown_as_such(capsys):
 
 def test_a_quote_takes_every_option_that_decides_on_calls():
     of_align, of_quote = (set(inspect.signature(command).parameters) for command in (cli.align, cli_quote.quote))
-    later = {"labelled", "lora_rank", "rounds", "until_gap", "redo_rejected", "production", "trial", "yes", "max_hours"}
+    later = {"labelled", "rounds", "until_gap", "redo_rejected", "production", "trial", "yes", "max_hours"}
     where = {"engine", "ray_address"}  # who makes the calls, not which
     assert of_align - of_quote - where == later
