@@ -34,3 +34,11 @@ def wilson(successes: float, trials: int, population: int | None = None, z: floa
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     middle, scale = share + z * z / (2 * count), 1 + z * z / count
     return Interval(share, max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale))
+
+
+def difference(one: Interval, other: Interval) -> Interval:
+    """One share minus another, of samples drawn apart: Newcombe's interval from their Wilson intervals (1998, method 10)."""
+    expected = one.expected - other.expected
+    below = math.hypot(one.expected - one.low, other.high - other.expected)
+    above = math.hypot(one.high - one.expected, other.expected - other.low)
+    return Interval(expected, expected - below, expected + above)

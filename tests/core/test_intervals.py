@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from services.core.intervals import wilson
+from services.core.intervals import difference, wilson
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,19 @@ def test_it_holds_in_about_19_of_20_draws(count):
         found = wilson(sum(chance.sample(population, 60)), 60, population=400)
         hits += found.low <= count / 400 <= found.high
     assert hits >= 0.9 * 500
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "low", "high"),
+    [  # Newcombe, Statistics in Medicine 17 (1998), Table II, method 10
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.0582, 0.8062),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+    ],
+)
+def test_a_difference_as_published(one, other, low, high):
+    found = difference(wilson(*one), wilson(*other))
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert found.expected == pytest.approx(one[0] / one[1] - other[0] / other[1])

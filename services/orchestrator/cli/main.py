@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from services.core.recipes import Amendments
+from services.orchestrator.cli import audit as cli_audit
 from services.orchestrator.cli import cache as cli_cache
 from services.orchestrator.cli import datasets as cli_datasets
 from services.orchestrator.cli import experiment as cli_experiment
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(cli_cache.app, name="cache")
 app.add_typer(cli_runs.app, name="runs")
+app.add_typer(cli_audit.app, name="audit")
 
 
 @app.command()

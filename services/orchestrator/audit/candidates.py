@@ -1,0 +1,87 @@
+"""What an audit draws from: the annotations before PI, the gap after it, and the questions that people wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from statistics import mode
+
+from services.core.diversity import COLLAPSED
+from services.core.errors import InvalidInput, WrongState
+from services.core.parity import Cell
+from services.orchestrator.audit.key import Arm, Drawn
+from services.orchestrator.datasets.dataset import Dataset
+from services.orchestrator.datasets.record import Record
+from services.orchestrator.images.reading import read_again
+from services.orchestrator.images.source import Source
+from services.orchestrator.ledger import POOL
+from services.orchestrator.run import Run
+
+COLUMNS = "i.path, a.image_sha256, a.question, a.answer, a.number, a.attempt"
+IN_USE = "JOIN images i ON i.sha256 = a.image_sha256 AND i.rejection = ''"
+BEFORE = f"""
+SELECT {COLUMNS} FROM annotations a {IN_USE}
+WHERE a.question != '' AND a.origin = ? AND a.rejection NOT IN ({", ".join("?" * len(COLLAPSED))})
+"""
+"""What PA made, whatever PI made of it since. Questions of users are nobody's annotations."""
+AFTER = f"""
+SELECT {COLUMNS} FROM records r
+JOIN annotations a ON a.image_sha256 = r.image_sha256 AND a.number = r.number AND a.rejection = '' AND a.origin = ? {IN_USE}
+WHERE r.round = ? AND r.cell = ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """`load` reads the image's file; it raises InvalidInput where that is gone or has changed."""
+
+    drawn: Drawn
+    load: Callable[[], bytes]
+
+    @property
+    def name(self) -> str:
+        """The same in each arm."""
+        drawn = self.drawn
+        return f"{drawn.image_sha256 or drawn.image}\n{drawn.number}\n{drawn.attempt}"
+
+
+def before(run: Run) -> Iterator[Candidate]:
+    return _of_ledger(run, Arm.BEFORE, BEFORE, POOL, *COLLAPSED)
+
+
+def after(run: Run) -> Iterator[Candidate]:
+    return _of_ledger(run, Arm.AFTER, AFTER, POOL, run.ledger.round, Cell.GAP)
+
+
+def require_identified(run: Run) -> None:
+    """Raises WrongState."""
+    if not run.ledger.meta("done.identify"):
+        raise WrongState(f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that")
+
+
+def _of_ledger(run: Run, arm: Arm, statement: str, *values: str | int) -> Iterator[Candidate]:
+    source = run.find_images()
+    for row in run.ledger.read(statement, *values):
+        drawn = Drawn((arm,), *row)
+        yield Candidate(drawn, partial(_read_again, source, drawn))
+
+
+def _read_again(source: Source, drawn: Drawn) -> bytes:
+    return read_again(source, drawn.image, drawn.image_sha256).data
+
+
+def written_by_people(dataset: Dataset) -> Iterator[Candidate]:
+    """Of several answers the usual one."""
+    for record in dataset.read():
+        drawn = Drawn((Arm.HUMAN,), f"{dataset.name} {record.id}", "", record.question, mode(record.answers))
+        yield Candidate(drawn, partial(_read_file, dataset, record))
+
+
+def _read_file(dataset: Dataset, record: Record) -> bytes:
+    if record.data:
+        return record.data
+    file = dataset.images.find(record.image)
+    if file is None:
+        raise InvalidInput(f"{dataset.path} names the image {record.image}, which isn't there: give its folder (--images)")
+    return file.read_bytes()

@@ -1,0 +1,72 @@
+"""What raters are asked about an annotation: the four measures of Table 4 (paper, Section 4.1.1 iii)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.orchestrator.audit.sheet import Choice, Question
+
+YES, NO = "yes", "no"
+HUMAN, MACHINE = "human", "machine"
+_YES_NO = (Choice(YES, "yes"), Choice(NO, "no"))
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One measure: the share of ratings that are `counted`. `name` is for people, `symbol` the paper's."""
+
+    name: str
+    symbol: str
+    counted: str
+    question: Question
+
+    @property
+    def key(self) -> str:
+        return self.question.key
+
+
+CRITERIA = (
+    Criterion(
+        "answerability",
+        "A",
+        YES,
+        Question("answerable", "Can the question be answered from the image?", _YES_NO),
+    ),
+    Criterion(
+        "answer correctness",
+        "AC",
+        YES,
+        Question("correct", "Is the answer correct?", _YES_NO, "Suppose that the question is a valid one."),
+    ),
+    Criterion(
+        "task relevance",
+        "TR",
+        YES,
+        Question("relevant", "Does the question fit the task?", _YES_NO, "The task is described above."),
+    ),
+    Criterion(
+        "human-likeness",
+        "HLS",
+        HUMAN,
+        Question(
+            "author",
+            "Who wrote question and answer?",
+            (Choice(HUMAN, "a human"), Choice(MACHINE, "a machine")),
+            "Go by your impression.",
+        ),
+    ),
+)
+
+TASKS_FOR_RATERS: dict[str, str] = {
+    "textvqa": "Questions about an image that are answered by reading the text in it.",
+    "stvqa": "Questions about an image that are answered by reading the text in it.",
+    "chartqa": "Questions about a chart: its values, comparisons between them, trends.",
+    "okvqa": "Questions about an image that take knowledge of the world beyond what is seen in it.",
+    "vqa": "Questions about an image that are answered by looking at it.",
+    "pathvqa": "Questions about a pathology image that are answered by yes or no.",
+    "ocr": "Reading: the answer is the text in the image, exactly as it is written.",
+    "captioning": "Captions: the answer is one sentence that says what is in the image and what can be read there.",
+}
+"""What fits a task, by its name."""
+
+GUIDE = "Each item is an image with a question and an answer. Judge question and answer as they stand."

@@ -1,0 +1,68 @@
+"""Table 4: the measures before and after PI, with intervals, and how far the raters agree.
+
+Each item counts for the share of its raters that said so, so several raters are averaged, not outvoted.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.core.errors import InvalidInput
+from services.core.intervals import Interval, difference, wilson
+from services.orchestrator.audit.criteria import CRITERIA, Criterion
+from services.orchestrator.audit.key import Arm, Key
+from services.orchestrator.audit.ratings import Ratings
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One criterion: its share (0 to 1) in each arm, after minus before, and Krippendorff's alpha of the raters.
+
+    `alpha` None: there is one rater, or everybody chose the same throughout, of which chance can't be told.
+    """
+
+    criterion: Criterion
+    shares: Mapping[Arm, Interval]
+    change: Interval
+    alpha: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`measured`: in the order of the paper's table."""
+
+    raters: Sequence[str]
+    measured: Sequence[Measured]
+
+
+def figures(key: Key, ratings: Sequence[Ratings]) -> Figures:
+    """Raises InvalidInput where the library that measures agreement is missing."""
+    return Figures([of.rater for of in ratings], [_measure(criterion, key, ratings) for criterion in CRITERIA])
+
+
+def _measure(criterion: Criterion, key: Key, ratings: Sequence[Ratings]) -> Measured:
+    shares = {
+        arm: wilson(*_counted(criterion, key.of(arm), ratings), population) for arm, population in key.populations.items()
+    }
+    change = difference(shares[Arm.AFTER], shares[Arm.BEFORE])
+    return Measured(criterion, shares, change, alpha(criterion.key, ratings))
+
+
+def _counted(criterion: Criterion, items: Collection[str], ratings: Sequence[Ratings]) -> tuple[float, int]:
+    """Successes, where an item on which raters differ is one in part, and trials."""
+    said = sum(of.answers[item][criterion.key] == criterion.counted for of in ratings for item in items)
+    return said / len(ratings), len(items)
+
+
+def alpha(question: str, ratings: Sequence[Ratings]) -> float | None:
+    """Krippendorff's alpha of nominal answers to `question`, over all items: 1 is perfect agreement, 0 is chance."""
+    answers = [(of.rater, item, given[question]) for of in ratings for item, given in of.answers.items()]
+    if len(ratings) < 2 or len({value for _, _, value in answers}) < 2:
+        return None
+    if importlib.util.find_spec("nltk") is None:
+        raise InvalidInput("the agreement of raters is measured by NLTK: `pip install 'model-parity-aligner[audit]'`")
+    from nltk.metrics.agreement import AnnotationTask
+
+    return float(AnnotationTask(answers).alpha())
