@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from typing import TypeVar
 
 from services.core.annotation import Rejection, question_key
@@ -47,6 +47,21 @@ def told(prompt: str, asked: Sequence[str]) -> str:
     if not asked:
         return prompt
     return TOLD + "".join(f"- {question}\n" for question in asked) + f"\n{prompt}"
+
+
+def focused(prompt: str, kind: str) -> str:
+    """The annotation prompt for a question of `kind` (`question_kind`); "" leaves the kind to the teacher."""
+    if not kind:
+        return prompt
+    how = "is answered by yes or no" if kind == "yes/no" else f'begins with "{kind}"'
+    return f"Ask a question that {how}.\n\n{prompt}"
+
+
+def allotted(counts: Mapping[str, int], lot: float) -> str:
+    """A kind, each for a share of the lots in [0, 1) that is its share of `counts`; "" where nothing is counted."""
+    kinds = sorted(counts)
+    upto = list(accumulate(counts[kind] for kind in kinds))
+    return kinds[bisect_right(upto, lot * upto[-1])] if upto else ""
 
 
 def is_near_duplicate(one: str, other: str) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.core.annotation import UNPARSED, Rejection
-from services.core.diversity import COLLAPSED, collapse, told
+from services.core.diversity import COLLAPSED, collapse, focused, told
 from services.core.errors import BudgetSpent, Cancelled, MpaError, Overloaded, Pending, Unavailable, WrongState
+from services.orchestrator import focus
 from services.orchestrator.ledger import FAILED, AnnotationRow
 from services.orchestrator.run import Run
 from services.orchestrator.tasks import together
@@ -30,8 +31,8 @@ async def annotate(run: Run, teacher: TeacherClient, picture: Picture) -> list[A
         return _distinct(run, await _annotate_in_turn(run, teacher, picture, earlier))
     async with together() as group:
         asked = [
-            group.create_task(_annotate_once(run, teacher, picture, number, [r for r in earlier if r.number == number]))
-            for number in range(run.settings.recipe.questions_per_image)
+            group.create_task(_annotate_once(run, teacher, picture, number, [r for r in earlier if r.number == number], kind))
+            for number, kind in focus.questions(run, picture.sha256)
         ]
     return _distinct(run, [task.result() for task in asked])
 
@@ -41,10 +42,10 @@ async def _annotate_in_turn(
 ) -> list[AnnotationRow]:
     """Each further question is asked for knowing the earlier ones, whatever became of them."""
     rows: list[AnnotationRow] = []
-    for number in range(run.settings.recipe.questions_per_image):
+    for number, kind in focus.questions(run, picture.sha256):
         known = [row.question for row in rows if row.question]
         of_number = [row for row in earlier if row.number == number]
-        rows.append(await _annotate_once(run, teacher, picture, number, of_number, known))
+        rows.append(await _annotate_once(run, teacher, picture, number, of_number, kind, known))
     return rows
 
 
@@ -54,18 +55,19 @@ async def _annotate_once(
     picture: Picture,
     number: int,
     earlier: list[AnnotationRow],
+    kind: str,
     known: Sequence[str] = (),
 ) -> AnnotationRow:
-    """One question. A reply that can't be parsed is asked for once more with another seed.
+    """One question, of that kind unless it is "". A reply that can't be parsed is asked for once more with another seed.
 
     With `redo_rejected` each later round asks once more for what is still rejected, for whatever reason.
     """
-    row = _standing(run, earlier, attempt=0) or await _ask(run, teacher, picture, number, 0, known)
+    row = _standing(run, earlier, attempt=0) or await _ask(run, teacher, picture, number, 0, kind, known)
     if row.rejection in UNPARSED:
-        row = _standing(run, earlier, attempt=1) or await _ask(run, teacher, picture, number, 1, known)
+        row = _standing(run, earlier, attempt=1) or await _ask(run, teacher, picture, number, 1, kind, known)
     for attempt in range(2, run.ledger.round + 1) if run.settings.redo_rejected else ():
         if row.rejection and row.rejection not in FAILED:
-            row = _standing(run, earlier, attempt) or await _ask(run, teacher, picture, number, attempt, known)
+            row = _standing(run, earlier, attempt) or await _ask(run, teacher, picture, number, attempt, kind, known)
     return row
 
 
@@ -80,12 +82,12 @@ def _standing(run: Run, earlier: list[AnnotationRow], attempt: int) -> Annotatio
 
 
 async def _ask(
-    run: Run, teacher: TeacherClient, picture: Picture, number: int, attempt: int, known: Sequence[str]
+    run: Run, teacher: TeacherClient, picture: Picture, number: int, attempt: int, kind: str, known: Sequence[str]
 ) -> AnnotationRow:
     settings = run.settings
     decoding = settings.annotation_decoding(picture.sha256, number, attempt)
     try:
-        prompt = told(settings.recipe.annotation_prompt(settings.the_task), known)
+        prompt = focused(told(settings.recipe.annotation_prompt(settings.the_task), known), kind)
         reply = await teacher.annotate(picture, settings.task, prompt, decoding, guided=settings.guided)
     except STOPS_THE_RUN:
         raise
@@ -109,7 +111,7 @@ def _distinct(run: Run, rows: list[AnnotationRow]) -> list[AnnotationRow]:
     What a later round asked for comes last: it never takes the place of an annotation that earlier rounds have used.
     """
     recipe = run.settings.recipe
-    asked = sorted((row for row in rows if row.question), key=lambda row: max(row.attempt, 1))
+    asked = sorted((row for row in rows if row.question), key=lambda row: focus.round_of(run, row.number, row.attempt))
     questions = [row.question for row in asked]
     outcomes = collapse(questions, near=recipe.distinct_questions, max_per_kind=recipe.max_per_kind)
     kept = []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign
 from services.files import write_atomically
-from services.orchestrator import alignment
+from services.orchestrator import alignment, focus
 from services.orchestrator.history import why_stop
 from services.orchestrator.parity_set import PARITY_SET
 from services.orchestrator.production import audit
@@ -75,11 +75,14 @@ def begin_next(run: Run) -> None:
     """All at once, so that an interrupted run is in the old round or in the new one. The old parity set is put aside."""
     ledger = run.ledger
     made, weights = ledger.meta("version.after"), ledger.meta("version.after.weights")
+    kinds = focus.kinds_of_gap(run) if run.settings.focus else {}
     kept = run.folder / "rounds" / str(ledger.round) / PARITY_SET
     write_atomically(kept, (run.folder / PARITY_SET).read_bytes())
     with ledger.at_once():
         ledger.begin_round(ledger.round + 1)
         ledger.set_meta("version.before", made)
         ledger.set_meta("version.before.weights", weights)
-        if not (run.settings.redo_rejected or audit.is_asked_for(run)):
+        if kinds:
+            focus.set_kinds(run, kinds)
+        if not (run.settings.redo_rejected or run.settings.focus or audit.is_asked_for(run)):
             ledger.set_meta("done.annotate", "yes")

@@ -24,9 +24,10 @@ class Settings:
     """`images` is absolute or a URL: what images/opening.py opens. `limit` 0 takes all. `matcher` is an identity, "exact@1".
 
     `student_matcher` "" is the same one. `lora_rank` 0 trains the whole student. `guided`: the teacher can write nothing but a
-    question and an answer. `redo_rejected`: rounds after the first ask anew for annotations that were rejected.
-    `near_duplicates`: bits within which an image repeats an earlier one, None leaves all; `leak_check`: sources of images that
-    are kept out, besides those of --eval. `pilot`: a quote's, over a few of the images. `teachers`: how many; several vote.
+    question and an answer. `redo_rejected`: rounds after the first ask anew for annotations that were rejected. `focus`: they
+    ask for more of the kinds that the student fails at. `near_duplicates`: bits within which an image repeats an earlier one,
+    None leaves all; `leak_check`: sources of images that are kept out, besides those of --eval. `pilot`: a quote's, over a few
+    of the images. `teachers`: how many; several vote.
     """
 
     images: str
@@ -40,6 +41,7 @@ class Settings:
     guided: bool = False
     student_matcher: str = ""
     redo_rejected: bool = False
+    focus: bool = False
     near_duplicates: int | None = None
     leak_check: tuple[str, ...] = ()
     pilot: bool = False
@@ -74,7 +76,8 @@ class Settings:
         """How the teacher is asked to annotate, as a hash; the seed of each call stands beside its reply."""
         prompt = self.recipe.annotation_prompt(self.the_task)
         told = ("told",) if self.recipe.distinct_questions else ()
-        return _hash(prompt, self.recipe.annotation_decoding, self.guided, *told)
+        focused = ("focused",) if self.focus else ()
+        return _hash(prompt, self.recipe.annotation_decoding, self.guided, *told, *focused)
 
     def annotation_decoding(self, image_sha256: str, index: int, attempt: int) -> Decoding:
         """The recipe's, with a seed of its own for each question of each image, the same at every repetition."""
@@ -83,6 +86,10 @@ class Settings:
     def sample_decoding(self, image_sha256: str, question: str, number: int) -> Decoding:
         """Of the answer sampled as the `number`th, with a seed of its own, too."""
         return self.recipe.sample_decoding(_seed(self.seed, image_sha256, "sample", number, question))
+
+    def lot(self, *of: object) -> float:
+        """A number in [0, 1) that the run's seed and `of` decide."""
+        return _seed(self.seed, *of) / 2**32
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)

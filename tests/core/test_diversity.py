@@ -6,7 +6,7 @@ import easy_vqa
 import pytest
 
 from services.core.annotation import Rejection
-from services.core.diversity import Collapsed, balanced, collapse, draw, is_near_duplicate, told
+from services.core.diversity import Collapsed, allotted, balanced, collapse, draw, focused, is_near_duplicate, told
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,17 @@ def test_drawing_fills_up_with_other_kinds_and_takes_fewer_where_there_are_none(
     assert Counter(map(kind, draw(mostly_a, kind, 20, 0.5))) == {"a": 10, "b": 10}
     assert Counter(map(kind, draw(mostly_a, kind, 40, 0.5))) == {"a": 20, "b": 10}
     assert draw(mostly_a, kind, 0, 0.5) == []
+
+
+def test_a_kind_is_allotted_its_share_of_the_lots():
+    counts = {"yes/no": 6, "how many": 3, "what color": 1, "who is": 0}
+    lots = Counter(allotted(counts, number / 1000) for number in range(1000))
+    assert lots == {"how many": 300, "what color": 100, "yes/no": 600}
+    assert {allotted({}, lot) for lot in (0.0, 0.999)} == {""}
+    assert {allotted({"yes/no": 1}, lot) for lot in (0.0, 0.999999)} == {"yes/no"}
+
+
+def test_the_kind_that_is_wished_for_stands_before_the_prompt():
+    assert focused("Write one.", "") == "Write one."
+    assert focused("Write one.", "how many") == 'Ask a question that begins with "how many".\n\nWrite one.'
+    assert focused("Write one.", "yes/no") == "Ask a question that is answered by yes or no.\n\nWrite one."

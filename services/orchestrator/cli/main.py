@@ -62,6 +62,7 @@ def align(
     rounds: o.Rounds = 1,
     until_gap: o.UntilGap = 0.0,
     redo_rejected: o.RedoRejected = False,
+    focus: o.Focus = False,
     near_duplicates: o.NearDuplicates = None,
     leak_check: o.LeakCheck = None,
     questions: o.Questions = None,
@@ -108,6 +109,7 @@ def align(
             replace(
                 chosen,
                 redo_rejected=redo_rejected,
+                focus=focus,
                 near_duplicates=near_duplicates,
                 leak_check=session.leak_check(leak_check),
             ),

@@ -152,6 +152,9 @@ UntilGap = Annotated[
 RedoRejected = Annotated[
     bool, _rounds("--redo-rejected", help="Later rounds ask the teacher anew for annotations that were rejected.")
 ]
+Focus = Annotated[
+    bool, _rounds("--focus", help="Later rounds ask one question more about each image, of the kinds that the gap is made of.")
+]
 BudgetUsd = Annotated[
     str,
     _costs("--budget", metavar="USD", help="Stop before the run has cost more in all, such as 20USD; 0: cached work alone."),

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.orchestrator.ledger.database import Database
 from services.orchestrator.ledger.migration import bring_up_to_date, read_as_up_to_date
 
-OF_A_ROUND = ("done.", "version.", "training", "parity_set", "evaluation", "swap.", "outcome", "reason")
+OF_A_ROUND = ("done.", "version.", "training", "parity_set", "evaluation", "swap.", "outcome", "reason", "focus")
 """What the meta keys begin with that each round has for itself: "outcome" is round 1's, "round.2.outcome" the second's."""
 STEPS_OF_A_ROUND = 2
 

@@ -187,6 +187,6 @@ def test_unknown_figures_are_shown_as_such(capsys):
 
 def test_a_quote_takes_every_option_that_decides_on_calls():
     of_align, of_quote = (set(inspect.signature(command).parameters) for command in (cli.align, cli_quote.quote))
-    later = {"labelled", "rounds", "until_gap", "redo_rejected", "production", "trial", "yes", "max_hours"}
+    later = {"labelled", "rounds", "until_gap", "redo_rejected", "focus", "production", "trial", "yes", "max_hours"}
     where = {"engine", "ray_address"}  # who makes the calls, not which
     assert of_align - of_quote - where == later
