@@ -32,6 +32,9 @@ class Agreement:
         return majority(self.agreed, self.asked - self.agreed, self.asked) is False
 
 
+NOT_SAMPLED = Agreement()
+
+
 def majority(agreed: int, against: int, voters: int) -> bool | None:
     """Is an annotation right by the votes that are in? None: the votes still missing decide. A tie is wrong.
 

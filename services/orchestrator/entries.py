@@ -9,16 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
 
-from services.core.agreement import Agreement
+from services.core.agreement import NOT_SAMPLED, Agreement
 from services.core.errors import InvalidInput
 from services.core.parity import Cell
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
-from services.orchestrator.teachers.opinions import Kind
+from services.orchestrator.teachers.opinions import samples_of
 from services.orchestrator.teachers.panel import seat_key
 
 WHOLE = -1
 """The limit of a stream, to SQLite."""
-NOT_SAMPLED = Agreement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +172,14 @@ def _entry(ledger: Ledger, image: ImageRow, row: AnnotationRow, version: str, te
         return Entry(image, row)
     student = ledger.answer(row.image_sha256, row.question, "student", version)
     given = (ledger.answer(row.image_sha256, row.question, "teacher", teacher) for teacher in teachers)
-    entry = Entry(image, row, student, tuple(answer for answer in given if answer), samples=_samples(ledger, row))
+    entry = Entry(
+        image,
+        row,
+        student,
+        tuple(answer for answer in given if answer),
+        samples=samples_of(ledger, (row.image_sha256, row.question, row.answer)),
+    )
     statement = "SELECT cell, matcher, student_matcher FROM records WHERE image_sha256 = ? AND number = ? AND round = ?"
     for cell, matcher, of_student in () if row.rejection else ledger.read(statement, image.sha256, row.number, ledger.round):
         entry = replace(entry, cell=Cell(cell), matcher=matcher, student_matcher=of_student or matcher)
     return entry
-
-
-def _samples(ledger: Ledger, row: AnnotationRow) -> Agreement:
-    statement = "SELECT agreed, asked FROM opinions WHERE image_sha256 = ? AND question = ? AND answer = ? AND kind = ?"
-    rows = ledger.read(statement, row.image_sha256, row.question, row.answer, Kind.SAMPLE)
-    return sum((Agreement(int(agreed), int(asked)) for agreed, asked in rows), NOT_SAMPLED)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from heapq import nsmallest
 from statistics import mode
 
 from services.core.diversity import COLLAPSED
@@ -54,10 +56,12 @@ def after(run: Run) -> Iterator[Candidate]:
     return _of_ledger(run, Arm.AFTER, AFTER, POOL, run.ledger.round, Cell.GAP)
 
 
-def require_identified(run: Run) -> None:
-    """Raises WrongState."""
+def require_gap(run: Run) -> None:
+    """Raises WrongState where the run is not identified, or its gap is empty."""
     if not run.ledger.meta("done.identify"):
         raise WrongState(f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that")
+    if not any(after(run)):
+        raise WrongState(f"the gap of the run in {run.folder} is empty: there is nothing after PI to look at")
 
 
 def _of_ledger(run: Run, arm: Arm, statement: str, *values: str | int) -> Iterator[Candidate]:
@@ -85,3 +89,21 @@ def _read_file(dataset: Dataset, record: Record) -> bytes:
     if file is None:
         raise InvalidInput(f"{dataset.path} names the image {record.image}, which isn't there: give its folder (--images)")
     return file.read_bytes()
+
+
+def sample(candidates: Iterable[Candidate], count: int, seed: int, arm: Arm) -> tuple[list[Candidate], int]:
+    """`count` of them, each as likely as any other, and how many there are. Memory for those alone that it returns."""
+    population = 0
+
+    def counted() -> Iterator[Candidate]:
+        nonlocal population
+        for candidate in candidates:
+            population += 1
+            yield candidate
+
+    return nsmallest(count, counted(), key=lambda candidate: lot(seed, arm, candidate)), population
+
+
+def lot(seed: int, of: str, candidate: Candidate) -> bytes:
+    """What draws and mixes, in an order that is no other's."""
+    return hashlib.sha256(f"{seed} {of}\n{candidate.name}".encode()).digest()

@@ -68,5 +68,3 @@ TASKS_FOR_RATERS: dict[str, str] = {
     "captioning": "Captions: the answer is one sentence that says what is in the image and what can be read there.",
 }
 """What fits a task, by its name."""
-
-GUIDE = "Each item is an image with a question and an answer. Judge question and answer as they stand."

@@ -14,6 +14,15 @@ KEY, PAGE = "key.json", "page.html"
 VERSION = 1
 
 
+class Subject(StrEnum):
+    """What raters judge."""
+
+    ANNOTATIONS = "annotations"
+    """Before and after PI (Table 4)."""
+    ERRORS = "errors"
+    """What the student got wrong, in the gap (Table 8)."""
+
+
 class Arm(StrEnum):
     """Where items are drawn from."""
 
@@ -43,6 +52,7 @@ class Key:
     """`asked`: items of each arm; `populations`: how many there were to draw from."""
 
     audit: str
+    subject: Subject
     run: str
     round: int
     task: str
@@ -71,8 +81,9 @@ class Key:
         try:
             if content.pop("version") != VERSION:
                 raise InvalidInput(f"{path} is another program's: draw the audit again, with its seed")
+            subject = Subject(content.pop("subject"))
             populations = {Arm(arm): int(count) for arm, count in content.pop("populations").items()}
             items = {name: Drawn(tuple(map(Arm, of.pop("arms"))), **of) for name, of in content.pop("items").items()}
-            return cls(populations=populations, items=items, **content)
+            return cls(subject=subject, populations=populations, items=items, **content)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"{path} is no key of an audit ({error}): draw it again, with its seed") from error

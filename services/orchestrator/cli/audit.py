@@ -1,18 +1,22 @@
-"""`mpa-orch audit`: people judge a run's annotations, before and after PI (docs/audit.md)."""
+"""`mpa-orch audit`: people judge a run's annotations before and after PI, and its student's errors (docs/audit.md)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from services.orchestrator.audit.key import Subject
 from services.orchestrator.cli import options as o
-from services.orchestrator.cli.exits import exit_codes
+from services.orchestrator.cli import reach
+from services.orchestrator.cli.exits import again, exit_codes
 
-app = typer.Typer(help="People judge the annotations of a run, before and after PI: a page for raters, and its report.")
+app = typer.Typer(help="Annotations before and after PI, and the student's errors: pages for people, and their reports.")
 
-Items = Annotated[int, typer.Option(min=1, help="To draw before PI, and as many after it.")]
+Items = Annotated[int, typer.Option(min=1, help="Of annotations before PI, as many after it; of errors, in all.")]
+Of = Annotated[Subject, typer.Option("--of", help="What is judged: annotations before and after PI, or the student's errors.")]
 DrawSeed = Annotated[int, typer.Option("--seed", min=0, help="Of the draw: the same one draws the same items.")]
 Human = Annotated[
     Path | None,
@@ -23,11 +27,21 @@ ImageFolder = Annotated[
 ]
 AuditFolder = Annotated[Path, typer.Argument(metavar="DIR", help="What `audit draw` wrote.")]
 Raters = Annotated[list[Path], typer.Argument(metavar="RATER.json...", help="What the page saved, one file of each rater.")]
+TagsFile = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE", help="Every error with its category, a line of JSON each.")
+]
+LocalTeacher = Annotated[bool, typer.Option("--local", help="Start the bundled teacher here as judge.")]
 
 
 @app.command()
 def draw(
-    run: o.RunFolder, output: o.Output, items: Items = 100, seed: DrawSeed = 0, human: Human = None, images: ImageFolder = None
+    run: o.RunFolder,
+    output: o.Output,
+    of: Of = Subject.ANNOTATIONS,
+    items: Items = 100,
+    seed: DrawSeed = 0,
+    human: Human = None,
+    images: ImageFolder = None,
 ) -> None:
     """Draws a sample, and writes the page for raters (page.html) with its key (key.json), which raters don't see."""
     from rich.console import Console
@@ -38,10 +52,12 @@ def draw(
     from services.orchestrator.progress import Progress
     from services.orchestrator.run import read_run
 
+    if human is not None and of is Subject.ERRORS:
+        raise typer.BadParameter("--human is for annotations: nobody's errors are in a labelled data set")
     with exit_codes(), read_run(run) as opened:
         written = open_dataset(human, images=images) if human else None
         with Progress(Console(stderr=True)) as progress:
-            key = drawing.draw(opened, items, seed, written, output, progress)
+            key = drawing.draw(opened, of, items, seed, written, output, progress)
         for line in report.drawn(key):
             typer.echo(line)
         typer.echo(f"for the raters {output / PAGE}, for you alone {output / KEY}")
@@ -49,17 +65,50 @@ def draw(
 
 @app.command(name="report")
 def show_report(folder: AuditFolder, raters: Raters, as_json: o.Json = False) -> None:
-    """Answerability, correctness, relevance and human-likeness before and after PI, and how far the raters agree."""
+    """What the raters found: the measures before and after PI, or the kinds of errors; and how far the raters agree."""
     from rich.console import Console
 
-    from services.orchestrator.audit import report
-    from services.orchestrator.audit.criteria import CRITERIA
+    from services.orchestrator.audit import breakdown_report, report
+    from services.orchestrator.audit.breakdown import of_ratings
     from services.orchestrator.audit.figures import figures
     from services.orchestrator.audit.key import Key
     from services.orchestrator.audit.ratings import read_ratings
+    from services.orchestrator.audit.studies import study
 
     with exit_codes():
         key = Key.read(folder)
-        questions = [criterion.question for criterion in CRITERIA]
-        ratings = read_ratings(raters, key.audit, key.items, questions, folder)
-        report.show(key, figures(key, ratings), Console(), as_json=as_json)
+        ratings = read_ratings(raters, key.audit, key.items, study(key.subject, key.task).questions, folder)
+        if key.subject is Subject.ERRORS:
+            breakdown_report.show(of_ratings(key, ratings), Console(), as_json=as_json)
+        else:
+            report.show(key, figures(key, ratings), Console(), as_json=as_json)
+
+
+@app.command()
+def errors(
+    run: o.RunFolder,
+    teacher: o.Teacher = "",
+    local: LocalTeacher = False,
+    items: Items = 100,
+    seed: DrawSeed = 0,
+    output: TagsFile = None,
+    no_cache: o.NoCache = False,
+    patience: o.Patience = 60.0,
+    as_json: o.Json = False,
+) -> None:
+    """What the student lacks: errors of the gap by category, by rules, and by the teacher as judge where one is named."""
+    from rich.console import Console
+
+    from services.orchestrator.audit import breakdown_report, tagging
+    from services.orchestrator.audit.breakdown import of_tags
+    from services.orchestrator.cli import commands, session
+    from services.orchestrator.run import read_run
+
+    with exit_codes(again()), read_run(run) as opened:
+        where = None
+        if teacher or local:
+            where = replace(reach.services(teacher, "", local, patience, "teacher"), cache=reach.cache(no_cache))
+        tagged = session.gather(lambda progress: commands.tag_errors(opened, where, items, seed, progress))
+        if output is not None:
+            tagging.write(tagged, output)
+        breakdown_report.show(of_tags(tagged), Console(), as_json=as_json)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
 from services.orchestrator import alignment, endpoints, judgement, phases, promotion, rounds
+from services.orchestrator.audit import tagging
+from services.orchestrator.audit.tagging import Tagged
 from services.orchestrator.costs.budget import NO_LIMITS, Limits, within
 from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.reading import Refused, read_image
@@ -138,6 +140,15 @@ async def ask(image: Path, question: str, version: str, folder: Path | None, whe
         async with endpoints.student_only(where, folder or Path(nowhere), progress) as student:
             reply = await student.answer(found.picture, question, version=version)
     return f"{reply.answer}  (version {reply.version})"
+
+
+async def tag_errors(run: Run, where: Where | None, count: int, seed: int, progress: Progress) -> Tagged:
+    """`where` None: nobody is asked."""
+    if where is None:
+        return await tagging.tag(run, count, seed, None, progress)
+    run, where = _acquainted(run, where)
+    async with endpoints.teacher_only(where, run.folder, progress) as teacher:
+        return await tagging.tag(run, count, seed, teacher, progress)
 
 
 def _acquainted(run: Run, where: Where) -> tuple[Run, Where]:

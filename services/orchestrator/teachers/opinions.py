@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.core.agreement import Agreement, Rate, label_noise, rate
+from services.core.agreement import NOT_SAMPLED, Agreement, Rate, label_noise, rate
 from services.core.annotation import Rejection
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.teachers.panel import seat_key
@@ -75,6 +75,13 @@ def agreements(ledger: Ledger, teachers: int) -> dict[Label, Agreement]:
     """Of every label that all the teachers were sampled on."""
     rows = ledger.read(SAMPLED, teachers)
     return {(image, question, answer): Agreement(int(agreed), int(asked)) for image, question, answer, agreed, asked in rows}
+
+
+def samples_of(ledger: Ledger, label: Label) -> Agreement:
+    """Of all teachers together; none where it was not sampled."""
+    statement = "SELECT agreed, asked FROM opinions WHERE image_sha256 = ? AND question = ? AND answer = ? AND kind = ?"
+    rows = ledger.read(statement, *label, Kind.SAMPLE)
+    return sum((Agreement(int(agreed), int(asked)) for agreed, asked in rows), NOT_SAMPLED)
 
 
 def measured_noise(ledger: Ledger) -> LabelNoise | None:

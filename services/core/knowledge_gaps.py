@@ -1,0 +1,167 @@
+"""What a student lacks: the error categories of Table 8 (paper, Section 4.1.1 vii), and the rules that decide some of them.
+
+The paper's authors looked at each error themselves. Here a rule decides where the texts alone say enough; the rest is for a
+judge who sees the image: the teacher, by JUDGE, or a person.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.core.agreement import NOT_SAMPLED, Agreement
+from services.core.metrics import anls, normalize_vqa_answer, yes_or_no
+
+RULES = "rules@1"
+"""A change of a rule below gets a new number: it stands beside every tag that a rule gave."""
+MISREAD = 0.5
+"""From this ANLS on two texts are one text, read badly; it is the metric's own threshold."""
+FEWEST_LETTERS = 4
+"""Of a text that can be told to be misread: shorter words are alike by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """`title` is the paper's. `meaning` completes "the model ...". Not every error `is_gap`: some are no lack of skill."""
+
+    name: str
+    title: str
+    meaning: str
+    is_gap: bool = True
+
+
+GROUNDING = Category(
+    "shallow_grounding", "Shallow OCR grounding", "read text that is in the image, but not the text that the question points to"
+)
+OCR = Category("noisy_ocr", "Noisy or hallucinated OCR", "misread the text, or gave a text that isn't in the image")
+ENTITY = Category(
+    "entity_misalignment", "Entity misalignment", "gave what the chart says of another entity than the one that is asked about"
+)
+CONDITION = Category(
+    "condition",
+    "Conditional/chart understanding errors",
+    "failed at a condition, comparison or computation, such as the smallest difference",
+)
+TREND = Category("trend", "Trend misinterpretation", "misread how values change: their direction or their slope")
+KNOWLEDGE = Category(
+    "no_knowledge", "Lack of internal knowledge grounding", "gave no answer, or lacks the knowledge of the world that it takes"
+)
+GUESSWORK = Category("guesswork", "Visual guesswork", "guessed from vague visual cues instead of what is clearly seen")
+VERBOSE = Category("verbose", "Correct but Verbose", "is right, in more words than the right answer has", is_gap=False)
+NOISY = Category(
+    "noisy",
+    "Noisy/Task-Irrelevant samples",
+    "can't be blamed: the question or the right answer is wrong, or doesn't fit the task",
+    is_gap=False,
+)
+
+_READING = (GROUNDING, OCR, VERBOSE, NOISY)
+_SEEING = (KNOWLEDGE, GUESSWORK, VERBOSE, NOISY)
+CATEGORIES: dict[str, tuple[Category, ...]] = {
+    "textvqa": _READING,
+    "stvqa": _READING,
+    "ocr": _READING,
+    "chartqa": (ENTITY, CONDITION, TREND, VERBOSE, NOISY),
+    "okvqa": _SEEING,
+    "vqa": _SEEING,
+    "pathvqa": _SEEING,
+}
+"""Of a task, by its name. The paper has textvqa, stvqa, chartqa and okvqa; the others take those of the nearest of these."""
+
+JUDGE = """\
+A model was asked about this image, and its answer was counted as wrong. Say what kind of mistake it is.
+Asked: {question}
+Right answer: {reference}
+The model's answer: {prediction}
+
+The model
+{categories}
+
+Reply with one letter."""
+"""How the teacher is asked. The categories are those of Table 8; the wording is ours, since the paper asked people."""
+
+_LETTERS = "ABCDEFGHI"
+_NO_ANSWER = re.compile(
+    r"(i (do not|don'?t|can ?not|can'?t) (know|tell|say|see)|unknown|unanswerable|unsure|not sure|n/?a)\b.*"
+)
+_UNSETTLING = frozenset("no not never without or maybe probably possibly perhaps either".split())
+_CHANGING = re.compile(
+    r"\b(increas|decreas|declin|ris(e|es|ing)\b|rose\b|fall(s|ing)?\b|fell\b|grow(s|ing|n)?\b|grew\b|drop|trend|upward|downward)"
+)
+_DIRECTIONS = frozenset(
+    "up down increase increasing increased decrease decreasing decreased rising falling upward downward".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """An answer that PI counted as wrong. `samples`: what the teacher's sampled answers say of the annotation."""
+
+    question: str
+    reference: str
+    prediction: str
+    samples: Agreement = NOT_SAMPLED
+
+
+def by_rule(mistake: Mistake, categories: Sequence[Category]) -> Category | None:
+    """The first of `categories` whose rule holds; None where the texts don't decide.
+
+    NOISY     the teacher's own samples contradict the annotation
+    VERBOSE   the right answer word for word, and words around it that take nothing of it back
+    KNOWLEDGE no answer, or one that says it doesn't know
+    TREND     asked how something changes, and answered by yes, no or a direction
+    OCR       nearly the right text, letter by letter
+    """
+    rules = (
+        (NOISY, mistake.samples.is_outvoted),
+        (VERBOSE, _is_verbose(mistake)),
+        (KNOWLEDGE, _is_no_answer(mistake.prediction)),
+        (TREND, _is_about_change(mistake)),
+        (OCR, _is_misread(mistake)),
+    )
+    return next((category for category, holds in rules if holds and category in categories), None)
+
+
+def _is_verbose(mistake: Mistake) -> bool:
+    reference, prediction = (normalize_vqa_answer(text).split() for text in (mistake.reference, mistake.prediction))
+    if not reference or len(prediction) <= len(reference):
+        return False
+    at = next((n for n in range(len(prediction)) if prediction[n : n + len(reference)] == reference), None)
+    if at is None:
+        return False
+    around = prediction[:at] + prediction[at + len(reference) :]
+    return not any(word in _UNSETTLING or any(letter.isdigit() for letter in word) for word in around)
+
+
+def _is_no_answer(prediction: str) -> bool:
+    return not prediction.strip() or bool(_NO_ANSWER.fullmatch(prediction.strip().lower().rstrip(".")))
+
+
+def _is_about_change(mistake: Mistake) -> bool:
+    if not _CHANGING.search(mistake.question.lower()):
+        return False
+    reference = normalize_vqa_answer(mistake.reference)
+    return bool(yes_or_no(reference)) or reference in _DIRECTIONS
+
+
+def _is_misread(mistake: Mistake) -> bool:
+    letters = sum(letter.isalpha() for letter in mistake.reference)
+    return letters >= FEWEST_LETTERS and MISREAD <= anls(mistake.prediction, [mistake.reference]) < 1.0
+
+
+def judge_prompt(mistake: Mistake, categories: Sequence[Category]) -> str:
+    """JUDGE, but for "{question}", which is filled in where the teacher is asked."""
+    listed = "\n".join(f"{letter}. {category.meaning}" for letter, category in zip(_LETTERS, categories, strict=False))
+    filled = {"reference": mistake.reference, "prediction": mistake.prediction or "(none)", "categories": listed}
+    return re.sub(r"\{(reference|prediction|categories)\}", lambda found: filled[found[1]], JUDGE)
+
+
+def read_verdict(reply: str, categories: Sequence[Category]) -> Category | None:
+    """The category that a judge's reply names, by its letter or its title; None where it names none, or several."""
+    text = reply.strip()
+    letter = re.match(r"\W*([A-I])(?:\W*$|[.):])", text)
+    if letter and _LETTERS.index(letter[1]) < len(categories):
+        return categories[_LETTERS.index(letter[1])]
+    named = [category for category in categories if category.title.lower() in text.lower()]
+    return named[0] if len(named) == 1 else None

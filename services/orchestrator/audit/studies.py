@@ -1,0 +1,48 @@
+"""What a page is about: the annotations (Table 4), or the student's errors (Table 8). Each has its guide and its questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.core.errors import InvalidInput
+from services.core.knowledge_gaps import CATEGORIES
+from services.orchestrator.audit.criteria import CRITERIA, TASKS_FOR_RATERS
+from services.orchestrator.audit.key import Subject
+from services.orchestrator.audit.sheet import Choice, Question
+
+CATEGORY = "category"
+"""The key of the question about an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What raters read first, and what they are asked about every item."""
+
+    title: str
+    guide: str
+    questions: tuple[Question, ...]
+
+
+def study(subject: Subject, task: str) -> Study:
+    """Raises InvalidInput where the task has no categories of errors."""
+    return _of_errors(task) if subject is Subject.ERRORS else _of_annotations(task)
+
+
+def _of_annotations(task: str) -> Study:
+    guide = "Each item is an image with a question and an answer. Judge question and answer as they stand."
+    questions = tuple(criterion.question for criterion in CRITERIA)
+    return Study("Questions and answers", f"{guide} The task: {TASKS_FOR_RATERS[task]}", questions)
+
+
+def _of_errors(task: str) -> Study:
+    require_categories(task)
+    guide = "A model was asked about each image, and its answer was counted as wrong. Say what kind of mistake it is."
+    choices = tuple(Choice(of.name, f"{of.title}: the model {of.meaning}") for of in CATEGORIES[task])
+    question = Question(CATEGORY, "What kind of mistake is it?", choices)
+    return Study("Mistakes of a model", f"{guide} The task: {TASKS_FOR_RATERS[task]}", (question,))
+
+
+def require_categories(task: str) -> None:
+    """Raises InvalidInput."""
+    if task not in CATEGORIES:
+        raise InvalidInput(f"there are no categories of errors for {task}, only for {', '.join(CATEGORIES)}", field="task")

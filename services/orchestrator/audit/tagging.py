@@ -1,0 +1,127 @@
+"""Table 8 by machine: each error of a sample of the gap gets its category, by rule where the texts decide, else by the teacher.
+
+The teacher is asked by its Answer call, so its verdicts are cached as all that it says; any teacher can be the judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from services.core.decoding import Decoding
+from services.core.errors import MpaError, Pending
+from services.core.knowledge_gaps import CATEGORIES, RULES, Category, Mistake, by_rule, judge_prompt, read_verdict
+from services.files import write_atomically
+from services.orchestrator.annotation import STOPS_THE_RUN
+from services.orchestrator.audit.candidates import Candidate, after, require_gap, sample
+from services.orchestrator.audit.key import Arm, Drawn
+from services.orchestrator.audit.mistakes import mistake
+from services.orchestrator.audit.studies import require_categories
+from services.orchestrator.progress import Progress
+from services.orchestrator.run import Run
+from services.orchestrator.tasks import together
+from services.rpc.client import Picture, TeacherClient
+
+IN_FLIGHT = 64
+VERDICT = Decoding(max_new_tokens=16)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """`category` None: nobody could tell. `by`: RULES, or the judge's fingerprint; "" where nobody was asked.
+
+    `said`: the judge's reply as it is, or what went wrong.
+    """
+
+    drawn: Drawn
+    mistake: Mistake
+    category: Category | None = None
+    by: str = ""
+    said: str = ""
+
+    @property
+    def is_by_rule(self) -> bool:
+        return self.by == RULES
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """`tags` of a sample of the gap's `population` errors; `asked`: so many were asked for."""
+
+    task: str
+    asked: int
+    population: int
+    tags: Sequence[Tag]
+
+
+async def tag(run: Run, count: int, seed: int, teacher: TeacherClient | None, progress: Progress) -> Tagged:
+    """`teacher` None: by rules alone. The sample is the one that `audit draw --of errors` puts before people.
+
+    Raises WrongState where there is no gap, InvalidInput where the task has no categories, Pending where the judge's provider
+    takes its time.
+    """
+    task = run.settings.task
+    require_gap(run)
+    require_categories(task)
+    chosen, population = sample(after(run), count, seed, Arm.AFTER)
+    tags = [_by_rule(run, candidate, CATEGORIES[task]) for candidate in chosen]
+    if teacher is not None:
+        tags = await _by_judge(teacher, list(zip(chosen, tags, strict=True)), CATEGORIES[task], progress)
+    return Tagged(task, count, population, tags)
+
+
+def _by_rule(run: Run, candidate: Candidate, categories: Sequence[Category]) -> Tag:
+    found = Tag(candidate.drawn, mistake(run, candidate.drawn))
+    category = by_rule(found.mistake, categories)
+    return replace(found, category=category, by=RULES) if category else found
+
+
+async def _by_judge(
+    teacher: TeacherClient, tags: Sequence[tuple[Candidate, Tag]], categories: Sequence[Category], progress: Progress
+) -> list[Tag]:
+    permits, pending = asyncio.Semaphore(IN_FLIGHT), list[Pending]()
+    with progress.stage("judge", "errors", sum(not tag.category for _, tag in tags)) as meter:
+
+        async def one(candidate: Candidate, tag: Tag) -> Tag:
+            async with permits:
+                picture = Picture(tag.drawn.image_sha256, await asyncio.to_thread(candidate.load))
+                template = judge_prompt(tag.mistake, categories)
+                try:
+                    reply = await teacher.answer(picture, tag.drawn.question, template, VERDICT)
+                except STOPS_THE_RUN:
+                    raise
+                except Pending as error:
+                    pending.append(error)
+                    return tag
+                except MpaError as error:
+                    return replace(tag, said=str(error))
+                finally:
+                    meter.advance()
+            return replace(tag, category=read_verdict(reply.answer, categories), by=reply.version, said=reply.answer)
+
+        async with together() as group:
+            due = {n: group.create_task(one(*pair)) for n, pair in enumerate(tags) if not pair[1].category}
+    if pending:
+        raise Pending(f"{len(pending):,} errors wait for the judge's provider ({pending[0]})")
+    return [due[n].result() if n in due else tag for n, (_, tag) in enumerate(tags)]
+
+
+def write(tagged: Tagged, path: Path) -> None:
+    """A line of JSON for each error."""
+    write_atomically(path, "".join(json.dumps(_line(tag), ensure_ascii=False) + "\n" for tag in tagged.tags))
+
+
+def _line(tag: Tag) -> dict[str, str | None]:
+    return {
+        "image": tag.drawn.image,
+        "sha256": tag.drawn.image_sha256,
+        "question": tag.mistake.question,
+        "answer": tag.mistake.reference,
+        "student_answer": tag.mistake.prediction,
+        "category": tag.category.name if tag.category else None,
+        "by": tag.by or None,
+        "said": tag.said or None,
+    }
