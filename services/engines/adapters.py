@@ -26,6 +26,12 @@ def fingerprint(base: str, folder: Path) -> str:
     return hashlib.sha256(f"{base} {sha256(folder)}".encode()).hexdigest()
 
 
+def rank(folder: Path) -> int:
+    """Of the adapter in `folder`; 1 where it doesn't say."""
+    config = folder / CONFIG
+    return int(json.loads(config.read_text())["r"]) if config.is_file() else 1
+
+
 def require_fits(folder: Path, base: Path, max_rank: int) -> None:
     """Raises InvalidInput: no adapter, one for another base, or one of too high a rank for this engine."""
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from services.core.errors import InvalidInput, MpaError, WrongState
+from services.engines import adapters
 from services.engines.loading import load_model
 from services.engines.model import Adaptable, Reloadable, VisionLanguageModel
 from services.engines.room import Room, room_for
@@ -32,6 +33,9 @@ class StoredVersions:
 
     def room(self, name: str) -> Room:
         return room_for(self._store.path(name), self._settings)
+
+    def takes_adapter(self, name: str) -> bool:
+        return adapters.rank(self._store.path(name) / ADAPTER) <= self._settings.max_lora_rank
 
     async def inspect(self, name: str) -> None:
         """Raises InvalidInput: files that are not what the manifest says, tensors that are missing or foreign."""

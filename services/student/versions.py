@@ -42,7 +42,10 @@ class Plan:
 
 
 class VersionLoader(Loader, Protocol):
-    """A Loader that knows how much room there is."""
+    """A Loader that knows how much room there is, and for what."""
+
+    def takes_adapter(self, name: str) -> bool:
+        """Whether engines are started to serve adapters of this version's rank."""
 
     def room(self, name: str) -> Room:
         """For one more engine that holds this version."""
@@ -128,7 +131,7 @@ class Versions:
     async def plan(self, name: str) -> Plan:
         """How `name` would be brought in beside what is loaded now."""
         base = self._store.manifest(name).adapter_of
-        if base and self._slots.adaptable(base):
+        if base and self._slots.adaptable(base) and self._loader.takes_adapter(name):
             return Plan(SwapWay.ADAPTER, f"{name} is an adapter of {base}, which is loaded")
         if self._way is not None:
             return Plan(self._way, "as set")

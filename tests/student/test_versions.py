@@ -69,6 +69,7 @@ class Loader:
     def __init__(self, store):
         self.store = store
         self.room_found = PLENTY
+        self.serves_adapters = True
         self.broken, self.stale = set(), set()
         self.engines = []
 
@@ -77,6 +78,9 @@ class Loader:
 
     def room(self, name):
         return self.room_found
+
+    def takes_adapter(self, name):
+        return self.serves_adapters
 
     async def inspect(self, name):
         if name in self.broken:
@@ -222,6 +226,14 @@ async def test_an_adapter_shares_its_bases_engine(world):
     assert await _ask(versions, "v1") == ("v1", "v1"), "chosen per request"
     assert (await versions.rollback())[0].live == "v1"
     assert world.open_engines() == ["v1"]
+
+
+async def test_an_adapter_that_engines_are_not_started_for_comes_in_as_its_merged_version(world):
+    world.loader.serves_adapters = False
+    versions = await world.versions()
+    assert (await versions.promote("v4"))[1].way is SwapWay.TWO_SLOTS
+    assert world.open_engines() == ["v1", "v4"]
+    assert await _ask(versions) == ("v4", "v4")
 
 
 async def test_in_place_one_engine_is_enough(world):
