@@ -65,7 +65,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_parity_set_and_repeats_no_fi
     teacher, student = _services(tmp_path / "whole", 0.02)
     with teacher as teacher, student as student:
         subprocess.run(_align(pool, tmp_path / "one", teacher, student), check=True, cwd=ROOT, capture_output=True)
-    teacher, student = _services(tmp_path / "broken", 0.15)
+    teacher, student = _services(tmp_path / "broken", 0.4)
     with teacher as teacher, student as student:
         command = _align(pool, tmp_path / "two", teacher, student, "--no-cache")
         first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -75,7 +75,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_parity_set_and_repeats_no_fi
         first.send_signal(signal.SIGKILL)
         first.wait()
         kept = _stored(tmp_path / "two")
-        time.sleep(1)
+        time.sleep(2)
         before = _calls(teacher, "TeacherService/Annotate"), _calls(teacher, "TeacherService/Answer")
         assert before[0] - kept[0] <= IN_FLIGHT
         resumed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
