@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2Tokenizer
 
 import zoo
 from benchmarks.minivqa import charts, knowledge, reading, scene_text, sources, tables
@@ -46,8 +46,13 @@ WORDINGS = tuple(
 
 
 @pytest.fixture(scope="module")
-def packer() -> Packer:
-    return Packer(build_processor(build_tokenizer(), side=112, patch=14))
+def tokenizer() -> Qwen2Tokenizer:
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def packer(tokenizer: Qwen2Tokenizer) -> Packer:
+    return Packer(build_processor(tokenizer, side=112, patch=14))
 
 
 @pytest.mark.slow
@@ -68,8 +73,10 @@ def test_a_run_in_two_sittings_ends_like_an_unbroken_one(tmp_path: Path) -> None
         train(TINY, broken, seed=4)
 
 
-def test_progress_takes_six_bytes_a_parameter_and_is_what_training_goes_on_from(tmp_path: Path, packer: Packer) -> None:
-    model, other = (build_model(TINY.size, build_tokenizer()) for _ in range(2))
+def test_progress_takes_six_bytes_a_parameter_and_loses_no_more_when_saved_again(
+    tmp_path: Path, tokenizer: Qwen2Tokenizer
+) -> None:
+    model, other = (build_model(TINY.size, tokenizer) for _ in range(2))
     optimizers = [torch.optim.AdamW(each.parameters()) for each in (model, other)]
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
@@ -79,7 +86,9 @@ def test_progress_takes_six_bytes_a_parameter_and_is_what_training_goes_on_from(
     assert (tmp_path / "progress").stat().st_size == pytest.approx(6 * count, rel=0.1)
     assert load_progress(tmp_path / "progress", other, optimizers[1]) == (1, 5)
     save_progress(tmp_path / "again", other, optimizers[1], step=1, seed=5)
-    assert (tmp_path / "again").read_bytes() == (tmp_path / "progress").read_bytes()
+    once, twice = load_file(tmp_path / "progress"), load_file(tmp_path / "again")
+    assert once.keys() == twice.keys()
+    assert all(torch.equal(once[name], twice[name]) for name in once)
 
 
 @pytest.mark.parametrize("name", COURSES)
