@@ -12,7 +12,7 @@ from benchmarks.minivqa.picture import Picture
 from services.core.tasks import TASKS, answer_prompt
 from zoo.architecture import Size
 from zoo.curriculum import Curriculum
-from zoo.families.letters import LETTERS
+from zoo.families.letters import GLYPHS, LETTERS
 from zoo.packing import Batch, Conversation, Packer
 
 
@@ -38,20 +38,30 @@ class Course:
     """Of each family and part, at every checkpoint."""
 
 
-TAUGHT = {**FAMILIES, LETTERS.name: LETTERS}
-_EVENLY = {"letters": 8, "scene_text": 8, "reading": 8, "charts": 6, "knowledge": 8}
+TAUGHT = {**FAMILIES, GLYPHS.name: GLYPHS, LETTERS.name: LETTERS}
+_SIGNS = {"glyphs": 16, "charts": 4, "knowledge": 8}
+_LETTERS = {"letters": 12, "scene_text": 6, "reading": 6, "charts": 4, "knowledge": 6}
+_EVENLY = {"letters": 4, "scene_text": 8, "reading": 8, "charts": 6, "knowledge": 8}
 TEACHER = Course(
     Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=96, vision_depth=3, patch=8),
     Curriculum(
-        lessons=(Lesson(16000, _EVENLY), Lesson(8000, _EVENLY, annotated_every=5)),
-        cosine_steps=30000,
-        cool_down_steps=3000,
+        lessons=(
+            Lesson(1500, _SIGNS),
+            Lesson(4500, _LETTERS),
+            Lesson(8000, _EVENLY),
+            Lesson(4000, _EVENLY, annotated_every=5),
+        ),
+        cosine_steps=24000,
+        cool_down_steps=2000,
     ),
 )
 STUDENT = Course(
     Size(hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision_width=96, vision_depth=3),
-    Curriculum(lessons=(Lesson(6000, _EVENLY),), cosine_steps=8000, cool_down_steps=1000),
+    Curriculum(
+        lessons=(Lesson(1000, _SIGNS), Lesson(2000, _LETTERS), Lesson(4000, _EVENLY)), cosine_steps=9000, cool_down_steps=1000
+    ),
 )
+"""Sees more coarsely, and for less time; never writes annotations."""
 COURSES = {"teacher": TEACHER, "student": STUDENT}
 MOST_PICTURES = 64
 """Of a family in a step: pictures are numbered by it."""
