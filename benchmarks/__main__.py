@@ -14,6 +14,7 @@ from benchmarks import (
     memory,
     overhead,
     pipeline,
+    pipeline_offline,
     resume,
     stream,
     swap_latency,
@@ -25,7 +26,7 @@ from benchmarks import (
 MEASURES = [
     module.measure
     for module in (
-        *(agreement, stream, pipeline, latency, endpoint, training, swaps, swap_latency),
+        *(agreement, stream, pipeline, pipeline_offline, latency, endpoint, training, swaps, swap_latency),
         *(memory, ledger_page, teacher_calls, overhead, resume),
     )
 ]

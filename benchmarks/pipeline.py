@@ -58,7 +58,7 @@ async def measure_engine(model: str, engine: str, given: Arguments) -> list[Row]
             seconds = {}
             for at, name in enumerate(pairs):
                 run = folder / f"{name}-{number}"
-                chosen = _pool(folder / f"pool-{name}-{number}", (2 * number + at) * images, images)
+                chosen = pool(folder / f"pool-{name}-{number}", (2 * number + at) * images, images)
                 seconds[name] = await align(run, chosen, teacher, student, full_matrix=name == "pipeline-full-matrix")
             theirs = await other.ask(first_image=2 * number * images, images=images)
             if number:
@@ -81,7 +81,7 @@ def _row(name: str, model: str, engine: str, pairs: list[Pair], images: int, thr
     return question.row(pairs, images_per_run=images, threads_each=threads, their_threads=2 * threads)
 
 
-def _pool(folder: Path, first: int, images: int) -> Path:
+def pool(folder: Path, first: int, images: int) -> Path:
     """A folder of copies: images that no run has seen."""
     folder.mkdir()
     for file in image_files()[first : first + images]:

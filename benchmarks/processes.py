@@ -24,6 +24,8 @@ import psutil
 from benchmarks.checkpoints import BUILD, ROOT
 from services.orchestrator.local import bento_command, free_ports, service_environment
 
+REPLY_BYTES = 2**24
+"""Of a peer, at most."""
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 40.0
 QUIET = {
@@ -166,6 +168,7 @@ async def _started(
             stdout=pipe if talks else output,
             stderr=output,
             start_new_session=True,
+            limit=REPLY_BYTES,
         )
     try:
         yield process

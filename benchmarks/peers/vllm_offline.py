@@ -1,4 +1,7 @@
-"""`vllm.LLM.generate`: all prompts handed over at once, no service. Arguments: CHECKPOINT, MODEL ("bundled" or "150m")."""
+"""`vllm.LLM.generate`: all prompts handed over at once, no service. Arguments: CHECKPOINT, MODEL ("bundled" or "150m").
+
+Either questions of easy-VQA about so many images, or `calls`: what a service was asked in a run (benchmarks/calls.py).
+"""
 
 from __future__ import annotations
 
@@ -8,37 +11,47 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.calls import Call
 from benchmarks.processes import Handle, answer_requests
 from benchmarks.questions import ask, decoding
+from services.core.decoding import Decoding
 from services.engines.chat import Chat
 from services.engines.images import load_image
+from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
 
 
 def load(folder: Path, model: str) -> Handle:
-    from vllm import LLM, SamplingParams
+    from vllm import LLM
 
-    from services.engines.vllm import engine_arguments
+    from services.engines.vllm import engine_arguments, sampling
 
     settings = EngineSettings(engine="vllm", threads=int(os.environ["OMP_NUM_THREADS"]))
     engine, chat = LLM(**engine_arguments(folder, settings)), Chat.of(folder)
-    sampling = SamplingParams(
-        temperature=0.0, max_tokens=decoding(model).max_new_tokens, stop_token_ids=chat.end_of_turn()[-1:]
-    )
+    end_of_turn = chat.end_of_turn()[-1]
+
+    def prompts_of(request: dict[str, Any]) -> list[tuple[bytes, str, Decoding]]:
+        """Encoded image, user turn and decoding of each."""
+        if "calls" in request:
+            calls = [Call.read(raw) for raw in request["calls"]]
+            return [(Path(call.image).read_bytes(), call.text, call.decoding) for call in calls]
+        asked = ask(request["first_image"], request["images"], request["per_image"])
+        return [(one.data, one.prompt, decoding(model)) for one in asked]
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
-        asked = ask(request["first_image"], request["images"], request["per_image"])
+        asked = prompts_of(request)
         began = time.perf_counter()
-        images = {one.sha256: load_image(one.data) for one in asked}
+        images = {data: load_image(data) for data, _, _ in asked}
+        prompts = [Prompt(images[data], text, how) for data, text, how in asked]
         inputs = [
             {
-                "prompt": chat.render(one.prompt),
-                "multi_modal_data": {"image": [images[one.sha256].pixels]},
-                "multi_modal_uuids": {"image": [one.sha256]},
+                "prompt": chat.render(prompt.text),
+                "multi_modal_data": {"image": [prompt.image.pixels]},
+                "multi_modal_uuids": {"image": [prompt.image.sha256]},
             }
-            for one in asked
+            for prompt in prompts
         ]
-        outputs = engine.generate(inputs, sampling, use_tqdm=False)
+        outputs = engine.generate(inputs, [sampling(prompt, end_of_turn) for prompt in prompts], use_tqdm=False)
         return {
             "seconds": time.perf_counter() - began,
             "answers": [output.outputs[0].text.strip() for output in outputs],
