@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import random
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +31,8 @@ START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 40.0
 LOCK_EVERY_S = 0.2
 LOG_LINES_SHOWN = 15
+GIVEN_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")
+FIRST_PORT, PORTS_TRIED = 20_000, 100
 SIGNS_OF_FAILURE = ("Application startup failed", " cannot serve")
 """What uvicorn and our own services write when a start has failed for good."""
 
@@ -181,10 +184,18 @@ async def _own(output: BinaryIO, log: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody uses at this moment, all different."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(listener.getsockname()[1]) for listener in listeners]
-    finally:
-        for listener in listeners:
-            listener.close()
+    """Ports of the loopback interface that nobody uses at this moment, all different.
+
+    They are below those that the system gives out by itself: one of these may go to a connection, or to a socket of BentoML's
+    own, before the service listens on it.
+    """
+    first_given_out = int(GIVEN_OUT.read_text().split()[0]) if GIVEN_OUT.is_file() else FIRST_PORT
+    below = range(FIRST_PORT, max(FIRST_PORT, first_given_out))
+    with ExitStack() as listening:
+        ports: list[int] = []
+        for port in (*random.sample(below, min(len(below), PORTS_TRIED)), *[0] * count):
+            if len(ports) < count:
+                with suppress(OSError):
+                    listener = listening.enter_context(socket.create_server(("127.0.0.1", port)))
+                    ports.append(int(listener.getsockname()[1]))
+        return ports

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,14 +12,10 @@ from pathlib import Path
 import httpx
 import psutil
 
+from services.orchestrator.local import free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = {"student": "services.student.service:StudentService", "teacher": "services.teacher.service:TeacherService"}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass
@@ -65,7 +60,8 @@ class ServiceProcess:
 def serving(name, folder, target=None, wait=True, **settings):
     """Starts a service as the README says; `settings` become MPA_<NAME>_*."""
     prefix = f"MPA_{name.upper()}_"
-    http_port, grpc_port = free_port(), settings.pop("grpc_port", None) or free_port()
+    http_port, grpc_port = free_ports(2)
+    grpc_port = settings.pop("grpc_port", grpc_port)
     extra = settings.pop("env", {})
     env = {
         **os.environ,

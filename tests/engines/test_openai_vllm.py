@@ -23,7 +23,8 @@ from services.engines.model import FinishReason, Prompt
 from services.engines.openai import engine as openai
 from services.engines.openai.settings import OpenAISettings
 from services.engines.settings import EngineSettings
-from tests.e2e.processes import ROOT, free_port
+from services.orchestrator.local import free_ports
+from tests.e2e.processes import ROOT
 from zoo.shapes import draw_scene, find_answer, list_questions
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,7 @@ AGREEMENT = 0.97
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The base URL of a vLLM server with the bundled teacher."""
-    port = free_port()
+    (port,) = free_ports(1)
     log = tmp_path_factory.mktemp("vllm") / "vllm.log"
     quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
     command = [

@@ -12,6 +12,7 @@ import pytest
 
 from services.core.errors import MpaError
 from services.orchestrator.ledger import Ledger
+from services.orchestrator.local import GIVEN_OUT, free_ports
 from tests.orchestrator.cli.test_main import run, start
 from tests.pictures import numbered_png
 
@@ -119,3 +120,10 @@ async def test_the_tether_gives_way_to_the_command(tmp_path):
     assert (await echo.communicate())[0] == b"here\n"
     orphan = await asyncio.create_subprocess_exec(*tether, "1", "/bin/echo", "here", stdout=asyncio.subprocess.PIPE)
     assert ((await orphan.communicate())[0], orphan.returncode) == (b"", 1)
+
+
+def test_free_ports_are_different_and_none_that_the_system_gives_out_by_itself():
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    first, last = map(int, GIVEN_OUT.read_text().split())
+    assert not [port for port in ports if first <= port <= last]
