@@ -4,7 +4,7 @@ Run: python -m zoo.families.train teacher|student [--output DIR] [--seed N] [--m
 
 Each step draws its pictures from (seed, step), in processes of their own, ahead of the trainer. A run that was stopped or
 killed continues from DIR/progress.safetensors as if nothing had happened; DIR/log.jsonl says how it went. At the end of the
-course, or of the minutes, DIR holds a checkpoint that transformers and vLLM load.
+course, or of the minutes, DIR holds the model as an ordinary Qwen2-VL checkpoint.
 """
 
 from __future__ import annotations
