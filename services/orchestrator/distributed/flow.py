@@ -38,7 +38,7 @@ from services.rpc.client import StudentClient, StudentVersion, TeacherClient
 
 STALLED_S = 600.0
 """The actors of a lost machine may have no room on the others; a prompt may kill every engine that it is given to."""
-CLOSING_S = 30.0
+CLOSING_S = 5.0
 IMAGES_AT_ONCE = 200_000
 """Of one pipeline: the driver's memory is bounded by it, and models are loaded once for so many."""
 PIPELINES = 3
@@ -219,15 +219,13 @@ def _raise_first(block: list[Parcel]) -> None:
 
 async def _apart(blocks: Generator[T, None, None]) -> AsyncGenerator[T, None]:
     """What `blocks` yields, waited for in a thread, so that the event loop stays free. Use it within `aclosing`."""
-    from services.orchestrator.distributed.pipeline import stop
-
     executor = ThreadPoolExecutor(1, "ray")
     loop = asyncio.get_running_loop()
     try:
         while (block := await loop.run_in_executor(executor, next, blocks, None)) is not None:
             yield block
     finally:
-        await asyncio.to_thread(stop)  # where the wait was called off, the thread is still in it
+        # Where the wait was called off the thread is still in it, and ends with the connection to the cluster.
         closing = loop.run_in_executor(executor, blocks.close)
         closing.add_done_callback(lambda closed: closed.cancelled() or closed.exception())
         await asyncio.wait([closing], timeout=CLOSING_S)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import pickle
-import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import (
     NodeDiedError,
@@ -32,7 +30,6 @@ IMAGES_OF_A_BLOCK = 32
 """A block is one task of Ray. A driver that is killed loses those that are under way, some for each actor."""
 BLOCKS_AT_ONCE = 4
 """In one actor, so that its model never waits for the slowest image of a block."""
-STOPPING_S = 30.0
 CLIENT_CPUS, LOADED_CPUS, LOOKING_CPUS = 0.1, 1.0, 0.5
 
 OF_THE_CLUSTER = (
@@ -78,17 +75,6 @@ def identified(parcels: Sequence[Parcel], work: Work, sources: Sources, stalled_
         )
     for table in _arriving(dataset):
         yield from_table(table)
-
-
-def stop() -> None:
-    """Ends what is at work in this process: whoever waits for it is free, and no thread of it outlives the connection.
-
-    Ray Data itself lets it end by and by, and a thread that asks a cluster which was left takes the process along.
-    """
-    for thread in threading.enumerate():
-        if isinstance(thread, StreamingExecutor):
-            thread.shutdown(force=True)
-            thread.join(STOPPING_S)
 
 
 def _pool(source: Source) -> ray.data.ActorPoolStrategy:
