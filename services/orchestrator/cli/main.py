@@ -93,7 +93,7 @@ def align(
     else:
         where = _where(first, student, local, patience, "teacher", "student")
     where = replace(where, is_trial=trial, further_teachers=further, cache=_cache(no_cache))
-    where = reach.cluster(where, engine is o.Engine.RAY, ray_address, has_budget=bool(budget))
+    where = reach.cluster(where, engine is o.Engine.RAY, ray_address, has_limits=bool(budget or max_hours))
     amendments = Amendments(questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement)
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):

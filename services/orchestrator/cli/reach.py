@@ -48,14 +48,12 @@ def one_device(teacher: str, student: str, patience_s: float) -> Where:
     return Where(teacher, patience_s=patience_s, is_single_device=True)
 
 
-def cluster(where: Where, is_ray: bool, address: str, has_budget: bool) -> Where:
+def cluster(where: Where, is_ray: bool, address: str, has_limits: bool) -> Where:
     """Raises a usage error for what only the local engine does."""
     if is_ray and where.is_single_device:
         raise typer.BadParameter("--engine ray has the models up side by side: leave out --single-device")
-    if is_ray and has_budget and where.cache is None:
-        raise typer.BadParameter(
-            "what is paid on a cluster waits in the cache for its way home: leave out --no-cache or --budget"
-        )
+    if is_ray and has_limits:
+        raise typer.BadParameter("--budget and --max-hours are of the local engine: leave them out with --engine ray")
     return replace(where, is_ray=is_ray, ray_address=address)
 
 

@@ -2,9 +2,7 @@
 
     flow.py      the driver: admits images, hands out what is unfinished, commits what comes back
     cluster.py   the cluster: joined, or started here
-    pipeline.py  the Ray Data pipelines
-    purse.py     how its actors come by teacher cache and budget; `ray` is imported in these three, nowhere else
-    till.py      who holds both
+    pipeline.py  the Ray Data pipelines; `ray` is imported here and in cluster.py, nowhere else
     stages.py    what runs in tasks and actors: annotate | answer | identify
     models.py    the model that a stage asks: a service, or an engine in the actor itself
     work.py      what driver and machines tell each other

@@ -18,7 +18,6 @@ from typing import TypeVar
 from services.core.parity import Cell
 from services.orchestrator import alignment, endpoints
 from services.orchestrator.admission import Admission
-from services.orchestrator.costs.purse import Purse
 from services.orchestrator.distributed import cluster
 from services.orchestrator.distributed.excerpt import Excerpts, meta
 from services.orchestrator.distributed.models import Loaded, Served, Source, loaded
@@ -81,12 +80,9 @@ async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> N
             pass  # it is there
     try:
         with cluster.joined(where.ray_address, where.patience_s), run.timed("identify"):
-            from services.orchestrator.distributed.purse import shared_purse
-
-            async with shared_purse(where, progress) as purse:
-                flow = Flow(run, _sources(run, where, base), progress, purse=purse)
-                await flow.admit()
-                await flow.identify()
+            flow = Flow(run, _sources(run, where, base), progress)
+            await flow.admit()
+            await flow.identify()
         alignment.require_working_services(run)
         run.ledger.set_meta("done.annotate", "yes")
     finally:
@@ -116,15 +112,8 @@ def _sources(run: Run, where: Where, base: StudentVersion) -> dict[str, Source]:
 class Flow:
     """One run on one cluster. `stalled_s` without any progress: the pipeline is given up, and built anew."""
 
-    def __init__(
-        self,
-        run: Run,
-        sources: dict[str, Source],
-        progress: Progress,
-        stalled_s: float = STALLED_S,
-        purse: Purse | None = None,
-    ) -> None:
-        self._run, self._sources, self._progress, self._stalled_s, self._purse = run, sources, progress, stalled_s, purse
+    def __init__(self, run: Run, sources: dict[str, Source], progress: Progress, stalled_s: float = STALLED_S) -> None:
+        self._run, self._sources, self._progress, self._stalled_s = run, sources, progress, stalled_s
         self._images = run.find_images()
         self._excerpts = Excerpts(run.ledger)
         self._cells: Counter[str] = Counter(run.ledger.cell_counts())
@@ -164,7 +153,7 @@ class Flow:
 
         left, failures = {parcel.path: parcel for parcel in parcels}, 0
         while left:
-            work = Work(self._run.settings, self._run.id, meta(self._run.ledger), purse=self._purse)
+            work = Work(self._run.settings, self._run.id, meta(self._run.ledger))
             try:
                 async with aclosing(_apart(identified(list(left.values()), work, self._sources, self._stalled_s))) as blocks:
                     async for block in blocks:

@@ -19,7 +19,6 @@ import pyarrow as pa
 from services.core.annotation import Rejection
 from services.core.errors import MpaError, WrongState
 from services.orchestrator.annotation import STOPS_THE_RUN, annotate
-from services.orchestrator.costs.thrift import thrifty
 from services.orchestrator.distributed.excerpt import Excerpt, Excerpts
 from services.orchestrator.distributed.models import Source
 from services.orchestrator.distributed.work import Parcel, Work
@@ -142,13 +141,9 @@ class Stage:
     async def _loaded(self) -> Any:
         """Loaded once, in the event loop of the actor: neither engines nor channels can move to another one."""
         if self._model is None:
-            load = self._teacher if ROLES[self._step] == "teacher" else self._source.student
+            load = self._source.teacher if ROLES[self._step] == "teacher" else self._source.student
             self._model = asyncio.ensure_future(load())
         return await self._model
-
-    async def _teacher(self) -> TeacherClient:
-        teacher = await self._source.teacher()
-        return thrifty(teacher, self._work.purse) if self._work.purse else teacher
 
 
 async def _answer(run: Run, student: StudentClient, picture: Picture, row: AnnotationRow) -> None:

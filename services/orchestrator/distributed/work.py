@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.core.errors import MpaError
-from services.orchestrator.costs.purse import Purse
 from services.orchestrator.distributed.excerpt import Excerpt
 from services.orchestrator.ledger import SCHEMA_VERSION
 from services.orchestrator.settings import Settings
@@ -14,14 +13,12 @@ from services.orchestrator.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a machine of the cluster knows of the run. `meta`: of its ledger, which is of `schema`. `purse`: None for neither
-    cache nor budget."""
+    """What a machine of the cluster knows of the run. `meta`: of its ledger, which is of `schema`."""
 
     settings: Settings
     run_id: str
     meta: Mapping[str, str]
     schema: int = SCHEMA_VERSION
-    purse: Purse | None = None
 
 
 @dataclass(frozen=True, slots=True)

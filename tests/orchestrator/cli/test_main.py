@@ -69,7 +69,7 @@ def at(b):
         (["level", "nowhere", "--local"], 1, "no run in nowhere"),
         (["ask", "nowhere.png", "what?", "--student", "localhost:1"], 1, "nowhere.png"),
         ([*ON_RAY, "--single-device"], 2, "side by side"),
-        ([*ON_RAY, "--local", "--budget", "5USD", "--no-cache"], 2, "waits in the cache"),
+        ([*ON_RAY, "--local", "--budget", "5USD"], 2, "of the local engine"),
         (["status"], 0, "no runs"),
     ],
 )
