@@ -18,7 +18,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from peft import PeftModel
@@ -255,6 +255,18 @@ def _leave_word(folder: Path, text: str) -> None:
         write_atomically(folder / "error.txt", text)
 
 
+def leave() -> NoReturn:
+    """Ends a process whose work is done and written, without taking the interpreter apart.
+
+    Threads of gloo, autograd and tokenizers live on after the process group is destroyed; one that wakes up while the
+    interpreter ends has aborted a rank (exit code -6), and torchrun ends all others with it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 if __name__ == "__main__":
     die_with_parent()
     main(Path(sys.argv[1]))
+    leave()
