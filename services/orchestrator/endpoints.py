@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from services.orchestrator.costs.purse import own_purse
+from services.orchestrator.costs.purse import open_purse
 from services.orchestrator.costs.thrift import thrifty
 from services.orchestrator.local import Addresses, local_services
 from services.orchestrator.progress import Progress
@@ -67,7 +67,7 @@ async def _teacher(where: Where, at: Addresses, progress: Progress) -> AsyncIter
     """One, or several as a panel."""
     further = () if where.starts("teacher") else where.further_teachers
     async with AsyncExitStack() as stack:
-        purse = stack.enter_context(own_purse(where.cache, where.run, where.budget, progress.note))
+        purse = stack.enter_context(open_purse(where.cache, where.run, where.budget, progress.note))
         members = [
             await stack.enter_async_context(TeacherClient(address, patience_s=where.patience_s, notice=progress.note))
             for address in (at.teacher, *further)

@@ -46,7 +46,7 @@ class ThriftyTeacher(TeacherClient):
 
     async def model(self) -> TeacherModel | None:
         if self._is_away:
-            return await self._purse.model(self.connection.address.removeprefix(AWAY))
+            return self._purse.model(self.connection.address.removeprefix(AWAY))
         return await self._teacher.model()
 
     async def annotate(
@@ -65,13 +65,13 @@ class ThriftyTeacher(TeacherClient):
     async def _reply(self, call: Call, kind: type[Reply], ask: Callable[[], Awaitable[Reply]]) -> Reply:
         model = await self._meet()
         key = call.key(model) if model and self._purse.has_cache else b""
-        known = await self._purse.known(key, kind) if key else None
+        known = self._purse.known(key, kind) if key else None
         if known is not None:
             return known
         reply = await self._paid(call, model, ask)
         by = reply.model_fingerprint if isinstance(reply, AnnotationReply) else reply.version
         if model and key and by == model.fingerprint:  # the service may have been replaced by another
-            await self._purse.keep(key, call, model, reply)
+            self._purse.keep(key, call, model, reply)
         return reply
 
     async def _meet(self) -> TeacherModel | None:
