@@ -23,7 +23,7 @@ from benchmarks.processes import Peer, peer, serving, threads_for, work_folder
 from benchmarks.row import Pair, Question, Row
 from services.orchestrator.run import read_run
 
-IMAGES = 160
+IMAGES = 640
 ENGINE = "vllm"
 
 
