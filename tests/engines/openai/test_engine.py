@@ -4,54 +4,18 @@ import asyncio
 import base64
 import io
 import json
-import logging
-import time
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
-import httpx
 import pytest
 from PIL import Image
 from starlette.responses import Response
 
 from services.core.decoding import Decoding
 from services.core.errors import BadReply, InvalidInput, Overloaded, Unavailable, WrongState
-from services.engines.images import load_image
-from services.engines.model import FinishReason, Prompt
+from services.engines.model import FinishReason
 from services.engines.openai import engine as openai
 from services.engines.openai.images import data_url
-from services.engines.openai.pacing import LONGEST_WAIT_S, Pace, retry_after_s
-from services.engines.openai.prices import price_of
-from services.engines.openai.settings import OpenAISettings
-from services.environment import Environment
-from tests.engines.provider import KEY, MODEL, completion, error, providing, text_of, until
-from tests.pictures import png
-
-IMAGE = load_image(png("red"))
-
-
-def prompt(text="what is it?", **fields):
-    return Prompt(IMAGE, text, **fields)
-
-
-def settings_of(provider, **variables):
-    given = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": provider.url}
-    given |= {f"MPA_TEACHER_{name}": str(value) for name, value in variables.items()}
-    return OpenAISettings.from_environment(Environment("MPA_TEACHER_", given))
-
-
-class running:
-    """An engine of `provider`, closed at the end."""
-
-    def __init__(self, provider, model=MODEL, **variables):
-        self.model, self.settings = model, settings_of(provider, **variables)
-
-    async def __aenter__(self):
-        self.engine = await openai.load(self.model, self.settings)
-        return self.engine
-
-    async def __aexit__(self, *_):
-        await self.engine.close()
+from tests.engines.openai.asking import IMAGE, prompt, running, settings_of
+from tests.engines.provider import MODEL, completion, error, providing, text_of, until
 
 
 async def test_a_question_becomes_a_chat_completion_and_its_usage_is_paid_for():
@@ -112,82 +76,6 @@ async def test_after_the_last_retry_the_caller_hears_why():
         with pytest.raises(Overloaded, match=r"slow down") as overloaded:
             await engine.generate(prompt())
         assert overloaded.value.retry_after_s == pytest.approx(0.02)
-
-
-@pytest.mark.parametrize("header", ["retry-after-ms", "retry-after"])
-async def test_a_429_cools_down_every_request(header):
-    async with providing() as provider, running(provider) as engine:
-        pause = {"retry-after-ms": "1000", "retry-after": "1"}[header]
-        provider.script.append(error(429, headers={header: pause}))
-        first = asyncio.create_task(engine.generate(prompt()))
-        await until(lambda: provider.requests)
-        await asyncio.sleep(0.1)
-        began = time.monotonic()
-        await engine.generate(prompt("another?"))
-        assert time.monotonic() - began > 0.7
-        await first
-    assert len(provider.requests) == 3
-
-
-async def test_a_pause_longer_than_a_caller_can_wait_is_handed_on():
-    async with providing() as provider, running(provider) as engine:
-        provider.script.append(error(429, headers={"retry-after": "3600"}))
-        with pytest.raises(Overloaded):
-            await engine.generate(prompt())
-        with pytest.raises(Overloaded, match="used up for the next 3600 s"):
-            await engine.generate(prompt("another?"))
-    assert len(provider.requests) == 1
-
-
-def test_how_long_to_wait():
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert retry_after_s(httpx.Headers({"retry-after": "7"})) == 7
-    assert retry_after_s(httpx.Headers({"retry-after-ms": "250", "retry-after": "7"})) == 0.25
-    assert retry_after_s(httpx.Headers({"retry-after": date})) == pytest.approx(30, abs=2)
-    assert retry_after_s(httpx.Headers({"retry-after": "soon"})) is None
-    assert retry_after_s(httpx.Headers()) is None
-
-
-async def test_requests_and_tokens_keep_to_their_rates():
-    async def seconds(pace, tokens, count):
-        began = time.monotonic()
-        await asyncio.gather(*[pace.turn(tokens) for _ in range(count)])
-        return time.monotonic() - began
-
-    assert 0.8 < await seconds(Pace(600, 0, 9), 1, 20) < 1.6  # 10 a second, the first second's at once
-    assert 0.8 < await seconds(Pace(0, 60_000, 9), 100, 20) < 1.6
-    assert await seconds(Pace(0, 0, 9), 100, 20) < 0.1
-    pace = Pace(0, 60_000, 9)
-    await pace.turn(50_000)
-    pace.settle(50_000, 100)
-    assert await seconds(pace, 100, 5) < 0.2
-    with pytest.raises(Overloaded):
-        await seconds(pace, 60_000 * (LONGEST_WAIT_S / 60 + 1), 2)
-
-
-async def test_no_more_requests_than_allowed_are_under_way():
-    most = 0
-
-    async with providing() as provider, running(provider, MAX_CONCURRENT=3) as engine:
-
-        async def watch():
-            nonlocal most
-            while True:
-                most = max(most, len(provider.requests) - answered)
-                await asyncio.sleep(0.005)
-
-        answered = 0
-        watching = asyncio.create_task(watch())
-        provider.script += [0.1] * 9
-
-        async def ask(number):
-            nonlocal answered
-            await engine.generate(prompt(f"number {number}?"))
-            answered += 1
-
-        await asyncio.gather(*[ask(number) for number in range(9)])
-        watching.cancel()
-    assert most == 3
 
 
 @pytest.mark.parametrize(
@@ -301,98 +189,3 @@ def test_large_images_are_scaled_and_heavy_ones_become_jpeg():
     assert kind == "data:image/jpeg"
     assert max(decoded.size) == 2048
     assert noise.size == (3000, 1000)
-
-
-@pytest.mark.parametrize(
-    ("provider", "variables", "kind", "says"),
-    [
-        ({"key": "another"}, {}, WrongState, "does not accept the key in OPENAI_API_KEY"),
-        ({"models": ("gpt-9",)}, {}, WrongState, "has no model 'gpt-4o-2024-11-20'"),
-        ({}, {"PRICES": "nowhere.json"}, InvalidInput, "the price table nowhere.json"),
-    ],
-)
-async def test_what_is_wrong_is_told_when_the_model_is_loaded(provider, variables, kind, says):
-    async with providing(**provider) as running_provider:
-        with pytest.raises(kind, match=says):
-            await openai.load(MODEL, settings_of(running_provider, **variables))
-
-
-async def test_nobody_at_the_address_is_told_when_the_model_is_loaded():
-    settings = OpenAISettings(base_url="http://127.0.0.1:9/v1", retries=1)
-    with pytest.raises(Unavailable, match=r"127.0.0.1:9 failed .* check OPENAI_BASE_URL"):
-        await openai.load(MODEL, settings)
-
-
-async def test_a_server_that_does_not_list_its_models_is_taken_at_its_word(caplog):
-    async with providing(has_models=False) as provider, running(provider, model="my-model") as engine:
-        assert (await engine.generate(prompt())).cost_usd == 0
-    assert "my-model is taken as given" in caplog.text
-    assert caplog.text.count("no price is known for my-model") == 1
-
-
-async def test_a_key_that_may_ask_but_not_look_up_models_is_good_enough(caplog):
-    async with providing(may_look_up=False) as provider, running(provider) as engine:
-        assert (await engine.generate(prompt())).text
-    assert "the key may not look up models" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("variables", "says"),
-    [
-        ({}, "OPENAI_API_KEY is not set"),
-        ({"OPENAI_API_KEY": "sk-two lines\nSECRET"}, "OPENAI_API_KEY holds blanks"),
-        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://me:SECRET@host/v1"}, "OPENAI_BASE_URL holds a user name"),
-        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://host/v1?api-key=SECRET"}, "OPENAI_BASE_URL holds a user name"),
-        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "host:99999999"}, "OPENAI_BASE_URL is not the address"),
-        ({"MPA_TEACHER_IMAGE_DETAIL": "huge"}, "MPA_TEACHER_IMAGE_DETAIL is 'huge': use one of low, high, auto"),
-        ({"MPA_TEACHER_REQUESTS_PER_MINUTE": "-1"}, "MPA_TEACHER_REQUESTS_PER_MINUTE is -1"),
-        ({"MPA_TEACHER_MAX_CONCURRENT": "0"}, "MPA_TEACHER_MAX_CONCURRENT is 0: give at least 1"),
-    ],
-)
-async def test_a_wrong_setting_is_named_and_no_secret_shown(variables, says):
-    with pytest.raises(InvalidInput) as wrong:
-        await openai.load(MODEL, OpenAISettings.from_environment(Environment("MPA_TEACHER_", variables)))
-    assert says in str(wrong.value)
-    assert "SECRET" not in str(wrong.value)
-
-
-async def test_the_key_shows_up_nowhere(caplog):
-    caplog.set_level(logging.DEBUG)
-    said = []
-    async with providing(key="another") as provider:
-        with pytest.raises(WrongState) as wrong:
-            await openai.load(MODEL, settings_of(provider))
-        said.append(str(wrong.value))
-        provider.key = KEY
-        async with running(provider, RETRIES=0) as engine:
-            said += [repr(settings_of(provider)), repr(engine), engine.fingerprint, repr(engine._api._http.headers)]
-            for response in (error(400, f"bad {KEY}"), error(403, f"no {KEY}"), error(500, "sk-live-abc***xyz"), Response(KEY)):
-                provider.script += [response, response]
-                with pytest.raises((InvalidInput, WrongState, Unavailable, BadReply)) as wrong:
-                    await engine.generate(prompt())
-                provider.script.clear()
-                said.append(str(wrong.value))
-    assert provider.requests
-    everything = "\n".join([*said, caplog.text])
-    assert KEY not in everything
-    assert "sk-" not in everything
-
-
-def test_the_fingerprint_names_server_model_and_detail():
-    one = OpenAISettings(api_key="a")
-    assert openai.identity("m", one) == openai.identity("m", OpenAISettings(api_key="b", retries=9))
-    others = [("n", one), ("m", OpenAISettings(image_detail="low")), ("m", OpenAISettings(base_url="http://127.0.0.1:8000/v1"))]
-    assert len({openai.identity("m", one), *(openai.identity(*other) for other in others)}) == 4
-
-
-def test_prices(tmp_path):
-    table = tmp_path / "prices.json"
-    table.write_text('{"mine": {"input": 1, "output": 2}, "gpt-4o": {"input": 9, "output": 9, "batch_discount": 0.25}}')
-    assert price_of("gpt-4o-2024-11-20").input == 2.5
-    assert price_of("gpt-4o-2024-05-13").input == 5
-    assert price_of("mine", table).cached_input == 1
-    assert (price_of("gpt-4o-2024-11-20", table).output, price_of("gpt-4o", table).batch_discount) == (9, 0.25)
-    for wrong in ("[]", '{"m": {"input": 1}}', '{"m": {"input": -1, "output": 1}}', '{"m": {"input": "1", "output": 1}}', "{"):
-        table.write_text(wrong)
-        with pytest.raises(InvalidInput, match="price table"):
-            price_of("m", table)

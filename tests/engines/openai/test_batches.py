@@ -10,8 +10,8 @@ from services.core.errors import BadReply, Conflict, InvalidInput, Pending, Wron
 from services.engines.images import load_image
 from services.engines.model import FinishReason, Prompt
 from services.engines.openai import engine as openai
+from tests.engines.openai.asking import IMAGE, prompt, running
 from tests.engines.provider import MODEL, completion, providing, text_of, until
-from tests.engines.test_openai import IMAGE, prompt, running
 from tests.pictures import png
 
 QUESTIONS = [f"number {number}?" for number in range(5)]

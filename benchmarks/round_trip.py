@@ -1,0 +1,46 @@
+"""What a request costs that meets no service: gRPC and HTTP with the clients of the other rows, servers that only wait.
+
+    python -m benchmarks.round_trip
+
+Not a row: it tells how much of a single request's latency is below the service (docs/benchmarks.md). The servers wait as long
+as the bundled student computes, so that both processes have been asleep when a reply is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+
+import httpx
+
+from benchmarks import clients
+from benchmarks.processes import Service, peer, work_folder
+from benchmarks.questions import ask
+from services.core.decoding import Decoding
+
+WAIT_S = 0.013
+REQUESTS = 300
+ROUNDS = 4
+"""The first one warms up."""
+
+
+async def measure() -> dict[str, list[float]]:
+    """Seconds beyond WAIT_S, medians of each round after the first."""
+    found: dict[str, list[float]] = {"grpc": [], "http": []}
+    async with peer("bare", work_folder("round-trip"), 1, str(WAIT_S)) as server:
+        service = Service(0, **await server.ask())
+        async with clients.connect(service.address) as channel, httpx.AsyncClient() as client:
+            faces = {"grpc": clients.unary(channel, Decoding()), "http": clients.http(client, service.url)}
+            for number in range(ROUNDS):
+                for face, ask_one in faces.items():
+                    taken = statistics.median(await clients.one_by_one(ask_one, ask(0, REQUESTS, 1)))
+                    if number:
+                        found[face].append(taken - WAIT_S)
+    return found
+
+
+if __name__ == "__main__":
+    for face, seconds in asyncio.run(measure()).items():
+        print(
+            f"{face}: {', '.join(f'{1e3 * one:.2f}' for one in seconds)} ms beyond the {1e3 * WAIT_S:.0f} that the server waits"
+        )
