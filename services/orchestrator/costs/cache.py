@@ -28,8 +28,6 @@ from services.rpc.client import AnnotationReply, AnswerReply, Provenance, Teache
 VERSION = 1
 """Of keys and replies. What another version wrote is not found, and goes when it is pruned."""
 WRITE_EVERY_S = 0.02
-CACHE_KIB = 8 * 1024
-"""Of pages: the inner ones of some million replies."""
 DAY_S = 86_400.0
 FOREVER = float("inf")
 SCHEMA = """
@@ -114,7 +112,6 @@ class Cache:
             self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table, so that pruning shrinks the file
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
             self._db.executescript(SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise _useless(path, error) from error
