@@ -17,8 +17,8 @@ from typing import Any
 from services.core.errors import MpaError
 
 COMMIT_EVERY_S = 0.01
-CACHE_KIB = 16 * 1024
-"""Of pages, and of what a report sorts: full soon, so that memory is flat; the inner pages of a million records fit in it."""
+CACHE_KIB = 4 * 1024
+"""Of pages, and of what a report sorts: full soon, so that memory is flat."""
 CHECKPOINT_PAGES = 4000
 
 
