@@ -258,8 +258,8 @@ def _leave_word(folder: Path, text: str) -> None:
 def leave() -> NoReturn:
     """Ends a process whose work is done and written, without taking the interpreter apart.
 
-    Threads of gloo, autograd and tokenizers live on after the process group is destroyed; one that wakes up while the
-    interpreter ends has aborted a rank (exit code -6), and torchrun ends all others with it.
+    Threads of gloo, autograd and tokenizers live on after the process group is destroyed. A rank has been seen to abort at this
+    point (exit code -6), most likely by one that woke up meanwhile, and torchrun ends all others with it.
     """
     sys.stdout.flush()
     sys.stderr.flush()
