@@ -24,7 +24,8 @@ from benchmarks.images import draw
 from benchmarks.processes import work_folder
 from benchmarks.row import Question, Row
 from services.orchestrator.ledger import FAILED, Ledger
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.scripted_service import serving
 
 IMAGES, KILLS = 600, 20
 DELAY_S = 0.02

@@ -15,6 +15,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from tests.waiting import until
+
 KEY = "sk-proj-very-secret-0123456789"
 MODEL = "gpt-4o-2024-11-20"
 
@@ -68,6 +70,7 @@ class Provider:
     script: deque = field(default_factory=deque)
     answer: object = say
     requests: list = field(default_factory=list)
+    times: list = field(default_factory=list)
     headers: list = field(default_factory=list)
     calls: Counter = field(default_factory=Counter)
     files: dict = field(default_factory=dict)
@@ -119,6 +122,7 @@ class Provider:
             return refused
         body = json.loads(await request.body())
         self.requests.append(body)
+        self.times.append(time.monotonic())
         self.headers.append(dict(request.headers))
         step = self.script.popleft() if self.script else None
         if isinstance(step, (int, float)):
@@ -189,13 +193,6 @@ class Cut(Response):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
         await send({"type": "http.response.body", "body": b'{"choices": [', "more_body": True})
         raise ConnectionError("cut")
-
-
-async def until(condition, timeout_s=30.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.01)
 
 
 class _Server(uvicorn.Server):

@@ -1,8 +1,6 @@
 """A pool of small images, and a run of the real commands against scripted services."""
 
-import asyncio
 import io
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +9,13 @@ import pytest
 from rich.console import Console
 
 from services.orchestrator.cli import commands
+from services.orchestrator.ledger import Ledger
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import open_run
 from services.orchestrator.settings import Settings, new_settings
 from services.orchestrator.where import Where
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.scripted_service import serving
 from tests.pictures import numbered_png
 
 
@@ -75,8 +75,9 @@ def with_recipe(settings: Settings, **changes) -> Settings:
     return replace(settings, recipe=replace(settings.recipe, **changes))
 
 
-async def until(condition, timeout_s=90.0):
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < timeout_s
-        await asyncio.sleep(0.005)
+def rows(folder, statement):
+    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
+    try:
+        return list(ledger.read(statement))
+    finally:
+        ledger.close()

@@ -10,9 +10,8 @@ from services.core.recipes import Amendments
 from services.core.tasks import TASKS
 from services.orchestrator.cli import commands
 from services.orchestrator.run import open_run
-from tests.orchestrator.conftest import bench
+from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.scripted import ScriptedTeacher, draw
-from tests.orchestrator.test_stream import rows
 
 WORDINGS = ("what color is the car?", "which color is the car?", "what shape is the car?", "is the car red?")
 DISTINCT = Amendments(questions_per_image=4, distinct_questions=True)

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
-from tests.orchestrator.conftest import bench
+from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
-from tests.orchestrator.test_stream import rows
 from tests.pictures import numbered_png
 
 ROOT = Path(__file__).resolve().parents[2]

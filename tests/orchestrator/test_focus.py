@@ -8,10 +8,9 @@ import pytest
 
 from services.core.errors import Unavailable
 from services.core.evaluation import question_kind
-from tests.orchestrator.conftest import with_recipe
+from tests.orchestrator.conftest import rows, with_recipe
+from tests.orchestrator.rounds import align, rounds_bench
 from tests.orchestrator.scripted import ScriptedTeacher, draw
-from tests.orchestrator.test_rounds import align, rounds_bench
-from tests.orchestrator.test_stream import rows
 
 OPENINGS = ("what color is", "how many are in", "who is at", "is this")
 WISH = re.compile(r'^Ask a question that (?:begins with "(.+)"|is answered by yes or no)\.\n\n')

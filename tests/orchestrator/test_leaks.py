@@ -15,11 +15,10 @@ from services.orchestrator.cli.main import app
 from services.orchestrator.cli.session import leak_check
 from services.orchestrator.reports.summary import show
 from services.orchestrator.run import open_run
-from tests.orchestrator.conftest import bench, with_recipe
+from tests.orchestrator.conftest import bench, rows, with_recipe
 from tests.orchestrator.images.conftest import zip_of
 from tests.orchestrator.images.test_likeness import scene
 from tests.orchestrator.scripted import ScriptedStudent
-from tests.orchestrator.test_stream import rows
 from tests.pictures import numbered_png
 
 REFUSED = "SELECT path, rejection, detail FROM images WHERE rejection != '' ORDER BY path"

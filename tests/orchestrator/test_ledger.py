@@ -14,7 +14,7 @@ from services.engines.model import FinishReason
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
 from services.orchestrator.teachers.opinions import Kind, add_opinion, measured_noise
 from services.rpc.client import Provenance
-from tests.orchestrator.conftest import until
+from tests.waiting import until
 
 ROW = AnnotationRow("aa", 0, 0, "as written", "what is it?", "red", "", 7, "teacher-a")
 

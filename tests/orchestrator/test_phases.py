@@ -13,10 +13,10 @@ from services.orchestrator.cli.main import app
 from services.orchestrator.run import open_run
 from services.orchestrator.summary import write_summary
 from services.orchestrator.where import Where
-from tests.orchestrator.conftest import bench, with_recipe
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
+from tests.orchestrator.conftest import bench, rows, with_recipe
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.scripted_service import serving
 from tests.orchestrator.test_alignment import labelled
-from tests.orchestrator.test_stream import rows
 
 __all__ = ["labelled"]
 

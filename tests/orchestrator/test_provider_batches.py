@@ -16,9 +16,10 @@ from services.engines.teacher import Teacher
 from services.rpc.images import ImageReceiver
 from services.rpc.server import GrpcServer
 from services.teacher.servicer import SERVICE, TeacherServicer
-from tests.engines.provider import KEY, MODEL, providing, text_of, until
+from tests.engines.provider import KEY, MODEL, providing, text_of
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import COLORS, draw
+from tests.waiting import until
 
 
 def say(body):

@@ -1,53 +1,20 @@
-"""Rounds against scripted services: what is reused, what stops them, what each changed, and going on after any interruption."""
+"""Rounds against scripted services: what is reused, what stops them, and what each changed."""
 
 import json
-import os
-import signal
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 
 import pytest
 from typer.testing import CliRunner
 
-from services.core.errors import InvalidInput, MpaError, NothingToAlign, Unavailable, WrongState
+from services.core.errors import InvalidInput, NothingToAlign, WrongState
 from services.orchestrator import phases, rounds
-from services.orchestrator.cli import commands
 from services.orchestrator.cli.main import app
 from services.orchestrator.rounds import StoppingRule
 from services.orchestrator.run import open_run
-from tests.orchestrator.cli.test_main import align_arguments, at, run, start
-from tests.orchestrator.conftest import bench, until, with_recipe
-from tests.orchestrator.production.test_samples import write_samples
+from tests.orchestrator.conftest import rows, with_recipe
+from tests.orchestrator.rounds import CELLS, align, rounds_bench
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
-from tests.orchestrator.test_stream import rows
-
-CELLS = "SELECT round, image_sha256, number, cell FROM records ORDER BY 1, 2, 3"
-
-
-def improving(**fields) -> ScriptedStudent:
-    """40 % at first, then 60, 75 and 80."""
-    return ScriptedStudent(trained_skill=0.6, trained_later=(0.75, 0.8), **fields)
-
-
-def in_ledger(folder):
-    """Finished calls, as teacher and student count them: the student's name a version."""
-    annotated = rows(folder, "SELECT 'annotate', image_sha256, seed FROM annotations")
-    answered = rows(folder, "SELECT 'answer', image_sha256, question FROM answers WHERE role = 'teacher'")
-    return (
-        annotated
-        + answered
-        + rows(folder, "SELECT 'answer', image_sha256, question, version FROM answers WHERE role = 'student'")
-    )
-
-
-async def align(b, at_most=3, until_gap=0.0, confirm=lambda _: True):
-    with open_run(b.folder, b.settings) as opened, b.progress() as progress:
-        return await commands.align(opened, b.where, b.labelled, confirm, progress, StoppingRule(at_most, until_gap))
-
-
-def rounds_bench(folder, pool, teacher=None, student=None, **settings):
-    return bench(folder, pool, teacher, student or improving(), **settings)
 
 
 async def test_each_round_levels_the_gap_of_the_student_before_it(tmp_path, pool):
@@ -215,38 +182,6 @@ async def test_a_question_that_took_the_place_of_a_rejected_one_is_new(tmp_path,
     assert sum(move.count for move in summary.rounds[1].moves if move.before == "new") == expected > 5
 
 
-async def test_stopped_anywhere_the_rounds_go_on_to_the_same_end_and_ask_nothing_twice(tmp_path, pool):
-    async with rounds_bench(tmp_path / "calm", pool) as calm:
-        calm.settings = with_recipe(calm.settings, held_out=0.4)
-        whole = await align(calm)
-    teacher, finished = ScriptedTeacher(), Counter()
-    asked, stop_at = 0, 150
-
-    def trouble(_):
-        nonlocal asked
-        asked += 1
-        return Unavailable("gone") if asked > stop_at else None
-
-    student = improving(trouble=trouble)
-    async with rounds_bench(tmp_path / "run", pool, teacher, student, patience_s=0.05) as b:
-        b.settings = with_recipe(b.settings, held_out=0.4)
-        interruptions = 0
-        while True:
-            try:
-                summary = await align(b)
-                break
-            except MpaError:
-                interruptions, asked = interruptions + 1, 0
-                counted = teacher.keys + student.keys
-                finished.update({key: counted[key] for key in in_ledger(b.folder) if key not in finished})
-    assert interruptions > 3
-    assert rows(b.folder, CELLS) == rows(calm.folder, CELLS)
-    assert b.parity_set() == calm.parity_set()
-    assert [row.gap for row in summary.rounds] == [row.gap for row in whole.rounds]
-    counted = teacher.keys + student.keys
-    assert {key: counted[key] for key in finished} == finished, "what was in the ledger was never asked for again"
-
-
 async def test_the_table_is_shown_by_its_command_and_after_a_run(tmp_path, pool):
     async with rounds_bench(tmp_path / "run", pool) as b:
         b.settings = with_recipe(b.settings, held_out=0.4)
@@ -280,43 +215,6 @@ async def test_one_device_at_a_time_makes_the_same_rounds(tmp_path, pool):
     assert rows(b.folder, CELLS) == rows(beside.folder, CELLS)
     assert (b.parity_set(), b.student.live) == (beside.parity_set(), "v3")
     assert b.teacher.keys == beside.teacher.keys
-
-
-def climbing(**fields) -> ScriptedStudent:
-    return ScriptedStudent(skills={"v1": 0.2}, trained_skill=0.55, trained_later=(0.85,), **fields)
-
-
-def recorded(folder, number: int) -> int:
-    try:
-        return rows(folder, f"SELECT count(*) FROM records WHERE round = {number}")[0][0]
-    except MpaError:  # not made yet
-        return 0
-
-
-@pytest.mark.slow
-async def test_killed_in_any_round_the_command_goes_on_to_the_same_end(tmp_path, pool):
-    samples = write_samples(tmp_path / "samples", [(500 + number, f"what color is sign {number}?") for number in range(40)])
-    more = ("--rounds", 3, "--redo-rejected", "--production", samples)
-    async with rounds_bench(tmp_path / "calm", pool, student=climbing()) as calm:
-        code, _, errors = await run(*align_arguments(calm, *more), *at(calm))
-        assert code == 0, errors
-    teacher, student = ScriptedTeacher(delay_s=0.02), climbing(delay_s=0.02)
-    async with rounds_bench(tmp_path / "run", pool, teacher, student) as b:
-        for number, records in ((1, 100), (2, 1), (2, 150), (3, 1)):
-            process = await start(*align_arguments(b, *more), *at(b))
-            await until(lambda number=number, records=records: recorded(b.folder, number) >= records)
-            os.kill(process.pid, signal.SIGKILL)
-            await process.communicate()
-        code, output, errors = await run(*align_arguments(b, *more), *at(b))
-    assert code == 0, errors
-    assert "stopped      " in output
-    assert rows(b.folder, CELLS) == rows(calm.folder, CELLS)
-    assert {number for number, *_ in rows(b.folder, CELLS)} == {1, 2, 3}
-    assert b.parity_set() == calm.parity_set()
-    for number in (1, 2):
-        kept = [folder / "rounds" / str(number) / "parity_set.jsonl" for folder in (b.folder, calm.folder)]
-        assert kept[0].read_text() == kept[1].read_text() != ""
-    assert sum(teacher.keys.values()) - len(teacher.keys) <= 2 * 64, "what was in flight in the first round"
 
 
 @pytest.mark.parametrize("wrong", [("--rounds", "0"), ("--until-gap", "1.5")])

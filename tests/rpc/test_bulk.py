@@ -13,7 +13,7 @@ from services.rpc.bulk import ITEMS_PER_STREAM, OUT_OF_TIME, Bulk
 from services.rpc.messages import apart
 from services.rpc.server import GrpcServer
 from services.rpc.streams import answer_out_of_order
-from tests.orchestrator.conftest import until
+from tests.waiting import until
 
 
 @dataclass

@@ -11,8 +11,9 @@ from services.engines.images import load_image
 from services.engines.model import FinishReason, Prompt
 from services.engines.openai import engine as openai
 from tests.engines.openai.asking import IMAGE, prompt, running
-from tests.engines.provider import MODEL, completion, providing, text_of, until
+from tests.engines.provider import MODEL, completion, providing, text_of
 from tests.pictures import png
+from tests.waiting import until
 
 QUESTIONS = [f"number {number}?" for number in range(5)]
 

@@ -15,7 +15,8 @@ from services.engines.model import FinishReason
 from services.engines.openai import engine as openai
 from services.engines.openai.images import data_url
 from tests.engines.openai.asking import IMAGE, prompt, running, settings_of
-from tests.engines.provider import MODEL, completion, error, providing, text_of, until
+from tests.engines.provider import MODEL, completion, error, providing, text_of
+from tests.waiting import until
 
 
 async def test_a_question_becomes_a_chat_completion_and_its_usage_is_paid_for():

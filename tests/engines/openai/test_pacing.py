@@ -9,24 +9,25 @@ import httpx
 import pytest
 
 from services.core.errors import Overloaded
-from services.engines.openai.pacing import LONGEST_WAIT_S, Pace, retry_after_s
+from services.engines.openai.pacing import LONGEST_WAIT_S, Pace, Rate, retry_after_s
 from tests.engines.openai.asking import prompt, running
-from tests.engines.provider import error, providing, until
+from tests.engines.provider import error, providing
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("header", ["retry-after-ms", "retry-after"])
-async def test_a_429_cools_down_every_request(header):
+async def test_a_429_cools_down_every_request(header, caplog):
+    caplog.set_level("INFO", "services")
     async with providing() as provider, running(provider) as engine:
         pause = {"retry-after-ms": "1000", "retry-after": "1"}[header]
         provider.script.append(error(429, headers={header: pause}))
         first = asyncio.create_task(engine.generate(prompt()))
-        await until(lambda: provider.requests)
-        await asyncio.sleep(0.1)
-        began = time.monotonic()
+        await until(lambda: "limits the rate" in caplog.text)
         await engine.generate(prompt("another?"))
-        assert time.monotonic() - began > 0.7
         await first
-    assert len(provider.requests) == 3
+    refused, *others = provider.times
+    assert len(others) == 2
+    assert all(at - refused >= 1 for at in others)
 
 
 async def test_a_pause_longer_than_a_caller_can_wait_is_handed_on():
@@ -48,21 +49,37 @@ def test_how_long_to_wait():
     assert retry_after_s(httpx.Headers()) is None
 
 
-async def test_requests_and_tokens_keep_to_their_rates():
-    async def seconds(pace, tokens, count):
-        began = time.monotonic()
-        await asyncio.gather(*[pace.turn(tokens) for _ in range(count)])
-        return time.monotonic() - began
+def test_a_rate_is_spread_evenly_after_a_second_at_once():
+    rate, waits = Rate(600), []
+    for _ in range(20):
+        waits.append(rate.wait_s())
+        rate.take(1)
+    assert waits[:10] == [0] * 10
+    assert waits[-1] == pytest.approx(0.9, abs=0.5)
+    rate.take(-10)
+    assert rate.wait_s() == 0, "what was not used is given back"
 
-    assert 0.8 < await seconds(Pace(600, 0, 9), 1, 20) < 1.6  # 10 a second, the first second's at once
-    assert 0.8 < await seconds(Pace(0, 60_000, 9), 100, 20) < 1.6
-    assert await seconds(Pace(0, 0, 9), 100, 20) < 0.1
-    pace = Pace(0, 60_000, 9)
-    await pace.turn(50_000)
-    pace.settle(50_000, 100)
-    assert await seconds(pace, 100, 5) < 0.2
+
+def test_without_a_rate_nobody_waits():
+    rate = Rate(0)
+    rate.take(1e9)
+    assert rate.wait_s() == 0
+
+
+@pytest.mark.parametrize("pace", [Pace(600, 0, 9), Pace(0, 60_000, 9)], ids=["requests", "tokens"])
+async def test_a_pace_keeps_to_its_rates(pace):
+    began = time.monotonic()
+    await asyncio.gather(*[pace.turn(100) for _ in range(20)])
+    assert time.monotonic() - began > 0.8  # 10 a second, the first second's at once
+
+
+async def test_a_reply_that_took_less_than_estimated_gives_the_rest_back():
+    pace, estimated = Pace(0, 60_000, 9), round(1000 * (LONGEST_WAIT_S + 5))
+    await pace.turn(estimated)
     with pytest.raises(Overloaded):
-        await seconds(pace, 60_000 * (LONGEST_WAIT_S / 60 + 1), 2)
+        await pace.turn(100)
+    pace.settle(estimated, 100)
+    await pace.turn(100)
 
 
 async def test_no_more_requests_than_allowed_are_under_way():

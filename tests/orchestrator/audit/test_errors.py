@@ -16,7 +16,8 @@ from services.orchestrator.run import open_run, read_run
 from tests.orchestrator import scripted
 from tests.orchestrator.audit.conftest import fill_in, invoke, key, sheet
 from tests.orchestrator.conftest import bench
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, in_bulk
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.scripted_service import in_bulk
 
 
 class Judge(ScriptedTeacher):

@@ -4,9 +4,10 @@ import json
 import signal
 
 from tests.orchestrator.cli.test_main import run, start
-from tests.orchestrator.conftest import until
 from tests.orchestrator.scoring.test_evaluation import labelled
-from tests.orchestrator.scripted import ScriptedStudent, serving
+from tests.orchestrator.scripted import ScriptedStudent
+from tests.orchestrator.scripted_service import serving
+from tests.waiting import until
 
 
 async def test_interrupted_it_resumes_and_asks_nothing_twice(tmp_path):

@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from services.orchestrator.cli.main import app
-from tests.orchestrator.conftest import bench, until
+from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 ON_RAY = ["align", "pool", "--task", "vqa", "--engine", "ray"]

@@ -10,7 +10,8 @@ import pytest
 from services.core.errors import InvalidInput, Unavailable, WrongState
 from services.orchestrator.distributed.cluster import joined
 from tests.e2e.processes import ROOT
-from tests.orchestrator.scripted import ScriptedTeacher, serving
+from tests.orchestrator.scripted import ScriptedTeacher
+from tests.orchestrator.scripted_service import serving
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "head", "http://head:8265", "head:port"])

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.orchestrator.experiments.conftest import data, laboratory
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.scripted_service import serving
 
 __all__ = ["data", "laboratory"]
 

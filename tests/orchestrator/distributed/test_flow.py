@@ -27,12 +27,13 @@ from services.orchestrator.stream import IDENTIFIED, Stream
 from services.rpc.client import StudentClient, TeacherClient
 from tests.orchestrator.cli.test_main import align_arguments, at, start
 from tests.orchestrator.cli.test_main import run as run_command
-from tests.orchestrator.conftest import bench, until, with_recipe
+from tests.orchestrator.conftest import bench, with_recipe
 from tests.orchestrator.distributed.conftest import add_node
 from tests.orchestrator.production.test_samples import write_samples
+from tests.orchestrator.rounds import improving
 from tests.orchestrator.scripted import ScriptedTeacher
 from tests.orchestrator.test_local import models
-from tests.orchestrator.test_rounds import improving
+from tests.waiting import until
 
 __all__ = ["models"]
 

@@ -6,9 +6,10 @@ import signal
 import pytest
 
 from tests.orchestrator.cli.test_main import run, start
-from tests.orchestrator.conftest import until
 from tests.orchestrator.experiments.conftest import FILE
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.scripted_service import serving
+from tests.waiting import until
 
 
 def command(folder, out, *more, arms='["zero-shot", "paper"]'):

@@ -5,7 +5,8 @@ import pytest
 from services.core.errors import MpaError, Unavailable, WrongState
 from services.orchestrator.experiments.plan import lines
 from tests.orchestrator.experiments.conftest import FILE, write_labelled
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+from tests.orchestrator.scripted_service import serving
 
 ARMS = (
     "zero-shot",

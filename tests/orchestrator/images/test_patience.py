@@ -10,12 +10,12 @@ from moto.server import ThreadedMotoServer
 from services.core.errors import InvalidImage, InvalidInput, NotFound, Unavailable
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.reading import Refused, read_image
-from tests.orchestrator.conftest import bench, until
+from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.images.conftest import PICTURES, lines_of, point_at, put, tar_of, zip_of
 from tests.orchestrator.images.walking import contents, keys
 from tests.orchestrator.scripted import ScriptedTeacher
-from tests.orchestrator.test_stream import rows
 from tests.pictures import numbered_png
+from tests.waiting import until
 
 POOL = {f"pool/{number:03}.png": numbered_png(number) for number in range(60)}
 

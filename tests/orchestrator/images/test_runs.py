@@ -10,11 +10,11 @@ from services.core.errors import InvalidInput, Unavailable
 from services.orchestrator.cli import commands
 from services.orchestrator.run import open_run
 from tests.orchestrator.cli.test_main import align_arguments, at, run, start
-from tests.orchestrator.conftest import bench, until
+from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.images.conftest import arrow_of, lines_of, parquet_of, put, tar_of, zip_of
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
-from tests.orchestrator.test_stream import rows
 from tests.pictures import numbered_png
+from tests.waiting import until
 
 POOL = {f"{number:03}.png": numbered_png(number) for number in range(60)}
 STRUCTS = [{"bytes": data, "path": None} for data in POOL.values()]

@@ -19,11 +19,10 @@ from services.orchestrator.rounds import ONE_ROUND, StoppingRule
 from services.orchestrator.run import open_run
 from services.rpc.client import Picture, StudentClient
 from services.student.production import SampleSettings
-from tests.orchestrator.conftest import bench, with_recipe
+from tests.orchestrator.conftest import bench, rows, with_recipe
 from tests.orchestrator.production.test_samples import write_samples
+from tests.orchestrator.rounds import improving, in_ledger
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, draw
-from tests.orchestrator.test_rounds import improving, in_ledger
-from tests.orchestrator.test_stream import rows
 from tests.pictures import numbered_png
 from tests.serving import fake_student_settings, serving_student
 

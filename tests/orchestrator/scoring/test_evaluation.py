@@ -15,10 +15,11 @@ from services.orchestrator.scoring.report import lines
 from services.orchestrator.scoring.respondents import Asked
 from services.orchestrator.where import Where
 from tests.engines.provider import KEY, MODEL, providing
-from tests.orchestrator.conftest import until
 from tests.orchestrator.datasets import samples
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, serving, truth
+from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, truth
+from tests.orchestrator.scripted_service import serving
 from tests.pictures import numbered_png
+from tests.waiting import until
 
 
 def labelled(root, count=40):

@@ -12,9 +12,9 @@ from services.orchestrator.cli import commands
 from services.orchestrator.cli.main import app
 from services.orchestrator.run import open_run
 from services.orchestrator.teachers.panel import addresses_for
-from tests.orchestrator.conftest import bench
-from tests.orchestrator.scripted import ScriptedTeacher, serving
-from tests.orchestrator.test_stream import rows
+from tests.orchestrator.conftest import bench, rows
+from tests.orchestrator.scripted import ScriptedTeacher
+from tests.orchestrator.scripted_service import serving
 
 
 def teacher(name: str, **script) -> ScriptedTeacher:

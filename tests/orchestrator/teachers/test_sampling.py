@@ -14,11 +14,10 @@ from services.orchestrator.reports.summary import show
 from services.orchestrator.run import open_run, settings_of
 from services.orchestrator.settings import Settings, new_settings, require_same
 from tests.orchestrator.cli.test_main import align_arguments, at, run
-from tests.orchestrator.conftest import bench
+from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.scripted import MISTAKE, ScriptedStudent, ScriptedTeacher
 from tests.orchestrator.teachers.test_panel import panel, teacher
 from tests.orchestrator.test_phases import align_in_turn
-from tests.orchestrator.test_stream import rows
 
 FOUR = Amendments(samples=4)
 FILTERED = Amendments(samples=4, min_agreement=0.6)
