@@ -70,7 +70,8 @@ class Lifecycle:
     async def start(
         self, load: Callable[[], Awaitable[None]], death: Callable[[], Awaitable[str]], revive: Callable[[], Awaitable[None]]
     ) -> None:
-        """Listens, then runs `load` in the background; ready when it returns, until `death` does. Then `revive`, ready again.
+        """Listens, then runs `load` in the background; ready when it returns, until `death` does. Then `revive`, ready again,
+        unless the service is about to leave: an engine may have been told to end before it.
 
         Port taken: says so and ends the service.
         """
@@ -126,6 +127,8 @@ class Lifecycle:
             await self._server.set_ready(True)
             _log.info("%s: ready", self._name)
             self._death = await death()
+            if self._leaving:
+                return
             _log.error("%s is not ready: %s", self._name, self._death)
             await self._server.set_ready(False)
             await self._revive(revive)
@@ -147,13 +150,13 @@ class Lifecycle:
         before: Any = signal.getsignal(signal.SIGTERM)
 
         async def leave() -> None:
-            self._leaving = True
             await self._server.announce_shutdown()
             await asyncio.sleep(self._settings.lame_duck_s)
             if callable(before):
                 before(signal.SIGTERM, None)
 
         def on_sigterm(signum: int, frame: FrameType | None) -> None:
+            self._leaving = True
             loop.call_soon_threadsafe(lambda: loop.create_task(leave()))
 
         signal.signal(signal.SIGTERM, on_sigterm)

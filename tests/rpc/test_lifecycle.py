@@ -1,0 +1,58 @@
+"""An engine that dies is started anew, unless its service is about to leave."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from services.rpc.lifecycle import Lifecycle, ListenSettings
+from services.rpc.server import GrpcServer
+from tests.waiting import until
+
+
+class Engine:
+    """Dies when it is told to, and is there again at once."""
+
+    def __init__(self):
+        self.deaths, self.revived = asyncio.Queue(), asyncio.Semaphore(0)
+
+    async def load(self):
+        pass
+
+    async def death(self):
+        return await self.deaths.get()
+
+    async def revive(self):
+        self.revived.release()
+
+
+@pytest.fixture
+async def served():
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    engine, server = Engine(), GrpcServer(lambda server: None, [])
+    lifecycle = Lifecycle("student", server, ListenSettings(lame_duck_s=0))
+    await lifecycle.start(engine.load, engine.death, engine.revive)
+    await until(lambda: lifecycle.ready)
+    yield lifecycle, engine
+    await lifecycle.stop()
+    signal.signal(signal.SIGTERM, before)
+
+
+async def test_an_engine_that_dies_is_started_anew(served):
+    lifecycle, engine = served
+    engine.deaths.put_nowait("killed")
+    await engine.revived.acquire()
+    await until(lambda: lifecycle.ready)
+
+
+async def test_not_while_the_service_is_about_to_leave(served):
+    lifecycle, engine = served
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: not lifecycle.ready)
+    engine.deaths.put_nowait("told to end, too")
+    await until(engine.deaths.empty)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert engine.revived.locked(), "nothing was started"
