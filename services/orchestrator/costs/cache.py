@@ -25,7 +25,7 @@ from services.core.usage import Usage
 from services.engines.model import FinishReason
 from services.rpc.client import AnnotationReply, AnswerReply, Provenance, TeacherModel
 
-VERSION = 1
+VERSION = 2
 """Of keys and replies. What another version wrote is not found, and goes when it is pruned."""
 WRITE_EVERY_S = 0.02
 DAY_S = 86_400.0
@@ -44,6 +44,8 @@ CREATE TABLE IF NOT EXISTS payers (run TEXT PRIMARY KEY, cost_usd REAL NOT NULL)
 
 REPLY, COST = 4, 5
 """Of the columns after the key."""
+OF_IMAGE = 8
+"""Bytes that all keys of an image begin with: they are neighbours, so the calls about it read and write a page or two."""
 PAY = "INSERT INTO payers VALUES (?, ?) ON CONFLICT DO UPDATE SET cost_usd = cost_usd + excluded.cost_usd"
 
 Reply = TypeVar("Reply", AnnotationReply, AnswerReply)
@@ -68,7 +70,8 @@ class Call:
             *(VERSION, model.fingerprint, model.serving_sha256, self.kind, self.image_sha256, task, self.text, self.guided),
             *(decoding.temperature, decoding.top_p, decoding.max_new_tokens, decoding.seed),
         ]
-        return hashlib.sha256(json.dumps(content).encode()).digest()
+        image = hashlib.sha256(self.image_sha256.encode()).digest()
+        return image[:OF_IMAGE] + hashlib.sha256(json.dumps(content).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from services.core.errors import InvalidImage, InvalidInput, NotFound
@@ -31,8 +31,20 @@ class Folder:
 
     def read(self, key: str) -> bytes:
         if self.store.is_local:
-            _require_inside(Path(self.store.root), key)
+            self._require_inside(key)
         return self.store.read(key)
+
+    def _require_inside(self, key: str) -> None:
+        try:
+            is_inside = (self._root / key).resolve().is_relative_to(self._root)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InvalidImage(f"{key} can't be read: {error}") from error
+        if not is_inside:
+            raise InvalidImage(f"{key} leads out of {self.store.root}", reason="IMAGE_OUTSIDE_ROOT")
+
+    @cached_property
+    def _root(self) -> Path:
+        return Path(self.store.root).resolve()
 
     def _images(self) -> Iterator[str]:
         self.ignored, found = Ignored(), 0
@@ -68,12 +80,3 @@ def names_below(store: Store, folder: str = "") -> Iterator[str]:
             yield from names_below(store, folder + entry)
         else:
             yield folder + entry
-
-
-def _require_inside(root: Path, key: str) -> None:
-    try:
-        is_inside = (root / key).resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InvalidImage(f"{key} can't be read: {error}") from error
-    if not is_inside:
-        raise InvalidImage(f"{key} leads out of {root}", reason="IMAGE_OUTSIDE_ROOT")
