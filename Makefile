@@ -80,4 +80,4 @@ $(STUBS_VENV)/.installed: Makefile
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(STUBS_VENV) build runs/demo
+	rm -rf $(VENV) $(STUBS_VENV) *.egg-info build runs/demo

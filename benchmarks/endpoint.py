@@ -16,7 +16,7 @@ import httpx
 from benchmarks import arguments, clients
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
-from benchmarks.processes import serving, threads_for, vllm_serve, work_folder
+from benchmarks.processes import rest, serving, threads_for, vllm_serve, work_folder
 from benchmarks.questions import ask, decoding
 from benchmarks.row import Pair, Question, Row
 from benchmarks.stores import fill
@@ -61,6 +61,7 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
             rates = {}
             for name, ask_one in (("grpc", faces["grpc"]), ("", other), ("http", faces["http"])):
                 rates[name] = len(asked[name]) / await clients.side_by_side(ask_one, asked[name], CLIENTS)
+                await rest()
             if number:
                 for face in pairs:
                     pairs[face].append(Pair(rates[face], rates[""]))

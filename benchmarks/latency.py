@@ -22,7 +22,7 @@ from benchmarks.row import Pair, Question, Row, percentile
 from benchmarks.stores import fill
 
 ENGINES = ("transformers", "vllm")
-REQUESTS = {"bundled": 100, "150m": 40}
+REQUESTS = {"bundled": 300, "150m": 40}
 """Of each side in each run."""
 BARS = {50: 1.1, 99: 1.3}
 MILLISECONDS = 1000.0

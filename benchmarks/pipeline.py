@@ -30,7 +30,7 @@ from services.orchestrator.run import open_run
 from services.orchestrator.settings import new_settings
 from services.rpc.client import StudentClient, TeacherClient
 
-IMAGES = {"bundled": 160, "150m": 24}
+IMAGES = {"bundled": 320, "150m": 24}
 ENGINES = ("vllm", "transformers")
 BAR = 3.0
 LEAST_RECORDS = 0.8

@@ -28,6 +28,7 @@ REPLY_BYTES = 2**24
 """Of a peer, at most."""
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 40.0
+REST_S = 1.5
 QUIET = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
@@ -109,6 +110,13 @@ async def vllm_serve(checkpoint: Path, folder: Path, threads: int, arguments: Ma
         yield url
 
 
+async def rest() -> None:
+    """Until a peer that has done its work holds no core: vLLM's processes look out for more for a second, and the other side
+    would pay for it.
+    """
+    await asyncio.sleep(REST_S)
+
+
 class Peer:
     """A process that does what it is asked, one thing after another."""
 
@@ -116,7 +124,7 @@ class Peer:
         self._process, self._log = process, log
 
     async def ask(self, **request: Any) -> dict[str, Any]:
-        """Raises RuntimeError, with the end of its log, where it has died."""
+        """Then rests. Raises RuntimeError, with the end of its log, where it has died."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         await self._process.stdin.drain()
@@ -124,6 +132,7 @@ class Peer:
         if not line:
             raise RuntimeError(f"the peer has ended:\n{_end_of(self._log)}")
         reply: dict[str, Any] = json.loads(line)
+        await rest()
         return reply
 
 
