@@ -1,10 +1,11 @@
 """Builds the benchmark, or a contact sheet to look at.
 
-python -m benchmarks.minivqa build runs/minivqa [--pool 1500] [--test 400] [--seed 0]
+python -m benchmarks.minivqa build runs/minivqa [--pool 1500] [--labels 400] [--test 400] [--seed 0]
 python -m benchmarks.minivqa sheet sheet.png [--part test]
 
 DEST/FAMILY/pool/*.png      unlabeled images
-DEST/FAMILY/test/*.png      and test.jsonl: {"image", "question", "answers", "kind"}; harder/ likewise
+DEST/FAMILY/labels.jsonl    what people said of some of them: {"image", "question", "answers", "kind"}
+DEST/FAMILY/test/*.png      and test.jsonl, likewise; harder/, too
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from benchmarks.minivqa.families import FAMILIES, Family
 from benchmarks.minivqa.parts import Part
 from benchmarks.minivqa.picture import SIDE
 
-LABELLED = (Part.TEST, Part.HARDER)
 COLUMNS = 10
 CAPTION = 26
 
 
-def build(destination: Path, pool: int, test: int, seed: int) -> None:
-    """`pool` images and at least `test` questions per family and labelled part. A file that is there is not drawn again."""
+def build(destination: Path, pool: int, labels: int, test: int, seed: int) -> None:
+    """Per family `pool` images, at least `labels` questions about the first of them, and of either test at least `test`.
+
+    A file that is there is not drawn again.
+    """
     for family in FAMILIES.values():
         folder = destination / family.name
         for number in track(range(pool), f"{family.name}: pool"):
             _save(family, Part.POOL, seed, number, folder)
-        for part in LABELLED:
-            _write_labelled(family, part, test, seed, folder)
+        _write_questions(family, Part.POOL, labels, seed, folder, "labels")
+        for part in (Part.TEST, Part.HARDER):
+            _write_questions(family, part, test, seed, folder, part)
 
 
 def _save(family: Family, part: Part, seed: int, number: int, folder: Path) -> Path:
@@ -45,7 +49,7 @@ def _save(family: Family, part: Part, seed: int, number: int, folder: Path) -> P
     return path
 
 
-def _write_labelled(family: Family, part: Part, count: int, seed: int, folder: Path) -> None:
+def _write_questions(family: Family, part: Part, count: int, seed: int, folder: Path, name: str) -> None:
     """One line per question; several about one image."""
     lines: list[str] = []
     number = 0
@@ -60,7 +64,7 @@ def _write_labelled(family: Family, part: Part, count: int, seed: int, folder: P
             }
             lines.append(json.dumps(row, ensure_ascii=False) + "\n")
         number += 1
-    (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
+    (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def sheet(path: Path, part: Part, seed: int) -> None:
@@ -85,6 +89,7 @@ def main() -> None:
     building = commands.add_parser("build")
     building.add_argument("destination", type=Path)
     building.add_argument("--pool", type=int, default=1500, help="images per family")
+    building.add_argument("--labels", type=int, default=400, help="questions per family that people answered, at least")
     building.add_argument("--test", type=int, default=400, help="questions per family, at least")
     looking = commands.add_parser("sheet")
     looking.add_argument("path", type=Path)
@@ -93,7 +98,7 @@ def main() -> None:
         command.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.command == "build":
-        build(given.destination, given.pool, given.test, given.seed)
+        build(given.destination, given.pool, given.labels, given.test, given.seed)
     else:
         sheet(given.path, given.part, given.seed)
 

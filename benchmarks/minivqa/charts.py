@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import random
 from dataclasses import dataclass
+from itertools import permutations
 
 import vl_convert
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from PIL import Image
 
 from benchmarks.minivqa.lexicon import COLORS
-from benchmarks.minivqa.parts import Part, Split
-from benchmarks.minivqa.picture import SIDE, Picture, Question
+from benchmarks.minivqa.parts import Part, Split, filled
+from benchmarks.minivqa.picture import SIDE, Fact, Mark, Picture
 from benchmarks.minivqa.sources import FONTS, installed
 from benchmarks.minivqa.tables import COLUMNS, values
 
@@ -78,8 +80,12 @@ def draw_charts(part: Part, rng: random.Random) -> Picture:
     column, font = COLUMNS.draw(part, rng), FONTS.draw(part, rng)
     count = rng.randint(2, 4)
     bars = [Bar(c, v) for c, v in zip(rng.sample(BAR_COLORS, count), _different(values(column), count, rng), strict=True)]
-    image = _by_vega(bars, rng) if part is Part.HARDER else _by_matplotlib(bars, font, rng)
-    return Picture(image, tuple(_ask(bars, part, rng)), (("table", column.table), ("font", font)))
+    image, marks = _by_vega(bars, rng) if part is Part.HARDER else _by_matplotlib(bars, font, rng)
+    facts = _facts(bars)
+    of_one, of_two = ([fact for fact in facts if fact.kind == kind] for kind in ("value", "compare"))
+    asked = [rng.choice(of_one), *facts[len(of_one) : -len(of_two)], rng.choice(of_two)]
+    questions = tuple(fact.ask(part, rng) for fact in asked)
+    return Picture(image, questions, (("table", column.table), ("font", font)), tuple(facts), marks)
 
 
 def _different(column: tuple[int, ...], count: int, rng: random.Random) -> list[int]:
@@ -94,14 +100,16 @@ def _different(column: tuple[int, ...], count: int, rng: random.Random) -> list[
     return chosen
 
 
-def _by_matplotlib(bars: list[Bar], font: str, rng: random.Random) -> Image.Image:
+def _by_matplotlib(bars: list[Bar], font: str, rng: random.Random) -> tuple[Image.Image, tuple[Mark, ...]]:
     figure = Figure(figsize=(SIDE / 100, SIDE / 100), dpi=100, facecolor=rng.choice(("white", "#f4f4f4", "#fffdf5")))
     axes = figure.add_axes((0.06, 0.08, 0.88, 0.84))
     heights = [bar.value for bar in bars]
-    axes.bar(range(len(bars)), heights, width=rng.uniform(0.55, 0.85), color=[_hex(bar.color) for bar in bars])
+    drawn = axes.bar(range(len(bars)), heights, width=rng.uniform(0.55, 0.85), color=[_hex(bar.color) for bar in bars])
     label = FontProperties(fname=str(installed(font)), size=LABEL_SIZES[len(bars)] * rng.uniform(0.92, 1.0))
-    for place, height in enumerate(heights):
+    labels = [
         axes.text(place, height, str(height), ha="center", va="bottom", fontproperties=label)
+        for place, height in enumerate(heights)
+    ]
     axes.set_ylim(0, max(heights) * 1.35)
     axes.set_xlim(-0.6, len(bars) - 0.4)
     axes.set_xticks([])
@@ -112,10 +120,25 @@ def _by_matplotlib(bars: list[Bar], font: str, rng: random.Random) -> Image.Imag
         axes.set_facecolor("#eeeeee")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
+    marks = [_mark(bar.color, shown) for bar, shown in zip(bars, drawn, strict=True)]
+    for text in labels:
+        whole, digits = _mark("", text), text.get_text()
+        step = (whole.right - whole.left) / len(digits)
+        marks += (
+            Mark(digit, whole.left + step * place, whole.top, whole.left + step * (place + 1), whole.bottom)
+            for place, digit in enumerate(digits)
+        )
+    return Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB"), tuple(marks)
 
 
-def _by_vega(bars: list[Bar], rng: random.Random) -> Image.Image:
+def _mark(name: str, drawn: Artist) -> Mark:
+    """Where it is on the figure; pixels are counted from the top."""
+    box = drawn.get_window_extent()
+    return Mark(name, box.x0, SIDE - box.y1, box.x1, SIDE - box.y0)
+
+
+def _by_vega(bars: list[Bar], rng: random.Random) -> tuple[Image.Image, tuple[Mark, ...]]:
+    """Without marks: nothing is trained on this renderer."""
     rows = [{"place": place, "value": bar.value, "color": _hex(bar.color)} for place, bar in enumerate(bars)]
     place = {"field": "place", "type": "ordinal", "axis": None}
     height = {
@@ -139,26 +162,25 @@ def _by_vega(bars: list[Bar], rng: random.Random) -> Image.Image:
         "layer": [bar, text],
     }
     drawn = Image.open(io.BytesIO(vl_convert.vegalite_to_png(chart, scale=2))).convert("RGB")
-    return drawn.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return drawn.resize((SIDE, SIDE), Image.Resampling.LANCZOS), ()
 
 
 def _hex(color: str) -> str:
     return "#{:02x}{:02x}{:02x}".format(*COLORS[color])
 
 
-def _ask(bars: list[Bar], part: Part, rng: random.Random) -> list[Question]:
-    asked, (one, other) = rng.choice(bars), rng.sample(bars, 2)
+def _facts(bars: list[Bar]) -> list[Fact]:
+    """Values first, comparisons last."""
     ordered = sorted(bars, key=lambda bar: bar.value)
-    rows = (
-        (VALUE.draw(part, rng).format(color=asked.color), str(asked.value), "value"),
-        (EXTREME.draw(part, rng), str(ordered[-1].value), "extreme"),
-        (HIGHEST.draw(part, rng), ordered[-1].color, "highest"),
-        (LOWEST.draw(part, rng), ordered[0].color, "lowest"),
-        (COUNT.draw(part, rng), str(len(bars)), "count"),
-        (
-            COMPARE.draw(part, rng).format(one=one.color, other=other.color),
-            "yes" if one.value > other.value else "no",
-            "compare",
+    rows = [
+        *((filled(VALUE, color=bar.color), str(bar.value), "value") for bar in bars),
+        (EXTREME, str(ordered[-1].value), "extreme"),
+        (HIGHEST, ordered[-1].color, "highest"),
+        (LOWEST, ordered[0].color, "lowest"),
+        (COUNT, str(len(bars)), "count"),
+        *(
+            (filled(COMPARE, one=one.color, other=other.color), "yes" if one.value > other.value else "no", "compare")
+            for one, other in permutations(bars, 2)
         ),
-    )
-    return [Question(text, answer, (answer,), kind) for text, answer, kind in rows]
+    ]
+    return [Fact(wordings, answer, (answer,), kind) for wordings, answer, kind in rows]

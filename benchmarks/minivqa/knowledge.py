@@ -12,7 +12,7 @@ from benchmarks.minivqa.lettering import letter
 from benchmarks.minivqa.lexicon import COLORS
 from benchmarks.minivqa.objects import OBJECTS, SYNONYMS, Object
 from benchmarks.minivqa.parts import Part, Split
-from benchmarks.minivqa.picture import SIDE, Picture, Question, ten
+from benchmarks.minivqa.picture import SIDE, Fact, Mark, Picture, ten
 from benchmarks.minivqa.sources import ICON_SETS, IconSet, glyphs, installed
 
 SORT = Split(
@@ -39,8 +39,11 @@ USE = Split(
 )
 ALIVE = Split(seen=("is this alive?", "is this a living thing?", "is this thing alive?"), unseen=("is the thing shown alive?",))
 ELECTRIC = Split(
-    seen=("does this need electricity?", "does this work without electricity?", "is electricity needed here?"),
-    unseen=("is electricity needed for this?",),
+    seen=("does this need electricity?", "is electricity needed here?"), unseen=("is electricity needed for this?",)
+)
+MANUAL = Split(
+    seen=("does this work without electricity?", "is this used without electricity?"),
+    unseen=("does this thing work without electricity?",),
 )
 NAME = Split(
     seen=("what is this?", "what object is shown?", "which object is this?", "what is in the picture?"),
@@ -61,13 +64,17 @@ def draw_knowledge(part: Part, rng: random.Random) -> Picture:
         outlines=part is Part.HARDER,
     )
     if drawn.width > SIDE - 16:
-        drawn = drawn.resize((SIDE - 16, drawn.height * (SIDE - 16) // drawn.width), Image.Resampling.LANCZOS)
+        drawn = drawn.resized(SIDE - 16, drawn.height * (SIDE - 16) // drawn.width)
     if rng.random() < 0.5:
-        drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        drawn = drawn.flipped()
     left, top = rng.randint(6, SIDE - drawn.width - 6), rng.randint(6, SIDE - drawn.height - 6)
     _put_card(canvas, (left - 5, top - 5, left + drawn.width + 5, top + drawn.height + 5), rng)
-    canvas.paste(drawn, (left, top), drawn)
-    return Picture(canvas, tuple(_ask(thing, part, rng)), (("icons", icons.font), ("photograph", photograph)))
+    drawn.put_on(canvas, left, top)
+    mark = Mark(thing.name, left, top, left + drawn.width, top + drawn.height)
+    facts = _facts(thing)
+    asked = [*facts[:-2], rng.choice(facts[-2:])] if _may_be_electric(thing) else facts
+    questions = tuple(fact.ask(part, rng) for fact in asked)
+    return Picture(canvas, questions, (("icons", icons.font), ("photograph", photograph)), tuple(facts), (mark,))
 
 
 @cache
@@ -87,15 +94,22 @@ def _put_card(canvas: Image.Image, corners: tuple[int, int, int, int], rng: rand
     ImageDraw.Draw(canvas).rounded_rectangle(corners, 8, fill=(light, light, light - rng.randint(0, 12)))
 
 
-def _ask(thing: Object, part: Part, rng: random.Random) -> list[Question]:
-    electric = ELECTRIC.draw(part, rng)
-    is_yes = thing.is_electric != ("without" in electric)
+def _facts(thing: Object) -> list[Fact]:
     rows = [
-        (NAME.draw(part, rng), thing.name, "name"),
-        (SORT.draw(part, rng), thing.sort, "sort"),
-        (PLACE.draw(part, rng), thing.place, "place"),
-        (USE.draw(part, rng), thing.use, "use"),
-        (ALIVE.draw(part, rng), "yes" if thing.is_alive else "no", "alive"),
-        (electric, ("yes" if is_yes else "no") if thing.sort in ("device", "furniture", "tool") else "", "electric"),
+        (NAME, thing.name, "name"),
+        (SORT, thing.sort, "sort"),
+        (PLACE, thing.place, "place"),
+        (USE, thing.use, "use"),
+        (ALIVE, _yes_or_no(thing.is_alive), "alive"),
     ]
-    return [Question(text, answer, ten(answer, *SYNONYMS.get(answer, ())), kind) for text, answer, kind in rows if answer]
+    if _may_be_electric(thing):
+        rows += [(ELECTRIC, _yes_or_no(thing.is_electric), "electric"), (MANUAL, _yes_or_no(not thing.is_electric), "electric")]
+    return [Fact(wordings, answer, ten(answer, *SYNONYMS.get(answer, ())), kind) for wordings, answer, kind in rows if answer]
+
+
+def _may_be_electric(thing: Object) -> bool:
+    return thing.sort in ("device", "furniture", "tool")
+
+
+def _yes_or_no(is_yes: bool) -> str:
+    return "yes" if is_yes else "no"

@@ -36,3 +36,8 @@ class Split(Generic[T]):
 
     def draw(self, part: Part, rng: random.Random) -> T:
         return rng.choice(self.of(part))
+
+
+def filled(wordings: Split[str], **words: str) -> Split[str]:
+    """The same wordings, of something in particular."""
+    return Split(*(tuple(text.format(**words) for text in half) for half in (wordings.seen, wordings.unseen)))

@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageFilter
 from benchmarks.minivqa.lettering import Color, letter
 from benchmarks.minivqa.lexicon import PRINTED_WORDS
 from benchmarks.minivqa.parts import Part, Split
-from benchmarks.minivqa.picture import SIDE, Picture, Question
+from benchmarks.minivqa.picture import SIDE, Fact, Picture
 from benchmarks.minivqa.sources import FONTS, installed
 
 WHAT = Split(
@@ -32,14 +32,14 @@ def draw_word(word: str, part: Part, rng: random.Random, heights: tuple[int, int
     written = letter(shown, installed(font), rng.randint(*heights), ink, outlines=part is Part.HARDER)
     widest = SIDE - 8
     if written.width > widest:
-        written = written.resize((widest, max(10, written.height * widest // written.width)), Image.Resampling.LANCZOS)
-    written = written.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC, expand=True)
+        written = written.resized(widest, max(10, written.height * widest // written.width))
+    written = written.rotated(rng.uniform(-8, 8))
     canvas = _paper(ground, rng)
-    at = (rng.randint(0, max(0, SIDE - written.width)), rng.randint(0, max(0, SIDE - written.height)))
-    canvas.paste(written, at, written)
+    marks = written.put_on(canvas, rng.randint(0, max(0, SIDE - written.width)), rng.randint(0, max(0, SIDE - written.height)))
     if rng.random() < 0.4:
         canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.8)))
-    return Picture(canvas, (Question(WHAT.draw(part, rng), word, (word,), "word"),), (("font", font),))
+    fact = Fact(WHAT, word, (word,), "word")
+    return Picture(canvas, (fact.ask(part, rng),), (("font", font),), (fact,), marks)
 
 
 def _paper(ground: Color, rng: random.Random) -> Image.Image:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFilter
 
 from benchmarks.minivqa.backgrounds import draw_background
-from benchmarks.minivqa.lettering import letter
+from benchmarks.minivqa.lettering import Lettering, letter
 from benchmarks.minivqa.lexicon import COLORS, SIGN_WORDS, ink_on
-from benchmarks.minivqa.parts import Part, Split
-from benchmarks.minivqa.picture import SIDE, Picture, Question, ten
+from benchmarks.minivqa.parts import Part, Split, filled
+from benchmarks.minivqa.picture import SIDE, Fact, Mark, Picture, ten
 from benchmarks.minivqa.sources import FONTS, installed
 
 MARGIN = 6
@@ -63,42 +63,43 @@ def draw_scene_text(part: Part, rng: random.Random) -> Picture:
     fonts = [FONTS.draw(part, rng) for _ in signs]
     heights = [(0, SIDE)] if len(signs) == 1 else [(0, SIDE // 2), (SIDE // 2, SIDE)]
     rng.shuffle(heights)
+    marks: list[Mark] = []
     for sign, font, (top, bottom) in zip(signs, fonts, heights, strict=True):
-        _hang(canvas, _paint(sign, font, part, rng), top, bottom, rng)
+        marks += _hang(canvas, _paint(sign, font, part, rng), top, bottom, rng)
     if rng.random() < 0.3:
         canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.6)))
-    questions = [question for sign in signs for question in _ask(sign, part, rng)]
     count = str(len(signs))
-    questions.append(Question(HOW_MANY.draw(part, rng), count, ten(count, {"1": "one", "2": "two"}[count]), "count"))
+    facts = [fact for sign in signs for fact in _facts(sign)]
+    facts.append(Fact(HOW_MANY, count, ten(count, {"1": "one", "2": "two"}[count]), "count"))
     entities = (("photograph", photograph), *(("font", font) for font in fonts))
-    return Picture(canvas, tuple(questions), entities)
+    return Picture(canvas, tuple(fact.ask(part, rng) for fact in facts), entities, tuple(facts), tuple(marks))
 
 
-def _paint(sign: Sign, font: str, part: Part, rng: random.Random) -> Image.Image:
+def _paint(sign: Sign, font: str, part: Part, rng: random.Random) -> Lettering:
     """A board with its text, turned a little."""
     text = rng.choice((sign.text, sign.text.upper(), sign.text.title()))
     written = letter(text, installed(font), rng.randint(18, 25), ink_on(sign.color), outlines=part is Part.HARDER)
     widest = SIDE - 4 * MARGIN
     if written.width > widest:
-        written = written.resize((widest, max(8, written.height * widest // written.width)), Image.Resampling.LANCZOS)
+        written = written.resized(widest, max(8, written.height * widest // written.width))
     board = Image.new("RGBA", (written.width + 2 * MARGIN, written.height + 2 * MARGIN), (0, 0, 0, 0))
     corners = (0, 0, board.width - 1, board.height - 1)
     ImageDraw.Draw(board).rounded_rectangle(corners, rng.choice((0, 3, 6)), fill=(*COLORS[sign.color], 255))
-    board.alpha_composite(written, (MARGIN, MARGIN))
-    return board.rotate(rng.uniform(-6, 6), Image.Resampling.BICUBIC, expand=True)
+    board.alpha_composite(written.image, (MARGIN, MARGIN))
+    marks = (Mark(sign.color, 0, 0, *board.size), *(mark.moved(MARGIN, MARGIN) for mark in written.marks))
+    return Lettering(board, marks).rotated(rng.uniform(-6, 6))
 
 
-def _hang(canvas: Image.Image, board: Image.Image, top: int, bottom: int, rng: random.Random) -> None:
+def _hang(canvas: Image.Image, board: Lettering, top: int, bottom: int, rng: random.Random) -> tuple[Mark, ...]:
     """Anywhere between `top` and `bottom` where it is wholly seen."""
     left = rng.randint(0, max(0, SIDE - board.width))
-    canvas.paste(board, (left, rng.randint(top, max(top, bottom - board.height))), board)
+    return board.put_on(canvas, left, rng.randint(top, max(top, bottom - board.height)))
 
 
-def _ask(sign: Sign, part: Part, rng: random.Random) -> list[Question]:
-    is_number = sign.text.isdigit()
-    what = (WHAT_NUMBER if is_number else WHAT_WORD).draw(part, rng).format(color=sign.color)
-    color = WHAT_COLOR.draw(part, rng).format(text=sign.text)
+def _facts(sign: Sign) -> list[Fact]:
+    what, kind = (WHAT_NUMBER, "number") if sign.text.isdigit() else (WHAT_WORD, "word")
+    text, color = sign.text, sign.color
     return [
-        Question(what, sign.text, ten(sign.text, f"{sign.text} sign", f"the {sign.text}"), "number" if is_number else "word"),
-        Question(color, sign.color, ten(sign.color, f"dark {sign.color}", f"bright {sign.color}"), "color"),
+        Fact(filled(what, color=color), text, ten(text, f"{text} sign", f"the {text}"), kind),
+        Fact(filled(WHAT_COLOR, text=text), color, ten(color, f"dark {color}", f"bright {color}"), "color"),
     ]

@@ -11,7 +11,10 @@ from benchmarks.minivqa.parts import Part
 from benchmarks.minivqa.picture import SIDE
 from benchmarks.minivqa.sources import FONTS, ICON_SETS, PHOTOGRAPHS
 from benchmarks.minivqa.tables import COLUMNS
+from benchmarks.minivqa.truth import Quality, measure
 from services.core import metrics
+from services.core.parity import Cell
+from services.orchestrator.ledger import Record
 
 PICTURES = 12
 
@@ -60,8 +63,35 @@ def test_the_answer_that_is_taught_scores_one(family, part):
             assert score(question.answer, question.references) == 1.0, question
 
 
+@pytest.mark.parametrize("part", list(Part))
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+def test_every_question_asks_for_a_fact_and_no_wording_for_two(family, part):
+    for number in range(PICTURES):
+        picture = family.draw(part, 0, number)
+        wordings = [text for fact in picture.facts for half in (fact.wordings.seen, fact.wordings.unseen) for text in half]
+        assert len(wordings) == len(set(wordings))
+        for question in picture.questions:
+            assert picture.find_fact(question.text.capitalize()).answer == question.answer
+        assert picture.find_fact("who took the picture?") is None
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+def test_what_is_marked_is_in_the_picture(family):
+    for number in range(PICTURES):
+        picture = family.draw(Part.TRAINING, 0, number)
+        assert picture.marks
+        for mark in picture.marks:
+            across, down = (mark.left + mark.right) / 2, (mark.top + mark.bottom) / 2
+            assert 0 < across < SIDE
+            assert 0 < down < SIDE
+        said = {question.answer for question in picture.questions}
+        letters = "".join(mark.name.lower() for mark in picture.marks if len(mark.name) == 1)
+        assert not letters or any(answer in letters for answer in said)
+
+
 def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.minivqa", "build", str(tmp_path / "mini"), "--pool", "2", "--test", "3"]
+    command = [sys.executable, "-m", "benchmarks.minivqa", "build", str(tmp_path / "mini"), "--pool", "2", "--labels", "2"]
+    command += ["--test", "3"]
     subprocess.run(command, check=True, capture_output=True)
     whole = {path: path.read_bytes() for path in (tmp_path / "mini").rglob("*") if path.is_file()}
     lost = tmp_path / "mini" / "charts" / "pool" / "00001.png"
@@ -69,6 +99,25 @@ def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     assert lost.read_bytes() == whole[lost]
     for family in FAMILIES:
-        rows = [json.loads(line) for line in (tmp_path / "mini" / family / "test.jsonl").read_text().splitlines()]
-        assert len(rows) >= 3
-        assert all((tmp_path / "mini" / family / row["image"]).is_file() for row in rows)
+        for part, least in (("test", 3), ("harder", 3), ("labels", 2)):
+            rows = [json.loads(line) for line in (tmp_path / "mini" / family / f"{part}.jsonl").read_text().splitlines()]
+            assert len(rows) >= least
+            assert all((tmp_path / "mini" / family / row["image"]).is_file() for row in rows)
+
+
+def test_annotations_are_held_against_the_truth():
+    family = FAMILIES["charts"]
+
+    def record(number, question, answer, cell):
+        return Record(f"{number:05}.png", "0" * 64, question, answer, cell, False)
+
+    records = []
+    for number in range(4):
+        fact = family.draw(Part.POOL, 0, number).facts[0]
+        records.append(record(number, fact.wordings.seen[0], fact.answer, Cell.GAP if number else Cell.UNASKED))
+        records.append(record(number, fact.wordings.seen[1].capitalize(), "no such thing", Cell.NOISE_BOTH_WRONG))
+    records.append(record(0, "who drew this?", "me", Cell.KNOWN))
+    before, after = measure(records, family, 0)
+    assert before == Quality(annotations=9, answerable=8, correct=4)
+    assert after == Quality(annotations=3, answerable=3, correct=3)
+    assert str(after) == "3 annotations, 100.0% answerable, 100.0% correct"
