@@ -30,6 +30,8 @@ CONTEXT_LENGTH = 2048
 IMAGE_SIDE = 84
 PATCH = 14
 """Pixels: 6x6 patches, merged two by two into 9 visual tokens."""
+MERGE = 2
+"""Patches a side of one visual token."""
 CAPTION_PROMPT = "Describe the image."
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -121,7 +123,7 @@ def build_model(size: Size, tokenizer: Qwen2Tokenizer) -> Qwen2VLForConditionalG
             "hidden_size": size.hidden,
             "mlp_ratio": 4,
             "patch_size": size.patch,
-            "spatial_merge_size": 2,
+            "spatial_merge_size": MERGE,
             "temporal_patch_size": 2,
         },
         tie_word_embeddings=True,

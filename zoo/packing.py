@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -103,26 +103,41 @@ def _rope_positions(model: Qwen2VLForConditionalGeneration, batch: Batch) -> tor
     return positions[:, 0][:, batch.offsets]
 
 
-def compute_loss(model: Qwen2VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
+class View(NamedTuple):
+    """What the vision tower makes of the images: (patches, vision width), and what the language model is given of it, (visual
+    tokens, width).
+    """
+
+    patches: torch.Tensor
+    tokens: torch.Tensor
+
+
+def look(model: Qwen2VLForConditionalGeneration, batch: Batch) -> View:
+    seen = model.model.visual(batch.pixels, grid_thw=batch.grid)
+    return View(seen.last_hidden_state, seen.pooler_output)
+
+
+def compute_loss(model: Qwen2VLForConditionalGeneration, batch: Batch, view: View | None = None) -> torch.Tensor:
     """Negative log-likelihood of the replies: summed over their tokens, averaged over conversations. All images have
-    the same size."""
+    the same size. `view` where there is one already."""
     targets = batch.targets[batch.targets != IGNORED]
-    return torch.nn.functional.cross_entropy(_predict(model, batch), targets, reduction="sum") / batch.conversations
+    logits = _predict(model, batch, view or look(model, batch))
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / batch.conversations
 
 
-def find_right(model: Qwen2VLForConditionalGeneration, batch: Batch) -> list[bool]:
+def find_right(model: Qwen2VLForConditionalGeneration, batch: Batch, view: View | None = None) -> list[bool]:
     """Of each conversation, in their order: would greedy decoding give exactly its reply?"""
     replied = batch.targets != IGNORED
     rows, branches = torch.where(replied)[0], batch.branches[replied]
-    missed = _predict(model, batch).argmax(-1) != batch.targets[replied]
+    missed = _predict(model, batch, view or look(model, batch)).argmax(-1) != batch.targets[replied]
     conversation = torch.unique(rows * (1 + branches.max()) + branches, return_inverse=True)[1]
     return [not count for count in torch.bincount(conversation, weights=missed).tolist()]
 
 
-def _predict(model: Qwen2VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
+def _predict(model: Qwen2VLForConditionalGeneration, batch: Batch, view: View) -> torch.Tensor:
     """Logits (reply tokens, vocabulary) of what follows, where the targets are."""
     embedded = model.get_input_embeddings()(batch.tokens)
-    seen = model.model.visual(batch.pixels, grid_thw=batch.grid).pooler_output.to(embedded.dtype)
+    seen = view.tokens.to(embedded.dtype)
     embedded = embedded.masked_scatter((batch.tokens == model.config.image_token_id).unsqueeze(-1), seen)
     key, query = batch.branches.unsqueeze(1), batch.branches.unsqueeze(2)
     visible = ((key == query) | (key == 0)) & torch.ones(batch.tokens.shape[1:] * 2, dtype=torch.bool).tril()

@@ -10,19 +10,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2Tokenizer
 
 import zoo
 from benchmarks.minivqa import charts, knowledge, reading, scene_text, sources, tables
 from benchmarks.minivqa.parts import Split
+from benchmarks.minivqa.picture import SIDE, Mark, Picture, Question
 from services.core.errors import MpaError
 from services.core.tasks import answer_prompt
 from zoo.architecture import Size, build_model, build_processor
 from zoo.curriculum import Curriculum, ask
 from zoo.families.corpus import build_tokenizer
-from zoo.families.lessons import COURSES, TAUGHT, Course, Lesson, Steps, draw_pictures
+from zoo.families.lessons import COURSES, TAUGHT, Course, Lesson, Steps, draw_pictures, set_exercise
+from zoo.families.letters import LETTERS
 from zoo.families.progress import load_progress, save_progress
+from zoo.families.pupil import Pupil
+from zoo.families.spotting import VOCABULARIES, Spotter
 from zoo.families.train import train
 from zoo.measure import Model
 from zoo.packing import Conversation, Packer, find_right
@@ -32,7 +37,10 @@ PICTURES = dict.fromkeys(TAUGHT, 2)
 TINY = Course(
     Size(hidden=64, layers=1, heads=2, key_value_heads=1, mlp=64, vision_width=32, vision_depth=1, patch=14),
     Curriculum(
-        (Lesson(3, PICTURES), Lesson(2, PICTURES, annotated_every=2)), cosine_steps=8, cool_down_steps=2, warm_up_steps=2
+        (Lesson(3, PICTURES, is_silent=True), Lesson(2, PICTURES, annotated_every=2)),
+        cosine_steps=8,
+        cool_down_steps=2,
+        warm_up_steps=2,
     ),
     checkpoint_steps=2,
     watched_pictures=2,
@@ -109,9 +117,9 @@ def test_training_shows_no_entity_of_the_test(name: str) -> None:
 
 def test_training_reads_no_wording_of_the_test(packer: Packer) -> None:
     curriculum = Curriculum((Lesson(4, dict.fromkeys(TAUGHT, 8), annotated_every=2),), cosine_steps=4)
-    batches = [batch for step in range(4) for batch in Steps(curriculum, packer, seed=0)[step].values()]
-    text = "\n".join(packer.decode(row) for batch in batches for row in batch.tokens)
-    assert len(WORDINGS) == 17
+    exercises = [exercise for step in range(4) for exercise in Steps(curriculum, packer, seed=0)[step].values()]
+    text = "\n".join(packer.decode(row) for exercise in exercises for row in exercise.batch.tokens)
+    assert len(WORDINGS) == 18
 
     def is_read(wording: str) -> bool:
         return re.search(re.sub(r"\\\{\w+\\\}", r"\\w+", re.escape(wording)), text) is not None
@@ -126,6 +134,50 @@ def test_every_word_of_the_tests_wordings_is_known_from_others() -> None:
         for half in ("seen", "unseen")
     )
     assert unseen <= seen
+
+
+def test_a_silent_lesson_moves_the_vision_tower_alone(packer: Packer, tokenizer: Qwen2Tokenizer) -> None:
+    pupil = Pupil(build_model(TINY.size, tokenizer), TINY.size.vision_width)
+    exercises = Steps(TINY.curriculum, packer, seed=0)[0]
+    for exercise in exercises.values():
+        pupil.compute_loss(exercise, is_silent=True).backward()
+    moved = {name for name, parameter in pupil.named_parameters() if parameter.grad is not None}
+    assert any("visual.blocks" in name for name in moved)
+    assert not any("language_model" in name for name in moved)
+    pupil.compute_loss(exercises["charts"]).backward()
+    assert all(parameter.grad is not None for parameter in pupil.parameters())
+
+
+@pytest.mark.parametrize("patch", [8, 14])
+def test_spots_are_in_the_order_of_the_models_patches(tokenizer: Qwen2Tokenizer, patch: int) -> None:
+    left, right = Mark("red", 0, 0, SIDE / 2, SIDE), Mark("B", SIDE / 2, SIDE / 2, SIDE, SIDE)
+    canvas = Image.new("RGB", (SIDE, SIDE), "black")
+    canvas.paste("white", (SIDE // 2, SIDE // 2, SIDE, SIDE))
+    question = Question("?", "b", ("b",), "sign")
+    picture = Picture(canvas, (question,), (), (), (left, right))
+    packer = Packer(build_processor(tokenizer, side=SIDE, patch=patch))
+    exercise = set_exercise(packer, LETTERS, [picture])
+    letter, color = exercise.spots.T
+    is_white = exercise.batch.pixels.mean(1) > 0
+    assert len(letter) == (SIDE // patch) ** 2
+    assert torch.equal(letter == VOCABULARIES[0].index("b"), is_white)
+    assert int((color == VOCABULARIES[1].index("red")).sum()) == len(color) // 2
+    assert not (color.bool() & letter.bool()).any()
+
+
+def test_a_spotter_learns_what_is_where() -> None:
+    torch.manual_seed(0)
+    spots = torch.randint(0, 5, (64, len(VOCABULARIES)))
+    features, spotter = torch.nn.Embedding(25, 16), Spotter(16)
+    pairs = spots[:, 0] * 5 + spots[:, 1]
+    optimizer = torch.optim.Adam([*features.parameters(), *spotter.parameters()], lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        spotter.compute_loss(features(pairs), spots).backward()
+        optimizer.step()
+    found = spotter.find_right(features(pairs), spots)
+    assert len(found) == int((spots > 0).sum())
+    assert found.all()
 
 
 def test_right_is_what_greedy_decoding_says(tmp_path: Path) -> None:

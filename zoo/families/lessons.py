@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch.utils.data import Dataset
 
 from benchmarks.minivqa.families import FAMILIES, Family
 from benchmarks.minivqa.parts import Part
-from benchmarks.minivqa.picture import Picture
+from benchmarks.minivqa.picture import SIDE, Picture
 from services.core.tasks import TASKS, answer_prompt
 from zoo.architecture import Size
 from zoo.curriculum import Curriculum
-from zoo.families.letters import GLYPHS, LETTERS
+from zoo.families.letters import LETTERS
+from zoo.families.spotting import find_spots
 from zoo.packing import Batch, Conversation, Packer
 
 
@@ -25,6 +27,8 @@ class Lesson:
     """How many of each family a step shows."""
     annotated_every: int = 0
     """Every so many steps, the pictures' questions are written, not answered; 0: never."""
+    is_silent: bool = False
+    """Is only looked, and nothing said? The language model rests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +42,15 @@ class Course:
     """Of each family and part, at every checkpoint."""
 
 
-TAUGHT = {**FAMILIES, GLYPHS.name: GLYPHS, LETTERS.name: LETTERS}
-_SIGNS = {"glyphs": 16, "charts": 4, "knowledge": 8}
-_LETTERS = {"letters": 12, "scene_text": 6, "reading": 6, "charts": 4, "knowledge": 6}
+TAUGHT = {**FAMILIES, LETTERS.name: LETTERS}
+_LETTERS = {"letters": 12, "scene_text": 6, "reading": 6, "charts": 4, "knowledge": 8}
 _EVENLY = {"letters": 4, "scene_text": 8, "reading": 8, "charts": 6, "knowledge": 8}
 TEACHER = Course(
     Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=96, vision_depth=3, patch=8),
     Curriculum(
         lessons=(
-            Lesson(1500, _SIGNS),
-            Lesson(4500, _LETTERS),
+            Lesson(2000, _LETTERS, is_silent=True),
+            Lesson(4000, _LETTERS),
             Lesson(8000, _EVENLY),
             Lesson(4000, _EVENLY, annotated_every=5),
         ),
@@ -58,7 +61,9 @@ TEACHER = Course(
 STUDENT = Course(
     Size(hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision_width=96, vision_depth=3),
     Curriculum(
-        lessons=(Lesson(1000, _SIGNS), Lesson(2000, _LETTERS), Lesson(4000, _EVENLY)), cosine_steps=9000, cool_down_steps=1000
+        lessons=(Lesson(1000, _LETTERS, is_silent=True), Lesson(2000, _LETTERS), Lesson(4000, _EVENLY)),
+        cosine_steps=9000,
+        cool_down_steps=1000,
     ),
 )
 """Sees more coarsely, and for less time; never writes annotations."""
@@ -67,17 +72,25 @@ MOST_PICTURES = 64
 """Of a family in a step: pictures are numbered by it."""
 
 
-class Steps(Dataset[dict[str, Batch]]):
-    """The batches of every step, one per family: a function of (seed, step), in whatever process they are drawn."""
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """Pictures of one family: what is asked about them, and what is where in them (patches, vocabularies)."""
+
+    batch: Batch
+    spots: torch.Tensor
+
+
+class Steps(Dataset[dict[str, Exercise]]):
+    """The exercises of every step, one per family: a function of (seed, step), in whatever process they are drawn."""
 
     def __init__(self, curriculum: Curriculum[Lesson], packer: Packer, seed: int) -> None:
         self._curriculum, self._packer, self._seed = curriculum, packer, seed
 
-    def __getitem__(self, step: int) -> dict[str, Batch]:
+    def __getitem__(self, step: int) -> dict[str, Exercise]:
         lesson = self._curriculum.find_lesson(step)
         is_annotated = bool(lesson.annotated_every) and step % lesson.annotated_every == 0
         return {
-            name: pack(self._packer, TAUGHT[name], pictures, is_annotated=is_annotated)
+            name: set_exercise(self._packer, TAUGHT[name], pictures, is_annotated=is_annotated)
             for name, pictures in draw_pictures(lesson, self._seed, step).items()
         }
 
@@ -91,10 +104,12 @@ def draw_pictures(lesson: Lesson, seed: int, step: int) -> dict[str, list[Pictur
     }
 
 
-def pack(packer: Packer, family: Family, pictures: list[Picture], *, is_annotated: bool = False) -> Batch:
+def set_exercise(packer: Packer, family: Family, pictures: list[Picture], *, is_annotated: bool = False) -> Exercise:
     """Every question of every picture: to be answered, or to be written with its answer."""
     converse = _annotate if is_annotated else _answer
-    return packer.pack([picture.image for picture in pictures], [converse(family, picture) for picture in pictures])
+    batch = packer.pack([picture.image for picture in pictures], [converse(family, picture) for picture in pictures])
+    patch = SIDE // int(batch.grid[0, -1])
+    return Exercise(batch, torch.cat([find_spots(picture, patch) for picture in pictures]))
 
 
 def _answer(family: Family, picture: Picture) -> list[Conversation]:

@@ -21,8 +21,9 @@ def save_progress(path: Path, model: torch.nn.Module, optimizer: torch.optim.Opt
     tensors = {}
     for name, parameter in model.named_parameters():
         tensors[name] = parameter.detach().half()
+        state = optimizer.state.get(parameter, {})  # empty for what no lesson has moved
         for moment in _MOMENTS:
-            tensors[f"{name}.{moment}"] = optimizer.state[parameter][moment].bfloat16()
+            tensors[f"{name}.{moment}"] = state.get(moment, torch.zeros_like(parameter)).bfloat16()
     write_atomically(path, save(tensors, {"step": str(step), "seed": str(seed)}))
 
 

@@ -16,16 +16,17 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import AutoProcessor, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+from transformers import AutoProcessor, Qwen2VLProcessor
 
 from benchmarks.minivqa.picture import SIDE
 from services.core.errors import MpaError
 from zoo.architecture import build_model, build_processor
 from zoo.families.corpus import build_tokenizer
-from zoo.families.lessons import COURSES, Course, Steps
+from zoo.families.lessons import COURSES, Course, Exercise, Steps
 from zoo.families.progress import load_progress, save_progress
+from zoo.families.pupil import Pupil
 from zoo.families.watch import Watch
-from zoo.packing import Batch, Packer, compute_loss
+from zoo.packing import Packer
 
 
 def train(course: Course, output: Path, seed: int, *, minutes: float = float("inf"), workers: int = 1) -> None:
@@ -33,18 +34,19 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
     started = time.monotonic()
     processor = _load_processor(course, output)
     torch.manual_seed(seed)
-    run = _Run(build_model(course.size, processor.tokenizer).train(), course, output / "progress.safetensors", seed)
+    pupil = Pupil(build_model(course.size, processor.tokenizer), course.size.vision_width).train()
+    run = _Run(pupil, course, output / "progress.safetensors", seed)
     packer, curriculum = Packer(processor), course.curriculum
     watch = Watch(packer, output / "log.jsonl", course.watched_pictures)
     last = curriculum.steps if minutes > 0 else run.step
-    for batches in _draw_ahead(Steps(curriculum, packer, seed), run.step, last, workers):
-        watch.note(run.learn(batches))
+    for exercises in _draw_ahead(Steps(curriculum, packer, seed), run.step, last, workers):
+        watch.note(run.learn(exercises))
         if run.step % course.checkpoint_steps == 0 or run.step == curriculum.steps:
             run.save()
-            watch.report(run.step, run.model)
+            watch.report(run.step, pupil)
             if time.monotonic() - started > 60 * minutes:
                 break
-    run.model.save_pretrained(output)
+    pupil.model.save_pretrained(output)
 
 
 def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
@@ -55,7 +57,7 @@ def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
     return processor
 
 
-def _draw_ahead(steps: Steps, first: int, last: int, workers: int) -> Iterator[dict[str, Batch]]:
+def _draw_ahead(steps: Steps, first: int, last: int, workers: int) -> Iterator[dict[str, Exercise]]:
     loader = DataLoader(
         steps, batch_size=None, sampler=range(first, last), num_workers=workers, prefetch_factor=4 if workers else None
     )
@@ -65,28 +67,27 @@ def _draw_ahead(steps: Steps, first: int, last: int, workers: int) -> Iterator[d
 class _Run:
     """Model, optimiser and steps done, continued from `progress` if it is there. Raises MpaError: it has another seed."""
 
-    def __init__(self, model: Qwen2VLForConditionalGeneration, course: Course, progress: Path, seed: int) -> None:
-        self.model, self._curriculum, self._progress, self._seed = model, course.curriculum, progress, seed
+    def __init__(self, pupil: Pupil, course: Course, progress: Path, seed: int) -> None:
+        self._pupil, self._curriculum, self._progress, self._seed = pupil, course.curriculum, progress, seed
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), betas=(0.9, 0.98), weight_decay=course.curriculum.weight_decay, fused=True
+            pupil.parameters(), betas=(0.9, 0.98), weight_decay=course.curriculum.weight_decay, fused=True
         )
         self.step = 0
         if progress.exists():
-            self.step, begun_with = load_progress(progress, model, self._optimizer)
+            self.step, begun_with = load_progress(progress, pupil, self._optimizer)
             if begun_with != seed:
                 raise MpaError(f"{progress} was begun with seed {begun_with}, not {seed}: name that or another folder")
 
-    def learn(self, batches: dict[str, Batch]) -> dict[str, float]:
+    def learn(self, exercises: dict[str, Exercise]) -> dict[str, float]:
         """One step; returns each family's loss before it."""
-        losses = {}
-        for family, batch in batches.items():
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = compute_loss(self.model, batch)
-            (loss / len(batches)).backward()
+        losses, is_silent = {}, self._curriculum.find_lesson(self.step).is_silent
+        for family, exercise in exercises.items():
+            loss = self._pupil.compute_loss(exercise, is_silent=is_silent)
+            (loss / len(exercises)).backward()
             losses[family] = loss.item()
         for group in self._optimizer.param_groups:
             group["lr"] = self._curriculum.learning_rate * self._curriculum.scale_learning_rate(self.step)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self._pupil.parameters(), 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad()
         self.step += 1
@@ -94,8 +95,8 @@ class _Run:
 
     def save(self) -> None:
         """Write the state, and go on from what was written."""
-        save_progress(self._progress, self.model, self._optimizer, self.step, self._seed)
-        load_progress(self._progress, self.model, self._optimizer)
+        save_progress(self._progress, self._pupil, self._optimizer, self.step, self._seed)
+        load_progress(self._progress, self._pupil, self._optimizer)
 
 
 def main() -> None:

@@ -9,12 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
-from transformers import Qwen2VLForConditionalGeneration
-
 from benchmarks.minivqa.parts import Part
-from zoo.families.lessons import TAUGHT, pack
-from zoo.packing import Packer, find_right
+from zoo.families.lessons import TAUGHT, set_exercise
+from zoo.families.pupil import Pupil
+from zoo.packing import Packer
 
 PARTS = (Part.TRAINING, Part.TEST)
 """Pictures of entities that training shows, and of those that it doesn't."""
@@ -35,28 +33,33 @@ class Watch:
         for family, loss in losses.items():
             self._losses[family].append(loss)
 
-    def report(self, step: int, model: Qwen2VLForConditionalGeneration) -> None:
-        """Shares of answers that are right word for word, by part, family and kind of question."""
+    def report(self, step: int, pupil: Pupil) -> None:
+        """Shares of answers that are right word for word, by part, family and kind of question, and of `spots`."""
         line: dict[str, Any] = {
             "step": step,
             "seconds": round(time.monotonic() - self._since),
             "loss": {family: round(fmean(losses), 4) for family, losses in self._losses.items()},
-            **{part: {family: self._score(model, family, part) for family in self._losses} for part in PARTS},
+            **{part: {family: self._score(pupil, family, part) for family in self._losses} for part in PARTS},
         }
         with self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        scores = [f"{family} {' / '.join(str(line[part][family]['all']) for part in PARTS)}" for family in line["loss"]]
-        print(f"{step} steps, {line['seconds']} s: right {', '.join(scores)}", flush=True)
+        kinds = {
+            kind: ", ".join(
+                f"{family} {' / '.join(str(line[part][family][kind]) for part in PARTS)}" for family in line["loss"]
+            )
+            for kind in ("all", "spots")
+        }
+        print(f"{step} steps, {line['seconds']} s: right {kinds['all']}; spots {kinds['spots']}", flush=True)
         self._losses.clear()
         self._since = time.monotonic()
 
-    def _score(self, model: Qwen2VLForConditionalGeneration, family: str, part: Part) -> dict[str, float]:
+    def _score(self, pupil: Pupil, family: str, part: Part) -> dict[str, float]:
         right: dict[str, list[bool]] = defaultdict(list)
         for first in range(0, self._pictures, _BATCH):
             pictures = [TAUGHT[family].draw(part, SEED, number) for number in range(first, min(first + _BATCH, self._pictures))]
             questions = [question for picture in pictures for question in picture.questions]
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                found = find_right(model, pack(self._packer, TAUGHT[family], pictures))
+            found, spots = pupil.find_right(set_exercise(self._packer, TAUGHT[family], pictures))
+            right["spots"] += spots
             for question, is_right in zip(questions, found, strict=True):
                 right[question.kind].append(is_right)
                 right["all"].append(is_right)
