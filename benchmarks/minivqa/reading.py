@@ -27,7 +27,7 @@ def draw_reading(part: Part, rng: random.Random) -> Picture:
 def draw_word(word: str, part: Part, rng: random.Random, heights: tuple[int, int] = HEIGHTS) -> Picture:
     """`heights`: of the ink, from and to, in pixels; a word that would not fit is made narrower."""
     font = FONTS.draw(part, rng)
-    ground, ink = _colors(rng)
+    ground, ink = draw_colors(rng)
     shown = rng.choice((word, word, word.upper(), word.title()))
     written = letter(shown, installed(font), rng.randint(*heights), ink, outlines=part is Part.HARDER)
     widest = SIDE - 8
@@ -51,7 +51,7 @@ def _paper(ground: Color, rng: random.Random) -> Image.Image:
     return ImageChops.multiply(canvas, shade)
 
 
-def _colors(rng: random.Random) -> tuple[Color, Color]:
+def draw_colors(rng: random.Random) -> tuple[Color, Color]:
     """Of paper and ink."""
     while True:
         ground, ink = ((rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)) for _ in range(2))

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2Tokenizer
+from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 import zoo
 from benchmarks.minivqa import charts, knowledge, reading, scene_text, sources, tables
@@ -23,8 +24,9 @@ from services.core.tasks import answer_prompt
 from zoo.architecture import Size, build_model, build_processor
 from zoo.curriculum import Curriculum, ask
 from zoo.families.corpus import build_tokenizer
-from zoo.families.lessons import COURSES, TAUGHT, Course, Lesson, Steps, draw_pictures, set_exercise
+from zoo.families.lessons import ASKED, COURSES, TAUGHT, Course, Lesson, Steps, draw_pictures, set_exercise
 from zoo.families.letters import LETTERS
+from zoo.families.neighbours import DISTANCES, look_around
 from zoo.families.progress import load_progress, save_progress
 from zoo.families.pupil import Pupil
 from zoo.families.spotting import VOCABULARIES, Spotter
@@ -33,11 +35,11 @@ from zoo.measure import Model
 from zoo.packing import Conversation, Packer, find_right
 from zoo.shapes import SKILLS, draw_scene
 
-PICTURES = dict.fromkeys(TAUGHT, 2)
+PICTURES = dict.fromkeys(ASKED, 2)
 TINY = Course(
     Size(hidden=64, layers=1, heads=2, key_value_heads=1, mlp=64, vision_width=32, vision_depth=1, patch=14),
     Curriculum(
-        (Lesson(3, PICTURES, is_silent=True), Lesson(2, PICTURES, annotated_every=2)),
+        (Lesson(3, dict.fromkeys(TAUGHT, 2), is_silent=True), Lesson(2, PICTURES, annotated_every=2)),
         cosine_steps=8,
         cool_down_steps=2,
         warm_up_steps=2,
@@ -116,7 +118,7 @@ def test_training_shows_no_entity_of_the_test(name: str) -> None:
 
 
 def test_training_reads_no_wording_of_the_test(packer: Packer) -> None:
-    curriculum = Curriculum((Lesson(4, dict.fromkeys(TAUGHT, 8), annotated_every=2),), cosine_steps=4)
+    curriculum = Curriculum((Lesson(4, dict.fromkeys(ASKED, 8), annotated_every=2),), cosine_steps=4)
     exercises = [exercise for step in range(4) for exercise in Steps(curriculum, packer, seed=0)[step].values()]
     text = "\n".join(packer.decode(row) for exercise in exercises for row in exercise.batch.tokens)
     assert len(WORDINGS) == 18
@@ -178,6 +180,23 @@ def test_a_spotter_learns_what_is_where() -> None:
     found = spotter.find_right(features(pairs), spots)
     assert len(found) == int((spots > 0).sum())
     assert found.all()
+
+
+def test_untrained_heads_look_at_their_neighbours(tokenizer: Qwen2Tokenizer) -> None:
+    torch.manual_seed(0)
+    size = COURSES["teacher"].size
+    model = build_model(size, tokenizer)
+    look_around(model)
+    attention, side, middle = model.model.visual.blocks[0].attn, 9, 4
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    places = torch.stack([rows.flatten(), columns.flatten()], dim=1)
+    angles = (places.unsqueeze(2) * model.model.visual.rotary_pos_emb.inv_freq).flatten(1)
+    turned = torch.cat([angles, angles], dim=1)
+    bias = attention.qkv.bias.view(3, attention.num_heads, -1)[:2].unsqueeze(2).expand(-1, -1, len(places), -1)
+    query, key = apply_rotary_pos_emb_vision(*bias.transpose(1, 2), turned.cos(), turned.sin())
+    for head, (down, right) in enumerate(DISTANCES[0]):
+        scores = key[:, head] @ query[middle * side + middle, head]
+        assert int(scores.argmax()) == (middle + down) * side + middle + right
 
 
 def test_right_is_what_greedy_decoding_says(tmp_path: Path) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import random
 import string
 
+from PIL import Image
+
 from benchmarks.minivqa.families import Family
+from benchmarks.minivqa.lettering import letter
 from benchmarks.minivqa.parts import Part
-from benchmarks.minivqa.picture import Picture
-from benchmarks.minivqa.reading import draw_word
+from benchmarks.minivqa.picture import SIDE, Mark, Picture
+from benchmarks.minivqa.reading import draw_colors, draw_word
+from benchmarks.minivqa.sources import FONTS, installed
 
 MOST = 3
-HEIGHTS = (24, 90)
+HEIGHTS = (18, 70)
+PAGE_HEIGHTS = (14, 40)
+SIGNS = string.ascii_letters + 2 * string.digits
 """Up to most of the picture: large print is learned first, and helps with small."""
 
 
@@ -21,4 +27,19 @@ def draw_letters(part: Part, rng: random.Random) -> Picture:
     return draw_word("".join(rng.choices(signs, k=rng.randint(1, MOST))), part, rng, HEIGHTS)
 
 
+def draw_page(part: Part, rng: random.Random) -> Picture:
+    """Lines of signs that make no words, one font and size; half of the pages are black on white. Nothing is asked."""
+    font, height = FONTS.draw(part, rng), rng.randint(*PAGE_HEIGHTS)
+    ground, ink = ((255, 255, 255), (0, 0, 0)) if rng.random() < 0.5 else draw_colors(rng)
+    canvas, top = Image.new("RGB", (SIDE, SIDE), ground), rng.randint(0, height // 2)
+    marks: list[Mark] = []
+    while top + height <= SIDE:
+        signs = "".join(rng.choices(SIGNS, k=SIDE // height + 2))
+        line = letter(signs, installed(font), height, ink)
+        marks += line.put_on(canvas, rng.randint(-height, 2), top)
+        top += height + rng.randint(2, height)
+    return Picture(canvas, (), (("font", font),), (), tuple(marks))
+
+
+PAGES = Family("pages", draw_page, "word_recognition", "ocr")
 LETTERS = Family("letters", draw_letters, "word_recognition", "ocr")

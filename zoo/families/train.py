@@ -23,6 +23,7 @@ from services.core.errors import MpaError
 from zoo.architecture import build_model, build_processor
 from zoo.families.corpus import build_tokenizer
 from zoo.families.lessons import COURSES, Course, Exercise, Steps
+from zoo.families.neighbours import look_around
 from zoo.families.progress import load_progress, save_progress
 from zoo.families.pupil import Pupil
 from zoo.families.watch import Watch
@@ -34,7 +35,9 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
     started = time.monotonic()
     processor = _load_processor(course, output)
     torch.manual_seed(seed)
-    pupil = Pupil(build_model(course.size, processor.tokenizer), course.size.vision_width).train()
+    model = build_model(course.size, processor.tokenizer)
+    look_around(model)
+    pupil = Pupil(model, course.size.vision_width).train()
     run = _Run(pupil, course, output / "progress.safetensors", seed)
     packer, curriculum = Packer(processor), course.curriculum
     watch = Watch(packer, output / "log.jsonl", course.watched_pictures)

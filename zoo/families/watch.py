@@ -45,7 +45,7 @@ class Watch:
             file.write(json.dumps(line) + "\n")
         kinds = {
             kind: ", ".join(
-                f"{family} {' / '.join(str(line[part][family][kind]) for part in PARTS)}" for family in line["loss"]
+                f"{family} {' / '.join(str(line[part][family].get(kind, '-')) for part in PARTS)}" for family in line["loss"]
             )
             for kind in ("all", "spots")
         }
