@@ -1,6 +1,7 @@
 """The entries of a ledger for people and tools: an annotation with all that became of it, or an image that was refused.
 
-By image and number, so that what is about one image comes together: a page at a time, or as a stream of constant memory.
+By image and number, shelf by shelf, so that what is about one image comes together: a page at a time, or as a stream of
+constant memory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from itertools import count, takewhile
 from services.core.agreement import NOT_SAMPLED, Agreement
 from services.core.errors import InvalidInput
 from services.core.parity import Cell
-from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
+from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger, shelf_of
 from services.orchestrator.teachers.opinions import samples_of
 from services.orchestrator.teachers.panel import seat_key
 
@@ -79,7 +80,7 @@ def read_entries(ledger: Ledger, chosen: Filter, limit: int = WHOLE, offset: int
     _require_reason(ledger, chosen.rejection)
     version, teachers = ledger.meta("version.before"), _teachers(ledger)
     read, image, rows = 0, ImageRow("", ""), list[AnnotationRow]()
-    for image_sha256, number, attempt in _keys(ledger, chosen, limit, offset):
+    for _, image_sha256, number, attempt in _keys(ledger, chosen, limit, offset):
         if image.sha256 != image_sha256:
             image, rows = _accepted(ledger, image_sha256), ledger.annotations(image_sha256)
         row = next(row for row in rows if (row.number, row.attempt) == (number, attempt))
@@ -90,9 +91,9 @@ def read_entries(ledger: Ledger, chosen: Filter, limit: int = WHOLE, offset: int
         yield from map(Entry, _refused(ledger, chosen, WHOLE if limit == WHOLE else limit - read, skipped))
 
 
-def _keys(ledger: Ledger, chosen: Filter, limit: int, offset: int) -> Iterator[tuple[str, int, int]]:
+def _keys(ledger: Ledger, chosen: Filter, limit: int, offset: int) -> Iterator[tuple[int, str, int, int]]:
     clauses, values = _where(ledger, chosen)
-    order = "r.image_sha256, r.number" if chosen.is_of_one_cell else _key("q" if chosen.question else "a")
+    order = "r.shelf, r.image_sha256, r.number" if chosen.is_of_one_cell else _key("q" if chosen.question else "a")
     order = "l.image_sha256, l.question" if chosen.listed else order
     statement = f"SELECT {_key('a')} FROM {clauses} ORDER BY {order} LIMIT ? OFFSET ?"
     return ledger.read(statement, *values, limit, offset)
@@ -114,11 +115,15 @@ def _where(ledger: Ledger, chosen: Filter) -> tuple[str, Sequence[str | int]]:
     if chosen.cells:
         tables.insert(0 if chosen.is_of_one_cell else len(tables), "records r")
         cells = ", ".join("?" * len(chosen.cells))
-        conditions += ["a.image_sha256 = r.image_sha256 AND a.number = r.number", f"r.round = ? AND r.cell IN ({cells})"]
+        conditions += [
+            "a.shelf = r.shelf AND a.image_sha256 = r.image_sha256 AND a.number = r.number",
+            f"r.round = ? AND r.cell IN ({cells})",
+        ]
         values += [ledger.round, *map(str, chosen.cells)]
     if chosen.listed:
         tables.insert(0, "listed l")
-        conditions += ["l.image_sha256 = a.image_sha256 AND l.question = a.question"]
+        on_its_shelf = f"a.shelf = {shelf_of('l.image_sha256')}"
+        conditions += [f"{on_its_shelf} AND l.image_sha256 = a.image_sha256 AND l.question = a.question"]
     if chosen.cells or chosen.usable or chosen.listed:
         conditions += ["a.rejection = ''"]
     if chosen.rejection:
@@ -128,7 +133,7 @@ def _where(ledger: Ledger, chosen: Filter) -> tuple[str, Sequence[str | int]]:
 
 
 def _key(table: str) -> str:
-    return f"{table}.image_sha256, {table}.number, {table}.attempt"
+    return f"{table}.shelf, {table}.image_sha256, {table}.number, {table}.attempt"
 
 
 def _escaped(text: str) -> str:
@@ -179,7 +184,8 @@ def _entry(ledger: Ledger, image: ImageRow, row: AnnotationRow, version: str, te
         tuple(answer for answer in given if answer),
         samples=samples_of(ledger, (row.image_sha256, row.question, row.answer)),
     )
-    statement = "SELECT cell, matcher, student_matcher FROM records WHERE image_sha256 = ? AND number = ? AND round = ?"
-    for cell, matcher, of_student in () if row.rejection else ledger.read(statement, image.sha256, row.number, ledger.round):
+    key = (ledger.shelf(image.sha256), image.sha256, row.number, ledger.round)
+    statement = "SELECT cell, matcher, student_matcher FROM records WHERE (shelf, image_sha256, number, round) = (?, ?, ?, ?)"
+    for cell, matcher, of_student in () if row.rejection else ledger.read(statement, *key):
         entry = replace(entry, cell=Cell(cell), matcher=matcher, student_matcher=of_student or matcher)
     return entry

@@ -19,14 +19,15 @@ CELLS = "SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell"
 MOVES = """
 SELECT iif(redone.attempt, 'new', coalesce(earlier.cell, 'new')), r.cell, count(*) FROM records r
 LEFT JOIN annotations redone
-ON redone.image_sha256 = r.image_sha256 AND redone.number = r.number AND redone.attempt = r.round
+ON redone.shelf = r.shelf AND redone.image_sha256 = r.image_sha256 AND redone.number = r.number AND redone.attempt = r.round
 LEFT JOIN records earlier
-ON earlier.image_sha256 = r.image_sha256 AND earlier.number = r.number AND earlier.round = r.round - 1
+ON earlier.shelf = r.shelf AND earlier.image_sha256 = r.image_sha256 AND earlier.number = r.number
+AND earlier.round = r.round - 1
 WHERE r.round = ? GROUP BY 1, 2
 """
 AUDITED = """
 SELECT CASE a.rejection WHEN '' THEN coalesce(r.cell, 'unidentified') ELSE a.rejection END, count(*) FROM annotations a
-LEFT JOIN records r ON r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
+LEFT JOIN records r ON r.shelf = a.shelf AND r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
 WHERE a.origin = ? GROUP BY 1
 """
 

@@ -16,7 +16,7 @@ from services.orchestrator.teachers.opinions import Label
 
 PARITY_SET = "parity_set.jsonl"
 LOW_GAP = """
-SELECT count(*) FROM records JOIN annotations USING (image_sha256, number) JOIN images ON sha256 = image_sha256
+SELECT count(*) FROM records JOIN annotations USING (shelf, image_sha256, number) JOIN images ON sha256 = image_sha256
 WHERE cell = 'gap' AND round = ? AND annotations.rejection = ? AND images.rejection = '' AND NOT held_out
 """
 

@@ -19,7 +19,8 @@ from services.orchestrator.teachers.opinions import LabelNoise, measured_noise
 
 LAST_ATTEMPTS = """
 SELECT a.rejection, count(*) FROM annotations a
-WHERE a.attempt = (SELECT max(attempt) FROM annotations b WHERE b.image_sha256 = a.image_sha256 AND b.number = a.number)
+WHERE a.attempt = (SELECT max(attempt) FROM annotations b
+    WHERE b.shelf = a.shelf AND b.image_sha256 = a.image_sha256 AND b.number = a.number)
 GROUP BY a.rejection
 """
 

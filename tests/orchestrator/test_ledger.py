@@ -185,7 +185,7 @@ def test_a_ledger_of_schema_1_is_taken_up(tmp_path):
         assert taken_up.usage() == {"teacher": Usage(), "student": Usage()}
         assert [(record.path, record.cell) for record in taken_up.records()] == [("a.png", Cell.GAP)]
         assert taken_up.cell("aa", 0) == "gap"
-        assert taken_up.meta("schema") == "3"
+        assert taken_up.meta("schema") == "4"
         taken_up.close()
 
 

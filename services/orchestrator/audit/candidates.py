@@ -29,7 +29,8 @@ WHERE a.question != '' AND a.origin = ? AND a.rejection NOT IN ({", ".join("?" *
 """What PA made, whatever PI made of it since. Questions of users are nobody's annotations."""
 AFTER = f"""
 SELECT {COLUMNS} FROM records r
-JOIN annotations a ON a.image_sha256 = r.image_sha256 AND a.number = r.number AND a.rejection = '' AND a.origin = ? {IN_USE}
+JOIN annotations a ON a.shelf = r.shelf AND a.image_sha256 = r.image_sha256 AND a.number = r.number
+AND a.rejection = '' AND a.origin = ? {IN_USE}
 WHERE r.round = ? AND r.cell = ?
 """
 

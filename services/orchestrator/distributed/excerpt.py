@@ -15,6 +15,9 @@ SELECT tables.name, columns.name FROM sqlite_master tables JOIN pragma_table_inf
 WHERE tables.type = 'table'
 """
 
+SHELF = "shelf"
+"""Each ledger has its own."""
+
 Cells: TypeAlias = dict[str, str | int | float]
 
 
@@ -51,6 +54,7 @@ class Excerpts:
         for table, column in ledger.read(COLUMNS):
             columns.setdefault(table, []).append(column)
         self._tables = {table: names for table, names in columns.items() if "image_sha256" in names}
+        self._shelved = {table for table, names in self._tables.items() if SHELF in names}
 
     def take(self, image_sha256: str, known: Mapping[str, str]) -> Excerpt:
         """`known`: the meta that the reader has already."""
@@ -66,7 +70,8 @@ class Excerpts:
         for key, value in excerpt.meta.items():
             self._learn(key, value)
         for table, rows in excerpt.rows.items():
-            for row in rows:
+            for taken in rows:
+                row = {**taken, SHELF: self._ledger.shelf(str(taken["image_sha256"]))} if table in self._shelved else taken
                 marks = ", ".join("?" * len(row))
                 self._ledger.write(f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
 
@@ -81,5 +86,7 @@ class Excerpts:
             self._ledger.write("INSERT INTO meta VALUES (?, ?)", key, value)
 
     def _rows(self, table: str, names: list[str], image_sha256: str) -> list[Cells]:
-        found = self._ledger.read(f"SELECT {', '.join(names)} FROM {table} WHERE image_sha256 = ?", image_sha256)
+        names = [name for name in names if name != SHELF]
+        shelf = f"{SHELF} = {self._ledger.shelf(image_sha256)} AND " if table in self._shelved else ""
+        found = self._ledger.read(f"SELECT {', '.join(names)} FROM {table} WHERE {shelf}image_sha256 = ?", image_sha256)
         return [dict(zip(names, row, strict=True)) for row in found]

@@ -7,7 +7,7 @@ keys and values, `rows` what is in the tables, and `ledger` reads and writes tha
 from services.orchestrator.ledger.ledger import FAILED, Ledger
 from services.orchestrator.ledger.meta import STEPS_OF_A_ROUND
 from services.orchestrator.ledger.rows import AnnotationRow, AnswerRow, ImageRow, Record
-from services.orchestrator.ledger.schema import POOL, PRODUCTION, SCHEMA_VERSION
+from services.orchestrator.ledger.schema import POOL, PRODUCTION, SCHEMA_VERSION, shelf_of
 
 __all__ = [
     "FAILED",
@@ -20,4 +20,5 @@ __all__ = [
     "ImageRow",
     "Ledger",
     "Record",
+    "shelf_of",
 ]

@@ -8,6 +8,7 @@ records.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from services.core.annotation import Rejection
 from services.core.parity import Cell
@@ -23,9 +24,12 @@ from services.orchestrator.ledger.rows import (
     provenance_of,
     values_of,
 )
+from services.orchestrator.ledger.schema import IMAGES_ON_A_SHELF, shelf_of
 
 FAILED = (Rejection.TEACHER_ERROR, Rejection.STUDENT_ERROR, Rejection.PENDING)
 """A call that failed or is still pending, and so isn't finished: it is made again when the run is repeated."""
+SHELVES_KEPT = 4096
+"""Images whose shelf is kept in memory: more than are ever on their way."""
 
 
 class Ledger(Meta):
@@ -33,6 +37,22 @@ class Ledger(Meta):
 
     Records and steps are always those of `round`.
     """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        super().__init__(path, read_only=read_only)
+        self._shelves: dict[str, int] = {}
+        self._images: int | None = None  # that have come, counted when the first is added
+
+    def shelf(self, image_sha256: str) -> int:
+        """Where the rows of an image are. It never changes."""
+        if image_sha256 not in self._shelves:
+            known = next(int(shelf) for (shelf,) in self.read(f"SELECT {shelf_of('?')}", image_sha256))
+            if not known:
+                return 0  # also for one that has not come yet
+            if len(self._shelves) >= SHELVES_KEPT:
+                self._shelves.clear()
+            self._shelves[image_sha256] = known
+        return self._shelves[image_sha256]
 
     def image(self, path: str) -> ImageRow | None:
         before = STEPS_OF_A_ROUND * (self.round - 1)
@@ -51,10 +71,15 @@ class Ledger(Meta):
         return next((path for (path,) in rows), "")
 
     def add_image(self, row: ImageRow) -> None:
+        if self._images is None:
+            self._images = next(int(count) for (count,) in self.read("SELECT count(*) FROM images"))
         self.write(
-            f"INSERT OR REPLACE INTO images (path, sha256, rejection, detail, held_out, step, likeness) VALUES ({_marks(7)})",
+            "INSERT OR REPLACE INTO images (path, sha256, rejection, detail, held_out, step, likeness, shelf) "
+            f"VALUES ({_marks(7)}, coalesce((SELECT shelf FROM images WHERE path = ?), ?))",
             *(row.path, row.sha256, row.rejection, row.detail, row.held_out, row.step, row.likeness),
+            *(row.path, self._images // IMAGES_ON_A_SHELF),
         )
+        self._images += 1
 
     def reject_image(self, path: str, rejection: str, detail: str) -> None:
         self.write("UPDATE images SET rejection = ?, detail = ? WHERE path = ?", rejection, detail, path)
@@ -77,8 +102,8 @@ class Ledger(Meta):
         """Unless a call about the image failed: then the image is gone through again when the run is repeated."""
         self.write(
             "UPDATE images SET step = max(step, ?) WHERE sha256 = ? AND rejection = '' AND NOT EXISTS "
-            f"(SELECT 1 FROM annotations a WHERE a.image_sha256 = images.sha256 AND a.rejection IN ({_marks(len(FAILED))}))",
-            *(step + STEPS_OF_A_ROUND * (self.round - 1), image_sha256, *FAILED),
+            f"(SELECT 1 FROM annotations WHERE shelf = ? AND image_sha256 = ? AND rejection IN ({_marks(len(FAILED))}))",
+            *(step + STEPS_OF_A_ROUND * (self.round - 1), image_sha256, self.shelf(image_sha256), image_sha256, *FAILED),
         )
 
     def failures(self) -> tuple[int, int, str]:
@@ -101,30 +126,32 @@ class Ledger(Meta):
         """All attempts, by number and attempt."""
         rows = self.read(
             "SELECT image_sha256, number, attempt, text, question, answer, rejection, seed, model_fingerprint, detail, "
-            f"{PROVENANCE_COLUMNS}, origin FROM annotations WHERE image_sha256 = ? ORDER BY number, attempt",
-            image_sha256,
+            f"{PROVENANCE_COLUMNS}, origin FROM annotations WHERE shelf = ? AND image_sha256 = ? ORDER BY number, attempt",
+            *(self.shelf(image_sha256), image_sha256),
         )
         return [AnnotationRow(*[*row[:10], provenance_of(row[10:-1]), row[-1]]) for row in rows]
 
     def add_annotation(self, row: AnnotationRow) -> None:
         self.write(
             "INSERT OR REPLACE INTO annotations (image_sha256, number, attempt, text, question, answer, rejection, seed, "
-            f"model_fingerprint, detail, {PROVENANCE_COLUMNS}, origin) VALUES ({_marks(18)})",
+            f"model_fingerprint, detail, {PROVENANCE_COLUMNS}, origin, shelf) VALUES ({_marks(19)})",
             *(row.image_sha256, row.number, row.attempt, row.text, row.question, row.answer),
             *(row.rejection, row.seed, row.model_fingerprint, row.detail, *values_of(row.provenance), row.origin),
+            self.shelf(row.image_sha256),
         )
 
     def reject(self, row: AnnotationRow, reason: Rejection, detail: str = "") -> None:
         self.write(
-            "UPDATE annotations SET rejection = ?, detail = ? WHERE image_sha256 = ? AND number = ? AND attempt = ?",
-            *(str(reason), detail, row.image_sha256, row.number, row.attempt),
+            "UPDATE annotations SET rejection = ?, detail = ? "
+            "WHERE shelf = ? AND image_sha256 = ? AND number = ? AND attempt = ?",
+            *(str(reason), detail, self.shelf(row.image_sha256), row.image_sha256, row.number, row.attempt),
         )
 
     def answer(self, image_sha256: str, question: str, role: str, version: str) -> AnswerRow | None:
         rows = self.read(
             f"SELECT image_sha256, question, role, version, answer, conditions, step, {PROVENANCE_COLUMNS} FROM answers "
-            "WHERE image_sha256 = ? AND question = ? AND role = ? AND version = ?",
-            *(image_sha256, question, role, version),
+            "WHERE shelf = ? AND image_sha256 = ? AND question = ? AND role = ? AND version = ?",
+            *(self.shelf(image_sha256), image_sha256, question, role, version),
         )
         return next((AnswerRow(*[*row[:7], provenance_of(row[7:])]) for row in rows), None)
 
@@ -132,9 +159,9 @@ class Ledger(Meta):
         """An answer once given is never replaced."""
         self.write(
             "INSERT OR IGNORE INTO answers (image_sha256, question, role, version, answer, conditions, step, "
-            f"{PROVENANCE_COLUMNS}) VALUES ({_marks(14)})",
+            f"{PROVENANCE_COLUMNS}, shelf) VALUES ({_marks(15)})",
             *(row.image_sha256, row.question, row.role, row.version, row.answer, row.conditions, row.step),
-            *values_of(row.provenance),
+            *(*values_of(row.provenance), self.shelf(row.image_sha256)),
         )
 
     def usage(self) -> dict[str, Usage]:
@@ -153,22 +180,23 @@ class Ledger(Meta):
 
     def cell(self, image_sha256: str, number: int) -> str:
         """ "" where it isn't identified yet."""
-        statement = "SELECT cell FROM records WHERE image_sha256 = ? AND number = ? AND round = ?"
-        rows = self.read(statement, image_sha256, number, self.round)
+        statement = "SELECT cell FROM records WHERE shelf = ? AND image_sha256 = ? AND number = ? AND round = ?"
+        rows = self.read(statement, self.shelf(image_sha256), image_sha256, number, self.round)
         return next((cell for (cell,) in rows), "")
 
     def add_record(self, image_sha256: str, number: int, cell: Cell, matcher: str, student_matcher: str = "") -> None:
-        columns = "image_sha256, number, cell, matcher, round, student_matcher"
-        statement = f"INSERT OR REPLACE INTO records ({columns}) VALUES ({_marks(6)})"
-        self.write(statement, image_sha256, number, str(cell), matcher, self.round, student_matcher)
+        columns = "shelf, image_sha256, number, cell, matcher, round, student_matcher"
+        statement = f"INSERT OR REPLACE INTO records ({columns}) VALUES ({_marks(7)})"
+        shelf = self.shelf(image_sha256)
+        self.write(statement, shelf, image_sha256, number, str(cell), matcher, self.round, student_matcher)
 
     def records(self) -> Iterator[Record]:
-        """Every annotation that was identified in this round, by image and number."""
+        """Every annotation that was identified in this round, by image and number; shelf by shelf."""
         rows = self.read(
             "SELECT path, r.image_sha256, question, answer, cell, held_out, origin FROM records r "
             "JOIN images i ON i.sha256 = r.image_sha256 AND i.rejection = '' "
-            "JOIN annotations a ON a.image_sha256 = r.image_sha256 AND a.number = r.number AND a.rejection = '' "
-            "WHERE round = ? ORDER BY r.image_sha256, r.number",
+            "JOIN annotations a ON a.shelf = r.shelf AND a.image_sha256 = r.image_sha256 AND a.number = r.number "
+            "AND a.rejection = '' WHERE round = ? ORDER BY r.shelf, r.image_sha256, r.number",
             self.round,
         )
         for path, image_sha256, question, answer, cell, held_out, origin in rows:

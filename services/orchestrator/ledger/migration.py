@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 from services.core.errors import WrongState
 from services.orchestrator.ledger.database import Database
-from services.orchestrator.ledger.schema import (
-    CACHED,
-    INDICES,
-    LIKENESS,
-    ORIGIN,
-    PROVENANCE,
-    RECORDS,
-    SCHEMA,
-    SCHEMA_VERSION,
-)
+from services.orchestrator.ledger.schema import INDICES, SCHEMA, SCHEMA_VERSION
+
+CHANGED = ("images", "annotations", "answers", "records")
+"""Tables that had other columns, or another order, in earlier schemas."""
 
 
 def bring_up_to_date(database: Database) -> None:
     """Creates the tables where there are none. Raises WrongState: the ledger of a later program."""
     database.run_script(SCHEMA)
     schema = _known_schema(database) or SCHEMA_VERSION
-    write = database.write
     with database.at_once():
-        for table in ("annotations", "answers") if schema < 2 else ():
-            for column in PROVENANCE:
-                write(f"ALTER TABLE {table} ADD COLUMN {column}")
-        for table in ("annotations", "answers") if schema < 3 else ():
-            write(f"ALTER TABLE {table} ADD COLUMN {CACHED}")
-        if schema < 3:
-            write(f"ALTER TABLE images ADD COLUMN {LIKENESS}")
-            write(f"ALTER TABLE annotations ADD COLUMN {ORIGIN}")
-            write("ALTER TABLE records RENAME TO records_2")
-            write(RECORDS)
-            known = "image_sha256, number, cell, matcher"
-            write(f"INSERT INTO records ({known}) SELECT {known} FROM records_2")
-            write("DROP TABLE records_2")
+        for table in CHANGED if schema < SCHEMA_VERSION else ():
+            _rebuild(database, table)
         for index in INDICES:
-            write(index)
-        write("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", str(SCHEMA_VERSION))
+            database.write(index)
+        database.write("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", str(SCHEMA_VERSION))
+
+
+def _rebuild(database: Database, table: str) -> None:
+    """As the table is now, with the rows that it has, and defaults for what they lack."""
+    names = ", ".join(column[1] for column in database.read(f"PRAGMA table_info({table})"))
+    database.write(f"ALTER TABLE {table} RENAME TO before")
+    with _present() as present:
+        ((statement,),) = present.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchall()
+    database.write(statement)
+    database.write(f"INSERT INTO {table} ({names}) SELECT {names} FROM before")
+    database.write("DROP TABLE before")
+
+
+@contextmanager
+def _present() -> Iterator[sqlite3.Connection]:
+    """A database in memory that has the tables as they are now, without a row."""
+    with closing(sqlite3.connect(":memory:")) as present:
+        present.executescript(SCHEMA)
+        yield present
 
 
 def read_as_up_to_date(database: Database) -> None:
@@ -69,8 +70,7 @@ def _views_of_missing_columns(old: Database) -> Iterator[str]:
     """For each table of an older ledger a view of the same name that has the columns it lacks, with their defaults; an empty
     table for one that it doesn't have.
     """
-    with closing(sqlite3.connect(":memory:")) as present:
-        present.executescript(SCHEMA)
+    with _present() as present:
         for table, statement in present.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
             columns = {column[1]: column[4] for column in present.execute(f"PRAGMA table_info({table})")}
             there = {column[1] for column in old.read(f"PRAGMA table_info({table})")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PROVENANCE = (
     "finish_reason TEXT NOT NULL DEFAULT ''",
     "system_fingerprint TEXT NOT NULL DEFAULT ''",
@@ -19,19 +19,18 @@ LIKENESS = "likeness BLOB NOT NULL DEFAULT x''"
 POOL, PRODUCTION = "pool", "production"
 ORIGIN = f"origin TEXT NOT NULL DEFAULT '{POOL}'"
 """Schema 3: whether the teacher thought of the question, or a user did."""
-RECORDS = """
-CREATE TABLE IF NOT EXISTS records (
-    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
-    round INTEGER NOT NULL DEFAULT 1,
-    student_matcher TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (image_sha256, number, round)) WITHOUT ROWID;
-"""
-"""`student_matcher` "" is the same as `matcher`, which decided on the teacher's answer."""
+SHELF = "shelf INTEGER NOT NULL DEFAULT 0"
+"""Schema 4: how many times IMAGES_ON_A_SHELF images had come before this one. Rows are ordered by it first, so that those of
+images that are on their way together lie together, however many have gone before; by the hash alone each would be on another
+page. What older programs wrote, and what is about images that are none of the run's source, is on shelf 0."""
+IMAGES_ON_A_SHELF = 512
 INDICES = (
+    "CREATE UNIQUE INDEX IF NOT EXISTS accepted_images ON images (sha256) WHERE rejection = ''",
+    "CREATE INDEX IF NOT EXISTS images_by_content ON images (sha256, shelf)",
     "CREATE INDEX IF NOT EXISTS records_by_cell ON records (round, cell)",
     "CREATE INDEX IF NOT EXISTS rejected_annotations ON annotations (rejection) WHERE rejection != ''",
     "CREATE INDEX IF NOT EXISTS rejected_images ON images (rejection) WHERE rejection != ''",
-    "CREATE INDEX IF NOT EXISTS questions ON annotations (image_sha256, number, attempt, question)",
+    "CREATE INDEX IF NOT EXISTS questions ON annotations (shelf, image_sha256, number, attempt, question)",
 )
 """What `mpa-orch runs show` filters by: the first page of a million records comes at once. `questions` holds a third of the
 table's bytes in the table's order, so that a search for a rare word reads those alone."""
@@ -42,26 +41,30 @@ CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITH
 CREATE TABLE IF NOT EXISTS images (
     path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, rejection TEXT NOT NULL, detail TEXT NOT NULL,
     held_out INTEGER NOT NULL, step INTEGER NOT NULL,
-    {LIKENESS}) WITHOUT ROWID;
+    {LIKENESS}, {SHELF}) WITHOUT ROWID;
 -- Of the sets that the run is measured on.
 CREATE TABLE IF NOT EXISTS evaluation_images (
     image_set TEXT NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL, likeness BLOB NOT NULL,
     PRIMARY KEY (image_set, path)) WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS accepted_images ON images (sha256) WHERE rejection = '';
 CREATE TABLE IF NOT EXISTS annotations (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, question TEXT NOT NULL,
     answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
     detail TEXT NOT NULL,
-    {", ".join(PROVENANCE)}, {CACHED}, {ORIGIN},
-    PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
+    {", ".join(PROVENANCE)}, {CACHED}, {ORIGIN}, {SHELF},
+    PRIMARY KEY (shelf, image_sha256, number, attempt)) WITHOUT ROWID;
 -- version: the student's version, or the teacher's model fingerprint, of a sample with its number: FINGERPRINT#0.
 -- conditions: hash of template and decoding.
 CREATE TABLE IF NOT EXISTS answers (
     image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL, answer TEXT NOT NULL,
     conditions TEXT NOT NULL, step TEXT NOT NULL,
-    {", ".join(PROVENANCE)}, {CACHED},
-    PRIMARY KEY (image_sha256, question, role, version)) WITHOUT ROWID;
-{RECORDS}
+    {", ".join(PROVENANCE)}, {CACHED}, {SHELF},
+    PRIMARY KEY (shelf, image_sha256, question, role, version)) WITHOUT ROWID;
+-- student_matcher: "" is the same as matcher, which decided on the teacher's answer.
+CREATE TABLE IF NOT EXISTS records (
+    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,
+    round INTEGER NOT NULL DEFAULT 1,
+    student_matcher TEXT NOT NULL DEFAULT '', {SHELF},
+    PRIMARY KEY (shelf, image_sha256, number, round)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS scores (
     question_set TEXT NOT NULL, image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL,
     kind TEXT NOT NULL, score REAL NOT NULL,
@@ -72,3 +75,8 @@ CREATE TABLE IF NOT EXISTS opinions (
     agreed INTEGER NOT NULL, asked INTEGER NOT NULL,
     PRIMARY KEY (image_sha256, question, answer, seat, kind)) WITHOUT ROWID;
 """
+
+
+def shelf_of(image_sha256: str) -> str:
+    """The shelf of an image, by the column that names it, in SQL."""
+    return f"(SELECT coalesce(min(shelf), 0) FROM images WHERE sha256 = {image_sha256})"

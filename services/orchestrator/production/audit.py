@@ -40,7 +40,7 @@ IMAGES_IN_FLIGHT = 64
 AUDITED = "SELECT DISTINCT image_sha256 FROM annotations WHERE origin = ? ORDER BY image_sha256"
 GAP = """
 SELECT DISTINCT r.image_sha256 FROM records r
-JOIN annotations a ON a.image_sha256 = r.image_sha256 AND a.number = r.number AND a.origin = ?
+JOIN annotations a ON a.shelf = r.shelf AND a.image_sha256 = r.image_sha256 AND a.number = r.number AND a.origin = ?
 WHERE r.round = ? AND r.cell = ? ORDER BY r.image_sha256
 """
 

@@ -12,16 +12,17 @@ from enum import StrEnum
 
 from services.core.agreement import NOT_SAMPLED, Agreement, Rate, label_noise, rate
 from services.core.annotation import Rejection
-from services.orchestrator.ledger import Ledger
+from services.orchestrator.ledger import Ledger, shelf_of
 from services.orchestrator.teachers.panel import seat_key
 
 SAMPLED = """
 SELECT image_sha256, question, answer, sum(agreed), sum(asked) FROM opinions
 WHERE kind = 'sample' GROUP BY image_sha256, question, answer HAVING count(*) = ?
 """
-OF_RECORD = """
-JOIN annotations a ON a.image_sha256 = o.image_sha256 AND a.question = o.question AND a.answer = o.answer
-JOIN records r ON r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
+OF_RECORD = f"""
+JOIN annotations a ON a.shelf = {shelf_of("o.image_sha256")} AND a.image_sha256 = o.image_sha256
+AND a.question = o.question AND a.answer = o.answer
+JOIN records r ON r.shelf = a.shelf AND r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
 WHERE a.rejection IN ('', ?) GROUP BY o.image_sha256, o.question, o.answer
 """
 """One row for each label, also where it was annotated again in a later round."""
