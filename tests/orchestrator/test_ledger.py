@@ -1,4 +1,6 @@
 import asyncio
+import hashlib
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -11,8 +13,14 @@ from services.core.errors import MpaError, WrongState
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.engines.model import FinishReason
+from services.orchestrator.audit.candidates import AFTER
+from services.orchestrator.history import MOVES
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
-from services.orchestrator.teachers.opinions import Kind, add_opinion, measured_noise
+from services.orchestrator.ledger.schema import IMAGES_ON_A_SHELF
+from services.orchestrator.parity_set import LOW_GAP
+from services.orchestrator.production.audit import GAP
+from services.orchestrator.summary import LAST_ATTEMPTS
+from services.orchestrator.teachers.opinions import BY_CELL, OUTVOTED, Kind, add_opinion, measured_noise
 from services.rpc.client import Provenance
 from tests.waiting import until
 
@@ -67,6 +75,38 @@ def test_a_failed_call_leaves_its_image_unfinished(ledger):
     assert ledger.image("a.png").step == 0
     assert ledger.failures() == (1, 1, "why")
     assert list(ledger.records()) == []
+
+
+def test_rows_lie_by_when_their_image_came(ledger, tmp_path):
+    count, last = 2 * IMAGES_ON_A_SHELF + 3, 2 * IMAGES_ON_A_SHELF + 2
+    shas = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(count)]
+    with ledger.at_once():
+        for number, sha256 in enumerate(shas):
+            ledger.add_image(ImageRow(f"{number:05}.png", sha256))
+            ledger.add_annotation(replace(ROW, image_sha256=sha256))
+            ledger.add_answer(AnswerRow(sha256, "what is it?", "student", "v1", "blue", "c0ffee", "identify"))
+            ledger.add_record(sha256, 0, Cell.GAP, "exact@1")
+    ledger.add_image(ImageRow("again.png", shas[0], "duplicate"))
+    ledger.add_image(ImageRow("00000.png", shas[0], "unreadable"))
+    assert ledger.shelf("b" * 64) == 0, "not the run's"
+    reader = Ledger(tmp_path / "ledger.sqlite", read_only=True)
+    for held in (ledger, reader):
+        assert [held.shelf(shas[number]) for number in (0, IMAGES_ON_A_SHELF - 1, IMAGES_ON_A_SHELF, last)] == [0, 0, 1, 2]
+        assert held.annotations(shas[last]) == [replace(ROW, image_sha256=shas[last])]
+        assert held.answer(shas[last], "what is it?", "student", "v1").answer == "blue"
+        assert held.cell(shas[last], 0) == "gap"
+    in_order = [(number // IMAGES_ON_A_SHELF, sha256) for number, sha256 in enumerate(shas) if number]
+    assert [record.image_sha256 for record in reader.records()] == [sha256 for _, sha256 in sorted(in_order)]
+    reader.close()
+
+
+@pytest.mark.parametrize("statement", [MOVES, LAST_ATTEMPTS, BY_CELL, OUTVOTED, GAP, LOW_GAP, AFTER])
+def test_what_else_is_known_of_an_image_is_found_by_its_shelf(ledger, statement):
+    plan = [step for *_, step in ledger.read(f"EXPLAIN QUERY PLAN {statement}", *[0] * statement.count("?"))]
+    named = re.compile(r"(?:SCAN|SEARCH) (?:a|b|r|redone|earlier|annotations|records)\b")
+    _, *others = [step for step in plan if named.match(step)]
+    assert others
+    assert all("(shelf=? AND image_sha256=?" in step for step in others), plan
 
 
 def test_a_stage_that_breaks_off_leaves_none_of_its_scores(ledger):
@@ -167,10 +207,20 @@ INSERT INTO answers VALUES ('aa', 'what is it?', 'student', 'v1', 'blue', 'c0ffe
 """
 
 
-def test_a_ledger_of_schema_1_is_taken_up(tmp_path):
+INDICES = """
+CREATE UNIQUE INDEX accepted_images ON images (sha256) WHERE rejection = '';
+CREATE INDEX records_by_cell ON records (cell);
+CREATE INDEX rejected_annotations ON annotations (rejection) WHERE rejection != '';
+CREATE INDEX rejected_images ON images (rejection) WHERE rejection != '';
+CREATE INDEX questions ON annotations (image_sha256, number, attempt, question);
+"""
+
+
+@pytest.mark.parametrize("indices", ["", INDICES], ids=["no-indices", "indices"])
+def test_a_ledger_of_schema_1_is_taken_up(tmp_path, indices):
     path = tmp_path / "ledger.sqlite"
     with closing(sqlite3.connect(path)) as old:
-        old.executescript(SCHEMA_1)
+        old.executescript(SCHEMA_1 + indices)
     reader = Ledger(path, read_only=True)
     assert measured_noise(reader) is None
     assert reader.usage() == {}
@@ -186,6 +236,10 @@ def test_a_ledger_of_schema_1_is_taken_up(tmp_path):
         assert [(record.path, record.cell) for record in taken_up.records()] == [("a.png", Cell.GAP)]
         assert taken_up.cell("aa", 0) == "gap"
         assert taken_up.meta("schema") == "4"
+        fresh = Ledger(tmp_path / "fresh.sqlite")
+        columns = "SELECT m.name, c.name, c.pk FROM sqlite_master m JOIN pragma_table_info(m.name) c ORDER BY 1, 2"
+        assert list(taken_up.read(columns)) == list(fresh.read(columns))
+        fresh.close()
         taken_up.close()
 
 
