@@ -12,11 +12,22 @@ from google.longrunning import operations_pb2_grpc
 from grpc_status import rpc_status
 
 from protos.mpa.v1 import student_pb2_grpc, teacher_pb2_grpc, training_pb2_grpc, versions_pb2_grpc
-from services.core.errors import ImageUnknown, MpaError, Overloaded
+from services.core.errors import ImageUnknown, MpaError, Overloaded, Unavailable
 from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
 
 Trouble = Callable[[str], MpaError | None]
+
+
+def gone_after(calls: int) -> Trouble:
+    """It answers so many, of whatever kind, and no more."""
+    asked = Counter()
+
+    def trouble(kind):
+        asked[kind] += 1
+        return Unavailable("gone") if asked.total() > calls else None
+
+    return trouble
 
 
 @dataclass

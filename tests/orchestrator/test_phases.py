@@ -15,7 +15,7 @@ from services.orchestrator.summary import write_summary
 from services.orchestrator.where import Where
 from tests.orchestrator.conftest import bench, rows, with_recipe
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
-from tests.orchestrator.scripted_service import serving
+from tests.orchestrator.scripted_service import gone_after, serving
 from tests.orchestrator.test_alignment import labelled
 
 __all__ = ["labelled"]
@@ -107,13 +107,7 @@ async def test_stopped_anywhere_it_goes_on_to_the_same_parity_set_and_asks_nothi
 async def test_a_run_may_change_between_side_by_side_and_in_turn(tmp_path, pool):
     async with bench(tmp_path / "calm", pool) as calm:
         await calm.align()
-    asked = Counter()
-
-    def trouble(kind):
-        asked[kind] += 1
-        return Unavailable("gone") if asked.total() > 60 else None
-
-    teacher, student = ScriptedTeacher(), ScriptedStudent(trouble=trouble)
+    teacher, student = ScriptedTeacher(), ScriptedStudent(trouble=gone_after(60))
     async with bench(tmp_path / "run", pool, teacher, student, patience_s=0.1) as b:
         with pytest.raises(Unavailable):
             await b.align()

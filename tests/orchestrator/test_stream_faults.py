@@ -10,7 +10,7 @@ import pytest
 from services.core.errors import BadReply, InvalidInput, MpaError, Overloaded, Pending, Unavailable, WrongState
 from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
-from tests.orchestrator.scripted_service import serving
+from tests.orchestrator.scripted_service import gone_after, serving
 from tests.waiting import until
 
 
@@ -88,13 +88,7 @@ async def test_a_service_that_fails_everything_stops_the_run(tmp_path, pool):
 async def test_a_service_that_goes_away_stops_the_run_and_the_same_command_resumes_it(tmp_path, pool):
     async with bench(tmp_path / "calm", pool) as calm:
         whole = await calm.align()
-    answered = Counter()
-
-    def trouble(kind):
-        answered[kind] += 1
-        return Unavailable("gone") if answered.total() > 60 else None
-
-    teacher, student = ScriptedTeacher(), ScriptedStudent(trouble=trouble)
+    teacher, student = ScriptedTeacher(), ScriptedStudent(trouble=gone_after(60))
     async with bench(tmp_path / "run", pool, teacher, student, patience_s=0.3) as b:
         with pytest.raises(Unavailable, match=r"the student at 127.0.0.1:\d+ gave no answer for 0.3 s"):
             await b.align()

@@ -1,8 +1,8 @@
 """How a vision tower begins to learn: each attention head looks at one neighbour of its patch, as a convolution would.
 
 Where a head looks is a matter of its biases: the same query and key for every patch, turned by the rotary positions, agree most
-at one distance. Training then moves them as it likes (after ConViT: d'Ascoli et al., 2021, arXiv 2103.10697). From random
-weights a tower of this size needs twice as many steps to tell its first letters apart.
+at one distance. Training then moves them as it likes (after ConViT: d'Ascoli et al., 2021, arXiv 2103.10697). README.md
+has how much sooner a tower of this size then tells its first letters apart.
 """
 
 from __future__ import annotations
