@@ -16,6 +16,7 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -151,7 +152,10 @@ def _is_json(path: Path) -> bool:
 
 
 def train(folder: Path) -> None:
-    """Does the job in `folder`, from its last checkpoint if there is one; one of several processes if torchrun says so."""
+    """Does the job in `folder`, from its last checkpoint if there is one.
+
+    One of several processes if torchrun says so; then it ends the process, too.
+    """
     output = folder / "output"
     if output.is_dir():
         return
@@ -197,7 +201,7 @@ def train(folder: Path) -> None:
         partial_output.rename(output)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+        leave()
 
 
 def launch(folder: Path, processes: int) -> None:
@@ -239,14 +243,17 @@ def main(folder: Path) -> None:
         train(folder)
     except MpaError as error:
         _leave_word(folder, str(error))
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        leave(1)
     except torch.OutOfMemoryError:
         advice = "set MPA_STUDENT_TRAINING_MICRO_BATCH lower, or MPA_STUDENT_TRAINING_GRADIENT_CHECKPOINTING to 1"
         _leave_word(folder, f"the device has too little memory: {advice}")
-        raise
+        traceback.print_exc()
+        leave(1)
     except Exception as error:
         _leave_word(folder, f"{type(error).__name__}: {error}")
-        raise
+        traceback.print_exc()
+        leave(1)
 
 
 def _leave_word(folder: Path, text: str) -> None:
@@ -255,15 +262,17 @@ def _leave_word(folder: Path, text: str) -> None:
         write_atomically(folder / "error.txt", text)
 
 
-def leave() -> NoReturn:
-    """Ends a process whose work is done and written, without taking the interpreter apart.
+def leave(code: int = 0) -> NoReturn:
+    """Ends a process that has written what it had to, without taking the interpreter or the process group apart.
 
-    Threads of gloo, autograd and tokenizers live on after the process group is destroyed. A rank has been seen to abort at this
-    point (exit code -6), most likely by one that woke up meanwhile, and torchrun ends all others with it.
+    Threads of gloo, autograd and tokenizers live on to the end. A rank has been seen to abort when its interpreter ended (exit
+    code -6), most likely by one that woke up meanwhile, and torchrun ends all others with it. Another hung for good: its last
+    reference to the group went, which waits for gloo's thread, interpreter in hand; that thread was letting go of a tensor,
+    and waited for the interpreter. So this comes while the trainer still holds the group.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 if __name__ == "__main__":
