@@ -52,7 +52,7 @@ protos-check: protos
 # Does selection pay? Arms x seeds on the bundled pair (docs/reproduce.md).
 arms: $(VENV)/.installed
 	$(BIN)/python -m zoo.easy_vqa runs/easy-vqa
-	$(BIN)/mpa-orch experiment experiments/mini/table6.toml --data runs --out runs/mini --local
+	$(BIN)/mpa-orch experiment experiments/mini/easy-vqa.toml --data runs --out runs/mini --local
 
 # The figures of docs/benchmarks.md: how fast, next to the engines themselves and to what others use.
 bench: $(VENV)/.installed-vllm

@@ -1,7 +1,7 @@
 """What is known of each model: where its checkpoint is, what runs it, how it is shown images, and how it is trained.
 
 The models themselves are in presets.toml: the paper's five students (with Table 11) and three teachers, their successors, and
-the bundled pair.
+the pairs of this repository.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ class Hyperparameters:
 class Preset:
     """One model.
 
-    `roles`: "student" up to the 5B parameters that the paper calls small, else "teacher". `hub_id` "" is a
-    checkpoint of this repository; with the engine "openai" it is the provider's name of the model. `revision`: a commit, "main"
-    where none could be established, "" where there is none. `architecture`: the class in the checkpoint's config.json.
-    `engines` that load the checkpoint as it is published; training takes "transformers". `remote_code`: it comes with Python
-    code without which it can't be loaded. `system_prompt` "" is the chat template's own. `image_processor`: keys to be merged
-    into the checkpoint's image processor. `visual_tokens`: the most that one image becomes with them. `parameters` is 0 and
-    `shape` None where nobody published them. `recipe`: what `mpa-orch align` uses unless told otherwise.
+    `roles`: "student" up to the 5B parameters that the paper calls small, else "teacher". `hub_id` "" is a checkpoint of this
+    repository, in this `folder` of zoo/; with the engine "openai" it is the provider's name of the model. `revision`: a
+    commit, "main" where none could be established, "" where there is none. `architecture`: the class in the checkpoint's
+    config.json. `engines` that load the checkpoint as it is published; training takes "transformers". `remote_code`: it comes
+    with Python code without which it can't be loaded. `system_prompt` "" is the chat template's own. `image_processor`: keys
+    to be merged into the checkpoint's image processor. `visual_tokens`: the most that one image becomes with them.
+    `parameters` is 0 and `shape` None where nobody published them. `recipe`: what `mpa-orch align` uses unless told
+    otherwise.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Preset:
     licence: str
     hyperparameters: Hyperparameters
     hyperparameters_source: str
+    folder: str = ""
     remote_code: bool = False
     chat_template: str = "the checkpoint's"
     system_prompt: str = ""

@@ -29,4 +29,4 @@ class Choice:
         engine, model = EngineSettings.from_environment(env), env.text("MODEL")
         if not model:
             preset.require_loadable(engine.engine, trust_remote_code=engine.trust_remote_code, prefix=env.prefix)
-        return Choice(model or preset.model or str(ZOO / role), preset, engine)
+        return Choice(model or preset.model or str(ZOO / preset.folder), preset, engine)

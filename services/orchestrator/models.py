@@ -30,7 +30,7 @@ def row(preset: Preset) -> tuple[str, ...]:
         preset.name,
         ", ".join(preset.roles),
         _size(preset.parameters),
-        preset.hub_id or f"{preset.roles[0]} of this repository",
+        preset.hub_id or f"zoo/{preset.folder} of this repository",
         ", ".join(preset.engines) or "after conversion",
         *(f"{amount / GIB:.1f}" if amount else "" for amount in memory),
         preset.licence,
@@ -56,8 +56,6 @@ def commands(preset: Preset) -> list[str]:
     """A line for each engine that can serve it."""
     role = preset.roles[0]
     prefix = f"MPA_{role.upper()}_"
-    if not preset.hub_id:
-        return [f"mpa-orch serve {role}"]
     trust = f" {prefix}TRUST_REMOTE_CODE=1" if preset.remote_code else ""
     start = f"{prefix}PRESET={preset.name} {prefix}ENGINE="
     if not preset.engines:
@@ -77,7 +75,7 @@ def show(preset: Preset, console: Console) -> None:
     lines = {
         "name": preset.name,
         "role": ", ".join(preset.roles),
-        "model": preset.hub_id or f"zoo/{preset.roles[0]} of this repository",
+        "model": preset.hub_id or f"zoo/{preset.folder} of this repository",
         "revision": preset.revision,
         "architecture": preset.architecture,
         "parameters": f"{preset.parameters:,}" if preset.parameters else "not published",

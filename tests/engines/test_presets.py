@@ -122,9 +122,9 @@ def test_the_number_of_parameters_is_that_of_the_architecture(name):
     assert model.num_parameters() == preset.parameters
 
 
-@pytest.mark.parametrize(("name", "folder"), [("bundled", "student"), ("bundled-teacher", "teacher")])
-def test_the_bundled_models_are_as_large_as_their_files_say(name, folder):
-    with safe_open(ROOT / "zoo" / folder / "model.safetensors", "pt") as weights:
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.folder])
+def test_the_models_of_this_repository_are_as_large_as_their_files_say(name):
+    with safe_open(ROOT / "zoo" / PRESETS[name].folder / "model.safetensors", "pt") as weights:
         assert sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys()) == PRESETS[name].parameters  # noqa: SIM118
 
 

@@ -45,36 +45,35 @@ class Course:
 ASKED = {**FAMILIES, LETTERS.name: LETTERS}
 TAUGHT = {**ASKED, PAGES.name: PAGES}
 _PAGES = {"pages": 24}
-_SIGHTS = {"pages": 16, "scene_text": 4, "reading": 4, "charts": 4, "knowledge": 8}
-_LETTERS = {"letters": 12, "scene_text": 6, "reading": 6, "charts": 4, "knowledge": 8}
-_EVENLY = {"letters": 4, "scene_text": 8, "reading": 8, "charts": 6, "knowledge": 8}
+_SIGHTS = {"pages": 8, "scene_text": 4, "reading": 4, "charts": 4, "knowledge": 8}
+_LETTERS = {"letters": 8, "scene_text": 4, "reading": 4, "charts": 2, "knowledge": 4}
+_EVENLY = {"letters": 2, "scene_text": 4, "reading": 6, "charts": 4, "knowledge": 5}
 TEACHER = Course(
     Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=96, vision_depth=4, patch=8),
     Curriculum(
         lessons=(
             Lesson(1500, _PAGES, is_silent=True),
-            Lesson(1500, _SIGHTS, is_silent=True),
-            Lesson(4000, _LETTERS),
-            Lesson(8000, _EVENLY),
-            Lesson(4000, _EVENLY, annotated_every=5),
+            Lesson(1000, _SIGHTS, is_silent=True),
+            Lesson(1500, _LETTERS),
+            Lesson(8500, _EVENLY, annotated_every=6),
         ),
         cosine_steps=24000,
         learning_rate=3e-3,
-        cool_down_steps=2000,
+        cool_down_steps=6000,
     ),
 )
 STUDENT = Course(
     Size(hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision_width=96, vision_depth=3),
     Curriculum(
         lessons=(
-            Lesson(1000, _PAGES, is_silent=True),
-            Lesson(1000, _SIGHTS, is_silent=True),
-            Lesson(2000, _LETTERS),
-            Lesson(4000, _EVENLY),
+            Lesson(1500, _PAGES, is_silent=True),
+            Lesson(1500, _SIGHTS, is_silent=True),
+            Lesson(1000, _LETTERS),
+            Lesson(3000, _EVENLY),
         ),
-        cosine_steps=10000,
+        cosine_steps=24000,
         learning_rate=3e-3,
-        cool_down_steps=1000,
+        cool_down_steps=2000,
     ),
 )
 """Sees more coarsely, and for less time; never writes annotations."""

@@ -86,6 +86,18 @@ class Change:
 NO_CHANGE = Change()
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The questions of one kind, from one model to another: scores, and how many were fixed and broken, means of the seeds."""
+
+    kind: str
+    questions: int
+    before: float
+    after: float
+    fixed: float
+    broken: float
+
+
 def change(before: Sequence[Answers], after: Sequence[Answers]) -> Change:
     """On the same questions, seed by seed."""
     pairs = list(zip(before, after, strict=True))
@@ -103,4 +115,22 @@ def change(before: Sequence[Answers], after: Sequence[Answers]) -> Change:
         fixed=statistics.mean(one.overall.fixed for one in compared),
         broken=statistics.mean(one.overall.broken for one in compared),
         p=max(one.mcnemar_p for one in compared),
+    )
+
+
+def by_kind(before: Sequence[Answers], after: Sequence[Answers]) -> tuple[Kind, ...]:
+    """As `change`, of each kind of question; nothing where all are of one kind, or captions."""
+    if before[0].metric in CORPUS_METRICS:
+        return ()
+    pairs = zip(before, after, strict=True)
+    compared = [compare(map(Judgement, was.kinds, was.each, now.each)).kinds for was, now in pairs]
+    return tuple(
+        Kind(
+            kind,
+            of_kind.questions,
+            of_kind.before,
+            *(statistics.fmean(getattr(one[kind], name) for one in compared) for name in ("after", "fixed", "broken")),
+        )
+        for kind, of_kind in compared[0].items()
+        if len(compared[0]) > 1
     )

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 SEEDS = (0, 1, 2)
 TABLES_OF_FILE = ("tasks", "settings", "tables")
-KEYS = ("title", "students", "teachers", "arms", "seeds", "recipe", "questions", "lora", "latency", *TABLES_OF_FILE)
+KEYS = ("title", "students", "teachers", "arms", "seeds", "recipe", "questions", "lora", "latency", "test_on", *TABLES_OF_FILE)
 TASK_KEYS = ("task", "pool", "limit", "test", "labels", "test_on")
 SET_KEYS = ("files", "images", "split", "format", "limit")
 TABLE_KEYS = ("name", "title", "paper", "rows", "columns", "samples", "gains", "metrics")
@@ -48,11 +48,13 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
     _require_known(top, KEYS)
     arms = _each(top, "arms", parse_arm)
     listed = {name: top.inner("tasks").inner(name) for name in top.inner("tasks").values}
-    entries = {name: _entry(name, fields, data) for name, fields in listed.items()}
+    shared = top.texts("test_on") if "test_on" in top.values else ()
+    entries = {name: _entry(name, fields, data, shared) for name, fields in listed.items()}
     for name, entry in entries.items():
         unknown = [other for other in entry.test_on if other not in entries or entries[other].test is None]
         if unknown:
-            raise listed[name].fault("test_on", f"names {unknown[0]!r}, which is no task with a test in this file")
+            where = listed[name] if "test_on" in listed[name].values else top
+            raise where.fault("test_on", f"names {unknown[0]!r}, which is no task with a test in this file")
     experiment = Experiment(
         name=path.stem,
         title=top.get("title", path.stem),
@@ -127,7 +129,8 @@ def _lora(top: Fields) -> Lora:
     return Lora(_positive(fields, "rank"), fields.real("learning_rate"))
 
 
-def _entry(name: str, fields: Fields, data: Path) -> Entry:
+def _entry(name: str, fields: Fields, data: Path, test_on: tuple[str, ...]) -> Entry:
+    """`test_on`: of all tasks that say nothing of their own."""
     _require_known(fields, TASK_KEYS)
     task = fields.get("task", name)
     if task not in TASKS:
@@ -138,8 +141,9 @@ def _entry(name: str, fields: Fields, data: Path) -> Entry:
         raise fields.fault("pool", f"is {pool!r}, and there is no {where}: put the images there, or give another --data")
     sets = {key: _set(fields.inner(key), data) for key in ("test", "labels") if key in fields.values}
     limit = fields.number("limit") if "limit" in fields.values else 0
-    test_on = fields.texts("test_on") if "test_on" in fields.values else ((name,) if "test" in sets else ())
-    return Entry(name, TASKS[task], where, limit, sets.get("test"), sets.get("labels"), test_on)
+    itself = (name,) if "test" in sets else ()
+    tests = fields.texts("test_on") if "test_on" in fields.values else test_on or itself
+    return Entry(name, TASKS[task], where, limit, sets.get("test"), sets.get("labels"), tests)
 
 
 def _set(fields: Fields, data: Path) -> LabelledSet:

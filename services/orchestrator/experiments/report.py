@@ -44,7 +44,7 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
     for one in (one for _, found in made for one in found):
         lines += [*markdown(one), ""]
     lines += [*_versus(compared), ""] if compared else []
-    written = [*lines, *_details(rows)]
+    written = [*lines, *_kinds(rows), *_details(rows)]
     if importlib.util.find_spec("matplotlib") is not None:
         from services.orchestrator.experiments.figures import draw
 
@@ -60,6 +60,33 @@ def markdown(found: Table) -> list[str]:
 
 def _details(rows: Sequence[Row]) -> list[str]:
     return ["## Every row", "", *table(DETAILS, map(_detail, rows))]
+
+
+def _kinds(rows: Sequence[Row]) -> list[str]:
+    """What was gained and what was lost."""
+    told = [
+        (
+            *(title_of(row.arm), row.student, row.teacher, row.task, row.on, one.kind, f"{one.questions:,}"),
+            *(percent(one.before), percent(one.after), f"{one.fixed:,.0f}", f"{one.broken:,.0f}"),
+        )
+        for row in rows
+        for one in row.kinds
+        if "@" not in row.arm
+    ]
+    heads = (
+        "arm",
+        "student",
+        "teacher",
+        "trained on",
+        "measured on",
+        "kind",
+        "questions",
+        "before",
+        "after",
+        "fixed",
+        "broken",
+    )
+    return ["## By kind of question", "", *table(heads, told), ""] if told else []
 
 
 def _versus(compared: Sequence[Versus]) -> list[str]:

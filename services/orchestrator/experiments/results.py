@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from services.core.presets import PRESETS
 from services.files import write_atomically
-from services.orchestrator.experiments.comparisons import NO_CHANGE, Answers, Change, Evaluations, change
+from services.orchestrator.experiments.comparisons import NO_CHANGE, Answers, Change, Evaluations, Kind, by_kind, change
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.measured import Latency
 from services.orchestrator.experiments.plan import Group, groups, subjects
@@ -28,8 +28,8 @@ from services.orchestrator.experiments.versus import Versus
 class Row:
     """`mean` and `sd` are of the official `metric` over the seeds, `scores` has each; `contains` is the authors' containment.
 
-    `samples` that were trained on. `change` is from the same student untrained. `latency_s` and `parameters`
-    are the model's. `reason`: why nothing was trained.
+    `samples` that were trained on. `change` is from the same student untrained, `kinds` the same by kind of question.
+    `latency_s` and `parameters` are the model's. `reason`: why nothing was trained.
     """
 
     arm: str
@@ -49,6 +49,7 @@ class Row:
     beside: dict[str, float] = field(default_factory=dict)
     zero_shot: float | None = None
     change: Change = NO_CHANGE
+    kinds: tuple[Kind, ...] = ()
     failed: int = 0
     train_seconds: float = 0.0
     latency_s: float | None = None
@@ -95,6 +96,7 @@ def _row(
         beside={name: statistics.mean(found.beside[name] for found in after) for name in after[0].beside},
         zero_shot=base.official if base else None,
         change=change([base] * len(after), after) if base else NO_CHANGE,
+        kinds=by_kind([base] * len(after), after) if base else (),
         failed=sum(found.failed for found in after),
         train_seconds=statistics.mean(found.seconds for found in trained) if trained else 0.0,
         latency_s=latency_s,
@@ -104,12 +106,12 @@ def _row(
 
 
 def write(rows: Sequence[Row], compared: Sequence[Versus], folder: Path, name: str) -> None:
-    """NAME.json, a list of objects, and NAME.parquet, where `beside` is JSON; NAME-versus.json."""
+    """NAME.json, a list of objects, and NAME.parquet, where `beside` and `kinds` are JSON; NAME-versus.json."""
     listed = [_flat(row) for row in rows]
     write_atomically(folder / f"{name}.json", _json(listed))
     write_atomically(folder / f"{name}-versus.json", _json([_flat(one) for one in compared]))
     sink = pyarrow.BufferOutputStream()
-    table = pyarrow.Table.from_pylist([{**row, "beside": json.dumps(row["beside"])} for row in listed])
+    table = pyarrow.Table.from_pylist([{**row, **{key: json.dumps(row[key]) for key in ("beside", "kinds")}} for row in listed])
     pyarrow.parquet.write_table(table, sink, compression="zstd")
     write_atomically(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.minivqa.families import FAMILIES
 from services.core.arms import FORMS
 from services.core.errors import InvalidInput, NotFound
 from services.orchestrator.experiments import paper
@@ -25,7 +26,7 @@ def write(data: Path, text: str) -> Path:
 
 @pytest.fixture
 def papers_data(tmp_path) -> Path:
-    """A few images and questions where docs/reproduce.md puts the real ones, and easy-VQA's as `make demo` does."""
+    """A few images and questions where docs/reproduce.md puts the real ones, and where `make demo` and `make bench-mini` do."""
     samples.textvqa(tmp_path / "textvqa")
     samples.textcaps(tmp_path / "textvqa")
     train = (tmp_path / "textvqa/TextVQA_0.5.1_val.json").read_text()
@@ -49,6 +50,11 @@ def papers_data(tmp_path) -> Path:
         samples.write(
             tmp_path / f"easy-vqa/{name}.jsonl", json.dumps({"image": "pool/0.png", "question": "q?", "answers": ["a"]})
         )
+    for family in FAMILIES:
+        samples.images(tmp_path / "minivqa" / family / "pool", "0.png")
+        for name in ("test", "harder", "labels"):
+            row = {"image": "pool/0.png", "question": "q?", "answers": ["a"] * 10}
+            samples.write(tmp_path / "minivqa" / family / f"{name}.jsonl", json.dumps(row))
     return tmp_path
 
 
@@ -59,7 +65,7 @@ def test_every_shipped_file_can_be_run(papers_data, path):
     assert {subject.arm.name for subject in everybody} == {arm.name for arm in experiment.arms}
     assert all(measured_on(experiment, subject) for subject in everybody)
     assert [line.done for line in lines(experiment, papers_data / "out")] == [0, 0, 0]
-    assert all(layout.paper for layout in experiment.tables)
+    assert all(layout.paper for layout in experiment.tables) or path.parent.name == "mini"
 
 
 def test_the_papers_tables_are_all_there():
@@ -89,6 +95,13 @@ def test_what_is_left_out_has_defaults(data):
     assert experiment.entries["vqa"].test_on == ("vqa",)
     assert len(subjects(experiment)) == 4
     assert [run.path.as_posix() for run in pairs(experiment)] == ["runs/qwen2vl-2b/qwen2vl-7b/vqa"]
+
+
+def test_tasks_share_what_they_are_measured_on(data):
+    text = FILE.format(arms='["paper"]', seeds="[0]").replace("latency", 'test_on = ["vqa", "more"]\nlatency')
+    text += '[tasks.more]\ntask = "vqa"\npool = "pool"\ntest = { files = "test.jsonl" }\ntest_on = ["more"]\n'
+    entries = read_experiment(write(data, text), data).entries
+    assert {name: entry.test_on for name, entry in entries.items()} == {"vqa": ("vqa", "more"), "more": ("more",)}
 
 
 def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
@@ -132,6 +145,7 @@ def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
         ('files = "test.jsonl"', 'files = "test.jsonl", images = "no"', r'tasks.vqa.test: "images" is .no.'),
         ('files = "test.jsonl"', 'file = "test.jsonl"', r'tasks.vqa.test: "file" is no key of it'),
         ("[tasks.vqa]", '[tasks.vqa]\ntest_on = ["ocr"]', r'tasks.vqa: "test_on" names .ocr., which is no task'),
+        ("seeds = [0]", 'test_on = ["ocr"]', r'mine.toml: "test_on" names .ocr., which is no task'),
         ("[tasks.vqa]", '[settings.gpt-4o]\nENGINE = "openai"\n[tasks.vqa]', r'"settings" names .gpt-4o., which is no'),
         ("[tasks.vqa]", '[[tables]]\nname = "a"\nrows = ["who"]\ncolumns = ["on"]\n[tasks.vqa]', r'"rows" names .who.: choose'),
         (

@@ -63,6 +63,11 @@ async def test_seeds_are_averaged_and_compared_with_the_untrained_student(labora
     assert paper["p"] < 0.05
     assert paper["low"] <= paper["gain"] <= paper["high"]
     assert untrained["gain"] is None
+    assert [(one["kind"], one["questions"]) for one in paper["kinds"]] == [("what color", 20), ("yes/no", 20)]
+    assert sum(one["fixed"] for one in paper["kinds"]) == pytest.approx(paper["fixed"])
+    assert sum(one["after"] - one["before"] for one in paper["kinds"]) / 2 == pytest.approx(paper["gain"])
+    assert untrained["kinds"] == []
+    assert "## By kind of question" in (laboratory.out / "small.md").read_text()
 
 
 async def test_arms_are_compared_with_each_other_seed_by_seed(laboratory):

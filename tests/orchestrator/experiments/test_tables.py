@@ -166,7 +166,7 @@ def test_rows_as_json_and_as_parquet_are_the_same(tmp_path):
     results.write([UNTRAINED, TRAINED], [], tmp_path, "mine")
     written = json.loads((tmp_path / "mine.json").read_text())
     read = pyarrow.parquet.read_table(tmp_path / "mine.parquet").to_pylist()
-    assert [{**one, "beside": json.loads(one["beside"])} for one in read] == written
+    assert [{**one, **{key: json.loads(one[key]) for key in ("beside", "kinds")}} for one in read] == written
     assert written[1]["p"] == 0.01
 
 
