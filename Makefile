@@ -12,7 +12,7 @@ EVAL := runs/easy-vqa/test.jsonl
 export HF_HUB_OFFLINE ?= 1
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: demo demo-vllm test check format protos protos-check arms bench zoo clean
+.PHONY: demo demo-vllm test check format protos protos-check arms bench-mini bench zoo clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m zoo.easy_vqa runs/easy-vqa
@@ -52,7 +52,16 @@ protos-check: protos
 # Does selection pay? Arms x seeds on the bundled pair (docs/reproduce.md).
 arms: $(VENV)/.installed
 	$(BIN)/python -m zoo.easy_vqa runs/easy-vqa
-	$(BIN)/mpa-orch experiment experiments/mini/easy-vqa.toml --data runs --out runs/mini --local
+	$(BIN)/mpa-orch experiment experiments/mini/easy-vqa.toml --data runs --out runs/arms --local
+
+# The paper's claims on the mini benchmark's four families: stopped and called again, it goes on where it was.
+bench-mini: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiment,minivqa]"
+	$(BIN)/python -m benchmarks.minivqa build runs/minivqa
+	for table in 1 5 6 3; do \
+	    $(BIN)/mpa-orch experiment experiments/mini/table$$table.toml --data runs --out runs/mini --local || exit $$?; \
+	done
+	$(BIN)/python -m benchmarks.minivqa.claims runs/mini
 
 # The figures of docs/benchmarks.md: how fast, next to the engines themselves and to what others use.
 bench: $(VENV)/.installed-vllm
