@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import (
     GenerationConfig,
+    PreTrainedTokenizerFast,
     Qwen2Tokenizer,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
@@ -43,8 +44,8 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% endif %}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_PAD, _END_OF_TURN = "<|endoftext|>", "<|im_end|>"
-_MARKS = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+PAD, END_OF_TURN = "<|endoftext|>", "<|im_end|>"
+MARKS = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +74,19 @@ def build_tokenizer() -> Qwen2Tokenizer:
     prompts = [answer_prompt(question) for question in list_questions()]
     often = [*replies, *20 * prompts, *100 * [CAPTION_PROMPT, *captions, *answers]]
     corpus = [*often, *20 * ["user\n", "assistant\n"], *20 * [TASKS[task].annotation_prompt for task in TOKENIZED_TASKS]]
-    return train_tokenizer(corpus, VOCABULARY_SIZE)
-
-
-def train_tokenizer(corpus: list[str], entries: int) -> Qwen2Tokenizer:
-    """A byte-level BPE of at most that many entries, with the marks of the chat template."""
     blank = Qwen2Tokenizer()
-    marks = [_END_OF_TURN, *_MARKS]
-    tokenizer: Qwen2Tokenizer = blank.train_new_from_iterator(corpus, entries, new_special_tokens=marks, show_progress=False)
-    tokenizer.eos_token, tokenizer.pad_token = _END_OF_TURN, _PAD
+    marks = [END_OF_TURN, *MARKS]
+    tokenizer: Qwen2Tokenizer = blank.train_new_from_iterator(
+        corpus, VOCABULARY_SIZE, new_special_tokens=marks, show_progress=False
+    )
+    tokenizer.eos_token, tokenizer.pad_token = END_OF_TURN, PAD
     tokenizer.model_max_length = CONTEXT_LENGTH
     return tokenizer
 
 
-def build_processor(tokenizer: Qwen2Tokenizer | None = None, side: int = IMAGE_SIDE, patch: int = PATCH) -> Qwen2VLProcessor:
+def build_processor(
+    tokenizer: PreTrainedTokenizerFast | None = None, side: int = IMAGE_SIDE, patch: int = PATCH
+) -> Qwen2VLProcessor:
     """Tokenizer (the pair's unless another is given), image and video processor; a square image becomes side x side pixels."""
     pixels = {"shortest_edge": side**2, "longest_edge": side**2}
     return Qwen2VLProcessor(
@@ -97,9 +97,9 @@ def build_processor(tokenizer: Qwen2Tokenizer | None = None, side: int = IMAGE_S
     )
 
 
-def build_model(size: Size, tokenizer: Qwen2Tokenizer) -> Qwen2VLForConditionalGeneration:
+def build_model(size: Size, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
     """An untrained model of that size; draws from torch's global generator."""
-    token_id: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in (_PAD, _END_OF_TURN, *_MARKS)}
+    token_id: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in (PAD, END_OF_TURN, *MARKS)}
     config = Qwen2VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -112,8 +112,8 @@ def build_model(size: Size, tokenizer: Qwen2Tokenizer) -> Qwen2VLForConditionalG
             "rms_norm_eps": 1e-6,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
             "bos_token_id": None,
-            "eos_token_id": token_id[_END_OF_TURN],
-            "pad_token_id": token_id[_PAD],
+            "eos_token_id": token_id[END_OF_TURN],
+            "pad_token_id": token_id[PAD],
             "tie_word_embeddings": True,
         },
         vision_config={
@@ -135,7 +135,7 @@ def build_model(size: Size, tokenizer: Qwen2Tokenizer) -> Qwen2VLForConditionalG
     model = Qwen2VLForConditionalGeneration(config)
     _initialise(model)
     model.generation_config = GenerationConfig(
-        do_sample=False, eos_token_id=token_id[_END_OF_TURN], pad_token_id=token_id[_PAD], max_new_tokens=64
+        do_sample=False, eos_token_id=token_id[END_OF_TURN], pad_token_id=token_id[PAD], max_new_tokens=64
     )
     return model
 

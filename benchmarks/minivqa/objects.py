@@ -9,13 +9,11 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "animal": ("creature", "living thing"),
     "plant": ("vegetation", "greenery"),
     "food": ("something to eat", "snack"),
-    "drink": ("beverage", "refreshment"),
     "tool": ("instrument", "utensil"),
     "furniture": ("home furnishing", "household item"),
     "building": ("structure", "house"),
     "weather": ("climate", "sky"),
     "device": ("electronics", "gadget"),
-    "sport": ("game", "ball game"),
     "body part": ("part of the body", "organ"),
     "clothing": ("accessory", "something to wear"),
     "medicine": ("health care", "medical"),
@@ -25,22 +23,15 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "air": ("sky", "in the air"),
     "space": ("outer space", "the sky"),
     "bedroom": ("room for sleeping", "in the bedroom"),
-    "bathroom": ("bath", "in the bathroom"),
     "kitchen": ("cook's room", "in the kitchen"),
-    "living room": ("lounge", "sitting room"),
-    "cutting": ("to cut", "cut"),
     "writing": ("to write", "write"),
     "opening doors": ("unlocking", "to open a lock"),
     "photos": ("taking pictures", "pictures"),
     "light": ("lighting", "to give light"),
     "telling time": ("time", "to tell the time"),
     "reading": ("to read", "read"),
-    "music": ("listening", "sound"),
     "finding the way": ("navigation", "directions"),
-    "locking": ("security", "to lock"),
     "calling": ("talking", "to call"),
-    "printing": ("to print", "paper"),
-    "repairing": ("fixing", "to repair"),
 }
 """What other people would have said: the minority among ten answers."""
 
@@ -62,6 +53,7 @@ class Object:
     is_electric: bool = False
 
 
+# Each has four drawings or more to learn it from, and two or more in the test's icon sets.
 OBJECTS = (
     Object(
         "car",
@@ -119,11 +111,6 @@ OBJECTS = (
         ("rocket-fill",),
         place="space",
     ),
-    Object("dog", "animal", ("dog", "dog-side", "dog-service"), ("dog-fill",), is_alive=True),
-    Object("cat", "animal", ("cat",), ("cat-fill",), is_alive=True),
-    Object("fish", "animal", ("fish", "fish-fins"), ("fish-fill", "fish-simple-fill"), place="water", is_alive=True),
-    Object("bird", "animal", ("bird", "crow", "dove", "duck"), ("bird-fill",), place="air", is_alive=True),
-    Object("horse", "animal", ("horse-variant", "horse", "horse-head", "horse-variant-fast"), ("horse-fill",), is_alive=True),
     Object("bug", "animal", ("bug", "ladybug", "bug-outline"), ("bug-fill", "bug-beetle-fill"), is_alive=True),
     Object(
         "tree",
@@ -139,8 +126,6 @@ OBJECTS = (
         ("flower-fill", "flower-lotus-fill"),
         is_alive=True,
     ),
-    Object("leaf", "plant", ("leaf", "leaf-maple"), ("leaf-fill",), is_alive=True),
-    Object("pizza", "food", ("pizza", "pizza-slice"), ("pizza-fill",), place="kitchen"),
     Object(
         "cake",
         "food",
@@ -148,15 +133,8 @@ OBJECTS = (
         ("cake-fill", "cake-2-fill"),
         place="kitchen",
     ),
-    Object("egg", "food", ("egg", "egg-easter", "egg-outline"), ("egg-fill", "egg-crack-fill"), place="kitchen"),
-    Object("coffee", "drink", ("coffee", "mug-saucer", "coffee-outline", "mug-hot"), ("coffee-fill",), place="kitchen"),
-    Object("wine", "drink", ("glass-wine", "wine-glass", "wine-glass-empty"), ("wine-fill", "goblet-fill"), place="kitchen"),
-    Object("scissors", "tool", ("content-cut", "scissors", "scissors-cutting"), ("scissors-fill",), use="cutting"),
-    Object("knife", "tool", ("knife",), ("knife-fill",), place="kitchen", use="cutting"),
     Object("pencil", "tool", ("pencil", "pencil-outline", "lead-pencil"), ("pencil-fill", "pencil-simple-fill"), use="writing"),
     Object("key", "tool", ("key", "key-variant", "key-outline"), ("key-fill",), use="opening doors"),
-    Object("lock", "tool", ("lock", "lock-outline"), ("lock-fill", "lock-simple-fill"), use="locking"),
-    Object("wrench", "tool", ("wrench", "wrench-outline"), ("wrench-fill",), use="repairing"),
     Object(
         "clock",
         "device",
@@ -164,7 +142,6 @@ OBJECTS = (
         ("clock-fill", "time-fill"),
         use="telling time",
     ),
-    Object("watch", "device", ("watch", "watch-variant", "watch-vibrate"), ("watch-fill",), use="telling time"),
     Object("camera", "device", ("camera", "camera-outline", "camera-retro"), ("camera-fill",), use="photos", is_electric=True),
     Object(
         "phone",
@@ -172,24 +149,6 @@ OBJECTS = (
         ("cellphone", "mobile-screen-button", "cellphone-text", "mobile-screen", "mobile"),
         ("device-mobile-fill", "smartphone-fill"),
         use="calling",
-        is_electric=True,
-    ),
-    Object("laptop", "device", ("laptop", "laptop-code"), ("laptop-fill", "macbook-fill"), is_electric=True),
-    Object("printer", "device", ("printer", "print", "printer-outline"), ("printer-fill",), use="printing", is_electric=True),
-    Object(
-        "television",
-        "device",
-        ("television", "tv", "television-classic"),
-        ("television-fill", "tv-fill"),
-        place="living room",
-        is_electric=True,
-    ),
-    Object(
-        "headphones",
-        "device",
-        ("headphones", "headphones-simple"),
-        ("headphones-fill", "headphone-fill"),
-        use="music",
         is_electric=True,
     ),
     Object(
@@ -207,7 +166,6 @@ OBJECTS = (
         use="light",
         is_electric=True,
     ),
-    Object("compass", "device", ("compass", "compass-outline"), ("compass-fill",), use="finding the way"),
     Object(
         "bed",
         "furniture",
@@ -216,31 +174,9 @@ OBJECTS = (
         place="bedroom",
     ),
     Object(
-        "armchair",
-        "furniture",
-        ("sofa", "couch", "sofa-single", "sofa-outline", "sofa-single-outline"),
-        ("armchair-fill", "couch-fill"),
-        place="living room",
-    ),
-    Object(
-        "lamp",
-        "furniture",
-        ("lamp", "floor-lamp", "desk-lamp", "floor-lamp-torchiere", "floor-lamp-outline", "lamp-outline", "desk-lamp-on"),
-        ("lamp-fill",),
-        place="living room",
-        use="light",
-        is_electric=True,
-    ),
-    Object("shower", "furniture", ("shower", "shower-head"), ("shower-fill",), place="bathroom"),
-    Object(
         "house", "building", ("home", "house", "home-outline", "home-variant", "house-chimney"), ("house-fill", "home-fill")
     ),
-    Object("factory", "building", ("factory", "industry"), ("factory-fill",)),
-    Object("sun", "weather", ("white-balance-sunny", "sun", "weather-sunny"), ("sun-fill",)),
     Object("cloud", "weather", ("cloud", "cloud-outline", "weather-cloudy"), ("cloud-fill", "cloudy-fill")),
-    Object("snowflake", "weather", ("snowflake", "snowflake-variant"), ("snowflake-fill", "snowy-fill")),
-    Object("umbrella", "clothing", ("umbrella", "umbrella-outline"), ("umbrella-fill",)),
-    Object("crown", "clothing", ("crown", "crown-outline"), ("crown-fill", "vip-crown-fill")),
     Object(
         "shirt",
         "clothing",
@@ -255,11 +191,6 @@ OBJECTS = (
         use="reading",
     ),
     Object("map", "tool", ("map", "map-outline", "map-legend"), ("map-trifold-fill", "map-fill"), use="finding the way"),
-    Object("football", "sport", ("football",), ("football-fill",)),
-    Object("basketball", "sport", ("basketball",), ("basketball-fill",)),
-    Object("baseball", "sport", ("baseball", "baseball-bat-ball", "baseball-outline"), ("baseball-fill",)),
-    Object("ear", "body part", ("ear-hearing", "ear-listen"), ("ear-fill",), is_alive=True),
-    Object("eye", "body part", ("eye", "eye-outline"), ("eye-fill",), is_alive=True),
     Object(
         "hand",
         "body part",
@@ -267,8 +198,6 @@ OBJECTS = (
         ("hand-fill", "hand-palm-fill"),
         is_alive=True,
     ),
-    Object("pill", "medicine", ("pill", "capsules"), ("pill-fill", "capsule-fill")),
-    Object("syringe", "medicine", ("needle", "syringe"), ("syringe-fill",)),
     Object(
         "thermometer",
         "medicine",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from dataclasses import replace
@@ -12,11 +13,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2Tokenizer
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 import zoo
 from benchmarks.minivqa import charts, knowledge, reading, scene_text, sources, tables
+from benchmarks.minivqa.lexicon import COLORS, PRINTED_WORDS, SIGN_WORDS
+from benchmarks.minivqa.objects import OBJECTS
 from benchmarks.minivqa.parts import Split
 from benchmarks.minivqa.picture import SIDE, Mark, Picture, Question
 from services.core.errors import MpaError
@@ -24,12 +27,12 @@ from services.core.tasks import answer_prompt
 from zoo.architecture import Size, build_model, build_processor
 from zoo.curriculum import Curriculum, ask
 from zoo.families.corpus import build_tokenizer
-from zoo.families.lessons import ASKED, COURSES, TAUGHT, Course, Lesson, Steps, draw_pictures, set_exercise
+from zoo.families.lessons import ASKED, COURSES, TAUGHT, Course, Lesson, Steps, Told, draw_pictures, set_exercise
 from zoo.families.letters import LETTERS
 from zoo.families.neighbours import DISTANCES, look_around
 from zoo.families.progress import load_progress, save_progress
 from zoo.families.pupil import Pupil
-from zoo.families.spotting import VOCABULARIES, Spotter
+from zoo.families.spotting import VOCABULARIES, Names, Spotter
 from zoo.families.train import train
 from zoo.measure import Model
 from zoo.packing import Conversation, Packer, find_right
@@ -39,7 +42,11 @@ PICTURES = dict.fromkeys(ASKED, 2)
 TINY = Course(
     Size(hidden=64, layers=1, heads=2, key_value_heads=1, mlp=64, vision_width=32, vision_depth=1, patch=14),
     Curriculum(
-        (Lesson(3, dict.fromkeys(TAUGHT, 2), is_silent=True), Lesson(2, PICTURES, annotated_every=2)),
+        (
+            Lesson(2, dict.fromkeys(TAUGHT, 2), told=Told.SPOTS),
+            Lesson(1, PICTURES, told=Told.REPLIES),
+            Lesson(2, PICTURES, annotated_every=2),
+        ),
         cosine_steps=8,
         cool_down_steps=2,
         warm_up_steps=2,
@@ -56,12 +63,12 @@ WORDINGS = tuple(
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Qwen2Tokenizer:
+def tokenizer() -> PreTrainedTokenizerFast:
     return build_tokenizer()
 
 
 @pytest.fixture(scope="module")
-def packer(tokenizer: Qwen2Tokenizer) -> Packer:
+def packer(tokenizer: PreTrainedTokenizerFast) -> Packer:
     return Packer(build_processor(tokenizer, side=112, patch=14))
 
 
@@ -84,7 +91,7 @@ def test_a_run_in_two_sittings_ends_like_an_unbroken_one(tmp_path: Path) -> None
 
 
 def test_progress_takes_six_bytes_a_parameter_and_loses_no_more_when_saved_again(
-    tmp_path: Path, tokenizer: Qwen2Tokenizer
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model, other = (build_model(TINY.size, tokenizer) for _ in range(2))
     optimizers = [torch.optim.AdamW(each.parameters()) for each in (model, other)]
@@ -138,20 +145,57 @@ def test_every_word_of_the_tests_wordings_is_known_from_others() -> None:
     assert unseen <= seen
 
 
-def test_a_silent_lesson_moves_the_vision_tower_alone(packer: Packer, tokenizer: Qwen2Tokenizer) -> None:
-    pupil = Pupil(build_model(TINY.size, tokenizer), TINY.size.vision_width)
-    exercises = Steps(TINY.curriculum, packer, seed=0)[0]
-    for exercise in exercises.values():
-        pupil.compute_loss(exercise, is_silent=True).backward()
-    moved = {name for name, parameter in pupil.named_parameters() if parameter.grad is not None}
-    assert any("visual.blocks" in name for name in moved)
-    assert not any("language_model" in name for name in moved)
-    pupil.compute_loss(exercises["charts"]).backward()
-    assert all(parameter.grad is not None for parameter in pupil.parameters())
+TOWER = ("visual.blocks", "visual.patch_embed", "_spotter")
+LANGUAGE = ("language_model.layers",)
+SHARED = ("visual.merger", "language_model.norm", "embed_tokens")
+
+
+@pytest.mark.parametrize(
+    ("told", "moving", "still"),
+    [(Told.SPOTS, TOWER, LANGUAGE), (Told.REPLIES, LANGUAGE, TOWER), (Told.ALL, (*TOWER, *LANGUAGE), ())],
+    ids=lambda value: value.name if isinstance(value, Told) else "",
+)
+def test_what_a_lesson_tells_says_which_parts_learn(
+    packer: Packer, tokenizer: PreTrainedTokenizerFast, told: Told, moving: tuple[str, ...], still: tuple[str, ...]
+) -> None:
+    pupil = Pupil(build_model(TINY.size, tokenizer), TINY.size.vision_width, tokenizer)
+    pupil.compute_loss(Steps(TINY.curriculum, packer, seed=0)[0]["charts"], told).backward()
+    for name, parameter in pupil.named_parameters():
+        if any(part in name for part in (*moving, *SHARED)):
+            assert parameter.grad is not None, name
+        assert not (any(part in name for part in still) and parameter.grad is not None), name
+
+
+def test_what_is_printed_is_spelled_and_what_is_known_is_a_word(tokenizer: PreTrainedTokenizerFast) -> None:
+    for word in (*SIGN_WORDS, *PRINTED_WORDS, "2048"):
+        assert tokenizer.tokenize(word) == list(word)
+    for text in (*COLORS, "yes", "no", *(word for thing in OBJECTS for word in thing.name.split()[:1])):
+        assert tokenizer.tokenize(text) == [text]
+    text = "Question: how much is the red bar?\nAnswer: 12"
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_a_visual_token_is_to_say_what_is_at_its_patches(tokenizer: PreTrainedTokenizerFast) -> None:
+    names, spots = Names(tokenizer), torch.zeros(8, len(VOCABULARIES), dtype=torch.long)
+    spots[1, 0], spots[2, 1] = VOCABULARIES[0].index("b"), VOCABULARIES[1].index("red")
+    letter, color, other = (tokenizer.convert_tokens_to_ids(name) for name in ("b", "red", "c"))
+
+    def loss(*said: int) -> float:
+        logits = torch.full((2, len(tokenizer)), -20.0)
+        logits[0, list(said)] = 20.0
+        return float(names.compute_loss(logits, spots))
+
+    assert loss(letter, color) == pytest.approx(math.log(2), abs=1e-3), "in equal shares; the second token shows nothing"
+    assert loss(letter, color) < loss(letter, color, other) < loss(letter) < loss(other)
+
+
+def test_names_of_pictures_that_show_nothing_cost_nothing(tokenizer: PreTrainedTokenizerFast) -> None:
+    logits = torch.randn(2, len(tokenizer))
+    assert float(Names(tokenizer).compute_loss(logits, torch.zeros(8, len(VOCABULARIES), dtype=torch.long))) == 0.0
 
 
 @pytest.mark.parametrize("patch", [8, 14])
-def test_spots_are_in_the_order_of_the_models_patches(tokenizer: Qwen2Tokenizer, patch: int) -> None:
+def test_spots_are_in_the_order_of_the_models_patches(tokenizer: PreTrainedTokenizerFast, patch: int) -> None:
     left, right = Mark("red", 0, 0, SIDE / 2, SIDE), Mark("B", SIDE / 2, SIDE / 2, SIDE, SIDE)
     canvas = Image.new("RGB", (SIDE, SIDE), "black")
     canvas.paste("white", (SIDE // 2, SIDE // 2, SIDE, SIDE))
@@ -182,7 +226,7 @@ def test_a_spotter_learns_what_is_where() -> None:
     assert found.all()
 
 
-def test_untrained_heads_look_at_their_neighbours(tokenizer: Qwen2Tokenizer) -> None:
+def test_untrained_heads_look_at_their_neighbours(tokenizer: PreTrainedTokenizerFast) -> None:
     torch.manual_seed(0)
     size = COURSES["teacher"].size
     model = build_model(size, tokenizer)

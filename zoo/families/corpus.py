@@ -1,4 +1,4 @@
-"""The pair's tokenizer: whole words for what is asked, letters for what is printed.
+"""The pair's tokenizer: whole words for what is asked and known, single letters for what is printed.
 
 A word that is read is spelled, so that what is learned of a letter in one word helps to read the next.
 """
@@ -6,37 +6,50 @@ A word that is read is spelled, so that what is learned of a letter in one word 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from transformers import Qwen2Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from benchmarks.minivqa.families import FAMILIES
+from benchmarks.minivqa.lexicon import COLORS
 from benchmarks.minivqa.objects import OBJECTS
 from benchmarks.minivqa.parts import Part
-from benchmarks.minivqa.picture import Question
 from services.core.tasks import TASKS, answer_prompt
-from zoo.architecture import train_tokenizer
+from zoo.architecture import CONTEXT_LENGTH, END_OF_TURN, MARKS, PAD
 
-ENTRIES = 1024
-"""At most: the corpus runs out of merges earlier."""
 PICTURES = 100
 """Of each family: enough for every wording."""
 PRINTED = frozenset(["word", "number"])
 """Kinds of questions whose answers are read."""
 
 
-def build_tokenizer() -> Qwen2Tokenizer:
-    """A BPE of the training part's questions and answers, and of the families' annotation prompts."""
-    facts = [fact for thing in OBJECTS for fact in (thing.name, thing.sort, thing.place, thing.use)]
-    corpus = 20 * ["user\n", "assistant\n", *facts, *(f"Answer: {fact}" for fact in facts)]
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level, as Qwen2's: a word is one token if the corpus has it just so, else it falls into its bytes."""
+    like = Qwen2Tokenizer().backend_tokenizer
+    words = {word for text in _corpus() for word, _ in like.pre_tokenizer.pre_tokenize_str(text) if len(word) > 1}
+    entries = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *sorted(words)]
+    built = Tokenizer(BPE({entry: number for number, entry in enumerate(entries)}, [], ignore_merges=True))
+    built.normalizer, built.pre_tokenizer, built.decoder = like.normalizer, like.pre_tokenizer, like.decoder
+    return PreTrainedTokenizerFast(
+        tokenizer_object=built,
+        eos_token=END_OF_TURN,
+        pad_token=PAD,
+        extra_special_tokens=list(MARKS),
+        model_max_length=CONTEXT_LENGTH,
+    )
+
+
+def _corpus() -> Iterator[str]:
+    """What is asked about training's pictures, what is known, and the prompts."""
+    known = [fact for thing in OBJECTS for fact in (thing.name, thing.sort, thing.place, thing.use) if fact]
+    for fact in (*known, *COLORS, "yes", "no"):
+        yield from (fact, f"Answer: {fact}")
+    yield from ("user\n", "assistant\n", "You are a helpful assistant.")
     for family in FAMILIES.values():
-        corpus += 20 * [TASKS[family.task].annotation_prompt]
+        yield TASKS[family.task].annotation_prompt
         for number in range(PICTURES):
             for question in family.draw(Part.TRAINING, 0, number).questions:
-                corpus += _texts(question)
-    return train_tokenizer(corpus, ENTRIES)
-
-
-def _texts(question: Question) -> list[str]:
-    asked = re.sub('".*"', '""', question.text)
-    answer = "" if question.kind in PRINTED else question.answer
-    return [answer_prompt(asked), answer, f"Question: {asked}\nAnswer: {answer}"]
+                asked = re.sub('".*"', '""', question.text)
+                yield from (answer_prompt(asked), f"Question: {asked}\nAnswer:")

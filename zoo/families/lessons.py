@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import torch
 from torch.utils.data import Dataset
@@ -18,6 +19,14 @@ from zoo.families.spotting import find_spots
 from zoo.packing import Batch, Conversation, Packer
 
 
+class Told(Enum):
+    """What a lesson tells beside the pictures: what is where, and no reply; replies, while the tower stays as it is; all."""
+
+    SPOTS = auto()
+    REPLIES = auto()
+    ALL = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """Some steps on one mixture of the families."""
@@ -27,8 +36,7 @@ class Lesson:
     """How many of each family a step shows."""
     annotated_every: int = 0
     """Every so many steps, the pictures' questions are written, not answered; 0: never."""
-    is_silent: bool = False
-    """Is only looked, and nothing said? The language model rests."""
+    told: Told = Told.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +53,36 @@ class Course:
 ASKED = {**FAMILIES, LETTERS.name: LETTERS}
 TAUGHT = {**ASKED, PAGES.name: PAGES}
 _PAGES = {"pages": 24}
-_SIGHTS = {"pages": 8, "scene_text": 4, "reading": 4, "charts": 4, "knowledge": 8}
-_LETTERS = {"letters": 8, "scene_text": 4, "reading": 4, "charts": 2, "knowledge": 4}
-_EVENLY = {"letters": 2, "scene_text": 4, "reading": 6, "charts": 4, "knowledge": 5}
+_SIGHTS = {"pages": 8, "letters": 4, "scene_text": 4, "reading": 4, "charts": 4, "knowledge": 8}
+_LETTERS = {"letters": 12, "scene_text": 4, "reading": 6, "charts": 2, "knowledge": 4}
+_EVENLY = {"letters": 4, "scene_text": 4, "reading": 8, "charts": 4, "knowledge": 5}
 TEACHER = Course(
     Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=96, vision_depth=4, patch=8),
     Curriculum(
         lessons=(
-            Lesson(1500, _PAGES, is_silent=True),
-            Lesson(1000, _SIGHTS, is_silent=True),
-            Lesson(1500, _LETTERS),
-            Lesson(8500, _EVENLY, annotated_every=6),
+            Lesson(1250, _PAGES, told=Told.SPOTS),
+            Lesson(1000, _SIGHTS, told=Told.SPOTS),
+            Lesson(1500, _LETTERS, told=Told.REPLIES),
+            Lesson(1500, _EVENLY, annotated_every=6, told=Told.REPLIES),
+            Lesson(2000, _EVENLY, annotated_every=6),
         ),
         cosine_steps=24000,
         learning_rate=3e-3,
-        cool_down_steps=6000,
+        cool_down_steps=2500,
     ),
 )
 STUDENT = Course(
     Size(hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision_width=96, vision_depth=3),
     Curriculum(
         lessons=(
-            Lesson(1500, _PAGES, is_silent=True),
-            Lesson(1500, _SIGHTS, is_silent=True),
-            Lesson(1000, _LETTERS),
-            Lesson(3000, _EVENLY),
+            Lesson(1500, _PAGES, told=Told.SPOTS),
+            Lesson(1000, _SIGHTS, told=Told.SPOTS),
+            Lesson(1000, _LETTERS, told=Told.REPLIES),
+            Lesson(1000, _EVENLY),
         ),
         cosine_steps=24000,
         learning_rate=3e-3,
-        cool_down_steps=2000,
+        cool_down_steps=1000,
     ),
 )
 """Sees more coarsely, and for less time; never writes annotations."""

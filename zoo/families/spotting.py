@@ -1,7 +1,8 @@
-"""What is where, patch by patch: what the vision tower is told beside the answers. For training only; no model keeps it.
+"""What is where, patch by patch: what a model is told beside the answers. For training only; no model keeps it.
 
 An answer says a word or two about a whole picture. A tower this small learns letters from that only after hours; told which
-letter, object and color is at each patch, within minutes.
+letter, object and color is at each patch, within minutes. And what the language model is given of a patch is brought near the
+word for what is there, so that all it has left to learn of reading is where to look.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import string
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedTokenizerFast
 
 from benchmarks.minivqa.lexicon import COLORS
 from benchmarks.minivqa.objects import OBJECTS
@@ -75,3 +77,25 @@ class Spotter(nn.Module):
         """Of every name that is there, and not nothing: is it the likeliest?"""
         right = [logits.argmax(-1) == spots[:, kind] for kind, logits in enumerate(self(features))]
         return torch.stack(right, dim=1)[spots > 0]
+
+
+class Names:
+    """The tokens that stand for what can be at a patch: of a name of two words, the first."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokens = [torch.tensor([tokenizer(name).input_ids[0] for name in vocabulary]) for vocabulary in VOCABULARIES]
+        self._entries = len(tokenizer)
+
+    def compute_loss(self, logits: torch.Tensor, spots: torch.Tensor) -> torch.Tensor:
+        """Of what each visual token says, logits (visual tokens, entries), against what is at its patches, in equal shares.
+
+        Mean negative log-likelihood over the visual tokens that show anything.
+        """
+        shares = torch.zeros(len(logits), self._entries)
+        for kind, tokens in enumerate(self._tokens):
+            of_token = spots[:, kind].view(len(logits), MERGE**2)
+            shares.scatter_add_(1, tokens[of_token], (of_token > 0).float())
+        total = shares.sum(1, keepdim=True)
+        shows = total.squeeze(1) > 0
+        loss = cross_entropy(logits[shows].float(), (shares / total.clamp(min=1))[shows], reduction="sum")
+        return loss / max(1, int(shows.sum()))

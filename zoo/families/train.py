@@ -37,7 +37,7 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
     torch.manual_seed(seed)
     model = build_model(course.size, processor.tokenizer)
     look_around(model)
-    pupil = Pupil(model, course.size.vision_width).train()
+    pupil = Pupil(model, course.size.vision_width, processor.tokenizer).train()
     run = _Run(pupil, course, output / "progress.safetensors", seed)
     packer, curriculum = Packer(processor), course.curriculum
     watch = Watch(packer, output / "log.jsonl", course.watched_pictures)
@@ -83,9 +83,9 @@ class _Run:
 
     def learn(self, exercises: dict[str, Exercise]) -> dict[str, float]:
         """One step; returns each family's loss before it."""
-        losses, is_silent = {}, self._curriculum.find_lesson(self.step).is_silent
+        losses, told = {}, self._curriculum.find_lesson(self.step).told
         for family, exercise in exercises.items():
-            loss = self._pupil.compute_loss(exercise, is_silent=is_silent)
+            loss = self._pupil.compute_loss(exercise, told)
             (loss / len(exercises)).backward()
             losses[family] = loss.item()
         for group in self._optimizer.param_groups:
