@@ -90,6 +90,24 @@ def test_a_run_in_two_sittings_ends_like_an_unbroken_one(tmp_path: Path) -> None
         train(TINY, broken, seed=4)
 
 
+@pytest.mark.slow
+def test_a_student_begins_with_the_tower_of_its_teacher(tmp_path: Path) -> None:
+    only_replies = replace(TINY.curriculum, lessons=(Lesson(2, PICTURES, told=Told.REPLIES),))
+    course = replace(TINY, curriculum=only_replies, tower_of="teacher")
+    with pytest.raises(MpaError, match="train teacher first"):
+        train(course, tmp_path / "student", seed=0)
+    train(TINY, tmp_path / "teacher", seed=3)
+    train(course, tmp_path / "student", seed=0)
+    tower, teacher, student = (
+        load_file(tmp_path / path)
+        for path in ("teacher/tower.safetensors", "teacher/model.safetensors", "student/model.safetensors")
+    )
+    assert any("blocks" in name for name in tower)
+    for name, weights in tower.items():
+        assert torch.equal(weights, student[f"visual.{name}"]), name
+    assert any(not torch.equal(weights, teacher[f"visual.{name}"]) for name, weights in tower.items())
+
+
 def test_progress_takes_six_bytes_a_parameter_and_loses_no_more_when_saved_again(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:

@@ -4,7 +4,8 @@ Run: python -m zoo.families.train teacher|student [--output DIR] [--seed N] [--m
 
 Each step draws its pictures from (seed, step), in processes of their own, ahead of the trainer. A run that was stopped or
 killed continues from DIR/progress.safetensors as if nothing had happened; DIR/log.jsonl says how it went. At the end of the
-course, or of the minutes, DIR holds the model as an ordinary Qwen2-VL checkpoint.
+course, or of the minutes, DIR holds the model as an ordinary Qwen2-VL checkpoint. The student begins with the tower that the
+teacher's training has left in the folder beside its own.
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
-from transformers import AutoProcessor, Qwen2VLProcessor
+from transformers import AutoProcessor, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from benchmarks.minivqa.picture import SIDE
 from services.core.errors import MpaError
 from zoo.architecture import build_model, build_processor
 from zoo.families.corpus import build_tokenizer
-from zoo.families.lessons import COURSES, Course, Exercise, Steps
+from zoo.families.lessons import COURSES, Course, Exercise, Steps, Told
 from zoo.families.neighbours import look_around
 from zoo.families.progress import load_progress, save_progress
 from zoo.families.pupil import Pupil
 from zoo.families.watch import Watch
 from zoo.packing import Packer
+
+TOWER = "tower.safetensors"
 
 
 def train(course: Course, output: Path, seed: int, *, minutes: float = float("inf"), workers: int = 1) -> None:
@@ -36,7 +40,7 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
     processor = _load_processor(course, output)
     torch.manual_seed(seed)
     model = build_model(course.size, processor.tokenizer)
-    look_around(model)
+    _set_tower(model, output.parent / course.tower_of / TOWER if course.tower_of else None)
     pupil = Pupil(model, course.size.vision_width, processor.tokenizer).train()
     run = _Run(pupil, course, output / "progress.safetensors", seed)
     packer, curriculum = Packer(processor), course.curriculum
@@ -46,10 +50,30 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
         watch.note(run.learn(exercises))
         if run.step % course.checkpoint_steps == 0 or run.step == curriculum.steps:
             run.save()
+            if curriculum.find_lesson(run.step - 1).told is Told.SPOTS:
+                save_file(_tower(model), output / TOWER)
             watch.report(run.step, pupil)
             if time.monotonic() - started > 60 * minutes:
                 break
     pupil.model.save_pretrained(output)
+
+
+def _set_tower(model: Qwen2VLForConditionalGeneration, path: Path | None) -> None:
+    """What sees, merger left out: as it was saved in `path`, or one that begins at its neighbours. Raises MpaError."""
+    if path is None:
+        look_around(model)
+        return
+    if not path.exists():
+        raise MpaError(f"there is no {path}: train {path.parent.name} first, into {path.parent}")
+    saved = load_file(path)
+    with torch.no_grad():
+        for name, parameter in _tower(model).items():
+            parameter.copy_(saved[name])
+
+
+def _tower(model: Qwen2VLForConditionalGeneration) -> dict[str, torch.Tensor]:
+    visual = model.model.visual.named_parameters()
+    return {name: parameter.detach() for name, parameter in visual if not name.startswith("merger.")}
 
 
 def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
