@@ -30,6 +30,12 @@ VALUE = Split(
         "how much is the {color} bar?",
         "what does the {color} bar show?",
         "which number is on the {color} bar?",
+        "what is the number of the {color} bar?",
+        "which value is on the {color} bar?",
+        "what number does the {color} bar show?",
+        "what number is on the {color} bar?",
+        "which number does the {color} bar have?",
+        "what is the {color} value?",
     ),
     unseen=("what is the number on the {color} bar?", "which value does the {color} bar show?"),
 )
@@ -39,6 +45,12 @@ HIGHEST = Split(
         "which color has the largest value?",
         "what is the color of the largest bar?",
         "which bar is the biggest?",
+        "which bar is the highest?",
+        "what color has the highest bar?",
+        "which color is the biggest bar?",
+        "what color is the biggest bar?",
+        "what is the color of the highest bar?",
+        "which color has the highest value?",
     ),
     unseen=("what is the color of the biggest bar?",),
 )
@@ -48,11 +60,26 @@ LOWEST = Split(
         "which color has the smallest value?",
         "what is the color of the smallest bar?",
         "which bar is the shortest?",
+        "which bar is the lowest?",
+        "which color is the shortest bar?",
+        "what color is the shortest bar?",
+        "what color is the smallest bar?",
+        "what is the color of the lowest bar?",
+        "which color has the lowest value?",
     ),
     unseen=("what is the color of the shortest bar?",),
 )
 COUNT = Split(
-    seen=("how many bars are there?", "how many bars does the chart have?", "what number of bars is there?"),
+    seen=(
+        "how many bars are there?",
+        "how many bars does the chart have?",
+        "what number of bars is there?",
+        "how many bars are shown?",
+        "how many bars can you see?",
+        "how many bars are in the chart?",
+        "what is the number of bars in the chart?",
+        "what number of bars does the chart have?",
+    ),
     unseen=("what is the number of bars?",),
 )
 COMPARE = Split(
@@ -61,11 +88,28 @@ COMPARE = Split(
         "is the {one} bar larger than the {other} bar?",
         "is the {one} bar greater than the {other} bar?",
         "is the value of the {one} bar larger than the value of the {other} bar?",
+        "does the {one} bar have a larger value than the {other} bar?",
+        "is the value of the {one} bar higher than the value of the {other} bar?",
+        "is the value of the {one} bar greater than the value of the {other} bar?",
+        "is the {one} value larger than the {other} value?",
+        "does the {one} bar show a larger number than the {other} bar?",
     ),
     unseen=("is the value of the {one} bar greater than that of the {other} bar?",),
 )
 EXTREME = Split(
-    seen=("what is the highest value?", "what is the largest value in the chart?", "what is the maximum?"),
+    seen=(
+        "what is the highest value?",
+        "what is the largest value in the chart?",
+        "what is the maximum?",
+        "what is the maximum value?",
+        "which value is the highest?",
+        "what is the largest number?",
+        "which number is the largest in the chart?",
+        "what is the value of the highest bar?",
+        "what is the value of the biggest bar?",
+        "what value does the largest bar have?",
+        "what is the maximum of the chart?",
+    ),
     unseen=("what is the maximum of the bars?",),
 )
 

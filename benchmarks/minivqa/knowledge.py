@@ -21,6 +21,11 @@ SORT = Split(
         "what kind of thing is shown?",
         "what category is this?",
         "which sort does this belong to?",
+        "which kind of thing is this?",
+        "what sort of object is this?",
+        "which category is shown?",
+        "what category does this belong to?",
+        "which sort of thing is shown?",
     ),
     unseen=("which category does this belong to?",),
 )
@@ -30,23 +35,75 @@ PLACE = Split(
         "where does this belong?",
         "in what place would you find this?",
         "where is this usually found?",
+        "where can you find this?",
+        "where is this found?",
+        "in which place is this found?",
+        "in what place does this belong?",
+        "where is this thing usually found?",
+        "where do you find this?",
     ),
     unseen=("in what place is this usually found?",),
 )
 USE = Split(
-    seen=("what is this used for?", "what do people use this for?", "what purpose does this have?"),
+    seen=(
+        "what is this used for?",
+        "what do people use this for?",
+        "what purpose does this have?",
+        "what would you use this for?",
+        "what can this be used for?",
+        "what is the use of this?",
+        "what is the purpose of this thing?",
+        "what purpose has this?",
+    ),
     unseen=("what is the purpose of this?",),
 )
-ALIVE = Split(seen=("is this alive?", "is this a living thing?", "is this thing alive?"), unseen=("is the thing shown alive?",))
+ALIVE = Split(
+    seen=(
+        "is this alive?",
+        "is this a living thing?",
+        "is this thing alive?",
+        "is this object alive?",
+        "is the thing alive?",
+        "is the object shown alive?",
+        "is this a living object?",
+        "is the thing in the picture alive?",
+    ),
+    unseen=("is the thing shown alive?",),
+)
 ELECTRIC = Split(
-    seen=("does this need electricity?", "is electricity needed here?"), unseen=("is electricity needed for this?",)
+    seen=(
+        "does this need electricity?",
+        "is electricity needed here?",
+        "does this thing need electricity?",
+        "does this object need electricity?",
+        "is electricity needed for this thing?",
+        "is electricity needed to use this?",
+    ),
+    unseen=("is electricity needed for this?",),
 )
 MANUAL = Split(
-    seen=("does this work without electricity?", "is this used without electricity?"),
+    seen=(
+        "does this work without electricity?",
+        "is this used without electricity?",
+        "does this object work without electricity?",
+        "is this thing used without electricity?",
+    ),
     unseen=("does this thing work without electricity?",),
 )
 NAME = Split(
-    seen=("what is this?", "what object is shown?", "which object is this?", "what is in the picture?"),
+    seen=(
+        "what is this?",
+        "what object is shown?",
+        "which object is this?",
+        "what is in the picture?",
+        "which object is shown?",
+        "what thing is shown?",
+        "what object is this?",
+        "what is shown?",
+        "which thing is in the picture?",
+        "what object is in the picture?",
+        "what is shown in the picture?",
+    ),
     unseen=("which object is in the picture?",),
 )
 INK = tuple(name for name in COLORS if name not in ("white", "yellow"))

@@ -13,7 +13,20 @@ from benchmarks.minivqa.picture import SIDE, Fact, Picture
 from benchmarks.minivqa.sources import FONTS, installed
 
 WHAT = Split(
-    seen=("what is written in the image?", "what does the text say?", "read the word in the image.", "which word is this?"),
+    seen=(
+        "what is written in the image?",
+        "what does the text say?",
+        "read the word in the image.",
+        "which word is this?",
+        "which word is in the image?",
+        "what word is written in the image?",
+        "what word can you read?",
+        "which word can be seen?",
+        "what is the word?",
+        "read the word.",
+        "what text is in the image?",
+        "which text is shown?",
+    ),
     unseen=("what is the word in the image?", "which word is shown?"),
 )
 LEAST_CONTRAST = 130

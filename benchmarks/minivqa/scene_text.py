@@ -22,6 +22,13 @@ WHAT_WORD = Split(
         "which word is on the {color} sign?",
         "what can be read on the {color} sign?",
         "what is the text of the {color} sign?",
+        "what word does the {color} sign show?",
+        "which text is on the {color} sign?",
+        "what text does the {color} sign have?",
+        "read the {color} sign.",
+        "which word can you see on the {color} sign?",
+        "what word is written on the {color} sign?",
+        "what can you read on the {color} sign?",
     ),
     unseen=("what word can be read on the {color} sign?", "what text is on the {color} sign?"),
 )
@@ -30,6 +37,11 @@ WHAT_NUMBER = Split(
         "what number is on the {color} sign?",
         "which number does the {color} sign show?",
         "which number can be read on the {color} sign?",
+        "what number does the {color} sign show?",
+        "what is the number on the {color} sign?",
+        "which number can you see on the {color} sign?",
+        "what number can you read on the {color} sign?",
+        "what number can be read on the {color} sign?",
     ),
     unseen=("what number can be seen on the {color} sign?",),
 )
@@ -39,11 +51,26 @@ WHAT_COLOR = Split(
         'which color is the "{text}" sign?',
         'what is the color of the "{text}" sign?',
         'what color has the sign that reads "{text}"?',
+        'what is the color of the sign that says "{text}"?',
+        'what color is the sign that reads "{text}"?',
+        'what color does the "{text}" sign have?',
+        'which color is the sign that reads "{text}"?',
+        'which color has the sign that says "{text}"?',
     ),
     unseen=('what is the color of the sign that reads "{text}"?',),
 )
 HOW_MANY = Split(
-    seen=("how many signs are there?", "how many signs can you see?", "how many signs can be seen?"),
+    seen=(
+        "how many signs are there?",
+        "how many signs can you see?",
+        "how many signs can be seen?",
+        "how many signs does the picture have?",
+        "how many signs are shown?",
+        "how many signs are in the image?",
+        "what is the number of signs?",
+        "what number of signs can you see?",
+        "how many signs are there in the image?",
+    ),
     unseen=("how many signs are in the picture?",),
 )
 
