@@ -144,7 +144,8 @@ def test_training_shows_no_entity_of_the_test(name: str) -> None:
 
 def test_training_reads_no_wording_of_the_test(packer: Packer) -> None:
     curriculum = Curriculum((Lesson(4, dict.fromkeys(ASKED, 8), annotated_every=2),), cosine_steps=4)
-    exercises = [exercise for step in range(4) for exercise in Steps(curriculum, packer, seed=0)[step].values()]
+    course = replace(TINY, curriculum=curriculum)
+    exercises = [exercise for step in range(4) for exercise in Steps(course, packer, seed=0)[step].values()]
     text = "\n".join(packer.decode(row) for exercise in exercises for row in exercise.batch.tokens)
     assert len(WORDINGS) == 18
 
@@ -153,6 +154,16 @@ def test_training_reads_no_wording_of_the_test(packer: Packer) -> None:
 
     assert all(any(map(is_read, split.seen)) for split in WORDINGS)
     assert not any(map(is_read, (wording for split in WORDINGS for wording in split.unseen)))
+
+
+def test_what_is_never_asked_is_in_no_exercise(packer: Packer) -> None:
+    course = replace(COURSES["student"], curriculum=Curriculum((Lesson(1, dict.fromkeys(ASKED, 8)),), cosine_steps=1))
+    exercises = Steps(course, packer, seed=0)[0]
+    text = "\n".join(packer.decode(row) for exercise in exercises.values() for row in exercise.batch.tokens)
+    assert exercises["knowledge"].batch.conversations == 16, "what it is and whether it is alive"
+    for split in (charts.EXTREME, charts.LOWEST, knowledge.SORT, knowledge.USE, knowledge.PLACE):
+        assert not any(wording in text for wording in split.seen)
+    assert any(wording in text for wording in charts.HIGHEST.seen)
 
 
 def test_every_word_of_the_tests_wordings_is_known_from_others() -> None:
@@ -177,7 +188,7 @@ def test_what_a_lesson_tells_says_which_parts_learn(
     packer: Packer, tokenizer: PreTrainedTokenizerFast, told: Told, moving: tuple[str, ...], still: tuple[str, ...]
 ) -> None:
     pupil = Pupil(build_model(TINY.size, tokenizer), TINY.size.vision_width, tokenizer)
-    pupil.compute_loss(Steps(TINY.curriculum, packer, seed=0)[0]["charts"], told).backward()
+    pupil.compute_loss(Steps(TINY, packer, seed=0)[0]["charts"], told).backward()
     for name, parameter in pupil.named_parameters():
         if any(part in name for part in (*moving, *SHARED)):
             assert parameter.grad is not None, name

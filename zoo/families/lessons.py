@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -10,7 +11,7 @@ from torch.utils.data import Dataset
 
 from benchmarks.minivqa.families import FAMILIES, Family
 from benchmarks.minivqa.parts import Part
-from benchmarks.minivqa.picture import SIDE, Picture
+from benchmarks.minivqa.picture import SIDE, Picture, Question
 from services.core.tasks import TASKS, answer_prompt
 from zoo.architecture import Size
 from zoo.curriculum import Curriculum
@@ -47,6 +48,8 @@ class Course:
     curriculum: Curriculum[Lesson]
     tower_of: str = ""
     """Whose vision tower it begins with, as that was when its lessons began to tell more than spots; "": one of its own."""
+    never_asked: frozenset[str] = frozenset()
+    """Kinds of questions."""
     checkpoint_steps: int = 250
     watched_pictures: int = 64
     """Of each family and part, at every checkpoint."""
@@ -65,12 +68,12 @@ TEACHER = Course(
             Lesson(1250, _PAGES, told=Told.SPOTS),
             Lesson(1000, _SIGHTS, told=Told.SPOTS),
             Lesson(1500, _LETTERS, told=Told.REPLIES),
-            Lesson(1500, _EVENLY, annotated_every=6, told=Told.REPLIES),
-            Lesson(2000, _EVENLY, annotated_every=6),
+            Lesson(750, _EVENLY, annotated_every=5, told=Told.REPLIES),
+            Lesson(1000, _EVENLY, annotated_every=5),
         ),
         cosine_steps=24000,
         learning_rate=3e-3,
-        cool_down_steps=2500,
+        cool_down_steps=2000,
     ),
 )
 STUDENT = Course(
@@ -78,15 +81,16 @@ STUDENT = Course(
     Curriculum(
         lessons=(
             Lesson(1000, _LETTERS, told=Told.REPLIES),
-            Lesson(1500, _EVENLY, told=Told.REPLIES),
+            Lesson(1000, _EVENLY, told=Told.REPLIES),
         ),
         cosine_steps=24000,
         learning_rate=3e-3,
         cool_down_steps=1000,
     ),
     tower_of="teacher",
+    never_asked=frozenset(["sort", "place", "use", "electric", "lowest", "extreme", "compare"]),
 )
-"""Sees as well (Qwen2-VL's sizes share their tower, too) and has had less practice; never writes annotations."""
+"""Sees as well (Qwen2-VL's sizes share their tower, too), has had less practice and none in some kinds of questions."""
 COURSES = {"teacher": TEACHER, "student": STUDENT}
 MOST_PICTURES = 64
 """Of a family in a step: pictures are numbered by it."""
@@ -103,14 +107,16 @@ class Exercise:
 class Steps(Dataset[dict[str, Exercise]]):
     """The exercises of every step, one per family: a function of (seed, step), in whatever process they are drawn."""
 
-    def __init__(self, curriculum: Curriculum[Lesson], packer: Packer, seed: int) -> None:
-        self._curriculum, self._packer, self._seed = curriculum, packer, seed
+    def __init__(self, course: Course, packer: Packer, seed: int) -> None:
+        self._course, self._packer, self._seed = course, packer, seed
 
     def __getitem__(self, step: int) -> dict[str, Exercise]:
-        lesson = self._curriculum.find_lesson(step)
+        lesson = self._course.curriculum.find_lesson(step)
         is_annotated = bool(lesson.annotated_every) and step % lesson.annotated_every == 0
         return {
-            name: set_exercise(self._packer, TAUGHT[name], pictures, is_annotated=is_annotated)
+            name: set_exercise(
+                self._packer, TAUGHT[name], pictures, is_annotated=is_annotated, never_asked=self._course.never_asked
+            )
             for name, pictures in draw_pictures(lesson, self._seed, step).items()
         }
 
@@ -124,18 +130,26 @@ def draw_pictures(lesson: Lesson, seed: int, step: int) -> dict[str, list[Pictur
     }
 
 
-def set_exercise(packer: Packer, family: Family, pictures: list[Picture], *, is_annotated: bool = False) -> Exercise:
-    """Every question of every picture: to be answered, or to be written with its answer."""
+def set_exercise(
+    packer: Packer,
+    family: Family,
+    pictures: list[Picture],
+    *,
+    is_annotated: bool = False,
+    never_asked: Collection[str] = (),
+) -> Exercise:
+    """Every question of every picture, but for kinds `never_asked`: to be answered, or to be written with its answer."""
     converse = _annotate if is_annotated else _answer
-    batch = packer.pack([picture.image for picture in pictures], [converse(family, picture) for picture in pictures])
+    asked = [[question for question in picture.questions if question.kind not in never_asked] for picture in pictures]
+    batch = packer.pack([picture.image for picture in pictures], [converse(family, questions) for questions in asked])
     patch = SIDE // int(batch.grid[0, -1])
     return Exercise(batch, torch.cat([find_spots(picture, patch) for picture in pictures]))
 
 
-def _answer(family: Family, picture: Picture) -> list[Conversation]:
-    return [Conversation(answer_prompt(question.text), question.answer) for question in picture.questions]
+def _answer(family: Family, questions: Sequence[Question]) -> list[Conversation]:
+    return [Conversation(answer_prompt(question.text), question.answer) for question in questions]
 
 
-def _annotate(family: Family, picture: Picture) -> list[Conversation]:
+def _annotate(family: Family, questions: Sequence[Question]) -> list[Conversation]:
     prompt = TASKS[family.task].annotation_prompt
-    return [Conversation(prompt, f"Question: {question.text}\nAnswer: {question.answer}") for question in picture.questions]
+    return [Conversation(prompt, f"Question: {question.text}\nAnswer: {question.answer}") for question in questions]

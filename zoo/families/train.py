@@ -46,7 +46,7 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
     packer, curriculum = Packer(processor), course.curriculum
     watch = Watch(packer, output / "log.jsonl", course.watched_pictures)
     last = curriculum.steps if minutes > 0 else run.step
-    for exercises in _draw_ahead(Steps(curriculum, packer, seed), run.step, last, workers):
+    for exercises in _draw_ahead(Steps(course, packer, seed), run.step, last, workers):
         watch.note(run.learn(exercises))
         if run.step % course.checkpoint_steps == 0 or run.step == curriculum.steps:
             run.save()
