@@ -165,12 +165,13 @@ def _by_matplotlib(bars: list[Bar], font: str, rng: random.Random) -> tuple[Imag
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     marks = [_mark(bar.color, shown) for bar, shown in zip(bars, drawn, strict=True)]
-    for text in labels:
-        whole, digits = _mark("", text), text.get_text()
+    for bar, text in zip(bars, labels, strict=True):
+        whole, digits = _mark(bar.color, text), text.get_text()
         step = (whole.right - whole.left) / len(digits)
+        marks.append(whole)
         marks += (
-            Mark(digit, whole.left + step * place, whole.top, whole.left + step * (place + 1), whole.bottom)
-            for place, digit in enumerate(digits)
+            Mark(digit, whole.left + step * place, whole.top, whole.left + step * (place + 1), whole.bottom, after)
+            for place, (after, digit) in enumerate(zip(("", *digits[:-1]), digits, strict=True))
         )
     return Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB"), tuple(marks)
 

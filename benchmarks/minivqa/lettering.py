@@ -37,7 +37,7 @@ class Lettering:
 
     def resized(self, width: int, height: int) -> Lettering:
         x, y = width / self.width, height / self.height
-        marks = (Mark(mark.name, mark.left * x, mark.top * y, mark.right * x, mark.bottom * y) for mark in self.marks)
+        marks = (Mark(m.name, m.left * x, m.top * y, m.right * x, m.bottom * y, m.after) for m in self.marks)
         return Lettering(self.image.resize((width, height), Image.Resampling.LANCZOS), tuple(marks))
 
     def rotated(self, degrees: float) -> Lettering:
@@ -53,6 +53,7 @@ class Lettering:
         return Lettering(turned, tuple(map(moved, self.marks)))
 
     def flipped(self) -> Lettering:
+        """Of a drawing: characters would be none any more."""
         marks = (Mark(m.name, self.width - m.right, m.top, self.width - m.left, m.bottom) for m in self.marks)
         return Lettering(self.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), tuple(marks))
 
@@ -68,8 +69,8 @@ def letter(text: str, font: Path, height: int, color: Color, *, outlines: bool =
     ink = drawn.getbbox()
     if ink is None:
         raise ValueError(f"{font.name} has no glyphs for {text!r}")
-    places = zip(text, pairwise(edges), strict=True)
-    marks = (Mark(character, left - ink[0], 0, right - ink[0], ink[3] - ink[1]) for character, (left, right) in places)
+    places = zip(text, ("", *text[:-1]), pairwise(edges), strict=True)
+    marks = (Mark(sign, left - ink[0], 0, right - ink[0], ink[3] - ink[1], after) for sign, after, (left, right) in places)
     cropped = Lettering(drawn.crop(ink), tuple(marks))
     return cropped.resized(max(1, round(cropped.width * height / cropped.height)), height)
 

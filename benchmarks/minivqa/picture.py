@@ -38,16 +38,21 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is where: a character, an object, or something of one color. In pixels; upright, also where it was turned."""
+    """What is where: a character, an object, or something of one color. In pixels; upright, also where it was turned.
+
+    `after`, of a character: the one before it, "" for the first.
+    """
 
     name: str
     left: float
     top: float
     right: float
     bottom: float
+    after: str | None = None
 
     def moved(self, right: float, down: float) -> Mark:
-        return Mark(self.name, self.left + right, self.top + down, self.right + right, self.bottom + down)
+        edges = self.left + right, self.top + down, self.right + right, self.bottom + down
+        return Mark(self.name, *edges, self.after)
 
 
 @dataclass(frozen=True, slots=True)

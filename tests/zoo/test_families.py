@@ -18,6 +18,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_
 
 import zoo
 from benchmarks.minivqa import charts, knowledge, reading, scene_text, sources, tables
+from benchmarks.minivqa.lettering import letter
 from benchmarks.minivqa.lexicon import COLORS, PRINTED_WORDS, SIGN_WORDS
 from benchmarks.minivqa.objects import OBJECTS
 from benchmarks.minivqa.parts import Split
@@ -32,7 +33,7 @@ from zoo.families.letters import LETTERS
 from zoo.families.neighbours import DISTANCES, look_around
 from zoo.families.progress import load_progress, save_progress
 from zoo.families.pupil import Pupil
-from zoo.families.spotting import VOCABULARIES, Names, Spotter
+from zoo.families.spotting import VOCABULARIES, Names, Spotter, find_spots
 from zoo.families.train import train
 from zoo.measure import Model
 from zoo.packing import Conversation, Packer, find_right
@@ -187,7 +188,7 @@ SHARED = ("visual.merger", "language_model.norm", "embed_tokens")
 def test_what_a_lesson_tells_says_which_parts_learn(
     packer: Packer, tokenizer: PreTrainedTokenizerFast, told: Told, moving: tuple[str, ...], still: tuple[str, ...]
 ) -> None:
-    pupil = Pupil(build_model(TINY.size, tokenizer), TINY.size.vision_width, tokenizer)
+    pupil = Pupil(build_model(TINY.size, tokenizer), TINY.size, tokenizer)
     pupil.compute_loss(Steps(TINY, packer, seed=0)[0]["charts"], told).backward()
     for name, parameter in pupil.named_parameters():
         if any(part in name for part in (*moving, *SHARED)):
@@ -204,23 +205,41 @@ def test_what_is_printed_is_spelled_and_what_is_known_is_a_word(tokenizer: PreTr
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
-def test_a_visual_token_is_to_say_what_is_at_its_patches(tokenizer: PreTrainedTokenizerFast) -> None:
-    names, spots = Names(tokenizer), torch.zeros(8, len(VOCABULARIES), dtype=torch.long)
+def test_a_visual_token_is_to_say_what_is_at_its_patches_and_what_is_before(tokenizer: PreTrainedTokenizerFast) -> None:
+    entries = len(tokenizer)
+    names, spots = Names(tokenizer, entries), torch.zeros(8, len(VOCABULARIES), dtype=torch.long)
     spots[1, 0], spots[2, 1] = VOCABULARIES[0].index("b"), VOCABULARIES[1].index("red")
-    letter, color, other = (tokenizer.convert_tokens_to_ids(name) for name in ("b", "red", "c"))
+    sign, color, other = (tokenizer.convert_tokens_to_ids(name) for name in ("b", "red", "c"))
 
     def loss(*said: int) -> float:
-        logits = torch.full((2, len(tokenizer)), -20.0)
+        logits = torch.full((2, entries), -20.0)
         logits[0, list(said)] = 20.0
-        return float(names.compute_loss(logits, spots))
+        return float(names.compute_loss(logits, torch.nn.Identity(), spots))
 
-    assert loss(letter, color) == pytest.approx(math.log(2), abs=1e-3), "in equal shares; the second token shows nothing"
-    assert loss(letter, color) < loss(letter, color, other) < loss(letter) < loss(other)
+    assert loss(sign, color) == pytest.approx(math.log(2), abs=1e-3), "in equal shares; the second token shows nothing"
+    assert loss(sign, color) < loss(sign, color, other) < loss(sign) < loss(other)
+    with torch.no_grad():
+        next(names.parameters()).copy_(torch.eye(entries).roll(1, 0))  # whoever says b, turned says c
+    assert tokenizer.convert_tokens_to_ids("b") + 1 == other
+    alone = loss(sign, color)
+    spots[1, 2] = VOCABULARIES[2].index("c")
+    assert loss(sign, color) == pytest.approx(alone + math.log(2), abs=1e-3), "it turns red, too, into something"
+    spots[1, 2] = VOCABULARIES[2].index("a")
+    assert loss(sign, color) > alone + 10
 
 
 def test_names_of_pictures_that_show_nothing_cost_nothing(tokenizer: PreTrainedTokenizerFast) -> None:
-    logits = torch.randn(2, len(tokenizer))
-    assert float(Names(tokenizer).compute_loss(logits, torch.zeros(8, len(VOCABULARIES), dtype=torch.long))) == 0.0
+    nothing = torch.zeros(8, len(VOCABULARIES), dtype=torch.long)
+    assert float(Names(tokenizer, 4).compute_loss(torch.randn(2, 4), torch.nn.Linear(4, len(tokenizer)), nothing)) == 0.0
+
+
+def test_characters_know_what_is_before_them(tokenizer: PreTrainedTokenizerFast) -> None:
+    font = sources.installed(sources.FONTS.seen[0])
+    written = letter("abba", font, 30, (0, 0, 0)).resized(90, 30).rotated(4)
+    assert [(mark.name, mark.after) for mark in written.marks] == [("a", ""), ("b", "a"), ("b", "b"), ("a", "b")]
+    assert [mark.after for mark in written.put_on(Image.new("RGB", (SIDE, SIDE)), 2, 2)] == ["", "a", "b", "b"]
+    spots = find_spots(Picture(Image.new("RGB", (SIDE, SIDE)), (), (), (), written.marks), 8)
+    assert {VOCABULARIES[2][number] for number in spots[:, 2].tolist()} == {"nothing", "start", "a", "b"}
 
 
 @pytest.mark.parametrize("patch", [8, 14])
@@ -232,19 +251,19 @@ def test_spots_are_in_the_order_of_the_models_patches(tokenizer: PreTrainedToken
     picture = Picture(canvas, (question,), (), (), (left, right))
     packer = Packer(build_processor(tokenizer, side=SIDE, patch=patch))
     exercise = set_exercise(packer, LETTERS, [picture])
-    letter, color = exercise.spots.T
+    sign, color, _ = exercise.spots.T
     is_white = exercise.batch.pixels.mean(1) > 0
-    assert len(letter) == (SIDE // patch) ** 2
-    assert torch.equal(letter == VOCABULARIES[0].index("b"), is_white)
+    assert len(sign) == (SIDE // patch) ** 2
+    assert torch.equal(sign == VOCABULARIES[0].index("b"), is_white)
     assert int((color == VOCABULARIES[1].index("red")).sum()) == len(color) // 2
-    assert not (color.bool() & letter.bool()).any()
+    assert not (color.bool() & sign.bool()).any()
 
 
 def test_a_spotter_learns_what_is_where() -> None:
     torch.manual_seed(0)
     spots = torch.randint(0, 5, (64, len(VOCABULARIES)))
-    features, spotter = torch.nn.Embedding(25, 16), Spotter(16)
-    pairs = spots[:, 0] * 5 + spots[:, 1]
+    features, spotter = torch.nn.Embedding(125, 16), Spotter(16)
+    pairs = (spots * torch.tensor([25, 5, 1])).sum(1)
     optimizer = torch.optim.Adam([*features.parameters(), *spotter.parameters()], lr=0.05)
     for _ in range(60):
         optimizer.zero_grad()

@@ -14,7 +14,7 @@ from benchmarks.minivqa.picture import SIDE, Mark, Picture
 from benchmarks.minivqa.reading import draw_colors, draw_word
 from benchmarks.minivqa.sources import FONTS, installed
 
-MOST = 8
+MOST = 6
 HEIGHTS = (18, 60)
 """Up to half of the picture: large print is learned first, and helps with small."""
 PAGE_HEIGHTS = (14, 40)

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
 
+from zoo.architecture import Size
 from zoo.families.lessons import Exercise, Told
 from zoo.families.spotting import Names, Spotter
 from zoo.packing import View, compute_loss, find_right, look
@@ -15,11 +16,11 @@ from zoo.packing import View, compute_loss, find_right, look
 class Pupil(nn.Module):
     """`model` is what is kept."""
 
-    def __init__(self, model: Qwen2VLForConditionalGeneration, vision_width: int, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, model: Qwen2VLForConditionalGeneration, size: Size, tokenizer: PreTrainedTokenizerFast) -> None:
         super().__init__()
         self.model = model
-        self._spotter = Spotter(vision_width)
-        self._names = Names(tokenizer)
+        self._spotter = Spotter(size.vision_width)
+        self._names = Names(tokenizer, size.hidden)
 
     def compute_loss(self, exercise: Exercise, told: Told = Told.ALL) -> torch.Tensor:
         """Of the spots, of what they are called, and of the replies: the sum of those that are `told`."""
@@ -40,7 +41,7 @@ class Pupil(nn.Module):
     def _name(self, view: View, exercise: Exercise) -> torch.Tensor:
         """What the language model would say of a visual token that it left as it is."""
         left = self.model.model.language_model.norm(view.tokens)
-        return self._names.compute_loss(self.model.lm_head(left), exercise.spots)
+        return self._names.compute_loss(left, self.model.lm_head, exercise.spots)
 
     def _reply(self, view: View, exercise: Exercise) -> torch.Tensor:
         # The fused kernel's backward pass takes four times as long for rows of this length.

@@ -1,8 +1,8 @@
 """What is where, patch by patch: what a model is told beside the answers. For training only; no model keeps it.
 
 An answer says a word or two about a whole picture. A tower this small learns letters from that only after hours; told which
-letter, object and color is at each patch, within minutes. And what the language model is given of a patch is brought near the
-word for what is there, so that all it has left to learn of reading is where to look.
+letter, object and color is at each patch, and which letter comes before, within minutes. And what the language model is
+given of a patch is brought near the words for these, so that all it has left to learn of reading is to go from one to the next.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from benchmarks.minivqa.objects import OBJECTS
 from benchmarks.minivqa.picture import SIDE, Picture
 from zoo.architecture import MERGE
 
-NOTHING = "nothing"
+NOTHING, START = "nothing", "start"
 VOCABULARIES = (
     (NOTHING, *string.ascii_lowercase, *string.digits, *(thing.name for thing in OBJECTS)),
     (NOTHING, *COLORS),
+    (NOTHING, START, *string.ascii_lowercase, *string.digits),
 )
-"""A patch has one name of each: letters stand on signs that have a color."""
+"""A patch has one name of each: letters stand on signs that have a color, and after other letters."""
 WEIGHT_OF_NOTHING = 0.1
 """Three patches in four show nothing."""
 
@@ -38,8 +39,8 @@ def find_spots(picture: Picture, patch: int) -> torch.Tensor:
             slice(_first_patch(start, patch), _first_patch(end, patch))
             for start, end in ((mark.top, mark.bottom), (mark.left, mark.right))
         )
-        name = mark.name.lower()
-        for kind, vocabulary in enumerate(VOCABULARIES):
+        after = "" if mark.after is None else mark.after.lower() or START
+        for kind, (name, vocabulary) in enumerate(zip((mark.name.lower(), mark.name, after), VOCABULARIES, strict=True)):
             if name in vocabulary:
                 spots[rows, columns, kind] = vocabulary.index(name)
     blocks = spots.view(count // MERGE, MERGE, count // MERGE, MERGE, -1).transpose(1, 2)
@@ -79,23 +80,39 @@ class Spotter(nn.Module):
         return torch.stack(right, dim=1)[spots > 0]
 
 
-class Names:
-    """The tokens that stand for what can be at a patch: of a name of two words, the first."""
+class Names(nn.Module):
+    """What a visual token says in the language model's own words: what is at its patches and, turned, what is before them."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._tokens = [torch.tensor([tokenizer(name).input_ids[0] for name in vocabulary]) for vocabulary in VOCABULARIES]
-        self._entries = len(tokenizer)
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, width: int) -> None:
+        super().__init__()
+        self._turn = nn.Linear(width, width, bias=False)
+        self._shares = [torch.stack([_share(_words(name), tokenizer) for name in vocabulary]) for vocabulary in VOCABULARIES]
 
-    def compute_loss(self, logits: torch.Tensor, spots: torch.Tensor) -> torch.Tensor:
-        """Of what each visual token says, logits (visual tokens, entries), against what is at its patches, in equal shares.
+    def compute_loss(self, said: torch.Tensor, head: nn.Module, spots: torch.Tensor) -> torch.Tensor:
+        """`said`: (visual tokens, width), as it would come to `head`, which makes logits of it.
 
-        Mean negative log-likelihood over the visual tokens that show anything.
+        Mean negative log-likelihood of the names at a token's patches, in equal shares, over the tokens that show any.
         """
-        shares = torch.zeros(len(logits), self._entries)
-        for kind, tokens in enumerate(self._tokens):
-            of_token = spots[:, kind].view(len(logits), MERGE**2)
-            shares.scatter_add_(1, tokens[of_token], (of_token > 0).float())
-        total = shares.sum(1, keepdim=True)
-        shows = total.squeeze(1) > 0
-        loss = cross_entropy(logits[shows].float(), (shares / total.clamp(min=1))[shows], reduction="sum")
-        return loss / max(1, int(shows.sum()))
+        things, colors, before = (shares[spots[:, kind]] for kind, shares in enumerate(self._shares))
+        return _compare(head(said), things + colors) + _compare(head(self._turn(said)), before)
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """Nothing is said of nothing; a reply starts on a new line, or after a blank."""
+    return {NOTHING: (), START: ("\n", " ")}.get(name, (name,))
+
+
+def _share(words: tuple[str, ...], tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+    """(entries): of a word of several tokens, the first."""
+    share = torch.zeros(len(tokenizer))
+    for word in words:
+        share[tokenizer(word).input_ids[0]] = 1 / len(words)
+    return share
+
+
+def _compare(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    of_token = shares.view(len(logits), MERGE**2, -1).sum(1)
+    total = of_token.sum(1)
+    shows = total > 0
+    loss = cross_entropy(logits[shows].float(), (of_token / total.unsqueeze(1).clamp(min=1))[shows], reduction="sum")
+    return loss / max(1, int(shows.sum()))

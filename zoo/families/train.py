@@ -41,7 +41,7 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
     torch.manual_seed(seed)
     model = build_model(course.size, processor.tokenizer)
     _set_tower(model, output.parent / course.tower_of / TOWER if course.tower_of else None)
-    pupil = Pupil(model, course.size.vision_width, processor.tokenizer).train()
+    pupil = Pupil(model, course.size, processor.tokenizer).train()
     run = _Run(pupil, course, output / "progress.safetensors", seed)
     packer, curriculum = Packer(processor), course.curriculum
     watch = Watch(packer, output / "log.jsonl", course.watched_pictures)
