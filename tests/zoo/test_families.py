@@ -214,7 +214,7 @@ def test_a_visual_token_is_to_say_what_is_at_its_patches_and_what_is_before(toke
     def loss(*said: int) -> float:
         logits = torch.full((2, entries), -20.0)
         logits[0, list(said)] = 20.0
-        return float(names.compute_loss(logits, torch.nn.Identity(), spots))
+        return names.compute_loss(logits, torch.nn.Identity(), spots).item()
 
     assert loss(sign, color) == pytest.approx(math.log(2), abs=1e-3), "in equal shares; the second token shows nothing"
     assert loss(sign, color) < loss(sign, color, other) < loss(sign) < loss(other)
@@ -230,7 +230,7 @@ def test_a_visual_token_is_to_say_what_is_at_its_patches_and_what_is_before(toke
 
 def test_names_of_pictures_that_show_nothing_cost_nothing(tokenizer: PreTrainedTokenizerFast) -> None:
     nothing = torch.zeros(8, len(VOCABULARIES), dtype=torch.long)
-    assert float(Names(tokenizer, 4).compute_loss(torch.randn(2, 4), torch.nn.Linear(4, len(tokenizer)), nothing)) == 0.0
+    assert Names(tokenizer, 4).compute_loss(torch.randn(2, 4), torch.nn.Linear(4, len(tokenizer)), nothing).item() == 0.0
 
 
 def test_characters_know_what_is_before_them(tokenizer: PreTrainedTokenizerFast) -> None:
