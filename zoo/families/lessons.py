@@ -68,22 +68,21 @@ TEACHER = Course(
         lessons=(
             Lesson(1250, _PAGES, told=Told.SPOTS),
             Lesson(1000, _SIGHTS, told=Told.SPOTS),
-            Lesson(1500, _LETTERS, told=Told.REPLIES),
-            Lesson(4000, _EVENLY, annotated_every=5, told=Told.REPLIES),
-            Lesson(3000, _EVENLY, annotated_every=5),
+            Lesson(500, _LETTERS, told=Told.REPLIES),
+            Lesson(2000, _EVENLY, annotated_every=5, told=Told.REPLIES),
         ),
         cosine_steps=24000,
         learning_rate=3e-3,
-        cool_down_steps=3000,
+        cool_down_steps=1250,
     ),
 )
 STUDENT = Course(
     Size(hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision_width=96, vision_depth=4, patch=8),
     Curriculum(
-        lessons=(Lesson(2000, _MOSTLY_READING, told=Told.REPLIES),),
+        lessons=(Lesson(500, _MOSTLY_READING, told=Told.REPLIES),),
         cosine_steps=24000,
         learning_rate=3e-3,
-        cool_down_steps=500,
+        cool_down_steps=250,
     ),
     tower_of="teacher",
     never_asked=frozenset(["color", "sort", "place", "use", "electric", "lowest", "extreme", "compare"]),
