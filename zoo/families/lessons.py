@@ -69,7 +69,7 @@ TEACHER = Course(
             Lesson(1250, _PAGES, told=Told.SPOTS),
             Lesson(1000, _SIGHTS, told=Told.SPOTS),
             Lesson(500, _LETTERS, told=Told.REPLIES),
-            Lesson(2000, _EVENLY, annotated_every=5, told=Told.REPLIES),
+            Lesson(1500, _EVENLY, annotated_every=5, told=Told.REPLIES),
         ),
         cosine_steps=24000,
         learning_rate=3e-3,
