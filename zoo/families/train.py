@@ -129,7 +129,7 @@ class _Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the families' teacher or student from scratch.")
     parser.add_argument("name", choices=tuple(COURSES))
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: NAME, beside this file")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: build/families/NAME")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--minutes",
@@ -139,7 +139,7 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=1, help="processes that draw pictures")
     given = parser.parse_args()
-    output = given.output or Path(__file__).parent / given.name
+    output = given.output or Path("build/families") / given.name
     train(COURSES[given.name], output, given.seed, minutes=given.minutes, workers=given.workers)
 
 
