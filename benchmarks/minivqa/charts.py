@@ -1,4 +1,4 @@
-"""Charts, after ChartQA: two to four bars with their values, from a column of a real table; lookups and comparisons."""
+"""Charts, after ChartQA: two or three bars with their values, from a column of a real table; lookups and comparisons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.minivqa.sources import FONTS, installed
 from benchmarks.minivqa.tables import COLUMNS, values
 
 BAR_COLORS = tuple(color for color in COLORS if color != "white")
-LABEL_SIZES = {2: 15.0, 3: 13.5, 4: 11.5}
+LABEL_SIZES = {2: 17.0, 3: 15.0}
 """Points, by the number of bars: as large as their places allow."""
 VALUE = Split(
     seen=(
@@ -94,7 +94,7 @@ COMPARE = Split(
         "is the {one} value larger than the {other} value?",
         "does the {one} bar show a larger number than the {other} bar?",
     ),
-    unseen=("is the value of the {one} bar greater than that of the {other} bar?",),
+    unseen=("does the {one} bar have a higher value than the {other} bar?",),
 )
 EXTREME = Split(
     seen=(
@@ -110,7 +110,7 @@ EXTREME = Split(
         "what value does the largest bar have?",
         "what is the maximum of the chart?",
     ),
-    unseen=("what is the maximum of the bars?",),
+    unseen=("what is the largest value?",),
 )
 
 
@@ -122,7 +122,7 @@ class Bar:
 
 def draw_charts(part: Part, rng: random.Random) -> Picture:
     column, font = COLUMNS.draw(part, rng), FONTS.draw(part, rng)
-    count = rng.randint(2, 4)
+    count = rng.choice((2, 3))
     bars = [Bar(c, v) for c, v in zip(rng.sample(BAR_COLORS, count), _different(values(column), count, rng), strict=True)]
     image, marks = _by_vega(bars, rng) if part is Part.HARDER else _by_matplotlib(bars, font, rng)
     facts = _facts(bars)
@@ -165,6 +165,9 @@ def _by_matplotlib(bars: list[Bar], font: str, rng: random.Random) -> tuple[Imag
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     marks = [_mark(bar.color, shown) for bar, shown in zip(bars, drawn, strict=True)]
+    marks += [
+        _mark(name, drawn[heights.index(height)]) for name, height in (("highest", max(heights)), ("lowest", min(heights)))
+    ]
     for bar, text in zip(bars, labels, strict=True):
         whole, digits = _mark(bar.color, text), text.get_text()
         step = (whole.right - whole.left) / len(digits)

@@ -92,6 +92,27 @@ def test_a_student_begins_with_the_tower_of_its_teacher(tmp_path: Path) -> None:
     assert any(not torch.equal(weights, teacher[f"visual.{name}"]) for name, weights in tower.items())
 
 
+@pytest.mark.slow
+def test_a_course_begins_with_the_weights_of_another(tmp_path: Path) -> None:
+    course = replace(TINY, begins_with="first")
+    with pytest.raises(MpaError, match="train first first"):
+        train(course, tmp_path / "further", seed=0)
+    train(TINY, tmp_path / "first", seed=3)
+    train(course, tmp_path / "further", seed=0, minutes=0)
+    first, begun = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "further"))
+    assert all(torch.equal(first[name], begun[name]) for name in first)
+    train(course, tmp_path / "further", seed=0)
+    further = load_file(tmp_path / "further/model.safetensors")
+    assert any(not torch.equal(first[name], further[name]) for name in first)
+
+
+def test_steps_that_are_written_may_show_other_pictures(packer: Packer) -> None:
+    lesson = Lesson(2, {"charts": 3, "reading": 2}, annotated_every=2, annotated={"charts": 1})
+    steps = Steps(replace(TINY, curriculum=Curriculum((lesson,), cosine_steps=2)), packer, seed=0)
+    written, answered = ({name: len(each.batch.tokens) for name, each in steps[step].items()} for step in (0, 1))
+    assert (written, answered) == ({"charts": 1}, {"charts": 3, "reading": 2})
+
+
 def test_progress_takes_six_bytes_a_parameter_and_loses_no_more_when_saved_again(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 import torch
@@ -37,7 +37,12 @@ class Lesson:
     """How many of each family a step shows."""
     annotated_every: int = 0
     """Every so many steps, the pictures' questions are written, not answered; 0: never."""
+    annotated: dict[str, int] | None = None
+    """How many pictures such a step shows; None: as many as others."""
     told: Told = Told.ALL
+
+    def is_annotated(self, step: int) -> bool:
+        return bool(self.annotated_every) and step % self.annotated_every == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Course:
 
     size: Size
     curriculum: Curriculum[Lesson]
+    begins_with: str = ""
+    """Whose weights, all of them, it begins with; "": its own."""
     tower_of: str = ""
     """Whose vision tower it begins with, as that was when its lessons began to tell more than spots; "": one of its own."""
     never_asked: frozenset[str] = frozenset()
@@ -62,7 +69,10 @@ _SIGHTS = {"pages": 8, "letters": 4, "scene_text": 4, "reading": 4, "charts": 4,
 _LETTERS = {"letters": 12, "scene_text": 4, "reading": 6, "charts": 2, "knowledge": 4}
 _EVENLY = {"letters": 4, "scene_text": 4, "reading": 8, "charts": 4, "knowledge": 5}
 _MOSTLY_READING = {"letters": 12, "scene_text": 3, "reading": 10, "charts": 3, "knowledge": 2}
-TEACHER = Course(
+_MOSTLY_CHARTS = {"pages": 4, "letters": 2, "scene_text": 4, "reading": 4, "charts": 12, "knowledge": 6}
+_CHARTS_TOO = {"letters": 4, "scene_text": 4, "reading": 7, "charts": 8, "knowledge": 4}
+_WRITTEN = {"scene_text": 4, "reading": 1, "charts": 5, "knowledge": 2}
+FIRST_TEACHER = Course(
     Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=96, vision_depth=4, patch=8),
     Curriculum(
         lessons=(
@@ -76,6 +86,20 @@ TEACHER = Course(
         cool_down_steps=1250,
     ),
 )
+TEACHER = replace(
+    FIRST_TEACHER,
+    begins_with="first-teacher",
+    curriculum=Curriculum(
+        lessons=(
+            Lesson(500, _MOSTLY_CHARTS, told=Told.SPOTS),
+            Lesson(1500, _CHARTS_TOO, annotated_every=3, annotated=_WRITTEN, told=Told.REPLIES),
+        ),
+        cosine_steps=24000,
+        learning_rate=2e-3,
+        cool_down_steps=1000,
+    ),
+)
+"""What the first teacher lacked: which bar is the highest, more of charts, and practice in writing questions."""
 STUDENT = Course(
     Size(hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision_width=96, vision_depth=4, patch=8),
     Curriculum(
@@ -88,7 +112,7 @@ STUDENT = Course(
     never_asked=frozenset(["color", "sort", "place", "use", "electric", "lowest", "extreme", "compare"]),
 )
 """Sees as well (Qwen2-VL's sizes share their tower, too), has had less practice and none in some kinds of questions."""
-COURSES = {"teacher": TEACHER, "student": STUDENT}
+COURSES = {"first-teacher": FIRST_TEACHER, "teacher": TEACHER, "student": STUDENT}
 MOST_PICTURES = 64
 """Of a family in a step: pictures are numbered by it."""
 
@@ -109,10 +133,13 @@ class Steps(Dataset[dict[str, Exercise]]):
 
     def __getitem__(self, step: int) -> dict[str, Exercise]:
         lesson = self._course.curriculum.find_lesson(step)
-        is_annotated = bool(lesson.annotated_every) and step % lesson.annotated_every == 0
         return {
             name: set_exercise(
-                self._packer, TAUGHT[name], pictures, is_annotated=is_annotated, never_asked=self._course.never_asked
+                self._packer,
+                TAUGHT[name],
+                pictures,
+                is_annotated=lesson.is_annotated(step),
+                never_asked=self._course.never_asked,
             )
             for name, pictures in draw_pictures(lesson, self._seed, step).items()
         }
@@ -121,9 +148,10 @@ class Steps(Dataset[dict[str, Exercise]]):
 def draw_pictures(lesson: Lesson, seed: int, step: int) -> dict[str, list[Picture]]:
     """Pictures of the training part that no other step shows."""
     first = step * MOST_PICTURES
+    counts = lesson.annotated if lesson.annotated and lesson.is_annotated(step) else lesson.pictures
     return {
         name: [TAUGHT[name].draw(Part.TRAINING, seed, number) for number in range(first, first + count)]
-        for name, count in lesson.pictures.items()
+        for name, count in counts.items()
     }
 
 

@@ -20,12 +20,13 @@ from benchmarks.minivqa.picture import SIDE, Picture
 from zoo.architecture import MERGE
 
 NOTHING, START = "nothing", "start"
+RANKS = ("highest", "lowest")
 VOCABULARIES = (
-    (NOTHING, *string.ascii_lowercase, *string.digits, *(thing.name for thing in OBJECTS)),
+    (NOTHING, *string.ascii_lowercase, *string.digits, *(thing.name for thing in OBJECTS), *RANKS),
     (NOTHING, *COLORS),
     (NOTHING, START, *string.ascii_lowercase, *string.digits),
 )
-"""A patch has one name of each: letters stand on signs that have a color, and after other letters."""
+"""A patch has one name of each: letters stand on signs that have a color, and after other letters; so has the highest bar."""
 WEIGHT_OF_NOTHING = 0.1
 """Three patches in four show nothing."""
 
@@ -98,8 +99,8 @@ class Names(nn.Module):
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """Nothing is said of nothing; a reply starts on a new line, or after a blank."""
-    return {NOTHING: (), START: ("\n", " ")}.get(name, (name,))
+    """Nothing is said of nothing; a reply starts on a new line, or after a blank; ranks are words of questions."""
+    return {NOTHING: (), START: ("\n", " "), **{rank: (f" {rank}",) for rank in RANKS}}.get(name, (name,))
 
 
 def _share(words: tuple[str, ...], tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:

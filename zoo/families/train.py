@@ -1,11 +1,11 @@
 """Train the families' teacher or student from scratch on a CPU, in as many sittings as it takes.
 
-Run: python -m zoo.families.train teacher|student [--output DIR] [--seed N] [--minutes M]
+Run: python -m zoo.families.train first-teacher|teacher|student [--output DIR] [--seed N] [--minutes M]
 
 Each step draws its pictures from (seed, step), in processes of their own, ahead of the trainer. A run that was stopped or
 killed continues from DIR/progress.safetensors as if nothing had happened; DIR/log.jsonl says how it went. At the end of the
-course, or of the minutes, DIR holds the model as an ordinary Qwen2-VL checkpoint. The student begins with the tower that the
-teacher's training has left in the folder beside its own.
+course, or of the minutes, DIR holds the model as an ordinary Qwen2-VL checkpoint. The teacher begins with the first teacher's
+weights, the student with the tower that the teacher's training has left: both look for these in the folders beside their own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from zoo.families.pupil import Pupil
 from zoo.families.watch import Watch
 from zoo.packing import Packer
 
-TOWER = "tower.safetensors"
+PROCESSOR = "processor_config.json"
+TOWER, WEIGHTS = "tower.safetensors", "model.safetensors"
 
 
 def train(course: Course, output: Path, seed: int, *, minutes: float = float("inf"), workers: int = 1) -> None:
@@ -39,8 +40,7 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
     started = time.monotonic()
     processor = _load_processor(course, output)
     torch.manual_seed(seed)
-    model = build_model(course.size, processor.tokenizer)
-    _set_tower(model, output.parent / course.tower_of / TOWER if course.tower_of else None)
+    model = _begin(course, output.parent, processor)
     pupil = Pupil(model, course.size, processor.tokenizer).train()
     run = _Run(pupil, course, output / "progress.safetensors", seed)
     packer, curriculum = Packer(processor), course.curriculum
@@ -58,17 +58,28 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
     pupil.model.save_pretrained(output)
 
 
-def _set_tower(model: Qwen2VLForConditionalGeneration, path: Path | None) -> None:
-    """What sees, merger left out: as it was saved in `path`, or one that begins at its neighbours. Raises MpaError."""
-    if path is None:
+def _begin(course: Course, trained: Path, processor: Qwen2VLProcessor) -> Qwen2VLForConditionalGeneration:
+    """A model as its course begins: with the weights, or the tower, of another that was trained below `trained`, or with heads
+    that look at their neighbours. Raises MpaError: that one wasn't.
+    """
+    if course.begins_with:
+        folder = _find(trained / course.begins_with / WEIGHTS).parent
+        return Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    model = build_model(course.size, processor.tokenizer)
+    if not course.tower_of:
         look_around(model)
-        return
-    if not path.exists():
-        raise MpaError(f"there is no {path}: train {path.parent.name} first, into {path.parent}")
-    saved = load_file(path)
+        return model
+    saved = load_file(_find(trained / course.tower_of / TOWER))
     with torch.no_grad():
         for name, parameter in _tower(model).items():
             parameter.copy_(saved[name])
+    return model
+
+
+def _find(path: Path) -> Path:
+    if not path.exists():
+        raise MpaError(f"there is no {path}: train {path.parent.name} first, into {path.parent}")
+    return path
 
 
 def _tower(model: Qwen2VLForConditionalGeneration) -> dict[str, torch.Tensor]:
@@ -77,9 +88,13 @@ def _tower(model: Qwen2VLForConditionalGeneration) -> dict[str, torch.Tensor]:
 
 
 def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
-    """The one that a run began with."""
-    if not (output / "processor_config.json").exists():
-        build_processor(build_tokenizer(), SIDE, course.size.patch).save_pretrained(output)
+    """The one that a run began with. Raises MpaError, as `_begin` does."""
+    if not (output / PROCESSOR).exists():
+        if course.begins_with:
+            begun = AutoProcessor.from_pretrained(_find(output.parent / course.begins_with / PROCESSOR).parent)
+        else:
+            begun = build_processor(build_tokenizer(), SIDE, course.size.patch)
+        begun.save_pretrained(output)
     processor: Qwen2VLProcessor = AutoProcessor.from_pretrained(output)
     return processor
 
