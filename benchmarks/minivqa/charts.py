@@ -1,11 +1,10 @@
-"""Charts, after ChartQA: two or three bars with their values, from a column of a real table; lookups and comparisons."""
+"""Charts, after ChartQA: two or three bars with their values, from a column of a real table; lookups, the highest, how many."""
 
 from __future__ import annotations
 
 import io
 import random
 from dataclasses import dataclass
-from itertools import permutations
 
 import vl_convert
 from matplotlib.artist import Artist
@@ -54,21 +53,6 @@ HIGHEST = Split(
     ),
     unseen=("what is the color of the biggest bar?",),
 )
-LOWEST = Split(
-    seen=(
-        "what color is the lowest bar?",
-        "which color has the smallest value?",
-        "what is the color of the smallest bar?",
-        "which bar is the shortest?",
-        "which bar is the lowest?",
-        "which color is the shortest bar?",
-        "what color is the shortest bar?",
-        "what color is the smallest bar?",
-        "what is the color of the lowest bar?",
-        "which color has the lowest value?",
-    ),
-    unseen=("what is the color of the shortest bar?",),
-)
 COUNT = Split(
     seen=(
         "how many bars are there?",
@@ -81,20 +65,6 @@ COUNT = Split(
         "what number of bars does the chart have?",
     ),
     unseen=("what is the number of bars?",),
-)
-COMPARE = Split(
-    seen=(
-        "is the {one} bar higher than the {other} bar?",
-        "is the {one} bar larger than the {other} bar?",
-        "is the {one} bar greater than the {other} bar?",
-        "is the value of the {one} bar larger than the value of the {other} bar?",
-        "does the {one} bar have a larger value than the {other} bar?",
-        "is the value of the {one} bar higher than the value of the {other} bar?",
-        "is the value of the {one} bar greater than the value of the {other} bar?",
-        "is the {one} value larger than the {other} value?",
-        "does the {one} bar show a larger number than the {other} bar?",
-    ),
-    unseen=("does the {one} bar have a higher value than the {other} bar?",),
 )
 EXTREME = Split(
     seen=(
@@ -126,8 +96,7 @@ def draw_charts(part: Part, rng: random.Random) -> Picture:
     bars = [Bar(c, v) for c, v in zip(rng.sample(BAR_COLORS, count), _different(values(column), count, rng), strict=True)]
     image, marks = _by_vega(bars, rng) if part is Part.HARDER else _by_matplotlib(bars, font, rng)
     facts = _facts(bars)
-    of_one, of_two = ([fact for fact in facts if fact.kind == kind] for kind in ("value", "compare"))
-    asked = [rng.choice(of_one), *facts[len(of_one) : -len(of_two)], rng.choice(of_two)]
+    asked = [*rng.sample(facts[:count], 2), *facts[count:]]
     questions = tuple(fact.ask(part, rng) for fact in asked)
     return Picture(image, questions, (("table", column.table), ("font", font)), tuple(facts), marks)
 
@@ -165,9 +134,7 @@ def _by_matplotlib(bars: list[Bar], font: str, rng: random.Random) -> tuple[Imag
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     marks = [_mark(bar.color, shown) for bar, shown in zip(bars, drawn, strict=True)]
-    marks += [
-        _mark(name, drawn[heights.index(height)]) for name, height in (("highest", max(heights)), ("lowest", min(heights)))
-    ]
+    marks.append(_mark("highest", drawn[heights.index(max(heights))]))
     for bar, text in zip(bars, labels, strict=True):
         whole, digits = _mark(bar.color, text), text.get_text()
         step = (whole.right - whole.left) / len(digits)
@@ -218,17 +185,12 @@ def _hex(color: str) -> str:
 
 
 def _facts(bars: list[Bar]) -> list[Fact]:
-    """Values first, comparisons last."""
-    ordered = sorted(bars, key=lambda bar: bar.value)
+    """Values first."""
+    highest = max(bars, key=lambda bar: bar.value)
     rows = [
         *((filled(VALUE, color=bar.color), str(bar.value), "value") for bar in bars),
-        (EXTREME, str(ordered[-1].value), "extreme"),
-        (HIGHEST, ordered[-1].color, "highest"),
-        (LOWEST, ordered[0].color, "lowest"),
+        (EXTREME, str(highest.value), "extreme"),
+        (HIGHEST, highest.color, "highest"),
         (COUNT, str(len(bars)), "count"),
-        *(
-            (filled(COMPARE, one=one.color, other=other.color), "yes" if one.value > other.value else "no", "compare")
-            for one, other in permutations(bars, 2)
-        ),
     ]
     return [Fact(wordings, answer, (answer,), kind) for wordings, answer, kind in rows]

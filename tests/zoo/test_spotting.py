@@ -23,23 +23,25 @@ def test_a_visual_token_is_to_say_what_is_at_its_patches_and_what_is_before(toke
     entries = len(tokenizer)
     names, spots = Names(tokenizer, entries), torch.zeros(8, len(VOCABULARIES), dtype=torch.long)
     spots[1, 0], spots[2, 1] = VOCABULARIES[0].index("b"), VOCABULARIES[1].index("red")
-    sign, color, other = (tokenizer.convert_tokens_to_ids(name) for name in ("b", "red", "c"))
+    sign, answered, asked, other = (tokenizer.convert_tokens_to_ids(name) for name in ("b", "red", "Ġred", "c"))
+    right = sign, answered, asked
 
     def loss(*said: int) -> float:
         logits = torch.full((2, entries), -20.0)
         logits[0, list(said)] = 20.0
         return names.compute_loss(logits, torch.nn.Identity(), spots).item()
 
-    assert loss(sign, color) == pytest.approx(math.log(2), abs=1e-3), "in equal shares; the second token shows nothing"
-    assert loss(sign, color) < loss(sign, color, other) < loss(sign) < loss(other)
+    assert loss(*right) == pytest.approx(math.log(3), abs=1e-3), "the second token shows nothing"
+    assert loss(*right) < loss(*right, other) < loss(sign, asked) < loss(sign) < loss(other)
+    assert loss(answered, asked) == pytest.approx(loss(sign), rel=0.1), "colors and signs in equal shares"
     with torch.no_grad():
         next(names.parameters()).copy_(torch.eye(entries).roll(1, 0))  # whoever says b, turned says c
     assert tokenizer.convert_tokens_to_ids("b") + 1 == other
-    alone = loss(sign, color)
+    alone = loss(*right)
     spots[1, 2] = VOCABULARIES[2].index("c")
-    assert loss(sign, color) == pytest.approx(alone + math.log(2), abs=1e-3), "it turns red, too, into something"
+    assert loss(*right) == pytest.approx(alone + math.log(3), abs=1e-3), "it turns red, too, into something"
     spots[1, 2] = VOCABULARIES[2].index("a")
-    assert loss(sign, color) > alone + 10
+    assert loss(*right) > alone + 10
 
 
 def test_names_of_pictures_that_show_nothing_cost_nothing(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -19,10 +19,9 @@ from benchmarks.minivqa.objects import OBJECTS
 from benchmarks.minivqa.picture import SIDE, Picture
 from zoo.architecture import MERGE
 
-NOTHING, START = "nothing", "start"
-RANKS = ("highest", "lowest")
+NOTHING, START, HIGHEST = "nothing", "start", "highest"
 VOCABULARIES = (
-    (NOTHING, *string.ascii_lowercase, *string.digits, *(thing.name for thing in OBJECTS), *RANKS),
+    (NOTHING, *string.ascii_lowercase, *string.digits, *(thing.name for thing in OBJECTS), HIGHEST),
     (NOTHING, *COLORS),
     (NOTHING, START, *string.ascii_lowercase, *string.digits),
 )
@@ -99,8 +98,10 @@ class Names(nn.Module):
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """Nothing is said of nothing; a reply starts on a new line, or after a blank; ranks are words of questions."""
-    return {NOTHING: (), START: ("\n", " "), **{rank: (f" {rank}",) for rank in RANKS}}.get(name, (name,))
+    """Nothing is said of nothing; a reply starts on a new line, or after a blank; a question has colors after a blank, too."""
+    if name in COLORS:
+        return name, f" {name}"
+    return {NOTHING: (), START: ("\n", " "), HIGHEST: (f" {HIGHEST}",)}.get(name, (name,))
 
 
 def _share(words: tuple[str, ...], tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
