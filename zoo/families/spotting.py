@@ -28,6 +28,8 @@ VOCABULARIES = (
 """A patch has one name of each: letters stand on signs that have a color, and after other letters; so has the highest bar."""
 WEIGHT_OF_NOTHING = 0.1
 """Three patches in four show nothing."""
+WEIGHT_OF_SIGNS = 4.0
+"""They are small, and what they stand on is large and has a color: else a visual token says hardly anything but that."""
 
 
 def find_spots(picture: Picture, patch: int) -> torch.Tensor:
@@ -86,12 +88,12 @@ class Names(nn.Module):
     def __init__(self, tokenizer: PreTrainedTokenizerFast, width: int) -> None:
         super().__init__()
         self._turn = nn.Linear(width, width, bias=False)
-        self._shares = [torch.stack([_share(_words(name), tokenizer) for name in vocabulary]) for vocabulary in VOCABULARIES]
+        self._shares = [torch.stack([_share(name, tokenizer) for name in vocabulary]) for vocabulary in VOCABULARIES]
 
     def compute_loss(self, said: torch.Tensor, head: nn.Module, spots: torch.Tensor) -> torch.Tensor:
         """`said`: (visual tokens, width), as it would come to `head`, which makes logits of it.
 
-        Mean negative log-likelihood of the names at a token's patches, in equal shares, over the tokens that show any.
+        Mean negative log-likelihood of the names at the patches, a sign counting as WEIGHT_OF_SIGNS of them.
         """
         things, colors, before = (shares[spots[:, kind]] for kind, shares in enumerate(self._shares))
         return _compare(head(said), things + colors) + _compare(head(self._turn(said)), before)
@@ -104,17 +106,14 @@ def _words(name: str) -> tuple[str, ...]:
     return {NOTHING: (), START: ("\n", " "), HIGHEST: (f" {HIGHEST}",)}.get(name, (name,))
 
 
-def _share(words: tuple[str, ...], tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+def _share(name: str, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
     """(entries): of a word of several tokens, the first."""
-    share = torch.zeros(len(tokenizer))
+    share, words = torch.zeros(len(tokenizer)), _words(name)
     for word in words:
         share[tokenizer(word).input_ids[0]] = 1 / len(words)
-    return share
+    return share * (WEIGHT_OF_SIGNS if len(name) == 1 else 1.0)
 
 
 def _compare(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     of_token = shares.view(len(logits), MERGE**2, -1).sum(1)
-    total = of_token.sum(1)
-    shows = total > 0
-    loss = cross_entropy(logits[shows].float(), (of_token / total.unsqueeze(1).clamp(min=1))[shows], reduction="sum")
-    return loss / max(1, int(shows.sum()))
+    return -(of_token * logits.float().log_softmax(-1)).sum() / of_token.sum().clamp(min=1.0)
