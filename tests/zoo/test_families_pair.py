@@ -32,11 +32,12 @@ def test_the_models_are_as_small_as_they_are_to_be() -> None:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_a_tokenizer_is_the_one_that_the_code_builds(name: str) -> None:
+def test_a_tokenizer_takes_texts_apart_as_the_one_that_the_code_builds(name: str) -> None:
+    """The teacher's has some words more, of questions that its first lessons asked."""
     saved, built = AutoProcessor.from_pretrained(PAIR / name).tokenizer, build_tokenizer()
     prompts = [TASKS[family.task].annotation_prompt for family in FAMILIES.values()]
     for text in [answer_prompt("what does the red sign say?"), "Größe: 5 €", *prompts]:
-        assert saved(text).input_ids == built(text).input_ids
+        assert saved.tokenize(text) == built.tokenize(text)
         assert saved.decode(saved(text).input_ids) == text
 
 
