@@ -96,7 +96,7 @@ def draw_charts(part: Part, rng: random.Random) -> Picture:
     bars = [Bar(c, v) for c, v in zip(rng.sample(BAR_COLORS, count), _different(values(column), count, rng), strict=True)]
     image, marks = _by_vega(bars, rng) if part is Part.HARDER else _by_matplotlib(bars, font, rng)
     facts = _facts(bars)
-    asked = [*rng.sample(facts[:count], 2), *facts[count:]]
+    asked = [rng.choice(facts[:count]), *facts[count:]]
     questions = tuple(fact.ask(part, rng) for fact in asked)
     return Picture(image, questions, (("table", column.table), ("font", font)), tuple(facts), marks)
 
