@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copy
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -31,7 +32,8 @@ from zoo.families.pupil import Pupil
 from zoo.families.watch import Watch
 from zoo.packing import Packer
 
-PROCESSOR = "processor_config.json"
+PROCESSOR = ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
+"""The last is there when all are."""
 TOWER, WEIGHTS = "tower.safetensors", "model.safetensors"
 
 
@@ -89,12 +91,13 @@ def _tower(model: Qwen2VLForConditionalGeneration) -> dict[str, torch.Tensor]:
 
 def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
     """The one that a run began with. Raises MpaError, as `_begin` does."""
-    if not (output / PROCESSOR).exists():
+    if not (output / PROCESSOR[-1]).exists():
         if course.begins_with:
-            begun = AutoProcessor.from_pretrained(_find(output.parent / course.begins_with / PROCESSOR).parent)
+            output.mkdir(parents=True, exist_ok=True)
+            for name in PROCESSOR:
+                copy(_find(output.parent / course.begins_with / name), output)
         else:
-            begun = build_processor(build_tokenizer(), SIDE, course.size.patch)
-        begun.save_pretrained(output)
+            build_processor(build_tokenizer(), SIDE, course.size.patch).save_pretrained(output)
     processor: Qwen2VLProcessor = AutoProcessor.from_pretrained(output)
     return processor
 
