@@ -120,10 +120,10 @@ def _annotations(results: Results, seed: int) -> list[str]:
     body = []
     for name, family in FAMILIES.items():
         with read_run(results.folder / "runs" / STUDENT / TEACHER / name) as run:
-            before, after = measure(run.ledger.records(), family, seed)
-        body.append((name, *_quality(before), *_quality(after)))
+            judged = measure(run.ledger.records(), family, seed)
+        body.append((name, *(text for quality in judged for text in _quality(quality))))
     parts = ("annotations", "answerable", "correct")
-    heads = ("family", *(f"{when}: {part}" for when in ("before PI", "after") for part in parts))
+    heads = ("family", *(f"{when}: {part}" for when in ("before PI", "after", "set aside as noise") for part in parts))
     return ["## PI raises the annotations' quality (Table 4)", "", *table(heads, body)]
 
 

@@ -12,11 +12,12 @@ import argparse
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.minivqa.families import FAMILIES, Family
 from benchmarks.minivqa.parts import Part
 from services.core import metrics
-from services.core.parity import Cell
+from services.core.parity import NOISE, Cell
 from services.orchestrator.ledger import Record
 from services.orchestrator.run import read_run
 
@@ -37,10 +38,18 @@ class Quality:
         return f"{self.annotations} annotations, {self.answerable / count:.1%} answerable, {self.correct / count:.1%} correct"
 
 
-def measure(records: Iterable[Record], family: Family, seed: int) -> tuple[Quality, Quality]:
-    """Of all that were identified, and of the parity gap. Correct is an answer that scores half or more."""
+class Judged(NamedTuple):
+    """Annotations before PI (all that were identified) and after it (the gap), and those that the teacher contradicted."""
+
+    before: Quality
+    after: Quality
+    noise: Quality
+
+
+def measure(records: Iterable[Record], family: Family, seed: int) -> Judged:
+    """Correct is an answer that scores half or more."""
     score = getattr(metrics, family.metric)
-    before = after = Quality()
+    before = after = noise = Quality()
     for record in records:
         fact = family.draw(Part.POOL, seed, int(Path(record.path).stem)).find_fact(record.question)
         is_correct = fact is not None and score(record.answer, fact.references) >= 0.5
@@ -48,7 +57,9 @@ def measure(records: Iterable[Record], family: Family, seed: int) -> tuple[Quali
         before += found
         if record.cell is Cell.GAP:
             after += found
-    return before, after
+        elif record.cell in NOISE:
+            noise += found
+    return Judged(before, after, noise)
 
 
 def main() -> None:
@@ -58,8 +69,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="what the benchmark was built with")
     given = parser.parse_args()
     with read_run(given.run) as run:
-        before, after = measure(run.ledger.records(), FAMILIES[given.family], given.seed)
-    print(f"before PI: {before}\nafter PI:  {after}")
+        judged = measure(run.ledger.records(), FAMILIES[given.family], given.seed)
+    print(f"before PI: {judged.before}\nafter PI:  {judged.after}\nnoise:     {judged.noise}")
 
 
 if __name__ == "__main__":

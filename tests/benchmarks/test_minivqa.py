@@ -117,7 +117,8 @@ def test_annotations_are_held_against_the_truth():
         records.append(record(number, fact.wordings.seen[0], fact.answer, Cell.GAP if number else Cell.UNASKED))
         records.append(record(number, fact.wordings.seen[1].capitalize(), "no such thing", Cell.NOISE_BOTH_WRONG))
     records.append(record(0, "who drew this?", "me", Cell.KNOWN))
-    before, after = measure(records, family, 0)
+    before, after, noise = measure(records, family, 0)
     assert before == Quality(annotations=9, answerable=8, correct=4)
     assert after == Quality(annotations=3, answerable=3, correct=3)
+    assert noise == Quality(annotations=4, answerable=4, correct=0)
     assert str(after) == "3 annotations, 100.0% answerable, 100.0% correct"
