@@ -15,6 +15,7 @@ from services.student import canaries
 from services.student.settings import StudentSettings
 from services.student.store import Contract, Origin
 from tests.serving import serving_student
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 SETTINGS = {"ENGINE": "vllm", "MAX_MODEL_LEN": 512, "THREADS": 2, "SWAP": "in_place"}
@@ -58,16 +59,14 @@ async def test_given_up_swapped_in_place_and_killed(tmp_path):
         engine = versions.slot("v1").model
         late = [peer.answers.Answer(request, timeout=0.5) for request in _long_questions()]
         hanging_up = [peer.answers.Answer(request) for request in _long_questions()]
-        await asyncio.sleep(0.4)
-        assert engine.unfinished > 0
+        await until(lambda: engine.unfinished > 0)
         for call in hanging_up:
             call.cancel()
         ended = await asyncio.gather(*late, return_exceptions=True)
         assert {error.code() for error in ended if isinstance(error, grpc.aio.AioRpcError)} == {
             grpc.StatusCode.DEADLINE_EXCEEDED
         }
-        await asyncio.sleep(0.3)
-        assert engine.unfinished == 0
+        await until(lambda: engine.unfinished == 0, timeout_s=5.0)
 
         # vLLM's CPU build keeps part of the old weights here: the canaries see it, a new engine takes over, nothing is lost.
         peer.student.store.add(await _another_version(tmp_path / "v2"), Origin(parent="v1"), Contract())
@@ -92,7 +91,8 @@ async def test_given_up_swapped_in_place_and_killed(tmp_path):
         # The engine's process is killed: who waits is told, and a new one is started.
         waiting = [peer.answers.Answer(request) for request in _long_questions()]
         dying = asyncio.create_task(versions.death())
-        await asyncio.sleep(0.3)
+        engine = versions.slot("v2").model
+        await until(lambda: engine.unfinished > 0)
         for child in psutil.Process().children(recursive=True):
             if "EngineCore" in child.name():
                 child.kill()
