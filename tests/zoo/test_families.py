@@ -84,7 +84,7 @@ def test_a_student_begins_with_the_tower_of_its_teacher(tmp_path: Path) -> None:
     train(course, tmp_path / "student", seed=0)
     tower, teacher, student = (
         load_file(tmp_path / path)
-        for path in ("teacher/tower.safetensors", "teacher/model.safetensors", "student/model.safetensors")
+        for path in ("teacher/tower/tower.safetensors", "teacher/model.safetensors", "student/model.safetensors")
     )
     assert any("blocks" in name for name in tower)
     for name, weights in tower.items():

@@ -34,7 +34,8 @@ from zoo.packing import Packer
 
 PROCESSOR = ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
 """The last is there when all are."""
-TOWER, WEIGHTS = "tower.safetensors", "model.safetensors"
+TOWER, WEIGHTS = "tower/tower.safetensors", "model.safetensors"
+"""The tower in a folder of its own: vLLM loads whatever weights lie beside a model."""
 
 
 def train(course: Course, output: Path, seed: int, *, minutes: float = float("inf"), workers: int = 1) -> None:
@@ -53,6 +54,7 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
         if run.step % course.checkpoint_steps == 0 or run.step == curriculum.steps:
             run.save()
             if curriculum.find_lesson(run.step - 1).told is Told.SPOTS:
+                (output / TOWER).parent.mkdir(exist_ok=True)
                 save_file(_tower(model), output / TOWER)
             watch.report(run.step, pupil)
             if time.monotonic() - started > 60 * minutes:
@@ -65,22 +67,23 @@ def _begin(course: Course, trained: Path, processor: Qwen2VLProcessor) -> Qwen2V
     that look at their neighbours. Raises MpaError: that one wasn't.
     """
     if course.begins_with:
-        folder = _find(trained / course.begins_with / WEIGHTS).parent
-        return Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        weights = _find(trained / course.begins_with, WEIGHTS)
+        return Qwen2VLForConditionalGeneration.from_pretrained(weights.parent, dtype=torch.float32)
     model = build_model(course.size, processor.tokenizer)
     if not course.tower_of:
         look_around(model)
         return model
-    saved = load_file(_find(trained / course.tower_of / TOWER))
+    saved = load_file(_find(trained / course.tower_of, TOWER))
     with torch.no_grad():
         for name, parameter in _tower(model).items():
             parameter.copy_(saved[name])
     return model
 
 
-def _find(path: Path) -> Path:
+def _find(folder: Path, name: str) -> Path:
+    path = folder / name
     if not path.exists():
-        raise MpaError(f"there is no {path}: train {path.parent.name} first, into {path.parent}")
+        raise MpaError(f"there is no {path}: train {folder.name} first, into {folder}")
     return path
 
 
@@ -95,7 +98,7 @@ def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
         if course.begins_with:
             output.mkdir(parents=True, exist_ok=True)
             for name in PROCESSOR:
-                copy(_find(output.parent / course.begins_with / name), output)
+                copy(_find(output.parent / course.begins_with, name), output)
         else:
             build_processor(build_tokenizer(), SIDE, course.size.patch).save_pretrained(output)
     processor: Qwen2VLProcessor = AutoProcessor.from_pretrained(output)
