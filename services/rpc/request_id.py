@@ -1,0 +1,60 @@
+"""An id for each request: the caller gets it with the reply, and the log line of the call holds it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from contextvars import ContextVar
+
+HEADER = "x-request-id"
+"""The HTTP header and the key of gRPC metadata, in both directions."""
+
+FAILURES_PER_S = 20
+SUCCESSES_PER_S = 5
+
+_HARMLESS = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_log = logging.getLogger("services.calls")
+
+current_request_id: ContextVar[str] = ContextVar("current_request_id", default="-")
+
+
+def request_id(given: str | None) -> str:
+    """The caller's own id if it is short and harmless (letters, digits and `._:-`, at most 64), else a new one."""
+    return given if given and _HARMLESS.fullmatch(given) else secrets.token_hex(8)
+
+
+class CallLog:
+    """One line for each call, at a rate that a person can read and that no caller can fill a disk with.
+
+    Failures and successes have a limit each; lines beyond it are counted, and the next line says how many were left out.
+    """
+
+    def __init__(self, failures_per_s: int = FAILURES_PER_S, successes_per_s: int = SUCCESSES_PER_S) -> None:
+        self._limits = {True: failures_per_s, False: successes_per_s}
+        self._seconds = {True: -1, False: -1}
+        self._written = {True: 0, False: 0}
+        self._left_out = {True: 0, False: 0}
+
+    def ended(self, method: str, code: str, seconds: float, *, peer: str, failed: bool, why: str = "") -> None:
+        """`method`: "POST /v1/vqa" or a gRPC method. `why`: the error's reason and message; it is cut to 300 characters."""
+        second = int(time.monotonic())
+        if second != self._seconds[failed]:
+            self._seconds[failed], self._written[failed] = second, 0
+        if self._written[failed] >= self._limits[failed]:
+            self._left_out[failed] += 1
+            return
+        self._written[failed] += 1
+        left_out, self._left_out[failed] = self._left_out[failed], 0
+        _log.log(
+            logging.WARNING if failed else logging.INFO,
+            "%s %s %.3f s id=%s peer=%s%s%s",
+            method[:200],
+            code,
+            seconds,
+            current_request_id.get(),
+            peer,
+            f" {why[:300]!r}" if why else "",
+            f" ({left_out:,} lines like this one were left out)" if left_out else "",
+        )
