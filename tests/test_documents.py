@@ -1,5 +1,6 @@
 """What the documents and the package files say is so."""
 
+import json
 import re
 import subprocess
 import sys
@@ -54,3 +55,17 @@ def test_the_core_loads_nothing_heavy():
     program = f"import sys, pkgutil, importlib, services.core as core; [importlib.import_module(f'services.core.{{m.name}}') for m in pkgutil.iter_modules(core.__path__)]; print([m for m in {heavy!r} if m in sys.modules])"  # noqa: E501
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("pipeline-transformers-bundled", "{:.1f} images/s on two cores (transformers)"),
+        ("pipeline-vllm-bundled", "{:.1f} (vLLM)"),
+        ("stream-transformers-bundled", "{:.0f} answers/s on two cores"),
+        ("training-bundled", "{:.1f} samples/s on two cores"),
+    ],
+)
+def test_the_rates_that_scale_is_worked_out_from_are_the_measured_ones(row, said):
+    measured = json.loads((ROOT / f"benchmarks/results/{row}.json").read_text())["ours"]
+    assert said.format(measured) in (ROOT / "docs/scale.md").read_text()

@@ -13,7 +13,7 @@
     +-- BadReply             a model answered with nothing that can be used; one request is lost, not the service
     +-- Cancelled            the caller or an operator called it off
     +-- BudgetSpent          what a run may cost is spent, or would be by the next call (exit code 4)
-    `-- NothingToAlign       the student is already at parity: nothing was trained (exit code 3)
+    `-- NothingToAlign       the gap is too small to train on: nothing was trained (exit code 3)
 
 Messages name the value that was wrong and the next thing to do. `rpc/status.py` maps each to its gRPC status, the services'
 HTTP faces to their code, the CLI to an exit code.
@@ -127,6 +127,6 @@ class BudgetSpent(MpaError):
 
 
 class NothingToAlign(MpaError):
-    """The parity set is too small to train on: the student is at parity with the teacher on these images."""
+    """The gap is too small to train on: the student is at parity, or the images are too few to tell."""
 
     reason = "NOTHING_TO_ALIGN"

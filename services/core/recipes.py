@@ -40,7 +40,7 @@ class Recipe:
     held_out: float = 0.15
     """Share of the images kept out of training to judge the candidate on."""
     minimum_gap: int = 16
-    """With fewer gap samples the student counts as at parity and nothing is trained."""
+    """With fewer gap samples nothing is trained."""
     distinct_questions: bool = False
     """Each further question of an image is asked for knowing the earlier ones, and their near-duplicates are collapsed."""
     max_per_kind: int = 0

@@ -116,7 +116,7 @@ def require_working_services(run: Run) -> None:
         raise MpaError(f"{failed} of {total} annotations met a service that failed ({detail}): look into its log, then repeat")
     pending, detail = run.ledger.pending()
     if pending:
-        raise Pending(f"{pending} annotations wait for the teacher's provider: {detail}")
+        raise Pending(f"{pending} annotations have to wait: {detail}")
 
 
 async def settle_base_version(run: Run, student: StudentClient, *, may_load: bool = True) -> StudentVersion:

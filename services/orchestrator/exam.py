@@ -66,7 +66,7 @@ async def sit(source: Source, cases: Sequence[Case], respondents: Mapping[str, R
                 task = group.create_task(_sit_image(source, path, cases, numbers, respondents, sat, pending, meter))
                 task.add_done_callback(lambda _: permits.release())
     if pending:
-        raise Pending(f"{len(pending)} questions wait for the teacher's provider ({pending[0]})")
+        raise Pending(f"{len(pending)} questions have to wait: {pending[0]}")
     return Exam(tuple(sat[number] for number in sorted(sat)), len(cases) - len(sat))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.core.annotation import Rejection
 from services.core.errors import NothingToAlign
+from services.core.intervals import wilson
 from services.core.parity import NOISE, Cell, Sample, select
 from services.files import write_atomically
 from services.orchestrator.ledger import POOL
@@ -15,6 +17,8 @@ from services.orchestrator.run import Run
 from services.orchestrator.teachers.opinions import Label
 
 PARITY_SET = "parity_set.jsonl"
+AT_PARITY_BELOW = 0.1
+"""A student counts as at parity if the gap's share of what the teacher knows is below this, at 95 % confidence."""
 LOW_GAP = """
 SELECT count(*) FROM records JOIN annotations USING (shelf, image_sha256, number) JOIN images ON sha256 = image_sha256
 WHERE cell = 'gap' AND round = ? AND annotations.rejection = ? AND images.rejection = '' AND NOT held_out
@@ -54,9 +58,11 @@ def write_parity_set(run: Run) -> list[ParitySample]:
     identified = list(run.ledger.records())
     if gap < max(1, recipe.minimum_gap):
         cells = [record.cell for record in identified if not record.held_out]
+        images = len({record.image_sha256 for record in identified})
+        why = _why_filtered(run, gap, cells) or _why_so_few(cells, images, recipe.minimum_gap)
         raise NothingToAlign(
-            f"only {gap} samples that the teacher knows and the student does not (at least {recipe.minimum_gap} are trained "
-            f"on): {_why_filtered(run, gap, cells) or _why_so_few(cells)}, nothing was trained"
+            f"only {gap} samples that the teacher knows and the student does not "
+            f"(at least {recipe.minimum_gap} are trained on), nothing was trained: {why}"
         )
     rate = sum(record.cell is Cell.GAP for record in identified) / max(1, len(identified))
     if rate < (until_gap := float(run.ledger.meta("until_gap") or 0)):
@@ -74,13 +80,20 @@ def _why_filtered(run: Run, gap: int, cells: Sequence[Cell]) -> str:
     return f"--min-agreement rejected {low} others, whose samples contradict the annotation" if is_cause else ""
 
 
-def _why_so_few(cells: Sequence[Cell]) -> str:
-    noise = sum(cell in NOISE for cell in cells)
+def _why_so_few(cells: Sequence[Cell], images: int, minimum_gap: int) -> str:
+    noise, gap = sum(cell in NOISE for cell in cells), cells.count(Cell.GAP)
     if not cells:
         return "not one annotation is usable"
     if noise > len(cells) / 2:
         return f"the teacher contradicts {noise} of its {len(cells)} annotations when asked blind, so it can't teach this"
-    return "the student is at parity with the teacher on these images"
+    known = len(cells) - noise
+    if wilson(gap, known).high < AT_PARITY_BELOW:
+        return "the student is at parity with the teacher on these images"
+    enough = f"about {math.ceil(images * minimum_gap / gap):,}" if gap else "more"
+    return (
+        f"{images:,} images are too few to call it parity "
+        f"(the gap is {gap} of {known} questions, {gap / known:.0%}): align {enough} images"
+    )
 
 
 def _line(parity: ParitySample) -> str:

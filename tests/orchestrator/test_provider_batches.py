@@ -61,7 +61,7 @@ async def test_a_run_through_batches_pays_for_every_request_once(tmp_path, pool)
                     summary = await b.align()
                     break
                 except Pending as error:
-                    assert "annotations wait for the teacher's provider" in str(error)
+                    assert "annotations have to wait" in str(error)
             for name, batch in provider.batches.items():
                 if batch["status"] == "in_progress":
                     provider.finish(name)

@@ -112,6 +112,20 @@ async def test_all_stages_are_busy_at_once(tmp_path, pool):
     assert {("annotate", True), ("answer", True)} <= busy
 
 
+@pytest.mark.parametrize(
+    ("skill", "said"),
+    [
+        (0.3, r"10 images are too few .*\(the gap is \d+ of \d+ questions, \d+%\): align about \d\d images"),
+        (1.0, r"10 images are too few .*\(the gap is 0 of \d+ questions, 0%\): align more images"),
+    ],
+)
+async def test_a_few_images_are_not_called_parity(tmp_path, pool, skill, said):
+    student = ScriptedStudent(skills={"v1": skill})
+    async with bench(tmp_path / "run", pool, student=student, limit=10, recipe="paper") as b:
+        with pytest.raises(NothingToAlign, match=said):
+            await b.align()
+
+
 async def test_a_student_at_parity_is_not_trained(tmp_path, pool):
     async with bench(tmp_path / "run", pool, student=ScriptedStudent(skills={"v1": 0.99})) as b:
         with pytest.raises(NothingToAlign, match="at parity"):

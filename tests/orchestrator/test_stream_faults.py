@@ -138,7 +138,7 @@ async def test_what_waits_in_a_providers_batch_stops_the_run_and_is_taken_up_whe
         return None if kind in is_back else Pending("batch_7 is under way", retry_after_s=60)
 
     async with bench(tmp_path / "run", pool, ScriptedTeacher(trouble=trouble)) as b:
-        with pytest.raises(Pending, match="240 annotations wait for the teacher's provider: batch_7 is under way"):
+        with pytest.raises(Pending, match="240 annotations have to wait: batch_7 is under way"):
             await b.align()
         assert json.loads((tmp_path / "run" / "summary.json").read_text())["rejected"] == {"pending": 240}
         is_back.add("annotate")

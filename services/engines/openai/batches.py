@@ -114,7 +114,8 @@ class Batches:
         if batch is None or not batch.batch_id:
             return Pending(f"collected for the provider's next batch: {later}", retry_after_s=self._settings.poll_s)
         return Pending(
-            f"batch {batch.batch_id} is under way ({batch.detail or 'handed in'}): {later}", retry_after_s=self._settings.poll_s
+            f"the provider's batch {batch.batch_id} is under way ({batch.detail or 'handed in'}): {later}",
+            retry_after_s=self._settings.poll_s,
         )
 
     async def _work(self) -> None:

@@ -105,7 +105,7 @@ async def _by_judge(
         async with together() as group:
             due = {n: group.create_task(one(*pair)) for n, pair in enumerate(tags) if not pair[1].category}
     if pending:
-        raise Pending(f"{len(pending):,} errors wait for the judge's provider ({pending[0]})")
+        raise Pending(f"{len(pending):,} errors have to wait for the judge: {pending[0]}")
     return [due[n].result() if n in due else tag for n, (_, tag) in enumerate(tags)]
 
 

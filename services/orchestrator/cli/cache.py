@@ -15,9 +15,25 @@ from services.orchestrator.costs.amounts import seconds, size_bytes
 
 app = typer.Typer(help="What teachers have said, kept for every later run (MPA_CACHE names the file).", no_args_is_help=True)
 
-OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help="Replies that nothing has used for so long: 30d.")]
+OlderThan = Annotated[
+    str,
+    typer.Option(
+        "--older-than",
+        metavar="AGE",
+        help="Only replies unused for this long: 30d.",
+        callback=o.checked(seconds),
+    ),
+]
 Model = Annotated[str, typer.Option("--model", metavar="FP", help="Replies of models whose fingerprint begins so.")]
-MaxSize = Annotated[str, typer.Option("--max-size", metavar="SIZE", help="The longest unused beyond this size: 2GiB.")]
+MaxSize = Annotated[
+    str,
+    typer.Option(
+        "--max-size",
+        metavar="SIZE",
+        help="The longest unused replies beyond this size: 2GiB.",
+        callback=o.checked(size_bytes),
+    ),
+]
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from services.core.errors import InvalidInput
+from services.core.metrics import CORPUS_METRICS, METRICS
 from services.core.tasks import TASKS
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli.exits import again, exit_codes
@@ -20,7 +21,10 @@ FormatName = Annotated[str, typer.Option("--format", help="Default: found out fr
 ImageFolder = Annotated[
     Path | None, typer.Option("--images", metavar="DIR", help="Where the images are. Default: beside the file, or where usual.")
 ]
-OfTask = Annotated[str, typer.Option("--task", help=f"{', '.join(TASKS)}. Default: the data set's own.")]
+OfTask = Annotated[
+    str,
+    typer.Option("--task", help=f"{', '.join(TASKS)}. Default: the data set's own.", callback=o.one_of(TASKS)),
+]
 Split = Annotated[str, typer.Option(help="Only this part, such as test or human.")]
 Pool = Annotated[
     str, typer.Option("--pool", metavar="IMAGES", help="The unlabeled pool: images of the data set in it are leaks.")
@@ -33,7 +37,10 @@ LocalRole = Annotated[o.Role | None, typer.Option("--local", help="This service 
 Predictions = Annotated[
     Path | None, typer.Option("--predictions", metavar="JSONL", help='Nobody is asked: lines of {"id", "prediction"}.')
 ]
-Metric = Annotated[str, typer.Option(help="Default: the task's official one.")]
+Metric = Annotated[
+    str,
+    typer.Option(help="Default: the task's official one.", callback=o.one_of([*METRICS, *CORPUS_METRICS])),
+]
 Prompt = Annotated[str, typer.Option(help='How a question is put, with "{question}" in it. Default: the task\'s.')]
 Limit = Annotated[int, typer.Option(min=0, help="The first N questions of each data set only; 0 takes all.")]
 Force = Annotated[bool, typer.Option("--force", help="Though images leak or are missing, or answers are few: it is marked.")]

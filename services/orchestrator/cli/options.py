@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Annotated
 import typer
 
 from services.core.answers import MATCHERS
+from services.core.errors import InvalidInput
 from services.core.parity import Cell
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
+from services.orchestrator.costs.amounts import dollars
 from services.orchestrator.exports import Format
 
 _services = partial(typer.Option, rich_help_panel="Services")
@@ -21,6 +24,30 @@ _questions = partial(typer.Option, rich_help_panel="Questions and answers")
 _labels = partial(typer.Option, rich_help_panel="What is trained on")
 _rounds = partial(typer.Option, rich_help_panel="Rounds")
 _costs = partial(typer.Option, rich_help_panel="Costs")
+
+
+def checked(check: Callable[[str], object]) -> Callable[[str], str]:
+    """Callback of an option whose value `check` refuses by InvalidInput: a usage error (exit code 2)."""
+
+    def refuse(given: str) -> str:
+        try:
+            if given:
+                check(given)
+        except InvalidInput as error:
+            raise typer.BadParameter(str(error)) from None
+        return given
+
+    return refuse
+
+
+def one_of(names: Collection[str]) -> Callable[[str], str]:
+    """Callback of an option that takes one of `names`."""
+
+    def check(given: str) -> None:
+        if given not in names:
+            raise InvalidInput(f"{given!r} is not known: choose one of {', '.join(names)}")
+
+    return checked(check)
 
 
 class Role(StrEnum):
@@ -38,7 +65,7 @@ Images = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 RunOption = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="Run folder; one that exists is resumed.")]
-Task = Annotated[str, typer.Option(help=", ".join(TASKS))]
+Task = Annotated[str, typer.Option(help=", ".join(TASKS), callback=one_of(TASKS))]
 Teacher = Annotated[str, _services(envvar="MPA_TEACHER", metavar="HOST:PORT", help="The teacher service.")]
 Teachers = Annotated[
     list[str] | None,
@@ -72,13 +99,25 @@ RayAddress = Annotated[
 RecipeName = Annotated[
     str,
     _questions(
-        "--recipe", help=f"{', '.join(RECIPES)}. Default: the run's own; its student's, if that is started here; paper."
+        "--recipe",
+        help=f"{', '.join(RECIPES)}. Default: the run's own; its student's, if that is started here; paper.",
+        callback=one_of(RECIPES),
     ),
 ]
-Matcher = Annotated[str, _questions(help=f"{', '.join(MATCHERS)}. Default: the recipe's, else the task's.")]
+Matcher = Annotated[
+    str,
+    _questions(
+        help=f"{', '.join(MATCHERS)}. Default: the recipe's, else the task's.",
+        callback=one_of(MATCHERS),
+    ),
+]
 StudentMatcher = Annotated[
     str,
-    _questions("--student-matcher", help="For the student's answers, where it is not to be the same: a lenient one, say."),
+    _questions(
+        "--student-matcher",
+        help="Matcher for the student's answers. Default: the same as --matcher.",
+        callback=one_of(MATCHERS),
+    ),
 ]
 Limit = Annotated[int, _images(min=0, help="Take the first N images only; 0 takes all.")]
 NearDuplicates = Annotated[
@@ -157,7 +196,12 @@ Focus = Annotated[
 ]
 BudgetUsd = Annotated[
     str,
-    _costs("--budget", metavar="USD", help="Stop before the run has cost more in all, such as 20USD; 0: cached work alone."),
+    _costs(
+        "--budget",
+        metavar="USD",
+        help="Stop before the run has cost more in all, such as 20USD; 0: cached work alone.",
+        callback=checked(dollars),
+    ),
 ]
 MaxHours = Annotated[float | None, _costs("--max-hours", min=0.0, help="Stop before the run has taken more in all.")]
 UsdPerHour = Annotated[

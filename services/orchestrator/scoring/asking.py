@@ -53,7 +53,7 @@ class Asking:
                         task = group.create_task(self._ask(dataset, record, meter))
                         task.add_done_callback(lambda _: permits.release())
         if self._pending:
-            raise Pending(f"{len(self._pending):,} questions wait for the provider ({self._pending[0]})")
+            raise Pending(f"{len(self._pending):,} questions have to wait: {self._pending[0]}")
 
     async def _ask(self, dataset: Dataset, record: Record, meter: Meter) -> None:
         found = await asyncio.to_thread(picture_of, dataset, record, self._read)

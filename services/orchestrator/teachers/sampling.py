@@ -128,7 +128,7 @@ class _Sampling:
         asked = len(self._opinions) // len(self._panel) * self._run.settings.recipe.samples
         for failures in self._failures.values():
             if pending := [error for error in failures if isinstance(error, Pending)]:
-                raise Pending(f"{len(pending)} samples wait for the teacher's provider: {pending[0]}")
+                raise Pending(f"{len(pending)} samples have to wait: {pending[0]}")
             if 2 * len(failures) > asked:
                 raise MpaError(
                     f"{len(failures)} of {asked} samples met a teacher that failed ({failures[0]}): see its log, then repeat"

@@ -167,7 +167,7 @@ async def test_a_teacher_that_fails_a_few_samples_is_passed_over_and_one_that_fa
 async def test_samples_in_a_providers_batch_stop_the_run_until_they_are_there(tmp_path, pool):
     batch = noisy(fails=lambda kind, _: Pending("batch_7 is under way", retry_after_s=60) if kind == "sample" else None)
     async with bench(tmp_path / "run", pool, batch, amendments=FOUR, limit=60) as b:
-        with pytest.raises(Pending, match=r"\d+ samples wait for the teacher's provider: batch_7"):
+        with pytest.raises(Pending, match=r"\d+ samples have to wait: batch_7"):
             await b.align()
         batch.fails = lambda *_: None
         summary = await b.align()
