@@ -1,6 +1,7 @@
 """Encoded images for the tests, good and bad."""
 
 import io
+import random
 import struct
 import zlib
 
@@ -21,8 +22,79 @@ def numbered_png(number):
 def bomb_png(width=50_000, height=50_000):
     """A PNG whose header promises width x height pixels; a few bytes long."""
 
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+    pixels = png_chunk(b"IDAT", zlib.compress(b"\0" * 64))
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + pixels + png_chunk(b"IEND", b"")
+
+
+def png_chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def photo(width=4032, height=3024, seed=0, **options):
+    """A JPEG as large as a telephone's: 12 megapixels, 2 to 8 MB."""
+    noise = random.Random(seed).randbytes(126 * 96 * 3)
+    small = Image.frombytes("RGB", (126, 96), noise).resize((width // 4, height // 4), Image.Resampling.BICUBIC)
+    grain = Image.effect_noise((width, height), 24)
+    full = small.resize((width, height), Image.Resampling.BILINEAR)
+    mixed = Image.blend(full, Image.merge("RGB", (grain, grain, grain)), 0.2)
+    buffer = io.BytesIO()
+    mixed.save(buffer, "JPEG", **{"quality": 90, **options})
+    return buffer.getvalue()
+
+
+def bomb_webp(width=10_000, height=10_000):
+    """A lossless WebP of 28 bytes that is width x height black pixels: a code with one symbol takes no bits."""
+    bits, length = 0, 0
+
+    def put(value, count):
+        nonlocal bits, length
+        bits |= value << length
+        length += count
+
+    put(0x2F, 8)
+    put(width - 1, 14)
+    put(height - 1, 14)
+    put(0, 1 + 3 + 3)  # no alpha, version 0; no transform, no color cache, no groups of codes
+    for _ in range(5):
+        put(1, 4)  # a simple code of one symbol, in one bit: 0
+    body = bits.to_bytes(-(-length // 16) * 2, "little")
+    return b"RIFF" + struct.pack("<I", 12 + len(body)) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body
+
+
+def slow_png(width=10_000, height=10_000):
+    """12 kB that are 100 megapixels of one bit each, one of the two colors transparent."""
+    image = Image.new("P", (width, height))
+    image.putpalette([0, 0, 0, 255, 255, 255])
+    return _encoded(image, "PNG", bits=1, transparency=0, optimize=True)
+
+
+def slow_tiff(width=10_000, height=10_000):
+    """6 kB that are 100 megapixels of grey and transparency."""
+    image = Image.new("LA", (width, height))
+    return _encoded(image, "TIFF", compression="zstd", strip_size=2 * width * height)
+
+
+def fax_tiff(width=30_000, height=3_300):
+    """A fax page of 7 kB, 99 megapixels: a white row takes one bit."""
+    return _encoded(Image.new("1", (width, height), 1), "TIFF", compression="group4")
+
+
+def many_scans_jpeg(scans=2_000, size=(5_000, 5_000)):
+    """A progressive JPEG whose last scan comes again and again: some bytes, and a pass over all coefficients."""
+    data = _encoded(Image.new("L", size, 128), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * scans + data[-2:]
+
+
+def wordy_png(texts=2_000, size=(32, 32)):
+    """A PNG with many compressed texts, each of which unpacks to a megabyte."""
+    data = png(size=size)
+    text = png_chunk(b"zTXt", b"key\0\0" + zlib.compress(b" " * 2**20, 9))
+    return data[:33] + text * texts + data[33:]
+
+
+def _encoded(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
