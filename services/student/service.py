@@ -12,6 +12,7 @@ import bentoml
 from services.environment import pin_devices
 from services.rpc.images import ImageReceiver
 from services.rpc.lifecycle import Lifecycle
+from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
 from services.student.http import app
 from services.student.servicers import SERVICES, StudentServicer, register
@@ -29,8 +30,10 @@ class StudentService:
         pin_devices("MPA_STUDENT_")
         settings = StudentSettings.from_env()
         self._student = Student(settings)
-        servicer = StudentServicer(self._loaded_student, ImageReceiver(settings.image_root))
-        app.state.servicer = servicer
+        shedder = LoadShedder(settings.load)
+        images = ImageReceiver(settings.image_root)
+        servicer = StudentServicer(self._loaded_student, images, shedder)
+        app.state.servicer, app.state.shedder = servicer, shedder
         server = GrpcServer(lambda grpc_server: register(self._loaded_student, servicer, grpc_server), SERVICES)
         self._lifecycle = Lifecycle("student", server, settings.listen)
 

@@ -25,6 +25,7 @@ from services.core.errors import Cancelled, InvalidInput, MpaError
 from services.core.presets import Hyperparameters
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question
+from services.rpc.load_shedding import LoadShedder
 from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import CHECK, decoding_from_proto, finish_reason_to_proto, usage_to_proto
@@ -50,12 +51,20 @@ ReadyStudent = Callable[[], Student]
 class StudentServicer(student_pb2_grpc.StudentServiceServicer):
     """Answers. `student` raises Unavailable until a version is loaded."""
 
-    def __init__(self, student: ReadyStudent, images: ImageReceiver) -> None:
+    def __init__(self, student: ReadyStudent, images: ImageReceiver, shedder: LoadShedder | None = None) -> None:
         self._student = student
         self._images = images
+        self._shedder = shedder or LoadShedder()
 
     async def Answer(self, request: student_pb2.AnswerRequest, context: Context | None = None) -> student_pb2.AnswerResponse:
+        """For every face: unary, each item of a stream, HTTP."""
         student = self._student()
+        with self._shedder.admit(context.time_remaining() if context else None):
+            return await self._answer(student, request, context)
+
+    async def _answer(
+        self, student: Student, request: student_pb2.AnswerRequest, context: Context | None
+    ) -> student_pb2.AnswerResponse:
         question = check_question(request.question)
         template = check_prompt(request.template, "template")
         decoding = decoding_from_proto(request.decoding) if request.HasField("decoding") else None

@@ -13,6 +13,7 @@ from services.engines.choice import Choice
 from services.engines.settings import EngineSettings
 from services.environment import Environment
 from services.rpc.lifecycle import ListenSettings
+from services.rpc.load_shedding import LoadSettings
 from services.student.execution import Execution
 from services.student.production import SampleSettings
 from services.student.versions import SwapWay
@@ -40,6 +41,7 @@ class StudentSettings:
     training: Execution
     samples: SampleSettings
     listen: ListenSettings
+    load: LoadSettings
     engine: EngineSettings
 
     @staticmethod
@@ -64,6 +66,7 @@ class StudentSettings:
             training=Execution.from_environment(env),
             samples=SampleSettings.from_environment(env),
             listen=ListenSettings.from_environment(env, GRPC_PORT),
+            load=LoadSettings.from_environment(env),
             engine=choice.engine,
         )
 

@@ -21,6 +21,7 @@ from services.engines.teacher import Teacher
 from services.environment import pin_devices
 from services.rpc.images import ImageReceiver
 from services.rpc.lifecycle import Lifecycle
+from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
 from services.teacher.http import app
 from services.teacher.servicer import SERVICE, TeacherServicer
@@ -38,8 +39,10 @@ class TeacherService:
         pin_devices("MPA_TEACHER_")
         self._settings = TeacherSettings.from_env()
         self._teacher: Teacher | None = None
-        servicer = TeacherServicer(self._loaded_teacher, ImageReceiver(self._settings.image_root))
-        app.state.servicer = servicer
+        shedder = LoadShedder(self._settings.load)
+        images = ImageReceiver(self._settings.image_root)
+        servicer = TeacherServicer(self._loaded_teacher, images, shedder)
+        app.state.servicer, app.state.shedder = servicer, shedder
         server = GrpcServer(
             lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
         )

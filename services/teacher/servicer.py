@@ -15,6 +15,7 @@ from services.core.decoding import Decoding
 from services.engines.teacher import Teacher, find_task
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question
+from services.rpc.load_shedding import LoadShedder
 from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import decoding_from_proto, finish_reason_to_proto, usage_to_proto
 
@@ -27,9 +28,15 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     """`teacher` raises Unavailable until the model is loaded."""
 
-    def __init__(self, teacher: Callable[[], Teacher], images: ImageReceiver) -> None:
+    def __init__(
+        self,
+        teacher: Callable[[], Teacher],
+        images: ImageReceiver,
+        shedder: LoadShedder | None = None,
+    ) -> None:
         self._teacher = teacher
         self._images = images
+        self._shedder = shedder or LoadShedder()
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context | None = None) -> pb.GetModelResponse:
         teacher = self._teacher()
@@ -46,7 +53,12 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         return response
 
     async def Annotate(self, request: pb.AnnotateRequest, context: Context | None = None) -> pb.AnnotateResponse:
+        """For every face: unary, each item of a stream, HTTP."""
         teacher = self._teacher()
+        with self._shedder.admit(context.time_remaining() if context else None):
+            return await self._annotate(teacher, request)
+
+    async def _annotate(self, teacher: Teacher, request: pb.AnnotateRequest) -> pb.AnnotateResponse:
         task = find_task(request.task)
         prompt = check_prompt(request.prompt, "prompt")
         image = await self._images.receive(request.image)
@@ -74,7 +86,12 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def Answer(
         self, request: pb.TeacherServiceAnswerRequest, context: Context | None = None
     ) -> pb.TeacherServiceAnswerResponse:
+        """For unary calls and each item of a stream."""
         teacher = self._teacher()
+        with self._shedder.admit(context.time_remaining() if context else None):
+            return await self._answer(teacher, request)
+
+    async def _answer(self, teacher: Teacher, request: pb.TeacherServiceAnswerRequest) -> pb.TeacherServiceAnswerResponse:
         question = check_question(request.question)
         template = check_prompt(request.template, "template")
         image = await self._images.receive(request.image)

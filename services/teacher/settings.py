@@ -13,6 +13,7 @@ from services.engines.openai.settings import OpenAISettings
 from services.engines.settings import EngineSettings
 from services.environment import Environment
 from services.rpc.lifecycle import ListenSettings
+from services.rpc.load_shedding import LoadSettings
 
 GRPC_PORT = 50051
 
@@ -28,6 +29,7 @@ class TeacherSettings:
     preset: Preset
     image_root: Path | None
     listen: ListenSettings
+    load: LoadSettings
     engine: EngineSettings
     openai: OpenAISettings | None = None
 
@@ -41,6 +43,7 @@ class TeacherSettings:
             preset=choice.preset,
             image_root=env.path("IMAGE_ROOT"),
             listen=ListenSettings.from_environment(env, GRPC_PORT),
+            load=LoadSettings.from_environment(env),
             engine=choice.engine,
             openai=OpenAISettings.from_environment(env) if choice.engine.engine == "openai" else None,
         )
