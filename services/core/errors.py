@@ -11,6 +11,8 @@
     +-- Unavailable          the service is down, starting or stopping
     +-- Pending              taken in, but not done for a while (a provider's batch): ask the same again later
     +-- BadReply             a model answered with nothing that can be used; one request is lost, not the service
+    +-- EngineFailed         the engine raised an error on this request; the service goes on
+    +-- SwapFailed           a version was not brought in; the live version stays live
     +-- Cancelled            the caller or an operator called it off
     +-- BudgetSpent          what a run may cost is spent, or would be by the next call (exit code 4)
     `-- NothingToAlign       the gap is too small to train on: nothing was trained (exit code 3)
@@ -112,6 +114,18 @@ class BadReply(MpaError):
     """The model, or the provider it is behind, replied with nothing, or with something that can't be read."""
 
     reason = "BAD_REPLY"
+
+
+class EngineFailed(MpaError):
+    """The engine raised an error while it prepared or computed this one request. Other requests are not harmed."""
+
+    reason = "ENGINE_FAILED"
+
+
+class SwapFailed(MpaError):
+    """A version could not be brought in, for a reason that lies with this service. The live version stays live."""
+
+    reason = "SWAP_FAILED"
 
 
 class Cancelled(MpaError):

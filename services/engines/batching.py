@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from services.core.errors import MpaError, Overloaded, Unavailable
+from services.engines.computation import Asked, Computation, Prepare, Run
 from services.engines.model import Prompt, Reply
+from services.engines.watchdog import Watchdog
 
 LINGER_S = 0.003
-
-Outcome = Reply | MpaError
-Prepare = Callable[[Sequence[Prompt]], Any]
-"""Makes of a batch's prompts what is computed with."""
-Run = Callable[[Any, str], Sequence[Outcome]]
-"""Computes a batch, prepared if it is to be, by an adapter ("": the model's own weights)."""
+CLOSE_S = 10.0
+"""How long an engine that is closed may take for the requests it has."""
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    prompt: Prompt
-    adapter: str
-    future: asyncio.Future[Reply]
-
-    @property
-    def kind(self) -> tuple[str, int]:
-        """What the prompts of one batch have in common."""
-        return self.adapter, self.prompt.decoding.max_new_tokens
-
-
 async def never() -> str:
-    """The death of an engine that lives in this very process: it ends with the service."""
+    """The death of an engine that can't die: its work is done elsewhere, and every call of it has a time limit."""
     await asyncio.Event().wait()
     return ""
+
+
+def died(reason: str) -> Unavailable:
+    """The error of requests that a dead engine has or gets."""
+    return Unavailable(f"the engine has died ({reason}): the service is starting another, ask again")
 
 
 class MicroBatcher:
@@ -49,44 +37,111 @@ class MicroBatcher:
     for LINGER_S, so that callers who have just been answered can ask again: a lone caller never waits.
 
     With `prepare`, which has a thread of its own, a batch is prepared while the one before is computed; only a full one, for
-    it takes nobody in afterwards.
+    it takes nobody in afterwards. One bad prompt harms nobody else (computation.py).
+
+    The batcher dies, and with it the engine, when the watchdog says so (no progress for `watchdog_s`, and no answer to a
+    canary), or when one of its threads or its task ends. Every request then fails with Unavailable, and `death` returns.
     """
 
-    def __init__(self, run: Run, *, max_batch: int, max_waiting: int, prepare: Prepare | None = None) -> None:
-        self._run = run
-        self._prepare = prepare
+    def __init__(
+        self,
+        run: Run,
+        *,
+        max_batch: int,
+        max_waiting: int,
+        prepare: Prepare | None = None,
+        watchdog_s: float = 0.0,
+        close_s: float = CLOSE_S,
+    ) -> None:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._waiting: deque[_Waiting] = deque()
+        self._close_s = close_s
+        self._waiting: dict[Asked, None] = {}
+        self._unanswered: set[Asked] = set()
         self._under_way: set[asyncio.Task[None]] = set()
         self._last_size = 0
         self._wake = asyncio.Event()
         self._closed = False
-        self._preparer = ThreadPoolExecutor(1, thread_name_prefix="prepare")
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._worker = asyncio.get_running_loop().create_task(self._work())
+        self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._watchdog = Watchdog(watchdog_s, lambda canary: self._enter(canary, "").reply, self.die)
+        self._computation = Computation(run, prepare, self._replied, self.die)
+        self._worker = asyncio.create_task(self._work())
+        self._worker.add_done_callback(self._worker_ended)
 
     async def submit(self, prompt: Prompt, adapter: str = "") -> Reply:
+        """Raises Overloaded, Unavailable (closed, or dead), EngineFailed (on this prompt), and what `run` refuses it with."""
+        if self._death.done():
+            raise died(self._death.result())
         if self._closed:
             raise Unavailable("this model is being unloaded: ask again")
         if len(self._waiting) >= self._max_waiting:
             raise Overloaded(f"{len(self._waiting)} requests are waiting already", retry_after_s=0.25)
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(prompt, adapter, future))
+        return await self._enter(prompt, adapter).reply
+
+    def _enter(self, prompt: Prompt, adapter: str) -> Asked:
+        asked = Asked(prompt, adapter, asyncio.get_running_loop().create_future())
+        asked.reply.add_done_callback(lambda _: self._forget(asked))
+        self._waiting[asked] = None
+        self._unanswered.add(asked)
+        self._watchdog.asked()
         self._wake.set()
-        return await future
+        return asked
+
+    def _forget(self, asked: Asked) -> None:
+        self._waiting.pop(asked, None)
+        self._unanswered.discard(asked)
 
     async def between_batches(self, work: Callable[[], None]) -> None:
-        """Runs `work` on the engine's thread, while no batch is computed."""
-        await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        """Runs `work` on the engine's thread, while no batch is computed. Raises MpaError; Unavailable if the engine dies."""
+        working = asyncio.ensure_future(self._computation.between(work))
+        either: set[asyncio.Future[Any]] = {working, self._death}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise died(self._death.result())
+            await working
+        finally:
+            working.cancel()
+
+    def beat(self) -> None:
+        """To be called by `run` at every step of a long computation. Raises Cancelled: all callers of the batch have gone."""
+        self._watchdog.beat()
+        self._computation.require_somebody_waits()
+
+    def die(self, reason: str) -> None:
+        """Ends the engine at once: whatever waits or is under way fails with Unavailable."""
+        if not self._death.done() and not self._closed:
+            self._death.set_result(reason)
+            self._fail_all(died(reason))
+
+    async def death(self) -> str:
+        """Returns, with the reason, when the engine has died; never for one that was closed alive."""
+        return await asyncio.shield(self._death)
 
     async def close(self) -> None:
-        """Answers what waits, then ends."""
+        """Answers what waits, then ends; within twice `close_s`, whatever hangs: a thread that does is left behind."""
         self._closed = True
         self._wake.set()
-        await self._worker
-        self._preparer.shutdown()
-        self._executor.shutdown()
+        is_dead = self._death.done()
+        if not is_dead:
+            await asyncio.wait({self._worker}, timeout=self._close_s)
+            self._fail_all(Unavailable("this model was unloaded before it could answer: ask again"))
+        await self._computation.end(0 if is_dead else self._close_s)
+
+    def _fail_all(self, error: MpaError) -> None:
+        self._watchdog.stop()
+        for task in (self._worker, *self._under_way):
+            task.cancel()
+        for asked in tuple(self._unanswered):
+            asked.settle(error)
+
+    def _replied(self) -> None:
+        self._watchdog.replied(others_wait=any(not asked.is_over for asked in self._unanswered))
+
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            _log.error("batches are no longer made", exc_info=error)
+        self.die("its batching has ended")
 
     async def _work(self) -> None:
         while self._waiting or self._under_way or not self._closed:
@@ -98,7 +153,7 @@ class MicroBatcher:
                 await asyncio.sleep(LINGER_S)
             if batch := self._take():
                 self._last_size = len(batch)
-                task = asyncio.create_task(self._answer(batch))
+                task = asyncio.create_task(self._computation.answer(batch))
                 self._under_way.add(task)
                 task.add_done_callback(self._ended)
 
@@ -106,41 +161,24 @@ class MicroBatcher:
         """Whether to begin a batch now."""
         if not self._under_way:
             return bool(self._waiting)
-        return self._prepare is not None and len(self._under_way) == 1 and len(self._waiting) >= self._max_batch
+        return self._computation.prepares and len(self._under_way) == 1 and len(self._waiting) >= self._max_batch
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a batch was left unanswered", exc_info=error)
+            self.die("a batch was left unanswered")
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
-        loop = asyncio.get_running_loop()
-        prepared: Any = [waiting.prompt for waiting in batch]
-        try:
-            if self._prepare is not None:
-                prepared = await loop.run_in_executor(self._preparer, self._prepare, prepared)
-            outcomes = await loop.run_in_executor(self._executor, self._run, prepared, batch[0].adapter)
-        except Exception as error:
-            _log.exception("a batch of %d failed", len(batch))
-            outcomes = [MpaError(f"the engine failed: {error}", reason="ENGINE_FAILED")] * len(batch)
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            if waiting.future.done():
-                continue
-            if isinstance(outcome, MpaError):
-                waiting.future.set_exception(outcome)
-            else:
-                waiting.future.set_result(outcome)
-
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Asked]:
         """The oldest request and those behind it that fit its batch; requests given up meanwhile are dropped."""
-        batch: list[_Waiting] = []
-        left: deque[_Waiting] = deque()
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            if waiting.future.done():
-                continue
-            if not batch or (waiting.kind == batch[0].kind and len(batch) < self._max_batch):
-                batch.append(waiting)
-            else:
-                left.append(waiting)
-        self._waiting = left
+        batch: list[Asked] = []
+        for asked in tuple(self._waiting):
+            if len(batch) == self._max_batch:
+                break
+            if asked.is_over:
+                del self._waiting[asked]
+            elif not batch or asked.kind == batch[0].kind:
+                del self._waiting[asked]
+                batch.append(asked)
         return batch

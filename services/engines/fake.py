@@ -8,20 +8,21 @@ and the true answer; the share `unparsed` of its replies is no annotation. Every
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from services.core.annotation import question_key
-from services.core.errors import InvalidInput, Unavailable
+from services.core.errors import InvalidInput
 from services.core.tasks import ANSWER_INSTRUCTION
 from services.engines import checkpoint
-from services.engines.batching import MicroBatcher, Outcome
+from services.engines.batching import MicroBatcher
+from services.engines.computation import Outcome
 from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.settings import EngineSettings
 
@@ -37,7 +38,10 @@ class FakeModel:
     """The content of fake.json.
 
     `memory_gib` is what it claims to need. Loaded in place of another, a `stale` model leaves the old one's skill behind, as
-    real engines have been seen to do. A question that holds `deadly`, unless that is "", kills the engine.
+    real engines have been seen to do.
+
+    Words that, unless they are "", do harm in a question that holds them: `deadly` kills the engine at once, `hanging`
+    blocks its thread for good, `failing` makes the computation of any batch raise an error.
     """
 
     skill: float = 0.6
@@ -46,6 +50,8 @@ class FakeModel:
     memory_gib: float = 0.0
     stale: bool = False
     deadly: str = ""
+    hanging: str = ""
+    failing: str = ""
 
     @staticmethod
     def read(folder: Path) -> FakeModel:
@@ -91,8 +97,10 @@ class FakeEngine:
         self._settings = settings
         self._models = {"": FakeModel.read(folder)}
         self._fingerprint = checkpoint.fingerprint(folder)
-        self._dead = asyncio.Event()
-        self._batcher = MicroBatcher(self._run, max_batch=settings.max_batch, max_waiting=settings.max_waiting)
+        self._let_go = threading.Event()
+        self._batcher = MicroBatcher(
+            self._run, max_batch=settings.max_batch, max_waiting=settings.max_waiting, watchdog_s=settings.watchdog_s
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -103,21 +111,12 @@ class FakeEngine:
 
     async def generate_with(self, prompt: Prompt, adapter: str) -> Reply:
         """As `generate`, by an adapter."""
-        deadly = self._models[adapter].deadly
-        if deadly and deadly in prompt.text:
-            self._dead.set()
-        self._require_alive()
-        reply = await self._batcher.submit(prompt, adapter)
-        self._require_alive()
-        return reply
-
-    def _require_alive(self) -> None:
-        if self._dead.is_set():
-            raise Unavailable("the engine has died: the service is starting it anew, ask again")
+        if _holds(prompt, self._models[adapter].deadly):
+            self._batcher.die("it was asked a deadly question")
+        return await self._batcher.submit(prompt, adapter)
 
     async def death(self) -> str:
-        await self._dead.wait()
-        return "it was asked a deadly question"
+        return await self._batcher.death()
 
     async def reload(self, folder: Path) -> None:
         fresh = FakeModel.read(folder)
@@ -132,12 +131,21 @@ class FakeEngine:
 
     async def close(self) -> None:
         await self._batcher.close()
+        self._let_go.set()
 
     def _run(self, prompts: Sequence[Prompt], adapter: str) -> Sequence[Outcome]:
         model = self._models[adapter]
+        if any(_holds(prompt, model.hanging) for prompt in prompts):
+            self._let_go.wait()  # until the engine, given up, has been closed
+        if any(_holds(prompt, model.failing) for prompt in prompts):
+            raise RuntimeError("it was asked a failing question")
         time.sleep(model.latency_s)
         texts = [reply_text(model, prompt) for prompt in prompts]
         return [Reply(text, len(prompt.text.split()), len(text.split())) for prompt, text in zip(prompts, texts, strict=True)]
+
+
+def _holds(prompt: Prompt, word: str) -> bool:
+    return bool(word) and word in prompt.text
 
 
 class FakeAdapter:

@@ -15,6 +15,9 @@ class EngineSettings:
     `max_batch` prompts are computed at a time, `max_waiting` may wait. `max_lora_rank` 0 serves no adapters, else up to
     `max_loras` beside the base. `trust_remote_code` runs Python code that comes with a checkpoint.
 
+    An engine that makes no progress for `watchdog_s` seconds while requests wait is asked a canary; if that is not answered
+    within as long again, the engine is dead. 0 watches nothing.
+
     For vLLM: `tensor_parallel` devices hold one model, `memory_share` of each is taken (or `kv_cache_gib` for the KV cache,
     whatever else there is), `max_model_len` 0 is the checkpoint's own window.
     """
@@ -32,6 +35,7 @@ class EngineSettings:
     memory_share: float = 0.9
     kv_cache_gib: float = 0.0
     max_model_len: int = 0
+    watchdog_s: float = 120.0
 
     @staticmethod
     def from_environment(env: Environment) -> EngineSettings:
@@ -49,4 +53,5 @@ class EngineSettings:
             memory_share=env.number("MEMORY_SHARE", 0.9),
             kv_cache_gib=env.number("KV_CACHE_GIB", 0.0),
             max_model_len=env.integer("MAX_MODEL_LEN", 0),
+            watchdog_s=env.number("WATCHDOG_S", 120.0),
         )

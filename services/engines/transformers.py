@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from transformers import (
 )
 
 from services.core.decoding import Decoding
-from services.core.errors import InvalidInput
+from services.core.errors import EngineFailed, InvalidInput, Unavailable
 from services.engines import adapters, checkpoint, sharing, tensors
-from services.engines.batching import MicroBatcher, Outcome, never
+from services.engines.batching import CLOSE_S, MicroBatcher
 from services.engines.chat import Chat
+from services.engines.computation import Outcome
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
 from services.engines.settings import EngineSettings
 
@@ -90,8 +92,13 @@ class TransformersEngine:
         # A tokenizer must not be used by two threads at once: prompts are read by one, replies written by another.
         self._tokenizer = copy.deepcopy(processor.tokenizer)
         self._batcher = MicroBatcher(
-            self._run, max_batch=settings.max_batch, max_waiting=settings.max_waiting, prepare=self._inputs
+            self._run,
+            max_batch=settings.max_batch,
+            max_waiting=settings.max_waiting,
+            prepare=self._inputs,
+            watchdog_s=settings.watchdog_s,
         )
+        _at_each_layer(model, self._batcher.beat)
 
     @property
     def fingerprint(self) -> str:
@@ -107,7 +114,7 @@ class TransformersEngine:
         return await self._batcher.submit(prompt, adapter)
 
     async def death(self) -> str:
-        return await never()
+        return await self._batcher.death()
 
     async def reload(self, folder: Path) -> None:
         """Tensor by tensor, so that the device never holds two models."""
@@ -124,13 +131,24 @@ class TransformersEngine:
         name = f"adapter-{next(self._adapters)}"
         try:
             # On the engine's own thread: no batch is under way while the layers are put in place.
-            await self._batcher.between_batches(lambda: self._model.load_adapter(str(folder), adapter_name=name))
-        except Exception as error:
+            await self._batcher.between_batches(lambda: self._load_adapter(name, folder))
+        except EngineFailed as error:
             raise InvalidInput(f"the adapter in {folder} can't be loaded: {error}", field="model") from error
         return TransformersAdapter(self, name, folder)
 
+    def _load_adapter(self, name: str, folder: Path) -> None:
+        try:
+            self._model.load_adapter(str(folder), adapter_name=name)
+        except BaseException:
+            with suppress(Exception):  # whatever of it was put in place already takes memory
+                self._model.delete_adapter(name)
+            raise
+
     async def drop_adapter(self, name: str) -> None:
-        await self._batcher.between_batches(lambda: self._model.delete_adapter(name))
+        """Does nothing on an engine that is dead; one that hangs is not waited for."""
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._batcher.between_batches(lambda: self._model.delete_adapter(name))
 
     async def close(self) -> None:
         await self._batcher.close()
@@ -201,6 +219,14 @@ class TransformersEngine:
         return replies
 
 
+def _at_each_layer(model: Any, beat: Callable[[], None]) -> None:
+    """Calls `beat` before each layer of each step: progress also within the long first step of a large batch on a CPU."""
+    for layers in model.modules():
+        if isinstance(layers, torch.nn.ModuleList):
+            for layer in layers:
+                layer.register_forward_pre_hook(lambda *_: beat())
+
+
 def _whole(text: str) -> str:
     """Without the character that a reply was cut off in: half of one is no text, and vLLM writes none either."""
     return text.rstrip("\N{REPLACEMENT CHARACTER}").strip()
@@ -235,11 +261,13 @@ class TransformersAdapter:
 
 
 def _read(folder: Path, device: str, dtype: str, trust_remote_code: bool = False) -> tuple[Any, Any]:
-    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
     try:
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True, trust_remote_code=trust_remote_code
         )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # not the checkpoint's fault
     except Exception as error:
         raise InvalidInput(f"the checkpoint in {folder} can't be loaded: {error}", field="model") from error
     model, info = loaded

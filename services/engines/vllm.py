@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,19 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from services.core.errors import InvalidInput, Overloaded, Unavailable
-from services.engines import adapters, checkpoint, tensors
+from services.engines import adapters, checkpoint, tensors, vllm_processes
+from services.engines.batching import CLOSE_S, died
 from services.engines.chat import Chat
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
 from services.engines.settings import EngineSettings
+from services.engines.watchdog import Watchdog
+from services.engines.worker import failure_of
 
+_log = logging.getLogger(__name__)
 _CPU_KV_CACHE_GIB = 1.0
 _HEARTBEAT_S = 0.5
+_RELOAD_S = 600.0
+_PROCESS_ENDED = "vLLM's engine process has died, its log says why"
 
 
 def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
@@ -93,10 +101,11 @@ class VllmEngine:
         self._fingerprint = checkpoint.fingerprint(folder)
         self._window: int = engine.model_config.max_model_len
         self._numbers = itertools.count(1)
-        self._under_way = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._asking: set[asyncio.Task[Reply]] = set()
         self._closed = False
+        self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._watchdog = Watchdog(settings.watchdog_s, lambda canary: self._enter(canary, None), self._die)
+        self._pulse = asyncio.create_task(self._feel_pulse())
 
     @property
     def fingerprint(self) -> str:
@@ -112,18 +121,29 @@ class VllmEngine:
 
     async def generate_with(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
         """As `generate`, by an adapter."""
+        if self._death.done():
+            raise died(self._death.result())
         if self._closed:
             raise Unavailable("this model is being unloaded: ask again")
-        if self._under_way >= self._settings.max_waiting:
-            raise Overloaded(f"{self._under_way} requests are waiting already", retry_after_s=0.25)
-        self._under_way += 1
-        self._idle.clear()
+        if len(self._asking) >= self._settings.max_waiting:
+            raise Overloaded(f"{len(self._asking)} requests are waiting already", retry_after_s=0.25)
+        asking = self._enter(prompt, adapter)
         try:
-            return await self._ask(prompt, adapter)
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._idle.set()
+            return await asking
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            if self._death.done():
+                raise died(self._death.result()) from None
+            raise Unavailable("this model was unloaded before it could answer: ask again") from None
+
+    def _enter(self, prompt: Prompt, adapter: LoRARequest | None) -> asyncio.Task[Reply]:
+        self._watchdog.asked()
+        asking = asyncio.create_task(self._ask(prompt, adapter))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        return asking
 
     async def _ask(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
         number = str(next(self._numbers))
@@ -134,9 +154,13 @@ class VllmEngine:
             ):
                 final = output
         except EngineDeadError as error:
-            raise Unavailable("the engine has died: the service is starting it anew, ask again") from error
+            raise died(_PROCESS_ENDED) from error
         except (VLLMClientError, ValueError) as error:
             raise self._refused(error) from error
+        except Exception as error:
+            _log.exception("a request failed")
+            raise failure_of(error) from error
+        self._watchdog.replied(others_wait=len(self._asking) > 1)
         completion = final.outputs[0]
         written, limit = len(completion.token_ids), prompt.decoding.max_new_tokens
         prompt_tokens = len(final.prompt_token_ids or ())
@@ -175,14 +199,15 @@ class VllmEngine:
         tensors.require_same_architecture(self._folder, folder)
         await asyncio.to_thread(tensors.check_tensors, folder)
         try:
-            await self._engine.pause_generation(mode="wait", clear_cache=True)
-            await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
-            await self._engine.reset_mm_cache()
-            await self._engine.reset_encoder_cache()
-            await self._engine.reset_prefix_cache()
-            await self._engine.resume_generation()
+            async with asyncio.timeout(_RELOAD_S):
+                await self._engine.pause_generation(mode="wait", clear_cache=True)
+                await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+                await self._engine.reset_mm_cache()
+                await self._engine.reset_encoder_cache()
+                await self._engine.reset_prefix_cache()
+                await self._engine.resume_generation()
         except Exception as error:
-            raise InvalidInput(f"the weights in {folder} can't be read into this engine: {error}", field="model") from error
+            raise InvalidInput(f"the weights in {folder} can't be read into this engine: {error!r}", field="model") from error
         self._folder, self._fingerprint = folder, checkpoint.fingerprint(folder)
 
     async def with_adapter(self, folder: Path) -> VisionLanguageModel:
@@ -195,15 +220,38 @@ class VllmEngine:
         return VllmAdapter(self, self._engine, request, folder)
 
     async def death(self) -> str:
-        while not self._engine.errored or self._closed:  # noqa: ASYNC110, vLLM has no event for it
+        return await asyncio.shield(self._death)
+
+    def _die(self, reason: str) -> None:
+        if not self._death.done() and not self._closed:
+            self._death.set_result(reason)
+            self._end_asking()
+
+    def _end_asking(self) -> None:
+        self._watchdog.stop()
+        for asking in tuple(self._asking):
+            asking.cancel()
+
+    async def _feel_pulse(self) -> None:
+        """vLLM has no event for its death, nor for a step that it has made."""
+        before = 0
+        while not self._closed and not self._death.done():
+            if self._engine.errored:
+                self._die(_PROCESS_ENDED)
+            written = vllm_processes.tokens_written(self._engine)
+            if written != before:
+                self._watchdog.beat()
+            before = written
             await asyncio.sleep(_HEARTBEAT_S)
-        return "vLLM's engine process has died (its log says why)"
 
     async def close(self) -> None:
+        """Within twice CLOSE_S, whatever hangs: what is left of vLLM's processes then is killed."""
         self._closed = True
-        if not self._engine.errored:
-            await self._idle.wait()
-        await asyncio.to_thread(self._engine.shutdown)
+        if self._asking and not self._death.done():
+            await asyncio.wait(self._asking, timeout=CLOSE_S)
+        self._end_asking()
+        self._pulse.cancel()
+        await vllm_processes.end(self._engine, CLOSE_S)
 
 
 class VllmAdapter:
@@ -226,7 +274,10 @@ class VllmAdapter:
         return await self._base.death()
 
     async def close(self) -> None:
-        await self._engine.remove_lora(self._request.lora_int_id)
+        """Does nothing on an engine that is dead; one that hangs is not waited for."""
+        with suppress(EngineDeadError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._engine.remove_lora(self._request.lora_int_id)
 
 
 async def load(folder: Path, settings: EngineSettings) -> VllmEngine:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.core.errors import Cancelled, MpaError, Overloaded, Unavailable
+from services.core.errors import Cancelled, EngineFailed, MpaError, Overloaded, Unavailable
 from services.rpc import status
 from services.rpc.bulk import OUT_OF_TIME
 from services.rpc.concurrency import Concurrency
@@ -74,7 +74,7 @@ class Connection:
                         self.concurrency.refused(sent_at)
                     wait_s, trouble, delay_s = delay_s, error, min(2 * delay_s, LONGEST_DELAY_S)
                 except MpaError as error:
-                    if type(error) is not MpaError or tries == INTERNAL_ERROR_TRIES:
+                    if type(error) not in (MpaError, EngineFailed) or tries == INTERNAL_ERROR_TRIES:
                         raise
                     wait_s, trouble = delay_s, error
                 else:

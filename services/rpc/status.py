@@ -26,6 +26,8 @@ _CODES: dict[type[errors.MpaError], grpc.StatusCode] = {
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.Pending: grpc.StatusCode.UNAVAILABLE,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
+    errors.EngineFailed: grpc.StatusCode.INTERNAL,
+    errors.SwapFailed: grpc.StatusCode.INTERNAL,
     errors.MpaError: grpc.StatusCode.UNKNOWN,
 }
 _HTTP: dict[type[errors.MpaError], int] = {
@@ -41,10 +43,10 @@ _HTTP: dict[type[errors.MpaError], int] = {
     errors.MpaError: 500,
 }
 _BY_REASON: dict[str, type[errors.MpaError]] = {
-    kind.reason: kind for kind in (errors.ImageUnknown, errors.Pending, errors.BadReply)
+    kind.reason: kind for kind in (errors.ImageUnknown, errors.Pending, errors.BadReply, errors.EngineFailed, errors.SwapFailed)
 }
 _FROM_CODE: dict[grpc.StatusCode, type[errors.MpaError]] = {
-    **{code: error for error, code in _CODES.items() if error is not errors.Pending},
+    **{code: error for error, code in _CODES.items() if error.reason not in _BY_REASON},
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.Unavailable,
     grpc.StatusCode.OUT_OF_RANGE: errors.InvalidInput,
 }

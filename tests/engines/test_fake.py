@@ -1,13 +1,18 @@
+import asyncio
+
 import pytest
 
 from services.core.annotation import Annotation, parse_annotation
 from services.core.decoding import Decoding
+from services.core.errors import EngineFailed, Unavailable
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS, answer_prompt
-from services.engines.fake import FakeModel, reply_text, true_answer
+from services.engines.fake import FakeEngine, FakeModel, reply_text, true_answer
 from services.engines.images import load_image
 from services.engines.model import Prompt
+from services.engines.settings import EngineSettings
 from tests.pictures import numbered_png
+from tests.serving import fake_checkpoint
 
 IMAGES = [load_image(numbered_png(number)) for number in range(100)]
 
@@ -30,3 +35,34 @@ def test_more_skill_knows_all_that_less_skill_does():
 
     assert known(0.3) < known(0.7) < known(1.0)
     assert 15 <= len(known(0.3)) <= 45
+
+
+@pytest.fixture
+async def wicked(tmp_path):
+    """An engine that can be harmed in three ways."""
+    words = {"deadly": "poison", "hanging": "quicksand", "failing": "stone"}
+    folder = fake_checkpoint(tmp_path / "wicked", skill=1.0, **words)
+    engine = FakeEngine(folder, EngineSettings(engine="fake", watchdog_s=0.2))
+    yield engine
+    await engine.close()
+
+
+async def _ask(engine, *questions):
+    prompts = [Prompt(IMAGES[0], answer_prompt(question)) for question in questions]
+    async with asyncio.timeout(60):
+        return await asyncio.gather(*(engine.generate(prompt) for prompt in prompts), return_exceptions=True)
+
+
+async def test_a_failing_question_fails_alone(wicked):
+    failed, answered = await _ask(wicked, "what is this stone?", "what is this?")
+    assert isinstance(failed, EngineFailed)
+    assert answered.text == true_answer(IMAGES[0].sha256, "what is this?")
+
+
+@pytest.mark.parametrize(("word", "reason"), [("poison", "deadly"), ("quicksand", "hangs")])
+async def test_a_deadly_question_and_one_that_hangs_are_the_engines_death(wicked, word, reason):
+    outcomes = await _ask(wicked, f"what is this {word}?", "what is this?")
+    assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
+    async with asyncio.timeout(60):
+        assert reason in await wicked.death()
+    assert isinstance((await _ask(wicked, "what is this?"))[0], Unavailable)

@@ -18,7 +18,9 @@ from services.rpc.status import from_status, http_status, to_status
         (errors.Pending("later", retry_after_s=60.0), 14, 503),
         (errors.BadReply("nothing"), 2, 502),
         (errors.Cancelled("off"), 1, 499),
-        (errors.MpaError("broken", reason="ENGINE_FAILED"), 2, 500),
+        (errors.EngineFailed("broken"), 13, 500),
+        (errors.SwapFailed("broken"), 13, 500),
+        (errors.MpaError("broken"), 2, 500),
     ],
 )
 def test_an_error_survives_the_wire(error, code, http):
@@ -32,5 +34,5 @@ def test_an_error_survives_the_wire(error, code, http):
         assert back.field == error.field
     if isinstance(error, errors.Overloaded):
         assert back.retry_after_s == pytest.approx(0.25)
-    if isinstance(error, (errors.Pending, errors.BadReply)):
+    if isinstance(error, (errors.Pending, errors.BadReply, errors.EngineFailed, errors.SwapFailed)):
         assert type(back) is type(error)

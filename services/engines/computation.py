@@ -1,0 +1,164 @@
+"""The computation of batches, in which one bad prompt harms nobody else.
+
+A batch that can't be prepared is prepared prompt by prompt, and goes on without those that fail. A batch whose computation
+fails is computed in halves, until the culprit is alone; a batch too large for the device's memory is helped by the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from services.core.errors import Cancelled, EngineFailed, MpaError
+from services.engines.model import Prompt, Reply
+from services.engines.worker import WorkerThread
+
+WORTH_PREPARING_AGAIN = 1 / 8
+"""Share of a prepared batch whose callers have gone, from which on the rest is prepared again without them."""
+
+Outcome = Reply | MpaError
+Prepare = Callable[[Sequence[Prompt]], Any]
+"""Makes of a batch's prompts what is computed with."""
+Run = Callable[[Any, str], Sequence[Outcome]]
+"""Computes a batch, prepared if it is to be, by an adapter ("": the model's own weights)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A prompt whose caller waits."""
+
+    prompt: Prompt
+    adapter: str
+    reply: asyncio.Future[Reply]
+
+    @property
+    def kind(self) -> tuple[str, int]:
+        """What the prompts of one batch have in common."""
+        return self.adapter, self.prompt.decoding.max_new_tokens
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its caller has been answered, or has gone."""
+        return self.reply.done()
+
+    def settle(self, outcome: Outcome) -> None:
+        if self.is_over:
+            return
+        if isinstance(outcome, MpaError):
+            self.reply.set_exception(outcome)
+        else:
+            self.reply.set_result(outcome)
+
+
+class Computation:
+    """Two threads of an engine: one prepares batches, one computes them.
+
+    `replied` is called when the model has replied to some of a batch, `died` if a thread ends by itself.
+    """
+
+    def __init__(self, run: Run, prepare: Prepare | None, replied: Callable[[], None], died: Callable[[str], None]) -> None:
+        self._run = run
+        self._prepare = prepare
+        self._replied = replied
+        self._preparer = WorkerThread("prepare", died)
+        self._engine = WorkerThread("engine", died)
+        self._batch: Sequence[Asked] = ()
+
+    @property
+    def prepares(self) -> bool:
+        return self._prepare is not None
+
+    async def answer(self, batch: list[Asked]) -> None:
+        """Settles each of a batch whose caller still waits."""
+        parts = [batch]
+        while parts:
+            part = _still_there(parts.pop())
+            if part and (failure := await self._answer(part)) is not None:
+                if len(part) == 1:
+                    part[0].settle(failure)
+                else:
+                    half = len(part) // 2
+                    parts += [part[half:], part[:half]]
+
+    async def between(self, work: Callable[[], None]) -> None:
+        """Runs `work` on the engine's thread, while no batch is computed. Raises MpaError."""
+        await self._engine.do(work)
+
+    def require_somebody_waits(self) -> None:
+        """From within `run`. Raises Cancelled: every caller of the batch that is computed has gone."""
+        if self._batch and all(asked.is_over for asked in self._batch):
+            raise Cancelled("every caller of this batch has gone")
+
+    async def end(self, within_s: float) -> None:
+        """A thread that hangs is left behind."""
+        threads = (self._preparer, self._engine)
+        for thread in threads:
+            thread.end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                for thread in threads:
+                    await thread.ended()
+
+    async def _answer(self, batch: list[Asked]) -> MpaError | None:
+        """Settles a batch, or returns the error that it fails with as a whole."""
+        outcomes = None
+        try:
+            while outcomes is None:
+                batch, prepared = await self._prepared(_still_there(batch))
+                if not batch:
+                    return None
+                outcomes = await self._engine.do(self._compute, batch, prepared)
+        except MpaError as error:
+            return error
+        if len(outcomes) != len(batch):
+            return EngineFailed(f"the engine gave {len(outcomes)} replies to {len(batch)} requests: its log may say why")
+        for asked, outcome in zip(batch, outcomes, strict=True):
+            asked.settle(outcome)
+        if any(isinstance(outcome, Reply) for outcome in outcomes):
+            self._replied()
+        return None
+
+    def _compute(self, batch: Sequence[Asked], prepared: Any) -> Sequence[Outcome] | None:
+        """On the engine's thread. None where too many have gone while the batch waited for the one before."""
+        if len(batch) - len(_still_there(batch)) >= len(batch) * WORTH_PREPARING_AGAIN:
+            return None
+        self._batch = batch
+        try:
+            return list(self._run(prepared, batch[0].adapter))
+        finally:
+            self._batch = ()
+
+    async def _prepared(self, batch: list[Asked]) -> tuple[list[Asked], Any]:
+        """Those of a batch whose prompts can be prepared, and what is computed of them."""
+        if self._prepare is None or not batch:
+            return batch, _prompts(batch)
+        try:
+            return batch, await self._preparer.do(self._prepare, _prompts(batch))
+        except MpaError:
+            if len(batch) == 1:
+                raise
+        left = [asked for asked in batch if await self._can_be_prepared(asked)]
+        return left, await self._preparer.do(self._prepare, _prompts(left)) if left else None
+
+    async def _can_be_prepared(self, asked: Asked) -> bool:
+        """Where it can't, its caller is told why."""
+        assert self._prepare is not None
+        if asked.is_over:
+            return False
+        try:
+            await self._preparer.do(self._prepare, [asked.prompt])
+        except MpaError as error:
+            asked.settle(error)
+            return False
+        return True
+
+
+def _prompts(batch: Sequence[Asked]) -> list[Prompt]:
+    return [asked.prompt for asked in batch]
+
+
+def _still_there(batch: Sequence[Asked]) -> list[Asked]:
+    return [asked for asked in batch if not asked.is_over]

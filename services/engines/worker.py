@@ -1,0 +1,103 @@
+"""A thread that works for an engine: one piece after another, off the event loop, and abandoned if it hangs.
+
+Not an executor: the interpreter waits for an executor's threads when it exits, and an exception such as StopIteration
+can't pass through a future, so that whoever waits for it waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from services.core.errors import EngineFailed, MpaError
+
+T = TypeVar("T")
+
+MOST_QUOTED = 300
+"""Characters of a foreign error's text that are passed on to callers."""
+
+_log = logging.getLogger(__name__)
+
+
+def failure_of(error: BaseException) -> MpaError:
+    """The error that a caller sees: an MpaError as it is, anything else as EngineFailed.
+
+    It comes without traceback: the frames would hold the tensors of the batch that failed, and with them the memory that
+    is missing where memory was the trouble.
+    """
+    if isinstance(error, MpaError):
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
+    said = f"{type(error).__name__}: {error}"[:MOST_QUOTED]
+    return EngineFailed(f"the engine failed on this request ({said}): its log says more; other requests are not affected")
+
+
+class WorkerThread:
+    """Runs functions in the order they are handed in. `died` is called on the loop if the thread ends without being told."""
+
+    def __init__(self, name: str, died: Callable[[str], None]) -> None:
+        self._name = name
+        self._died = died
+        self._loop = asyncio.get_running_loop()
+        self._jobs: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._is_ending = False
+        self._ended = asyncio.Event()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    async def do(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` returns. Raises MpaError (EngineFailed for whatever else `work` raises). Given up, it isn't begun."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put((future, partial(work, *arguments)))
+        return await future
+
+    def end(self) -> None:
+        """After what has been handed in."""
+        self._is_ending = True
+        self._jobs.put(None)
+
+    async def ended(self) -> None:
+        await self._ended.wait()
+
+    def _work(self) -> None:
+        try:
+            while (job := self._jobs.get()) is not None:
+                future, work = job
+                if not future.done():
+                    self._do(future, work)
+                del job, future, work  # an idle thread holds no batch
+        finally:
+            self._tell(self._end)
+
+    def _do(self, future: asyncio.Future[Any], work: Callable[[], Any]) -> None:
+        try:
+            value = work()
+        except BaseException as error:  # SystemExit, too, is the trouble of one piece of work
+            if not future.done() and not isinstance(error, MpaError):
+                _log.exception("a piece of work of thread %s failed", self._name)
+            self._tell(_settle, future, None, failure_of(error))
+        else:
+            self._tell(_settle, future, value, None)
+
+    def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+        with suppress(RuntimeError):  # the loop has been closed: nobody is there who waits
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _end(self) -> None:
+        self._ended.set()
+        if not self._is_ending:
+            self._died(f"its thread {self._name!r} has ended")
+
+
+def _settle(future: asyncio.Future[Any], value: Any, error: MpaError | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(value)
