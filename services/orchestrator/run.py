@@ -68,12 +68,22 @@ def open_run(folder: Path, settings: Settings | None = None) -> Iterator[Run]:
         if settings_of(folder) is None:
             require_images(settings.images)
         _make(folder)
-    with locked(folder):
-        ledger = Ledger(folder / "ledger.sqlite")
-        try:
-            yield _opened(folder, ledger, settings)
-        finally:
-            ledger.close()
+    with locked(folder), _closing(Ledger(folder / "ledger.sqlite")) as ledger:
+        yield _opened(folder, ledger, settings)
+
+
+@contextmanager
+def _closing(ledger: Ledger) -> Iterator[Ledger]:
+    """Closes it at the end. An error that only damage explains becomes an MpaError that says so."""
+    try:
+        yield ledger
+    except MpaError:
+        raise
+    except Exception:
+        ledger.require_intact()
+        raise
+    finally:
+        ledger.close()
 
 
 def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
@@ -95,13 +105,10 @@ def read_run(folder: Path) -> Iterator[Run]:
     Raises NotFound, WrongState where it has not begun or is a later program's, MpaError where its ledger is damaged.
     """
     require_run(folder)
-    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
-    try:
+    with _closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
         if not ledger.meta("settings"):
             raise WrongState(f"the run in {folder} has not begun")
         yield Run(folder, ledger.meta("id"), Settings.from_json(ledger.meta("settings")), ledger)
-    finally:
-        ledger.close()
 
 
 def is_at_work(folder: Path) -> bool:
@@ -127,12 +134,9 @@ def settings_of(folder: Path) -> Settings | None:
     """Of the run in `folder`; None where there is none."""
     if not (folder / "ledger.sqlite").is_file():
         return None
-    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
-    try:
+    with _closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
         stored = ledger.meta("settings")
-    finally:
-        ledger.close()
-    return Settings.from_json(stored) if stored else None
+        return Settings.from_json(stored) if stored else None
 
 
 def _make(folder: Path) -> None:

@@ -20,7 +20,7 @@ PICTURES = 12
 
 
 @pytest.mark.parametrize("part", list(Part))
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 def test_a_picture_is_a_function_of_its_number(family, part):
     one, again, other = family.draw(part, 0, 3), family.draw(part, 0, 3), family.draw(part, 0, 4)
     assert one.image.size == (SIDE, SIDE)
@@ -28,7 +28,7 @@ def test_a_picture_is_a_function_of_its_number(family, part):
     assert one.questions == again.questions
 
 
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 def test_the_test_shows_nothing_that_was_seen(family):
     def drawn(part):
         pictures = [family.draw(part, 0, number) for number in range(PICTURES)]
@@ -55,7 +55,7 @@ def test_no_font_family_and_no_table_is_in_both_halves():
 
 
 @pytest.mark.parametrize("part", [Part.TRAINING, Part.TEST])
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 def test_the_answer_that_is_taught_scores_one(family, part):
     score = getattr(metrics, family.metric)
     for number in range(PICTURES):
@@ -64,7 +64,7 @@ def test_the_answer_that_is_taught_scores_one(family, part):
 
 
 @pytest.mark.parametrize("part", list(Part))
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 def test_every_question_asks_for_a_fact_and_no_wording_for_two(family, part):
     for number in range(PICTURES):
         picture = family.draw(part, 0, number)
@@ -75,7 +75,7 @@ def test_every_question_asks_for_a_fact_and_no_wording_for_two(family, part):
         assert picture.find_fact("who took the picture?") is None
 
 
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 def test_what_is_marked_is_in_the_picture(family):
     for number in range(PICTURES):
         picture = family.draw(Part.TRAINING, 0, number)

@@ -42,7 +42,7 @@ def test_a_successor_trains_as_the_model_that_its_source_names():
             assert preset.hyperparameters == PRESETS[named].hyperparameters, name
 
 
-@pytest.mark.parametrize("preset", PRESETS.values(), ids=str)
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
 def test_a_preset_is_whole(preset):
     assert preset.licence
     assert preset.recipe in RECIPES

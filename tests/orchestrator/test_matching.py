@@ -93,4 +93,4 @@ async def test_the_command_shows_and_tells_the_same(tmp_path, pool):
         assert f"{rule} {gap:,}" in shown
     assert f"{document['disagreeing']} records on which they disagree: --disagreements" in shown
     assert document["disagreements"][0]["question"] in said("matchers", folder, "--disagreements")
-    assert "no matcher" in said("matchers", folder, "--student-matcher", "loose", code=1)
+    assert "choose one of exact" in said("matchers", folder, "--student-matcher", "loose", code=2)

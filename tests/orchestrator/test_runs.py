@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import fcntl
 import json
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -198,6 +199,17 @@ def test_damage_in_the_middle_is_told(run, command):
     name, *options = command[:2] if command[0] == "runs" else command[:1]
     given = [name, *options, run, *([run] if "compare" in command else []), *command[len(options) + 1 :]]
     assert "damaged" in said(*given, code=1)
+
+
+def test_damage_anywhere_never_looks_like_a_bug(run):
+    path, draw = run / "ledger.sqlite", random.Random(0)
+    whole = path.read_bytes()
+    for _ in range(40):
+        start, size = draw.randrange(100, len(whole)), draw.choice([50, 4096, 20_000, 100_000])
+        path.write_bytes((whole[:start] + bytes(size) + whole[start + size :])[: len(whole)])
+        for command in (["runs", "show", run, "--limit", "1000"], ["matchers", run]):
+            result = CliRunner().invoke(app, [*map(str, command)])
+            assert isinstance(result.exception, SystemExit | None), (start, size, command, result.exception)
 
 
 def test_an_older_ledger_is_shown_as_it_is(run):

@@ -41,6 +41,12 @@ class Database:
     def close(self) -> None:
         self._db.close()
 
+    def require_intact(self) -> None:
+        """Reads the whole file. Raises MpaError where it is damaged, which a query doesn't always notice."""
+        for (finding,) in self.read("PRAGMA quick_check(1)"):
+            if finding != "ok":
+                raise self._explained.damaged(finding)
+
     def run_script(self, statements: str) -> None:
         with self._explained:
             self._db.executescript(statements)
@@ -84,7 +90,9 @@ class Database:
     def read(self, statement: str, *values: str | int | float) -> Iterator[tuple[Any, ...]]:
         """Rows of `statement`; the caller knows their columns' types."""
         with self._explained:
-            yield from self._db.execute(statement, values)
+            # Not `yield from`, which would close a cursor that is left after its database was closed.
+            for row in self._db.execute(statement, values):  # noqa: UP028
+                yield row
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -127,4 +135,7 @@ class _Explained:
                 f"the ledger {self._path} can't be used ({error}): free space or give another --run, then repeat"
             ) from error
         if type(error) is sqlite3.DatabaseError:
-            raise MpaError(f"the ledger {self._path} is damaged ({error}): start a new run") from error
+            raise self.damaged(error) from error
+
+    def damaged(self, why: object) -> MpaError:
+        return MpaError(f"the ledger {self._path} is damaged ({why}): start a new run")
