@@ -27,7 +27,7 @@ demo-vllm: RUN := $(RUN)-vllm
 demo-vllm: $(VENV)/.installed-vllm demo
 
 test: $(VENV)/.installed-vllm check protos-check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 	$(BIN)/python -m pytest -m slow
 
 # Format, lint, types, import contracts, the protos' style.
