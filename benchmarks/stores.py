@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.questions import decoding
+from services.core.contract import Contract
 from services.student import canaries
-from services.student.store import Contract, Origin, Pointers, VersionStore
+from services.student.store import Origin, Pointers, VersionStore
 
 
 def fill(folder: Path, checkpoints: Sequence[Path], model: str) -> None:

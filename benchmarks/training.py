@@ -23,8 +23,8 @@ from benchmarks.checkpoints import ROOT, checkpoint
 from benchmarks.processes import computing, work_folder
 from benchmarks.questions import ask
 from benchmarks.row import Pair, Question, Row
+from services.core.contract import Contract
 from services.core.presets import Hyperparameters
-from services.core.tasks import ANSWER_TEMPLATE
 from services.student.datasets import DatasetStore, TrainingSample
 from services.student.execution import Execution
 from services.student.job import Job, Progress
@@ -69,7 +69,7 @@ async def _ours(folder: Path, name: str, dataset: str, base: Path, threads: int)
     """Seconds of the training loop, as progress.json has them."""
     job, settings = folder / "jobs" / name, Hyperparameters(learning_rate=1e-5, batch_size=BATCH, epochs=EPOCHS)
     execution = Execution(precision="fp32")
-    Job(name, "", "v1", str(base), dataset, "", "", ANSWER_TEMPLATE, settings, str(folder), "", execution).write(job)
+    Job(name, "", "v1", str(base), dataset, "", "", Contract(), settings, str(folder), execution).write(job)
     await _run(["services.student.training", str(job)], folder / f"{name}.log", threads)
     return Progress.read(job).seconds
 

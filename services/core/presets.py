@@ -16,12 +16,13 @@ from typing import Any
 from services.core.errors import InvalidInput
 from services.core.memory import Shape, serving_bytes, training_bytes
 
-TABLE_11 = "paper, Table 11"
+TABLE_11 = "learning_rate and batch_size: paper, Table 11; epochs: its Appendix C; all else: this project's own"
+"""The table has no more, and the paper says nothing of warm-up, schedule and weight decay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Parity Leveler settings (paper, Section 3.3 and Table 11). `batch_size` is the effective batch.
+    """Parity Leveler settings (paper, Section 3.3). `batch_size` is the effective batch; it and the rate are in Table 11.
 
     `loss`: "token" averages over the batch's answer tokens, "sample" sums over a sample's tokens and averages over samples
     (Eq. 3 as printed). `lora_rank` 0 trains the whole student, as the paper does.

@@ -1,6 +1,7 @@
 """Recipes: everything about an alignment that is a choice. A run stores its recipe; several stand side by side in a table.
 
-`paper`      the paper as written: one question for each image, exactly the gap.
+`paper`      the paper as written: one question for each image, exactly the gap, the loss of Eq. 3. It trains on the gap of
+             the images that aren't held out (85 %), since somebody has to judge the candidate.
 `authors`    their released code with its quirks, for reproduction: indented prompts without the reply scaffold, the
              instruction glued to the question, containment as matcher, training without the instruction.
 `rehearsal`  the paper's gap plus as many samples that the student already had right: gap-only training makes small students
@@ -52,18 +53,25 @@ class Recipe:
     sample_temperature: float = 0.7
     min_agreement: float = 0.0
     """Share of those answers that match the annotation's, below which a record is not trained on."""
+    loss: str = ""
+    """"token" averages over the batch's answer tokens, "sample" sums over an answer's tokens and averages over samples
+    (Eq. 3); "" leaves the choice to the student's preset."""
 
     def __post_init__(self) -> None:
         if self.min_agreement and not self.samples:
             raise InvalidInput("an agreement is measured on samples: give their number too (--samples)", field="min_agreement")
 
     def of_task(self, task: Task) -> Recipe:
-        """This recipe with the task's own way of asking, where it has one (a caption is no single word)."""
+        """This recipe with the task's own way of asking, where it has one (a caption is no single word).
+
+        A task with one question for all images is asked it once about each: again, it would be a duplicate.
+        """
+        recipe = replace(self, questions_per_image=1) if task.question else self
         if task.answer_template == ANSWER_TEMPLATE:
-            return self
+            return recipe
         decoding = replace(self.answer_decoding, max_new_tokens=task.max_new_tokens)
         template = task.answer_template
-        return replace(self, answer_template=template, training_template=template, answer_decoding=decoding)
+        return replace(recipe, answer_template=template, training_template=template, answer_decoding=decoding)
 
     def annotation_prompt(self, task: Task) -> str:
         """The task prompt T_pr as this recipe sends it."""
@@ -88,6 +96,7 @@ class Amendments:
     samples: int | None = None
     sample_temperature: float | None = None
     min_agreement: float | None = None
+    loss: str | None = None
 
     def of(self, recipe: Recipe) -> Recipe:
         """Raises InvalidInput where the parts don't go together."""
@@ -99,7 +108,7 @@ AS_IT_IS = Amendments()
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("paper"),
+        Recipe("paper", loss="sample"),
         Recipe(
             "authors",
             annotation_decoding=Decoding(temperature=0.01, top_p=0.001, max_new_tokens=128),

@@ -21,6 +21,7 @@ _IDENTITY = (
     "vocab.json",
     "merges.txt",
 )
+_PIXELS = ("size", "min_pixels", "max_pixels", "max_image_size", "crop_size", "max_patches", "patch_size", "merge_size")
 _PROCESSOR = ("preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -72,6 +73,17 @@ def set_image_processor(folder: Path, settings: Mapping[str, object]) -> None:
             write_atomically(path, json.dumps(config, indent=2))
             return
     raise InvalidInput(f"{folder} holds no configuration of an image processor to set {', '.join(settings)} in", field="model")
+
+
+def pixel_budget(folder: Path) -> str:
+    """Sizes in the image processor's configuration, as JSON; "" where it names none."""
+    for name, part in (("processor_config.json", "image_processor"), ("preprocessor_config.json", "")):
+        path = folder / name
+        config = json.loads(path.read_text()) if path.is_file() else {}
+        config = config.get(part) or {} if part else config
+        if sizes := {key: config[key] for key in _PIXELS if config.get(key) is not None}:
+            return json.dumps(sizes, sort_keys=True)
+    return ""
 
 
 def _file_sha256(path: Path) -> str:

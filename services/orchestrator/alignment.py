@@ -137,6 +137,7 @@ async def settle_base_version(run: Run, student: StudentClient, *, may_load: boo
         )
     run.ledger.set_meta("version.before", before)
     run.ledger.set_meta("version.before.weights", version.weights_sha256)
+    run.ledger.set_meta("version.before.processor", version.contract.processor_sha256)
     if may_load and not version.is_loaded:
         await student.load(before)
     return version

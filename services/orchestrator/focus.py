@@ -35,7 +35,7 @@ def questions(run: Run, image_sha256: str) -> Iterator[tuple[int, str]]:
     """What the teacher is to be asked for about the image by now: numbers, each with the kind that is wished, or ""."""
     first = run.settings.recipe.questions_per_image
     yield from ((number, "") for number in range(first))
-    if not run.settings.focus:
+    if not run.settings.focus or run.settings.the_task.question:  # one question for all images has one kind
         return
     for number in range(2, run.ledger.round + 1):
         counts = json.loads(run.ledger.meta(FOCUS, of_round=number) or "{}")

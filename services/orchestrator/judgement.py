@@ -114,6 +114,17 @@ def require_candidate(run: Run) -> None:
         raise WrongState(f"the run in {run.folder} has no candidate yet: `mpa-orch level {run.folder}` trains one")
 
 
+async def require_served_as_judged(run: Run, student: StudentClient) -> None:
+    """Raises WrongState where plain questions would be put to the candidate otherwise than the run puts them."""
+    after = run.ledger.meta("version.after")
+    differing = (await student.version(after)).contract.differences(run.settings.contract)
+    if differing:
+        raise WrongState(
+            f"{after} at {student.connection.address} would be served otherwise than it is judged ({'; '.join(differing)}): a "
+            "service of an earlier release has trained it: train it again by this one, in another --run"
+        )
+
+
 def held_out_cases(run: Run) -> list[Case]:
     """Annotations of held-out images that a model confirmed: the annotation is the reference.
 
@@ -141,6 +152,8 @@ async def evaluate(
 ) -> Evaluation:
     """Scores version.before and version.after; every answer goes to the ledger.
 
+    Both are asked in the run's words (Eq. 1; docs/decisions/contract.md), which are the candidate's own.
+
     `teacher` is asked on the labelled set only; None where it isn't up, and what it said is in the ledger. Where the student
     has room for one model, `may_try` lets the candidate answer in the live version's place; else WrongState is raised.
     """
@@ -149,6 +162,7 @@ async def evaluate(
         assert found is not None
         return found
     require_candidate(run)
+    await require_served_as_judged(run, student)
     before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
     with run.timed("evaluate"):
         if not await _load_both(student, before, after):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -17,6 +18,7 @@ from services.orchestrator.progress import Meter, Progress
 from services.orchestrator.run import Run
 from services.orchestrator.teachers.opinions import Label
 from services.rpc.client import Picture, StudentClient, StudentVersion, TrainingState
+from services.rpc.wire import contract_to_proto
 
 POLL_EVERY_S = 0.5
 
@@ -80,14 +82,19 @@ def _round(run: Run) -> str:
 
 
 def _request(run: Run, dataset: str, number: int) -> training_pb2.TrainRequest:
+    """The processor is that of the student that was identified: one with another pixel budget is refused."""
+    settings, processor = run.settings, run.ledger.meta("version.before.processor")
     return training_pb2.TrainRequest(
         request_id=f"{run.id}-{dataset[:16]}-{_round(run)}{number}",
         dataset=dataset,
         base_version=run.ledger.meta("version.before"),
         run=run.id,
-        recipe=run.settings.recipe.name,
-        hyperparameters=training_pb2.Hyperparameters(seed=run.settings.seed, lora_rank=run.settings.lora_rank),
-        training_template=run.settings.recipe.training_template,
+        recipe=settings.recipe.name,
+        hyperparameters=training_pb2.Hyperparameters(
+            seed=settings.seed, lora_rank=settings.lora_rank, loss=settings.recipe.loss or None
+        ),
+        training_template=settings.recipe.training_template,
+        contract=contract_to_proto(replace(settings.contract, processor_sha256=processor)),
     )
 
 

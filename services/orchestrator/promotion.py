@@ -38,6 +38,9 @@ async def promote(
     with run.timed("promote"):
         if (await student.pointers()).live != after:
             progress.note(f"promote: {after} replaces {before} under traffic")
+            contract, old = (await student.version(after)).contract, (await student.version(before)).contract
+            if changed := contract.differences(old):
+                progress.note(f"promote: users' questions are put otherwise than {before} gets them: {'; '.join(changed)}")
             await _swap(run, student, before, after)
     _settle(run, PROMOTED, reason)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from services.core.answers import MATCHERS, Matcher
+from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, WrongState
 from services.core.recipes import AS_IT_IS, RECIPES, Amendments, Recipe
@@ -62,6 +63,19 @@ class Settings:
         return _matcher(self.student_matcher or self.matcher)
 
     @property
+    def contract(self) -> Contract:
+        """How the version that this run trains is asked: in the words, decoding and rule by which the run judges it."""
+        decoding = self.recipe.answer_decoding
+        return Contract(
+            answer_template=self.recipe.answer_template,
+            training_template=self.recipe.training_template,
+            normaliser=self.matcher,
+            temperature=decoding.temperature,
+            max_new_tokens=decoding.max_new_tokens,
+            top_p=decoding.top_p,
+        )
+
+    @property
     def conditions(self) -> str:
         """How both models are asked, as a hash that is stored with every answer."""
         return _hash(self.recipe.answer_template, self.recipe.answer_decoding)
@@ -92,7 +106,11 @@ class Settings:
         return _seed(self.seed, *of) / 2**32
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        """A loss that is left to the preset is left out, as earlier releases have stored it."""
+        fields = asdict(self)
+        if not self.recipe.loss:
+            del fields["recipe"]["loss"]
+        return json.dumps(fields, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Settings:
@@ -125,6 +143,12 @@ def new_settings(
     chosen_task, chosen_recipe = _named(TASKS, task, "task"), _named(RECIPES, recipe, "recipe")
     rule = _named(MATCHERS, matcher or chosen_recipe.matcher or chosen_task.matcher, "matcher")
     of_student = _named(MATCHERS, student_matcher or chosen_recipe.student_matcher or rule.name, "matcher")
+    if chosen_task.question and (amendments.questions_per_image or 1) > 1:
+        raise InvalidInput(
+            f"the task {task} has one question for all images, and it was to be put {amendments.questions_per_image} times "
+            "about each: leave out --questions",
+            field="questions",
+        )
     where = settled(images)
     other = "" if of_student is rule else of_student.identity
     amended = amendments.of(chosen_recipe.of_task(chosen_task))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from protos.mpa.v1 import types_pb2
+from protos.mpa.v1 import types_pb2, versions_pb2
+from services.core.contract import Contract
 from services.core.decoding import GREEDY, Decoding
 from services.core.usage import Usage
 from services.engines.model import FinishReason, Reply
@@ -54,4 +55,40 @@ def decoding_from_proto(message: types_pb2.Decoding, default: Decoding = GREEDY)
         top_p=message.top_p or default.top_p,
         max_new_tokens=message.max_new_tokens or default.max_new_tokens,
         seed=message.seed,
+    )
+
+
+def contract_to_proto(contract: Contract) -> versions_pb2.Contract:
+    return versions_pb2.Contract(
+        answer_template=contract.answer_template,
+        training_template=contract.training_template,
+        system_prompt=contract.system_prompt,
+        normaliser=contract.normaliser,
+        chat_template_sha256=contract.chat_template_sha256,
+        processor_sha256=contract.processor_sha256,
+        pixel_budget=contract.pixel_budget,
+        decoding=versions_pb2.Contract.Decoding(
+            temperature=contract.temperature, max_new_tokens=contract.max_new_tokens, top_p=contract.top_p
+        ),
+    )
+
+
+def contract_from_proto(message: versions_pb2.Contract, default: Contract) -> Contract:
+    """An empty part takes that of `default`, an empty training template the answer template that comes of it.
+
+    A decoding that is there is whole: its temperature 0 is greedy, whatever the default's.
+    """
+    answer_template = message.answer_template or default.answer_template
+    has_decoding = message.HasField("decoding")
+    return Contract(
+        answer_template=answer_template,
+        training_template=message.training_template or answer_template,
+        system_prompt=message.system_prompt or default.system_prompt,
+        normaliser=message.normaliser or default.normaliser,
+        chat_template_sha256=message.chat_template_sha256 or default.chat_template_sha256,
+        processor_sha256=message.processor_sha256 or default.processor_sha256,
+        pixel_budget=message.pixel_budget or default.pixel_budget,
+        temperature=message.decoding.temperature if has_decoding else default.temperature,
+        max_new_tokens=message.decoding.max_new_tokens or default.max_new_tokens,
+        top_p=message.decoding.top_p or (GREEDY.top_p if has_decoding else default.top_p),
     )

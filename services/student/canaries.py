@@ -18,12 +18,12 @@ import json
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from services.core.decoding import Decoding
+from services.core.contract import Contract
 from services.core.errors import InvalidInput
 from services.core.tasks import answer_prompt
 from services.engines.images import LoadedImage, load_image
@@ -34,7 +34,6 @@ from services.engines.settings import EngineSettings
 from services.files import write_atomically
 from services.student.datasets import DatasetStore
 from services.student.job import Job
-from services.student.store import MANIFEST, Contract, Manifest
 
 COUNT = 32
 CANDIDATES = 192
@@ -98,8 +97,8 @@ def synthetic_questions() -> list[Question]:
 
 
 def prompt_for(image: LoadedImage, question: str, contract: Contract) -> Prompt:
-    """How a version is asked: its own instruction, system turn and decoding."""
-    decoding = Decoding(temperature=contract.temperature, max_new_tokens=contract.max_new_tokens)
+    """How a version is asked: its own instruction, system turn and length; greedily, since engines draw samples differently."""
+    decoding = replace(contract.decoding, temperature=0.0, top_p=1.0)
     return Prompt(image, answer_prompt(question, contract.answer_template), decoding, contract.system_prompt, scored=True)
 
 
@@ -134,7 +133,7 @@ async def compute(
 
 
 async def compute_for_training(job: Job, output: Path, device: str = "") -> None:
-    """The canaries of the checkpoint that a training has made, from questions that it was trained on."""
+    """The canaries of the checkpoint that a training has made, from questions that it was trained on, asked as it will be."""
     base = Path(job.base_folder)
     datasets = DatasetStore(Path(job.store))
     samples = datasets.samples(job.dataset)
@@ -142,8 +141,7 @@ async def compute_for_training(job: Job, output: Path, device: str = "") -> None
     for sample in random.Random(job.hyperparameters.seed).sample(samples, min(CANDIDATES, len(samples))):
         data = datasets.image_path(sample.image_sha256).read_bytes()
         questions.append(Question(load_image(data), data, sample.question))
-    contract = Manifest.parse((base / MANIFEST).read_text()).contract if (base / MANIFEST).is_file() else Contract()
-    await compute(output, contract, questions, parent=base, device=device)
+    await compute(output, job.contract, questions, parent=base, device=device)
 
 
 async def _answers(folder: Path, contract: Contract, questions: Sequence[Question], device: str) -> list[Reply]:

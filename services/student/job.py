@@ -15,17 +15,20 @@ import json
 import os
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from services.core.contract import Contract
 from services.core.presets import Hyperparameters
 from services.files import write_atomically
 from services.student.execution import Execution
+from services.student.store import MANIFEST, Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything the subprocess needs. Paths are absolute. `system_prompt` "" leaves the system turn to the chat template."""
+    """Everything the subprocess needs. Paths are absolute. `contract`: of the version that it makes."""
 
     id: str
     request_id: str
@@ -34,10 +37,9 @@ class Job:
     dataset: str
     run: str
     recipe: str
-    training_template: str
+    contract: Contract
     hyperparameters: Hyperparameters
     store: str
-    system_prompt: str = ""
     execution: Execution = field(default_factory=Execution)
 
     def write(self, folder: Path) -> None:
@@ -48,7 +50,16 @@ class Job:
         raw = json.loads((folder / "job.json").read_text())
         hyperparameters = Hyperparameters(**raw.pop("hyperparameters"))
         execution = Execution(**raw.pop("execution", {}))
-        return Job(**raw, hyperparameters=hyperparameters, execution=execution)
+        contract = Contract(**raw.pop("contract")) if "contract" in raw else _earlier_contract(raw)
+        return Job(**raw, contract=contract, hyperparameters=hyperparameters, execution=execution)
+
+
+def _earlier_contract(raw: dict[str, Any]) -> Contract:
+    """From a job of an earlier release, which named the training template only: all else was the base version's."""
+    raw.pop("system_prompt", "")
+    base = Path(raw["base_folder"]) / MANIFEST
+    contract = Manifest.parse(base.read_text()).contract if base.is_file() else Contract()
+    return replace(contract, training_template=raw.pop("training_template"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from services.core.contract import Contract
 from services.core.errors import Conflict, NotFound
 from services.core.presets import Hyperparameters
 from services.files import write_atomically
@@ -57,9 +58,8 @@ class TrainingRequest:
     base_folder: Path
     run: str
     recipe: str
-    training_template: str
+    contract: Contract
     hyperparameters: Hyperparameters
-    system_prompt: str = ""
 
 
 Publish = Callable[[Job, Path, Progress], str]
@@ -130,10 +130,9 @@ class TrainingJobs:
             dataset=request.dataset,
             run=request.run,
             recipe=request.recipe,
-            training_template=request.training_template,
+            contract=request.contract,
             hyperparameters=request.hyperparameters,
             store=str(self._store.resolve()),
-            system_prompt=request.system_prompt,
             execution=self._execution,
         )
         job.write(self._root / name)

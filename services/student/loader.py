@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from services.core.contract import Contract
 from services.core.errors import InvalidInput, MpaError, WrongState
 from services.engines import adapters
 from services.engines.loading import load_model
@@ -16,7 +17,7 @@ from services.engines.room import Room, room_for
 from services.engines.settings import EngineSettings
 from services.student import canaries, programs
 from services.student.canaries import Checked
-from services.student.store import ADAPTER, Contract, VersionStore
+from services.student.store import ADAPTER, VersionStore
 
 
 class StoredVersions:

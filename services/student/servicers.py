@@ -21,6 +21,7 @@ from protos.mpa.v1 import (
     versions_pb2,
     versions_pb2_grpc,
 )
+from services.core.contract import Contract
 from services.core.errors import Cancelled, InvalidInput, MpaError
 from services.core.presets import Hyperparameters
 from services.rpc.images import ImageReceiver
@@ -28,7 +29,14 @@ from services.rpc.limits import check_prompt, check_question
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
-from services.rpc.wire import CHECK, decoding_from_proto, finish_reason_to_proto, usage_to_proto
+from services.rpc.wire import (
+    CHECK,
+    contract_from_proto,
+    contract_to_proto,
+    decoding_from_proto,
+    finish_reason_to_proto,
+    usage_to_proto,
+)
 from services.student.canaries import read as read_canaries
 from services.student.datasets import TrainingSample
 from services.student.jobs import FINAL, Phase
@@ -148,7 +156,7 @@ def _version(student: Student, name: str) -> versions_pb2.Version:
     manifest = student.store.manifest(name)
     slot = student.versions.slot(name)
     canaries = slot.canaries if slot else None
-    contract, origin = manifest.contract, manifest.origin
+    origin = manifest.origin
     created = Timestamp()
     created.FromDatetime(datetime.fromisoformat(manifest.created_at))
     return versions_pb2.Version(
@@ -160,15 +168,7 @@ def _version(student: Student, name: str) -> versions_pb2.Version:
         run=origin.run,
         recipe=origin.recipe,
         create_time=created,
-        contract=versions_pb2.Contract(
-            answer_template=contract.answer_template,
-            training_template=contract.training_template,
-            system_prompt=contract.system_prompt,
-            normaliser=contract.normaliser,
-            chat_template_sha256=contract.chat_template_sha256,
-            processor_sha256=contract.processor_sha256,
-            decoding=versions_pb2.Contract.Decoding(temperature=contract.temperature, max_new_tokens=contract.max_new_tokens),
-        ),
+        contract=contract_to_proto(manifest.contract),
         metrics=origin.metrics,
         leases=slot.leases if slot else 0,
         canaries=len(read_canaries(student.store.path(name))),
@@ -201,16 +201,30 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def Train(self, request: training_pb2.TrainRequest, context: Context) -> operations_pb2.Operation:
         student = self._student()
+        base = request.base_version or student.versions.pointers.live
         name = await student.train(
             request.request_id,
             request.dataset,
-            request.base_version,
+            base,
             request.run,
             request.recipe,
-            check_prompt(request.training_template, "training_template"),
+            _contract(request, student.store.manifest(base).contract),
             _hyperparameters(request.hyperparameters, student.hyperparameters),
         )
         return _operation(student, name)
+
+
+def _contract(request: training_pb2.TrainRequest, base: Contract) -> Contract:
+    """Of the version to be made. Raises InvalidInput: a template that is too long, or two for the training."""
+    asked, template = request.contract, check_prompt(request.training_template, "training_template")
+    check_prompt(asked.answer_template, "contract.answer_template")
+    check_prompt(asked.training_template, "contract.training_template")
+    if asked.training_template and template not in ("", asked.training_template):
+        raise InvalidInput(
+            "training_template and contract.training_template differ: give one of them", field="training_template"
+        )
+    contract = contract_from_proto(asked, base)
+    return replace(contract, training_template=template) if template else contract
 
 
 def _hyperparameters(message: training_pb2.Hyperparameters, preset: Hyperparameters) -> Hyperparameters:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from services.core.contract import Contract
 from services.core.errors import MpaError, Overloaded, Unavailable, WrongState
 from services.engines.model import Adaptable, VisionLanguageModel
 from services.student.canaries import Checked
-from services.student.store import Contract
 
 _log = logging.getLogger(__name__)
 MAX_AT_GATE = 4096

@@ -17,33 +17,15 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.core.answers import MATCHERS
-from services.core.decoding import GREEDY
+from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
-from services.core.tasks import ANSWER_TEMPLATE
 from services.engines import checkpoint
 from services.files import sync_folder, write_atomically
 
 MANIFEST = "manifest.json"
 ADAPTER = "adapter"
-
-
-@dataclass(frozen=True, slots=True)
-class Contract:
-    """What a version was trained with and must be served with: prompt, chat template, pixel budget, decoding, normaliser.
-
-    `system_prompt` "" leaves the system turn to the chat template. `normaliser` is the identity of the rule that answers are
-    compared by. The pixel budget lies in the version's own processor files.
-    """
-
-    answer_template: str = ANSWER_TEMPLATE
-    training_template: str = ANSWER_TEMPLATE
-    system_prompt: str = ""
-    normaliser: str = MATCHERS["exact"].identity
-    chat_template_sha256: str = ""
-    processor_sha256: str = ""
-    temperature: float = GREEDY.temperature
-    max_new_tokens: int = GREEDY.max_new_tokens
+CORRUPT, CONTRACT_BROKEN = "VERSION_CORRUPT", "CONTRACT_BROKEN"
+"""Why a version is not loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +113,8 @@ class VersionStore:
     ) -> str:
         """Copies a checkpoint in as the next version and returns its name. Whole or not at all.
 
-        `image_processor`: settings (a pixel budget) that replace the checkpoint's. The template hashes of `contract` are
-        taken from the checkpoint itself. Raises InvalidInput: no checkpoint.
+        `image_processor`: settings (a pixel budget) that replace the checkpoint's. The hashes and the pixel budget of
+        `contract` are taken from the checkpoint itself. Raises InvalidInput: no checkpoint.
         """
         checkpoint.check(checkpoint_folder)
         name = f"v{int(self.names()[-1][1:]) + 1 if self.names() else 1}"
@@ -153,6 +135,7 @@ class VersionStore:
                 contract,
                 chat_template_sha256=checkpoint.chat_template_sha256(incoming),
                 processor_sha256=checkpoint.processor_sha256(incoming),
+                pixel_budget=checkpoint.pixel_budget(incoming),
             ),
             origin=origin,
             adapter_of=origin.parent if (incoming / ADAPTER).is_dir() else "",
@@ -167,21 +150,34 @@ class VersionStore:
         return name
 
     def verify(self, name: str) -> Path:
-        """The folder of a version whose files are what its manifest says. Raises NotFound, InvalidInput: changed or damaged."""
+        """The folder of a version whose files are what its manifest says, and whose contract can be kept here.
+
+        Raises NotFound, InvalidInput: damaged (VERSION_CORRUPT), or it would be asked otherwise than it was trained
+        (CONTRACT_BROKEN).
+        """
         folder, manifest = self.path(name), self.manifest(name)
         checkpoint.check(folder)
-        found = {
-            "weights": (checkpoint.weights_sha256(folder), manifest.weights_sha256),
-            "chat template": (checkpoint.chat_template_sha256(folder), manifest.contract.chat_template_sha256),
-            "processor": (checkpoint.processor_sha256(folder), manifest.contract.processor_sha256),
-        }
-        for what, (actual, expected) in found.items():
+        contract = manifest.contract
+        found = [
+            ("weights", checkpoint.weights_sha256(folder), manifest.weights_sha256, CORRUPT),
+            ("chat template", checkpoint.chat_template_sha256(folder), contract.chat_template_sha256, CONTRACT_BROKEN),
+            ("processor", checkpoint.processor_sha256(folder), contract.processor_sha256, CONTRACT_BROKEN),
+        ]
+        for what, actual, expected, reason in found:
             if actual != expected:
                 raise InvalidInput(
                     f"version {name} is damaged: its {what} has sha256 {actual[:12]}..., its manifest says {expected[:12]}...; "
                     "it will not be loaded",
-                    reason="VERSION_CORRUPT",
+                    reason=reason,
                 )
+        try:
+            contract.require_servable()
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"the contract of version {name} can't be kept here ({error}): serve it with the release that trained it",
+                field=error.field,
+                reason=CONTRACT_BROKEN,
+            ) from error
         return folder
 
     def pointers(self) -> Pointers:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.presets import Hyperparameters
 from services.core.tasks import answer_prompt
@@ -18,7 +19,7 @@ from services.student.jobs import TrainingJobs, TrainingRequest
 from services.student.loader import StoredVersions
 from services.student.production import ProductionSamples
 from services.student.settings import StudentSettings
-from services.student.store import Contract, Origin, Pointers, VersionStore
+from services.student.store import Origin, Pointers, VersionStore
 from services.student.versions import Versions
 
 
@@ -77,12 +78,11 @@ class Student:
     async def answer(
         self, image: LoadedImage, question: str, *, template: str = "", decoding: Decoding | None = None, version: str = ""
     ) -> Answered:
-        """Answers with `version`, or the live one; prompt and decoding are the version's own unless given."""
+        """Answers with `version`, or the live one; template and decoding are its contract's unless given."""
         async with self.versions.lease(version) as lease:
             contract = lease.contract
-            own = Decoding(temperature=contract.temperature, max_new_tokens=contract.max_new_tokens)
             text = answer_prompt(question, template or contract.answer_template)
-            prompt = Prompt(image, text, decoding or own, system=contract.system_prompt)
+            prompt = Prompt(image, text, decoding or contract.decoding, system=contract.system_prompt)
             return Answered(lease.version, await lease.model.generate(prompt))
 
     async def train(
@@ -92,18 +92,15 @@ class Student:
         base_version: str,
         run: str,
         recipe: str,
-        template: str,
+        contract: Contract,
         hyperparameters: Hyperparameters,
     ) -> str:
-        """Starts a training from `base_version` ("" is the live one). Raises NotFound, InvalidInput, Conflict."""
+        """Starts a training. The version that it makes is asked by `contract`. Raises NotFound, InvalidInput, Conflict."""
         await asyncio.to_thread(self.datasets.samples, dataset)
-        base = base_version or self.versions.pointers.live
-        folder = await asyncio.to_thread(self.store.verify, base)
-        contract = self.store.manifest(base).contract
+        folder = await asyncio.to_thread(self.store.verify, base_version)
+        contract.require_trainable_from(self.store.manifest(base_version).contract)
         return self.jobs.start(
-            TrainingRequest(
-                request_id, dataset, base, folder, run, recipe, template or contract.answer_template, hyperparameters
-            )
+            TrainingRequest(request_id, dataset, base_version, folder, run, recipe, contract, hyperparameters)
         )
 
     @property
@@ -112,14 +109,13 @@ class Student:
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """The preset's (paper, Table 11)."""
+        """The preset's."""
         return self._settings.preset.hyperparameters
 
     def _publish(self, job: Job, output: Path, progress: Progress) -> str:
         made = self.store.made_by(job.id)
         if made:
             return made
-        base = self.store.manifest(job.base_version)
         metrics = {"train_loss": progress.loss, "train_seconds": progress.seconds, "train_steps": float(progress.total_steps)}
         origin = Origin(job.base_version, job.run, job.recipe, job.dataset, job.id, metrics)
-        return self.store.add(output, origin, replace(base.contract, training_template=job.training_template))
+        return self.store.add(output, origin, job.contract)

@@ -3,7 +3,7 @@
     python -m services.student.training STORE/jobs/<id>
 
 The whole student trains, vision tower and connector included, or low-rank adapters of it, with AdamW, cosine decay and
-warm-up (Table 11), from fp32 master weights. Stopped at any moment and started again it goes on from its last checkpoint. With
+warm-up, from fp32 master weights. Stopped at any moment and started again it goes on from its last checkpoint. With
 more than one process this program is the launcher of its own ranks (torchrun).
 """
 
@@ -165,7 +165,7 @@ def train(folder: Path) -> None:
     set_seed(settings.seed)
     processor = AutoProcessor.from_pretrained(base)
     model, dtype = read_student(base, settings)
-    encoder = Encoder(processor, datasets, job.training_template, job.system_prompt)
+    encoder = Encoder(processor, datasets, job.contract.training_template, job.contract.system_prompt)
     samples = EncodedSamples(datasets.samples(job.dataset), encoder)
     arguments = training_arguments(settings, execution, len(samples), folder / "checkpoints")
     batches = EffectiveBatches(

@@ -44,7 +44,14 @@ def test_a_caption_is_asked_for_in_the_task_s_own_words():
     recipe = RECIPES["rehearsal"].of_task(TASKS["captioning"])
     assert recipe.answer_template == recipe.training_template == "{question}"
     assert recipe.answer_decoding.max_new_tokens == 64
-    assert RECIPES["authors"].of_task(TASKS["ocr"]) is RECIPES["authors"]
+    assert RECIPES["authors"].of_task(TASKS["ocr"]) == RECIPES["authors"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_with_one_question_for_all_images_asks_it_once(task, recipe):
+    asked = RECIPES[recipe].of_task(TASKS[task]).questions_per_image
+    assert asked == (1 if TASKS[task].question else RECIPES[recipe].questions_per_image)
 
 
 def test_guided_decoding_has_room_for_a_caption():

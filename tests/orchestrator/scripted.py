@@ -24,6 +24,7 @@ from tests.orchestrator.scripted_service import Service, abort, in_bulk
 
 USAGE = types_pb2.Usage(prompt_tokens=100, completion_tokens=10, cached_prompt_tokens=40, cost_usd=0.001)
 MISTAKE = "mauve"
+EARLIER = versions_pb2.Contract(decoding=versions_pb2.Contract.Decoding(max_new_tokens=5))
 COLORS = ("red", "green", "blue", "teal")
 
 
@@ -131,7 +132,8 @@ class ScriptedStudent(
     training_pb2_grpc.TrainingServiceServicer,
     operations_pb2_grpc.OperationsServicer,
 ):
-    """`metrics`: of the versions that it lists, by name; `adapters`: which of them are.
+    """`metrics`: of the versions that it lists, by name; `adapters`: which of them are. `contracts`: as the trainings asked,
+    or a service of an earlier release would have it.
 
     `skills` by version; training adds one of `trained_skill`, or fails with `training_error`.
 
@@ -153,6 +155,9 @@ class ScriptedStudent(
     weights: dict = field(default_factory=dict)
     metrics: dict = field(default_factory=dict)
     adapters: tuple = ()
+    contracts: dict = field(default_factory=dict)
+    keeps_contract: bool = True
+    preset: str = "bundled"
 
     async def Answer(self, request, context):
         sha256 = await self.begin("answer", request.image, context)
@@ -174,12 +179,13 @@ class ScriptedStudent(
             versions_pb2.Version(name=name, metrics=metrics, adapter_of="v1" if name in self.adapters else "")
             for name, metrics in self.metrics.items()
         ]
-        return versions_pb2.ListVersionsResponse(versions=versions, live=self.live, previous=self.previous, preset="bundled")
+        return versions_pb2.ListVersionsResponse(versions=versions, live=self.live, previous=self.previous, preset=self.preset)
 
     async def GetVersion(self, request, context):
         state = versions_pb2.VERSION_STATE_AVAILABLE
         weights = self.weights.get(request.name, f"weights of {request.name}")
-        version = versions_pb2.Version(name=request.name, state=state, weights_sha256=weights)
+        contract = self.contracts.get(request.name)
+        version = versions_pb2.Version(name=request.name, state=state, weights_sha256=weights, contract=contract)
         return versions_pb2.GetVersionResponse(version=version)
 
     async def PromoteVersion(self, request, context):
@@ -226,5 +232,6 @@ class ScriptedStudent(
             version = self.made.setdefault(self.trainings[-1].request_id, f"v{len(self.made) + 2}")
             later = (self.trained_skill, *self.trained_later)
             self.skills[version] = later[min(int(version[1:]) - 2, len(later) - 1)]
+            self.contracts[version] = self.trainings[-1].contract if self.keeps_contract else EARLIER
             operation.response.Pack(training_pb2.TrainResponse(version=version))
         return operation

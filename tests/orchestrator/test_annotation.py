@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from services.core.recipes import Amendments
 from services.core.tasks import TASKS
 from services.orchestrator.cli import commands
 from services.orchestrator.run import open_run
+from services.orchestrator.settings import new_settings
 from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.scripted import ScriptedTeacher, draw
 
@@ -98,3 +100,49 @@ async def test_a_call_that_failed_and_is_made_again_leaves_the_same_questions(tm
         with pytest.raises(NothingToAlign):
             await b.align()
     assert list(kept(b).values()) == [[CHAIN[0], CHAIN[2]]] * 4
+
+
+@pytest.mark.parametrize("reason", ["cut_off", "no_question", "no_answer", "placeholder"])
+async def test_a_reply_that_was_cut_off_or_is_no_annotation_is_asked_for_once_more_with_another_seed(tmp_path, pool, reason):
+    firsts: dict[str, int] = {}
+
+    def rejects(sha256: str, seed: int) -> str:
+        return reason if firsts.setdefault(sha256, seed) == seed else ""
+
+    teacher = ScriptedTeacher(rejects=rejects)
+    async with bench(tmp_path / "run", pool, teacher, recipe="paper", limit=20) as b:
+        with open_run(b.folder, b.settings) as run, b.progress() as progress:
+            await commands.annotate(run, b.where, progress)
+    assert teacher.calls["annotate"] == 40
+    found = rows(b.folder, "SELECT attempt, rejection, count(*), count(DISTINCT seed) FROM annotations GROUP BY 1, 2")
+    assert found == [(0, reason, 20, 20), (1, "", 20, 20)]
+    assert not set(rows(b.folder, "SELECT seed FROM annotations GROUP BY seed HAVING count(*) > 1"))
+
+
+@pytest.mark.parametrize("reason", ["refusal", "content_filter", "question_too_long", "answer_too_long", "answer_in_question"])
+async def test_a_reply_that_was_withheld_or_breaks_a_limit_is_not_asked_for_again(tmp_path, pool, reason):
+    teacher = ScriptedTeacher(rejects=lambda *_: reason)
+    async with bench(tmp_path / "run", pool, teacher, recipe="paper", limit=20) as b:
+        with open_run(b.folder, b.settings) as run, b.progress() as progress:
+            await commands.annotate(run, b.where, progress)
+    assert teacher.calls["annotate"] == 20
+
+
+async def test_cut_off_twice_it_is_left_with_its_reason(tmp_path, pool):
+    teacher = ScriptedTeacher(rejects=lambda *_: "cut_off")
+    async with bench(tmp_path / "run", pool, teacher, recipe="paper", limit=20) as b:
+        with open_run(b.folder, b.settings) as run, b.progress() as progress:
+            summary = await commands.annotate(run, b.where, progress)
+    assert teacher.calls["annotate"] == 40
+    assert summary.rejected == {"cut_off": 20}
+
+
+async def test_a_task_with_one_question_for_all_images_asks_the_teacher_once_about_each(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, recipe="rehearsal", limit=20) as b:
+        b.settings = replace(new_settings(str(pool), "captioning", "rehearsal", limit=20), focus=True)
+        with open_run(b.folder, b.settings) as run, b.progress() as progress:
+            summary = await commands.annotate(run, b.where, progress)
+    assert b.teacher.calls["annotate"] == 20
+    assert summary.rejected == {}
+    with pytest.raises(InvalidInput, match="leave out --questions"):
+        new_settings(str(pool), "ocr", "rehearsal", amendments=Amendments(questions_per_image=2))

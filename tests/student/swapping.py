@@ -2,11 +2,12 @@
 
 import asyncio
 
+from services.core.contract import Contract
 from services.core.errors import InvalidInput, Unavailable
 from services.engines.model import Reply
 from services.engines.room import Room
 from services.student.canaries import Checked
-from services.student.store import ADAPTER, Contract, Origin, Pointers, VersionStore
+from services.student.store import ADAPTER, Origin, Pointers, VersionStore
 from services.student.versions import Versions
 from tests.serving import fake_checkpoint
 

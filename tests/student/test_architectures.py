@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
+from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.presets import Hyperparameters
 from services.core.tasks import ANSWER_TEMPLATE, TASKS, answer_prompt
@@ -36,7 +37,7 @@ from services.student.encoding import IGNORED, Encoder, collate
 from services.student.execution import Execution
 from services.student.job import Job
 from services.student.settings import StudentSettings
-from services.student.store import Contract, Origin
+from services.student.store import Origin
 from services.student.training import read_student, save, train
 from tests.architectures import ARCHITECTURES, Architecture
 from tests.serving import serving_student

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, NotFound
-from services.student.store import MANIFEST, Contract, Origin, Pointers, VersionStore
+from services.student.store import MANIFEST, Origin, Pointers, VersionStore
 from tests.serving import fake_checkpoint
 
 

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
+from services.core.contract import Contract
 from services.engines.choice import ZOO
 from services.student import canaries
 from services.student.settings import StudentSettings
-from services.student.store import Contract, Origin
+from services.student.store import Origin
 from tests.serving import serving_student
 from tests.waiting import until
 

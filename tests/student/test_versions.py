@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, NotFound, WrongState
 from services.student.slots import SlotState
-from services.student.store import Contract, Origin, Pointers
+from services.student.store import Origin, Pointers
 from services.student.versions import SwapWay
 from tests.student.swapping import ask
 

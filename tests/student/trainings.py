@@ -2,6 +2,7 @@
 
 from transformers import AutoProcessor
 
+from services.core.contract import Contract
 from services.core.presets import Hyperparameters
 from services.core.tasks import ANSWER_TEMPLATE
 from services.student.datasets import TrainingSample
@@ -21,7 +22,7 @@ def new_job(tmp_path, datasets, base, samples, name="job", execution=Execution()
     folder = tmp_path / "jobs" / name
     settings = Hyperparameters(**{"learning_rate": 1e-3, "batch_size": 8, **hyperparameters})
     dataset = datasets.add(samples)
-    Job(name, "", "v1", str(base), dataset, "", "", ANSWER_TEMPLATE, settings, str(tmp_path), "", execution).write(folder)
+    Job(name, "", "v1", str(base), dataset, "", "", Contract(), settings, str(tmp_path), execution).write(folder)
     return folder
 
 

@@ -23,29 +23,30 @@ _sym_db = _symbol_database.Default()
 
 
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
+from protos.mpa.v1 import versions_pb2 as protos_dot_mpa_dot_v1_dot_versions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mpa/v1/training.proto\x12\x06mpa.v1\x1a#google/longrunning/operations.proto\"H\n\x0eTrainingSample\x12\x14\n\x0cimage_sha256\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\"Y\n\x14UploadDatasetRequest\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12(\n\x06sample\x18\x02 \x01(\x0b\x32\x16.mpa.v1.TrainingSampleH\x00\x42\x06\n\x04part\"I\n\x15UploadDatasetResponse\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x05\x12\x0e\n\x06images\x18\x03 \x01(\x05\"\xe5\x02\n\x0fHyperparameters\x12\x1a\n\rlearning_rate\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nbatch_size\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06\x65pochs\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0cwarmup_ratio\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0cweight_decay\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x11\n\x04loss\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x06\x88\x01\x01\x12\x16\n\tlora_rank\x18\x08 \x01(\x05H\x07\x88\x01\x01\x12\x17\n\nlora_alpha\x18\t \x01(\x01H\x08\x88\x01\x01\x42\x10\n\x0e_learning_rateB\r\n\x0b_batch_sizeB\t\n\x07_epochsB\x0f\n\r_warmup_ratioB\x0f\n\r_weight_decayB\x07\n\x05_lossB\x07\n\x05_seedB\x0c\n\n_lora_rankB\r\n\x0b_lora_alpha\"\xb3\x01\n\x0cTrainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x03 \x01(\t\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\x0e\n\x06recipe\x18\x05 \x01(\t\x12\x30\n\x0fhyperparameters\x18\x06 \x01(\x0b\x32\x17.mpa.v1.Hyperparameters\x12\x19\n\x11training_template\x18\x07 \x01(\t\"\xbb\x01\n\rTrainMetadata\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x05 \x01(\x05\x12\x0c\n\x04loss\x18\x06 \x01(\x01\x12\x1a\n\x12samples_per_second\x18\x07 \x01(\x01\x12\x13\n\x0b\x65ta_seconds\x18\x08 \x01(\x01\x12\r\n\x05phase\x18\t \x01(\t\"E\n\rTrainResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ntrain_loss\x18\x02 \x01(\x01\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x32\x9f\x01\n\x0fTrainingService\x12N\n\rUploadDataset\x12\x1c.mpa.v1.UploadDatasetRequest\x1a\x1d.mpa.v1.UploadDatasetResponse(\x01\x12<\n\x05Train\x12\x14.mpa.v1.TrainRequest\x1a\x1d.google.longrunning.Operationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mpa/v1/training.proto\x12\x06mpa.v1\x1a#google/longrunning/operations.proto\x1a\x1cprotos/mpa/v1/versions.proto\"H\n\x0eTrainingSample\x12\x14\n\x0cimage_sha256\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\"Y\n\x14UploadDatasetRequest\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12(\n\x06sample\x18\x02 \x01(\x0b\x32\x16.mpa.v1.TrainingSampleH\x00\x42\x06\n\x04part\"I\n\x15UploadDatasetResponse\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x05\x12\x0e\n\x06images\x18\x03 \x01(\x05\"\xe5\x02\n\x0fHyperparameters\x12\x1a\n\rlearning_rate\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nbatch_size\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06\x65pochs\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0cwarmup_ratio\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0cweight_decay\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x11\n\x04loss\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x06\x88\x01\x01\x12\x16\n\tlora_rank\x18\x08 \x01(\x05H\x07\x88\x01\x01\x12\x17\n\nlora_alpha\x18\t \x01(\x01H\x08\x88\x01\x01\x42\x10\n\x0e_learning_rateB\r\n\x0b_batch_sizeB\t\n\x07_epochsB\x0f\n\r_warmup_ratioB\x0f\n\r_weight_decayB\x07\n\x05_lossB\x07\n\x05_seedB\x0c\n\n_lora_rankB\r\n\x0b_lora_alpha\"\xd7\x01\n\x0cTrainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x03 \x01(\t\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\x0e\n\x06recipe\x18\x05 \x01(\t\x12\x30\n\x0fhyperparameters\x18\x06 \x01(\x0b\x32\x17.mpa.v1.Hyperparameters\x12\x19\n\x11training_template\x18\x07 \x01(\t\x12\"\n\x08\x63ontract\x18\x08 \x01(\x0b\x32\x10.mpa.v1.Contract\"\xbb\x01\n\rTrainMetadata\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x05 \x01(\x05\x12\x0c\n\x04loss\x18\x06 \x01(\x01\x12\x1a\n\x12samples_per_second\x18\x07 \x01(\x01\x12\x13\n\x0b\x65ta_seconds\x18\x08 \x01(\x01\x12\r\n\x05phase\x18\t \x01(\t\"E\n\rTrainResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ntrain_loss\x18\x02 \x01(\x01\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x32\x9f\x01\n\x0fTrainingService\x12N\n\rUploadDataset\x12\x1c.mpa.v1.UploadDatasetRequest\x1a\x1d.mpa.v1.UploadDatasetResponse(\x01\x12<\n\x05Train\x12\x14.mpa.v1.TrainRequest\x1a\x1d.google.longrunning.Operationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.mpa.v1.training_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRAININGSAMPLE']._serialized_start=77
-  _globals['_TRAININGSAMPLE']._serialized_end=149
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=151
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=240
-  _globals['_UPLOADDATASETRESPONSE']._serialized_start=242
-  _globals['_UPLOADDATASETRESPONSE']._serialized_end=315
-  _globals['_HYPERPARAMETERS']._serialized_start=318
-  _globals['_HYPERPARAMETERS']._serialized_end=675
-  _globals['_TRAINREQUEST']._serialized_start=678
-  _globals['_TRAINREQUEST']._serialized_end=857
-  _globals['_TRAINMETADATA']._serialized_start=860
-  _globals['_TRAINMETADATA']._serialized_end=1047
-  _globals['_TRAINRESPONSE']._serialized_start=1049
-  _globals['_TRAINRESPONSE']._serialized_end=1118
-  _globals['_TRAININGSERVICE']._serialized_start=1121
-  _globals['_TRAININGSERVICE']._serialized_end=1280
+  _globals['_TRAININGSAMPLE']._serialized_start=107
+  _globals['_TRAININGSAMPLE']._serialized_end=179
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=181
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=270
+  _globals['_UPLOADDATASETRESPONSE']._serialized_start=272
+  _globals['_UPLOADDATASETRESPONSE']._serialized_end=345
+  _globals['_HYPERPARAMETERS']._serialized_start=348
+  _globals['_HYPERPARAMETERS']._serialized_end=705
+  _globals['_TRAINREQUEST']._serialized_start=708
+  _globals['_TRAINREQUEST']._serialized_end=923
+  _globals['_TRAINMETADATA']._serialized_start=926
+  _globals['_TRAINMETADATA']._serialized_end=1113
+  _globals['_TRAINRESPONSE']._serialized_start=1115
+  _globals['_TRAINRESPONSE']._serialized_end=1184
+  _globals['_TRAININGSERVICE']._serialized_start=1187
+  _globals['_TRAININGSERVICE']._serialized_end=1346
 # @@protoc_insertion_point(module_scope)

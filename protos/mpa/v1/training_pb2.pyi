@@ -1,4 +1,5 @@
 from google.longrunning import operations_pb2 as _operations_pb2
+from protos.mpa.v1 import versions_pb2 as _versions_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Mapping as _Mapping
@@ -57,7 +58,7 @@ class Hyperparameters(_message.Message):
     def __init__(self, learning_rate: _Optional[float] = ..., batch_size: _Optional[int] = ..., epochs: _Optional[int] = ..., warmup_ratio: _Optional[float] = ..., weight_decay: _Optional[float] = ..., loss: _Optional[str] = ..., seed: _Optional[int] = ..., lora_rank: _Optional[int] = ..., lora_alpha: _Optional[float] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
-    __slots__ = ("request_id", "dataset", "base_version", "run", "recipe", "hyperparameters", "training_template")
+    __slots__ = ("request_id", "dataset", "base_version", "run", "recipe", "hyperparameters", "training_template", "contract")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +66,7 @@ class TrainRequest(_message.Message):
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     HYPERPARAMETERS_FIELD_NUMBER: _ClassVar[int]
     TRAINING_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     dataset: str
     base_version: str
@@ -72,7 +74,8 @@ class TrainRequest(_message.Message):
     recipe: str
     hyperparameters: Hyperparameters
     training_template: str
-    def __init__(self, request_id: _Optional[str] = ..., dataset: _Optional[str] = ..., base_version: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., training_template: _Optional[str] = ...) -> None: ...
+    contract: _versions_pb2.Contract
+    def __init__(self, request_id: _Optional[str] = ..., dataset: _Optional[str] = ..., base_version: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., training_template: _Optional[str] = ..., contract: _Optional[_Union[_versions_pb2.Contract, _Mapping]] = ...) -> None: ...
 
 class TrainMetadata(_message.Message):
     __slots__ = ("request_id", "base_version", "dataset", "step", "total_steps", "loss", "samples_per_second", "eta_seconds", "phase")

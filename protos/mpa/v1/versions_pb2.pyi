@@ -37,14 +37,16 @@ SWAP_WAY_IN_PLACE: SwapWay
 SWAP_WAY_ADAPTER: SwapWay
 
 class Contract(_message.Message):
-    __slots__ = ("answer_template", "chat_template_sha256", "processor_sha256", "decoding", "training_template", "system_prompt", "normaliser")
+    __slots__ = ("answer_template", "chat_template_sha256", "processor_sha256", "decoding", "training_template", "system_prompt", "normaliser", "pixel_budget")
     class Decoding(_message.Message):
-        __slots__ = ("temperature", "max_new_tokens")
+        __slots__ = ("temperature", "max_new_tokens", "top_p")
         TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
         MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+        TOP_P_FIELD_NUMBER: _ClassVar[int]
         temperature: float
         max_new_tokens: int
-        def __init__(self, temperature: _Optional[float] = ..., max_new_tokens: _Optional[int] = ...) -> None: ...
+        top_p: float
+        def __init__(self, temperature: _Optional[float] = ..., max_new_tokens: _Optional[int] = ..., top_p: _Optional[float] = ...) -> None: ...
     ANSWER_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     CHAT_TEMPLATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     PROCESSOR_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +54,7 @@ class Contract(_message.Message):
     TRAINING_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_PROMPT_FIELD_NUMBER: _ClassVar[int]
     NORMALISER_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_BUDGET_FIELD_NUMBER: _ClassVar[int]
     answer_template: str
     chat_template_sha256: str
     processor_sha256: str
@@ -59,7 +62,8 @@ class Contract(_message.Message):
     training_template: str
     system_prompt: str
     normaliser: str
-    def __init__(self, answer_template: _Optional[str] = ..., chat_template_sha256: _Optional[str] = ..., processor_sha256: _Optional[str] = ..., decoding: _Optional[_Union[Contract.Decoding, _Mapping]] = ..., training_template: _Optional[str] = ..., system_prompt: _Optional[str] = ..., normaliser: _Optional[str] = ...) -> None: ...
+    pixel_budget: str
+    def __init__(self, answer_template: _Optional[str] = ..., chat_template_sha256: _Optional[str] = ..., processor_sha256: _Optional[str] = ..., decoding: _Optional[_Union[Contract.Decoding, _Mapping]] = ..., training_template: _Optional[str] = ..., system_prompt: _Optional[str] = ..., normaliser: _Optional[str] = ..., pixel_budget: _Optional[str] = ...) -> None: ...
 
 class Version(_message.Message):
     __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases", "canaries", "canaries_passed", "adapter_of")

@@ -71,6 +71,7 @@ def align(
     samples: o.Samples = None,
     sample_temperature: o.SampleTemperature = None,
     min_agreement: o.MinAgreement = None,
+    loss: o.LossName = None,
     production: o.Production = None,
     trial: o.Trial = False,
     yes: o.Yes = False,
@@ -93,12 +94,14 @@ def align(
         where = _where(first, student, local, patience, "teacher", "student")
     where = replace(where, is_trial=trial, further_teachers=further, cache=_cache(no_cache))
     where = reach.cluster(where, engine is o.Engine.RAY, ray_address, has_limits=bool(budget or max_hours))
-    amendments = Amendments(questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement)
+    amendments = Amendments(
+        questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement, loss
+    )
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
         limits = Limits(dollars(budget) if budget else None, max_hours, usd_per_hour)
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
-        chosen = session.settings(folder, *asked, amendments, where.teachers, is_local=local or single_device)
+        chosen = session.settings(folder, *asked, amendments, where=where)
         session.work(
             folder,
             lambda opened, progress: commands.align(
@@ -144,6 +147,7 @@ def annotate(
     samples: o.Samples = None,
     sample_temperature: o.SampleTemperature = None,
     min_agreement: o.MinAgreement = None,
+    loss: o.LossName = None,
     patience: o.Patience = 60.0,
 ) -> None:
     """Step 1 of a run, which it begins: the teacher writes questions and answers about the images."""
@@ -151,11 +155,13 @@ def annotate(
 
     first, further = reach.teachers(task, teacher)
     where = replace(_where(first, "", local, patience, "teacher"), further_teachers=further, cache=_cache(no_cache))
-    amendments = Amendments(questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement)
+    amendments = Amendments(
+        questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement, loss
+    )
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
-        chosen = session.settings(folder, *asked, amendments, where.teachers, is_local=local)
+        chosen = session.settings(folder, *asked, amendments, where=where)
         session.work(
             folder,
             lambda opened, progress: commands.annotate(opened, where, progress),

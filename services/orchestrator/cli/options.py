@@ -55,6 +55,11 @@ class Role(StrEnum):
     STUDENT = "student"
 
 
+class Loss(StrEnum):
+    TOKEN = "token"
+    SAMPLE = "sample"
+
+
 class Engine(StrEnum):
     LOCAL = "local"
     RAY = "ray"
@@ -100,7 +105,8 @@ RecipeName = Annotated[
     str,
     _questions(
         "--recipe",
-        help=f"{', '.join(RECIPES)}. Default: the run's own; its student's, if that is started here; paper.",
+        help=f"{', '.join(RECIPES)}. Each trains on the images that aren't held out (85 %). "
+        "Default: the run's own, else that of the student's preset.",
         callback=one_of(RECIPES),
     ),
 ]
@@ -179,6 +185,14 @@ SampleTemperature = Annotated[float | None, _labels("--sample-temperature", min=
 MinAgreement = Annotated[
     float | None,
     _labels("--min-agreement", min=0.0, max=1.0, help="Train on no record with a smaller share of agreeing samples."),
+]
+LossName = Annotated[
+    Loss | None,
+    _labels(
+        "--loss",
+        help="Average over the batch's answer tokens, or over samples, each summed over its tokens (Eq. 3). "
+        "Default: the recipe's (paper: sample), else that of the student's preset.",
+    ),
 ]
 Trial = Annotated[
     bool,

@@ -44,6 +44,7 @@ def quote(
     samples: o.Samples = None,
     sample_temperature: o.SampleTemperature = None,
     min_agreement: o.MinAgreement = None,
+    loss: o.LossName = None,
     pilot: Pilot = 0,
     devices: Devices = 0,
     usd_per_hour: o.UsdPerHour = 0.0,
@@ -63,7 +64,9 @@ def quote(
     from services.orchestrator.reports import quote as quote_report
     from services.orchestrator.run import Run, open_run
 
-    amendments = Amendments(questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement)
+    amendments = Amendments(
+        questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement, loss
+    )
     first, further = reach.teachers(task, teacher)
     if single_device:
         where = reach.one_device(first, student, patience)
@@ -75,7 +78,7 @@ def quote(
         limits = Limits(dollars(budget) if budget else None, None, usd_per_hour)
         asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
         settings = replace(
-            session.settings(folder, *asked, amendments, where.teachers, is_local=local or single_device),
+            session.settings(folder, *asked, amendments, where=where),
             near_duplicates=near_duplicates,
             leak_check=session.leak_check(leak_check),
             pilot=True,

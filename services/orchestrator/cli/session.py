@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ from services.orchestrator.reports import summary as report
 from services.orchestrator.run import Run, open_run, settings_of
 from services.orchestrator.settings import Settings, new_settings
 from services.orchestrator.summary import Summary, summarise
+from services.orchestrator.where import Where
+from services.rpc.client import StudentClient
 
 T = TypeVar("T")
 
@@ -42,17 +45,41 @@ def settings(
     guided: bool = False,
     student_matcher: str = "",
     amendments: Amendments = AS_IT_IS,
-    teachers: int = 1,
     *,
-    is_local: bool,
+    where: Where,
 ) -> Settings:
-    """Unless it is named, the recipe is the run's own; a new run's is that of its student's preset, if that starts here."""
+    """Unless it is named, the recipe is the run's own; a new run's is that of its student's preset. Raises as a client does."""
     stored = settings_of(folder)
-    student = PRESETS.get(os.environ.get("MPA_STUDENT_PRESET", ""), PRESETS["bundled"])
-    usual = student.recipe if is_local else "paper"
-    chosen = recipe or (stored.recipe.name if stored else usual)
+    chosen = recipe or (stored.recipe.name if stored else usual_recipe(where))
     asked = (images, task, chosen, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
-    return new_settings(*asked, amendments, teachers)
+    found = new_settings(*asked, amendments, where.teachers)
+    return _as_begun(found, stored, amendments) if stored else found
+
+
+def usual_recipe(where: Where) -> str:
+    """That of the student's preset: of the service at its address, or of the one that starts here; else `paper`."""
+    if where.starts("student"):
+        return PRESETS.get(os.environ.get("MPA_STUDENT_PRESET", ""), PRESETS["bundled"]).recipe
+    preset = PRESETS.get(asyncio.run(_preset_of(where))) if where.student else None
+    return preset.recipe if preset else "paper"
+
+
+async def _preset_of(where: Where) -> str:
+    async with StudentClient(where.student, patience_s=where.patience_s) as student:
+        preset, _ = await student.trainings()
+    return preset
+
+
+def _as_begun(asked: Settings, stored: Settings, amendments: Amendments) -> Settings:
+    """A run of an earlier release goes on by what its recipe said then, unless an option names another."""
+    if (asked.task, asked.recipe.name) != (stored.task, stored.recipe.name):
+        return asked
+    recipe = asked.recipe
+    if amendments.loss is None and not stored.recipe.loss:
+        recipe = replace(recipe, loss="")
+    if asked.the_task.question and amendments.questions_per_image is None:
+        recipe = replace(recipe, questions_per_image=stored.recipe.questions_per_image)
+    return replace(asked, recipe=recipe)
 
 
 def leak_check(sources: Sequence[str] | None) -> tuple[str, ...]:

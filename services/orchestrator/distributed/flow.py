@@ -104,7 +104,7 @@ def _sources(run: Run, where: Where, base: StudentVersion) -> dict[str, Source]:
     if isinstance(sources["student"], Loaded):
         folder = run.folder.absolute() / "student" / "versions" / base.name
         sources["student"] = replace(
-            sources["student"], model=str(folder), system_prompt=base.system_prompt, weights_sha256=base.weights_sha256
+            sources["student"], model=str(folder), system_prompt=base.contract.system_prompt, weights_sha256=base.weights_sha256
         )
     return sources
 

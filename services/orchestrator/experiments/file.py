@@ -30,8 +30,22 @@ from services.orchestrator.images.store import is_url
 T = TypeVar("T")
 
 SEEDS = (0, 1, 2)
+LOSSES = {"token": "token", "sample": "sample", "preset": ""}
 TABLES_OF_FILE = ("tasks", "settings", "tables")
-KEYS = ("title", "students", "teachers", "arms", "seeds", "recipe", "questions", "lora", "latency", "test_on", *TABLES_OF_FILE)
+KEYS = (
+    "title",
+    "students",
+    "teachers",
+    "arms",
+    "seeds",
+    "recipe",
+    "questions",
+    "loss",
+    "lora",
+    "latency",
+    "test_on",
+    *TABLES_OF_FILE,
+)
 TASK_KEYS = ("task", "pool", "limit", "test", "labels", "test_on")
 SET_KEYS = ("files", "images", "split", "format", "limit")
 TABLE_KEYS = ("name", "title", "paper", "rows", "columns", "samples", "gains", "metrics")
@@ -111,7 +125,17 @@ def _recipe(top: Fields) -> Recipe:
     if name not in RECIPES:
         raise top.fault("recipe", f"is {name!r}: choose one of {', '.join(RECIPES)}")
     recipe = replace(RECIPES[name], held_out=0.0)
+    if "loss" in top.values:
+        recipe = replace(recipe, loss=_loss(top))
     return replace(recipe, questions_per_image=_positive(top, "questions")) if "questions" in top.values else recipe
+
+
+def _loss(top: Fields) -> str:
+    """ "" leaves the choice to each student's preset."""
+    found = top.get("loss")
+    if found not in LOSSES:
+        raise top.fault("loss", f"is {found!r}: choose one of {', '.join(LOSSES)}")
+    return LOSSES[found]
 
 
 def _positive(fields: Fields, key: str) -> int:

@@ -154,9 +154,9 @@ def _is_identified(folder: Path) -> bool:
 def _calls(experiment: Experiment, runs: list[Pair]) -> str:
     """The bill is the teachers', and a second student finds its annotations in the cache."""
     said = []
-    per_image = experiment.recipe.questions_per_image
     for task in dict.fromkeys(run.task for run in runs):
         entry = experiment.entries[task]
+        per_image = experiment.recipe.of_task(entry.task).questions_per_image
         total = open_images(entry.pool).total()
         count = min(filter(None, (total, entry.limit)), default=None)
         if count is None:

@@ -25,6 +25,7 @@ from services.orchestrator.experiments.site import Site
 from services.orchestrator.leveling import parts, train
 from services.orchestrator.progress import Progress
 from services.rpc.client import StudentClient
+from services.rpc.wire import contract_to_proto
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +107,12 @@ def _request(experiment: Experiment, subject: Subject, base: Base, dataset: str,
         chosen.epochs = epochs
     if subject.arm.is_lora:
         chosen.lora_rank, chosen.learning_rate = lora.rank, lora.learning_rate
-    template = settings_of(experiment, experiment.entries[subject.task]).recipe.training_template
-    content = hashlib.sha256(
-        b"\n".join(
-            (base.weights_sha256.encode(), dataset.encode(), template.encode(), chosen.SerializeToString(deterministic=True))
-        )
-    ).hexdigest()
+    settings = settings_of(experiment, experiment.entries[subject.task])
+    if settings.recipe.loss:
+        chosen.loss = settings.recipe.loss
+    contract = contract_to_proto(settings.contract)
+    parts_of_it = (chosen.SerializeToString(deterministic=True), contract.SerializeToString(deterministic=True))
+    content = hashlib.sha256(b"\n".join((base.weights_sha256.encode(), dataset.encode(), *parts_of_it))).hexdigest()
     return training_pb2.TrainRequest(
         request_id=f"experiment-{content[:32]}-{number}",
         dataset=dataset,
@@ -119,7 +120,8 @@ def _request(experiment: Experiment, subject: Subject, base: Base, dataset: str,
         run=f"experiment {experiment.name}",
         recipe=subject.arm.name,
         hyperparameters=chosen,
-        training_template=template,
+        training_template=settings.contract.training_template,
+        contract=contract,
     )
 
 

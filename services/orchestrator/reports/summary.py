@@ -57,7 +57,9 @@ def _show_counts(summary: Summary, console: Console) -> None:
     matcher = f"matcher {summary.matcher}" + (f", of the student {of_student}" if of_student else "")
     if summary.audited:
         _say(console, f"production   {sum(summary.audited.values()):,} requests audited: {_listed(summary.audited)}")
-    _say(console, f"parity set   {summary.parity_set:,} samples (recipe {summary.recipe}, {matcher})")
+    held_out = summary.settings.recipe.held_out
+    of_images = f" of the {1 - held_out:.0%} of the images that aren't held out" if held_out else ""
+    _say(console, f"parity set   {summary.parity_set:,} samples{of_images} (recipe {summary.recipe}, {matcher})")
     saved = f" ({summary.teacher_calls_saved:,} more came from the cache)" if summary.teacher_calls_saved else ""
     if summary.label_noise:
         _show_label_noise(summary.label_noise, console)

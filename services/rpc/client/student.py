@@ -6,22 +6,29 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2, versions_pb2, versions_pb2_grpc
+from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.rpc.bulk import Bulk
 from services.rpc.client.client import ANSWER_TIMEOUT_S, CONTROL_TIMEOUT_S
 from services.rpc.client.replies import AnswerReply, Picture, Provenance
 from services.rpc.client.training import TrainingClient
-from services.rpc.wire import CHECK, decoding_to_proto, finish_reason_from_proto, usage_from_proto
+from services.rpc.wire import (
+    CHECK,
+    contract_from_proto,
+    decoding_to_proto,
+    finish_reason_from_proto,
+    usage_from_proto,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class StudentVersion:
-    """`system_prompt` "" is the chat template's own."""
+    """One version, as its service lists it."""
 
     name: str
     is_loaded: bool
     weights_sha256: str
-    system_prompt: str = ""
+    contract: Contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +118,8 @@ class StudentClient(TrainingClient):
         request = versions_pb2.GetVersionRequest(name=name)
         reply = await self.connection.call(lambda: self._versions.GetVersion(request, timeout=CONTROL_TIMEOUT_S))
         is_loaded = reply.version.state == versions_pb2.VERSION_STATE_AVAILABLE
-        contract = reply.version.contract
-        return StudentVersion(reply.version.name, is_loaded, reply.version.weights_sha256, contract.system_prompt)
+        contract = contract_from_proto(reply.version.contract, Contract())
+        return StudentVersion(reply.version.name, is_loaded, reply.version.weights_sha256, contract)
 
     async def load(self, name: str) -> None:
         """Beside the live version, as the candidate. Raises WrongState or InvalidInput for bad weights."""

@@ -1,0 +1,94 @@
+"""What a command makes of its options where a run, or a student with a preset, is there already."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from services.core.errors import Unavailable, WrongState
+from services.core.recipes import AS_IT_IS, Amendments
+from services.orchestrator.cli import session
+from services.orchestrator.ledger import Ledger
+from services.orchestrator.run import open_run
+from services.orchestrator.settings import Settings, new_settings
+from services.orchestrator.where import Where
+from tests.orchestrator.cli.test_main import at, run
+from tests.orchestrator.conftest import bench
+
+NOWHERE = Where("127.0.0.1:1", "127.0.0.1:1", patience_s=0.0)
+
+
+def settings(folder, pool, where=NOWHERE, task="vqa", recipe="", amendments=AS_IT_IS):
+    return session.settings(folder, str(pool), task, recipe, "", 0, False, 0, amendments=amendments, where=where)
+
+
+def begin(folder, **recipe_of_then):
+    """A run as an earlier release has begun it."""
+    with open_run(folder, recipe_of_then.pop("settings")):
+        pass
+    ledger = Ledger(folder / "ledger.sqlite")
+    stored = json.loads(ledger.meta("settings"))
+    stored["recipe"].update(recipe_of_then)
+    stored["recipe"].pop("loss", None)
+    ledger.set_meta("settings", json.dumps(stored))
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("preset", "recipe"), [("bundled", "rehearsal"), ("qwen2vl-2b", "paper"), ("of-a-later-release", "paper"), ("", "paper")]
+)
+async def test_the_usual_recipe_is_that_of_the_students_preset_wherever_it_runs(tmp_path, pool, preset, recipe):
+    async with bench(tmp_path / "run", pool) as b:
+        b.student.preset = preset
+        chosen = await asyncio.to_thread(settings, tmp_path / "new", pool, b.where)
+    assert chosen.recipe.name == recipe
+
+
+async def test_a_named_recipe_or_a_stored_one_asks_no_student(tmp_path, pool):
+    assert settings(tmp_path / "new", pool, recipe="authors").recipe.name == "authors"
+    begin(tmp_path / "run", settings=new_settings(str(pool), "vqa", "authors"))
+    assert settings(tmp_path / "run", pool).recipe.name == "authors"
+    with pytest.raises(Unavailable):
+        await asyncio.to_thread(settings, tmp_path / "new", pool)
+
+
+def test_a_student_that_starts_here_has_the_preset_of_the_environment(tmp_path, pool, monkeypatch):
+    local = Where(is_local=True)
+    assert settings(tmp_path / "new", pool, local).recipe.name == "rehearsal"
+    monkeypatch.setenv("MPA_STUDENT_PRESET", "smolvlm-500m")
+    assert settings(tmp_path / "new", pool, local).recipe.name == "paper"
+
+
+async def test_align_takes_the_recipe_of_the_student_at_its_address(tmp_path, pool):
+    async with bench(tmp_path / "run", pool) as b:
+        code, output, errors = await run("align", pool, "--task", "vqa", "--run", b.folder, *at(b), "--loss", "sample", "-y")
+    assert code == 0, errors
+    assert "of the 85% of the images that aren't held out (recipe rehearsal," in output
+    assert b.student.trainings[0].hyperparameters.loss == "sample"
+
+
+def test_a_run_of_an_earlier_release_goes_on_by_its_recipe_of_then(tmp_path, pool):
+    begin(tmp_path / "paper", settings=new_settings(str(pool), "vqa", "paper"))
+    begin(tmp_path / "captions", settings=new_settings(str(pool), "captioning", "rehearsal"), questions_per_image=2)
+    repeated = settings(tmp_path / "paper", pool)
+    assert repeated.recipe.loss == ""
+    with open_run(tmp_path / "paper", repeated) as opened:
+        assert opened.settings == repeated
+    with open_run(tmp_path / "captions", settings(tmp_path / "captions", pool, task="captioning")) as opened:
+        assert opened.settings.recipe.questions_per_image == 2
+    named = settings(tmp_path / "paper", pool, amendments=Amendments(loss="sample"))
+    with pytest.raises(WrongState, match=r"paper\.loss:  there, sample now"), open_run(tmp_path / "paper", named):
+        pass
+
+
+def test_a_run_of_this_release_keeps_to_its_own_loss(tmp_path, pool):
+    begun = new_settings(str(pool), "vqa", "paper", amendments=Amendments(loss="token"))
+    with open_run(tmp_path / "run", begun):
+        pass
+    with (
+        pytest.raises(WrongState, match="loss: token there, sample now"),
+        open_run(tmp_path / "run", settings(tmp_path / "run", pool)),
+    ):
+        pass
+    assert Settings.from_json(replace(begun, limit=1).to_json()).recipe.loss == "token"
