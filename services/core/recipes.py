@@ -3,7 +3,8 @@
 `paper`      the paper as written: one question for each image, exactly the gap, the loss of Eq. 3. It trains on the gap of
              the images that aren't held out (85 %), since somebody has to judge the candidate.
 `authors`    their released code with its quirks, for reproduction: indented prompts without the reply scaffold, the
-             instruction glued to the question, containment as matcher, training without the instruction.
+             instruction glued to the question, containment as matcher, training without the instruction. The version is
+             served as it is judged, with the instruction (docs/decisions/contract.md).
 `rehearsal`  the paper's gap plus as many samples that the student already had right: gap-only training makes small students
              forget what they knew (docs/decisions/rehearsal.md).
 """

@@ -133,7 +133,8 @@ def conditions(experiment: Experiment, subject: Subject) -> str:
         assert entry.labels is not None
         files = [(dataset.path.name, dataset.split, _digest(dataset.path)) for dataset in entry.labels.datasets]
         lora = asdict(experiment.lora) if subject.arm.is_lora else None
-        known = {"labels": files, "limit": entry.labels.limit, "lora": lora}
+        loss = {"loss": experiment.recipe.loss} if experiment.recipe.loss else {}
+        known = {"labels": files, "limit": entry.labels.limit, "lora": lora, **loss}
     else:
         known = {"settings": settings_of(experiment, entry).to_json()}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

@@ -137,6 +137,7 @@ def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
         ("seeds = [0]", "seeds = 3", r'"seeds" is 3'),
         ("seeds = [0]", 'recipe = "best"', r'"recipe" is .best.: choose one of paper'),
         ("seeds = [0]", "questions = 0", r'"questions" is 0'),
+        ("seeds = [0]", 'loss = "hinge"', r'"loss" is .hinge.: choose one of token, sample, preset'),
         ("seeds = [0]", "seed = 0", r'"seed" is no key of it: the keys are title'),
         ("[tasks.vqa]", "[tasks.vqqa]", r'tasks.vqqa: "task" is .vqqa.: choose one of textvqa'),
         ('pool = "pool"', 'pool = "lake"', r'tasks.vqa: "pool" is .lake., and there is no'),
@@ -196,3 +197,18 @@ def test_the_documents_name_every_form_of_an_arm():
 def test_no_file_is_told_with_where_there_are_some(tmp_path):
     with pytest.raises(NotFound, match=r"experiments/ holds those of the paper"):
         read_experiment(tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize(
+    ("said", "loss"),
+    [
+        ("", "sample"),
+        ('recipe = "rehearsal"', ""),
+        ('loss = "token"', "token"),
+        ('loss = "preset"', ""),
+        ('recipe = "rehearsal"\nloss = "sample"', "sample"),
+    ],
+)
+def test_the_loss_is_the_recipes_unless_the_file_names_one(data, said, loss):
+    path = write(data, f"{said}\n" + FILE.format(arms='["paper"]', seeds="[0]"))
+    assert read_experiment(path, data).recipe.loss == loss

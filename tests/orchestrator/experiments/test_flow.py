@@ -39,6 +39,9 @@ async def test_every_arm_is_trained_as_it_says_and_measured_officially(laborator
     lora = [request.hyperparameters for request in student.trainings if request.recipe == "labels-30-lora"]
     assert [(one.lora_rank, one.learning_rate) for one in lora] == [(16, 1e-4)]
     assert {request.base_version for request in student.trainings} == {"v1"}
+    assert {request.hyperparameters.loss for request in student.trainings} == {"sample"}, "Eq. 3, for each arm alike"
+    assert all(request.contract.normaliser == "exact@1" for request in student.trainings)
+    assert all(request.contract.training_template == request.training_template for request in student.trainings)
     assert {(row["metric"], row["questions"]) for row in rows.values()} == {("vqa_accuracy", 40)}
     pairs = {(one["arm"], one["other"]) for one in laboratory.rows("small-versus")}
     trained = {arm for arm in ARMS if arm not in ("zero-shot", "teacher", "paper@0.5")}
