@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import ipaddress
 import itertools
 import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 import psutil
+import uvicorn
 
-from services.core.errors import MpaError, Unavailable, WrongState
+from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
 from services.environment import Environment
+from services.rpc.http.limits import HttpLimits
+from services.rpc.http.server import HttpServer
 from services.rpc.server import GrpcServer
 
 _log = logging.getLogger(__name__)
 REVIVE_EVERY_S = 1.0
 REVIVE_AT_LEAST_EVERY_S = 60.0
+HARD_STOP_AFTER_S = 5.0
+"""After the grace, for whatever else has to end: then the process ends as it is."""
 
 
 def _end_supervisor() -> None:
@@ -42,30 +49,58 @@ class ListenSettings:
     lame_duck_s: float = 1.0
     """Between saying "not ready" and taking no more requests: clients and balancers look elsewhere meanwhile."""
     grace_s: float = 30.0
+    """For the requests that are under way after that."""
+    http: HttpLimits = field(default_factory=HttpLimits)
 
     @staticmethod
     def from_environment(env: Environment, port: int) -> ListenSettings:
+        """Raises InvalidInput."""
         return ListenSettings(
-            host=env.text("HOST", "127.0.0.1"), port=env.integer("GRPC_PORT", port), lame_duck_s=env.number("LAME_DUCK_S", 1.0)
+            host=listen_host(env),
+            port=env.integer("GRPC_PORT", port),
+            lame_duck_s=_at_least_0(env, "LAME_DUCK_S", 1.0),
+            grace_s=_at_least_0(env, "GRACE_S", 30.0),
+            http=HttpLimits.from_environment(env),
         )
 
 
+def listen_host(env: Environment) -> str:
+    """The address that HTTP and gRPC both listen on. Raises InvalidInput."""
+    given = env.text("HOST", "127.0.0.1")
+    try:
+        return str(ipaddress.ip_address(given))
+    except ValueError as error:
+        raise InvalidInput(
+            f"{env.prefix}HOST is {given!r}: give an IP address, 127.0.0.1 or 0.0.0.0", field=f"{env.prefix}HOST"
+        ) from error
+
+
+def _at_least_0(env: Environment, name: str, default: float) -> float:
+    given = env.number(name, default)
+    if not 0 <= given < float("inf"):
+        raise InvalidInput(f"{env.prefix}{name} is {given:g}: give seconds, 0 or more", field=env.prefix + name)
+    return given
+
+
 class Lifecycle:
-    """Runs one GrpcServer on the loop of a BentoML worker.
+    """Runs one GrpcServer on the loop of a BentoML worker, and has `http` look after the worker's own server.
 
     On SIGTERM health and readiness turn negative first; only after the lame-duck period does the handler that the HTTP
-    server had installed run, which then drains HTTP and ends in `stop`.
+    server had installed run, which then drains HTTP and ends in `stop`. A process that is still there when all its time is
+    over, since a thread hangs or a library waits, writes the stack of every thread and is ended.
     """
 
-    def __init__(self, name: str, server: GrpcServer, settings: ListenSettings) -> None:
+    def __init__(self, name: str, server: GrpcServer, settings: ListenSettings, http: HttpServer | None = None) -> None:
         self._name = name
         self._server = server
+        self._http = http
         self._settings = settings
         self._loaded = False
         self._leaving = False
         self._failure: MpaError | None = None
         self._death = ""
         self._serving: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
 
     async def start(
         self, load: Callable[[], Awaitable[None]], death: Callable[[], Awaitable[str]], revive: Callable[[], Awaitable[None]]
@@ -107,7 +142,13 @@ class Lifecycle:
         self._leaving = True
         if self._serving:
             self._serving.cancel()
-        await self._server.stop(self._settings.grace_s)
+        await self._stop_grpc()
+
+    def _stop_grpc(self) -> asyncio.Task[None]:
+        """Begun once: both faces have the same grace, not one after the other."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._server.stop(self._settings.grace_s))
+        return self._stopping
 
     async def _serve(
         self, load: Callable[[], Awaitable[None]], death: Callable[[], Awaitable[str]], revive: Callable[[], Awaitable[None]]
@@ -148,15 +189,31 @@ class Lifecycle:
     def _take_over_sigterm(self) -> None:
         loop = asyncio.get_running_loop()
         before: Any = signal.getsignal(signal.SIGTERM)
+        worker = getattr(before, "__self__", None)
+        http = None
+        if self._http is not None and isinstance(worker, uvicorn.Server):
+            http = self._http
+            http.adopt(worker, self._settings.grace_s)
+        leaving: set[asyncio.Task[None]] = set()
 
         async def leave() -> None:
+            if http is not None:
+                http.begin_to_leave()
             await self._server.announce_shutdown()
             await asyncio.sleep(self._settings.lame_duck_s)
+            self._stop_grpc()
+            if http is not None:
+                await http.stop_listening()
             if callable(before):
                 before(signal.SIGTERM, None)
 
         def on_sigterm(signum: int, frame: FrameType | None) -> None:
+            if self._leaving:
+                return
             self._leaving = True
-            loop.call_soon_threadsafe(lambda: loop.create_task(leave()))
+            if http is not None:  # the process is a worker of BentoML's, to whose end its supervisor sets no limit
+                limit_s = self._settings.lame_duck_s + self._settings.grace_s + HARD_STOP_AFTER_S
+                faulthandler.dump_traceback_later(limit_s, exit=True)
+            loop.call_soon_threadsafe(lambda: leaving.add(loop.create_task(leave())))
 
         signal.signal(signal.SIGTERM, on_sigterm)

@@ -10,18 +10,20 @@ from __future__ import annotations
 import bentoml
 
 from services.environment import pin_devices
+from services.rpc.hosting import bento_settings
+from services.rpc.http.entrance import Entrance
+from services.rpc.http.server import HttpServer
 from services.rpc.images import ImageReceiver
 from services.rpc.lifecycle import Lifecycle
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
-from services.student.http import app
+from services.student.http import PATHS, app
 from services.student.servicers import SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
 from services.student.student import Student
 
 
-# One worker: versions and trainings have one owner, and a second process would fight for the gRPC port. Scale by replicas.
-@bentoml.service(name="mpa-student", workers=1, traffic={"timeout": 600})
+@bentoml.service(name="mpa-student", **bento_settings("MPA_STUDENT_"))
 @bentoml.asgi_app(app, path="/v1")
 class StudentService:
     """Composition root of the student process."""
@@ -33,9 +35,10 @@ class StudentService:
         shedder = LoadShedder(settings.load)
         images = ImageReceiver(settings.image_root)
         servicer = StudentServicer(self._loaded_student, images, shedder)
-        app.state.servicer, app.state.shedder = servicer, shedder
+        entrance = Entrance(settings.listen.http, shedder)
+        app.state.servicer, app.state.entrance = servicer, entrance
         server = GrpcServer(lambda grpc_server: register(self._loaded_student, servicer, grpc_server), SERVICES)
-        self._lifecycle = Lifecycle("student", server, settings.listen)
+        self._lifecycle = Lifecycle("student", server, settings.listen, HttpServer(entrance, PATHS))
 
     def _loaded_student(self) -> Student:
         self._lifecycle.require_loaded()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.routing import Route
 
 from protos.mpa.v1 import teacher_pb2, types_pb2
-from services.rpc.http import endpoint, read_form
+from services.rpc.http.endpoint import endpoint
+from services.rpc.http.form import Form
+
+PATHS = ("/v1/annotate",)
 
 
-async def annotate(request: Request) -> teacher_pb2.AnnotateResponse:
-    image, fields = await read_form(request)
-    message = teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=image), task=fields.get("task", "vqa"))
-    response: teacher_pb2.AnnotateResponse = await request.app.state.servicer.Annotate(message)
-    return response
+def annotate_request(form: Form) -> teacher_pb2.AnnotateRequest:
+    image, fields = form
+    return teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=image), task=fields.get("task", "vqa"))
 
 
-app = Starlette(routes=[Route("/annotate", endpoint(annotate), methods=["POST"])])
+annotate = endpoint(annotate_request, lambda request: request.app.state.servicer.Annotate)
+app = Starlette(routes=[Route("/annotate", annotate, methods=["POST"])])

@@ -19,18 +19,20 @@ from services.engines.model import VisionLanguageModel
 from services.engines.serving import Serving, of_checkpoint
 from services.engines.teacher import Teacher
 from services.environment import pin_devices
+from services.rpc.hosting import bento_settings
+from services.rpc.http.entrance import Entrance
+from services.rpc.http.server import HttpServer
 from services.rpc.images import ImageReceiver
 from services.rpc.lifecycle import Lifecycle
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
-from services.teacher.http import app
+from services.teacher.http import PATHS, app
 from services.teacher.servicer import SERVICE, TeacherServicer
 from services.teacher.serving import of_provider
 from services.teacher.settings import TeacherSettings
 
 
-# One worker: a second process would fight for the gRPC port. Scale by replicas.
-@bentoml.service(name="mpa-teacher", workers=1, traffic={"timeout": 600})
+@bentoml.service(name="mpa-teacher", **bento_settings("MPA_TEACHER_"))
 @bentoml.asgi_app(app, path="/v1")
 class TeacherService:
     """Composition root of the teacher process."""
@@ -42,11 +44,12 @@ class TeacherService:
         shedder = LoadShedder(self._settings.load)
         images = ImageReceiver(self._settings.image_root)
         servicer = TeacherServicer(self._loaded_teacher, images, shedder)
-        app.state.servicer, app.state.shedder = servicer, shedder
+        entrance = Entrance(self._settings.listen.http, shedder)
+        app.state.servicer, app.state.entrance = servicer, entrance
         server = GrpcServer(
             lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
         )
-        self._lifecycle = Lifecycle("teacher", server, self._settings.listen)
+        self._lifecycle = Lifecycle("teacher", server, self._settings.listen, HttpServer(entrance, PATHS))
 
     def _loaded_teacher(self) -> Teacher:
         self._lifecycle.require_loaded()

@@ -1,0 +1,7 @@
+"""The HTTP face of a service: its connections are bounded, its errors are JSON, its shutdown loses no request.
+
+Entrance     one for each process: what BentoML's HTTP server is made to do
+BoundedHttp  uvicorn's protocol with time limits, and no more than one request of a connection at once
+Gate         the outermost ASGI application: known paths only, request ids, one log line for each call
+endpoint     a servicer's method as a route: form or JSON -> message -> reply as JSON
+"""

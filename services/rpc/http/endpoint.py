@@ -1,0 +1,108 @@
+"""A servicer's method as a route: form or JSON -> message -> reply as JSON, given up when the caller hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from services.core.errors import Cancelled, InvalidInput, MpaError, Unavailable
+from services.rpc.http.entrance import Entrance
+from services.rpc.http.form import Form, read_form
+from services.rpc.http.replies import INTERNAL, TOO_LATE, error_body, error_headers, error_status
+from services.rpc.request_id import current_request_id
+
+DEADLINE = "x-request-timeout"
+"""How many seconds the caller waits."""
+
+_log = logging.getLogger(__name__)
+
+
+class Deadline:
+    """Takes the place of a gRPC call's context: what a servicer asks it is how long the caller still waits."""
+
+    def __init__(self, time_s: float) -> None:
+        self._end = time.monotonic() + time_s
+
+    def time_remaining(self) -> float:
+        return max(0.0, self._end - time.monotonic())
+
+
+def endpoint(
+    build: Callable[[Form], Message], method: Callable[[Request], Callable[[Any, Any], Coroutine[Any, Any, Message]]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """`build` makes the message of the form, `method` finds the servicer's method for it.
+
+    Everything that is raised becomes a reply: a request of BentoML's that ends without one is held for `traffic.timeout`.
+    """
+
+    async def respond(request: Request) -> Response:
+        try:
+            reply = await _answer(request, build, method)
+        except MpaError as error:
+            return _error(error_status(error), error.reason, str(error), error_headers(error))
+        except ClientDisconnect:
+            return _error(499, Cancelled.reason, "the caller has gone")
+        except Exception as error:
+            _log.exception("request %s failed", current_request_id.get())
+            return _error(
+                500, INTERNAL, f"the service failed ({type(error).__name__}); its log has request {current_request_id.get()}"
+            )
+        return JSONResponse(MessageToDict(reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+
+    return respond
+
+
+async def _answer(request: Request, build: Any, method: Any) -> Message:
+    entrance: Entrance = request.app.state.entrance
+    time_s = _time_s(request, entrance.limits.request_s)
+    deadline = Deadline(time_s)
+    try:
+        async with asyncio.timeout(time_s):
+            entrance.shedder.require_room(time_s)
+            async with read_form(request, entrance.uploads) as form:
+                try:
+                    message = build(form)
+                except (ValueError, TypeError) as error:
+                    raise InvalidInput(f"the request can't be read: {error}") from error
+                return await _unless_gone(request, method(request)(message, deadline))
+    except TimeoutError as error:
+        raise Unavailable(f"there was no answer within {time_s:g} s", reason=TOO_LATE) from error
+
+
+def _time_s(request: Request, longest_s: float) -> float:
+    given = request.headers.get(DEADLINE)
+    if given is None:
+        return longest_s
+    try:
+        time_s = float(given)
+    except ValueError:
+        time_s = 0.0
+    if not 0 < time_s < float("inf"):
+        raise InvalidInput(f"the header {DEADLINE} is {given[:64]!r}: give seconds, above 0", field=DEADLINE)
+    return min(time_s, longest_s)
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Message]) -> Message:
+    """Cancels `work` when the caller hangs up. Only after the body was read: whatever is received next is that."""
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        working.cancel()
+        gone.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
+
+
+def _error(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(error_body(reason, message), status, headers, "application/json")

@@ -1,0 +1,19 @@
+"""State that a service's connections, requests and routes share: limits, room that is taken, whether it is leaving."""
+
+from __future__ import annotations
+
+from services.rpc.http.connections import WaitingConnections
+from services.rpc.http.limits import HttpLimits, Quota
+from services.rpc.load_shedding import LoadShedder
+
+
+class Entrance:
+    """One for each process. `shedder` is the one that gRPC calls pass, too."""
+
+    def __init__(self, limits: HttpLimits, shedder: LoadShedder) -> None:
+        self.limits = limits
+        self.shedder = shedder
+        self.waiting = WaitingConnections(limits.connections, limits.connections_per_caller)
+        self.requests = Quota("requests at once", limits.requests, limits.requests_per_caller)
+        self.uploads = Quota("bytes of uploads", limits.upload_mib * 2**20, limits.upload_mib_per_caller * 2**20)
+        self.is_leaving = False

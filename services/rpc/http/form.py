@@ -1,0 +1,120 @@
+"""A request's body -> the image and the text fields in it. Counted while it is read, parsed within limits, never on disk."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from services.core.errors import InvalidImage, InvalidInput, MpaError
+from services.engines.images import MAX_BYTES
+from services.rpc.http.limits import Quota
+from services.rpc.http.replies import TOO_LARGE
+
+MOST_FIELDS = 16
+MOST_FIELD_BYTES = 128 * 1024
+MOST_FORM_BYTES = MAX_BYTES + 2 * MOST_FIELD_BYTES
+MOST_JSON_BYTES = MAX_BYTES * 4 // 3 + 2 * MOST_FIELD_BYTES
+MOST_JSON_MARKS = 2_000
+"""Commas and brackets of a JSON body: base64 has none, a question a few. Millions of values would take 30 times their size."""
+
+Form = tuple[bytes, dict[str, str]]
+
+
+@asynccontextmanager
+async def read_form(request: Request, uploads: Quota) -> AsyncIterator[Form]:
+    """The image and the text fields of a multipart form, or of a JSON object whose `image` is base64.
+
+    The body counts against `uploads` until the context is left. Raises InvalidInput, InvalidImage, Overloaded.
+    """
+    is_form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+    most = MOST_FORM_BYTES if is_form else MOST_JSON_BYTES
+    caller = request.client.host if request.client else ""
+    announced = request.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and int(announced[:20]) > most:
+        raise _too_large(most)
+    size = 0
+
+    async def counted() -> AsyncGenerator[bytes, None]:
+        nonlocal size
+        async for chunk in request.stream():
+            if size + len(chunk) > most:
+                raise _too_large(most)
+            uploads.take(caller, len(chunk))
+            size += len(chunk)
+            yield chunk
+
+    try:
+        yield await (_from_multipart(request, counted()) if is_form else _from_json(counted()))
+    finally:
+        uploads.give_back(caller, size)
+
+
+async def _from_multipart(request: Request, stream: AsyncGenerator[bytes, None]) -> Form:
+    parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES)
+    parser.spool_max_size = MOST_FORM_BYTES + 1  # in memory, where the quota counts it
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidInput(f"the form can't be read: {error.message}") from error
+    except MpaError:
+        raise
+    except (ValueError, LookupError) as error:
+        raise InvalidInput(f"the form can't be read: {error}") from error
+    items = form.multi_items()
+    uploads = [value for name, value in items if name == "image" and isinstance(value, UploadFile)]
+    if not uploads:
+        raise InvalidInput("the form has no file field `image`", field="image")
+    return await uploads[0].read(), _texts([(name, value) for name, value in items if name != "image"])
+
+
+async def _from_json(stream: AsyncGenerator[bytes, None]) -> Form:
+    body = bytearray()
+    async for chunk in stream:
+        body += chunk
+    if sum(map(body.count, b",[{")) > MOST_JSON_MARKS:
+        raise InvalidInput(f"the JSON has more than {MOST_JSON_MARKS:,} commas and brackets: send one object of strings")
+    try:
+        pairs = json.loads(body, object_pairs_hook=lambda pairs: pairs)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"send multipart/form-data, or JSON: {error}") from error
+    names = [pair[0] for pair in pairs] if isinstance(pairs, list) and _are_pairs(pairs) else []
+    if "image" not in names:
+        raise InvalidInput("the JSON object needs `image`, the file in base64", field="image")
+    fields = _texts(pairs)
+    encoded = fields.pop("image").rpartition("base64,")[2]
+    try:
+        return base64.b64decode(encoded, validate=True), fields
+    except (binascii.Error, ValueError) as error:
+        raise InvalidImage(f"`image` is not base64: {error}") from error
+
+
+def _are_pairs(pairs: list[object]) -> bool:
+    """A JSON object, read as pairs; a list holds none of these."""
+    return all(isinstance(pair, tuple) for pair in pairs)
+
+
+def _texts(items: list[tuple[str, object]]) -> dict[str, str]:
+    """Raises InvalidInput: a field that comes twice, that is no string, or that is no Unicode."""
+    fields: dict[str, str] = {}
+    for name, value in items:
+        if name in fields:
+            raise InvalidInput(f"the field {name[:64]!r} comes twice", field=name[:64])
+        if not isinstance(value, str):
+            raise InvalidInput(f"the field {name[:64]!r} must be a text", field=name[:64])
+        try:
+            (name + value).encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(f"the field {name[:64]!r} is no Unicode text: {error.reason}", field=name[:64]) from error
+        fields[name] = value
+    return fields
+
+
+def _too_large(most: int) -> InvalidInput:
+    return InvalidInput(f"the request is larger than {most:,} bytes: send an image of at most {MAX_BYTES:,}", reason=TOO_LARGE)

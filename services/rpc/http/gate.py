@@ -1,0 +1,123 @@
+"""The outermost ASGI application: known paths only, an id and a log line for each request, and never a bare 500."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from prometheus_client import Counter
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.core.errors import MpaError
+from services.rpc.http.limits import Quota
+from services.rpc.http.replies import INTERNAL, error_body, error_headers, error_status
+from services.rpc.request_id import HEADER, CallLog, current_request_id, request_id
+
+OBSERVED = ("/livez", "/healthz", "/readyz", "/metrics")
+"""Paths with room of their own: whatever else is under way, they are answered."""
+_OF_OBSERVED = ("GET", "HEAD")
+
+_log = logging.getLogger(__name__)
+_REQUESTS = Counter("mpa_http_requests", "HTTP requests by path and status", ["path", "code"])
+
+
+class Gate:
+    """Before everything of BentoML's: its pages load scripts from elsewhere, and its metrics keep a series for each path asked
+    for, of which a caller can make any number.
+    """
+
+    def __init__(self, app: ASGIApp, posts: Iterable[str], requests: Quota) -> None:
+        self._app = app
+        self._methods = dict.fromkeys(posts, ("POST",)) | dict.fromkeys(OBSERVED, _OF_OBSERVED)
+        self._requests = requests
+        self._calls = CallLog()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = request_id(Headers(scope=scope).get(HEADER))
+        current_request_id.set(given)
+        began = time.monotonic()
+        path, caller = scope["path"], scope["client"][0] if scope.get("client") else ""
+        reply = _Reply(send, given)
+        try:
+            await self._admit(scope, receive, reply.send, caller)
+        except Exception:
+            _log.exception("request %s failed", given)
+            if not reply.status:
+                await _refuse(reply.send, 500, INTERNAL, f"the service failed; its log has request {given}")
+        finally:
+            known = path if path in self._methods else "other"
+            _REQUESTS.labels(known, reply.status).inc()
+            if path not in OBSERVED or reply.status not in (200, 503):
+                self._calls.ended(
+                    f"{scope['method']} {path}",
+                    str(reply.status or "gone"),
+                    time.monotonic() - began,
+                    peer=caller,
+                    failed=not 200 <= reply.status < 400,
+                    why=reply.why,
+                )
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send, caller: str) -> None:
+        path, method = scope["path"], scope["method"]
+        if path not in self._methods:
+            there = ", ".join(self._methods)
+            await _refuse(send, 404, "NOT_FOUND", f"there is no {path[:100]!r} here; there are {there}")
+        elif method not in self._methods[path]:
+            allowed = ", ".join(self._methods[path])
+            await _refuse(send, 405, "METHOD_NOT_ALLOWED", f"{path} takes {allowed}", {"allow": allowed})
+        elif path in OBSERVED:
+            await self._app(scope, receive, send)
+        else:
+            try:
+                self._requests.take(caller)
+            except MpaError as error:
+                await _refuse(send, error_status(error), error.reason, str(error), error_headers(error))
+                return
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._requests.give_back(caller)
+
+
+class _Reply:
+    """What is sent, with the request's id, and in our shape where starlette or BentoML refuse in plain text."""
+
+    def __init__(self, send: Send, given: str) -> None:
+        self.status = 0
+        self.why = ""
+        self._send = send
+        self._id = given
+        self._plain = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers[HEADER] = self._id
+            self.status = message["status"]
+            self._plain = self.status >= 400 and headers.get("content-type", "").startswith("text/plain")
+            if self._plain:
+                return
+        elif self._plain:
+            if message.get("more_body"):
+                return
+            self._plain = False
+            text = message.get("body", b"").decode(errors="replace")
+            await _refuse(self.send, self.status, HTTPStatus(self.status).name, text)
+            return
+        elif self.status >= 400 and not self.why:
+            self.why = message.get("body", b"")[:300].decode(errors="replace")
+        await self._send(message)
+
+
+async def _refuse(send: Send, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> None:
+    body = error_body(reason, message)
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})

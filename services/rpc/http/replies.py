@@ -1,0 +1,34 @@
+"""Errors as every HTTP reply of ours gives them: {"error": {"reason", "message"}} with a status."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from services.core.errors import MpaError, Overloaded
+from services.rpc.status import http_status
+
+MOST_MESSAGE_CHARS = 1_000
+
+TOO_LARGE = "REQUEST_TOO_LARGE"
+TOO_LATE = "DEADLINE_EXCEEDED"
+INTERNAL = "INTERNAL"
+
+_STATUS_OF_REASON = {"IMAGE_TOO_LARGE": 413, TOO_LARGE: 413, TOO_LATE: 504}
+"""Reasons for which HTTP has a status of its own."""
+
+
+def error_body(reason: str, message: str) -> bytes:
+    """Messages may quote the caller, lone surrogates included: the JSON is ASCII, and the message not longer than needed."""
+    if len(message) > MOST_MESSAGE_CHARS:
+        message = f"{message[: MOST_MESSAGE_CHARS // 2]} ... {message[-MOST_MESSAGE_CHARS // 2 :]}"
+    return json.dumps({"error": {"reason": reason, "message": message}}).encode("ascii")
+
+
+def error_status(error: MpaError) -> int:
+    return _STATUS_OF_REASON.get(error.reason) or http_status(error)
+
+
+def error_headers(error: MpaError) -> dict[str, str]:
+    """Retry-After, in whole seconds, where trying again helps."""
+    return {"retry-after": str(max(1, math.ceil(error.retry_after_s)))} if isinstance(error, Overloaded) else {}
