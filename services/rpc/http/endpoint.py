@@ -25,14 +25,18 @@ DEADLINE = "x-request-timeout"
 _log = logging.getLogger(__name__)
 
 
-class Deadline:
-    """Takes the place of a gRPC call's context: what a servicer asks it is how long the caller still waits."""
+class HttpCall:
+    """Takes the place of a gRPC call's context, of which a servicer asks this."""
 
     def __init__(self, time_s: float) -> None:
         self._end = time.monotonic() + time_s
 
     def time_remaining(self) -> float:
         return max(0.0, self._end - time.monotonic())
+
+    def invocation_metadata(self) -> tuple[()]:
+        """An HTTP caller can mark its calls in no way: it is a user."""
+        return ()
 
 
 def endpoint(
@@ -63,7 +67,7 @@ def endpoint(
 async def _answer(request: Request, build: Any, method: Any) -> Message:
     entrance: Entrance = request.app.state.entrance
     time_s = _time_s(request, entrance.limits.request_s)
-    deadline = Deadline(time_s)
+    call = HttpCall(time_s)
     try:
         async with asyncio.timeout(time_s):
             entrance.shedder.require_room(time_s)
@@ -72,7 +76,7 @@ async def _answer(request: Request, build: Any, method: Any) -> Message:
                     message = build(form)
                 except (ValueError, TypeError) as error:
                     raise InvalidInput(f"the request can't be read: {error}") from error
-                return await _unless_gone(request, method(request)(message, deadline))
+                return await _unless_gone(request, method(request)(message, call))
     except TimeoutError as error:
         raise Unavailable(f"there was no answer within {time_s:g} s", reason=TOO_LATE) from error
 

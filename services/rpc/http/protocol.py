@@ -14,8 +14,8 @@ from services.rpc.http.replies import error_body
 from services.rpc.request_id import HEADER, request_id
 
 MOST_HEADER_BYTES = 64 * 1024
-MOST_DISCARDED_BYTES = 8 * 2**20
-"""Of a body whose reply was sent before it was read: callers that look up only after sending get to see the reply."""
+MOST_DISCARDED_BYTES = 32 * 2**20
+"""Of a body whose reply was sent before it was read: many callers look for a reply only after they have sent everything."""
 LINGER_S = 1.0
 """Between a last word and hanging up: closed at once, unread bytes would take the reply back on their way."""
 
@@ -114,7 +114,9 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if self._has_body_to_come:
             if self._unasked_bytes > MOST_DISCARDED_BYTES:
-                self.transport.abort()
+                self._is_deaf = True
+                self.flow.pause_reading()  # while the caller can't send it may read
+                self._limit(LINGER_S, self.transport.abort)
         elif self._unasked_bytes > MOST_HEADER_BYTES:
             self._refuse(431, "HEADERS_TOO_LARGE", f"the headers have more than {MOST_HEADER_BYTES:,} bytes")
 

@@ -83,9 +83,9 @@ class HttpPeer:
 
 
 @asynccontextmanager
-async def http_peer(shedder=None, grace_s=20, **limits):
+async def http_peer(shedder=None, grace_s=20, servicer=Servicer, **limits):
     shedder = shedder or LoadShedder()
-    servicer, entrance = Servicer(shedder), Entrance(HttpLimits(**limits), shedder)
+    servicer, entrance = servicer(shedder), Entrance(HttpLimits(**limits), shedder)
 
     async def long(_):
         return PlainTextResponse("x" * 2**24)

@@ -3,13 +3,20 @@
 import asyncio
 import json
 import logging
+import threading
 
 import httpx
 import pytest
+from PIL import Image
 
+from protos.mpa.v1 import student_pb2
+from services.core.decoding import Decoding
 from services.core.errors import NotFound, Overloaded, WrongState
+from services.engines.batching import MicroBatcher
+from services.engines.images import LoadedImage
+from services.engines.model import Prompt, Reply
 from services.rpc.load_shedding import LoadSettings, LoadShedder
-from tests.rpc.http.peers import get, http_peer, post, read_reply, reason
+from tests.rpc.http.peers import Servicer, get, http_peer, post, read_reply, reason
 from tests.waiting import until
 
 ASKED = {"image": "aGk=", "question": "what?"}
@@ -36,6 +43,38 @@ async def test_callers_who_hang_up_are_not_worked_for():
         assert (await read_reply(kept))[0] == 200
         assert peer.servicer.answered == 1
         assert peer.entrance.requests.total == peer.entrance.shedder.in_flight == 0
+
+
+async def test_prompts_of_callers_who_hang_up_are_not_computed():
+    computed, go = [], threading.Event()
+
+    def run(prompts, adapter):
+        go.wait(60)
+        computed.extend(prompt.text for prompt in prompts)
+        return [Reply("red", 1, 1) for _ in prompts]
+
+    batcher = MicroBatcher(run, max_batch=1, max_waiting=100)
+
+    class Asking(Servicer):
+        async def _answer(self, request):
+            self.begun += 1
+            image = LoadedImage("0", Image.new("RGB", (2, 2)))
+            reply = await batcher.submit(Prompt(image, request.question, Decoding()))
+            return student_pb2.AnswerResponse(answer=reply.text)
+
+    async with http_peer(servicer=Asking) as peer:
+        questions = [post(json.dumps({**ASKED, "question": f"number {number}"}).encode()) for number in range(20)]
+        callers = [await peer.connect(question) for question in questions]
+        kept, _ = await peer.connect(GOOD)
+        await until(lambda: peer.servicer.begun == 21)
+        for _, writer in callers:
+            writer.close()
+        await until(lambda: peer.entrance.requests.total == 1)
+        go.set()
+        assert (await read_reply(kept))[0] == 200
+        await batcher.close()
+    assert len(computed) <= 2, "the one that the engine had, and the caller who stayed"
+    assert "what?" in computed
 
 
 async def test_a_caller_who_hangs_up_while_uploading_is_forgotten():
