@@ -68,7 +68,7 @@ def listen_host(env: Environment) -> str:
     """The address that HTTP and gRPC both listen on. Raises InvalidInput."""
     given = env.text("HOST", "127.0.0.1")
     try:
-        return str(ipaddress.ip_address(given))
+        return str(ipaddress.ip_address("127.0.0.1" if given == "localhost" else given))
     except ValueError as error:
         raise InvalidInput(
             f"{env.prefix}HOST is {given!r}: give an IP address, 127.0.0.1 or 0.0.0.0", field=f"{env.prefix}HOST"
@@ -112,12 +112,13 @@ class Lifecycle:
         """
         logging.getLogger("services").setLevel(logging.INFO)
         try:
-            port = await self._server.start(self._settings.host, self._settings.port)
+            host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+            port = await self._server.start(host, self._settings.port)
         except MpaError as error:
             _log.error("%s cannot start: %s", self._name, error)
             _end_supervisor()
             raise
-        _log.info("%s: gRPC on %s:%d, loading the model", self._name, self._settings.host, port)
+        _log.info("%s: gRPC on %s:%d, loading the model", self._name, host, port)
         self._take_over_sigterm()
         self._serving = asyncio.create_task(self._serve(load, death, revive))
 
