@@ -13,6 +13,7 @@
     +-- BadReply             a model answered with nothing that can be used; one request is lost, not the service
     +-- EngineFailed         the engine raised an error on this request; the service goes on
     +-- SwapFailed           a version was not brought in; the live version stays live
+    +-- TimedOut             the caller sent or read nothing for longer than a service waits
     +-- Cancelled            the caller or an operator called it off
     +-- BudgetSpent          what a run may cost is spent, or would be by the next call (exit code 4)
     `-- NothingToAlign       the gap is too small to train on: nothing was trained (exit code 3)
@@ -126,6 +127,12 @@ class SwapFailed(MpaError):
     """A version could not be brought in, for a reason that lies with this service. The live version stays live."""
 
     reason = "SWAP_FAILED"
+
+
+class TimedOut(MpaError):
+    """The caller was silent, or did not read, for longer than a service waits for one."""
+
+    reason = "TIMED_OUT"
 
 
 class Cancelled(MpaError):

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from services.core import errors
+from services.rpc.shortening import NAME_BYTES, shortened
 
 DOMAIN = "mpa"
 
@@ -26,9 +27,8 @@ _CODES: dict[type[errors.MpaError], grpc.StatusCode] = {
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.Pending: grpc.StatusCode.UNAVAILABLE,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
-    errors.EngineFailed: grpc.StatusCode.INTERNAL,
-    errors.SwapFailed: grpc.StatusCode.INTERNAL,
-    errors.MpaError: grpc.StatusCode.UNKNOWN,
+    errors.TimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.MpaError: grpc.StatusCode.INTERNAL,
 }
 _HTTP: dict[type[errors.MpaError], int] = {
     errors.InvalidInput: 400,
@@ -39,6 +39,7 @@ _HTTP: dict[type[errors.MpaError], int] = {
     errors.Unavailable: 503,
     errors.Pending: 503,
     errors.BadReply: 502,
+    errors.TimedOut: 408,
     errors.Cancelled: 499,
     errors.MpaError: 500,
 }
@@ -62,16 +63,18 @@ def http_status(error: errors.MpaError) -> int:
 
 
 def to_status(error: errors.MpaError) -> status_pb2.Status:
-    """ErrorInfo always; BadRequest and RetryInfo where they apply."""
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    """ErrorInfo always; BadRequest and RetryInfo where they apply. Shortened: a caller's own words may be in any of it."""
+    message = shortened(str(error))
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=shortened(error.reason, NAME_BYTES), domain=DOMAIN)]
     if isinstance(error, errors.InvalidInput):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+        field = shortened(error.field, NAME_BYTES)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, (errors.Overloaded, errors.Pending)):
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    return status_pb2.Status(code=_nearest(_CODES, error).value[0], message=str(error), details=map(_packed, details))
+    return status_pb2.Status(code=_nearest(_CODES, error).value[0], message=message, details=map(_packed, details))
 
 
 def _packed(message: Message) -> Any:
@@ -108,6 +111,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, peer: str = "") -> errors.MpaErr
     message = error.details() or error.code().name
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         message = f"no service answers at {peer}: {message}" if peer else message
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in message:
+        return errors.InvalidInput(f"{peer or 'the service'} takes no message of that size: {message}", reason="TOO_LARGE")
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"{peer or 'the service'} did not answer in time"
     return from_status(status_pb2.Status(code=error.code().value[0], message=message))

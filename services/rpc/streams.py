@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from services.core.errors import MpaError
+from services.rpc.items import Malformed
 from services.rpc.messages import Item, apart, fill
+from services.rpc.request_id import current_request_id
 from services.rpc.status import to_status
+from services.rpc.window import Window
 
-MAX_IN_FLIGHT = 256
+_log = logging.getLogger(__name__)
 
 
 class RequestItem(Item, Protocol):
@@ -25,17 +30,24 @@ Reply = TypeVar("Reply", bound=Item)
 
 
 class Requests(AsyncIterator[Request]):
-    """The requests of a stream, until the client or the service ends them: what was read by then is still answered."""
+    """The messages of a stream, until the client or the service ends them: what was read by then is still answered.
 
-    def __init__(self, requests: AsyncIterator[Request]) -> None:
+    The service ends them, too, when nothing has come for `silence_s` and nothing is under way (`is_idle`).
+    """
+
+    def __init__(self, requests: AsyncIterator[Request], silence_s: float) -> None:
         self._requests = requests
+        self._silence_s = silence_s
         self._reader: asyncio.Task[Any] | None = None
+        self._silence: asyncio.TimerHandle | None = None
         self._is_over = False
+        self.is_idle: Callable[[], bool] = lambda: False
 
     async def __anext__(self) -> Request:
         if self._is_over:
             raise StopAsyncIteration
         self._reader = asyncio.current_task()
+        self._look_later()
         try:
             return await anext(self._requests)
         except asyncio.CancelledError:
@@ -45,6 +57,8 @@ class Requests(AsyncIterator[Request]):
             self._reader.uncancel()
             raise StopAsyncIteration from None
         finally:
+            if self._silence is not None:
+                self._silence.cancel()
             self._reader = None
 
     def end(self) -> None:
@@ -52,55 +66,91 @@ class Requests(AsyncIterator[Request]):
         if self._reader is not None:
             self._reader.cancel()
 
+    def _look_later(self) -> None:
+        self._silence = asyncio.get_running_loop().call_later(self._silence_s, self._look)
+
+    def _look(self) -> None:
+        if self.is_idle():
+            self.end()
+        else:
+            self._look_later()
+
 
 async def answer_out_of_order(
-    requests: AsyncIterator[Request], answer: Callable[[Any], Awaitable[Any]], reply: Callable[..., Reply]
+    requests: AsyncIterator[Request | Malformed],
+    answer: Callable[[Any], Awaitable[Any]],
+    reply: Callable[..., Reply],
 ) -> AsyncIterator[Reply]:
-    """Yields what `answer` makes of each request, or the MpaError that it raised, as a `reply`, in the order they are done.
+    """Yields what `answer` makes of each request, or the error that it raised, as a `reply`, in the order they are done.
 
-    At most MAX_IN_FLIGHT are under way: beyond that the stream is not read, which holds the client back. What is taken back is
-    cancelled and not answered.
+    The stream is not read while its window is full, be it of requests under way or of replies that the client does not read.
+    A request that is taken back is cancelled and not answered. A message that can't be read is answered with what is wrong.
     """
     done: asyncio.Queue[Reply | None] = asyncio.Queue()
-    room = asyncio.Semaphore(MAX_IN_FLIGHT)
+    window = Window()
     under_way: dict[str, asyncio.Task[None]] = {}
     takes_more = False
+    if isinstance(requests, Requests):
+        requests.is_idle = lambda: not window.items
 
-    async def handle(item: Request) -> None:
+    def put(answered: Reply, size: int) -> None:
+        window.resize(size, answered.ByteSize())
+        done.put_nowait(answered)
+
+    def leave_if_cancelled(size: int, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            window.leave(size)
+
+    async def handle(item: Request, size: int) -> None:
         try:
             answered = reply(id=item.id, response=await answer(item.request))
         except MpaError as error:
             answered = reply(id=item.id, error=to_status(error))
         except Exception as error:
-            bug = MpaError(f"this request failed in the service: {error!r}", reason="INTERNAL")
-            answered = reply(id=item.id, error=to_status(bug))
+            answered = reply(id=item.id, error=to_status(_bug(error)))
         finally:
             under_way.pop(item.id, None)
-            room.release()
-        done.put_nowait(answered)
+        put(answered, size)
 
     async def read() -> None:
         nonlocal takes_more
         try:
             async with asyncio.TaskGroup() as group:
                 async for message in requests:
+                    if isinstance(message, Malformed):
+                        await window.enter(0)
+                        put(reply(id=message.id, error=to_status(message.error)), 0)
+                        continue
                     takes_more = message.takes_more
                     for item in apart(message):
                         if item.HasField("request"):
-                            await room.acquire()
-                            under_way[item.id] = group.create_task(handle(item))
-                        elif task := under_way.pop(item.id, None):
-                            task.cancel()
+                            size = item.request.ByteSize()
+                            await window.enter(size)
+                            task = group.create_task(handle(item, size))
+                            task.add_done_callback(partial(leave_if_cancelled, size))
+                            under_way[item.id] = task
+                        elif taken_back := under_way.pop(item.id, None):
+                            taken_back.cancel()
         finally:
             done.put_nowait(None)
 
     reader = asyncio.create_task(read())
     try:
         while (message := await done.get()) is not None:
+            first = message.ByteSize()
             message.takes_more = True
             if takes_more:
                 fill(message, done)
+            sizes = [first, *(item.ByteSize() for item in message.more)]
             yield message
+            for size in sizes:
+                window.leave(size)
         await reader
     finally:
         reader.cancel()
+
+
+def _bug(error: Exception) -> MpaError:
+    chosen = current_request_id.get()
+    _log.error("an item of a stream failed, request id %s", chosen, exc_info=error)
+    return MpaError(f"this request failed in the service ({type(error).__name__}); its log has the cause", reason="INTERNAL")

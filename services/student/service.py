@@ -37,7 +37,11 @@ class StudentService:
         servicer = StudentServicer(self._loaded_student, images, shedder)
         entrance = Entrance(settings.listen.http, shedder)
         app.state.servicer, app.state.entrance = servicer, entrance
-        server = GrpcServer(lambda grpc_server: register(self._loaded_student, servicer, grpc_server), SERVICES)
+        server = GrpcServer(
+            lambda grpc_server: register(self._loaded_student, servicer, grpc_server),
+            SERVICES,
+            settings.callers,
+        )
         self._lifecycle = Lifecycle("student", server, settings.listen, HttpServer(entrance, PATHS))
 
     def _loaded_student(self) -> Student:

@@ -14,6 +14,7 @@ from services.engines.settings import EngineSettings
 from services.environment import Environment
 from services.rpc.lifecycle import ListenSettings
 from services.rpc.load_shedding import LoadSettings
+from services.rpc.server import CallerSettings
 from services.student.execution import Execution
 from services.student.production import SampleSettings
 from services.student.versions import SwapWay
@@ -42,6 +43,7 @@ class StudentSettings:
     samples: SampleSettings
     listen: ListenSettings
     load: LoadSettings
+    callers: CallerSettings
     engine: EngineSettings
 
     @staticmethod
@@ -67,6 +69,7 @@ class StudentSettings:
             samples=SampleSettings.from_environment(env),
             listen=ListenSettings.from_environment(env, GRPC_PORT),
             load=LoadSettings.from_environment(env),
+            callers=CallerSettings.from_environment(env),
             engine=choice.engine,
         )
 

@@ -47,7 +47,9 @@ class TeacherService:
         entrance = Entrance(self._settings.listen.http, shedder)
         app.state.servicer, app.state.entrance = servicer, entrance
         server = GrpcServer(
-            lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
+            lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server),
+            [SERVICE],
+            self._settings.callers,
         )
         self._lifecycle = Lifecycle("teacher", server, self._settings.listen, HttpServer(entrance, PATHS))
 

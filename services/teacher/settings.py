@@ -14,6 +14,7 @@ from services.engines.settings import EngineSettings
 from services.environment import Environment
 from services.rpc.lifecycle import ListenSettings
 from services.rpc.load_shedding import LoadSettings
+from services.rpc.server import CallerSettings
 
 GRPC_PORT = 50051
 
@@ -30,6 +31,7 @@ class TeacherSettings:
     image_root: Path | None
     listen: ListenSettings
     load: LoadSettings
+    callers: CallerSettings
     engine: EngineSettings
     openai: OpenAISettings | None = None
 
@@ -44,6 +46,7 @@ class TeacherSettings:
             image_root=env.path("IMAGE_ROOT"),
             listen=ListenSettings.from_environment(env, GRPC_PORT),
             load=LoadSettings.from_environment(env),
+            callers=CallerSettings.from_environment(env),
             engine=choice.engine,
             openai=OpenAISettings.from_environment(env) if choice.engine.engine == "openai" else None,
         )

@@ -6,7 +6,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc, types_pb2
+from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc
 from services.core.errors import Unavailable
 from services.rpc.server import GrpcServer
 from services.teacher.servicer import SERVICE
@@ -64,20 +64,6 @@ async def test_a_port_in_use_is_said_plainly():
 async def test_a_port_out_of_range_is_refused():
     with pytest.raises(Unavailable, match="99999"):
         await _server().start("127.0.0.1", 99999)
-
-
-async def test_overload_sheds_with_a_pushback():
-    server = _server(max_in_flight=2)
-    port = await server.start("127.0.0.1", 0)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub = teacher_pb2_grpc.TeacherServiceStub(channel)
-        request = teacher_pb2.TeacherServiceAnswerRequest(image=types_pb2.Image(data=b"x"), question="?")
-        results = await asyncio.gather(*(stub.Answer(request) for _ in range(6)), return_exceptions=True)
-    refused = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
-    assert len(refused) == 4
-    assert {error.code() for error in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert all("grpc-retry-pushback-ms" in dict(error.trailing_metadata()) for error in refused)
-    await server.stop(0)
 
 
 async def test_stop_lets_calls_end_and_does_not_wait_for_watchers():

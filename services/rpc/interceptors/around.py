@@ -1,0 +1,75 @@
+"""An interceptor that is a context manager around each call."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any, TypeAlias
+
+import grpc
+
+from services.core.errors import TimedOut
+
+UNREAD_S = 60.0
+"""How long a reply waits for a caller that reads none."""
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Call = Callable[[Any, Context], Awaitable[Any]]
+Wrap = Callable[[Call], Call]
+Replies = Callable[[Any, Context], AsyncIterator[Any]]
+
+
+class Around(grpc.aio.ServerInterceptor, abc.ABC):
+    """`around` is entered before a call's request is read, and left when its last reply is sent."""
+
+    @abc.abstractmethod
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]: ...
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(details)
+        method = details.method
+
+        def wrap(inner: Call) -> Call:
+            async def call(request: Any, context: Context) -> Any:
+                async with self.around(method, context):
+                    return await inner(request, context)
+
+            return call
+
+        return None if handler is None else wrapped(handler, wrap)
+
+
+def wrapped(handler: Handler, wrap: Wrap) -> Handler:
+    """The same handler behind `wrap`. A generator of replies becomes a call that writes them: so it
+    is closed with its call, not when its memory is collected."""
+    request, response = handler.request_streaming, handler.response_streaming
+    name = f"{'stream' if request else 'unary'}_{'stream' if response else 'unary'}"
+    inner = getattr(handler, name)
+    make = getattr(grpc, f"{name}_rpc_method_handler")
+    call = wrap(_written(inner) if inspect.isasyncgenfunction(inner) else inner)
+    return make(call, handler.request_deserializer, handler.response_serializer)
+
+
+def _written(replies: Replies) -> Call:
+    async def call(request: Any, context: Context) -> None:
+        async with aclosing(replies(request, context)) as each:  # type: ignore[type-var]
+            async for reply in each:
+                await _write(context, reply)
+
+    return call
+
+
+async def _write(context: Context, reply: Any) -> None:
+    try:
+        async with asyncio.timeout(UNREAD_S):
+            await context.write(reply)
+    except TimeoutError:
+        raise TimedOut(f"replies were not read for {UNREAD_S:g} s", reason="UNREAD") from None

@@ -1,0 +1,57 @@
+"""Every call has an id, a line in the log and a place in the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from prometheus_client import Counter, Histogram
+
+from services.rpc.interceptors.around import Around, Context
+from services.rpc.request_id import HEADER, CallLog, current_request_id, request_id
+
+CALLS = Counter("mpa_grpc_calls", "gRPC calls by method and status, items of bulk streams included", ["method", "code"])
+_SECONDS = Histogram("mpa_grpc_seconds", "Duration of gRPC calls in seconds", ["method"])
+_UNREMARKABLE = ("OK", "CANCELLED")
+
+
+class Calls(Around):
+    """Outermost. Health checks and reflection leave no trace."""
+
+    def __init__(self) -> None:
+        self._log = CallLog()
+
+    @asynccontextmanager
+    async def around(self, method: str, context: Context) -> AsyncIterator[None]:
+        if method.startswith(("/grpc.health.", "/grpc.reflection.")):
+            yield
+            return
+        given = dict(context.invocation_metadata() or ()).get(HEADER)
+        chosen = request_id(given if isinstance(given, str) else None)
+        current_request_id.set(chosen)
+        context.set_trailing_metadata(((HEADER, chosen),))
+        began, code = time.perf_counter(), "OK"
+        try:
+            yield
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except grpc.aio.AbortError:
+            code = context.code().name
+            raise
+        finally:
+            seconds = time.perf_counter() - began
+            CALLS.labels(method, code).inc()
+            _SECONDS.labels(method).observe(seconds)
+            failed = code not in _UNREMARKABLE
+            why = context.details() or "" if failed else ""
+            self._log.ended(method, code, seconds, peer=context.peer(), failed=failed, why=why)
+
+
+def with_request_id(trailing: Sequence[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+    """Trailing metadata of an error, which takes the place of all that was set before."""
+    return (*trailing, (HEADER, current_request_id.get()))

@@ -1,0 +1,124 @@
+"""Requests as they are read: in time, and whatever bytes come, as a message or as what is wrong with them.
+
+A deserializer that raises would end its call, and a stream's other items, as UNKNOWN. This one returns a Malformed instead: a
+stream answers it and goes on, other calls end with INVALID_ARGUMENT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from services.core.errors import InvalidInput, TimedOut
+from services.rpc.interceptors.around import Call, Context, Handler, wrapped
+from services.rpc.items import Malformed, check_items, first_id
+from services.rpc.streams import Requests
+
+UNARY_S = 30.0
+"""A single request arrives in this time: 32 MiB at a megabyte per second."""
+
+
+class Reading(grpc.aio.ServerInterceptor):
+    """Innermost. `silence_s`: how long an open upload may send nothing."""
+
+    def __init__(self, silence_s: float) -> None:
+        self._silence_s = silence_s
+        self._streams: set[Requests[Any]] = set()
+
+    def end_streams(self) -> None:
+        """Bidirectional streams take no more requests: a client in bulk would never end its own."""
+        for stream in self._streams:
+            stream.end()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(details)
+        if handler is None or details.method.startswith(("/grpc.health.", "/grpc.reflection.")):
+            return handler
+        handler = wrapped(handler, self._wrap(handler))
+        read = _reader(handler.request_deserializer)
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(handler.stream_stream, read, handler.response_serializer)
+        # A single request is read as a stream of one, so that the call is counted before it is read.
+        call = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        return grpc.stream_unary_rpc_method_handler(call, read, handler.response_serializer)
+
+    def _wrap(self, handler: Handler) -> Callable[[Call], Call]:
+        if handler.request_streaming and handler.response_streaming:
+            return self._bidirectional
+        return self._upload if handler.request_streaming else _single
+
+    def _bidirectional(self, inner: Call) -> Call:
+        async def call(requests: AsyncIterator[Any], context: Context) -> None:
+            stream = Requests(requests, self._silence_s)
+            self._streams.add(stream)
+            try:
+                await inner(stream, context)
+            finally:
+                self._streams.discard(stream)
+
+        return call
+
+    def _upload(self, inner: Call) -> Call:
+        async def call(requests: AsyncIterator[Any], context: Context) -> Any:
+            return await inner(self._each(requests), context)
+
+        return call
+
+    async def _each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Message]:
+        while True:
+            try:
+                async with asyncio.timeout(self._silence_s):
+                    message = _sound(await anext(requests))
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise TimedOut(
+                    f"nothing came for {self._silence_s:g} s: send the whole again, without such a pause", reason="SILENCE"
+                ) from None
+            yield message
+
+
+def _single(inner: Call) -> Call:
+    async def call(requests: AsyncIterator[Any], context: Context) -> Any:
+        try:
+            async with asyncio.timeout(UNARY_S):
+                request = await anext(requests)
+        except StopAsyncIteration:
+            raise InvalidInput("the call ended without a request", reason="REQUEST_MISSING") from None
+        except TimeoutError:
+            raise TimedOut(f"the request did not arrive within {UNARY_S:g} s", reason="SILENCE") from None
+        return await inner(_sound(request), context)
+
+    return call
+
+
+def _sound(request: Any) -> Message:
+    if isinstance(request, Malformed):
+        raise request.error
+    message: Message = request
+    return message
+
+
+def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | Malformed]:
+    kind: type[Message] = deserialize.__self__  # type: ignore[attr-defined]  # FromString of the message's class
+
+    def read(data: bytes) -> Message | Malformed:
+        try:
+            check_items(kind, data)
+            return deserialize(data)
+        except DecodeError:
+            name = kind.DESCRIPTOR.full_name
+            error = InvalidInput(f"{len(data):,} bytes came that are no {name}", reason="MALFORMED")
+        except InvalidInput as refusal:
+            error = refusal
+        return Malformed(error, first_id(kind, data))
+
+    return read

@@ -1,0 +1,96 @@
+"""How many calls of a kind are open: in all, from one connection, from one address. No kind can use up another's room.
+
+Answers have only wide bounds here: how many of them are under way is the load shedder's business.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from services.core.errors import Overloaded
+from services.rpc.interceptors.around import Around, Context
+
+RETRY_AFTER_S = 1.0
+PER_CALLER = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Calls that may be open at once."""
+
+    total: int
+    per_connection: int
+
+
+ANSWERS, STREAMS, UPLOADS = "answers", "streams", "uploads"
+WAITS, CONTROL = "waits", "control calls"
+HEALTH, WATCHES = "health checks", "watches"
+ROOMS = {
+    ANSWERS: Room(total=8192, per_connection=256),
+    STREAMS: Room(total=1024, per_connection=128),
+    UPLOADS: Room(total=64, per_connection=4),
+    WAITS: Room(total=256, per_connection=32),
+    CONTROL: Room(total=512, per_connection=64),
+    HEALTH: Room(total=512, per_connection=64),
+    WATCHES: Room(total=1024, per_connection=16),
+}
+_KINDS = {
+    "Answer": ANSWERS,
+    "Annotate": ANSWERS,
+    "AnswerStream": STREAMS,
+    "AnnotateStream": STREAMS,
+    "UploadDataset": UPLOADS,
+    "WaitOperation": WAITS,
+    "Check": HEALTH,
+    "Watch": WATCHES,
+    "ServerReflectionInfo": WATCHES,
+}
+
+
+def kind(method: str) -> str:
+    """Of a method's full name; whatever has no room of its own is a control call."""
+    return _KINDS.get(method.rpartition("/")[2], CONTROL)
+
+
+class Turnstile(Around):
+    """Counts open calls. `per_caller`: of all kinds, from one address that isn't this machine's own."""
+
+    def __init__(self, per_caller: int = PER_CALLER) -> None:
+        self._per_caller = per_caller
+        self._open: Counter[tuple[str, ...]] = Counter()
+
+    @asynccontextmanager
+    async def around(self, method: str, context: Context) -> AsyncIterator[None]:
+        with self.entered(kind(method), unquote(context.peer())):
+            yield
+
+    @contextmanager
+    def entered(self, what: str, peer: str) -> Iterator[None]:
+        """`peer`: ipv4:ADDRESS:PORT or ipv6:[ADDRESS]:PORT. Raises Overloaded: no room."""
+        room, address = ROOMS[what], peer.rpartition(":")[0]
+        bounds = [((what,), room.total, "in all"), ((what, peer), room.per_connection, "from your connection")]
+        if not _is_local(address):
+            bounds.append((("", address), self._per_caller, f"from {address}"))
+        for key, most, where in bounds:
+            if self._open[key] >= most:
+                raise Overloaded(
+                    f"{most} {what if key[0] else 'calls'} are open {where}, as many as are taken: end one first",
+                    retry_after_s=RETRY_AFTER_S,
+                )
+        for key, _, _ in bounds:
+            self._open[key] += 1
+        try:
+            yield
+        finally:
+            for key, _, _ in bounds:
+                self._open[key] -= 1
+                if not self._open[key]:
+                    del self._open[key]
+
+
+def _is_local(address: str) -> bool:
+    return address.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:[::ffff:127.", "unix"))

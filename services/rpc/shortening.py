@@ -1,0 +1,21 @@
+"""Text that is quoted back to a caller, made short enough for where it goes."""
+
+from __future__ import annotations
+
+MESSAGE_BYTES = 800
+"""Of an error's message. Metadata holds it three times, in characters of up to three bytes each,
+and a gRPC client refuses more than 8 KB of metadata."""
+NAME_BYTES = 120
+"""Of a field's name or a reason."""
+GAP = " [...] "
+
+
+def shortened(text: str, most_bytes: int = MESSAGE_BYTES) -> str:
+    """The text itself, or its beginning and its end; what can't be written as UTF-8 is escaped."""
+    encoded = text[: 2 * most_bytes].encode("utf-8", "backslashreplace")
+    if len(text) <= most_bytes and len(encoded) <= most_bytes:
+        return encoded.decode()
+    kept = most_bytes - len(GAP)
+    ending = text[-most_bytes:].encode("utf-8", "backslashreplace")[-(kept // 2) :]
+    beginning = encoded[: kept - kept // 2]
+    return beginning.decode("utf-8", "ignore") + GAP + ending.decode("utf-8", "ignore")
