@@ -151,10 +151,11 @@ def _is_misread(mistake: Mistake) -> bool:
 
 
 def judge_prompt(mistake: Mistake, categories: Sequence[Category]) -> str:
-    """JUDGE, but for "{question}", which is filled in where the teacher is asked."""
+    """JUDGE, but for "{question}", which is filled in where the teacher is asked: once, whatever the answers say."""
     listed = "\n".join(f"{letter}. {category.meaning}" for letter, category in zip(_LETTERS, categories, strict=False))
     filled = {"reference": mistake.reference, "prediction": mistake.prediction or "(none)", "categories": listed}
-    return re.sub(r"\{(reference|prediction|categories)\}", lambda found: filled[found[1]], JUDGE)
+    texts = {name: text.replace("{question}", "{ question }") for name, text in filled.items()}
+    return re.sub(r"\{(reference|prediction|categories)\}", lambda found: texts[found[1]], JUDGE)
 
 
 def read_verdict(reply: str, categories: Sequence[Category]) -> Category | None:

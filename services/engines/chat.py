@@ -1,13 +1,25 @@
-"""How a prompt becomes the text that a model reads: one place for serving and for training, so that they can't drift apart."""
+"""How a prompt becomes the token ids that a model reads: one place for serving and for training.
+
+Words of callers and teachers are text: no control token comes from them (docs/decisions/text-is-text.md).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoProcessor
 
 from services.core.errors import InvalidInput
+from services.engines.control import ControlTokens, unreadable
+
+HARMLESS = "What is there to be seen in this image?"
+"""Stands where a prompt's text would: what the template and the processor make of it is theirs alone."""
+_PLACEHOLDER = "<image>"
+"""The image in templates that take strings only."""
+_SYSTEMS = 16
+"""A model is asked under one system prompt, its version's."""
 
 
 def conversation(text: str, system: str = "") -> list[dict[str, Any]]:
@@ -18,16 +30,49 @@ def conversation(text: str, system: str = "") -> list[dict[str, Any]]:
 
 def plain_conversation(text: str, system: str = "") -> list[dict[str, str]]:
     """The same for templates that take strings only (checkpoints with remote code, such as InternVL2)."""
-    turn = {"role": "user", "content": f"<image>\n{text}"}
+    turn = {"role": "user", "content": f"{_PLACEHOLDER}\n{text}"}
     return [{"role": "system", "content": system}, turn] if system else [turn]
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A chat template around HARMLESS, under one system prompt."""
+
+    rendered: str
+    before: str
+    """The template's characters before a text, and `after` those behind it."""
+    after: str
+    ids: list[int]
+    control: list[int]
+    """The control tokens among `ids`."""
+    opening: list[int]
+    """The tokenizer's own tokens before every text ("<s>"), and `closing` those behind it."""
+    closing: list[int]
+    has_placeholder: bool
+    """Whether the image's place is one token of `ids`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedPrompt:
+    """A prompt's token ids, the image's placeholder as the template writes it: one token, whatever the image's size.
+
+    `rendered`: its characters; "" where a tokenizer would not read them as these ids.
+    """
+
+    ids: list[int]
+    rendered: str
+    frame: Frame
+
+
 class Chat:
-    """A checkpoint's chat template."""
+    """A checkpoint's chat template and tokenizer. For one thread at a time, as tokenizers are."""
 
     def __init__(self, processor: Any) -> None:
-        self._processor = processor
+        self.processor = processor
         self._has_parts = hasattr(processor, "image_processor")
+        self._tokenizer = getattr(processor, "tokenizer", processor)
+        self._control = ControlTokens(self._tokenizer, () if self._has_parts else (_PLACEHOLDER,))
+        self._frames: dict[str, Frame] = {}
 
     @staticmethod
     def of(folder: Path, trust_remote_code: bool = False) -> Chat:
@@ -40,8 +85,26 @@ class Chat:
     def render(self, text: str, system: str = "") -> str:
         """The prompt up to where the model writes, image placeholder included."""
         messages = conversation(text, system) if self._has_parts else plain_conversation(text, system)
-        rendered: str = self._processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        rendered: str = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         return rendered
+
+    def tokenize(self, text: str, system: str = "") -> TokenizedPrompt:
+        """The rendered prompt's token ids: its control tokens are the template's, those that `text` spells are characters.
+
+        Raises InvalidInput: a text that can't be read so.
+        """
+        frame = self._frame(system)
+        rendered = self.render(text, system)
+        ids = self._ids(rendered)
+        if self._control.among(ids) == frame.control and not self._control.is_marked(text):
+            return TokenizedPrompt(ids, rendered, frame)
+        return TokenizedPrompt(self._by_pieces(rendered, frame), "", frame)
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of a text on its own (an answer to be learned), none of them a control token. Raises InvalidInput."""
+        ids = self._bare_ids(text)
+        is_ordinary = not self._control.among(ids) and not self._control.is_marked(text)
+        return ids if is_ordinary else self._control.plain_ids(text)
 
     def end_of_turn(self) -> list[int]:
         """The tokens that the template puts behind an answer, up to the special one that ends it ("<|im_end|>", "</s>").
@@ -52,10 +115,63 @@ class Chat:
         content = [{"type": "text", "text": answer}] if self._has_parts else answer
         turn = {"role": "assistant", "content": content}
         messages = [*(conversation("?") if self._has_parts else plain_conversation("?")), turn]
-        rendered: str = self._processor.apply_chat_template(messages, tokenize=False)
-        tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        rendered: str = self.processor.apply_chat_template(messages, tokenize=False)
+        tokenizer = self._tokenizer
         _, found, rest = rendered.rpartition(answer)
         behind = tokenizer(rest, add_special_tokens=False)["input_ids"] if found else []
         special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
         end = next((at for at, token in enumerate(behind) if token in special), None)
         return [tokenizer.eos_token_id] if end is None else list(behind[: end + 1])
+
+    def _by_pieces(self, rendered: str, frame: Frame) -> list[int]:
+        """The template's control tokens, and what stands between those two that are around the text as plain characters."""
+        before, after = frame.before, frame.after
+        written = rendered[len(before) : len(rendered) - len(after)]
+        if rendered != before + written + after:
+            raise unreadable()
+        head = max((end for _, end in self._control.spans(before)), default=0)
+        rest = min((start for start, _ in self._control.spans(after)), default=len(after))
+        ids = [
+            *frame.opening,
+            *self._bare_ids(before[:head]),
+            *self._control.plain_ids(before[head:] + written + after[:rest]),
+            *self._bare_ids(after[rest:]),
+            *frame.closing,
+        ]
+        if self._control.among(ids) != frame.control:
+            raise unreadable()
+        return ids
+
+    def _frame(self, system: str) -> Frame:
+        if system not in self._frames:
+            if len(self._frames) == _SYSTEMS:
+                self._frames.clear()
+            self._frames[system] = self._read_frame(system)
+        return self._frames[system]
+
+    def _read_frame(self, system: str) -> Frame:
+        rendered = self.render(HARMLESS, system)
+        before, found, after = rendered.rpartition(HARMLESS)
+        if not found:
+            raise InvalidInput("the model's chat template leaves the question out: it can't be asked", field="model")
+        ids, bare = self._ids(rendered), self._bare_ids(rendered)
+        image: int = getattr(self.processor, "image_token_id", -1)
+        start = next((at for at in range(len(ids)) if ids[at : at + len(bare)] == bare), len(ids))
+        return Frame(
+            rendered=rendered,
+            before=before,
+            after=after,
+            ids=ids,
+            control=self._control.among(ids),
+            opening=ids[:start],
+            closing=ids[start + len(bare) :],
+            has_placeholder=ids.count(image) == 1,
+        )
+
+    def _ids(self, rendered: str) -> list[int]:
+        ids: list[int] = self._tokenizer(rendered)["input_ids"]
+        return ids
+
+    def _bare_ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids

@@ -12,7 +12,6 @@ from typing import Any
 from services.engines.model import Prompt
 
 _GRID_VALUES = 64
-_OF_TEXT = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +33,15 @@ def renderer(folder: Path, trust_remote_code: bool = False) -> Render:
     """For the checkpoint in `folder`. Raises InvalidInput: a processor that can't be read."""
     if (folder / "fake.json").is_file():
         return _render_words
-    from transformers import AutoProcessor
-
     from services.engines.chat import Chat
+    from services.engines.inputs import OF_TEXT, build_inputs
 
     chat = Chat.of(folder, trust_remote_code)
-    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
     def render(prompt: Prompt) -> Rendering:
-        text = chat.render(prompt.text, prompt.system)
-        inputs = processor(text=[text], images=[[prompt.image.pixels]], return_tensors="pt")
+        inputs = build_inputs(chat.processor, [chat.tokenize(prompt.text, prompt.system)], [prompt.image.pixels])
         ids = inputs["input_ids"][0].tolist()
-        grid = {name: _grid(tensor) for name, tensor in sorted(inputs.items()) if name not in _OF_TEXT}
+        grid = {name: _grid(tensor) for name, tensor in sorted(inputs.items()) if name not in OF_TEXT}
         return Rendering(_sha256(ids), len(ids), json.dumps(grid))
 
     return render

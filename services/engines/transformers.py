@@ -24,8 +24,9 @@ from services.core.decoding import Decoding
 from services.core.errors import EngineFailed, InvalidInput, Unavailable
 from services.engines import adapters, checkpoint, sharing, tensors
 from services.engines.batching import CLOSE_S, MicroBatcher
-from services.engines.chat import Chat
+from services.engines.chat import Chat, TokenizedPrompt
 from services.engines.computation import Outcome
+from services.engines.inputs import build_inputs
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
 from services.engines.settings import EngineSettings
 
@@ -65,12 +66,16 @@ def _nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Prompts, what the processor makes of them, and how many tokens each has. `images`: where each one's occurs first."""
+    """The prompts that can be computed, what the model is given for them, and how many tokens each has.
+
+    `images`: where each one's occurs first. `refusals`: for every prompt that was asked, None where it is among them.
+    """
 
     prompts: Sequence[Prompt]
     inputs: Any
     lengths: list[int]
     images: Sequence[int]
+    refusals: Sequence[InvalidInput | None]
 
 
 class TransformersEngine:
@@ -155,14 +160,36 @@ class TransformersEngine:
         self._model = None
 
     def _run(self, batch: _Batch, adapter: str) -> Sequence[Outcome]:
-        prompts, lengths = batch.prompts, batch.lengths
-        room = [self._window - prompt.decoding.max_new_tokens for prompt in prompts]
-        refused = {at for at, (length, limit) in enumerate(zip(lengths, room, strict=True)) if length > limit}
-        if not refused:
-            return self._generate(batch, adapter)
-        kept = [prompt for at, prompt in enumerate(prompts) if at not in refused]
-        replies = iter(self._run(self._inputs(kept), adapter) if kept else [])
-        return [self._too_long(lengths[at], prompt) if at in refused else next(replies) for at, prompt in enumerate(prompts)]
+        replies = iter(self._generate(batch, adapter) if batch.prompts else [])
+        return [next(replies) if refusal is None else refusal for refusal in batch.refusals]
+
+    def _inputs(self, prompts: Sequence[Prompt]) -> _Batch:
+        """Refuses prompts one by one; one whose text alone is too long before any image is looked at."""
+        read = [self._read(prompt) for prompt in prompts]
+        while taken := [at for at, one in enumerate(read) if isinstance(one, TokenizedPrompt)]:
+            kept = [prompts[at] for at in taken]
+            images = sharing.distinct([prompt.image.sha256 for prompt in kept])
+            pixels = [kept[first].image.pixels for first in images]
+            inputs = build_inputs(self._processor, [one for one in read if isinstance(one, TokenizedPrompt)], pixels)
+            lengths: list[int] = inputs["attention_mask"].sum(-1).tolist()
+            too_long = [at for at, length in zip(taken, lengths, strict=True) if not self._has_room(length, prompts[at])]
+            if not too_long:
+                refusals = [None if isinstance(one, TokenizedPrompt) else one for one in read]
+                return _Batch(kept, inputs, lengths, images, refusals)
+            for at in too_long:
+                read[at] = self._too_long(lengths[taken.index(at)], prompts[at])
+        return _Batch([], {}, [], [], [one for one in read if isinstance(one, InvalidInput)])
+
+    def _read(self, prompt: Prompt) -> TokenizedPrompt | InvalidInput:
+        try:
+            tokenized = self._chat.tokenize(prompt.text, prompt.system)
+        except InvalidInput as error:
+            return error
+        length = len(tokenized.ids)
+        return tokenized if self._has_room(length, prompt) else self._too_long(length, prompt)
+
+    def _has_room(self, length: int, prompt: Prompt) -> bool:
+        return length + prompt.decoding.max_new_tokens <= self._window
 
     def _too_long(self, length: int, prompt: Prompt) -> InvalidInput:
         return InvalidInput(
@@ -171,13 +198,6 @@ class TransformersEngine:
             field="question",
             reason="PROMPT_TOO_LONG",
         )
-
-    def _inputs(self, prompts: Sequence[Prompt]) -> _Batch:
-        texts = [self._chat.render(prompt.text, prompt.system) for prompt in prompts]
-        firsts = sharing.distinct([prompt.image.sha256 for prompt in prompts])
-        images = [[prompts[first].image.pixels] for first in firsts]
-        inputs = self._processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
-        return _Batch(prompts, inputs, inputs["attention_mask"].sum(-1).tolist(), firsts)
 
     @torch.inference_mode()
     def _generate(self, batch: _Batch, adapter: str) -> list[Outcome]:

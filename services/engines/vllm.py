@@ -27,6 +27,7 @@ from services.core.errors import InvalidInput, Overloaded, Unavailable
 from services.engines import adapters, checkpoint, tensors, vllm_processes
 from services.engines.batching import CLOSE_S, died
 from services.engines.chat import Chat
+from services.engines.control import unreadable
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
 from services.engines.settings import EngineSettings
 from services.engines.watchdog import Watchdog
@@ -176,8 +177,18 @@ class VllmEngine:
         )
 
     def _input(self, prompt: Prompt) -> Mapping[str, Any]:
+        """Token ids, in which vLLM finds the image's place by its token: it reads no text that a caller wrote.
+
+        Where the place is no token of the tokenizer's, vLLM looks for it in the text, so that only ordinary text is taken.
+        """
+        tokenized = self._chat.tokenize(prompt.text, prompt.system)
+        if len(tokenized.ids) >= self._window:
+            raise self._too_long(f"the question alone takes {len(tokenized.ids)} tokens, but")
+        if not tokenized.frame.has_placeholder and not tokenized.rendered:
+            raise unreadable()
+        written = {"prompt_token_ids": tokenized.ids} if tokenized.frame.has_placeholder else {"prompt": tokenized.rendered}
         return {
-            "prompt": self._chat.render(prompt.text, prompt.system),
+            **written,
             "multi_modal_data": {"image": [prompt.image.pixels]},
             "multi_modal_uuids": {"image": [prompt.image.sha256]},
         }

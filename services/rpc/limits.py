@@ -1,11 +1,14 @@
-"""What every server and client here agrees on: message sizes, keepalive, question lengths."""
+"""What every server and client here agrees on: message sizes, keepalive, lengths of texts."""
 
 from __future__ import annotations
 
+from services.core.contract import QUESTION
 from services.core.errors import InvalidInput
 
 MAX_MESSAGE_BYTES = 32 * 2**20
 MAX_QUESTION_CHARS = 4_000
+MAX_TEMPLATE_CHARS = 2_000
+MAX_ANSWER_CHARS = 4_000
 MAX_PROMPT_CHARS = 20_000
 
 MESSAGE_OPTIONS: list[tuple[str, int]] = [
@@ -15,21 +18,50 @@ MESSAGE_OPTIONS: list[tuple[str, int]] = [
 
 
 def check_question(question: str) -> str:
-    """The question without blanks around it. Raises InvalidInput: empty, too long."""
+    """The question without blanks around it. Raises InvalidInput: empty, too long, no Unicode text."""
     question = question.strip()
     if not question:
         raise InvalidInput("the question is empty: ask something about the image", field="question", reason="QUESTION_EMPTY")
-    if len(question) > MAX_QUESTION_CHARS:
+    return _check_text(question, "the question", "question", MAX_QUESTION_CHARS, "QUESTION_TOO_LONG")
+
+
+def check_answer(answer: str, question: str) -> str:
+    """An answer that is to be learned. Raises InvalidInput: blank, too long, no Unicode text."""
+    if not answer.strip():
+        raise InvalidInput(f"the answer to {question[:80]!r} is empty: leave the sample out", field="sample.answer")
+    return _check_text(answer, "the answer", "sample.answer", MAX_ANSWER_CHARS)
+
+
+def check_template(template: str, field: str) -> str:
+    """How a question is put; "" is the version's own. With a question it has 6,000 characters at most.
+
+    Raises InvalidInput: too long, no "{question}" in it or several, no Unicode text.
+    """
+    _check_text(template, field, field, MAX_TEMPLATE_CHARS)
+    found = template.count(QUESTION)
+    if template and found != 1:
         raise InvalidInput(
-            f"the question has {len(question):,} characters; at most {MAX_QUESTION_CHARS:,} are taken",
-            field="question",
-            reason="QUESTION_TOO_LONG",
+            f"{field} has {QUESTION} {found:,} times: write it once, where the question belongs",
+            field=field,
+            reason="TEMPLATE_INVALID",
         )
-    return question
+    return template
 
 
 def check_prompt(prompt: str, field: str) -> str:
-    """Raises InvalidInput: longer than MAX_PROMPT_CHARS."""
-    if len(prompt) > MAX_PROMPT_CHARS:
-        raise InvalidInput(f"{field} has {len(prompt):,} characters; at most {MAX_PROMPT_CHARS:,} are taken", field=field)
-    return prompt
+    """Raises InvalidInput: longer than MAX_PROMPT_CHARS, no Unicode text."""
+    return _check_text(prompt, field, field, MAX_PROMPT_CHARS)
+
+
+def _check_text(text: str, name: str, field: str, limit: int, too_long: str = "TEXT_TOO_LONG") -> str:
+    if len(text) > limit:
+        raise InvalidInput(f"{name} has {len(text):,} characters; at most {limit:,} are taken", field=field, reason=too_long)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{name} holds half of a surrogate pair at character {error.start + 1:,}: send whole characters",
+            field=field,
+            reason="TEXT_NOT_UNICODE",
+        ) from error
+    return text

@@ -13,6 +13,7 @@ from services.core.errors import ImageUnknown
 from services.core.tasks import answer_prompt
 from services.engines.chat import Chat
 from services.engines.images import ImageCache, LoadedImage
+from services.engines.inputs import build_inputs
 from services.student.datasets import DatasetStore, TrainingSample
 
 IGNORED = -100
@@ -39,10 +40,9 @@ class Encoder:
         self._images = ImageCache()
 
     def __call__(self, sample: TrainingSample) -> Row:
-        text = self._chat.render(answer_prompt(sample.question, self._template), self._system_prompt)
-        row: Row = dict(self._processor(text=[text], images=[[self._image(sample.image_sha256).pixels]], return_tensors="pt"))
-        answer = self._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"]
-        return append_target(row, torch.tensor([answer + self._end_of_turn]))
+        prompt = self._chat.tokenize(answer_prompt(sample.question, self._template), self._system_prompt)
+        row: Row = dict(build_inputs(self._processor, [prompt], [self._image(sample.image_sha256).pixels]))
+        return append_target(row, torch.tensor([self._chat.text_ids(sample.answer) + self._end_of_turn]))
 
     def _image(self, sha256: str) -> LoadedImage:
         try:

@@ -25,7 +25,7 @@ from services.core.contract import Contract
 from services.core.errors import Cancelled, InvalidInput, MpaError
 from services.core.presets import Hyperparameters
 from services.rpc.images import ImageReceiver
-from services.rpc.limits import check_prompt, check_question
+from services.rpc.limits import check_question, check_template
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
@@ -74,7 +74,7 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
         self, student: Student, request: student_pb2.AnswerRequest, context: Context | None
     ) -> student_pb2.AnswerResponse:
         question = check_question(request.question)
-        template = check_prompt(request.template, "template")
+        template = check_template(request.template, "template")
         decoding = decoding_from_proto(request.decoding) if request.HasField("decoding") else None
         image = await self._images.receive(request.image)
         answered = await student.answer(image, question, template=template, decoding=decoding, version=request.version)
@@ -215,10 +215,10 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
 
 def _contract(request: training_pb2.TrainRequest, base: Contract) -> Contract:
-    """Of the version to be made. Raises InvalidInput: a template that is too long, or two for the training."""
-    asked, template = request.contract, check_prompt(request.training_template, "training_template")
-    check_prompt(asked.answer_template, "contract.answer_template")
-    check_prompt(asked.training_template, "contract.training_template")
+    """Contract of the version to be made. Raises InvalidInput: a template that can't be taken, or two for the training."""
+    asked, template = request.contract, check_template(request.training_template, "training_template")
+    check_template(asked.answer_template, "contract.answer_template")
+    check_template(asked.training_template, "contract.training_template")
     if asked.training_template and template not in ("", asked.training_template):
         raise InvalidInput(
             "training_template and contract.training_template differ: give one of them", field="training_template"

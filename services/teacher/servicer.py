@@ -14,7 +14,7 @@ from services.core.annotation import Annotation
 from services.core.decoding import Decoding
 from services.engines.teacher import Teacher, find_task
 from services.rpc.images import ImageReceiver
-from services.rpc.limits import check_prompt, check_question
+from services.rpc.limits import check_prompt, check_question, check_template
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import decoding_from_proto, finish_reason_to_proto, usage_to_proto
@@ -93,7 +93,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
 
     async def _answer(self, teacher: Teacher, request: pb.TeacherServiceAnswerRequest) -> pb.TeacherServiceAnswerResponse:
         question = check_question(request.question)
-        template = check_prompt(request.template, "template")
+        template = check_template(request.template, "template")
         image = await self._images.receive(request.image)
         reply = await teacher.answer(image, question, template, decoding_from_proto(request.decoding))
         return pb.TeacherServiceAnswerResponse(
