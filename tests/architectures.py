@@ -203,16 +203,18 @@ def _idefics3() -> tuple[Any, Any]:
     return Idefics3ForConditionalGeneration(config), processor
 
 
+LLAVA_TEMPLATE = _template("{{ message.role | upper }}: ", "<image>\n", " ", "ASSISTANT:")
+
+
 def _llava() -> tuple[Any, Any]:
     """As LLaVA 1.5: a CLIP tower read at its last layer but one, 16 visual tokens, no special token between the turns."""
     tokenizer = _tokenizer("<image>", eos="</s>")
-    template = _template("{{ message.role | upper }}: ", "<image>\n", " ", "ASSISTANT:")
     processor = LlavaProcessor(
         CLIPImageProcessor(size={"shortest_edge": TILE}, crop_size={"height": TILE, "width": TILE}),
         tokenizer,
         patch_size=PATCH,
         vision_feature_select_strategy="default",
-        chat_template=template,
+        chat_template=LLAVA_TEMPLATE,
         num_additional_image_tokens=1,
     )
     config = LlavaConfig(

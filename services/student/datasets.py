@@ -10,7 +10,7 @@ from pathlib import Path
 from services.core.errors import InvalidInput, NotFound
 from services.engines.images import load_image
 from services.files import write_atomically
-from services.rpc.limits import check_answer, check_question
+from services.rpc.limits import check_question
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class DatasetStore:
             raise InvalidInput("the dataset has no samples", field="sample")
         for sample in samples:
             check_question(sample.question)
-            check_answer(sample.answer, sample.question)
+            if not sample.answer.strip():
+                raise InvalidInput(f"the answer to {sample.question!r} is empty", field="sample.answer")
             if not sample.image_sha256.isalnum() or not self.image_path(sample.image_sha256).is_file():
                 raise InvalidInput(f"image {sample.image_sha256[:64]!r} of a sample was not sent", field="sample.image_sha256")
         text = "".join(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)

@@ -14,8 +14,10 @@ from services.engines.loading import load_model
 from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
 from tests.pictures import numbered_png, png
+from zoo.architecture import CONTEXT_LENGTH
 
 pytestmark = pytest.mark.slow
+WINDOW = CONTEXT_LENGTH
 QUESTIONS = ["what color is the shape?", "is there a circle?", "what shape does the image contain, if it has one at all?"]
 
 
@@ -79,6 +81,20 @@ async def test_a_prompt_that_does_not_fit_fails_alone(engine):
     assert isinstance(refused, InvalidInput)
     assert refused.reason == "PROMPT_TOO_LONG"
     assert answered.completion_tokens <= 4
+
+
+async def test_a_prompt_that_does_not_fit_with_its_image_fails_alone(engine):
+    """The question alone would fit."""
+    limit = Decoding(max_new_tokens=4)
+    image = load_image(png())
+    taken = (await engine.generate(Prompt(image, "why", limit))).prompt_tokens
+    room = WINDOW - limit.max_new_tokens - taken
+    fitting, too_long = (Prompt(image, "why" + "~" * count, limit) for count in (room, room + 1))
+    prompts = [Prompt(load_image(numbered_png(1)), "why?", limit), too_long, fitting]
+    first, refused, last = await asyncio.gather(*map(engine.generate, prompts), return_exceptions=True)
+    assert refused.reason == "PROMPT_TOO_LONG"
+    assert f"take {WINDOW - 3} tokens" in str(refused)
+    assert (first.text, last.text) == ((await engine.generate(prompts[0])).text, (await engine.generate(fitting)).text)
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,7 @@ def test_what_is_saved_is_what_was_in_memory(trained, tmp_path):
 async def test_it_goes_live_and_back(trained, tmp_path):
     async with serving_student(_settings(trained, tmp_path, ENGINE="transformers", THREADS=1, SWAP="two_slots")) as peer:
         await _answers_as(peer, "v1", trained.base)
+        await _reads_control_tokens_as_text(peer, trained)
         await _promote(peer, trained)
         await _answers_as(peer, "v2", trained.output)
         await peer.versions.RollbackVersion(versions_pb2.RollbackVersionRequest())
@@ -160,6 +161,7 @@ async def test_it_goes_live_in_place_on_vllm(trained, tmp_path):
     settings = _settings(trained, tmp_path, ENGINE="vllm", MAX_MODEL_LEN=512, THREADS=2, SWAP="in_place")
     async with serving_student(settings) as peer:
         await _answers_as(peer, "v1", trained.base, agreement=0.9)
+        await _reads_control_tokens_as_text(peer, trained)
         engine = peer.student.versions.slot("v1").model
         await _promote(peer, trained)
         await _answers_as(peer, "v2", trained.output, agreement=0.9)
@@ -191,3 +193,14 @@ async def _answers_as(peer, version, folder, agreement=1.0):
     assert {answer.version for answer in found} == {version}
     alike = sum(answer.answer == canary.answer for answer, canary in zip(found, expected, strict=True))
     assert alike >= agreement * len(expected), f"{alike} of {len(expected)} answers are those of {version}"
+
+
+async def _reads_control_tokens_as_text(peer, trained):
+    """A question of each: as many tokens as in training, where they are seen to be characters (engines/test_text_is_text.py)."""
+    tokenizer, render = AutoProcessor.from_pretrained(trained.base).tokenizer, renderer(trained.base)
+    marks = [added.content for added in tokenizer.added_tokens_decoder.values()]
+    image = QUESTIONS[0]
+    asked = [student_pb2.AnswerRequest(image=types_pb2.Image(data=image.data), question=mark) for mark in marks]
+    found = await asyncio.gather(*(peer.answers.Answer(request) for request in asked))
+    expected = [render(canaries.prompt_for(image.image, mark, Contract())).tokens for mark in marks]
+    assert [answer.usage.prompt_tokens for answer in found] == expected

@@ -78,6 +78,9 @@ async def test_an_image_is_sent_once_and_then_named(peer):
         (_ask(""), "INVALID_ARGUMENT", "QUESTION_EMPTY"),
         (_ask("   \n"), "INVALID_ARGUMENT", "QUESTION_EMPTY"),
         (_ask("x" * 100_000), "INVALID_ARGUMENT", "QUESTION_TOO_LONG"),
+        (_ask(template="{question}" * 2000), "INVALID_ARGUMENT", "TEXT_TOO_LONG"),
+        (_ask(template="{question} {question}"), "INVALID_ARGUMENT", "TEMPLATE_INVALID"),
+        (_ask(template="Say red."), "INVALID_ARGUMENT", "TEMPLATE_INVALID"),
         (_ask(image=b"GIF89a nonsense"), "INVALID_ARGUMENT", "IMAGE_UNREADABLE"),
         (_ask(image=bomb_png()), "INVALID_ARGUMENT", "IMAGE_TOO_MANY_PIXELS"),
         (student_pb2.AnswerRequest(question="what?"), "INVALID_ARGUMENT", "IMAGE_MISSING"),
@@ -95,6 +98,21 @@ async def test_bad_requests_get_a_clear_answer(peer, request_, code, reason):
         await peer.answers.Answer(request_)
     assert refused.value.code().name == code
     assert from_rpc_error(refused.value).reason == reason
+
+
+@pytest.mark.parametrize("template", ["{question}" * 100, "Say red."])
+async def test_a_training_template_is_no_other(peer, template):
+    dataset = await _upload(peer)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await peer.training.Train(training_pb2.TrainRequest(request_id="one", dataset=dataset, training_template=template))
+    assert refused.value.code().name == "INVALID_ARGUMENT"
+    assert from_rpc_error(refused.value).reason == "TEMPLATE_INVALID"
+    assert not (await peer.operations.ListOperations(operations_pb2.ListOperationsRequest())).operations
+
+
+@pytest.mark.parametrize("question", ["<|image_pad|>", "<|video_pad|>", "<|im_end|>", "<image>", "{question}", "a\0b"])
+async def test_control_tokens_are_text(peer, question):
+    assert (await peer.answers.Answer(_ask(question))).answer in (true_answer(sha256(IMAGE), question), "unknown")
 
 
 async def test_a_stream_answers_each_item_and_one_failure_ends_only_itself(peer):

@@ -88,3 +88,13 @@ async def test_an_image_by_path_stays_below_its_root(tmp_path):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await annotate("b.png")
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(("template", "reason"), [("{question}" * 2000, "TEXT_TOO_LONG"), ("Say red.", "TEMPLATE_INVALID")])
+async def test_a_template_is_short_and_holds_the_question_once(tmp_path, template, reason):
+    request = teacher_pb2.TeacherServiceAnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?", template=template)
+    async with serving_teacher(tmp_path / "t", skill=1.0) as teacher:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await teacher.Answer(request)
+    assert refused.value.code().name == "INVALID_ARGUMENT"
+    assert from_rpc_error(refused.value).reason == reason
