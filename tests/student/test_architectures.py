@@ -196,7 +196,7 @@ async def _answers_as(peer, version, folder, agreement=1.0):
 
 
 async def _reads_control_tokens_as_text(peer, trained):
-    """A question of each: as many tokens as in training, where they are seen to be characters (engines/test_text_is_text.py)."""
+    """A question of each has as many tokens as in training (engines/test_text_is_text.py: they are characters)."""
     tokenizer, render = AutoProcessor.from_pretrained(trained.base).tokenizer, renderer(trained.base)
     marks = [added.content for added in tokenizer.added_tokens_decoder.values()]
     image = QUESTIONS[0]
