@@ -168,13 +168,21 @@ class Lifecycle:
         while True:
             await self._server.set_ready(True)
             _log.info("%s: ready", self._name)
-            self._death = await death()
+            self._death = await self._reason_of(death)
             if self._leaving:
                 return
             _log.error("%s is not ready: %s", self._name, self._death)
             await self._server.set_ready(False)
             await self._revive(revive)
             self._death = ""
+
+    async def _reason_of(self, death: Callable[[], Awaitable[str]]) -> str:
+        """An engine that can't be watched any more counts as dead: nobody would notice when it is."""
+        try:
+            return await death() or "it gave no reason"
+        except Exception as error:
+            _log.exception("the engine of the %s can't be watched any more", self._name)
+            return f"it can't be watched any more: {error!r}"
 
     async def _revive(self, revive: Callable[[], Awaitable[None]]) -> None:
         """Until it succeeds, ever less often."""

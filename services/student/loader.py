@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,8 @@ from services.engines.settings import EngineSettings
 from services.student import canaries, programs
 from services.student.canaries import Checked
 from services.student.store import ADAPTER, VersionStore
+
+_log = logging.getLogger(__name__)
 
 
 class StoredVersions:
@@ -48,21 +51,11 @@ class StoredVersions:
 
     async def load(self, name: str) -> tuple[VisionLanguageModel, Checked]:
         folder = await self._with_canaries(name)
-        model = await load_model(folder, self._settings)
-        try:
-            return model, await self._check(model, name)
-        except BaseException:
-            await model.close()
-            raise
+        return await self._checked(await load_model(folder, self._settings), name)
 
     async def adapt(self, base: Adaptable, name: str) -> tuple[VisionLanguageModel, Checked]:
         folder = await self._with_canaries(name)
-        model = await base.with_adapter(folder / ADAPTER)
-        try:
-            return model, await self._check(model, name)
-        except BaseException:
-            await model.close()
-            raise
+        return await self._checked(await base.with_adapter(folder / ADAPTER), name)
 
     async def reload(self, model: VisionLanguageModel, name: str) -> Checked:
         """Where an engine has once been seen to keep old weights, it isn't tried again."""
@@ -73,6 +66,16 @@ class StoredVersions:
             return await self._check(model, name)
         except InvalidInput as error:
             self._keeps_old_weights = error.reason == "CANARY_FAILED"
+            raise
+
+    async def _checked(self, model: VisionLanguageModel, name: str) -> tuple[VisionLanguageModel, Checked]:
+        try:
+            return model, await self._check(model, name)
+        except BaseException:
+            try:
+                await model.close()
+            except Exception:
+                _log.exception("the engine of version %s, which is not to serve, did not end as it should", name)
             raise
 
     async def _check(self, model: VisionLanguageModel, name: str) -> Checked:

@@ -6,6 +6,7 @@
 
 Invariants: a slot has its leases counted and is unloaded, or its weights replaced, only at zero; between looking a version up
 and leasing it nothing is awaited, so no request falls between two versions; requests that come while the gate is closed wait.
+Whatever error a change ends with, the gate is open again, and a slot that was available is so again or has been reported dead.
 """
 
 from __future__ import annotations
@@ -13,75 +14,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Protocol
+from contextlib import asynccontextmanager
 
-from services.core.contract import Contract
-from services.core.errors import MpaError, Overloaded, Unavailable, WrongState
-from services.engines.model import Adaptable, VisionLanguageModel
-from services.student.canaries import Checked
+from services.core.errors import Conflict, Overloaded, Unavailable, WrongState
+from services.engines.model import Adaptable
+from services.student.slot import Lease, Loader, Slot, SlotState
 
 _log = logging.getLogger(__name__)
 MAX_AT_GATE = 4096
-
-
-class SlotState(StrEnum):
-    """As mpa.v1.VersionState."""
-
-    UNLOADED = "unloaded"
-    LOADING = "loading"
-    AVAILABLE = "available"
-    DRAINING = "draining"
-    FAILED = "failed"
-
-
-class Loader(Protocol):
-    """From a version's name to a model that has been seen to answer as its trainer computed. Each raises MpaError if not."""
-
-    def contract(self, name: str) -> Contract: ...
-
-    async def inspect(self, name: str) -> None:
-        """Looks at the files only."""
-
-    async def load(self, name: str) -> tuple[VisionLanguageModel, Checked]:
-        """A new engine."""
-
-    async def adapt(self, base: Adaptable, name: str) -> tuple[VisionLanguageModel, Checked]:
-        """The version's adapter, on a base that is loaded."""
-
-    async def reload(self, model: VisionLanguageModel, name: str) -> Checked:
-        """The version's weights into an engine that holds others."""
-
-
-@dataclass(slots=True)
-class Slot:
-    """One version in memory. `base`: the version whose engine it shares; "" where it has its own."""
-
-    name: str
-    contract: Contract
-    base: str = ""
-    state: SlotState = SlotState.LOADING
-    model: VisionLanguageModel | None = None
-    error: str = ""
-    leases: int = 0
-    canaries: Checked | None = None
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-    watch: asyncio.Task[None] | None = None
-
-    @property
-    def is_available(self) -> bool:
-        return self.state is SlotState.AVAILABLE
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A hold on a loaded version for the length of one request."""
-
-    version: str
-    contract: Contract
-    model: VisionLanguageModel
+DRAIN_S = 600.0
+"""How long the requests of a version that is to go may take; without a model that hangs they end long before."""
+END_S = 5.0
+"""The same for a dead engine, whose requests have been failed, and for a service that ends, which has waited already."""
 
 
 class Slots:
@@ -95,8 +39,9 @@ class Slots:
         self._gate = asyncio.Event()
         self._gate.set()
         self._at_gate = 0
-        self.deaths: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        """Name and reason of each engine that died by itself."""
+        self._is_closing = False
+        self.deaths: asyncio.Queue[tuple[set[str], str]] = asyncio.Queue()
+        """Each engine that died by itself: the names of its versions, and the reason."""
 
     def get(self, name: str) -> Slot | None:
         return self._slots.get(name)
@@ -108,9 +53,11 @@ class Slots:
         slot = self._slots.get(name)
         if slot is None or not slot.is_available:
             if slot is not None and slot.state is SlotState.FAILED and slot.model is not None:
-                raise Unavailable(f"version {name} has failed ({slot.error}): it is being loaded anew, ask again")
+                raise Unavailable(f"version {name} has failed ({slot.error}): it is being loaded again, ask again")
+            why = f" ({slot.error})" if slot is not None and slot.error else ""
             raise WrongState(
-                f"version {name} is not loaded: load or promote it first, or leave the version out", reason="VERSION_NOT_LOADED"
+                f"version {name} is not loaded{why}: load or promote it first, or leave the version out",
+                reason="VERSION_NOT_LOADED",
             )
         assert slot.model is not None
         slot.leases += 1
@@ -140,58 +87,82 @@ class Slots:
 
     async def bring_in(self, name: str, *, base: str = "") -> None:
         """Loads a version beside the others: as an adapter where its `base` is named, else with an engine of its own."""
+        await self._take_out(name)  # what is left of an earlier failure
         slot = self._slots[name] = Slot(name, self._loader.contract(name), base)
         try:
             engine = self.adaptable(base) if base else None
             loading = self._loader.adapt(engine, name) if engine else self._loader.load(name)
             slot.model, slot.canaries = await loading
         except BaseException as error:
-            slot.state, slot.error = SlotState.FAILED, str(error)
+            slot.state, slot.error = SlotState.FAILED, str(error) or repr(error)
             raise
         self._open(slot)
 
     async def replace(self, old: str, new: str, commit: Callable[[], Awaitable[None]]) -> None:
         """Gate, drain, other weights into the place of the old, verify, `commit`, reopen.
 
-        An engine whose weights can't be replaced, or that answers wrongly after it, is ended and started anew. Raises MpaError
-        where that fails, too; `old` is back then.
+        An engine whose weights can't be replaced, or that answers wrongly after it, is ended and another started. Where that
+        fails, too, by whatever error, `old` is back then, or it has been reported dead.
         """
         await self._loader.inspect(new)
-        slot = self._slots[old]
         self._gate.clear()
         try:
-            slot.state = SlotState.DRAINING
-            await slot.idle.wait()
-            try:
-                await self._reload(slot, new)
-            except MpaError as error:
-                _log.warning("version %s can't be read into the place of %s (%s): starting another engine", new, old, error)
+            if not await self._reload(old, new):
                 await self._renew(old, new)
             try:
                 await commit()
-            except MpaError:
-                await self._renew(new, old)
+            except BaseException:
+                await self._take_out(new)
+                await self._bring_back(old)
                 raise
         finally:
             self._gate.set()
 
-    async def _reload(self, slot: Slot, new: str) -> None:
-        assert slot.model is not None
-        checked = await self._loader.reload(slot.model, new)
-        del self._slots[slot.name]
-        slot.name, slot.contract, slot.canaries, slot.state = new, self._loader.contract(new), checked, SlotState.AVAILABLE
+    async def _reload(self, old: str, new: str) -> bool:
+        """Whether the engine of `old` could be drained and holds `new` now; if not, its weights may be anything."""
+        slot = self._slots.get(old)
+        if slot is None or slot.model is None or not slot.is_available:
+            return False
+        if not await self._drained(slot):
+            slot.state = SlotState.AVAILABLE
+            raise Conflict(f"the requests of version {old} have not ended within {DRAIN_S:g} s: look at them, then repeat")
+        try:
+            checked = await self._loader.reload(slot.model, new)
+            contract = self._loader.contract(new)
+        except Exception as error:
+            _log.warning("version %s can't be read into the place of %s (%r): starting another engine", new, old, error)
+            return False
+        except BaseException:
+            await self._bring_back(old)
+            raise
+        if slot.state is not SlotState.DRAINING:  # it has died meanwhile
+            return False
+        del self._slots[old]
+        slot.name, slot.contract, slot.canaries, slot.state = new, contract, checked, SlotState.AVAILABLE
         self._slots[new] = slot
+        return True
 
     async def _renew(self, old: str, new: str) -> None:
-        """Ends the engine of `old` and starts one with `new`; with `old` again, and raises MpaError, where that fails."""
-        base = self._slots[old].base
-        for name in filter(None, (old, base)):
-            await self._take_out(name)
+        """Ends the engine of `old` and starts one with `new`; with `old` again, and raises the error, where that fails."""
+        slot = self._slots.get(old)
+        base = slot.base if slot is not None else ""
+        await self._take_out(old)
+        await self._take_out(base)
         try:
             await self.bring_in(new)
-        except MpaError:
-            await self.bring_in(old)
+        except BaseException:
+            await self._bring_back(old)
             raise
+
+    async def _bring_back(self, name: str) -> None:
+        """A version that was available before a change that failed. Never raises: what can't be brought back is dead."""
+        if self._is_closing:
+            return
+        try:
+            await self.bring_in(name)
+        except Exception as error:
+            _log.exception("version %s does not come back", name)
+            self.deaths.put_nowait(({name}, f"it does not come back after a swap that failed: {error}"))
 
     def _open(self, slot: Slot) -> None:
         slot.idle.set()
@@ -200,16 +171,17 @@ class Slots:
             slot.watch = asyncio.get_running_loop().create_task(self._watch(slot))
 
     async def _watch(self, slot: Slot) -> None:
+        """Marks a version whose engine has died, and those that share it, as failed."""
         assert slot.model is not None
-        reason = await slot.model.death()
-        self.deaths.put_nowait((slot.name, reason))
-
-    def bury(self, name: str, reason: str) -> set[str]:
-        """Marks a version whose engine died, and those that shared it, as failed. Returns their names."""
-        dead = {slot.name for slot in self._slots.values() if name in (slot.name, slot.base)}
-        for each in dead:
-            self._slots[each].state, self._slots[each].error = SlotState.FAILED, reason
-        return dead
+        try:
+            reason = await slot.model.death()
+        except Exception as error:
+            _log.exception("the engine of %s can't be watched any more", slot.name)
+            reason = f"it can't be watched any more: {error!r}"
+        dead = {each.name for each in self._slots.values() if each is slot or each.base == slot.name}
+        for name in dead:
+            self._slots[name].state, self._slots[name].error = SlotState.FAILED, reason
+        self.deaths.put_nowait((dead, reason))
 
     async def make_room(self, keep: Collection[str], last: Collection[str], *, all_unneeded: bool = False) -> None:
         """Unloads versions, the oldest without leases first, until one more engine and one more adapter may be loaded.
@@ -226,21 +198,48 @@ class Slots:
                 await self._take_out(min(unneeded, key=lambda slot: (slot.leases > 0, slot.name in last)).name)
 
     async def _take_out(self, name: str) -> None:
-        slot = self._slots[name]
+        """Ends within DRAIN_S and the time that the engine takes to close, whatever hangs."""
+        slot = self._slots.get(name)
+        if slot is None:
+            return
         if slot.model is not None:
-            if slot.state is SlotState.AVAILABLE:
-                slot.state = SlotState.DRAINING
-            await slot.idle.wait()
+            if not await self._drained(slot):
+                _log.warning("version %s is unloaded with %d requests under way", name, slot.leases)
             if slot.watch is not None:
                 slot.watch.cancel()
-            await slot.model.close()
-        del self._slots[name]
+            try:
+                await slot.model.close()
+            except Exception:
+                _log.exception("the engine of version %s did not end as it should", name)
+        self._slots.pop(name, None)
+
+    async def _drained(self, slot: Slot) -> bool:
+        """Whether the requests of a version have ended within the time that they have; new ones are not taken."""
+        seconds = END_S if self._is_closing or slot.state is SlotState.FAILED else DRAIN_S
+        if slot.is_available:
+            slot.state = SlotState.DRAINING
+        try:
+            async with asyncio.timeout(seconds):
+                while slot.leases:
+                    await slot.idle.wait()
+        except TimeoutError:
+            return False
+        except BaseException:
+            if slot.state is SlotState.DRAINING:
+                slot.state = SlotState.AVAILABLE
+            raise
+        return True
+
+    def end_soon(self) -> None:
+        """From now on requests are hardly waited for, and a change that fails brings nothing back."""
+        self._is_closing = True
 
     async def take_out_all(self) -> None:
-        """Adapters before their bases."""
-        for slot in sorted(self._slots.values(), key=lambda slot: not slot.base):
-            with suppress(KeyError):
-                await self._take_out(slot.name)
+        """Adapters before their bases; for good."""
+        self.end_soon()
+        for is_adapter in (True, False):
+            names = [slot.name for slot in self._slots.values() if bool(slot.base) is is_adapter]
+            await asyncio.gather(*(self._take_out(name) for name in names))
 
     async def take_out_dead(self) -> None:
         """Frees what is left of engines that died."""

@@ -4,23 +4,27 @@
     in place     one model fits: requests wait at the gate while the weights are replaced
     adapter      the new version is an adapter on an engine that is loaded: chosen per request
 
-A version goes live only after its canaries have been answered as its trainer computed (canaries.py).
+A version goes live only after its canaries have been answered as its trainer computed (canaries.py). A swap that fails, in
+whatever way, leaves the live version live.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-from services.core.errors import Conflict, MpaError, NotFound, Unavailable, WrongState
+from services.core.errors import Conflict, InvalidInput, MpaError, NotFound, SwapFailed, Unavailable, WrongState
 from services.engines.room import Room
-from services.student.slots import Lease, Loader, Slot, Slots
+from services.student.slot import Lease, Loader, Slot
+from services.student.slots import END_S, Slots
 from services.student.store import Pointers, VersionStore
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +67,7 @@ class Versions:
         self._way = way
         self._slots = Slots(loader, max_loaded, max_adapters)
         self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[Any]] = set()
         self._pointers = Pointers()
 
     @property
@@ -80,8 +85,12 @@ class Versions:
         name = version or self._pointers.live
         if not name:
             raise Unavailable("no version is live yet")
-        if self._slots.get(name) is None:
+        slot = self._slots.get(name)
+        if slot is None:
             self._store.path(name)
+        elif name == self._pointers.live and not slot.is_available:
+            why = slot.error or "its engine had died"
+            raise Unavailable(f"version {name} has failed ({why}): it is being loaded again, ask again")
         async with self._slots.lease(name) as lease:
             yield lease
 
@@ -92,10 +101,10 @@ class Versions:
             try:
                 await self._begin_with(pointers.live)
                 self._pointers = pointers
-            except MpaError as error:
+            except Exception as error:
                 if not pointers.previous:
                     raise
-                _log.error("live version %s does not load (%s): going back to %s", pointers.live, error, pointers.previous)
+                _log.error("live version %s does not load (%r): going back to %s", pointers.live, error, pointers.previous)
                 await self._begin_with(pointers.previous)
                 await self._move(Pointers(live=pointers.previous))
         plan = await self.plan(self._pointers.live)
@@ -114,19 +123,24 @@ class Versions:
     async def death(self) -> str:
         """Returns, with the reason, when the engine of the live version has died; others are only marked as failed."""
         while True:
-            name, reason = await self._slots.deaths.get()
-            dead = self._slots.bury(name, reason)
+            dead, reason = await self._slots.deaths.get()
             _log.error("the engine of %s has died: %s", ", ".join(sorted(dead)), reason)
-            if self._pointers.live in dead:
+            if self._is_live_dead(dead):
                 return reason
             async with self._changing:
+                if self._is_live_dead(dead):  # it went live while it died
+                    return reason
                 await self._slots.take_out_dead()
 
+    def _is_live_dead(self, dead: Collection[str]) -> bool:
+        return self._pointers.live in dead and not self._is_available(self._pointers.live)
+
     async def revive(self) -> None:
-        """Loads the live version into a new engine. Raises MpaError."""
+        """Loads the live version into a new engine, unless a swap has done so meanwhile. Raises what loading raises."""
         async with self._changing:
             await self._slots.take_out_dead()
-            await self._slots.bring_in(self._pointers.live)
+            if not self._is_available(self._pointers.live):
+                await self._slots.bring_in(self._pointers.live)
 
     async def plan(self, name: str) -> Plan:
         """How `name` would be brought in beside what is loaded now."""
@@ -141,10 +155,9 @@ class Versions:
         return Plan(SwapWay.TWO_SLOTS if room.fits else SwapWay.IN_PLACE, str(room))
 
     async def load(self, name: str) -> None:
-        """Loads a version beside the live one and makes it the candidate. Raises WrongState where only one model fits."""
+        """Loads a version beside the live one and makes it the candidate. Raises as `promote`; WrongState: one model fits."""
         self._store.path(name)
-        # A caller who hangs up must not leave a version half brought in.
-        await asyncio.shield(asyncio.ensure_future(self._load(name)))
+        await self._change(name, self._load(name))
 
     async def _load(self, name: str) -> None:
         async with self._changing:
@@ -161,9 +174,12 @@ class Versions:
                 await self._move(replace(self._pointers, candidate=name))
 
     async def promote(self, name: str, expected_live: str = "") -> tuple[Pointers, Plan]:
-        """Makes `name` live. Raises NotFound, Conflict (another is live) and what loading raises; then the pointer stays."""
+        """Makes `name` live. Raises NotFound, Conflict (another is live), InvalidInput (its files), SwapFailed (all else).
+
+        After any of them, the version that was live is so still.
+        """
         self._store.path(name)
-        return await asyncio.shield(asyncio.ensure_future(self._promote(name, expected_live)))
+        return await self._change(name, self._promote(name, expected_live))
 
     async def _promote(self, name: str, expected_live: str) -> tuple[Pointers, Plan]:
         async with self._changing:
@@ -184,6 +200,8 @@ class Versions:
             else:
                 if not is_loaded:
                     await self._bring_in(name, plan)
+                if not self._is_available(name):
+                    raise Unavailable(f"the engine of version {name} has died before it went live")
                 await self._move(pointers)
             _log.info("%s is live, %s before; swapped by way of %s: %s", name, live, plan.way, plan.reason)
             return self._pointers, plan
@@ -196,8 +214,39 @@ class Versions:
         return await self.promote(previous)
 
     async def close(self) -> None:
-        async with self._changing:
-            await self._slots.take_out_all()
+        """Breaks off a change that is under way; ends within a minute, whatever hangs."""
+        self._slots.end_soon()
+        for change in tuple(self._changes):
+            change.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_S), self._changing:
+                pass
+        await self._slots.take_out_all()
+
+    async def _change(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        """Carries `work` out to its end: a caller who hangs up must not leave a version half brought in."""
+        change = asyncio.create_task(work)
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
+        try:
+            return await asyncio.shield(change)
+        except (NotFound, Conflict, WrongState):
+            raise
+        except InvalidInput as error:
+            raise InvalidInput(f"{error}; {self._who_serves()}", field=error.field, reason=error.reason) from error
+        except asyncio.CancelledError:
+            if not change.cancelled():
+                raise  # the caller has hung up
+            raise SwapFailed(f"version {name} was not brought in, for it was called off; {self._who_serves()}") from None
+        except Exception as error:
+            said = str(error) if isinstance(error, MpaError) else f"{type(error).__name__}: {error}"
+            _log.error("version %s was not brought in", name, exc_info=error)
+            raise SwapFailed(f"version {name} was not brought in ({said}); {self._who_serves()}") from error
+
+    def _who_serves(self) -> str:
+        live = self._pointers.live
+        is_there = self._is_available(live)
+        return f"version {live} is still live" if is_there else f"version {live} is still live, but is being loaded again"
 
     def _is_available(self, name: str) -> bool:
         slot = self._slots.get(name)
@@ -226,5 +275,19 @@ class Versions:
 
     async def _move(self, pointers: Pointers) -> None:
         """On disk first: after a crash the service comes back with what it last said. No request waits for the disk."""
-        await asyncio.to_thread(self._store.point, pointers)
+        moving = asyncio.ensure_future(asyncio.to_thread(self._store.point, pointers))
+        try:
+            await asyncio.shield(moving)
+        except BaseException:
+            await asyncio.wait({moving})
+            await asyncio.to_thread(self._point_back)
+            raise
         self._pointers = pointers
+
+    def _point_back(self) -> None:
+        """A write that failed may have reached the disk all the same."""
+        try:
+            if self._store.pointers() != self._pointers:
+                self._store.point(self._pointers)
+        except Exception:
+            _log.exception("the pointers on disk may not say that %s is live: look at them", self._pointers.live)

@@ -8,6 +8,7 @@ Settings: MPA_TEACHER_* (settings.py). HTTP: /livez, /readyz, /metrics, POST /v1
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import bentoml
 
@@ -30,6 +31,8 @@ from services.teacher.http import PATHS, app
 from services.teacher.servicer import SERVICE, TeacherServicer
 from services.teacher.serving import of_provider
 from services.teacher.settings import TeacherSettings
+
+_log = logging.getLogger(__name__)
 
 
 @bentoml.service(name="mpa-teacher", **bento_settings("MPA_TEACHER_"))
@@ -78,7 +81,10 @@ class TeacherService:
 
     async def _revive(self) -> None:
         assert self._teacher is not None
-        await self._teacher.close()
+        try:
+            await self._teacher.close()
+        except Exception:
+            _log.exception("the engine that has died did not end as it should")
         await self._load()
 
     @bentoml.on_startup

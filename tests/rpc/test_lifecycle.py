@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from services.core.errors import Unavailable
 from services.rpc.lifecycle import Lifecycle, ListenSettings
 from services.rpc.server import GrpcServer
 from tests.waiting import until
@@ -16,14 +17,20 @@ class Engine:
 
     def __init__(self):
         self.deaths, self.revived = asyncio.Queue(), asyncio.Semaphore(0)
+        self.holds_revival = None
 
     async def load(self):
         pass
 
     async def death(self):
-        return await self.deaths.get()
+        reason = await self.deaths.get()
+        if isinstance(reason, Exception):
+            raise reason
+        return reason
 
     async def revive(self):
+        if self.holds_revival is not None:
+            await self.holds_revival.wait()
         self.revived.release()
 
 
@@ -43,6 +50,19 @@ async def served():
 async def test_an_engine_that_dies_is_started_anew(served):
     lifecycle, engine = served
     engine.deaths.put_nowait("killed")
+    await engine.revived.acquire()
+    await until(lambda: lifecycle.ready)
+
+
+@pytest.mark.parametrize("reason", ["", RuntimeError("the watch has failed")])
+async def test_an_engine_that_nobody_can_watch_counts_as_dead(served, reason):
+    lifecycle, engine = served
+    engine.holds_revival = asyncio.Event()
+    engine.deaths.put_nowait(reason)
+    await until(lambda: not lifecycle.ready)
+    with pytest.raises(Unavailable, match="has died"):
+        lifecycle.require_loaded()
+    engine.holds_revival.set()
     await engine.revived.acquire()
     await until(lambda: lifecycle.ready)
 

@@ -62,7 +62,10 @@ class Adapter(Engine):
 
 
 class Loader:
-    """Loads Engines; `room` is what it finds; `broken` do not load, `stale` do not reload."""
+    """Loads Engines; `room` is what it finds; `broken` do not load, `stale` do not reload.
+
+    `troubles`: by step and version, the errors that the step ends with, one after the other; `holds`: events that it waits for.
+    """
 
     def __init__(self, store):
         self.store = store
@@ -70,6 +73,14 @@ class Loader:
         self.serves_adapters = True
         self.broken, self.stale = set(), set()
         self.engines = []
+        self.troubles, self.holds, self.began = {}, {}, []
+
+    async def _step(self, step, name):
+        self.began.append((step, name))
+        if (step, name) in self.holds:
+            await self.holds[step, name].wait()
+        if self.troubles.get((step, name)):
+            raise self.troubles[step, name].pop(0)
 
     def contract(self, name):
         return self.store.manifest(name).contract
@@ -81,30 +92,47 @@ class Loader:
         return self.serves_adapters
 
     async def inspect(self, name):
+        await self._step("inspect", name)
         if name in self.broken:
             raise InvalidInput(f"{name} is damaged")
 
     async def load(self, name):
         await self.inspect(name)
         await asyncio.sleep(0.01)
+        await self._step("load", name)
         self.engines.append(Engine(name))
         return self.engines[-1], Checked(4, 4)
 
     async def adapt(self, base, name):
+        await self._step("adapt", name)
         return await base.with_adapter(self.store.path(name) / ADAPTER), Checked(4, 4)
 
     async def reload(self, model, name):
         await model.reload(self.store.path(name))
+        await self._step("reload", name)
         if name in self.stale:
             raise InvalidInput("canaries", reason="CANARY_FAILED")
         return Checked(4, 4)
+
+
+class Store(VersionStore):
+    """`troubles`: the errors that moving the pointers ends with, one after the other; `is_written`: once they are on disk."""
+
+    troubles = ()
+    is_written = False
+
+    def point(self, pointers):
+        if self.is_written or not self.troubles:
+            super().point(pointers)
+        if self.troubles:
+            raise self.troubles.pop(0)
 
 
 class World:
     """A store with versions v1 to v4, v1 live; v4 is an adapter of v1."""
 
     def __init__(self, folder):
-        self.store = VersionStore(folder / "store")
+        self.store = Store(folder / "store")
         for number in range(1, 5):
             checkpoint = fake_checkpoint(folder / f"{number}")
             if number == 4:

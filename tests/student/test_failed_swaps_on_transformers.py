@@ -1,0 +1,78 @@
+"""Versions that only loading shows to be broken, brought into a student that runs transformers: the live one serves on."""
+
+import gc
+import json
+import shutil
+
+import pytest
+from transformers import Qwen2VLForConditionalGeneration
+
+from services.core.contract import Contract
+from services.core.errors import MpaError
+from services.engines.settings import EngineSettings
+from services.student import canaries
+from services.student.loader import StoredVersions
+from services.student.slot import SlotState
+from services.student.store import Origin, Pointers, VersionStore
+from services.student.versions import SwapWay, Versions
+
+pytestmark = pytest.mark.slow
+QUESTION = canaries.synthetic_questions()[0]
+
+
+def _unknown_processor(folder):
+    path = folder / "processor_config.json"
+    config = json.loads(path.read_text())
+    config["image_processor"]["image_processor_type"] = "NoSuchImageProcessor"
+    path.write_text(json.dumps(config))
+
+
+def _template_that_fails(folder):
+    (folder / "chat_template.jinja").write_text("{{ messages[7].content }}")
+
+
+def _template_without_image(folder):
+    (folder / "chat_template.jinja").write_text("{% for message in messages %}an image<|im_end|>{% endfor %}")
+
+
+def _tokenizer_cut_off(folder):
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text()[:-100])
+
+
+DAMAGES = [_unknown_processor, _template_that_fails, _template_without_image, _tokenizer_cut_off]
+
+
+async def _answer(versions):
+    async with versions.lease() as lease:
+        return (await lease.model.generate(canaries.prompt_for(QUESTION.image, QUESTION.text, Contract()))).text
+
+
+@pytest.mark.parametrize("way", [SwapWay.IN_PLACE, SwapWay.TWO_SLOTS])
+async def test_whatever_is_broken_the_live_version_answers_as_before(tiny_checkpoint, tmp_path, way):
+    store = VersionStore(tmp_path / "store")
+    store.add(tiny_checkpoint, Origin(), Contract())
+    store.point(Pointers(live="v1"))
+    await canaries.compute(store.path("v1"), Contract(), canaries.synthetic_questions())
+    for damage in DAMAGES:
+        broken = shutil.copytree(store.path("v1"), tmp_path / damage.__name__)
+        damage(broken)
+        store.add(broken, Origin(parent="v1"), Contract())
+    settings = EngineSettings(device="cpu")
+    versions = Versions(store, StoredVersions(store, settings), max_loaded=2, way=way)
+    await versions.start()
+    before = await _answer(versions)
+    for name in store.names()[1:]:
+        with pytest.raises(MpaError, match=r"version v1 is still live$") as refused:
+            await versions.promote(name)
+        assert type(refused.value) is not MpaError, "which would be UNKNOWN on the wire"
+        assert versions.pointers == store.pointers() == Pointers(live="v1")
+        assert await _answer(versions) == before
+        slot = versions.slot(name)
+        assert slot is None or (slot.state is SlotState.FAILED and slot.error and slot.model is None)
+    refused = None
+    gc.collect()
+    loaded = [thing for thing in gc.get_objects() if isinstance(thing, Qwen2VLForConditionalGeneration)]
+    assert len(loaded) == 1, "memory of those that failed is free"
+    await versions.close()
+    store.close()
