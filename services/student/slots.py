@@ -12,7 +12,9 @@ Whatever error a change ends with, the gate is open again, and a slot that was a
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
@@ -95,6 +97,7 @@ class Slots:
             slot.model, slot.canaries = await loading
         except BaseException as error:
             slot.state, slot.error = SlotState.FAILED, str(error) or repr(error)
+            _free_memory_of(error)
             raise
         self._open(slot)
 
@@ -131,6 +134,7 @@ class Slots:
             contract = self._loader.contract(new)
         except Exception as error:
             _log.warning("version %s can't be read into the place of %s (%r): starting another engine", new, old, error)
+            _free_memory_of(error)
             return False
         except BaseException:
             await self._bring_back(old)
@@ -246,3 +250,11 @@ class Slots:
         for slot in sorted(self._slots.values(), key=lambda slot: not slot.base):
             if slot.state is SlotState.FAILED:
                 await self._take_out(slot.name)
+
+
+def _free_memory_of(error: BaseException | None) -> None:
+    """Frames of a load that failed would hold its tensors for as long as anybody, a log say, holds the error."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    gc.collect()
