@@ -66,23 +66,23 @@ def slow_png(width=10_000, height=10_000):
     """12 kB that are 100 megapixels of one bit each, one of the two colors transparent."""
     image = Image.new("P", (width, height))
     image.putpalette([0, 0, 0, 255, 255, 255])
-    return _encoded(image, "PNG", bits=1, transparency=0, optimize=True)
+    return encoded(image, "PNG", bits=1, transparency=0, optimize=True)
 
 
 def slow_tiff(width=10_000, height=10_000):
     """6 kB that are 100 megapixels of grey and transparency."""
     image = Image.new("LA", (width, height))
-    return _encoded(image, "TIFF", compression="zstd", strip_size=2 * width * height)
+    return encoded(image, "TIFF", compression="zstd", strip_size=2 * width * height)
 
 
 def fax_tiff(width=30_000, height=3_300):
     """A fax page of 7 kB, 99 megapixels: a white row takes one bit."""
-    return _encoded(Image.new("1", (width, height), 1), "TIFF", compression="group4")
+    return encoded(Image.new("1", (width, height), 1), "TIFF", compression="group4")
 
 
 def many_scans_jpeg(scans=2_000, size=(5_000, 5_000)):
     """A progressive JPEG whose last scan comes again and again: some bytes, and a pass over all coefficients."""
-    data = _encoded(Image.new("L", size, 128), "JPEG", progressive=True)
+    data = encoded(Image.new("L", size, 128), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + data[-2:]
 
@@ -94,7 +94,13 @@ def wordy_png(texts=2_000, size=(32, 32)):
     return data[:33] + text * texts + data[33:]
 
 
-def _encoded(image, kind, **options):
+def encoded(image, kind, **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def disguised_scans_jpeg(scans=20_000, size=(5_000, 5_000)):
+    """As `many_scans_jpeg`, with an end of image in a comment before each scan: a count of markers stops there."""
+    comment = b"\xff\xfe\x00\x04\xff\xd9"
+    return many_scans_jpeg(scans, size).replace(b"\xff\xda", comment + b"\xff\xda")

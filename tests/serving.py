@@ -12,7 +12,7 @@ from services.engines.fake import FakeModel
 from services.engines.loading import load_model
 from services.engines.serving import of_checkpoint
 from services.engines.teacher import Teacher
-from services.rpc.images import ImageReceiver
+from services.rpc.images import ImageReceiver, ImageSettings
 from services.rpc.server import GrpcServer
 from services.student.servicers import SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
@@ -50,7 +50,7 @@ class StudentPeer:
 @asynccontextmanager
 async def serving_student(settings: StudentSettings):
     student = Student(settings)
-    servicer = StudentServicer(lambda: student, ImageReceiver(settings.image_root))
+    servicer = StudentServicer(lambda: student, ImageReceiver(settings.images))
     server = GrpcServer(lambda grpc_server: register(lambda: student, servicer, grpc_server), SERVICES)
     port = await server.start("127.0.0.1", 0)
     await student.start()
@@ -75,7 +75,7 @@ async def teacher_at(folder: Path, image_root: Path | None = None, **model):
     settings = TeacherSettings.from_env({"MPA_TEACHER_MODEL": str(checkpoint), "MPA_TEACHER_ENGINE": "fake"})
     serving = of_checkpoint(checkpoint, settings.engine, settings.preset.name, settings.model)
     teacher = Teacher(await load_model(checkpoint, settings.engine), serving)
-    servicer = TeacherServicer(lambda: teacher, ImageReceiver(image_root))
+    servicer = TeacherServicer(lambda: teacher, ImageReceiver(ImageSettings(image_root)))
     server = GrpcServer(
         lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
     )

@@ -1,23 +1,37 @@
-"""Images at the door: checked before they are decoded, brought upright and to RGB, known by their SHA-256."""
+"""Images at the door: checked before they are decoded, brought upright and to RGB, known by their SHA-256.
+
+`load_image` is the one way from a file to pixels, in serving and in training. Files from others are loaded in a process of
+their own (image_decoder.py). Why these limits: docs/decisions/image-limits.md.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import warnings
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from services.core.errors import ImageUnknown, InvalidImage
+from services.core.errors import InvalidImage
+from services.engines.image_headers import read_header
 
 MAX_BYTES = 24 * 2**20
-MAX_PIXELS = 100_000_000
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MAX_PIXELS = 64_000_000
+MAX_PIXELS_PER_BYTE = 1_100
+"""Just above deflate's best, 1,032 bytes in one: what packs more holds next to nothing."""
+FREE_PIXELS = 12_500_000
+"""Up to here a file may be as small as it likes: as many as a telephone takes, and more than a page at 300 dpi has."""
+HALVED_ABOVE = 16_000_000
+"""An image of more pixels is brought to half its width and height: no preset's model looks at more than 5.3 megapixels."""
+MAX_SCANS = 100
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+ALL_FORMATS = (*FORMATS, "TIFF")
+BYTES_PER_PIXEL = 4
+"""In memory: Pillow keeps RGB in four bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class LoadedImage:
     """An image ready for a model. `pixels` is RGB and upright, `data` the file it came as, whose hash names it."""
 
@@ -25,87 +39,109 @@ class LoadedImage:
     pixels: Image.Image
     data: bytes = b""
 
+    @property
+    def nbytes(self) -> int:
+        """Of memory."""
+        return self.pixels.width * self.pixels.height * BYTES_PER_PIXEL + len(self.data)
+
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def load_image(data: bytes) -> LoadedImage:
+def load_image(data: bytes, formats: tuple[str, ...] = ALL_FORMATS) -> LoadedImage:
     """Decodes an encoded image file: the first frame, EXIF rotation applied, transparency laid on white, 16 bit scaled to 8.
 
-    Raises InvalidImage with a reason (IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNREADABLE,
-    IMAGE_TRUNCATED); size and pixel count are checked before anything is decoded.
+    Raises InvalidImage with a reason (IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_EXPENSIVE,
+    IMAGE_UNREADABLE, IMAGE_TRUNCATED); size and pixel count are checked before anything is decoded.
     """
+    return LoadedImage(sha256(data), decode(data, formats), data)
+
+
+def decode(data: bytes, formats: tuple[str, ...] = ALL_FORMATS) -> Image.Image:
+    """The pixels of `load_image`."""
+    check_bytes(data)
+    if header := read_header(data):
+        _check_pixels(header.width, header.height, len(data))
+        if header.scans > MAX_SCANS:
+            raise InvalidImage(
+                f"the image is a JPEG of {header.scans:,} scans; at most {MAX_SCANS} are taken: save it anew",
+                reason="IMAGE_TOO_EXPENSIVE",
+            )
+    opened = _open(data, formats)
+    _check_pixels(*opened.size, len(data))
+    try:
+        return _to_rgb(opened)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads to
+        raise InvalidImage(f"the image is damaged or cut off: {str(error)[:200]}", reason="IMAGE_TRUNCATED") from error
+
+
+def most_bytes(data: bytes) -> int:
+    """Of memory that `load_image` of it takes up: as its header says, or else the most there can be."""
+    header = read_header(data)
+    pixels = min(header.pixels, HALVED_ABOVE) if header else HALVED_ABOVE
+    return pixels * BYTES_PER_PIXEL + len(data)
+
+
+def check_bytes(data: bytes) -> None:
+    """Raises InvalidImage: none, or too many."""
     if not data:
         raise InvalidImage("the image is empty (0 bytes)", reason="IMAGE_EMPTY")
     if len(data) > MAX_BYTES:
         raise InvalidImage(
             f"the image has {len(data):,} bytes; at most {MAX_BYTES:,} are taken: send a smaller one", reason="IMAGE_TOO_LARGE"
         )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise InvalidImage(f"the image has too many pixels: {error}", reason="IMAGE_TOO_MANY_PIXELS") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InvalidImage(
-            f"these {len(data):,} bytes are not an image that can be read ({', '.join(FORMATS)})", reason="IMAGE_UNREADABLE"
-        ) from error
-    width, height = opened.size
-    if width * height > MAX_PIXELS:
+
+
+def _check_pixels(width: int, height: int, size: int) -> None:
+    pixels = width * height
+    if pixels > MAX_PIXELS:
         raise InvalidImage(
             f"the image is {width} x {height} pixels; at most {MAX_PIXELS:,} in all are taken: scale it down",
             reason="IMAGE_TOO_MANY_PIXELS",
         )
+    if pixels > max(FREE_PIXELS, size * MAX_PIXELS_PER_BYTE):
+        raise InvalidImage(
+            f"the image is {width} x {height} pixels in {size:,} bytes, which hold next to nothing: scale it down to "
+            f"{FREE_PIXELS:,} pixels",
+            reason="IMAGE_TOO_MANY_PIXELS",
+        )
+
+
+def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     try:
-        opened.load()
-        ImageOps.exif_transpose(opened, in_place=True)
-        return LoadedImage(sha256(data), _to_rgb(opened), data)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise InvalidImage(f"the image is damaged or cut off: {error}", reason="IMAGE_TRUNCATED") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(data), formats=formats)
+    except Image.DecompressionBombError as error:
+        raise InvalidImage(f"the image has too many pixels: {error}", reason="IMAGE_TOO_MANY_PIXELS") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        hint = "" if isinstance(error, UnidentifiedImageError) else f": {str(error)[:200]}"
+        raise InvalidImage(
+            f"these {len(data):,} bytes are not an image that can be read ({', '.join(formats)}){hint}",
+            reason="IMAGE_UNREADABLE",
+        ) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if _is_to_be_halved(image):
+        image.draft(None, (image.width // 2, image.height // 2))  # a JPEG is decoded at half its size at once
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         image = image.point(lambda value: value / 256).convert("L")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+    has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    image = image.convert("RGBA" if has_alpha else "RGB")
+    if _is_to_be_halved(image):
+        image = image.reduce(2)
+    if has_alpha:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image
 
 
-class ImageCache:
-    """The images a service has been sent lately, by hash, so that the next question need not send them again.
-
-    Holds at most `capacity_bytes` of pixels and files; the least recently used goes first.
-    """
-
-    def __init__(self, capacity_bytes: int = 256 * 2**20) -> None:
-        self._capacity_bytes = capacity_bytes
-        self._bytes = 0
-        self._images: OrderedDict[str, LoadedImage] = OrderedDict()
-
-    def add(self, data: bytes) -> LoadedImage:
-        """Loads `data`, or finds it already loaded."""
-        known = self._images.get(sha256(data)) if data else None
-        image = known or load_image(data)
-        if known is None:
-            self._images[image.sha256] = image
-            self._bytes += _size_bytes(image)
-        self._images.move_to_end(image.sha256)
-        while self._bytes > self._capacity_bytes and len(self._images) > 1:
-            self._bytes -= _size_bytes(self._images.popitem(last=False)[1])
-        return image
-
-    def get(self, sha256: str) -> LoadedImage:
-        """Raises ImageUnknown: the caller must send the bytes."""
-        image = self._images.get(sha256)
-        if image is None:
-            raise ImageUnknown(f"no image with sha256 {sha256[:64]!r} is held here: send its bytes")
-        self._images.move_to_end(sha256)
-        return image
-
-
-def _size_bytes(image: LoadedImage) -> int:
-    return image.pixels.width * image.pixels.height * 3 + len(image.data)
+def _is_to_be_halved(image: Image.Image) -> bool:
+    return image.width * image.height > HALVED_ABOVE

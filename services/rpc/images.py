@@ -3,25 +3,66 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from protos.mpa.v1 import types_pb2
 from services.core.errors import InvalidImage, InvalidInput, NotFound
-from services.engines.images import ImageCache, LoadedImage
+from services.engines.image_cache import ImageCache
+from services.engines.image_decoder import DECODER, ImageDecoder
+from services.engines.image_headers import PLAIN_BYTES, is_cheap
+from services.engines.image_memory import ImageMemory
+from services.engines.images import FORMATS, MAX_BYTES, LoadedImage, check_bytes, load_image, most_bytes, sha256
+from services.environment import Environment
 
-_INLINE_BYTES = 32 * 1024
-"""Files up to this size are decoded on the event loop: cheaper than the trip to a thread."""
+_QUOTED_CHARS = 200
+MEMORY_GIB = 4.0
+CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSettings:
+    """`root`: the folder below which requests may name images by path; None takes bytes alone."""
+
+    root: Path | None = None
+    takes_tiff: bool = False
+    memory_gib: float = MEMORY_GIB
+    """For the files and pixels of all images that requests hold; beyond it requests are told to come back."""
+
+    @staticmethod
+    def from_environment(env: Environment) -> ImageSettings:
+        """From MPA_*_IMAGE_ROOT, _IMAGE_TIFF and _IMAGE_MEMORY_GIB. Raises InvalidInput, naming the variable that is wrong."""
+        memory_gib = env.number("IMAGE_MEMORY_GIB", MEMORY_GIB)
+        if not memory_gib > 0:
+            variable = env.prefix + "IMAGE_MEMORY_GIB"
+            raise InvalidInput(f"{variable} is {memory_gib:g}: give more than 0", field=variable)
+        return ImageSettings(env.path("IMAGE_ROOT"), env.flag("IMAGE_TIFF"), memory_gib)
 
 
 class ImageReceiver:
-    """Resolves `mpa.v1.Image`: bytes, the hash of bytes sent before, or a path below `root`."""
+    """Resolves `mpa.v1.Image`: bytes, the hash of bytes sent before, or a path below the root.
 
-    def __init__(self, root: Path | None = None, cache: ImageCache | None = None) -> None:
-        self._root = root.resolve() if root else None
-        self._cache = cache or ImageCache()
+    Small and plain files are decoded at once, others in a process of their own (image_decoder.py). Requests that bring the same
+    image at the same time wait for one decoding, which is called off when none of them waits any more.
+    """
+
+    def __init__(self, settings: ImageSettings | None = None, decoder: ImageDecoder = DECODER) -> None:
+        self._settings, self._decoder = settings or ImageSettings(), decoder
+        self._root = self._settings.root.resolve() if self._settings.root else None
+        capacity_bytes = int(self._settings.memory_gib * 2**30)
+        self._memory = ImageMemory(capacity_bytes)
+        self._cache = ImageCache(min(CACHE_BYTES, capacity_bytes // 4))
+        self._under_way: dict[str, _Decoding] = {}
+
+    @property
+    def decoding(self) -> int:
+        """Images that are decoded for somebody, or wait for it."""
+        return len(self._under_way)
 
     async def receive(self, image: types_pb2.Image) -> LoadedImage:
-        """Raises InvalidImage, ImageUnknown, InvalidInput (a path outside the root), NotFound."""
+        """Raises InvalidImage, ImageUnknown, InvalidInput (a path outside the root), NotFound, Overloaded."""
         source = image.WhichOneof("source")
         if source == "data":
             return await self.receive_bytes(image.data)
@@ -32,21 +73,62 @@ class ImageReceiver:
         raise InvalidInput("the request has no image: set data, sha256 or uri", field="image", reason="IMAGE_MISSING")
 
     async def receive_bytes(self, data: bytes) -> LoadedImage:
-        if len(data) <= _INLINE_BYTES:
-            return self._cache.add(data)
-        return await asyncio.to_thread(self._cache.add, data)
+        """Raises InvalidImage, Overloaded."""
+        check_bytes(data)
+        is_small = len(data) <= PLAIN_BYTES
+        name = sha256(data) if is_small else await asyncio.to_thread(sha256, data)
+        if known := self._cache.find(name):
+            return known
+        if is_cheap(data):
+            with self._memory.reserved(most_bytes(data)):
+                return self._keep(load_image(data, FORMATS))
+        decoding = self._under_way.get(name)
+        if decoding is None:
+            decoding = self._under_way[name] = _Decoding(asyncio.create_task(self._decode(data)))
+        decoding.waiting += 1
+        try:
+            return await asyncio.shield(decoding.task)
+        finally:
+            decoding.waiting -= 1
+            if not decoding.waiting:
+                decoding.task.cancel()
+                self._under_way.pop(name, None)
+
+    async def _decode(self, data: bytes) -> LoadedImage:
+        size = await asyncio.to_thread(most_bytes, data)
+        with self._memory.reserved(size):
+            decoded = self._decoder.submit(data, takes_tiff=self._settings.takes_tiff)
+            return self._keep(await asyncio.wrap_future(decoded))
+
+    def _keep(self, image: LoadedImage) -> LoadedImage:
+        self._memory.count(image)
+        return self._cache.keep(image)
 
     def _read(self, uri: str) -> bytes:
+        """At most MAX_BYTES + 1 of it, for the check of its size to see."""
         if self._root is None:
             raise InvalidInput(
                 "this service reads no image paths: send the bytes, or start it with an image root", field="image.uri"
             )
-        path = (self._root / uri.removeprefix("file://")).resolve()
-        if not path.is_relative_to(self._root):
-            raise InvalidImage(f"image path {uri!r} leaves the allowed root", reason="IMAGE_OUTSIDE_ROOT")
+        quoted = repr(uri[:_QUOTED_CHARS])
         try:
-            return path.read_bytes()
+            path = (self._root / uri.removeprefix("file://")).resolve()
+            if not path.is_relative_to(self._root):
+                raise InvalidImage(f"image path {quoted} leaves the allowed root", reason="IMAGE_OUTSIDE_ROOT")
+            # Opening a named pipe would wait for somebody to write into it.
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise InvalidImage(f"image {quoted} is not a regular file")
+                return file.read(MAX_BYTES + 1)
         except FileNotFoundError as error:
-            raise NotFound(f"there is no image {uri!r} below the allowed root") from error
+            raise NotFound(f"there is no image {quoted} below the allowed root") from error
         except OSError as error:
-            raise InvalidImage(f"image {uri!r} can't be read: {error.strerror}") from error
+            raise InvalidImage(f"image {quoted} can't be read: {error.strerror}") from error
+        except ValueError as error:
+            raise InvalidInput(f"image path {quoted} can't be a path: {error}", field="image.uri") from error
+
+
+@dataclass(slots=True)
+class _Decoding:
+    task: asyncio.Task[LoadedImage]
+    waiting: int = 0

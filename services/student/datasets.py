@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from services.core.errors import InvalidInput, NotFound
-from services.engines.images import load_image
+from services.engines.image_decoder import DECODER
 from services.files import write_atomically
 from services.rpc.limits import check_question
 
@@ -25,15 +25,16 @@ class TrainingSample:
 class DatasetStore:
     """STORE/datasets/{images/<sha256>, <dataset>.jsonl}."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, takes_tiff: bool = False) -> None:
         self._root = root / "datasets"
+        self._takes_tiff = takes_tiff
 
     def image_path(self, sha256: str) -> Path:
         return self._root / "images" / sha256
 
     def add_image(self, data: bytes) -> str:
         """Raises InvalidImage."""
-        image = load_image(data)
+        image = DECODER.load(data, takes_tiff=self._takes_tiff)
         path = self.image_path(image.sha256)
         if not path.is_file():
             write_atomically(path, data)

@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 from services.core.errors import ImageUnknown
 from services.core.tasks import answer_prompt
 from services.engines.chat import Chat
-from services.engines.images import ImageCache, LoadedImage
+from services.engines.image_cache import ImageCache
+from services.engines.images import LoadedImage
 from services.engines.inputs import build_inputs
 from services.student.datasets import DatasetStore, TrainingSample
 

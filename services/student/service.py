@@ -33,7 +33,7 @@ class StudentService:
         settings = StudentSettings.from_env()
         self._student = Student(settings)
         shedder = LoadShedder(settings.load)
-        images = ImageReceiver(settings.image_root)
+        images = ImageReceiver(settings.images)
         servicer = StudentServicer(self._loaded_student, images, shedder)
         entrance = Entrance(settings.listen.http, shedder)
         app.state.servicer, app.state.entrance = servicer, entrance

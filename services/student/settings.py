@@ -12,6 +12,7 @@ from services.core.presets import Preset
 from services.engines.choice import Choice
 from services.engines.settings import EngineSettings
 from services.environment import Environment
+from services.rpc.images import ImageSettings
 from services.rpc.lifecycle import ListenSettings
 from services.rpc.load_shedding import LoadSettings
 from services.rpc.server import CallerSettings
@@ -34,7 +35,7 @@ class StudentSettings:
     model: str
     store: Path
     preset: Preset
-    image_root: Path | None
+    images: ImageSettings
     max_loaded: int
     swap_way: SwapWay | None
     training_devices: str
@@ -60,7 +61,7 @@ class StudentSettings:
             model=choice.model,
             store=env.path("STORE") or Path(".mpa/student"),
             preset=choice.preset,
-            image_root=env.path("IMAGE_ROOT"),
+            images=ImageSettings.from_environment(env),
             max_loaded=_at_least_one(env, "MAX_LOADED", 3),
             swap_way=_swap_way(env),
             training_devices=env.devices("TRAINING_DEVICES"),

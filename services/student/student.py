@@ -38,7 +38,7 @@ class Student:
         self._settings = settings
         self.store = VersionStore(settings.store)
         self.samples = ProductionSamples(settings.samples)
-        self.datasets = DatasetStore(settings.store)
+        self.datasets = DatasetStore(settings.store, takes_tiff=settings.images.takes_tiff)
         self.versions = Versions(
             self.store,
             StoredVersions(self.store, settings.engine, settings.training_devices),

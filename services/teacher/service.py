@@ -45,7 +45,7 @@ class TeacherService:
         self._settings = TeacherSettings.from_env()
         self._teacher: Teacher | None = None
         shedder = LoadShedder(self._settings.load)
-        images = ImageReceiver(self._settings.image_root)
+        images = ImageReceiver(self._settings.images)
         servicer = TeacherServicer(self._loaded_teacher, images, shedder)
         entrance = Entrance(self._settings.listen.http, shedder)
         app.state.servicer, app.state.entrance = servicer, entrance

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from services.core.presets import Preset
 from services.engines.choice import Choice
 from services.engines.openai.settings import OpenAISettings
 from services.engines.settings import EngineSettings
 from services.environment import Environment
+from services.rpc.images import ImageSettings
 from services.rpc.lifecycle import ListenSettings
 from services.rpc.load_shedding import LoadSettings
 from services.rpc.server import CallerSettings
@@ -21,14 +21,11 @@ GRPC_PORT = 50051
 
 @dataclass(frozen=True, slots=True)
 class TeacherSettings:
-    """`model`: a folder or a hub id, the preset's unless it is named; with `openai`, the provider's name of it.
-
-    `image_root`: the folder below which requests may name images by path.
-    """
+    """`model`: a folder or a hub id, the preset's unless it is named; with `openai`, the provider's name of it."""
 
     model: str
     preset: Preset
-    image_root: Path | None
+    images: ImageSettings
     listen: ListenSettings
     load: LoadSettings
     callers: CallerSettings
@@ -43,7 +40,7 @@ class TeacherSettings:
         return TeacherSettings(
             model=choice.model,
             preset=choice.preset,
-            image_root=env.path("IMAGE_ROOT"),
+            images=ImageSettings.from_environment(env),
             listen=ListenSettings.from_environment(env, GRPC_PORT),
             load=LoadSettings.from_environment(env),
             callers=CallerSettings.from_environment(env),

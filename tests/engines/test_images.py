@@ -1,11 +1,20 @@
-import io
-
 import pytest
 from PIL import Image
 
-from services.core.errors import ImageUnknown, InvalidImage
-from services.engines.images import MAX_BYTES, ImageCache, load_image
-from tests.pictures import bomb_png, numbered_png, png
+from services.core.errors import InvalidImage
+from services.engines.images import FORMATS, HALVED_ABOVE, MAX_BYTES, load_image, most_bytes
+from tests.pictures import (
+    bomb_png,
+    bomb_webp,
+    encoded,
+    fax_tiff,
+    many_scans_jpeg,
+    photo,
+    png,
+    slow_png,
+    slow_tiff,
+    wordy_png,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +26,19 @@ from tests.pictures import bomb_png, numbered_png, png
         (png(size=(300, 300))[:200], "IMAGE_TRUNCATED"),
         (bomb_png(), "IMAGE_TOO_MANY_PIXELS"),
         (bomb_png(12_000, 9_000), "IMAGE_TOO_MANY_PIXELS"),
+        (bomb_png(5_000, 5_000), "IMAGE_TOO_MANY_PIXELS"),
+        (bomb_webp(), "IMAGE_TOO_MANY_PIXELS"),
+        (bomb_webp(5_000, 5_000), "IMAGE_TOO_MANY_PIXELS"),
+        (slow_png(), "IMAGE_TOO_MANY_PIXELS"),
+        (slow_png(7_000, 7_000), "IMAGE_TOO_MANY_PIXELS"),
+        (slow_tiff(), "IMAGE_TOO_MANY_PIXELS"),
+        (fax_tiff(), "IMAGE_TOO_MANY_PIXELS"),
+        (many_scans_jpeg(), "IMAGE_TOO_EXPENSIVE"),
+        (wordy_png(), "IMAGE_UNREADABLE"),
         (b"\x89PNG" + b"\0" * MAX_BYTES, "IMAGE_TOO_LARGE"),
+        (encoded(Image.new("RGB", (8, 8)), "BMP"), "IMAGE_UNREADABLE"),
+        (encoded(Image.new("RGB", (8, 8)), "PPM"), "IMAGE_UNREADABLE"),
+        (encoded(Image.new("RGB", (8, 8)), "ICO"), "IMAGE_UNREADABLE"),
     ],
 )
 def test_refuses_with_a_reason(data, reason):
@@ -26,23 +47,17 @@ def test_refuses_with_a_reason(data, reason):
     assert refused.value.reason == reason
 
 
-def _encoded(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize(
     ("data", "pixel"),
     [
-        (_encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100), (254, 0, 0)),
-        (_encoded(Image.new("I;16", (8, 8), 65535), "PNG"), (255, 255, 255)),
-        (_encoded(Image.new("I;16", (8, 8), 32768), "PNG"), (128, 128, 128)),
-        (_encoded(Image.new("RGB", (8, 8), (10, 20, 30)).convert("P"), "PNG"), None),
-        (_encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 0)), "PNG"), (255, 255, 255)),
-        (_encoded(Image.new("L", (8, 8), 7), "PNG"), (7, 7, 7)),
+        (encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100), (254, 0, 0)),
+        (encoded(Image.new("I;16", (8, 8), 65535), "PNG"), (255, 255, 255)),
+        (encoded(Image.new("I;16", (8, 8), 32768), "PNG"), (128, 128, 128)),
+        (encoded(Image.new("RGB", (8, 8), (10, 20, 30)).convert("P"), "PNG"), None),
+        (encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 0)), "PNG"), (255, 255, 255)),
+        (encoded(Image.new("L", (8, 8), 7), "PNG"), (7, 7, 7)),
         (
-            _encoded(Image.new("P", (8, 8), 0), "GIF", save_all=True, append_images=[Image.new("P", (8, 8), 1)]),
+            encoded(Image.new("P", (8, 8), 0), "GIF", save_all=True, append_images=[Image.new("P", (8, 8), 1)]),
             None,
         ),
     ],
@@ -59,15 +74,53 @@ def test_brings_every_mode_to_rgb(data, pixel):
 def test_applies_exif_rotation():
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = _encoded(Image.new("RGB", (20, 10), "red"), "JPEG", exif=exif)
+    data = encoded(Image.new("RGB", (20, 10), "red"), "JPEG", exif=exif)
     assert load_image(data).pixels.size == (10, 20)
 
 
-def test_cache_knows_an_image_by_its_hash_until_it_needs_the_room():
-    room = [16 * 16 * 3 + len(numbered_png(number)) for number in range(3)]
-    cache = ImageCache(capacity_bytes=room[1] + room[2])
-    first, second, third = (cache.add(numbered_png(number)) for number in range(3))
-    with pytest.raises(ImageUnknown):
-        cache.get(first.sha256)
-    assert cache.get(second.sha256) is second
-    assert cache.get(third.sha256) is third
+def test_tiff_is_left_out_where_it_is_not_asked_for():
+    assert load_image(slow_tiff(9, 7)).pixels.size == (9, 7)
+    with pytest.raises(InvalidImage, match="JPEG, PNG, WEBP, GIF"):
+        load_image(slow_tiff(9, 7), FORMATS)
+
+
+FLAT = {
+    "page": (Image.new("1", (2480, 3508), 1), "PNG", {}),
+    "page of fax": (Image.new("1", (2480, 3508), 1), "TIFF", {"compression": "group4"}),
+    "chart": (Image.new("P", (4000, 3000), 3), "PNG", {}),
+    "white": (Image.new("RGB", (4032, 3024), "white"), "WEBP", {"lossless": True}),
+    "grey": (Image.new("L", (4000, 3000), 9), "GIF", {}),
+    "wall": (Image.new("RGB", (6000, 4000), "gray"), "PNG", {}),
+    "dark": (Image.new("L", (8000, 6000), 9), "JPEG", {"quality": 30, "optimize": True}),
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_takes_images_that_show_nothing(name):
+    image, kind, options = FLAT[name]
+    data = encoded(image, kind, **options)
+    loaded = load_image(data)
+    half = 2 if image.width * image.height > HALVED_ABOVE else 1
+    assert loaded.pixels.size == (image.width // half, image.height // half)
+    assert loaded.nbytes <= most_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_large_images_are_halved_upright_and_on_white(kind):
+    image = Image.radial_gradient("L").resize((5001, 3301))
+    image = Image.merge("RGB", (image, image, image)) if kind == "JPEG" else Image.merge("LA", (image, image)).convert("RGBA")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 95}, "WEBP": {"quality": 95, "method": 0}}[kind]
+    small = load_image(encoded(image.resize((500, 330)), kind, exif=exif, **options)).pixels
+    loaded = load_image(encoded(image, kind, exif=exif, **options)).pixels
+    assert loaded.size == (1651, 2501)
+    assert loaded.mode == "RGB"
+    for x, y in ((0.5, 0.5), (0.1, 0.5), (0.5, 0.9), (0.3, 0.2)):
+        here, there = (one.getpixel((int(x * one.width), int(y * one.height))) for one in (loaded, small))
+        assert all(abs(a - b) <= 6 for a, b in zip(here, there, strict=True))
+
+
+def test_a_telephones_photo_keeps_its_pixels():
+    assert load_image(photo(4032, 3024)).pixels.size == (4032, 3024)
+    assert load_image(photo(8160, 6120)).pixels.size == (4080, 3060)

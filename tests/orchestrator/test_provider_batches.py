@@ -36,7 +36,7 @@ async def teacher_at(provider, folder):
     """The address of a teacher that asks `provider` in batches, and its engine."""
     batch = BatchSettings(folder, size=50, wait_s=0.1, poll_s=0.05)
     engine = await openai.load(MODEL, OpenAISettings(base_url=provider.url, api_key=KEY, batch=batch))
-    servicer = TeacherServicer(lambda: Teacher(engine), ImageReceiver(None))
+    servicer = TeacherServicer(lambda: Teacher(engine), ImageReceiver())
     server = GrpcServer(
         lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
     )

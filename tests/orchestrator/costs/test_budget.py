@@ -164,7 +164,7 @@ async def priced_teacher(provider):
     variables = {"MPA_TEACHER_ENGINE": "openai", "MPA_TEACHER_MODEL": MODEL, "OPENAI_API_KEY": KEY}
     settings = TeacherSettings.from_env({**variables, "OPENAI_BASE_URL": provider.url})
     engine = await openai.load(MODEL, settings.openai)
-    servicer = TeacherServicer(lambda: Teacher(engine, of_provider(settings)), ImageReceiver(None))
+    servicer = TeacherServicer(lambda: Teacher(engine, of_provider(settings)), ImageReceiver())
     server = GrpcServer(
         lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
     )

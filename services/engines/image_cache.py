@@ -1,0 +1,56 @@
+"""The images a process has had lately, by hash, so that the next question need not send or decode them again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from services.core.errors import ImageUnknown
+from services.engines.images import LoadedImage, load_image, sha256
+
+
+class ImageCache:
+    """Safe to use from several threads.
+
+    Holds at most `capacity_bytes` of pixels and files: the least recently used is dropped first, and an image that is larger
+    than all of it is not kept.
+    """
+
+    def __init__(self, capacity_bytes: int = 256 * 2**20) -> None:
+        self._capacity_bytes = capacity_bytes
+        self._bytes = 0
+        self._images: OrderedDict[str, LoadedImage] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        return self._bytes
+
+    def add(self, data: bytes) -> LoadedImage:
+        """Loads `data`, or finds it already loaded. Raises InvalidImage."""
+        return self.find(sha256(data)) or self.keep(load_image(data))
+
+    def keep(self, image: LoadedImage) -> LoadedImage:
+        """The same image that was kept before, where there is one."""
+        with self._lock:
+            if known := self._images.get(image.sha256):
+                self._images.move_to_end(image.sha256)
+                return known
+            if image.nbytes <= self._capacity_bytes:
+                self._images[image.sha256] = image
+                self._bytes += image.nbytes
+            while self._bytes > self._capacity_bytes:
+                self._bytes -= self._images.popitem(last=False)[1].nbytes
+            return image
+
+    def find(self, sha256: str) -> LoadedImage | None:
+        with self._lock:
+            if image := self._images.get(sha256):
+                self._images.move_to_end(sha256)
+            return image
+
+    def get(self, sha256: str) -> LoadedImage:
+        """Raises ImageUnknown: the caller must send the bytes."""
+        if image := self.find(sha256):
+            return image
+        raise ImageUnknown(f"no image with sha256 {sha256[:64]!r} is held here: send its bytes")

@@ -1,0 +1,111 @@
+"""What the first bytes of an image file say, read without decoding anything and in time that its size bounds."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+PLAIN_BYTES = 32 * 1024
+PLAIN_PIXELS = 2**17
+_PLAIN_SCANS = 20
+_PLAIN_CHUNKS = 64
+_PLAIN_TEXT_BYTES = 256
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_CHUNKS = frozenset(
+    (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"pHYs", b"tIME", b"tEXt")
+)
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""The JPEG markers that state width and height."""
+_TABLES = frozenset((0xC4, 0xDB, 0xDD, 0xE0, 0xEE, 0xFE))
+_START_OF_SCAN = b"\xff\xda"
+_END_OF_IMAGE = b"\xff\xd9"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`scans`: passes over all pixels that decoding takes. `is_plain`: of the parts alone whose cost its size bounds."""
+
+    width: int
+    height: int
+    is_plain: bool
+    scans: int = 1
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+
+def read_header(data: bytes) -> Header | None:
+    """Of a PNG, JPEG or WebP file; None for others, and for those that end before they state their size."""
+    try:
+        if data.startswith(_PNG):
+            return _png(data)
+        if data.startswith(b"\xff\xd8"):
+            return _jpeg(data)
+        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            return _webp(data)
+    except (struct.error, IndexError):
+        pass
+    return None
+
+
+def is_cheap(data: bytes) -> bool:
+    """Decoding takes some milliseconds at most, whoever made the file."""
+    header = read_header(data) if len(data) <= PLAIN_BYTES else None
+    return header is not None and header.is_plain and header.pixels <= PLAIN_PIXELS
+
+
+def _png(data: bytes) -> Header:
+    width, height = struct.unpack_from(">II", data, 16)
+    return Header(width, height, len(data) <= PLAIN_BYTES and _has_plain_chunks(data))
+
+
+def _has_plain_chunks(data: bytes) -> bool:
+    """No compressed text or profile, no EXIF, no animation."""
+    at = len(_PNG)
+    for _ in range(_PLAIN_CHUNKS):
+        if at >= len(data):
+            return True
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind not in _CHUNKS or (kind == b"tEXt" and length > _PLAIN_TEXT_BYTES):
+            return False
+        at += 12 + length
+    return False
+
+
+def _jpeg(data: bytes) -> Header | None:
+    """Segments have a length up to the first scan; from there on, an honest file holds no marker but its own."""
+    size, is_plain, at = None, True, 2
+    while data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == _START_OF_SCAN[1]:
+            break
+        if marker in _FRAMES:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            size = width, height
+        elif marker not in _TABLES:
+            is_plain = False
+        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    if size is None:
+        return None
+    end = data.find(_END_OF_IMAGE, at)
+    scans = data.count(_START_OF_SCAN, at, end if end >= 0 else len(data))
+    return Header(*size, is_plain=is_plain and data.count(_START_OF_SCAN) <= _PLAIN_SCANS, scans=scans)
+
+
+def _webp(data: bytes) -> Header | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+        return Header(width, height, is_plain=False)
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, is_plain=True)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return Header(width & 0x3FFF, height & 0x3FFF, is_plain=True)
+    return None

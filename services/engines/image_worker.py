@@ -1,0 +1,84 @@
+"""A process that decodes images for another one: `python -m services.engines.image_worker PARENT PIXELS CPU_S`.
+
+On standard input come files, each behind its REQUEST: bytes, and whether TIFF is taken. On standard output go RESPONSES: width,
+height, and where the RGB bytes of the image start in the file whose descriptor is PIXELS; or 0, the size of a JSON list that
+follows (why not), and 0. It ends with its input, with its parent, or by the kernel's hand where an image takes more memory or
+time of a core than it may.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import threading
+import time
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+
+from services.core.errors import InvalidImage
+from services.engines.images import ALL_FORMATS, FORMATS, HALVED_ABOVE, decode
+
+REQUEST = struct.Struct("<I?")
+RESPONSE = struct.Struct("<III")
+PIXELS_BYTES = HALVED_ABOVE * 3 + 64
+"""The largest image, as PPM."""
+MEMORY_BYTES = 2**30
+
+
+def main(parent: int, descriptor: int, cpu_s: int) -> None:
+    _bind_to(parent)
+    source, sink, pixels = sys.stdin.buffer, sys.stdout.buffer, os.fdopen(descriptor, "wb", buffering=0)
+    while request := source.read(REQUEST.size):
+        size, takes_tiff = REQUEST.unpack(request)
+        _allow_cpu(cpu_s)
+        try:
+            sink.write(_decode(source.read(size), takes_tiff, pixels))
+        except InvalidImage as error:
+            sink.write(_refusal(str(error), error.reason))
+        except MemoryError:
+            limit = f"{MEMORY_BYTES >> 20:,} MiB of memory"
+            sink.write(_refusal(f"decoding the image takes more than {limit}: scale it down", "IMAGE_TOO_EXPENSIVE"))
+        sink.flush()
+
+
+def _decode(data: bytes, takes_tiff: bool, pixels: FileIO) -> bytes:
+    image = decode(data, ALL_FORMATS if takes_tiff else FORMATS)
+    pixels.seek(0)
+    image.save(pixels, "PPM")  # its header is short, and this is four times as fast as `tobytes`
+    return RESPONSE.pack(*image.size, pixels.tell() - image.width * image.height * 3)
+
+
+def _refusal(message: str, reason: str) -> bytes:
+    body = json.dumps([message, reason]).encode()
+    return RESPONSE.pack(0, len(body), 0) + body
+
+
+def _bind_to(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _allow_cpu(seconds: int) -> None:
+    """Of the next image alone: the kernel ends this process where it takes more."""
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(spent.ru_utime + spent.ru_stime) + 1 + seconds, hard))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

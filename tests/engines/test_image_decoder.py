@@ -1,0 +1,153 @@
+"""Images decoded in processes of their own: the same pixels, and a process that is lost takes one image with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+from PIL import Image
+
+from services.core.errors import InvalidImage
+from services.engines.image_decoder import ImageDecoder
+from services.engines.images import load_image
+from tests.e2e.processes import ROOT
+from tests.pictures import bomb_png, bomb_webp, disguised_scans_jpeg, encoded, photo, png, slow_png, slow_tiff, wordy_png
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return ImageDecoder(1)
+
+
+def _process(decoder):
+    """Its only one."""
+    decoder.submit(photo(640, 480)).result()
+    (pid,) = decoder.pids
+    return psutil.Process(pid)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(),
+        png(mode="RGBA", color=(9, 99, 199, 50)),
+        encoded(Image.new("L", (3, 70), 9), "WEBP"),
+        slow_png(300, 200),
+        photo(4032, 3024),
+        photo(6000, 4000),
+        encoded(Image.effect_noise((5000, 4000), 9), "PNG", compress_level=1),
+        wordy_png(texts=1),
+    ],
+    ids=["png", "alpha", "webp", "palette", "photo", "halved photo", "halved png", "texts"],
+)
+def test_the_pixels_are_those_of_load_image(decoder, data):
+    loaded, decoded = load_image(data), decoder.submit(data).result()
+    assert decoded.pixels.size == loaded.pixels.size
+    assert decoded.pixels.tobytes() == loaded.pixels.tobytes()
+    assert (decoded.sha256, decoded.data) == (loaded.sha256, loaded.data)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "IMAGE_EMPTY"),
+        (b"not an image at all", "IMAGE_UNREADABLE"),
+        (photo(640, 480)[:9000], "IMAGE_TRUNCATED"),
+        (bomb_png(), "IMAGE_TOO_MANY_PIXELS"),
+        (bomb_webp(), "IMAGE_TOO_MANY_PIXELS"),
+        (slow_tiff(50, 50), "IMAGE_UNREADABLE"),
+        (wordy_png(), "IMAGE_UNREADABLE"),
+        (bomb_webp(8000, 8000) + bytes(60_000), "IMAGE_TOO_EXPENSIVE"),
+    ],
+)
+def test_a_refusal_keeps_its_reason_and_the_process(decoder, data, reason):
+    process = _process(decoder)
+    with pytest.raises(InvalidImage) as refused:
+        decoder.submit(data).result()
+    assert refused.value.reason == reason
+    assert decoder.load(png()).pixels.size == (32, 32)
+    assert _process(decoder) == process
+
+
+def test_tiff_is_taken_where_it_is_asked_for(decoder):
+    assert decoder.submit(slow_tiff(50, 40), takes_tiff=True).result().pixels.size == (50, 40)
+
+
+def test_small_and_plain_images_need_no_process():
+    decoder = ImageDecoder(1)
+    assert decoder.load(png()).pixels.size == (32, 32)
+    assert decoder.pids == set()
+
+
+def test_a_process_killed_between_images_is_replaced():
+    decoder = ImageDecoder(1)
+    process = _process(decoder)
+    process.kill()
+    psutil.wait_procs([process], timeout=30)
+    assert _process(decoder).pid != process.pid
+
+
+def test_a_process_that_stands_still_is_killed_when_its_time_is_over_and_replaced():
+    decoder = ImageDecoder(1)
+    process = _process(decoder)
+    process.suspend()
+    decoder.timeout_s = 0.2
+    with pytest.raises(InvalidImage) as refused:
+        decoder.submit(photo(640, 480)).result(timeout=60)
+    assert refused.value.reason == "IMAGE_TOO_EXPENSIVE"
+    assert not psutil.pid_exists(process.pid)
+    decoder.timeout_s = 60.0
+    assert decoder.submit(photo(640, 480)).result().pixels.size == (640, 480)
+
+
+@pytest.mark.slow
+def test_an_image_that_takes_too_long_is_refused_and_others_go_on():
+    decoder = ImageDecoder(2, cpu_s=1)
+    slow = decoder.submit(disguised_scans_jpeg())
+    assert decoder.submit(photo(640, 480)).result().pixels.size == (640, 480)
+    assert not slow.done()
+    with pytest.raises(InvalidImage, match="takes more than 1 s of a core") as refused:
+        slow.result(timeout=90)
+    assert refused.value.reason == "IMAGE_TOO_EXPENSIVE"
+    assert decoder.submit(photo(640, 480)).result().pixels.size == (640, 480)
+
+
+@pytest.mark.slow
+def test_a_process_killed_amid_an_image_takes_that_image_alone():
+    decoder = ImageDecoder(1, cpu_s=600)
+    process = _process(decoder)
+    lost, waiting = decoder.submit(disguised_scans_jpeg()), decoder.submit(photo(640, 480))
+    busy = threading.Event()
+    while process.cpu_percent(interval=0.2) < 20:
+        busy.wait(0.01)
+    process.kill()
+    with pytest.raises(InvalidImage, match="signal 9") as refused:
+        lost.result(timeout=60)
+    assert refused.value.reason == "IMAGE_TOO_EXPENSIVE"
+    assert waiting.result(timeout=60).pixels.size == (640, 480)
+
+
+LONELY = """
+import time
+from services.engines.image_decoder import ImageDecoder
+from tests.pictures import disguised_scans_jpeg, photo
+decoder = ImageDecoder(2, cpu_s=600)
+decoder.submit(disguised_scans_jpeg())
+decoder.submit(photo(640, 480)).result()
+print(*decoder.pids, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_started_them_also_amid_an_image():
+    owner = subprocess.Popen([sys.executable, "-c", LONELY], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    children = [psutil.Process(int(pid)) for pid in owner.stdout.readline().split()]
+    assert len(children) == 2
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    gone, alive = psutil.wait_procs(children, timeout=30)
+    assert all(child.status() == psutil.STATUS_ZOMBIE for child in alive), gone

@@ -1,0 +1,153 @@
+"""The way of an image into a service: what is refused at once, what is decoded elsewhere, and what is shared."""
+
+import asyncio
+import gc
+import os
+
+import psutil
+import pytest
+
+from protos.mpa.v1 import types_pb2
+from services.core.errors import ImageUnknown, InvalidImage, InvalidInput, NotFound, Overloaded
+from services.engines.image_decoder import ImageDecoder
+from services.engines.images import MAX_BYTES, sha256
+from services.environment import Environment
+from services.rpc.images import ImageReceiver, ImageSettings
+from tests.pictures import bomb_webp, disguised_scans_jpeg, numbered_png, photo, png, slow_tiff
+from tests.waiting import until
+
+PHOTO = photo(640, 480)
+
+
+async def test_bytes_then_their_hash():
+    receiver = ImageReceiver()
+    with pytest.raises(ImageUnknown):
+        await receiver.receive(types_pb2.Image(sha256=sha256(PHOTO)))
+    image = await receiver.receive(types_pb2.Image(data=PHOTO))
+    assert await receiver.receive(types_pb2.Image(sha256=sha256(PHOTO))) is image
+    assert await receiver.receive(types_pb2.Image(data=PHOTO)) is image
+
+
+async def test_an_image_sent_by_many_at_once_is_decoded_once():
+    receiver = ImageReceiver()
+    images = await asyncio.gather(*(receiver.receive_bytes(PHOTO) for _ in range(50)))
+    assert len({id(image) for image in images}) == 1
+
+
+@pytest.fixture
+async def standing():
+    """A receiver whose only decoder stands still, and the process to be resumed."""
+    decoder = ImageDecoder(1)
+    receiver = ImageReceiver(decoder=decoder)
+    await receiver.receive_bytes(photo(700, 500))
+    (process,) = (psutil.Process(pid) for pid in decoder.pids)
+    process.suspend()
+    yield receiver, process
+    process.resume()
+
+
+async def test_one_caller_who_goes_does_not_take_the_image_from_another(standing):
+    receiver, process = standing
+    first, second = (asyncio.create_task(receiver.receive_bytes(PHOTO)) for _ in range(2))
+    await until(lambda: receiver.decoding == 1)
+    first.cancel()
+    process.resume()
+    assert (await second).pixels.size == (640, 480)
+    assert receiver.decoding == 0
+
+
+async def test_images_whose_callers_are_gone_are_not_decoded(standing):
+    receiver, process = standing
+    callers = [asyncio.create_task(receiver.receive_bytes(photo(500, 300 + number))) for number in range(30)]
+    await until(lambda: receiver.decoding == 30)
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+    assert receiver.decoding == 0
+    process.resume()
+    assert (await receiver.receive_bytes(PHOTO)).pixels.size == (640, 480)
+
+
+@pytest.mark.slow
+async def test_the_loop_goes_on_while_costly_images_are_decoded():
+    receiver = ImageReceiver(decoder=ImageDecoder(2, cpu_s=1))
+    costly = [asyncio.create_task(receiver.receive_bytes(disguised_scans_jpeg(20_000 + number))) for number in range(2)]
+    costly += [asyncio.create_task(receiver.receive_bytes(bomb_webp(4000, 3000 + number))) for number in range(8)]
+    turns = 0
+    while not all(task.done() for task in costly):
+        await asyncio.sleep(0.001)
+        turns += 1
+        assert (await receiver.receive_bytes(numbered_png(turns % 1000))).pixels.height == 16
+    assert turns > 100
+    done = await asyncio.gather(*costly, return_exceptions=True)
+    assert [getattr(image, "reason", "") for image in done] == ["IMAGE_TOO_EXPENSIVE"] * 2 + [""] * 8
+
+
+async def test_images_that_take_too_much_memory_together_are_turned_away_until_some_are_answered():
+    receiver = ImageReceiver(ImageSettings(memory_gib=0.1))
+    held = [await receiver.receive_bytes(bomb_webp(4000, 2500 + number)) for number in range(2)]
+    with pytest.raises(Overloaded, match="MiB"):
+        await receiver.receive_bytes(bomb_webp(4000, 2499))
+    with pytest.raises(Overloaded):
+        await asyncio.gather(*(receiver.receive_bytes(photo(2000, 1500, seed=number)) for number in range(4)))
+    del held
+    gc.collect()
+    assert (await receiver.receive_bytes(bomb_webp(4000, 2499))).pixels.size == (4000, 2499)
+
+
+async def test_a_file_is_read_below_the_root_alone(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.png").write_bytes(png())
+    (tmp_path / "secret.png").write_bytes(png())
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    receiver = ImageReceiver(ImageSettings(root))
+    assert (await receiver.receive(types_pb2.Image(uri="file://a.png"))).pixels.size == (32, 32)
+    for uri in ("../secret.png", "link.png", str(tmp_path / "secret.png")):
+        with pytest.raises(InvalidImage) as refused:
+            await receiver.receive(types_pb2.Image(uri=uri))
+        assert refused.value.reason == "IMAGE_OUTSIDE_ROOT"
+    with pytest.raises(InvalidInput, match="reads no image paths"):
+        await ImageReceiver().receive(types_pb2.Image(uri="a.png"))
+
+
+async def test_what_is_no_image_file_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(2**40)
+    receiver = ImageReceiver(ImageSettings(tmp_path))
+
+    async def refusal(uri):
+        with pytest.raises((InvalidInput, NotFound)) as refused:
+            await asyncio.wait_for(receiver.receive(types_pb2.Image(uri=uri)), 60)
+        assert len(str(refused.value)) < 400
+        return refused.value
+
+    assert "regular" in str(await refusal("pipe"))
+    assert (await refusal("folder")).reason == "IMAGE_UNREADABLE"
+    assert (await refusal("huge.png")).reason == "IMAGE_TOO_LARGE"
+    assert type(await refusal("a\0b")) is InvalidInput
+    assert type(await refusal("x" * 4000)) is InvalidImage
+    assert type(await refusal("x/" * 3000)) in (InvalidImage, NotFound)
+    assert type(await refusal("missing.png")) is NotFound
+
+
+async def test_tiff_is_taken_where_it_is_asked_for():
+    with pytest.raises(InvalidImage, match="JPEG, PNG, WEBP, GIF"):
+        await ImageReceiver().receive_bytes(slow_tiff(50, 40))
+    receiver = ImageReceiver(ImageSettings.from_environment(Environment("MPA_X_", {"MPA_X_IMAGE_TIFF": "1"})))
+    assert (await receiver.receive_bytes(slow_tiff(50, 40))).pixels.size == (50, 40)
+
+
+async def test_sizes_are_checked_before_anything_is_done():
+    receiver = ImageReceiver()
+    for data, reason in ((b"", "IMAGE_EMPTY"), (bytes(MAX_BYTES + 1), "IMAGE_TOO_LARGE")):
+        with pytest.raises(InvalidImage) as refused:
+            await receiver.receive_bytes(data)
+        assert refused.value.reason == reason
+
+
+def test_a_memory_that_is_none_is_named():
+    with pytest.raises(InvalidInput, match="MPA_X_IMAGE_MEMORY_GIB"):
+        ImageSettings.from_environment(Environment("MPA_X_", {"MPA_X_IMAGE_MEMORY_GIB": "0"}))
