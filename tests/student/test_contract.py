@@ -1,6 +1,7 @@
 """The contract of a version: what a training asks for is published, checked and served, or refused by its name."""
 
 import json
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -53,6 +54,16 @@ async def test_a_version_is_asked_as_its_training_said(peer):
     assert before.usage.prompt_tokens == len("Answer the following question in a single word or phrase.".split()) + 3
     explicit = await peer.answers.Answer(_ask(QUESTION, template="Say it.\n{question}"))
     assert explicit.usage.prompt_tokens == 2 + len(QUESTION.split()), "a caller's own words are an exception"
+
+
+async def test_in_place_the_contract_is_replaced_with_the_weights(tmp_path):
+    async with serving_student(replace(fake_student_settings(tmp_path, skill=0.5), max_loaded=1)) as peer:
+        _, made = await _wait(peer, await _train(peer, CAPTIONING))
+        swapped = await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name=made.version))
+        assert swapped.swap_way == versions_pb2.SWAP_WAY_IN_PLACE
+        assert (await peer.answers.Answer(_ask(QUESTION))).usage.prompt_tokens == len(QUESTION.split())
+        await peer.versions.RollbackVersion(versions_pb2.RollbackVersionRequest())
+        assert (await peer.answers.Answer(_ask(QUESTION))).usage.prompt_tokens > len(QUESTION.split())
 
 
 async def test_the_canaries_are_computed_by_the_new_contract(peer):

@@ -106,7 +106,7 @@ RecipeName = Annotated[
     _questions(
         "--recipe",
         help=f"{', '.join(RECIPES)}. Each trains on the images that aren't held out (85 %). "
-        "Default: the run's own, else that of the student's preset.",
+        "Default: the run's own, else that of the student's preset; paper where no student is named.",
         callback=one_of(RECIPES),
     ),
 ]
