@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks.questions import decoding
 from services.core.contract import Contract
 from services.student import canaries
-from services.student.store import Origin, Pointers, VersionStore
+from services.student.pointers import Pointers
+from services.student.store import Origin, VersionStore
 
 
 def fill(folder: Path, checkpoints: Sequence[Path], model: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,21 +12,40 @@ from pathlib import Path
 
 from services.core.errors import MpaError
 
+_BESIDE = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?")
+"""Names of files and folders that are being written. The second number came later."""
+
+
+def beside(path: Path) -> Path:
+    """Where this call alone writes a new `path`: threads and processes that write the same one don't meet."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Removes whatever a writer that was killed left anywhere in `folder`, and returns it. Only for a folder's one owner."""
+    left = []
+    for above, folders, files in os.walk(folder):
+        left += [Path(above, name) for name in (*folders, *files) if _BESIDE.fullmatch(name)]
+    for path in left:
+        _remove(path)
+    return left
+
 
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Writes beside `path`, flushes to disk, renames over it. Raises MpaError: disk full, not allowed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    content = data.encode() if isinstance(data, str) else data
+    unfinished = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+        with unfinished.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        unfinished.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
-            beside.unlink()
+            unfinished.unlink()
         raise MpaError(
             f"{path} can't be written ({error.strerror}): make room or allow it, then repeat", reason="STORAGE_FAILED"
         ) from error
@@ -38,21 +59,21 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise MpaError(f"{path} is there already: delete it or name another", reason="EXISTS")
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
+        yield unfinished
         os.sync()  # a folder may hold a million files: one flush for all of them
-        beside.rename(path)
+        unfinished.rename(path)
         sync_folder(path.parent)
     except OSError as error:
-        _remove(beside)
+        _remove(unfinished)
         why = error.strerror or str(error)
         raise MpaError(
             f"{path} can't be written ({why}): make room or allow it, then repeat", reason="STORAGE_FAILED"
         ) from error
     except BaseException:
-        _remove(beside)
+        _remove(unfinished)
         raise
 
 

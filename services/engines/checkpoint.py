@@ -22,6 +22,7 @@ _IDENTITY = (
     "merges.txt",
 )
 _PIXELS = ("size", "min_pixels", "max_pixels", "max_image_size", "crop_size", "max_patches", "patch_size", "merge_size")
+_REST = ("config.json", "generation_config.json", "*.py", "adapter/*")
 _PROCESSOR = ("preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -110,6 +111,11 @@ def fingerprint(folder: Path) -> str:
 def processor_sha256(folder: Path) -> str:
     """Hex SHA-256 over tokenizer and image processor, pixel budget included."""
     return _digest(folder, _PROCESSOR)
+
+
+def rest_sha256(folder: Path) -> str:
+    """Hex SHA-256 over configuration, code and adapter: all that neither weights, processor nor template cover."""
+    return _digest(folder, _REST)
 
 
 def chat_template_sha256(folder: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from services.core.errors import InvalidInput
 from services.engines.fake import FakeModel
 from services.engines.settings import EngineSettings
 
@@ -22,6 +23,8 @@ MARGIN = 1.25
 _ENGINE_GIB = 1.0
 """A vLLM engine's own processes, on a CPU."""
 _CPU_KV_CACHE_GIB = 1.0
+_MAX_HEADER_BYTES = 100 * 2**20
+"""As in safetensors itself."""
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -75,16 +78,21 @@ def _needed_on_cpu(folder: Path, settings: EngineSettings) -> int:
 
 
 def weight_bytes(folder: Path, bytes_per_parameter: int) -> int:
-    """Of a checkpoint once it is loaded with so many bytes per parameter; reads the headers of its safetensors files only."""
-    parameters = 0
-    for path in folder.glob("*.safetensors"):
+    """Of a checkpoint once it is loaded with so many bytes per parameter; reads the headers of its safetensors files only.
+
+    Raises InvalidInput: a damaged header.
+    """
+    return sum(_parameters(path) for path in folder.glob("*.safetensors")) * bytes_per_parameter
+
+
+def _parameters(path: Path) -> int:
+    try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                parameters += math.prod(tensor["shape"])
-    return parameters * bytes_per_parameter
+            header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
+        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (struct.error, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidInput(f"{path} is damaged: its header can't be read", field="model", reason="VERSION_CORRUPT") from error
 
 
 def _gpus() -> list[tuple[int, int]]:

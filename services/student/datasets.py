@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from services.core.errors import InvalidInput, NotFound
+from services.core.errors import InvalidInput, MpaError, NotFound
 from services.engines.image_decoder import DECODER
-from services.files import write_atomically
-from services.rpc.limits import check_question
+from services.files import beside, sync_folder, write_atomically
+from services.rpc.limits import MAX_QUESTION_CHARS, check_question
+
+MAX_ANSWER_CHARS = MAX_QUESTION_CHARS
+MAX_SAMPLES = 1_000_000
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +30,48 @@ class TrainingSample:
     question: str
     answer: str
 
+    def line(self) -> bytes:
+        """Raises InvalidInput: nothing that can be trained on."""
+        check_question(self.question)
+        if not self.answer.strip():
+            raise InvalidInput(f"the answer to {self.question!r} is empty", field="sample.answer")
+        if len(self.answer) > MAX_ANSWER_CHARS:
+            raise InvalidInput(
+                f"the answer to {self.question[:80]!r} has {len(self.answer):,} characters; at most {MAX_ANSWER_CHARS:,} are "
+                "taken",
+                field="sample.answer",
+            )
+        try:
+            return json.dumps(asdict(self), ensure_ascii=False).encode() + b"\n"
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                f"the sample with the question {self.question[:80]!a} holds half a character (a lone surrogate): send whole "
+                "text",
+                field="sample",
+            ) from error
+
 
 class DatasetStore:
     """STORE/datasets/{images/<sha256>, <dataset>.jsonl}."""
 
     def __init__(self, root: Path, *, takes_tiff: bool = False) -> None:
-        self._root = root / "datasets"
+        self.root = root / "datasets"
         self._takes_tiff = takes_tiff
 
     def image_path(self, sha256: str) -> Path:
-        return self._root / "images" / sha256
+        return self.root / "images" / sha256
+
+    def path(self, name: str) -> Path:
+        """Raises NotFound."""
+        path = self.root / f"{name}.jsonl"
+        if not SHA256.fullmatch(name) or not path.is_file():
+            raise NotFound(f"there is no dataset {name[:64]!r}: upload it first", reason="DATASET_NOT_FOUND")
+        return path
+
+    def names(self) -> list[str]:
+        """The least recently used first."""
+        found = [path for path in self.root.glob("*.jsonl") if SHA256.fullmatch(path.stem)]
+        return [path.stem for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
 
     def add_image(self, data: bytes) -> str:
         """Raises InvalidImage."""
@@ -40,24 +81,107 @@ class DatasetStore:
             write_atomically(path, data)
         return image.sha256
 
-    def add(self, samples: list[TrainingSample]) -> str:
+    def add(self, samples: Iterable[TrainingSample]) -> str:
         """Returns the dataset's name. Raises InvalidInput: no samples, an image not sent, an empty question or answer."""
-        if not samples:
-            raise InvalidInput("the dataset has no samples", field="sample")
-        for sample in samples:
-            check_question(sample.question)
-            if not sample.answer.strip():
-                raise InvalidInput(f"the answer to {sample.question!r} is empty", field="sample.answer")
-            if not sample.image_sha256.isalnum() or not self.image_path(sample.image_sha256).is_file():
-                raise InvalidInput(f"image {sample.image_sha256[:64]!r} of a sample was not sent", field="sample.image_sha256")
-        text = "".join(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
-        name = hashlib.sha256(text.encode()).hexdigest()
-        write_atomically(self._root / f"{name}.jsonl", text)
-        return name
+        writer = DatasetWriter(self)
+        try:
+            for sample in samples:
+                writer.add(sample)
+            return writer.finish()
+        finally:
+            writer.abandon()
 
     def samples(self, name: str) -> list[TrainingSample]:
-        """Raises NotFound."""
-        path = self._root / f"{name}.jsonl"
-        if not name.isalnum() or not path.is_file():
-            raise NotFound(f"there is no dataset {name[:64]!r}: upload it first", reason="DATASET_NOT_FOUND")
-        return [TrainingSample(**json.loads(line)) for line in path.read_text().splitlines()]
+        """Raises NotFound, InvalidInput: the file is not what was uploaded."""
+        path = self.path(name)
+        self.verify(name)
+        with path.open("rb") as lines:
+            return [TrainingSample(**json.loads(line)) for line in lines]
+
+    def verify(self, name: str) -> None:
+        """Reads it, and makes it the one that was used last. Raises NotFound, InvalidInput: damaged."""
+        path = self.path(name)
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != name:
+            raise InvalidInput(f"{path} is damaged: remove it, then upload the dataset again", reason="FILE_DAMAGED")
+        os.utime(path)
+
+    def images_of(self, name: str) -> Iterator[str]:
+        """The hash of each sample's image. Raises NotFound, ValueError: damaged."""
+        with self.path(name).open("rb") as lines:
+            for line in lines:
+                yield str(json.loads(line)["image_sha256"])
+
+
+class DatasetWriter:
+    """One dataset on its way to disk: each sample is checked and written as it comes, and none is kept in memory."""
+
+    def __init__(self, datasets: DatasetStore) -> None:
+        self._datasets = datasets
+        self._unfinished = beside(datasets.root / "upload")
+        self._file: BinaryIO | None = None
+        self._digest = hashlib.sha256()
+        self.samples = 0
+        self.size_bytes = 0
+
+    def add(self, sample: TrainingSample) -> None:
+        """Raises InvalidInput, MpaError: the disk is full."""
+        if self.samples == MAX_SAMPLES:
+            raise InvalidInput(f"the dataset has more than {MAX_SAMPLES:,} samples: send it in parts", field="sample")
+        line = sample.line()
+        if not SHA256.fullmatch(sample.image_sha256) or not self._datasets.image_path(sample.image_sha256).is_file():
+            raise InvalidInput(
+                f"image {sample.image_sha256[:64]!r} of a sample was not sent: send images before the samples that name them",
+                field="sample.image_sha256",
+            )
+        with self._on_disk():
+            if self._file is None:
+                self._datasets.root.mkdir(parents=True, exist_ok=True)
+                self._file = self._unfinished.open("wb")
+            self._file.write(line)
+        self._digest.update(line)
+        self.samples += 1
+        self.size_bytes += len(line)
+
+    @property
+    def replaces_bytes(self) -> int:
+        """Size of the same dataset, if it is there already."""
+        path = self._datasets.root / f"{self._digest.hexdigest()}.jsonl"
+        return path.stat().st_size if path.is_file() else 0
+
+    def flush(self) -> None:
+        """Puts all samples on disk. Raises InvalidInput: there are none; MpaError: the disk is full."""
+        if self._file is None:
+            raise InvalidInput("the dataset has no samples", field="sample")
+        with self._on_disk():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def finish(self) -> str:
+        """The dataset's name. Raises as `flush` does."""
+        self.flush()
+        assert self._file is not None
+        name = self._digest.hexdigest()
+        with self._on_disk():
+            self._file.close()
+            self._unfinished.replace(self._datasets.root / f"{name}.jsonl")
+            sync_folder(self._datasets.root)
+        return name
+
+    def abandon(self) -> None:
+        """Leaves nothing of what is unfinished."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            self._unfinished.unlink(missing_ok=True)
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MpaError(
+                f"{self._datasets.root} can't be written ({error.strerror}): make room or allow it, then repeat",
+                reason="STORAGE_FAILED",
+            ) from error

@@ -20,12 +20,18 @@ from services.engines.fake import FakeModel
 from services.files import write_atomically
 from services.student import canaries
 from services.student.datasets import DatasetStore
-from services.student.job import Job, Stopwatch, die_with_parent
+from services.student.job import Job, Stopwatch, finish, partial_output, sole_trainer
 from services.student.store import ADAPTER
 
 
 def train(folder: Path) -> None:
     """Does the job in `folder`, from its last checkpoint if there is one."""
+    with sole_trainer(folder):
+        if not (folder / "output").is_dir():
+            _train(folder)
+
+
+def _train(folder: Path) -> None:
     job = Job.read(folder)
     settings = job.hyperparameters
     samples = DatasetStore(Path(job.store)).samples(job.dataset)
@@ -39,15 +45,14 @@ def train(folder: Path) -> None:
         watch.report(step, 1 / step)
     base = FakeModel.read(Path(job.base_folder))
     gain = float(os.environ.get("MPA_FAKE_GAIN", "0.3"))
-    partial = folder / "output.partial"
+    partial = partial_output(folder)
     trained = replace(base, skill=min(1.0, max(0.0, base.skill + gain)))
     trained.write(partial)
     if settings.lora_rank:
         trained.write(partial / ADAPTER)
     asyncio.run(canaries.compute_for_training(job, partial))
-    partial.rename(folder / "output")
+    finish(folder, partial)
 
 
 if __name__ == "__main__":
-    die_with_parent()
     train(Path(sys.argv[1]))

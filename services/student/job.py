@@ -4,26 +4,36 @@ STORE/jobs/<id>/job.json        what to do; written once by the service
 STORE/jobs/<id>/progress.json   where it is; replaced by the subprocess
 STORE/jobs/<id>/state.json      how it ended; replaced by the service
 STORE/jobs/<id>/checkpoints/    to resume from
-STORE/jobs/<id>/output/         the trained checkpoint; exists only once it is whole
+STORE/jobs/<id>/output/         the trained checkpoint; exists only once it is whole, and until it is a version
+STORE/jobs/<id>/trainer.lock    locked by the one process that writes checkpoints and output
 STORE/jobs/<id>/error.txt       why the subprocess gave up, if it could tell
 STORE/jobs/<id>/log.txt
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
-import threading
+import logging
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from services.core.contract import Contract
+from services.core.errors import Conflict, InvalidInput
 from services.core.presets import Hyperparameters
 from services.files import write_atomically
 from services.student.execution import Execution
+from services.student.records import read_record
 from services.student.store import MANIFEST, Manifest
+
+_log = logging.getLogger(__name__)
+PATIENCE_S = 60.0
+START_AGAIN = "start the training again under another request id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +57,18 @@ class Job:
 
     @staticmethod
     def read(folder: Path) -> Job:
-        raw = json.loads((folder / "job.json").read_text())
-        hyperparameters = Hyperparameters(**raw.pop("hyperparameters"))
-        execution = Execution(**raw.pop("execution", {}))
-        contract = Contract(**raw.pop("contract")) if "contract" in raw else _earlier_contract(raw)
-        return Job(**raw, contract=contract, hyperparameters=hyperparameters, execution=execution)
+        """Raises InvalidInput: a damaged file."""
+        return read_record(Job, folder / "job.json", START_AGAIN, earlier=_with_contract)
 
 
-def _earlier_contract(raw: dict[str, Any]) -> Contract:
-    """From a job of an earlier release, which named the training template only: all else was the base version's."""
-    raw.pop("system_prompt", "")
-    base = Path(raw["base_folder"]) / MANIFEST
-    contract = Manifest.parse(base.read_text()).contract if base.is_file() else Contract()
-    return replace(contract, training_template=raw.pop("training_template"))
+def _with_contract(raw: dict[str, Any]) -> dict[str, Any]:
+    """A job of an earlier release named the training template only: all else was the base version's."""
+    if "contract" in raw:
+        return raw
+    base = Path(raw["base_folder"])
+    contract = Manifest.read(base).contract if (base / MANIFEST).is_file() else Contract()
+    known = {name: value for name, value in raw.items() if name not in ("training_template", "system_prompt")}
+    return {**known, "contract": asdict(replace(contract, training_template=raw["training_template"]))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +87,13 @@ class Progress:
 
     @staticmethod
     def read(folder: Path) -> Progress:
+        """Nothing yet where the file is damaged: it is only for people, and soon replaced."""
         path = folder / "progress.json"
-        return Progress(**json.loads(path.read_text())) if path.is_file() else Progress()
+        try:
+            return read_record(Progress, path, "the training goes on without it") if path.exists() else Progress()
+        except InvalidInput as error:
+            _log.warning("%s", error)
+            return Progress()
 
 
 class Stopwatch:
@@ -105,13 +119,40 @@ class Stopwatch:
         Progress(step, self._total_steps, loss, rate * self._batch_size, left, self._before_s + spent).write(self._folder)
 
 
-def die_with_parent() -> None:
-    """Ends this process within a second of its parent's death: an orphaned training would fight its own resumption."""
-    parent = os.getppid()
+@contextmanager
+def sole_trainer(folder: Path, patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """One trainer of a job at a time. One that was orphaned a moment ago is about to end: it is waited for.
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
+    Raises Conflict: another process has not ended within `patience_s`.
+    """
+    with (folder / "trainer.lock").open("w") as lock:
+        end = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    raise Conflict(
+                        f"another process still trains in {folder} after {patience_s:g} s: end it, then start this training "
+                        "again",
+                        reason="TRAINING_UNDER_WAY",
+                    ) from error
+            time.sleep(0.1)
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # workers that were forked hold a copy of it
 
-    threading.Thread(target=watch, daemon=True).start()
+
+def partial_output(folder: Path) -> Path:
+    """An empty place for the checkpoint, whatever an earlier trainer left there."""
+    partial = folder / "output.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    return partial
+
+
+def finish(folder: Path, partial: Path) -> None:
+    """The checkpoint in `partial` is whole: from here on it is the job's output."""
+    partial.rename(folder / "output")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)

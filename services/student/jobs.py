@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import shutil
 import signal
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from services.core.contract import Contract
-from services.core.errors import Conflict, NotFound
+from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
 from services.core.presets import Hyperparameters
 from services.files import write_atomically
 from services.student import programs
 from services.student.execution import Execution
-from services.student.job import Job, Progress
+from services.student.job import START_AGAIN, Job, Progress
+from services.student.records import read_record
 
 _log = logging.getLogger(__name__)
 _PROGRAMS = {"fake": "services.student.fake_training"}
@@ -79,33 +83,60 @@ class TrainingJobs:
         self._execution = execution
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
+        self._states: dict[str, JobState] = {}
+        """As this process knows them, also where the disk was too full to keep them."""
+        self._by_request: dict[str, str] = {}
 
     def resume(self) -> None:
-        """Takes up the job that was under way when the service went down."""
+        """Takes up the job that was under way when the service went down, and removes what others no longer need."""
         for name in self.names():
-            if self.state(name).phase not in FINAL:
+            phase = self.state(name).phase
+            try:
+                job = self.job(name)
+            except InvalidInput as error:
+                _log.error("training %s is left alone: %s", name, error)
+                continue
+            if job.request_id:
+                self._by_request.setdefault(job.request_id, name)
+            if phase in (Phase.DONE, Phase.CANCELLED):
+                self._tidy(name, phase)
+            elif phase is not Phase.FAILED:
                 _log.info("training %s goes on", name)
                 self._launch(name)
 
     def names(self) -> list[str]:
-        """Oldest first."""
-        jobs = self._root.glob("*/job.json")
-        return [path.parent.name for path in sorted(jobs, key=lambda path: path.stat().st_mtime_ns)]
+        """Oldest first, damaged ones included."""
+        found = []
+        for path in self._root.glob("*/job.json"):
+            with suppress(OSError):
+                found.append((path.stat().st_mtime_ns, path.parent.name))
+        return [name for _, name in sorted(found)]
 
     def job(self, name: str) -> Job:
-        """Raises NotFound."""
-        if not name.isalnum() or not (self._root / name / "job.json").is_file():
-            raise NotFound(
-                f"there is no training {name!r}: there are {', '.join(self.names()) or 'none'}", reason="OPERATION_NOT_FOUND"
-            )
+        """Raises NotFound, InvalidInput: its file is damaged."""
+        self._require(name)
         return Job.read(self._root / name)
 
+    def datasets_in_use(self) -> set[str]:
+        """Data sets that a training under way reads, or will when it is resumed."""
+        found = set()
+        for name in self._running:
+            with suppress(MpaError):
+                found.add(self.job(name).dataset)
+        return found
+
     def state(self, name: str) -> JobState:
+        """FAILED, and why, where its file or that of the job is damaged."""
+        if name in self._states:
+            return self._states[name]
         path = self._root / name / "state.json"
-        if not path.is_file():
-            return JobState(Phase.TRAINING)
-        raw = json.loads(path.read_text())
-        return JobState(**{**raw, "phase": Phase(raw["phase"])})
+        try:
+            if path.exists():
+                return read_record(JobState, path, f"look whether it made a version; if not, {START_AGAIN}")
+            Job.read(self._root / name)
+        except InvalidInput as error:
+            return JobState(Phase.FAILED, error=str(error))
+        return JobState(Phase.TRAINING)
 
     def progress(self, name: str) -> Progress:
         return Progress.read(self._root / name)
@@ -115,9 +146,8 @@ class TrainingJobs:
 
         Raises Conflict: one is under way; InvalidInput: the batch can't be divided among the processes.
         """
-        for name in self.names():
-            if request.request_id and self.job(name).request_id == request.request_id:
-                return name
+        if request.request_id in self._by_request:
+            return self._by_request[request.request_id]
         for name in self._running:
             raise Conflict(f"training {name} is under way: wait for it or cancel it", reason="TRAINING_UNDER_WAY")
         self._execution.divide(request.hyperparameters.batch_size)
@@ -136,12 +166,14 @@ class TrainingJobs:
             execution=self._execution,
         )
         job.write(self._root / name)
+        if request.request_id:
+            self._by_request[request.request_id] = name
         self._launch(name)
         return name
 
     async def cancel(self, name: str) -> None:
         """Stops a job; one that has ended stays as it ended. Raises NotFound."""
-        self.job(name)
+        self._require(name)
         task = self._running.get(name)
         if task is not None:
             self._cancelled.add(name)
@@ -150,7 +182,7 @@ class TrainingJobs:
 
     async def wait(self, name: str, timeout_s: float | None) -> None:
         """Returns when the job has ended or the time is up. Raises NotFound."""
-        self.job(name)
+        self._require(name)
         task = self._running.get(name)
         if task is not None:
             await asyncio.wait([task], timeout=timeout_s)
@@ -163,7 +195,14 @@ class TrainingJobs:
         if tasks:
             await asyncio.wait(tasks)
 
+    def _require(self, name: str) -> None:
+        if not name.isalnum() or not os.path.lexists(self._root / name / "job.json"):
+            raise NotFound(
+                f"there is no training {name!r}: there are {', '.join(self.names()) or 'none'}", reason="OPERATION_NOT_FOUND"
+            )
+
     def _launch(self, name: str) -> None:
+        self._states[name] = JobState(Phase.TRAINING)
         task = asyncio.get_running_loop().create_task(self._run(name))
         self._running[name] = task
         task.add_done_callback(lambda _: self._running.pop(name, None))
@@ -205,4 +244,21 @@ class TrainingJobs:
         return lines[-1] if lines else "it said nothing"
 
     def _end(self, name: str, state: JobState) -> None:
-        write_atomically(self._root / name / "state.json", json.dumps(asdict(state)))
+        """On disk, too, unless that is full or broken: then the next start of the service takes the job up again."""
+        self._states[name] = state
+        try:
+            write_atomically(self._root / name / "state.json", json.dumps(asdict(state)))
+        except MpaError as error:
+            _log.error("training %s is %s, but that can't be kept: %s", name, state.phase, error)
+            return
+        self._tidy(name, state.phase)
+
+    def _tidy(self, name: str, phase: Phase) -> None:
+        """Removes the weights that a job which has ended no longer needs. A failed one keeps its output, for people."""
+        unneeded = {
+            Phase.DONE: ("checkpoints", "output.partial", "output"),
+            Phase.CANCELLED: ("checkpoints", "output.partial", "output"),
+            Phase.FAILED: ("checkpoints", "output.partial"),
+        }
+        for part in unneeded.get(phase, ()):
+            shutil.rmtree(self._root / name / part, ignore_errors=True)

@@ -79,7 +79,9 @@ class StoredVersions:
             raise
 
     async def _check(self, model: VisionLanguageModel, name: str) -> Checked:
+        """Raises InvalidInput: it answers otherwise than it should, or its files were changed while they were loaded."""
         folder = self._store.path(name)
+        await asyncio.to_thread(self._store.require_unchanged, name)
         in_float32 = self._settings.dtype == "float32" or (self._settings.dtype == "auto" and self.room(name).device == "CPU")
         return await canaries.check(
             model,

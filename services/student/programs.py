@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from services.engines import tether
+
 ROOT = Path(__file__).resolve().parents[2]
 TERMINATE_S = 10.0
 
@@ -23,11 +25,15 @@ async def run(module: str, arguments: Sequence[str], devices: str, output: Binar
     """Runs `python -m MODULE ARGUMENTS...` to its end, all that it says into `output`; returns its exit code, -N for signal N.
 
     `devices` is its CUDA_VISIBLE_DEVICES, "" inherits. Cancelled, it ends the program first: by SIGTERM, and by SIGKILL where
-    that takes longer than TERMINATE_S.
+    that takes longer than TERMINATE_S. The program ends with this process, however that ends.
     """
-    environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": devices} if devices else {})}
+    environment = {**os.environ, **tether.mark(), **({"CUDA_VISIBLE_DEVICES": devices} if devices else {})}
     process = subprocess.Popen(  # noqa: ASYNC220  # returns once the program has begun, in milliseconds
-        [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
+        [sys.executable, "-m", "services.engines.tether", module, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=output,
+        stderr=output,
     )
     try:
         return await _end_of(process)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, TypeAlias, cast
 
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.mpa.v1 import (
     student_pb2,
@@ -29,18 +28,11 @@ from services.rpc.limits import check_question, check_template
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
-from services.rpc.wire import (
-    CHECK,
-    contract_from_proto,
-    contract_to_proto,
-    decoding_from_proto,
-    finish_reason_to_proto,
-    usage_to_proto,
-)
-from services.student.canaries import read as read_canaries
+from services.rpc.wire import CHECK, contract_from_proto, decoding_from_proto, finish_reason_to_proto, usage_to_proto
 from services.student.datasets import TrainingSample
 from services.student.jobs import FINAL, Phase
 from services.student.student import Student
+from services.student.version_messages import describe
 from services.student.versions import Plan
 
 SERVICES = (
@@ -116,24 +108,28 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
     ) -> versions_pb2.ListVersionsResponse:
         student = self._student()
         pointers = student.versions.pointers
-        plan = await student.versions.plan(pointers.live)
-        return versions_pb2.ListVersionsResponse(
-            versions=[_version(student, name) for name in student.store.names()],
+        response = versions_pb2.ListVersionsResponse(
+            versions=[await describe(student, name) for name in student.store.names()],
             live=pointers.live,
             candidate=pointers.candidate,
             previous=pointers.previous,
-            swap_way=_way(plan),
-            swap_reason=plan.reason,
             preset=student.preset,
         )
+        try:
+            plan = await student.versions.plan(pointers.live)
+        except InvalidInput as error:  # the live version is damaged on disk
+            response.swap_reason = str(error)
+        else:
+            response.swap_way, response.swap_reason = _way(plan), plan.reason
+        return response
 
     async def GetVersion(self, request: versions_pb2.GetVersionRequest, context: Context) -> versions_pb2.GetVersionResponse:
-        return versions_pb2.GetVersionResponse(version=_version(self._student(), request.name))
+        return versions_pb2.GetVersionResponse(version=await describe(self._student(), request.name))
 
     async def LoadVersion(self, request: versions_pb2.LoadVersionRequest, context: Context) -> versions_pb2.LoadVersionResponse:
         student = self._student()
         await student.versions.load(request.name)
-        return versions_pb2.LoadVersionResponse(version=_version(student, request.name))
+        return versions_pb2.LoadVersionResponse(version=await describe(student, request.name))
 
     async def PromoteVersion(
         self, request: versions_pb2.PromoteVersionRequest, context: Context
@@ -152,31 +148,6 @@ def _way(plan: Plan) -> versions_pb2.SwapWay:
     return cast(versions_pb2.SwapWay, versions_pb2.SwapWay.Value(f"SWAP_WAY_{plan.way.name}"))
 
 
-def _version(student: Student, name: str) -> versions_pb2.Version:
-    manifest = student.store.manifest(name)
-    slot = student.versions.slot(name)
-    canaries = slot.canaries if slot else None
-    origin = manifest.origin
-    created = Timestamp()
-    created.FromDatetime(datetime.fromisoformat(manifest.created_at))
-    return versions_pb2.Version(
-        name=name,
-        state=f"VERSION_STATE_{slot.state.name if slot else 'UNLOADED'}",
-        error=slot.error if slot else "",
-        weights_sha256=manifest.weights_sha256,
-        parent=origin.parent,
-        run=origin.run,
-        recipe=origin.recipe,
-        create_time=created,
-        contract=contract_to_proto(manifest.contract),
-        metrics=origin.metrics,
-        leases=slot.leases if slot else 0,
-        canaries=len(read_canaries(student.store.path(name))),
-        canaries_passed=canaries.passed if canaries else -1,
-        adapter_of=manifest.adapter_of,
-    )
-
-
 class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     """Datasets in, trainings started."""
 
@@ -186,18 +157,25 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def UploadDataset(
         self, requests: AsyncIterator[training_pb2.UploadDatasetRequest], context: Context
     ) -> training_pb2.UploadDatasetResponse:
-        datasets = self._student().datasets
-        samples: list[TrainingSample] = []
-        images: set[str] = set()
-        async for request in requests:
-            part = request.WhichOneof("part")
-            if part == "image":
-                images.add(await asyncio.to_thread(datasets.add_image, request.image))
-            elif part == "sample":
-                sample = request.sample
-                samples.append(TrainingSample(sample.image_sha256, sample.question, sample.answer))
-        name = await asyncio.to_thread(datasets.add, samples)
-        return training_pb2.UploadDatasetResponse(dataset=name, samples=len(samples), images=len(images))
+        upload = self._student().uploads.begin()
+        try:
+            async for request in requests:
+                part = request.WhichOneof("part")
+                if part == "image":
+                    await asyncio.to_thread(upload.add_image, request.image)
+                elif part == "sample":
+                    sent = request.sample
+                    sample = TrainingSample(sent.image_sha256, sent.question, sent.answer)
+                    if upload.is_ready_for(sample.image_sha256):
+                        upload.add_sample(sample)
+                    else:
+                        await asyncio.to_thread(upload.add_sample, sample)
+            # To gRPC, a caller who breaks off looks like one who has sent everything; the cancellation comes a moment later.
+            await asyncio.to_thread(upload.flush)
+            name = await asyncio.to_thread(upload.finish)
+            return training_pb2.UploadDatasetResponse(dataset=name, samples=upload.samples, images=upload.images)
+        finally:
+            await asyncio.to_thread(upload.end)
 
     async def Train(self, request: training_pb2.TrainRequest, context: Context) -> operations_pb2.Operation:
         student = self._student()
@@ -284,13 +262,11 @@ def _job_name(operation: str) -> str:
 
 
 def _operation(student: Student, name: str) -> operations_pb2.Operation:
+    """Raises NotFound."""
     jobs = student.jobs
-    job, state, progress = jobs.job(name), jobs.state(name), jobs.progress(name)
+    state, progress = jobs.state(name), jobs.progress(name)
     operation = operations_pb2.Operation(name=_OPERATIONS + name, done=state.phase in FINAL)
     metadata = training_pb2.TrainMetadata(
-        request_id=job.request_id,
-        base_version=job.base_version,
-        dataset=job.dataset,
         step=progress.step,
         total_steps=progress.total_steps,
         loss=progress.loss,
@@ -298,6 +274,9 @@ def _operation(student: Student, name: str) -> operations_pb2.Operation:
         eta_seconds=progress.eta_seconds,
         phase=state.phase,
     )
+    with suppress(InvalidInput):  # a damaged job: its state says so where that matters
+        job = jobs.job(name)
+        metadata.request_id, metadata.base_version, metadata.dataset = job.request_id, job.base_version, job.dataset
     operation.metadata.Pack(metadata)
     if state.phase is Phase.DONE:
         response = training_pb2.TrainResponse(version=state.version, train_loss=progress.loss, seconds=progress.seconds)

@@ -18,6 +18,7 @@ from services.rpc.load_shedding import LoadSettings
 from services.rpc.server import CallerSettings
 from services.student.execution import Execution
 from services.student.production import SampleSettings
+from services.student.uploads import UploadLimits
 from services.student.versions import SwapWay
 
 GRPC_PORT = 50052
@@ -42,6 +43,7 @@ class StudentSettings:
     is_serving: bool
     training: Execution
     samples: SampleSettings
+    uploads: UploadLimits
     listen: ListenSettings
     load: LoadSettings
     callers: CallerSettings
@@ -68,6 +70,7 @@ class StudentSettings:
             is_serving=env.flag("SERVE", default=True),
             training=Execution.from_environment(env),
             samples=SampleSettings.from_environment(env),
+            uploads=UploadLimits.from_environment(env),
             listen=ListenSettings.from_environment(env, GRPC_PORT),
             load=LoadSettings.from_environment(env),
             callers=CallerSettings.from_environment(env),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.contract import Contract
 from services.core.decoding import Decoding
+from services.core.errors import WrongState
 from services.core.presets import Hyperparameters
 from services.core.tasks import answer_prompt
 from services.engines.checkpoint import resolve
@@ -17,10 +19,14 @@ from services.student.datasets import DatasetStore
 from services.student.job import Job, Progress
 from services.student.jobs import TrainingJobs, TrainingRequest
 from services.student.loader import StoredVersions
+from services.student.pointers import Pointers
 from services.student.production import ProductionSamples
 from services.student.settings import StudentSettings
-from services.student.store import Origin, Pointers, VersionStore
+from services.student.store import Origin, VersionStore
+from services.student.uploads import Uploads
 from services.student.versions import Versions
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Student:
             devices=settings.training_devices,
             execution=settings.training,
         )
+        self.uploads = Uploads(self.datasets, settings.uploads, self.jobs.datasets_in_use)
 
     async def start(self) -> None:
         """Imports the base model into an empty store, loads the live version if it serves, takes up an interrupted training."""
@@ -62,12 +69,23 @@ class Student:
             contract = Contract(system_prompt=preset.system_prompt)
             await asyncio.to_thread(self.store.add, folder, Origin(), contract, preset.image_processor)
         if not self.store.pointers().live:
-            self.store.point(Pointers(live=self.store.names()[0]))
+            self._point_at_newest()
+        await asyncio.to_thread(self.uploads.sweep)
         if self._settings.is_serving:
             await self.versions.start()
         else:
             self.versions.rest()
         self.jobs.resume()
+
+    def _point_at_newest(self) -> None:
+        """In a new store, or one that has lost its pointers. Raises WrongState: no version is whole."""
+        whole = self.store.intact()
+        if not whole:
+            faults = "; ".join(self.store.fault(name) for name in self.store.names())
+            raise WrongState(f"no version can be served: {faults}", reason="NO_VERSION")
+        if len(self.store.names()) > 1:
+            _log.error("it isn't known any more which version was live: it is %s now, the newest that is whole", whole[0])
+        self.store.point(Pointers(live=whole[0]))
 
     async def close(self) -> None:
         await self.jobs.close()
@@ -96,7 +114,7 @@ class Student:
         hyperparameters: Hyperparameters,
     ) -> str:
         """Starts a training. The version that it makes is asked by `contract`. Raises NotFound, InvalidInput, Conflict."""
-        await asyncio.to_thread(self.datasets.samples, dataset)
+        await asyncio.to_thread(self.datasets.verify, dataset)
         folder = await asyncio.to_thread(self.store.verify, base_version)
         contract.require_trainable_from(self.store.manifest(base_version).contract)
         return self.jobs.start(

@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,6 +36,7 @@ from transformers import (
 
 from services.core.errors import InvalidInput, MpaError
 from services.core.presets import Hyperparameters
+from services.engines import tether
 from services.engines.checkpoint import weights_sha256
 from services.engines.tensors import require_whole
 from services.files import write_atomically
@@ -43,10 +45,10 @@ from services.student.batches import EffectiveBatches
 from services.student.datasets import DatasetStore
 from services.student.encoding import EncodedSamples, Encoder, collate
 from services.student.execution import Execution
-from services.student.job import Job, Stopwatch, die_with_parent
+from services.student.job import Job, Stopwatch, finish, partial_output, sole_trainer
 from services.student.leveler import Leveler
 from services.student.lora import add_adapter, merge, save_adapter
-from services.student.store import ADAPTER
+from services.student.store import ADAPTER, verified
 
 CHECKPOINT_EVERY_STEPS = 50
 
@@ -128,7 +130,6 @@ def save(model: Any, dtype: torch.dtype, base: Path, output: Path) -> None:
 
     Of an adapter both are written: the whole model with the adapter merged in, and the adapter alone in `adapter/`.
     """
-    shutil.rmtree(output, ignore_errors=True)
     if isinstance(model, PeftModel):
         save_adapter(model, weights_sha256(base), output / ADAPTER)
         model = merge(model)
@@ -140,7 +141,8 @@ def save(model: Any, dtype: torch.dtype, base: Path, output: Path) -> None:
 
 def last_whole_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written to its end: the trainer writes trainer_state.json last."""
-    by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    by_step = sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True)
     return next((str(path) for path in by_step if _is_json(path / "trainer_state.json")), None)
 
 
@@ -154,17 +156,21 @@ def _is_json(path: Path) -> bool:
 def train(folder: Path) -> None:
     """Does the job in `folder`, from its last checkpoint if there is one.
 
-    One of several processes if torchrun says so; then it ends the process, too.
+    One of several processes if torchrun says so; then it ends the process, too. The first of them is the one that writes.
     """
-    output = folder / "output"
-    if output.is_dir():
-        return
+    with sole_trainer(folder) if int(os.environ.get("RANK", 0)) == 0 else nullcontext():
+        if not (folder / "output").is_dir():
+            _train(folder)
+
+
+def _train(folder: Path) -> None:
     job = Job.read(folder)
     settings, execution, base = job.hyperparameters, job.execution, Path(job.base_folder)
     datasets = DatasetStore(Path(job.store))
     set_seed(settings.seed)
-    processor = AutoProcessor.from_pretrained(base)
-    model, dtype = read_student(base, settings)
+    with verified(base):
+        processor = AutoProcessor.from_pretrained(base)
+        model, dtype = read_student(base, settings)
     encoder = Encoder(processor, datasets, job.contract.training_template, job.contract.system_prompt)
     samples = EncodedSamples(datasets.samples(job.dataset), encoder)
     arguments = training_arguments(settings, execution, len(samples), folder / "checkpoints")
@@ -195,11 +201,10 @@ def train(folder: Path) -> None:
             trained, _ = read_student(base, settings)
             trained.load_state_dict(shards)
     if trainer.is_world_process_zero():
-        partial_output = folder / "output.partial"
-        save(trained, dtype, base, partial_output)
-        asyncio.run(canaries.compute_for_training(job, partial_output))
-        partial_output.rename(output)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        unfinished = partial_output(folder)
+        save(trained, dtype, base, unfinished)
+        asyncio.run(canaries.compute_for_training(job, unfinished))
+        finish(folder, unfinished)
     if torch.distributed.is_initialized():
         leave()
 
@@ -217,8 +222,10 @@ def launch(folder: Path, processes: int) -> None:
             "MPA_STUDENT_TRAINING_DEVICES",
             field="processes",
         )
+    tether.own()  # a rank ends with this launcher, even one that has not been imported yet
+    program = ["-m", "services.engines.tether", "services.student.training", str(folder)]
     try:
-        run.main(["--standalone", f"--nproc-per-node={processes}", "-m", "services.student.training", str(folder)])
+        run.main(["--standalone", f"--nproc-per-node={processes}", *program])
     except ChildFailedError:
         sys.exit(1)
     except SignalException as stopped:
@@ -276,6 +283,5 @@ def leave(code: int = 0) -> NoReturn:
 
 
 if __name__ == "__main__":
-    die_with_parent()
     main(Path(sys.argv[1]))
     leave()

@@ -20,13 +20,16 @@ from typing import Any, Protocol, TypeVar
 
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound, SwapFailed, Unavailable, WrongState
 from services.engines.room import Room
+from services.student.intact import CORRUPT
+from services.student.pointers import Pointers
 from services.student.slot import Lease, Loader, Slot
 from services.student.slots import END_S, Slots
-from services.student.store import Pointers, VersionStore
+from services.student.store import VersionStore
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+_LOST = frozenset({CORRUPT, "VERSION_NOT_FOUND", NotFound.reason})
 
 
 class SwapWay(StrEnum):
@@ -95,18 +98,17 @@ class Versions:
             yield lease
 
     async def start(self) -> None:
-        """Loads the live version; if that is damaged, the previous one. Raises the error of the live one if neither loads."""
+        """Loads the live version. Where that is damaged: the previous one, or else the newest that is whole.
+
+        Raises the error of the live one where none loads.
+        """
         pointers = self._store.pointers()
         async with self._changing:
             try:
                 await self._begin_with(pointers.live)
                 self._pointers = pointers
             except Exception as error:
-                if not pointers.previous:
-                    raise
-                _log.error("live version %s does not load (%r): going back to %s", pointers.live, error, pointers.previous)
-                await self._begin_with(pointers.previous)
-                await self._move(Pointers(live=pointers.previous))
+                await self._begin_instead(pointers, error)
         plan = await self.plan(self._pointers.live)
         _log.info("a new version would be swapped in by way of %s: %s", plan.way, plan.reason)
 
@@ -119,6 +121,22 @@ class Versions:
         if not name:
             raise NotFound("no version is named")
         await self._slots.bring_in(name)
+
+    async def _begin_instead(self, pointers: Pointers, error: Exception) -> None:
+        """A version that was never live is taken only where the disk has lost those that were."""
+        others = [pointers.previous] if pointers.previous else []
+        if isinstance(error, MpaError) and error.reason in _LOST:
+            others += [name for name in self._store.intact() if name not in (pointers.live, pointers.previous)]
+        for name in others:
+            _log.error("live version %s does not load (%r): going back to %s", pointers.live, error, name)
+            try:
+                await self._begin_with(name)
+            except Exception as another:
+                _log.error("version %s does not load either: %r", name, another)
+                continue
+            await self._move(Pointers(live=name))
+            return
+        raise error
 
     async def death(self) -> str:
         """Returns, with the reason, when the engine of the live version has died; others are only marked as failed."""

@@ -7,7 +7,8 @@ from services.core.errors import InvalidInput, Unavailable
 from services.engines.model import Reply
 from services.engines.room import Room
 from services.student.canaries import Checked
-from services.student.store import ADAPTER, Origin, Pointers, VersionStore
+from services.student.pointers import Pointers
+from services.student.store import ADAPTER, Origin, VersionStore
 from services.student.versions import Versions
 from tests.serving import fake_checkpoint
 

@@ -4,7 +4,8 @@ import pytest
 
 from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, NotFound
-from services.student.store import MANIFEST, Origin, Pointers, VersionStore
+from services.student.pointers import Pointers
+from services.student.store import MANIFEST, Origin, VersionStore
 from tests.serving import fake_checkpoint
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from services.core.errors import InvalidInput, Unavailable, WrongState
-from services.student.store import Pointers
+from services.student.pointers import Pointers
 from services.student.versions import SwapWay
 from tests.student.swapping import LITTLE, ask
 

@@ -1,0 +1,95 @@
+"""Whether a version's files are still those that it was made with.
+
+A full check reads everything. Between two of them a glance at sizes and times tells whether anything has changed at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TypeAlias
+
+from services.core.errors import InvalidInput, MpaError
+
+_log = logging.getLogger(__name__)
+CORRUPT = "VERSION_CORRUPT"
+ADDED_LATER = ("canaries",)
+"""Subfolders that may come after the version."""
+
+Glance: TypeAlias = Mapping[str, tuple[int, ...]]
+"""Size, inode and times of each file of a version, by its path in there."""
+
+
+def glance(folder: Path) -> Glance:
+    found = {}
+    for above, folders, files in os.walk(folder):
+        if Path(above) == folder:
+            folders[:] = [name for name in folders if name not in ADDED_LATER]
+        for name in files:
+            path = Path(above, name)
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                found[str(path.relative_to(folder))] = (stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+    return found
+
+
+def require_same(version: str, before: Glance, after: Glance, when: str) -> None:
+    """Raises InvalidInput that names the files which differ."""
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    if changed:
+        raise InvalidInput(
+            f"version {version} was changed on disk while it was {when} ({', '.join(changed)}): try again once nobody writes "
+            "there",
+            reason=CORRUPT,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    seen: Glance
+    fault: str
+
+
+class Watch:
+    """Verifies versions, and remembers how their files looked then."""
+
+    def __init__(self, folder: Callable[[str], Path], verify: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._verify = verify
+        self._verdicts: dict[str, _Verdict] = {}
+        self._one_at_a_time = Lock()
+
+    def verify(self, name: str) -> None:
+        """Reads everything. Raises MpaError: damaged, or changed while it was read."""
+        before = glance(self._folder(name))
+        try:
+            self._verify(name)
+            require_same(name, before, glance(self._folder(name)), "read")
+        except MpaError as error:
+            self._verdicts[name] = _Verdict(before, str(error))
+            raise
+        self._verdicts[name] = _Verdict(before, "")
+
+    def require_unchanged(self, name: str) -> None:
+        """For a version that has been loaded since it was verified. Raises InvalidInput."""
+        require_same(name, self._verdicts[name].seen, glance(self._folder(name)), "loaded")
+
+    def fault(self, name: str) -> str:
+        """The fault of a version's files; "" where none is known.
+
+        Quick for files that look as they did when they were last verified, and for those that never were: they are before
+        they are used. Files that have changed since are verified here.
+        """
+        with self._one_at_a_time:
+            known = self._verdicts.get(name)
+            if known is not None and known.seen != glance(self._folder(name)):
+                try:
+                    self.verify(name)
+                except MpaError as error:
+                    _log.error("%s", error)
+            return self._verdicts[name].fault if known else ""

@@ -1,0 +1,55 @@
+"""Which version is live: one file, and a copy of it.
+
+STORE/pointers.json         {"live": "v2", "candidate": "", "previous": "v1"}
+STORE/pointers.copy.json    written after it; read where the first is damaged or gone
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from services.core.errors import InvalidInput, MpaError
+from services.files import write_atomically
+from services.student.records import read_record
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointers:
+    """Names of versions; "" where there is none."""
+
+    live: str = ""
+    candidate: str = ""
+    previous: str = ""
+
+
+class PointerFile:
+    """The pointers of one store."""
+
+    def __init__(self, root: Path) -> None:
+        self._file = root / "pointers.json"
+        self._copy = root / "pointers.copy.json"
+
+    def read(self) -> Pointers:
+        """Those of the copy where the file is damaged or gone; none where both are."""
+        for path in (self._file, self._copy):
+            if not path.exists():
+                continue
+            try:
+                return read_record(Pointers, path, "its copy is used, or else the newest version that is whole")
+            except InvalidInput as error:
+                _log.error("%s", error)
+        return Pointers()
+
+    def write(self, pointers: Pointers) -> None:
+        """Durably, all at once. Raises MpaError; then nothing has moved."""
+        text = json.dumps(asdict(pointers))
+        write_atomically(self._file, text)
+        try:
+            write_atomically(self._copy, text)
+        except MpaError as error:
+            _log.error("the copy of the pointers is out of date: %s", error)

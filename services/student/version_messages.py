@@ -1,0 +1,48 @@
+"""A version, in memory and on disk, as mpa.v1.Version."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime
+
+from protos.mpa.v1 import versions_pb2
+from services.core.errors import InvalidInput
+from services.rpc.wire import contract_to_proto
+from services.student.canaries import read as read_canaries
+from services.student.store import Manifest
+from services.student.student import Student
+
+
+async def describe(student: Student, name: str) -> versions_pb2.Version:
+    """A version as it is in memory and on disk; damage in either place is its `error`. Raises NotFound."""
+    slot = student.versions.slot(name)
+    fault = await asyncio.to_thread(student.store.fault, name)
+    state = slot.state.name if slot else "FAILED" if fault else "UNLOADED"
+    version = versions_pb2.Version(
+        name=name,
+        state=f"VERSION_STATE_{state}",
+        error=". ".join(filter(None, (slot.error if slot else "", fault))),
+        leases=slot.leases if slot else 0,
+        canaries_passed=slot.canaries.passed if slot and slot.canaries else -1,
+    )
+    with suppress(InvalidInput):  # `fault` says so
+        _add_manifest(version, student.store.manifest(name))
+    try:
+        version.canaries = len(read_canaries(student.store.path(name)))
+    except InvalidInput as error:
+        version.error = version.error or str(error)
+    return version
+
+
+def _add_manifest(version: versions_pb2.Version, manifest: Manifest) -> None:
+    """Provenance and contract."""
+    origin = manifest.origin
+    version.weights_sha256 = manifest.weights_sha256
+    version.parent = origin.parent
+    version.run = origin.run
+    version.recipe = origin.recipe
+    version.create_time.FromDatetime(datetime.fromisoformat(manifest.created_at))
+    version.contract.CopyFrom(contract_to_proto(manifest.contract))
+    version.metrics.update(origin.metrics)
+    version.adapter_of = manifest.adapter_of
