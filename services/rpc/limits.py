@@ -7,6 +7,7 @@ from services.core.errors import InvalidInput
 
 MAX_MESSAGE_BYTES = 32 * 2**20
 MAX_QUESTION_CHARS = 4_000
+MAX_ANSWER_CHARS = 4_000
 MAX_TEMPLATE_CHARS = 2_000
 MAX_PROMPT_CHARS = 20_000
 
@@ -22,6 +23,13 @@ def check_question(question: str) -> str:
     if not question:
         raise InvalidInput("the question is empty: ask something about the image", field="question", reason="QUESTION_EMPTY")
     return _check_text(question, "the question", "question", MAX_QUESTION_CHARS, "QUESTION_TOO_LONG")
+
+
+def check_answer(answer: str) -> str:
+    """An answer to be learned. Raises InvalidInput: empty, too long, no Unicode text."""
+    if not answer.strip():
+        raise InvalidInput("the answer is empty: leave the sample out", field="sample.answer")
+    return _check_text(answer, "the answer", "sample.answer", MAX_ANSWER_CHARS)
 
 
 def check_template(template: str, field: str) -> str:

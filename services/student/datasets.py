@@ -15,9 +15,8 @@ from typing import BinaryIO
 from services.core.errors import InvalidInput, MpaError, NotFound
 from services.engines.image_decoder import DECODER
 from services.files import beside, sync_folder, write_atomically
-from services.rpc.limits import MAX_QUESTION_CHARS, check_question
+from services.rpc.limits import check_answer, check_question
 
-MAX_ANSWER_CHARS = MAX_QUESTION_CHARS
 MAX_SAMPLES = 1_000_000
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -33,22 +32,8 @@ class TrainingSample:
     def line(self) -> bytes:
         """Raises InvalidInput: nothing that can be trained on."""
         check_question(self.question)
-        if not self.answer.strip():
-            raise InvalidInput(f"the answer to {self.question!r} is empty", field="sample.answer")
-        if len(self.answer) > MAX_ANSWER_CHARS:
-            raise InvalidInput(
-                f"the answer to {self.question[:80]!r} has {len(self.answer):,} characters; at most {MAX_ANSWER_CHARS:,} are "
-                "taken",
-                field="sample.answer",
-            )
-        try:
-            return json.dumps(asdict(self), ensure_ascii=False).encode() + b"\n"
-        except UnicodeEncodeError as error:
-            raise InvalidInput(
-                f"the sample with the question {self.question[:80]!a} holds half a character (a lone surrogate): send whole "
-                "text",
-                field="sample",
-            ) from error
+        check_answer(self.answer)
+        return json.dumps(asdict(self), ensure_ascii=False).encode() + b"\n"
 
 
 class DatasetStore:

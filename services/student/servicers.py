@@ -31,9 +31,9 @@ from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import CHECK, contract_from_proto, decoding_from_proto, finish_reason_to_proto, usage_to_proto
 from services.student.datasets import TrainingSample
 from services.student.jobs import FINAL, Phase
+from services.student.plan import Plan
 from services.student.student import Student
 from services.student.version_messages import describe
-from services.student.versions import Plan
 
 SERVICES = (
     student_pb2.DESCRIPTOR.services_by_name["StudentService"].full_name,

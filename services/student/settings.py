@@ -17,9 +17,9 @@ from services.rpc.lifecycle import ListenSettings
 from services.rpc.load_shedding import LoadSettings
 from services.rpc.server import CallerSettings
 from services.student.execution import Execution
+from services.student.plan import SwapWay
 from services.student.production import SampleSettings
 from services.student.uploads import UploadLimits
-from services.student.versions import SwapWay
 
 GRPC_PORT = 50052
 

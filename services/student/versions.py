@@ -14,13 +14,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound, SwapFailed, Unavailable, WrongState
 from services.engines.room import Room
 from services.student.intact import CORRUPT
+from services.student.plan import Plan, SwapWay
 from services.student.pointers import Pointers
 from services.student.slot import Lease, Loader, Slot
 from services.student.slots import END_S, Slots
@@ -30,22 +30,6 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _LOST = frozenset({CORRUPT, "VERSION_NOT_FOUND", NotFound.reason})
-
-
-class SwapWay(StrEnum):
-    """As mpa.v1.SwapWay."""
-
-    TWO_SLOTS = "two_slots"
-    IN_PLACE = "in_place"
-    ADAPTER = "adapter"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a version would be brought in, and why."""
-
-    way: SwapWay
-    reason: str
 
 
 class VersionLoader(Loader, Protocol):

@@ -193,7 +193,7 @@ def test_a_job_of_an_earlier_release_goes_on_by_its_bases_contract(tmp_path):
     contract = Job.read(folder).contract
     assert contract.training_template == "{question}"
     assert contract.system_prompt == "Be brief."
-    assert contract.processor_sha256 == Manifest.parse((base / MANIFEST).read_text()).contract.processor_sha256
+    assert contract.processor_sha256 == Manifest.read(base).contract.processor_sha256
     store.close()
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from services.core.contract import Contract
 from services.core.errors import InvalidInput, MpaError, SwapFailed, Unavailable, WrongState
+from services.student.plan import SwapWay
+from services.student.pointers import Pointers
 from services.student.slot import SlotState
-from services.student.store import Origin, Pointers
-from services.student.versions import SwapWay
+from services.student.store import Origin
 from tests.student.swapping import ask
 from tests.waiting import until
 

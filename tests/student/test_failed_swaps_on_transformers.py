@@ -12,9 +12,11 @@ from services.core.errors import MpaError
 from services.engines.settings import EngineSettings
 from services.student import canaries
 from services.student.loader import StoredVersions
+from services.student.plan import SwapWay
+from services.student.pointers import Pointers
 from services.student.slot import SlotState
-from services.student.store import Origin, Pointers, VersionStore
-from services.student.versions import SwapWay, Versions
+from services.student.store import Origin, VersionStore
+from services.student.versions import Versions
 
 pytestmark = pytest.mark.slow
 QUESTION = canaries.synthetic_questions()[0]

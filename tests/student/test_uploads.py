@@ -13,8 +13,9 @@ from protos.mpa.v1 import training_pb2
 from services.core.errors import InvalidInput, Overloaded
 from services.engines.images import sha256
 from services.environment import Environment
+from services.rpc.limits import MAX_ANSWER_CHARS
 from services.student import uploads as module
-from services.student.datasets import MAX_ANSWER_CHARS, DatasetStore, TrainingSample
+from services.student.datasets import DatasetStore, TrainingSample
 from services.student.uploads import GIB, UploadLimits, Uploads
 from tests.pictures import numbered_png
 from tests.serving import fake_student_settings, serving_student
@@ -116,8 +117,9 @@ async def test_an_upload_that_is_broken_off_leaves_nothing(tmp_path):
 def test_half_a_character_is_refused(tmp_path):
     datasets = DatasetStore(tmp_path)
     image = datasets.add_image(numbered_png(1))
-    with pytest.raises(InvalidInput, match="lone surrogate"):
-        datasets.add([TrainingSample(image, "what \ud800?", "red")])
+    for question, answer in (("what \ud800?", "red"), ("what?", "red \udfff")):
+        with pytest.raises(InvalidInput, match="half of a surrogate pair"):
+            datasets.add([TrainingSample(image, question, answer)])
     assert _files(tmp_path) == [f"datasets/images/{image}"]
 
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from services.core.errors import InvalidInput, Unavailable, WrongState
+from services.student.plan import SwapWay
 from services.student.pointers import Pointers
-from services.student.versions import SwapWay
 from tests.student.swapping import LITTLE, ask
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, NotFound, WrongState
+from services.student.plan import SwapWay
 from services.student.pointers import Pointers
 from services.student.slot import SlotState
 from services.student.store import Origin
-from services.student.versions import SwapWay
 from tests.student.swapping import ask
 
 
