@@ -12,7 +12,7 @@ EVAL := runs/easy-vqa/test.jsonl
 export HF_HUB_OFFLINE ?= 1
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: demo demo-vllm test check format protos protos-check arms bench-mini bench zoo clean
+.PHONY: demo demo-vllm test haproxy check format protos protos-check arms bench-mini bench zoo clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m zoo.easy_vqa runs/easy-vqa
@@ -26,9 +26,14 @@ demo-vllm: export MPA_STUDENT_MAX_MODEL_LEN = 512
 demo-vllm: RUN := $(RUN)-vllm
 demo-vllm: $(VENV)/.installed-vllm demo
 
-test: $(VENV)/.installed-vllm check protos-check
+test: $(VENV)/.installed-vllm check protos-check haproxy
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 	$(BIN)/python -m pytest -m slow
+
+# The proxy whose configuration is tested. Without root, or a network, that one test says that it is missing.
+haproxy:
+	@command -v haproxy /usr/sbin/haproxy > /dev/null || test "$$(id -u)" != 0 || \
+	    { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends haproxy; } || true
 
 # Format, lint, types, import contracts, the protos' style.
 check: $(VENV)/.installed

@@ -6,9 +6,8 @@ import json
 import math
 
 from services.core.errors import MpaError, Overloaded
+from services.rpc.shortening import shortened
 from services.rpc.status import http_status
-
-MOST_MESSAGE_CHARS = 1_000
 
 TOO_LARGE = "REQUEST_TOO_LARGE"
 TOO_LATE = "DEADLINE_EXCEEDED"
@@ -19,10 +18,8 @@ _STATUS_OF_REASON = {"IMAGE_TOO_LARGE": 413, TOO_LARGE: 413, TOO_LATE: 504}
 
 
 def error_body(reason: str, message: str) -> bytes:
-    """Messages may quote the caller, lone surrogates included: the JSON is ASCII, and the message not longer than needed."""
-    if len(message) > MOST_MESSAGE_CHARS:
-        message = f"{message[: MOST_MESSAGE_CHARS // 2]} ... {message[-MOST_MESSAGE_CHARS // 2 :]}"
-    return json.dumps({"error": {"reason": reason, "message": message}}).encode("ascii")
+    """Messages may quote the caller: they are shortened, and ASCII."""
+    return json.dumps({"error": {"reason": reason, "message": shortened(message)}}).encode("ascii")
 
 
 def error_status(error: MpaError) -> int:
