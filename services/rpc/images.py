@@ -124,7 +124,7 @@ class ImageReceiver:
             raise NotFound(f"there is no image {quoted} below the allowed root") from error
         except OSError as error:
             raise InvalidImage(f"image {quoted} can't be read: {error.strerror}") from error
-        except ValueError as error:
+        except (RuntimeError, ValueError) as error:  # a loop of links, a NUL
             raise InvalidInput(f"image path {quoted} can't be a path: {error}", field="image.uri") from error
 
 

@@ -7,9 +7,12 @@ from typing import cast
 from protos.mpa.v1 import types_pb2, versions_pb2
 from services.core.contract import Contract
 from services.core.decoding import GREEDY, Decoding
+from services.core.errors import InvalidInput
 from services.core.usage import Usage
 from services.engines.model import FinishReason, Reply
 
+LARGEST_SEED = 2**63 - 1
+"""Engines hold seeds as signed numbers of 64 bits."""
 CHECK = ("mpa-traffic", "check")
 """Metadata of a request that stands in for a user's: it is answered like one and never sampled."""
 
@@ -49,7 +52,12 @@ def finish_reason_to_proto(reply: Reply) -> types_pb2.FinishReason:
 
 
 def decoding_from_proto(message: types_pb2.Decoding, default: Decoding = GREEDY) -> Decoding:
-    """An absent or zero field takes the value of `default` (temperature and seed: zero is a value)."""
+    """An absent or zero field takes the value of `default` (temperature and seed: zero is a value).
+
+    Raises InvalidInput: a number that is out of range.
+    """
+    if message.seed > LARGEST_SEED:
+        raise InvalidInput(f"seed is {message.seed}: give 0 to {LARGEST_SEED}", field="decoding.seed")
     return Decoding(
         temperature=message.temperature,
         top_p=message.top_p or default.top_p,

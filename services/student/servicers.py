@@ -23,6 +23,7 @@ from protos.mpa.v1 import (
 from services.core.contract import Contract
 from services.core.errors import Cancelled, InvalidInput, MpaError
 from services.core.presets import Hyperparameters
+from services.rpc.fields import check_fields
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_question, check_template
 from services.rpc.load_shedding import LoadShedder
@@ -42,7 +43,10 @@ SERVICES = (
     "google.longrunning.Operations",
 )
 _OPERATIONS = "operations/"
-_MAX_WAIT_S = 3600.0
+_MAX_WAIT_S = 600.0
+"""A wait that is longer ends with the operation as it then stands."""
+_MOST_OPERATIONS = 1000
+"""On a page."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 ReadyStudent = Callable[[], Student]
@@ -59,6 +63,7 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
     async def Answer(self, request: student_pb2.AnswerRequest, context: Context | None = None) -> student_pb2.AnswerResponse:
         """For every face: unary, each item of a stream, HTTP."""
         student = self._student()
+        check_fields(request)
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._answer(student, request, context)
 
@@ -239,8 +244,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     ) -> operations_pb2.ListOperationsResponse:
         student = self._student()
         names = student.jobs.names()
-        size = request.page_size or len(names)
-        first = int(request.page_token) if request.page_token.isdigit() else 0
+        first, size = _page(request)
         following = str(first + size) if first + size < len(names) else ""
         operations = [_operation(student, name) for name in names[first : first + size]]
         return operations_pb2.ListOperationsResponse(operations=operations, next_page_token=following)
@@ -252,9 +256,27 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     async def WaitOperation(self, request: operations_pb2.WaitOperationRequest, context: Context) -> operations_pb2.Operation:
         student = self._student()
         name = _job_name(request.name)
-        timeout_s = request.timeout.ToNanoseconds() / 1e9 if request.HasField("timeout") else _MAX_WAIT_S
-        await student.jobs.wait(name, timeout_s)
+        await student.jobs.wait(name, _wait_s(request))
         return _operation(student, name)
+
+
+def _page(request: operations_pb2.ListOperationsRequest) -> tuple[int, int]:
+    """First operation and most operations of a page."""
+    size, token = request.page_size or _MOST_OPERATIONS, request.page_token or "0"
+    if size < 0:
+        raise InvalidInput(f"page_size is {size}: give 1 or more, or 0 for the service's own", field="page_size")
+    if not (token.isascii() and token.isdigit() and len(token) < 10):
+        raise InvalidInput(f"page_token is {token!r}: give the next_page_token of a page", field="page_token")
+    return int(token), min(size, _MOST_OPERATIONS)
+
+
+def _wait_s(request: operations_pb2.WaitOperationRequest) -> float:
+    if not request.HasField("timeout"):
+        return _MAX_WAIT_S
+    seconds: float = request.timeout.seconds + request.timeout.nanos / 1e9
+    if seconds < 0:
+        raise InvalidInput(f"timeout is {seconds:g} s: give 0 or more", field="timeout")
+    return min(seconds, _MAX_WAIT_S)
 
 
 def _job_name(operation: str) -> str:

@@ -13,6 +13,7 @@ from protos.mpa.v1 import teacher_pb2_grpc
 from services.core.annotation import Annotation
 from services.core.decoding import Decoding
 from services.engines.teacher import Teacher, find_task
+from services.rpc.fields import check_fields
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question, check_template
 from services.rpc.load_shedding import LoadShedder
@@ -55,6 +56,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def Annotate(self, request: pb.AnnotateRequest, context: Context | None = None) -> pb.AnnotateResponse:
         """For every face: unary, each item of a stream, HTTP."""
         teacher = self._teacher()
+        check_fields(request)
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._annotate(teacher, request)
 
@@ -88,6 +90,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     ) -> pb.TeacherServiceAnswerResponse:
         """For unary calls and each item of a stream."""
         teacher = self._teacher()
+        check_fields(request)
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._answer(teacher, request)
 

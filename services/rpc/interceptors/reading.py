@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from services.core.errors import InvalidInput, TimedOut
+from services.rpc.fields import check_fields
 from services.rpc.interceptors.around import Call, Context, Handler, wrapped
 from services.rpc.items import Malformed, check_items, first_id
 from services.rpc.streams import Requests
@@ -104,6 +105,7 @@ def _sound(request: Any) -> Message:
     if isinstance(request, Malformed):
         raise request.error
     message: Message = request
+    check_fields(message)
     return message
 
 
