@@ -13,6 +13,7 @@ from benchmarks import (
     ledger_page,
     memory,
     overhead,
+    overload,
     pipeline,
     pipeline_offline,
     resume,
@@ -27,7 +28,7 @@ MEASURES = [
     module.measure
     for module in (
         *(agreement, stream, pipeline, pipeline_offline, latency, endpoint, training, swaps, swap_latency),
-        *(memory, ledger_page, teacher_calls, overhead, resume),
+        *(memory, ledger_page, teacher_calls, overhead, overload, resume),
     )
 ]
 
