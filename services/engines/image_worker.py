@@ -16,6 +16,7 @@ import struct
 import sys
 import threading
 import time
+import warnings
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -59,6 +60,7 @@ def _refusal(message: str, reason: str) -> bytes:
 
 
 def _bind_to(parent: int) -> None:
+    warnings.simplefilter("ignore")  # a damaged file would write the service's log
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

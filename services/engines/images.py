@@ -121,6 +121,8 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
         raise
     except Exception as error:
         hint = "" if isinstance(error, UnidentifiedImageError) else f": {str(error)[:200]}"
+        if data.startswith((b"II*\0", b"MM\0*")) and "TIFF" not in formats:
+            hint = ": it is a TIFF, which a service takes with IMAGE_TIFF=1"
         raise InvalidImage(
             f"these {len(data):,} bytes are not an image that can be read ({', '.join(formats)}){hint}",
             reason="IMAGE_UNREADABLE",

@@ -16,8 +16,9 @@ from services.engines.image_headers import PLAIN_BYTES, is_cheap
 from services.engines.image_memory import ImageMemory
 from services.engines.images import FORMATS, MAX_BYTES, LoadedImage, check_bytes, load_image, most_bytes, sha256
 from services.environment import Environment
+from services.rpc.shortening import shortened
 
-_QUOTED_CHARS = 200
+_QUOTED_BYTES = 200
 MEMORY_GIB = 4.0
 CACHE_BYTES = 256 * 2**20
 
@@ -110,7 +111,7 @@ class ImageReceiver:
             raise InvalidInput(
                 "this service reads no image paths: send the bytes, or start it with an image root", field="image.uri"
             )
-        quoted = repr(uri[:_QUOTED_CHARS])
+        quoted = repr(shortened(uri, _QUOTED_BYTES))
         try:
             path = (self._root / uri.removeprefix("file://")).resolve()
             if not path.is_relative_to(self._root):
