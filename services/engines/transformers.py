@@ -145,7 +145,7 @@ class TransformersEngine:
         try:
             self._model.load_adapter(str(folder), adapter_name=name)
         except BaseException:
-            with suppress(Exception):  # whatever of it was put in place already takes memory
+            with suppress(ValueError):  # there may be nothing of it yet; otherwise it takes memory
                 self._model.delete_adapter(name)
             raise
 

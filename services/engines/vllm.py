@@ -209,6 +209,7 @@ class VllmEngine:
         """Pauses, reads the weights, forgets every cache, goes on. vLLM has been seen to keep part of the old weights."""
         tensors.require_same_architecture(self._folder, folder)
         await asyncio.to_thread(tensors.check_tensors, folder)
+        self._watchdog.replied(others_wait=False)  # nothing is under way, and a paused engine answers no canary
         try:
             async with asyncio.timeout(_RELOAD_S):
                 await self._engine.pause_generation(mode="wait", clear_cache=True)

@@ -3,17 +3,21 @@
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from services.core.decoding import Decoding
-from services.core.errors import InvalidInput
-from services.engines.images import load_image
+from services.core.errors import EngineFailed, InvalidInput
+from services.engines import adapters, checkpoint
+from services.engines.images import LoadedImage, load_image
 from services.engines.loading import load_model
 from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
+from services.engines.transformers import _at_each_layer
 from tests.pictures import numbered_png, png
+from tests.tiny import SIZE
 from zoo.architecture import CONTEXT_LENGTH
 
 pytestmark = pytest.mark.slow
@@ -52,6 +56,48 @@ async def test_a_seed_decides_a_sample_whatever_is_in_its_batch(engine):
     assert together[4].text == alone.text
     greedy = await engine.generate(_prompts()[4])
     assert greedy.text != alone.text
+
+
+async def test_another_seed_is_another_sample(engine):
+    sampled = _prompts(temperature=1.0)[0]
+    seeded = [replace(sampled, decoding=replace(sampled.decoding, seed=seed)) for seed in (0, 1, 2, 3, 0)]
+    texts = [reply.text for reply in await asyncio.gather(*(engine.generate(prompt) for prompt in seeded))]
+    assert len(set(texts)) == 4
+    assert texts[0] == texts[4]
+
+
+async def test_an_image_that_can_not_be_prepared_fails_alone(engine):
+    broken = replace(_prompts()[0], image=LoadedImage("0" * 64, None))
+    alone = [await engine.generate(prompt) for prompt in _prompts()]
+    failed, *others = await asyncio.gather(
+        *(engine.generate(prompt) for prompt in (broken, *_prompts())), return_exceptions=True
+    )
+    assert isinstance(failed, EngineFailed)
+    assert [reply.text for reply in others] == [reply.text for reply in alone]
+
+
+async def test_every_layer_of_every_step_is_a_sign_of_life(engine):
+    beats = []
+    _at_each_layer(engine._model, lambda: beats.append(1))
+    await engine.generate(Prompt(load_image(png()), "why?", Decoding(max_new_tokens=1)))
+    first = len(beats)
+    assert first >= SIZE.layers + SIZE.vision_depth
+    reply = await engine.generate(Prompt(load_image(png()), "why?", Decoding(max_new_tokens=5)))
+    assert len(beats) >= 2 * first + (reply.completion_tokens - 1) * SIZE.layers
+
+
+async def test_an_adapter_that_does_not_load_leaves_nothing_behind(tiny_checkpoint, tmp_path):
+    engine = await load_model(tiny_checkpoint, EngineSettings(device="cpu", max_lora_rank=8))
+    before = (await engine.generate(_prompts()[0])).text
+    config = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"]}
+    config["base_model_name_or_path"] = checkpoint.weights_sha256(tiny_checkpoint)
+    (tmp_path / adapters.CONFIG).write_text(json.dumps(config))
+    (tmp_path / adapters.WEIGHTS).write_bytes(b"cut off")
+    with pytest.raises(InvalidInput, match="can't be loaded"):
+        await engine.with_adapter(tmp_path)
+    assert not [name for name, _ in engine._model.named_parameters() if "lora" in name]
+    assert (await engine.generate(_prompts()[0])).text == before
+    await engine.close()
 
 
 async def test_greedy_and_sampled_requests_share_a_batch(engine):

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import random
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -142,3 +143,22 @@ async def test_a_dead_engine_says_so_and_takes_nothing_more(engine):
     assert "died" in await asyncio.wait_for(dying, 10)
     with pytest.raises(Unavailable, match="died"):
         await engine.generate(Prompt(_images(1)[0], "why?"))
+
+
+async def test_an_engine_whose_process_stands_still_is_dead_and_can_be_closed():
+    """SIGSTOP: it neither answers nor ends, as a hung GPU."""
+    others = set(_children())
+    engine = await load_model(ZOO / "student", replace(ENGINE, watchdog_s=2.0))
+    prompt = Prompt(_images(1)[0], answer_prompt(QUESTIONS[0]))
+    assert (await engine.generate(prompt)).text
+    own = [child for child in _children() if child not in others]
+    for child in own:
+        child.suspend()
+    asking = [asyncio.create_task(engine.generate(prompt)) for _ in range(4)]
+    async with asyncio.timeout(60):
+        assert "hangs" in await engine.death()
+        outcomes = await asyncio.gather(*asking, return_exceptions=True)
+        assert all(isinstance(outcome, Unavailable) and "hangs" in str(outcome) for outcome in outcomes)
+        await engine.close()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, own, timeout=30)
+    assert [child for child in alive if "EngineCore" in child.name()] == []
