@@ -24,7 +24,7 @@ from services.engines.settings import EngineSettings
 def load(folder: Path, model: str) -> Handle:
     from vllm import LLM
 
-    from services.engines.vllm import engine_arguments, sampling
+    from services.engines.vllm_arguments import engine_arguments, sampling
 
     settings = EngineSettings(engine="vllm", threads=int(os.environ["OMP_NUM_THREADS"]))
     engine, chat = LLM(**engine_arguments(folder, settings)), Chat.of(folder)

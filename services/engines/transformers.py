@@ -16,11 +16,9 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
 )
 
-from services.core.decoding import Decoding
 from services.core.errors import EngineFailed, InvalidInput, Unavailable
 from services.engines import adapters, checkpoint, sharing, tensors
 from services.engines.batching import CLOSE_S, MicroBatcher
@@ -28,40 +26,8 @@ from services.engines.chat import Chat, TokenizedPrompt
 from services.engines.computation import Outcome
 from services.engines.inputs import build_inputs
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
+from services.engines.sampling import PerRequestSampling
 from services.engines.settings import EngineSettings
-
-
-class PerRequestSampling(LogitsProcessor):
-    """Samples each row by its own decoding settings, inside a greedy `generate`.
-
-    Adding Gumbel noise to logits / temperature and taking the maximum draws from their softmax. The noise comes from the
-    row's own seed, so a reply does not depend on what else is in its batch, and greedy rows stay greedy.
-    """
-
-    def __init__(self, decodings: Sequence[Decoding]) -> None:
-        self._rows = [
-            (row, decoding, torch.Generator().manual_seed(decoding.seed % 2**63))
-            for row, decoding in enumerate(decodings)
-            if decoding.temperature > 0
-        ]
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """`scores`: logits, shape (batch, vocabulary)."""
-        for row, decoding, generator in self._rows:
-            logits = scores[row].float() / decoding.temperature
-            if decoding.top_p < 1.0:
-                logits = _nucleus(logits, decoding.top_p)
-            uniform = torch.rand(logits.shape, generator=generator).clamp_min_(1e-20).to(logits.device)
-            scores[row] = (logits - torch.log(-torch.log(uniform))).to(scores.dtype)
-        return scores
-
-
-def _nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Leaves the smallest set of tokens whose probability reaches `top_p`, at least one."""
-    ordered, order = logits.sort(descending=True)
-    probabilities = ordered.softmax(-1)
-    cut = probabilities.cumsum(-1) - probabilities >= top_p
-    return logits.masked_fill(torch.zeros_like(cut).scatter(-1, order, cut), -torch.inf)
 
 
 @dataclass(frozen=True, slots=True)

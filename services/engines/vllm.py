@@ -18,8 +18,6 @@ from typing import Any
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
 from vllm.lora.request import LoRARequest
-from vllm.platforms import current_platform
-from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -30,64 +28,14 @@ from services.engines.chat import Chat
 from services.engines.control import unreadable
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
 from services.engines.settings import EngineSettings
+from services.engines.vllm_arguments import engine_arguments, sampling
 from services.engines.watchdog import Watchdog
 from services.engines.worker import failure_of
 
 _log = logging.getLogger(__name__)
-_CPU_KV_CACHE_GIB = 1.0
 _HEARTBEAT_S = 0.5
 _RELOAD_S = 600.0
 _PROCESS_ENDED = "vLLM's engine process has died, its log says why"
-
-
-def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
-    """What vLLM is started with. On a CPU the dtype is float32 and the KV cache has a fixed size."""
-    on_cpu = current_platform.is_cpu()
-    kv_cache_gib = settings.kv_cache_gib or (_CPU_KV_CACHE_GIB if on_cpu else 0.0)
-    window = {"max_model_len": settings.max_model_len} if settings.max_model_len else {}
-    cache = {"kv_cache_memory_bytes": int(kv_cache_gib * 2**30)} if kv_cache_gib else {}
-    # A seeded request whose prompt is taken in several chunks kills vLLM's CPU engine: no generator there can be set back.
-    prefill = {"enable_chunked_prefill": False} if on_cpu else {}
-    lora: dict[str, Any] = {}
-    if settings.max_lora_rank:
-        # Adapters reach the vision tower and the connector, too: that is where much of the gap is closed.
-        lora = {
-            "enable_lora": True,
-            "max_lora_rank": settings.max_lora_rank,
-            "max_loras": settings.max_loras,
-            "enable_tower_connector_lora": True,
-        }
-    return {
-        "model": str(folder),
-        "dtype": "float32" if on_cpu and settings.dtype == "auto" else settings.dtype,
-        "tensor_parallel_size": settings.tensor_parallel,
-        "gpu_memory_utilization": settings.memory_share,
-        "max_num_seqs": settings.max_batch,
-        "enforce_eager": on_cpu,
-        "limit_mm_per_prompt": {"image": 1, "video": 0},
-        "trust_remote_code": settings.trust_remote_code,
-        "disable_log_stats": True,
-        **window,
-        **prefill,
-        **cache,
-        **lora,
-    }
-
-
-def sampling(prompt: Prompt, end_of_turn: int) -> SamplingParams:
-    """The prompt's decoding alone: the sampling defaults that come with a checkpoint must not leak in."""
-    decoding = prompt.decoding
-    guide = {"structured_outputs": StructuredOutputsParams(regex=prompt.pattern)} if prompt.pattern else {}
-    return SamplingParams(
-        temperature=decoding.temperature,
-        top_p=decoding.top_p,
-        max_tokens=decoding.max_new_tokens,
-        seed=decoding.seed % 2**63 if decoding.temperature > 0 else None,
-        stop_token_ids=[end_of_turn],
-        logprobs=0 if prompt.scored else None,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-        **guide,
-    )
 
 
 class VllmEngine:

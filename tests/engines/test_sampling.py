@@ -3,7 +3,7 @@
 import torch
 
 from services.core.decoding import GREEDY, Decoding
-from services.engines.transformers import PerRequestSampling
+from services.engines.sampling import PerRequestSampling
 
 LOGITS = torch.randn(50, generator=torch.Generator().manual_seed(7))
 STEPS = 12
