@@ -1,16 +1,14 @@
-"""mpa.v1 StudentService, VersionService and TrainingService, and google.longrunning.Operations, over a Student."""
+"""mpa.v1 StudentService, VersionService and TrainingService over a Student."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
-from google.protobuf.empty_pb2 import Empty
 
 from protos.mpa.v1 import (
     student_pb2,
@@ -21,17 +19,16 @@ from protos.mpa.v1 import (
     versions_pb2_grpc,
 )
 from services.core.contract import Contract
-from services.core.errors import Cancelled, InvalidInput, MpaError
+from services.core.errors import InvalidInput
 from services.core.presets import Hyperparameters
 from services.rpc.fields import check_fields
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_question, check_template
 from services.rpc.load_shedding import LoadShedder
-from services.rpc.status import to_status
 from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import CHECK, contract_from_proto, decoding_from_proto, finish_reason_to_proto, usage_to_proto
 from services.student.datasets import TrainingSample
-from services.student.jobs import FINAL, Phase
+from services.student.operations import OperationsServicer, ReadyStudent, describe_operation
 from services.student.plan import Plan
 from services.student.student import Student
 from services.student.version_messages import describe
@@ -42,14 +39,8 @@ SERVICES = (
     training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name,
     "google.longrunning.Operations",
 )
-_OPERATIONS = "operations/"
-_MAX_WAIT_S = 600.0
-"""A wait that is longer ends with the operation as it then stands."""
-_MOST_OPERATIONS = 1000
-"""On a page."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-ReadyStudent = Callable[[], Student]
 
 
 class StudentServicer(student_pb2_grpc.StudentServiceServicer):
@@ -194,7 +185,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             _contract(request, student.store.manifest(base).contract),
             _hyperparameters(request.hyperparameters, student.hyperparameters),
         )
-        return _operation(student, name)
+        return describe_operation(student, name)
 
 
 def _contract(request: training_pb2.TrainRequest, base: Contract) -> Contract:
@@ -228,86 +219,6 @@ def _hyperparameters(message: training_pb2.Hyperparameters, preset: Hyperparamet
                 f"{name} is {getattr(chosen, name)!r}: that can't be trained with", field=f"hyperparameters.{name}"
             )
     return chosen
-
-
-class OperationsServicer(operations_pb2_grpc.OperationsServicer):
-    """google.longrunning.Operations over the trainings. Operations are kept; DeleteOperation is not offered."""
-
-    def __init__(self, student: ReadyStudent) -> None:
-        self._student = student
-
-    async def GetOperation(self, request: operations_pb2.GetOperationRequest, context: Context) -> operations_pb2.Operation:
-        return _operation(self._student(), _job_name(request.name))
-
-    async def ListOperations(
-        self, request: operations_pb2.ListOperationsRequest, context: Context
-    ) -> operations_pb2.ListOperationsResponse:
-        student = self._student()
-        names = student.jobs.names()
-        first, size = _page(request)
-        following = str(first + size) if first + size < len(names) else ""
-        operations = [_operation(student, name) for name in names[first : first + size]]
-        return operations_pb2.ListOperationsResponse(operations=operations, next_page_token=following)
-
-    async def CancelOperation(self, request: operations_pb2.CancelOperationRequest, context: Context) -> Empty:
-        await self._student().jobs.cancel(_job_name(request.name))
-        return Empty()
-
-    async def WaitOperation(self, request: operations_pb2.WaitOperationRequest, context: Context) -> operations_pb2.Operation:
-        student = self._student()
-        name = _job_name(request.name)
-        await student.jobs.wait(name, _wait_s(request))
-        return _operation(student, name)
-
-
-def _page(request: operations_pb2.ListOperationsRequest) -> tuple[int, int]:
-    """First operation and most operations of a page."""
-    size, token = request.page_size or _MOST_OPERATIONS, request.page_token or "0"
-    if size < 0:
-        raise InvalidInput(f"page_size is {size}: give 1 or more, or 0 for the service's own", field="page_size")
-    if not (token.isascii() and token.isdigit() and len(token) < 10):
-        raise InvalidInput(f"page_token is {token!r}: give the next_page_token of a page", field="page_token")
-    return int(token), min(size, _MOST_OPERATIONS)
-
-
-def _wait_s(request: operations_pb2.WaitOperationRequest) -> float:
-    if not request.HasField("timeout"):
-        return _MAX_WAIT_S
-    seconds: float = request.timeout.seconds + request.timeout.nanos / 1e9
-    if seconds < 0:
-        raise InvalidInput(f"timeout is {seconds:g} s: give 0 or more", field="timeout")
-    return min(seconds, _MAX_WAIT_S)
-
-
-def _job_name(operation: str) -> str:
-    return operation.removeprefix(_OPERATIONS)
-
-
-def _operation(student: Student, name: str) -> operations_pb2.Operation:
-    """Raises NotFound."""
-    jobs = student.jobs
-    state, progress = jobs.state(name), jobs.progress(name)
-    operation = operations_pb2.Operation(name=_OPERATIONS + name, done=state.phase in FINAL)
-    metadata = training_pb2.TrainMetadata(
-        step=progress.step,
-        total_steps=progress.total_steps,
-        loss=progress.loss,
-        samples_per_second=progress.samples_per_second,
-        eta_seconds=progress.eta_seconds,
-        phase=state.phase,
-    )
-    with suppress(InvalidInput):  # a damaged job: its state says so where that matters
-        job = jobs.job(name)
-        metadata.request_id, metadata.base_version, metadata.dataset = job.request_id, job.base_version, job.dataset
-    operation.metadata.Pack(metadata)
-    if state.phase is Phase.DONE:
-        response = training_pb2.TrainResponse(version=state.version, train_loss=progress.loss, seconds=progress.seconds)
-        operation.response.Pack(response)
-    elif state.phase is Phase.CANCELLED:
-        operation.error.CopyFrom(to_status(Cancelled(f"training {name} was cancelled")))
-    elif state.phase is Phase.FAILED:
-        operation.error.CopyFrom(to_status(MpaError(f"training {name} failed: {state.error}", reason="TRAINING_FAILED")))
-    return operation
 
 
 def register(student: ReadyStudent, servicer: StudentServicer, server: grpc.aio.Server) -> None:

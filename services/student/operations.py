@@ -1,0 +1,106 @@
+"""google.longrunning.Operations over a student's trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import grpc
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.protobuf.empty_pb2 import Empty
+
+from protos.mpa.v1 import training_pb2
+from services.core.errors import Cancelled, InvalidInput, MpaError
+from services.rpc.status import to_status
+from services.student.jobs import FINAL, Phase
+from services.student.student import Student
+
+_OPERATIONS = "operations/"
+_MAX_WAIT_S = 600.0
+"""A wait that is longer ends with the operation as it then stands."""
+_MOST_OPERATIONS = 1000
+"""On a page."""
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+ReadyStudent = Callable[[], Student]
+
+
+class OperationsServicer(operations_pb2_grpc.OperationsServicer):
+    """Operations are kept; DeleteOperation is not offered."""
+
+    def __init__(self, student: ReadyStudent) -> None:
+        self._student = student
+
+    async def GetOperation(self, request: operations_pb2.GetOperationRequest, context: Context) -> operations_pb2.Operation:
+        return describe_operation(self._student(), _job_name(request.name))
+
+    async def ListOperations(
+        self, request: operations_pb2.ListOperationsRequest, context: Context
+    ) -> operations_pb2.ListOperationsResponse:
+        student = self._student()
+        names = student.jobs.names()
+        first, size = _page(request)
+        following = str(first + size) if first + size < len(names) else ""
+        operations = [describe_operation(student, name) for name in names[first : first + size]]
+        return operations_pb2.ListOperationsResponse(operations=operations, next_page_token=following)
+
+    async def CancelOperation(self, request: operations_pb2.CancelOperationRequest, context: Context) -> Empty:
+        await self._student().jobs.cancel(_job_name(request.name))
+        return Empty()
+
+    async def WaitOperation(self, request: operations_pb2.WaitOperationRequest, context: Context) -> operations_pb2.Operation:
+        student = self._student()
+        name = _job_name(request.name)
+        await student.jobs.wait(name, _wait_s(request))
+        return describe_operation(student, name)
+
+
+def _page(request: operations_pb2.ListOperationsRequest) -> tuple[int, int]:
+    """First operation and most operations of a page."""
+    size, token = request.page_size or _MOST_OPERATIONS, request.page_token or "0"
+    if size < 0:
+        raise InvalidInput(f"page_size is {size}: give 1 or more, or 0 for the service's own", field="page_size")
+    if not (token.isascii() and token.isdigit() and len(token) < 10):
+        raise InvalidInput(f"page_token is {token!r}: give the next_page_token of a page", field="page_token")
+    return int(token), min(size, _MOST_OPERATIONS)
+
+
+def _wait_s(request: operations_pb2.WaitOperationRequest) -> float:
+    if not request.HasField("timeout"):
+        return _MAX_WAIT_S
+    seconds: float = request.timeout.seconds + request.timeout.nanos / 1e9
+    if seconds < 0:
+        raise InvalidInput(f"timeout is {seconds:g} s: give 0 or more", field="timeout")
+    return min(seconds, _MAX_WAIT_S)
+
+
+def _job_name(operation: str) -> str:
+    return operation.removeprefix(_OPERATIONS)
+
+
+def describe_operation(student: Student, name: str) -> operations_pb2.Operation:
+    """Raises NotFound."""
+    jobs = student.jobs
+    state, progress = jobs.state(name), jobs.progress(name)
+    operation = operations_pb2.Operation(name=_OPERATIONS + name, done=state.phase in FINAL)
+    metadata = training_pb2.TrainMetadata(
+        step=progress.step,
+        total_steps=progress.total_steps,
+        loss=progress.loss,
+        samples_per_second=progress.samples_per_second,
+        eta_seconds=progress.eta_seconds,
+        phase=state.phase,
+    )
+    with suppress(InvalidInput):  # a damaged job: its state says so where that matters
+        job = jobs.job(name)
+        metadata.request_id, metadata.base_version, metadata.dataset = job.request_id, job.base_version, job.dataset
+    operation.metadata.Pack(metadata)
+    if state.phase is Phase.DONE:
+        response = training_pb2.TrainResponse(version=state.version, train_loss=progress.loss, seconds=progress.seconds)
+        operation.response.Pack(response)
+    elif state.phase is Phase.CANCELLED:
+        operation.error.CopyFrom(to_status(Cancelled(f"training {name} was cancelled")))
+    elif state.phase is Phase.FAILED:
+        operation.error.CopyFrom(to_status(MpaError(f"training {name} failed: {state.error}", reason="TRAINING_FAILED")))
+    return operation
