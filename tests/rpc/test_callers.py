@@ -208,13 +208,20 @@ async def test_a_stream_that_is_written_and_never_read_is_held_back(peer):
     stream.cancel()
 
 
-@pytest.mark.parametrize("kind", ["unary_unary", "stream_unary"])
-async def test_bytes_that_are_no_message_are_an_invalid_argument(peer, kind):
-    if kind == "unary_unary":
-        call = raw(peer.channel, ANSWER, kind)(b"\xff\xff\xff")
-    else:
-        call = raw(peer.channel, UPLOAD, kind)(iter([b"\xff\xff\xff"]))
-    refused = await refusal(call)
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        (ANSWER, "unary_unary"),
+        (UPLOAD, "stream_unary"),
+        ("/grpc.health.v1.Health/Check", "unary_unary"),
+        ("/grpc.health.v1.Health/Watch", "unary_stream"),
+        ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "stream_stream"),
+    ],
+)
+async def test_bytes_that_are_no_message_are_an_invalid_argument(peer, method, kind):
+    bad = b"\xff\xff\xff"
+    call = raw(peer.channel, method, kind)(iter([bad]) if kind.startswith("stream") else bad)
+    refused = await refusal(call.read() if kind.endswith("stream") else call)
     assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert from_rpc_error(refused).reason == "MALFORMED"
 

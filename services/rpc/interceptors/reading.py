@@ -41,20 +41,22 @@ class Reading(grpc.aio.ServerInterceptor):
         details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         handler = await continuation(details)
-        if handler is None or details.method.startswith(("/grpc.health.", "/grpc.reflection.")):
-            return handler
+        if handler is None:
+            return None
         handler = wrapped(handler, self._wrap(handler))
-        read = _reader(handler.request_deserializer)
-        if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(handler.stream_stream, read, handler.response_serializer)
+        read, serialize = _reader(handler.request_deserializer), handler.response_serializer
         # A single request is read as a stream of one, so that the call is counted before it is read.
-        call = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        return grpc.stream_unary_rpc_method_handler(call, read, handler.response_serializer)
+        if handler.response_streaming:
+            call = handler.stream_stream or handler.unary_stream
+            return grpc.stream_stream_rpc_method_handler(call, read, serialize)
+        call = handler.stream_unary or handler.unary_unary
+        return grpc.stream_unary_rpc_method_handler(call, read, serialize)
 
     def _wrap(self, handler: Handler) -> Callable[[Call], Call]:
-        if handler.request_streaming and handler.response_streaming:
-            return self._bidirectional
-        return self._upload if handler.request_streaming else _single
+        if not handler.request_streaming:
+            return _single
+        has_items = "more" in _kind(handler.request_deserializer).DESCRIPTOR.fields_by_name
+        return self._bidirectional if has_items else self._in_turn
 
     def _bidirectional(self, inner: Call) -> Call:
         async def call(requests: AsyncIterator[Any], context: Context) -> None:
@@ -67,7 +69,7 @@ class Reading(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _upload(self, inner: Call) -> Call:
+    def _in_turn(self, inner: Call) -> Call:
         async def call(requests: AsyncIterator[Any], context: Context) -> Any:
             return await inner(self._each(requests), context)
 
@@ -110,7 +112,7 @@ def _sound(request: Any) -> Message:
 
 
 def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | Malformed]:
-    kind: type[Message] = deserialize.__self__  # type: ignore[attr-defined]  # FromString of the message's class
+    kind = _kind(deserialize)
 
     def read(data: bytes) -> Message | Malformed:
         try:
@@ -124,3 +126,9 @@ def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Messag
         return Malformed(error, first_id(kind, data))
 
     return read
+
+
+def _kind(deserialize: Callable[[bytes], Message]) -> type[Message]:
+    """The class whose FromString it is."""
+    kind: type[Message] = deserialize.__self__  # type: ignore[attr-defined]
+    return kind
