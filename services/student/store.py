@@ -149,7 +149,11 @@ class VersionStore:
 
     def manifest(self, name: str) -> Manifest:
         """Raises NotFound, InvalidInput: it is damaged."""
-        return Manifest.read(self.path(name))
+        manifest = Manifest.read(self.path(name))
+        if manifest.name != name:
+            why = f"says that it is {manifest.name[:20]}"
+            raise damaged(self.path(name) / MANIFEST, why, "move away what was copied by hand", CORRUPT)
+        return manifest
 
     def fault(self, name: str) -> str:
         """What is wrong with a version on disk; "" where nothing is known to be. See Watch.fault. Raises NotFound."""

@@ -1,11 +1,15 @@
 import json
+import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, NotFound
 from services.student.pointers import Pointers
-from services.student.store import MANIFEST, Origin, VersionStore
+from services.student.store import MANIFEST, Origin, VersionStore, verified
 from tests.serving import fake_checkpoint
 
 
@@ -62,3 +66,184 @@ def test_pointers_survive(store, tmp_path):
     store.close()
     assert VersionStore(tmp_path / "store").pointers() == Pointers(live="v2", previous="v1")
     assert json.loads((tmp_path / "store" / "pointers.json").read_text())["live"] == "v2"
+
+
+@pytest.mark.parametrize("damage", ["removed", "damaged", "named by pointers", "a damaged folder"])
+def test_no_name_is_given_twice(store, tmp_path, damage):
+    for number in range(2):
+        store.add(fake_checkpoint(tmp_path / f"{number}"), Origin(), Contract())
+    newest = tmp_path / "store" / "versions" / "v2"
+    if damage == "removed":
+        shutil.rmtree(newest)
+    if damage == "damaged":
+        (newest / MANIFEST).write_text("")
+    if damage == "named by pointers":
+        store.point(Pointers(live="v1", previous="v7"))
+    if damage == "a damaged folder":
+        (newest.parent / "v7").mkdir()
+    following = "v8" if "pointers" in damage or "folder" in damage else "v3"
+    assert store.add(fake_checkpoint(tmp_path / "next"), Origin(), Contract()) == following
+
+
+def test_a_version_copied_by_hand_is_a_damaged_one(store, tmp_path):
+    store.add(fake_checkpoint(tmp_path / "a"), Origin(job="j"), Contract())
+    shutil.copytree(store.path("v1"), tmp_path / "store" / "versions" / "v2")
+    assert "says that it is v1" in store.fault("v2")
+    assert store.made_by("j") == "v1"
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("preprocessor_config.json", "its processor"),
+        ("tokenizer.json", "its processor"),
+        ("chat_template.jinja", "its chat template"),
+        ("config.json", "its configuration"),
+        ("code.py", "its configuration"),
+        ("adapter/adapter_model.safetensors", "its configuration"),
+        ("model.safetensors", "its weights"),
+    ],
+)
+def test_each_file_that_decides_an_answer_is_guarded(store, tmp_path, file, said):
+    checkpoint = fake_checkpoint(tmp_path / "a")
+    (checkpoint / "adapter").mkdir()
+    for name in ("preprocessor_config.json", "tokenizer.json", "config.json", "adapter/adapter_config.json"):
+        (checkpoint / name).write_text("{}")
+    for name in ("chat_template.jinja", "code.py", "model.safetensors", "adapter/adapter_model.safetensors"):
+        (checkpoint / name).write_text("as it was")
+    name = store.add(checkpoint, Origin(parent="v1"), Contract())
+    store.verify(name)
+    (store.path(name) / file).write_text('{"other": 1}')
+    with pytest.raises(InvalidInput, match=f"v1 is damaged: {said}"):
+        store.verify(name)
+    assert not store.fault("v1") or said in store.fault("v1")
+
+
+def test_a_version_that_changes_between_its_check_and_its_use_is_refused(store, tmp_path):
+    name = store.add(fake_checkpoint(tmp_path / "a"), Origin(), Contract())
+    folder = store.verify(name)
+    store.require_unchanged(name)
+    (folder / "fake.json").write_text('{"skill": 1.0}')
+    with pytest.raises(InvalidInput, match=r"v1 was changed on disk while it was loaded \(fake.json\)"):
+        store.require_unchanged(name)
+    store.close()
+    with pytest.raises(InvalidInput, match="its weights"), verified(folder):
+        raise AssertionError
+
+
+def test_what_comes_to_a_version_later_is_no_change(store, tmp_path):
+    name = store.add(fake_checkpoint(tmp_path / "a"), Origin(), Contract())
+    folder = store.verify(name)
+    (folder / "canaries").mkdir()
+    (folder / "canaries" / "canaries.json").write_text("[]")
+    store.require_unchanged(name)
+    assert not store.fault(name)
+
+
+STORE = """
+import os, resource, signal, sys
+from pathlib import Path
+from services.core.contract import Contract
+from services.core.errors import MpaError
+from services.student.pointers import Pointers
+from services.student.store import Origin, VersionStore
+
+store = VersionStore(Path(sys.argv[1]))
+if sys.argv[3] == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
+else:
+    calls = int(sys.argv[4])
+
+    def count(event, arguments):
+        global calls
+        if event in ("os.rename", "open", "os.mkdir", "os.remove") and str(arguments[0]).startswith(sys.argv[1]):
+            calls -= 1
+            if calls == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+try:
+    name = store.add(Path(sys.argv[2]), Origin(parent="v1"), Contract())
+    store.point(Pointers(live=name, previous="v1"))
+    print("done")
+except MpaError as error:
+    print(error.reason)
+"""
+
+
+def _begin(store, tmp_path):
+    """v1, live; and a checkpoint of 10,000 bytes to add."""
+    store.add(fake_checkpoint(tmp_path / "a"), Origin(), Contract())
+    store.point(Pointers(live="v1"))
+    store.close()
+    checkpoint = fake_checkpoint(tmp_path / "b")
+    (checkpoint / "config.json").write_text(" " * 10_000)
+    return checkpoint
+
+
+def _run(tmp_path, checkpoint, *arguments):
+    command = [sys.executable, "-c", STORE, str(tmp_path / "store"), str(checkpoint), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def _live(tmp_path):
+    """The live version of a store that is whole; anything between two versions is a failure."""
+    store = VersionStore(tmp_path / "store")
+    assert not [path for path in (tmp_path / "store").rglob(".*") if path.name not in (".lock", ".last")]
+    for name in store.names():
+        store.verify(name)
+    live = store.pointers().live
+    assert live in store.names()
+    store.close()
+    return live
+
+
+@pytest.mark.parametrize("most", [1, 100, 9_000])
+def test_a_disk_that_is_full_leaves_nothing_half_written(store, tmp_path, most):
+    checkpoint = _begin(store, tmp_path)
+    done = _run(tmp_path, checkpoint, "full", most)
+    assert done.stdout.strip() == "STORAGE_FAILED", done.stderr
+    assert _live(tmp_path) == "v1"
+    assert [path.name for path in (tmp_path / "store" / "versions").iterdir() if path.is_dir()] == ["v1"]
+    assert _run(tmp_path, checkpoint, "full", 10**6).stdout.strip() == "done"
+    assert _live(tmp_path) == "v2"
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_store_is_whole_at_the_next_start(store, tmp_path):
+    checkpoint = _begin(store, tmp_path)
+    for calls in range(1, 100):
+        ended = _run(tmp_path, checkpoint, "killed", calls)
+        live = _live(tmp_path)
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert calls > 10
+    assert live != "v1"
+
+
+def test_what_killed_writers_left_anywhere_goes_at_the_start(store, tmp_path):
+    root = tmp_path / "store"
+    left = [
+        root / ".pointers.json.7",
+        root / "jobs" / "abc" / ".progress.json.12-0a1b2c3d",
+        root / "datasets" / "images" / (".1" + "f" * 63 + ".99"),
+        root / "datasets" / ".upload.5-00000000",
+    ]
+    kept = [root / "jobs" / "abc" / "log.txt", root / "datasets" / "images" / "f0", root / "jobs" / ".hidden"]
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    (root / "versions" / ".incoming-v9").mkdir()
+    store.close()
+    VersionStore(root).close()
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+    assert not list((root / "versions").glob(".incoming-*"))
+
+
+def test_a_copy_of_the_pointers_that_can_not_be_written_does_not_move_them_back(store, tmp_path, caplog):
+    (tmp_path / "store" / "pointers.copy.json").mkdir()
+    store.point(Pointers(live="v2", previous="v1"))
+    assert store.pointers() == Pointers(live="v2", previous="v1")
+    assert "copy of the pointers" in caplog.text

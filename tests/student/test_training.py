@@ -1,6 +1,7 @@
 """The Parity Leveler on a real architecture with random weights: what is learned of a sample, its losses and its batches."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from services.student.batches import EffectiveBatches
 from services.student.encoding import IGNORED, EncodedSamples, Encoder, append_target, collate
 from services.student.execution import Execution
 from services.student.leveler import Leveler
-from services.student.training import train, training_arguments
+from services.student.training import read_student, train, training_arguments
 from tests.student.trainings import batch_of, furthest, new_job, new_samples
 
 pytestmark = pytest.mark.slow
@@ -132,3 +133,70 @@ def test_what_can_not_be_divided_is_refused():
     assert Execution(processes=2, micro_batch=2).divide(16) == (2, 4)
     with pytest.raises(InvalidInput, match="16"):
         Execution(processes=3).divide(16)
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_weights_are_trained_in_fp32_and_saved_in_the_checkpoints_format(tiny_checkpoint, datasets, tmp_path, lora_rank):
+    """In bfloat16, steps of 1e-6 would be rounded away: a weight of 0.02 has neighbours at 1e-4."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_checkpoint, base)
+    AutoModelForImageTextToText.from_pretrained(tiny_checkpoint, dtype=torch.bfloat16).save_pretrained(base)
+    model, dtype = read_student(base, Hyperparameters(1e-6, lora_rank=lora_rank))
+    assert dtype is torch.bfloat16
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    folder = new_job(tmp_path, datasets, base, new_samples(datasets, 8), learning_rate=5e-3, epochs=4, lora_rank=lora_rank)
+    train(folder)
+    before, after = (load_file(path / "model.safetensors") for path in (base, folder / "output"))
+    assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
+    assert furthest(before, after) > 0
+
+
+def test_small_steps_add_up(tiny_checkpoint, datasets, tmp_path):
+    """100 steps, each too small to change a bfloat16 weight of 1 (its neighbour is 0.008 away), change it together."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_checkpoint, base)
+    AutoModelForImageTextToText.from_pretrained(tiny_checkpoint, dtype=torch.bfloat16).save_pretrained(base)
+    samples = new_samples(datasets, 8)
+    trained = _trained(tmp_path, datasets, base, samples, "long", learning_rate=4e-4, epochs=100, warmup_ratio=0.0)
+    norms = {name: tensor for name, tensor in load_file(base / "model.safetensors").items() if (tensor == 1).all()}
+    assert norms
+    assert any(not torch.equal(trained[name], tensor) for name, tensor in norms.items())
+
+
+def test_each_epoch_has_its_own_order_which_the_seed_decides():
+    def order(seed, epoch):
+        batches = EffectiveBatches(40, 8, 4, seed=seed)
+        batches.epoch = epoch
+        return list(batches)
+
+    drawn = {(seed, epoch): order(seed, epoch) for seed in (0, 1) for epoch in (0, 1, 2)}
+    for key, batches in drawn.items():
+        assert order(*key) == batches
+        assert sorted(at for batch in batches for at in batch) == list(range(40))
+        assert batches != [list(range(start, start + 4)) for start in range(0, 40, 4)]
+    assert len({str(batches) for batches in drawn.values()}) == len(drawn)
+
+
+def test_the_trainer_draws_another_order_in_each_epoch(tiny_checkpoint, datasets, tmp_path):
+    samples = new_samples(datasets, 12)
+    seen = []
+    processor = AutoProcessor.from_pretrained(tiny_checkpoint)
+
+    class Watched(EncodedSamples):
+        def __getitem__(self, index):
+            seen.append(index)
+            return super().__getitem__(index)
+
+    arguments = training_arguments(Hyperparameters(1e-3, batch_size=4, epochs=3), Execution(), 12, tmp_path / "out")
+    leveler = Leveler(
+        loss="token",
+        batches=EffectiveBatches(12, 4, 4),
+        model=AutoModelForImageTextToText.from_pretrained(tiny_checkpoint),
+        args=arguments,
+        train_dataset=Watched(samples, Encoder(processor, datasets, ANSWER_TEMPLATE)),
+        data_collator=lambda rows: collate(rows, processor.tokenizer.pad_token_id),
+    )
+    leveler.train()
+    epochs = [seen[start : start + 12] for start in range(0, 36, 12)]
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
+    assert len({str(epoch) for epoch in epochs}) == 3

@@ -71,6 +71,14 @@ def test_icdar(tmp_path):
     assert second.answers == ('a "quoted", word',)
 
 
+def test_a_word_of_icdar_may_hold_a_line_separator(tmp_path):
+    path = samples.icdar(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace("Genaxis Theatre", "Gen\u2028axis\u0085"), encoding="utf-8")
+    _, (first, second) = read(path)
+    assert first.answers == ("Gen\u2028axis\u0085",)
+    assert second.image == "word_2.png"
+
+
 def test_textcaps_has_one_record_an_image(tmp_path):
     dataset, (first, second) = read(samples.textcaps(tmp_path))
     assert (first.id, len(first.answers), first.question) == ("c1", 5, TASKS["captioning"].question)
