@@ -19,12 +19,14 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The JPEG markers that state width and height."""
 _TABLES = frozenset((0xC4, 0xDB, 0xDD, 0xE0, 0xEE, 0xFE))
 _START_OF_SCAN = b"\xff\xda"
-_END_OF_IMAGE = b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`scans`: passes over all pixels that decoding takes. `is_plain`: of the parts alone whose cost its size bounds."""
+    """`scans`: passes over all pixels that decoding takes at most.
+
+    `is_plain`: the file has only parts whose cost its size bounds.
+    """
 
     width: int
     height: int
@@ -75,7 +77,7 @@ def _has_plain_chunks(data: bytes) -> bool:
 
 
 def _jpeg(data: bytes) -> Header | None:
-    """Segments have a length up to the first scan; from there on, an honest file holds no marker but its own."""
+    """Scans are counted wherever their marker is: what comes after an end of image may still be decoded."""
     size, is_plain, at = None, True, 2
     while data[at] == 0xFF:
         marker = data[at + 1]
@@ -92,9 +94,8 @@ def _jpeg(data: bytes) -> Header | None:
         at += 2 + struct.unpack_from(">H", data, at + 2)[0]
     if size is None:
         return None
-    end = data.find(_END_OF_IMAGE, at)
-    scans = data.count(_START_OF_SCAN, at, end if end >= 0 else len(data))
-    return Header(*size, is_plain=is_plain and data.count(_START_OF_SCAN) <= _PLAIN_SCANS, scans=scans)
+    scans = data.count(_START_OF_SCAN)
+    return Header(*size, is_plain=is_plain and scans <= _PLAIN_SCANS, scans=scans)
 
 
 def _webp(data: bytes) -> Header | None:

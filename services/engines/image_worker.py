@@ -62,8 +62,8 @@ def _refusal(message: str, reason: str) -> bytes:
 def _bind_to(parent: int) -> None:
     warnings.simplefilter("ignore")  # a damaged file would write the service's log
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_CORE, 0)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
@@ -78,8 +78,13 @@ def _bind_to(parent: int) -> None:
 def _allow_cpu(seconds: int) -> None:
     """Of the next image alone: the kernel ends this process where it takes more."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(spent.ru_utime + spent.ru_stime) + 1 + seconds, hard))
+    _limit(resource.RLIMIT_CPU, int(spent.ru_utime + spent.ru_stime) + 1 + seconds)
+
+
+def _limit(kind: int, value: int) -> None:
+    """The service's own limit stays above it."""
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 if __name__ == "__main__":

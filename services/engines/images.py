@@ -24,7 +24,8 @@ FREE_PIXELS = 12_500_000
 """Up to here a file may be as small as it likes: as many as a telephone takes, and more than a page at 300 dpi has."""
 HALVED_ABOVE = 16_000_000
 """An image of more pixels is brought to half its width and height: no preset's model looks at more than 5.3 megapixels."""
-MAX_SCANS = 100
+MAX_PASSES = 100 * MAX_PIXELS
+"""Pixels times scans of a JPEG: a scan of some bytes may be a pass over all of them."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 ALL_FORMATS = (*FORMATS, "TIFF")
 BYTES_PER_PIXEL = 4
@@ -63,9 +64,10 @@ def decode(data: bytes, formats: tuple[str, ...] = ALL_FORMATS) -> Image.Image:
     check_bytes(data)
     if header := read_header(data):
         _check_pixels(header.width, header.height, len(data))
-        if header.scans > MAX_SCANS:
+        if header.scans * header.pixels > MAX_PASSES:
             raise InvalidImage(
-                f"the image is a JPEG of {header.scans:,} scans; at most {MAX_SCANS} are taken: save it anew",
+                f"the image is a JPEG of {header.width} x {header.height} pixels in {header.scans:,} scans; at most "
+                f"{MAX_PASSES // header.pixels:,} are taken: save it again",
                 reason="IMAGE_TOO_EXPENSIVE",
             )
     opened = _open(data, formats)

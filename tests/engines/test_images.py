@@ -6,6 +6,7 @@ from services.engines.images import FORMATS, HALVED_ABOVE, MAX_BYTES, load_image
 from tests.pictures import (
     bomb_png,
     bomb_webp,
+    disguised_scans_jpeg,
     encoded,
     fax_tiff,
     many_scans_jpeg,
@@ -34,6 +35,7 @@ from tests.pictures import (
         (slow_tiff(), "IMAGE_TOO_MANY_PIXELS"),
         (fax_tiff(), "IMAGE_TOO_MANY_PIXELS"),
         (many_scans_jpeg(), "IMAGE_TOO_EXPENSIVE"),
+        (disguised_scans_jpeg(), "IMAGE_TOO_EXPENSIVE"),
         (wordy_png(), "IMAGE_UNREADABLE"),
         (b"\x89PNG" + b"\0" * MAX_BYTES, "IMAGE_TOO_LARGE"),
         (encoded(Image.new("RGB", (8, 8)), "BMP"), "IMAGE_UNREADABLE"),
