@@ -241,6 +241,18 @@ async def test_a_service_whose_engine_hangs_ends_within_its_grace(tmp_path):
         writer.close()
 
 
+def test_a_worker_that_is_told_to_leave_alone_is_replaced_on_the_same_port(tmp_path, model):
+    """Its listening socket, which it shuts down for everybody, is the supervisor's."""
+    with serving("teacher", tmp_path, model=model) as teacher:
+        (worker,) = psutil.Process(teacher.process.pid).children()
+        worker.terminate()
+        psutil.wait_procs([worker], timeout=30)
+        teacher.wait_until_ready()
+        asked = httpx.post(f"http://127.0.0.1:{teacher.http_port}/v1/annotate", json={"image": ASKED["image"]})
+        assert asked.status_code == 200
+        assert psutil.Process(teacher.process.pid).children() != [worker]
+
+
 async def test_health_is_answered_while_every_place_is_taken(tmp_path):
     slow = fake_checkpoint(tmp_path / "slow", skill=0.5, latency_s=0.3)
     settings = {"model": slow, "store": tmp_path / "store", "max_batch": 1, "http_requests_per_caller": 10}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -33,7 +35,9 @@ async def read_form(request: Request, uploads: Quota) -> AsyncIterator[Form]:
 
     The body counts against `uploads` until the context is left. Raises InvalidInput, InvalidImage, Overloaded.
     """
-    is_form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    _require_utf8(options.get(b"charset", b"utf-8").decode("latin-1"))
+    is_form = kind == b"multipart/form-data"
     most = MOST_FORM_BYTES if is_form else MOST_JSON_BYTES
     caller = request.client.host if request.client else ""
     announced = request.headers.get("content-length", "")
@@ -56,8 +60,25 @@ async def read_form(request: Request, uploads: Quota) -> AsyncIterator[Form]:
         uploads.give_back(caller, size)
 
 
+def _require_utf8(charset: str) -> None:
+    try:
+        is_utf8 = codecs.lookup(charset).name in ("utf-8", "ascii")
+    except (LookupError, ValueError):
+        is_utf8 = False
+    if not is_utf8:
+        raise InvalidInput(f"the charset is {charset[:64]!r}: send UTF-8", field="content-type")
+
+
+class _Utf8Parser(MultiPartParser):
+    """Refuses what is no UTF-8; starlette's own takes it for Latin-1."""
+
+    def on_part_end(self) -> None:
+        self._current_part.data.decode()
+        super().on_part_end()
+
+
 async def _from_multipart(request: Request, stream: AsyncGenerator[bytes, None]) -> Form:
-    parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES)
+    parser = _Utf8Parser(request.headers, stream, max_files=1, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES)
     parser.spool_max_size = MOST_FORM_BYTES + 1  # in memory, where the quota counts it
     try:
         form = await parser.parse()

@@ -25,7 +25,7 @@ class HttpLimits:
     upload_mib_per_caller: int = 256
     headers_s: float = 10.0
     """Longest time until a request's headers are complete."""
-    body_s: float = 30.0
+    body_s: float = 60.0
     """Longest time from there until its body is complete."""
     write_s: float = 10.0
     """Longest time that a reply waits for a caller who reads nothing."""

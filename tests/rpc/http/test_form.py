@@ -90,13 +90,29 @@ async def test_a_wrong_body_is_a_400_with_a_reason(name):
         assert peer.entrance.uploads.total == 0
 
 
-@pytest.mark.parametrize("charset", ["utf-8", "nope", "utf-16", "idna", "rot13", "base64", "\xff"])
-async def test_whatever_the_charset_says_a_form_is_answered(charset):
+@pytest.mark.parametrize("charset", ["nope", "utf-16", "idna", "rot13", "base64", "\xff", "latin-1", "\0", "x" * 9_000])
+@pytest.mark.parametrize("content_type", ["multipart/form-data; boundary=b", "application/json"])
+async def test_a_charset_that_is_not_utf8_is_refused(charset, content_type):
     async with http_peer() as peer:
-        sent = form(PICTURE, part("question", "what?"), content_type=f"multipart/form-data; charset={charset}; boundary=b")
+        sent = form(PICTURE, part("question", "what?"), content_type=f"{content_type}; charset={charset}")
         reader, _ = await peer.connect(sent)
         status, _, said = await read_reply(reader)
-        assert status in (200, 400), said
+        assert (status, reason(said)) in ((400, "INVALID_INPUT"), (400, "INVALID_REQUEST")), said
+
+
+async def test_a_charset_that_is_utf8_is_taken():
+    async with http_peer() as peer:
+        content_type = 'multipart/form-data; charset="UTF-8"; boundary=b'
+        reader, _ = await peer.connect(form(PICTURE, part("question", "w\u00e4s?"), content_type=content_type))
+        assert json.loads((await read_reply(reader))[2])["answer"] == "w\u00e4s?"
+
+
+async def test_a_field_that_is_no_utf8_is_refused():
+    async with http_peer() as peer:
+        sent = (PICTURE + part("question", "w\u00e4s?")).encode("latin-1") + b"--b--\r\n"
+        reader, _ = await peer.connect(post(sent, "multipart/form-data; boundary=b"))
+        status, _, said = await read_reply(reader)
+        assert (status, reason(said)) == (400, "INVALID_INPUT")
 
 
 async def test_both_kinds_of_body_are_read():
