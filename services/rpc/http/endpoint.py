@@ -76,7 +76,8 @@ async def _answer(request: Request, build: Any, method: Any) -> Message:
                     message = build(form)
                 except (ValueError, TypeError) as error:
                     raise InvalidInput(f"the request can't be read: {error}") from error
-                return await _unless_gone(request, method(request)(message, call))
+                with entrance.requests.held(request.client.host if request.client else ""):
+                    return await _unless_gone(request, method(request)(message, call))
     except TimeoutError as error:
         raise Unavailable(f"there was no answer within {time_s:g} s", reason=TOO_LATE) from error
 

@@ -75,14 +75,11 @@ class Gate:
             await self._app(scope, receive, send)
         else:
             try:
-                self._requests.take(caller)
+                self._requests.require_room(caller)
             except MpaError as error:
                 await _refuse(send, error_status(error), error.reason, str(error), error_headers(error))
-                return
-            try:
+            else:
                 await self._app(scope, receive, send)
-            finally:
-                self._requests.give_back(caller)
 
 
 class _Reply:

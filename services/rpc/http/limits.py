@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import Field, dataclass, fields
 from typing import Any
 
@@ -15,10 +17,10 @@ class HttpLimits:
     """A caller is a peer's address: behind a proxy all callers are one."""
 
     connections: int = 512
-    """Open connections without a request under way: idle, or with headers that are half sent."""
+    """Open connections without a whole request: idle, or with headers or a body that are half sent."""
     connections_per_caller: int = 256
     requests: int = 512
-    """Requests under way, uploads included."""
+    """Requests under way, from the end of their upload on."""
     requests_per_caller: int = 256
     upload_mib: int = 512
     """Request bodies in memory."""
@@ -63,14 +65,18 @@ class Quota:
     def total(self) -> int:
         return self._total
 
-    def take(self, caller: str, amount: int = 1) -> None:
-        """Raises Overloaded, and takes nothing, where there is not so much left."""
+    def require_room(self, caller: str, amount: int = 1) -> None:
+        """Raises Overloaded where there is not so much left."""
         if self._total + amount > self._most:
             raise Overloaded(f"{self._total:,} of {self._most:,} {self._name} are taken: ask again in a moment")
         if self._taken[caller] + amount > self._most_per_caller:
             raise Overloaded(
                 f"your address has {self._taken[caller]:,} of the {self._most_per_caller:,} {self._name} it may have"
             )
+
+    def take(self, caller: str, amount: int = 1) -> None:
+        """Raises Overloaded, and takes nothing then."""
+        self.require_room(caller, amount)
         self._taken[caller] += amount
         self._total += amount
 
@@ -79,3 +85,12 @@ class Quota:
         self._total -= amount
         if not self._taken[caller]:
             del self._taken[caller]
+
+    @contextmanager
+    def held(self, caller: str) -> Iterator[None]:
+        """One, for as long as the context lasts. Raises Overloaded."""
+        self.take(caller)
+        try:
+            yield
+        finally:
+            self.give_back(caller)

@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's protocol, which alone waits for ever for headers and bodies, of any number of connections.
 
-    A connection either waits (for headers, or for the rest of a body that nobody reads), and then counts among
-    `entrance.waiting`, or has one request under way. A second request before the first is answered (pipelining, which no
+    A connection without a whole request (its headers are to come, its body, or the rest of one that nobody reads) counts among
+    `entrance.waiting`; any other has one request under way. A second request before the first is answered (pipelining, which no
     client of today does) is not read: the connection closes after the reply, and the caller asks again (RFC 9112, 9.3.2).
     """
 
@@ -128,7 +128,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._entrance.waiting.discard(self)
+        self._entrance.waiting.add(self, self._caller)
         self._is_waiting = False
         self._has_body_to_come = True
         self._limit(self._limits.body_s, self._body_is_late)
@@ -141,6 +141,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._unasked_bytes = 0
         if not self._is_waiting and self._time_limit is not None:
             self._time_limit.cancel()
+            self._entrance.waiting.discard(self)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -80,9 +80,9 @@ async def test_prompts_of_callers_who_hang_up_are_not_computed():
 async def test_a_caller_who_hangs_up_while_uploading_is_forgotten():
     async with http_peer() as peer:
         _, writer = await peer.connect(post(b"{", length=1000))
-        await until(lambda: peer.entrance.requests.total == 1)
+        await until(lambda: peer.entrance.uploads.total == 1)
         writer.close()
-        await until(lambda: peer.entrance.requests.total == peer.entrance.uploads.total == 0)
+        await until(lambda: peer.entrance.uploads.total == peer.connections == len(peer.entrance.waiting) == 0)
 
 
 @pytest.mark.parametrize(

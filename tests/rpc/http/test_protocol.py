@@ -64,6 +64,15 @@ async def test_thousands_of_half_sent_headers_push_out_each_other_and_nobody_els
         assert peer.connections <= 41
 
 
+async def test_hundreds_of_half_sent_bodies_push_out_each_other_and_nobody_else():
+    async with http_peer(connections=50, connections_per_caller=40, requests=5, requests_per_caller=5) as peer:
+        for _ in range(300):
+            await peer.connect(post(b"{", length=100_000))
+        await until(lambda: peer.connections <= 40)
+        assert await ask(peer) == (200, "what?")
+        await until(lambda: peer.entrance.uploads.total <= 40)
+
+
 async def _ended(reader):
     try:
         return await reader.read() == b""
