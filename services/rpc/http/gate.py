@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 
 from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.core.errors import MpaError
+from services.core.errors import Overloaded
 from services.rpc.http.limits import Quota
 from services.rpc.http.replies import INTERNAL, error_body, error_headers, error_status
 from services.rpc.request_id import HEADER, CallLog, current_request_id, request_id
 
-OBSERVED = ("/livez", "/healthz", "/readyz", "/metrics")
+METRICS = "/metrics"
+OBSERVED = ("/livez", "/healthz", "/readyz", METRICS)
 """Paths with room of their own: whatever else is under way, they are answered."""
+MOST_SCRAPES = 4
+"""Readings of the metrics at once: each collects them from files, on a thread."""
 _OF_OBSERVED = ("GET", "HEAD")
 
 _log = logging.getLogger(__name__)
@@ -33,6 +37,7 @@ class Gate:
         self._app = app
         self._methods = dict.fromkeys(posts, ("POST",)) | dict.fromkeys(OBSERVED, _OF_OBSERVED)
         self._requests = requests
+        self._scrapes = Quota("readings of the metrics at once", MOST_SCRAPES, MOST_SCRAPES)
         self._calls = CallLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,15 +76,20 @@ class Gate:
         elif method not in self._methods[path]:
             allowed = ", ".join(self._methods[path])
             await _refuse(send, 405, "METHOD_NOT_ALLOWED", f"{path} takes {allowed}", {"allow": allowed})
-        elif path in OBSERVED:
-            await self._app(scope, receive, send)
         else:
             try:
-                self._requests.require_room(caller)
-            except MpaError as error:
+                with self._room(path, caller):
+                    await self._app(scope, receive, send)
+            except Overloaded as error:
                 await _refuse(send, error_status(error), error.reason, str(error), error_headers(error))
-            else:
-                await self._app(scope, receive, send)
+
+    def _room(self, path: str, caller: str) -> AbstractContextManager[None]:
+        """Raises Overloaded. Requests take theirs once they are whole."""
+        if path == METRICS:
+            return self._scrapes.held(caller)
+        if path not in OBSERVED:
+            self._requests.require_room(caller)
+        return nullcontext()
 
 
 class _Reply:

@@ -167,7 +167,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _refuse(self, status: int, reason: str, message: str) -> None:
         under_way = self.cycle is not None and not self.cycle.response_complete
-        if under_way and self.cycle.response_started:
+        if self.transport.is_closing() or (under_way and self.cycle.response_started):
             self.transport.abort()
             return
         self._is_deaf = True

@@ -88,6 +88,7 @@ async def http_peer(shedder=None, grace_s=20, servicer=Servicer, **limits):
     servicer, entrance = servicer(shedder), Entrance(HttpLimits(**limits), shedder)
 
     async def long(_):
+        await servicer.open.wait()
         return PlainTextResponse("x" * 2**24)
 
     vqa = endpoint(answer_request, lambda request: request.app.state.servicer.Answer)

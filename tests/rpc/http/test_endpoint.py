@@ -150,6 +150,17 @@ async def test_requests_at_once_have_a_limit_and_health_has_room_of_its_own():
         assert (await client.get("/livez")).status_code == 200
 
 
+async def test_metrics_are_read_by_a_few_at_once():
+    async with http_peer() as peer, httpx.AsyncClient(base_url=peer.url) as client:
+        peer.servicer.open.clear()
+        asked = [asyncio.create_task(read_reply((await peer.connect(get("/metrics")))[0])) for _ in range(20)]
+        await until(lambda: sum(reply.done() for reply in asked) == 16)
+        assert (await client.get("/livez")).status_code == 200
+        peer.servicer.open.set()
+        statuses = [status for status, _, _ in await asyncio.gather(*asked)]
+        assert sorted(statuses) == [200] * 4 + [429] * 16
+
+
 async def test_a_request_that_can_not_be_answered_in_time_is_refused_before_its_body_comes():
     shedder = LoadShedder(LoadSettings(most=1))
     async with http_peer(shedder) as peer:
