@@ -268,7 +268,7 @@ async def test_room_is_made_of_what_nobody_points_to_first(world):
         await versions.load(name)
     assert world.open_engines() == ["v1", "v2", "v5", "v6"], "v1 is the previous version, v3 is nobody's"
     assert versions.pointers == Pointers(live="v2", candidate="v6", previous="v1")
-    async with versions.lease("v5"):
+    async with asyncio.timeout(30), versions.lease("v5"):
         await versions.load("v3")
     assert world.open_engines() == ["v2", "v5", "v6", "v3"], "v5 was in use, v1 the older of the others"
 
