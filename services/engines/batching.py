@@ -119,14 +119,15 @@ class MicroBatcher:
         return await asyncio.shield(self._death)
 
     async def close(self) -> None:
-        """Answers what waits, then ends; within twice `close_s`, whatever hangs: a thread that does is left behind."""
+        """Answers what waits, then ends. Within twice `close_s`, whatever hangs: a thread that does is left behind."""
         self._closed = True
         self._wake.set()
-        is_dead = self._death.done()
-        if not is_dead:
+        is_alive = not self._death.done()
+        if is_alive:
             await asyncio.wait({self._worker}, timeout=self._close_s)
+            is_alive = self._worker.done()
             self._fail_all(Unavailable("this model was unloaded before it could answer: ask again"))
-        await self._computation.end(0 if is_dead else self._close_s)
+        await self._computation.end(self._close_s if is_alive else 0)
 
     def _fail_all(self, error: MpaError) -> None:
         self._watchdog.stop()

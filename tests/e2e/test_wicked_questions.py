@@ -1,5 +1,6 @@
 """Service processes that are asked what hangs, kills or fails their engine: nobody waits for ever, and they come back."""
 
+import asyncio
 import base64
 
 import grpc
@@ -45,11 +46,16 @@ FACES = {"student": _ask_student, "teacher": _ask_teacher}
 
 
 @pytest.fixture
-def served(request, tmp_path):
-    """A service with a watchdog of one second, and how it is asked."""
+def watchdog_s():
+    return 1
+
+
+@pytest.fixture
+def served(request, tmp_path, watchdog_s):
+    """A service with a watchdog, and how it is asked."""
     model = fake_checkpoint(tmp_path / "model", skill=1.0, **WORDS)
     own = {"store": tmp_path / "store"} if request.param == "student" else {}
-    with serving(request.param, tmp_path, model=model, watchdog_s=1, **own) as service:
+    with serving(request.param, tmp_path, model=model, watchdog_s=watchdog_s, **own) as service:
         yield service, FACES[request.param]
 
 
@@ -85,3 +91,15 @@ async def test_a_service_that_had_a_thread_hanging_ends_when_it_is_told_to(serve
     await until(lambda: _is_ready(service))
     service.process.terminate()
     assert service.process.wait(60) in (0, -15)
+
+
+@pytest.mark.parametrize("served", FACES, indirect=True)
+@pytest.mark.parametrize("watchdog_s", [0])
+async def test_a_service_whose_engine_hangs_ends_when_it_is_told_to(served):
+    """Nobody has found out yet that it hangs, and its caller waits."""
+    service, ask = served
+    asking = asyncio.create_task(ask(service, "what is this quicksand?"))
+    await asyncio.sleep(1)
+    service.process.terminate()
+    assert await asyncio.to_thread(service.process.wait, 90) in (0, -15)
+    await asyncio.gather(asking, return_exceptions=True)
