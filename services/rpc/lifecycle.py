@@ -199,9 +199,10 @@ class Lifecycle:
         loop = asyncio.get_running_loop()
         before: Any = signal.getsignal(signal.SIGTERM)
         worker = getattr(before, "__self__", None)
-        http = None
-        if self._http is not None and isinstance(worker, uvicorn.Server):
-            http = self._http
+        http = self._http
+        if http is not None:
+            if not isinstance(worker, uvicorn.Server):
+                raise RuntimeError(f"SIGTERM goes to {before!r}, not to uvicorn: HTTP would have no limits")
             http.adopt(worker, self._settings.grace_s)
         leaving: set[asyncio.Task[None]] = set()
 
@@ -211,10 +212,12 @@ class Lifecycle:
             await self._server.announce_shutdown()
             await asyncio.sleep(self._settings.lame_duck_s)
             self._stop_grpc()
-            if http is not None:
-                await http.stop_listening()
-            if callable(before):
-                before(signal.SIGTERM, None)
+            try:
+                if http is not None:
+                    await http.stop_listening()
+            finally:
+                if callable(before):
+                    before(signal.SIGTERM, None)
 
         def on_sigterm(signum: int, frame: FrameType | None) -> None:
             if self._leaving:

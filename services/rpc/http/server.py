@@ -58,7 +58,7 @@ class HttpServer:
         if self._server is None:
             return
         accepted: list[socket.socket] = []
-        for listening in self._server.servers:
+        for listening in getattr(self._server, "servers", ()):  # none where it is told to leave before it listens
             copies = [socket.socket(fileno=os.dup(each.fileno())) for each in listening.sockets]
             listening.close()
             for copy in copies:
