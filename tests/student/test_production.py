@@ -14,7 +14,10 @@ from protos.mpa.v1 import student_pb2, types_pb2
 from services.core.errors import InvalidInput
 from services.engines.images import load_image, sha256
 from services.rpc.client import Picture, StudentClient
+from services.rpc.http.entrance import Entrance
+from services.rpc.http.limits import HttpLimits
 from services.rpc.images import ImageReceiver
+from services.rpc.load_shedding import LoadShedder
 from services.student.http import app
 from services.student.production import WAITING, ProductionSamples, Sample, SampleSettings, Segments
 from services.student.servicers import StudentServicer
@@ -68,6 +71,7 @@ async def test_requests_over_http_are_sampled_too(tmp_path):
     settings, folder = sampling(tmp_path)
     async with serving_student(settings) as peer:
         app.state.servicer = StudentServicer(lambda: peer.student, ImageReceiver())
+        app.state.entrance = Entrance(HttpLimits(), LoadShedder())
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://student") as http:
             given = await http.post("/vqa", files={"image": IMAGE}, data={"question": "over http?"})
     assert given.status_code == 200

@@ -17,6 +17,7 @@ from rich.console import Console
 from services.core.errors import NothingToAlign
 from services.core.presets import PRESETS
 from services.core.recipes import AS_IT_IS, Amendments
+from services.orchestrator.images.opening import require_images
 from services.orchestrator.images.store import settled
 from services.orchestrator.progress import Progress
 from services.orchestrator.promotion import Confirm
@@ -50,6 +51,8 @@ def settings(
 ) -> Settings:
     """Unless it is named, the recipe is the run's own; a new run's is that of its student's preset. Raises as a client does."""
     stored = settings_of(folder)
+    if not recipe and stored is None:
+        require_images(settled(images))  # before anyone is asked
     chosen = recipe or (stored.recipe.name if stored else usual_recipe(where))
     asked = (images, task, chosen, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
     found = new_settings(*asked, amendments, where.teachers)
