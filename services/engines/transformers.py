@@ -7,7 +7,6 @@ import copy
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,12 @@ from transformers import (
 from services.core.errors import EngineFailed, InvalidInput, Unavailable
 from services.engines import adapters, checkpoint, sharing, tensors
 from services.engines.batching import CLOSE_S, MicroBatcher
-from services.engines.chat import Chat, TokenizedPrompt
+from services.engines.chat import Chat
 from services.engines.computation import Outcome
-from services.engines.inputs import build_inputs
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
+from services.engines.preparation import Preparation, PreparedBatch
 from services.engines.sampling import PerRequestSampling
 from services.engines.settings import EngineSettings
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """The prompts that can be computed, what the model is given for them, and how many tokens each has.
-
-    `images`: where each one's occurs first. `refusals`: for every prompt that was asked, None where it is among them.
-    """
-
-    prompts: Sequence[Prompt]
-    inputs: Any
-    lengths: list[int]
-    images: Sequence[int]
-    refusals: Sequence[InvalidInput | None]
 
 
 class TransformersEngine:
@@ -49,11 +34,10 @@ class TransformersEngine:
 
     def __init__(self, model: Any, processor: Any, folder: Path, settings: EngineSettings) -> None:
         self._model = model
-        self._processor = processor
         self._folder = folder
         self._max_lora_rank = settings.max_lora_rank
         self._fingerprint = checkpoint.fingerprint(folder)
-        self._window: int = model.config.get_text_config().max_position_embeddings
+        window: int = model.config.get_text_config().max_position_embeddings
         self._shares_images = sharing.can_share(model)
         if self._shares_images:
             processor.image_processor = sharing.DistinctImages(processor.image_processor)
@@ -66,7 +50,7 @@ class TransformersEngine:
             self._run,
             max_batch=settings.max_batch,
             max_waiting=settings.max_waiting,
-            prepare=self._inputs,
+            prepare=Preparation(self._chat, window),
             watchdog_s=settings.watchdog_s,
         )
         _at_each_layer(model, self._batcher.beat)
@@ -125,48 +109,12 @@ class TransformersEngine:
         await self._batcher.close()
         self._model = None
 
-    def _run(self, batch: _Batch, adapter: str) -> Sequence[Outcome]:
+    def _run(self, batch: PreparedBatch, adapter: str) -> Sequence[Outcome]:
         replies = iter(self._generate(batch, adapter) if batch.prompts else [])
         return [next(replies) if refusal is None else refusal for refusal in batch.refusals]
 
-    def _inputs(self, prompts: Sequence[Prompt]) -> _Batch:
-        """Refuses prompts one by one; one whose text alone is too long before any image is looked at."""
-        read = [self._read(prompt) for prompt in prompts]
-        while taken := [at for at, one in enumerate(read) if isinstance(one, TokenizedPrompt)]:
-            kept = [prompts[at] for at in taken]
-            images = sharing.distinct([prompt.image.sha256 for prompt in kept])
-            pixels = [kept[first].image.pixels for first in images]
-            inputs = build_inputs(self._processor, [one for one in read if isinstance(one, TokenizedPrompt)], pixels)
-            lengths: list[int] = inputs["attention_mask"].sum(-1).tolist()
-            too_long = [at for at, length in zip(taken, lengths, strict=True) if not self._has_room(length, prompts[at])]
-            if not too_long:
-                refusals = [None if isinstance(one, TokenizedPrompt) else one for one in read]
-                return _Batch(kept, inputs, lengths, images, refusals)
-            for at in too_long:
-                read[at] = self._too_long(lengths[taken.index(at)], prompts[at])
-        return _Batch([], {}, [], [], [one for one in read if isinstance(one, InvalidInput)])
-
-    def _read(self, prompt: Prompt) -> TokenizedPrompt | InvalidInput:
-        try:
-            tokenized = self._chat.tokenize(prompt.text, prompt.system)
-        except InvalidInput as error:
-            return error
-        length = len(tokenized.ids)
-        return tokenized if self._has_room(length, prompt) else self._too_long(length, prompt)
-
-    def _has_room(self, length: int, prompt: Prompt) -> bool:
-        return length + prompt.decoding.max_new_tokens <= self._window
-
-    def _too_long(self, length: int, prompt: Prompt) -> InvalidInput:
-        return InvalidInput(
-            f"image and question take {length} tokens and the reply up to {prompt.decoding.max_new_tokens}, but the model's "
-            f"window is {self._window}: ask a shorter question or send a smaller image",
-            field="question",
-            reason="PROMPT_TOO_LONG",
-        )
-
     @torch.inference_mode()
-    def _generate(self, batch: _Batch, adapter: str) -> list[Outcome]:
+    def _generate(self, batch: PreparedBatch, adapter: str) -> list[Outcome]:
         prompts = batch.prompts
         if adapter:
             self._model.enable_adapters()

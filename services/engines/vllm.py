@@ -95,12 +95,10 @@ class VllmEngine:
         return asking
 
     async def _ask(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
-        number = str(next(self._numbers))
+        number, asked = str(next(self._numbers)), self._input(prompt)
         try:
             # A cancelled caller cancels this generator, which aborts the request in the engine.
-            async for output in self._engine.generate(
-                self._input(prompt), sampling(prompt, self._end_of_turn), number, lora_request=adapter
-            ):
+            async for output in self._engine.generate(asked, sampling(prompt, self._end_of_turn), number, lora_request=adapter):
                 final = output
         except EngineDeadError as error:
             raise died(_PROCESS_ENDED) from error

@@ -76,7 +76,7 @@ def trained(request, tmp_path_factory):
     settings = Hyperparameters(learning_rate=1e-2, batch_size=8, epochs=1)
     job, dataset = root / "jobs" / "job", datasets.add(samples)
     Job(
-        *("job", "", "v1", str(base), dataset, "", "", ANSWER_TEMPLATE, settings, str(root)), execution=Execution(micro_batch=4)
+        *("job", "", "v1", str(base), dataset, "", "", Contract(), settings, str(root)), execution=Execution(micro_batch=4)
     ).write(job)
     train(job)
     asyncio.run(canaries.compute(job / "output", Contract(), QUESTIONS, parent=base))

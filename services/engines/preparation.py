@@ -1,0 +1,77 @@
+"""Preparation of a batch for the transformers engine, each prompt refused for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.core.errors import InvalidInput
+from services.engines import sharing
+from services.engines.chat import Chat, TokenizedPrompt
+from services.engines.inputs import build_inputs
+from services.engines.model import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """The prompts that can be computed, what the model is given for them, and how many tokens each has.
+
+    `images`: where each one's occurs first. `refusals`: for every prompt that was asked, None where it is among them.
+    """
+
+    prompts: Sequence[Prompt]
+    inputs: Any
+    lengths: Sequence[int]
+    images: Sequence[int]
+    refusals: Sequence[InvalidInput | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Makes batches of prompts, for a model whose `window` has so many tokens."""
+
+    chat: Chat
+    window: int
+
+    def __call__(self, prompts: Sequence[Prompt]) -> PreparedBatch:
+        """A prompt whose text alone is too long is refused before any image is looked at."""
+        read = [self._read(prompt) for prompt in prompts]
+        while taken := {at: one for at, one in enumerate(read) if isinstance(one, TokenizedPrompt)}:
+            kept = [prompts[at] for at in taken]
+            images = sharing.distinct([prompt.image.sha256 for prompt in kept])
+            pixels = [kept[first].image.pixels for first in images]
+            inputs = build_inputs(self.chat.processor, list(taken.values()), pixels)
+            lengths: list[int] = inputs["attention_mask"].sum(-1).tolist()
+            too_long = {
+                at: self._too_long(length, prompts[at])
+                for at, length in zip(taken, lengths, strict=True)
+                if not self._has_room(length, prompts[at])
+            }
+            if not too_long:
+                return PreparedBatch(kept, inputs, lengths, images, _refusals(read))
+            read = [too_long.get(at, one) for at, one in enumerate(read)]
+        return PreparedBatch([], {}, [], [], _refusals(read))
+
+    def _read(self, prompt: Prompt) -> TokenizedPrompt | InvalidInput:
+        try:
+            tokenized = self.chat.tokenize(prompt.text, prompt.system)
+        except InvalidInput as error:
+            return error
+        length = len(tokenized.ids)
+        return tokenized if self._has_room(length, prompt) else self._too_long(length, prompt)
+
+    def _has_room(self, length: int, prompt: Prompt) -> bool:
+        return length + prompt.decoding.max_new_tokens <= self.window
+
+    def _too_long(self, length: int, prompt: Prompt) -> InvalidInput:
+        return InvalidInput(
+            f"image and question take {length} tokens and the reply up to {prompt.decoding.max_new_tokens}, but the model's "
+            f"window is {self.window}: ask a shorter question or send a smaller image",
+            field="question",
+            reason="PROMPT_TOO_LONG",
+        )
+
+
+def _refusals(read: Sequence[TokenizedPrompt | InvalidInput]) -> list[InvalidInput | None]:
+    return [one if isinstance(one, InvalidInput) else None for one in read]
