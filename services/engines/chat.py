@@ -5,6 +5,7 @@ Words of callers and teachers are text: no control token comes from them (docs/d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,28 @@ class Chat:
 
         Raises InvalidInput: a text that can't be read so.
         """
-        frame = self._frame(system)
-        rendered = self.render(text, system)
-        ids = self._ids(rendered)
+        (found,) = self.tokenize_all([(text, system)])
+        if isinstance(found, InvalidInput):
+            raise found
+        return found
+
+    def tokenize_all(self, turns: Sequence[tuple[str, str]]) -> list[TokenizedPrompt | InvalidInput]:
+        """`tokenize` for each text and system prompt, faster."""
+        frames = [self._frame(system) for _, system in turns]
+        rendered = [self.render(text, system) for text, system in turns]
+        rows = self._tokenizer(rendered)["input_ids"] if turns else []
+        return [
+            self._tokenized(text, written, ids, frame)
+            for (text, _), written, ids, frame in zip(turns, rendered, rows, frames, strict=True)
+        ]
+
+    def _tokenized(self, text: str, rendered: str, ids: list[int], frame: Frame) -> TokenizedPrompt | InvalidInput:
         if self._control.among(ids) == frame.control and not self._control.is_marked(text):
             return TokenizedPrompt(ids, rendered, frame)
-        return TokenizedPrompt(self._by_pieces(rendered, frame), "", frame)
+        try:
+            return TokenizedPrompt(self._by_pieces(rendered, frame), "", frame)
+        except InvalidInput as error:
+            return error
 
     def text_ids(self, text: str) -> list[int]:
         """Token ids of a text on its own (an answer to be learned), none of them a control token. Raises InvalidInput."""
@@ -154,7 +171,8 @@ class Chat:
         before, found, after = rendered.rpartition(HARMLESS)
         if not found:
             raise InvalidInput("the model's chat template leaves the question out: it can't be asked", field="model")
-        ids, bare = self._ids(rendered), self._bare_ids(rendered)
+        ids: list[int] = self._tokenizer(rendered)["input_ids"]
+        bare = self._bare_ids(rendered)
         image: int = getattr(self.processor, "image_token_id", -1)
         start = next((at for at in range(len(ids)) if ids[at : at + len(bare)] == bare), len(ids))
         return Frame(
@@ -167,10 +185,6 @@ class Chat:
             closing=ids[start + len(bare) :],
             has_placeholder=ids.count(image) == 1,
         )
-
-    def _ids(self, rendered: str) -> list[int]:
-        ids: list[int] = self._tokenizer(rendered)["input_ids"]
-        return ids
 
     def _bare_ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]

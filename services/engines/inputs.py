@@ -7,19 +7,29 @@ writes must not be found.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from services.core.errors import InvalidImage, MpaError
 from services.engines.chat import TokenizedPrompt
 
 OF_TEXT = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
 """Tensors with an entry for each token; all others are the image's."""
-_OF_PLAIN_TEXT = {"attention_mask": 1}
-"""What such an entry is for a token of text, where it is not 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Splice:
+    """A row of what the processor makes, from `start` to `end`, goes on with `own`: the ids that its text has instead."""
+
+    start: int
+    end: int
+    own: list[int]
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start + len(self.own)
 
 
 def build_inputs(processor: Any, prompts: Sequence[TokenizedPrompt], images: Sequence[Any]) -> Any:
@@ -33,33 +43,36 @@ def build_inputs(processor: Any, prompts: Sequence[TokenizedPrompt], images: Seq
         inputs = processor(text=texts, images=[[image] for image in images], return_tensors="pt", **padding)
     except ValueError as error:
         raise InvalidImage(f"the model's processor can't take this image: {error}") from error
-    of_text = {name: inputs[name] for name in OF_TEXT & inputs.keys()}
-    rows = [_with_own_text(_unpadded(of_text, row), prompt) for row, prompt in enumerate(prompts)]
-    fills = {"input_ids": processor.tokenizer.pad_token_id or 0}
-    for name in of_text:
-        inputs[name] = pad_sequence(
-            [row[name] for row in rows], batch_first=True, padding_value=fills.get(name, 0), padding_side="left"
-        )
+    ids, lengths = inputs["input_ids"], inputs["attention_mask"].sum(-1).tolist()
+    splices = [_splice(ids[row], length, prompts[row]) for row, length in enumerate(lengths)]
+    for name in OF_TEXT & inputs.keys():
+        inputs[name] = _spliced(name, inputs[name], splices, processor.tokenizer.pad_token_id or 0)
     return inputs
 
 
-def _unpadded(of_text: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
-    """The entries of one row, shape (tokens,) each."""
-    is_own = of_text["attention_mask"][row].bool()
-    return {name: tensor[row][is_own] for name, tensor in of_text.items()}
-
-
-def _with_own_text(framed: dict[str, torch.Tensor], prompt: TokenizedPrompt) -> dict[str, torch.Tensor]:
-    """The prompt's own ids behind those that it shares with the template around the harmless text."""
-    harmless = prompt.frame.ids
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(harmless, prompt.ids, strict=False)))
-    behind = len(harmless) - shared
-    kept = len(framed["input_ids"]) - behind
-    if framed["input_ids"][kept:].tolist() != harmless[shared:]:
+def _splice(framed: torch.Tensor, length: int, prompt: TokenizedPrompt) -> _Splice:
+    """Keeps what the prompt shares with the template around the harmless text, in the row that was made of that."""
+    harmless, ids = prompt.frame.ids, prompt.ids
+    pairs = enumerate(zip(harmless, ids, strict=False))
+    shared = next((at for at, (theirs, ours) in pairs if theirs != ours), min(len(harmless), len(ids)))
+    end = len(framed) - (len(harmless) - shared)
+    if framed[end:].tolist() != harmless[shared:]:
         raise MpaError(
             "the model's processor writes text behind the image otherwise than its tokenizer does: it can't be served",
             reason="PROCESSOR_UNKNOWN",
         )
-    own = torch.tensor(prompt.ids[shared:], dtype=torch.long)
-    fresh = {name: torch.full_like(own, _OF_PLAIN_TEXT.get(name, 0)) for name in framed} | {"input_ids": own}
-    return {name: torch.cat([tensor[:kept], fresh[name]]) for name, tensor in framed.items()}
+    return _Splice(len(framed) - length, end, ids[shared:])
+
+
+def _spliced(name: str, framed: torch.Tensor, splices: Sequence[_Splice], pad_token: int) -> torch.Tensor:
+    """Shape (prompts, tokens of the longest); ids of token types are 0 for text."""
+    width = max(splice.length for splice in splices)
+    rows = framed.new_full((len(splices), width), pad_token if name == "input_ids" else 0)
+    for row, splice in enumerate(splices):
+        text = width - len(splice.own)
+        rows[row, width - splice.length : text] = framed[row, splice.start : splice.end]
+        if name == "input_ids":
+            rows[row, text:] = torch.tensor(splice.own, dtype=framed.dtype)
+        elif name == "attention_mask":
+            rows[row, text:] = 1
+    return rows

@@ -36,7 +36,8 @@ class Preparation:
 
     def __call__(self, prompts: Sequence[Prompt]) -> PreparedBatch:
         """A prompt whose text alone is too long is refused before any image is looked at."""
-        read = [self._read(prompt) for prompt in prompts]
+        tokenized = self.chat.tokenize_all([(prompt.text, prompt.system) for prompt in prompts])
+        read = [self._if_it_fits(one, prompt) for one, prompt in zip(tokenized, prompts, strict=True)]
         while taken := {at: one for at, one in enumerate(read) if isinstance(one, TokenizedPrompt)}:
             kept = [prompts[at] for at in taken]
             images = sharing.distinct([prompt.image.sha256 for prompt in kept])
@@ -53,13 +54,10 @@ class Preparation:
             read = [too_long.get(at, one) for at, one in enumerate(read)]
         return PreparedBatch([], {}, [], [], _refusals(read))
 
-    def _read(self, prompt: Prompt) -> TokenizedPrompt | InvalidInput:
-        try:
-            tokenized = self.chat.tokenize(prompt.text, prompt.system)
-        except InvalidInput as error:
-            return error
-        length = len(tokenized.ids)
-        return tokenized if self._has_room(length, prompt) else self._too_long(length, prompt)
+    def _if_it_fits(self, read: TokenizedPrompt | InvalidInput, prompt: Prompt) -> TokenizedPrompt | InvalidInput:
+        if isinstance(read, InvalidInput) or self._has_room(len(read.ids), prompt):
+            return read
+        return self._too_long(len(read.ids), prompt)
 
     def _has_room(self, length: int, prompt: Prompt) -> bool:
         return length + prompt.decoding.max_new_tokens <= self.window
