@@ -67,8 +67,8 @@ class Outcomes:
     def missed(self) -> int:
         return sum(map(len, self.seconds.values())) - self.count(ANSWERED)
 
-    def p99(self, outcome: str) -> float:
-        return percentile(self.seconds[outcome], 99) if self.seconds[outcome] else 0.0
+    def percentile(self, outcome: str, percent: float = 99) -> float:
+        return percentile(self.seconds[outcome], percent) if self.seconds[outcome] else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,10 @@ def _rows(protocol: str, storm: Storm, seconds: float) -> list[Row]:
     during = storm.during
     conditions: dict[str, float | int] = {
         **{outcome: during.count(outcome) for outcome in during.seconds},
-        "answered_p99_s": round(during.p99(ANSWERED), 2),
-        "control_calls_p99_s": round(storm.control.p99(ANSWERED), 3),
+        "refused_p50_ms": round(1e3 * during.percentile(REFUSED, 50), 1),
+        "refused_p90_ms": round(1e3 * during.percentile(REFUSED, 90), 1),
+        "answered_p99_s": round(during.percentile(ANSWERED), 2),
+        "control_calls_p99_s": round(storm.control.percentile(ANSWERED), 3),
         "control_calls_not_answered": storm.control.missed,
         "patience_s": PATIENCE_S,
         "capacity_per_s": CAPACITY,
@@ -123,9 +125,12 @@ def _rows(protocol: str, storm: Storm, seconds: float) -> list[Row]:
     after = question("after", "callers not answered after it", "callers", at_most=0.0)
     return [
         goodput.counted(during.answered_meanwhile / (CAPACITY * seconds), 1, **conditions),
-        refusals.counted(1e3 * during.p99(REFUSED), 1, **conditions),
+        refusals.counted(1e3 * during.percentile(REFUSED), 1, **conditions),
         after.counted(
-            storm.after.missed, 1, answered=storm.after.count(ANSWERED), answered_p99_s=round(storm.after.p99(ANSWERED), 2)
+            storm.after.missed,
+            1,
+            answered=storm.after.count(ANSWERED),
+            answered_p99_s=round(storm.after.percentile(ANSWERED), 2),
         ),
     ]
 
@@ -189,6 +194,8 @@ async def _http(service: Service, images: list[bytes]) -> AsyncIterator[AskOne]:
         body = json.dumps({"image": image, "question": f"what is {number}?"}).encode()
         try:
             async with asyncio.timeout(PATIENCE_S):
+                while idle and idle[-1][0].at_eof():
+                    idle.pop()[1].close()
                 reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", service.http_port)
                 writer.write(HTTP_HEAD % len(body) + body)
                 head = await reader.readuntil(b"\r\n\r\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import faulthandler
 import ipaddress
 import itertools
@@ -38,6 +39,16 @@ def _end_supervisor() -> None:
     parent = psutil.Process().parent()
     if parent is not None and any(name in word for word in parent.cmdline() for name in ("bentoml", "circusd")):
         os.kill(parent.pid, signal.SIGTERM)
+
+
+def _settle() -> None:
+    """Libraries and model stay: a collector that looks through them again and again stops every call for half a second.
+
+    Whoever unloads a model calls `gc.unfreeze`.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +177,7 @@ class Lifecycle:
             return
         self._loaded = True
         while True:
+            _settle()
             await self._server.set_ready(True)
             _log.info("%s: ready", self._name)
             self._death = await self._reason_of(death)
