@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import faulthandler
+import gc
 import ipaddress
 import itertools
 import logging
