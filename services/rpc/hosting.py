@@ -8,20 +8,16 @@ from typing import Any
 from bentoml._internal.utils.analytics import usage_stats
 
 from services.environment import Environment
-from services.rpc.http.limits import HttpLimits
 from services.rpc.lifecycle import listen_host
 
 
 def bento_settings(prefix: str) -> dict[str, Any]:
-    """Arguments of `bentoml.service`. Raises InvalidInput: a host that is no IP address, a limit of no sense."""
+    """Arguments of `bentoml.service`. Raises InvalidInput: a host that is no IP address."""
     _report_nothing()
-    env = Environment(prefix, os.environ)
     return {
         # Versions and trainings have one owner, and a second process would fight for the gRPC port. Scale by replicas.
         "workers": 1,
-        "http": {"host": listen_host(env)},
-        # Our own limit comes first. BentoML keeps a timer for each request until its own is over.
-        "traffic": {"timeout": HttpLimits.from_environment(env).request_s + 10},
+        "http": {"host": listen_host(Environment(prefix, os.environ))},
         # The gate writes a line for each call, with its id; this one would fill the disk at the callers' rate.
         "logging": {"access": {"enabled": False}},
     }

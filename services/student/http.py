@@ -20,4 +20,4 @@ def answer_request(form: Form) -> student_pb2.AnswerRequest:
 
 
 vqa = endpoint(answer_request, lambda request: request.app.state.servicer.Answer)
-app = Starlette(routes=[Route("/vqa", vqa, methods=["POST"])])
+app = Starlette(routes=[Route("/v1/vqa", vqa, methods=["POST"])])

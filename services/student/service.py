@@ -24,7 +24,6 @@ from services.student.student import Student
 
 
 @bentoml.service(name="mpa-student", **bento_settings("MPA_STUDENT_"))
-@bentoml.asgi_app(app, path="/v1")
 class StudentService:
     """Composition root of the student process."""
 
@@ -42,7 +41,7 @@ class StudentService:
             SERVICES,
             settings.callers,
         )
-        self._lifecycle = Lifecycle("student", server, settings.listen, HttpServer(entrance, PATHS))
+        self._lifecycle = Lifecycle("student", server, settings.listen, HttpServer(entrance, app, PATHS))
 
     def _loaded_student(self) -> Student:
         self._lifecycle.require_loaded()

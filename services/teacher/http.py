@@ -18,4 +18,4 @@ def annotate_request(form: Form) -> teacher_pb2.AnnotateRequest:
 
 
 annotate = endpoint(annotate_request, lambda request: request.app.state.servicer.Annotate)
-app = Starlette(routes=[Route("/annotate", annotate, methods=["POST"])])
+app = Starlette(routes=[Route("/v1/annotate", annotate, methods=["POST"])])

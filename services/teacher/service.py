@@ -36,7 +36,6 @@ _log = logging.getLogger(__name__)
 
 
 @bentoml.service(name="mpa-teacher", **bento_settings("MPA_TEACHER_"))
-@bentoml.asgi_app(app, path="/v1")
 class TeacherService:
     """Composition root of the teacher process."""
 
@@ -54,7 +53,7 @@ class TeacherService:
             [SERVICE],
             self._settings.callers,
         )
-        self._lifecycle = Lifecycle("teacher", server, self._settings.listen, HttpServer(entrance, PATHS))
+        self._lifecycle = Lifecycle("teacher", server, self._settings.listen, HttpServer(entrance, app, PATHS))
 
     def _loaded_teacher(self) -> Teacher:
         self._lifecycle.require_loaded()

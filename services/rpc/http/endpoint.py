@@ -44,7 +44,7 @@ def endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     """`build` makes the message of the form, `method` finds the servicer's method for it.
 
-    Everything that is raised becomes a reply: a request of BentoML's that ends without one is held for `traffic.timeout`.
+    Everything that is raised becomes a reply.
     """
 
     async def respond(request: Request) -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,16 +25,19 @@ MOST_SCRAPES = 4
 _OF_OBSERVED = ("GET", "HEAD")
 
 _log = logging.getLogger(__name__)
+_SECONDS = Histogram("mpa_http_seconds", "Duration of HTTP requests in seconds", ["path"])
 _REQUESTS = Counter("mpa_http_requests", "HTTP requests by path and status", ["path", "code"])
 
 
 class Gate:
-    """Before everything of BentoML's: its pages load scripts from elsewhere, and its metrics keep a series for each path asked
-    for, of which a caller can make any number.
+    """Before everything of BentoML's: its pages load scripts from elsewhere, its metrics keep a series for each path asked for,
+    of which a caller can make any number, and its time limit holds what a request was for as long as it lasts.
     """
 
-    def __init__(self, app: ASGIApp, posts: Iterable[str], requests: Quota) -> None:
-        self._app = app
+    def __init__(self, bento: ASGIApp, ours: ASGIApp, posts: Iterable[str], requests: Quota) -> None:
+        """`bento` answers what is observed, `ours` what is posted."""
+        self._bento = bento
+        self._ours = ours
         self._methods = dict.fromkeys(posts, ("POST",)) | dict.fromkeys(OBSERVED, _OF_OBSERVED)
         self._requests = requests
         self._scrapes = Quota("readings of the metrics at once", MOST_SCRAPES, MOST_SCRAPES)
@@ -42,7 +45,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._bento(scope, receive, send)
             return
         given = request_id(Headers(scope=scope).get(HEADER))
         current_request_id.set(given)
@@ -58,6 +61,7 @@ class Gate:
         finally:
             known = path if path in self._methods else "other"
             _REQUESTS.labels(known, reply.status).inc()
+            _SECONDS.labels(known).observe(time.monotonic() - began)
             if path not in OBSERVED or reply.status not in (200, 503):
                 self._calls.ended(
                     f"{scope['method']} {path}",
@@ -79,7 +83,7 @@ class Gate:
         else:
             try:
                 with self._room(path, caller):
-                    await self._app(scope, receive, send)
+                    await (self._bento if path in OBSERVED else self._ours)(scope, receive, send)
             except Overloaded as error:
                 await _refuse(send, error_status(error), error.reason, str(error), error_headers(error))
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.gate import Gate
@@ -26,9 +27,10 @@ class HttpServer:
     hook before uvicorn listens, and uvicorn has taken over SIGTERM by then: that is how it is found, and its Config changed.
     """
 
-    def __init__(self, entrance: Entrance, posts: Iterable[str]) -> None:
-        """`posts`: the paths that take POST."""
+    def __init__(self, entrance: Entrance, app: ASGIApp, posts: Iterable[str]) -> None:
+        """`posts`: the paths of `app`, which take POST."""
         self._entrance = entrance
+        self._app = app
         self._posts = tuple(posts)
         self._server: uvicorn.Server | None = None
 
@@ -37,7 +39,7 @@ class HttpServer:
         self._server = server
         config: Any = server.config
         config.http_protocol_class = partial(BoundedHttp, self._entrance)
-        config.loaded_app = Gate(config.loaded_app, self._posts, self._entrance.requests)
+        config.loaded_app = Gate(config.loaded_app, self._app, self._posts, self._entrance.requests)
         config.timeout_graceful_shutdown = max(1, round(grace_s))
         limits = self._entrance.limits
         _allow_files(2 * (limits.connections + limits.requests))

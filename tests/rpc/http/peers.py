@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from protos.mpa.v1 import student_pb2
 from services.rpc.http.endpoint import endpoint
@@ -92,11 +92,10 @@ async def http_peer(shedder=None, grace_s=20, servicer=Servicer, **limits):
         return PlainTextResponse("x" * 2**24)
 
     vqa = endpoint(answer_request, lambda request: request.app.state.servicer.Answer)
-    inner = Starlette(routes=[Route("/vqa", vqa, methods=["POST"])])
+    inner = Starlette(routes=[Route("/v1/vqa", vqa, methods=["POST"])])
     inner.state.servicer, inner.state.entrance = servicer, entrance
     app = Starlette(
         routes=[
-            Mount("/v1", inner),
             Route("/livez", lambda _: PlainTextResponse("ok")),
             Route("/metrics", long),
             Route("/healthz", lambda _: 1 / 0),
@@ -104,7 +103,7 @@ async def http_peer(shedder=None, grace_s=20, servicer=Servicer, **limits):
     )
     config = uvicorn.Config(app, log_config=None, server_header=False)
     config.load()
-    server, http = uvicorn.Server(config), HttpServer(entrance, ["/v1/vqa"])
+    server, http = uvicorn.Server(config), HttpServer(entrance, inner, ["/v1/vqa"])
     http.adopt(server, grace_s)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
