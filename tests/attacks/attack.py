@@ -1,0 +1,53 @@
+"""An attack that is one request: what is sent, and what may come back."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.attacks.bystander import besieged
+from tests.attacks.outcomes import MOST_SAID, Outcome, call_once, raw, request
+from tests.attacks.target import Target
+
+
+@dataclass(frozen=True)
+class Attack:
+    """`expected`: any of these statuses is a right answer."""
+
+    name: str
+    send: Callable[[Target], Awaitable[Outcome]]
+    expected: tuple[str, ...]
+
+    def __str__(self):
+        return self.name
+
+
+def over_grpc(name, method, *requests, expected=("INVALID_ARGUMENT",)):
+    async def send(target):
+        return await call_once(target.address, method, *requests)
+
+    return Attack(f"gRPC: {name}", send, expected)
+
+
+def over_http(name, expected=("400",), **sent):
+    async def send(target):
+        return await request(target.url, **sent)
+
+    return Attack(f"HTTP: {name}", send, expected)
+
+
+def over_socket(name, *pieces, expected=("400",), **how):
+    """`pieces`: bytes of HTTP/1.1, written one after the other."""
+
+    async def send(target):
+        return await raw(target.service.http_port, *pieces, **how)
+
+    return Attack(f"socket: {name}", send, expected)
+
+
+async def withstand(target, attack):
+    """The request is answered as it should be, in few words, and harms nobody. Returns its outcome."""
+    async with besieged(target):
+        outcome = await attack.send(target)
+    assert outcome.status in attack.expected, f"{outcome.status}: {outcome.said[:1000]}"
+    if outcome.status not in ("OK", "200"):
+        assert len(outcome.said) <= MOST_SAID, f"{len(outcome.said)} characters: {outcome.said[:200]} ..."
+    return outcome

@@ -1,0 +1,132 @@
+"""A legitimate caller, who asks all the while and must be answered rightly, over gRPC and over HTTP."""
+
+import asyncio
+import hashlib
+import itertools
+from contextlib import asynccontextmanager
+
+import grpc
+import httpx
+
+from protos.mpa.v1 import student_pb2, student_pb2_grpc, teacher_pb2, teacher_pb2_grpc, types_pb2
+from services.engines.fake import true_answer
+from tests.attacks.target import MIB, MOST_MORE_BYTES, MOST_MORE_DESCRIPTORS, PATIENCE_S, settles
+from tests.pictures import png
+from tests.waiting import until
+
+IMAGE = png("teal", size=(48, 48))
+SHA256 = hashlib.sha256(IMAGE).hexdigest()
+PACE_S = 0.03
+TRACEBACK = "Traceback (most recent call last)"
+
+
+class Bystander:
+    """Asks one question after the other; `failures` says what went wrong, in the caller's words."""
+
+    def __init__(self, target, channel, http):
+        self._target, self._http = target, http
+        self._is_teacher = target.role == "teacher"
+        stub = teacher_pb2_grpc.TeacherServiceStub if self._is_teacher else student_pb2_grpc.StudentServiceStub
+        self._stub = stub(channel)
+        self._numbers = itertools.count()
+        self.answered, self.failures = {"gRPC": 0, "HTTP": 0}, []
+
+    async def ask(self, protocol):
+        """One question and its answer, right or not."""
+        question = f"what is {next(self._numbers) % 50}?"
+        asked = self._ask_grpc(question) if protocol == "gRPC" else self._ask_http(question)
+        try:
+            answer = await asyncio.wait_for(asked, PATIENCE_S + 5)
+        except (grpc.aio.AioRpcError, httpx.HTTPError, TimeoutError) as error:
+            self.failures.append(f"{protocol}: {error!r}"[:500])
+            return
+        if self._target.answers and answer is not None and answer != true_answer(SHA256, question):
+            self.failures.append(f"{protocol}: {question} was answered {answer!r}")
+        self.answered[protocol] += 1
+
+    async def _ask_grpc(self, question):
+        request = teacher_pb2.TeacherServiceAnswerRequest if self._is_teacher else student_pb2.AnswerRequest
+        asked = self._stub.Answer(request(image=types_pb2.Image(data=IMAGE), question=question), timeout=PATIENCE_S)
+        return (await asked).answer
+
+    async def _ask_http(self, question):
+        path, data = ("annotate", {"task": "vqa"}) if self._is_teacher else ("vqa", {"question": question})
+        response = await self._http.post(f"/v1/{path}", files={"image": IMAGE}, data=data)
+        response.raise_for_status()
+        return None if self._is_teacher else response.json()["answer"]
+
+    async def keep_asking(self, protocol):
+        while True:
+            await self.ask(protocol)
+            await asyncio.sleep(PACE_S)
+
+    async def is_served(self, times=2):
+        """Waits until so many more answers have come over each protocol, or one has failed."""
+        enough = {protocol: count + times for protocol, count in self.answered.items()}
+        await until(
+            lambda: self.failures or all(self.answered[protocol] >= count for protocol, count in enough.items()),
+            timeout_s=2 * (PATIENCE_S + 10),
+        )
+
+
+@asynccontextmanager
+async def bystander_of(target):
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        grpc.aio.insecure_channel(target.address, options=options) as channel,
+        httpx.AsyncClient(base_url=target.url, timeout=PATIENCE_S) as http,
+    ):
+        bystander = Bystander(target, channel, http)
+        asking = [asyncio.create_task(bystander.keep_asking(protocol)) for protocol in bystander.answered]
+        try:
+            yield bystander
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.wait(asking)
+
+
+class _Peak:
+    """The most memory that a service was seen to take."""
+
+    def __init__(self, target):
+        self._target, self.bytes = target, target.resident_bytes()
+
+    async def watch(self):
+        while True:
+            self.bytes = max(self.bytes, await asyncio.to_thread(self._target.resident_bytes))
+            await asyncio.sleep(0.25)
+
+
+@asynccontextmanager
+async def besieged(target, *, most_more_bytes=MOST_MORE_BYTES, allowed_log=()):
+    """An attack happens within. A legitimate caller is served before, throughout and after; the service stays well and bounded.
+
+    `allowed_log`: tracebacks that hold one of these are none of ours.
+    """
+    target.is_wounded = True  # until proven otherwise
+    log, identities, descriptors = target.log_size(), target.identities(), target.descriptors()
+    peak = _Peak(target)
+    before = peak.bytes
+    watching = asyncio.create_task(peak.watch())
+    try:
+        async with bystander_of(target) as bystander:
+            await bystander.is_served()
+            assert not bystander.failures
+            yield bystander
+            await bystander.is_served()
+    finally:
+        watching.cancel()
+    assert not bystander.failures, f"the bystander was not served: {bystander.failures[:5]} ({len(bystander.failures)} in all)"
+    complaint = await asyncio.to_thread(target.complaint)
+    assert not complaint, f"the service is not well: {complaint}"
+    assert target.identities() == identities, "a process of the service died and was replaced"
+    more = peak.bytes - before
+    assert more <= most_more_bytes, f"the service took {more / MIB:,.0f} MiB more"
+    limit = descriptors + MOST_MORE_DESCRIPTORS
+    held = await asyncio.to_thread(settles, target.descriptors, limit)
+    assert held <= limit, f"{held} descriptors are open, {descriptors} were before"
+    target.is_wounded = False
+    said = target.log_since(log)
+    unexpected = [part for part in said.split(TRACEBACK)[1:] if not any(word in part for word in allowed_log)]
+    assert not unexpected, f"the log has {len(unexpected)} tracebacks: {unexpected[0][:3000]}"

@@ -1,0 +1,123 @@
+"""One request, and what came back: a gRPC status or an HTTP code, with the words that went with it."""
+
+import asyncio
+from dataclasses import dataclass
+
+import grpc
+import httpx
+from google.longrunning import operations_pb2
+from grpc_status import rpc_status
+
+from protos.mpa.v1 import student_pb2, teacher_pb2, training_pb2, versions_pb2
+from tests.attacks.target import PATIENCE_S
+
+MOST_SAID = 4_000
+"""Characters of a refusal: it names the value that was wrong, and does not hand a megabyte of it back."""
+HANGS = "HANGS"
+
+METHODS = {
+    f"/{service.full_name}/{method.name}": method
+    for file in (student_pb2, versions_pb2, training_pb2, operations_pb2, teacher_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+STUDENT_METHODS = {name: method for name, method in METHODS.items() if "TeacherService" not in name}
+TEACHER_METHODS = {name: method for name, method in METHODS.items() if "TeacherService" in name}
+ANSWER = "/mpa.v1.StudentService/Answer"
+ANSWER_STREAM = "/mpa.v1.StudentService/AnswerStream"
+UPLOAD = "/mpa.v1.TrainingService/UploadDataset"
+TRAIN = "/mpa.v1.TrainingService/Train"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`status`: "OK", "INVALID_ARGUMENT", "200", "400" ... or HANGS. `replies`: messages of gRPC, the response of HTTP."""
+
+    status: str
+    said: str = ""
+    replies: tuple = ()
+
+    @property
+    def reply(self):
+        return self.replies[0]
+
+
+def method_of(channel, name):
+    """Takes bytes as well as messages: a caller may send anything."""
+    method = METHODS[name]
+    kinds = {
+        (False, False): channel.unary_unary,
+        (True, False): channel.stream_unary,
+        (False, True): channel.unary_stream,
+        (True, True): channel.stream_stream,
+    }
+    return kinds[method.client_streaming, method.server_streaming](
+        name, request_serializer=as_bytes, response_deserializer=method.output_type._concrete_class.FromString
+    )
+
+
+def as_bytes(request):
+    return request if isinstance(request, bytes) else request.SerializeToString()
+
+
+async def call(channel, name, *requests, timeout_s=PATIENCE_S):
+    """Of a stream every request is sent and every reply is read."""
+    method = METHODS[name]
+    given = iter(requests) if method.client_streaming else requests[0]
+    replies = []
+    try:
+        under_way = method_of(channel, name)(given, timeout=timeout_s)
+        if method.server_streaming:
+            async for reply in under_way:
+                replies.append(reply)
+        else:
+            replies.append(await under_way)
+    except grpc.aio.AioRpcError as error:
+        is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        return Outcome(HANGS if is_late else error.code().name, error.details() or "", tuple(replies))
+    return Outcome("OK", replies=tuple(replies))
+
+
+async def call_once(address, name, *requests, timeout_s=PATIENCE_S):
+    """On a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", 64 * 2**20)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        return await call(channel, name, *requests, timeout_s=timeout_s)
+
+
+async def request(url, method="POST", path="/v1/vqa", **sent):
+    """A whole HTTP request as httpx makes it."""
+    try:
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+            response = await client.request(method, url + path, **sent)
+    except httpx.TimeoutException:
+        return Outcome(HANGS)
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+        return Outcome("CLOSED", repr(error))
+    return Outcome(str(response.status_code), response.text, (response,))
+
+
+async def raw(port, *pieces, pause_s=0.0, timeout_s=PATIENCE_S):
+    """Bytes on a connection of their own. The status of the first response, or CLOSED where the service just hung up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(timeout_s):
+            try:
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(pause_s)
+                line = await reader.readline()
+            except ConnectionError:
+                line = b""
+    except TimeoutError:
+        return Outcome(HANGS)
+    finally:
+        writer.close()
+    return Outcome(line.split()[1].decode() if line.startswith(b"HTTP/") else "CLOSED", line.decode(errors="replace"))
+
+
+def reasons(error):
+    """Of a failed call: what programs read."""
+    status = rpc_status.from_call(error)
+    return [] if status is None else list(status.details)

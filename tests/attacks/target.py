@@ -1,0 +1,106 @@
+"""A service process under attack: what it takes of the machine, and whether it is well."""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+import grpc
+import httpx
+import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.e2e.processes import ServiceProcess
+
+MIB = 2**20
+MOST_MORE_BYTES = 512 * MIB
+MOST_MORE_DESCRIPTORS = 32
+PATIENCE_S = 20.0
+"""A guard against hanging, not a measure of speed: the machine may be busy."""
+
+
+@dataclass
+class Target:
+    """`is_wounded`: an attack got through, so the next one gets another process."""
+
+    role: str
+    service: ServiceProcess
+    answers: bool = True
+    is_wounded: bool = False
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.service.http_port}"
+
+    @property
+    def address(self):
+        return self.service.address
+
+    def processes(self):
+        """The supervisor, its workers, and whatever they have started."""
+        with suppress(psutil.NoSuchProcess):
+            supervisor = psutil.Process(self.service.process.pid)
+            return [supervisor, *supervisor.children(recursive=True)]
+        return []
+
+    def resident_bytes(self):
+        return sum(_ask(process, lambda it: it.memory_info().rss) for process in self.processes())
+
+    def descriptors(self):
+        return sum(_ask(process, psutil.Process.num_fds) for process in self.processes())
+
+    def identities(self):
+        """Of supervisor and workers: a worker that has died is replaced under another."""
+        with suppress(psutil.NoSuchProcess):
+            supervisor = psutil.Process(self.service.process.pid)
+            return {supervisor.pid, *(child.pid for child in supervisor.children())}
+        return set()
+
+    def complaint(self):
+        """Why it is not well; "" where it is."""
+        if self.service.process.poll() is not None:
+            return f"it has ended with code {self.service.process.returncode}"
+        for path in ("/livez", "/readyz"):
+            try:
+                response = httpx.get(self.url + path, timeout=PATIENCE_S)
+            except httpx.HTTPError as error:
+                return f"{path}: {error!r}"
+            if response.status_code != 200:
+                return f"{path} is {response.status_code}"
+        with grpc.insecure_channel(self.address) as channel:
+            try:
+                check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
+            except grpc.RpcError as error:
+                return f"gRPC health: {error.code().name} {error.details()}"
+        return "" if check.status == health_pb2.HealthCheckResponse.SERVING else "gRPC health says NOT_SERVING"
+
+    def log_size(self):
+        return self.service.log.stat().st_size
+
+    def log_since(self, size):
+        with self.service.log.open("rb") as log:
+            log.seek(size)
+            return log.read().decode(errors="replace")
+
+    def kill(self):
+        """SIGKILL to all of it."""
+        processes = self.processes()
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.service.process.wait()
+        psutil.wait_procs(processes, timeout=10)
+
+
+def _ask(process, question):
+    try:
+        return question(process)
+    except psutil.Error:
+        return 0
+
+
+def settles(reading, limit, timeout_s=20.0):
+    """The last reading: the first one within the limit, or the one when the time was up."""
+    end = time.monotonic() + timeout_s
+    while (value := reading()) > limit and time.monotonic() < end:
+        time.sleep(0.1)
+    return value

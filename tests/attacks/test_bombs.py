@@ -1,0 +1,102 @@
+"""Small files that take much memory or time to decode, several at once, while others ask and health is checked."""
+
+import asyncio
+import io
+import time
+
+import httpx
+import pytest
+from PIL import Image
+
+from protos.mpa.v1 import student_pb2, teacher_pb2, training_pb2, types_pb2
+from tests.attacks.bystander import besieged
+from tests.attacks.outcomes import ANSWER, HANGS, UPLOAD, call_once, request
+
+pytestmark = pytest.mark.slow
+AT_ONCE = 8
+LIVEZ_WITHIN_S = 10.0
+"""A guard: the event loop is held by nobody's image, however busy the machine is."""
+ANNOTATE = "/mpa.v1.TeacherService/Annotate"
+
+
+def wide(kind, mode="RGB", size=(9_900, 9_900), **options):
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def many_scans_jpeg(size=(4_000, 4_000), scans=400):
+    """A progressive JPEG whose last scan comes again and again: each time, all of the image is gone through."""
+    data = wide("JPEG", "L", size, progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * scans + data[-2:]
+
+
+BOMBS = {
+    "WebP": lambda: wide("WEBP", lossless=True),
+    "PNG": lambda: wide("PNG", "1"),
+    "GIF": lambda: wide("GIF", "L"),
+    "TIFF": lambda: wide("TIFF", "1", compression="group4"),
+    "JPEG of many scans": many_scans_jpeg,
+}
+
+
+async def check_livez(url):
+    """How long it took, at worst."""
+    slowest = 0.0
+    async with httpx.AsyncClient(timeout=120) as http:
+        while True:
+            began = time.monotonic()
+            try:
+                assert (await http.get(f"{url}/livez")).status_code == 200
+            finally:
+                slowest = max(slowest, time.monotonic() - began)
+                check_livez.slowest = slowest
+            await asyncio.sleep(0.1)
+
+
+async def send_all(target, sends):
+    """All at once. Returns their statuses; health is checked the while."""
+    check_livez.slowest = 0.0
+    async with besieged(target):
+        checking = asyncio.create_task(check_livez(target.url))
+        outcomes = await asyncio.gather(*sends)
+        checking.cancel()
+    assert check_livez.slowest < LIVEZ_WITHIN_S
+    return {outcome.status for outcome in outcomes}
+
+
+def variants(data):
+    """The same image in as many files: none is found in a cache."""
+    return [data + bytes([number]) for number in range(AT_ONCE)]
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+async def test_bombs_over_grpc(student, kind):
+    requests = [
+        student_pb2.AnswerRequest(image=types_pb2.Image(data=data), question="what?") for data in variants(BOMBS[kind]())
+    ]
+    statuses = await send_all(student, [call_once(student.address, ANSWER, each) for each in requests])
+    assert statuses <= {"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+
+
+@pytest.mark.parametrize("kind", ["WebP", "PNG"])
+async def test_bombs_over_http(student, kind):
+    files = variants(BOMBS[kind]())
+    sends = [request(student.url, files={"image": data}, data={"question": "what?"}) for data in files]
+    assert await send_all(student, sends) <= {"200", "400", "429"}
+
+
+@pytest.mark.parametrize("kind", ["WebP", "TIFF"])
+async def test_bombs_to_be_trained_on(student, kind):
+    requests = [training_pb2.UploadDatasetRequest(image=data) for data in variants(BOMBS[kind]())]
+    statuses = await send_all(student, [call_once(student.address, UPLOAD, each) for each in requests])
+    assert statuses <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}, "a dataset without samples is none, whatever its image"
+
+
+@pytest.mark.parametrize("kind", ["WebP", "JPEG of many scans"])
+async def test_bombs_to_be_annotated(teacher, kind):
+    requests = [teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=data), task="vqa") for data in variants(BOMBS[kind]())]
+    statuses = await send_all(teacher, [call_once(teacher.address, ANNOTATE, each) for each in requests])
+    assert HANGS not in statuses
+    assert statuses <= {"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
