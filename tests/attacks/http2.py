@@ -1,0 +1,103 @@
+"""HTTP/2 frames by hand: libraries send only what the protocol allows."""
+
+import asyncio
+import struct
+from contextlib import asynccontextmanager, suppress
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
+END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
+CANCEL = struct.pack(">I", 8)
+
+
+def frame(kind, flags=0, stream=0, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def headers(path, address="a", **more):
+    """A header block of a gRPC call; every field a literal that enters no table."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": path,
+        ":authority": address,
+        "te": "trailers",
+        "content-type": "application/grpc",
+        **more,
+    }
+    return b"".join(b"\0" + _text(name) + _text(value) for name, value in fields.items())
+
+
+def _text(text):
+    """HPACK's string without Huffman's code; its length a number of a prefix of 7 bits."""
+    data = text.encode()
+    if len(data) < 127:
+        return bytes([len(data)]) + data
+    rest, size = len(data) - 127, b"\x7f"
+    while rest > 127:
+        size, rest = size + bytes([rest & 127 | 128]), rest >> 7
+    return size + bytes([rest]) + data
+
+
+def message(request):
+    """A gRPC message, as DATA carries it."""
+    data = request.SerializeToString()
+    return b"\0" + struct.pack(">I", len(data)) + data
+
+
+class Raw:
+    """A connection that writes what it is told, and throws away what it gets."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+        self.received = bytearray()
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self):
+        with suppress(OSError):
+            while data := await self.reader.read(2**16):
+                if len(self.received) < 2**20:
+                    self.received += data
+
+    @property
+    def is_closed(self):
+        """By the service."""
+        return self._reading.done()
+
+    async def write(self, data):
+        """True as long as the service takes it; waits no longer than a few seconds for that."""
+        if self.is_closed:
+            return False
+        self.writer.write(data)
+        try:
+            async with asyncio.timeout(5):
+                await self.writer.drain()
+        except (OSError, TimeoutError):
+            return False
+        return True
+
+    async def is_hung_up(self, timeout_s):
+        """Whether the service ends the connection in that time."""
+        await asyncio.wait([self._reading], timeout=timeout_s)
+        return self._reading.done()
+
+    async def close(self):
+        self._reading.cancel()
+        self.writer.transport.abort()
+
+
+@asynccontextmanager
+async def connected(port, first=b"", address="127.0.0.1"):
+    """A raw connection from that address; `first` is written at once."""
+    raw = Raw(*await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)))
+    try:
+        if first:
+            await raw.write(first)
+        yield raw
+    finally:
+        await raw.close()
+
+
+def speaking_http2(port):
+    """A connection that has said hello, and takes all that it is sent."""
+    return connected(port, PREFACE + frame(SETTINGS) + frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30)))

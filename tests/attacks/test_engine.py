@@ -1,0 +1,70 @@
+"""Questions on which the engine fails, hangs or dies: they cost nobody else an answer for longer than a new engine takes."""
+
+import asyncio
+import time
+
+import grpc
+import httpx
+import pytest
+
+from protos.mpa.v1 import student_pb2, types_pb2
+from tests.attacks.bystander import IMAGE, besieged, bystander_of
+from tests.attacks.outcomes import ANSWER, ANSWER_STREAM, call_once, method_of
+from tests.serving import fake_checkpoint
+
+pytestmark = pytest.mark.slow
+BACK_WITHIN_S = 60.0
+
+
+def asking(question):
+    return student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question=question)
+
+
+@pytest.fixture
+def fragile(targets, tmp_path_factory):
+    model = fake_checkpoint(
+        tmp_path_factory.mktemp("fragile"), skill=1.0, deadly="deadly", hanging="hanging", failing="failing"
+    )
+    return targets.get("fragile", "student", model=model, watchdog_s=2)
+
+
+async def test_one_question_that_fails_in_a_batch_of_sixty(fragile):
+    items = [student_pb2.AnswerStreamRequest(id=str(n), request=asking(f"what is {n}?")) for n in range(59)]
+    items.insert(30, student_pb2.AnswerStreamRequest(id="bad", request=asking("is this failing?")))
+    async with besieged(fragile, allowed_log=("RuntimeError",)):
+        outcome = await call_once(fragile.address, ANSWER_STREAM, *items)
+    replies = {each.id: each for reply in outcome.replies for each in (reply, *reply.more)}
+    assert len(replies) == 60
+    assert [name for name, each in replies.items() if each.HasField("error")] == ["bad"]
+
+
+@pytest.mark.parametrize("word", ["deadly", "hanging"])
+async def test_the_service_leaves_rotation_and_comes_back(fragile, word):
+    """It says that it is not ready, never that it is while it answers nobody; then a new engine answers."""
+    fragile.is_wounded = True
+    states = []
+
+    async def watch_readiness():
+        async with httpx.AsyncClient(base_url=fragile.url, timeout=20) as http:
+            while True:
+                states.append((await http.get("/readyz")).status_code)
+                await asyncio.sleep(0.02)
+
+    watching = asyncio.create_task(watch_readiness())
+    async with grpc.aio.insecure_channel(fragile.address) as channel:
+        killing = method_of(channel, ANSWER)(asking(f"is this {word}?"), timeout=BACK_WITHIN_S)
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await killing
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+        end = time.monotonic() + BACK_WITHIN_S
+        while (await call_once(fragile.address, ANSWER, asking("what is 1?"), timeout_s=10)).status != "OK":
+            assert time.monotonic() < end, "it does not come back"
+            await asyncio.sleep(0.1)
+    async with bystander_of(fragile) as bystander:
+        await bystander.is_served()
+        assert not bystander.failures
+    watching.cancel()
+    assert 503 in states
+    assert states[-1] == 200
+    assert not fragile.complaint()
+    fragile.is_wounded = False

@@ -1,0 +1,114 @@
+"""Ten times as many questions as the model can answer: those that can be are answered, the others are refused at once.
+
+How fast, and how many, is a benchmark's to say; here: nobody hangs, nothing but answers and refusals comes back, health and
+control calls have room of their own, and when it is over the next caller is served.
+"""
+
+import asyncio
+import time
+from collections import Counter
+
+import grpc
+import httpx
+import pytest
+
+from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
+from tests.attacks.bystander import IMAGE, bystander_of
+from tests.attacks.outcomes import ANSWER, call_once, method_of
+from tests.attacks.target import MIB, MOST_MORE_BYTES, PATIENCE_S
+from tests.serving import fake_checkpoint
+
+pytestmark = pytest.mark.slow
+CAPACITY = 20
+"""Answers a second: batches of 4 that take 0.2 s each."""
+SECONDS = 6
+WAITS_S = 5.0
+
+
+@pytest.fixture
+def slow_student(targets, tmp_path_factory):
+    model = fake_checkpoint(tmp_path_factory.mktemp("slow"), skill=1.0, latency_s=0.2)
+    return targets.get("slow", "student", model=model, max_batch=4)
+
+
+async def ask_grpc(channel, number):
+    request = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question=f"what is {number}?")
+    try:
+        await method_of(channel, ANSWER)(request, timeout=WAITS_S)
+    except grpc.aio.AioRpcError as error:
+        return error.code().name
+    return "OK"
+
+
+async def ask_http(http, number):
+    try:
+        response = await http.post("/v1/vqa", files={"image": IMAGE}, data={"question": f"what is {number}?"})
+    except httpx.TimeoutException:
+        return "DEADLINE_EXCEEDED"
+    return {200: "OK", 429: "RESOURCE_EXHAUSTED"}.get(response.status_code, str(response.status_code))
+
+
+async def overload(ask):
+    """Ten times the capacity, evenly, from callers who wait a few seconds."""
+    asked = []
+    for number in range(10 * CAPACITY * SECONDS):
+        asked.append(asyncio.create_task(ask(number)))
+        if number % 10 == 9:
+            await asyncio.sleep(10 / (10 * CAPACITY))
+    return Counter(await asyncio.wait_for(asyncio.gather(*asked), 60))
+
+
+async def operate(target, done):
+    """Health and control calls, as balancers and operators make them throughout."""
+    async with httpx.AsyncClient(base_url=target.url, timeout=PATIENCE_S) as http:
+        while True:
+            assert (await http.get("/livez")).status_code == 200
+            assert (await http.get("/readyz")).status_code == 200
+            listed = await call_once(target.address, "/mpa.v1.VersionService/ListVersions", versions_pb2.ListVersionsRequest())
+            assert listed.status == "OK", listed.said
+            done.append(time.monotonic())
+            await asyncio.sleep(0.3)
+
+
+@pytest.mark.parametrize("protocol", ["gRPC", "HTTP"])
+async def test_ten_times_the_capacity(slow_student, protocol):
+    target, before, operated = slow_student, slow_student.resident_bytes(), []
+    target.is_wounded = True
+    async with grpc.aio.insecure_channel(target.address) as channel:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
+        async with httpx.AsyncClient(base_url=target.url, timeout=WAITS_S, limits=limits) as http:
+            operating = asyncio.create_task(operate(target, operated))
+            counts = await overload((lambda n: ask_grpc(channel, n)) if protocol == "gRPC" else (lambda n: ask_http(http, n)))
+            assert not operating.done(), operating.exception()
+            operating.cancel()
+    assert set(counts) <= {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}, counts
+    assert operated
+    assert counts["OK"] >= 0.4 * CAPACITY * SECONDS, f"goodput went away: {counts}"
+    assert counts["DEADLINE_EXCEEDED"] <= 0.1 * counts.total(), f"callers were left waiting: {counts}"
+    async with bystander_of(target) as bystander:
+        await bystander.is_served()
+        assert not bystander.failures
+    assert target.resident_bytes() - before < MOST_MORE_BYTES, f"{target.resident_bytes() / MIB:,.0f} MiB"
+    assert not target.complaint()
+    target.is_wounded = False
+
+
+async def test_one_caller_of_ten_thousand_images_in_bulk(slow_student):
+    """A stream that asks far more than can be answered holds itself up, and nobody else."""
+    request = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?")
+
+    async with grpc.aio.insecure_channel(slow_student.address) as channel:
+        bulk = method_of(channel, "/mpa.v1.StudentService/AnswerStream")()
+
+        async def write():
+            for number in range(10_000):
+                await bulk.write(student_pb2.AnswerStreamRequest(id=str(number), request=request))
+
+        writing = asyncio.create_task(write())
+        await asyncio.sleep(1)
+        async with bystander_of(slow_student) as bystander:
+            await bystander.is_served(1)
+            assert not bystander.failures
+        writing.cancel()
+        bulk.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
