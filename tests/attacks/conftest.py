@@ -72,6 +72,12 @@ def teacher(targets, model, image_root):
 
 
 @pytest.fixture
+def impatient(targets, model):
+    """A student that waits for nobody's request to be finished for long."""
+    return targets.get("impatient", "student", model=model, http_headers_s=3, http_body_s=4)
+
+
+@pytest.fixture
 def reader(targets, tiny_checkpoint):
     """A student whose model reads: transformers, with a real tokenizer."""
     return targets.get("reader", "student", answers=False, model=tiny_checkpoint, engine="transformers", threads=1)

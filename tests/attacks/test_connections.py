@@ -12,7 +12,7 @@ from tests.attacks.http2 import connected
 from tests.attacks.target import MIB
 
 pytestmark = pytest.mark.slow
-HUNG_UP_WITHIN_S = 45.0
+HUNG_UP_WITHIN_S = 20.0
 """A guard: what is never finished is not waited for without end."""
 HALF = 500
 START = b"POST /v1/vqa HTTP/1.1\r\nHost: a\r\n"
@@ -34,20 +34,20 @@ async def hold(stack, port, first, count):
 
 
 @pytest.mark.parametrize("kind", UNFINISHED)
-async def test_what_is_never_finished_is_hung_up_on(student, kind):
-    async with besieged(student) as bystander, AsyncExitStack() as stack:
-        raws = await hold(stack, student.service.http_port, UNFINISHED[kind], 20)
+async def test_what_is_never_finished_is_hung_up_on(impatient, kind):
+    async with besieged(impatient) as bystander, AsyncExitStack() as stack:
+        raws = await hold(stack, impatient.service.http_port, UNFINISHED[kind], 20)
         hung_up = await asyncio.gather(*(raw.is_hung_up(HUNG_UP_WITHIN_S) for raw in raws))
         await bystander.is_served()
     assert all(hung_up), f"{hung_up.count(False)} of {len(hung_up)} are waited for still"
 
 
-async def test_headers_that_come_a_byte_at_a_time(student):
-    async with besieged(student) as bystander, AsyncExitStack() as stack:
-        (raw,) = await hold(stack, student.service.http_port, START, 1)
+async def test_headers_that_come_a_byte_at_a_time(impatient):
+    async with besieged(impatient) as bystander, AsyncExitStack() as stack:
+        (raw,) = await hold(stack, impatient.service.http_port, START, 1)
         end = asyncio.get_running_loop().time() + HUNG_UP_WITHIN_S
         while not raw.is_closed and asyncio.get_running_loop().time() < end:
-            await raw.write(b"X: y\r\n"[:1])
+            await raw.write(b"x")
             await asyncio.sleep(0.1)
         await bystander.is_served()
     assert raw.is_closed

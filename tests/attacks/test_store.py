@@ -1,5 +1,6 @@
 """A store that was damaged while nobody looked: the service starts, names the damage, and serves what is whole."""
 
+import asyncio
 import json
 import shutil
 
@@ -16,30 +17,31 @@ from tests.e2e.processes import serving
 pytestmark = pytest.mark.slow
 LIST = "/mpa.v1.VersionService/ListVersions"
 LIST_OPERATIONS = "/google.longrunning.Operations/ListOperations"
+PROMOTE = "/mpa.v1.VersionService/PromoteVersion"
 WAIT = "/google.longrunning.Operations/WaitOperation"
 
 
+async def train_twice(address):
+    """Two versions more; the second is made live."""
+    sample = training_pb2.TrainingSample(image_sha256=SHA256, question="what?", answer="teal")
+    picture, named = training_pb2.UploadDatasetRequest(image=IMAGE), training_pb2.UploadDatasetRequest(sample=sample)
+    uploaded = await call_once(address, UPLOAD, picture, named)
+    for number in range(2):
+        request = training_pb2.TrainRequest(request_id=str(number), dataset=uploaded.reply.dataset)
+        started = await call_once(address, TRAIN, request)
+        waiting = operations_pb2.WaitOperationRequest(name=started.reply.name)
+        done = await call_once(address, WAIT, waiting, timeout_s=90)
+        assert done.reply.HasField("response"), done
+    promoted = await call_once(address, PROMOTE, versions_pb2.PromoteVersionRequest(name="v2"))
+    assert promoted.status == "OK"
+
+
 @pytest.fixture(scope="module")
-async def template(tmp_path_factory, model):
-    """A store with three versions, the last two trained here; the second is live."""
+def template(tmp_path_factory, model):
+    """A store with three versions, of which the last two were trained; the second is live."""
     folder = tmp_path_factory.mktemp("template")
     with serving("student", folder, model=model, store=folder / "store") as service:
-        sample = training_pb2.TrainingSample(image_sha256=SHA256, question="what?", answer="teal")
-        uploaded = await call_once(
-            service.address,
-            UPLOAD,
-            training_pb2.UploadDatasetRequest(image=IMAGE),
-            training_pb2.UploadDatasetRequest(sample=sample),
-        )
-        for number in range(2):
-            request = training_pb2.TrainRequest(request_id=str(number), dataset=uploaded.reply.dataset)
-            started = await call_once(service.address, TRAIN, request)
-            done = await call_once(
-                service.address, WAIT, operations_pb2.WaitOperationRequest(name=started.reply.name), timeout_s=90
-            )
-            assert done.reply.HasField("response"), done
-        promote = versions_pb2.PromoteVersionRequest(name="v2")
-        assert (await call_once(service.address, "/mpa.v1.VersionService/PromoteVersion", promote)).status == "OK"
+        asyncio.run(train_twice(service.address))
     return folder / "store"
 
 

@@ -13,7 +13,7 @@ from tests.attacks.outcomes import ANSWER_STREAM, TRAIN, UPLOAD, call_once, meth
 from tests.attacks.target import PATIENCE_S
 
 pytestmark = pytest.mark.slow
-CALLS = 1_024
+CALLS = 1_200
 CHANNELS = 8
 LIST = "/mpa.v1.VersionService/ListVersions"
 WAIT = "/google.longrunning.Operations/WaitOperation"
@@ -55,6 +55,7 @@ async def test_calls_that_are_opened_and_left(student, channels, name):
         calls = [method_of(channels[number % CHANNELS], name)() for number in range(CALLS)]
         writes = [asyncio.create_task(each.write(request)) for each in calls]
         await asyncio.wait(writes, timeout=10)
+        await asyncio.sleep(2)  # for the service to take up what it will
         await bystander.is_served()
         await is_answered(student, LIST, versions_pb2.ListVersionsRequest())
         for each in calls:
