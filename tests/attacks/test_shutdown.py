@@ -15,6 +15,7 @@ from tests.attacks.target import Target
 from tests.attacks.test_connections import START, WHOLE
 from tests.e2e.processes import serving
 from tests.serving import fake_checkpoint
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 LEAVES_WITHIN_S = 60.0
@@ -33,19 +34,31 @@ async def leaves(target):
     return True
 
 
-async def ask_and_forget(target, count):
+async def ask_and_forget(target, request, count):
     """Questions whose answers will take too long."""
     async with grpc.aio.insecure_channel(target.address) as channel:
-        calls = [method_of(channel, ANSWER)(REQUEST, timeout=LEAVES_WITHIN_S) for _ in range(count)]
+        calls = [method_of(channel, ANSWER)(request, timeout=LEAVES_WITHIN_S) for _ in range(count)]
         await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def test_an_engine_that_hangs(tmp_path):
-    """It answers nothing more; SIGTERM ends the process within its grace."""
+async def test_an_engine_that_hangs_from_the_start(tmp_path):
     hanging = fake_checkpoint(tmp_path / "hanging", latency_s=3_600.0)
-    with serving("student", tmp_path, model=hanging, store=tmp_path / "store") as service:
+    with serving("student", tmp_path, model=hanging, store=tmp_path / "store", wait=False) as service:
         target = Target("student", service)
-        asking = asyncio.create_task(ask_and_forget(target, 4))
+        await until(lambda: "loading the model" in service.log.read_text())
+        asking = asyncio.create_task(ask_and_forget(target, REQUEST, 4))
+        await asyncio.sleep(3)
+        assert await leaves(target), "it hangs with its engine"
+        asking.cancel()
+
+
+async def test_an_engine_that_hangs_on_a_question(tmp_path):
+    """And no watchdog to end it: SIGTERM ends the process within its grace all the same."""
+    hanging = fake_checkpoint(tmp_path / "hanging", hanging="for ever")
+    with serving("student", tmp_path, model=hanging, store=tmp_path / "store", watchdog_s=0) as service:
+        target = Target("student", service)
+        request = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="is it for ever?")
+        asking = asyncio.create_task(ask_and_forget(target, request, 4))
         await asyncio.sleep(2)
         assert await leaves(target), "it hangs with its engine"
         asking.cancel()
