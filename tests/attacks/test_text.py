@@ -3,7 +3,7 @@
 import pytest
 from transformers import AutoTokenizer
 
-from protos.mpa.v1 import student_pb2, types_pb2
+from protos.mpa.v1 import student_pb2, teacher_pb2, types_pb2
 from tests.attacks.attack import over_grpc, over_http, withstand
 from tests.attacks.bystander import IMAGE, besieged
 from tests.attacks.outcomes import ANSWER, ANSWER_STREAM, call_once
@@ -61,6 +61,25 @@ def ways(mark):
 @pytest.mark.parametrize("attack", [attack for mark in MARKS for attack in ways(mark)], ids=str)
 async def test_marks_in_text(reader, attack):
     await withstand(reader, attack)
+
+
+def ways_to_the_teacher(mark):
+    service, image = "/mpa.v1.TeacherService/", types_pb2.Image(data=IMAGE)
+    asked = teacher_pb2.TeacherServiceAnswerRequest(image=image, question=QUESTION + mark)
+    shaped = teacher_pb2.TeacherServiceAnswerRequest(image=image, question=QUESTION, template="{question}" + mark)
+    prompted = teacher_pb2.AnnotateRequest(image=image, task="vqa", prompt="Ask and answer. " + mark)
+    streamed = teacher_pb2.AnnotateStreamRequest(id="one", request=prompted)
+    return [
+        over_grpc(f"{mark!r} asked", service + "Answer", asked, expected=TAKEN),
+        over_grpc(f"{mark!r} as template", service + "Answer", shaped, expected=TAKEN),
+        over_grpc(f"{mark!r} as prompt", service + "Annotate", prompted, expected=TAKEN),
+        over_grpc(f"{mark!r} as prompt, streamed", service + "AnnotateStream", streamed, expected=TAKEN),
+    ]
+
+
+@pytest.mark.parametrize("attack", [attack for mark in MARKS[:2] for attack in ways_to_the_teacher(mark)], ids=str)
+async def test_marks_in_text_to_the_teacher(reading_teacher, attack):
+    await withstand(reading_teacher, attack)
 
 
 async def test_marks_are_read_as_ordinary_characters(reader, tiny_checkpoint):
