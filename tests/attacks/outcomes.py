@@ -74,7 +74,16 @@ async def call(channel, name, *requests, timeout_s=PATIENCE_S):
     except grpc.aio.AioRpcError as error:
         is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         return Outcome(HANGS if is_late else error.code().name, error.details() or "", tuple(replies))
-    return Outcome("OK", replies=tuple(replies))
+    return _of_items(replies)
+
+
+def _of_items(replies):
+    """A stream in which every item failed has failed, though its call is OK: the status of the first item."""
+    items = [item for reply in replies if hasattr(reply, "more") for item in (reply, *reply.more)]
+    if not items or any(item.HasField("response") for item in items):
+        return Outcome("OK", replies=tuple(replies))
+    first = items[0].error
+    return Outcome(next(code.name for code in grpc.StatusCode if code.value[0] == first.code), first.message, tuple(replies))
 
 
 async def call_once(address, name, *requests, timeout_s=PATIENCE_S):

@@ -25,6 +25,7 @@ AT_ONCE = 48
 HANGS_AFTER_S = 60.0
 WAITS_S = 1.5
 """How long a caller over HTTP waits before it ends its side: by then whole requests are answered, and others never will be."""
+NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 NEVER = {"UNKNOWN", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "CANCELLED", HANGS}
 
 
@@ -48,12 +49,8 @@ async def send_all(send):
 def statuses_of(outcome):
     """The call's own, and those of its items."""
     items = [each for reply in outcome.replies if hasattr(reply, "more") for each in (reply, *reply.more)]
-    failed = {grpc.StatusCode(_code(each.error.code)).name for each in items if each.HasField("error")}
-    return [outcome.status, *failed]
-
-
-def _code(number):
-    return next(code.value for code in grpc.StatusCode if code.value[0] == number)
+    failed = {NAMES[each.error.code] for each in items if each.HasField("error")}
+    return sorted({outcome.status, *failed})
 
 
 async def test_grpc(student, teacher, record_property):
