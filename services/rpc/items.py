@@ -61,7 +61,10 @@ def first_id(kind: type[Message], data: bytes) -> str:
     fields = kind.DESCRIPTOR.fields_by_name
     if "more" not in fields:
         return ""
-    number, start, end = next(_fields(data, 0, len(data)), (0, 0, 0))
+    try:
+        number, start, end = next(_fields(data, 0, len(data)), (0, 0, 0))
+    except InvalidInput:
+        return ""
     is_id = number == fields["id"].number and end - start <= LONGEST_ID
     return data[start:end].decode("utf-8", "ignore") if is_id else ""
 

@@ -127,18 +127,20 @@ def grpc_request(number):
 
 
 def _json_body(chance):
-    fields = {"image": chance.choice((base64.b64encode(chance.choice(IMAGES)).decode(), chance.choice(VALUES)))}
-    for name in ("question", "version", "task", "template", chance.choice(STRINGS)):
-        if chance.random() < 0.6:
+    image = IMAGE if chance.random() < 0.6 else chance.choice(IMAGES)
+    fields = {"image": base64.b64encode(image).decode() if chance.random() < 0.9 else chance.choice(VALUES)}
+    for name in ("question", "question", "version", "task", "template", chance.choice(STRINGS)):
+        if chance.random() < 0.4:
             fields[name] = chance.choice(VALUES)
     return json.dumps(fields).encode()
 
 
 def _form_body(chance):
     parts = b""
-    for name in chance.sample(("image", "question", "version", "task", "image", "x" * 300), chance.randint(0, 5)):
+    names = ["image", "question"] if chance.random() < 0.5 else []
+    for name in names + chance.sample(("image", "question", "version", "task", "x" * 300), chance.randint(0, 3)):
         is_file = name == "image" and chance.random() < 0.8
-        content = chance.choice(IMAGES) if is_file else chance.choice(STRINGS).encode()
+        content = chance.choice((IMAGE, *IMAGES)) if is_file else chance.choice(STRINGS).encode()
         file = b'; filename="a"' if is_file else b""
         parts += b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n' % (name.encode(), file, content)
     return parts + chance.choice((b"--b--\r\n", b"--b--\r\n", b"", b"--c--\r\n"))

@@ -235,7 +235,7 @@ async def test_a_call_without_a_request_is_an_invalid_argument(peer):
 async def test_a_bad_message_of_a_stream_is_answered_and_the_others_are_served(peer):
     items = [item(str(number)).SerializeToString() for number in range(50)]
     cut_off = item("cut off").SerializeToString()[:-2]
-    messages = [*items[:25], b"\xff\xff", cut_off, *items[25:]]
+    messages = [*items[:25], b"\xff\xff", b"\x0b a group", cut_off, *items[25:]]
     replies = [
         student_pb2.AnswerStreamResponse.FromString(reply)
         async for reply in raw(peer.channel, STREAM, "stream_stream")(iter(messages))
