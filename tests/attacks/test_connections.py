@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.attacks.bystander import IMAGE, besieged
-from tests.attacks.http2 import connected
 from tests.attacks.target import MIB
+from tests.http2 import connected
 
 pytestmark = pytest.mark.slow
 HUNG_UP_WITHIN_S = 20.0

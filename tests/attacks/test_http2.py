@@ -9,8 +9,8 @@ import pytest
 
 from protos.mpa.v1 import student_pb2, types_pb2
 from tests.attacks.bystander import IMAGE, besieged
-from tests.attacks.http2 import (
-    CANCEL,
+from tests.attacks.outcomes import ANSWER, ANSWER_STREAM
+from tests.http2 import (
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -19,16 +19,15 @@ from tests.attacks.http2 import (
     PING,
     PREFACE,
     PRIORITY,
-    RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
     connected,
     frame,
     headers,
     message,
+    opened_and_reset,
     speaking_http2,
 )
-from tests.attacks.outcomes import ANSWER, ANSWER_STREAM
 
 pytestmark = pytest.mark.slow
 FLOOD_S = 4.0
@@ -47,12 +46,6 @@ async def flood(raw, pieces, seconds=FLOOD_S):
     return count
 
 
-def opened_and_reset(stream, body=b""):
-    data = frame(DATA, END_STREAM, stream, body) if body else b""
-    opened = frame(HEADERS, END_HEADERS, stream, BLOCK)
-    return opened + data + frame(RST_STREAM, 0, stream, CANCEL)
-
-
 def hundreds(make, first=1, step=2, at_once=100):
     """Frames for ever higher streams, many in one write."""
     streams = itertools.count(first, step)
@@ -65,7 +58,7 @@ async def test_rapid_reset_from_two_connections(student, body):
     async with besieged(student) as bystander:
         port = student.service.grpc_port
         async with speaking_http2(port) as one, speaking_http2(port) as two:
-            pieces = (hundreds(lambda stream: opened_and_reset(stream, body)) for _ in range(2))
+            pieces = (hundreds(lambda stream: opened_and_reset(stream, BLOCK, body)) for _ in range(2))
             counts = await asyncio.gather(*(flood(raw, some) for raw, some in zip((one, two), pieces, strict=True)))
             assert sum(counts) > 0
             await bystander.is_served()
@@ -76,7 +69,7 @@ async def test_rapid_reset_again_and_again(student):
     async with besieged(student):
         for _ in range(20):
             async with speaking_http2(student.service.grpc_port) as raw:
-                await flood(raw, hundreds(lambda stream: opened_and_reset(stream, REQUEST)), 0.2)
+                await flood(raw, hundreds(lambda stream: opened_and_reset(stream, BLOCK, REQUEST)), 0.2)
 
 
 async def test_streams_that_are_opened_and_left(student):
@@ -100,6 +93,13 @@ async def test_bulk_streams_that_are_opened_and_left_on_many_connections(student
         await asyncio.sleep(1.0)
         await bystander.is_served()
         left.set()
+
+
+@pytest.mark.parametrize("path", [b"/x\xff\xfe", b"/\xed\xa0\x80", b"\x00", b"/", b"", b"x" * 9_000])
+async def test_methods_that_nobody_can_read(student, path):
+    async with besieged(student) as bystander, speaking_http2(student.service.grpc_port) as raw:
+        await flood(raw, hundreds(lambda stream: frame(HEADERS, END_HEADERS | END_STREAM, stream, headers(path)), at_once=5), 1)
+        await bystander.is_served()
 
 
 FLOODS = {

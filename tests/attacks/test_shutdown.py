@@ -9,11 +9,11 @@ import pytest
 
 from protos.mpa.v1 import student_pb2, training_pb2, types_pb2
 from tests.attacks.bystander import IMAGE
-from tests.attacks.http2 import connected
 from tests.attacks.outcomes import ANSWER, ANSWER_STREAM, UPLOAD, method_of
 from tests.attacks.target import Target
 from tests.attacks.test_connections import START, WHOLE
 from tests.e2e.processes import serving
+from tests.http2 import connected
 from tests.serving import fake_checkpoint
 from tests.waiting import until
 

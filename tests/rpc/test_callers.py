@@ -1,6 +1,7 @@
 """Callers of a server who take too much, send nonsense or nothing, each beside one who must be served."""
 
 import asyncio
+import itertools
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from services.rpc.server import CallerSettings, GrpcServer
 from services.rpc.status import from_rpc_error
 from services.rpc.streams import answer_out_of_order
 from services.rpc.window import MOST_HELD
-from tests.rpc.http2 import Attacker, headers
+from tests.http2 import END_HEADERS, HEADERS, frame, headers, opened_and_reset, speaking_http2
 from tests.waiting import until
 
 ANSWER = "/mpa.v1.StudentService/Answer"
@@ -130,23 +131,20 @@ async def refusal(call):
 
 async def test_calls_opened_and_reset_cost_no_other_caller_theirs(peer):
     await peer.answers.Answer(asking("connected"))
-    attackers = [Attacker(peer.port) for _ in range(2)]
-    try:
+    block, streams = headers(ANSWER), itertools.count(1, 2)
+    async with speaking_http2(peer.port) as one, speaking_http2(peer.port) as two:
         for _ in range(8):
-            for attacker in attackers:
-                await asyncio.to_thread(attacker.open_and_reset, ANSWER, 500)
+            calls = b"".join(opened_and_reset(stream, block) for stream in itertools.islice(streams, 500))
+            for attacker in (one, two):
+                await attacker.write(calls)
             assert (await peer.answers.Answer(asking("well?"), timeout=30)).answer == "well?"
-    finally:
-        for attacker in attackers:
-            attacker.close()
 
 
 @pytest.mark.parametrize("path", [b"/x\xff\xfe", b"/\xed\xa0\x80", b"\x00", b"/"])
 async def test_a_method_that_nobody_can_read_is_unknown_and_the_server_lives(peer, path):
-    attacker = Attacker(peer.port)
-    attacker.send(headers(1, path))
-    assert await peer.is_served()
-    attacker.close()
+    async with speaking_http2(peer.port) as attacker:
+        await attacker.write(frame(HEADERS, END_HEADERS, 1, headers(path)))
+        assert await peer.is_served()
 
 
 async def test_a_method_of_another_contract_is_unimplemented(peer):

@@ -30,13 +30,19 @@ def headers(path, address="a", **more):
 
 def _text(text):
     """HPACK's string without Huffman's code; its length a number of a prefix of 7 bits."""
-    data = text.encode()
+    data = text if isinstance(text, bytes) else text.encode()
     if len(data) < 127:
         return bytes([len(data)]) + data
     rest, size = len(data) - 127, b"\x7f"
     while rest > 127:
         size, rest = size + bytes([rest & 127 | 128]), rest >> 7
     return size + bytes([rest]) + data
+
+
+def opened_and_reset(stream, block, body=b""):
+    """A call that is given up as soon as it is opened."""
+    data = frame(DATA, END_STREAM, stream, body) if body else b""
+    return frame(HEADERS, END_HEADERS, stream, block) + data + frame(RST_STREAM, 0, stream, CANCEL)
 
 
 def message(request):
