@@ -83,7 +83,7 @@ def root(image_root):
         for name, data in NO_IMAGES.items()
         for attack in (
             over_grpc(name, ANSWER, asking(data=data)),
-            over_http(name, files={"image": data}, data={"question": "what?"}),
+            over_http(name, files={"image": data}, data={"question": "what?"}, expected=("400", "413")),
         )
     ],
     ids=str,
