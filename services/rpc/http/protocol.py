@@ -171,8 +171,9 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.abort()
             return
         self._is_deaf = True
-        if under_way:  # its handler sees the caller gone
+        if under_way:  # its handler sees the caller gone, and does not ask it to go on
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
         given, body = request_id(None), error_body(reason, message)
         _log.warning("%s %s id=%s peer=%s", status, message, given, self._caller)

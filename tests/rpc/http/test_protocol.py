@@ -110,6 +110,14 @@ async def test_bytes_that_are_no_http_are_a_400_in_our_shape(sent):
         assert reason(reply.partition(b"\r\n\r\n")[2]) == "INVALID_REQUEST"
 
 
+async def test_a_refused_caller_who_waits_to_be_let_continue_is_only_refused(caplog):
+    head = b"POST /v1/vqa HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with http_peer() as peer:
+        assert (await peer.exchange(head + b"no chunk\r\n")).startswith(b"HTTP/1.1 400 ")
+        assert await ask(peer) == (200, "what?")
+    assert "Traceback" not in caplog.text
+
+
 async def test_requests_in_a_row_without_waiting_are_not_queued():
     """One request of a connection at once; after its reply the connection closes, and what was not read is asked again."""
     async with http_peer() as peer:
