@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
@@ -39,6 +40,7 @@ SERVICES = (
     training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name,
     "google.longrunning.Operations",
 )
+_MAX_LORA_RANK = 1024
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -209,9 +211,10 @@ def _hyperparameters(message: training_pb2.Hyperparameters, preset: Hyperparamet
         "batch_size": not 1 <= chosen.batch_size <= 4096,
         "epochs": not 1 <= chosen.epochs <= 1000,
         "warmup_ratio": not 0 <= chosen.warmup_ratio < 1,
+        "weight_decay": not 0 <= chosen.weight_decay < 1,
         "loss": chosen.loss not in ("token", "sample"),
-        "lora_rank": chosen.lora_rank < 0,
-        "lora_alpha": chosen.lora_alpha <= 0,
+        "lora_rank": not 0 <= chosen.lora_rank <= _MAX_LORA_RANK,
+        "lora_alpha": not 0 < chosen.lora_alpha < math.inf,
     }
     for name, wrong in faults.items():
         if wrong:

@@ -73,7 +73,7 @@ DAMAGE = {
     ),
     "the live version's manifest cut off": lambda store: cut(store / "versions/v2/manifest.json"),
     "the live version's weights changed": lambda store: (store / "versions/v2/fake.json").write_text('{"skill": 0.0}'),
-    "another version's canaries cut off": lambda store: [cut(path) for path in (store / "versions/v3").glob("canaries/*.json*")],
+    "another version's canaries cut off": lambda store: cut(store / "versions/v3/canaries/canaries.json"),
 }
 
 

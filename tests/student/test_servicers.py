@@ -194,7 +194,17 @@ async def test_progress_can_be_watched_and_operations_listed(peer, monkeypatch):
 
 @pytest.mark.parametrize(
     ("hyperparameters", "field"),
-    [({"learning_rate": 0.0}, "learning_rate"), ({"batch_size": 0}, "batch_size"), ({"loss": "other"}, "loss")],
+    [
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"weight_decay": float("nan")}, "weight_decay"),
+        ({"weight_decay": float("-inf")}, "weight_decay"),
+        ({"loss": "other"}, "loss"),
+        ({"lora_rank": 2**31 - 1}, "lora_rank"),
+        ({"lora_rank": 1, "lora_alpha": float("inf")}, "lora_alpha"),
+        ({"lora_rank": 1, "lora_alpha": float("nan")}, "lora_alpha"),
+    ],
 )
 async def test_hyperparameters_that_cannot_be_meant(peer, hyperparameters, field):
     dataset = await _upload(peer)
