@@ -54,8 +54,12 @@ class Servicer(
             yield reply
 
     async def UploadDataset(self, requests, context):
-        images = [request async for request in requests]
-        return training_pb2.UploadDatasetResponse(dataset="d", images=len(images))
+        images = 0
+        async for request in requests:
+            if request.image == b"full":
+                raise Overloaded("full", retry_after_s=0.25)
+            images += 1
+        return training_pb2.UploadDatasetResponse(dataset="d", images=images)
 
     async def WaitOperation(self, request, context):
         await self.go.wait()
@@ -172,6 +176,14 @@ async def test_open_calls_of_one_kind_leave_the_others_their_room(peer, what):
     assert await peer.is_served()
     for task in tasks:
         task.cancel()
+
+
+async def test_an_upload_that_is_refused_while_it_is_sent_is_told_why(peer):
+    """Not "Internal error from Core", which gRPC says to whoever is still sending when its call ends."""
+    images = [training_pb2.UploadDatasetRequest(image=image) for image in (b"full", *[bytes(2**20)] * 40)]
+    for _ in range(5):
+        refused = await refusal(peer.training.UploadDataset(iter(images)))
+        assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_an_upload_that_falls_silent_is_ended_and_told_why():

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from services.core.errors import InvalidInput, TimedOut
+from services.core.errors import InvalidInput, MpaError, TimedOut
 from services.rpc.fields import check_fields
 from services.rpc.interceptors.around import Call, Context, Handler, wrapped
 from services.rpc.items import Malformed, check_items, first_id
@@ -21,6 +22,9 @@ from services.rpc.streams import Requests
 
 UNARY_S = 30.0
 """A single request arrives in this time: 32 MiB at a megabyte per second."""
+
+LINGER_S = 2.0
+"""How long a caller whose upload is refused may go on sending."""
 
 
 class Reading(grpc.aio.ServerInterceptor):
@@ -71,7 +75,11 @@ class Reading(grpc.aio.ServerInterceptor):
 
     def _in_turn(self, inner: Call) -> Call:
         async def call(requests: AsyncIterator[Any], context: Context) -> Any:
-            return await inner(self._each(requests), context)
+            try:
+                return await inner(self._each(requests), context)
+            except MpaError:
+                await _discard(requests)
+                raise
 
         return call
 
@@ -87,6 +95,14 @@ class Reading(grpc.aio.ServerInterceptor):
                     f"nothing came for {self._silence_s:g} s: send the whole again, without such a pause", reason="SILENCE"
                 ) from None
             yield message
+
+
+async def _discard(requests: AsyncIterator[Any]) -> None:
+    """A caller that is still sending when its call ends reads "Internal error from Core", not the refusal: it may end first."""
+    with suppress(TimeoutError, StopAsyncIteration):
+        async with asyncio.timeout(LINGER_S):
+            while True:
+                await anext(requests)
 
 
 def _single(inner: Call) -> Call:
