@@ -18,8 +18,9 @@ from tests.serving import fake_checkpoint
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
-LEAVES_WITHIN_S = 60.0
-"""Its grace of 30 s, and a guard for a busy machine."""
+GRACE_S = 5
+LEAVES_WITHIN_S = 45.0
+"""Grace, and a guard for a busy machine."""
 REQUEST = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?")
 
 
@@ -43,7 +44,7 @@ async def ask_and_forget(target, request, count):
 
 async def test_an_engine_that_hangs_from_the_start(tmp_path):
     hanging = fake_checkpoint(tmp_path / "hanging", latency_s=3_600.0)
-    with serving("student", tmp_path, model=hanging, store=tmp_path / "store", wait=False) as service:
+    with serving("student", tmp_path, model=hanging, store=tmp_path / "store", wait=False, grace_s=GRACE_S) as service:
         target = Target("student", service)
         await until(lambda: "loading the model" in service.log.read_text())
         asking = asyncio.create_task(ask_and_forget(target, REQUEST, 4))
@@ -55,7 +56,7 @@ async def test_an_engine_that_hangs_from_the_start(tmp_path):
 async def test_an_engine_that_hangs_on_a_question(tmp_path):
     """And no watchdog to end it: SIGTERM ends the process within its grace all the same."""
     hanging = fake_checkpoint(tmp_path / "hanging", hanging="for ever")
-    with serving("student", tmp_path, model=hanging, store=tmp_path / "store", watchdog_s=0) as service:
+    with serving("student", tmp_path, model=hanging, store=tmp_path / "store", watchdog_s=0, grace_s=GRACE_S) as service:
         target = Target("student", service)
         request = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="is it for ever?")
         asking = asyncio.create_task(ask_and_forget(target, request, 4))
@@ -66,7 +67,7 @@ async def test_an_engine_that_hangs_on_a_question(tmp_path):
 
 async def test_callers_who_hold_on(tmp_path, model):
     """Idle streams, uploads and connections, half-sent requests: none of them keeps the service."""
-    with serving("student", tmp_path, model=model, store=tmp_path / "store") as service:
+    with serving("student", tmp_path, model=model, store=tmp_path / "store", grace_s=GRACE_S) as service:
         target = Target("student", service)
         async with (
             grpc.aio.insecure_channel(target.address) as channel,
