@@ -71,7 +71,7 @@ async def test_grpc(student, teacher, record_property):
         counts, examples = await send_all(send)
         for channel in (*channels["student"], *channels["teacher"]):
             await channel.close()
-    report(counts, record_property)
+        report(counts, record_property)
     wrong = {status: examples[status] for status in counts if status in NEVER}
     assert not wrong, f"{dict(counts)}; numbers: {wrong}"
 
@@ -111,7 +111,7 @@ async def test_http(student, teacher, record_property):
             return [await exchange(target.service.http_port, data)]
 
         counts, examples = await send_all(send)
-    report(counts, record_property)
+        report(counts, record_property)
     wrong = {status: examples[status] for status in counts if status.startswith("5") or status == HANGS}
     assert not wrong, f"{dict(counts)}; numbers: {wrong}"
 
