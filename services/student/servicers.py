@@ -57,6 +57,8 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
         """For every face: unary, each item of a stream, HTTP."""
         student = self._student()
         check_fields(request)
+        # Before the request counts as under way: a swap in place says nothing of the engine's pace.
+        await student.versions.pass_gate()
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._answer(student, request, context)
 

@@ -65,10 +65,14 @@ class Versions:
         """None where the version is on disk only."""
         return self._slots.get(name)
 
+    async def pass_gate(self) -> None:
+        """Returns at once unless weights are being replaced. Raises Overloaded: too many wait for that already."""
+        await self._slots.pass_gate()
+
     @asynccontextmanager
     async def lease(self, version: str = "") -> AsyncIterator[Lease]:
         """Holds `version`, or the live one. Raises NotFound, WrongState (pinned but not loaded), Unavailable (nothing live)."""
-        await self._slots.pass_gate()
+        await self.pass_gate()
         name = version or self._pointers.live
         if not name:
             raise Unavailable("no version is live yet")
