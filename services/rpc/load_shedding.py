@@ -21,6 +21,9 @@ MARGIN = 0.8
 """Share of its caller's time that a request may be predicted to take: batches come unevenly."""
 FEW = 4
 """Requests under way that are too few to tell a queue from one slow reply."""
+QUEUES = 4.0
+"""How many times a request's own time it may take where that is more than the longest wait: a service
+that answers in half a minute still computes many requests together."""
 FIRST = 256
 """Requests under way at most as long as nothing has been answered."""
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 0.25, 30.0
@@ -33,7 +36,8 @@ class LoadSettings:
     most: int = 1024
     """Requests under way, computed or waiting."""
     longest_wait_s: float = 30.0
-    """Longest predicted time of a request, whose caller may have set a shorter one."""
+    """Longest predicted time of a request, whose caller may have set a shorter one. Not kept by a
+    service that takes more than a quarter of it for a single request (QUEUES)."""
 
     @staticmethod
     def from_environment(env: Environment) -> LoadSettings:
@@ -84,7 +88,8 @@ class LoadShedder:
 
     def require_room(self, time_left_s: float | None = None) -> None:
         """Raises Overloaded where `admit` would: for a face that has not read the request yet."""
-        wait_s, longest_s = self._pace.wait_s, self._settings.longest_wait_s
+        wait_s = self._pace.wait_s
+        longest_s = max(self._settings.longest_wait_s, QUEUES * self._pace.alone_s)
         most = self._settings.most if wait_s is not None else min(FIRST, self._settings.most)
         under_way = f"{self.in_flight} requests are under way"
         if self.in_flight >= most:

@@ -15,6 +15,8 @@ import math
 LEAP = 2.0
 RECENT = 0.3
 """Weight of the latest request that came to an idle service."""
+WARM = 0.5
+"""Share of the shortest time that a request has taken, below which the earlier ones tell nothing."""
 MEMORY, SHORTEST_MEMORY_S = 2.0, 4.0
 """How long a time counts: twice what a request takes alone, but at least four seconds."""
 
@@ -39,15 +41,18 @@ class Pace:
     def answered(self, now: float, seconds: float, *, was_idle: bool) -> None:
         """A request leaves that was answered after `seconds`, having come to an idle service or not."""
         self.given_up(now)
-        memory_s = max(SHORTEST_MEMORY_S, MEMORY * (self._alone_s or 0.0))
-        fade = math.exp(-self._new_busy_s / memory_s)
+        memory_s = max(SHORTEST_MEMORY_S, MEMORY * self.alone_s)
+        # What came before the fastest answer by far was of an engine that was still warming up.
+        is_warm_now = seconds < WARM * self.alone_s
+        fade = 0.0 if is_warm_now else math.exp(-self._new_busy_s / memory_s)
         self._busy_s = self._busy_s * fade + self._new_busy_s
         self._request_s = self._request_s * fade + self._new_request_s
         self._answered = self._answered * fade + 1
         self._new_busy_s = self._new_request_s = 0.0
-        if was_idle:
-            before_s = seconds if self._alone_s is None else self._alone_s
-            self._alone_s = before_s + RECENT * (seconds - before_s)
+        if self._alone_s is None or seconds < self._alone_s:
+            self._alone_s = seconds
+        elif was_idle:
+            self._alone_s += RECENT * (seconds - self._alone_s)
 
     def given_up(self, now: float) -> None:
         """A request leaves that was not answered, and tells nothing of the pace."""
@@ -55,12 +60,17 @@ class Pace:
         self.in_flight -= 1
 
     @property
+    def alone_s(self) -> float:
+        """Seconds that a request takes by itself; 0 before the first answer."""
+        return self._alone_s or 0.0
+
+    @property
     def wait_s(self) -> float | None:
         """Seconds until one more request would be answered; None before the first answer."""
         if not self._busy_s:
             return None
         usual_s = self._request_s / self._answered
-        own_s = min(self._alone_s or 0.0, usual_s)
+        own_s = min(self.alone_s, usual_s)
         growth = (self.in_flight + 1) / (self._request_s / self._busy_s)
         return own_s + (usual_s - own_s) * min(growth, LEAP)
 

@@ -150,6 +150,29 @@ def test_an_engine_that_was_hardly_busy_is_given_a_burst():
     assert set(outcomes) == {"answered"}
 
 
+def test_an_engine_whose_replies_take_half_a_minute_is_kept_busy():
+    timeline = Timeline()
+    shedder = LoadShedder(clock=lambda: timeline.now)
+    engine = BatchEngine(timeline, 64, lambda number: 28.0 + 0.05 * number)
+    outcomes = callers(timeline, shedder, engine, 1.0, 0.0, 600.0, patience_s=None)
+    timeline.run()
+    assert outcomes["answered"] >= 0.9 * 600
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_a_first_request_that_waits_for_a_warm_up_is_forgotten(kind):
+    timeline = Timeline()
+    most, seconds_for = ENGINES[kind]
+    shedder = LoadShedder(clock=lambda: timeline.now)
+    engine = BatchEngine(timeline, most, lambda number: 60.0 if timeline.now == 0.0 else seconds_for(number))
+    callers(timeline, shedder, engine, 1.0, 0.0, 1.0, patience_s=None)
+    storm = callers(timeline, shedder, engine, 10 * CAPACITY, 60.0, 180.0)
+    timeline.run(120.0)
+    settled = storm["answered"]
+    timeline.run(180.0)
+    assert storm["answered"] - settled >= 0.8 * CAPACITY * 60
+
+
 def test_a_burst_before_anything_was_answered_is_bounded():
     shedder, outcomes = LoadShedder(), Counter()
     engine = BatchEngine(Timeline(), 1, lambda number: 1.0)
