@@ -159,7 +159,7 @@ async def test_replicas_of_one_teacher_share_its_calls(tmp_path, pool):
 
 def test_the_environment_separates_teachers_by_spaces_and_the_run_knows_how_many(tmp_path, pool):
     environment = {"MPA_TEACHER": "127.0.0.1:1 127.0.0.1:2", "MPA_STUDENT": "127.0.0.1:3"}
-    arguments = ["align", str(pool), "--task", "vqa", "--run", str(tmp_path / "run"), "--patience", "0"]
+    arguments = ["align", str(pool), "--task", "vqa", "--run", str(tmp_path / "run"), "--patience", "0", "--recipe", "paper"]
     result = CliRunner().invoke(app, arguments, env=environment)
     assert (result.exit_code, "gave no answer" in result.output) == (1, True), result.output
     result = CliRunner().invoke(app, [*arguments, "--teacher", "127.0.0.1:1"], env={"MPA_STUDENT": "127.0.0.1:3"})
