@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.core.errors import MpaError, Overloaded, Unavailable
-from services.engines.computation import Asked, Computation, Prepare, Run
+from services.engines.computation import Computation, PendingPrompt, Prepare, Run
 from services.engines.model import Prompt, Reply
 from services.engines.watchdog import Watchdog
 
@@ -56,8 +56,8 @@ class MicroBatcher:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._close_s = close_s
-        self._waiting: dict[Asked, None] = {}
-        self._unanswered: set[Asked] = set()
+        self._waiting: dict[PendingPrompt, None] = {}
+        self._unanswered: set[PendingPrompt] = set()
         self._under_way: set[asyncio.Task[None]] = set()
         self._last_size = 0
         self._wake = asyncio.Event()
@@ -78,18 +78,18 @@ class MicroBatcher:
             raise Overloaded(f"{len(self._waiting)} requests are waiting already", retry_after_s=0.25)
         return await self._enter(prompt, adapter).reply
 
-    def _enter(self, prompt: Prompt, adapter: str) -> Asked:
-        asked = Asked(prompt, adapter, asyncio.get_running_loop().create_future())
-        asked.reply.add_done_callback(lambda _: self._forget(asked))
-        self._waiting[asked] = None
-        self._unanswered.add(asked)
+    def _enter(self, prompt: Prompt, adapter: str) -> PendingPrompt:
+        pending = PendingPrompt(prompt, adapter, asyncio.get_running_loop().create_future())
+        pending.reply.add_done_callback(lambda _: self._forget(pending))
+        self._waiting[pending] = None
+        self._unanswered.add(pending)
         self._watchdog.asked()
         self._wake.set()
-        return asked
+        return pending
 
-    def _forget(self, asked: Asked) -> None:
-        self._waiting.pop(asked, None)
-        self._unanswered.discard(asked)
+    def _forget(self, pending: PendingPrompt) -> None:
+        self._waiting.pop(pending, None)
+        self._unanswered.discard(pending)
 
     async def between_batches(self, work: Callable[[], None]) -> None:
         """Runs `work` on the engine's thread, while no batch is computed. Raises MpaError; Unavailable if the engine dies."""
@@ -133,11 +133,11 @@ class MicroBatcher:
         self._watchdog.stop()
         for task in (self._worker, *self._under_way):
             task.cancel()
-        for asked in tuple(self._unanswered):
-            asked.settle(error)
+        for pending in tuple(self._unanswered):
+            pending.settle(error)
 
     def _replied(self) -> None:
-        self._watchdog.replied(others_wait=any(not asked.is_over for asked in self._unanswered))
+        self._watchdog.replied(others_wait=any(not pending.is_over for pending in self._unanswered))
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         if not worker.cancelled() and (error := worker.exception()) is not None:
@@ -171,15 +171,15 @@ class MicroBatcher:
             _log.error("a batch was left unanswered", exc_info=error)
             self.die("a batch was left unanswered")
 
-    def _take(self) -> list[Asked]:
+    def _take(self) -> list[PendingPrompt]:
         """The oldest request and those behind it that fit its batch; requests given up meanwhile are dropped."""
-        batch: list[Asked] = []
-        for asked in tuple(self._waiting):
+        batch: list[PendingPrompt] = []
+        for pending in tuple(self._waiting):
             if len(batch) == self._max_batch:
                 break
-            if asked.is_over:
-                del self._waiting[asked]
-            elif not batch or asked.kind == batch[0].kind:
-                del self._waiting[asked]
-                batch.append(asked)
+            if pending.is_over:
+                del self._waiting[pending]
+            elif not batch or pending.kind == batch[0].kind:
+                del self._waiting[pending]
+                batch.append(pending)
         return batch

@@ -27,7 +27,7 @@ Run = Callable[[Any, str], Sequence[Outcome]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class PendingPrompt:
     """A prompt whose caller waits."""
 
     prompt: Prompt
@@ -65,13 +65,13 @@ class Computation:
         self._replied = replied
         self._preparer = WorkerThread("prepare", died)
         self._engine = WorkerThread("engine", died)
-        self._batch: Sequence[Asked] = ()
+        self._batch: Sequence[PendingPrompt] = ()
 
     @property
     def prepares(self) -> bool:
         return self._prepare is not None
 
-    async def answer(self, batch: list[Asked]) -> None:
+    async def answer(self, batch: list[PendingPrompt]) -> None:
         """Settles each of a batch whose caller still waits."""
         parts = [batch]
         while parts:
@@ -89,7 +89,7 @@ class Computation:
 
     def require_somebody_waits(self) -> None:
         """From within `run`. Raises Cancelled: every caller of the batch that is computed has gone."""
-        if self._batch and all(asked.is_over for asked in self._batch):
+        if self._batch and all(pending.is_over for pending in self._batch):
             raise Cancelled("every caller of this batch has gone")
 
     async def end(self, within_s: float) -> None:
@@ -102,7 +102,7 @@ class Computation:
                 for thread in threads:
                     await thread.ended()
 
-    async def _answer(self, batch: list[Asked]) -> MpaError | None:
+    async def _answer(self, batch: list[PendingPrompt]) -> MpaError | None:
         """Settles a batch, or returns the error that it fails with as a whole."""
         outcomes = None
         try:
@@ -115,13 +115,13 @@ class Computation:
             return error
         if len(outcomes) != len(batch):
             return EngineFailed(f"the engine gave {len(outcomes)} replies to {len(batch)} requests: its log may say why")
-        for asked, outcome in zip(batch, outcomes, strict=True):
-            asked.settle(outcome)
+        for pending, outcome in zip(batch, outcomes, strict=True):
+            pending.settle(outcome)
         if any(isinstance(outcome, Reply) for outcome in outcomes):
             self._replied()
         return None
 
-    def _compute(self, batch: Sequence[Asked], prepared: Any) -> Sequence[Outcome] | None:
+    def _compute(self, batch: Sequence[PendingPrompt], prepared: Any) -> Sequence[Outcome] | None:
         """On the engine's thread. None where too many have gone while the batch waited for the one before."""
         if len(batch) - len(_still_there(batch)) >= len(batch) * WORTH_PREPARING_AGAIN:
             return None
@@ -131,7 +131,7 @@ class Computation:
         finally:
             self._batch = ()
 
-    async def _prepared(self, batch: list[Asked]) -> tuple[list[Asked], Any]:
+    async def _prepared(self, batch: list[PendingPrompt]) -> tuple[list[PendingPrompt], Any]:
         """Those of a batch whose prompts can be prepared, and what is computed of them."""
         if self._prepare is None or not batch:
             return batch, _prompts(batch)
@@ -140,25 +140,25 @@ class Computation:
         except MpaError:
             if len(batch) == 1:
                 raise
-        left = [asked for asked in batch if await self._can_be_prepared(asked)]
+        left = [pending for pending in batch if await self._can_be_prepared(pending)]
         return left, await self._preparer.do(self._prepare, _prompts(left)) if left else None
 
-    async def _can_be_prepared(self, asked: Asked) -> bool:
+    async def _can_be_prepared(self, pending: PendingPrompt) -> bool:
         """Where it can't, its caller is told why."""
         assert self._prepare is not None
-        if asked.is_over:
+        if pending.is_over:
             return False
         try:
-            await self._preparer.do(self._prepare, [asked.prompt])
+            await self._preparer.do(self._prepare, [pending.prompt])
         except MpaError as error:
-            asked.settle(error)
+            pending.settle(error)
             return False
         return True
 
 
-def _prompts(batch: Sequence[Asked]) -> list[Prompt]:
-    return [asked.prompt for asked in batch]
+def _prompts(batch: Sequence[PendingPrompt]) -> list[Prompt]:
+    return [pending.prompt for pending in batch]
 
 
-def _still_there(batch: Sequence[Asked]) -> list[Asked]:
-    return [asked for asked in batch if not asked.is_over]
+def _still_there(batch: Sequence[PendingPrompt]) -> list[PendingPrompt]:
+    return [pending for pending in batch if not pending.is_over]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from services.core.errors import InvalidInput, Overloaded
 from services.environment import Environment
-from services.rpc.pace import Pace
+from services.rpc.pace import ServicePace
 
 MARGIN = 0.8
 """Share of its caller's time that a request may be predicted to take: batches come unevenly."""
@@ -61,7 +61,7 @@ class LoadShedder:
     def __init__(self, settings: LoadSettings = DEFAULT, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
-        self._pace = Pace(clock())
+        self._pace = ServicePace(clock())
 
     @property
     def in_flight(self) -> int:

@@ -21,7 +21,7 @@ MEMORY, SHORTEST_MEMORY_S = 2.0, 4.0
 """How long a time counts: twice what a request takes alone, but at least four seconds."""
 
 
-class Pace:
+class ServicePace:
     """Counts what enters and leaves; times are seconds of any one clock. Every operation is O(1)."""
 
     def __init__(self, now: float) -> None:

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.mpa.v1 import student_pb2, student_pb2_grpc, training_pb2, training_pb2_grpc
 from services.core.errors import InvalidInput, Overloaded
-from services.rpc.interceptors.turnstile import ROOMS, UPLOADS, WAITS
+from services.rpc.interceptors.turnstile import CALL_LIMITS, UPLOADS, WAITS
 from services.rpc.messages import MOST_ITEMS
 from services.rpc.request_id import HEADER
 from services.rpc.server import CallerSettings, GrpcServer
@@ -159,8 +159,8 @@ async def test_a_method_of_another_contract_is_unimplemented(peer):
 
 @pytest.mark.parametrize("what", ["uploads", "waits"])
 async def test_open_calls_of_one_kind_leave_the_others_their_room(peer, what):
-    room, calls = ROOMS[{"uploads": UPLOADS, "waits": WAITS}[what]], []
-    for _ in range(room.per_connection + 10):
+    limits, calls = CALL_LIMITS[{"uploads": UPLOADS, "waits": WAITS}[what]], []
+    for _ in range(limits.per_connection + 10):
         if what == "uploads":
             call = peer.training.UploadDataset()
             calls.append(call.read() if hasattr(call, "read") else call)

@@ -19,7 +19,7 @@ PER_CALLER = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class CallLimits:
     """Calls that may be open at once."""
 
     total: int
@@ -29,14 +29,14 @@ class Room:
 ANSWERS, STREAMS, UPLOADS = "answers", "streams", "uploads"
 WAITS, CONTROL = "waits", "control calls"
 HEALTH, WATCHES = "health checks", "watches"
-ROOMS = {
-    ANSWERS: Room(total=8192, per_connection=256),
-    STREAMS: Room(total=1024, per_connection=128),
-    UPLOADS: Room(total=64, per_connection=4),
-    WAITS: Room(total=256, per_connection=32),
-    CONTROL: Room(total=512, per_connection=64),
-    HEALTH: Room(total=512, per_connection=64),
-    WATCHES: Room(total=1024, per_connection=16),
+CALL_LIMITS = {
+    ANSWERS: CallLimits(total=8192, per_connection=256),
+    STREAMS: CallLimits(total=1024, per_connection=128),
+    UPLOADS: CallLimits(total=64, per_connection=4),
+    WAITS: CallLimits(total=256, per_connection=32),
+    CONTROL: CallLimits(total=512, per_connection=64),
+    HEALTH: CallLimits(total=512, per_connection=64),
+    WATCHES: CallLimits(total=1024, per_connection=16),
 }
 _KINDS = {
     "Answer": ANSWERS,
@@ -71,8 +71,8 @@ class Turnstile(Around):
     @contextmanager
     def entered(self, what: str, peer: str) -> Iterator[None]:
         """`peer`: ipv4:ADDRESS:PORT or ipv6:[ADDRESS]:PORT. Raises Overloaded: no room."""
-        room, address = ROOMS[what], peer.rpartition(":")[0]
-        bounds = [((what,), room.total, "in all"), ((what, peer), room.per_connection, "from your connection")]
+        limits, address = CALL_LIMITS[what], peer.rpartition(":")[0]
+        bounds = [((what,), limits.total, "in all"), ((what, peer), limits.per_connection, "from your connection")]
         if not _is_local(address):
             bounds.append((("", address), self._per_caller, f"from {address}"))
         for key, most, where in bounds:
