@@ -17,12 +17,12 @@ _BESIDE = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?")
 
 
 def beside(path: Path) -> Path:
-    """Where this call alone writes a new `path`: threads and processes that write the same one don't meet."""
+    """Path to which this call alone writes a new `path`: threads and processes that write the same one don't meet."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Removes whatever a writer that was killed left anywhere in `folder`, and returns it. Only for a folder's one owner."""
+    """Removes unfinished files of killed writers anywhere in `folder`, and returns them. Only for a folder's one owner."""
     left = []
     for above, folders, files in os.walk(folder):
         left += [Path(above, name) for name in (*folders, *files) if _BESIDE.fullmatch(name)]

@@ -69,7 +69,7 @@ class MicroBatcher:
         self._worker.add_done_callback(self._worker_ended)
 
     async def submit(self, prompt: Prompt, adapter: str = "") -> Reply:
-        """Raises Overloaded, Unavailable (closed, or dead), EngineFailed (on this prompt), and what `run` refuses it with."""
+        """Raises Overloaded, Unavailable (closed, or dead), EngineFailed (on this prompt), and the errors of `run`."""
         if self._death.done():
             raise died(self._death.result())
         if self._closed:

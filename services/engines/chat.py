@@ -16,7 +16,7 @@ from services.core.errors import InvalidInput
 from services.engines.control import ControlTokens, unreadable
 
 HARMLESS = "What is there to be seen in this image?"
-"""Stands where a prompt's text would: what the template and the processor make of it is theirs alone."""
+"""Placeholder for a prompt's text: everything that is added around it is the template's and the processor's."""
 _PLACEHOLDER = "<image>"
 """The image in templates that take strings only."""
 _SYSTEMS = 16
@@ -141,7 +141,7 @@ class Chat:
         return [tokenizer.eos_token_id] if end is None else list(behind[: end + 1])
 
     def _by_pieces(self, rendered: str, frame: Frame) -> list[int]:
-        """The template's control tokens, and what stands between those two that are around the text as plain characters."""
+        """The template's control tokens, and as plain characters the text between the two that enclose a prompt's text."""
         before, after = frame.before, frame.after
         written = rendered[len(before) : len(rendered) - len(after)]
         if rendered != before + written + after:

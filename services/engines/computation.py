@@ -21,7 +21,7 @@ WORTH_PREPARING_AGAIN = 1 / 8
 
 Outcome = Reply | MpaError
 Prepare = Callable[[Sequence[Prompt]], Any]
-"""Makes of a batch's prompts what is computed with."""
+"""Prepares a batch's prompts for `Run`."""
 Run = Callable[[Any, str], Sequence[Outcome]]
 """Computes a batch, prepared if it is to be, by an adapter ("": the model's own weights)."""
 
@@ -36,7 +36,7 @@ class PendingPrompt:
 
     @property
     def kind(self) -> tuple[str, int]:
-        """What the prompts of one batch have in common."""
+        """Key that all prompts of one batch share."""
         return self.adapter, self.prompt.decoding.max_new_tokens
 
     @property
@@ -88,7 +88,7 @@ class Computation:
         await self._engine.do(work)
 
     def require_somebody_waits(self) -> None:
-        """From within `run`. Raises Cancelled: every caller of the batch that is computed has gone."""
+        """Checks from within `run`. Raises Cancelled: every caller of the batch that is computed has gone."""
         if self._batch and all(pending.is_over for pending in self._batch):
             raise Cancelled("every caller of this batch has gone")
 
@@ -122,7 +122,7 @@ class Computation:
         return None
 
     def _compute(self, batch: Sequence[PendingPrompt], prepared: Any) -> Sequence[Outcome] | None:
-        """On the engine's thread. None where too many have gone while the batch waited for the one before."""
+        """Runs on the engine's thread. None where too many have gone while the batch waited for the one before."""
         if len(batch) - len(_still_there(batch)) >= len(batch) * WORTH_PREPARING_AGAIN:
             return None
         self._batch = batch
@@ -132,7 +132,7 @@ class Computation:
             self._batch = ()
 
     async def _prepared(self, batch: list[PendingPrompt]) -> tuple[list[PendingPrompt], Any]:
-        """Those of a batch whose prompts can be prepared, and what is computed of them."""
+        """The prompts of a batch that can be prepared, and the input of `Run` made from them."""
         if self._prepare is None or not batch:
             return batch, _prompts(batch)
         try:
@@ -144,7 +144,7 @@ class Computation:
         return left, await self._preparer.do(self._prepare, _prompts(left)) if left else None
 
     async def _can_be_prepared(self, pending: PendingPrompt) -> bool:
-        """Where it can't, its caller is told why."""
+        """Whether it can; if not, its caller gets the reason."""
         assert self._prepare is not None
         if pending.is_over:
             return False

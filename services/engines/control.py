@@ -43,11 +43,11 @@ class ControlTokens:
         return any(mark in text for mark in self._marks)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where control tokens are written in `text`."""
+        """Places of `text` where control tokens are written."""
         return [found.span() for found in self._pattern.finditer(text)]
 
     def plain_ids(self, text: str) -> list[int]:
-        """As if the tokenizer knew no control tokens: each is read as its characters.
+        """Token ids of a text in which every control token is read as its characters.
 
         Tokenizers leave that to a setting for special tokens; other added tokens are cut behind their first character.
         Raises InvalidInput: a character of the text is itself a control token.

@@ -1,8 +1,8 @@
 """Images of others are decoded in a few processes of their own, one at a time in each.
 
-A thread can't be stopped, and the event loop must not wait: what takes too long, too much memory, or crashes the decoder ends a
-process that serves nobody, and the next image gets a fresh one. They are started when they are first needed, by vfork() (see
-programs.py of the student), and end with this process.
+A thread can't be stopped, and the event loop must not wait: an image that takes too long or too much memory, or crashes the
+decoder, ends a process that serves nobody, and the next image gets a fresh one. Processes are started when first needed,
+by vfork() (see programs.py of the student), and end with this process.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from services.engines.images import FORMATS, LoadedImage, check_bytes, load_imag
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU_S = 10
-"""Of a core, for one image: 50 megapixels in a progressive JPEG take one or two."""
+"""Seconds of a core for one image: 50 megapixels in a progressive JPEG take one or two."""
 TIMEOUT_S = 60.0
-"""By the clock, for a process that does not even use up its CPU_S."""
+"""Limit by the clock, for a process that does not even use up its CPU_S."""
 PROCESSES = min(4, os.cpu_count() or 1)
 _PIPE_BYTES = 2**20
 _HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-"""Of 68 ms that a photo of 12 megapixels took, 30 went into 20,000 page faults."""
+"""Huge pages: a photo of 12 megapixels took 68 ms, 30 of them for 20,000 page faults."""
 
 
 class ImageDecoder:
@@ -55,7 +55,7 @@ class ImageDecoder:
         return self.submit(data, takes_tiff=takes_tiff).result()
 
     def submit(self, data: bytes, *, takes_tiff: bool = False) -> Future[LoadedImage]:
-        """As `load_image`, but for IMAGE_TOO_EXPENSIVE: an image that its process did not survive."""
+        """Loads like `load_image`. Raises also IMAGE_TOO_EXPENSIVE: its process did not survive the image."""
         return self._threads.submit(self._load, data, takes_tiff)
 
     def _load(self, data: bytes, takes_tiff: bool) -> LoadedImage:
@@ -158,7 +158,7 @@ class _Process:
             return Image.frombytes("RGB", (width, height), pixels)
 
     def end(self) -> str:
-        """Kills what is left of it. Returns why it is of no more use."""
+        """Kills the process if it is left. Returns the reason why it is of no more use."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         self._process.kill()

@@ -1,4 +1,4 @@
-"""What the first bytes of an image file say, read without decoding anything and in time that its size bounds."""
+"""Headers of image files, read without decoding anything and in time that the file's size bounds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header | None:
-    """Of a PNG, JPEG or WebP file; None for others, and for those that end before they state their size."""
+    """The header of a PNG, JPEG or WebP file; None for others, and for files that end before they state their size."""
     try:
         if data.startswith(_PNG):
             return _png(data)
@@ -77,7 +77,7 @@ def _has_plain_chunks(data: bytes) -> bool:
 
 
 def _jpeg(data: bytes) -> Header | None:
-    """Scans are counted wherever their marker is: what comes after an end of image may still be decoded."""
+    """Scans are counted wherever their marker is: scans after an end of image may still be decoded."""
     size, is_plain, at = None, True, 2
     while data[at] == 0xFF:
         marker = data[at + 1]

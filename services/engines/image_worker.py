@@ -76,7 +76,7 @@ def _bind_to(parent: int) -> None:
 
 
 def _allow_cpu(seconds: int) -> None:
-    """Of the next image alone: the kernel ends this process where it takes more."""
+    """Limits the next image alone: the kernel ends this process if it takes more."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     _limit(resource.RLIMIT_CPU, int(spent.ru_utime + spent.ru_stime) + 1 + seconds)
 

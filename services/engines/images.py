@@ -19,7 +19,7 @@ from services.engines.image_headers import read_header
 MAX_BYTES = 24 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_PIXELS_PER_BYTE = 1_100
-"""Just above deflate's best, 1,032 bytes in one: what packs more holds next to nothing."""
+"""A little more than deflate's best, 1,032 bytes in one: a file that packs more holds next to nothing."""
 FREE_PIXELS = 12_500_000
 """Up to here a file may be as small as it likes: as many as a telephone takes, and more than a page at 300 dpi has."""
 HALVED_ABOVE = 16_000_000
@@ -42,7 +42,7 @@ class LoadedImage:
 
     @property
     def nbytes(self) -> int:
-        """Of memory."""
+        """Bytes of memory."""
         return self.pixels.width * self.pixels.height * BYTES_PER_PIXEL + len(self.data)
 
 
@@ -76,12 +76,12 @@ def decode(data: bytes, formats: tuple[str, ...] = ALL_FORMATS) -> Image.Image:
         return _to_rgb(opened)
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's readers raise whatever a damaged file leads to
+    except Exception as error:  # Pillow's readers raise errors of any kind on damaged files
         raise InvalidImage(f"the image is damaged or cut off: {str(error)[:200]}", reason="IMAGE_TRUNCATED") from error
 
 
 def most_bytes(data: bytes) -> int:
-    """Of memory that `load_image` of it takes up: as its header says, or else the most there can be."""
+    """Bytes of memory that `load_image` takes up for it: by its header, or else the most there can be."""
     header = read_header(data)
     pixels = min(header.pixels, HALVED_ABOVE) if header else HALVED_ABOVE
     return pixels * BYTES_PER_PIXEL + len(data)

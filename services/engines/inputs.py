@@ -1,7 +1,7 @@
-"""What a model is computed from: token ids with an image's tokens in place of its placeholder, and the image's tensors.
+"""Inputs of a model: token ids with an image's tokens in place of its placeholder, and the image's tensors.
 
-The processor is shown the template around a harmless text only: it expands placeholders by searching strings, and what a caller
-writes must not be found.
+The processor is shown the template around a harmless text only: it expands placeholders by searching strings, and text of a
+caller must not be found.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OF_TEXT = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_
 
 @dataclass(frozen=True, slots=True)
 class _Splice:
-    """A row of what the processor makes, from `start` to `end`, goes on with `own`: the ids that its text has instead."""
+    """A change of one row of the processor's: after its part from `start` to `end` come `own`, the ids of the prompt's text."""
 
     start: int
     end: int
@@ -33,7 +33,7 @@ class _Splice:
 
 
 def build_inputs(processor: Any, prompts: Sequence[TokenizedPrompt], images: Sequence[Any]) -> Any:
-    """A BatchFeature as the processor makes them, padded on the left; one image for each prompt.
+    """A BatchFeature like the processor's own, padded on the left; one image for each prompt.
 
     Raises InvalidImage: an image that the processor can't take.
     """
@@ -51,7 +51,7 @@ def build_inputs(processor: Any, prompts: Sequence[TokenizedPrompt], images: Seq
 
 
 def _splice(framed: torch.Tensor, length: int, prompt: TokenizedPrompt) -> _Splice:
-    """Keeps what the prompt shares with the template around the harmless text, in the row that was made of that."""
+    """Keeps the ids that the prompt shares with the template around the harmless text, in the row made of the template."""
     harmless, ids = prompt.frame.ids, prompt.ids
     pairs = enumerate(zip(harmless, ids, strict=False))
     shared = next((at for at, (theirs, ours) in pairs if theirs != ours), min(len(harmless), len(ids)))

@@ -15,7 +15,7 @@ from services.engines.model import Prompt
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """The prompts that can be computed, what the model is given for them, and how many tokens each has.
+    """The prompts that can be computed, the model's inputs for them, and the number of tokens of each.
 
     `images`: where each one's occurs first. `refusals`: for every prompt that was asked, None where it is among them.
     """
@@ -29,7 +29,7 @@ class PreparedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """Makes batches of prompts, for a model whose `window` has so many tokens."""
+    """Makes batches of prompts, for a model that takes `window` tokens."""
 
     chat: Chat
     window: int

@@ -24,7 +24,7 @@ _ENGINE_GIB = 1.0
 """A vLLM engine's own processes, on a CPU."""
 _CPU_KV_CACHE_GIB = 1.0
 _MAX_HEADER_BYTES = 100 * 2**20
-"""As in safetensors itself."""
+"""The limit of safetensors itself."""
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -78,7 +78,7 @@ def _needed_on_cpu(folder: Path, settings: EngineSettings) -> int:
 
 
 def weight_bytes(folder: Path, bytes_per_parameter: int) -> int:
-    """Of a checkpoint once it is loaded with so many bytes per parameter; reads the headers of its safetensors files only.
+    """Size of a checkpoint that is loaded with `bytes_per_parameter`; reads only the headers of its safetensors files.
 
     Raises InvalidInput: a damaged header.
     """

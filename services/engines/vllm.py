@@ -203,7 +203,7 @@ class VllmEngine:
             await asyncio.sleep(_HEARTBEAT_S)
 
     async def close(self) -> None:
-        """Within twice CLOSE_S, whatever hangs: what is left of vLLM's processes then is killed."""
+        """Ends within twice CLOSE_S, even if vLLM hangs: processes of it that are left then are killed."""
         self._closed = True
         if self._asking and not self._death.done():
             await asyncio.wait(self._asking, timeout=CLOSE_S)

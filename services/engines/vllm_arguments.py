@@ -15,7 +15,7 @@ _CPU_KV_CACHE_GIB = 1.0
 
 
 def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
-    """What vLLM is started with. On a CPU the dtype is float32 and the KV cache has a fixed size."""
+    """Arguments that vLLM is started with. On a CPU the dtype is float32 and the KV cache has a fixed size."""
     on_cpu = current_platform.is_cpu()
     kv_cache_gib = settings.kv_cache_gib or (_CPU_KV_CACHE_GIB if on_cpu else 0.0)
     window = {"max_model_len": settings.max_model_len} if settings.max_model_len else {}

@@ -49,7 +49,7 @@ class Watchdog:
             self._is_unmet.clear()
 
     def beat(self) -> None:
-        """From any thread."""
+        """Notes progress. May be called from any thread."""
         self._beaten_at = time.monotonic()
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
 """A thread that works for an engine: one piece after another, off the event loop, and abandoned if it hangs.
 
 Not an executor: the interpreter waits for an executor's threads when it exits, and an exception such as StopIteration
-can't pass through a future, so that whoever waits for it waits for ever.
+can't pass through a future, so that its caller waits for ever.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def failure_of(error: BaseException) -> MpaError:
 
 
 class WorkerThread:
-    """Runs functions in the order they are handed in. `died` is called on the loop if the thread ends without being told."""
+    """Runs functions in the order they are handed in. `died` is called on the loop if the thread ends by itself."""
 
     def __init__(self, name: str, died: Callable[[str], None]) -> None:
         self._name = name
@@ -51,13 +51,13 @@ class WorkerThread:
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     async def do(self, work: Callable[..., T], *arguments: Any) -> T:
-        """What `work` returns. Raises MpaError (EngineFailed for whatever else `work` raises). Given up, it isn't begun."""
+        """The result of `work`. Raises MpaError (EngineFailed for any other error of `work`). Given up, it isn't begun."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((future, partial(work, *arguments)))
         return await future
 
     def end(self) -> None:
-        """After what has been handed in."""
+        """Ends the thread after all work that has been handed in."""
         self._is_ending = True
         self._jobs.put(None)
 

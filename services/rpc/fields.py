@@ -1,4 +1,4 @@
-"""What no field of any request may hold, checked in one place for every method."""
+"""Values that no field of any request may hold, checked in one place for every method."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LONGEST_NAME = 255
 LONGEST_PATH = 4096
 _PATHS = ("uri",)
 _TEXTS = ("question", "template", "prompt", "training_template", "answer")
-"""Long by nature: whoever reads one knows how long it may be."""
+"""Texts that are long by nature: their readers know how long they may be."""
 _NUMBERS = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 
 
 def check_fields(message: Message, path: str = "") -> None:
     """Raises InvalidInput: a name that is too long or holds a NUL, a number that is none.
 
-    The items of a stream are checked one by one, by whoever answers them.
+    The items of a stream are checked one by one, when they are answered.
     """
     for field, value in message.ListFields():
         name = path + field.name

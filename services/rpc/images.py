@@ -30,7 +30,7 @@ class ImageSettings:
     root: Path | None = None
     takes_tiff: bool = False
     memory_gib: float = MEMORY_GIB
-    """For the files and pixels of all images that requests hold; beyond it requests are told to come back."""
+    """Memory for the files and pixels of all images that requests hold; beyond it requests are refused for now."""
 
     @staticmethod
     def from_environment(env: Environment) -> ImageSettings:

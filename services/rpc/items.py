@@ -1,7 +1,7 @@
 """The items of a stream's message, counted in its bytes before anything is made of them.
 
 Ten megabytes hold five million empty items: taking those apart would keep a service busy for minutes. A message is walked field
-by field, which skips what fields hold, and no further than an honest one goes.
+by field, which skips the contents of fields, and no further than an honest one goes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VARINT_BYTES = 10
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """In place of a message that can't be read. `id`: of its first item, where that much can be."""
+    """Placeholder for a message that can't be read. `id`: of its first item, where that much can be."""
 
     error: InvalidInput
     id: str = ""
@@ -81,7 +81,7 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         elif kind in _WIDTHS:
             size = _WIDTHS[kind]
         else:
-            # Groups: no message of ours has any, and what comes after one could not be counted.
+            # Groups: no message of ours has any, and fields after one could not be counted.
             raise InvalidInput("a message has a group, which the contract knows nothing of", reason="MALFORMED")
         if at + size > end:
             return

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 REVIVE_EVERY_S = 1.0
 REVIVE_AT_LEAST_EVERY_S = 60.0
 HARD_STOP_AFTER_S = 5.0
-"""After the grace, for whatever else has to end: then the process ends as it is."""
+"""Time after the grace for everything else that has to end: then the process ends as it is."""
 
 
 def _end_supervisor() -> None:
@@ -44,7 +44,7 @@ def _end_supervisor() -> None:
 def _settle() -> None:
     """Libraries and model stay: a collector that looks through them again and again stops every call for half a second.
 
-    Whoever unloads a model calls `gc.unfreeze`.
+    Call `gc.unfreeze` before a model is unloaded.
     """
     gc.unfreeze()
     gc.collect()
@@ -60,7 +60,7 @@ class ListenSettings:
     lame_duck_s: float = 1.0
     """Between saying "not ready" and taking no more requests: clients and balancers look elsewhere meanwhile."""
     grace_s: float = 30.0
-    """For the requests that are under way after that."""
+    """Time for the requests that are under way after that."""
     http: HttpLimits = field(default_factory=HttpLimits)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What every server and client here agrees on: message sizes, keepalive, lengths of texts."""
+"""Limits that every server and client here shares: message sizes, keepalive, lengths of texts."""
 
 from __future__ import annotations
 

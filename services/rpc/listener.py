@@ -16,8 +16,8 @@ from services.rpc.limits import MESSAGE_OPTIONS
 
 MAX_CONNECTIONS = 1024
 STREAMS_PER_CONNECTION = 256
-"""Also the calls of a connection that the core holds at all: whoever opens and resets calls faster
-than they are taken up is refused further ones, which bounds what the callers beside it wait for."""
+"""Limit also of a connection's calls that the core holds at all: a caller that opens and resets calls faster
+than they are taken up is refused further ones, which bounds the wait of other callers."""
 PENDING_CALLS = 2 * MAX_CONNECTIONS * STREAMS_PER_CONNECTION
 """Calls that wait to be taken up. Beyond its limit the core cancels those of any caller."""
 
@@ -76,7 +76,7 @@ class _Details(grpc.HandlerCallDetails):
 
 
 class Listener(_server.Server):
-    """As grpc.aio.server makes it; every method of `services` (full names) must be added before `start`."""
+    """A server like that of grpc.aio.server; every method of `services` (full names) must be added before `start`."""
 
     def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor], services: Sequence[str]) -> None:
         self._services = services

@@ -1,6 +1,6 @@
 """Refusal of work that could not be answered in time, before anything is done for it.
 
-One LoadShedder stands before a service's engine, whatever face a request came through. From the
+One LoadShedder stands before a service's engine, for all faces that requests come through. From the
 requests under way and the pace at which requests have been answered it predicts how long another
 one would take. A request that would take longer than its caller waits is refused at once:
 computing it would only delay those that can still be answered.

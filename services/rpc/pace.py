@@ -30,7 +30,7 @@ class ServicePace:
         self._alone_s: float | None = None
         self._busy_s = self._request_s = self._answered = 0.0
         self._new_busy_s = self._new_request_s = 0.0
-        """Since the last answer: an engine that batches is measured from batch to batch."""
+        """Times since the last answer: an engine that batches is measured from batch to batch."""
 
     def enter(self, now: float) -> bool:
         """Returns whether the service was idle."""

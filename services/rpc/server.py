@@ -51,7 +51,7 @@ class _Health(health_aio.HealthServicer):
 
 @dataclass(frozen=True, slots=True)
 class CallerSettings:
-    """What a single caller may take of a service's gRPC face."""
+    """Limits of a single caller of a service's gRPC face."""
 
     most_calls: int = PER_CALLER
     """Calls that one address has open at once; those of this machine itself are not counted."""

@@ -1,17 +1,17 @@
-"""Text that is quoted back to a caller, made short enough for where it goes."""
+"""Shortening of text that is quoted back to a caller, for metadata, logs and replies."""
 
 from __future__ import annotations
 
 MESSAGE_BYTES = 800
-"""Of an error's message. Metadata holds it three times, in characters of up to three bytes each,
+"""Longest message of an error. Metadata holds it three times, in characters of up to three bytes each,
 and a gRPC client refuses more than 8 KB of metadata."""
 NAME_BYTES = 120
-"""Of a field's name or a reason."""
+"""Longest name of a field, or reason."""
 GAP = " [...] "
 
 
 def shortened(text: str, most_bytes: int = MESSAGE_BYTES) -> str:
-    """The text itself, or its beginning and its end; what can't be written as UTF-8 is escaped."""
+    """The text itself, or its beginning and its end; characters that can't be written as UTF-8 are escaped."""
     encoded = text[: 2 * most_bytes].encode("utf-8", "backslashreplace")
     if len(text) <= most_bytes and len(encoded) <= most_bytes:
         return encoded.decode()

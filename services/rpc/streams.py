@@ -30,7 +30,7 @@ Reply = TypeVar("Reply", bound=Item)
 
 
 class Requests(AsyncIterator[Request]):
-    """The messages of a stream, until the client or the service ends them: what was read by then is still answered.
+    """The messages of a stream, until the client or the service ends them: messages read by then are still answered.
 
     The service ends them, too, when nothing has come for `silence_s` and nothing is under way (`is_idle`).
     """
@@ -81,10 +81,10 @@ async def answer_out_of_order(
     answer: Callable[[Any], Awaitable[Any]],
     reply: Callable[..., Reply],
 ) -> AsyncIterator[Reply]:
-    """Yields what `answer` makes of each request, or the error that it raised, as a `reply`, in the order they are done.
+    """Yields the `answer` to each request, or the error that it raised, as a `reply`, in the order they are done.
 
     The stream is not read while its window is full, be it of requests under way or of replies that the client does not read.
-    A request that is taken back is cancelled and not answered. A message that can't be read is answered with what is wrong.
+    A request that is taken back is cancelled and not answered. A message that can't be read is answered with its fault.
     """
     done: asyncio.Queue[Reply | None] = asyncio.Queue()
     window = Window()

@@ -1,4 +1,4 @@
-"""What a stream holds at a time: the items under way and the replies that nobody has read yet, by count and by bytes."""
+"""Bounds of a stream, by count and by bytes: items under way, and replies that nobody has read yet."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class DatasetStore:
             writer.abandon()
 
     def samples(self, name: str) -> list[TrainingSample]:
-        """Raises NotFound, InvalidInput: the file is not what was uploaded."""
+        """Raises NotFound, InvalidInput: the file differs from the upload."""
         path = self.path(name)
         self.verify(name)
         with path.open("rb") as lines:
@@ -155,7 +155,7 @@ class DatasetWriter:
         return name
 
     def abandon(self) -> None:
-        """Leaves nothing of what is unfinished."""
+        """Removes everything that is unfinished."""
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()

@@ -76,7 +76,7 @@ class Watch:
         self._verdicts[name] = _Verdict(before, "")
 
     def require_unchanged(self, name: str) -> None:
-        """For a version that has been loaded since it was verified. Raises InvalidInput."""
+        """Check of a version that has been loaded since it was verified. Raises InvalidInput."""
         require_same(name, self._verdicts[name].seen, glance(self._folder(name)), "loaded")
 
     def fault(self, name: str) -> str:

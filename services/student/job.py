@@ -146,7 +146,7 @@ def sole_trainer(folder: Path, patience_s: float = PATIENCE_S) -> Iterator[None]
 
 
 def partial_output(folder: Path) -> Path:
-    """An empty place for the checkpoint, whatever an earlier trainer left there."""
+    """An empty place for the checkpoint; files of an earlier trainer are removed."""
     partial = folder / "output.partial"
     shutil.rmtree(partial, ignore_errors=True)
     return partial

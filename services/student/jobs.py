@@ -84,11 +84,11 @@ class TrainingJobs:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._states: dict[str, JobState] = {}
-        """As this process knows them, also where the disk was too full to keep them."""
+        """States of jobs that this process knows, also where the disk was too full to keep them."""
         self._by_request: dict[str, str] = {}
 
     def resume(self) -> None:
-        """Takes up the job that was under way when the service went down, and removes what others no longer need."""
+        """Takes up the job that was under way when the service went down, and removes files that ended jobs no longer need."""
         for name in self.names():
             phase = self.state(name).phase
             try:
@@ -244,7 +244,7 @@ class TrainingJobs:
         return lines[-1] if lines else "it said nothing"
 
     def _end(self, name: str, state: JobState) -> None:
-        """On disk, too, unless that is full or broken: then the next start of the service takes the job up again."""
+        """Keeps the state, on disk unless that is full or broken: then the service's next start takes the job up again."""
         self._states[name] = state
         try:
             write_atomically(self._root / name / "state.json", json.dumps(asdict(state)))

@@ -20,7 +20,7 @@ _OPERATIONS = "operations/"
 _MAX_WAIT_S = 600.0
 """A wait that is longer ends with the operation as it then stands."""
 _MOST_OPERATIONS = 1000
-"""On a page."""
+"""Operations on a page."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 ReadyStudent = Callable[[], Student]

@@ -1,4 +1,4 @@
-"""How a version comes in beside the live one, or in its place."""
+"""Plan of a swap: the version comes in next to the live one, or in its place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class SwapWay(StrEnum):
-    """As mpa.v1.SwapWay."""
+    """Ways of a swap, with the names of mpa.v1.SwapWay."""
 
     TWO_SLOTS = "two_slots"
     IN_PLACE = "in_place"

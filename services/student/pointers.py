@@ -35,7 +35,7 @@ class PointerFile:
         self._copy = root / "pointers.copy.json"
 
     def read(self) -> Pointers:
-        """Those of the copy where the file is damaged or gone; none where both are."""
+        """The pointers; from the copy where the file is damaged or gone, none where both are."""
         for path in (self._file, self._copy):
             if not path.exists():
                 continue
@@ -46,7 +46,7 @@ class PointerFile:
         return Pointers()
 
     def write(self, pointers: Pointers) -> None:
-        """Durably, all at once. Raises MpaError; then nothing has moved."""
+        """Writes the pointers durably, all at once. Raises MpaError; then nothing has moved."""
         text = json.dumps(asdict(pointers))
         write_atomically(self._file, text)
         try:

@@ -15,7 +15,7 @@ from services.core.errors import InvalidInput
 
 T = TypeVar("T")
 Adapt: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""From the keys of an earlier release to those of this one."""
+"""Function from the keys of an earlier release to those of this one."""
 MAX_BYTES = 16 * 2**20
 
 

@@ -54,7 +54,7 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
         self._shedder = shedder or LoadShedder()
 
     async def Answer(self, request: student_pb2.AnswerRequest, context: Context | None = None) -> student_pb2.AnswerResponse:
-        """For every face: unary, each item of a stream, HTTP."""
+        """Answers for every face: unary, each item of a stream, HTTP."""
         student = self._student()
         check_fields(request)
         # Before the request counts as under way: a swap in place says nothing of the engine's pace.

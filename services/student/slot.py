@@ -13,7 +13,7 @@ from services.student.canaries import Checked
 
 
 class SlotState(StrEnum):
-    """As mpa.v1.VersionState."""
+    """States of a version in memory, with the names of mpa.v1.VersionState."""
 
     UNLOADED = "unloaded"
     LOADING = "loading"
@@ -23,9 +23,9 @@ class SlotState(StrEnum):
 
 
 class Loader(Protocol):
-    """From a version's name to a model that has been seen to answer as its trainer computed.
+    """Loads versions by name, each seen to answer as its trainer computed.
 
-    Raises MpaError, or whatever the engine or the disk raises.
+    Raises MpaError, or any error of the engine or the disk.
     """
 
     def contract(self, name: str) -> Contract: ...

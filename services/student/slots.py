@@ -6,7 +6,7 @@
 
 Invariants: a slot has its leases counted and is unloaded, or its weights replaced, only at zero; between looking a version up
 and leasing it nothing is awaited, so no request falls between two versions; requests that come while the gate is closed wait.
-Whatever error a change ends with, the gate is open again, and a slot that was available is so again or has been reported dead.
+When a change ends, with any error, the gate is open again, and a slot that was available is so again or has been reported dead.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Slots:
 
     async def bring_in(self, name: str, *, base: str = "") -> None:
         """Loads a version beside the others: as an adapter where its `base` is named, else with an engine of its own."""
-        await self._take_out(name)  # what is left of an earlier failure
+        await self._take_out(name)  # remains of an earlier failure
         slot = self._slots[name] = Slot(name, self._loader.contract(name), base)
         try:
             engine = self.adaptable(base) if base else None
@@ -159,7 +159,7 @@ class Slots:
             raise
 
     async def _bring_back(self, name: str) -> None:
-        """A version that was available before a change that failed. Never raises: what can't be brought back is dead."""
+        """A version that was available before a change that failed. Never raises: one that can't return is dead."""
         if self._is_closing:
             return
         try:
@@ -202,7 +202,7 @@ class Slots:
                 await self._take_out(min(unneeded, key=lambda slot: (slot.leases > 0, slot.name in last)).name)
 
     async def _take_out(self, name: str) -> None:
-        """Ends within DRAIN_S and the time that the engine takes to close, whatever hangs."""
+        """Ends within DRAIN_S and the time that the engine takes to close, even if it hangs."""
         slot = self._slots.get(name)
         if slot is None:
             return
@@ -236,11 +236,11 @@ class Slots:
         return True
 
     def end_soon(self) -> None:
-        """From now on requests are hardly waited for, and a change that fails brings nothing back."""
+        """Begins the end: requests are hardly waited for, and a change that fails brings nothing back."""
         self._is_closing = True
 
     async def take_out_all(self) -> None:
-        """Adapters before their bases; for good."""
+        """Ends all versions for good, adapters before their bases."""
         self.end_soon()
         for is_adapter in (True, False):
             names = [slot.name for slot in self._slots.values() if bool(slot.base) is is_adapter]

@@ -62,7 +62,7 @@ class Manifest:
     """The version that the adapter in adapter/ goes with; "" where there is none. The weights beside it are merged."""
 
     rest_sha256: str = ""
-    """Over configuration, code and adapter; "" in versions of earlier releases."""
+    """Hash over configuration, code and adapter; "" in versions of earlier releases."""
 
     @staticmethod
     def read(folder: Path) -> Manifest:
@@ -76,7 +76,7 @@ class Manifest:
         return manifest
 
     def verify(self, folder: Path) -> None:
-        """Reads all files. Raises InvalidInput: one is not what it was, or the contract can't be kept here."""
+        """Reads all files. Raises InvalidInput: one has changed, or the contract can't be kept here."""
         checkpoint.check(folder)
         try:
             found = self._found(folder)
@@ -156,7 +156,7 @@ class VersionStore:
         return manifest
 
     def fault(self, name: str) -> str:
-        """What is wrong with a version on disk; "" where nothing is known to be. See Watch.fault. Raises NotFound."""
+        """Fault of a version on disk; "" where none is known. See Watch.fault. Raises NotFound."""
         try:
             self.manifest(name)
             return self._watch.fault(name)
@@ -229,7 +229,7 @@ class VersionStore:
         return f"v{max((_number(name) for name in used if _NAME.fullmatch(name)), default=0) + 1}"
 
     def verify(self, name: str) -> Path:
-        """The folder of a version whose files are what its manifest says, and whose contract can be kept here.
+        """The folder of a version whose files match its manifest, and whose contract can be kept here.
 
         Raises NotFound, InvalidInput: damaged (VERSION_CORRUPT), or it would be asked otherwise than it was trained
         (CONTRACT_BROKEN).
@@ -245,7 +245,7 @@ class VersionStore:
         self.manifest(name).verify(self.path(name))
 
     def pointers(self) -> Pointers:
-        """None where nothing is live yet, or where both copies are damaged."""
+        """The pointers; none where nothing is live yet, or where both copies are damaged."""
         return self._pointers.read()
 
     def point(self, pointers: Pointers) -> None:
@@ -255,7 +255,7 @@ class VersionStore:
 
 @contextmanager
 def verified(folder: Path) -> Iterator[None]:
-    """For reading a version in another process than the store's owner; a folder that is no version is not looked at.
+    """Guards the reading of a version in another process than the store's owner; a folder that is no version is not looked at.
 
     Raises InvalidInput: it is damaged, or was changed while it was read.
     """

@@ -78,7 +78,7 @@ class Student:
         self.jobs.resume()
 
     def _point_at_newest(self) -> None:
-        """In a new store, or one that has lost its pointers. Raises WrongState: no version is whole."""
+        """Chooses the live version of a new store, or of one without pointers. Raises WrongState: no version is whole."""
         whole = self.store.intact()
         if not whole:
             faults = "; ".join(self.store.fault(name) for name in self.store.names())
@@ -127,7 +127,7 @@ class Student:
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """The preset's."""
+        """The default settings: the preset's."""
         return self._settings.preset.hyperparameters
 
     def _publish(self, job: Job, output: Path, progress: Progress) -> str:

@@ -1,4 +1,4 @@
-"""Datasets on their way in: how much room they may take, and what becomes of images that no dataset names.
+"""Datasets on their way in: the room that they may take, and the removal of images that no dataset names.
 
 Images are shared: several uploads may send the same one, and several datasets may name it. One is removed when no upload that
 is under way has sent or named it, and no dataset names it.
@@ -23,11 +23,11 @@ from services.student.datasets import DatasetStore, DatasetWriter, TrainingSampl
 _log = logging.getLogger(__name__)
 GIB = 2**30
 STEP_BYTES = 2**20
-"""Room for samples is taken in such steps."""
+"""Step in which room for samples is taken."""
 KEPT_S = 3600.0
 """A dataset that was uploaded or trained on so lately makes room for no other."""
 MAX_FREE_BYTES, MAX_FREE_SHARE = 10 * GIB, 0.05
-"""Of the disk, the smaller of the two is left to versions and checkpoints."""
+"""Room of the disk that is left to versions and checkpoints: the smaller of the two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class UploadLimits:
     """Limits of the folder of datasets, images included."""
 
     max_bytes: int | None = None
-    """None: half of the disk that it is on."""
+    """Most bytes of the folder; None: half of the disk that it is on."""
 
     @staticmethod
     def from_environment(env: Environment) -> UploadLimits:
@@ -164,7 +164,7 @@ class Uploads:
         return names
 
     def _images_of(self, name: str) -> Counter[str]:
-        """Up to the damage, if there is any: such a dataset can't be trained on. Raises OSError."""
+        """Image names of a dataset, up to the damage if there is any: such a dataset can't be trained on. Raises OSError."""
         names: Counter[str] = Counter()
         try:
             names.update(self.datasets.images_of(name))
@@ -250,7 +250,7 @@ class Upload:
             return name
 
     def end(self) -> None:
-        """Removes what is unfinished; does nothing where `finish` was reached."""
+        """Removes all that is unfinished; does nothing where `finish` was reached."""
         with self._lock:
             self._writer.abandon()
             self._uploads.release(self._held)
@@ -264,7 +264,7 @@ class Upload:
 
 
 def _size_bytes(datasets: DatasetStore) -> int:
-    """Of all files."""
+    """Size of all files."""
     folders = [datasets.root, datasets.root / "images"]
     entries = [entry for folder in folders if folder.is_dir() for entry in os.scandir(folder)]
     return sum(entry.stat().st_size for entry in entries if entry.is_file())

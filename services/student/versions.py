@@ -5,7 +5,7 @@
     adapter      the new version is an adapter on an engine that is loaded: chosen per request
 
 A version goes live only after its canaries have been answered as its trainer computed (canaries.py). A swap that fails, in
-whatever way, leaves the live version live.
+any way, leaves the live version live.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Versions:
         return self._pointers.live in dead and not self._is_available(self._pointers.live)
 
     async def revive(self) -> None:
-        """Loads the live version into a new engine, unless a swap has done so meanwhile. Raises what loading raises."""
+        """Loads the live version into a new engine, unless a swap has done so meanwhile. Raises the errors of loading."""
         async with self._changing:
             await self._slots.take_out_dead()
             if not self._is_available(self._pointers.live):
@@ -161,7 +161,7 @@ class Versions:
         return Plan(SwapWay.TWO_SLOTS if room.fits else SwapWay.IN_PLACE, str(room))
 
     async def load(self, name: str) -> None:
-        """Loads a version beside the live one and makes it the candidate. Raises as `promote`; WrongState: one model fits."""
+        """Loads a version as the candidate, next to the live one. Raises like `promote`; WrongState: one model fits."""
         self._store.path(name)
         await self._change(name, self._load(name))
 
@@ -220,7 +220,7 @@ class Versions:
         return await self.promote(previous)
 
     async def close(self) -> None:
-        """Breaks off a change that is under way; ends within a minute, whatever hangs."""
+        """Breaks off a change that is under way; ends within a minute, even if the engine hangs."""
         self._slots.end_soon()
         for change in tuple(self._changes):
             change.cancel()

@@ -54,7 +54,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         return response
 
     async def Annotate(self, request: pb.AnnotateRequest, context: Context | None = None) -> pb.AnnotateResponse:
-        """For every face: unary, each item of a stream, HTTP."""
+        """Annotates for every face: unary, each item of a stream, HTTP."""
         teacher = self._teacher()
         check_fields(request)
         with self._shedder.admit(context.time_remaining() if context else None):
@@ -88,7 +88,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def Answer(
         self, request: pb.TeacherServiceAnswerRequest, context: Context | None = None
     ) -> pb.TeacherServiceAnswerResponse:
-        """For unary calls and each item of a stream."""
+        """Answers for unary calls and each item of a stream."""
         teacher = self._teacher()
         check_fields(request)
         with self._shedder.admit(context.time_remaining() if context else None):

@@ -60,7 +60,7 @@ def settings(
 
 
 def usual_recipe(where: Where) -> str:
-    """That of the student's preset: of the service at its address, or of the one that starts here; else `paper`."""
+    """The recipe of the student's preset: of the service at its address, or of the one that starts here; else `paper`."""
     if where.starts("student"):
         return PRESETS.get(os.environ.get("MPA_STUDENT_PRESET", ""), PRESETS["bundled"]).recipe
     preset = PRESETS.get(asyncio.run(_preset_of(where))) if where.student else None
@@ -74,7 +74,7 @@ async def _preset_of(where: Where) -> str:
 
 
 def _as_begun(asked: Settings, stored: Settings, amendments: Amendments) -> Settings:
-    """A run of an earlier release goes on by what its recipe said then, unless an option names another."""
+    """A run of an earlier release goes on by the recipe as it was then, unless an option names another."""
     if (asked.task, asked.recipe.name) != (stored.task, stored.recipe.name):
         return asked
     recipe = asked.recipe

@@ -1,4 +1,4 @@
-"""Connections without a request: so many and no more, the one that waits longest makes room for the next."""
+"""Connections without a request: their number is bounded, and the one that waits longest makes room for the next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Evictable(Protocol):
 
 
 class WaitingConnections:
-    """In the order in which they began to wait, together and for each caller.
+    """Waiting connections in the order in which they began to wait, together and for each caller.
 
     A new connection is always let in, since only its request can tell whether it is worth more than those that wait:
     thousands of half-sent headers push out each other, not a caller who sends the whole of it.

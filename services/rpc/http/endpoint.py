@@ -96,7 +96,7 @@ def _time_s(request: Request, longest_s: float) -> float:
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Message]) -> Message:
-    """Cancels `work` when the caller hangs up. Only after the body was read: whatever is received next is that."""
+    """Cancels `work` when the caller hangs up. To be used after the body was read: the next message is the hang-up."""
     working, gone = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -70,7 +70,7 @@ def _require_utf8(charset: str) -> None:
 
 
 class _Utf8Parser(MultiPartParser):
-    """Refuses what is no UTF-8; starlette's own takes it for Latin-1."""
+    """Refuses text that is no UTF-8; starlette's own parser takes it for Latin-1."""
 
     def on_part_end(self) -> None:
         self._current_part.data.decode()

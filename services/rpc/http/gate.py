@@ -19,7 +19,7 @@ from services.rpc.request_id import HEADER, CallLog, current_request_id, request
 
 METRICS = "/metrics"
 OBSERVED = ("/livez", "/healthz", "/readyz", METRICS)
-"""Paths with room of their own: whatever else is under way, they are answered."""
+"""Paths with room of their own: they are answered however much else is under way."""
 MOST_SCRAPES = 4
 """Readings of the metrics at once: each collects them from files, on a thread."""
 _OF_OBSERVED = ("GET", "HEAD")
@@ -30,12 +30,12 @@ _REQUESTS = Counter("mpa_http_requests", "HTTP requests by path and status", ["p
 
 
 class Gate:
-    """Before everything of BentoML's: its pages load scripts from elsewhere, its metrics keep a series for each path asked for,
-    of which a caller can make any number, and its time limit holds what a request was for as long as it lasts.
+    """Gate before everything of BentoML's. BentoML's pages load scripts from elsewhere, its metrics keep a series for each path
+    asked for, of which a caller can make any number, and its time limit keeps a request in memory for as long as it lasts.
     """
 
     def __init__(self, bento: ASGIApp, ours: ASGIApp, posts: Iterable[str], requests: Quota) -> None:
-        """`bento` answers what is observed, `ours` what is posted."""
+        """`bento` answers OBSERVED, `ours` answers `posts`."""
         self._bento = bento
         self._ours = ours
         self._methods = dict.fromkeys(posts, ("POST",)) | dict.fromkeys(OBSERVED, _OF_OBSERVED)
@@ -97,7 +97,7 @@ class Gate:
 
 
 class _Reply:
-    """What is sent, with the request's id, and in our shape where starlette or BentoML refuse in plain text."""
+    """A reply with the request's id, and in our shape where starlette or BentoML refuse in plain text."""
 
     def __init__(self, send: Send, given: str) -> None:
         self.status = 0

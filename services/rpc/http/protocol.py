@@ -15,9 +15,9 @@ from services.rpc.request_id import HEADER, request_id
 
 MOST_HEADER_BYTES = 64 * 1024
 MOST_DISCARDED_BYTES = 32 * 2**20
-"""Of a body whose reply was sent before it was read: many callers look for a reply only after they have sent everything."""
+"""Bytes of a body that are read after its reply: many callers look for a reply only after they have sent everything."""
 LINGER_S = 1.0
-"""Between a last word and hanging up: closed at once, unread bytes would take the reply back on their way."""
+"""Time from the last reply to hanging up: closed at once, unread bytes would take the reply back on their way."""
 
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 _log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """Whoever has just connected, or is sending, may still ask; an idle connection ends after a moment."""
+        """Callers who have just connected, or are sending, may still ask; an idle connection ends after a moment."""
         if self._is_waiting:
             self._limit(LINGER_S if not self._unasked_bytes else self._limits.headers_s, self.transport.close)
         elif self.cycle is not None:

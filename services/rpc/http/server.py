@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class HttpServer:
-    """BentoML offers no setting for what is done here: it gives uvicorn a Config of its own making. But it calls our start-up
+    """BentoML offers no setting for this: it gives uvicorn a Config of its own making. But it calls our start-up
     hook before uvicorn listens, and uvicorn has taken over SIGTERM by then: that is how it is found, and its Config changed.
     """
 
@@ -35,7 +35,7 @@ class HttpServer:
         self._server: uvicorn.Server | None = None
 
     def adopt(self, server: uvicorn.Server, grace_s: float) -> None:
-        """Before `server` listens. What is under way `grace_s` after it stopped listening is cancelled."""
+        """To be called before `server` listens. Requests under way `grace_s` after it stopped listening are cancelled."""
         self._server = server
         config: Any = server.config
         config.http_protocol_class = partial(BoundedHttp, self._entrance)
@@ -52,7 +52,7 @@ class HttpServer:
                 connection.announce_close()
 
     async def stop_listening(self) -> None:
-        """Takes in whoever has connected; from then on the system refuses connections.
+        """Takes in callers who have connected; from then on the system refuses connections.
 
         The supervisor holds the listening socket, too: if only this process closed it, callers would go on connecting to
         nobody, and hang.
@@ -60,7 +60,7 @@ class HttpServer:
         if self._server is None:
             return
         accepted: list[socket.socket] = []
-        for listening in getattr(self._server, "servers", ()):  # none where it is told to leave before it listens
+        for listening in getattr(self._server, "servers", ()):  # none where it is stopped before it listens
             copies = [socket.socket(fileno=os.dup(each.fileno())) for each in listening.sockets]
             listening.close()
             for copy in copies:

@@ -35,7 +35,7 @@ class Failures(Around):
 
 
 def internal(error: Exception, method: str) -> MpaError:
-    """What a caller hears of a bug; the traceback is logged."""
+    """The error that a caller gets for a bug; the traceback is logged."""
     chosen = current_request_id.get()
     _log.error("%s failed, request id %s", method, chosen, exc_info=error)
     return MpaError(

@@ -1,4 +1,4 @@
-"""Requests as they are read: in time, and whatever bytes come, as a message or as what is wrong with them.
+"""Requests as they are read: in time, and any bytes as a message or as a description of their fault.
 
 A deserializer that raises would end its call, and a stream's other items, as UNKNOWN. This one returns a Malformed instead: a
 stream answers it and goes on, other calls end with INVALID_ARGUMENT.

@@ -52,7 +52,7 @@ _KINDS = {
 
 
 def kind(method: str) -> str:
-    """Of a method's full name; whatever has no room of its own is a control call."""
+    """Kind of a method, by its full name; a method without a kind of its own is a control call."""
     return _KINDS.get(method.rpartition("/")[2], CONTROL)
 
 
