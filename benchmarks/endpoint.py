@@ -28,7 +28,7 @@ PER_IMAGE = 4
 
 
 def serve_arguments() -> dict[str, str]:
-    """What `vllm serve` is started with: the settings of our engine (services/engines/vllm_arguments.py)."""
+    """Arguments of `vllm serve`: the settings of our engine (services/engines/vllm_arguments.py)."""
     return {
         "dtype": "float32",
         "max-num-seqs": str(EngineSettings().max_batch),

@@ -1,4 +1,4 @@
-"""How fast images come into a service, and what that costs: time, memory, and how long the event loop stands still.
+"""Speed and cost of images that come into a service: time, memory, and how long the event loop stands still.
 
     python -m benchmarks.intake
 

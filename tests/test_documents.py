@@ -13,7 +13,10 @@ from typer.testing import CliRunner
 
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
+from services.environment import pin_devices
 from services.orchestrator.cli.main import app
+from services.student.settings import StudentSettings
+from services.teacher.settings import TeacherSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -42,6 +45,33 @@ def test_the_readme_names_every_task_and_recipe():
 def test_every_path_of_the_readme_exists():
     for link in re.findall(r"\]\(([\w/.-]+)\)", README):
         assert (ROOT / link).exists(), link
+
+
+class Variables(dict):
+    """Environment variables that remember which of them were looked up."""
+
+    def __init__(self, **given):
+        super().__init__(given)
+        self.names = set()
+
+    def get(self, name, default=None):
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def test_the_settings_of_the_services_are_documented():
+    teacher = Variables(MPA_TEACHER_ENGINE="openai", MPA_TEACHER_MODEL="gpt-4o", MPA_TEACHER_BATCH="1")
+    student = Variables(MPA_STUDENT_UPLOADS_MAX_GIB="1")
+    for role, settings, variables in (("TEACHER", TeacherSettings, teacher), ("STUDENT", StudentSettings, student)):
+        pin_devices(f"MPA_{role}_", variables)
+        settings.from_env(variables)
+    read = {re.sub(r"^MPA_(TEACHER|STUDENT)_", "", name) for name in teacher.names | student.names}
+    document = (ROOT / "docs/services.md").read_text()
+    first_columns = re.findall(r"^\| (`[A-Z][^|]*)\|", document, re.MULTILINE)
+    documented = {name for column in first_columns for name in re.findall(r"`(?!MPA_)([A-Z_]+)`", column)}
+    assert documented == {name for name in read if not name.startswith("OPENAI_")}
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        assert f"`{name}" in document
 
 
 def test_make_targets_of_the_documents_exist():
