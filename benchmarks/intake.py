@@ -98,7 +98,7 @@ def _mib(process: psutil.Process) -> float:
 
 
 def _cpu_s(process: psutil.Process) -> float:
-    """Of the process and its living children."""
+    """CPU seconds of the process and its living children."""
     times = [one.cpu_times() for one in (process, *process.children())]
     return sum(one.user + one.system for one in times)
 

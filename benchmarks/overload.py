@@ -54,7 +54,7 @@ Connect = Callable[[Service, list[bytes]], AbstractAsyncContextManager[AskOne]]
 
 @dataclass(slots=True)
 class Outcomes:
-    """Seconds that each caller waited, by what became of it; answers that were there while callers still came."""
+    """Seconds that each caller waited, by outcome; answers that were there while callers still came."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: {ANSWERED: [], REFUSED: [], LATE: [], FAILED: []})
 
@@ -145,7 +145,7 @@ async def _storm(ask: AskOne, control: AskOne, seconds: float) -> Storm:
 
 
 async def _come(ask: AskOne, outcomes: Outcomes, every_s: float, seconds: float) -> None:
-    """Callers at an even pace, which they keep whatever the service does."""
+    """Callers at an even pace, which does not depend on the service."""
 
     async def call(number: int) -> None:
         began = time.perf_counter()

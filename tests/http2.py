@@ -52,7 +52,7 @@ def message(request):
 
 
 class Raw:
-    """A connection that writes what it is told, and throws away what it gets."""
+    """A connection that writes given bytes, and throws away all replies."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer

@@ -101,11 +101,11 @@ def encoded(image, kind, **options):
 
 
 def disguised_scans_jpeg(scans=2_000, size=(5_000, 5_000)):
-    """As `many_scans_jpeg`, with an end of image in a comment before each scan: who counts up to that finds one."""
+    """`many_scans_jpeg` with an end of image in a comment before each scan: a count up to that finds one."""
     comment = b"\xff\xfe\x00\x04\xff\xd9"
     return many_scans_jpeg(scans, size).replace(b"\xff\xda", comment + b"\xff\xda")
 
 
 def longest_jpeg(seed=0):
-    """As many scans of as many pixels as are taken: some seconds of a core."""
+    """A JPEG with the most scans and pixels that are taken: some seconds of a core."""
     return many_scans_jpeg(90, (8_000, 7_900 + seed))

@@ -1,4 +1,4 @@
-"""An attack that is one request: what is sent, and what may come back."""
+"""An attack that is one request, and the outcomes that it may have."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -17,15 +17,15 @@ from tests.waiting import until
 IMAGE = png("teal", size=(48, 48))
 SHA256 = hashlib.sha256(IMAGE).hexdigest()
 ADDRESS = "127.0.0.2"
-"""The bystander's own: what one address may have is the attacker's to use up."""
+"""Address of the bystander alone, since the attacker uses up the limits of its own."""
 PACE_S = 0.03
 GONE = "grpc._cython.cygrpc.ExecuteBatchError"
-"""What gRPC itself logs when a caller leaves just as it is answered."""
+"""Log line of gRPC itself when a caller leaves just as it is answered."""
 TRACEBACK = "Traceback (most recent call last)"
 
 
 class Bystander:
-    """Asks one question after the other; `failures` says what went wrong, in the caller's words."""
+    """Asks one question after the other; `failures` describes each error in the caller's words."""
 
     def __init__(self, target, channel, http, repeats):
         self._target, self._http, self._repeats = target, http, repeats
@@ -69,7 +69,7 @@ class Bystander:
             await asyncio.sleep(PACE_S)
 
     async def is_served(self, times=2):
-        """Waits until so many more answers have come over each protocol, or one has failed."""
+        """Waits until `times` more answers have come over each protocol, or one has failed."""
         enough = {protocol: count + times for protocol, count in self.answered.items()}
         await until(
             lambda: self.failures or all(self.answered[protocol] >= count for protocol, count in enough.items()),
@@ -78,7 +78,7 @@ class Bystander:
 
 
 def is_refusal(error):
-    """For want of room: whoever asks again may get some."""
+    """Whether there was no room: a caller that asks again may get some."""
     if isinstance(error, grpc.aio.AioRpcError):
         return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 429

@@ -1,4 +1,4 @@
-"""Requests by the thousand, each a function of its number: what failed once can be sent again.
+"""Requests by the thousand, each a function of its number: a failed one can be sent again.
 
 Three kinds for gRPC: noise, messages of the contract with odd values in every field, and such messages with bytes changed. For
 HTTP: whole requests, put together of right and odd parts, some with bytes changed anywhere.

@@ -1,4 +1,4 @@
-"""One request, and what came back: a gRPC status or an HTTP code, with the words that went with it."""
+"""One request and its outcome: a gRPC status or an HTTP code, with the words that went with it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def as_bytes(request):
 
 
 async def call(channel, name, *requests, timeout_s=PATIENCE_S):
-    """Of a stream every request is sent and every reply is read."""
+    """Outcome of a call. Of a stream every request is sent and every reply is read."""
     method = METHODS[name]
     given = iter(requests) if method.client_streaming else requests[0]
     replies = []

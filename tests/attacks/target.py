@@ -1,4 +1,4 @@
-"""A service process under attack: what it takes of the machine, and whether it is well."""
+"""A service process under attack: its use of the machine, and its health."""
 
 import time
 from contextlib import suppress
@@ -36,7 +36,7 @@ class Target:
         return self.service.address
 
     def processes(self):
-        """The supervisor, its workers, and whatever they have started."""
+        """The supervisor, its workers, and all processes that they have started."""
         with suppress(psutil.NoSuchProcess):
             supervisor = psutil.Process(self.service.process.pid)
             return [supervisor, *supervisor.children(recursive=True)]
@@ -49,7 +49,7 @@ class Target:
         return sum(_ask(process, psutil.Process.num_fds) for process in self.processes())
 
     def identities(self):
-        """Of supervisor and workers: a worker that has died is replaced under another."""
+        """Ids of supervisor and workers: a worker that has died is replaced under another."""
         with suppress(psutil.NoSuchProcess):
             supervisor = psutil.Process(self.service.process.pid)
             return {supervisor.pid, *(child.pid for child in supervisor.children())}

@@ -1,4 +1,4 @@
-"""HTTP connections that are held, half used, or left: whoever holds one must not hold up the others."""
+"""HTTP connections that are held, half used, or left: none must hold up other callers."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ from tests.http2 import connected
 
 pytestmark = pytest.mark.slow
 HUNG_UP_WITHIN_S = 20.0
-"""A guard: what is never finished is not waited for without end."""
+"""A guard: a request that never ends is not waited for without end."""
 HALF = 500
 START = b"POST /v1/vqa HTTP/1.1\r\nHost: a\r\n"
 BODY = json.dumps({"image": base64.b64encode(IMAGE).decode(), "question": "what is 1?"}).encode()

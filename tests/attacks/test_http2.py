@@ -65,7 +65,7 @@ async def test_rapid_reset_from_two_connections(student, body):
 
 
 async def test_rapid_reset_again_and_again(student):
-    """Whoever is hung up on comes back."""
+    """Callers whose connection was closed come back."""
     async with besieged(student):
         for _ in range(20):
             async with speaking_http2(student.service.grpc_port) as raw:

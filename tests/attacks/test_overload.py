@@ -25,7 +25,7 @@ CAPACITY = 20
 SECONDS = 6
 WAITS_S = 10.0
 LONGEST_WAIT_S = 3.0
-"""What the service promises: a question that would wait longer is refused."""
+"""Promise of the service: a question that would wait longer is refused."""
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def ask_http(http, number):
 
 
 def caller_at(target, address):
-    """One of several callers: what a single address may have is less than the service has."""
+    """One of several callers: a single address may have less than the service has."""
     transport = httpx.AsyncHTTPTransport(local_address=address, limits=httpx.Limits(max_connections=200))
     return httpx.AsyncClient(base_url=target.url, timeout=WAITS_S, transport=transport)
 

@@ -1,4 +1,4 @@
-"""A service that is told to leave, whatever hangs and whoever holds on to it."""
+"""A service that is shut down while work hangs and callers hold on to it."""
 
 import asyncio
 import subprocess
@@ -84,7 +84,7 @@ async def test_callers_who_hold_on(tmp_path, model):
 
 
 async def test_kept_http_connections_lose_nothing(tmp_path, model):
-    """Whoever asks over connections that are kept open is answered until the connection is closed to the end of a reply."""
+    """Callers on kept connections are answered until the connection is closed at the end of a reply."""
     with serving("student", tmp_path, model=model, store=tmp_path / "store", lame_duck_s=2) as service:
         target, lost, answered = Target("student", service), [], 0
         limits = httpx.Limits(max_keepalive_connections=8, max_connections=8)

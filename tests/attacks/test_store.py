@@ -1,4 +1,4 @@
-"""A store that was damaged while nobody looked: the service starts, names the damage, and serves what is whole."""
+"""A store that was damaged while nobody looked: the service starts, names the damage, and serves whole versions."""
 
 import asyncio
 import json

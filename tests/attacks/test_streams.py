@@ -116,7 +116,7 @@ async def test_odd_durations_of_waiting(trainee, timeout):
 
 
 async def test_answers_that_nobody_reads(student):
-    """Whoever does not read is not read from: what it asks does not pile up."""
+    """A caller who does not read is not read from: its requests do not pile up."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.lookahead_bytes", 1024)]
     request = student_pb2.AnswerRequest(image=types_pb2.Image(sha256=SHA256), question="what? " * 600)
     items = [student_pb2.AnswerStreamRequest(id=f"{n}" * 40, request=request) for n in range(60)]

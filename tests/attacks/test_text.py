@@ -107,7 +107,7 @@ async def test_templates(reader, attack):
 
 
 async def test_sixty_callers_in_the_batch_of_one_mark(reader):
-    """Each is answered; whoever sent the mark is, or is refused."""
+    """Each is answered, but the sender of the mark may be refused."""
     marked = asking(question=QUESTION + "<|video_pad|>")
     async with besieged(reader):
         items = [student_pb2.AnswerStreamRequest(id=str(n), request=asking(question=f"what is {n}?")) for n in range(59)]

@@ -18,7 +18,7 @@ QUESTION = "what is {question} on the sign?"
 
 
 def recipe_text(name: str) -> str:
-    """Its parts, and what it makes of each task."""
+    """A recipe's parts, and its prompts for each task."""
     parts = [f"recipe {name}", *(f"{key} = {value!r}" for key, value in asdict(RECIPES[name]).items())]
     return "\n".join([*parts, *(_of_task(name, task) for task in TASKS)]) + "\n"
 

@@ -1,4 +1,4 @@
-"""A version trained for captions, by the real trainer and engine: what users get over gRPC and HTTP is what was judged."""
+"""A version trained for captions, by the real trainer and engine: users get the judged answers over gRPC and HTTP."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The HTTP face of real service processes: where it listens, what it gives out, how it withstands callers, how it leaves."""
+"""The HTTP face of real service processes: its address, its pages, its limits and its shutdown."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""The shipped proxy configuration, run: both faces through it, and what it keeps from the service."""
+"""The shipped proxy configuration, run: both faces through it, and the requests that it refuses."""
 
 import asyncio
 import base64

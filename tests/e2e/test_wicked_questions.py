@@ -1,4 +1,4 @@
-"""Service processes that are asked what hangs, kills or fails their engine: nobody waits for ever, and they come back."""
+"""Service processes with questions that hang, kill or fail their engine: nobody waits for ever, and they come back."""
 
 import asyncio
 import base64

@@ -20,7 +20,7 @@ def answers(prompts):
 
 
 class Script:
-    """Prepares and computes; does to a batch that holds a text what `at` says of it. Notes all batches that got through.
+    """Prepares and computes; treats a batch that holds a text as `at` names for it. Notes all batches that got through.
 
     `running` is set when a batch is computed, which is held up until `go` is set.
     """

@@ -1,4 +1,4 @@
-"""A seed decides what is drawn, whatever else is in the batch, at whatever place, step after step."""
+"""A seed decides the draws, at any place of any batch, step after step."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Whatever a caller writes reaches the model as characters: every control token of every architecture's tokenizer."""
+"""All text of a caller reaches the model as characters: every control token of every architecture's tokenizer."""
 
 import asyncio
 

@@ -64,7 +64,7 @@ async def test_a_slow_engine_that_makes_progress_is_not_dead():
     def run(prompts, adapter):
         nonlocal steps
         if prompts[0].text == "slow":
-            while steps < 40:  # eight times what the watchdog waits for
+            while steps < 40:  # eight times the watchdog's patience
                 threading.Event().wait(WATCHDOG_S / 5)
                 batcher.beat()
                 steps += 1
@@ -125,7 +125,7 @@ async def test_an_engine_that_has_answered_everybody_is_left_alone():
 
 
 def _end(thread):
-    """As if the interpreter had ended it: raises SystemExit in it, outside of any piece of work."""
+    """Ends a thread like the interpreter does: raises SystemExit in it, outside of any piece of work."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
 
 

@@ -1,4 +1,4 @@
-"""Judged as served: what a run trains is asked by users in the very words and decoding in which the run judged it."""
+"""Judged as served: users ask a run's version in the words and decoding in which the run judged it."""
 
 import io
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Callers of a server who take too much, send nonsense or nothing, each beside one who must be served."""
+"""Callers of a server who take too much, send nonsense or nothing, each next to one who must be served."""
 
 import asyncio
 import itertools
@@ -34,7 +34,7 @@ SERVICES = ("mpa.v1.StudentService", "mpa.v1.TrainingService", "google.longrunni
 class Servicer(
     student_pb2_grpc.StudentServiceServicer, training_pb2_grpc.TrainingServiceServicer, operations_pb2_grpc.OperationsServicer
 ):
-    """Says what it was asked. Some questions are errors; a wait lasts until `go`."""
+    """Repeats its question. Some questions are errors; a wait lasts until `go`."""
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
@@ -179,7 +179,7 @@ async def test_open_calls_of_one_kind_leave_the_others_their_room(peer, what):
 
 
 async def test_an_upload_that_is_refused_while_it_is_sent_is_told_why(peer):
-    """Not "Internal error from Core", which gRPC says to whoever is still sending when its call ends."""
+    """Not "Internal error from Core", which gRPC says to a caller that is still sending when its call ends."""
     images = [training_pb2.UploadDatasetRequest(image=image) for image in (b"full", *[bytes(2**20)] * 40)]
     for _ in range(5):
         refused = await refusal(peer.training.UploadDataset(iter(images)))

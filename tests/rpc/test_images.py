@@ -1,4 +1,4 @@
-"""The way of an image into a service: what is refused at once, what is decoded elsewhere, and what is shared."""
+"""The way of an image into a service: refused at once, decoded elsewhere, or shared."""
 
 import asyncio
 import gc

@@ -63,7 +63,7 @@ class Adapter(Engine):
 
 
 class Loader:
-    """Loads Engines; `room` is what it finds; `broken` do not load, `stale` do not reload.
+    """Loads Engines; `room`: the memory that it finds; `broken` do not load, `stale` do not reload.
 
     `troubles`: by step and version, the errors that the step ends with, one after the other; `holds`: events that it waits for.
     """

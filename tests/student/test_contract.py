@@ -1,4 +1,4 @@
-"""The contract of a version: what a training asks for is published, checked and served, or refused by its name."""
+"""The contract of a version: the parts that a training names are published, checked and served, or refused by name."""
 
 import json
 from dataclasses import replace

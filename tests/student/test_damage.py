@@ -21,7 +21,7 @@ from tests.serving import fake_checkpoint, fake_student_settings, serving_studen
 
 @pytest.fixture
 def settings(tmp_path):
-    """Of a service whose store has v1 to v3, the second live."""
+    """Settings of a service whose store has v1 to v3, the second live."""
     settings = fake_student_settings(tmp_path, skill=0.5)
     store = VersionStore(settings.store)
     for number in range(1, 4):

@@ -1,4 +1,4 @@
-"""A swap that fails, at whatever step and by whatever error, leaves the live version live."""
+"""A swap that fails, at any step and by any error, leaves the live version live."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.waiting import until
 
 
 class OutOfMemoryError(RuntimeError):
-    """As torch's."""
+    """Error with the name of torch's."""
 
 
 TROUBLES = [
@@ -259,7 +259,7 @@ async def test_an_engine_that_does_not_end_as_it_should_is_left_behind(world):
 
 
 async def test_room_is_made_of_what_nobody_points_to_first(world):
-    """What is in use goes last; of the rest, what a pointer names; of those alike the oldest; the live version never."""
+    """Versions in use are unloaded last, before them those that a pointer names, the oldest first; the live one never."""
     for _ in range(2):
         world.store.add(world.store.path("v2"), Origin(parent="v1"), Contract())
     versions = await world.versions(max_loaded=4)

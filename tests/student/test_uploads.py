@@ -1,4 +1,4 @@
-"""Datasets on their way in: limits, room, what is left of those that are refused, and who shares an image."""
+"""Datasets on their way in: limits, room, remains of refused ones, and shared images."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a command makes of its options where a run, or a student with a preset, is there already."""
+"""Options of a command where a run, or a student with a preset, exists already."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The HTTP face on a real port, with a servicer that is told when to answer, and callers who speak raw bytes."""
+"""The HTTP face on a real port, with a servicer that answers on demand, and callers who speak raw bytes."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ class HttpPeer:
         return reader, writer
 
     async def exchange(self, *sent):
-        """What comes back until the connection ends."""
+        """All bytes that come back until the connection ends."""
         reader, _ = await self.connect(*sent)
         return await asyncio.wait_for(reader.read(), 60)
 

@@ -1,4 +1,4 @@
-"""Connections over real sockets: those that hang, flood, pipeline and never read, with a caller beside them who is served."""
+"""Connections over real sockets: those that hang, flood, pipeline and never read, with another caller who is served."""
 
 import asyncio
 import json
@@ -119,7 +119,7 @@ async def test_a_refused_caller_who_waits_to_be_let_continue_is_only_refused(cap
 
 
 async def test_requests_in_a_row_without_waiting_are_not_queued():
-    """One request of a connection at once; after its reply the connection closes, and what was not read is asked again."""
+    """One request of a connection at once; after its reply the connection closes, and unread ones are asked again."""
     async with http_peer() as peer:
         peer.servicer.open.clear()
         reader, _ = await peer.connect(GOOD, *[GOOD] * 5000)
