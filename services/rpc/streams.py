@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from services.core.errors import MpaError
+from services.rpc.interceptors.calls import count_item
 from services.rpc.items import Malformed
 from services.rpc.messages import Item, apart, fill
 from services.rpc.request_id import current_request_id
@@ -25,8 +26,15 @@ class RequestItem(Item, Protocol):
     def request(self) -> Any: ...
 
 
+class ReplyItem(Item, Protocol):
+    """With a response, or with an error."""
+
+    @property
+    def error(self) -> Any: ...
+
+
 Request = TypeVar("Request", bound=RequestItem)
-Reply = TypeVar("Reply", bound=Item)
+Reply = TypeVar("Reply", bound=ReplyItem)
 
 
 class Requests(AsyncIterator[Request]):
@@ -94,6 +102,7 @@ async def answer_out_of_order(
         requests.is_idle = lambda: not window.items
 
     def put(answered: Reply, size: int) -> None:
+        count_item(answered.error.code)
         window.resize(size, answered.ByteSize())
         done.put_nowait(answered)
 

@@ -6,9 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool
+from google.rpc import code_pb2
 from prometheus_client import Counter, Histogram
 
 from services.rpc.interceptors.around import Around, Context
@@ -17,6 +21,7 @@ from services.rpc.request_id import HEADER, CallLog, current_request_id, request
 CALLS = Counter("mpa_grpc_calls", "gRPC calls by method and status, items of bulk streams included", ["method", "code"])
 _SECONDS = Histogram("mpa_grpc_seconds", "Duration of gRPC calls in seconds", ["method"])
 _UNREMARKABLE = ("OK", "CANCELLED")
+_current_method: ContextVar[str] = ContextVar("current_method", default="")
 
 
 class Calls(Around):
@@ -33,6 +38,7 @@ class Calls(Around):
         given = dict(context.invocation_metadata() or ()).get(HEADER)
         chosen = request_id(given if isinstance(given, str) else None)
         current_request_id.set(chosen)
+        _current_method.set(method)
         context.set_trailing_metadata(((HEADER, chosen),))
         began, code = time.perf_counter(), "OK"
         try:
@@ -45,11 +51,24 @@ class Calls(Around):
             raise
         finally:
             seconds = time.perf_counter() - began
-            CALLS.labels(method, code).inc()
-            _SECONDS.labels(method).observe(seconds)
+            if _is_bulk(method):  # its items are counted one by one, under their own codes
+                CALLS.labels(method, "STREAM").inc()
+            else:
+                CALLS.labels(method, code).inc()
+                _SECONDS.labels(method).observe(seconds)
             failed = code not in _UNREMARKABLE
             why = context.details() or "" if failed else ""
             self._log.ended(method, code, seconds, peer=context.peer(), failed=failed, why=why)
+
+
+def count_item(code: int) -> None:
+    """Counts the answer to one item of the bulk stream that is being served. `code`: of its google.rpc.Status, 0 for OK."""
+    CALLS.labels(_current_method.get(), code_pb2.Code.Name(code)).inc()
+
+
+@cache
+def _is_bulk(method: str) -> bool:
+    return bool(descriptor_pool.Default().FindMethodByName(method[1:].replace("/", ".")).server_streaming)
 
 
 def with_request_id(trailing: Sequence[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
