@@ -38,6 +38,8 @@ CALL_LIMITS = {
     HEALTH: CallLimits(total=512, per_connection=64),
     WATCHES: CallLimits(total=1024, per_connection=16),
 }
+NOT_BY_ADDRESS = (HEALTH, CONTROL)
+"""Kinds without a bound by address: many callers may share one, and health checks among them must be answered."""
 _KINDS = {
     "Answer": ANSWERS,
     "Annotate": ANSWERS,
@@ -57,7 +59,7 @@ def kind(method: str) -> str:
 
 
 class Turnstile(Around):
-    """Counts open calls. `per_caller`: of all kinds, from one address that isn't this machine's own."""
+    """Counts open calls. `per_caller`: of one kind, from one address that isn't this machine's own."""
 
     def __init__(self, per_caller: int = PER_CALLER) -> None:
         self._per_caller = per_caller
@@ -73,12 +75,12 @@ class Turnstile(Around):
         """`peer`: ipv4:ADDRESS:PORT or ipv6:[ADDRESS]:PORT. Raises Overloaded: no room."""
         limits, address = CALL_LIMITS[what], peer.rpartition(":")[0]
         bounds = [((what,), limits.total, "in all"), ((what, peer), limits.per_connection, "from your connection")]
-        if not _is_local(address):
-            bounds.append((("", address), self._per_caller, f"from {address}"))
+        if what not in NOT_BY_ADDRESS and not _is_local(address):
+            bounds.append(((what, address), self._per_caller, f"from {address}"))
         for key, most, where in bounds:
             if self._open[key] >= most:
                 raise Overloaded(
-                    f"{most} {what if key[0] else 'calls'} are open {where}, as many as are taken: end one first",
+                    f"{most} {what} are open {where}, as many as are taken: end one first",
                     retry_after_s=RETRY_AFTER_S,
                 )
         for key, _, _ in bounds:
