@@ -13,6 +13,7 @@ from services.engines.loading import load_model
 from services.engines.serving import of_checkpoint
 from services.engines.teacher import Teacher
 from services.rpc.images import ImageReceiver, ImageSettings
+from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
 from services.student.servicers import SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
@@ -39,6 +40,7 @@ class StudentPeer:
     address: str
     student: Student
     channel: grpc.aio.Channel
+    server: GrpcServer
 
     def __post_init__(self):
         self.answers = student_pb2_grpc.StudentServiceStub(self.channel)
@@ -51,31 +53,33 @@ class StudentPeer:
 async def serving_student(settings: StudentSettings):
     student = Student(settings)
     servicer = StudentServicer(lambda: student, ImageReceiver(settings.images))
-    server = GrpcServer(lambda grpc_server: register(lambda: student, servicer, grpc_server), SERVICES)
+    server = GrpcServer(
+        lambda grpc_server: register(lambda: student, servicer, grpc_server), SERVICES, end_waits=student.jobs.end_waits
+    )
     port = await server.start("127.0.0.1", 0)
     await student.start()
     await server.set_ready(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield StudentPeer(f"127.0.0.1:{port}", student, channel)
+        yield StudentPeer(f"127.0.0.1:{port}", student, channel, server)
     await server.stop(1.0)
     await student.close()
 
 
 @asynccontextmanager
-async def serving_teacher(folder: Path, image_root: Path | None = None, **model):
+async def serving_teacher(folder: Path, image_root: Path | None = None, shedder: LoadShedder | None = None, **model):
     """A stub of it."""
-    async with teacher_at(folder, image_root, **model) as address, grpc.aio.insecure_channel(address) as channel:
+    async with teacher_at(folder, image_root, shedder, **model) as address, grpc.aio.insecure_channel(address) as channel:
         yield teacher_pb2_grpc.TeacherServiceStub(channel)
 
 
 @asynccontextmanager
-async def teacher_at(folder: Path, image_root: Path | None = None, **model):
+async def teacher_at(folder: Path, image_root: Path | None = None, shedder: LoadShedder | None = None, **model):
     """Its address."""
     checkpoint = fake_checkpoint(folder, **model)
     settings = TeacherSettings.from_env({"MPA_TEACHER_MODEL": str(checkpoint), "MPA_TEACHER_ENGINE": "fake"})
     serving = of_checkpoint(checkpoint, settings.engine, settings.preset.name, settings.model)
     teacher = Teacher(await load_model(checkpoint, settings.engine), serving)
-    servicer = TeacherServicer(lambda: teacher, ImageReceiver(ImageSettings(image_root)))
+    servicer = TeacherServicer(lambda: teacher, ImageReceiver(ImageSettings(image_root)), shedder)
     server = GrpcServer(
         lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
     )

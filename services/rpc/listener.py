@@ -18,6 +18,8 @@ MAX_CONNECTIONS = 1024
 STREAMS_PER_CONNECTION = 256
 """Limit also of a connection's calls that the core holds at all: a caller that opens and resets calls faster
 than they are taken up is refused further ones, which bounds the wait of other callers."""
+IDLE_S = 60.0
+"""How long a connection without an open call stays: idle ones must not use up MAX_CONNECTIONS."""
 PENDING_CALLS = 2 * MAX_CONNECTIONS * STREAMS_PER_CONNECTION
 """Calls that wait to be taken up. Beyond its limit the core cancels those of any caller."""
 
@@ -78,10 +80,13 @@ class _Details(grpc.HandlerCallDetails):
 class Listener(_server.Server):
     """A server like that of grpc.aio.server; every method of `services` (full names) must be added before `start`."""
 
-    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor], services: Sequence[str]) -> None:
+    def __init__(
+        self, interceptors: Sequence[grpc.aio.ServerInterceptor], services: Sequence[str], idle_s: float = IDLE_S
+    ) -> None:
         self._services = services
         self._loop = cygrpc.get_working_loop()
-        self._server = _Core(self._loop, None, (), list(interceptors), OPTIONS, None)
+        options = [*OPTIONS, ("grpc.max_connection_idle_ms", int(idle_s * 1000))]
+        self._server = _Core(self._loop, None, (), list(interceptors), options, None)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Registers the methods one by one, as newer generated code does by itself."""

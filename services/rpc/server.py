@@ -18,7 +18,7 @@ from services.rpc.interceptors.calls import Calls
 from services.rpc.interceptors.failures import Failures
 from services.rpc.interceptors.reading import Reading
 from services.rpc.interceptors.turnstile import PER_CALLER, Turnstile
-from services.rpc.listener import Listener
+from services.rpc.listener import IDLE_S, Listener
 
 SILENCE_S = 300.0
 
@@ -54,9 +54,11 @@ class CallerSettings:
     """Limits of a single caller of a service's gRPC face."""
 
     most_calls: int = PER_CALLER
-    """Calls that one address has open at once; those of this machine itself are not counted."""
+    """Calls of one kind that one address has open at once. Not counted: control calls, health checks, this machine's own."""
     silence_s: float = SILENCE_S
     """How long an upload may send nothing, and an idle stream stay open."""
+    idle_s: float = IDLE_S
+    """How long a connection without an open call stays."""
 
     @staticmethod
     def from_environment(env: Environment) -> CallerSettings:
@@ -69,15 +71,25 @@ class CallerSettings:
 
 
 class GrpcServer:
-    """Start, mark ready, stop. `register` adds the servicers; `services` are their full names, for health and reflection."""
+    """Start, mark ready, stop. `register` adds the servicers; `services` are their full names, for health and reflection.
 
-    def __init__(self, register: Register, services: Sequence[str], callers: CallerSettings | None = None) -> None:
+    `end_waits` answers the calls that wait for something else to end; otherwise each holds `stop` for its whole grace.
+    """
+
+    def __init__(
+        self,
+        register: Register,
+        services: Sequence[str],
+        callers: CallerSettings | None = None,
+        end_waits: Callable[[], None] = lambda: None,
+    ) -> None:
         callers = callers or CallerSettings()
         self._services = tuple(services)
         self._health = _Health()
+        self._end_waits = end_waits
         self._reading = Reading(callers.silence_s)
         interceptors = [Calls(), Failures(), Turnstile(callers.most_calls), self._reading]
-        self._server = Listener(interceptors, services)
+        self._server = Listener(interceptors, services, callers.idle_s)
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
@@ -109,5 +121,6 @@ class GrpcServer:
         """Takes no new calls; lets those under way end within `grace_s`."""
         await self.announce_shutdown()
         self._health.end_watches()
-        self._reading.end_streams()
+        self._end_waits()
+        self._reading.leave()
         await self._server.stop(grace_s)

@@ -83,6 +83,8 @@ class TrainingJobs:
         self._execution = execution
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
+        self._waits: set[asyncio.Future[None]] = set()
+        self._is_leaving = False
         self._states: dict[str, JobState] = {}
         """States of jobs that this process knows, also where the disk was too full to keep them."""
         self._by_request: dict[str, str] = {}
@@ -118,9 +120,9 @@ class TrainingJobs:
         return Job.read(self._root / name)
 
     def datasets_in_use(self) -> set[str]:
-        """Data sets that a training under way reads, or will when it is resumed."""
+        """Data sets that a training under way reads, or will when it is resumed. May be asked in a thread."""
         found = set()
-        for name in self._running:
+        for name in list(self._running):
             with suppress(MpaError):
                 found.add(self.job(name).dataset)
         return found
@@ -181,11 +183,24 @@ class TrainingJobs:
             await asyncio.wait([task])
 
     async def wait(self, name: str, timeout_s: float | None) -> None:
-        """Returns when the job has ended or the time is up. Raises NotFound."""
+        """Returns when the job has ended, the time is up or the service leaves. Raises NotFound."""
         self._require(name)
         task = self._running.get(name)
-        if task is not None:
-            await asyncio.wait([task], timeout=timeout_s)
+        if task is None or self._is_leaving:
+            return
+        leaving = asyncio.get_running_loop().create_future()
+        self._waits.add(leaving)
+        try:
+            await asyncio.wait([task, leaving], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._waits.discard(leaving)
+
+    def end_waits(self) -> None:
+        """Waits return, now and from now on: the service leaves, and its jobs go on when it is back."""
+        self._is_leaving = True
+        for leaving in self._waits:
+            if not leaving.done():
+                leaving.set_result(None)
 
     async def close(self) -> None:
         """Stops the subprocess; the job resumes when the service is back."""

@@ -40,6 +40,7 @@ class StudentService:
             lambda grpc_server: register(self._loaded_student, servicer, grpc_server),
             SERVICES,
             settings.callers,
+            self._student.jobs.end_waits,
         )
         self._lifecycle = Lifecycle("student", server, settings.listen, HttpServer(entrance, app, PATHS))
 

@@ -61,6 +61,9 @@ class Servicer(
             images += 1
         return training_pb2.UploadDatasetResponse(dataset="d", images=images)
 
+    def end_waits(self):
+        self.go.set()
+
     async def WaitOperation(self, request, context):
         await self.go.wait()
         return operations_pb2.Operation()
@@ -74,6 +77,7 @@ class Peer:
     servicer: Servicer
     port: int
     channel: grpc.aio.Channel
+    server: GrpcServer | None = None
 
     def __post_init__(self):
         self.answers = student_pb2_grpc.StudentServiceStub(self.channel)
@@ -99,11 +103,11 @@ async def serving(**callers):
         training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)
         operations_pb2_grpc.add_OperationsServicer_to_server(servicer, server)
 
-    server = GrpcServer(register, SERVICES, CallerSettings(**callers))
+    server = GrpcServer(register, SERVICES, CallerSettings(**callers), servicer.end_waits)
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Peer(servicer, port, channel)
+        yield Peer(servicer, port, channel, server)
     servicer.go.set()
     await server.stop(0)
 

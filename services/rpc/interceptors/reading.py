@@ -14,9 +14,10 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from services.core.errors import InvalidInput, MpaError, TimedOut
+from services.core.errors import InvalidInput, MpaError
 from services.rpc.fields import check_fields
 from services.rpc.interceptors.around import Call, Context, Handler, wrapped
+from services.rpc.interceptors.silence import Silence
 from services.rpc.items import Malformed, check_items, first_id
 from services.rpc.streams import Requests
 
@@ -32,10 +33,13 @@ class Reading(grpc.aio.ServerInterceptor):
 
     def __init__(self, silence_s: float) -> None:
         self._silence_s = silence_s
+        self._silence = Silence()
         self._streams: set[Requests[Any]] = set()
 
-    def end_streams(self) -> None:
-        """Bidirectional streams take no more requests: a client in bulk would never end its own."""
+    def leave(self) -> None:
+        """Bidirectional streams take no more requests: a client in bulk would never end its own. Other calls whose callers
+        send nothing end soon."""
+        self._silence.leave()
         for stream in self._streams:
             stream.end()
 
@@ -58,7 +62,7 @@ class Reading(grpc.aio.ServerInterceptor):
 
     def _wrap(self, handler: Handler) -> Callable[[Call], Call]:
         if not handler.request_streaming:
-            return _single
+            return self._single
         has_items = "more" in _kind(handler.request_deserializer).DESCRIPTOR.fields_by_name
         return self._bidirectional if has_items else self._in_turn
 
@@ -85,16 +89,23 @@ class Reading(grpc.aio.ServerInterceptor):
 
     async def _each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Message]:
         while True:
-            try:
-                async with asyncio.timeout(self._silence_s):
-                    message = _sound(await anext(requests))
-            except StopAsyncIteration:
+            async with self._silence.ended(
+                self._silence_s, f"nothing came for {self._silence_s:g} s: send the whole again, without such a pause"
+            ):
+                message = await anext(requests, None)
+            if message is None:
                 return
-            except TimeoutError:
-                raise TimedOut(
-                    f"nothing came for {self._silence_s:g} s: send the whole again, without such a pause", reason="SILENCE"
-                ) from None
-            yield message
+            yield _sound(message)
+
+    def _single(self, inner: Call) -> Call:
+        async def call(requests: AsyncIterator[Any], context: Context) -> Any:
+            async with self._silence.ended(UNARY_S, f"the request did not arrive within {UNARY_S:g} s"):
+                request = await anext(requests, None)
+            if request is None:
+                raise InvalidInput("the call ended without a request", reason="REQUEST_MISSING")
+            return await inner(_sound(request), context)
+
+        return call
 
 
 async def _discard(requests: AsyncIterator[Any]) -> None:
@@ -103,20 +114,6 @@ async def _discard(requests: AsyncIterator[Any]) -> None:
         async with asyncio.timeout(LINGER_S):
             while True:
                 await anext(requests)
-
-
-def _single(inner: Call) -> Call:
-    async def call(requests: AsyncIterator[Any], context: Context) -> Any:
-        try:
-            async with asyncio.timeout(UNARY_S):
-                request = await anext(requests)
-        except StopAsyncIteration:
-            raise InvalidInput("the call ended without a request", reason="REQUEST_MISSING") from None
-        except TimeoutError:
-            raise TimedOut(f"the request did not arrive within {UNARY_S:g} s", reason="SILENCE") from None
-        return await inner(_sound(request), context)
-
-    return call
 
 
 def _sound(request: Any) -> Message:

@@ -1,0 +1,45 @@
+"""Trainings under way: who waits for them, and who looks at them meanwhile."""
+
+import asyncio
+import os
+
+import pytest
+from google.longrunning import operations_pb2
+
+from tests.serving import fake_student_settings, serving_student
+from tests.student.test_servicers import _train
+
+LEAVES_WITHIN_S = 60.0
+"""A guard: its grace is longer."""
+
+
+@pytest.fixture
+async def peer(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "3600")
+    async with serving_student(fake_student_settings(tmp_path, skill=0.5)) as peer:
+        yield peer
+
+
+async def test_a_service_that_leaves_answers_who_waits_for_a_training(peer):
+    operation = await _train(peer)
+    request = operations_pb2.WaitOperationRequest(name=operation.name)
+    waits = [peer.operations.WaitOperation(request) for _ in range(3)]
+    await peer.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
+    await asyncio.wait_for(peer.server.stop(3_600), LEAVES_WITHIN_S)
+    for wait in waits:
+        stands = await wait
+        assert (stands.name, stands.done) == (operation.name, False)
+
+
+async def test_data_sets_in_use_are_asked_for_while_a_training_ends(peer, tmp_path):
+    """In a thread, which a pipe in place of the job's file holds meanwhile."""
+    name = (await _train(peer)).name.rpartition("/")[2]
+    jobs, path = peer.student.jobs, tmp_path / "store" / "jobs" / name / "job.json"
+    dataset, written = jobs.job(name).dataset, path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    asking = asyncio.create_task(asyncio.to_thread(jobs.datasets_in_use))
+    with await asyncio.to_thread(path.open, "wb") as pipe:  # returns as soon as the thread reads
+        await jobs.cancel(name)
+        pipe.write(written)
+    assert await asking == {dataset}
