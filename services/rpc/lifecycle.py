@@ -119,10 +119,11 @@ class Lifecycle:
         """Listens, then runs `load` in the background; ready when it returns, until `death` does. Then `revive`, ready again,
         unless the service is about to leave: an engine may have been told to end before it.
 
-        Port taken: says so and ends the service.
+        Port taken, SIGTERM not uvicorn's: says so and ends the service.
         """
         logging.getLogger("services").setLevel(logging.INFO)
         try:
+            worker = self._worker()
             host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
             port = await self._server.start(host, self._settings.port)
         except MpaError as error:
@@ -130,7 +131,7 @@ class Lifecycle:
             _end_supervisor()
             raise
         _log.info("%s: gRPC on %s:%d, loading the model", self._name, host, port)
-        self._take_over_sigterm()
+        self._take_over_sigterm(worker)
         self._serving = asyncio.create_task(self._serve(load, death, revive))
 
     @property
@@ -207,14 +208,24 @@ class Lifecycle:
                 _log.exception("%s does not come back: trying again in %g s", self._name, pause_s)
                 await asyncio.sleep(pause_s)
 
-    def _take_over_sigterm(self) -> None:
+    def _worker(self) -> uvicorn.Server | None:
+        """BentoML's own server, known by its SIGTERM; None where there is no HTTP. Raises WrongState: SIGTERM isn't its."""
+        if self._http is None:
+            return None
+        handler = signal.getsignal(signal.SIGTERM)
+        worker = getattr(handler, "__self__", None)
+        if not isinstance(worker, uvicorn.Server):
+            raise WrongState(
+                f"SIGTERM goes to {handler!r}, not to uvicorn, and HTTP would have no limits: "
+                "start the service by `bentoml serve`, with the BentoML that it was installed with"
+            )
+        return worker
+
+    def _take_over_sigterm(self, worker: uvicorn.Server | None) -> None:
         loop = asyncio.get_running_loop()
         before: Any = signal.getsignal(signal.SIGTERM)
-        worker = getattr(before, "__self__", None)
         http = self._http
-        if http is not None:
-            if not isinstance(worker, uvicorn.Server):
-                raise RuntimeError(f"SIGTERM goes to {before!r}, not to uvicorn: HTTP would have no limits")
+        if http is not None and worker is not None:
             http.adopt(worker, self._settings.grace_s)
         leaving: set[asyncio.Task[None]] = set()
 

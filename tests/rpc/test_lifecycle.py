@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 
 import pytest
 
@@ -10,6 +11,8 @@ from services.core.errors import Unavailable
 from services.rpc.lifecycle import Lifecycle, ListenSettings
 from services.rpc.server import GrpcServer
 from tests.waiting import until
+
+GUARD_S = 90.0
 
 
 class Engine:
@@ -76,3 +79,39 @@ async def test_not_while_the_service_is_about_to_leave(served):
     for _ in range(100):
         await asyncio.sleep(0)
     assert engine.revived.locked(), "nothing was started"
+
+
+SUPERVISOR = """
+import subprocess, sys
+sys.exit(subprocess.run([sys.executable, "-c", sys.argv[1]]).returncode)
+"""
+WORKER = """
+import asyncio
+from starlette.applications import Starlette
+from services.core.errors import WrongState
+from services.rpc.http.entrance import Entrance
+from services.rpc.http.limits import HttpLimits
+from services.rpc.http.server import HttpServer
+from services.rpc.lifecycle import Lifecycle, ListenSettings
+from services.rpc.load_shedding import LoadShedder
+from services.rpc.server import GrpcServer
+
+async def start():
+    http = HttpServer(Entrance(HttpLimits(), LoadShedder()), Starlette(), ())
+    lifecycle = Lifecycle("student", GrpcServer(lambda server: None, []), ListenSettings(), http)
+    await lifecycle.start(None, None, None)
+
+asyncio.run(start())
+"""
+
+
+async def test_a_worker_without_uvicorn_is_not_restarted_for_ever():
+    """Its supervisor, known by its command line, ends with it."""
+    supervisor = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SUPERVISOR, WORKER, "bentoml serve", stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(GUARD_S):
+        said = (await supervisor.stderr.read()).decode()
+        assert await supervisor.wait() == -signal.SIGTERM
+    assert "cannot start: SIGTERM goes to" in said
+    assert "gRPC on" not in said, "nobody is to be listened to"
