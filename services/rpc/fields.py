@@ -1,4 +1,8 @@
-"""Values that no field of any request may hold, checked in one place for every method."""
+"""Values that no field of any request may hold.
+
+Every face checks a request once, where it reads it: `interceptors/reading.py` a call's, `streams.py` an item's,
+`http/endpoint.py` a form's.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,8 @@ LONGEST_NAME = 255
 """Characters of names, hashes, tokens and ids, as file systems have it."""
 LONGEST_PATH = 4096
 _PATHS = ("uri",)
-_TEXTS = ("question", "template", "prompt", "training_template", "answer")
-"""Texts that are long by nature: their readers know how long they may be."""
+_TEXTS = ("question", "answer", "prompt", "system_prompt", "template", "answer_template", "training_template")
+"""Texts that are long by nature: their readers check them by `limits.py`."""
 _NUMBERS = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 
 

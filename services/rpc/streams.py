@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from services.core.errors import MpaError
+from services.rpc.fields import check_fields
 from services.rpc.interceptors.calls import count_item
 from services.rpc.items import Malformed
 from services.rpc.messages import Item, apart, fill
@@ -112,6 +113,7 @@ async def answer_out_of_order(
 
     async def handle(item: Request, size: int) -> None:
         try:
+            check_fields(item.request)
             answered = reply(id=item.id, response=await answer(item.request))
         except MpaError as error:
             answered = reply(id=item.id, error=to_status(error))

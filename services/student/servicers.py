@@ -22,9 +22,8 @@ from protos.mpa.v1 import (
 from services.core.contract import Contract
 from services.core.errors import InvalidInput
 from services.core.presets import Hyperparameters
-from services.rpc.fields import check_fields
 from services.rpc.images import ImageReceiver
-from services.rpc.limits import check_question, check_template
+from services.rpc.limits import check_prompt, check_question, check_template
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import CHECK, contract_from_proto, decoding_from_proto, finish_reason_to_proto, usage_to_proto
@@ -56,7 +55,6 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
     async def Answer(self, request: student_pb2.AnswerRequest, context: Context | None = None) -> student_pb2.AnswerResponse:
         """Answers for every face: unary, each item of a stream, HTTP."""
         student = self._student()
-        check_fields(request)
         # Before the request counts as under way: a swap in place says nothing of the engine's pace.
         await student.versions.pass_gate()
         with self._shedder.admit(context.time_remaining() if context else None):
@@ -193,10 +191,11 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
 
 def _contract(request: training_pb2.TrainRequest, base: Contract) -> Contract:
-    """Contract of the version to be made. Raises InvalidInput: a template that can't be taken, or two for the training."""
+    """Contract of the version to be made. Raises InvalidInput: a text that can't be taken, or two training templates."""
     asked, template = request.contract, check_template(request.training_template, "training_template")
     check_template(asked.answer_template, "contract.answer_template")
     check_template(asked.training_template, "contract.training_template")
+    check_prompt(asked.system_prompt, "contract.system_prompt")
     if asked.training_template and template not in ("", asked.training_template):
         raise InvalidInput(
             "training_template and contract.training_template differ: give one of them", field="training_template"

@@ -13,7 +13,6 @@ from protos.mpa.v1 import teacher_pb2_grpc
 from services.core.annotation import Annotation
 from services.core.decoding import Decoding
 from services.engines.teacher import Teacher, find_task
-from services.rpc.fields import check_fields
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question, check_template
 from services.rpc.load_shedding import LoadShedder
@@ -56,7 +55,6 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def Annotate(self, request: pb.AnnotateRequest, context: Context | None = None) -> pb.AnnotateResponse:
         """Annotates for every face: unary, each item of a stream, HTTP."""
         teacher = self._teacher()
-        check_fields(request)
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._annotate(teacher, request)
 
@@ -82,7 +80,10 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def AnnotateStream(
         self, requests: AsyncIterator[pb.AnnotateStreamRequest], context: Context
     ) -> AsyncIterator[pb.AnnotateStreamResponse]:
-        async for reply in answer_out_of_order(requests, self.Annotate, pb.AnnotateStreamResponse):
+        async def annotate(request: pb.AnnotateRequest) -> pb.AnnotateResponse:
+            return await self.Annotate(request, context)
+
+        async for reply in answer_out_of_order(requests, annotate, pb.AnnotateStreamResponse):
             yield reply
 
     async def Answer(
@@ -90,7 +91,6 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     ) -> pb.TeacherServiceAnswerResponse:
         """Answers for unary calls and each item of a stream."""
         teacher = self._teacher()
-        check_fields(request)
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._answer(teacher, request)
 
@@ -110,5 +110,8 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def AnswerStream(
         self, requests: AsyncIterator[pb.TeacherServiceAnswerStreamRequest], context: Context
     ) -> AsyncIterator[pb.TeacherServiceAnswerStreamResponse]:
-        async for reply in answer_out_of_order(requests, self.Answer, pb.TeacherServiceAnswerStreamResponse):
+        async def answer(request: pb.TeacherServiceAnswerRequest) -> pb.TeacherServiceAnswerResponse:
+            return await self.Answer(request, context)
+
+        async for reply in answer_out_of_order(requests, answer, pb.TeacherServiceAnswerStreamResponse):
             yield reply

@@ -106,6 +106,7 @@ async def test_without_a_contract_it_is_the_base_versions(peer):
         ({"training_template": "none"}, "contract.training_template"),
         ({"normaliser": "exact@9"}, "contract.normaliser"),
         ({"system_prompt": "You are somebody else."}, "contract.system_prompt"),
+        ({"system_prompt": "x" * 20_001}, "contract.system_prompt"),
         ({"processor_sha256": "0" * 64}, "contract.processor_sha256"),
         ({"chat_template_sha256": "0" * 64}, "contract.chat_template_sha256"),
         ({"pixel_budget": '{"max_pixels": 1}'}, "contract.pixel_budget"),
@@ -120,6 +121,31 @@ async def test_a_contract_that_cannot_be_served_is_refused_and_its_field_named(p
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert from_rpc_error(refused.value).field == field
     assert peer.student.jobs.names() == []
+
+
+async def test_templates_may_be_as_long_as_they_are_said_to_be(peer):
+    longest = "x" * 1_990 + "{question}"
+    _, made = await _wait(peer, await _train(peer, versions_pb2.Contract(answer_template=longest, training_template=longest)))
+    contract = await _contract(peer, made.version)
+    assert (contract.answer_template, contract.training_template) == (longest, longest)
+
+
+@pytest.mark.parametrize("name", ["answer_template", "training_template"])
+async def test_a_template_that_is_too_long_is_told_how_long_it_may_be(peer, name):
+    with pytest.raises(grpc.aio.AioRpcError, match="at most 2,000") as refused:
+        await _train(peer, versions_pb2.Contract(**{name: "x" * 1_991 + "{question}"}))
+    assert from_rpc_error(refused.value).reason == "TEXT_TOO_LONG"
+
+
+async def test_a_long_system_prompt_of_the_base_version_may_be_named(tmp_path):
+    settings = fake_student_settings(tmp_path, skill=0.5)
+    store = VersionStore(settings.store)
+    prompt = "Be brief. " * 100
+    store.add(fake_checkpoint(tmp_path / "first", skill=0.5), Origin(), Contract(system_prompt=prompt))
+    store.close()
+    async with serving_student(settings) as peer:
+        _, made = await _wait(peer, await _train(peer, await _contract(peer, "v1")))
+        assert (await _contract(peer, made.version)).system_prompt == prompt
 
 
 async def test_two_templates_for_one_training_are_refused(peer):

@@ -1,12 +1,15 @@
 """The teacher over real gRPC, fake engine."""
 
+from contextlib import ExitStack
+
 import grpc
 import pytest
 
 from protos.mpa.v1 import teacher_pb2, types_pb2
 from services.engines.fake import true_answer
 from services.engines.images import sha256
-from services.rpc.status import from_rpc_error
+from services.rpc.load_shedding import FEW, LoadSettings, LoadShedder
+from services.rpc.status import from_rpc_error, from_status
 from tests.pictures import png
 from tests.serving import serving_teacher
 
@@ -68,6 +71,33 @@ async def test_streams_annotations(tmp_path):
     assert len(responses) == 100
     assert "nonsense" in responses.pop("0").error.message
     assert all(response.response.question for response in responses.values())
+
+
+@pytest.mark.parametrize("method", ["AnnotateStream", "AnswerStream"])
+async def test_a_streams_deadline_is_each_items(tmp_path, method):
+    """A caller who waits 300 s is answered where requests take 1,000 s; he would be too late."""
+    now = 0.0
+    shedder = LoadShedder(LoadSettings(longest_wait_s=36_000.0), lambda: now)
+    image = types_pb2.Image(data=IMAGE)
+    if method == "AnnotateStream":
+        request = teacher_pb2.AnnotateRequest(image=image, task="vqa")
+        item = teacher_pb2.AnnotateStreamRequest(id="1", request=request)
+    else:
+        asked = teacher_pb2.TeacherServiceAnswerRequest(image=image, question="what?")
+        item = teacher_pb2.TeacherServiceAnswerStreamRequest(id="1", request=asked)
+    with ExitStack() as under_way:
+        first = shedder.admit()
+        first.__enter__()
+        for _ in range(FEW):
+            under_way.enter_context(shedder.admit())
+        now = 1_000.0
+        first.__exit__(None, None, None)
+        async with serving_teacher(tmp_path / "t", shedder=shedder, skill=1.0) as teacher:
+            stream = getattr(teacher, method)
+            (late,) = [reply async for reply in stream(iter([item]), timeout=300)]
+            (patient,) = [reply async for reply in stream(iter([item]))]
+    assert from_status(late.error).reason == "OVERLOADED"
+    assert patient.HasField("response")
 
 
 async def test_an_image_by_path_stays_below_its_root(tmp_path):

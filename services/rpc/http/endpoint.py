@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from services.core.errors import Cancelled, InvalidInput, MpaError, Unavailable
+from services.rpc.fields import check_fields
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.form import Form, read_form
 from services.rpc.http.replies import INTERNAL, TOO_LATE, error_body, error_headers, error_status
@@ -76,6 +77,7 @@ async def _answer(request: Request, build: Any, method: Any) -> Message:
                     message = build(form)
                 except (ValueError, TypeError) as error:
                     raise InvalidInput(f"the request can't be read: {error}") from error
+                check_fields(message)
                 with entrance.requests.held(request.client.host if request.client else ""):
                     return await _unless_gone(request, method(request)(message, call))
     except TimeoutError as error:
