@@ -213,9 +213,10 @@ class Slots:
                 slot.watch.cancel()
             try:
                 await slot.model.close()
-                gc.unfreeze()  # its cycles, too, are to be found (services/rpc/lifecycle.py)
             except Exception:
                 _log.exception("the engine of version %s did not end as it should", name)
+            finally:
+                gc.unfreeze()  # its cycles, too, are to be found (services/rpc/lifecycle.py)
         self._slots.pop(name, None)
 
     async def _drained(self, slot: Slot) -> bool:
