@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 
 from services.core.errors import ImageUnknown
-from services.engines.images import LoadedImage, load_image, sha256
+from services.engines.images import LoadedImage
 
 
 class ImageCache:
@@ -25,10 +25,6 @@ class ImageCache:
     @property
     def nbytes(self) -> int:
         return self._bytes
-
-    def add(self, data: bytes) -> LoadedImage:
-        """Loads `data`, or finds it already loaded. Raises InvalidImage."""
-        return self.find(sha256(data)) or self.keep(load_image(data))
 
     def keep(self, image: LoadedImage) -> LoadedImage:
         """The same image that was kept before, where there is one."""

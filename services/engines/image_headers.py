@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -18,7 +19,11 @@ _CHUNKS = frozenset(
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The JPEG markers that state width and height."""
 _TABLES = frozenset((0xC4, 0xDB, 0xDD, 0xE0, 0xEE, 0xFE))
-_START_OF_SCAN = b"\xff\xda"
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
+"""The start of a part, as libjpeg finds it: stuffed zeros and restarts are part of a scan."""
+_MARKERS_READ = 4096
+"""Parts of a JPEG that are told apart; after so many, whatever looks like a scan counts as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +82,26 @@ def _has_plain_chunks(data: bytes) -> bool:
 
 
 def _jpeg(data: bytes) -> Header | None:
-    """Scans are counted wherever their marker is: scans after an end of image may still be decoded."""
-    size, is_plain, at = None, True, 2
-    while data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        if marker == _START_OF_SCAN[1]:
+    """Scans are counted up to the end of the image as libjpeg finds it: a telephone may put a video behind."""
+    size, is_plain, scans, at = None, True, 0, 2
+    for _ in range(_MARKERS_READ):
+        found = _MARKER.search(data, at)
+        if found is None or data[found.end() - 1] == _END_OF_IMAGE or found.end() + 2 > len(data):
             break
-        if marker in _FRAMES:
-            height, width = struct.unpack_from(">HH", data, at + 5)
+        at = found.end()
+        marker = data[at - 1]
+        if marker == _START_OF_SCAN:
+            scans += 1
+        elif marker in _FRAMES and not scans:
+            height, width = struct.unpack_from(">HH", data, at + 3)
             size = width, height
         elif marker not in _TABLES:
             is_plain = False
-        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+        at += max(2, struct.unpack_from(">H", data, at)[0])
+    else:
+        scans += data.count(bytes((0xFF, _START_OF_SCAN)), at)
     if size is None:
         return None
-    scans = data.count(_START_OF_SCAN)
     return Header(*size, is_plain=is_plain and scans <= _PLAIN_SCANS, scans=scans)
 
 

@@ -18,16 +18,19 @@ from services.engines.image_headers import read_header
 
 MAX_BYTES = 24 * 2**20
 MAX_PIXELS = 64_000_000
-MAX_PIXELS_PER_BYTE = 1_100
-"""A little more than deflate's best, 1,032 bytes in one: a file that packs more holds next to nothing."""
+WEBP_PIXELS_PER_BYTE = 5_000
+"""WebP alone packs any number of pixels into some bytes; sparse scans take 1,000 to 2,000 in one."""
 FREE_PIXELS = 12_500_000
-"""Up to here a file may be as small as it likes: as many as a telephone takes, and more than a page at 300 dpi has."""
+"""Up to here a WebP may be as small as it likes: as many as a telephone takes, and more than a page at 300 dpi has."""
 HALVED_ABOVE = 16_000_000
 """An image of more pixels is brought to half its width and height: no preset's model looks at more than 5.3 megapixels."""
-MAX_PASSES = 100 * MAX_PIXELS
-"""Pixels times scans of a JPEG: a scan of some bytes may be a pass over all of them."""
+MAX_PASSES = 1_000_000_000
+"""Pixels times scans of a JPEG: a scan may have a few bytes. 15 scans of 64 megapixels; encoders write some 10."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 ALL_FORMATS = (*FORMATS, "TIFF")
+STORED_FORMATS = (*ALL_FORMATS, "BMP", "PPM")
+STORED_PIXELS = 100_000_000
+"""Formats and pixels that earlier releases took, and stores may hold."""
 BYTES_PER_PIXEL = 4
 """In memory: Pillow keeps RGB in four bytes."""
 
@@ -59,11 +62,22 @@ def load_image(data: bytes, formats: tuple[str, ...] = ALL_FORMATS) -> LoadedIma
     return LoadedImage(sha256(data), decode(data, formats), data)
 
 
+def load_stored_image(data: bytes, *, is_halved: bool = True) -> LoadedImage:
+    """Loads a file of our own store like `load_image`, but takes whatever any release took.
+
+    `is_halved`: whether a large one is brought to half its size; releases before that rule kept all pixels.
+    """
+    check_bytes(data)
+    opened = _open(data, STORED_FORMATS)
+    _check_pixels(*opened.size, STORED_PIXELS)
+    return LoadedImage(sha256(data), _pixels(opened, is_halved), data)
+
+
 def decode(data: bytes, formats: tuple[str, ...] = ALL_FORMATS) -> Image.Image:
     """The pixels of `load_image`."""
     check_bytes(data)
     if header := read_header(data):
-        _check_pixels(header.width, header.height, len(data))
+        _check_pixels(header.width, header.height)
         if header.scans * header.pixels > MAX_PASSES:
             raise InvalidImage(
                 f"the image is a JPEG of {header.width} x {header.height} pixels in {header.scans:,} scans; at most "
@@ -71,9 +85,15 @@ def decode(data: bytes, formats: tuple[str, ...] = ALL_FORMATS) -> Image.Image:
                 reason="IMAGE_TOO_EXPENSIVE",
             )
     opened = _open(data, formats)
-    _check_pixels(*opened.size, len(data))
+    _check_pixels(*opened.size)
+    if opened.format == "WEBP":
+        _check_packing(*opened.size, len(data))
+    return _pixels(opened, is_halved=True)
+
+
+def _pixels(opened: Image.Image, is_halved: bool) -> Image.Image:
     try:
-        return _to_rgb(opened)
+        return _to_rgb(opened, is_halved)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise errors of any kind on damaged files
@@ -97,14 +117,16 @@ def check_bytes(data: bytes) -> None:
         )
 
 
-def _check_pixels(width: int, height: int, size: int) -> None:
-    pixels = width * height
-    if pixels > MAX_PIXELS:
+def _check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
+    if width * height > most:
         raise InvalidImage(
-            f"the image is {width} x {height} pixels; at most {MAX_PIXELS:,} in all are taken: scale it down",
+            f"the image is {width} x {height} pixels; at most {most:,} in all are taken: scale it down",
             reason="IMAGE_TOO_MANY_PIXELS",
         )
-    if pixels > max(FREE_PIXELS, size * MAX_PIXELS_PER_BYTE):
+
+
+def _check_packing(width: int, height: int, size: int) -> None:
+    if width * height > max(FREE_PIXELS, size * WEBP_PIXELS_PER_BYTE):
         raise InvalidImage(
             f"the image is {width} x {height} pixels in {size:,} bytes, which hold next to nothing: scale it down to "
             f"{FREE_PIXELS:,} pixels",
@@ -131,8 +153,8 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
         ) from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if _is_to_be_halved(image):
+def _to_rgb(image: Image.Image, is_halved: bool) -> Image.Image:
+    if is_halved and _is_large(image):
         image.draft(None, (image.width // 2, image.height // 2))  # a JPEG is decoded at half its size at once
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
@@ -140,12 +162,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.point(lambda value: value / 256).convert("L")
     has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     image = image.convert("RGBA" if has_alpha else "RGB")
-    if _is_to_be_halved(image):
+    if is_halved and _is_large(image):
         image = image.reduce(2)
     if has_alpha:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image
 
 
-def _is_to_be_halved(image: Image.Image) -> bool:
+def _is_large(image: Image.Image) -> bool:
     return image.width * image.height > HALVED_ABOVE

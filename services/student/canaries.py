@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 from services.core.contract import Contract
 from services.core.errors import InvalidInput
 from services.core.tasks import answer_prompt
-from services.engines.images import LoadedImage, load_image
+from services.engines.images import LoadedImage, load_image, load_stored_image
 from services.engines.loading import load_model
 from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.rendering import Rendering, renderer
@@ -62,7 +62,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """`logprob` of the answer, a natural logarithm; `changed`: the parent version answers otherwise."""
+    """`logprob` of the answer, a natural logarithm; `changed`: the parent version answers otherwise.
+
+    `is_halved`: its image was, if large; files of releases that kept all pixels don't say so.
+    """
 
     image_sha256: str
     question: str
@@ -70,6 +73,7 @@ class Canary:
     logprob: float
     changed: bool
     rendering: Rendering
+    is_halved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,15 @@ async def compute(
         rendering = await asyncio.to_thread(render, prompt_for(question.image, question.text, contract))
         answer = answers[number]
         canaries.append(
-            Canary(question.image.sha256, question.text, answer.text, answer.logprob, is_changed[number], rendering)
+            Canary(
+                image_sha256=question.image.sha256,
+                question=question.text,
+                answer=answer.text,
+                logprob=answer.logprob,
+                changed=is_changed[number],
+                rendering=rendering,
+                is_halved=True,
+            )
         )
         write_atomically(folder / FOLDER / question.image.sha256, question.data)
     text = json.dumps([asdict(canary) for canary in canaries], indent=1, ensure_ascii=False)
@@ -140,7 +152,7 @@ async def compute_for_training(job: Job, output: Path, device: str = "") -> None
     questions = []
     for sample in random.Random(job.hyperparameters.seed).sample(samples, min(CANDIDATES, len(samples))):
         data = datasets.image_path(sample.image_sha256).read_bytes()
-        questions.append(Question(load_image(data), data, sample.question))
+        questions.append(Question(load_stored_image(data), data, sample.question))
     await compute(output, job.contract, questions, parent=base, device=device)
 
 
@@ -179,7 +191,7 @@ async def check(
     render = await asyncio.to_thread(renderer, folder, trust_remote_code)
     prompts = []
     for canary in canaries:
-        image = await asyncio.to_thread(lambda name: load_image((folder / FOLDER / name).read_bytes()), canary.image_sha256)
+        image = await asyncio.to_thread(_image, folder, canary)
         prompts.append(prompt_for(image, canary.question, contract))
         _require_same_rendering(folder.name, canary, await asyncio.to_thread(render, prompts[-1]))
     replies = await asyncio.gather(*(model.generate(prompt) for prompt in prompts))
@@ -202,6 +214,10 @@ async def check(
             reason="CANARY_FAILED",
         )
     return Checked(len(passed), sum(passed))
+
+
+def _image(folder: Path, canary: Canary) -> LoadedImage:
+    return load_stored_image((folder / FOLDER / canary.image_sha256).read_bytes(), is_halved=canary.is_halved)
 
 
 def _require_same_rendering(version: str, canary: Canary, found: Rendering) -> None:

@@ -9,11 +9,10 @@ import torch
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
-from services.core.errors import ImageUnknown
 from services.core.tasks import answer_prompt
 from services.engines.chat import Chat
 from services.engines.image_cache import ImageCache
-from services.engines.images import LoadedImage
+from services.engines.images import LoadedImage, load_stored_image
 from services.engines.inputs import build_inputs
 from services.student.datasets import DatasetStore, TrainingSample
 
@@ -46,10 +45,8 @@ class Encoder:
         return append_target(row, torch.tensor([self._chat.text_ids(sample.answer) + self._end_of_turn]))
 
     def _image(self, sha256: str) -> LoadedImage:
-        try:
-            return self._images.get(sha256)
-        except ImageUnknown:
-            return self._images.add(self._datasets.image_path(sha256).read_bytes())
+        known = self._images.find(sha256)
+        return known or self._images.keep(load_stored_image(self._datasets.image_path(sha256).read_bytes()))
 
 
 def append_target(row: Row, target: torch.Tensor) -> Row:

@@ -19,7 +19,7 @@ def test_knows_an_image_by_its_hash_until_it_needs_the_room():
     with pytest.raises(ImageUnknown):
         cache.get(first.sha256)
     assert cache.get(second.sha256) is second
-    assert cache.add(third.data) is third
+    assert cache.get(third.sha256) is third
 
 
 def test_an_image_larger_than_the_cache_is_not_kept_and_drops_nothing():

@@ -14,7 +14,7 @@ from services.core.errors import InvalidImage
 from services.engines.image_decoder import ImageDecoder
 from services.engines.images import load_image
 from tests.e2e.processes import ROOT
-from tests.pictures import bomb_png, bomb_webp, encoded, longest_jpeg, photo, png, slow_png, slow_tiff, wordy_png
+from tests.pictures import bomb_png, bomb_webp, encoded, longest_png, photo, png, slow_png, slow_tiff, wordy_png
 from tests.waiting import until
 
 
@@ -107,7 +107,7 @@ def test_a_process_that_stands_still_is_killed_when_its_time_is_over_and_replace
 @pytest.mark.slow
 def test_an_image_that_takes_too_long_is_refused_and_others_go_on():
     decoder = ImageDecoder(2, cpu_s=0)
-    slow = decoder.submit(longest_jpeg())
+    slow = decoder.submit(longest_png())
     assert decoder.submit(photo(640, 480)).result().pixels.size == (640, 480)
     with pytest.raises(InvalidImage, match="s of a core") as refused:
         slow.result(timeout=90)
@@ -132,9 +132,9 @@ async def test_a_process_killed_amid_an_image_takes_that_image_alone():
 LONELY = """
 import time
 from services.engines.image_decoder import ImageDecoder
-from tests.pictures import longest_jpeg, photo
+from tests.pictures import longest_png, photo
 decoder = ImageDecoder(2, cpu_s=600)
-decoder.submit(longest_jpeg())
+decoder.submit(longest_png())
 decoder.submit(photo(640, 480)).result()
 print(*decoder.pids, flush=True)
 time.sleep(600)

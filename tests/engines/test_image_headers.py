@@ -62,13 +62,27 @@ def test_says_nothing_about_the_size_of_what_does_not_state_it(data):
     assert read_header(data) is None
 
 
-def test_scans_are_counted_wherever_they_are():
+def test_scans_are_counted_up_to_the_end_of_the_image():
     data = encoded(RGB, "JPEG", progressive=True)
     own = data.count(b"\xff\xda")
     assert read_header(data).scans == own > 5
-    assert read_header(data + b"\xff\xda" * 500).scans == own + 500
+    assert read_header(data + b"\xff\xda" * 500).scans == own
+    comment = b"\xff\xfe\x00\x04\xff\xda"
+    assert read_header(data[:2] + comment * 500 + data[2:]).scans == own, "a comment is none"
     assert read_header(many_scans_jpeg(500, (80, 80))).scans > 500
     assert read_header(disguised_scans_jpeg(500, (80, 80))).scans > 500
+    assert read_header(disguised_scans_jpeg(9_000, (80, 80))).scans > 9_000
+    assert read_header(many_scans_jpeg(9_000, (80, 80))).scans > 9_000
+
+
+def test_what_libjpeg_skips_hides_no_scan():
+    data = many_scans_jpeg(500, (80, 80))
+    for junk in (b"junk", b"\xff" * 9):  # behind the start of image and the JFIF part
+        hidden = data[:20] + junk + data[20:]
+        assert Image.open(io.BytesIO(hidden)).convert("RGB").size == (80, 80)
+        header = read_header(hidden)
+        assert (header.width, header.height) == (80, 80)
+        assert header.scans > 500
 
 
 @pytest.mark.parametrize(

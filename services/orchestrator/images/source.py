@@ -10,7 +10,7 @@ from typing import Protocol
 from services.core.errors import InvalidImage
 from services.orchestrator.images.store import Store
 
-IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"])
+IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff"])
 IMAGE_COLUMNS = (
     "image",
     "image_path",

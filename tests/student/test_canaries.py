@@ -1,0 +1,66 @@
+"""Canaries whose images earlier releases took: other formats, and large ones with all their pixels."""
+
+import asyncio
+import json
+
+import pytest
+from PIL import Image
+
+from protos.mpa.v1 import versions_pb2
+from services.core.contract import Contract
+from services.engines.images import load_stored_image
+from services.student import canaries
+from services.student.datasets import DatasetStore, TrainingSample
+from services.student.job import Job
+from services.student.store import Origin, VersionStore
+from tests.pictures import encoded, slow_png
+from tests.serving import fake_checkpoint, fake_student_settings, serving_student
+from tests.student.trainings import new_job
+
+SMALL = Image.new("RGB", (9, 7), "teal")
+FILES = {
+    **{kind: encoded(SMALL, kind) for kind in ("BMP", "PPM", "TIFF")},
+    "large": slow_png(6_000, 4_000),
+    "too large": slow_png(9_000, 8_000),
+}
+
+
+def _as_before(folder):
+    """What earlier releases wrote has no word of halving."""
+    path = folder / "canaries" / "canaries.json"
+    raw = json.loads(path.read_text())
+    assert all(canary.pop("is_halved") for canary in raw)
+    path.write_text(json.dumps(raw))
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_a_version_of_an_earlier_release_loads(tmp_path, name):
+    settings = fake_student_settings(tmp_path)
+    data = FILES[name]
+    version = fake_checkpoint(tmp_path / "version", skill=0.9)
+    image = load_stored_image(data, is_halved=False)
+    await canaries.compute(version, Contract(), [canaries.Question(image, data, "what?")])
+    _as_before(version)
+    store = VersionStore(settings.store)
+    for _ in range(2):
+        store.add(version, Origin(), Contract())
+    store.close()
+    async with serving_student(settings) as peer:
+        loaded = await peer.versions.LoadVersion(versions_pb2.LoadVersionRequest(name="v2"))
+        assert loaded.version.canaries_passed == loaded.version.canaries == 1
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_a_dataset_of_an_earlier_release_is_trained_on(tmp_path, name):
+    """Large images are halved, as they are when they are asked about."""
+    datasets = DatasetStore(tmp_path)
+    image = load_stored_image(FILES[name])
+    datasets.image_path(image.sha256).parent.mkdir(parents=True)
+    datasets.image_path(image.sha256).write_bytes(FILES[name])
+    base = fake_checkpoint(tmp_path / "base")
+    folder = new_job(tmp_path, datasets, base, [TrainingSample(image.sha256, "what?", "red")])
+    output = fake_checkpoint(tmp_path / "output", skill=0.9)
+    await canaries.compute_for_training(Job.read(folder), output)
+    (canary,) = await asyncio.to_thread(canaries.read, output)
+    assert canary.is_halved
+    assert json.loads(canary.rendering.grid) == list(image.pixels.size)
