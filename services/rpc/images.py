@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from protos.mpa.v1 import types_pb2
 from services.core.errors import InvalidImage, InvalidInput, NotFound
@@ -19,8 +21,13 @@ from services.environment import Environment
 from services.rpc.shortening import shortened
 
 _QUOTED_BYTES = 200
-MEMORY_GIB = 4.0
+LEAST_MEMORY_GIB, MEMORY_SHARE = 4.0, 0.25
 CACHE_BYTES = 256 * 2**20
+
+
+def default_memory_gib() -> float:
+    """Share of this machine's memory, enough for the batches that an engine computes and prepares."""
+    return max(LEAST_MEMORY_GIB, psutil.virtual_memory().total * MEMORY_SHARE / 2**30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +36,13 @@ class ImageSettings:
 
     root: Path | None = None
     takes_tiff: bool = False
-    memory_gib: float = MEMORY_GIB
+    memory_gib: float = field(default_factory=default_memory_gib)
     """Memory for the files and pixels of all images that requests hold; beyond it requests are refused for now."""
 
     @staticmethod
     def from_environment(env: Environment) -> ImageSettings:
         """From MPA_*_IMAGE_ROOT, _IMAGE_TIFF and _IMAGE_MEMORY_GIB. Raises InvalidInput, naming the variable that is wrong."""
-        memory_gib = env.number("IMAGE_MEMORY_GIB", MEMORY_GIB)
+        memory_gib = env.number("IMAGE_MEMORY_GIB", default_memory_gib())
         if not memory_gib > 0:
             variable = env.prefix + "IMAGE_MEMORY_GIB"
             raise InvalidInput(f"{variable} is {memory_gib:g}: give more than 0", field=variable)

@@ -13,7 +13,7 @@ from services.engines.image_decoder import ImageDecoder
 from services.engines.images import MAX_BYTES, sha256
 from services.environment import Environment
 from services.rpc.images import ImageReceiver, ImageSettings
-from tests.pictures import bomb_webp, longest_jpeg, numbered_png, photo, png, slow_tiff
+from tests.pictures import bomb_webp, longest_png, numbered_png, photo, png, slow_tiff
 from tests.waiting import until
 
 PHOTO = photo(640, 480)
@@ -71,7 +71,7 @@ async def test_images_whose_callers_are_gone_are_not_decoded(standing):
 @pytest.mark.slow
 async def test_the_loop_goes_on_while_costly_images_are_decoded():
     receiver = ImageReceiver()
-    costly = [asyncio.create_task(receiver.receive_bytes(longest_jpeg(number))) for number in range(2)]
+    costly = [asyncio.create_task(receiver.receive_bytes(longest_png(number))) for number in range(2)]
     costly += [asyncio.create_task(receiver.receive_bytes(bomb_webp(4000, 3000 + number))) for number in range(8)]
     turns = 0
     while not all(task.done() for task in costly):
@@ -145,6 +145,12 @@ async def test_sizes_are_checked_before_anything_is_done():
         with pytest.raises(InvalidImage) as refused:
             await receiver.receive_bytes(data)
         assert refused.value.reason == reason
+
+
+def test_images_may_take_a_quarter_of_the_memory_but_four_gib_at_least():
+    quarter = psutil.virtual_memory().total / 4 / 2**30
+    assert ImageSettings.from_environment(Environment("MPA_X_", {})).memory_gib == max(4, quarter)
+    assert ImageSettings().memory_gib == max(4, quarter)
 
 
 def test_a_memory_that_is_none_is_named():
