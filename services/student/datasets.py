@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.core.errors import InvalidInput, MpaError, NotFound
-from services.engines.image_decoder import DECODER
+from services.engines.image_decoder import ImageDecoder
 from services.files import beside, sync_folder, write_atomically
 from services.rpc.limits import check_answer, check_question
 
 MAX_SAMPLES = 1_000_000
 SHA256 = re.compile(r"[0-9a-f]{64}")
+UPLOAD_DECODER = ImageDecoder(1)
+"""For uploads alone: images that are asked about never wait behind those of a dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class DatasetStore:
 
     def add_image(self, data: bytes) -> str:
         """Raises InvalidImage."""
-        image = DECODER.load(data, takes_tiff=self._takes_tiff)
+        image = UPLOAD_DECODER.load(data, takes_tiff=self._takes_tiff)
         path = self.image_path(image.sha256)
         if not path.is_file():
             write_atomically(path, data)

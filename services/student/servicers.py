@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -155,25 +156,27 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def UploadDataset(
         self, requests: AsyncIterator[training_pb2.UploadDatasetRequest], context: Context
     ) -> training_pb2.UploadDatasetResponse:
-        upload = self._student().uploads.begin()
+        uploads = self._student().uploads
+        in_thread = functools.partial(asyncio.get_running_loop().run_in_executor, uploads.threads)
+        upload = uploads.begin()
         try:
             async for request in requests:
                 part = request.WhichOneof("part")
                 if part == "image":
-                    await asyncio.to_thread(upload.add_image, request.image)
+                    await in_thread(upload.add_image, request.image)
                 elif part == "sample":
                     sent = request.sample
                     sample = TrainingSample(sent.image_sha256, sent.question, sent.answer)
                     if upload.is_ready_for(sample.image_sha256):
                         upload.add_sample(sample)
                     else:
-                        await asyncio.to_thread(upload.add_sample, sample)
+                        await in_thread(upload.add_sample, sample)
             # To gRPC, a caller who breaks off looks like one who has sent everything; the cancellation comes a moment later.
-            await asyncio.to_thread(upload.flush)
-            name = await asyncio.to_thread(upload.finish)
+            await in_thread(upload.flush)
+            name = await in_thread(upload.finish)
             return training_pb2.UploadDatasetResponse(dataset=name, samples=upload.samples, images=upload.images)
         finally:
-            await asyncio.to_thread(upload.end)
+            await in_thread(upload.end)
 
     async def Train(self, request: training_pb2.TrainRequest, context: Context) -> operations_pb2.Operation:
         student = self._student()

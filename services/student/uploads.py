@@ -12,6 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 GIB = 2**30
 STEP_BYTES = 2**20
 """Step in which room for samples is taken."""
+THREADS = 4
 KEPT_S = 3600.0
 """A dataset that was uploaded or trained on so lately makes room for no other."""
 MAX_FREE_BYTES, MAX_FREE_SHARE = 10 * GIB, 0.05
@@ -51,10 +53,14 @@ class UploadLimits:
 
 
 class Uploads:
-    """All uploads of one service. `in_use`: names of datasets that a training needs. Its methods may be called by threads."""
+    """All uploads of one service. `in_use`: names of datasets that a training needs. Its methods may be called by threads.
+
+    `threads`: the only ones that uploads are handled in, so that answers never wait for one of theirs.
+    """
 
     def __init__(self, datasets: DatasetStore, limits: UploadLimits, in_use: Callable[[], Collection[str]]) -> None:
         self.datasets = datasets
+        self.threads = ThreadPoolExecutor(THREADS, "upload")
         self._in_use = in_use
         datasets.root.mkdir(parents=True, exist_ok=True)
         self.max_bytes = limits.max_bytes or shutil.disk_usage(datasets.root).total // 2
@@ -82,7 +88,7 @@ class Uploads:
         with self._lock:
             missing = self._missing(size_bytes)
             if missing > 0:
-                self._make_room(max(missing, self.max_bytes // 10))
+                self._make_room(missing)
                 missing = self._missing(size_bytes)
             if missing > 0:
                 raise Overloaded(
@@ -140,21 +146,29 @@ class Uploads:
         return shutil.disk_usage(self.datasets.root).free
 
     def _make_room(self, needed: int) -> None:
-        """Removes datasets that nobody needs, the least recently used first, until `needed` bytes are freed."""
+        """Removes the least recently used datasets that nobody needs, if that frees `needed` bytes; else none."""
         in_use, latest = self._in_use(), time.time() - KEPT_S
         paths = [self.datasets.path(name) for name in self.datasets.names() if name not in in_use]
         old = [path for path in paths if path.stat().st_mtime < latest]
-        if not old:
+        if not old or needed > self._bytes:
             return
-        names, before = self._names_of_images(), self._bytes
+        names, freed = self._names_of_images(), 0
+        chosen = []
         for path in old:
-            if before - self._bytes >= needed:
+            chosen.append(path)
+            own = self._images_of(path.stem)
+            names.subtract(own)
+            freed += path.stat().st_size
+            freed += sum(self._image_bytes(image) for image in own if not names[image] and image not in self._held)
+            if freed >= needed:
                 break
+        else:
+            return
+        for path in chosen:
             _log.warning("dataset %s makes room for another: upload it again to train on it", path.stem)
-            names.subtract(self._images_of(path.stem))
             self._bytes -= path.stat().st_size
             path.unlink()
-            self._remove_unneeded(+names)
+        self._remove_unneeded(+names)
 
     def _names_of_images(self) -> Counter[str]:
         """How often each image is named by datasets. Raises OSError."""
@@ -177,6 +191,10 @@ class Uploads:
         for entry in os.scandir(folder) if folder.is_dir() else ():
             if entry.name not in named and entry.name not in self._held:
                 self._remove(entry.name)
+
+    def _image_bytes(self, image: str) -> int:
+        path = self.datasets.image_path(image)
+        return path.stat().st_size if path.is_file() else 0
 
     def _remove(self, image: str) -> None:
         path = self.datasets.image_path(image)

@@ -4,20 +4,21 @@ import asyncio
 import json
 import os
 import time
+from contextlib import AsyncExitStack
 
 import grpc
 import psutil
 import pytest
 
-from protos.mpa.v1 import training_pb2
+from protos.mpa.v1 import student_pb2, training_pb2, training_pb2_grpc, types_pb2
 from services.core.errors import InvalidInput, Overloaded
 from services.engines.images import sha256
 from services.environment import Environment
 from services.rpc.limits import MAX_ANSWER_CHARS
 from services.student import uploads as module
-from services.student.datasets import DatasetStore, TrainingSample
+from services.student.datasets import UPLOAD_DECODER, DatasetStore, TrainingSample
 from services.student.uploads import GIB, UploadLimits, Uploads
-from tests.pictures import numbered_png
+from tests.pictures import numbered_png, photo
 from tests.serving import fake_student_settings, serving_student
 from tests.waiting import until
 
@@ -159,6 +160,68 @@ def test_the_least_recently_used_dataset_makes_room(tmp_path):
     assert uploads.datasets.names() == [names[2], names[0], new]
     images = sorted(f"images/{sha256(_large(number))}" for number in (0, 2, 5))
     assert [name for name in _files(tmp_path / "datasets") if "images" in name] == images
+
+
+def test_no_more_datasets_go_than_are_missing(tmp_path):
+    """A tenth of all room was freed, whatever was missing."""
+    uploads = _uploads(tmp_path, module.STEP_BYTES + 30 * SIZE + 30 * SOME)
+    names = [_upload(uploads, [number], f"what is {number}?", _large) for number in range(30)]
+    for number, name in enumerate(names):
+        _age(uploads, name, 9000 - number)
+    new = _upload(uploads, [30], "another?", _large)
+    assert uploads.datasets.names() == [*names[1:], new]
+
+
+def test_an_image_that_two_datasets_name_makes_room_with_the_second(tmp_path):
+    uploads = _uploads(tmp_path, module.STEP_BYTES + 2 * SIZE + SOME)
+    names = [_upload(uploads, [0], f"{question}?", _large) for question in "ab"]
+    names.append(_upload(uploads, [1], "c?", _large))
+    for number, name in enumerate(names):
+        _age(uploads, name, 9000 - number)
+    new = _upload(uploads, [2], "d?", _large)
+    assert uploads.datasets.names() == [names[2], new]
+
+
+def test_nothing_goes_for_an_upload_that_is_refused_all_the_same(tmp_path):
+    """As where others have filled the disk."""
+    in_use = []
+    uploads = _uploads(tmp_path, module.STEP_BYTES + 3 * SIZE + SOME, in_use)
+    names = [_upload(uploads, [number], f"what is {number}?", _large) for number in range(3)]
+    for name in names:
+        _age(uploads, name, 9000)
+    in_use.extend(names[1:])
+    before = _files(tmp_path)
+    for size in (2 * SIZE, psutil.disk_usage(str(tmp_path)).free):
+        with pytest.raises(Overloaded):
+            uploads.take(size)
+        assert _files(tmp_path) == before
+    uploads.take(SIZE)
+    assert uploads.datasets.names() == names[1:]
+
+
+async def test_answers_do_not_wait_for_uploads(tmp_path):
+    """The decoder of uploads stands still, and more of them are open than asyncio has threads."""
+    async with serving_student(fake_student_settings(tmp_path)) as peer, AsyncExitStack() as channels:
+        UPLOAD_DECODER.load(photo(640, 480))
+        (process,) = (psutil.Process(pid) for pid in UPLOAD_DECODER.pids)
+        process.suspend()
+        try:
+            uploading = []
+            for number in range(40):
+                if number % 4 == 0:  # as many as a connection may have open
+                    alone = [("grpc.use_local_subchannel_pool", 1)]
+                    channel = await channels.enter_async_context(grpc.aio.insecure_channel(peer.address, options=alone))
+                    training = training_pb2_grpc.TrainingServiceStub(channel)
+                part = training_pb2.UploadDatasetRequest(image=photo(640, 481 + number))
+                uploading.append(training.UploadDataset(iter([part])))
+            await until(lambda: peer.student.uploads.threads._work_queue.qsize() == 40 - module.THREADS)
+            request = student_pb2.AnswerRequest(image=types_pb2.Image(data=photo(640, 480)), question="what?")
+            assert (await peer.answers.Answer(request, timeout=30)).answer
+        finally:
+            process.resume()
+        for each in uploading:
+            with pytest.raises(grpc.aio.AioRpcError, match="no samples"):
+                await each
 
 
 def test_datasets_in_use_or_lately_used_are_kept_and_the_upload_is_refused(tmp_path):
