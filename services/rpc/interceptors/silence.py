@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 from services.core.errors import TimedOut, Unavailable
 
-WHILE_LEAVING_S = 2.0
-"""For each message, once the service leaves: who sends goes on, who is silent holds nothing up."""
+WHILE_LEAVING_S = 5.0
+"""Limit for each message once the service leaves: a caller that sends goes on, a silent one holds nothing up.
+The largest image takes so long at 5 MB/s."""
 
 
 class Silence:
