@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -12,12 +13,14 @@ from services.core.errors import InvalidInput
 from services.core.presets import Hyperparameters
 from services.core.tasks import ANSWER_TEMPLATE, answer_prompt
 from services.engines.chat import conversation
-from services.engines.images import load_image
+from services.engines.images import load_image, sha256
 from services.student.batches import EffectiveBatches
+from services.student.datasets import TrainingSample
 from services.student.encoding import IGNORED, EncodedSamples, Encoder, append_target, collate
 from services.student.execution import Execution
 from services.student.leveler import Leveler
 from services.student.training import read_student, train, training_arguments
+from tests.pictures import encoded
 from tests.student.trainings import batch_of, furthest, new_job, new_samples
 
 pytestmark = pytest.mark.slow
@@ -54,6 +57,17 @@ def test_the_prompt_trained_on_is_the_prompt_served(tiny_checkpoint, datasets):
         assert torch.equal(batch["mm_token_type_ids"][row, :length], served["mm_token_type_ids"][0])
         assert (batch["labels"][row, :length] == IGNORED).all()
         assert batch["attention_mask"][row].sum() == length + (batch["labels"][row] != IGNORED).sum()
+
+
+def test_images_that_earlier_releases_stored_are_trained_on(tiny_checkpoint, datasets):
+    batches = []
+    for kind in ("PNG", "BMP", "PPM"):
+        data = encoded(Image.radial_gradient("L").convert("RGB"), kind)
+        path = datasets.image_path(sha256(data))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        batches.append(batch_of(tiny_checkpoint, datasets, [TrainingSample(path.name, "what?", "red")]))
+    assert all(torch.equal(batch["pixel_values"], batches[0]["pixel_values"]) for batch in batches)
 
 
 def test_targets_stand_right_behind_prompts_of_any_length():
