@@ -73,7 +73,7 @@ async def test_requests_over_http_are_sampled_too(tmp_path):
         app.state.servicer = StudentServicer(lambda: peer.student, ImageReceiver())
         app.state.entrance = Entrance(HttpLimits(), LoadShedder())
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://student") as http:
-            given = await http.post("/vqa", files={"image": IMAGE}, data={"question": "over http?"})
+            given = await http.post("/v1/vqa", files={"image": IMAGE}, data={"question": "over http?"})
     assert given.status_code == 200
     assert [(line["question"], line["answer"]) for line in lines(folder)] == [("over http?", given.json()["answer"])]
 
