@@ -143,7 +143,7 @@ def test_a_telephones_photo_keeps_its_pixels():
 
 
 def test_what_follows_the_end_of_a_photo_is_no_scan():
-    """As in a motion photo: a video of 16 MB holds the two bytes some 250 times."""
+    """A motion photo ends in a video: 16 MB of it hold the two bytes some 250 times."""
     video = random.Random(0).randbytes(16 * 2**20)
     assert video.count(b"\xff\xda") * 4000 * 3000 > MAX_PASSES
     assert load_image(photo(4000, 3000) + video).pixels.size == (4000, 3000)

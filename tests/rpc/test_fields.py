@@ -10,8 +10,8 @@ from protos.mpa.v1 import student_pb2, training_pb2, versions_pb2
 from services.core.errors import InvalidInput
 from services.rpc.fields import check_fields
 from services.rpc.status import from_rpc_error, from_status
+from tests.rpc.callers import refusal, serving
 from tests.rpc.http.peers import http_peer
-from tests.rpc.test_callers import refusal, serving
 
 ODD = student_pb2.AnswerRequest(question="why?", version="v\0")
 

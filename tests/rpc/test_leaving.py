@@ -6,7 +6,7 @@ import grpc
 from google.longrunning import operations_pb2
 
 from protos.mpa.v1 import training_pb2
-from tests.rpc.test_callers import ANSWER, UPLOAD, asking, raw, refusal, serving
+from tests.rpc.callers import ANSWER, UPLOAD, asking, raw, refusal, serving
 
 GRACE_S = 3_600.0
 LEAVES_WITHIN_S = 60.0

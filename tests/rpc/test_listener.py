@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.rpc.connection import CHANNEL_OPTIONS
 from tests.http2 import speaking_http2
-from tests.rpc.test_callers import asking, item, serving
+from tests.rpc.callers import asking, item, serving
 
 IDLE_S = 0.3
 HUNG_UP_WITHIN_S = 60.0

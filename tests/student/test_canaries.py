@@ -26,7 +26,7 @@ FILES = {
 
 
 def _as_before(folder):
-    """What earlier releases wrote has no word of halving."""
+    """Files of earlier releases have no word of halving."""
     path = folder / "canaries" / "canaries.json"
     raw = json.loads(path.read_text())
     assert all(canary.pop("is_halved") for canary in raw)
