@@ -107,3 +107,12 @@ async def connected(port, first=b"", address="127.0.0.1"):
 def speaking_http2(port):
     """A connection that has said hello, and takes all that it is sent."""
     return connected(port, PREFACE + frame(SETTINGS) + frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30)))
+
+
+def ended(raw):
+    """Calls of a connection that the service has ended: each with a block of headers."""
+    found, at = 0, 0
+    while at + 9 <= len(raw.received):
+        size, kind = int.from_bytes(raw.received[at : at + 3], "big"), raw.received[at + 3]
+        found, at = found + (kind == HEADERS), at + 9 + size
+    return found

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import struct
 from collections import Counter
 
 import grpc
@@ -12,7 +13,7 @@ from protos.mpa.v1 import training_pb2
 from services.rpc.interceptors.turnstile import CALL_LIMITS, UPLOADS, WAITS
 from services.rpc.status import from_rpc_error
 from services.rpc.window import MOST_HELD
-from tests.http2 import END_HEADERS, HEADERS, frame, headers, opened_and_reset, speaking_http2
+from tests.http2 import DATA, END_HEADERS, HEADERS, ended, frame, headers, opened_and_reset, speaking_http2
 from tests.rpc.callers import ANSWER, asking, item, raw, refusal, serving
 from tests.waiting import until
 
@@ -60,6 +61,16 @@ async def test_open_calls_of_one_kind_leave_the_others_their_room(peer, what):
     assert await peer.is_served()
     for task in tasks:
         task.cancel()
+
+
+async def test_half_sent_messages_push_out_each_other(peer):
+    """Each could fill 32 MiB of memory: 256 of them, one connection's, 8 GiB."""
+    begun = b"\0" + struct.pack(">I", 30 * 2**20) + bytes(2_000)
+    async with speaking_http2(peer.port) as attacker:
+        for stream in range(1, 400, 2):
+            await attacker.write(frame(HEADERS, END_HEADERS, stream, headers(ANSWER)) + frame(DATA, 0, stream, begun))
+        await until(lambda: ended(attacker) >= 100, timeout_s=25)
+        assert await peer.is_served()
 
 
 async def test_an_upload_that_is_refused_while_it_is_sent_is_told_why(peer):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import grpc
@@ -17,7 +18,9 @@ from google.protobuf.message import DecodeError, Message
 from services.core.errors import InvalidInput, MpaError
 from services.rpc.fields import check_fields
 from services.rpc.interceptors.around import Call, Context, Handler, wrapped
+from services.rpc.interceptors.receiving import Receiving
 from services.rpc.interceptors.silence import Silence
+from services.rpc.interceptors.turnstile import ANSWERS, kind
 from services.rpc.items import Malformed, check_items, first_id
 from services.rpc.streams import Requests
 
@@ -34,6 +37,7 @@ class Reading(grpc.aio.ServerInterceptor):
     def __init__(self, silence_s: float) -> None:
         self._silence_s = silence_s
         self._silence = Silence()
+        self._answers, self._others = Receiving(), Receiving()
         self._streams: set[Requests[Any]] = set()
 
     def leave(self) -> None:
@@ -51,7 +55,7 @@ class Reading(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None:
             return None
-        handler = wrapped(handler, self._wrap(handler))
+        handler = wrapped(handler, self._wrap(handler, details.method))
         read, serialize = _reader(handler.request_deserializer), handler.response_serializer
         # A single request is read as a stream of one, so that the call is counted before it is read.
         if handler.response_streaming:
@@ -60,10 +64,10 @@ class Reading(grpc.aio.ServerInterceptor):
         call = handler.stream_unary or handler.unary_unary
         return grpc.stream_unary_rpc_method_handler(call, read, serialize)
 
-    def _wrap(self, handler: Handler) -> Callable[[Call], Call]:
+    def _wrap(self, handler: Handler, method: str) -> Callable[[Call], Call]:
         if not handler.request_streaming:
-            return self._single
-        has_items = "more" in _kind(handler.request_deserializer).DESCRIPTOR.fields_by_name
+            return partial(self._single, method)
+        has_items = "more" in _message_kind(handler.request_deserializer).DESCRIPTOR.fields_by_name
         return self._bidirectional if has_items else self._in_turn
 
     def _bidirectional(self, inner: Call) -> Call:
@@ -97,9 +101,14 @@ class Reading(grpc.aio.ServerInterceptor):
                 return
             yield _sound(message)
 
-    def _single(self, inner: Call) -> Call:
+    def _single(self, method: str, inner: Call) -> Call:
+        receiving = self._answers if kind(method) == ANSWERS else self._others
+
         async def call(requests: AsyncIterator[Any], context: Context) -> Any:
-            async with self._silence.ended(UNARY_S, f"the request did not arrive within {UNARY_S:g} s"):
+            async with (
+                self._silence.ended(UNARY_S, f"the request did not arrive within {UNARY_S:g} s"),
+                receiving.place(context.peer().rpartition(":")[0]),
+            ):
                 request = await anext(requests, None)
             if request is None:
                 raise InvalidInput("the call ended without a request", reason="REQUEST_MISSING")
@@ -125,7 +134,7 @@ def _sound(request: Any) -> Message:
 
 
 def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | Malformed]:
-    kind = _kind(deserialize)
+    kind = _message_kind(deserialize)
 
     def read(data: bytes) -> Message | Malformed:
         try:
@@ -141,7 +150,7 @@ def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Messag
     return read
 
 
-def _kind(deserialize: Callable[[bytes], Message]) -> type[Message]:
+def _message_kind(deserialize: Callable[[bytes], Message]) -> type[Message]:
     """The class whose FromString it is."""
     kind: type[Message] = deserialize.__self__  # type: ignore[attr-defined]
     return kind

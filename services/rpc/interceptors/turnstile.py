@@ -31,7 +31,7 @@ WAITS, CONTROL = "waits", "control calls"
 HEALTH, WATCHES = "health checks", "watches"
 CALL_LIMITS = {
     ANSWERS: CallLimits(total=8192, per_connection=256),
-    STREAMS: CallLimits(total=1024, per_connection=128),
+    STREAMS: CallLimits(total=256, per_connection=128),
     UPLOADS: CallLimits(total=64, per_connection=4),
     WAITS: CallLimits(total=256, per_connection=32),
     CONTROL: CallLimits(total=512, per_connection=64),
@@ -76,7 +76,8 @@ class Turnstile(Around):
         limits, address = CALL_LIMITS[what], peer.rpartition(":")[0]
         bounds = [((what,), limits.total, "in all"), ((what, peer), limits.per_connection, "from your connection")]
         if what not in NOT_BY_ADDRESS and not _is_local(address):
-            bounds.append(((what, address), self._per_caller, f"from {address}"))
+            # Nobody has more than half: each open call may hold a half-sent message.
+            bounds.append(((what, address), min(self._per_caller, limits.total // 2), f"from {address}"))
         for key, most, where in bounds:
             if self._open[key] >= most:
                 raise Overloaded(
