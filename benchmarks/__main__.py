@@ -27,7 +27,17 @@ from benchmarks import (
 MEASURES = [
     module.measure
     for module in (
-        *(agreement, stream, pipeline, pipeline_offline, latency, endpoint, training, swaps, swap_latency),
+        *(
+            agreement,
+            stream,
+            pipeline,
+            pipeline_offline,
+            latency,
+            endpoint,
+            training,
+            swaps,
+            swap_latency,
+        ),
         *(memory, ledger_page, teacher_calls, overhead, overload, resume),
     )
 ]

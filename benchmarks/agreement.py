@@ -42,12 +42,20 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
     yield question.counted(alike * PERCENT / len(asked), runs=1, questions=len(asked), alike=alike)
 
 
-async def answers(folder: Path, model: str, asked: Sequence[Asked], settings: EngineSettings) -> list[str]:
+async def answers(
+    folder: Path, model: str, asked: Sequence[Asked], settings: EngineSettings
+) -> list[str]:
     engine = await load_model(folder, settings)
     found: list[str] = []
     for first in range(0, len(asked), AT_ONCE):
-        prompts = [Prompt(load_image(each.data), each.prompt, decoding(model)) for each in asked[first : first + AT_ONCE]]
-        found += [reply.text for reply in await asyncio.gather(*(engine.generate(prompt) for prompt in prompts))]
+        prompts = [
+            Prompt(load_image(each.data), each.prompt, decoding(model))
+            for each in asked[first : first + AT_ONCE]
+        ]
+        found += [
+            reply.text
+            for reply in await asyncio.gather(*(engine.generate(prompt) for prompt in prompts))
+        ]
     await engine.close()
     return found
 

@@ -39,12 +39,19 @@ Measure = Callable[[str, Arguments], AsyncIterator[Row]]
 
 def run(measures: Sequence[Measure], description: str | None) -> None:
     """Runs a module as a program: measures, writes each row as soon as it is there, shows the table."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=MODELS, action="append", help="one alone; both unless given")
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", choices=MODELS, action="append", help="one alone; both unless given"
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, written nowhere")
     parser.add_argument(
-        "--engine", choices=("fake", "transformers", "vllm"), default="", help="one alone, where a row has several"
+        "--engine",
+        choices=("fake", "transformers", "vllm"),
+        default="",
+        help="one alone, where a row has several",
     )
     given = parser.parse_args()
     arguments = Arguments(tuple(given.model or MODELS), given.runs, given.quick, given.engine)
@@ -65,7 +72,10 @@ async def measure_all(measures: Sequence[Measure], arguments: Arguments) -> tupl
                 rows.append(row)
                 if not arguments.quick:
                     row.write()
-                print(f"{row.name}: {row.ours:.4g} against {row.against:.4g} {row.unit}, ratio {row.ratio:.3f}", flush=True)
+                print(
+                    f"{row.name}: {row.ours:.4g} against {row.against:.4g} {row.unit}, ratio {row.ratio:.3f}",
+                    flush=True,
+                )
         except Exception:
             failed += 1
             traceback.print_exc()

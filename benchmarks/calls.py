@@ -30,7 +30,10 @@ class Call:
 
 def annotation_calls(run: Run) -> Iterator[Call]:
     """One for each reply, whatever could be read from it."""
-    recipe, prompt = run.settings.recipe, run.settings.recipe.annotation_prompt(run.settings.the_task)
+    recipe, prompt = (
+        run.settings.recipe,
+        run.settings.recipe.annotation_prompt(run.settings.the_task),
+    )
     for image, seed in run.ledger.read(
         "SELECT path, seed FROM annotations a JOIN images i ON i.sha256 = a.image_sha256 AND i.rejection = '' "
         "WHERE model_fingerprint != '' ORDER BY path, number, attempt"
@@ -45,7 +48,11 @@ def answer_calls(run: Run, role: str) -> Iterator[Call]:
         "WHERE role = ? ORDER BY path, question",
         role,
     ):
-        yield Call(_file(run, image), answer_prompt(question, recipe.answer_template), recipe.answer_decoding)
+        yield Call(
+            _file(run, image),
+            answer_prompt(question, recipe.answer_template),
+            recipe.answer_decoding,
+        )
 
 
 def _file(run: Run, image: str) -> str:

@@ -21,7 +21,9 @@ from zoo.architecture import STUDENT, TEACHER, Size, build_model, build_processo
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
 BUNDLED = {"teacher": ROOT / "zoo" / "teacher", "student": ROOT / "zoo" / "student"}
-LARGE = Size(hidden=768, layers=18, heads=24, key_value_heads=12, mlp=2304, vision_width=384, vision_depth=12)
+LARGE = Size(
+    hidden=768, layers=18, heads=24, key_value_heads=12, mlp=2304, vision_width=384, vision_depth=12
+)
 SIZES = {"teacher": TEACHER, "student": STUDENT}
 
 
@@ -58,7 +60,15 @@ def widen(narrow: Any, size: Size, processor: Any) -> Any:
     """
     groups = size.heads // size.key_value_heads
     heads, layers = LARGE.heads, LARGE.layers
-    wide_size = Size(LARGE.hidden, layers, heads, heads // groups, LARGE.mlp, size.vision_width, size.vision_depth)
+    wide_size = Size(
+        LARGE.hidden,
+        layers,
+        heads,
+        heads // groups,
+        LARGE.mlp,
+        size.vision_width,
+        size.vision_depth,
+    )
     torch.manual_seed(0)
     wide = build_model(wide_size, processor.tokenizer)
     share = (size.hidden / LARGE.hidden) ** 0.5
@@ -88,7 +98,10 @@ def _save(model: Any, folder: Path, processor: Any) -> None:
 
 def parameters(folder: Path) -> int:
     """Of a checkpoint, counted."""
-    return sum(parameter.numel() for parameter in AutoModelForImageTextToText.from_pretrained(folder).parameters())
+    return sum(
+        parameter.numel()
+        for parameter in AutoModelForImageTextToText.from_pretrained(folder).parameters()
+    )
 
 
 def main() -> None:

@@ -23,14 +23,20 @@ def connect(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=MESSAGE_OPTIONS)
 
 
-async def stream(channel: grpc.aio.Channel, asked: Sequence[Asked], decoding: Decoding) -> tuple[float, list[str]]:
+async def stream(
+    channel: grpc.aio.Channel, asked: Sequence[Asked], decoding: Decoding
+) -> tuple[float, list[str]]:
     """Seconds, and the answers in the order of `asked`, through AnswerStream. Raises RuntimeError: a request failed."""
     sent: set[str] = set()
     wanted = decoding_to_proto(decoding)
 
     async def requests() -> AsyncIterator[student_pb2.AnswerStreamRequest]:
         for number, one in enumerate(asked):
-            image = types_pb2.Image(sha256=one.sha256) if one.sha256 in sent else types_pb2.Image(data=one.data)
+            image = (
+                types_pb2.Image(sha256=one.sha256)
+                if one.sha256 in sent
+                else types_pb2.Image(data=one.data)
+            )
             sent.add(one.sha256)
             request = student_pb2.AnswerRequest(image=image, question=one.question, decoding=wanted)
             yield student_pb2.AnswerStreamRequest(id=str(number), request=request)
@@ -50,7 +56,9 @@ def unary(channel: grpc.aio.Channel, decoding: Decoding) -> Ask:
 
     async def ask(one: Asked) -> str:
         image = types_pb2.Image(data=one.data)
-        reply = await stub.Answer(student_pb2.AnswerRequest(image=image, question=one.question, decoding=wanted))
+        reply = await stub.Answer(
+            student_pb2.AnswerRequest(image=image, question=one.question, decoding=wanted)
+        )
         return str(reply.answer)
 
     return ask
@@ -72,7 +80,10 @@ def chat_completions(client: httpx.AsyncClient, url: str, model: str, max_tokens
     """Through an OpenAI-compatible server, the image as a data URL."""
 
     async def ask(one: Asked) -> str:
-        image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(one.data).decode()}"}}
+        image = {
+            "type": "image_url",
+            "image_url": {"url": f"data:image/png;base64,{base64.b64encode(one.data).decode()}"},
+        }
         message = {"role": "user", "content": [image, {"type": "text", "text": one.prompt}]}
         body = {"model": model, "messages": [message], "temperature": 0.0, "max_tokens": max_tokens}
         reply = await client.post(f"{url}/v1/chat/completions", json=body)

@@ -54,13 +54,21 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
         clients.connect(service.address) as channel,
         httpx.AsyncClient(timeout=120, limits=limits) as client,
     ):
-        faces = {"grpc": clients.unary(channel, decoding(model)), "http": clients.http(client, service.url)}
+        faces = {
+            "grpc": clients.unary(channel, decoding(model)),
+            "http": clients.http(client, service.url),
+        }
         other = clients.chat_completions(client, url, "student", decoding(model).max_new_tokens)
         for number in range(given.runs + 1):
-            asked = {name: ask((number * 3 + at) * images, images, PER_IMAGE) for at, name in enumerate(("grpc", "http", ""))}
+            asked = {
+                name: ask((number * 3 + at) * images, images, PER_IMAGE)
+                for at, name in enumerate(("grpc", "http", ""))
+            }
             rates = {}
             for name, ask_one in (("grpc", faces["grpc"]), ("", other), ("http", faces["http"])):
-                rates[name] = len(asked[name]) / await clients.side_by_side(ask_one, asked[name], CLIENTS)
+                rates[name] = len(asked[name]) / await clients.side_by_side(
+                    ask_one, asked[name], CLIENTS
+                )
                 await rest()
             if number:
                 for face in pairs:
@@ -75,7 +83,9 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
             unit="requests/s",
             at_least=1.0,
         )
-        yield question.row(measured, requests_per_run=images * PER_IMAGE, clients=CLIENTS, threads=threads)
+        yield question.row(
+            measured, requests_per_run=images * PER_IMAGE, clients=CLIENTS, threads=threads
+        )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ def photo(number: int) -> bytes:
     """3 MB of JPEG: soft shapes under grain."""
     shapes = Image.effect_noise((63, 47), 90 + number).resize(PHOTO, Image.Resampling.BICUBIC)
     grain = Image.effect_noise(PHOTO, 12)
-    return _encoded(Image.merge("RGB", (Image.blend(shapes, grain, 0.3), shapes, grain)), "JPEG", quality=90)
+    return _encoded(
+        Image.merge("RGB", (Image.blend(shapes, grain, 0.3), shapes, grain)), "JPEG", quality=90
+    )
 
 
 def small(number: int) -> bytes:
@@ -40,7 +42,13 @@ def webp(width: int, height: int) -> bytes:
     """Lossless, of one color: no pixel takes a bit."""
     codes = int("0001" * 5, 2) << 43
     bits = codes | (height - 1) << 22 | (width - 1) << 8 | 0x2F
-    return b"RIFF" + struct.pack("<I", 20) + b"WEBPVP8L" + struct.pack("<I", 8) + bits.to_bytes(8, "little")
+    return (
+        b"RIFF"
+        + struct.pack("<I", 20)
+        + b"WEBPVP8L"
+        + struct.pack("<I", 8)
+        + bits.to_bytes(8, "little")
+    )
 
 
 def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
@@ -109,8 +117,12 @@ async def main() -> None:
     await together("photos", photo, 2)  # starts the decoders
     await together("photos", photo, 32)
     await together("small", small, 2000)
-    await together("WebP of 28 bytes and 100 megapixels", lambda number: webp(10_000 - number, 10_000), 8)
-    await together("WebP of 28 bytes and 12.4 megapixels", lambda number: webp(4_000 - number, 3_100), 8)
+    await together(
+        "WebP of 28 bytes and 100 megapixels", lambda number: webp(10_000 - number, 10_000), 8
+    )
+    await together(
+        "WebP of 28 bytes and 12.4 megapixels", lambda number: webp(4_000 - number, 3_100), 8
+    )
 
 
 if __name__ == "__main__":

@@ -46,17 +46,27 @@ async def measure_engine(model: str, engine: str, given: Arguments) -> list[Row]
         clients.connect(service.address) as channel,
         httpx.AsyncClient(timeout=120) as client,
     ):
-        faces = {"grpc": clients.unary(channel, decoding(model)), "http": clients.http(client, service.url)}
+        faces = {
+            "grpc": clients.unary(channel, decoding(model)),
+            "http": clients.http(client, service.url),
+        }
         for number in range(given.runs + 1):
             first = number * 3 * requests
             asked = {face: ask(first + at * requests, requests, 1) for at, face in enumerate(faces)}
-            seconds = {face: await clients.one_by_one(ask_one, asked[face]) for face, ask_one in faces.items()}
+            seconds = {
+                face: await clients.one_by_one(ask_one, asked[face])
+                for face, ask_one in faces.items()
+            }
             reply = await other.ask(first_image=first + 2 * requests, images=requests, per_image=1)
             if number:
                 direct.append(reply["seconds"])
                 for face, taken in seconds.items():
                     through[face].append(taken)
-    return [_row(model, engine, face, percent, blocks, direct, threads) for face, blocks in through.items() for percent in BARS]
+    return [
+        _row(model, engine, face, percent, blocks, direct, threads)
+        for face, blocks in through.items()
+        for percent in BARS
+    ]
 
 
 def _row(

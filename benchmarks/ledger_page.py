@@ -56,7 +56,9 @@ def measure_pages(given: Arguments) -> Row:
     count = given.share(RECORDS)
     folder = ledger_of(count)
     readings: dict[str, Callable[[], object]] = {"list": lambda: list_runs(folder.parent)}
-    readings |= {name: lambda chosen=chosen: first_page(folder, chosen) for name, chosen in PAGES.items()}  # type: ignore[misc]
+    readings |= {
+        name: lambda chosen=chosen: first_page(folder, chosen) for name, chosen in PAGES.items()
+    }  # type: ignore[misc]
     seconds: dict[str, list[float]] = {name: [] for name in readings}
     for _ in range(given.runs + 1):
         for name, read in readings.items():
@@ -74,7 +76,11 @@ def measure_pages(given: Arguments) -> Row:
         at_most=0.3,
         conditions={"page": PAGE, "ledger_mib": (folder / "ledger.sqlite").stat().st_size // 2**20},
     )
-    return question.counted(max(medians.values()), given.runs, **{name: round(median, 4) for name, median in medians.items()})
+    return question.counted(
+        max(medians.values()),
+        given.runs,
+        **{name: round(median, 4) for name, median in medians.items()},
+    )
 
 
 def first_page(folder: Path, chosen: Filter) -> int:
@@ -116,13 +122,19 @@ def _add(ledger: Ledger, number: int) -> None:
     reply = f"Question: {question} Answer: red"
     rejection = "no_question" if is_rejected else ""
     ledger.add_annotation(
-        AnnotationRow(sha256, 0, 0, reply, question, "red", rejection, number, TEACHER, provenance=PROVENANCE)
+        AnnotationRow(
+            sha256, 0, 0, reply, question, "red", rejection, number, TEACHER, provenance=PROVENANCE
+        )
     )
     if is_rejected:
         return
-    ledger.add_answer(AnswerRow(sha256, question, "student", "v1", "blue", "c" * 16, "identify", PROVENANCE))
+    ledger.add_answer(
+        AnswerRow(sha256, question, "student", "v1", "blue", "c" * 16, "identify", PROVENANCE)
+    )
     if number % ASKED_EVERY:
-        ledger.add_answer(AnswerRow(sha256, question, "teacher", TEACHER, "red", "c" * 16, "identify", PROVENANCE))
+        ledger.add_answer(
+            AnswerRow(sha256, question, "teacher", TEACHER, "red", "c" * 16, "identify", PROVENANCE)
+        )
     cell = tuple(Cell)[number % len(Cell)]
     ledger.add_record(sha256, 0, cell, "exact@1", "exact@1")
 

@@ -38,7 +38,9 @@ def main() -> None:
     asked = likenesses(easy_vqa.get_test_image_paths())
     for distance in DISTANCES:
         alone = share([*map(colourless, known)], [*map(colourless, asked)], distance)
-        print(f"{distance} bits: hash alone {alone:.1%}, with colours {share(known, asked, distance):.1%}")
+        print(
+            f"{distance} bits: hash alone {alone:.1%}, with colours {share(known, asked, distance):.1%}"
+        )
 
 
 if __name__ == "__main__":

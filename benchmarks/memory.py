@@ -45,7 +45,9 @@ async def measure_engine(engine: str, given: Arguments) -> Row:
     await asyncio.to_thread(fill, folder, versions, "bundled")
     asked, coming = itertools.cycle(ask(0, 1000, 4)), itertools.cycle(("v2", "v3", "v1"))
     async with (
-        serving("student", folder, threads, engine=engine, swap="two_slots", max_loaded=2) as service,
+        serving(
+            "student", folder, threads, engine=engine, swap="two_slots", max_loaded=2
+        ) as service,
         clients.connect(service.address) as channel,
     ):
         student = Student(channel)
@@ -65,17 +67,29 @@ async def measure_engine(engine: str, given: Arguments) -> Row:
         at_most=5.0,
     )
     grown = PERCENT * (after - before) / before
-    return question.counted(grown, runs=1, before_mib=before // MIB, after_mib=after // MIB, requests=requests, swaps=swaps)
+    return question.counted(
+        grown,
+        runs=1,
+        before_mib=before // MIB,
+        after_mib=after // MIB,
+        requests=requests,
+        swaps=swaps,
+    )
 
 
 def make_versions(engine: str, folder: Path) -> list[Path]:
     if engine == "fake":
-        return [fake(folder / name, skill) for name, skill in (("one", 0.9), ("two", 0.5), ("three", 0.1))]
+        return [
+            fake(folder / name, skill)
+            for name, skill in (("one", 0.9), ("two", 0.5), ("three", 0.1))
+        ]
     base = checkpoint("bundled")
     return [base, *(noisy(base, folder / f"noisy-{seed}", seed) for seed in (1, 2))]
 
 
-async def use(student: Student, asked: Iterator[Asked], coming: Iterator[str], requests: int, swaps: int) -> None:
+async def use(
+    student: Student, asked: Iterator[Asked], coming: Iterator[str], requests: int, swaps: int
+) -> None:
     """The requests from CLIENTS clients, the swaps spread evenly over them."""
     every, done = max(1, requests // max(1, swaps)), 0
     due: asyncio.Queue[str | None] = asyncio.Queue()

@@ -78,7 +78,14 @@ async def one_pass(run: Run, where: Where) -> Pass:
 
             def mark() -> None:
                 done = progress.meter.done if progress.meter else 0
-                marks.append(Mark(time.perf_counter() - began, done, process.memory_info().rss, time.process_time()))
+                marks.append(
+                    Mark(
+                        time.perf_counter() - began,
+                        done,
+                        process.memory_info().rss,
+                        time.process_time(),
+                    )
+                )
 
             async def watch() -> None:
                 while True:
@@ -94,9 +101,15 @@ async def one_pass(run: Run, where: Where) -> Pass:
 
 def main(folder: str, images: str, teacher: str, student: str, per_image: str, cache: str) -> None:
     settings = new_settings(images, "vqa", "paper")
-    settings = replace(settings, recipe=replace(settings.recipe, questions_per_image=int(per_image)))
+    settings = replace(
+        settings, recipe=replace(settings.recipe, questions_per_image=int(per_image))
+    )
     with open_run(Path(folder), settings) as run:
-        print(json.dumps(asdict(asyncio.run(one_pass(run, Where(teacher, student, cache=Path(cache)))))))
+        print(
+            json.dumps(
+                asdict(asyncio.run(one_pass(run, Where(teacher, student, cache=Path(cache)))))
+            )
+        )
 
 
 if __name__ == "__main__":

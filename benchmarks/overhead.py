@@ -50,13 +50,19 @@ class Measured:
     @property
     def conditions(self) -> dict[str, float | int]:
         """`processor_ms`: per record, of each process; `others`: cores that work which is not ours took meanwhile."""
-        records, ours = self.made.records, self.made.marks[-1].processor_s - self.made.marks[0].processor_s
+        records, ours = (
+            self.made.records,
+            self.made.marks[-1].processor_s - self.made.marks[0].processor_s,
+        )
         spent = {"orchestrator": ours, "teacher": self.teacher_s, "student": self.student_s}
         return {
             "records": records,
             "seconds": round(self.made.seconds, 1),
             "questions_per_image": PER_IMAGE,
-            **{f"{name}_processor_ms_per_record": round(1e3 * seconds / records, 3) for name, seconds in spent.items()},
+            **{
+                f"{name}_processor_ms_per_record": round(1e3 * seconds / records, 3)
+                for name, seconds in spent.items()
+            },
             "cores_taken_by_other_work": round((self.others_s - ours) / self.made.seconds, 2),
         }
 
@@ -76,24 +82,47 @@ async def measure_growth(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 def rows(measured: Measured) -> list[Row]:
     made, conditions = measured.made, measured.conditions
-    rate = _question("rate", "records/s through the orchestrator, which shares the cores with both services", "records/s", 1000)
+    rate = _question(
+        "rate",
+        "records/s through the orchestrator, which shares the cores with both services",
+        "records/s",
+        1000,
+    )
     memory = _question("memory", "greatest resident memory of the orchestrator", "MiB", at_most=400)
-    flat = _question("memory-growth", "its growth from the second tenth of the run to the last", "percent", at_most=5)
+    flat = _question(
+        "memory-growth",
+        "its growth from the second tenth of the run to the last",
+        "percent",
+        at_most=5,
+    )
     first, last = (max(_resident(made, *part)) for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0)))
     return [
         rate.counted(made.records / made.seconds, 1, **conditions),
         memory.counted(max(mark.resident for mark in made.marks) / MIB, 1, records=made.records),
-        flat.counted(PERCENT * (last - first) / first, 1, first_mib=first // MIB, last_mib=last // MIB),
+        flat.counted(
+            PERCENT * (last - first) / first, 1, first_mib=first // MIB, last_mib=last // MIB
+        ),
     ]
 
 
 def growth(measured: Measured) -> Row:
     """Time per record in the last tenth of the run, by time per record in the second (the first warms up)."""
     made = measured.made
-    question = _question("million", "time per record at the end of a run of a million / at its start", "ratio", at_most=1.1)
-    start, end = (_seconds_per_image(made.marks, *part) for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0)))
-    busy = [_processor_per_image(made.marks, *part) for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0))]
-    resident = [max(_resident(made, *part)) // MIB for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0))]
+    question = _question(
+        "million",
+        "time per record at the end of a run of a million / at its start",
+        "ratio",
+        at_most=1.1,
+    )
+    start, end = (
+        _seconds_per_image(made.marks, *part) for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0))
+    )
+    busy = [
+        _processor_per_image(made.marks, *part) for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0))
+    ]
+    resident = [
+        max(_resident(made, *part)) // MIB for part in ((TENTH, 2 * TENTH), (1 - TENTH, 1.0))
+    ]
     return question.counted(
         end / start,
         1,
@@ -104,13 +133,17 @@ def growth(measured: Measured) -> Row:
     )
 
 
-def _question(name: str, what: str, unit: str, at_least: float | None = None, at_most: float | None = None) -> Question:
+def _question(
+    name: str, what: str, unit: str, at_least: float | None = None, at_most: float | None = None
+) -> Question:
     return Question(f"overhead-{name}", what, "-", "scripted", "fake", unit, at_least, at_most)
 
 
 def _at(marks: tuple[Mark, ...], share: float) -> Mark:
     """The first mark by which that share of the images was done."""
-    return marks[min(len(marks) - 1, bisect([mark.images for mark in marks], share * marks[-1].images - 1))]
+    return marks[
+        min(len(marks) - 1, bisect([mark.images for mark in marks], share * marks[-1].images - 1))
+    ]
 
 
 def _seconds_per_image(marks: tuple[Mark, ...], start: float, end: float) -> float:
@@ -160,7 +193,9 @@ async def _one_pass(folder: Path, teacher: Service, student: Service) -> Pass:
 
 def _processor_s(service: Service) -> float:
     top = psutil.Process(service.pid)
-    return float(sum(sum(process.cpu_times()[:2]) for process in (top, *top.children(recursive=True))))
+    return float(
+        sum(sum(process.cpu_times()[:2]) for process in (top, *top.children(recursive=True)))
+    )
 
 
 def _machine_s() -> float:

@@ -56,7 +56,9 @@ Connect = Callable[[Service, list[bytes]], AbstractAsyncContextManager[AskOne]]
 class Outcomes:
     """Seconds that each caller waited, by outcome; answers that were there while callers still came."""
 
-    seconds: dict[str, list[float]] = field(default_factory=lambda: {ANSWERED: [], REFUSED: [], LATE: [], FAILED: []})
+    seconds: dict[str, list[float]] = field(
+        default_factory=lambda: {ANSWERED: [], REFUSED: [], LATE: [], FAILED: []}
+    )
 
     answered_meanwhile: int = 0
 
@@ -116,9 +118,13 @@ def _rows(protocol: str, storm: Storm, seconds: float) -> list[Row]:
         "seconds": seconds,
     }
 
-    def question(name: str, what: str, unit: str, at_least: float | None = None, at_most: float | None = None) -> Question:
+    def question(
+        name: str, what: str, unit: str, at_least: float | None = None, at_most: float | None = None
+    ) -> Question:
         what = f"{protocol} at {TIMES} times its capacity: {what}"
-        return Question(f"overload-{protocol}-{name}", what, "", "fake", "fake", unit, at_least, at_most)
+        return Question(
+            f"overload-{protocol}-{name}", what, "", "fake", "fake", unit, at_least, at_most
+        )
 
     goodput = question("goodput", "answers in time", "of capacity", at_least=0.8)
     refusals = question("refusals", "refusals, 99th percentile", "ms", at_most=100.0)
@@ -166,8 +172,15 @@ async def _come(ask: AskOne, outcomes: Outcomes, every_s: float, seconds: float)
 async def _grpc(service: Service, images: list[bytes]) -> AsyncIterator[AskOne]:
     async with AsyncExitStack() as stack:
         options = [("grpc.use_local_subchannel_pool", 1)]
-        opened = [grpc.aio.insecure_channel(service.address, options=options) for _ in range(CONNECTIONS)]
-        stubs = cycle([student_pb2_grpc.StudentServiceStub(await stack.enter_async_context(each)) for each in opened])
+        opened = [
+            grpc.aio.insecure_channel(service.address, options=options) for _ in range(CONNECTIONS)
+        ]
+        stubs = cycle(
+            [
+                student_pb2_grpc.StudentServiceStub(await stack.enter_async_context(each))
+                for each in opened
+            ]
+        )
 
         async def ask(number: int) -> str:
             image = types_pb2.Image(data=images[number % len(images)])
@@ -196,7 +209,11 @@ async def _http(service: Service, images: list[bytes]) -> AsyncIterator[AskOne]:
             async with asyncio.timeout(PATIENCE_S):
                 while idle and idle[-1][0].at_eof():
                     idle.pop()[1].close()
-                reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", service.http_port)
+                reader, writer = (
+                    idle.pop()
+                    if idle
+                    else await asyncio.open_connection("127.0.0.1", service.http_port)
+                )
                 writer.write(HTTP_HEAD % len(body) + body)
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = re.search(rb"content-length: (\d+)", head.lower())

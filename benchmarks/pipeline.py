@@ -46,7 +46,9 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 async def measure_engine(model: str, engine: str, given: Arguments) -> list[Row]:
     images, cores = given.share(IMAGES[model]), len(os.sched_getaffinity(0))
     folder = work_folder(f"pipeline-{engine}-{model}")
-    teacher_folder, student_folder = (answering_checkpoint(model, role) for role in ("teacher", "student"))
+    teacher_folder, student_folder = (
+        answering_checkpoint(model, role) for role in ("teacher", "student")
+    )
     each = max(1, cores // 2)
     pairs: dict[str, list[Pair]] = {"pipeline": [], "pipeline-full-matrix": []}
     async with (
@@ -59,7 +61,9 @@ async def measure_engine(model: str, engine: str, given: Arguments) -> list[Row]
             for at, name in enumerate(pairs):
                 run = folder / f"{name}-{number}"
                 chosen = pool(folder / f"pool-{name}-{number}", (2 * number + at) * images, images)
-                seconds[name] = await align(run, chosen, teacher, student, full_matrix=name == "pipeline-full-matrix")
+                seconds[name] = await align(
+                    run, chosen, teacher, student, full_matrix=name == "pipeline-full-matrix"
+                )
             theirs = await other.ask(first_image=2 * number * images, images=images)
             if number:
                 for name, measured in pairs.items():
@@ -78,7 +82,9 @@ def _row(name: str, model: str, engine: str, pairs: list[Pair], images: int, thr
         unit="images/s",
         at_least=BAR,
     )
-    return question.row(pairs, images_per_run=images, threads_each=threads, their_threads=2 * threads)
+    return question.row(
+        pairs, images_per_run=images, threads_each=threads, their_threads=2 * threads
+    )
 
 
 def pool(folder: Path, first: int, images: int) -> Path:
@@ -89,7 +95,9 @@ def pool(folder: Path, first: int, images: int) -> Path:
     return folder
 
 
-async def align(folder: Path, images: Path, teacher: Service, student: Service, *, full_matrix: bool) -> float:
+async def align(
+    folder: Path, images: Path, teacher: Service, student: Service, *, full_matrix: bool
+) -> float:
     """Seconds for annotate and identify over a folder of images, ledger included."""
     settings = new_settings(str(images), "vqa", "paper", full_matrix=full_matrix)
     with open_run(folder, settings) as run, Progress(Console(file=StringIO())) as progress:

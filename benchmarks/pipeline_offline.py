@@ -44,8 +44,12 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
     pairs: list[Pair] = []
     stages: list[Mapping[str, Stage]] = []
     async with (
-        peer("vllm_offline", folder / "teacher-alone", threads, str(weights["teacher"]), model) as teacher_alone,
-        peer("vllm_offline", folder / "student-alone", threads, str(weights["student"]), model) as student_alone,
+        peer(
+            "vllm_offline", folder / "teacher-alone", threads, str(weights["teacher"]), model
+        ) as teacher_alone,
+        peer(
+            "vllm_offline", folder / "student-alone", threads, str(weights["student"]), model
+        ) as student_alone,
         serving("teacher", folder, threads, model=weights["teacher"], engine=ENGINE) as teacher,
         serving("student", folder, threads, model=weights["student"], engine=ENGINE) as student,
     ):
@@ -55,7 +59,9 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
             seconds = await align(run, chosen, teacher, student, full_matrix=False)
             alone = await offline(run, teacher_alone, student_alone)
             if number:  # the first one warms both sides up
-                pairs.append(Pair(images / seconds, images / sum(stage.seconds for stage in alone.values())))
+                pairs.append(
+                    Pair(images / seconds, images / sum(stage.seconds for stage in alone.values()))
+                )
                 stages.append(alone)
     question = Question(
         name=f"pipeline-offline-{ENGINE}-{model}",
@@ -90,7 +96,9 @@ def offline_rates(runs: Sequence[Mapping[str, Stage]]) -> dict[str, float]:
     for name in runs[0]:
         stages = [run[name] for run in runs]
         found[name] = statistics.median(stage.calls for stage in stages)
-        found[f"{name}_per_s_offline"] = round(statistics.median(stage.calls / stage.seconds for stage in stages), 1)
+        found[f"{name}_per_s_offline"] = round(
+            statistics.median(stage.calls / stage.seconds for stage in stages), 1
+        )
     return found
 
 

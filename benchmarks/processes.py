@@ -79,24 +79,34 @@ def _resident(process: psutil.Process) -> int:
 
 
 @asynccontextmanager
-async def serving(role: str, folder: Path, threads: int, **settings: str | int | Path) -> AsyncIterator[Service]:
+async def serving(
+    role: str, folder: Path, threads: int, **settings: str | int | Path
+) -> AsyncIterator[Service]:
     """A service of `folder`; `settings` become MPA_<ROLE>_<NAME>."""
     http_port, grpc_port = free_ports(2)
     prefix = f"MPA_{role.upper()}_"
-    own = {"THREADS": threads, **({"STORE": folder / "store"} if role == "student" else {}), **settings}
+    own = {
+        "THREADS": threads,
+        **({"STORE": folder / "store"} if role == "student" else {}),
+        **settings,
+    }
     environment = {
         **service_environment(role, grpc_port, folder / f"bentoml-{role}"),
         **computing(threads),
         **{prefix + name.upper(): str(value) for name, value in own.items()},
     }
-    async with _started(bento_command(role, http_port), environment, folder / f"{role}.log") as process:
+    async with _started(
+        bento_command(role, http_port), environment, folder / f"{role}.log"
+    ) as process:
         service = Service(process.pid, grpc_port, http_port)
         await _ready(f"{service.url}/readyz", process, folder / f"{role}.log")
         yield service
 
 
 @asynccontextmanager
-async def vllm_serve(checkpoint: Path, folder: Path, threads: int, arguments: Mapping[str, str]) -> AsyncIterator[str]:
+async def vllm_serve(
+    checkpoint: Path, folder: Path, threads: int, arguments: Mapping[str, str]
+) -> AsyncIterator[str]:
     """`vllm serve` on a free port; yields its address. `arguments` without their dashes; "" for a flag."""
     (port,) = free_ports(1)
     options = [word for name, value in arguments.items() for word in (f"--{name}", value) if word]
@@ -104,7 +114,9 @@ async def vllm_serve(checkpoint: Path, folder: Path, threads: int, arguments: Ma
     server = ["vllm.entrypoints.openai.api_server", "--model", str(checkpoint)]
     command = [sys.executable, "-m", *server, "--port", str(port)]
     log = folder / "vllm-serve.log"
-    async with _started([*command, "--host", "127.0.0.1", *options], {**os.environ, **computing(threads)}, log) as process:
+    async with _started(
+        [*command, "--host", "127.0.0.1", *options], {**os.environ, **computing(threads)}, log
+    ) as process:
         url = f"http://127.0.0.1:{port}"
         await _ready(f"{url}/health", process, log)
         yield url

@@ -49,7 +49,9 @@ class Damage:
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
     if model == "bundled":
-        damage = await kill_and_resume(work_folder("resume"), given.share(IMAGES), max(2, given.share(KILLS)), seed=0)
+        damage = await kill_and_resume(
+            work_folder("resume"), given.share(IMAGES), max(2, given.share(KILLS)), seed=0
+        )
         question = Question(
             name="resume",
             what=f"finished calls repeated, records lost or there twice, after SIGKILL at {damage.kills} random moments",
@@ -77,14 +79,18 @@ async def kill_and_resume(folder: Path, images: int, kills: int, seed: int) -> D
         known: Counter[Key] = Counter()
         hits = 0
         for moment in moments:
-            hits += await _align(folder, "killed", counted, kill_at=moment, late_s=chance.uniform(0, LATE_S))
+            hits += await _align(
+                folder, "killed", counted, kill_at=moment, late_s=chance.uniform(0, LATE_S)
+            )
             known |= Counter({key: counted.finished[key] for key in _committed(folder / "killed")})
         await _align(folder, "killed", counted)
         repeated = sum(counted.finished[key] - count for key, count in known.items())
         calls = sum(service.calls.total() for service in counted.services)
     expected, found = (Counter(_records(folder / name)) for name in ("calm", "killed"))
     twice = sum((found - Counter(set(found))).values())
-    return Damage(hits, calls, repeated, (expected - found).total(), twice + (found - expected).total())
+    return Damage(
+        hits, calls, repeated, (expected - found).total(), twice + (found - expected).total()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,13 @@ class _Counted:
     def finished(self) -> Counter[Key]:
         """How often each call was finished, by role, what was asked and of what."""
         roles = zip(("teacher", "student"), self.services, strict=True)
-        return Counter({(role, *map(str, key)): count for role, service in roles for key, count in service.keys.items()})
+        return Counter(
+            {
+                (role, *map(str, key)): count
+                for role, service in roles
+                for key, count in service.keys.items()
+            }
+        )
 
 
 @asynccontextmanager
@@ -112,13 +124,34 @@ async def _services() -> AsyncIterator[_Counted]:
         yield _Counted((teacher, student), (teacher_at, student_at))
 
 
-async def _align(folder: Path, run: str, counted: _Counted, kill_at: int = 0, late_s: float = 0.0) -> bool:
+async def _align(
+    folder: Path, run: str, counted: _Counted, kill_at: int = 0, late_s: float = 0.0
+) -> bool:
     """Whether the process was killed, after so many calls in all. Raises RuntimeError where it fails by itself."""
     teacher, student = counted.addresses
     with (folder / f"{run}.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.orchestrator.cli.main", "align", folder / "images", "--task", "vqa"),
-            *("--teacher", teacher, "--student", student, "--run", folder / run, "--recipe", "paper", "--yes", "--no-cache"),
+            *(
+                sys.executable,
+                "-m",
+                "services.orchestrator.cli.main",
+                "align",
+                folder / "images",
+                "--task",
+                "vqa",
+            ),
+            *(
+                "--teacher",
+                teacher,
+                "--student",
+                student,
+                "--run",
+                folder / run,
+                "--recipe",
+                "paper",
+                "--yes",
+                "--no-cache",
+            ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -142,15 +175,24 @@ def _committed(run: Path) -> list[Key]:
     if not (run / "ledger.sqlite").is_file():
         return []
     with closing(Ledger(run / "ledger.sqlite", read_only=True)) as ledger:
-        annotated = ledger.read("SELECT 'teacher', 'annotate', image_sha256, seed, rejection FROM annotations")
-        found: list[Key] = [tuple(map(str, key)) for *key, rejection in annotated if rejection not in FAILED]
-        answered = ledger.read("SELECT role, 'answer', image_sha256, question, version FROM answers")
+        annotated = ledger.read(
+            "SELECT 'teacher', 'annotate', image_sha256, seed, rejection FROM annotations"
+        )
+        found: list[Key] = [
+            tuple(map(str, key)) for *key, rejection in annotated if rejection not in FAILED
+        ]
+        answered = ledger.read(
+            "SELECT role, 'answer', image_sha256, question, version FROM answers"
+        )
         return found + [tuple(key[:4] if key[0] == "teacher" else key) for key in answered]
 
 
 def _records(run: Path) -> list[Key]:
     with closing(Ledger(run / "ledger.sqlite", read_only=True)) as ledger:
-        return [(record.path, record.question, record.answer, record.cell) for record in ledger.records()]
+        return [
+            (record.path, record.question, record.answer, record.cell)
+            for record in ledger.records()
+        ]
 
 
 if __name__ == "__main__":

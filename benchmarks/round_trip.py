@@ -30,10 +30,15 @@ async def measure() -> dict[str, list[float]]:
     async with peer("bare", work_folder("round-trip"), 1, str(WAIT_S)) as server:
         service = Service(0, **await server.ask())
         async with clients.connect(service.address) as channel, httpx.AsyncClient() as client:
-            faces = {"grpc": clients.unary(channel, Decoding()), "http": clients.http(client, service.url)}
+            faces = {
+                "grpc": clients.unary(channel, Decoding()),
+                "http": clients.http(client, service.url),
+            }
             for number in range(ROUNDS):
                 for face, ask_one in faces.items():
-                    taken = statistics.median(await clients.one_by_one(ask_one, ask(0, REQUESTS, 1)))
+                    taken = statistics.median(
+                        await clients.one_by_one(ask_one, ask(0, REQUESTS, 1))
+                    )
                     if number:
                         found[face].append(taken - WAIT_S)
     return found

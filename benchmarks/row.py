@@ -65,7 +65,9 @@ class Row:
     @property
     def is_met(self) -> bool:
         """True, too, where there is no bar."""
-        return (self.at_least is None or self.ratio >= self.at_least) and (self.at_most is None or self.ratio <= self.at_most)
+        return (self.at_least is None or self.ratio >= self.at_least) and (
+            self.at_most is None or self.ratio <= self.at_most
+        )
 
     @property
     def bar(self) -> str:
@@ -82,7 +84,13 @@ class Row:
     @staticmethod
     def read(path: Path) -> Row:
         raw = json.loads(path.read_text())
-        return Row(**{**raw, "spread": tuple(raw["spread"]), "pairs": tuple(Pair(**pair) for pair in raw["pairs"])})
+        return Row(
+            **{
+                **raw,
+                "spread": tuple(raw["spread"]),
+                "pairs": tuple(Pair(**pair) for pair in raw["pairs"]),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +134,27 @@ class Question:
         runs: int = 0,
     ) -> Row:
         return Row(
-            *(self.name, self.what, self.other, self.model, self.engine, self.unit, ours, against, ratio, spread),
-            *(runs or len(pairs), pairs, self.at_least, self.at_most, {**self.conditions, **conditions}, versions(), machine()),
+            *(
+                self.name,
+                self.what,
+                self.other,
+                self.model,
+                self.engine,
+                self.unit,
+                ours,
+                against,
+                ratio,
+                spread,
+            ),
+            *(
+                runs or len(pairs),
+                pairs,
+                self.at_least,
+                self.at_most,
+                {**self.conditions, **conditions},
+                versions(),
+                machine(),
+            ),
         )
 
 
@@ -150,7 +177,9 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, str | int | float]:
     """CPU, cores and memory; nothing that names the machine."""
-    models = [line.partition(":")[2].strip() for line in _cpu_info() if line.startswith("model name")]
+    models = [
+        line.partition(":")[2].strip() for line in _cpu_info() if line.startswith("model name")
+    ]
     cores = len(os.sched_getaffinity(0))
     return {
         "cpu": models[0] if models else platform.machine(),
@@ -171,9 +200,22 @@ def cells(row: Row) -> tuple[str, ...]:
     """A row of the table, under HEADINGS."""
     theirs, ratio = "-", "-"
     if row.pairs:
-        theirs, ratio = _figure(row.against), f"{row.ratio:.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f})"
+        theirs, ratio = (
+            _figure(row.against),
+            f"{row.ratio:.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f})",
+        )
     met = ("yes" if row.is_met else "**no**") if row.bar else "-"
-    return row.what, row.other, row.model, row.engine, f"{_figure(row.ours)} {row.unit}", theirs, ratio, row.bar or "-", met
+    return (
+        row.what,
+        row.other,
+        row.model,
+        row.engine,
+        f"{_figure(row.ours)} {row.unit}",
+        theirs,
+        ratio,
+        row.bar or "-",
+        met,
+    )
 
 
 def _figure(value: float) -> str:

@@ -21,7 +21,11 @@ def fill(folder: Path, checkpoints: Sequence[Path], model: str) -> None:
     contract = Contract(max_new_tokens=decoding(model).max_new_tokens)
     for number, checkpoint in enumerate(checkpoints):
         if number and not canaries.read(checkpoint):
-            asyncio.run(canaries.compute(checkpoint, contract, canaries.synthetic_questions(), parent=checkpoints[0]))
+            asyncio.run(
+                canaries.compute(
+                    checkpoint, contract, canaries.synthetic_questions(), parent=checkpoints[0]
+                )
+            )
     store = VersionStore(folder / "store")
     try:
         for number, checkpoint in enumerate(checkpoints):

@@ -26,7 +26,10 @@ SEVERAL, ONE = 4, 1
 QUESTIONS = {"bundled": 600, "150m": 96}
 BATCH_SIZES = (16, 32, 64, 128)
 PEERS = {"vllm": "vllm_offline", "transformers": "plain_loop"}
-OTHERS = {"vllm": "LLM.generate offline", "transformers": "plain loop over generate, best batch size"}
+OTHERS = {
+    "vllm": "LLM.generate offline",
+    "transformers": "plain loop over generate, best batch size",
+}
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
@@ -40,7 +43,8 @@ async def measure_engine(model: str, engine: str, per_image: int, given: Argumen
     await asyncio.to_thread(fill, folder, [weights], model)
     question = Question(
         name=f"stream-{engine}-{model}" + ("" if per_image == SEVERAL else "-one"),
-        what="answers/s through the gRPC stream" + ("" if per_image == SEVERAL else ", one question about each image"),
+        what="answers/s through the gRPC stream"
+        + ("" if per_image == SEVERAL else ", one question about each image"),
         other=OTHERS[engine],
         model=model,
         engine=engine,
@@ -59,7 +63,9 @@ async def measure_engine(model: str, engine: str, per_image: int, given: Argumen
             first = 1000 + number * images
             asked = ask(first, images, per_image)
             seconds, answers = await clients.stream(channel, asked, decoding(model))
-            reply = await other.ask(first_image=first, images=images, per_image=per_image, **settings)
+            reply = await other.ask(
+                first_image=first, images=images, per_image=per_image, **settings
+            )
             if number:  # the first one warms both sides up
                 pairs.append(Pair(len(asked) / seconds, len(asked) / reply["seconds"]))
                 agreements.append(agreement(answers, reply["answers"]))

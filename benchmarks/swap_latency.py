@@ -45,11 +45,17 @@ KINDS = (Kind("flips", ("v1", "v2")), Kind("loads", ("v1", "v2", "v3")))
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
     for engine in given.engines(ENGINES):
-        threads, folder, base = threads_for(model), work_folder(f"swap-latency-{engine}-{model}"), checkpoint(model)
+        threads, folder, base = (
+            threads_for(model),
+            work_folder(f"swap-latency-{engine}-{model}"),
+            checkpoint(model),
+        )
         others = [noisy(base, folder / f"noisy-{seed}", seed) for seed in (1, 2)]
         await asyncio.to_thread(fill, folder, [base, *others], model)
         async with (
-            serving("student", folder, threads, engine=engine, swap="two_slots", max_loaded=2) as service,
+            serving(
+                "student", folder, threads, engine=engine, swap="two_slots", max_loaded=2
+            ) as service,
             clients.connect(service.address) as channel,
         ):
             student = Student(channel)
@@ -57,7 +63,9 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
                 yield await measure_kind(kind, model, engine, student, given, threads)
 
 
-async def measure_kind(kind: Kind, model: str, engine: str, student: Student, given: Arguments, threads: int) -> Row:
+async def measure_kind(
+    kind: Kind, model: str, engine: str, student: Student, given: Arguments, threads: int
+) -> Row:
     expected = await student.expected(ask(0, QUESTIONS, 1), kind.versions)
     quiet_s = QUIET_S[model] / (10 if given.quick else 1)
     coming = itertools.cycle((*kind.versions[1:], kind.versions[0]))
@@ -72,17 +80,27 @@ async def measure_kind(kind: Kind, model: str, engine: str, student: Student, gi
     loads = kind.name == "loads"
     question = Question(
         name=f"swap-latency-{kind.name}-{engine}-{model}",
-        what="p99 during swaps with two slots" + (", each loading an engine" if loads else ", both versions loaded"),
+        what="p99 during swaps with two slots"
+        + (", each loading an engine" if loads else ", both versions loaded"),
         other="p99 without",
         model=model,
         engine=engine,
         unit="ms",
         at_most=1.5,
     )
-    return question.row(pairs, clients=CLIENTS, seconds_per_run=quiet_s, swaps=swaps, lost_or_mixed=wrong, threads=threads)
+    return question.row(
+        pairs,
+        clients=CLIENTS,
+        seconds_per_run=quiet_s,
+        swaps=swaps,
+        lost_or_mixed=wrong,
+        threads=threads,
+    )
 
 
-async def one_pair(student: Student, expected: Expected, coming: Iterator[str], seconds: float) -> tuple[Tally, Tally, int]:
+async def one_pair(
+    student: Student, expected: Expected, coming: Iterator[str], seconds: float
+) -> tuple[Tally, Tally, int]:
     """Traffic without swaps, then with one after another for as long, and at least one to its end; and how many."""
     async with traffic(student, expected) as quiet:
         await asyncio.sleep(seconds)

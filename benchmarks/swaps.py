@@ -49,7 +49,10 @@ async def measure_way(model: str, engine: str, way: str, given: Arguments) -> Ro
     threads, folder = threads_for(model), work_folder(f"swaps-{engine}-{way}-{model}")
     await asyncio.to_thread(lambda: fill(folder, make_versions(model, engine, way, folder), model))
     swaps = given.share(SLOW_SWAPS if (engine, way) == ("vllm", "in_place") else SWAPS)
-    settings: dict[str, str | int] = {"swap": "two_slots" if way == "adapter" else way, "max_loaded": 2}
+    settings: dict[str, str | int] = {
+        "swap": "two_slots" if way == "adapter" else way,
+        "max_loaded": 2,
+    }
     if way == "adapter":
         settings["max_lora_rank"] = LORA_RANK
     async with (
@@ -78,7 +81,9 @@ async def measure_way(model: str, engine: str, way: str, given: Arguments) -> Ro
         runs=1,
         swaps=swaps,
         requests=len(tally.seconds) + tally.lost,
-        answered_by=", ".join(f"{name}: {count}" for name, count in sorted(tally.by_version.items())),
+        answered_by=", ".join(
+            f"{name}: {count}" for name, count in sorted(tally.by_version.items())
+        ),
         lost=tally.lost,
         mixed=tally.mixed,
         answers_of_neither=tally.other,

@@ -58,7 +58,11 @@ async def measure_engine(engine: str, given: Arguments) -> list[Row]:
     teacher_folder, first_folder, second_folder = _models(engine, folder)
     for name in ("first", "second"):
         (folder / name).mkdir()
-    pool, cache, early = _pool(folder / "pool", images), folder / "cache.sqlite", folder / "early.sqlite"
+    pool, cache, early = (
+        _pool(folder / "pool", images),
+        folder / "cache.sqlite",
+        folder / "early.sqlite",
+    )
     async with (
         serving("teacher", folder, 1, model=teacher_folder, engine=engine) as teacher,
         serving("student", folder / "first", 1, model=first_folder, engine=engine) as first,
@@ -70,7 +74,9 @@ async def measure_engine(engine: str, given: Arguments) -> list[Row]:
         another = await identify(folder / "another", pool, teacher, second, cache)
         partly = await identify(folder / "another-early", pool, teacher, second, early)
     if student_first.gap != full.gap:
-        raise RuntimeError(f"the gap differs: {len(student_first.gap ^ full.gap)} records, see {folder}")
+        raise RuntimeError(
+            f"the gap differs: {len(student_first.gap ^ full.gap)} records, see {folder}"
+        )
     model = "scripted" if engine == "fake" else "bundled"
     again = Question(
         name=f"second-student-{engine}",
@@ -91,7 +97,13 @@ async def measure_engine(engine: str, given: Arguments) -> list[Row]:
     )
     paid = student_first.calls + full.calls
     return [
-        again.counted(another.calls, runs=1, images=images, paid_before=paid, after_student_first_alone=partly.calls),
+        again.counted(
+            another.calls,
+            runs=1,
+            images=images,
+            paid_before=paid,
+            after_student_first_alone=partly.calls,
+        ),
         fewer.row([Pair(student_first.answers, full.answers)], images=images, gap=len(full.gap)),
     ]
 
@@ -112,15 +124,28 @@ def _pool(folder: Path, images: int) -> Path:
 
 
 async def identify(
-    folder: Path, images: Path, teacher: Service, student: Service, cache: Path, *, full_matrix: bool = False
+    folder: Path,
+    images: Path,
+    teacher: Service,
+    student: Service,
+    cache: Path,
+    *,
+    full_matrix: bool = False,
 ) -> Identified:
     settings = new_settings(str(images), "vqa", "paper", full_matrix=full_matrix)
     where = Where(teacher.address, student.address, cache=cache)
     with open_run(folder, settings) as run, Progress(Console(file=StringIO())) as progress:
         async with endpoints.both(where, folder, progress) as (one, other):
             await annotate_and_identify(run, one, other, progress)
-        gap = frozenset((r.image_sha256, r.question, r.answer) for r in run.ledger.records() if r.cell is Cell.GAP)
-        answers = next(int(count) for (count,) in run.ledger.read("SELECT count(*) FROM answers WHERE role = 'teacher'"))
+        gap = frozenset(
+            (r.image_sha256, r.question, r.answer)
+            for r in run.ledger.records()
+            if r.cell is Cell.GAP
+        )
+        answers = next(
+            int(count)
+            for (count,) in run.ledger.read("SELECT count(*) FROM answers WHERE role = 'teacher'")
+        )
         return Identified(summarise(run.ledger).teacher_calls, answers, gap)
 
 

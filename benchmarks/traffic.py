@@ -45,7 +45,9 @@ class Student:
         self._versions = versions_pb2_grpc.VersionServiceStub(channel)
 
     async def answer(self, one: Asked, version: str = "") -> student_pb2.AnswerResponse:
-        request = student_pb2.AnswerRequest(image=types_pb2.Image(data=one.data), question=one.question, version=version)
+        request = student_pb2.AnswerRequest(
+            image=types_pb2.Image(data=one.data), question=one.question, version=version
+        )
         response: student_pb2.AnswerResponse = await self._answers.Answer(request)
         return response
 
@@ -65,11 +67,22 @@ class Student:
         for version in (*versions[1:], versions[0]):
             await self.promote(version)
             alone = [(await self.answer(one)).answer for one in asked]
-            together = [reply.answer for reply in await asyncio.gather(*(self.answer(one) for one in asked))]
-            found[version] = {one: a for one, a, b in zip(asked, alone, together, strict=True) if a == b}
+            together = [
+                reply.answer for reply in await asyncio.gather(*(self.answer(one) for one in asked))
+            ]
+            found[version] = {
+                one: a for one, a, b in zip(asked, alone, together, strict=True) if a == b
+            }
         steady = set.intersection(*(set(answers) for answers in found.values()))
-        telling = {one for one in steady if len({answers[one] for answers in found.values()}) == len(versions)}
-        return {version: {one: answers[one] for one in asked if one in telling} for version, answers in found.items()}
+        telling = {
+            one
+            for one in steady
+            if len({answers[one] for answers in found.values()}) == len(versions)
+        }
+        return {
+            version: {one: answers[one] for one in asked if one in telling}
+            for version, answers in found.items()
+        }
 
 
 @asynccontextmanager

@@ -32,7 +32,10 @@ from services.student.job import Job, Progress
 SAMPLES = {"bundled": 320, "150m": 32}
 BATCH = 16
 EPOCHS = 2
-KINDS = {"": "TRL SFTTrainer, its defaults in fp32", "-plain": "TRL SFTTrainer in fp32, gradient checkpointing off"}
+KINDS = {
+    "": "TRL SFTTrainer, its defaults in fp32",
+    "-plain": "TRL SFTTrainer in fp32, gradient checkpointing off",
+}
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
@@ -55,21 +58,35 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
             unit="samples/s",
             at_least=1.0,
         )
-        yield question.row(measured, samples=samples, epochs=EPOCHS, batch=BATCH, precision="float32", threads=threads)
+        yield question.row(
+            measured,
+            samples=samples,
+            epochs=EPOCHS,
+            batch=BATCH,
+            precision="float32",
+            threads=threads,
+        )
 
 
 def _dataset(folder: Path, count: int) -> str:
     store = DatasetStore(folder)
     asked = ask(0, count, 1)
-    samples = [TrainingSample(store.add_image(one.data), one.question, one.reference) for one in asked]
+    samples = [
+        TrainingSample(store.add_image(one.data), one.question, one.reference) for one in asked
+    ]
     return store.add(samples)
 
 
 async def _ours(folder: Path, name: str, dataset: str, base: Path, threads: int) -> float:
     """Seconds of the training loop, as progress.json has them."""
-    job, settings = folder / "jobs" / name, Hyperparameters(learning_rate=1e-5, batch_size=BATCH, epochs=EPOCHS)
+    job, settings = (
+        folder / "jobs" / name,
+        Hyperparameters(learning_rate=1e-5, batch_size=BATCH, epochs=EPOCHS),
+    )
     execution = Execution(precision="fp32")
-    Job(name, "", "v1", str(base), dataset, "", "", Contract(), settings, str(folder), execution).write(job)
+    Job(
+        name, "", "v1", str(base), dataset, "", "", Contract(), settings, str(folder), execution
+    ).write(job)
     await _run(["services.student.training", str(job)], folder / f"{name}.log", threads)
     return Progress.read(job).seconds
 
@@ -101,7 +118,10 @@ async def _run(command: list[str], log: Path, threads: int) -> None:
             stderr=output,
         )
     if await process.wait():
-        raise RuntimeError(f"{command[0]} failed:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:]))
+        raise RuntimeError(
+            f"{command[0]} failed:\n"
+            + "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+        )
 
 
 if __name__ == "__main__":

@@ -28,14 +28,18 @@ def noisy(base: Path, folder: Path, seed: int) -> Path:
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight")):
-                tensor.add_(torch.randn(tensor.shape).to(tensor.dtype) * tensor.float().std() * NOISE)
+                tensor.add_(
+                    torch.randn(tensor.shape).to(tensor.dtype) * tensor.float().std() * NOISE
+                )
     return _saved(model, base, folder)
 
 
 def adapted(base: Path, folder: Path, seed: int) -> Path:
     """A checkpoint in `folder` with a random adapter for `base` in folder/adapter, merged into the weights beside it."""
     model: Any = AutoModelForImageTextToText.from_pretrained(base, dtype="float32")
-    peft = add_adapter(model, Hyperparameters(learning_rate=1e-3, lora_rank=LORA_RANK, lora_alpha=float(LORA_RANK)))
+    peft = add_adapter(
+        model, Hyperparameters(learning_rate=1e-3, lora_rank=LORA_RANK, lora_alpha=float(LORA_RANK))
+    )
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, tensor in peft.named_parameters():

@@ -40,7 +40,9 @@ class Environment:
         """On for 1, true and yes, off for 0, false and no."""
         given = self.text(name, "1" if default else "0").lower()
         if given not in ("0", "1", "true", "false", "yes", "no"):
-            raise InvalidInput(f"{self.prefix}{name} is {given!r}: give 1 or 0", field=self.prefix + name)
+            raise InvalidInput(
+                f"{self.prefix}{name} is {given!r}: give 1 or 0", field=self.prefix + name
+            )
         return given in ("1", "true", "yes")
 
     def devices(self, name: str) -> str:
@@ -55,7 +57,10 @@ class Environment:
                     field=variable,
                 )
             if given.count(device) > 1:
-                raise InvalidInput(f"{variable} is {self.text(name)!r}: device {device} is named twice", field=variable)
+                raise InvalidInput(
+                    f"{variable} is {self.text(name)!r}: device {device} is named twice",
+                    field=variable,
+                )
         return ",".join(given)
 
     def _number(self, name: str, default: T, read: Callable[[str], T]) -> T:
@@ -63,7 +68,9 @@ class Environment:
         try:
             return read(given) if given else default
         except ValueError as error:
-            raise InvalidInput(f"{self.prefix}{name} is {given!r}: give a number", field=self.prefix + name) from error
+            raise InvalidInput(
+                f"{self.prefix}{name} is {given!r}: give a number", field=self.prefix + name
+            ) from error
 
 
 def pin_devices(prefix: str, variables: MutableMapping[str, str] = os.environ) -> None:

@@ -47,7 +47,8 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         with suppress(OSError):
             unfinished.unlink()
         raise MpaError(
-            f"{path} can't be written ({error.strerror}): make room or allow it, then repeat", reason="STORAGE_FAILED"
+            f"{path} can't be written ({error.strerror}): make room or allow it, then repeat",
+            reason="STORAGE_FAILED",
         ) from error
 
 
@@ -70,7 +71,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         _remove(unfinished)
         why = error.strerror or str(error)
         raise MpaError(
-            f"{path} can't be written ({why}): make room or allow it, then repeat", reason="STORAGE_FAILED"
+            f"{path} can't be written ({why}): make room or allow it, then repeat",
+            reason="STORAGE_FAILED",
         ) from error
     except BaseException:
         _remove(unfinished)

@@ -44,7 +44,13 @@ from transformers import (
 )
 
 from tests.tiny import SIZE
-from zoo.architecture import CHAT_TEMPLATE, CONTEXT_LENGTH, build_model, build_processor, build_tokenizer
+from zoo.architecture import (
+    CHAT_TEMPLATE,
+    CONTEXT_LENGTH,
+    build_model,
+    build_processor,
+    build_tokenizer,
+)
 
 WIDTH, HEADS, MLP = 64, 2, 128
 TILE, PATCH = 28, 7
@@ -74,13 +80,16 @@ class Architecture:
         _spread(model)
         _keep_to_text(model, tokenizer)
         end = tokenizer.convert_tokens_to_ids(self.end_of_turn)
-        model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=tokenizer.pad_token_id)
+        model.generation_config = GenerationConfig(
+            eos_token_id=end, pad_token_id=tokenizer.pad_token_id
+        )
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         if self.prefix:
             weights = folder / "model.safetensors"
             tensors = {
-                name.replace(self.vision, self.vision + self.prefix): tensor for name, tensor in load_file(weights).items()
+                name.replace(self.vision, self.vision + self.prefix): tensor
+                for name, tensor in load_file(weights).items()
             }
             save_file(tensors, weights, metadata={"format": "pt"})
         return folder
@@ -98,7 +107,9 @@ def _spread(model: torch.nn.Module) -> None:
 def _keep_to_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Writes no halves of a character: engines differ in what they show for those, although their tokens are the same."""
     texts = [tokenizer.decode([token]) for token in range(len(tokenizer))]
-    halves = [token for token, text in enumerate(texts) if not (text.isascii() and text.isprintable())]
+    halves = [
+        token for token, text in enumerate(texts) if not (text.isascii() and text.isprintable())
+    ]
     with torch.no_grad():
         model.get_output_embeddings().weight[halves] = 0.0
 
@@ -107,17 +118,25 @@ def _tokenizer(*marks: str, eos: str, **named: str) -> PreTrainedTokenizerBase:
     """The pair's, with special tokens of an architecture's own; those `named` become attributes of the tokenizer."""
     tokenizer = build_tokenizer()
     tokenizer.add_special_tokens({"eos_token": eos})
-    tokenizer.add_special_tokens({"extra_special_tokens": [*marks, *named.values()]}, replace_extra_special_tokens=False)
+    tokenizer.add_special_tokens(
+        {"extra_special_tokens": [*marks, *named.values()]}, replace_extra_special_tokens=False
+    )
     with TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        return AutoTokenizer.from_pretrained(folder, extra_special_tokens=named) if named else tokenizer
+        return (
+            AutoTokenizer.from_pretrained(folder, extra_special_tokens=named)
+            if named
+            else tokenizer
+        )
 
 
 def _template(turn: str, image: str, end: str, generation: str) -> str:
     """A template that writes `turn`, the message's parts and `end` for every message."""
     parts = (
         "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
-        "{% if part.type == 'image' %}" + image + "{% elif part.type == 'text' %}{{ part.text }}{% endif %}"
+        "{% if part.type == 'image' %}"
+        + image
+        + "{% elif part.type == 'text' %}{{ part.text }}{% endif %}"
         "{% endfor %}{% endif %}"
     )
     messages = "{% for message in messages %}" + turn + parts + end + "{% endfor %}"
@@ -142,7 +161,12 @@ def _language(tokenizer: PreTrainedTokenizerBase, model_type: str) -> dict[str, 
 
 
 def _tower(**more: Any) -> dict[str, Any]:
-    shape = {"hidden_size": WIDTH, "intermediate_size": MLP, "num_hidden_layers": 2, "num_attention_heads": HEADS}
+    shape = {
+        "hidden_size": WIDTH,
+        "intermediate_size": MLP,
+        "num_hidden_layers": 2,
+        "num_attention_heads": HEADS,
+    }
     return {**shape, "image_size": TILE, "patch_size": PATCH, **more}
 
 
@@ -162,7 +186,9 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
         chat_template=CHAT_TEMPLATE,
     )
     names = {"image": "<|image_pad|>", "video": "<|video_pad|>", "vision_start": "<|vision_start|>"}
-    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    ids = {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(token) for name, token in names.items()
+    }
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}
     config = Qwen2_5_VLConfig(
         text_config={**_language(tokenizer, "qwen2_5_vl_text"), "rope_parameters": rope},
@@ -190,9 +216,15 @@ _IDEFICS_TEMPLATE = "<|im_start|>" + _template(
 
 def _idefics3() -> tuple[Any, Any]:
     """As SmolVLM-500M: up to 2x2 tiles and the whole, by the image's proportions; 4 visual tokens each."""
-    tokenizer = _tokenizer("<fake_token_around_image>", "<image>", "<global-img>", *_CELLS, eos="<end_of_utterance>")
-    images = Idefics3ImageProcessor(size={"longest_edge": 2 * TILE}, max_image_size={"longest_edge": TILE})
-    processor = Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=_IDEFICS_TEMPLATE)
+    tokenizer = _tokenizer(
+        "<fake_token_around_image>", "<image>", "<global-img>", *_CELLS, eos="<end_of_utterance>"
+    )
+    images = Idefics3ImageProcessor(
+        size={"longest_edge": 2 * TILE}, max_image_size={"longest_edge": TILE}
+    )
+    processor = Idefics3Processor(
+        images, tokenizer, image_seq_len=4, chat_template=_IDEFICS_TEMPLATE
+    )
     config = Idefics3Config(
         text_config=_language(tokenizer, "llama"),
         vision_config=_tower(),
@@ -226,7 +258,9 @@ def _llava() -> tuple[Any, Any]:
     return LlavaForConditionalGeneration(config), processor
 
 
-_CHATML = _template("<|im_start|>{{ message.role }}\n", "<image>\n", "<|im_end|>\n", "<|im_start|>assistant\n")
+_CHATML = _template(
+    "<|im_start|>{{ message.role }}\n", "<image>\n", "<|im_end|>\n", "<|im_start|>assistant\n"
+)
 
 
 def _llava_onevision() -> tuple[Any, Any]:
@@ -280,16 +314,38 @@ def _internvl() -> tuple[Any, Any]:
 
 
 ARCHITECTURES = {
-    "qwen2_5_vl": Architecture(_qwen2_5_vl, "<|im_end|>", "visual.blocks", "visual.merger", "layers.0.self_attn"),
-    "idefics3": Architecture(_idefics3, "<end_of_utterance>", "vision_model.encoder", "connector", "text_model.layers"),
+    "qwen2_5_vl": Architecture(
+        _qwen2_5_vl, "<|im_end|>", "visual.blocks", "visual.merger", "layers.0.self_attn"
+    ),
+    "idefics3": Architecture(
+        _idefics3, "<end_of_utterance>", "vision_model.encoder", "connector", "text_model.layers"
+    ),
     "llava": Architecture(
-        *(_llava, "</s>", "vision_tower", "multi_modal_projector", "language_model", ".vision_model"),
+        *(
+            _llava,
+            "</s>",
+            "vision_tower",
+            "multi_modal_projector",
+            "language_model",
+            ".vision_model",
+        ),
         unused=r"vision_model\.(encoder\.layers\.1|post_layernorm)\.",
     ),
     "llava_onevision": Architecture(
-        *(_llava_onevision, "<|im_end|>", "vision_tower", "multi_modal_projector", "language_model", ".vision_model"),
+        *(
+            _llava_onevision,
+            "<|im_end|>",
+            "vision_tower",
+            "multi_modal_projector",
+            "language_model",
+            ".vision_model",
+        ),
         unused=r"vision_model\.post_layernorm\.",
     ),
-    "internvl": Architecture(_internvl, "<|im_end|>", "vision_tower", "multi_modal_projector", "language_model"),
-    "qwen2_vl": Architecture(_qwen2_vl, "<|im_end|>", "visual.blocks", "visual.merger", "layers.0.self_attn"),
+    "internvl": Architecture(
+        _internvl, "<|im_end|>", "vision_tower", "multi_modal_projector", "language_model"
+    ),
+    "qwen2_vl": Architecture(
+        _qwen2_vl, "<|im_end|>", "visual.blocks", "visual.merger", "layers.0.self_attn"
+    ),
 }

@@ -7,7 +7,15 @@ import zlib
 
 from PIL import Image
 
-ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 """Passes of an interlaced PNG: the first column and row, and the steps."""
 
 
@@ -19,7 +27,9 @@ def png(color="red", size=(32, 32), mode="RGB", **options):
 
 def numbered_png(number):
     """A different image for every number."""
-    return png(((number * 37) % 256, (number * 91) % 256, number % 256), size=(16 + number // 256, 16))
+    return png(
+        ((number * 37) % 256, (number * 91) % 256, number % 256), size=(16 + number // 256, 16)
+    )
 
 
 def bomb_png(width=50_000, height=50_000):
@@ -37,7 +47,9 @@ def png_chunk(kind, body):
 def photo(width=4032, height=3024, seed=0, **options):
     """A JPEG as large as a telephone's: 12 megapixels, 2 to 8 MB."""
     noise = random.Random(seed).randbytes(126 * 96 * 3)
-    small = Image.frombytes("RGB", (126, 96), noise).resize((width // 4, height // 4), Image.Resampling.BICUBIC)
+    small = Image.frombytes("RGB", (126, 96), noise).resize(
+        (width // 4, height // 4), Image.Resampling.BICUBIC
+    )
     grain = Image.effect_noise((width, height), 24)
     full = small.resize((width, height), Image.Resampling.BILINEAR)
     mixed = Image.blend(full, Image.merge("RGB", (grain, grain, grain)), 0.2)
@@ -62,7 +74,13 @@ def bomb_webp(width=10_000, height=10_000):
     for _ in range(5):
         put(1, 4)  # a simple code of one symbol, in one bit: 0
     body = bits.to_bytes(-(-length // 16) * 2, "little")
-    return b"RIFF" + struct.pack("<I", 12 + len(body)) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body
+    return (
+        b"RIFF"
+        + struct.pack("<I", 12 + len(body))
+        + b"WEBPVP8L"
+        + struct.pack("<I", len(body))
+        + body
+    )
 
 
 def slow_png(width=10_000, height=10_000):

@@ -7,12 +7,18 @@ from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizer
 
 from tests.architectures import LLAVA_TEMPLATE, PATCH, TILE
 
-_CORPUS = ["USER: what color is the shape? ASSISTANT: red. Answer the question in a single word or phrase"] * 50
+_CORPUS = [
+    "USER: what color is the shape? ASSISTANT: red. Answer the question in a single word or phrase"
+] * 50
 
 
 def sentencepiece_processor():
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_tokenizer(), bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="</s>"
+        tokenizer_object=_tokenizer(),
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="</s>",
     )
     tokenizer.add_tokens([AddedToken("<tool_call>", special=False)])
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
@@ -30,13 +36,24 @@ def _tokenizer():
     special, byte_tokens = ["<unk>", "<s>", "</s>"], [f"<0x{byte:02X}>" for byte in range(256)]
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special + byte_tokens, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special + byte_tokens, show_progress=False
+    )
     tokenizer.train_from_iterator(_CORPUS, trainer)
     state = json.loads(tokenizer.to_str())
-    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in special]
+    state["added_tokens"] = [
+        token for token in state["added_tokens"] if token["content"] in special
+    ]
     tokenizer = Tokenizer.from_str(json.dumps(state))
     tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
     )
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
     return tokenizer

@@ -29,8 +29,15 @@ def fake_checkpoint(folder: Path, **model) -> Path:
 
 def fake_student_settings(folder: Path, **model) -> StudentSettings:
     checkpoint = fake_checkpoint(folder / "base", **model)
-    settings = {"MODEL": checkpoint, "STORE": folder / "store", "ENGINE": "fake", "PRESET": "qwen2vl-2b"}
-    return StudentSettings.from_env({f"MPA_STUDENT_{name}": str(value) for name, value in settings.items()})
+    settings = {
+        "MODEL": checkpoint,
+        "STORE": folder / "store",
+        "ENGINE": "fake",
+        "PRESET": "qwen2vl-2b",
+    }
+    return StudentSettings.from_env(
+        {f"MPA_STUDENT_{name}": str(value) for name, value in settings.items()}
+    )
 
 
 @dataclass
@@ -54,7 +61,9 @@ async def serving_student(settings: StudentSettings):
     student = Student(settings)
     servicer = StudentServicer(lambda: student, ImageReceiver(settings.images))
     server = GrpcServer(
-        lambda grpc_server: register(lambda: student, servicer, grpc_server), SERVICES, end_waits=student.jobs.end_waits
+        lambda grpc_server: register(lambda: student, servicer, grpc_server),
+        SERVICES,
+        end_waits=student.jobs.end_waits,
     )
     port = await server.start("127.0.0.1", 0)
     await student.start()
@@ -66,22 +75,34 @@ async def serving_student(settings: StudentSettings):
 
 
 @asynccontextmanager
-async def serving_teacher(folder: Path, image_root: Path | None = None, shedder: LoadShedder | None = None, **model):
+async def serving_teacher(
+    folder: Path, image_root: Path | None = None, shedder: LoadShedder | None = None, **model
+):
     """A stub of it."""
-    async with teacher_at(folder, image_root, shedder, **model) as address, grpc.aio.insecure_channel(address) as channel:
+    async with (
+        teacher_at(folder, image_root, shedder, **model) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
         yield teacher_pb2_grpc.TeacherServiceStub(channel)
 
 
 @asynccontextmanager
-async def teacher_at(folder: Path, image_root: Path | None = None, shedder: LoadShedder | None = None, **model):
+async def teacher_at(
+    folder: Path, image_root: Path | None = None, shedder: LoadShedder | None = None, **model
+):
     """Its address."""
     checkpoint = fake_checkpoint(folder, **model)
-    settings = TeacherSettings.from_env({"MPA_TEACHER_MODEL": str(checkpoint), "MPA_TEACHER_ENGINE": "fake"})
+    settings = TeacherSettings.from_env(
+        {"MPA_TEACHER_MODEL": str(checkpoint), "MPA_TEACHER_ENGINE": "fake"}
+    )
     serving = of_checkpoint(checkpoint, settings.engine, settings.preset.name, settings.model)
     teacher = Teacher(await load_model(checkpoint, settings.engine), serving)
     servicer = TeacherServicer(lambda: teacher, ImageReceiver(ImageSettings(image_root)), shedder)
     server = GrpcServer(
-        lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
+        lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(
+            servicer, grpc_server
+        ),
+        [SERVICE],
     )
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)

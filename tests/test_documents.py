@@ -25,14 +25,28 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize("bentofile", ["bentofile.yaml", "services/teacher/bentofile.yaml"])
 def test_bentos_want_what_the_package_wants(bentofile):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert yaml.safe_load((ROOT / bentofile).read_text())["python"]["packages"] == project["dependencies"]
+    assert (
+        yaml.safe_load((ROOT / bentofile).read_text())["python"]["packages"]
+        == project["dependencies"]
+    )
 
 
 def test_every_command_of_the_readme_exists():
     named = set(re.findall(r"mpa-orch (\w+)", README)) | set(
         re.findall(r"`(annotate|identify|level|evaluate|promote)`", README)
     )
-    assert {"align", "annotate", "identify", "level", "evaluate", "promote", "status", "ask", "rollback", "serve"} <= named
+    assert {
+        "align",
+        "annotate",
+        "identify",
+        "level",
+        "evaluate",
+        "promote",
+        "status",
+        "ask",
+        "rollback",
+        "serve",
+    } <= named
     for command in named:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0, command
 
@@ -60,15 +74,22 @@ class Variables(dict):
 
 
 def test_the_settings_of_the_services_are_documented():
-    teacher = Variables(MPA_TEACHER_ENGINE="openai", MPA_TEACHER_MODEL="gpt-4o", MPA_TEACHER_BATCH="1")
+    teacher = Variables(
+        MPA_TEACHER_ENGINE="openai", MPA_TEACHER_MODEL="gpt-4o", MPA_TEACHER_BATCH="1"
+    )
     student = Variables(MPA_STUDENT_UPLOADS_MAX_GIB="1")
-    for role, settings, variables in (("TEACHER", TeacherSettings, teacher), ("STUDENT", StudentSettings, student)):
+    for role, settings, variables in (
+        ("TEACHER", TeacherSettings, teacher),
+        ("STUDENT", StudentSettings, student),
+    ):
         pin_devices(f"MPA_{role}_", variables)
         settings.from_env(variables)
     read = {re.sub(r"^MPA_(TEACHER|STUDENT)_", "", name) for name in teacher.names | student.names}
     document = (ROOT / "docs/services.md").read_text()
     first_columns = re.findall(r"^\| (`[A-Z][^|]*)\|", document, re.MULTILINE)
-    documented = {name for column in first_columns for name in re.findall(r"`(?!MPA_)([A-Z_]+)`", column)}
+    documented = {
+        name for column in first_columns for name in re.findall(r"`(?!MPA_)([A-Z_]+)`", column)
+    }
     assert documented == {name for name in read if not name.startswith("OPENAI_")}
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
         assert f"`{name}" in document
@@ -77,13 +98,18 @@ def test_the_settings_of_the_services_are_documented():
 def test_make_targets_of_the_documents_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in ("README.md", "CONTRIBUTING.md"):
-        assert set(re.findall(r"^    make (\w+)", (ROOT / document).read_text(), re.MULTILINE)) <= targets
+        assert (
+            set(re.findall(r"^    make (\w+)", (ROOT / document).read_text(), re.MULTILINE))
+            <= targets
+        )
 
 
 def test_the_core_loads_nothing_heavy():
     heavy = ("torch", "transformers", "grpc", "google", "bentoml", "PIL", "typer", "rich", "httpx")
     program = f"import sys, pkgutil, importlib, services.core as core; [importlib.import_module(f'services.core.{{m.name}}') for m in pkgutil.iter_modules(core.__path__)]; print([m for m in {heavy!r} if m in sys.modules])"  # noqa: E501
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 

@@ -10,7 +10,12 @@ from services.teacher.settings import TeacherSettings
 
 def test_unset_and_empty_take_the_default():
     env = Environment("MPA_", {"MPA_A": "", "MPA_B": "7"})
-    assert (env.integer("A", 3), env.integer("B", 3), env.integer("C", 3), env.path("A")) == (3, 7, 3, None)
+    assert (env.integer("A", 3), env.integer("B", 3), env.integer("C", 3), env.path("A")) == (
+        3,
+        7,
+        3,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -29,7 +34,10 @@ def test_a_wrong_value_is_named_with_its_variable(settings, variables):
 
 
 def test_a_preset_names_the_model_unless_it_is_named():
-    teacher, student = TeacherSettings.from_env({"MPA_TEACHER_PRESET": "qwen2vl-7b"}), StudentSettings.from_env({})
+    teacher, student = (
+        TeacherSettings.from_env({"MPA_TEACHER_PRESET": "qwen2vl-7b"}),
+        StudentSettings.from_env({}),
+    )
     assert teacher.model.startswith("Qwen/Qwen2-VL-7B-Instruct@")
     assert (Path(student.model).name, student.preset.name) == ("student", "bundled")
     named = {"MPA_STUDENT_PRESET": "tinyllava-2b", "MPA_STUDENT_MODEL": "/models/converted"}
@@ -46,7 +54,12 @@ def test_remote_code_runs_only_where_it_is_allowed():
 
 @pytest.mark.parametrize(
     ("given", "seen"),
-    [("0,1", "0,1"), (" 1 , 0", "1,0"), ("GPU-5e7b1a3c-0d2f,MIG-11aa", "GPU-5e7b1a3c-0d2f,MIG-11aa"), ("", "7")],
+    [
+        ("0,1", "0,1"),
+        (" 1 , 0", "1,0"),
+        ("GPU-5e7b1a3c-0d2f,MIG-11aa", "GPU-5e7b1a3c-0d2f,MIG-11aa"),
+        ("", "7"),
+    ],
 )
 def test_a_service_sees_its_own_devices(given, seen):
     variables = {"MPA_TEACHER_DEVICES": given, "CUDA_VISIBLE_DEVICES": "7"}
@@ -56,7 +69,12 @@ def test_a_service_sees_its_own_devices(given, seen):
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("0,0", "device 0 is named twice"), ("0,", "'' is no device"), ("cuda:1", "'cuda:1' is no device"), ("-1", "no device")],
+    [
+        ("0,0", "device 0 is named twice"),
+        ("0,", "'' is no device"),
+        ("cuda:1", "'cuda:1' is no device"),
+        ("-1", "no device"),
+    ],
 )
 def test_what_names_no_devices_is_refused(given, said):
     for variable, refuse in (

@@ -30,7 +30,9 @@ def test_a_file_is_replaced_whole(tmp_path):
 def test_no_room_leaves_the_old_content_and_nothing_half_written(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, "old")
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "STORAGE_FAILED"
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
@@ -55,7 +57,10 @@ def test_a_folder_is_there_at_the_end_or_not_at_all(tmp_path):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_what_breaks_off_leaves_neither_file_nor_folder(tmp_path, error):
     for make in (lambda path: path.mkdir(), lambda path: path.write_text("half")):
-        with pytest.raises((KeyboardInterrupt, MpaError)), written_whole(tmp_path / "out") as target:
+        with (
+            pytest.raises((KeyboardInterrupt, MpaError)),
+            written_whole(tmp_path / "out") as target,
+        ):
             make(target)
             raise error
         assert list(tmp_path.iterdir()) == []

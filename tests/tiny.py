@@ -6,7 +6,9 @@ import torch
 
 from zoo.architecture import Size, build_model, build_processor
 
-SIZE = Size(hidden=64, layers=2, heads=2, key_value_heads=1, mlp=128, vision_width=32, vision_depth=1)
+SIZE = Size(
+    hidden=64, layers=2, heads=2, key_value_heads=1, mlp=128, vision_width=32, vision_depth=1
+)
 
 
 def save_tiny_checkpoint(folder: Path, seed: int = 0) -> Path:

@@ -62,18 +62,30 @@ class Size:
     patch: int = PATCH
 
 
-TEACHER = Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=128, vision_depth=3)
-STUDENT = Size(hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision_width=96, vision_depth=3)
+TEACHER = Size(
+    hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=128, vision_depth=3
+)
+STUDENT = Size(
+    hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision_width=96, vision_depth=3
+)
 
 
 def build_tokenizer() -> Qwen2Tokenizer:
     """A BPE of the pair's own prompts, questions and answers, and of the task prompts of the platform as they were then."""
     captions = [f"{color} {shape}" for color in COLORS for shape in SHAPES]
     answers = ["yes", "no", *COLORS, *SHAPES]
-    replies = [f"Question: {question}\nAnswer: {answer}" for question in list_questions() for answer in answers]
+    replies = [
+        f"Question: {question}\nAnswer: {answer}"
+        for question in list_questions()
+        for answer in answers
+    ]
     prompts = [answer_prompt(question) for question in list_questions()]
     often = [*replies, *20 * prompts, *100 * [CAPTION_PROMPT, *captions, *answers]]
-    corpus = [*often, *20 * ["user\n", "assistant\n"], *20 * [TASKS[task].annotation_prompt for task in TOKENIZED_TASKS]]
+    corpus = [
+        *often,
+        *20 * ["user\n", "assistant\n"],
+        *20 * [TASKS[task].annotation_prompt for task in TOKENIZED_TASKS],
+    ]
     blank = Qwen2Tokenizer()
     marks = [END_OF_TURN, *MARKS]
     tokenizer: Qwen2Tokenizer = blank.train_new_from_iterator(
@@ -99,7 +111,9 @@ def build_processor(
 
 def build_model(size: Size, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
     """An untrained model of that size; draws from torch's global generator."""
-    token_id: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in (PAD, END_OF_TURN, *MARKS)}
+    token_id: dict[str, Any] = {
+        token: tokenizer.convert_tokens_to_ids(token) for token in (PAD, END_OF_TURN, *MARKS)
+    }
     config = Qwen2VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -110,7 +124,11 @@ def build_model(size: Size, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForCon
             "num_key_value_heads": size.key_value_heads,
             "max_position_embeddings": CONTEXT_LENGTH,
             "rms_norm_eps": 1e-6,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [4, 6, 6],
+            },
             "bos_token_id": None,
             "eos_token_id": token_id[END_OF_TURN],
             "pad_token_id": token_id[PAD],
@@ -135,7 +153,10 @@ def build_model(size: Size, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForCon
     model = Qwen2VLForConditionalGeneration(config)
     _initialise(model)
     model.generation_config = GenerationConfig(
-        do_sample=False, eos_token_id=token_id[END_OF_TURN], pad_token_id=token_id[PAD], max_new_tokens=64
+        do_sample=False,
+        eos_token_id=token_id[END_OF_TURN],
+        pad_token_id=token_id[PAD],
+        max_new_tokens=64,
     )
     return model
 

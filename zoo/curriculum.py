@@ -78,7 +78,9 @@ class Curriculum(Generic[L]):
 
     def scale_learning_rate(self, step: int) -> float:
         """The factor of the peak rate at a step."""
-        edges = min(1.0, (step + 1) / self.warm_up_steps, (self.steps - step) / self.cool_down_steps)
+        edges = min(
+            1.0, (step + 1) / self.warm_up_steps, (self.steps - step) / self.cool_down_steps
+        )
         return edges * 0.5 * (1 + math.cos(math.pi * step / self.cosine_steps))
 
     def find_lesson(self, step: int) -> L:
@@ -97,7 +99,13 @@ _EVERYTHING = {
     "color": 1,
     "shape": 1,
 }
-_MOSTLY_SHAPES = {"color present": 1, "color absent": 1, "shape present": 2, "shape absent": 2, "shape": 3}
+_MOSTLY_SHAPES = {
+    "color present": 1,
+    "color absent": 1,
+    "shape present": 2,
+    "shape absent": 2,
+    "shape": 3,
+}
 _MIXED = Lesson(
     steps=900,
     images=24,
@@ -122,12 +130,16 @@ TEACHER = (
             _MIXED,
             _LOOK_CLOSELY,
             replace(_MIXED, steps=100),
-            replace(_LOOK_CLOSELY, steps=900, skills=_MOSTLY_SHAPES | {"color": 1}, annotation_rate=0.4),
+            replace(
+                _LOOK_CLOSELY, steps=900, skills=_MOSTLY_SHAPES | {"color": 1}, annotation_rate=0.4
+            ),
         ),
         cosine_steps=3800,
     ),
     Curriculum(
-        lessons=(replace(_LOOK_CLOSELY, steps=500, annotation_rate=1.0, annotated=_ANNOTATED_SURELY),),
+        lessons=(
+            replace(_LOOK_CLOSELY, steps=500, annotation_rate=1.0, annotated=_ANNOTATED_SURELY),
+        ),
         cosine_steps=700,
         learning_rate=7e-4,
         warm_up_steps=20,
@@ -170,10 +182,13 @@ STUDENT = (
 """Weak in practice, not in sight: never asked "what shape", nor whether a colour is absent."""
 
 
-def plan_step(lesson: Lesson, rng: random.Random, easy_vqa_scenes: list[Scene]) -> tuple[list[Scene], list[list[Conversation]]]:
+def plan_step(
+    lesson: Lesson, rng: random.Random, easy_vqa_scenes: list[Scene]
+) -> tuple[list[Scene], list[list[Conversation]]]:
     """The scenes of one step and the conversations about each."""
     scenes = [
-        rng.choice(easy_vqa_scenes) if rng.random() < lesson.easy_vqa_rate else draw_scene(rng) for _ in range(lesson.images)
+        rng.choice(easy_vqa_scenes) if rng.random() < lesson.easy_vqa_rate else draw_scene(rng)
+        for _ in range(lesson.images)
     ]
     return scenes, [_plan_conversations(lesson, scene, rng) for scene in scenes]
 
@@ -187,7 +202,9 @@ def _plan_conversations(lesson: Lesson, scene: Scene, rng: random.Random) -> lis
         conversations.append(Conversation(CAPTION_PROMPT, scene.caption))
     if rng.random() < lesson.annotation_rate:
         question, answer = ask(lesson.annotated, scene, rng)
-        conversations.append(Conversation(TASKS["vqa"].annotation_prompt, f"Question: {question}\nAnswer: {answer}"))
+        conversations.append(
+            Conversation(TASKS["vqa"].annotation_prompt, f"Question: {question}\nAnswer: {answer}")
+        )
     return conversations
 
 

@@ -39,12 +39,18 @@ def _is_pool(image_id: int) -> bool:
 
 def pool_image_paths() -> dict[int, Path]:
     """Image id to file of the 2,000 train images that no bundled model was trained on."""
-    return {i: Path(path) for i, path in sorted(easy_vqa.get_train_image_paths().items()) if _is_pool(i)}
+    return {
+        i: Path(path) for i, path in sorted(easy_vqa.get_train_image_paths().items()) if _is_pool(i)
+    }
 
 
 def training_image_paths() -> dict[int, Path]:
     """Image id to file of the other 2,000 train images, the only ones of easy-VQA in the teacher's training."""
-    return {i: Path(path) for i, path in sorted(easy_vqa.get_train_image_paths().items()) if not _is_pool(i)}
+    return {
+        i: Path(path)
+        for i, path in sorted(easy_vqa.get_train_image_paths().items())
+        if not _is_pool(i)
+    }
 
 
 def test_image_paths() -> dict[int, Path]:
@@ -75,7 +81,9 @@ def deduce_contents(questions: tuple[Question, ...]) -> dict[int, tuple[str, str
             (shape, color)
             for shape in SHAPES
             for color in COLORS
-            if all(find_answer(question.text, shape, color) == question.answer for question in about)
+            if all(
+                find_answer(question.text, shape, color) == question.answer for question in about
+            )
         ]
         if len(possible) == 1:
             contents[image_id] = possible[0]
@@ -85,8 +93,12 @@ def deduce_contents(questions: tuple[Question, ...]) -> dict[int, tuple[str, str
 def training_scenes() -> list[Scene]:
     """The labelled scenes of easy-VQA that the teacher is trained on, none of them from the pool."""
     paths = training_image_paths()
-    contents = deduce_contents(tuple(question for question in train_questions() if question.image_id in paths))
-    return [Scene(Image.open(paths[i]).convert("RGB"), *contents[i]) for i in paths if i in contents]
+    contents = deduce_contents(
+        tuple(question for question in train_questions() if question.image_id in paths)
+    )
+    return [
+        Scene(Image.open(paths[i]).convert("RGB"), *contents[i]) for i in paths if i in contents
+    ]
 
 
 def export(destination: Path) -> None:
@@ -97,18 +109,29 @@ def export(destination: Path) -> None:
             shutil.copyfile(path, destination / name / f"{image_id}.png")
     _write(destination / "test.jsonl", "test", test_questions())
     pool = pool_image_paths()
-    _write(destination / "labels.jsonl", "pool", [question for question in train_questions() if question.image_id in pool])
+    _write(
+        destination / "labels.jsonl",
+        "pool",
+        [question for question in train_questions() if question.image_id in pool],
+    )
 
 
 def _write(path: Path, folder: str, questions: Iterable[Question]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for question in questions:
             image = f"{folder}/{question.image_id}.png"
-            file.write(json.dumps({"image": image, "question": question.text, "answers": [question.answer]}) + "\n")
+            file.write(
+                json.dumps(
+                    {"image": image, "question": question.text, "answers": [question.answer]}
+                )
+                + "\n"
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the pool and the labelled test set of easy-VQA.")
+    parser = argparse.ArgumentParser(
+        description="Write the pool and the labelled test set of easy-VQA."
+    )
     parser.add_argument("destination", type=Path, metavar="DEST")
     export(parser.parse_args().destination)
 

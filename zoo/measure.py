@@ -36,7 +36,9 @@ class Model:
 
     def __init__(self, folder: Path) -> None:
         self._processor = AutoProcessor.from_pretrained(folder, padding_side="left")
-        self._model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+        self._model = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=torch.float32
+        ).eval()
 
     def reply(self, images: list[Path], prompts: list[str], **decoding: Any) -> list[str]:
         """One reply per image and prompt; `decoding` goes to `generate`, which is greedy without it."""
@@ -48,7 +50,10 @@ class Model:
 
     @torch.inference_mode()
     def _reply_batch(self, images: list[Path], prompts: list[str], **decoding: Any) -> list[str]:
-        messages = [[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}] for prompt in prompts]
+        messages = [
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
+            for prompt in prompts
+        ]
         texts = self._processor.apply_chat_template(messages, add_generation_prompt=True)
         pictures = [Image.open(path).convert("RGB") for path in images]
         inputs = self._processor(text=texts, images=pictures, padding=True, return_tensors="pt")
@@ -68,7 +73,9 @@ class AnswerScore:
         return self.right.total() / self.asked.total()
 
     def __str__(self) -> str:
-        skills = (f"{skill} {self.right[skill] / n:.1%} of {n}" for skill, n in sorted(self.asked.items()))
+        skills = (
+            f"{skill} {self.right[skill] / n:.1%} of {n}" for skill, n in sorted(self.asked.items())
+        )
         return f"answers {self.accuracy:.2%} of {self.asked.total()}: {', '.join(skills)}"
 
 
@@ -77,11 +84,14 @@ def score_answers(model: Model, count: int | None = None) -> AnswerScore:
     questions = test_questions()[:count]
     paths = test_image_paths()
     replies = model.reply(
-        [paths[question.image_id] for question in questions], [answer_prompt(question.text) for question in questions]
+        [paths[question.image_id] for question in questions],
+        [answer_prompt(question.text) for question in questions],
     )
     asked = Counter(str(find_skill(question.text)) for question in questions)
     right = Counter(
-        str(find_skill(question.text)) for question, reply in zip(questions, replies, strict=True) if reply == question.answer
+        str(find_skill(question.text))
+        for question, reply in zip(questions, replies, strict=True)
+        if reply == question.answer
     )
     return AnswerScore(right, asked)
 
@@ -97,14 +107,18 @@ class AnnotationScore:
     distinct_questions: int
 
     def __str__(self) -> str:
-        skills = ", ".join(f"{skill} {n / self.parsed:.0%}" for skill, n in sorted(self.skills.items()))
+        skills = ", ".join(
+            f"{skill} {n / self.parsed:.0%}" for skill, n in sorted(self.skills.items())
+        )
         return (
             f"annotations {self.asked}: parsed {self.parsed / self.asked:.1%}, right {self.right / self.asked:.1%}, "
             f"{self.distinct_questions} distinct questions: {skills}"
         )
 
 
-def score_annotations(model: Model, paths: dict[int, Path], contents: dict[int, tuple[str, str]]) -> AnnotationScore:
+def score_annotations(
+    model: Model, paths: dict[int, Path], contents: dict[int, tuple[str, str]]
+) -> AnnotationScore:
     """One annotation, sampled at temperature 1, of every image whose contents are known."""
     ids = [image_id for image_id in paths if image_id in contents]
     replies = model.reply(
@@ -114,18 +128,25 @@ def score_annotations(model: Model, paths: dict[int, Path], contents: dict[int, 
         temperature=1.0,
         top_k=0,
     )
-    found = [(i, re.fullmatch(r"Question: (.+\?)\nAnswer: (.+)", reply)) for i, reply in zip(ids, replies, strict=True)]
+    found = [
+        (i, re.fullmatch(r"Question: (.+\?)\nAnswer: (.+)", reply))
+        for i, reply in zip(ids, replies, strict=True)
+    ]
     parsed = [(i, match[1], match[2]) for i, match in found if match]
     right = sum(find_answer(question, *contents[i]) == answer for i, question, answer in parsed)
     skills = Counter(find_skill(question) or "other" for _, question, _ in parsed)
-    return AnnotationScore(len(ids), len(parsed), right, skills, len({question for _, question, _ in parsed}))
+    return AnnotationScore(
+        len(ids), len(parsed), right, skills, len({question for _, question, _ in parsed})
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure one of the pair on easy-VQA.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--questions", type=int, help="only the first N test questions")
-    parser.add_argument("--annotations", action="store_true", help="sample annotations, too (teacher only)")
+    parser.add_argument(
+        "--annotations", action="store_true", help="sample annotations, too (teacher only)"
+    )
     arguments = parser.parse_args()
     torch.manual_seed(0)
     model = Model(arguments.folder)

@@ -57,7 +57,9 @@ class Packer:
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         text = self._processor.apply_chat_template(messages, add_generation_prompt=True)
-        ids: list[int] = self._processor(text=[text], images=[Image.new("RGB", (64, 64))]).input_ids[0]
+        ids: list[int] = self._processor(
+            text=[text], images=[Image.new("RGB", (64, 64))]
+        ).input_ids[0]
         return ids
 
     def pack(self, images: list[Image.Image], conversations: list[list[Conversation]]) -> Batch:
@@ -66,20 +68,29 @@ class Packer:
         length = max(len(row[0]) for row in rows)
         fill = (self._processor.tokenizer.pad_token_id, IGNORED, 0, _PADDING)
         tokens, targets, offsets, branches = (
-            torch.tensor([row[i] + [fill[i]] * (length - len(row[i])) for row in rows]) for i in range(len(fill))
+            torch.tensor([row[i] + [fill[i]] * (length - len(row[i])) for row in rows])
+            for i in range(len(fill))
         )
         vision = self._processor.image_processor(images, return_tensors="pt")
         count = sum(map(len, conversations))
-        return Batch(vision.pixel_values, vision.image_grid_thw, tokens, targets, offsets, branches, count)
+        return Batch(
+            vision.pixel_values, vision.image_grid_thw, tokens, targets, offsets, branches, count
+        )
 
     def decode(self, tokens: torch.Tensor) -> str:
         """The text of one row."""
         return str(self._processor.tokenizer.decode(tokens))
 
-    def _pack_row(self, about: list[Conversation]) -> tuple[list[int], list[int], list[int], list[int]]:
+    def _pack_row(
+        self, about: list[Conversation]
+    ) -> tuple[list[int], list[int], list[int], list[int]]:
         prompts = [self._tokenize(conversation.prompt) for conversation in about]
-        without_last = zip(*(ids[:-1] for ids in prompts), strict=False)  # the last id of a prompt predicts its own reply
-        tokens = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, without_last)]
+        without_last = zip(
+            *(ids[:-1] for ids in prompts), strict=False
+        )  # the last id of a prompt predicts its own reply
+        tokens = [
+            column[0] for column in takewhile(lambda column: len(set(column)) == 1, without_last)
+        ]
         opening = len(tokens)
         targets, offsets, branches = [IGNORED] * opening, list(range(opening)), [0] * opening
         for branch, (ids, conversation) in enumerate(zip(prompts, about, strict=True), start=1):
@@ -99,7 +110,9 @@ def _rope_positions(model: Qwen2VLForConditionalGeneration, batch: Batch) -> tor
     alone = torch.nn.functional.pad(alone, (0, longest - alone.shape[1]))
     kinds = (alone == model.config.image_token_id).int()
     positions: torch.Tensor
-    positions, _ = model.model.get_rope_index(alone, mm_token_type_ids=kinds, image_grid_thw=batch.grid[:1])
+    positions, _ = model.model.get_rope_index(
+        alone, mm_token_type_ids=kinds, image_grid_thw=batch.grid[:1]
+    )
     return positions[:, 0][:, batch.offsets]
 
 
@@ -117,7 +130,9 @@ def look(model: Qwen2VLForConditionalGeneration, batch: Batch) -> View:
     return View(seen.last_hidden_state, seen.pooler_output)
 
 
-def compute_loss(model: Qwen2VLForConditionalGeneration, batch: Batch, view: View | None = None) -> torch.Tensor:
+def compute_loss(
+    model: Qwen2VLForConditionalGeneration, batch: Batch, view: View | None = None
+) -> torch.Tensor:
     """Negative log-likelihood of the replies: summed over their tokens, averaged over conversations. All images have
     the same size. `view` where there is one already."""
     targets = batch.targets[batch.targets != IGNORED]
@@ -125,7 +140,9 @@ def compute_loss(model: Qwen2VLForConditionalGeneration, batch: Batch, view: Vie
     return torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / batch.conversations
 
 
-def find_right(model: Qwen2VLForConditionalGeneration, batch: Batch, view: View | None = None) -> list[bool]:
+def find_right(
+    model: Qwen2VLForConditionalGeneration, batch: Batch, view: View | None = None
+) -> list[bool]:
     """Of each conversation, in their order: would greedy decoding give exactly its reply?"""
     replied = batch.targets != IGNORED
     rows, branches = torch.where(replied)[0], batch.branches[replied]
@@ -138,9 +155,13 @@ def _predict(model: Qwen2VLForConditionalGeneration, batch: Batch, view: View) -
     """Logits (reply tokens, vocabulary) of what follows, where the targets are."""
     embedded = model.get_input_embeddings()(batch.tokens)
     seen = view.tokens.to(embedded.dtype)
-    embedded = embedded.masked_scatter((batch.tokens == model.config.image_token_id).unsqueeze(-1), seen)
+    embedded = embedded.masked_scatter(
+        (batch.tokens == model.config.image_token_id).unsqueeze(-1), seen
+    )
     key, query = batch.branches.unsqueeze(1), batch.branches.unsqueeze(2)
-    visible = ((key == query) | (key == 0)) & torch.ones(batch.tokens.shape[1:] * 2, dtype=torch.bool).tril()
+    visible = ((key == query) | (key == 0)) & torch.ones(
+        batch.tokens.shape[1:] * 2, dtype=torch.bool
+    ).tril()
     hidden = model.model.language_model(
         inputs_embeds=embedded,
         position_ids=_rope_positions(model, batch),

@@ -30,7 +30,12 @@ _OVERSAMPLING = 4
 _PRESENT_RATE = 0.3
 """How often a yes/no question names what is there. easy-VQA's own rates are 1/8 for colours and 1/3 for shapes."""
 
-_IS_THERE = ("is there a {}?", "is a {} present?", "does the image contain a {}?", "is there a {} in the image?")
+_IS_THERE = (
+    "is there a {}?",
+    "is a {} present?",
+    "does the image contain a {}?",
+    "is there a {} in the image?",
+)
 _IS_THERE_NOT = (
     "is there not a {}?",
     "is no {} present?",
@@ -38,7 +43,11 @@ _IS_THERE_NOT = (
     "is there not a {} in the image?",
 )
 _WHAT_COLOR = ("what color is the {}?", "what is the color of the {}?")
-_WHAT_SHAPE = ("what shape is in the image?", "what shape does the image contain?", "what shape is present?")
+_WHAT_SHAPE = (
+    "what shape is in the image?",
+    "what shape does the image contain?",
+    "what shape is present?",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +120,12 @@ SKILLS: dict[str, Callable[[Scene, random.Random], str]] = {
 def list_questions() -> list[str]:
     """Every question of the grammar, sorted."""
     things = (*SHAPES, *(f"{color} shape" for color in COLORS))
-    questions = [template.format(thing) for template in (*_IS_THERE, *_IS_THERE_NOT) for thing in things]
-    questions += [template.format(thing) for template in _WHAT_COLOR for thing in ("shape", *SHAPES)]
+    questions = [
+        template.format(thing) for template in (*_IS_THERE, *_IS_THERE_NOT) for thing in things
+    ]
+    questions += [
+        template.format(thing) for template in _WHAT_COLOR for thing in ("shape", *SHAPES)
+    ]
     return sorted([*questions, *_WHAT_SHAPE, *(f"what is the {color} shape?" for color in COLORS)])
 
 
@@ -123,9 +136,15 @@ def find_skill(question: str) -> str | None:
         for template in templates:
             if match := re.fullmatch(re.escape(template).replace(r"\{\}", f"({things})"), question):
                 return f"{'shape' if match[1] in SHAPES else 'color'} {polarity}"
-    if question in {template.format(thing) for template in _WHAT_COLOR for thing in ("shape", *SHAPES)}:
+    if question in {
+        template.format(thing) for template in _WHAT_COLOR for thing in ("shape", *SHAPES)
+    }:
         return "color"
-    return "shape" if question in {*_WHAT_SHAPE, *(f"what is the {color} shape?" for color in COLORS)} else None
+    return (
+        "shape"
+        if question in {*_WHAT_SHAPE, *(f"what is the {color} shape?" for color in COLORS)}
+        else None
+    )
 
 
 def find_answer(question: str, shape: str, color: str) -> str | None:

@@ -69,9 +69,15 @@ class _Run:
     ) -> None:
         self._model, self._progress, self._number = model, progress, number
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=course.learning_rate, betas=(0.9, 0.98), weight_decay=course.weight_decay, fused=True
+            model.parameters(),
+            lr=course.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=course.weight_decay,
+            fused=True,
         )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, course.scale_learning_rate)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, course.scale_learning_rate
+        )
         self.step = 0
         saved: dict[str, Any] = torch.load(progress) if progress.exists() else {"course": None}
         if saved["course"] == number:
@@ -94,7 +100,10 @@ class _Run:
 
     def save(self) -> None:
         unfinished = self._progress.with_suffix(".tmp")
-        states = {part: getattr(self, f"_{part}").state_dict() for part in ("model", "optimizer", "schedule")}
+        states = {
+            part: getattr(self, f"_{part}").state_dict()
+            for part in ("model", "optimizer", "schedule")
+        }
         torch.save({"course": self._number, "step": self.step, **states}, unfinished)
         unfinished.replace(self._progress)
 
@@ -112,17 +121,24 @@ class _Clock:
             return
         mean, rate = fmean(self._losses), (step - self._first) / (time.monotonic() - self._started)
         left = (self._steps - step) / rate / 60
-        print(f"{self._title}: {step}/{self._steps}, loss {mean:.4f}, {rate:.2f} steps/s, {left:.1f} min left", flush=True)
+        print(
+            f"{self._title}: {step}/{self._steps}, loss {mean:.4f}, {rate:.2f} steps/s, {left:.1f} min left",
+            flush=True,
+        )
         self._losses.clear()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train one of the bundled pair from scratch.")
     parser.add_argument("name", choices=tuple(PAIR))
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: zoo/NAME, beside this file")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="default: zoo/NAME, beside this file"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    train(arguments.name, arguments.output or Path(__file__).parent / arguments.name, arguments.seed)
+    train(
+        arguments.name, arguments.output or Path(__file__).parent / arguments.name, arguments.seed
+    )
 
 
 if __name__ == "__main__":

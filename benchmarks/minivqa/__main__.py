@@ -49,7 +49,9 @@ def _save(family: Family, part: Part, seed: int, number: int, folder: Path) -> P
     return path
 
 
-def _write_questions(family: Family, part: Part, count: int, seed: int, folder: Path, name: str) -> None:
+def _write_questions(
+    family: Family, part: Part, count: int, seed: int, folder: Path, name: str
+) -> None:
     """One line per question; several about one image."""
     lines: list[str] = []
     number = 0
@@ -84,12 +86,19 @@ def sheet(path: Path, part: Part, seed: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     building = commands.add_parser("build")
     building.add_argument("destination", type=Path)
     building.add_argument("--pool", type=int, default=1500, help="images per family")
-    building.add_argument("--labels", type=int, default=400, help="questions per family that people answered, at least")
+    building.add_argument(
+        "--labels",
+        type=int,
+        default=400,
+        help="questions per family that people answered, at least",
+    )
     building.add_argument("--test", type=int, default=400, help="questions per family, at least")
     looking = commands.add_parser("sheet")
     looking.add_argument("path", type=Path)

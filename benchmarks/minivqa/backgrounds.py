@@ -20,5 +20,7 @@ def draw_background(part: Part, rng: random.Random) -> tuple[Image.Image, str]:
     photo = photograph(name)
     side = min(round(SIDE * rng.uniform(1.0, WIDEST)), photo.width, photo.height)
     left, top = rng.randint(0, photo.width - side), rng.randint(0, photo.height - side)
-    crop = photo.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    crop = photo.crop((left, top, left + side, top + side)).resize(
+        (SIDE, SIDE), Image.Resampling.BILINEAR
+    )
     return ImageEnhance.Contrast(crop).enhance(rng.uniform(0.4, 0.8)), name

@@ -93,7 +93,12 @@ class Bar:
 def draw_charts(part: Part, rng: random.Random) -> Picture:
     column, font = COLUMNS.draw(part, rng), FONTS.draw(part, rng)
     count = rng.choice((2, 3))
-    bars = [Bar(c, v) for c, v in zip(rng.sample(BAR_COLORS, count), _different(values(column), count, rng), strict=True)]
+    bars = [
+        Bar(c, v)
+        for c, v in zip(
+            rng.sample(BAR_COLORS, count), _different(values(column), count, rng), strict=True
+        )
+    ]
     image, marks = _by_vega(bars, rng) if part is Part.HARDER else _by_matplotlib(bars, font, rng)
     facts = _facts(bars)
     asked = [rng.choice(facts[:count]), *facts[count:]]
@@ -113,12 +118,25 @@ def _different(column: tuple[int, ...], count: int, rng: random.Random) -> list[
     return chosen
 
 
-def _by_matplotlib(bars: list[Bar], font: str, rng: random.Random) -> tuple[Image.Image, tuple[Mark, ...]]:
-    figure = Figure(figsize=(SIDE / 100, SIDE / 100), dpi=100, facecolor=rng.choice(("white", "#f4f4f4", "#fffdf5")))
+def _by_matplotlib(
+    bars: list[Bar], font: str, rng: random.Random
+) -> tuple[Image.Image, tuple[Mark, ...]]:
+    figure = Figure(
+        figsize=(SIDE / 100, SIDE / 100),
+        dpi=100,
+        facecolor=rng.choice(("white", "#f4f4f4", "#fffdf5")),
+    )
     axes = figure.add_axes((0.06, 0.08, 0.88, 0.84))
     heights = [bar.value for bar in bars]
-    drawn = axes.bar(range(len(bars)), heights, width=rng.uniform(0.55, 0.85), color=[_hex(bar.color) for bar in bars])
-    label = FontProperties(fname=str(installed(font)), size=LABEL_SIZES[len(bars)] * rng.uniform(0.92, 1.0))
+    drawn = axes.bar(
+        range(len(bars)),
+        heights,
+        width=rng.uniform(0.55, 0.85),
+        color=[_hex(bar.color) for bar in bars],
+    )
+    label = FontProperties(
+        fname=str(installed(font)), size=LABEL_SIZES[len(bars)] * rng.uniform(0.92, 1.0)
+    )
     labels = [
         axes.text(place, height, str(height), ha="center", va="bottom", fontproperties=label)
         for place, height in enumerate(heights)
@@ -140,10 +158,19 @@ def _by_matplotlib(bars: list[Bar], font: str, rng: random.Random) -> tuple[Imag
         step = (whole.right - whole.left) / len(digits)
         marks.append(whole)
         marks += (
-            Mark(digit, whole.left + step * place, whole.top, whole.left + step * (place + 1), whole.bottom, after)
+            Mark(
+                digit,
+                whole.left + step * place,
+                whole.top,
+                whole.left + step * (place + 1),
+                whole.bottom,
+                after,
+            )
             for place, (after, digit) in enumerate(zip(("", *digits[:-1]), digits, strict=True))
         )
-    return Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB"), tuple(marks)
+    return Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert(
+        "RGB"
+    ), tuple(marks)
 
 
 def _mark(name: str, drawn: Artist) -> Mark:
@@ -154,7 +181,10 @@ def _mark(name: str, drawn: Artist) -> Mark:
 
 def _by_vega(bars: list[Bar], rng: random.Random) -> tuple[Image.Image, tuple[Mark, ...]]:
     """Without marks: nothing is trained on this renderer."""
-    rows = [{"place": place, "value": bar.value, "color": _hex(bar.color)} for place, bar in enumerate(bars)]
+    rows = [
+        {"place": place, "value": bar.value, "color": _hex(bar.color)}
+        for place, bar in enumerate(bars)
+    ]
     place = {"field": "place", "type": "ordinal", "axis": None}
     height = {
         "field": "value",
@@ -166,7 +196,10 @@ def _by_vega(bars: list[Bar], rng: random.Random) -> tuple[Image.Image, tuple[Ma
         "mark": {"type": "bar", "cornerRadiusEnd": 3},
         "encoding": {"color": {"field": "color", "type": "nominal", "scale": None}},
     }
-    text = {"mark": {"type": "text", "dy": -7, "fontSize": 14, "fontWeight": "bold"}, "encoding": {"text": {"field": "value"}}}
+    text = {
+        "mark": {"type": "text", "dy": -7, "fontSize": 14, "fontWeight": "bold"},
+        "encoding": {"text": {"field": "value"}},
+    }
     chart = {
         "width": SIDE - 12,
         "height": SIDE - 12,

@@ -40,33 +40,63 @@ class Results:
         """Raises NotFound: that experiment has not been run."""
         path = self.folder / f"{name}.json"
         if not path.is_file():
-            raise NotFound(f"there is no {path}: run experiments/mini/{name}.toml into {self.folder} first")
+            raise NotFound(
+                f"there is no {path}: run experiments/mini/{name}.toml into {self.folder} first"
+            )
         found: list[Row] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
     def cell(self, name: str, arm: str, on: str, task: str = "") -> Row:
         """Of an arm on a family, trained on that family unless another `task` is named."""
-        fit = [row for row in self.rows(name) if (row["arm"], row["on"]) == (arm, on) and row["task"] in ("", task or on)]
+        fit = [
+            row
+            for row in self.rows(name)
+            if (row["arm"], row["on"]) == (arm, on) and row["task"] in ("", task or on)
+        ]
         if not fit:
-            raise NotFound(f"{self.folder / name}.json has no row of {arm} on {on}: the experiment is not finished")
+            raise NotFound(
+                f"{self.folder / name}.json has no row of {arm} on {on}: the experiment is not finished"
+            )
         return fit[0]
 
 
 def claims(results: Results, seed: int) -> list[str]:
     """The rows, as lines of Markdown."""
-    rows = (_gains(results), _selection(results), _labels(results), _annotations(results, seed), _transfer(results))
-    return ["# The paper's claims on the mini benchmark", *(line for row in rows for line in ("", *row))]
+    rows = (
+        _gains(results),
+        _selection(results),
+        _labels(results),
+        _annotations(results, seed),
+        _transfer(results),
+    )
+    return [
+        "# The paper's claims on the mini benchmark",
+        *(line for row in rows for line in ("", *row)),
+    ]
 
 
 def _gains(results: Results) -> list[str]:
-    cells = [(family, arm, results.cell("table1", arm, family)) for family in FAMILIES for arm in OURS]
+    cells = [
+        (family, arm, results.cell("table1", arm, family)) for family in FAMILIES for arm in OURS
+    ]
     untrained, taught = (
         {family: percent(results.cell("table1", arm, family)["mean"]) for family in FAMILIES}
         for arm in ("zero-shot", "teacher")
     )
-    gains = [(family, arm, untrained[family], _score(row), *_change(row), taught[family]) for family, arm, row in cells]
+    gains = [
+        (family, arm, untrained[family], _score(row), *_change(row), taught[family])
+        for family, arm, row in cells
+    ]
     kinds = [
-        (family, arm, kind["kind"], str(kind["questions"]), percent(kind["before"]), percent(kind["after"]), *_moved(kind))
+        (
+            family,
+            arm,
+            kind["kind"],
+            str(kind["questions"]),
+            percent(kind["before"]),
+            percent(kind["after"]),
+            *_moved(kind),
+        )
         for family, arm, row in cells
         for kind in row["kinds"]
     ]
@@ -84,16 +114,18 @@ def _gains(results: Results) -> list[str]:
 def _told(arm: str, rows: Sequence[Row]) -> str:
     better = [row["on"] for row in rows if (row["gain"] or 0.0) > 0]
     mean = sum(row["gain"] or 0.0 for row in rows) / len(rows)
-    return (
-        f"- `{arm}` gains on {len(better)} of {len(rows)} ({', '.join(better) or 'none'}), {100 * mean:+.1f} points on average."
-    )
+    return f"- `{arm}` gains on {len(better)} of {len(rows)} ({', '.join(better) or 'none'}), {100 * mean:+.1f} points on average."
 
 
 def _selection(results: Results) -> list[str]:
     arms = (*CONTROLS, *OURS)
     cells = {arm: [results.cell("table6", arm, family) for family in FAMILIES] for arm in arms}
     body = [
-        (arm, *(text for row in cells[arm] for text in (f"{row['samples']:,.0f}", _score(row))), _mean(cells[arm]))
+        (
+            arm,
+            *(text for row in cells[arm] for text in (f"{row['samples']:,.0f}", _score(row))),
+            _mean(cells[arm]),
+        )
         for arm in arms
     ]
     against = [
@@ -104,14 +136,24 @@ def _selection(results: Results) -> list[str]:
     return [
         "## PI beats all pseudo-labels with a fraction of the samples (Tables 6, 9)",
         "",
-        *table(("arm", *(text for family in FAMILIES for text in (f"{family}: samples", "score")), "mean"), body),
+        *table(
+            (
+                "arm",
+                *(text for family in FAMILIES for text in (f"{family}: samples", "score")),
+                "mean",
+            ),
+            body,
+        ),
         "",
         *table(("arm", "against", "family", *CHANGE), against),
     ]
 
 
 def _labels(results: Results) -> list[str]:
-    cells = {arm: [results.cell("table5", arm, family) for family in FAMILIES] for arm in (*LABELS, *OURS)}
+    cells = {
+        arm: [results.cell("table5", arm, family) for family in FAMILIES]
+        for arm in (*LABELS, *OURS)
+    }
     body = [(arm, *map(_score, rows), _mean(rows)) for arm, rows in cells.items()]
     return ["## MPA beats 100 human labels (Table 5)", "", *table(("arm", *FAMILIES, "mean"), body)]
 
@@ -123,24 +165,43 @@ def _annotations(results: Results, seed: int) -> list[str]:
             judged = measure(run.ledger.records(), family, seed)
         body.append((name, *(text for quality in judged for text in _quality(quality))))
     parts = ("annotations", "answerable", "correct")
-    heads = ("family", *(f"{when}: {part}" for when in ("before PI", "after", "set aside as noise") for part in parts))
+    heads = (
+        "family",
+        *(
+            f"{when}: {part}"
+            for when in ("before PI", "after", "set aside as noise")
+            for part in parts
+        ),
+    )
     return ["## PI raises the annotations' quality (Table 4)", "", *table(heads, body)]
 
 
 def _quality(quality: Quality) -> tuple[str, ...]:
     count = max(1, quality.annotations)
-    return (f"{quality.annotations:,}", percent(quality.answerable / count), percent(quality.correct / count))
+    return (
+        f"{quality.annotations:,}",
+        percent(quality.answerable / count),
+        percent(quality.correct / count),
+    )
 
 
 def _transfer(results: Results) -> list[str]:
     tests = [*FAMILIES, *(f"{family}_harder" for family in FAMILIES)]
-    untrained = ("zero-shot", "", *(percent(results.cell("table3", "zero-shot", on)["mean"]) for on in tests))
+    untrained = (
+        "zero-shot",
+        "",
+        *(percent(results.cell("table3", "zero-shot", on)["mean"]) for on in tests),
+    )
     trained = [
         (arm, family, *(_with_gain(results.cell("table3", arm, on, family)) for on in tests))
         for arm in OURS
         for family in FAMILIES
     ]
-    return ["## Gains carry over (Tables 3, 7)", "", *table(("arm", "trained on", *tests), [untrained, *trained])]
+    return [
+        "## Gains carry over (Tables 3, 7)",
+        "",
+        *table(("arm", "trained on", *tests), [untrained, *trained]),
+    ]
 
 
 def _score(row: Row) -> str:

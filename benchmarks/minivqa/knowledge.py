@@ -131,7 +131,13 @@ def draw_knowledge(part: Part, rng: random.Random) -> Picture:
     facts = _facts(thing)
     asked = [*facts[:-2], rng.choice(facts[-2:])] if _may_be_electric(thing) else facts
     questions = tuple(fact.ask(part, rng) for fact in asked)
-    return Picture(canvas, questions, (("icons", icons.font), ("photograph", photograph)), tuple(facts), (mark,))
+    return Picture(
+        canvas,
+        questions,
+        (("icons", icons.font), ("photograph", photograph)),
+        tuple(facts),
+        (mark,),
+    )
 
 
 @cache
@@ -139,7 +145,14 @@ def _drawings(icons: IconSet, part: Part) -> tuple[tuple[Object, list[str]], ...
     """Every object that the set has, with its drawings."""
     known = glyphs(icons)
     found = (
-        (thing, [known[name] for name in (thing.unseen if part.is_unseen else thing.seen) if name in known])
+        (
+            thing,
+            [
+                known[name]
+                for name in (thing.unseen if part.is_unseen else thing.seen)
+                if name in known
+            ],
+        )
         for thing in OBJECTS
     )
     return tuple((thing, drawings) for thing, drawings in found if drawings)
@@ -148,7 +161,9 @@ def _drawings(icons: IconSet, part: Part) -> tuple[tuple[Object, list[str]], ...
 def _put_card(canvas: Image.Image, corners: tuple[int, int, int, int], rng: random.Random) -> None:
     """A light card, so that the object stands out from the photograph."""
     light = rng.randint(225, 255)
-    ImageDraw.Draw(canvas).rounded_rectangle(corners, 8, fill=(light, light, light - rng.randint(0, 12)))
+    ImageDraw.Draw(canvas).rounded_rectangle(
+        corners, 8, fill=(light, light, light - rng.randint(0, 12))
+    )
 
 
 def _facts(thing: Object) -> list[Fact]:
@@ -160,8 +175,15 @@ def _facts(thing: Object) -> list[Fact]:
         (ALIVE, _yes_or_no(thing.is_alive), "alive"),
     ]
     if _may_be_electric(thing):
-        rows += [(ELECTRIC, _yes_or_no(thing.is_electric), "electric"), (MANUAL, _yes_or_no(not thing.is_electric), "electric")]
-    return [Fact(wordings, answer, ten(answer, *SYNONYMS.get(answer, ())), kind) for wordings, answer, kind in rows if answer]
+        rows += [
+            (ELECTRIC, _yes_or_no(thing.is_electric), "electric"),
+            (MANUAL, _yes_or_no(not thing.is_electric), "electric"),
+        ]
+    return [
+        Fact(wordings, answer, ten(answer, *SYNONYMS.get(answer, ())), kind)
+        for wordings, answer, kind in rows
+        if answer
+    ]
 
 
 def _may_be_electric(thing: Object) -> bool:

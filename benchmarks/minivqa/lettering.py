@@ -37,7 +37,10 @@ class Lettering:
 
     def resized(self, width: int, height: int) -> Lettering:
         x, y = width / self.width, height / self.height
-        marks = (Mark(m.name, m.left * x, m.top * y, m.right * x, m.bottom * y, m.after) for m in self.marks)
+        marks = (
+            Mark(m.name, m.left * x, m.top * y, m.right * x, m.bottom * y, m.after)
+            for m in self.marks
+        )
         return Lettering(self.image.resize((width, height), Image.Resampling.LANCZOS), tuple(marks))
 
     def rotated(self, degrees: float) -> Lettering:
@@ -46,15 +49,24 @@ class Lettering:
         sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
 
         def moved(mark: Mark) -> Mark:
-            x, y = ((mark.left + mark.right - self.width) / 2, (mark.top + mark.bottom - self.height) / 2)
+            x, y = (
+                (mark.left + mark.right - self.width) / 2,
+                (mark.top + mark.bottom - self.height) / 2,
+            )
             new_x, new_y = x * cosine + y * sine, y * cosine - x * sine
-            return mark.moved(new_x - x + (turned.width - self.width) / 2, new_y - y + (turned.height - self.height) / 2)
+            return mark.moved(
+                new_x - x + (turned.width - self.width) / 2,
+                new_y - y + (turned.height - self.height) / 2,
+            )
 
         return Lettering(turned, tuple(map(moved, self.marks)))
 
     def flipped(self) -> Lettering:
         """Of a drawing: characters would be none any more."""
-        marks = (Mark(m.name, self.width - m.right, m.top, self.width - m.left, m.bottom) for m in self.marks)
+        marks = (
+            Mark(m.name, self.width - m.right, m.top, self.width - m.left, m.bottom)
+            for m in self.marks
+        )
         return Lettering(self.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), tuple(marks))
 
     def put_on(self, canvas: Image.Image, left: int, top: int) -> tuple[Mark, ...]:
@@ -63,14 +75,21 @@ class Lettering:
         return tuple(mark.moved(left, top) for mark in self.marks)
 
 
-def letter(text: str, font: Path, height: int, color: Color, *, outlines: bool = False) -> Lettering:
+def letter(
+    text: str, font: Path, height: int, color: Color, *, outlines: bool = False
+) -> Lettering:
     """`text` cropped to its ink, `height` pixels high; with `outlines` by the other renderer. A mark takes the whole height."""
-    drawn, edges = _by_outlines(text, font, color) if outlines else _by_freetype(text, font, height * 2, color)
+    drawn, edges = (
+        _by_outlines(text, font, color) if outlines else _by_freetype(text, font, height * 2, color)
+    )
     ink = drawn.getbbox()
     if ink is None:
         raise ValueError(f"{font.name} has no glyphs for {text!r}")
     places = zip(text, ("", *text[:-1]), pairwise(edges), strict=True)
-    marks = (Mark(sign, left - ink[0], 0, right - ink[0], ink[3] - ink[1], after) for sign, after, (left, right) in places)
+    marks = (
+        Mark(sign, left - ink[0], 0, right - ink[0], ink[3] - ink[1], after)
+        for sign, after, (left, right) in places
+    )
     cropped = Lettering(drawn.crop(ink), tuple(marks))
     return cropped.resized(max(1, round(cropped.width * height / cropped.height)), height)
 

@@ -40,4 +40,6 @@ class Split(Generic[T]):
 
 def filled(wordings: Split[str], **words: str) -> Split[str]:
     """The same wordings, of something in particular."""
-    return Split(*(tuple(text.format(**words) for text in half) for half in (wordings.seen, wordings.unseen)))
+    return Split(
+        *(tuple(text.format(**words) for text in half) for half in (wordings.seen, wordings.unseen))
+    )

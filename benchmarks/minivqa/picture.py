@@ -70,7 +70,9 @@ class Picture:
     def find_fact(self, question: str) -> Fact | None:
         """What a question asks for, in wordings of either half; None where this picture has no such question."""
         asked = question.strip().lower()
-        return next((f for f in self.facts if asked in (*f.wordings.seen, *f.wordings.unseen)), None)
+        return next(
+            (f for f in self.facts if asked in (*f.wordings.seen, *f.wordings.unseen)), None
+        )
 
 
 def ten(answer: str, *variants: str) -> tuple[str, ...]:

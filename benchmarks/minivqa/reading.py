@@ -37,18 +37,26 @@ def draw_reading(part: Part, rng: random.Random) -> Picture:
     return draw_word(rng.choice(PRINTED_WORDS), part, rng)
 
 
-def draw_word(word: str, part: Part, rng: random.Random, heights: tuple[int, int] = HEIGHTS) -> Picture:
+def draw_word(
+    word: str, part: Part, rng: random.Random, heights: tuple[int, int] = HEIGHTS
+) -> Picture:
     """`heights`: of the ink, from and to, in pixels; a word that would not fit is made narrower."""
     font = FONTS.draw(part, rng)
     ground, ink = draw_colors(rng)
     shown = rng.choice((word, word, word.upper(), word.title()))
-    written = letter(shown, installed(font), rng.randint(*heights), ink, outlines=part is Part.HARDER)
+    written = letter(
+        shown, installed(font), rng.randint(*heights), ink, outlines=part is Part.HARDER
+    )
     widest = SIDE - 8
     if written.width > widest:
         written = written.resized(widest, max(10, written.height * widest // written.width))
     written = written.rotated(rng.uniform(-8, 8))
     canvas = _paper(ground, rng)
-    marks = written.put_on(canvas, rng.randint(0, max(0, SIDE - written.width)), rng.randint(0, max(0, SIDE - written.height)))
+    marks = written.put_on(
+        canvas,
+        rng.randint(0, max(0, SIDE - written.width)),
+        rng.randint(0, max(0, SIDE - written.height)),
+    )
     if rng.random() < 0.4:
         canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.8)))
     fact = Fact(WHAT, word, (word,), "word")
@@ -67,7 +75,9 @@ def _paper(ground: Color, rng: random.Random) -> Image.Image:
 def draw_colors(rng: random.Random) -> tuple[Color, Color]:
     """Of paper and ink."""
     while True:
-        ground, ink = ((rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)) for _ in range(2))
+        ground, ink = (
+            (rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)) for _ in range(2)
+        )
         if abs(_light(ground) - _light(ink)) >= LEAST_CONTRAST:
             return ground, ink
 

@@ -99,25 +99,38 @@ def draw_scene_text(part: Part, rng: random.Random) -> Picture:
     facts = [fact for sign in signs for fact in _facts(sign)]
     facts.append(Fact(HOW_MANY, count, ten(count, {"1": "one", "2": "two"}[count]), "count"))
     entities = (("photograph", photograph), *(("font", font) for font in fonts))
-    return Picture(canvas, tuple(fact.ask(part, rng) for fact in facts), entities, tuple(facts), tuple(marks))
+    return Picture(
+        canvas, tuple(fact.ask(part, rng) for fact in facts), entities, tuple(facts), tuple(marks)
+    )
 
 
 def _paint(sign: Sign, font: str, part: Part, rng: random.Random) -> Lettering:
     """A board with its text, turned a little."""
     text = rng.choice((sign.text, sign.text.upper(), sign.text.title()))
-    written = letter(text, installed(font), rng.randint(18, 25), ink_on(sign.color), outlines=part is Part.HARDER)
+    written = letter(
+        text, installed(font), rng.randint(18, 25), ink_on(sign.color), outlines=part is Part.HARDER
+    )
     widest = SIDE - 4 * MARGIN
     if written.width > widest:
         written = written.resized(widest, max(8, written.height * widest // written.width))
-    board = Image.new("RGBA", (written.width + 2 * MARGIN, written.height + 2 * MARGIN), (0, 0, 0, 0))
+    board = Image.new(
+        "RGBA", (written.width + 2 * MARGIN, written.height + 2 * MARGIN), (0, 0, 0, 0)
+    )
     corners = (0, 0, board.width - 1, board.height - 1)
-    ImageDraw.Draw(board).rounded_rectangle(corners, rng.choice((0, 3, 6)), fill=(*COLORS[sign.color], 255))
+    ImageDraw.Draw(board).rounded_rectangle(
+        corners, rng.choice((0, 3, 6)), fill=(*COLORS[sign.color], 255)
+    )
     board.alpha_composite(written.image, (MARGIN, MARGIN))
-    marks = (Mark(sign.color, 0, 0, *board.size), *(mark.moved(MARGIN, MARGIN) for mark in written.marks))
+    marks = (
+        Mark(sign.color, 0, 0, *board.size),
+        *(mark.moved(MARGIN, MARGIN) for mark in written.marks),
+    )
     return Lettering(board, marks).rotated(rng.uniform(-6, 6))
 
 
-def _hang(canvas: Image.Image, board: Lettering, top: int, bottom: int, rng: random.Random) -> tuple[Mark, ...]:
+def _hang(
+    canvas: Image.Image, board: Lettering, top: int, bottom: int, rng: random.Random
+) -> tuple[Mark, ...]:
     """Anywhere between `top` and `bottom` where it is wholly seen."""
     left = rng.randint(0, max(0, SIDE - board.width))
     return board.put_on(canvas, left, rng.randint(top, max(top, bottom - board.height)))
@@ -128,5 +141,10 @@ def _facts(sign: Sign) -> list[Fact]:
     text, color = sign.text, sign.color
     return [
         Fact(filled(what, color=color), text, ten(text, f"{text} sign", f"the {text}"), kind),
-        Fact(filled(WHAT_COLOR, text=text), color, ten(color, f"dark {color}", f"bright {color}"), "color"),
+        Fact(
+            filled(WHAT_COLOR, text=text),
+            color,
+            ten(color, f"dark {color}", f"bright {color}"),
+            "color",
+        ),
     ]

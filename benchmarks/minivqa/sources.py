@@ -14,17 +14,38 @@ from benchmarks.minivqa.parts import Split
 
 FONTS = Split(
     seen=(
-        *(f"font_roboto/files/Roboto-{style}.ttf" for style in ("Regular", "Medium", "Bold", "Black", "Italic")),
-        *(f"font_source_sans_pro/files/SourceSansPro-{style}.ttf" for style in ("Regular", "Semibold", "Bold", "It")),
-        *(f"font_source_serif_pro/files/SourceSerifPro-{style}.ttf" for style in ("Regular", "Semibold", "Bold", "Black")),
-        *(f"font_hanken_grotesk/files/HankenGrotesk-{style}.otf" for style in ("Regular", "Medium", "Bold")),
+        *(
+            f"font_roboto/files/Roboto-{style}.ttf"
+            for style in ("Regular", "Medium", "Bold", "Black", "Italic")
+        ),
+        *(
+            f"font_source_sans_pro/files/SourceSansPro-{style}.ttf"
+            for style in ("Regular", "Semibold", "Bold", "It")
+        ),
+        *(
+            f"font_source_serif_pro/files/SourceSerifPro-{style}.ttf"
+            for style in ("Regular", "Semibold", "Bold", "Black")
+        ),
+        *(
+            f"font_hanken_grotesk/files/HankenGrotesk-{style}.otf"
+            for style in ("Regular", "Medium", "Bold")
+        ),
         "font_fredoka_one/files/FredokaOne-Regular.ttf",
-        *(f"matplotlib/mpl-data/fonts/ttf/DejaVuSans{style}.ttf" for style in ("", "-Bold", "-Oblique")),
+        *(
+            f"matplotlib/mpl-data/fonts/ttf/DejaVuSans{style}.ttf"
+            for style in ("", "-Bold", "-Oblique")
+        ),
         *(f"matplotlib/mpl-data/fonts/ttf/DejaVuSansMono{style}.ttf" for style in ("", "-Bold")),
-        *(f"matplotlib/mpl-data/fonts/ttf/STIXGeneral{style}.ttf" for style in ("", "Bol", "Italic")),
+        *(
+            f"matplotlib/mpl-data/fonts/ttf/STIXGeneral{style}.ttf"
+            for style in ("", "Bol", "Italic")
+        ),
     ),
     unseen=(
-        *(f"font_manrope/files/Manrope-{style}.ttf" for style in ("Regular", "SemiBold", "ExtraBold")),
+        *(
+            f"font_manrope/files/Manrope-{style}.ttf"
+            for style in ("Regular", "SemiBold", "ExtraBold")
+        ),
         *(f"font_caladea/files/Caladea-{style}.ttf" for style in ("Regular", "Bold", "Italic")),
         "font_intuitive/files/Intuitive.ttf",
         *(f"matplotlib/mpl-data/fonts/ttf/DejaVuSerif{style}.ttf" for style in ("", "-Bold")),
@@ -35,7 +56,10 @@ FONTS = Split(
 PHOTOGRAPHS = Split(
     seen=(
         "sklearn/datasets/images/china.jpg",
-        *(f"skimage/data/{name}" for name in ("coffee.png", "rocket.jpg", "brick.png", "chelsea.png", "gravel.png")),
+        *(
+            f"skimage/data/{name}"
+            for name in ("coffee.png", "rocket.jpg", "brick.png", "chelsea.png", "gravel.png")
+        ),
     ),
     unseen=(
         "sklearn/datasets/images/flower.jpg",
@@ -52,8 +76,13 @@ class IconSet:
 
 ICON_SETS = Split(
     seen=(
-        IconSet("materialdesignicons6-webfont-6.9.96.ttf", "materialdesignicons6-webfont-charmap-6.9.96.json"),
-        IconSet("fontawesome6-solid-webfont-6.7.2.ttf", "fontawesome6-solid-webfont-charmap-6.7.2.json"),
+        IconSet(
+            "materialdesignicons6-webfont-6.9.96.ttf",
+            "materialdesignicons6-webfont-charmap-6.9.96.json",
+        ),
+        IconSet(
+            "fontawesome6-solid-webfont-6.7.2.ttf", "fontawesome6-solid-webfont-charmap-6.7.2.json"
+        ),
     ),
     unseen=(
         IconSet("phosphor-1.3.0.ttf", "phosphor-charmap-1.3.0.json"),

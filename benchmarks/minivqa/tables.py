@@ -23,8 +23,14 @@ class Column:
 
 COLUMNS = Split(
     seen=(
-        *(Column("cars.json", name) for name in ("Miles_per_Gallon", "Horsepower", "Acceleration", "Displacement")),
-        *(Column("seattle-weather.csv", name) for name in ("precipitation", "temp_max", "temp_min", "wind")),
+        *(
+            Column("cars.json", name)
+            for name in ("Miles_per_Gallon", "Horsepower", "Acceleration", "Displacement")
+        ),
+        *(
+            Column("seattle-weather.csv", name)
+            for name in ("precipitation", "temp_max", "temp_min", "wind")
+        ),
         *(Column("crimea.json", name) for name in ("wounds", "other", "disease")),
         Column("airports.csv", "latitude"),
         Column("iowa-electricity.csv", "net_generation"),

@@ -31,7 +31,11 @@ class Quality:
     correct: int = 0
 
     def __add__(self, other: Quality) -> Quality:
-        return Quality(self.annotations + other.annotations, self.answerable + other.answerable, self.correct + other.correct)
+        return Quality(
+            self.annotations + other.annotations,
+            self.answerable + other.answerable,
+            self.correct + other.correct,
+        )
 
     def __str__(self) -> str:
         count = max(1, self.annotations)
@@ -63,7 +67,9 @@ def measure(records: Iterable[Record], family: Family, seed: int) -> Judged:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Annotations of a run over a family's pool, against the truth.")
+    parser = argparse.ArgumentParser(
+        description="Annotations of a run over a family's pool, against the truth."
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("family", choices=tuple(FAMILIES))
     parser.add_argument("--seed", type=int, default=0, help="what the benchmark was built with")

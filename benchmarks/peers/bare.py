@@ -29,7 +29,9 @@ class Bare(student_pb2_grpc.StudentServiceServicer):
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    async def Answer(self, request: student_pb2.AnswerRequest, context: Any) -> student_pb2.AnswerResponse:
+    async def Answer(
+        self, request: student_pb2.AnswerRequest, context: Any
+    ) -> student_pb2.AnswerResponse:
         await asyncio.to_thread(time.sleep, self._seconds)
         return student_pb2.AnswerResponse()
 
@@ -52,7 +54,9 @@ async def serve(bare: Bare, grpc_port: int, http_port: int, up: threading.Event)
 def load(seconds: float) -> Handle:
     grpc_port, http_port = free_ports(2)
     up = threading.Event()
-    threading.Thread(target=lambda: asyncio.run(serve(Bare(seconds), grpc_port, http_port, up)), daemon=True).start()
+    threading.Thread(
+        target=lambda: asyncio.run(serve(Bare(seconds), grpc_port, http_port, up)), daemon=True
+    ).start()
     up.wait()
     return lambda request: {"grpc_port": grpc_port, "http_port": http_port}
 

@@ -21,7 +21,9 @@ class PlainLoop:
 
     def __init__(self, folder: Path) -> None:
         self._processor: Any = AutoProcessor.from_pretrained(folder)
-        self._model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype="float32").eval()
+        self._model: Any = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype="float32"
+        ).eval()
         self._chat = Chat(self._processor)
 
     @torch.inference_mode()
@@ -29,11 +31,18 @@ class PlainLoop:
         """One batch, padded on the left."""
         texts = [self._chat.render(prompt) for prompt in prompts]
         inputs = self._processor(
-            text=texts, images=[[image] for image in images], padding=True, padding_side="left", return_tensors="pt"
+            text=texts,
+            images=[[image] for image in images],
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
         )
         output = self._model.generate(**inputs, **settings)
         written = output[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self._processor.tokenizer.batch_decode(written, skip_special_tokens=True)]
+        return [
+            text.strip()
+            for text in self._processor.tokenizer.batch_decode(written, skip_special_tokens=True)
+        ]
 
     def answer(self, asked: list[Asked], batch_size: int, max_new_tokens: int) -> list[str]:
         """Each image is decoded once, however often it is asked about."""
@@ -42,7 +51,9 @@ class PlainLoop:
         for start in range(0, len(asked), batch_size):
             batch = asked[start : start + batch_size]
             prompts, pixels = [one.prompt for one in batch], [images[one.sha256] for one in batch]
-            answers += self.generate(prompts, pixels, max_new_tokens=max_new_tokens, do_sample=False)
+            answers += self.generate(
+                prompts, pixels, max_new_tokens=max_new_tokens, do_sample=False
+            )
         return answers
 
 

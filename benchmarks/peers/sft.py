@@ -27,7 +27,10 @@ def samples(store: DatasetStore, name: str) -> Dataset:
         for sample in store.samples(name)
     ]
     message = {"role": Value("string"), "content": Value("string")}
-    return Dataset.from_list(rows, Features({"images": List(Image()), "prompt": List(message), "completion": List(message)}))
+    return Dataset.from_list(
+        rows,
+        Features({"images": List(Image()), "prompt": List(message), "completion": List(message)}),
+    )
 
 
 def main(request: dict[str, Any], output: Path) -> None:

@@ -51,7 +51,9 @@ def load(folder: Path, model: str) -> Handle:
             }
             for prompt in prompts
         ]
-        outputs = engine.generate(inputs, [sampling(prompt, end_of_turn) for prompt in prompts], use_tqdm=False)
+        outputs = engine.generate(
+            inputs, [sampling(prompt, end_of_turn) for prompt in prompts], use_tqdm=False
+        )
         return {
             "seconds": time.perf_counter() - began,
             "answers": [output.outputs[0].text.strip() for output in outputs],

@@ -52,7 +52,9 @@ class Rejection(StrEnum):
     PENDING = "pending"
 
 
-UNPARSED = frozenset({Rejection.NO_QUESTION, Rejection.NO_ANSWER, Rejection.PLACEHOLDER, Rejection.CUT_OFF})
+UNPARSED = frozenset(
+    {Rejection.NO_QUESTION, Rejection.NO_ANSWER, Rejection.PLACEHOLDER, Rejection.CUT_OFF}
+)
 """The reply could not be read as a question and an answer: worth asking the teacher once more."""
 
 
@@ -82,10 +84,16 @@ def parse_annotation(reply: str, task: Task) -> Annotation | Rejection:
     text = _MARKUP.sub("", reply)
     pairs = list(_PAIR.finditer(text))
     if not pairs:
-        return Rejection.NO_ANSWER if re.search(r"question\s*\d*\s*[:：]", text, re.IGNORECASE) else Rejection.NO_QUESTION
+        return (
+            Rejection.NO_ANSWER
+            if re.search(r"question\s*\d*\s*[:：]", text, re.IGNORECASE)
+            else Rejection.NO_QUESTION
+        )
     first: Annotation | Rejection | None = None
     for pair in pairs:
-        found = _accept(_clean(pair["question"]), _clean(_first_line(pair["answer"])).rstrip(".").strip(), task)
+        found = _accept(
+            _clean(pair["question"]), _clean(_first_line(pair["answer"])).rstrip(".").strip(), task
+        )
         if isinstance(found, Annotation):
             return found
         first = first or found

@@ -23,7 +23,9 @@ _NUMBER_WORDS = {
         "seventeen eighteen nineteen twenty".split()
     )
 }
-_NUMBER = re.compile(r"([$€£¥]?)\s*([+-]?)\s*([$€£¥]?)\s*((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?)\s*(%|percent)?")
+_NUMBER = re.compile(
+    r"([$€£¥]?)\s*([+-]?)\s*([$€£¥]?)\s*((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?)\s*(%|percent)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,17 @@ class Matcher:
 
     def matches(self, prediction: str, reference: str) -> bool:
         """E(X) of Eq. 1, with `reference` for the annotation A."""
-        return bool(prediction.strip()) and bool(reference.strip()) and self.compare(prediction, reference)
+        return (
+            bool(prediction.strip())
+            and bool(reference.strip())
+            and self.compare(prediction, reference)
+        )
 
 
 def _exact(prediction: str, reference: str) -> bool:
-    left, right = (normalize_vqa_answer(text.strip().rstrip(".!")) for text in (prediction, reference))
+    left, right = (
+        normalize_vqa_answer(text.strip().rstrip(".!")) for text in (prediction, reference)
+    )
     return bool(left) and left == right
 
 

@@ -102,11 +102,16 @@ def parse_arm(name: str) -> Arm:
     """Raises InvalidInput that lists the arms."""
     found = _NAME.fullmatch(name)
     if not found or (found["share"] and found["form"] in ("zero-shot", "teacher")):
-        raise InvalidInput(f"there is no arm {name!r}: choose of {WRITTEN}; one that trains may end in @SHARE", field="arms")
+        raise InvalidInput(
+            f"there is no arm {name!r}: choose of {WRITTEN}; one that trains may end in @SHARE",
+            field="arms",
+        )
     form = re.sub(r"-\d.*|-lora$", "", found["form"])
     share = float(found["share"] or 1.0)
     if share == 0.0:
-        raise InvalidInput(f"the arm {name!r} trains on nothing: give a share above 0", field="arms")
+        raise InvalidInput(
+            f"the arm {name!r} trains on nothing: give a share above 0", field="arms"
+        )
     ratio = float(found["ratio"] or 1.0) if "rehearsal" in form else 0.0
     return Arm(name, FORMS[form], ratio, int(found["count"] or 0), bool(found["lora"]), share)
 
@@ -124,8 +129,16 @@ def choose(arm: Arm, samples: Sequence[Sample], seed: int, epochs: int) -> list[
     elif arm.source is Source.RANDOM:
         chosen = draw(samples, _key, len(selected), seed)
     else:
-        chosen = list(islice(cycle(draw(samples, _key, len(samples), seed)), len(selected) * epochs)) if samples else []
-    return chosen if arm.share == 1.0 else draw(chosen, _key, max(1, round(arm.share * len(chosen))), seed)
+        chosen = (
+            list(islice(cycle(draw(samples, _key, len(samples), seed)), len(selected) * epochs))
+            if samples
+            else []
+        )
+    return (
+        chosen
+        if arm.share == 1.0
+        else draw(chosen, _key, max(1, round(arm.share * len(chosen))), seed)
+    )
 
 
 def epochs_of(arm: Arm, epochs: int) -> int:
@@ -135,7 +148,9 @@ def epochs_of(arm: Arm, epochs: int) -> int:
 
 def draw(items: Sequence[T], key: Callable[[T], str], count: int, seed: int) -> list[T]:
     """`count` of them, or all where there are no more; a larger draw with the same seed holds a smaller one."""
-    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}\n{key(item)}".encode()).digest())[:count]
+    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}\n{key(item)}".encode()).digest())[
+        :count
+    ]
 
 
 def _key(sample: Sample) -> str:

@@ -39,7 +39,9 @@ class Contract:
     @property
     def decoding(self) -> Decoding:
         """Raises InvalidInput: out of range."""
-        return Decoding(temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens)
+        return Decoding(
+            temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens
+        )
 
     def require_servable(self) -> None:
         """Raises InvalidInput that names the field which no plain question could be answered by."""
@@ -51,7 +53,8 @@ class Contract:
         if self.normaliser not in {matcher.identity for matcher in MATCHERS.values()}:
             known = ", ".join(matcher.identity for matcher in MATCHERS.values())
             raise InvalidInput(
-                f"there is no normaliser {self.normaliser[:80]!r} here: use one of {known}", field="contract.normaliser"
+                f"there is no normaliser {self.normaliser[:80]!r} here: use one of {known}",
+                field="contract.normaliser",
             )
 
     def require_trainable_from(self, base: Contract) -> None:

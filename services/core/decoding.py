@@ -23,12 +23,18 @@ class Decoding:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= 10.0:
-            raise InvalidInput(f"temperature is {self.temperature}: give 0 (greedy) to 10", field="decoding.temperature")
+            raise InvalidInput(
+                f"temperature is {self.temperature}: give 0 (greedy) to 10",
+                field="decoding.temperature",
+            )
         if not 0.0 < self.top_p <= 1.0:
-            raise InvalidInput(f"top_p is {self.top_p}: give more than 0 and at most 1", field="decoding.top_p")
+            raise InvalidInput(
+                f"top_p is {self.top_p}: give more than 0 and at most 1", field="decoding.top_p"
+            )
         if not 1 <= self.max_new_tokens <= MAX_NEW_TOKENS:
             raise InvalidInput(
-                f"max_new_tokens is {self.max_new_tokens}: give 1 to {MAX_NEW_TOKENS}", field="decoding.max_new_tokens"
+                f"max_new_tokens is {self.max_new_tokens}: give 1 to {MAX_NEW_TOKENS}",
+                field="decoding.max_new_tokens",
             )
 
 

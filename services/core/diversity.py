@@ -26,7 +26,9 @@ ROUNDING = 1e-9
 _IN_THE_IMAGE = re.compile(
     r"\b(?:shown |seen |visible )?in (?:the|this) (?:image|picture|photo|photograph|scene|chart|graph)\b"
 )
-_EMPTY = frozenset("a an the this that these those is are was were be being do does did what which of s".split())
+_EMPTY = frozenset(
+    "a an the this that these those is are was were be being do does did what which of s".split()
+)
 """Words that two wordings of one question may differ in. Prepositions aren't among them: on the table, under the table."""
 _TELLING = frozenset("no not never without".split())
 
@@ -93,7 +95,9 @@ def _is_telling(word: str) -> bool:
     return word in _TELLING or any(letter.isdigit() for letter in word)
 
 
-def collapse(questions: Sequence[str], *, near: bool = False, max_per_kind: int = 0) -> list[Collapsed | None]:
+def collapse(
+    questions: Sequence[str], *, near: bool = False, max_per_kind: int = 0
+) -> list[Collapsed | None]:
     """What becomes of each question about one image, in the order they were asked for: None stays.
 
     The same question twice is always collapsed, with `near` another wording of it, too; with `max_per_kind` an image keeps
@@ -109,7 +113,9 @@ def collapse(questions: Sequence[str], *, near: bool = False, max_per_kind: int 
     return outcomes
 
 
-def _clash(questions: Sequence[str], at: int, kept: Sequence[int], *, near: bool, max_per_kind: int) -> Collapsed | None:
+def _clash(
+    questions: Sequence[str], at: int, kept: Sequence[int], *, near: bool, max_per_kind: int
+) -> Collapsed | None:
     question = questions[at]
     for other in kept:
         if question_key(questions[other]) == question_key(question):
@@ -117,7 +123,9 @@ def _clash(questions: Sequence[str], at: int, kept: Sequence[int], *, near: bool
     for other in kept if near else ():
         if is_near_duplicate(questions[other], question):
             return Collapsed(Rejection.NEAR_DUPLICATE, other)
-    of_kind = [other for other in kept if question_kind(questions[other]) == question_kind(question)]
+    of_kind = [
+        other for other in kept if question_kind(questions[other]) == question_kind(question)
+    ]
     return Collapsed(Rejection.KIND_FULL, of_kind[0]) if 0 < max_per_kind <= len(of_kind) else None
 
 

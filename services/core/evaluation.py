@@ -80,7 +80,9 @@ def compare(judgements: Iterable[Judgement]) -> Comparison:
     by_kind: dict[str, list[Judgement]] = defaultdict(list)
     for row in rows:
         by_kind[row.kind].append(row)
-    return Comparison(_tally(rows), {kind: _tally(of_kind) for kind, of_kind in sorted(by_kind.items())})
+    return Comparison(
+        _tally(rows), {kind: _tally(of_kind) for kind, of_kind in sorted(by_kind.items())}
+    )
 
 
 def mcnemar_p(fixed: int, broken: int) -> float:
@@ -104,7 +106,9 @@ class Interval:
 RESAMPLES = 2000
 
 
-def bootstrap(scores: Iterable[tuple[str, float]], *, level: float = 0.95, seed: int = 0) -> Interval:
+def bootstrap(
+    scores: Iterable[tuple[str, float]], *, level: float = 0.95, seed: int = 0
+) -> Interval:
     """Percentile interval of the mean of (group, score). Groups are drawn, not scores: questions about one image go together.
 
     Of differences of two models it is the paired interval.

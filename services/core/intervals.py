@@ -19,7 +19,9 @@ class Interval:
         return Interval(self.expected * factor, self.low * factor, self.high * factor)
 
 
-def wilson(successes: float, trials: int, population: int | None = None, z: float = Z_95) -> Interval:
+def wilson(
+    successes: float, trials: int, population: int | None = None, z: float = Z_95
+) -> Interval:
     """The share of `successes`, 0 to 1. A trial may succeed in part: one image with one of its two questions counts half.
 
     `population`: how many there are in all, of which the trials were drawn without replacement; a sample of all of them is

@@ -32,23 +32,44 @@ class Category:
 
 
 GROUNDING = Category(
-    "shallow_grounding", "Shallow OCR grounding", "read text that is in the image, but not the text that the question points to"
+    "shallow_grounding",
+    "Shallow OCR grounding",
+    "read text that is in the image, but not the text that the question points to",
 )
-OCR = Category("noisy_ocr", "Noisy or hallucinated OCR", "misread the text, or gave a text that isn't in the image")
+OCR = Category(
+    "noisy_ocr",
+    "Noisy or hallucinated OCR",
+    "misread the text, or gave a text that isn't in the image",
+)
 ENTITY = Category(
-    "entity_misalignment", "Entity misalignment", "gave what the chart says of another entity than the one that is asked about"
+    "entity_misalignment",
+    "Entity misalignment",
+    "gave what the chart says of another entity than the one that is asked about",
 )
 CONDITION = Category(
     "condition",
     "Conditional/chart understanding errors",
     "failed at a condition, comparison or computation, such as the smallest difference",
 )
-TREND = Category("trend", "Trend misinterpretation", "misread how values change: their direction or their slope")
-KNOWLEDGE = Category(
-    "no_knowledge", "Lack of internal knowledge grounding", "gave no answer, or lacks the knowledge of the world that it takes"
+TREND = Category(
+    "trend", "Trend misinterpretation", "misread how values change: their direction or their slope"
 )
-GUESSWORK = Category("guesswork", "Visual guesswork", "guessed from vague visual cues instead of what is clearly seen")
-VERBOSE = Category("verbose", "Correct but Verbose", "is right, in more words than the right answer has", is_gap=False)
+KNOWLEDGE = Category(
+    "no_knowledge",
+    "Lack of internal knowledge grounding",
+    "gave no answer, or lacks the knowledge of the world that it takes",
+)
+GUESSWORK = Category(
+    "guesswork",
+    "Visual guesswork",
+    "guessed from vague visual cues instead of what is clearly seen",
+)
+VERBOSE = Category(
+    "verbose",
+    "Correct but Verbose",
+    "is right, in more words than the right answer has",
+    is_gap=False,
+)
 NOISY = Category(
     "noisy",
     "Noisy/Task-Irrelevant samples",
@@ -124,18 +145,26 @@ def by_rule(mistake: Mistake, categories: Sequence[Category]) -> Category | None
 
 
 def _is_verbose(mistake: Mistake) -> bool:
-    reference, prediction = (normalize_vqa_answer(text).split() for text in (mistake.reference, mistake.prediction))
+    reference, prediction = (
+        normalize_vqa_answer(text).split() for text in (mistake.reference, mistake.prediction)
+    )
     if not reference or len(prediction) <= len(reference):
         return False
-    at = next((n for n in range(len(prediction)) if prediction[n : n + len(reference)] == reference), None)
+    at = next(
+        (n for n in range(len(prediction)) if prediction[n : n + len(reference)] == reference), None
+    )
     if at is None:
         return False
     around = prediction[:at] + prediction[at + len(reference) :]
-    return not any(word in _UNSETTLING or any(letter.isdigit() for letter in word) for word in around)
+    return not any(
+        word in _UNSETTLING or any(letter.isdigit() for letter in word) for word in around
+    )
 
 
 def _is_no_answer(prediction: str) -> bool:
-    return not prediction.strip() or bool(_NO_ANSWER.fullmatch(prediction.strip().lower().rstrip(".")))
+    return not prediction.strip() or bool(
+        _NO_ANSWER.fullmatch(prediction.strip().lower().rstrip("."))
+    )
 
 
 def _is_about_change(mistake: Mistake) -> bool:
@@ -147,13 +176,22 @@ def _is_about_change(mistake: Mistake) -> bool:
 
 def _is_misread(mistake: Mistake) -> bool:
     letters = sum(letter.isalpha() for letter in mistake.reference)
-    return letters >= FEWEST_LETTERS and MISREAD <= anls(mistake.prediction, [mistake.reference]) < 1.0
+    return (
+        letters >= FEWEST_LETTERS and MISREAD <= anls(mistake.prediction, [mistake.reference]) < 1.0
+    )
 
 
 def judge_prompt(mistake: Mistake, categories: Sequence[Category]) -> str:
     """JUDGE, but for "{question}", which is filled in where the teacher is asked: once, whatever the answers say."""
-    listed = "\n".join(f"{letter}. {category.meaning}" for letter, category in zip(_LETTERS, categories, strict=False))
-    filled = {"reference": mistake.reference, "prediction": mistake.prediction or "(none)", "categories": listed}
+    listed = "\n".join(
+        f"{letter}. {category.meaning}"
+        for letter, category in zip(_LETTERS, categories, strict=False)
+    )
+    filled = {
+        "reference": mistake.reference,
+        "prediction": mistake.prediction or "(none)",
+        "categories": listed,
+    }
     texts = {name: text.replace("{question}", "{ question }") for name, text in filled.items()}
     return re.sub(r"\{(reference|prediction|categories)\}", lambda found: texts[found[1]], JUDGE)
 

@@ -64,4 +64,6 @@ def training_bytes(parameters: int, shape: Shape, visual_tokens: int, lora_rank:
     trained = shape.adapter_parameters(lora_rank) if lora_rank else parameters
     frozen = parameters if lora_rank else 0
     kept = shape.hidden * (BFLOAT16 * shape.layers + LAYER_BYTES) + shape.vocabulary * LOGIT_BYTES
-    return trained * ADAMW_BYTES + frozen * BFLOAT16 + (visual_tokens + TEXT_TOKENS) * kept + RUNTIME
+    return (
+        trained * ADAMW_BYTES + frozen * BFLOAT16 + (visual_tokens + TEXT_TOKENS) * kept + RUNTIME
+    )

@@ -53,7 +53,9 @@ class Sample:
     @property
     def key(self) -> str:
         """A stable, well-mixed name: the order in which a seedless draw takes samples."""
-        return hashlib.sha256(f"{self.image_sha256}\n{self.question}\n{self.answer}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.image_sha256}\n{self.question}\n{self.answer}".encode()
+        ).hexdigest()
 
 
 def is_held_out(image_sha256: str, fraction: float) -> bool:
@@ -61,7 +63,9 @@ def is_held_out(image_sha256: str, fraction: float) -> bool:
     return int(image_sha256[:8], 16) < fraction * 16**8
 
 
-def select(samples: Sequence[Sample], rehearsal_ratio: float = 0.0, max_share_per_kind: float = 1.0) -> list[Sample]:
+def select(
+    samples: Sequence[Sample], rehearsal_ratio: float = 0.0, max_share_per_kind: float = 1.0
+) -> list[Sample]:
     """The samples to train on: every gap sample, and `rehearsal_ratio` known ones for each of them.
 
     With `max_share_per_kind` no kind of question takes more than that share, of the gap samples or of the known ones.
@@ -70,7 +74,9 @@ def select(samples: Sequence[Sample], rehearsal_ratio: float = 0.0, max_share_pe
     costs no teacher call. Ratio 0 is Eq. 2 as written. The result does not depend on the order of `samples`.
     """
     in_order = sorted(samples, key=lambda sample: sample.key)
-    gap = balanced([sample for sample in in_order if sample.cell is Cell.GAP], _kind, max_share_per_kind)
+    gap = balanced(
+        [sample for sample in in_order if sample.cell is Cell.GAP], _kind, max_share_per_kind
+    )
     known = (sample for sample in in_order if sample.cell in STUDENT_RIGHT)
     return gap + draw(known, _kind, round(rehearsal_ratio * len(gap)), max_share_per_kind)
 

@@ -95,7 +95,10 @@ class Preset:
             return
         who = f"{self.hub_id} (preset {self.name})"
         if not self.engines:
-            raise InvalidInput(f"{who} is loaded by no engine as it is published: {self.note}", field=f"{prefix}PRESET")
+            raise InvalidInput(
+                f"{who} is loaded by no engine as it is published: {self.note}",
+                field=f"{prefix}PRESET",
+            )
         if engine not in self.engines:
             raise InvalidInput(
                 f"{who} runs on {' or '.join(self.engines)}, not on {engine}: set {prefix}ENGINE={self.engines[-1]}, "
@@ -119,9 +122,15 @@ def _read(path: Path) -> dict[str, Preset]:
         fields = {**families.get(own.pop("family", ""), {}), **own}
         if model := fields.pop("trained_like", ""):
             fields["hyperparameters"] = models[model]["hyperparameters"]
-            fields["hyperparameters_source"] = f"{model} ({TABLE_11}), the nearest model of the paper"
-        fields.setdefault("hyperparameters_source", TABLE_11 if "hyperparameters" in fields else "not trained")
-        fields["hyperparameters"] = Hyperparameters(**fields.get("hyperparameters", {"learning_rate": 1e-5}))
+            fields["hyperparameters_source"] = (
+                f"{model} ({TABLE_11}), the nearest model of the paper"
+            )
+        fields.setdefault(
+            "hyperparameters_source", TABLE_11 if "hyperparameters" in fields else "not trained"
+        )
+        fields["hyperparameters"] = Hyperparameters(
+            **fields.get("hyperparameters", {"learning_rate": 1e-5})
+        )
         fields["shape"] = Shape(**shapes[fields["shape"]]) if "shape" in fields else None
         fields["roles"], fields["engines"] = tuple(fields["roles"]), tuple(fields["engines"])
         return Preset(name=name, **fields)

@@ -60,7 +60,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.min_agreement and not self.samples:
-            raise InvalidInput("an agreement is measured on samples: give their number too (--samples)", field="min_agreement")
+            raise InvalidInput(
+                "an agreement is measured on samples: give their number too (--samples)",
+                field="min_agreement",
+            )
 
     def of_task(self, task: Task) -> Recipe:
         """This recipe with the task's own way of asking, where it has one (a caption is no single word).
@@ -72,18 +75,26 @@ class Recipe:
             return recipe
         decoding = replace(self.answer_decoding, max_new_tokens=task.max_new_tokens)
         template = task.answer_template
-        return replace(recipe, answer_template=template, training_template=template, answer_decoding=decoding)
+        return replace(
+            recipe, answer_template=template, training_template=template, answer_decoding=decoding
+        )
 
     def annotation_prompt(self, task: Task) -> str:
         """The task prompt T_pr as this recipe sends it."""
         if self.scaffold:
             return task.annotation_prompt
-        lines = [line for line in task.annotation_prompt.splitlines() if not line.startswith("Assistant:")]
+        lines = [
+            line
+            for line in task.annotation_prompt.splitlines()
+            if not line.startswith("Assistant:")
+        ]
         return "\n" + "\n".join(" " * 16 + line if line else line for line in lines)
 
     def sample_decoding(self, seed: int) -> Decoding:
         """As answers are asked for, but sampled."""
-        return replace(self.answer_decoding, temperature=self.sample_temperature, top_p=1.0, seed=seed)
+        return replace(
+            self.answer_decoding, temperature=self.sample_temperature, top_p=1.0, seed=seed
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,9 @@ class Amendments:
 
     def of(self, recipe: Recipe) -> Recipe:
         """Raises InvalidInput where the parts don't go together."""
-        return replace(recipe, **{name: value for name, value in asdict(self).items() if value is not None})
+        return replace(
+            recipe, **{name: value for name, value in asdict(self).items() if value is not None}
+        )
 
 
 AS_IT_IS = Amendments()

@@ -35,7 +35,9 @@ def rank(folder: Path) -> int:
 def require_fits(folder: Path, base: Path, max_rank: int) -> None:
     """Raises InvalidInput: no adapter, one for another base, or one of too high a rank for this engine."""
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        raise InvalidInput(f"{folder} holds no {CONFIG} and {WEIGHTS}: it is not an adapter", field="model")
+        raise InvalidInput(
+            f"{folder} holds no {CONFIG} and {WEIGHTS}: it is not an adapter", field="model"
+        )
     config = json.loads((folder / CONFIG).read_text())
     wanted, found = config.get("base_model_name_or_path", ""), checkpoint.weights_sha256(base)
     if wanted != found:

@@ -27,7 +27,9 @@ async def never() -> str:
 
 def died(reason: str) -> Unavailable:
     """The error of requests that a dead engine has or gets."""
-    return Unavailable(f"the engine has died ({reason}): the service is starting another, ask again")
+    return Unavailable(
+        f"the engine has died ({reason}): the service is starting another, ask again"
+    )
 
 
 class MicroBatcher:
@@ -63,7 +65,9 @@ class MicroBatcher:
         self._wake = asyncio.Event()
         self._closed = False
         self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._watchdog = Watchdog(watchdog_s, lambda canary: self._enter(canary, "").reply, self.die)
+        self._watchdog = Watchdog(
+            watchdog_s, lambda canary: self._enter(canary, "").reply, self.die
+        )
         self._computation = Computation(run, prepare, self._replied, self.die)
         self._worker = asyncio.create_task(self._work())
         self._worker.add_done_callback(self._worker_ended)
@@ -75,7 +79,9 @@ class MicroBatcher:
         if self._closed:
             raise Unavailable("this model is being unloaded: ask again")
         if len(self._waiting) >= self._max_waiting:
-            raise Overloaded(f"{len(self._waiting)} requests are waiting already", retry_after_s=0.25)
+            raise Overloaded(
+                f"{len(self._waiting)} requests are waiting already", retry_after_s=0.25
+            )
         return await self._enter(prompt, adapter).reply
 
     def _enter(self, prompt: Prompt, adapter: str) -> PendingPrompt:
@@ -162,7 +168,11 @@ class MicroBatcher:
         """Whether to begin a batch now."""
         if not self._under_way:
             return bool(self._waiting)
-        return self._computation.prepares and len(self._under_way) == 1 and len(self._waiting) >= self._max_batch
+        return (
+            self._computation.prepares
+            and len(self._under_way) == 1
+            and len(self._waiting) >= self._max_batch
+        )
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

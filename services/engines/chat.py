@@ -26,7 +26,11 @@ _SYSTEMS = 16
 def conversation(text: str, system: str = "") -> list[dict[str, Any]]:
     """One user message with the image before the text, as `apply_chat_template` takes it, behind a system turn if given."""
     turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
-    return [{"role": "system", "content": [{"type": "text", "text": system}]}, turn] if system else [turn]
+    return (
+        [{"role": "system", "content": [{"type": "text", "text": system}]}, turn]
+        if system
+        else [turn]
+    )
 
 
 def plain_conversation(text: str, system: str = "") -> list[dict[str, str]]:
@@ -81,12 +85,18 @@ class Chat:
         try:
             return Chat(AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code))
         except Exception as error:
-            raise InvalidInput(f"the processor in {folder} can't be loaded: {error}", field="model") from error
+            raise InvalidInput(
+                f"the processor in {folder} can't be loaded: {error}", field="model"
+            ) from error
 
     def render(self, text: str, system: str = "") -> str:
         """The prompt up to where the model writes, image placeholder included."""
-        messages = conversation(text, system) if self._has_parts else plain_conversation(text, system)
-        rendered: str = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        messages = (
+            conversation(text, system) if self._has_parts else plain_conversation(text, system)
+        )
+        rendered: str = self.processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
+        )
         return rendered
 
     def tokenize(self, text: str, system: str = "") -> TokenizedPrompt:
@@ -99,7 +109,9 @@ class Chat:
             raise found
         return found
 
-    def tokenize_all(self, turns: Sequence[tuple[str, str]]) -> list[TokenizedPrompt | InvalidInput]:
+    def tokenize_all(
+        self, turns: Sequence[tuple[str, str]]
+    ) -> list[TokenizedPrompt | InvalidInput]:
         """`tokenize` for each text and system prompt, faster."""
         frames = [self._frame(system) for _, system in turns]
         rendered = [self.render(text, system) for text, system in turns]
@@ -109,7 +121,9 @@ class Chat:
             for (text, _), written, ids, frame in zip(turns, rendered, rows, frames, strict=True)
         ]
 
-    def _tokenized(self, text: str, rendered: str, ids: list[int], frame: Frame) -> TokenizedPrompt | InvalidInput:
+    def _tokenized(
+        self, text: str, rendered: str, ids: list[int], frame: Frame
+    ) -> TokenizedPrompt | InvalidInput:
         if self._control.among(ids) == frame.control and not self._control.is_marked(text):
             return TokenizedPrompt(ids, rendered, frame)
         try:
@@ -170,7 +184,10 @@ class Chat:
         rendered = self.render(HARMLESS, system)
         before, found, after = rendered.rpartition(HARMLESS)
         if not found:
-            raise InvalidInput("the model's chat template leaves the question out: it can't be asked", field="model")
+            raise InvalidInput(
+                "the model's chat template leaves the question out: it can't be asked",
+                field="model",
+            )
         ids: list[int] = self._tokenizer(rendered)["input_ids"]
         bare = self._bare_ids(rendered)
         image: int = getattr(self.processor, "image_token_id", -1)

@@ -21,9 +21,23 @@ _IDENTITY = (
     "vocab.json",
     "merges.txt",
 )
-_PIXELS = ("size", "min_pixels", "max_pixels", "max_image_size", "crop_size", "max_patches", "patch_size", "merge_size")
+_PIXELS = (
+    "size",
+    "min_pixels",
+    "max_pixels",
+    "max_image_size",
+    "crop_size",
+    "max_patches",
+    "patch_size",
+    "merge_size",
+)
 _REST = ("config.json", "generation_config.json", "*.py", "adapter/*")
-_PROCESSOR = ("preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+_PROCESSOR = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 
 
 def resolve(model: str) -> Path:
@@ -36,14 +50,22 @@ def resolve(model: str) -> Path:
         return folder
     hub_id, _, revision = model.partition("@")
     if hub_id.count("/") != 1 or hub_id.startswith((".", "/")):
-        raise NotFound(f"there is no model folder {model!r}: give a folder or a hub id such as Qwen/Qwen2-VL-2B-Instruct")
+        raise NotFound(
+            f"there is no model folder {model!r}: give a folder or a hub id such as Qwen/Qwen2-VL-2B-Instruct"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, revision=revision or None, ignore_patterns=[*_PICKLES, "onnx/*"]))
+        return Path(
+            snapshot_download(
+                hub_id, revision=revision or None, ignore_patterns=[*_PICKLES, "onnx/*"]
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise NotFound(f"model {model!r} is neither a folder nor to be had from the hub: {error}") from error
+        raise NotFound(
+            f"model {model!r} is neither a folder nor to be had from the hub: {error}"
+        ) from error
 
 
 def check(folder: Path) -> None:
@@ -54,8 +76,14 @@ def check(folder: Path) -> None:
         raise InvalidInput(f"{folder} holds no config.json: it is not a checkpoint", field="model")
     if not any(folder.glob("*.safetensors")):
         pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
-        found = f"only {', '.join(pickles)}, which can run code when loaded" if pickles else "no weights"
-        raise InvalidInput(f"{folder} holds {found}: convert the weights to safetensors", field="model")
+        found = (
+            f"only {', '.join(pickles)}, which can run code when loaded"
+            if pickles
+            else "no weights"
+        )
+        raise InvalidInput(
+            f"{folder} holds {found}: convert the weights to safetensors", field="model"
+        )
 
 
 def set_image_processor(folder: Path, settings: Mapping[str, object]) -> None:
@@ -73,12 +101,18 @@ def set_image_processor(folder: Path, settings: Mapping[str, object]) -> None:
             part.update(settings)
             write_atomically(path, json.dumps(config, indent=2))
             return
-    raise InvalidInput(f"{folder} holds no configuration of an image processor to set {', '.join(settings)} in", field="model")
+    raise InvalidInput(
+        f"{folder} holds no configuration of an image processor to set {', '.join(settings)} in",
+        field="model",
+    )
 
 
 def pixel_budget(folder: Path) -> str:
     """Sizes in the image processor's configuration, as JSON; "" where it names none."""
-    for name, part in (("processor_config.json", "image_processor"), ("preprocessor_config.json", "")):
+    for name, part in (
+        ("processor_config.json", "image_processor"),
+        ("preprocessor_config.json", ""),
+    ):
         path = folder / name
         config = json.loads(path.read_text()) if path.is_file() else {}
         config = config.get(part) or {} if part else config
@@ -93,7 +127,9 @@ def _file_sha256(path: Path) -> str:
 
 
 def _digest(folder: Path, patterns: tuple[str, ...]) -> str:
-    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    paths = sorted(
+        {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    )
     lines = [f"{path.name} {_file_sha256(path)}" for path in paths]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

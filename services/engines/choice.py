@@ -28,5 +28,7 @@ class Choice:
         preset = find_preset(env.text("PRESET", BUNDLED[role]), role, what=f"{env.prefix}PRESET")
         engine, model = EngineSettings.from_environment(env), env.text("MODEL")
         if not model:
-            preset.require_loadable(engine.engine, trust_remote_code=engine.trust_remote_code, prefix=env.prefix)
+            preset.require_loadable(
+                engine.engine, trust_remote_code=engine.trust_remote_code, prefix=env.prefix
+            )
         return Choice(model or preset.model or str(ZOO / preset.folder), preset, engine)

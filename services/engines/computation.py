@@ -59,7 +59,13 @@ class Computation:
     `replied` is called when the model has replied to some of a batch, `died` if a thread ends by itself.
     """
 
-    def __init__(self, run: Run, prepare: Prepare | None, replied: Callable[[], None], died: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        prepare: Prepare | None,
+        replied: Callable[[], None],
+        died: Callable[[str], None],
+    ) -> None:
         self._run = run
         self._prepare = prepare
         self._replied = replied
@@ -114,7 +120,9 @@ class Computation:
         except MpaError as error:
             return error
         if len(outcomes) != len(batch):
-            return EngineFailed(f"the engine gave {len(outcomes)} replies to {len(batch)} requests: its log may say why")
+            return EngineFailed(
+                f"the engine gave {len(outcomes)} replies to {len(batch)} requests: its log may say why"
+            )
         for pending, outcome in zip(batch, outcomes, strict=True):
             pending.settle(outcome)
         if any(isinstance(outcome, Reply) for outcome in outcomes):

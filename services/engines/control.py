@@ -29,7 +29,10 @@ class ControlTokens:
         contents |= dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
         self._contents: dict[int, str] = contents
         unknown = tokenizer.unk_token_id
-        is_text = unknown is not None and unknown not in (tokenizer.bos_token_id, tokenizer.eos_token_id)
+        is_text = unknown is not None and unknown not in (
+            tokenizer.bos_token_id,
+            tokenizer.eos_token_id,
+        )
         self._ids = frozenset(contents) - ({unknown} if is_text else set())
         self._marks = (*marks, *([tokenizer.unk_token] if is_text else []))
         self._pattern = _any_of([*contents.values(), *marks])
@@ -62,7 +65,9 @@ class ControlTokens:
         return ids
 
     def _split(self, pieces: Sequence[str]) -> list[int]:
-        rows = self._tokenizer(list(pieces), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        rows = self._tokenizer(list(pieces), add_special_tokens=False, split_special_tokens=True)[
+            "input_ids"
+        ]
         return [token for row in rows for token in row]
 
 

@@ -27,7 +27,11 @@ from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.settings import EngineSettings
 
 _ANSWERS = ("red", "green", "blue", "teal", "gray", "brown", "yellow", "black")
-_QUESTIONS = ("what color is object {n}?", "what is the color of thing {n}?", "what shade has part {n}?")
+_QUESTIONS = (
+    "what color is object {n}?",
+    "what is the color of thing {n}?",
+    "what shade has part {n}?",
+)
 _MISTAKE = "unknown"
 _GIVEN = re.compile(r"^ *Question: (?!Q$)(.+)$", re.MULTILINE)
 """In the annotation prompt of a task whose question is always the same."""
@@ -58,7 +62,9 @@ class FakeModel:
         try:
             return FakeModel(**json.loads((folder / "fake.json").read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise InvalidInput(f"{folder} holds no readable fake.json: {error}", field="model") from error
+            raise InvalidInput(
+                f"{folder} holds no readable fake.json: {error}", field="model"
+            ) from error
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,11 +88,19 @@ def reply_text(model: FakeModel, prompt: Prompt) -> str:
         if _draw("unparsed", image, seed) < model.unparsed:
             return "I see an image."
         pick, given = _draw("question", image, seed), _GIVEN.search(prompt.text)
-        question = given[1] if given else _QUESTIONS[int(pick * len(_QUESTIONS))].format(n=int(pick * 1e6) % 40)
+        question = (
+            given[1]
+            if given
+            else _QUESTIONS[int(pick * len(_QUESTIONS))].format(n=int(pick * 1e6) % 40)
+        )
         right = _draw("annotation", image, question) < model.skill
         return f"Question: {question}\nAnswer: {true_answer(image, question) if right else _ANSWERS[0]}"
     question = prompt.text.replace(ANSWER_INSTRUCTION, "").strip()
-    return true_answer(image, question) if _draw("answer", image, question_key(question)) < model.skill else _MISTAKE
+    return (
+        true_answer(image, question)
+        if _draw("answer", image, question_key(question)) < model.skill
+        else _MISTAKE
+    )
 
 
 class FakeEngine:
@@ -99,7 +113,10 @@ class FakeEngine:
         self._fingerprint = checkpoint.fingerprint(folder)
         self._let_go = threading.Event()
         self._batcher = MicroBatcher(
-            self._run, max_batch=settings.max_batch, max_waiting=settings.max_waiting, watchdog_s=settings.watchdog_s
+            self._run,
+            max_batch=settings.max_batch,
+            max_waiting=settings.max_waiting,
+            watchdog_s=settings.watchdog_s,
         )
 
     @property
@@ -141,7 +158,10 @@ class FakeEngine:
             raise RuntimeError("it was asked a failing question")
         time.sleep(model.latency_s)
         texts = [reply_text(model, prompt) for prompt in prompts]
-        return [Reply(text, len(prompt.text.split()), len(text.split())) for prompt, text in zip(prompts, texts, strict=True)]
+        return [
+            Reply(text, len(prompt.text.split()), len(text.split()))
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
 
 
 def _holds(prompt: Prompt, word: str) -> bool:

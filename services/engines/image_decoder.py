@@ -42,7 +42,9 @@ _HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 class ImageDecoder:
     """Threads that hand files to processes, `processes` at most of each; further images wait their turn."""
 
-    def __init__(self, processes: int = PROCESSES, *, cpu_s: int = CPU_S, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, processes: int = PROCESSES, *, cpu_s: int = CPU_S, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._cpu_s, self.timeout_s = cpu_s, timeout_s
         self._threads = ThreadPoolExecutor(processes, "image-decoder")
         self._own = threading.local()
@@ -65,7 +67,9 @@ class ImageDecoder:
             pixels = process.decode(data, takes_tiff, time.monotonic() + self.timeout_s)
         except (OSError, TimeoutError) as error:
             why = self._end(process)
-            raise InvalidImage(f"the image can't be decoded: {why}", reason="IMAGE_TOO_EXPENSIVE") from error
+            raise InvalidImage(
+                f"the image can't be decoded: {why}", reason="IMAGE_TOO_EXPENSIVE"
+            ) from error
         return LoadedImage(sha256(data), pixels, data)
 
     def _process(self) -> _Process:
@@ -107,7 +111,9 @@ class _Process:
                 pass_fds=(descriptor,),
             )
         except OSError as error:
-            raise Unavailable(f"no process can be started to decode an image ({error.strerror}): try again later") from error
+            raise Unavailable(
+                f"no process can be started to decode an image ({error.strerror}): try again later"
+            ) from error
         finally:
             os.close(descriptor)
         assert self._process.stdin is not None
@@ -168,7 +174,11 @@ class _Process:
             file.close()
         if code == -signal.SIGXCPU:
             return f"it takes more than {self._cpu_s} s of a core"
-        return f"its process was ended by signal {-code}" if code < 0 else f"its process ended ({code})"
+        return (
+            f"its process was ended by signal {-code}"
+            if code < 0
+            else f"its process ended ({code})"
+        )
 
 
 def _wait(pipe: int, event: int, deadline: float) -> None:

@@ -33,7 +33,11 @@ MEMORY_BYTES = 2**30
 
 def main(parent: int, descriptor: int, cpu_s: int) -> None:
     _bind_to(parent)
-    source, sink, pixels = sys.stdin.buffer, sys.stdout.buffer, os.fdopen(descriptor, "wb", buffering=0)
+    source, sink, pixels = (
+        sys.stdin.buffer,
+        sys.stdout.buffer,
+        os.fdopen(descriptor, "wb", buffering=0),
+    )
     while request := source.read(REQUEST.size):
         size, takes_tiff = REQUEST.unpack(request)
         _allow_cpu(cpu_s)
@@ -43,7 +47,12 @@ def main(parent: int, descriptor: int, cpu_s: int) -> None:
             sink.write(_refusal(str(error), error.reason))
         except MemoryError:
             limit = f"{MEMORY_BYTES >> 20:,} MiB of memory"
-            sink.write(_refusal(f"decoding the image takes more than {limit}: scale it down", "IMAGE_TOO_EXPENSIVE"))
+            sink.write(
+                _refusal(
+                    f"decoding the image takes more than {limit}: scale it down",
+                    "IMAGE_TOO_EXPENSIVE",
+                )
+            )
         sink.flush()
 
 

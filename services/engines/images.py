@@ -97,7 +97,9 @@ def _pixels(opened: Image.Image, is_halved: bool) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise errors of any kind on damaged files
-        raise InvalidImage(f"the image is damaged or cut off: {str(error)[:200]}", reason="IMAGE_TRUNCATED") from error
+        raise InvalidImage(
+            f"the image is damaged or cut off: {str(error)[:200]}", reason="IMAGE_TRUNCATED"
+        ) from error
 
 
 def most_bytes(data: bytes) -> int:
@@ -113,7 +115,8 @@ def check_bytes(data: bytes) -> None:
         raise InvalidImage("the image is empty (0 bytes)", reason="IMAGE_EMPTY")
     if len(data) > MAX_BYTES:
         raise InvalidImage(
-            f"the image has {len(data):,} bytes; at most {MAX_BYTES:,} are taken: send a smaller one", reason="IMAGE_TOO_LARGE"
+            f"the image has {len(data):,} bytes; at most {MAX_BYTES:,} are taken: send a smaller one",
+            reason="IMAGE_TOO_LARGE",
         )
 
 
@@ -140,7 +143,9 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
-        raise InvalidImage(f"the image has too many pixels: {error}", reason="IMAGE_TOO_MANY_PIXELS") from error
+        raise InvalidImage(
+            f"the image has too many pixels: {error}", reason="IMAGE_TOO_MANY_PIXELS"
+        ) from error
     except MemoryError:
         raise
     except Exception as error:
@@ -155,7 +160,9 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
 
 def _to_rgb(image: Image.Image, is_halved: bool) -> Image.Image:
     if is_halved and _is_large(image):
-        image.draft(None, (image.width // 2, image.height // 2))  # a JPEG is decoded at half its size at once
+        image.draft(
+            None, (image.width // 2, image.height // 2)
+        )  # a JPEG is decoded at half its size at once
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):

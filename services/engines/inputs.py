@@ -40,7 +40,9 @@ def build_inputs(processor: Any, prompts: Sequence[TokenizedPrompt], images: Seq
     texts = [prompt.frame.rendered for prompt in prompts]
     padding = {"padding": True, "padding_side": "left"} if len(prompts) > 1 else {}
     try:
-        inputs = processor(text=texts, images=[[image] for image in images], return_tensors="pt", **padding)
+        inputs = processor(
+            text=texts, images=[[image] for image in images], return_tensors="pt", **padding
+        )
     except ValueError as error:
         raise InvalidImage(f"the model's processor can't take this image: {error}") from error
     ids, lengths = inputs["input_ids"], inputs["attention_mask"].sum(-1).tolist()
@@ -54,7 +56,9 @@ def _splice(framed: torch.Tensor, length: int, prompt: TokenizedPrompt) -> _Spli
     """Keeps the ids that the prompt shares with the template around the harmless text, in the row made of the template."""
     harmless, ids = prompt.frame.ids, prompt.ids
     pairs = enumerate(zip(harmless, ids, strict=False))
-    shared = next((at for at, (theirs, ours) in pairs if theirs != ours), min(len(harmless), len(ids)))
+    shared = next(
+        (at for at, (theirs, ours) in pairs if theirs != ours), min(len(harmless), len(ids))
+    )
     end = len(framed) - (len(harmless) - shared)
     if framed[end:].tolist() != harmless[shared:]:
         raise MpaError(
@@ -64,7 +68,9 @@ def _splice(framed: torch.Tensor, length: int, prompt: TokenizedPrompt) -> _Spli
     return _Splice(len(framed) - length, end, ids[shared:])
 
 
-def _spliced(name: str, framed: torch.Tensor, splices: Sequence[_Splice], pad_token: int) -> torch.Tensor:
+def _spliced(
+    name: str, framed: torch.Tensor, splices: Sequence[_Splice], pad_token: int
+) -> torch.Tensor:
     """Shape (prompts, tokens of the longest); ids of token types are 0 for text."""
     width = max(splice.length for splice in splices)
     rows = framed.new_full((len(splices), width), pad_token if name == "input_ids" else 0)

@@ -42,7 +42,9 @@ async def load_model(folder: Path, settings: EngineSettings) -> VisionLanguageMo
         from services.engines import vllm
 
         return await vllm.load(folder, settings)
-    raise InvalidInput(f"there is no engine {settings.engine!r}: use one of {', '.join(ENGINES)}", field="engine")
+    raise InvalidInput(
+        f"there is no engine {settings.engine!r}: use one of {', '.join(ENGINES)}", field="engine"
+    )
 
 
 def require_installed(engine: str) -> None:

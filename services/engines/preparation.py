@@ -37,7 +37,9 @@ class Preparation:
     def __call__(self, prompts: Sequence[Prompt]) -> PreparedBatch:
         """A prompt whose text alone is too long is refused before any image is looked at."""
         tokenized = self.chat.tokenize_all([(prompt.text, prompt.system) for prompt in prompts])
-        read = [self._if_it_fits(one, prompt) for one, prompt in zip(tokenized, prompts, strict=True)]
+        read = [
+            self._if_it_fits(one, prompt) for one, prompt in zip(tokenized, prompts, strict=True)
+        ]
         while taken := {at: one for at, one in enumerate(read) if isinstance(one, TokenizedPrompt)}:
             kept = [prompts[at] for at in taken]
             images = sharing.distinct([prompt.image.sha256 for prompt in kept])
@@ -54,7 +56,9 @@ class Preparation:
             read = [too_long.get(at, one) for at, one in enumerate(read)]
         return PreparedBatch([], {}, [], [], _refusals(read))
 
-    def _if_it_fits(self, read: TokenizedPrompt | InvalidInput, prompt: Prompt) -> TokenizedPrompt | InvalidInput:
+    def _if_it_fits(
+        self, read: TokenizedPrompt | InvalidInput, prompt: Prompt
+    ) -> TokenizedPrompt | InvalidInput:
         if isinstance(read, InvalidInput) or self._has_room(len(read.ids), prompt):
             return read
         return self._too_long(len(read.ids), prompt)

@@ -39,9 +39,13 @@ def renderer(folder: Path, trust_remote_code: bool = False) -> Render:
     chat = Chat.of(folder, trust_remote_code)
 
     def render(prompt: Prompt) -> Rendering:
-        inputs = build_inputs(chat.processor, [chat.tokenize(prompt.text, prompt.system)], [prompt.image.pixels])
+        inputs = build_inputs(
+            chat.processor, [chat.tokenize(prompt.text, prompt.system)], [prompt.image.pixels]
+        )
         ids = inputs["input_ids"][0].tolist()
-        grid = {name: _grid(tensor) for name, tensor in sorted(inputs.items()) if name not in OF_TEXT}
+        grid = {
+            name: _grid(tensor) for name, tensor in sorted(inputs.items()) if name not in OF_TEXT
+        }
         return Rendering(_sha256(ids), len(ids), json.dumps(grid))
 
     return render
@@ -54,7 +58,9 @@ def _grid(tensor: Any) -> Any:
 
 def _render_words(prompt: Prompt) -> Rendering:
     """The fake engine's: a word is a token."""
-    return Rendering(_sha256(prompt.text), len(prompt.text.split()), json.dumps(prompt.image.pixels.size))
+    return Rendering(
+        _sha256(prompt.text), len(prompt.text.split()), json.dumps(prompt.image.pixels.size)
+    )
 
 
 def _sha256(value: Any) -> str:

@@ -90,9 +90,13 @@ def _parameters(path: Path) -> int:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
-        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        return sum(
+            math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"
+        )
     except (struct.error, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidInput(f"{path} is damaged: its header can't be read", field="model", reason="VERSION_CORRUPT") from error
+        raise InvalidInput(
+            f"{path} is damaged: its header can't be read", field="model", reason="VERSION_CORRUPT"
+        ) from error
 
 
 def _gpus() -> list[tuple[int, int]]:
@@ -101,7 +105,14 @@ def _gpus() -> list[tuple[int, int]]:
     if shutil.which("nvidia-smi") is None or visible == "":
         return []
     devices = ["--id", visible] if visible else []
-    query = ["nvidia-smi", *devices, "--query-gpu=memory.free,memory.total", "--format=csv,noheader,nounits"]
+    query = [
+        "nvidia-smi",
+        *devices,
+        "--query-gpu=memory.free,memory.total",
+        "--format=csv,noheader,nounits",
+    ]
     answer = subprocess.run(query, capture_output=True, text=True, check=False)
-    rows = [line.split(",") for line in answer.stdout.splitlines()] if answer.returncode == 0 else []
+    rows = (
+        [line.split(",") for line in answer.stdout.splitlines()] if answer.returncode == 0 else []
+    )
     return [(int(free) * 2**20, int(total) * 2**20) for free, total in rows]

@@ -30,7 +30,9 @@ class PerRequestSampling(LogitsProcessor):
             logits = scores[row].float() / decoding.temperature
             if decoding.top_p < 1.0:
                 logits = _nucleus(logits, decoding.top_p)
-            uniform = torch.rand(logits.shape, generator=generator).clamp_min_(1e-20).to(logits.device)
+            uniform = (
+                torch.rand(logits.shape, generator=generator).clamp_min_(1e-20).to(logits.device)
+            )
             scores[row] = (logits - torch.log(-torch.log(uniform))).to(scores.dtype)
         return scores
 

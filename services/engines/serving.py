@@ -29,7 +29,9 @@ class Serving:
     @property
     def sha256(self) -> str:
         """Hex. The engine counts, and its precision: a seed draws another reply there."""
-        return hashlib.sha256(json.dumps([READER, self.engine, *self.conditions]).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps([READER, self.engine, *self.conditions]).encode()
+        ).hexdigest()
 
 
 UNSTATED = Serving()
@@ -37,4 +39,6 @@ UNSTATED = Serving()
 
 def of_checkpoint(folder: Path, engine: EngineSettings, preset: str, model: str) -> Serving:
     """The image processor decides with its pixel budget, the engine with its precision."""
-    return Serving((engine.dtype, checkpoint.processor_sha256(folder)), engine.engine, preset, model)
+    return Serving(
+        (engine.dtype, checkpoint.processor_sha256(folder)), engine.engine, preset, model
+    )

@@ -37,7 +37,11 @@ class DistinctImages:
         ranks = _ranks(places)
         for name, value in found.items():
             if not name.startswith(_PIXELS):
-                found[name] = value[ranks] if isinstance(value, torch.Tensor) else [value[rank] for rank in ranks]
+                found[name] = (
+                    value[ranks]
+                    if isinstance(value, torch.Tensor)
+                    else [value[rank] for rank in ranks]
+                )
         return found
 
 
@@ -55,7 +59,10 @@ def _ranks(places: Sequence[int]) -> list[int]:
 
 def can_share(model: Any) -> bool:
     """Whether a model of that type takes image features in place of pixels (transformers 5.16 has none that does)."""
-    return model.config.model_type in MODEL_TYPES and "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+    return (
+        model.config.model_type in MODEL_TYPES
+        and "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+    )
 
 
 def share_features(model: Any, inputs: Any, places: Sequence[int]) -> dict[str, Any]:
@@ -68,7 +75,11 @@ def share_features(model: Any, inputs: Any, places: Sequence[int]) -> dict[str, 
     if len(firsts) == len(places):
         return dict(inputs)
     taken = inspect.signature(model.base_model.get_image_features).parameters
-    given = {name: value if name.startswith(_PIXELS) else value[firsts] for name, value in inputs.items() if name in taken}
+    given = {
+        name: value if name.startswith(_PIXELS) else value[firsts]
+        for name, value in inputs.items()
+        if name in taken
+    }
     features = model.base_model.get_image_features(**given, return_dict=True)
     tokens = (inputs["input_ids"][firsts] == model.config.image_token_id).sum(-1)
     features.pooler_output = _repeated(features.pooler_output, tokens, ranks)

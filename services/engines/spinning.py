@@ -34,4 +34,6 @@ def bound() -> None:
         _log.warning("this vLLM has no SpinCondition: its processes wait as they please")
         return
     shm_broadcast.SHM_READER_RECHECK_INTERVAL_MS = RECHECK_MS
-    shm_broadcast.SpinCondition.__init__ = partialmethod(shm_broadcast.SpinCondition.__init__, busy_loop_s=SPIN_S)
+    shm_broadcast.SpinCondition.__init__ = partialmethod(
+        shm_broadcast.SpinCondition.__init__, busy_loop_s=SPIN_S
+    )

@@ -12,7 +12,10 @@ from services.engines.images import LoadedImage
 from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
 from services.engines.serving import UNSTATED, Serving
 
-_WITHHELD = {FinishReason.REFUSAL: Rejection.REFUSAL, FinishReason.CONTENT_FILTER: Rejection.CONTENT_FILTER}
+_WITHHELD = {
+    FinishReason.REFUSAL: Rejection.REFUSAL,
+    FinishReason.CONTENT_FILTER: Rejection.CONTENT_FILTER,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,9 @@ class Annotated:
 def find_task(name: str) -> Task:
     """Raises InvalidInput: unknown task."""
     if name not in TASKS:
-        raise InvalidInput(f"there is no task {name!r}: use one of {', '.join(TASKS)}", field="task")
+        raise InvalidInput(
+            f"there is no task {name!r}: use one of {', '.join(TASKS)}", field="task"
+        )
     return TASKS[name]
 
 
@@ -42,19 +47,31 @@ class Teacher:
         return self._model.fingerprint
 
     async def annotate(
-        self, image: LoadedImage, task: Task, prompt: str, decoding: Decoding, *, guided: bool = False
+        self,
+        image: LoadedImage,
+        task: Task,
+        prompt: str,
+        decoding: Decoding,
+        *,
+        guided: bool = False,
     ) -> Annotated:
         """Pseudo Annotator (paper, Section 3.1): `prompt` "" is the task's own. A refusal is no annotation.
 
         Of a reply that was cut off, only whole lines count: the last one may have lost the end of its answer.
         """
         pattern = annotation_pattern(task) if guided else ""
-        reply = await self._model.generate(Prompt(image, prompt or task.annotation_prompt, decoding, pattern=pattern))
+        reply = await self._model.generate(
+            Prompt(image, prompt or task.annotation_prompt, decoding, pattern=pattern)
+        )
         return Annotated(reply, _read(reply, task))
 
-    async def answer(self, image: LoadedImage, question: str, template: str, decoding: Decoding) -> Reply:
+    async def answer(
+        self, image: LoadedImage, question: str, template: str, decoding: Decoding
+    ) -> Reply:
         """The blind answer of Eq. 1: a fresh request that knows nothing of the annotation."""
-        return await self._model.generate(Prompt(image, answer_prompt(question, template or ANSWER_TEMPLATE), decoding))
+        return await self._model.generate(
+            Prompt(image, answer_prompt(question, template or ANSWER_TEMPLATE), decoding)
+        )
 
     async def death(self) -> str:
         """Returns only if the engine dies by itself, with the reason."""

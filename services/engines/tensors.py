@@ -23,7 +23,10 @@ def require_whole(folder: Path, loading_info: Mapping[str, Collection[Any]]) -> 
         if keys
     ]
     if faults:
-        raise InvalidInput(f"the checkpoint in {folder} does not fit its config.json: {'; '.join(faults)}", field="model")
+        raise InvalidInput(
+            f"the checkpoint in {folder} does not fit its config.json: {'; '.join(faults)}",
+            field="model",
+        )
 
 
 def check_tensors(folder: Path) -> None:
@@ -38,14 +41,20 @@ def check_tensors(folder: Path) -> None:
             folder, device_map="meta", use_safetensors=True, output_loading_info=True
         )
     except Exception as error:
-        raise InvalidInput(f"the checkpoint in {folder} can't be loaded: {error}", field="model") from error
+        raise InvalidInput(
+            f"the checkpoint in {folder} can't be loaded: {error}", field="model"
+        ) from error
     require_whole(folder, loaded[1])
 
 
 def require_same_architecture(loaded: Path, folder: Path) -> None:
     """Can the weights in `folder` take the place of those in `loaded`? Raises InvalidInput."""
-    ours, theirs = (_telling(AutoConfig.from_pretrained(each).to_diff_dict()) for each in (loaded, folder))
-    differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    ours, theirs = (
+        _telling(AutoConfig.from_pretrained(each).to_diff_dict()) for each in (loaded, folder)
+    )
+    differing = sorted(
+        key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)
+    )
     if differing:
         raise InvalidInput(
             f"the checkpoint in {folder} is of another architecture than the one loaded: {', '.join(differing)} differ",
@@ -59,5 +68,7 @@ _INCIDENTAL = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", 
 def _telling(config: dict[str, Any]) -> dict[str, Any]:
     """Without what says nothing about the architecture, in the configurations of tower and language model neither."""
     return {
-        key: _telling(value) if isinstance(value, dict) else value for key, value in config.items() if key not in _INCIDENTAL
+        key: _telling(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in _INCIDENTAL
     }

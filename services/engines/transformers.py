@@ -65,7 +65,10 @@ class TransformersEngine:
     async def generate_with(self, prompt: Prompt, adapter: str) -> Reply:
         """As `generate`, by an adapter."""
         if prompt.pattern:
-            raise InvalidInput("the transformers engine has no guided decoding: leave it out, or use vllm", field="guided")
+            raise InvalidInput(
+                "the transformers engine has no guided decoding: leave it out, or use vllm",
+                field="guided",
+            )
         return await self._batcher.submit(prompt, adapter)
 
     async def death(self) -> str:
@@ -88,7 +91,9 @@ class TransformersEngine:
             # On the engine's own thread: no batch is under way while the layers are put in place.
             await self._batcher.between_batches(lambda: self._load_adapter(name, folder))
         except EngineFailed as error:
-            raise InvalidInput(f"the adapter in {folder} can't be loaded: {error}", field="model") from error
+            raise InvalidInput(
+                f"the adapter in {folder} can't be loaded: {error}", field="model"
+            ) from error
         return TransformersAdapter(self, name, folder)
 
     def _load_adapter(self, name: str, folder: Path) -> None:
@@ -138,18 +143,36 @@ class TransformersEngine:
             return_dict_in_generate=True,
             output_logits=scored,
         )
-        sampling = LogitsProcessorList([PerRequestSampling([prompt.decoding for prompt in prompts])])
-        shared = sharing.share_features(self._model, inputs, batch.images) if self._shares_images else inputs
-        output = self._model.generate(**shared, generation_config=settings, logits_processor=sampling)
+        sampling = LogitsProcessorList(
+            [PerRequestSampling([prompt.decoding for prompt in prompts])]
+        )
+        shared = (
+            sharing.share_features(self._model, inputs, batch.images)
+            if self._shares_images
+            else inputs
+        )
+        output = self._model.generate(
+            **shared, generation_config=settings, logits_processor=sampling
+        )
         written = output.sequences[:, inputs["input_ids"].shape[1] :]
         logprobs = _logprobs(written, output.logits) if scored else torch.zeros(written.shape)
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         replies: list[Outcome] = []
-        for text, row, prompt_tokens, logprob in zip(texts, written.tolist(), batch.lengths, logprobs, strict=True):
+        for text, row, prompt_tokens, logprob in zip(
+            texts, written.tolist(), batch.lengths, logprobs, strict=True
+        ):
             end = next((at for at, token in enumerate(row) if token in ends), None)
             tokens = len(row) if end is None else end + 1
             reason = FinishReason.LENGTH if end is None else FinishReason.STOP
-            replies.append(Reply(_whole(text), prompt_tokens, tokens, reason, logprob=logprob[:tokens].sum().item()))
+            replies.append(
+                Reply(
+                    _whole(text),
+                    prompt_tokens,
+                    tokens,
+                    reason,
+                    logprob=logprob[:tokens].sum().item(),
+                )
+            )
         return replies
 
 
@@ -194,16 +217,24 @@ class TransformersAdapter:
         await self._base.drop_adapter(self._name)
 
 
-def _read(folder: Path, device: str, dtype: str, trust_remote_code: bool = False) -> tuple[Any, Any]:
+def _read(
+    folder: Path, device: str, dtype: str, trust_remote_code: bool = False
+) -> tuple[Any, Any]:
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, trust_remote_code=trust_remote_code
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=trust_remote_code,
         )
     except (MemoryError, torch.OutOfMemoryError):
         raise  # not the checkpoint's fault
     except Exception as error:
-        raise InvalidInput(f"the checkpoint in {folder} can't be loaded: {error}", field="model") from error
+        raise InvalidInput(
+            f"the checkpoint in {folder} can't be loaded: {error}", field="model"
+        ) from error
     model, info = loaded
     tensors.require_whole(folder, info)
     return model.to(device).eval(), processor
@@ -215,5 +246,7 @@ async def load(folder: Path, settings: EngineSettings) -> TransformersEngine:
     dtype = "float32" if device == "cpu" and settings.dtype == "auto" else settings.dtype
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    model, processor = await asyncio.to_thread(_read, folder, device, dtype, settings.trust_remote_code)
+    model, processor = await asyncio.to_thread(
+        _read, folder, device, dtype, settings.trust_remote_code
+    )
     return TransformersEngine(model, processor, folder, settings)

@@ -41,7 +41,9 @@ _PROCESS_ENDED = "vLLM's engine process has died, its log says why"
 class VllmEngine:
     """One checkpoint in one vLLM engine."""
 
-    def __init__(self, engine: AsyncLLM, chat: Chat, folder: Path, settings: EngineSettings) -> None:
+    def __init__(
+        self, engine: AsyncLLM, chat: Chat, folder: Path, settings: EngineSettings
+    ) -> None:
         self._engine = engine
         self._chat = chat
         self._end_of_turn = chat.end_of_turn()[-1]
@@ -53,7 +55,9 @@ class VllmEngine:
         self._asking: set[asyncio.Task[Reply]] = set()
         self._closed = False
         self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._watchdog = Watchdog(settings.watchdog_s, lambda canary: self._enter(canary, None), self._die)
+        self._watchdog = Watchdog(
+            settings.watchdog_s, lambda canary: self._enter(canary, None), self._die
+        )
         self._pulse = asyncio.create_task(self._feel_pulse())
 
     @property
@@ -75,7 +79,9 @@ class VllmEngine:
         if self._closed:
             raise Unavailable("this model is being unloaded: ask again")
         if len(self._asking) >= self._settings.max_waiting:
-            raise Overloaded(f"{len(self._asking)} requests are waiting already", retry_after_s=0.25)
+            raise Overloaded(
+                f"{len(self._asking)} requests are waiting already", retry_after_s=0.25
+            )
         asking = self._enter(prompt, adapter)
         try:
             return await asking
@@ -98,7 +104,9 @@ class VllmEngine:
         number, asked = str(next(self._numbers)), self._input(prompt)
         try:
             # A cancelled caller cancels this generator, which aborts the request in the engine.
-            async for output in self._engine.generate(asked, sampling(prompt, self._end_of_turn), number, lora_request=adapter):
+            async for output in self._engine.generate(
+                asked, sampling(prompt, self._end_of_turn), number, lora_request=adapter
+            ):
                 final = output
         except EngineDeadError as error:
             raise died(_PROCESS_ENDED) from error
@@ -112,9 +120,13 @@ class VllmEngine:
         written, limit = len(completion.token_ids), prompt.decoding.max_new_tokens
         prompt_tokens = len(final.prompt_token_ids or ())
         if completion.finish_reason == "length" and written < limit:
-            raise self._too_long(f"image and question take {prompt_tokens} tokens and the reply up to {limit}, but")
+            raise self._too_long(
+                f"image and question take {prompt_tokens} tokens and the reply up to {limit}, but"
+            )
         if completion.finish_reason not in ("stop", "length"):
-            raise Unavailable(f"the engine ended the request early ({completion.finish_reason}): ask again")
+            raise Unavailable(
+                f"the engine ended the request early ({completion.finish_reason}): ask again"
+            )
         reason = FinishReason.LENGTH if completion.finish_reason == "length" else FinishReason.STOP
         return Reply(
             *(completion.text.strip(), prompt_tokens, written, reason),
@@ -132,7 +144,11 @@ class VllmEngine:
             raise self._too_long(f"the question alone takes {len(tokenized.ids)} tokens, but")
         if not tokenized.frame.has_placeholder and not tokenized.rendered:
             raise unreadable()
-        written = {"prompt_token_ids": tokenized.ids} if tokenized.frame.has_placeholder else {"prompt": tokenized.rendered}
+        written = (
+            {"prompt_token_ids": tokenized.ids}
+            if tokenized.frame.has_placeholder
+            else {"prompt": tokenized.rendered}
+        )
         return {
             **written,
             "multi_modal_data": {"image": [prompt.image.pixels]},
@@ -140,7 +156,10 @@ class VllmEngine:
         }
 
     def _refused(self, error: Exception) -> InvalidInput:
-        if any(sign in str(error) for sign in ("max_model_len", "maximum model length", "context length", "max_tokens")):
+        if any(
+            sign in str(error)
+            for sign in ("max_model_len", "maximum model length", "context length", "max_tokens")
+        ):
             return self._too_long(f"image and question are too long ({error}):")
         return InvalidInput(f"the engine can't take this request: {error}", field="question")
 
@@ -155,17 +174,23 @@ class VllmEngine:
         """Pauses, reads the weights, forgets every cache, goes on. vLLM has been seen to keep part of the old weights."""
         tensors.require_same_architecture(self._folder, folder)
         await asyncio.to_thread(tensors.check_tensors, folder)
-        self._watchdog.replied(others_wait=False)  # nothing is under way, and a paused engine answers no canary
+        self._watchdog.replied(
+            others_wait=False
+        )  # nothing is under way, and a paused engine answers no canary
         try:
             async with asyncio.timeout(_RELOAD_S):
                 await self._engine.pause_generation(mode="wait", clear_cache=True)
-                await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+                await self._engine.collective_rpc(
+                    "reload_weights", kwargs={"weights_path": str(folder)}
+                )
                 await self._engine.reset_mm_cache()
                 await self._engine.reset_encoder_cache()
                 await self._engine.reset_prefix_cache()
                 await self._engine.resume_generation()
         except Exception as error:
-            raise InvalidInput(f"the weights in {folder} can't be read into this engine: {error!r}", field="model") from error
+            raise InvalidInput(
+                f"the weights in {folder} can't be read into this engine: {error!r}", field="model"
+            ) from error
         self._folder, self._fingerprint = folder, checkpoint.fingerprint(folder)
 
     async def with_adapter(self, folder: Path) -> VisionLanguageModel:
@@ -174,7 +199,9 @@ class VllmEngine:
         try:
             await self._engine.add_lora(request)
         except Exception as error:
-            raise InvalidInput(f"the adapter in {folder} can't be loaded: {error}", field="model") from error
+            raise InvalidInput(
+                f"the adapter in {folder} can't be loaded: {error}", field="model"
+            ) from error
         return VllmAdapter(self, self._engine, request, folder)
 
     async def death(self) -> str:
@@ -215,7 +242,9 @@ class VllmEngine:
 class VllmAdapter:
     """An adapter of a VllmEngine, as a model of its own."""
 
-    def __init__(self, base: VllmEngine, engine: AsyncLLM, request: LoRARequest, folder: Path) -> None:
+    def __init__(
+        self, base: VllmEngine, engine: AsyncLLM, request: LoRARequest, folder: Path
+    ) -> None:
         self._base = base
         self._engine = engine
         self._request = request

@@ -51,7 +51,11 @@ def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
 def sampling(prompt: Prompt, end_of_turn: int) -> SamplingParams:
     """The prompt's decoding alone: the sampling defaults that come with a checkpoint must not leak in."""
     decoding = prompt.decoding
-    guide = {"structured_outputs": StructuredOutputsParams(regex=prompt.pattern)} if prompt.pattern else {}
+    guide = (
+        {"structured_outputs": StructuredOutputsParams(regex=prompt.pattern)}
+        if prompt.pattern
+        else {}
+    )
     return SamplingParams(
         temperature=decoding.temperature,
         top_p=decoding.top_p,

@@ -14,7 +14,11 @@ from services.core.errors import InvalidInput
 from services.engines.images import LoadedImage
 from services.engines.model import Prompt
 
-CANARY = Prompt(LoadedImage("0" * 64, Image.new("RGB", (32, 32), "gray")), "What is this?", Decoding(max_new_tokens=1))
+CANARY = Prompt(
+    LoadedImage("0" * 64, Image.new("RGB", (32, 32), "gray")),
+    "What is this?",
+    Decoding(max_new_tokens=1),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +30,12 @@ class Watchdog:
     for `patience_s` without progress, is dead: `die` is called with the reason. `patience_s` 0 watches nothing.
     """
 
-    def __init__(self, patience_s: float, ask: Callable[[Prompt], Awaitable[object]], die: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        patience_s: float,
+        ask: Callable[[Prompt], Awaitable[object]],
+        die: Callable[[str], None],
+    ) -> None:
         self._patience_s = patience_s
         self._ask = ask
         self._die = die
@@ -78,7 +87,11 @@ class Watchdog:
             canary.cancel()
         if not is_done:
             hangs = max(self._replied_at, self._beaten_at) < asked_at
-            return f"it hangs: no reply and no progress for {idle_s + time.monotonic() - asked_at:.1f} s" if hangs else ""
+            return (
+                f"it hangs: no reply and no progress for {idle_s + time.monotonic() - asked_at:.1f} s"
+                if hangs
+                else ""
+            )
         self._unmet_since = time.monotonic()
         error = canary.exception()
         if error is None or isinstance(error, InvalidInput) or self._replied_at > asked_at:

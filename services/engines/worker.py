@@ -35,7 +35,9 @@ def failure_of(error: BaseException) -> MpaError:
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
     said = f"{type(error).__name__}: {error}"[:MOST_QUOTED]
-    return EngineFailed(f"the engine failed on this request ({said}): its log says more; other requests are not affected")
+    return EngineFailed(
+        f"the engine failed on this request ({said}): its log says more; other requests are not affected"
+    )
 
 
 class WorkerThread:
@@ -45,7 +47,9 @@ class WorkerThread:
         self._name = name
         self._died = died
         self._loop = asyncio.get_running_loop()
-        self._jobs: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = (
+            SimpleQueue()
+        )
         self._is_ending = False
         self._ended = asyncio.Event()
         threading.Thread(target=self._work, name=name, daemon=True).start()

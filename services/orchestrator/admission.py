@@ -23,7 +23,9 @@ def unfinished(run: Run, source: Source, step: int) -> Generator[Item]:
     """
     ledger = Ledger(run.folder / "ledger.sqlite", read_only=True)
     try:
-        yield from islice(source.walk(lambda path: ledger.is_finished(path, step)), run.settings.limit or None)
+        yield from islice(
+            source.walk(lambda path: ledger.is_finished(path, step)), run.settings.limit or None
+        )
     finally:
         ledger.close()
 
@@ -50,11 +52,15 @@ class Admission:
         sha256, known = found.picture.sha256, ledger.image(path)
         if known is not None:
             if known.sha256 != sha256:
-                raise InvalidInput(f"{path} has changed since this run saw it: put it back, or start a new run")
+                raise InvalidInput(
+                    f"{path} has changed since this run saw it: put it back, or start a new run"
+                )
             return None if known.rejection else found.picture
         rejection, detail = self._objection(found)
         is_kept = not rejection and is_held_out(sha256, self._run.settings.recipe.held_out)
-        ledger.add_image(ImageRow(path, sha256, rejection, detail, held_out=is_kept, likeness=found.likeness))
+        ledger.add_image(
+            ImageRow(path, sha256, rejection, detail, held_out=is_kept, likeness=found.likeness)
+        )
         if not rejection and self._near is not None and found.likeness:
             self._near.add(sha256, found.likeness)
         return None if rejection else found.picture

@@ -68,7 +68,9 @@ async def annotate_only(run: Run, teacher: TeacherClient, progress: Progress) ->
         await _flow(run, teacher, None, progress)
 
 
-async def annotate_and_identify(run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress) -> None:
+async def annotate_and_identify(
+    run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress
+) -> None:
     if not run.ledger.meta("done.identify"):
         await settle_base_version(run, student)
         require_panel(run, teacher)
@@ -77,7 +79,9 @@ async def annotate_and_identify(run: Run, teacher: TeacherClient, student: Stude
         run.ledger.set_meta("done.identify", "yes")
 
 
-async def _flow(run: Run, teacher: TeacherClient, student: StudentClient | None, progress: Progress) -> None:
+async def _flow(
+    run: Run, teacher: TeacherClient, student: StudentClient | None, progress: Progress
+) -> None:
     pool = run.find_images()
     total = await asyncio.to_thread(pool.total)
     is_told = tell_ignored(run, pool, progress)
@@ -113,13 +117,17 @@ def require_working_services(run: Run) -> None:
     """
     failed, total, detail = run.ledger.failures()
     if failed * 2 > total:
-        raise MpaError(f"{failed} of {total} annotations met a service that failed ({detail}): look into its log, then repeat")
+        raise MpaError(
+            f"{failed} of {total} annotations met a service that failed ({detail}): look into its log, then repeat"
+        )
     pending, detail = run.ledger.pending()
     if pending:
         raise Pending(f"{pending} annotations have to wait: {detail}")
 
 
-async def settle_base_version(run: Run, student: StudentClient, *, may_load: bool = True) -> StudentVersion:
+async def settle_base_version(
+    run: Run, student: StudentClient, *, may_load: bool = True
+) -> StudentVersion:
     """The student of PI is the very version that training starts from: the one live when the run first asked.
 
     `may_load` False where it isn't this service that will answer. Raises WrongState where the student at this address has other
@@ -173,7 +181,9 @@ async def train(run: Run, student: StudentClient, confirm: Confirm, progress: Pr
 def choose(run: Run) -> list[ParitySample]:
     """The parity set. Raises NothingToAlign, and WrongState before every image is identified."""
     if not run.ledger.meta("done.identify"):
-        raise WrongState(f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that")
+        raise WrongState(
+            f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that"
+        )
     try:
         return write_parity_set(run)
     except NothingToAlign as error:

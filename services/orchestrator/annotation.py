@@ -7,7 +7,15 @@ from dataclasses import replace
 
 from services.core.annotation import UNPARSED, Rejection
 from services.core.diversity import COLLAPSED, collapse, focused, told
-from services.core.errors import BudgetSpent, Cancelled, MpaError, Overloaded, Pending, Unavailable, WrongState
+from services.core.errors import (
+    BudgetSpent,
+    Cancelled,
+    MpaError,
+    Overloaded,
+    Pending,
+    Unavailable,
+    WrongState,
+)
 from services.orchestrator import focus
 from services.orchestrator.ledger import FAILED, AnnotationRow
 from services.orchestrator.run import Run
@@ -31,7 +39,11 @@ async def annotate(run: Run, teacher: TeacherClient, picture: Picture) -> list[A
         return _distinct(run, await _annotate_in_turn(run, teacher, picture, earlier))
     async with together() as group:
         asked = [
-            group.create_task(_annotate_once(run, teacher, picture, number, [r for r in earlier if r.number == number], kind))
+            group.create_task(
+                _annotate_once(
+                    run, teacher, picture, number, [r for r in earlier if r.number == number], kind
+                )
+            )
             for number, kind in focus.questions(run, picture.sha256)
         ]
     return _distinct(run, [task.result() for task in asked])
@@ -62,12 +74,18 @@ async def _annotate_once(
 
     With `redo_rejected` each later round asks once more for what is still rejected, for whatever reason.
     """
-    row = _standing(run, earlier, attempt=0) or await _ask(run, teacher, picture, number, 0, kind, known)
+    row = _standing(run, earlier, attempt=0) or await _ask(
+        run, teacher, picture, number, 0, kind, known
+    )
     if row.rejection in UNPARSED:
-        row = _standing(run, earlier, attempt=1) or await _ask(run, teacher, picture, number, 1, kind, known)
+        row = _standing(run, earlier, attempt=1) or await _ask(
+            run, teacher, picture, number, 1, kind, known
+        )
     for attempt in range(2, run.ledger.round + 1) if run.settings.redo_rejected else ():
         if row.rejection and row.rejection not in FAILED:
-            row = _standing(run, earlier, attempt) or await _ask(run, teacher, picture, number, attempt, kind, known)
+            row = _standing(run, earlier, attempt) or await _ask(
+                run, teacher, picture, number, attempt, kind, known
+            )
     return row
 
 
@@ -82,17 +100,36 @@ def _standing(run: Run, earlier: list[AnnotationRow], attempt: int) -> Annotatio
 
 
 async def _ask(
-    run: Run, teacher: TeacherClient, picture: Picture, number: int, attempt: int, kind: str, known: Sequence[str]
+    run: Run,
+    teacher: TeacherClient,
+    picture: Picture,
+    number: int,
+    attempt: int,
+    kind: str,
+    known: Sequence[str],
 ) -> AnnotationRow:
     settings = run.settings
     decoding = settings.annotation_decoding(picture.sha256, number, attempt)
     try:
         prompt = focused(told(settings.recipe.annotation_prompt(settings.the_task), known), kind)
-        reply = await teacher.annotate(picture, settings.task, prompt, decoding, guided=settings.guided)
+        reply = await teacher.annotate(
+            picture, settings.task, prompt, decoding, guided=settings.guided
+        )
     except STOPS_THE_RUN:
         raise
     except MpaError as error:
-        row = AnnotationRow(picture.sha256, number, attempt, "", "", "", failure(error), decoding.seed, "", detail=str(error))
+        row = AnnotationRow(
+            picture.sha256,
+            number,
+            attempt,
+            "",
+            "",
+            "",
+            failure(error),
+            decoding.seed,
+            "",
+            detail=str(error),
+        )
     else:
         require_same_teacher(run, teacher, reply.model_fingerprint)
         row = AnnotationRow(
@@ -111,7 +148,10 @@ def _distinct(run: Run, rows: list[AnnotationRow]) -> list[AnnotationRow]:
     What a later round asked for comes last: it never takes the place of an annotation that earlier rounds have used.
     """
     recipe = run.settings.recipe
-    asked = sorted((row for row in rows if row.question), key=lambda row: focus.round_of(run, row.number, row.attempt))
+    asked = sorted(
+        (row for row in rows if row.question),
+        key=lambda row: focus.round_of(run, row.number, row.attempt),
+    )
     questions = [row.question for row in asked]
     outcomes = collapse(questions, near=recipe.distinct_questions, max_per_kind=recipe.max_per_kind)
     kept = []
@@ -120,7 +160,9 @@ def _distinct(run: Run, rows: list[AnnotationRow]) -> list[AnnotationRow]:
             kept.append(_accepted(run, row))
         elif outcome is not None and row.rejection != outcome.reason:
             stays = asked[outcome.kept]
-            run.ledger.reject(row, outcome.reason, f"question {stays.number + 1} stays: {stays.question}")
+            run.ledger.reject(
+                row, outcome.reason, f"question {stays.number + 1} stays: {stays.question}"
+            )
     return kept
 
 

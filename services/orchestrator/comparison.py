@@ -52,7 +52,11 @@ class Comparison:
     @property
     def changes(self) -> dict[tuple[str, str], int]:
         """The records in both whose cell differs."""
-        return {pair: count for pair, count in sorted(self.moved.items()) if all(pair) and pair[0] != pair[1]}
+        return {
+            pair: count
+            for pair, count in sorted(self.moved.items())
+            if all(pair) and pair[0] != pair[1]
+        }
 
     def _total(self, side: int, cell: str) -> int:
         return sum(count for pair, count in self.moved.items() if pair[side] == cell)
@@ -67,7 +71,9 @@ def compare_runs(first: Run, second: Run, limit: int, offset: int) -> Comparison
         moved[_cell(before), _cell(after)] += 1
         if before and after and before.cell != after.cell:
             if offset <= seen < offset + limit:
-                changed.append(Change(after.path, after.question, after.answer, _cell(before), _cell(after)))
+                changed.append(
+                    Change(after.path, after.question, after.answer, _cell(before), _cell(after))
+                )
             seen += 1
     return Comparison(
         (str(first.folder), str(second.folder)),
@@ -96,7 +102,10 @@ def _pairs(first: Ledger, second: Ledger) -> Iterator[Pair]:
         sides: tuple[dict[str, Record], dict[str, Record]] = ({}, {})
         for _, side, record in group:
             sides[side][record.question] = record
-        yield from ((sides[0].get(question), sides[1].get(question)) for question in {**sides[0], **sides[1]})
+        yield from (
+            (sides[0].get(question), sides[1].get(question))
+            for question in {**sides[0], **sides[1]}
+        )
 
 
 def _sided(records: Iterable[Record], side: int) -> Iterator[tuple[str, int, Record]]:

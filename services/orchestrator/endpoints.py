@@ -17,7 +17,9 @@ from services.rpc.client import StudentClient, TeacherClient
 
 
 @asynccontextmanager
-async def both(where: Where, folder: Path, progress: Progress) -> AsyncIterator[tuple[TeacherClient, StudentClient]]:
+async def both(
+    where: Where, folder: Path, progress: Progress
+) -> AsyncIterator[tuple[TeacherClient, StudentClient]]:
     async with (
         _addresses(where, folder, ("teacher", "student"), progress) as at,
         _teacher(where, at, progress) as teacher,
@@ -31,8 +33,13 @@ async def both(where: Where, folder: Path, progress: Progress) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def teacher_only(where: Where, folder: Path, progress: Progress) -> AsyncIterator[TeacherClient]:
-    async with _addresses(where, folder, ("teacher",), progress) as at, _teacher(where, at, progress) as teacher:
+async def teacher_only(
+    where: Where, folder: Path, progress: Progress
+) -> AsyncIterator[TeacherClient]:
+    async with (
+        _addresses(where, folder, ("teacher",), progress) as at,
+        _teacher(where, at, progress) as teacher,
+    ):
         async with together() as group:
             for member in panel_of(teacher):
                 group.create_task(member.ready())
@@ -69,7 +76,9 @@ async def _teacher(where: Where, at: Addresses, progress: Progress) -> AsyncIter
     async with AsyncExitStack() as stack:
         purse = stack.enter_context(open_purse(where.cache, where.run, where.budget, progress.note))
         members = [
-            await stack.enter_async_context(TeacherClient(address, patience_s=where.patience_s, notice=progress.note))
+            await stack.enter_async_context(
+                TeacherClient(address, patience_s=where.patience_s, notice=progress.note)
+            )
             for address in (at.teacher, *further)
         ]
         yield thrifty(Panel(members) if further else members[0], purse)

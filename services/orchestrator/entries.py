@@ -36,7 +36,9 @@ class Filter:
 
     def __post_init__(self) -> None:
         if self.cells and self.rejection:
-            raise InvalidInput("what was rejected is in no cell: ask for a cell or for a reason of rejection")
+            raise InvalidInput(
+                "what was rejected is in no cell: ask for a cell or for a reason of rejection"
+            )
 
     @property
     def is_of_one_cell(self) -> bool:
@@ -75,7 +77,9 @@ class Entry:
         return self.annotation.rejection if self.annotation else self.image.rejection
 
 
-def read_entries(ledger: Ledger, chosen: Filter, limit: int = WHOLE, offset: int = 0) -> Iterator[Entry]:
+def read_entries(
+    ledger: Ledger, chosen: Filter, limit: int = WHOLE, offset: int = 0
+) -> Iterator[Entry]:
     """Annotations first, refused images after them. Raises InvalidInput for a reason that nothing was rejected for."""
     _require_reason(ledger, chosen.rejection)
     version, teachers = ledger.meta("version.before"), _teachers(ledger)
@@ -88,12 +92,20 @@ def read_entries(ledger: Ledger, chosen: Filter, limit: int = WHOLE, offset: int
         read += 1
     if chosen.has_images and (limit == WHOLE or read < limit):
         skipped = max(0, offset - count_entries(ledger, chosen)) if offset and not read else 0
-        yield from map(Entry, _refused(ledger, chosen, WHOLE if limit == WHOLE else limit - read, skipped))
+        yield from map(
+            Entry, _refused(ledger, chosen, WHOLE if limit == WHOLE else limit - read, skipped)
+        )
 
 
-def _keys(ledger: Ledger, chosen: Filter, limit: int, offset: int) -> Iterator[tuple[int, str, int, int]]:
+def _keys(
+    ledger: Ledger, chosen: Filter, limit: int, offset: int
+) -> Iterator[tuple[int, str, int, int]]:
     clauses, values = _where(ledger, chosen)
-    order = "r.shelf, r.image_sha256, r.number" if chosen.is_of_one_cell else _key("q" if chosen.question else "a")
+    order = (
+        "r.shelf, r.image_sha256, r.number"
+        if chosen.is_of_one_cell
+        else _key("q" if chosen.question else "a")
+    )
     order = "l.image_sha256, l.question" if chosen.listed else order
     statement = f"SELECT {_key('a')} FROM {clauses} ORDER BY {order} LIMIT ? OFFSET ?"
     return ledger.read(statement, *values, limit, offset)
@@ -123,7 +135,9 @@ def _where(ledger: Ledger, chosen: Filter) -> tuple[str, Sequence[str | int]]:
     if chosen.listed:
         tables.insert(0, "listed l")
         on_its_shelf = f"a.shelf = {shelf_of('l.image_sha256')}"
-        conditions += [f"{on_its_shelf} AND l.image_sha256 = a.image_sha256 AND l.question = a.question"]
+        conditions += [
+            f"{on_its_shelf} AND l.image_sha256 = a.image_sha256 AND l.question = a.question"
+        ]
     if chosen.cells or chosen.usable or chosen.listed:
         conditions += ["a.rejection = ''"]
     if chosen.rejection:
@@ -144,7 +158,9 @@ def _require_reason(ledger: Ledger, reason: str) -> None:
     found = {
         str(rejection)
         for table in (("annotations", "images") if reason else ())
-        for (rejection,) in ledger.read(f"SELECT DISTINCT rejection FROM {table} WHERE rejection != ''")
+        for (rejection,) in ledger.read(
+            f"SELECT DISTINCT rejection FROM {table} WHERE rejection != ''"
+        )
     }
     if reason and reason not in {*found, "image"}:
         raise InvalidInput(
@@ -154,7 +170,11 @@ def _require_reason(ledger: Ledger, reason: str) -> None:
 
 def _refused(ledger: Ledger, chosen: Filter, limit: int, offset: int) -> Iterator[ImageRow]:
     reason = "" if chosen.rejection == "image" else chosen.rejection
-    statement = "SELECT path FROM images WHERE rejection != ''" + (" AND rejection = ?" if reason else "") + " LIMIT ? OFFSET ?"
+    statement = (
+        "SELECT path FROM images WHERE rejection != ''"
+        + (" AND rejection = ?" if reason else "")
+        + " LIMIT ? OFFSET ?"
+    )
     for (path,) in ledger.read(statement, *([reason] if reason else []), limit, offset):
         row = ledger.image(path)
         assert row is not None
@@ -172,11 +192,15 @@ def _teachers(ledger: Ledger) -> list[str]:
     return list(takewhile(bool, (ledger.meta(seat_key(seat)) for seat in count())))
 
 
-def _entry(ledger: Ledger, image: ImageRow, row: AnnotationRow, version: str, teachers: Sequence[str]) -> Entry:
+def _entry(
+    ledger: Ledger, image: ImageRow, row: AnnotationRow, version: str, teachers: Sequence[str]
+) -> Entry:
     if row.rejection and not row.question:
         return Entry(image, row)
     student = ledger.answer(row.image_sha256, row.question, "student", version)
-    given = (ledger.answer(row.image_sha256, row.question, "teacher", teacher) for teacher in teachers)
+    given = (
+        ledger.answer(row.image_sha256, row.question, "teacher", teacher) for teacher in teachers
+    )
     entry = Entry(
         image,
         row,
@@ -187,5 +211,7 @@ def _entry(ledger: Ledger, image: ImageRow, row: AnnotationRow, version: str, te
     key = (ledger.shelf(image.sha256), image.sha256, row.number, ledger.round)
     statement = "SELECT cell, matcher, student_matcher FROM records WHERE (shelf, image_sha256, number, round) = (?, ?, ?, ?)"
     for cell, matcher, of_student in () if row.rejection else ledger.read(statement, *key):
-        entry = replace(entry, cell=Cell(cell), matcher=matcher, student_matcher=of_student or matcher)
+        entry = replace(
+            entry, cell=Cell(cell), matcher=matcher, student_matcher=of_student or matcher
+        )
     return entry

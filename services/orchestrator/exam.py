@@ -48,7 +48,13 @@ class Exam:
     skipped: int
 
 
-async def sit(source: Source, cases: Sequence[Case], respondents: Mapping[str, Respond], progress: Progress, name: str) -> Exam:
+async def sit(
+    source: Source,
+    cases: Sequence[Case],
+    respondents: Mapping[str, Respond],
+    progress: Progress,
+    name: str,
+) -> Exam:
     """Puts every case to every respondent. Answers come through the ledger, so an interrupted exam goes on where it was.
 
     Raises Pending, once everything is asked, where answers come in a provider's batch.
@@ -63,7 +69,9 @@ async def sit(source: Source, cases: Sequence[Case], respondents: Mapping[str, R
         async with together() as group:
             for path, numbers in by_image.items():
                 await permits.acquire()
-                task = group.create_task(_sit_image(source, path, cases, numbers, respondents, sat, pending, meter))
+                task = group.create_task(
+                    _sit_image(source, path, cases, numbers, respondents, sat, pending, meter)
+                )
                 task.add_done_callback(lambda _: permits.release())
     if pending:
         raise Pending(f"{len(pending)} questions have to wait: {pending[0]}")
@@ -90,7 +98,10 @@ async def _sit_image(
         case = cases[number]
         try:
             async with together() as group:
-                asked = {name: group.create_task(respond(picture, case.question)) for name, respond in respondents.items()}
+                asked = {
+                    name: group.create_task(respond(picture, case.question))
+                    for name, respond in respondents.items()
+                }
         except STOPS_THE_RUN:
             raise
         except Pending as error:
@@ -99,7 +110,9 @@ async def _sit_image(
         except MpaError as error:
             meter.advance(f"skipped: {error}")
             return
-        sat[number] = Sat(case, picture.sha256, {name: task.result() for name, task in asked.items()})
+        sat[number] = Sat(
+            case, picture.sha256, {name: task.result() for name, task in asked.items()}
+        )
         meter.advance()
 
     async with together() as group:

@@ -26,7 +26,9 @@ def set_kinds(run: Run, counts: dict[str, int]) -> None:
 
 def kinds_of_gap(run: Run) -> dict[str, int]:
     """Of the round that the run is in. Questions without a kind can't be asked for more of."""
-    gap = (record for record in run.ledger.records() if record.cell is Cell.GAP and not record.held_out)
+    gap = (
+        record for record in run.ledger.records() if record.cell is Cell.GAP and not record.held_out
+    )
     counts = Counter(question_kind(record.question) for record in gap)
     return {kind: count for kind, count in counts.items() if kind != "other"}
 
@@ -35,7 +37,9 @@ def questions(run: Run, image_sha256: str) -> Iterator[tuple[int, str]]:
     """What the teacher is to be asked for about the image by now: numbers, each with the kind that is wished, or ""."""
     first = run.settings.recipe.questions_per_image
     yield from ((number, "") for number in range(first))
-    if not run.settings.focus or run.settings.the_task.question:  # one question for all images has one kind
+    if (
+        not run.settings.focus or run.settings.the_task.question
+    ):  # one question for all images has one kind
         return
     for number in range(2, run.ledger.round + 1):
         counts = json.loads(run.ledger.meta(FOCUS, of_round=number) or "{}")

@@ -79,7 +79,9 @@ def _round(ledger: Ledger, number: int) -> Round:
 
     cells = Counter({str(cell): int(count) for cell, count in ledger.read(CELLS, number)})
     moved = ledger.read(MOVES, number) if number > 1 else ()
-    judged = Evaluation.from_json(meta("evaluation")).held_out.overall if meta("evaluation") else None
+    judged = (
+        Evaluation.from_json(meta("evaluation")).held_out.overall if meta("evaluation") else None
+    )
     return Round(
         number=number,
         records=cells.total(),
@@ -99,12 +101,18 @@ def _round(ledger: Ledger, number: int) -> Round:
 
 def audited(ledger: Ledger) -> dict[str, int]:
     """Users' requests that the teacher audited, by their cell in this round or by what they were rejected for."""
-    return {str(became): int(count) for became, count in ledger.read(AUDITED, ledger.round, PRODUCTION)}
+    return {
+        str(became): int(count) for became, count in ledger.read(AUDITED, ledger.round, PRODUCTION)
+    }
 
 
 def why_stop(ledger: Ledger) -> str:
     """Why no further round begins, for people; "" where one does, or the present one isn't over."""
-    outcome, reason, rounds = ledger.meta("outcome"), ledger.meta("reason"), int(ledger.meta("rounds") or 1)
+    outcome, reason, rounds = (
+        ledger.meta("outcome"),
+        ledger.meta("reason"),
+        int(ledger.meta("rounds") or 1),
+    )
     if outcome == NOTHING_TO_ALIGN:
         return reason
     if outcome == NOT_PROMOTED:
@@ -123,14 +131,26 @@ def show(rounds: tuple[Round, ...], stopped: str, console: Console) -> None:
         is_judged = row.accuracy_before is not None and row.accuracy_after is not None
         table.add_row(
             *(str(row.number), f"{row.gap:,} ({row.gap_rate:.1%})", f"{row.parity_set:,}"),
-            *(f"{row.accuracy_before:.1%} -> {row.accuracy_after:.1%}" if is_judged else "", _count(row.fixed)),
+            *(
+                f"{row.accuracy_before:.1%} -> {row.accuracy_after:.1%}" if is_judged else "",
+                _count(row.fixed),
+            ),
             *(_count(row.broken), f"{row.version_before} -> {row.version_after or '-'}"),
         )
     console.print(table)
     for row in rounds:
-        changed = [f"{move.before} -> {move.after} {move.count:,}" for move in row.moves if move.before != move.after]
+        changed = [
+            f"{move.before} -> {move.after} {move.count:,}"
+            for move in row.moves
+            if move.before != move.after
+        ]
         if changed:
-            console.print(f"round {row.number} moved: {', '.join(changed)}", highlight=False, markup=False, soft_wrap=True)
+            console.print(
+                f"round {row.number} moved: {', '.join(changed)}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
     if stopped:
         console.print(f"stopped      {stopped}", highlight=False, markup=False, soft_wrap=True)
 

@@ -23,7 +23,11 @@ NO_ANSWER = {
 
 
 async def identify(
-    run: Run, teacher: TeacherClient, student: StudentClient | None, picture: Picture, annotation: AnnotationRow
+    run: Run,
+    teacher: TeacherClient,
+    student: StudentClient | None,
+    picture: Picture,
+    annotation: AnnotationRow,
 ) -> Cell | None:
     """The cell, or None where a model could not answer (recorded as rejected, with the reason).
 
@@ -73,7 +77,9 @@ async def identify(
     return found_cell
 
 
-async def _vote(run: Run, teacher: TeacherClient, picture: Picture, annotation: AnnotationRow) -> bool | AnswerRow:
+async def _vote(
+    run: Run, teacher: TeacherClient, picture: Picture, annotation: AnnotationRow
+) -> bool | AnswerRow:
     """Is the annotation right by the majority of the teachers? They are asked in turn, and no further than it takes.
 
     An answer that was withheld is no vote: it is returned where the verdict hangs on it. One teacher alone decides by itself.
@@ -96,7 +102,12 @@ async def _vote(run: Run, teacher: TeacherClient, picture: Picture, annotation: 
 
 
 async def student_answer(
-    run: Run, student: StudentClient | None, picture: Picture, question: str, version: str = "", step: str = "identify"
+    run: Run,
+    student: StudentClient | None,
+    picture: Picture,
+    question: str,
+    version: str = "",
+    step: str = "identify",
 ) -> str:
     """By `version`, the run's base version if none is named. Asked at most once: the ledger keeps the answer.
 
@@ -109,7 +120,9 @@ async def student_answer(
     if student is None:
         raise NotFound(f"the student gave no answer to {question!r} while it was up")
     recipe = run.settings.recipe
-    reply = await student.answer(picture, question, recipe.answer_template, recipe.answer_decoding, version)
+    reply = await student.answer(
+        picture, question, recipe.answer_template, recipe.answer_decoding, version
+    )
     if reply.version != version:
         raise WrongState(
             f"the student at {student.connection.address} answered by version {reply.version!r}, not by {version!r} as asked: "
@@ -117,7 +130,16 @@ async def student_answer(
         )
     conditions = run.settings.conditions
     run.ledger.add_answer(
-        AnswerRow(picture.sha256, question, "student", version, reply.answer, conditions, step, reply.provenance)
+        AnswerRow(
+            picture.sha256,
+            question,
+            "student",
+            version,
+            reply.answer,
+            conditions,
+            step,
+            reply.provenance,
+        )
     )
     return reply.answer
 
@@ -134,7 +156,12 @@ async def teacher_answer(
 
 
 async def _ask_teacher(
-    run: Run, teacher: TeacherClient | None, picture: Picture, question: str, step: str = "identify", seat: int = 0
+    run: Run,
+    teacher: TeacherClient | None,
+    picture: Picture,
+    question: str,
+    step: str = "identify",
+    seat: int = 0,
 ) -> AnswerRow:
     known = run.ledger.answer(picture.sha256, question, "teacher", run.ledger.meta(seat_key(seat)))
     if known is not None:
@@ -144,6 +171,15 @@ async def _ask_teacher(
     recipe, conditions = run.settings.recipe, run.settings.conditions
     reply = await teacher.answer(picture, question, recipe.answer_template, recipe.answer_decoding)
     require_same_teacher(run, teacher, reply.version, seat)
-    row = AnswerRow(picture.sha256, question, "teacher", reply.version, reply.answer, conditions, step, reply.provenance)
+    row = AnswerRow(
+        picture.sha256,
+        question,
+        "teacher",
+        reply.version,
+        reply.answer,
+        conditions,
+        step,
+        reply.provenance,
+    )
     run.ledger.add_answer(row)
     return row

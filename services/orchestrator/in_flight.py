@@ -24,7 +24,9 @@ class InFlight:
 
     async def enter(self, size: int) -> None:
         """Waits until there is room for `size` bytes more. One caller at a time."""
-        while self._images and (self._images >= self._most_images or self._bytes + size > self._most_bytes):
+        while self._images and (
+            self._images >= self._most_images or self._bytes + size > self._most_bytes
+        ):
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
             await place

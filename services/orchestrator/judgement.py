@@ -10,7 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from services.core.errors import WrongState
-from services.core.evaluation import Comparison, Decision, Judgement, Tally, compare, question_kind, should_promote
+from services.core.evaluation import (
+    Comparison,
+    Decision,
+    Judgement,
+    Tally,
+    compare,
+    question_kind,
+    should_promote,
+)
 from services.core.parity import STUDENT_RIGHT, Cell
 from services.orchestrator.exam import Case, Exam, Respond, Sat, sit
 from services.orchestrator.identification import student_answer, teacher_answer
@@ -111,7 +119,9 @@ def is_evaluated(run: Run, labelled: Path | None) -> bool:
 
 def require_candidate(run: Run) -> None:
     if not run.ledger.meta("version.after"):
-        raise WrongState(f"the run in {run.folder} has no candidate yet: `mpa-orch level {run.folder}` trains one")
+        raise WrongState(
+            f"the run in {run.folder} has no candidate yet: `mpa-orch level {run.folder}` trains one"
+        )
 
 
 async def require_served_as_judged(run: Run, student: StudentClient) -> None:
@@ -131,14 +141,18 @@ def held_out_cases(run: Run) -> list[Case]:
     Kinds with fewer than SMALLEST_KIND questions are judged together, as "other": a generated question opens in odd ways, and
     one answer of a kind of its own must not decide.
     """
-    records = [record for record in run.ledger.records() if record.held_out and record.cell in JUDGED]
+    records = [
+        record for record in run.ledger.records() if record.held_out and record.cell in JUDGED
+    ]
     sizes = Counter(question_kind(record.question) for record in records)
 
     def kind(question: str) -> str:
         found = question_kind(question)
         return found if sizes[found] >= SMALLEST_KIND else "other"
 
-    return [Case(r.path, r.image_sha256, r.question, (r.answer,), kind(r.question)) for r in records]
+    return [
+        Case(r.path, r.image_sha256, r.question, (r.answer,), kind(r.question)) for r in records
+    ]
 
 
 async def evaluate(
@@ -174,12 +188,28 @@ async def evaluate(
         exam = await sit(run.find_images(), held_out_cases(run), versions, progress, "evaluate")
         matches = run.settings.the_matcher.matches
         comparison = compare(
-            _scored(run, "held_out", exam, lambda given, wanted: [matches(a, w[0]) for a, w in zip(given, wanted, strict=True)])
+            _scored(
+                run,
+                "held_out",
+                exam,
+                lambda given, wanted: [
+                    matches(a, w[0]) for a, w in zip(given, wanted, strict=True)
+                ],
+            )
         )
         evaluation = Evaluation(comparison, should_promote(comparison))
         if labelled is not None:
-            respondents: dict[str, Respond] = {**versions, "teacher": partial(teacher_answer, run, teacher, step="evaluate")}
-            exam = await sit(labelled_images(labelled), read_labelled(labelled), respondents, progress, "labelled")
+            respondents: dict[str, Respond] = {
+                **versions,
+                "teacher": partial(teacher_answer, run, teacher, step="evaluate"),
+            }
+            exam = await sit(
+                labelled_images(labelled),
+                read_labelled(labelled),
+                respondents,
+                progress,
+                "labelled",
+            )
             evaluation = Evaluation(comparison, evaluation.decision, _labelled(run, labelled, exam))
     run.ledger.set_meta("evaluation", evaluation.to_json())
     return evaluation
@@ -198,7 +228,9 @@ async def _load_both(student: StudentClient, *versions: str) -> bool:
     return True
 
 
-async def _ask_in_turn(run: Run, student: StudentClient, labelled: Path | None, progress: Progress, *, may_try: bool) -> None:
+async def _ask_in_turn(
+    run: Run, student: StudentClient, labelled: Path | None, progress: Progress, *, may_try: bool
+) -> None:
     """First the live version, then the candidate in its place, which it leaves again. The answers wait in the ledger."""
     before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
     if not may_try:
@@ -207,7 +239,9 @@ async def _ask_in_turn(run: Run, student: StudentClient, labelled: Path | None, 
             "give it room, or let the candidate answer everybody while it is judged (--trial)",
             reason=ONE_MODEL_FITS,
         )
-    sets: list[tuple[Source, list[Case], str]] = [(run.find_images(), held_out_cases(run), "evaluate")]
+    sets: list[tuple[Source, list[Case], str]] = [
+        (run.find_images(), held_out_cases(run), "evaluate")
+    ]
     if labelled is not None:
         sets.append((labelled_images(labelled), read_labelled(labelled), "labelled"))
     if (await student.pointers()).live == after:  # an earlier try was interrupted
@@ -215,9 +249,13 @@ async def _ask_in_turn(run: Run, student: StudentClient, labelled: Path | None, 
     try:
         for version in (before, after):
             if version == after:
-                progress.note(f"evaluate: one model fits, so {after} answers in the place of {before}")
+                progress.note(
+                    f"evaluate: one model fits, so {after} answers in the place of {before}"
+                )
                 await student.promote(after, expected_live=before)
-            respondent: dict[str, Respond] = {version: partial(student_answer, run, student, version=version, step="evaluate")}
+            respondent: dict[str, Respond] = {
+                version: partial(student_answer, run, student, version=version, step="evaluate")
+            }
             for source, cases, name in sets:
                 await sit(source, cases, respondent, progress, f"{name} {version}")
     finally:
@@ -235,8 +273,13 @@ def _scored(run: Run, question_set: str, exam: Exam, score: Score) -> list[Judge
         for number, sat in enumerate(exam.sat):
             asked = (question_set, sat.image_sha256, sat.case.question)
             for name, values in scores.items():
-                run.ledger.add_score(*asked, name, _version(run, name), sat.case.kind, values[number])
-    return [Judgement(sat.case.kind, scores["before"][number], scores["after"][number]) for number, sat in enumerate(exam.sat)]
+                run.ledger.add_score(
+                    *asked, name, _version(run, name), sat.case.kind, values[number]
+                )
+    return [
+        Judgement(sat.case.kind, scores["before"][number], scores["after"][number])
+        for number, sat in enumerate(exam.sat)
+    ]
 
 
 def _version(run: Run, respondent: str) -> str:
@@ -248,13 +291,23 @@ def _labelled(run: Run, path: Path, exam: Exam) -> Labelled:
         return score([run.settings.the_task.metric], given, wanted)[0].each
 
     judgements = _scored(run, str(path.absolute()), exam, official)
-    scores = official([sat.answers["teacher"] for sat in exam.sat], [sat.case.references for sat in exam.sat])
+    scores = official(
+        [sat.answers["teacher"] for sat in exam.sat], [sat.case.references for sat in exam.sat]
+    )
     by_kind: dict[str, list[float]] = defaultdict(list)
     for sat, value in zip(exam.sat, scores, strict=True):
         by_kind[sat.case.kind].append(value)
-    teacher = Accuracy(_mean(scores), {kind: _mean(of_kind) for kind, of_kind in sorted(by_kind.items())})
-    fixed = [sat for sat, judged in zip(exam.sat, judgements, strict=True) if judged.before < 0.5 <= judged.after]
-    return Labelled(str(path.absolute()), compare(judgements), teacher, exam.skipped, _examples(fixed))
+    teacher = Accuracy(
+        _mean(scores), {kind: _mean(of_kind) for kind, of_kind in sorted(by_kind.items())}
+    )
+    fixed = [
+        sat
+        for sat, judged in zip(exam.sat, judgements, strict=True)
+        if judged.before < 0.5 <= judged.after
+    ]
+    return Labelled(
+        str(path.absolute()), compare(judgements), teacher, exam.skipped, _examples(fixed)
+    )
 
 
 def _mean(scores: Sequence[float]) -> float:
@@ -266,8 +319,16 @@ def _examples(fixed: Sequence[Sat]) -> tuple[Example, ...]:
     kinds: dict[str, Sat] = {}
     for sat in fixed:
         kinds.setdefault(sat.case.kind, sat)
-    chosen = [*kinds.values(), *(sat for sat in fixed if sat is not kinds[sat.case.kind])][:EXAMPLES]
+    chosen = [*kinds.values(), *(sat for sat in fixed if sat is not kinds[sat.case.kind])][
+        :EXAMPLES
+    ]
     return tuple(
-        Example(sat.case.path, sat.case.question, sat.case.references[0], sat.answers["before"], sat.answers["after"])
+        Example(
+            sat.case.path,
+            sat.case.question,
+            sat.case.references[0],
+            sat.answers["before"],
+            sat.answers["after"],
+        )
         for sat in chosen
     )

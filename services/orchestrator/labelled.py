@@ -29,7 +29,9 @@ def read_labelled(path: Path) -> list[Case]:
 
 def _case(dataset: Dataset, record: Record) -> Case:
     if record.data:
-        raise InvalidInput(f"{dataset.path} holds its images itself: `mpa-orch datasets evaluate` measures on such a set")
+        raise InvalidInput(
+            f"{dataset.path} holds its images itself: `mpa-orch datasets evaluate` measures on such a set"
+        )
     file, root = dataset.images.find(record.image), dataset.path.parent
     is_below = file is not None and file.is_relative_to(root)
     image = file.relative_to(root).as_posix() if file is not None and is_below else record.image

@@ -57,11 +57,16 @@ class Leaks:
 def leaks_of(run: Run) -> Leaks:
     chosen = run.settings.near_duplicates
     known = run.ledger.evaluation_images()
-    images = ((f"{path} of {Path(of_set).name}", content, likeness) for of_set, path, content, likeness in known)
+    images = (
+        (f"{path} of {Path(of_set).name}", content, likeness)
+        for of_set, path, content, likeness in known
+    )
     return Leaks(images, DISTANCE if chosen is None else chosen)
 
 
-async def look_for_leaks(run: Run, labelled: Path | None, progress: Progress, datasets: Sequence[Dataset] = ()) -> None:
+async def look_for_leaks(
+    run: Run, labelled: Path | None, progress: Progress, datasets: Sequence[Dataset] = ()
+) -> None:
     """Takes in every evaluation set that is new, and rejects what is in it of the images that the run knows already.
 
     `datasets`: further ones that are open already. What has been trained on can't be taken back: it is counted, and the summary
@@ -75,7 +80,11 @@ async def look_for_leaks(run: Run, labelled: Path | None, progress: Progress, da
     for dataset in datasets:
         name = str(dataset.path.absolute()) + (f" ({dataset.split})" if dataset.split else "")
         sets[name], states[name] = partial(_images_in, dataset), sha256(dataset.path.read_bytes())
-    new = {of_set: state for of_set, state in states.items() if run.ledger.meta(f"leaks.{of_set}") != state}
+    new = {
+        of_set: state
+        for of_set, state in states.items()
+        if run.ledger.meta(f"leaks.{of_set}") != state
+    }
     for of_set, state in new.items():
         rows = await _read(of_set, sets[of_set](), progress)
         with run.ledger.at_once():
@@ -98,7 +107,9 @@ async def _read(of_set: str, images: Images, progress: Progress) -> list[tuple[s
                 elif isinstance(found, Refused):
                     refused.append(found.detail)
     if refused:
-        progress.note(f"leaks: {len(refused):,} images of {of_set} can't be read and aren't looked for (such as: {refused[0]})")
+        progress.note(
+            f"leaks: {len(refused):,} images of {of_set} can't be read and aren't looked for (such as: {refused[0]})"
+        )
     return rows
 
 
@@ -133,12 +144,20 @@ def _load(name: str, file: Path | None, data: bytes) -> bytes:
 def _state(of_set: str) -> str:
     """Changes with a file of this machine; anything else is read once."""
     path = Path(of_set)
-    return sha256(path.read_bytes()) if not is_url(of_set) and path.is_file() and path.suffix in TEXTS else "read"
+    return (
+        sha256(path.read_bytes())
+        if not is_url(of_set) and path.is_file() and path.suffix in TEXTS
+        else "read"
+    )
 
 
 def _reject_known(run: Run) -> None:
     leaks, is_trained = leaks_of(run), bool(run.ledger.meta("training.begun", of_round=1))
-    found = [(path, which) for path, content, likeness in run.ledger.likenesses() if (which := leaks.find(content, likeness))]
+    found = [
+        (path, which)
+        for path, content, likeness in run.ledger.likenesses()
+        if (which := leaks.find(content, likeness))
+    ]
     if is_trained:
         run.ledger.set_meta("leaks_used", str(len(found)))
         return

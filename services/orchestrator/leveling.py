@@ -23,7 +23,9 @@ from services.rpc.wire import contract_to_proto
 POLL_EVERY_S = 0.5
 
 
-async def level(run: Run, student: StudentClient, parity_set: Sequence[ParitySample], progress: Progress) -> str:
+async def level(
+    run: Run, student: StudentClient, parity_set: Sequence[ParitySample], progress: Progress
+) -> str:
     """The new version's name. Repeated after an interruption it follows the same training. Raises as `train`."""
     if done := run.ledger.meta("version.after"):
         return done
@@ -56,12 +58,17 @@ async def train(
         progress.note(f"level: {state.operation} has failed before ({state.error}), training anew")
     state = await _follow(student, asked, state, progress)
     if state.error is not None:
-        raise MpaError(f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; repeat to train anew")
+        raise MpaError(
+            f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; repeat to train anew"
+        )
     return await student.version(state.version)
 
 
 async def _follow(
-    student: StudentClient, request: training_pb2.TrainRequest, state: TrainingState, progress: Progress
+    student: StudentClient,
+    request: training_pb2.TrainRequest,
+    state: TrainingState,
+    progress: Progress,
 ) -> TrainingState:
     """Until it has ended, well or not."""
     with progress.stage("level", "steps", state.total_steps) as meter:
@@ -112,7 +119,9 @@ async def parts(
         picture = await asyncio.to_thread(load)
         yield training_pb2.UploadDatasetRequest(image=picture.data)
     for image_sha256, question, answer in labels:
-        sample = training_pb2.TrainingSample(image_sha256=image_sha256, question=question, answer=answer)
+        sample = training_pb2.TrainingSample(
+            image_sha256=image_sha256, question=question, answer=answer
+        )
         yield training_pb2.UploadDatasetRequest(sample=sample)
 
 
@@ -120,7 +129,11 @@ def _show(meter: Meter, state: TrainingState) -> None:
     meter.total = state.total_steps
     if not state.step:  # loading the model is no step
         meter.began = time.monotonic()
-    remark = f"{state.phase} loss {state.loss:.3f} {state.samples_per_s:.0f} samples/s" if state.step else state.phase
+    remark = (
+        f"{state.phase} loss {state.loss:.3f} {state.samples_per_s:.0f} samples/s"
+        if state.step
+        else state.phase
+    )
     if state.eta_s:
         remark += f" {state.eta_s:.0f} s left"
     meter.set_done(state.step, remark)

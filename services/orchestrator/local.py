@@ -63,15 +63,27 @@ def local_environment(role: str, grpc_port: int, folder: Path) -> dict[str, str]
     With all cores each, and idle threads that spin, both models are ten times slower.
     """
     prefix, home = f"MPA_{role.upper()}", folder / "bentoml" / role
-    shared = {f"{prefix}_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2)), "OMP_WAIT_POLICY": "PASSIVE"}
+    shared = {
+        f"{prefix}_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2)),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     store = {f"{prefix}_STORE": str((folder / "student").absolute())} if role == "student" else {}
-    return {**shared, **service_environment(role, grpc_port, home), "BENTOML_HOME": str(home.absolute()), **store}
+    return {
+        **shared,
+        **service_environment(role, grpc_port, home),
+        "BENTOML_HOME": str(home.absolute()),
+        **store,
+    }
 
 
 def _model(role: str, environment: Mapping[str, str]) -> str:
     """What the service of that environment runs, for people."""
     prefix = f"MPA_{role.upper()}"
-    return environment.get(f"{prefix}_MODEL") or environment.get(f"{prefix}_PRESET") or "the bundled one"
+    return (
+        environment.get(f"{prefix}_MODEL")
+        or environment.get(f"{prefix}_PRESET")
+        or "the bundled one"
+    )
 
 
 @asynccontextmanager
@@ -99,28 +111,52 @@ async def local_services(
 class _Service:
     """`log_start`: where this process's part of the log begins."""
 
-    def __init__(self, role: str, grpc_port: int, log: Path, process: asyncio.subprocess.Process, log_start: int) -> None:
+    def __init__(
+        self,
+        role: str,
+        grpc_port: int,
+        log: Path,
+        process: asyncio.subprocess.Process,
+        log_start: int,
+    ) -> None:
         self.role, self.address = role, f"127.0.0.1:{grpc_port}"
         self._log, self._process, self._log_start = log, process, log_start
 
     @classmethod
-    async def start(cls, role: str, folder: Path, progress: Progress, settings: Mapping[str, str]) -> _Service:
+    async def start(
+        cls, role: str, folder: Path, progress: Progress, settings: Mapping[str, str]
+    ) -> _Service:
         http_port, grpc_port = free_ports(2)
         log = folder / "logs" / f"{role}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**local_environment(role, grpc_port, folder), **settings}
         progress.note(f"starting the {role} ({_model(role, environment)}), log in {log}")
         log_start = log.stat().st_size if log.exists() else 0
-        return cls(role, grpc_port, log, await _spawn(bento_command(role, http_port), environment, log), log_start)
+        return cls(
+            role,
+            grpc_port,
+            log,
+            await _spawn(bento_command(role, http_port), environment, log),
+            log_start,
+        )
 
     async def ready(self) -> None:
         connection = Connection(self.role, self.address, START_TIMEOUT_S, 1, lambda _: None)
-        watching, serving = asyncio.create_task(self._failure()), asyncio.create_task(connection.wait_until_serving())
+        watching, serving = (
+            asyncio.create_task(self._failure()),
+            asyncio.create_task(connection.wait_until_serving()),
+        )
         try:
             await asyncio.wait((watching, serving), return_when=asyncio.FIRST_COMPLETED)
             if not serving.done() or serving.exception() is not None:
-                why = watching.result() if watching.done() else f"was not ready in {START_TIMEOUT_S:g} s"
-                raise Unavailable(f"the {self.role} {why}; the end of {self._log}:\n{self._log_end()}")
+                why = (
+                    watching.result()
+                    if watching.done()
+                    else f"was not ready in {START_TIMEOUT_S:g} s"
+                )
+                raise Unavailable(
+                    f"the {self.role} {why}; the end of {self._log}:\n{self._log_end()}"
+                )
         finally:
             watching.cancel()
             serving.cancel()
@@ -153,7 +189,9 @@ class _Service:
         await self._process.wait()
 
 
-async def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+async def _spawn(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> asyncio.subprocess.Process:
     """In a session of its own, so that Ctrl-C reaches the orchestrator alone, and tethered to it."""
     tether = [sys.executable, "-m", "services.orchestrator.tether", str(os.getpid())]
     try:

@@ -29,14 +29,20 @@ class Rule:
 
     @property
     def name(self) -> str:
-        return self.teacher.name if self.teacher is self.student else f"{self.teacher.name}, student {self.student.name}"
+        return (
+            self.teacher.name
+            if self.teacher is self.student
+            else f"{self.teacher.name}, student {self.student.name}"
+        )
 
     def cell(self, entry: Entry, teachers: int) -> str:
         """Of an annotation that the student has answered; of several `teachers` the majority decides, as in the run."""
         assert entry.annotation is not None and entry.student is not None
         reference = entry.annotation.answer
         student_right = self.student.matches(entry.student.answer, reference)
-        votes = [self.teacher.matches(row.answer, reference) for row in entry.teachers if _is_answer(row)]
+        votes = [
+            self.teacher.matches(row.answer, reference) for row in entry.teachers if _is_answer(row)
+        ]
         teacher_right = majority(sum(votes), len(votes) - sum(votes), teachers)
         if teacher_right is None:
             return str(Cell.UNASKED) if student_right else UNKNOWN
@@ -77,13 +83,20 @@ def rules(run: Run, student: str = "") -> list[Rule]:
     Raises InvalidInput where there is none of that name.
     """
     if student and student not in MATCHERS:
-        raise InvalidInput(f"there is no matcher {student!r}: choose one of {', '.join(MATCHERS)}", field="student_matcher")
+        raise InvalidInput(
+            f"there is no matcher {student!r}: choose one of {', '.join(MATCHERS)}",
+            field="student_matcher",
+        )
     own = Rule(run.settings.the_matcher, run.settings.the_student_matcher)
-    others = [Rule(matcher, MATCHERS[student] if student else matcher) for matcher in MATCHERS.values()]
+    others = [
+        Rule(matcher, MATCHERS[student] if student else matcher) for matcher in MATCHERS.values()
+    ]
     return [own, *(rule for rule in others if rule != own)]
 
 
-def compare_matchers(run: Run, compared: Sequence[Rule], progress: Progress, limit: int = 0, offset: int = 0) -> Sides:
+def compare_matchers(
+    run: Run, compared: Sequence[Rule], progress: Progress, limit: int = 0, offset: int = 0
+) -> Sides:
     """Goes once through the ledger. Keeps the disagreements of one page alone."""
     own, counts = compared[0].name, {rule.name: Count() for rule in compared}
     page: list[Disagreement] = []
@@ -118,5 +131,12 @@ def _disagreement(entry: Entry, cells: dict[str, str]) -> Disagreement:
     assert entry.annotation is not None and entry.student is not None
     teacher = entry.teacher.answer if entry.teacher else None
     return Disagreement(
-        *(entry.image.path, entry.annotation.question, entry.annotation.answer, entry.student.answer, teacher), cells
+        *(
+            entry.image.path,
+            entry.annotation.question,
+            entry.annotation.answer,
+            entry.student.answer,
+            teacher,
+        ),
+        cells,
     )

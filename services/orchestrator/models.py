@@ -13,7 +13,18 @@ from services.core.memory import GIB
 from services.core.presets import PRESETS, Preset
 from services.orchestrator.reports.listing import print_rows
 
-COLUMNS = ("name", "role", "size", "model", "engines", "serve", "train", "LoRA", "licence", "remote code")
+COLUMNS = (
+    "name",
+    "role",
+    "size",
+    "model",
+    "engines",
+    "serve",
+    "train",
+    "LoRA",
+    "licence",
+    "remote code",
+)
 LORA_RANK = 16
 """Of the adapters whose training is estimated."""
 
@@ -66,7 +77,9 @@ def commands(preset: Preset) -> list[str]:
 def show_all(presets: Iterable[Preset], console: Console) -> None:
     caption = f"serve, train and LoRA (rank {LORA_RANK}): GiB, estimated; `mpa-orch models NAME` shows one in full"
     numbers = ("size", "serve", "train", "LoRA")
-    print_rows(COLUMNS, [row(preset) for preset in presets], console, numbers=numbers, caption=caption)
+    print_rows(
+        COLUMNS, [row(preset) for preset in presets], console, numbers=numbers, caption=caption
+    )
 
 
 def show(preset: Preset, console: Console) -> None:
@@ -81,7 +94,9 @@ def show(preset: Preset, console: Console) -> None:
         "parameters": f"{preset.parameters:,}" if preset.parameters else "not published",
         "licence": preset.licence,
         "engines": ", ".join(preset.engines) or "none, as it is published",
-        "remote code": "needed, and off unless TRUST_REMOTE_CODE is set" if preset.remote_code else "none",
+        "remote code": "needed, and off unless TRUST_REMOTE_CODE is set"
+        if preset.remote_code
+        else "none",
         "template": preset.chat_template,
         "system": preset.system_prompt or "the template's own",
         "images": _listed(preset.image_processor) or "as the checkpoint says",
@@ -104,7 +119,9 @@ def _memory(preset: Preset) -> str:
     parts = [f"{preset.serving_bytes / GIB:.1f} GiB to serve"]
     if preset.training_bytes():
         parts.append(f"{preset.training_bytes() / GIB:.1f} GiB to train")
-        parts.append(f"{preset.training_bytes(LORA_RANK) / GIB:.1f} GiB to train adapters of rank {LORA_RANK}")
+        parts.append(
+            f"{preset.training_bytes(LORA_RANK) / GIB:.1f} GiB to train adapters of rank {LORA_RANK}"
+        )
     return ", ".join(parts) + " (estimated)"
 
 

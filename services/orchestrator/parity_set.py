@@ -43,7 +43,10 @@ def chosen(run: Run, rehearsal_ratio: float, max_share_per_kind: float) -> list[
     records = [record for record in run.ledger.records() if not record.held_out]
     of_sample = {Sample(r.image_sha256, r.question, r.answer, r.cell): r for r in records}
     selected = select(list(of_sample), rehearsal_ratio, max_share_per_kind)
-    return [ParitySample(of_sample[sample].path, sample, of_sample[sample].origin) for sample in selected]
+    return [
+        ParitySample(of_sample[sample].path, sample, of_sample[sample].origin)
+        for sample in selected
+    ]
 
 
 def write_parity_set(run: Run) -> list[ParitySample]:
@@ -66,7 +69,9 @@ def write_parity_set(run: Run) -> list[ParitySample]:
         )
     rate = sum(record.cell is Cell.GAP for record in identified) / max(1, len(identified))
     if rate < (until_gap := float(run.ledger.meta("until_gap") or 0)):
-        raise NothingToAlign(f"the gap is {rate:.1%} of the records, below the {until_gap:.1%} at which rounds stop")
+        raise NothingToAlign(
+            f"the gap is {rate:.1%} of the records, below the {until_gap:.1%} at which rounds stop"
+        )
     return parity_set
 
 
@@ -75,9 +80,16 @@ def _why_filtered(run: Run, gap: int, cells: Sequence[Cell]) -> str:
     found, least = cells.count(Cell.GAP), run.settings.recipe.minimum_gap
     if found > gap and found >= least:
         return f"--max-share-per-kind {run.settings.recipe.max_share_per_kind} leaves no more of {found}"
-    low = next(int(number) for (number,) in run.ledger.read(LOW_GAP, run.ledger.round, Rejection.LOW_AGREEMENT))
+    low = next(
+        int(number)
+        for (number,) in run.ledger.read(LOW_GAP, run.ledger.round, Rejection.LOW_AGREEMENT)
+    )
     is_cause = low and gap + low >= least
-    return f"--min-agreement rejected {low} others, whose samples contradict the annotation" if is_cause else ""
+    return (
+        f"--min-agreement rejected {low} others, whose samples contradict the annotation"
+        if is_cause
+        else ""
+    )
 
 
 def _why_so_few(cells: Sequence[Cell], images: int, minimum_gap: int) -> str:

@@ -51,7 +51,13 @@ def takes_a_device(where: Where, variables: Mapping[str, str] = os.environ) -> b
 
 
 async def align(
-    run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress, *, teacher_takes_turns: bool
+    run: Run,
+    where: Where,
+    labelled: Path | None,
+    confirm: Confirm,
+    progress: Progress,
+    *,
+    teacher_takes_turns: bool,
 ) -> None:
     """Every stage looks in the ledger first. Raises NothingToAlign where the student is at parity already."""
     if teacher_takes_turns:
@@ -65,14 +71,22 @@ async def align(
             await alignment.train(run, student, confirm, progress)
     if labelled is not None and not teacher_takes_turns:
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
-            await alignment.evaluate_and_promote(run, teacher, student, labelled, confirm, progress, may_try=where.may_try)
+            await alignment.evaluate_and_promote(
+                run, teacher, student, labelled, confirm, progress, may_try=where.may_try
+            )
     else:
         async with endpoints.student_only(where, run.folder, progress) as student:
-            await alignment.evaluate_and_promote(run, None, student, labelled, confirm, progress, may_try=where.may_try)
-    progress.note(f"to serve the student: MPA_STUDENT_STORE={run.folder.absolute() / 'student'} mpa-orch serve student")
+            await alignment.evaluate_and_promote(
+                run, None, student, labelled, confirm, progress, may_try=where.may_try
+            )
+    progress.note(
+        f"to serve the student: MPA_STUDENT_STORE={run.folder.absolute() / 'student'} mpa-orch serve student"
+    )
 
 
-async def annotate_and_identify_in_turn(run: Run, where: Where, labelled: Path | None, progress: Progress) -> None:
+async def annotate_and_identify_in_turn(
+    run: Run, where: Where, labelled: Path | None, progress: Progress
+) -> None:
     if not run.ledger.meta("done.annotate"):
         async with endpoints.teacher_only(where, run.folder, progress) as teacher:
             await alignment.annotate_only(run, teacher, progress)
@@ -114,7 +128,9 @@ async def decide(run: Run, teacher: TeacherClient, progress: Progress) -> None:
         return
 
     def is_due(row: AnnotationRow) -> bool:
-        return row.rejection != Rejection.STUDENT_ERROR and not run.ledger.cell(row.image_sha256, row.number)
+        return row.rejection != Rejection.STUDENT_ERROR and not run.ledger.cell(
+            row.image_sha256, row.number
+        )
 
     async def ask(picture: Picture, row: AnnotationRow) -> None:
         await identify(run, teacher, None, picture, row)
@@ -126,11 +142,15 @@ async def decide(run: Run, teacher: TeacherClient, progress: Progress) -> None:
     run.ledger.set_meta("done.identify", "yes")
 
 
-async def answer_labelled(run: Run, teacher: TeacherClient, labelled: Path, progress: Progress) -> None:
+async def answer_labelled(
+    run: Run, teacher: TeacherClient, labelled: Path, progress: Progress
+) -> None:
     """What `evaluate` wants of the teacher, while it is up."""
     respondents = {"teacher": partial(teacher_answer, run, teacher, step="evaluate")}
     with run.timed("evaluate"):
-        await sit(labelled_images(labelled), read_labelled(labelled), respondents, progress, "labelled")
+        await sit(
+            labelled_images(labelled), read_labelled(labelled), respondents, progress, "labelled"
+        )
     run.ledger.set_meta("done.labelled", str(labelled.absolute()))
 
 
@@ -139,7 +159,12 @@ def _is_labelled_due(run: Run, labelled: Path | None) -> bool:
 
 
 async def _over_images(
-    run: Run, name: str, is_due: Callable[[AnnotationRow], bool], ask: Work, progress: Progress, step: int = 0
+    run: Run,
+    name: str,
+    is_due: Callable[[AnnotationRow], bool],
+    ask: Work,
+    progress: Progress,
+    step: int = 0,
 ) -> None:
     """Does `ask` for every usable annotation that is due, an image at a time; `step` is what its image has reached then."""
     source, images = run.find_images(), list(run.ledger.read(IMAGES))
@@ -156,7 +181,11 @@ async def _over_images(
 
         async with together() as group:
             for path, image_sha256 in images:
-                due = [row for row in run.ledger.annotations(image_sha256) if _is_usable(row) and is_due(row)]
+                due = [
+                    row
+                    for row in run.ledger.annotations(image_sha256)
+                    if _is_usable(row) and is_due(row)
+                ]
                 if not due:
                     run.ledger.set_step(image_sha256, step)
                     meter.advance(counts=False)

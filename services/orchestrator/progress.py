@@ -19,7 +19,9 @@ LINE_EVERY_S = 5.0
 class Meter:
     """One stage: how much of it is done, and a remark such as the cells so far. `total` None is not known."""
 
-    def __init__(self, name: str, unit: str, total: int | None, draw: Callable[[Meter], None]) -> None:
+    def __init__(
+        self, name: str, unit: str, total: int | None, draw: Callable[[Meter], None]
+    ) -> None:
         self.name, self.unit, self.total = name, unit, total
         self.done = self.counted = 0
         self.remark = ""
@@ -74,7 +76,10 @@ class Progress:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             # The one that gives way on a narrow terminal.
-            TextColumn("[dim]{task.fields[remark]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            TextColumn(
+                "[dim]{task.fields[remark]}",
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
             console=console,
             expand=True,
             disable=not console.is_terminal,
@@ -84,7 +89,12 @@ class Progress:
         self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._bars.stop()
 
     def note(self, text: str) -> None:
@@ -103,7 +113,9 @@ class Progress:
 
         def draw(meter: Meter) -> None:
             rate = f"{meter.per_s:.1f}/s" if meter.counted else ""
-            self._bars.update(bar, completed=meter.done, total=meter.total, rate=rate, remark=meter.remark)
+            self._bars.update(
+                bar, completed=meter.done, total=meter.total, rate=rate, remark=meter.remark
+            )
 
         yield Meter(name, unit, total, draw)
 

@@ -24,7 +24,13 @@ Confirm = Callable[[str], bool]
 
 
 async def promote(
-    run: Run, student: StudentClient, decision: Decision, confirm: Confirm, progress: Progress, *, force: bool = False
+    run: Run,
+    student: StudentClient,
+    decision: Decision,
+    confirm: Confirm,
+    progress: Progress,
+    *,
+    force: bool = False,
 ) -> None:
     """Leaves the outcome and its reason in the ledger. Raises Conflict where another version has become live meanwhile."""
     before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
@@ -38,16 +44,23 @@ async def promote(
     with run.timed("promote"):
         if (await student.pointers()).live != after:
             progress.note(f"promote: {after} replaces {before} under traffic")
-            contract, old = (await student.version(after)).contract, (await student.version(before)).contract
+            contract, old = (
+                (await student.version(after)).contract,
+                (await student.version(before)).contract,
+            )
             if changed := contract.differences(old):
-                progress.note(f"promote: users' questions are put otherwise than {before} gets them: {'; '.join(changed)}")
+                progress.note(
+                    f"promote: users' questions are put otherwise than {before} gets them: {'; '.join(changed)}"
+                )
             await _swap(run, student, before, after)
     _settle(run, PROMOTED, reason)
 
 
 async def _swap(run: Run, student: StudentClient, before: str, after: str) -> None:
     # Held-out questions, or any where nothing is held out.
-    cases = held_out_cases(run) or [Case(r.path, r.image_sha256, r.question, (), "") for r in run.ledger.records()]
+    cases = held_out_cases(run) or [
+        Case(r.path, r.image_sha256, r.question, (), "") for r in run.ledger.records()
+    ]
     questions = await asyncio.to_thread(_questions, run.find_images(), cases[:QUESTIONS])
     if not questions:
         await _flip(student, before, after)
@@ -66,12 +79,16 @@ async def _flip(student: StudentClient, before: str, after: str) -> None:
     try:
         await student.promote(after, expected_live=before)
     except Conflict:
-        if (await student.pointers()).live != after:  # else an earlier try succeeded and its reply was lost
+        if (
+            await student.pointers()
+        ).live != after:  # else an earlier try succeeded and its reply was lost
             raise
 
 
 def _questions(source: Source, cases: Sequence[Case]) -> list[Question]:
-    return [Question(read_again(source, case.path, case.image_sha256), case.question) for case in cases]
+    return [
+        Question(read_again(source, case.path, case.image_sha256), case.question) for case in cases
+    ]
 
 
 def _settle(run: Run, outcome: str, reason: str) -> None:

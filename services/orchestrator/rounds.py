@@ -34,7 +34,10 @@ class StoppingRule:
         if self.rounds < 1:
             raise InvalidInput(f"--rounds is {self.rounds}: give 1 or more", field="rounds")
         if not 0 <= self.until_gap < 1:
-            raise InvalidInput(f"--until-gap is {self.until_gap}: give a share from 0 to 1, such as 0.05", field="until_gap")
+            raise InvalidInput(
+                f"--until-gap is {self.until_gap}: give a share from 0 to 1, such as 0.05",
+                field="until_gap",
+            )
 
 
 ONE_ROUND = StoppingRule()

@@ -92,7 +92,9 @@ def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
         require_same(Settings.from_json(stored), settings, folder)
     if not stored:
         if settings is None:
-            raise NotFound(f"{folder} holds no run that was begun: `mpa-orch annotate IMAGES --run {folder}` begins one")
+            raise NotFound(
+                f"{folder} holds no run that was begun: `mpa-orch annotate IMAGES --run {folder}` begins one"
+            )
         ledger.set_meta("id", uuid.uuid4().hex)
         ledger.set_meta("settings", settings.to_json())
     return Run(folder, ledger.meta("id"), Settings.from_json(ledger.meta("settings")), ledger)
@@ -127,7 +129,9 @@ def is_at_work(folder: Path) -> bool:
 
 def require_run(folder: Path) -> None:
     if not (folder / "ledger.sqlite").is_file():
-        raise NotFound(f"there is no run in {folder}: `mpa-orch runs list` shows the runs in {RUNS}/")
+        raise NotFound(
+            f"there is no run in {folder}: `mpa-orch runs list` shows the runs in {RUNS}/"
+        )
 
 
 def settings_of(folder: Path) -> Settings | None:
@@ -143,10 +147,18 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MpaError(f"the run folder {folder} can't be made ({error.strerror}): give another --run") from error
-    foreign = next((entry.name for entry in folder.iterdir() if not entry.name.startswith(".")), None)
-    if foreign is not None and not any((folder / own).exists() for own in ("ledger.sqlite", "logs", "student")):
-        raise WrongState(f"{folder} is not a run and not empty (it holds {foreign}): give another --run")
+        raise MpaError(
+            f"the run folder {folder} can't be made ({error.strerror}): give another --run"
+        ) from error
+    foreign = next(
+        (entry.name for entry in folder.iterdir() if not entry.name.startswith(".")), None
+    )
+    if foreign is not None and not any(
+        (folder / own).exists() for own in ("ledger.sqlite", "logs", "student")
+    ):
+        raise WrongState(
+            f"{folder} is not a run and not empty (it holds {foreign}): give another --run"
+        )
 
 
 @contextmanager
@@ -155,13 +167,17 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise MpaError(f"{folder} can't be written ({error.strerror}): give another --run") from error
+        raise MpaError(
+            f"{folder} can't be written ({error.strerror}): give another --run"
+        ) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.read(lock, 32).decode() or "unknown"
-            raise Conflict(f"another mpa-orch (process {holder}) is at work in {folder}: wait for it, or stop it") from error
+            raise Conflict(
+                f"another mpa-orch (process {holder}) is at work in {folder}: wait for it, or stop it"
+            ) from error
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
         yield

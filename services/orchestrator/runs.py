@@ -72,12 +72,18 @@ def gain(ledger: Ledger) -> float | None:
 
 def _accepted_images(ledger: Ledger) -> int:
     """All less the refused ones: both are counted within an index."""
-    statement = "SELECT (SELECT count(*) FROM images) - (SELECT count(*) FROM images WHERE rejection != '')"
+    statement = (
+        "SELECT (SELECT count(*) FROM images) - (SELECT count(*) FROM images WHERE rejection != '')"
+    )
     return next(int(count) for (count,) in ledger.read(statement))
 
 
 def _size_bytes(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(
+        path.lstat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    )
 
 
 def require_deletable(folder: Path) -> None:
@@ -98,7 +104,9 @@ def delete(folder: Path) -> None:
             folder.replace(doomed)
             shutil.rmtree(doomed)
         except OSError as error:
-            raise MpaError(f"{folder} can't be deleted ({error.strerror}): {error.filename}") from error
+            raise MpaError(
+                f"{folder} can't be deleted ({error.strerror}): {error.filename}"
+            ) from error
 
 
 def _require_idle_student(folder: Path) -> None:
@@ -108,4 +116,6 @@ def _require_idle_student(folder: Path) -> None:
     except FileNotFoundError:
         return
     except BlockingIOError as error:
-        raise Conflict(f"a student service has its versions in {folder / 'student'}: stop it, or leave the run") from error
+        raise Conflict(
+            f"a student service has its versions in {folder / 'student'}: stop it, or leave the run"
+        ) from error

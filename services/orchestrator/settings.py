@@ -95,11 +95,15 @@ class Settings:
 
     def annotation_decoding(self, image_sha256: str, index: int, attempt: int) -> Decoding:
         """The recipe's, with a seed of its own for each question of each image, the same at every repetition."""
-        return replace(self.recipe.annotation_decoding, seed=_seed(self.seed, image_sha256, index, attempt))
+        return replace(
+            self.recipe.annotation_decoding, seed=_seed(self.seed, image_sha256, index, attempt)
+        )
 
     def sample_decoding(self, image_sha256: str, question: str, number: int) -> Decoding:
         """Of the answer sampled as the `number`th, with a seed of its own, too."""
-        return self.recipe.sample_decoding(_seed(self.seed, image_sha256, "sample", number, question))
+        return self.recipe.sample_decoding(
+            _seed(self.seed, image_sha256, "sample", number, question)
+        )
 
     def lot(self, *of: object) -> float:
         """A number in [0, 1) that the run's seed and `of` decide."""
@@ -118,7 +122,9 @@ class Settings:
         recipe = fields.pop("recipe")
         for part in ("annotation_decoding", "answer_decoding"):
             recipe[part] = Decoding(**recipe[part])
-        return cls(recipe=Recipe(**recipe), leak_check=tuple(fields.pop("leak_check", ())), **fields)
+        return cls(
+            recipe=Recipe(**recipe), leak_check=tuple(fields.pop("leak_check", ())), **fields
+        )
 
 
 def _seed(*parts: object) -> int:
@@ -142,7 +148,9 @@ def new_settings(
     """Checks every name. Raises InvalidInput that lists the names there are."""
     chosen_task, chosen_recipe = _named(TASKS, task, "task"), _named(RECIPES, recipe, "recipe")
     rule = _named(MATCHERS, matcher or chosen_recipe.matcher or chosen_task.matcher, "matcher")
-    of_student = _named(MATCHERS, student_matcher or chosen_recipe.student_matcher or rule.name, "matcher")
+    of_student = _named(
+        MATCHERS, student_matcher or chosen_recipe.student_matcher or rule.name, "matcher"
+    )
     if chosen_task.question and (amendments.questions_per_image or 1) > 1:
         raise InvalidInput(
             f"the task {task} has one question for all images, and it was to be put {amendments.questions_per_image} times "
@@ -160,7 +168,9 @@ def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:
     """Raises WrongState that names every setting which differs."""
     stored, wanted = _parts(of_run), _parts(asked)
     differing = [
-        f"{name}: {value} there, {wanted[name]} now" for name, value in stored.items() if wanted.get(name, value) != value
+        f"{name}: {value} there, {wanted[name]} now"
+        for name, value in stored.items()
+        if wanted.get(name, value) != value
     ]
     if differing:
         raise WrongState(
@@ -177,7 +187,9 @@ def _hash(*asked: str | bool | Decoding) -> str:
 def _matcher(identity: str) -> Matcher:
     found = MATCHERS[identity.partition("@")[0]]
     if found.identity != identity:
-        raise WrongState(f"this run was decided by {identity}, which is {found.identity} by now: start a new run")
+        raise WrongState(
+            f"this run was decided by {identity}, which is {found.identity} by now: start a new run"
+        )
     return found
 
 
@@ -191,5 +203,7 @@ def _parts(settings: Settings) -> dict[str, object]:
 
 def _named(table: dict[str, T], name: str, what: str) -> T:
     if name not in table:
-        raise InvalidInput(f"there is no {what} {name!r}: choose one of {', '.join(table)}", field=what)
+        raise InvalidInput(
+            f"there is no {what} {name!r}: choose one of {', '.join(table)}", field=what
+        )
     return table[name]

@@ -30,7 +30,9 @@ ANNOTATED, IDENTIFIED = 1, 2
 class Stream:
     """One pass over the pool. Without a student it annotates only."""
 
-    def __init__(self, run: Run, pool: Source, teacher: TeacherClient, student: StudentClient | None) -> None:
+    def __init__(
+        self, run: Run, pool: Source, teacher: TeacherClient, student: StudentClient | None
+    ) -> None:
         self._run, self._pool, self._teacher, self._student = run, pool, teacher, student
         self._goal = IDENTIFIED if student else ANNOTATED
         self._under_way: set[str] = set()
@@ -90,12 +92,16 @@ class Stream:
             return
         async with together() as group:
             asked = [
-                group.create_task(identify(self._run, self._teacher, self._student, picture, annotation))
+                group.create_task(
+                    identify(self._run, self._teacher, self._student, picture, annotation)
+                )
                 for annotation in annotations
             ]
         self._cells.update(cell for task in asked if (cell := task.result()))
         self._run.ledger.set_step(picture.sha256, IDENTIFIED)
-        meters[1].advance("  ".join(f"{cell} {count}" for cell in Cell if (count := self._cells[cell])))
+        meters[1].advance(
+            "  ".join(f"{cell} {count}" for cell in Cell if (count := self._cells[cell]))
+        )
 
 
 def _advance(meters: list[Meter], *, by: int = 1, counts: bool = True) -> None:

@@ -131,7 +131,9 @@ def summarise(ledger: Ledger) -> Summary:
         image_files=images,
         annotations=last.pop("", 0),
         rejected={**last, **({"image": sum(images.refused.values())} if images.refused else {})},
-        retried=_counts(ledger, "SELECT 'retried', count(*) FROM annotations WHERE attempt > 0")["retried"],
+        retried=_counts(ledger, "SELECT 'retried', count(*) FROM annotations WHERE attempt > 0")[
+            "retried"
+        ],
         cells=_cells(ledger),
         parity_set=int(ledger.meta("parity_set") or 0),
         label_noise=measured_noise(ledger),
@@ -139,7 +141,10 @@ def summarise(ledger: Ledger) -> Summary:
         teacher_calls_saved=calls["saved"],
         student_calls=calls["student identify"],
         sample_calls=calls["sample sample"],
-        evaluation_calls={"teacher": calls["teacher evaluate"], "student": calls["student evaluate"]},
+        evaluation_calls={
+            "teacher": calls["teacher evaluate"],
+            "student": calls["student evaluate"],
+        },
         usage=ledger.usage(),
         zero_shot=shown.before if shown else None,
         aligned=shown.after if shown else None,
@@ -172,7 +177,10 @@ def summarise(ledger: Ledger) -> Summary:
 
 def write_summary(run: Run) -> Summary:
     summary = summarise(run.ledger)
-    write_atomically(run.folder / "summary.json", json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n")
+    write_atomically(
+        run.folder / "summary.json",
+        json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n",
+    )
     return summary
 
 
@@ -187,8 +195,13 @@ def _cells(ledger: Ledger) -> dict[str, int]:
 
 def _images(ledger: Ledger) -> Images:
     """Refused ones are few and have an index; the rest is one pass over the table rather than one look-up for each."""
-    refused = _counts(ledger, "SELECT rejection, count(*) FROM images WHERE rejection != '' GROUP BY rejection")
-    held_out = _counts(ledger, "SELECT 'held_out', count(*) FROM images NOT INDEXED WHERE held_out AND rejection = ''")
+    refused = _counts(
+        ledger, "SELECT rejection, count(*) FROM images WHERE rejection != '' GROUP BY rejection"
+    )
+    held_out = _counts(
+        ledger,
+        "SELECT 'held_out', count(*) FROM images NOT INDEXED WHERE held_out AND rejection = ''",
+    )
     everything = _counts(ledger, "SELECT 'all', count(*) FROM images")["all"]
     return Images(
         everything - refused.total(),
@@ -201,7 +214,9 @@ def _images(ledger: Ledger) -> Images:
 
 
 def _leak(ledger: Ledger) -> str:
-    rows = ledger.read("SELECT path || ': ' || detail FROM images WHERE rejection = 'leak' ORDER BY path LIMIT 1")
+    rows = ledger.read(
+        "SELECT path || ': ' || detail FROM images WHERE rejection = 'leak' ORDER BY path LIMIT 1"
+    )
     return next((leak for (leak,) in rows), "")
 
 

@@ -27,7 +27,9 @@ class Traffic:
     the old version gave it.
     """
 
-    def __init__(self, student: StudentClient, questions: Sequence[Question], before: str, after: str) -> None:
+    def __init__(
+        self, student: StudentClient, questions: Sequence[Question], before: str, after: str
+    ) -> None:
         self._student, self._questions = student, cycle(questions)
         self._before, self._after = before, after
         self._is_swapped = self._is_over = False
@@ -54,7 +56,10 @@ class Traffic:
 
     async def _ask(self) -> None:
         while not self._is_over:
-            asked, allowed = next(self._questions), {self._after} if self._is_swapped else {self._before, self._after}
+            asked, allowed = (
+                next(self._questions),
+                {self._after} if self._is_swapped else {self._before, self._after},
+            )
             try:
                 reply = await self._student.answer(asked.picture, asked.question, retry=False)
                 trouble = "" if reply.version in allowed else f"version {reply.version!r} answered"

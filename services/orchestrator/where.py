@@ -50,4 +50,6 @@ class Where:
 
     def starts(self, role: str) -> bool:
         """Does the command start this service itself?"""
-        return self.is_local or (self.is_single_device and not {"teacher": self.teacher, "student": self.student}[role])
+        return self.is_local or (
+            self.is_single_device and not {"teacher": self.teacher, "student": self.student}[role]
+        )

@@ -36,8 +36,15 @@ Open = Callable[[], "grpc.aio.StreamStreamCall[Any, Any]"]
 class Bulk(Generic[Request, Response]):
     """`item`: the message that carries a request under an id, or, without a request, takes that id's back."""
 
-    def __init__(self, open_stream: Open, item: Callable[..., Any], timeout_s: float, address: str) -> None:
-        self._open, self._item, self._timeout_s, self._address = open_stream, item, timeout_s, address
+    def __init__(
+        self, open_stream: Open, item: Callable[..., Any], timeout_s: float, address: str
+    ) -> None:
+        self._open, self._item, self._timeout_s, self._address = (
+            open_stream,
+            item,
+            timeout_s,
+            address,
+        )
         self._streams: deque[_Stream] = deque()
         self._ids = itertools.count()
 
@@ -49,7 +56,9 @@ class Bulk(Generic[Request, Response]):
             await answer
         except TimeoutError:
             stream.forget(key, self._item(id=key))
-            raise Unavailable(f"{self._address} did not answer in time", reason=OUT_OF_TIME) from None
+            raise Unavailable(
+                f"{self._address} did not answer in time", reason=OUT_OF_TIME
+            ) from None
         except asyncio.CancelledError:
             answer = stream.expect_again(key, answer)
             try:
@@ -98,14 +107,19 @@ def _cancel_later() -> None:
 class _Stream:
     """One bidirectional call, and what it has not answered yet, the oldest first."""
 
-    def __init__(self, call: grpc.aio.StreamStreamCall[Any, Any], timeout_s: float, address: str) -> None:
+    def __init__(
+        self, call: grpc.aio.StreamStreamCall[Any, Any], timeout_s: float, address: str
+    ) -> None:
         self._call, self._timeout_s, self._address = call, timeout_s, address
         self._loop = asyncio.get_running_loop()
         self._unanswered: dict[str, tuple[asyncio.Future[Any], float]] = {}
         self._outbox: asyncio.Queue[Any] = asyncio.Queue()
         self._retires_at = self._loop.time() + STREAM_LIFE_S
         self.is_open, self._takes_more = True, False
-        self._writing, self._reading = self._loop.create_task(self._write()), self._loop.create_task(self._read())
+        self._writing, self._reading = (
+            self._loop.create_task(self._write()),
+            self._loop.create_task(self._read()),
+        )
         self._sweeping = self._loop.call_later(SWEEP_EVERY_S, self._sweep)
 
     @property

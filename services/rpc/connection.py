@@ -34,7 +34,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     (
         "grpc.service_config",
-        json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}),
+        json.dumps(
+            {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
+        ),
     ),
 )
 
@@ -49,7 +51,9 @@ class Connection:
     by itself. It gives up with Unavailable or Overloaded once the service has answered nobody for `patience_s` seconds.
     """
 
-    def __init__(self, name: str, address: str, patience_s: float, in_flight: int, notice: Notice) -> None:
+    def __init__(
+        self, name: str, address: str, patience_s: float, in_flight: int, notice: Notice
+    ) -> None:
         self.name, self.address = name, address
         self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._patience_s = patience_s
@@ -111,7 +115,9 @@ class Connection:
 
     def _gave_up(self, trouble: MpaError) -> MpaError:
         if isinstance(trouble, Overloaded):
-            return Overloaded(f"the {self.name} at {self.address} stayed overloaded for {self._patience_s:g} s: {trouble}")
+            return Overloaded(
+                f"the {self.name} at {self.address} stayed overloaded for {self._patience_s:g} s: {trouble}"
+            )
         return Unavailable(
             f"the {self.name} at {self.address} gave no answer for {self._patience_s:g} s ({trouble}): "
             f"start it with `mpa-orch serve {self.name}`, or name another address"

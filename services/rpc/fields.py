@@ -17,7 +17,15 @@ LONGEST_NAME = 255
 """Characters of names, hashes, tokens and ids, as file systems have it."""
 LONGEST_PATH = 4096
 _PATHS = ("uri",)
-_TEXTS = ("question", "answer", "prompt", "system_prompt", "template", "answer_template", "training_template")
+_TEXTS = (
+    "question",
+    "answer",
+    "prompt",
+    "system_prompt",
+    "template",
+    "answer_template",
+    "training_template",
+)
 """Texts that are long by nature: their readers check them by `limits.py`."""
 _NUMBERS = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 
@@ -40,7 +48,11 @@ def check_fields(message: Message, path: str = "") -> None:
 def _check_name(value: str, name: str, longest: int) -> None:
     if len(value) > longest:
         raise InvalidInput(
-            f"{name} has {len(value):,} characters; at most {longest:,} are taken", field=name, reason="NAME_TOO_LONG"
+            f"{name} has {len(value):,} characters; at most {longest:,} are taken",
+            field=name,
+            reason="NAME_TOO_LONG",
         )
     if "\0" in value:
-        raise InvalidInput(f"{name} is {value!r}: it may hold no NUL", field=name, reason="NAME_WITH_NUL")
+        raise InvalidInput(
+            f"{name} is {value!r}: it may hold no NUL", field=name, reason="NAME_WITH_NUL"
+        )

@@ -16,7 +16,15 @@ from services.engines.image_cache import ImageCache
 from services.engines.image_decoder import DECODER, ImageDecoder
 from services.engines.image_headers import PLAIN_BYTES, is_cheap
 from services.engines.image_memory import ImageMemory
-from services.engines.images import FORMATS, MAX_BYTES, LoadedImage, check_bytes, load_image, most_bytes, sha256
+from services.engines.images import (
+    FORMATS,
+    MAX_BYTES,
+    LoadedImage,
+    check_bytes,
+    load_image,
+    most_bytes,
+    sha256,
+)
 from services.environment import Environment
 from services.rpc.shortening import shortened
 
@@ -56,7 +64,9 @@ class ImageReceiver:
     image at the same time wait for one decoding, which is called off when none of them waits any more.
     """
 
-    def __init__(self, settings: ImageSettings | None = None, decoder: ImageDecoder = DECODER) -> None:
+    def __init__(
+        self, settings: ImageSettings | None = None, decoder: ImageDecoder = DECODER
+    ) -> None:
         self._settings, self._decoder = settings or ImageSettings(), decoder
         self._root = self._settings.root.resolve() if self._settings.root else None
         capacity_bytes = int(self._settings.memory_gib * 2**30)
@@ -78,7 +88,11 @@ class ImageReceiver:
             return self._cache.get(image.sha256)
         if source == "uri":
             return await self.receive_bytes(await asyncio.to_thread(self._read, image.uri))
-        raise InvalidInput("the request has no image: set data, sha256 or uri", field="image", reason="IMAGE_MISSING")
+        raise InvalidInput(
+            "the request has no image: set data, sha256 or uri",
+            field="image",
+            reason="IMAGE_MISSING",
+        )
 
     async def receive_bytes(self, data: bytes) -> LoadedImage:
         """Raises InvalidImage, Overloaded."""
@@ -116,13 +130,16 @@ class ImageReceiver:
         """At most MAX_BYTES + 1 of it, for the check of its size to see."""
         if self._root is None:
             raise InvalidInput(
-                "this service reads no image paths: send the bytes, or start it with an image root", field="image.uri"
+                "this service reads no image paths: send the bytes, or start it with an image root",
+                field="image.uri",
             )
         quoted = repr(shortened(uri, _QUOTED_BYTES))
         try:
             path = (self._root / uri.removeprefix("file://")).resolve()
             if not path.is_relative_to(self._root):
-                raise InvalidImage(f"image path {quoted} leaves the allowed root", reason="IMAGE_OUTSIDE_ROOT")
+                raise InvalidImage(
+                    f"image path {quoted} leaves the allowed root", reason="IMAGE_OUTSIDE_ROOT"
+                )
             # Opening a named pipe would wait for somebody to write into it.
             with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -133,7 +150,9 @@ class ImageReceiver:
         except OSError as error:
             raise InvalidImage(f"image {quoted} can't be read: {error.strerror}") from error
         except (RuntimeError, ValueError) as error:  # a loop of links, a NUL
-            raise InvalidInput(f"image path {quoted} can't be a path: {error}", field="image.uri") from error
+            raise InvalidInput(
+                f"image path {quoted} can't be a path: {error}", field="image.uri"
+            ) from error
 
 
 @dataclass(slots=True)

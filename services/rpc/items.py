@@ -38,7 +38,11 @@ def check_items(kind: type[Message], data: bytes) -> None:
     items = 1
     for place, (number, start, end) in enumerate(_fields(data, 0, len(data)), 1):
         if place > MOST_FIELDS:
-            raise InvalidInput(f"a message has more than {MOST_FIELDS} fields", field="more", reason="TOO_MANY_ITEMS")
+            raise InvalidInput(
+                f"a message has more than {MOST_FIELDS} fields",
+                field="more",
+                reason="TOO_MANY_ITEMS",
+            )
         if number == more.number:
             items += 1
             if items > MOST_ITEMS:
@@ -53,7 +57,11 @@ def check_items(kind: type[Message], data: bytes) -> None:
 def _check_item(more: int, data: bytes, start: int, end: int) -> None:
     for place, (number, _, _) in enumerate(_fields(data, start, end), 1):
         if number == more or place > MOST_FIELDS_OF_AN_ITEM:
-            raise InvalidInput("an item holds further items, or too many fields", field="more", reason="TOO_MANY_ITEMS")
+            raise InvalidInput(
+                "an item holds further items, or too many fields",
+                field="more",
+                reason="TOO_MANY_ITEMS",
+            )
 
 
 def first_id(kind: type[Message], data: bytes) -> str:
@@ -82,7 +90,9 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
             size = _WIDTHS[kind]
         else:
             # Groups: no message of ours has any, and fields after one could not be counted.
-            raise InvalidInput("a message has a group, which the contract knows nothing of", reason="MALFORMED")
+            raise InvalidInput(
+                "a message has a group, which the contract knows nothing of", reason="MALFORMED"
+            )
         if at + size > end:
             return
         yield number, at, at + size

@@ -37,7 +37,9 @@ def _end_supervisor() -> None:
     Where setproctitle is installed (vLLM brings it), the supervisor calls itself circusd.
     """
     parent = psutil.Process().parent()
-    if parent is not None and any(name in word for word in parent.cmdline() for name in ("bentoml", "circusd")):
+    if parent is not None and any(
+        name in word for word in parent.cmdline() for name in ("bentoml", "circusd")
+    ):
         os.kill(parent.pid, signal.SIGTERM)
 
 
@@ -82,14 +84,17 @@ def listen_host(env: Environment) -> str:
         return str(ipaddress.ip_address("127.0.0.1" if given == "localhost" else given))
     except ValueError as error:
         raise InvalidInput(
-            f"{env.prefix}HOST is {given!r}: give an IP address, 127.0.0.1 or 0.0.0.0", field=f"{env.prefix}HOST"
+            f"{env.prefix}HOST is {given!r}: give an IP address, 127.0.0.1 or 0.0.0.0",
+            field=f"{env.prefix}HOST",
         ) from error
 
 
 def _at_least_0(env: Environment, name: str, default: float) -> float:
     given = env.number(name, default)
     if not 0 <= given < float("inf"):
-        raise InvalidInput(f"{env.prefix}{name} is {given:g}: give seconds, 0 or more", field=env.prefix + name)
+        raise InvalidInput(
+            f"{env.prefix}{name} is {given:g}: give seconds, 0 or more", field=env.prefix + name
+        )
     return given
 
 
@@ -101,7 +106,13 @@ class Lifecycle:
     over, since a thread hangs or a library waits, writes the stack of every thread and is ended.
     """
 
-    def __init__(self, name: str, server: GrpcServer, settings: ListenSettings, http: HttpServer | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        server: GrpcServer,
+        settings: ListenSettings,
+        http: HttpServer | None = None,
+    ) -> None:
         self._name = name
         self._server = server
         self._http = http
@@ -114,7 +125,10 @@ class Lifecycle:
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(
-        self, load: Callable[[], Awaitable[None]], death: Callable[[], Awaitable[str]], revive: Callable[[], Awaitable[None]]
+        self,
+        load: Callable[[], Awaitable[None]],
+        death: Callable[[], Awaitable[str]],
+        revive: Callable[[], Awaitable[None]],
     ) -> None:
         """Listens, then runs `load` in the background; ready when it returns, until `death` does. Then `revive`, ready again,
         unless the service is about to leave: an engine may have been told to end before it.
@@ -142,7 +156,9 @@ class Lifecycle:
     def require_loaded(self) -> None:
         """Raises Unavailable while loading, WrongState where loading failed. While leaving, requests are still taken."""
         if self._failure is not None:
-            raise WrongState(f"{self._name} has no model: {self._failure}", reason="MODEL_NOT_LOADED")
+            raise WrongState(
+                f"{self._name} has no model: {self._failure}", reason="MODEL_NOT_LOADED"
+            )
         if self._death:
             raise Unavailable(
                 f"the {self._name}'s engine has died ({self._death}) and is being started anew: try again in a moment"
@@ -164,7 +180,10 @@ class Lifecycle:
         return self._stopping
 
     async def _serve(
-        self, load: Callable[[], Awaitable[None]], death: Callable[[], Awaitable[str]], revive: Callable[[], Awaitable[None]]
+        self,
+        load: Callable[[], Awaitable[None]],
+        death: Callable[[], Awaitable[str]],
+        revive: Callable[[], Awaitable[None]],
     ) -> None:
         try:
             await load()
@@ -246,7 +265,9 @@ class Lifecycle:
             if self._leaving:
                 return
             self._leaving = True
-            if http is not None:  # the process is a worker of BentoML's, to whose end its supervisor sets no limit
+            if (
+                http is not None
+            ):  # the process is a worker of BentoML's, to whose end its supervisor sets no limit
                 limit_s = self._settings.lame_duck_s + self._settings.grace_s + HARD_STOP_AFTER_S
                 faulthandler.dump_traceback_later(limit_s, exit=True)
             loop.call_soon_threadsafe(lambda: leaving.add(loop.create_task(leave())))

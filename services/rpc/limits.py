@@ -21,8 +21,14 @@ def check_question(question: str) -> str:
     """The question without blanks around it. Raises InvalidInput: empty, too long, no Unicode text."""
     question = question.strip()
     if not question:
-        raise InvalidInput("the question is empty: ask something about the image", field="question", reason="QUESTION_EMPTY")
-    return _check_text(question, "the question", "question", MAX_QUESTION_CHARS, "QUESTION_TOO_LONG")
+        raise InvalidInput(
+            "the question is empty: ask something about the image",
+            field="question",
+            reason="QUESTION_EMPTY",
+        )
+    return _check_text(
+        question, "the question", "question", MAX_QUESTION_CHARS, "QUESTION_TOO_LONG"
+    )
 
 
 def check_answer(answer: str) -> str:
@@ -53,9 +59,15 @@ def check_prompt(prompt: str, field: str) -> str:
     return _check_text(prompt, field, field, MAX_PROMPT_CHARS)
 
 
-def _check_text(text: str, name: str, field: str, limit: int, too_long: str = "TEXT_TOO_LONG") -> str:
+def _check_text(
+    text: str, name: str, field: str, limit: int, too_long: str = "TEXT_TOO_LONG"
+) -> str:
     if len(text) > limit:
-        raise InvalidInput(f"{name} has {len(text):,} characters; at most {limit:,} are taken", field=field, reason=too_long)
+        raise InvalidInput(
+            f"{name} has {len(text):,} characters; at most {limit:,} are taken",
+            field=field,
+            reason=too_long,
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:

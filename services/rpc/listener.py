@@ -81,14 +81,19 @@ class Listener(_server.Server):
     """A server like that of grpc.aio.server; every method of `services` (full names) must be added before `start`."""
 
     def __init__(
-        self, interceptors: Sequence[grpc.aio.ServerInterceptor], services: Sequence[str], idle_s: float = IDLE_S
+        self,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        services: Sequence[str],
+        idle_s: float = IDLE_S,
     ) -> None:
         self._services = services
         self._loop = cygrpc.get_working_loop()
         options = [*OPTIONS, ("grpc.max_connection_idle_ms", int(idle_s * 1000))]
         self._server = _Core(self._loop, None, (), list(interceptors), options, None)
 
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+    def add_generic_rpc_handlers(
+        self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]
+    ) -> None:
         """Registers the methods one by one, as newer generated code does by itself."""
         pool = descriptor_pool.Default()
         for service in self._services:

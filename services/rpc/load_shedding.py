@@ -42,7 +42,9 @@ class LoadSettings:
     @staticmethod
     def from_environment(env: Environment) -> LoadSettings:
         """From MPA_*_MAX_IN_FLIGHT and MPA_*_LONGEST_WAIT_S. Raises InvalidInput: no room, no time."""
-        settings = LoadSettings(env.integer("MAX_IN_FLIGHT", 1024), env.number("LONGEST_WAIT_S", 30.0))
+        settings = LoadSettings(
+            env.integer("MAX_IN_FLIGHT", 1024), env.number("LONGEST_WAIT_S", 30.0)
+        )
         if settings.most < 1:
             variable = f"{env.prefix}MAX_IN_FLIGHT"
             raise InvalidInput(f"{variable} is {settings.most}: give 1 or more", field=variable)
@@ -58,7 +60,9 @@ DEFAULT = LoadSettings()
 class LoadShedder:
     """Admits the requests of one service. Belongs to one event loop."""
 
-    def __init__(self, settings: LoadSettings = DEFAULT, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: LoadSettings = DEFAULT, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._pace = ServicePace(clock())

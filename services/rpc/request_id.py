@@ -31,13 +31,17 @@ class CallLog:
     Failures and successes have a limit each; lines beyond it are counted, and the next line says how many were left out.
     """
 
-    def __init__(self, failures_per_s: int = FAILURES_PER_S, successes_per_s: int = SUCCESSES_PER_S) -> None:
+    def __init__(
+        self, failures_per_s: int = FAILURES_PER_S, successes_per_s: int = SUCCESSES_PER_S
+    ) -> None:
         self._limits = {True: failures_per_s, False: successes_per_s}
         self._seconds = {True: -1, False: -1}
         self._written = {True: 0, False: 0}
         self._left_out = {True: 0, False: 0}
 
-    def ended(self, method: str, code: str, seconds: float, *, peer: str, failed: bool, why: str = "") -> None:
+    def ended(
+        self, method: str, code: str, seconds: float, *, peer: str, failed: bool, why: str = ""
+    ) -> None:
         """`method`: "POST /v1/vqa" or a gRPC method. `why`: the error's reason and message; it is cut to 300 characters."""
         second = int(time.monotonic())
         if second != self._seconds[failed]:

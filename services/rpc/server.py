@@ -32,7 +32,9 @@ class _Health(health_aio.HealthServicer):
         super().__init__()
         self._watches: set[asyncio.Task[Any]] = set()
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
         watch = asyncio.ensure_future(super().Watch(request, context))
         self._watches.add(watch)
         try:
@@ -63,10 +65,17 @@ class CallerSettings:
     @staticmethod
     def from_environment(env: Environment) -> CallerSettings:
         """From MPA_*_CALLS_PER_CALLER and MPA_*_SILENCE_S. Raises InvalidInput: none, no time."""
-        settings = CallerSettings(env.integer("CALLS_PER_CALLER", PER_CALLER), env.number("SILENCE_S", SILENCE_S))
-        for name, value in (("CALLS_PER_CALLER", settings.most_calls), ("SILENCE_S", settings.silence_s)):
+        settings = CallerSettings(
+            env.integer("CALLS_PER_CALLER", PER_CALLER), env.number("SILENCE_S", SILENCE_S)
+        )
+        for name, value in (
+            ("CALLS_PER_CALLER", settings.most_calls),
+            ("SILENCE_S", settings.silence_s),
+        ):
             if not 0 < value < float("inf"):
-                raise InvalidInput(f"{env.prefix}{name} is {value:g}: give more than 0", field=env.prefix + name)
+                raise InvalidInput(
+                    f"{env.prefix}{name} is {value:g}: give more than 0", field=env.prefix + name
+                )
         return settings
 
 
@@ -92,7 +101,11 @@ class GrpcServer:
         self._server = Listener(interceptors, services, callers.idle_s)
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        names = (
+            *self._services,
+            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+            reflection.SERVICE_NAME,
+        )
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, host: str, port: int) -> int:
@@ -101,7 +114,9 @@ class GrpcServer:
         try:
             bound: int = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
-            raise Unavailable(f"gRPC port {port} on {host} can't be used (taken by another process?): {error}") from error
+            raise Unavailable(
+                f"gRPC port {port} on {host} can't be used (taken by another process?): {error}"
+            ) from error
         if port and bound != port:
             raise Unavailable(f"gRPC port {port} is out of range: give 1 to 65535")
         await self._server.start()
@@ -109,7 +124,11 @@ class GrpcServer:
 
     async def set_ready(self, ready: bool) -> None:
         """What health checks and round-robin clients see."""
-        state = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        state = (
+            health_pb2.HealthCheckResponse.SERVING
+            if ready
+            else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
         for name in ("", *self._services):
             await self._health.set(name, state)
 

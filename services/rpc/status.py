@@ -44,7 +44,14 @@ _HTTP: dict[type[errors.MpaError], int] = {
     errors.MpaError: 500,
 }
 _BY_REASON: dict[str, type[errors.MpaError]] = {
-    kind.reason: kind for kind in (errors.ImageUnknown, errors.Pending, errors.BadReply, errors.EngineFailed, errors.SwapFailed)
+    kind.reason: kind
+    for kind in (
+        errors.ImageUnknown,
+        errors.Pending,
+        errors.BadReply,
+        errors.EngineFailed,
+        errors.SwapFailed,
+    )
 }
 _FROM_CODE: dict[grpc.StatusCode, type[errors.MpaError]] = {
     **{code: error for error, code in _CODES.items() if error.reason not in _BY_REASON},
@@ -65,7 +72,9 @@ def http_status(error: errors.MpaError) -> int:
 def to_status(error: errors.MpaError) -> status_pb2.Status:
     """ErrorInfo always; BadRequest and RetryInfo where they apply. Shortened: a caller's own words may be in any of it."""
     message = shortened(str(error))
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=shortened(error.reason, NAME_BYTES), domain=DOMAIN)]
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=shortened(error.reason, NAME_BYTES), domain=DOMAIN)
+    ]
     if isinstance(error, errors.InvalidInput):
         field = shortened(error.field, NAME_BYTES)
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
@@ -74,7 +83,9 @@ def to_status(error: errors.MpaError) -> status_pb2.Status:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    return status_pb2.Status(code=_nearest(_CODES, error).value[0], message=message, details=map(_packed, details))
+    return status_pb2.Status(
+        code=_nearest(_CODES, error).value[0], message=message, details=map(_packed, details)
+    )
 
 
 def _packed(message: Message) -> Any:
@@ -85,12 +96,18 @@ def _packed(message: Message) -> Any:
 
 def from_status(status: status_pb2.Status) -> errors.MpaError:
     """The error that `to_status` was given, as far as the wire carries it."""
-    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    info, bad, retry = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.RetryInfo(),
+    )
     for detail in status.details:
         for message in (info, bad, retry):
             if detail.Is(message.DESCRIPTOR):
                 detail.Unpack(message)
-    code = next((code for code in grpc.StatusCode if code.value[0] == status.code), grpc.StatusCode.UNKNOWN)
+    code = next(
+        (code for code in grpc.StatusCode if code.value[0] == status.code), grpc.StatusCode.UNKNOWN
+    )
     kind = _BY_REASON.get(info.reason) or _FROM_CODE.get(code, errors.MpaError)
     retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9 or 1.0
     if kind is errors.Overloaded:
@@ -112,7 +129,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, peer: str = "") -> errors.MpaErr
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         message = f"no service answers at {peer}: {message}" if peer else message
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in message:
-        return errors.InvalidInput(f"{peer or 'the service'} takes no message of that size: {message}", reason="TOO_LARGE")
+        return errors.InvalidInput(
+            f"{peer or 'the service'} takes no message of that size: {message}", reason="TOO_LARGE"
+        )
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"{peer or 'the service'} did not answer in time"
     return from_status(status_pb2.Status(code=error.code().value[0], message=message))

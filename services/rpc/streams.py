@@ -164,4 +164,7 @@ async def answer_out_of_order(
 def _bug(error: Exception) -> MpaError:
     chosen = current_request_id.get()
     _log.error("an item of a stream failed, request id %s", chosen, exc_info=error)
-    return MpaError(f"this request failed in the service ({type(error).__name__}); its log has the cause", reason="INTERNAL")
+    return MpaError(
+        f"this request failed in the service ({type(error).__name__}); its log has the cause",
+        reason="INTERNAL",
+    )

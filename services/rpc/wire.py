@@ -36,7 +36,12 @@ def usage_to_proto(reply: Reply) -> types_pb2.Usage:
 
 
 def usage_from_proto(message: types_pb2.Usage) -> Usage:
-    return Usage(message.prompt_tokens, message.completion_tokens, message.cached_prompt_tokens, message.cost_usd)
+    return Usage(
+        message.prompt_tokens,
+        message.completion_tokens,
+        message.cached_prompt_tokens,
+        message.cost_usd,
+    )
 
 
 def finish_reason_from_proto(value: types_pb2.FinishReason) -> FinishReason:
@@ -48,7 +53,10 @@ def finish_reason_from_proto(value: types_pb2.FinishReason) -> FinishReason:
 
 
 def finish_reason_to_proto(reply: Reply) -> types_pb2.FinishReason:
-    return cast(types_pb2.FinishReason, types_pb2.FinishReason.Value(f"FINISH_REASON_{reply.finish_reason.name}"))
+    return cast(
+        types_pb2.FinishReason,
+        types_pb2.FinishReason.Value(f"FINISH_REASON_{reply.finish_reason.name}"),
+    )
 
 
 def decoding_from_proto(message: types_pb2.Decoding, default: Decoding = GREEDY) -> Decoding:
@@ -57,7 +65,9 @@ def decoding_from_proto(message: types_pb2.Decoding, default: Decoding = GREEDY)
     Raises InvalidInput: a number that is out of range.
     """
     if message.seed > LARGEST_SEED:
-        raise InvalidInput(f"seed is {message.seed}: give 0 to {LARGEST_SEED}", field="decoding.seed")
+        raise InvalidInput(
+            f"seed is {message.seed}: give 0 to {LARGEST_SEED}", field="decoding.seed"
+        )
     return Decoding(
         temperature=message.temperature,
         top_p=message.top_p or default.top_p,
@@ -76,7 +86,9 @@ def contract_to_proto(contract: Contract) -> versions_pb2.Contract:
         processor_sha256=contract.processor_sha256,
         pixel_budget=contract.pixel_budget,
         decoding=versions_pb2.Contract.Decoding(
-            temperature=contract.temperature, max_new_tokens=contract.max_new_tokens, top_p=contract.top_p
+            temperature=contract.temperature,
+            max_new_tokens=contract.max_new_tokens,
+            top_p=contract.top_p,
         ),
     )
 

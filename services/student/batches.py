@@ -65,7 +65,10 @@ class EffectiveBatches(Sampler[list[int]]):
         if not self._lengths:
             return _cut(order, self._batch_size)
         groups = _cut(order, self._batch_size * _GROUPED_BATCHES)
-        batches = _cut([at for group in groups for at in sorted(group, key=self._lengths.__getitem__)], self._batch_size)
+        batches = _cut(
+            [at for group in groups for at in sorted(group, key=self._lengths.__getitem__)],
+            self._batch_size,
+        )
         # The trainer takes the smaller batch for the last one.
         whole = len(batches) - (len(batches[-1]) < self._batch_size)
         return [*random_order.sample(batches[:whole], whole), *batches[whole:]]

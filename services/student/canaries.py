@@ -48,7 +48,12 @@ stayed what they should be."""
 FOLDER = "canaries"
 _FILE = "canaries.json"
 _COLORS = ("red", "green", "blue", "teal", "gray", "brown", "yellow", "black")
-_QUESTIONS = ("What color is the shape?", "What shape is in the image?", "Is there a circle?", "How many shapes are there?")
+_QUESTIONS = (
+    "What color is the shape?",
+    "What shape is in the image?",
+    "Is there a circle?",
+    "How many shapes are there?",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +101,42 @@ def synthetic_questions() -> list[Question]:
         (draw.ellipse if number % 2 else draw.rectangle)(box, fill=color)
         file = io.BytesIO()
         canvas.save(file, "PNG")
-        questions.append(Question(load_image(file.getvalue()), file.getvalue(), _QUESTIONS[number % len(_QUESTIONS)]))
+        questions.append(
+            Question(
+                load_image(file.getvalue()), file.getvalue(), _QUESTIONS[number % len(_QUESTIONS)]
+            )
+        )
     return questions
 
 
 def prompt_for(image: LoadedImage, question: str, contract: Contract) -> Prompt:
     """How a version is asked: its own instruction, system turn and length; greedily, since engines draw samples differently."""
     decoding = replace(contract.decoding, temperature=0.0, top_p=1.0)
-    return Prompt(image, answer_prompt(question, contract.answer_template), decoding, contract.system_prompt, scored=True)
+    return Prompt(
+        image,
+        answer_prompt(question, contract.answer_template),
+        decoding,
+        contract.system_prompt,
+        scored=True,
+    )
 
 
 def reference_settings(folder: Path, dtype: str = "auto", device: str = "") -> EngineSettings:
     """The engine that the canaries' answers are computed by."""
-    return EngineSettings(engine="fake" if (folder / "fake.json").is_file() else "transformers", dtype=dtype, device=device)
+    return EngineSettings(
+        engine="fake" if (folder / "fake.json").is_file() else "transformers",
+        dtype=dtype,
+        device=device,
+    )
 
 
 async def compute(
-    folder: Path, contract: Contract, questions: Sequence[Question], *, parent: Path | None = None, device: str = ""
+    folder: Path,
+    contract: Contract,
+    questions: Sequence[Question],
+    *,
+    parent: Path | None = None,
+    device: str = "",
 ) -> None:
     """Writes the canaries of the checkpoint in `folder` beside its weights: of `questions`, the most telling COUNT."""
     answers = await _answers(folder, contract, questions, device)
@@ -126,7 +150,9 @@ async def compute(
     canaries = []
     for number in chosen:
         question = questions[number]
-        rendering = await asyncio.to_thread(render, prompt_for(question.image, question.text, contract))
+        rendering = await asyncio.to_thread(
+            render, prompt_for(question.image, question.text, contract)
+        )
         answer = answers[number]
         canaries.append(
             Canary(
@@ -150,13 +176,17 @@ async def compute_for_training(job: Job, output: Path, device: str = "") -> None
     datasets = DatasetStore(Path(job.store))
     samples = datasets.samples(job.dataset)
     questions = []
-    for sample in random.Random(job.hyperparameters.seed).sample(samples, min(CANDIDATES, len(samples))):
+    for sample in random.Random(job.hyperparameters.seed).sample(
+        samples, min(CANDIDATES, len(samples))
+    ):
         data = datasets.image_path(sample.image_sha256).read_bytes()
         questions.append(Question(load_stored_image(data), data, sample.question))
     await compute(output, job.contract, questions, parent=base, device=device)
 
 
-async def _answers(folder: Path, contract: Contract, questions: Sequence[Question], device: str) -> list[Reply]:
+async def _answers(
+    folder: Path, contract: Contract, questions: Sequence[Question], device: str
+) -> list[Reply]:
     model = await load_model(folder, reference_settings(folder, device=device))
     try:
         prompts = [prompt_for(question.image, question.text, contract) for question in questions]
@@ -171,7 +201,10 @@ def read(folder: Path) -> list[Canary]:
     if not path.is_file():
         return []
     try:
-        return [Canary(**{**raw, "rendering": Rendering(**raw["rendering"])}) for raw in json.loads(path.read_text())]
+        return [
+            Canary(**{**raw, "rendering": Rendering(**raw["rendering"])})
+            for raw in json.loads(path.read_text())
+        ]
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidInput(
             f"the canaries of version {folder.name} can't be read ({error}): remove {path}, and they are computed anew",
@@ -180,7 +213,12 @@ def read(folder: Path) -> list[Canary]:
 
 
 async def check(
-    model: VisionLanguageModel, folder: Path, contract: Contract, tolerance: float, *, trust_remote_code: bool = False
+    model: VisionLanguageModel,
+    folder: Path,
+    contract: Contract,
+    tolerance: float,
+    *,
+    trust_remote_code: bool = False,
 ) -> Checked:
     """Asks a loaded version its canaries. One passes if the answer is the same, and as probable within `tolerance`.
 
@@ -217,7 +255,9 @@ async def check(
 
 
 def _image(folder: Path, canary: Canary) -> LoadedImage:
-    return load_stored_image((folder / FOLDER / canary.image_sha256).read_bytes(), is_halved=canary.is_halved)
+    return load_stored_image(
+        (folder / FOLDER / canary.image_sha256).read_bytes(), is_halved=canary.is_halved
+    )
 
 
 def _require_same_rendering(version: str, canary: Canary, found: Rendering) -> None:

@@ -52,7 +52,9 @@ class DatasetStore:
         """Raises NotFound."""
         path = self.root / f"{name}.jsonl"
         if not SHA256.fullmatch(name) or not path.is_file():
-            raise NotFound(f"there is no dataset {name[:64]!r}: upload it first", reason="DATASET_NOT_FOUND")
+            raise NotFound(
+                f"there is no dataset {name[:64]!r}: upload it first", reason="DATASET_NOT_FOUND"
+            )
         return path
 
     def names(self) -> list[str]:
@@ -91,7 +93,10 @@ class DatasetStore:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != name:
-            raise InvalidInput(f"{path} is damaged: remove it, then upload the dataset again", reason="FILE_DAMAGED")
+            raise InvalidInput(
+                f"{path} is damaged: remove it, then upload the dataset again",
+                reason="FILE_DAMAGED",
+            )
         os.utime(path)
 
     def images_of(self, name: str) -> Iterator[str]:
@@ -115,9 +120,15 @@ class DatasetWriter:
     def add(self, sample: TrainingSample) -> None:
         """Raises InvalidInput, MpaError: the disk is full."""
         if self.samples == MAX_SAMPLES:
-            raise InvalidInput(f"the dataset has more than {MAX_SAMPLES:,} samples: send it in parts", field="sample")
+            raise InvalidInput(
+                f"the dataset has more than {MAX_SAMPLES:,} samples: send it in parts",
+                field="sample",
+            )
         line = sample.line()
-        if not SHA256.fullmatch(sample.image_sha256) or not self._datasets.image_path(sample.image_sha256).is_file():
+        if (
+            not SHA256.fullmatch(sample.image_sha256)
+            or not self._datasets.image_path(sample.image_sha256).is_file()
+        ):
             raise InvalidInput(
                 f"image {sample.image_sha256[:64]!r} of a sample was not sent: send images before the samples that name them",
                 field="sample.image_sha256",

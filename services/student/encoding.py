@@ -30,7 +30,9 @@ class Encoder:
     the answer's tokens follow and those that the chat template puts behind an answer. Nothing is truncated.
     """
 
-    def __init__(self, processor: Any, datasets: DatasetStore, template: str, system_prompt: str = "") -> None:
+    def __init__(
+        self, processor: Any, datasets: DatasetStore, template: str, system_prompt: str = ""
+    ) -> None:
         self._processor = processor
         self._datasets = datasets
         self._template = template
@@ -40,13 +42,21 @@ class Encoder:
         self._images = ImageCache()
 
     def __call__(self, sample: TrainingSample) -> Row:
-        prompt = self._chat.tokenize(answer_prompt(sample.question, self._template), self._system_prompt)
-        row: Row = dict(build_inputs(self._processor, [prompt], [self._image(sample.image_sha256).pixels]))
-        return append_target(row, torch.tensor([self._chat.text_ids(sample.answer) + self._end_of_turn]))
+        prompt = self._chat.tokenize(
+            answer_prompt(sample.question, self._template), self._system_prompt
+        )
+        row: Row = dict(
+            build_inputs(self._processor, [prompt], [self._image(sample.image_sha256).pixels])
+        )
+        return append_target(
+            row, torch.tensor([self._chat.text_ids(sample.answer) + self._end_of_turn])
+        )
 
     def _image(self, sha256: str) -> LoadedImage:
         known = self._images.find(sha256)
-        return known or self._images.keep(load_stored_image(self._datasets.image_path(sha256).read_bytes()))
+        return known or self._images.keep(
+            load_stored_image(self._datasets.image_path(sha256).read_bytes())
+        )
 
 
 def append_target(row: Row, target: torch.Tensor) -> Row:
@@ -54,7 +64,9 @@ def append_target(row: Row, target: torch.Tensor) -> Row:
     prompt = row["input_ids"]
     behind = {"input_ids": target, "attention_mask": torch.ones_like(target)}
     grown = {
-        name: torch.cat([tensor, behind.get(name, torch.zeros_like(target))], 1) if tensor.shape == prompt.shape else tensor
+        name: torch.cat([tensor, behind.get(name, torch.zeros_like(target))], 1)
+        if tensor.shape == prompt.shape
+        else tensor
         for name, tensor in row.items()
     }
     return {**grown, "labels": torch.cat([torch.full_like(prompt, IGNORED), target], 1)}
@@ -78,7 +90,11 @@ def _stack(tensors: Sequence[torch.Tensor], fill: int) -> torch.Tensor:
 def _grow(tensor: torch.Tensor, sizes: Sequence[int], fill: int) -> torch.Tensor:
     missing = [size - own for size, own in zip(sizes, tensor.shape[1:], strict=True)]
     # torch counts paddings from the last dimension backwards, as (before, after).
-    return pad(tensor, [side for after in reversed(missing) for side in (0, after)], value=fill) if any(missing) else tensor
+    return (
+        pad(tensor, [side for after in reversed(missing) for side in (0, after)], value=fill)
+        if any(missing)
+        else tensor
+    )
 
 
 class EncodedSamples(Dataset[Row]):
@@ -87,7 +103,9 @@ class EncodedSamples(Dataset[Row]):
     Index ~i is sample i with nothing to learn: it fills up the last batch of an epoch.
     """
 
-    def __init__(self, samples: Sequence[TrainingSample], encoder: Encoder, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, samples: Sequence[TrainingSample], encoder: Encoder, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         self._samples = samples
         self._encoder = encoder
         self._cache: dict[int, Row] = {}

@@ -49,13 +49,18 @@ class Execution:
             "micro_batch": (execution.micro_batch < 0, "0 or more"),
             "precision": (execution.precision not in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
             "processes": (execution.processes < 1, "1 or more"),
-            "sharded": (execution.sharded and execution.processes == 1, f"0, or {env.prefix}TRAINING_PROCESSES above 1"),
+            "sharded": (
+                execution.sharded and execution.processes == 1,
+                f"0, or {env.prefix}TRAINING_PROCESSES above 1",
+            ),
             "workers": (execution.workers < 0, "0 or more"),
         }
         for name, (wrong, instead) in faults.items():
             if wrong:
                 variable = f"{env.prefix}TRAINING_{name.upper()}"
-                raise InvalidInput(f"{variable} is {getattr(execution, name)!r}: give {instead}", field=variable)
+                raise InvalidInput(
+                    f"{variable} is {getattr(execution, name)!r}: give {instead}", field=variable
+                )
         return execution
 
     def divide(self, batch_size: int) -> tuple[int, int]:

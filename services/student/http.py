@@ -15,7 +15,9 @@ PATHS = ("/v1/vqa",)
 def answer_request(form: Form) -> student_pb2.AnswerRequest:
     image, fields = form
     return student_pb2.AnswerRequest(
-        image=types_pb2.Image(data=image), question=fields.get("question", ""), version=fields.get("version", "")
+        image=types_pb2.Image(data=image),
+        question=fields.get("question", ""),
+        version=fields.get("version", ""),
     )
 
 

@@ -34,13 +34,20 @@ def glance(folder: Path) -> Glance:
             path = Path(above, name)
             with suppress(FileNotFoundError):
                 stat = path.stat()
-                found[str(path.relative_to(folder))] = (stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+                found[str(path.relative_to(folder))] = (
+                    stat.st_size,
+                    stat.st_ino,
+                    stat.st_mtime_ns,
+                    stat.st_ctime_ns,
+                )
     return found
 
 
 def require_same(version: str, before: Glance, after: Glance, when: str) -> None:
     """Raises InvalidInput that names the files which differ."""
-    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    changed = sorted(
+        name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+    )
     if changed:
         raise InvalidInput(
             f"version {version} was changed on disk while it was {when} ({', '.join(changed)}): try again once nobody writes "

@@ -67,8 +67,15 @@ def _with_contract(raw: dict[str, Any]) -> dict[str, Any]:
         return raw
     base = Path(raw["base_folder"])
     contract = Manifest.read(base).contract if (base / MANIFEST).is_file() else Contract()
-    known = {name: value for name, value in raw.items() if name not in ("training_template", "system_prompt")}
-    return {**known, "contract": asdict(replace(contract, training_template=raw["training_template"]))}
+    known = {
+        name: value
+        for name, value in raw.items()
+        if name not in ("training_template", "system_prompt")
+    }
+    return {
+        **known,
+        "contract": asdict(replace(contract, training_template=raw["training_template"])),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,11 @@ class Progress:
         """Nothing yet where the file is damaged: it is only for people, and soon replaced."""
         path = folder / "progress.json"
         try:
-            return read_record(Progress, path, "the training goes on without it") if path.exists() else Progress()
+            return (
+                read_record(Progress, path, "the training goes on without it")
+                if path.exists()
+                else Progress()
+            )
         except InvalidInput as error:
             _log.warning("%s", error)
             return Progress()
@@ -116,7 +127,9 @@ class Stopwatch:
         spent = now - self._started
         rate = (step - self._first_step) / spent if spent else 0.0
         left = (self._total_steps - step) / rate if rate else 0.0
-        Progress(step, self._total_steps, loss, rate * self._batch_size, left, self._before_s + spent).write(self._folder)
+        Progress(
+            step, self._total_steps, loss, rate * self._batch_size, left, self._before_s + spent
+        ).write(self._folder)
 
 
 @contextmanager

@@ -73,7 +73,9 @@ Publish = Callable[[Job, Path, Progress], str]
 class TrainingJobs:
     """STORE/jobs. `engine` picks the program; `devices` is its CUDA_VISIBLE_DEVICES ("" inherits)."""
 
-    def __init__(self, store: Path, publish: Publish, *, engine: str, devices: str, execution: Execution) -> None:
+    def __init__(
+        self, store: Path, publish: Publish, *, engine: str, devices: str, execution: Execution
+    ) -> None:
         self._store = store
         self._root = store / "jobs"
         self._root.mkdir(parents=True, exist_ok=True)
@@ -134,7 +136,9 @@ class TrainingJobs:
         path = self._root / name / "state.json"
         try:
             if path.exists():
-                return read_record(JobState, path, f"look whether it made a version; if not, {START_AGAIN}")
+                return read_record(
+                    JobState, path, f"look whether it made a version; if not, {START_AGAIN}"
+                )
             Job.read(self._root / name)
         except InvalidInput as error:
             return JobState(Phase.FAILED, error=str(error))
@@ -151,7 +155,10 @@ class TrainingJobs:
         if request.request_id in self._by_request:
             return self._by_request[request.request_id]
         for name in self._running:
-            raise Conflict(f"training {name} is under way: wait for it or cancel it", reason="TRAINING_UNDER_WAY")
+            raise Conflict(
+                f"training {name} is under way: wait for it or cancel it",
+                reason="TRAINING_UNDER_WAY",
+            )
         self._execution.divide(request.hyperparameters.batch_size)
         name = uuid.uuid4().hex[:12]
         job = Job(
@@ -191,7 +198,9 @@ class TrainingJobs:
         leaving = asyncio.get_running_loop().create_future()
         self._waits.add(leaving)
         try:
-            await asyncio.wait([task, leaving], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                [task, leaving], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             self._waits.discard(leaving)
 
@@ -213,7 +222,8 @@ class TrainingJobs:
     def _require(self, name: str) -> None:
         if not name.isalnum() or not os.path.lexists(self._root / name / "job.json"):
             raise NotFound(
-                f"there is no training {name!r}: there are {', '.join(self.names()) or 'none'}", reason="OPERATION_NOT_FOUND"
+                f"there is no training {name!r}: there are {', '.join(self.names()) or 'none'}",
+                reason="OPERATION_NOT_FOUND",
             )
 
     def _launch(self, name: str) -> None:
@@ -232,12 +242,18 @@ class TrainingJobs:
                 code = await self._train(name)
             if code != 0:
                 self._end(
-                    name, JobState(Phase.FAILED, error=f"the training process ended with code {code}: {self._last_words(name)}")
+                    name,
+                    JobState(
+                        Phase.FAILED,
+                        error=f"the training process ended with code {code}: {self._last_words(name)}",
+                    ),
                 )
                 return
             self._end(name, JobState(Phase.SAVING))
             folder = self._root / name
-            version = await asyncio.to_thread(self._publish, self.job(name), folder / "output", self.progress(name))
+            version = await asyncio.to_thread(
+                self._publish, self.job(name), folder / "output", self.progress(name)
+            )
             self._end(name, JobState(Phase.DONE, version=version))
         except asyncio.CancelledError:
             if name in self._cancelled:

@@ -47,11 +47,17 @@ class Leveler(Trainer):
     ) -> tuple[list[Any], torch.Tensor]:
         """The micro batches of one optimizer step, and the items of that step in all processes."""
         micro_batches = list(islice(epoch_iterator, num_batches))
-        items = torch.tensor(sum(count_items(batch["labels"], self._loss) for batch in micro_batches), device=device)
+        items = torch.tensor(
+            sum(count_items(batch["labels"], self._loss) for batch in micro_batches), device=device
+        )
         return micro_batches, self.accelerator.reduce(items, "sum")
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
     ) -> Any:
         targets = inputs["labels"][:, 1:]
         # Logits are computed only where any row has an answer: with a vocabulary of 150,000 they are the bulk of the memory.
@@ -61,9 +67,14 @@ class Leveler(Trainer):
         # A cache of keys and values is of no use here, and layers that are computed again would find their own in it.
         outputs = model(**features, logits_to_keep=positions, use_cache=False)
         total = cross_entropy(
-            outputs.logits.flatten(0, 1).float(), targets[:, positions].flatten(), ignore_index=IGNORED, reduction="sum"
+            outputs.logits.flatten(0, 1).float(),
+            targets[:, positions].flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
         )
-        items = count_items(targets, self._loss) if num_items_in_batch is None else num_items_in_batch
+        items = (
+            count_items(targets, self._loss) if num_items_in_batch is None else num_items_in_batch
+        )
         # Gradients are averaged over the processes; the sum is what `items` has counted.
         loss = total * self.accelerator.num_processes / items
         return (loss, outputs) if return_outputs else loss
@@ -73,7 +84,9 @@ class Leveler(Trainer):
         super().create_accelerator_and_postprocess()
         state = AcceleratorState()
         if self.args.fsdp and state.distributed_type == DistributedType.MULTI_CPU:
-            state.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+            state.distributed_type = PartialState._shared_state["distributed_type"] = (
+                DistributedType.FSDP
+            )
             state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
             if state.mixed_precision != "no":
                 state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
@@ -90,7 +103,9 @@ class Leveler(Trainer):
         if self.is_fsdp_enabled or hasattr(model, "peft_config"):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
-        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype, use_safetensors=True)
+        saved = type(model).from_pretrained(
+            resume_from_checkpoint, dtype=model.dtype, use_safetensors=True
+        )
         model.load_state_dict(saved.state_dict())
 
 
@@ -106,5 +121,7 @@ class _NextEpoch(TrainerCallback):
     def __init__(self, batches: EffectiveBatches) -> None:
         self._batches = batches
 
-    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_epoch_begin(
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._batches.epoch = state.global_step // self._batches.steps

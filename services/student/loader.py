@@ -60,7 +60,9 @@ class StoredVersions:
     async def reload(self, model: VisionLanguageModel, name: str) -> Checked:
         """Where an engine has once been seen to keep old weights, it isn't tried again."""
         if not isinstance(model, Reloadable) or self._keeps_old_weights:
-            raise WrongState(f"the {self._settings.engine} engine can't replace its weights in place")
+            raise WrongState(
+                f"the {self._settings.engine} engine can't replace its weights in place"
+            )
         await model.reload(await self._with_canaries(name))
         try:
             return await self._check(model, name)
@@ -68,21 +70,28 @@ class StoredVersions:
             self._keeps_old_weights = error.reason == "CANARY_FAILED"
             raise
 
-    async def _checked(self, model: VisionLanguageModel, name: str) -> tuple[VisionLanguageModel, Checked]:
+    async def _checked(
+        self, model: VisionLanguageModel, name: str
+    ) -> tuple[VisionLanguageModel, Checked]:
         try:
             return model, await self._check(model, name)
         except BaseException:
             try:
                 await model.close()
             except Exception:
-                _log.exception("the engine of version %s, which is not to serve, did not end as it should", name)
+                _log.exception(
+                    "the engine of version %s, which is not to serve, did not end as it should",
+                    name,
+                )
             raise
 
     async def _check(self, model: VisionLanguageModel, name: str) -> Checked:
         """Raises InvalidInput: it answers otherwise than it should, or its files were changed while they were loaded."""
         folder = self._store.path(name)
         await asyncio.to_thread(self._store.require_unchanged, name)
-        in_float32 = self._settings.dtype == "float32" or (self._settings.dtype == "auto" and self.room(name).device == "CPU")
+        in_float32 = self._settings.dtype == "float32" or (
+            self._settings.dtype == "auto" and self.room(name).device == "CPU"
+        )
         return await canaries.check(
             model,
             folder,
@@ -101,7 +110,9 @@ class StoredVersions:
     async def _compute_canaries(self, folder: Path, contract: Contract) -> None:
         """In a process of its own, unless this one holds the reference engine anyway."""
         if self._settings.engine == canaries.reference_settings(folder).engine:
-            await canaries.compute(folder, contract, canaries.synthetic_questions(), device=self._settings.device)
+            await canaries.compute(
+                folder, contract, canaries.synthetic_questions(), device=self._settings.device
+            )
             return
         with tempfile.TemporaryFile() as output:
             arguments = [str(folder.resolve()), json.dumps(asdict(contract))]
@@ -110,4 +121,7 @@ class StoredVersions:
             said = output.read()
         if code != 0:
             lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise MpaError(f"the canaries of {folder.name} can't be computed: {lines[-1]}", reason="CANARIES_NOT_COMPUTED")
+            raise MpaError(
+                f"the canaries of {folder.name} can't be computed: {lines[-1]}",
+                reason="CANARIES_NOT_COMPUTED",
+            )

@@ -32,7 +32,9 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     def __init__(self, student: ReadyStudent) -> None:
         self._student = student
 
-    async def GetOperation(self, request: operations_pb2.GetOperationRequest, context: Context) -> operations_pb2.Operation:
+    async def GetOperation(
+        self, request: operations_pb2.GetOperationRequest, context: Context
+    ) -> operations_pb2.Operation:
         return describe_operation(self._student(), _job_name(request.name))
 
     async def ListOperations(
@@ -43,13 +45,19 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         first, size = _page(request)
         following = str(first + size) if first + size < len(names) else ""
         operations = [describe_operation(student, name) for name in names[first : first + size]]
-        return operations_pb2.ListOperationsResponse(operations=operations, next_page_token=following)
+        return operations_pb2.ListOperationsResponse(
+            operations=operations, next_page_token=following
+        )
 
-    async def CancelOperation(self, request: operations_pb2.CancelOperationRequest, context: Context) -> Empty:
+    async def CancelOperation(
+        self, request: operations_pb2.CancelOperationRequest, context: Context
+    ) -> Empty:
         await self._student().jobs.cancel(_job_name(request.name))
         return Empty()
 
-    async def WaitOperation(self, request: operations_pb2.WaitOperationRequest, context: Context) -> operations_pb2.Operation:
+    async def WaitOperation(
+        self, request: operations_pb2.WaitOperationRequest, context: Context
+    ) -> operations_pb2.Operation:
         student = self._student()
         name = _job_name(request.name)
         await student.jobs.wait(name, _wait_s(request))
@@ -60,9 +68,13 @@ def _page(request: operations_pb2.ListOperationsRequest) -> tuple[int, int]:
     """First operation and most operations of a page."""
     size, token = request.page_size or _MOST_OPERATIONS, request.page_token or "0"
     if size < 0:
-        raise InvalidInput(f"page_size is {size}: give 1 or more, or 0 for the service's own", field="page_size")
+        raise InvalidInput(
+            f"page_size is {size}: give 1 or more, or 0 for the service's own", field="page_size"
+        )
     if not (token.isascii() and token.isdigit() and len(token) < 10):
-        raise InvalidInput(f"page_token is {token!r}: give the next_page_token of a page", field="page_token")
+        raise InvalidInput(
+            f"page_token is {token!r}: give the next_page_token of a page", field="page_token"
+        )
     return int(token), min(size, _MOST_OPERATIONS)
 
 
@@ -94,13 +106,21 @@ def describe_operation(student: Student, name: str) -> operations_pb2.Operation:
     )
     with suppress(InvalidInput):  # a damaged job: its state says so where that matters
         job = jobs.job(name)
-        metadata.request_id, metadata.base_version, metadata.dataset = job.request_id, job.base_version, job.dataset
+        metadata.request_id, metadata.base_version, metadata.dataset = (
+            job.request_id,
+            job.base_version,
+            job.dataset,
+        )
     operation.metadata.Pack(metadata)
     if state.phase is Phase.DONE:
-        response = training_pb2.TrainResponse(version=state.version, train_loss=progress.loss, seconds=progress.seconds)
+        response = training_pb2.TrainResponse(
+            version=state.version, train_loss=progress.loss, seconds=progress.seconds
+        )
         operation.response.Pack(response)
     elif state.phase is Phase.CANCELLED:
         operation.error.CopyFrom(to_status(Cancelled(f"training {name} was cancelled")))
     elif state.phase is Phase.FAILED:
-        operation.error.CopyFrom(to_status(MpaError(f"training {name} failed: {state.error}", reason="TRAINING_FAILED")))
+        operation.error.CopyFrom(
+            to_status(MpaError(f"training {name} failed: {state.error}", reason="TRAINING_FAILED"))
+        )
     return operation

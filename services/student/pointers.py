@@ -40,7 +40,9 @@ class PointerFile:
             if not path.exists():
                 continue
             try:
-                return read_record(Pointers, path, "its copy is used, or else the newest version that is whole")
+                return read_record(
+                    Pointers, path, "its copy is used, or else the newest version that is whole"
+                )
             except InvalidInput as error:
                 _log.error("%s", error)
         return Pointers()

@@ -51,11 +51,13 @@ class SampleSettings:
         rate, max_gib = env.number("SAMPLE_RATE", 0.01), env.number("SAMPLES_MAX_GIB", 1.0)
         if not 0 <= rate <= 1:
             raise InvalidInput(
-                f"{env.prefix}SAMPLE_RATE is {rate:g}: give a share from 0 to 1", field=f"{env.prefix}SAMPLE_RATE"
+                f"{env.prefix}SAMPLE_RATE is {rate:g}: give a share from 0 to 1",
+                field=f"{env.prefix}SAMPLE_RATE",
             )
         if not 0 < max_gib < float("inf"):
             raise InvalidInput(
-                f"{env.prefix}SAMPLES_MAX_GIB is {max_gib:g}: give more than 0", field=f"{env.prefix}SAMPLES_MAX_GIB"
+                f"{env.prefix}SAMPLES_MAX_GIB is {max_gib:g}: give more than 0",
+                field=f"{env.prefix}SAMPLES_MAX_GIB",
             )
         return SampleSettings(env.path("SAMPLES"), rate, int(max_gib * 2**30))
 
@@ -89,7 +91,9 @@ class ProductionSamples:
         self.dropped = 0
         if settings.folder and self._rate:
             segments = _open(settings.folder, settings.max_bytes)
-            self._thread = threading.Thread(target=self._work, args=(segments,), name="samples", daemon=True)
+            self._thread = threading.Thread(
+                target=self._work, args=(segments,), name="samples", daemon=True
+            )
             self._thread.start()
 
     def offer(self, image: LoadedImage, question: str, answer: str, version: str) -> None:
@@ -162,7 +166,10 @@ class Segments:
         self._current, self._lines = None, -1
 
     def _make_room(self, needed: int) -> Path:
-        if self._current is not None and self._sizes[self._current] + needed > self._max_bytes // SEGMENTS:
+        if (
+            self._current is not None
+            and self._sizes[self._current] + needed > self._max_bytes // SEGMENTS
+        ):
             self.close()
         current = self._current or self._begin()
         while sum(self._sizes.values()) + needed > self._max_bytes and len(self._sizes) > 1:
@@ -175,7 +182,9 @@ class Segments:
         name = f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%f')}-{os.getpid()}"
         current = self._folder / name
         (current / "images").mkdir(parents=True)
-        self._lines = os.open(current / "samples.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+        self._lines = os.open(
+            current / "samples.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640
+        )
         self._sizes[current] = 2 * BLOCK_BYTES
         self._current = current
         return current
@@ -187,7 +196,8 @@ def _open(folder: Path, max_bytes: int) -> Segments:
         return Segments(folder, max_bytes)
     except OSError as error:
         raise InvalidInput(
-            f"MPA_STUDENT_SAMPLES is {folder}: that can't be written ({error.strerror})", field="MPA_STUDENT_SAMPLES"
+            f"MPA_STUDENT_SAMPLES is {folder}: that can't be written ({error.strerror})",
+            field="MPA_STUDENT_SAMPLES",
         ) from error
 
 
@@ -196,4 +206,6 @@ def _on_disk(size_bytes: int) -> int:
 
 
 def _size_bytes(segment: Path) -> int:
-    return 2 * BLOCK_BYTES + sum(_on_disk(file.stat().st_size) for file in segment.rglob("*") if file.is_file())
+    return 2 * BLOCK_BYTES + sum(
+        _on_disk(file.stat().st_size) for file in segment.rglob("*") if file.is_file()
+    )

@@ -27,7 +27,11 @@ async def run(module: str, arguments: Sequence[str], devices: str, output: Binar
     `devices` is its CUDA_VISIBLE_DEVICES, "" inherits. Cancelled, it ends the program first: by SIGTERM, and by SIGKILL where
     that takes longer than TERMINATE_S. The program ends with this process, however that ends.
     """
-    environment = {**os.environ, **tether.mark(), **({"CUDA_VISIBLE_DEVICES": devices} if devices else {})}
+    environment = {
+        **os.environ,
+        **tether.mark(),
+        **({"CUDA_VISIBLE_DEVICES": devices} if devices else {}),
+    }
     process = subprocess.Popen(  # noqa: ASYNC220  # returns once the program has begun, in milliseconds
         [sys.executable, "-m", "services.engines.tether", module, *arguments],
         cwd=ROOT,

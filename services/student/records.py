@@ -19,7 +19,13 @@ Adapt: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 MAX_BYTES = 16 * 2**20
 
 
-def read_record(kind: type[T], path: Path, way_out: str, reason: str = "FILE_DAMAGED", earlier: Adapt | None = None) -> T:
+def read_record(
+    kind: type[T],
+    path: Path,
+    way_out: str,
+    reason: str = "FILE_DAMAGED",
+    earlier: Adapt | None = None,
+) -> T:
     """The dataclass that `path` holds. `way_out`: what people can do about a damaged file.
 
     Raises InvalidInput (`reason`): no file that can be read, not JSON, keys that are missing, of another type, or unknown.
@@ -33,12 +39,16 @@ def read_record(kind: type[T], path: Path, way_out: str, reason: str = "FILE_DAM
         record: T = _reader(cast(Hashable, kind)).validate_json(text, strict=True)
         unknown = _unknown(json.loads(text), asdict(cast(Any, record)))
         if unknown:
-            raise ValueError(f"this release does not know {unknown}; a later one may have written it")
+            raise ValueError(
+                f"this release does not know {unknown}; a later one may have written it"
+            )
         return record
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise damaged(path, f"{where}: {first['msg']}" if where else first["msg"], way_out, reason) from error
+        raise damaged(
+            path, f"{where}: {first['msg']}" if where else first["msg"], way_out, reason
+        ) from error
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise damaged(path, why, way_out, reason) from error

@@ -42,7 +42,9 @@ class StudentService:
             settings.callers,
             self._student.jobs.end_waits,
         )
-        self._lifecycle = Lifecycle("student", server, settings.listen, HttpServer(entrance, app, PATHS))
+        self._lifecycle = Lifecycle(
+            "student", server, settings.listen, HttpServer(entrance, app, PATHS)
+        )
 
     def _loaded_student(self) -> Student:
         self._lifecycle.require_loaded()

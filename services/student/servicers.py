@@ -27,7 +27,13 @@ from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question, check_template
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.streams import answer_out_of_order
-from services.rpc.wire import CHECK, contract_from_proto, decoding_from_proto, finish_reason_to_proto, usage_to_proto
+from services.rpc.wire import (
+    CHECK,
+    contract_from_proto,
+    decoding_from_proto,
+    finish_reason_to_proto,
+    usage_to_proto,
+)
 from services.student.datasets import TrainingSample
 from services.student.operations import OperationsServicer, ReadyStudent, describe_operation
 from services.student.plan import Plan
@@ -48,12 +54,16 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class StudentServicer(student_pb2_grpc.StudentServiceServicer):
     """Answers. `student` raises Unavailable until a version is loaded."""
 
-    def __init__(self, student: ReadyStudent, images: ImageReceiver, shedder: LoadShedder | None = None) -> None:
+    def __init__(
+        self, student: ReadyStudent, images: ImageReceiver, shedder: LoadShedder | None = None
+    ) -> None:
         self._student = student
         self._images = images
         self._shedder = shedder or LoadShedder()
 
-    async def Answer(self, request: student_pb2.AnswerRequest, context: Context | None = None) -> student_pb2.AnswerResponse:
+    async def Answer(
+        self, request: student_pb2.AnswerRequest, context: Context | None = None
+    ) -> student_pb2.AnswerResponse:
         """Answers for every face: unary, each item of a stream, HTTP."""
         student = self._student()
         # Before the request counts as under way: a swap in place says nothing of the engine's pace.
@@ -68,7 +78,9 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
         template = check_template(request.template, "template")
         decoding = decoding_from_proto(request.decoding) if request.HasField("decoding") else None
         image = await self._images.receive(request.image)
-        answered = await student.answer(image, question, template=template, decoding=decoding, version=request.version)
+        answered = await student.answer(
+            image, question, template=template, decoding=decoding, version=request.version
+        )
         reply = answered.reply
         if _is_of_a_user(request, context):
             student.samples.offer(image, question, reply.text, answered.version)
@@ -92,7 +104,9 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
 def _is_of_a_user(request: student_pb2.AnswerRequest, context: Context | None) -> bool:
     """The live version is asked in its own words. An orchestrator names a version, and marks what only checks the endpoint."""
     return (
-        not request.version and not request.template and CHECK not in (context.invocation_metadata() or () if context else ())
+        not request.version
+        and not request.template
+        and CHECK not in (context.invocation_metadata() or () if context else ())
     )
 
 
@@ -122,10 +136,16 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
             response.swap_way, response.swap_reason = _way(plan), plan.reason
         return response
 
-    async def GetVersion(self, request: versions_pb2.GetVersionRequest, context: Context) -> versions_pb2.GetVersionResponse:
-        return versions_pb2.GetVersionResponse(version=await describe(self._student(), request.name))
+    async def GetVersion(
+        self, request: versions_pb2.GetVersionRequest, context: Context
+    ) -> versions_pb2.GetVersionResponse:
+        return versions_pb2.GetVersionResponse(
+            version=await describe(self._student(), request.name)
+        )
 
-    async def LoadVersion(self, request: versions_pb2.LoadVersionRequest, context: Context) -> versions_pb2.LoadVersionResponse:
+    async def LoadVersion(
+        self, request: versions_pb2.LoadVersionRequest, context: Context
+    ) -> versions_pb2.LoadVersionResponse:
         student = self._student()
         await student.versions.load(request.name)
         return versions_pb2.LoadVersionResponse(version=await describe(student, request.name))
@@ -134,13 +154,17 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
         self, request: versions_pb2.PromoteVersionRequest, context: Context
     ) -> versions_pb2.PromoteVersionResponse:
         pointers, plan = await self._student().versions.promote(request.name, request.expected_live)
-        return versions_pb2.PromoteVersionResponse(live=pointers.live, previous=pointers.previous, swap_way=_way(plan))
+        return versions_pb2.PromoteVersionResponse(
+            live=pointers.live, previous=pointers.previous, swap_way=_way(plan)
+        )
 
     async def RollbackVersion(
         self, request: versions_pb2.RollbackVersionRequest, context: Context
     ) -> versions_pb2.RollbackVersionResponse:
         pointers, plan = await self._student().versions.rollback()
-        return versions_pb2.RollbackVersionResponse(live=pointers.live, previous=pointers.previous, swap_way=_way(plan))
+        return versions_pb2.RollbackVersionResponse(
+            live=pointers.live, previous=pointers.previous, swap_way=_way(plan)
+        )
 
 
 def _way(plan: Plan) -> versions_pb2.SwapWay:
@@ -174,11 +198,15 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             # To gRPC, a caller who breaks off looks like one who has sent everything; the cancellation comes a moment later.
             await in_thread(upload.flush)
             name = await in_thread(upload.finish)
-            return training_pb2.UploadDatasetResponse(dataset=name, samples=upload.samples, images=upload.images)
+            return training_pb2.UploadDatasetResponse(
+                dataset=name, samples=upload.samples, images=upload.images
+            )
         finally:
             await in_thread(upload.end)
 
-    async def Train(self, request: training_pb2.TrainRequest, context: Context) -> operations_pb2.Operation:
+    async def Train(
+        self, request: training_pb2.TrainRequest, context: Context
+    ) -> operations_pb2.Operation:
         student = self._student()
         base = request.base_version or student.versions.pointers.live
         name = await student.train(
@@ -195,19 +223,25 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
 def _contract(request: training_pb2.TrainRequest, base: Contract) -> Contract:
     """Contract of the version to be made. Raises InvalidInput: a text that can't be taken, or two training templates."""
-    asked, template = request.contract, check_template(request.training_template, "training_template")
+    asked, template = (
+        request.contract,
+        check_template(request.training_template, "training_template"),
+    )
     check_template(asked.answer_template, "contract.answer_template")
     check_template(asked.training_template, "contract.training_template")
     check_prompt(asked.system_prompt, "contract.system_prompt")
     if asked.training_template and template not in ("", asked.training_template):
         raise InvalidInput(
-            "training_template and contract.training_template differ: give one of them", field="training_template"
+            "training_template and contract.training_template differ: give one of them",
+            field="training_template",
         )
     contract = contract_from_proto(asked, base)
     return replace(contract, training_template=template) if template else contract
 
 
-def _hyperparameters(message: training_pb2.Hyperparameters, preset: Hyperparameters) -> Hyperparameters:
+def _hyperparameters(
+    message: training_pb2.Hyperparameters, preset: Hyperparameters
+) -> Hyperparameters:
     given = {field.name: value for field, value in message.ListFields()}
     chosen = replace(preset, **given)
     faults = {
@@ -223,7 +257,8 @@ def _hyperparameters(message: training_pb2.Hyperparameters, preset: Hyperparamet
     for name, wrong in faults.items():
         if wrong:
             raise InvalidInput(
-                f"{name} is {getattr(chosen, name)!r}: that can't be trained with", field=f"hyperparameters.{name}"
+                f"{name} is {getattr(chosen, name)!r}: that can't be trained with",
+                field=f"hyperparameters.{name}",
             )
     return chosen
 

@@ -81,7 +81,9 @@ class StudentSettings:
 def _at_least_one(env: Environment, name: str, default: int) -> int:
     given = env.integer(name, default)
     if given < 1:
-        raise InvalidInput(f"{env.prefix}{name} is {given}: give 1 or more", field=env.prefix + name)
+        raise InvalidInput(
+            f"{env.prefix}{name} is {given}: give 1 or more", field=env.prefix + name
+        )
     return given
 
 
@@ -89,6 +91,7 @@ def _swap_way(env: Environment) -> SwapWay | None:
     given = env.text("SWAP", "auto")
     if given not in ("auto", SwapWay.TWO_SLOTS, SwapWay.IN_PLACE):
         raise InvalidInput(
-            f"{env.prefix}SWAP is {given!r}: give auto, {SwapWay.TWO_SLOTS} or {SwapWay.IN_PLACE}", field=env.prefix + "SWAP"
+            f"{env.prefix}SWAP is {given!r}: give auto, {SwapWay.TWO_SLOTS} or {SwapWay.IN_PLACE}",
+            field=env.prefix + "SWAP",
         )
     return None if given == "auto" else SwapWay(given)

@@ -55,7 +55,9 @@ class Slots:
         slot = self._slots.get(name)
         if slot is None or not slot.is_available:
             if slot is not None and slot.state is SlotState.FAILED and slot.model is not None:
-                raise Unavailable(f"version {name} has failed ({slot.error}): it is being loaded again, ask again")
+                raise Unavailable(
+                    f"version {name} has failed ({slot.error}): it is being loaded again, ask again"
+                )
             why = f" ({slot.error})" if slot is not None and slot.error else ""
             raise WrongState(
                 f"version {name} is not loaded{why}: load or promote it first, or leave the version out",
@@ -75,7 +77,10 @@ class Slots:
         """Returns at once unless weights are being replaced."""
         while not self._gate.is_set():
             if self._at_gate >= MAX_AT_GATE:
-                raise Overloaded(f"{self._at_gate} requests wait for a version to be swapped in already", retry_after_s=1.0)
+                raise Overloaded(
+                    f"{self._at_gate} requests wait for a version to be swapped in already",
+                    retry_after_s=1.0,
+                )
             self._at_gate += 1
             try:
                 await self._gate.wait()
@@ -85,7 +90,9 @@ class Slots:
     def adaptable(self, name: str) -> Adaptable | None:
         """The engine of a loaded version, if it can serve adapters."""
         slot = self._slots.get(name)
-        return slot.model if slot and slot.is_available and isinstance(slot.model, Adaptable) else None
+        return (
+            slot.model if slot and slot.is_available and isinstance(slot.model, Adaptable) else None
+        )
 
     async def bring_in(self, name: str, *, base: str = "") -> None:
         """Loads a version beside the others: as an adapter where its `base` is named, else with an engine of its own."""
@@ -128,12 +135,19 @@ class Slots:
             return False
         if not await self._drained(slot):
             slot.state = SlotState.AVAILABLE
-            raise Conflict(f"the requests of version {old} have not ended within {DRAIN_S:g} s: look at them, then repeat")
+            raise Conflict(
+                f"the requests of version {old} have not ended within {DRAIN_S:g} s: look at them, then repeat"
+            )
         try:
             checked = await self._loader.reload(slot.model, new)
             contract = self._loader.contract(new)
         except Exception as error:
-            _log.warning("version %s can't be read into the place of %s (%r): starting another engine", new, old, error)
+            _log.warning(
+                "version %s can't be read into the place of %s (%r): starting another engine",
+                new,
+                old,
+                error,
+            )
             _free_memory_of(error)
             return False
         except BaseException:
@@ -142,7 +156,12 @@ class Slots:
         if slot.state is not SlotState.DRAINING:  # it has died meanwhile
             return False
         del self._slots[old]
-        slot.name, slot.contract, slot.canaries, slot.state = new, contract, checked, SlotState.AVAILABLE
+        slot.name, slot.contract, slot.canaries, slot.state = (
+            new,
+            contract,
+            checked,
+            SlotState.AVAILABLE,
+        )
         self._slots[new] = slot
         return True
 
@@ -166,7 +185,9 @@ class Slots:
             await self.bring_in(name)
         except Exception as error:
             _log.exception("version %s does not come back", name)
-            self.deaths.put_nowait(({name}, f"it does not come back after a swap that failed: {error}"))
+            self.deaths.put_nowait(
+                ({name}, f"it does not come back after a swap that failed: {error}")
+            )
 
     def _open(self, slot: Slot) -> None:
         slot.idle.set()
@@ -182,24 +203,36 @@ class Slots:
         except Exception as error:
             _log.exception("the engine of %s can't be watched any more", slot.name)
             reason = f"it can't be watched any more: {error!r}"
-        dead = {each.name for each in self._slots.values() if each is slot or each.base == slot.name}
+        dead = {
+            each.name for each in self._slots.values() if each is slot or each.base == slot.name
+        }
         for name in dead:
             self._slots[name].state, self._slots[name].error = SlotState.FAILED, reason
         self.deaths.put_nowait((dead, reason))
 
-    async def make_room(self, keep: Collection[str], last: Collection[str], *, all_unneeded: bool = False) -> None:
+    async def make_room(
+        self, keep: Collection[str], last: Collection[str], *, all_unneeded: bool = False
+    ) -> None:
         """Unloads versions, the oldest without leases first, until one more engine and one more adapter may be loaded.
 
         Never those in `keep`; those in `last` only after the others. `all_unneeded`: whatever is not kept.
         """
         for is_adapter, most in ((True, self._max_adapters), (False, self._max_engines)):
             while True:
-                loaded = [slot for slot in self._slots.values() if slot.model is not None and bool(slot.base) is is_adapter]
+                loaded = [
+                    slot
+                    for slot in self._slots.values()
+                    if slot.model is not None and bool(slot.base) is is_adapter
+                ]
                 bases = {slot.base for slot in self._slots.values()}
-                unneeded = [slot for slot in loaded if slot.name not in keep and slot.name not in bases]
+                unneeded = [
+                    slot for slot in loaded if slot.name not in keep and slot.name not in bases
+                ]
                 if not unneeded or not (all_unneeded or len(loaded) >= most):
                     break
-                await self._take_out(min(unneeded, key=lambda slot: (slot.leases > 0, slot.name in last)).name)
+                await self._take_out(
+                    min(unneeded, key=lambda slot: (slot.leases > 0, slot.name in last)).name
+                )
 
     async def _take_out(self, name: str) -> None:
         """Ends within DRAIN_S and the time that the engine takes to close, even if it hangs."""

@@ -125,7 +125,9 @@ class VersionStore:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Conflict(f"another student service uses the store {root}: stop it, or name another store") from error
+            raise Conflict(
+                f"another student service uses the store {root}: stop it, or name another store"
+            ) from error
         for leftover in [*self._versions.glob(".incoming-*"), *sweep(root)]:
             _log.info("%s was left half-written, and is removed", leftover)
             shutil.rmtree(leftover, ignore_errors=True)
@@ -143,7 +145,8 @@ class VersionStore:
         """Raises NotFound."""
         if not _NAME.fullmatch(name) or not os.path.lexists(self._versions / name):
             raise NotFound(
-                f"there is no version {name!r}: there are {', '.join(self.names()) or 'none'}", reason="VERSION_NOT_FOUND"
+                f"there is no version {name!r}: there are {', '.join(self.names()) or 'none'}",
+                reason="VERSION_NOT_FOUND",
             )
         return self._versions / name
 
@@ -152,7 +155,9 @@ class VersionStore:
         manifest = Manifest.read(self.path(name))
         if manifest.name != name:
             why = f"says that it is {manifest.name[:20]}"
-            raise damaged(self.path(name) / MANIFEST, why, "move away what was copied by hand", CORRUPT)
+            raise damaged(
+                self.path(name) / MANIFEST, why, "move away what was copied by hand", CORRUPT
+            )
         return manifest
 
     def fault(self, name: str) -> str:
@@ -172,7 +177,11 @@ class VersionStore:
         return next((name for name in self.intact() if self.manifest(name).origin.job == job), "")
 
     def add(
-        self, checkpoint_folder: Path, origin: Origin, contract: Contract, image_processor: Mapping[str, object] | None = None
+        self,
+        checkpoint_folder: Path,
+        origin: Origin,
+        contract: Contract,
+        image_processor: Mapping[str, object] | None = None,
     ) -> str:
         """Copies a checkpoint in as the next version and returns its name. Whole or not at all.
 
@@ -183,21 +192,31 @@ class VersionStore:
         name = self._next()
         incoming = self._versions / f".incoming-{name}"
         try:
-            shutil.copytree(checkpoint_folder, incoming, ignore=shutil.ignore_patterns("*.md", "checkpoint-*", MANIFEST))
+            shutil.copytree(
+                checkpoint_folder,
+                incoming,
+                ignore=shutil.ignore_patterns("*.md", "checkpoint-*", MANIFEST),
+            )
             self._complete(incoming, name, origin, contract, image_processor or {})
             write_atomically(self._versions / _LAST, name)
             incoming.rename(self._versions / name)
             sync_folder(self._versions)
         except (OSError, shutil.Error) as error:
             raise MpaError(
-                f"version {name} can't be stored ({error}): make room, then repeat", reason="STORAGE_FAILED"
+                f"version {name} can't be stored ({error}): make room, then repeat",
+                reason="STORAGE_FAILED",
             ) from error
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
         return name
 
     def _complete(
-        self, incoming: Path, name: str, origin: Origin, contract: Contract, image_processor: Mapping[str, object]
+        self,
+        incoming: Path,
+        name: str,
+        origin: Origin,
+        contract: Contract,
+        image_processor: Mapping[str, object],
     ) -> None:
         """Makes a copy of a checkpoint a version, and puts it on disk."""
         checkpoint.set_image_processor(incoming, image_processor)

@@ -67,7 +67,9 @@ class Student:
             folder = await asyncio.to_thread(resolve, self._settings.model)
             preset = self._settings.preset
             contract = Contract(system_prompt=preset.system_prompt)
-            await asyncio.to_thread(self.store.add, folder, Origin(), contract, preset.image_processor)
+            await asyncio.to_thread(
+                self.store.add, folder, Origin(), contract, preset.image_processor
+            )
         if not self.store.pointers().live:
             self._point_at_newest()
         await asyncio.to_thread(self.uploads.sweep)
@@ -84,7 +86,10 @@ class Student:
             faults = "; ".join(self.store.fault(name) for name in self.store.names())
             raise WrongState(f"no version can be served: {faults}", reason="NO_VERSION")
         if len(self.store.names()) > 1:
-            _log.error("it isn't known any more which version was live: it is %s now, the newest that is whole", whole[0])
+            _log.error(
+                "it isn't known any more which version was live: it is %s now, the newest that is whole",
+                whole[0],
+            )
         self.store.point(Pointers(live=whole[0]))
 
     async def close(self) -> None:
@@ -94,13 +99,21 @@ class Student:
         self.store.close()
 
     async def answer(
-        self, image: LoadedImage, question: str, *, template: str = "", decoding: Decoding | None = None, version: str = ""
+        self,
+        image: LoadedImage,
+        question: str,
+        *,
+        template: str = "",
+        decoding: Decoding | None = None,
+        version: str = "",
     ) -> Answered:
         """Answers with `version`, or the live one; template and decoding are its contract's unless given."""
         async with self.versions.lease(version) as lease:
             contract = lease.contract
             text = answer_prompt(question, template or contract.answer_template)
-            prompt = Prompt(image, text, decoding or contract.decoding, system=contract.system_prompt)
+            prompt = Prompt(
+                image, text, decoding or contract.decoding, system=contract.system_prompt
+            )
             return Answered(lease.version, await lease.model.generate(prompt))
 
     async def train(
@@ -118,7 +131,9 @@ class Student:
         folder = await asyncio.to_thread(self.store.verify, base_version)
         contract.require_trainable_from(self.store.manifest(base_version).contract)
         return self.jobs.start(
-            TrainingRequest(request_id, dataset, base_version, folder, run, recipe, contract, hyperparameters)
+            TrainingRequest(
+                request_id, dataset, base_version, folder, run, recipe, contract, hyperparameters
+            )
         )
 
     @property
@@ -134,6 +149,10 @@ class Student:
         made = self.store.made_by(job.id)
         if made:
             return made
-        metrics = {"train_loss": progress.loss, "train_seconds": progress.seconds, "train_steps": float(progress.total_steps)}
+        metrics = {
+            "train_loss": progress.loss,
+            "train_seconds": progress.seconds,
+            "train_steps": float(progress.total_steps),
+        }
         origin = Origin(job.base_version, job.run, job.recipe, job.dataset, job.id, metrics)
         return self.store.add(output, origin, job.contract)

@@ -63,24 +63,37 @@ class Reporter(TrainerCallback):
         self._loss = 0.0
 
     def on_log(
-        self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         self._loss = float((logs or {}).get("loss", self._loss))
 
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._watch = Stopwatch(self._folder, self._batch_size, state.global_step, state.max_steps)
 
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if self._watch is not None and state.is_world_process_zero:
             self._watch.report(state.global_step, self._loss)
 
 
-def training_arguments(settings: Hyperparameters, execution: Execution, samples: int, checkpoints: Path) -> TrainingArguments:
+def training_arguments(
+    settings: Hyperparameters, execution: Execution, samples: int, checkpoints: Path
+) -> TrainingArguments:
     """The trainer's settings, for a given number of samples (the last, partial batch counts as a step)."""
     steps = math.ceil(samples / settings.batch_size) * settings.epochs
     micro_batch, accumulation = execution.divide(settings.batch_size)
     on_gpu = torch.cuda.is_available()
-    in_bf16 = execution.precision == "bf16" or (execution.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
+    in_bf16 = execution.precision == "bf16" or (
+        execution.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
+    )
     return TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=micro_batch,
@@ -98,7 +111,9 @@ def training_arguments(settings: Hyperparameters, execution: Execution, samples:
         # Some towers end in layers that nothing is taken from (LLaVA's penultimate features).
         ddp_find_unused_parameters=True,
         fsdp=execution.sharded or None,  # type: ignore[arg-type]  # its annotation lags behind its documentation
-        fsdp_config={"activation_checkpointing": execution.gradient_checkpointing} if execution.sharded else None,
+        fsdp_config={"activation_checkpointing": execution.gradient_checkpointing}
+        if execution.sharded
+        else None,
         dataloader_num_workers=execution.workers,
         dataloader_persistent_workers=execution.workers > 0,
         dataloader_pin_memory=on_gpu,
@@ -141,8 +156,14 @@ def save(model: Any, dtype: torch.dtype, base: Path, output: Path) -> None:
 
 def last_whole_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written to its end: the trainer writes trainer_state.json last."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
-    by_step = sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True)
+    found = [
+        path
+        for path in folder.glob("checkpoint-*")
+        if path.name.removeprefix("checkpoint-").isdecimal()
+    ]
+    by_step = sorted(
+        found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True
+    )
     return next((str(path) for path in by_step if _is_json(path / "trainer_state.json")), None)
 
 
@@ -171,7 +192,9 @@ def _train(folder: Path) -> None:
     with verified(base):
         processor = AutoProcessor.from_pretrained(base)
         model, dtype = read_student(base, settings)
-    encoder = Encoder(processor, datasets, job.contract.training_template, job.contract.system_prompt)
+    encoder = Encoder(
+        processor, datasets, job.contract.training_template, job.contract.system_prompt
+    )
     samples = EncodedSamples(datasets.samples(job.dataset), encoder)
     arguments = training_arguments(settings, execution, len(samples), folder / "checkpoints")
     batches = EffectiveBatches(
@@ -246,7 +269,9 @@ def main(folder: Path) -> None:
         if not is_rank:
             (folder / "error.txt").unlink(missing_ok=True)
             # The trainer would spread one process over all devices it sees, and the batch with it.
-            os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+            os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get(
+                "CUDA_VISIBLE_DEVICES", "0"
+            ).partition(",")[0]
         train(folder)
     except MpaError as error:
         _leave_word(folder, str(error))

@@ -47,7 +47,8 @@ class UploadLimits:
         max_gib = env.number("UPLOADS_MAX_GIB", 0.0)
         if not 0 < max_gib < float("inf"):
             raise InvalidInput(
-                f"{env.prefix}UPLOADS_MAX_GIB is {max_gib:g}: give more than 0", field=f"{env.prefix}UPLOADS_MAX_GIB"
+                f"{env.prefix}UPLOADS_MAX_GIB is {max_gib:g}: give more than 0",
+                field=f"{env.prefix}UPLOADS_MAX_GIB",
             )
         return UploadLimits(int(max_gib * GIB))
 
@@ -58,7 +59,9 @@ class Uploads:
     `threads`: the only ones that uploads are handled in, so that answers never wait for one of theirs.
     """
 
-    def __init__(self, datasets: DatasetStore, limits: UploadLimits, in_use: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self, datasets: DatasetStore, limits: UploadLimits, in_use: Callable[[], Collection[str]]
+    ) -> None:
         self.datasets = datasets
         self.threads = ThreadPoolExecutor(THREADS, "upload")
         self._in_use = in_use
@@ -77,7 +80,10 @@ class Uploads:
             try:
                 self._remove_unneeded(self._names_of_images())
             except OSError as error:
-                _log.error("images that no dataset names are kept, since a dataset can't be read: %s", error)
+                _log.error(
+                    "images that no dataset names are kept, since a dataset can't be read: %s",
+                    error,
+                )
 
     def begin(self) -> Upload:
         """One upload, to be ended in any case."""
@@ -140,7 +146,9 @@ class Uploads:
         """Bytes that are too much."""
         total = shutil.disk_usage(self.datasets.root).total
         left_free = min(MAX_FREE_BYTES, int(total * MAX_FREE_SHARE))
-        return max(self._bytes + size_bytes - self.max_bytes, size_bytes + left_free - self._free_bytes())
+        return max(
+            self._bytes + size_bytes - self.max_bytes, size_bytes + left_free - self._free_bytes()
+        )
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self.datasets.root).free
@@ -159,13 +167,19 @@ class Uploads:
             own = self._images_of(path.stem)
             names.subtract(own)
             freed += path.stat().st_size
-            freed += sum(self._image_bytes(image) for image in own if not names[image] and image not in self._held)
+            freed += sum(
+                self._image_bytes(image)
+                for image in own
+                if not names[image] and image not in self._held
+            )
             if freed >= needed:
                 break
         else:
             return
         for path in chosen:
-            _log.warning("dataset %s makes room for another: upload it again to train on it", path.stem)
+            _log.warning(
+                "dataset %s makes room for another: upload it again to train on it", path.stem
+            )
             self._bytes -= path.stat().st_size
             path.unlink()
         self._remove_unneeded(+names)
@@ -183,7 +197,9 @@ class Uploads:
         try:
             names.update(self.datasets.images_of(name))
         except (ValueError, KeyError, TypeError) as error:
-            _log.error("dataset %s is damaged (%r): remove its file, then upload it again", name, error)
+            _log.error(
+                "dataset %s is damaged (%r): remove its file, then upload it again", name, error
+            )
         return names
 
     def _remove_unneeded(self, named: Collection[str]) -> None:

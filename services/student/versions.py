@@ -17,7 +17,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from services.core.errors import Conflict, InvalidInput, MpaError, NotFound, SwapFailed, Unavailable, WrongState
+from services.core.errors import (
+    Conflict,
+    InvalidInput,
+    MpaError,
+    NotFound,
+    SwapFailed,
+    Unavailable,
+    WrongState,
+)
 from services.engines.room import Room
 from services.student.intact import CORRUPT
 from services.student.plan import Plan, SwapWay
@@ -46,7 +54,13 @@ class Versions:
     """The versions of one student. `way` "" is chosen by the memory that is found; `max_loaded` counts engines."""
 
     def __init__(
-        self, store: VersionStore, loader: VersionLoader, *, max_loaded: int, max_adapters: int = 4, way: SwapWay | None = None
+        self,
+        store: VersionStore,
+        loader: VersionLoader,
+        *,
+        max_loaded: int,
+        max_adapters: int = 4,
+        way: SwapWay | None = None,
     ) -> None:
         self._store = store
         self._loader = loader
@@ -81,7 +95,9 @@ class Versions:
             self._store.path(name)
         elif name == self._pointers.live and not slot.is_available:
             why = slot.error or "its engine had died"
-            raise Unavailable(f"version {name} has failed ({why}): it is being loaded again, ask again")
+            raise Unavailable(
+                f"version {name} has failed ({why}): it is being loaded again, ask again"
+            )
         async with self._slots.lease(name) as lease:
             yield lease
 
@@ -114,9 +130,15 @@ class Versions:
         """A version that was never live is taken only where the disk has lost those that were."""
         others = [pointers.previous] if pointers.previous else []
         if isinstance(error, MpaError) and error.reason in _LOST:
-            others += [name for name in self._store.intact() if name not in (pointers.live, pointers.previous)]
+            others += [
+                name
+                for name in self._store.intact()
+                if name not in (pointers.live, pointers.previous)
+            ]
         for name in others:
-            _log.error("live version %s does not load (%r): going back to %s", pointers.live, error, name)
+            _log.error(
+                "live version %s does not load (%r): going back to %s", pointers.live, error, name
+            )
             try:
                 await self._begin_with(name)
             except Exception as another:
@@ -196,7 +218,11 @@ class Versions:
                     reason="LIVE_CHANGED",
                 )
             is_loaded = self._is_available(name)
-            plan = Plan(self._way_of(name), f"{name} is loaded") if is_loaded else await self._make_room(name)
+            plan = (
+                Plan(self._way_of(name), f"{name} is loaded")
+                if is_loaded
+                else await self._make_room(name)
+            )
             if name == live:
                 return self._pointers, plan
             candidate = "" if self._pointers.candidate == name else self._pointers.candidate
@@ -209,14 +235,18 @@ class Versions:
                 if not self._is_available(name):
                     raise Unavailable(f"the engine of version {name} has died before it went live")
                 await self._move(pointers)
-            _log.info("%s is live, %s before; swapped by way of %s: %s", name, live, plan.way, plan.reason)
+            _log.info(
+                "%s is live, %s before; swapped by way of %s: %s", name, live, plan.way, plan.reason
+            )
             return self._pointers, plan
 
     async def rollback(self) -> tuple[Pointers, Plan]:
         """Makes the previous version live again; the one left becomes previous, so that a second rollback undoes the first."""
         previous = self._pointers.previous
         if not previous:
-            raise WrongState("there is no previous version to go back to", reason="NO_PREVIOUS_VERSION")
+            raise WrongState(
+                "there is no previous version to go back to", reason="NO_PREVIOUS_VERSION"
+            )
         return await self.promote(previous)
 
     async def close(self) -> None:
@@ -239,20 +269,30 @@ class Versions:
         except (NotFound, Conflict, WrongState):
             raise
         except InvalidInput as error:
-            raise InvalidInput(f"{error}; {self._who_serves()}", field=error.field, reason=error.reason) from error
+            raise InvalidInput(
+                f"{error}; {self._who_serves()}", field=error.field, reason=error.reason
+            ) from error
         except asyncio.CancelledError:
             if not change.cancelled():
                 raise  # the caller has hung up
-            raise SwapFailed(f"version {name} was not brought in, for it was called off; {self._who_serves()}") from None
+            raise SwapFailed(
+                f"version {name} was not brought in, for it was called off; {self._who_serves()}"
+            ) from None
         except Exception as error:
             said = str(error) if isinstance(error, MpaError) else f"{type(error).__name__}: {error}"
             _log.error("version %s was not brought in", name, exc_info=error)
-            raise SwapFailed(f"version {name} was not brought in ({said}); {self._who_serves()}") from error
+            raise SwapFailed(
+                f"version {name} was not brought in ({said}); {self._who_serves()}"
+            ) from error
 
     def _who_serves(self) -> str:
         live = self._pointers.live
         is_there = self._is_available(live)
-        return f"version {live} is still live" if is_there else f"version {live} is still live, but is being loaded again"
+        return (
+            f"version {live} is still live"
+            if is_there
+            else f"version {live} is still live, but is being loaded again"
+        )
 
     def _is_available(self, name: str) -> bool:
         slot = self._slots.get(name)
@@ -296,4 +336,7 @@ class Versions:
             if self._store.pointers() != self._pointers:
                 self._store.point(self._pointers)
         except Exception:
-            _log.exception("the pointers on disk may not say that %s is live: look at them", self._pointers.live)
+            _log.exception(
+                "the pointers on disk may not say that %s is live: look at them",
+                self._pointers.live,
+            )

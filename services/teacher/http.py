@@ -14,7 +14,9 @@ PATHS = ("/v1/annotate",)
 
 def annotate_request(form: Form) -> teacher_pb2.AnnotateRequest:
     image, fields = form
-    return teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=image), task=fields.get("task", "vqa"))
+    return teacher_pb2.AnnotateRequest(
+        image=types_pb2.Image(data=image), task=fields.get("task", "vqa")
+    )
 
 
 annotate = endpoint(annotate_request, lambda request: request.app.state.servicer.Annotate)

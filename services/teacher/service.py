@@ -49,11 +49,15 @@ class TeacherService:
         entrance = Entrance(self._settings.listen.http, shedder)
         app.state.servicer, app.state.entrance = servicer, entrance
         server = GrpcServer(
-            lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server),
+            lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(
+                servicer, grpc_server
+            ),
             [SERVICE],
             self._settings.callers,
         )
-        self._lifecycle = Lifecycle("teacher", server, self._settings.listen, HttpServer(entrance, app, PATHS))
+        self._lifecycle = Lifecycle(
+            "teacher", server, self._settings.listen, HttpServer(entrance, app, PATHS)
+        )
 
     def _loaded_teacher(self) -> Teacher:
         self._lifecycle.require_loaded()
@@ -68,7 +72,9 @@ class TeacherService:
         if self._settings.openai is not None:
             from services.engines.openai import engine as openai
 
-            return await openai.load(self._settings.model, self._settings.openai), of_provider(self._settings)
+            return await openai.load(self._settings.model, self._settings.openai), of_provider(
+                self._settings
+            )
         folder = await asyncio.to_thread(resolve, self._settings.model)
         settings = self._settings
         serving = of_checkpoint(folder, settings.engine, settings.preset.name, settings.model)

@@ -38,7 +38,9 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         self._images = images
         self._shedder = shedder or LoadShedder()
 
-    async def GetModel(self, request: pb.GetModelRequest, context: Context | None = None) -> pb.GetModelResponse:
+    async def GetModel(
+        self, request: pb.GetModelRequest, context: Context | None = None
+    ) -> pb.GetModelResponse:
         teacher = self._teacher()
         serving = teacher.serving
         response = pb.GetModelResponse(
@@ -52,7 +54,9 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
             response.tariff.CopyFrom(pb.Tariff(**asdict(tariff)))
         return response
 
-    async def Annotate(self, request: pb.AnnotateRequest, context: Context | None = None) -> pb.AnnotateResponse:
+    async def Annotate(
+        self, request: pb.AnnotateRequest, context: Context | None = None
+    ) -> pb.AnnotateResponse:
         """Annotates for every face: unary, each item of a stream, HTTP."""
         teacher = self._teacher()
         with self._shedder.admit(context.time_remaining() if context else None):
@@ -72,7 +76,10 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
             system_fingerprint=annotated.reply.system_fingerprint,
         )
         if isinstance(annotated.outcome, Annotation):
-            response.question, response.answer = annotated.outcome.question, annotated.outcome.answer
+            response.question, response.answer = (
+                annotated.outcome.question,
+                annotated.outcome.answer,
+            )
         else:
             response.rejection = annotated.outcome
         return response
@@ -94,11 +101,15 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._answer(teacher, request)
 
-    async def _answer(self, teacher: Teacher, request: pb.TeacherServiceAnswerRequest) -> pb.TeacherServiceAnswerResponse:
+    async def _answer(
+        self, teacher: Teacher, request: pb.TeacherServiceAnswerRequest
+    ) -> pb.TeacherServiceAnswerResponse:
         question = check_question(request.question)
         template = check_template(request.template, "template")
         image = await self._images.receive(request.image)
-        reply = await teacher.answer(image, question, template, decoding_from_proto(request.decoding))
+        reply = await teacher.answer(
+            image, question, template, decoding_from_proto(request.decoding)
+        )
         return pb.TeacherServiceAnswerResponse(
             answer=reply.text,
             model_fingerprint=teacher.fingerprint,
@@ -110,8 +121,12 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def AnswerStream(
         self, requests: AsyncIterator[pb.TeacherServiceAnswerStreamRequest], context: Context
     ) -> AsyncIterator[pb.TeacherServiceAnswerStreamResponse]:
-        async def answer(request: pb.TeacherServiceAnswerRequest) -> pb.TeacherServiceAnswerResponse:
+        async def answer(
+            request: pb.TeacherServiceAnswerRequest,
+        ) -> pb.TeacherServiceAnswerResponse:
             return await self.Answer(request, context)
 
-        async for reply in answer_out_of_order(requests, answer, pb.TeacherServiceAnswerStreamResponse):
+        async for reply in answer_out_of_order(
+            requests, answer, pb.TeacherServiceAnswerStreamResponse
+        ):
             yield reply

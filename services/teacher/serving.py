@@ -14,5 +14,15 @@ def of_provider(settings: TeacherSettings) -> Serving:
 
     assert settings.openai is not None
     found, detail = price_of(settings.model, settings.openai.prices), settings.openai.image_detail
-    tariff = Tariff(found.input, found.output, image_tokens(settings.model, detail)) if found != FREE else None
-    return Serving((detail, ENCODING, settings.openai.guided), "openai", settings.preset.name, settings.model, tariff)
+    tariff = (
+        Tariff(found.input, found.output, image_tokens(settings.model, detail))
+        if found != FREE
+        else None
+    )
+    return Serving(
+        (detail, ENCODING, settings.openai.guided),
+        "openai",
+        settings.preset.name,
+        settings.model,
+        tariff,
+    )

@@ -45,5 +45,7 @@ class TeacherSettings:
             load=LoadSettings.from_environment(env),
             callers=CallerSettings.from_environment(env),
             engine=choice.engine,
-            openai=OpenAISettings.from_environment(env) if choice.engine.engine == "openai" else None,
+            openai=OpenAISettings.from_environment(env)
+            if choice.engine.engine == "openai"
+            else None,
         )

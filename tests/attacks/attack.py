@@ -49,5 +49,7 @@ async def withstand(target, attack):
         outcome = await attack.send(target)
     assert outcome.status in attack.expected, f"{outcome.status}: {outcome.said[:1000]}"
     if outcome.status not in ("OK", "200"):
-        assert len(outcome.said) <= MOST_SAID, f"{len(outcome.said)} characters: {outcome.said[:200]} ..."
+        assert len(outcome.said) <= MOST_SAID, (
+            f"{len(outcome.said)} characters: {outcome.said[:200]} ..."
+        )
     return outcome

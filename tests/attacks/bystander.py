@@ -30,7 +30,11 @@ class Bystander:
     def __init__(self, target, channel, http, repeats):
         self._target, self._http, self._repeats = target, http, repeats
         self._is_teacher = target.role == "teacher"
-        stub = teacher_pb2_grpc.TeacherServiceStub if self._is_teacher else student_pb2_grpc.StudentServiceStub
+        stub = (
+            teacher_pb2_grpc.TeacherServiceStub
+            if self._is_teacher
+            else student_pb2_grpc.StudentServiceStub
+        )
         self._stub = stub(channel)
         self._numbers = itertools.count()
         self.answered, self.failures = {"gRPC": 0, "HTTP": 0}, []
@@ -53,12 +57,20 @@ class Bystander:
         self.answered[protocol] += 1
 
     async def _ask_grpc(self, question):
-        request = teacher_pb2.TeacherServiceAnswerRequest if self._is_teacher else student_pb2.AnswerRequest
-        asked = self._stub.Answer(request(image=types_pb2.Image(data=IMAGE), question=question), timeout=PATIENCE_S)
+        request = (
+            teacher_pb2.TeacherServiceAnswerRequest
+            if self._is_teacher
+            else student_pb2.AnswerRequest
+        )
+        asked = self._stub.Answer(
+            request(image=types_pb2.Image(data=IMAGE), question=question), timeout=PATIENCE_S
+        )
         return (await asked).answer
 
     async def _ask_http(self, question):
-        path, data = ("annotate", {"task": "vqa"}) if self._is_teacher else ("vqa", {"question": question})
+        path, data = (
+            ("annotate", {"task": "vqa"}) if self._is_teacher else ("vqa", {"question": question})
+        )
         response = await self._http.post(f"/v1/{path}", files={"image": IMAGE}, data=data)
         response.raise_for_status()
         return None if self._is_teacher else response.json()["answer"]
@@ -72,7 +84,10 @@ class Bystander:
         """Waits until `times` more answers have come over each protocol, or one has failed."""
         enough = {protocol: count + times for protocol, count in self.answered.items()}
         await until(
-            lambda: self.failures or all(self.answered[protocol] >= count for protocol, count in enough.items()),
+            lambda: (
+                self.failures
+                or all(self.answered[protocol] >= count for protocol, count in enough.items())
+            ),
             timeout_s=2 * (PATIENCE_S + 10),
         )
 
@@ -91,11 +106,15 @@ async def bystander_of(target, repeats=False):
     async with (
         grpc.aio.insecure_channel(target.address, options=options) as channel,
         httpx.AsyncClient(
-            base_url=target.url, timeout=PATIENCE_S, transport=httpx.AsyncHTTPTransport(local_address=ADDRESS)
+            base_url=target.url,
+            timeout=PATIENCE_S,
+            transport=httpx.AsyncHTTPTransport(local_address=ADDRESS),
         ) as http,
     ):
         bystander = Bystander(target, channel, http, repeats)
-        asking = [asyncio.create_task(bystander.keep_asking(protocol)) for protocol in bystander.answered]
+        asking = [
+            asyncio.create_task(bystander.keep_asking(protocol)) for protocol in bystander.answered
+        ]
         try:
             yield bystander
         finally:
@@ -134,7 +153,9 @@ async def besieged(target, *, most_more_bytes=MOST_MORE_BYTES, allowed_log=()):
             await bystander.is_served()
     finally:
         watching.cancel()
-    assert not bystander.failures, f"the bystander was not served: {bystander.failures[:5]} ({len(bystander.failures)} in all)"
+    assert not bystander.failures, (
+        f"the bystander was not served: {bystander.failures[:5]} ({len(bystander.failures)} in all)"
+    )
     complaint = await asyncio.to_thread(target.complaint)
     assert not complaint, f"the service is not well: {complaint}"
     assert target.identities() == identities, "a process of the service died and was replaced"
@@ -145,11 +166,20 @@ async def besieged(target, *, most_more_bytes=MOST_MORE_BYTES, allowed_log=()):
     assert held <= limit, f"{held} descriptors are open, {descriptors} were before"
     target.is_wounded = False
     allowed = (GONE, *allowed_log)
-    unexpected = [error for error in errors_in(target.log_since(log)) if not any(word in error for word in allowed)]
+    unexpected = [
+        error
+        for error in errors_in(target.log_since(log))
+        if not any(word in error for word in allowed)
+    ]
     assert not unexpected, f"the log has {len(unexpected)} tracebacks: {unexpected[:3]}"
 
 
 def errors_in(log):
     """The last line of every traceback."""
     parts = log.split(TRACEBACK)[1:]
-    return [next((line for line in part.splitlines()[1:] if line and not line.startswith(" ")), part)[:500] for part in parts]
+    return [
+        next((line for line in part.splitlines()[1:] if line and not line.startswith(" ")), part)[
+            :500
+        ]
+        for part in parts
+    ]

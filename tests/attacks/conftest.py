@@ -80,9 +80,18 @@ def impatient(targets, model):
 @pytest.fixture
 def reader(targets, tiny_checkpoint):
     """A student whose model reads: transformers, with a real tokenizer."""
-    return targets.get("reader", "student", answers=False, model=tiny_checkpoint, engine="transformers", threads=1)
+    return targets.get(
+        "reader", "student", answers=False, model=tiny_checkpoint, engine="transformers", threads=1
+    )
 
 
 @pytest.fixture
 def reading_teacher(targets, tiny_checkpoint):
-    return targets.get("reading-teacher", "teacher", answers=False, model=tiny_checkpoint, engine="transformers", threads=1)
+    return targets.get(
+        "reading-teacher",
+        "teacher",
+        answers=False,
+        model=tiny_checkpoint,
+        engine="transformers",
+        threads=1,
+    )

@@ -63,7 +63,9 @@ def changed(chance, data):
             case 1:
                 del data[at : at + chance.randint(1, 8)]
             case 2:
-                data[at:at] = chance.choice((b"\0", b"\xff" * 9, b"\x80", b"\r\n", chance.randbytes(chance.randint(1, 40))))
+                data[at:at] = chance.choice(
+                    (b"\0", b"\xff" * 9, b"\x80", b"\r\n", chance.randbytes(chance.randint(1, 40)))
+                )
             case 3:
                 data[at:at] = data[at : at + chance.randint(1, 64)]
             case 4 if chance.random() < 0.2:
@@ -79,7 +81,11 @@ def integer(chance, field):
 
 
 def _type_name(field):
-    return next(name for name in dir(field) if name.startswith("TYPE_") and getattr(field, name) == field.type)[5:]
+    return next(
+        name
+        for name in dir(field)
+        if name.startswith("TYPE_") and getattr(field, name) == field.type
+    )[5:]
 
 
 def value(chance, field, depth):
@@ -107,9 +113,13 @@ def message(chance, descriptor, depth=0):
             continue
         if not field.is_repeated:
             given = value(chance, field, depth)
-            getattr(made, field.name).CopyFrom(given) if field.message_type is not None else setattr(made, field.name, given)
+            getattr(made, field.name).CopyFrom(
+                given
+            ) if field.message_type is not None else setattr(made, field.name, given)
         elif not field.message_type or not field.message_type.GetOptions().map_entry:
-            getattr(made, field.name).extend(value(chance, field, depth) for _ in range(chance.randrange(3)))
+            getattr(made, field.name).extend(
+                value(chance, field, depth) for _ in range(chance.randrange(3))
+            )
     return made
 
 
@@ -121,14 +131,22 @@ def grpc_request(number):
     sent = []
     for _ in range(chance.randint(1, 4) if method.client_streaming else 1):
         kind = chance.random()
-        data = message(chance, method.input_type).SerializeToString() if kind > 0.2 else chance.randbytes(chance.randrange(200))
+        data = (
+            message(chance, method.input_type).SerializeToString()
+            if kind > 0.2
+            else chance.randbytes(chance.randrange(200))
+        )
         sent.append(changed(chance, data) if kind > 0.6 else data)
     return name, sent
 
 
 def _json_body(chance):
     image = IMAGE if chance.random() < 0.6 else chance.choice(IMAGES)
-    fields = {"image": base64.b64encode(image).decode() if chance.random() < 0.9 else chance.choice(VALUES)}
+    fields = {
+        "image": base64.b64encode(image).decode()
+        if chance.random() < 0.9
+        else chance.choice(VALUES)
+    }
     for name in ("question", "question", "version", "task", "template", chance.choice(STRINGS)):
         if chance.random() < 0.4:
             fields[name] = chance.choice(VALUES)
@@ -138,23 +156,40 @@ def _json_body(chance):
 def _form_body(chance):
     parts = b""
     names = ["image", "question"] if chance.random() < 0.5 else []
-    for name in names + chance.sample(("image", "question", "version", "task", "x" * 300), chance.randint(0, 3)):
+    for name in names + chance.sample(
+        ("image", "question", "version", "task", "x" * 300), chance.randint(0, 3)
+    ):
         is_file = name == "image" and chance.random() < 0.8
         content = chance.choice((IMAGE, *IMAGES)) if is_file else chance.choice(STRINGS).encode()
         file = b'; filename="a"' if is_file else b""
-        parts += b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n' % (name.encode(), file, content)
+        parts += b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n' % (
+            name.encode(),
+            file,
+            content,
+        )
     return parts + chance.choice((b"--b--\r\n", b"--b--\r\n", b"", b"--c--\r\n"))
 
 
 def http_request(number):
     """The bytes of a request."""
     chance = chance_of("HTTP", number)
-    method = "POST" if chance.random() < 0.9 else chance.choice(("GET", "PUT", "HEAD", "OPTIONS", "DELETE", "post", "ATTACK"))
-    content_type = chance.choice(TYPES) if chance.random() < 0.3 else chance.choice((TYPES[0], TYPES[5]))
+    method = (
+        "POST"
+        if chance.random() < 0.9
+        else chance.choice(("GET", "PUT", "HEAD", "OPTIONS", "DELETE", "post", "ATTACK"))
+    )
+    content_type = (
+        chance.choice(TYPES) if chance.random() < 0.3 else chance.choice((TYPES[0], TYPES[5]))
+    )
     body = _form_body(chance) if "multipart" in content_type else _json_body(chance)
     if chance.random() < 0.3:
         body = changed(chance, body)
-    lines = [f"{method} {chance.choice(PATHS)} HTTP/1.1", "Host: a", "Connection: close", f"Content-Type: {content_type}"]
+    lines = [
+        f"{method} {chance.choice(PATHS)} HTTP/1.1",
+        "Host: a",
+        "Connection: close",
+        f"Content-Type: {content_type}",
+    ]
     lines += chance.sample(HEADERS, chance.randint(1, 3)) if chance.random() < 0.2 else []
     lines += [f"Content-Length: {len(body)}"] if chance.random() < 0.97 else []
     whole = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

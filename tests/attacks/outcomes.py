@@ -51,7 +51,9 @@ def method_of(channel, name):
         (True, True): channel.stream_stream,
     }
     return kinds[method.client_streaming, method.server_streaming](
-        name, request_serializer=as_bytes, response_deserializer=method.output_type._concrete_class.FromString
+        name,
+        request_serializer=as_bytes,
+        response_deserializer=method.output_type._concrete_class.FromString,
     )
 
 
@@ -73,7 +75,9 @@ async def call(channel, name, *requests, timeout_s=PATIENCE_S):
             replies.append(await under_way)
     except grpc.aio.AioRpcError as error:
         is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        return Outcome(HANGS if is_late else error.code().name, error.details() or "", tuple(replies))
+        return Outcome(
+            HANGS if is_late else error.code().name, error.details() or "", tuple(replies)
+        )
     return _of_items(replies)
 
 
@@ -83,7 +87,11 @@ def _of_items(replies):
     if not items or any(item.HasField("response") for item in items):
         return Outcome("OK", replies=tuple(replies))
     first = items[0].error
-    return Outcome(next(code.name for code in grpc.StatusCode if code.value[0] == first.code), first.message, tuple(replies))
+    return Outcome(
+        next(code.name for code in grpc.StatusCode if code.value[0] == first.code),
+        first.message,
+        tuple(replies),
+    )
 
 
 async def call_once(address, name, *requests, timeout_s=PATIENCE_S):
@@ -122,4 +130,7 @@ async def raw(port, *pieces, pause_s=0.0, timeout_s=PATIENCE_S):
         return Outcome(HANGS)
     finally:
         writer.close()
-    return Outcome(line.split()[1].decode() if line.startswith(b"HTTP/") else "CLOSED", line.decode(errors="replace"))
+    return Outcome(
+        line.split()[1].decode() if line.startswith(b"HTTP/") else "CLOSED",
+        line.decode(errors="replace"),
+    )

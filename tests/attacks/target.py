@@ -68,10 +68,16 @@ class Target:
                 return f"{path} is {response.status_code}"
         with grpc.insecure_channel(self.address) as channel:
             try:
-                check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
+                check = health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(), timeout=PATIENCE_S
+                )
             except grpc.RpcError as error:
                 return f"gRPC health: {error.code().name} {error.details()}"
-        return "" if check.status == health_pb2.HealthCheckResponse.SERVING else "gRPC health says NOT_SERVING"
+        return (
+            ""
+            if check.status == health_pb2.HealthCheckResponse.SERVING
+            else "gRPC health says NOT_SERVING"
+        )
 
     def log_size(self):
         return self.service.log.stat().st_size

@@ -61,28 +61,42 @@ def variants(data):
 @pytest.mark.parametrize("kind", BOMBS)
 async def test_bombs_over_grpc(student, kind):
     requests = [
-        student_pb2.AnswerRequest(image=types_pb2.Image(data=data), question="what?") for data in variants(BOMBS[kind]())
+        student_pb2.AnswerRequest(image=types_pb2.Image(data=data), question="what?")
+        for data in variants(BOMBS[kind]())
     ]
-    statuses = await send_all(student, [call_once(student.address, ANSWER, each) for each in requests])
+    statuses = await send_all(
+        student, [call_once(student.address, ANSWER, each) for each in requests]
+    )
     assert statuses <= {"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
 
 
 @pytest.mark.parametrize("kind", ["WebP", "PNG"])
 async def test_bombs_over_http(student, kind):
     files = variants(BOMBS[kind]())
-    sends = [request(student.url, files={"image": data}, data={"question": "what?"}) for data in files]
+    sends = [
+        request(student.url, files={"image": data}, data={"question": "what?"}) for data in files
+    ]
     assert await send_all(student, sends) <= {"200", "400", "429"}
 
 
 @pytest.mark.parametrize("kind", ["WebP", "TIFF"])
 async def test_bombs_to_be_trained_on(student, kind):
     requests = [training_pb2.UploadDatasetRequest(image=data) for data in variants(BOMBS[kind]())]
-    statuses = await send_all(student, [call_once(student.address, UPLOAD, each) for each in requests])
-    assert statuses <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}, "a dataset without samples is none, whatever its image"
+    statuses = await send_all(
+        student, [call_once(student.address, UPLOAD, each) for each in requests]
+    )
+    assert statuses <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}, (
+        "a dataset without samples is none, whatever its image"
+    )
 
 
 @pytest.mark.parametrize("kind", ["WebP", "JPEG of many scans"])
 async def test_bombs_to_be_annotated(teacher, kind):
-    requests = [teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=data), task="vqa") for data in variants(BOMBS[kind]())]
-    statuses = await send_all(teacher, [call_once(teacher.address, ANNOTATE, each) for each in requests])
+    requests = [
+        teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=data), task="vqa")
+        for data in variants(BOMBS[kind]())
+    ]
+    statuses = await send_all(
+        teacher, [call_once(teacher.address, ANNOTATE, each) for each in requests]
+    )
     assert statuses <= {"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}

@@ -21,16 +21,22 @@ WHOLE = START + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" 
 UNFINISHED = {
     "half a request line": b"POST /v1/v",
     "half the headers": START + b"Content-Ty",
-    "headers without a body": START + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n",
-    "half a body": START + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n" + BODY[:100],
-    "half a form": START + b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n--b\r\n",
+    "headers without a body": START
+    + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n",
+    "half a body": START
+    + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    + BODY[:100],
+    "half a form": START
+    + b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n--b\r\n",
     "an answered request, and half another": WHOLE + START,
 }
 
 
 async def hold(stack, port, first, count):
     """So many connections that have each sent as much."""
-    return await asyncio.gather(*(stack.enter_async_context(connected(port, first)) for _ in range(count)))
+    return await asyncio.gather(
+        *(stack.enter_async_context(connected(port, first)) for _ in range(count))
+    )
 
 
 @pytest.mark.parametrize("kind", UNFINISHED)
@@ -59,7 +65,9 @@ async def test_hundreds_of_half_sent_headers(student):
         await hold(stack, student.service.http_port, UNFINISHED["half the headers"], HALF)
         await bystander.is_served()
         last = WHOLE.replace(b"Host: a", b"Host: a\r\nConnection: close")
-        late = await stack.enter_async_context(connected(student.service.http_port, last, "127.0.0.3"))
+        late = await stack.enter_async_context(
+            connected(student.service.http_port, last, "127.0.0.3")
+        )
         await late.is_hung_up(HUNG_UP_WITHIN_S)
         assert late.received.startswith(b"HTTP/1.1 200")
 
@@ -91,7 +99,11 @@ async def test_callers_who_leave_before_the_answer(student):
 
 
 async def test_callers_who_leave_in_the_middle_of_an_upload(student):
-    start = START + b"Content-Type: application/json\r\nContent-Length: 20000000\r\n\r\n" + bytes(1_000_000)
+    start = (
+        START
+        + b"Content-Type: application/json\r\nContent-Length: 20000000\r\n\r\n"
+        + bytes(1_000_000)
+    )
     async with besieged(student) as bystander:
         for _ in range(10):
             async with AsyncExitStack() as stack:
@@ -102,8 +114,14 @@ async def test_callers_who_leave_in_the_middle_of_an_upload(student):
 @pytest.mark.parametrize(
     ("kind", "first"),
     [
-        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'),
-        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="question"\r\n\r\n'),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n',
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="question"\r\n\r\n',
+        ),
         ("application/json", b'{"image": "'),
         ("application/octet-stream", b""),
     ],

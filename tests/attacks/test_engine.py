@@ -14,7 +14,10 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 BACK_WITHIN_S = 60.0
-SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+SERVING, NOT_SERVING = (
+    health_pb2.HealthCheckResponse.SERVING,
+    health_pb2.HealthCheckResponse.NOT_SERVING,
+)
 
 
 def asking(question):
@@ -24,13 +27,20 @@ def asking(question):
 @pytest.fixture
 def fragile(targets, tmp_path_factory):
     model = fake_checkpoint(
-        tmp_path_factory.mktemp("fragile"), skill=1.0, deadly="deadly", hanging="hanging", failing="failing"
+        tmp_path_factory.mktemp("fragile"),
+        skill=1.0,
+        deadly="deadly",
+        hanging="hanging",
+        failing="failing",
     )
     return targets.get("fragile", "student", model=model, watchdog_s=2)
 
 
 async def test_one_question_that_fails_in_a_batch_of_sixty(fragile):
-    items = [student_pb2.AnswerStreamRequest(id=str(n), request=asking(f"what is {n}?")) for n in range(59)]
+    items = [
+        student_pb2.AnswerStreamRequest(id=str(n), request=asking(f"what is {n}?"))
+        for n in range(59)
+    ]
     items.insert(30, student_pb2.AnswerStreamRequest(id="bad", request=asking("is this failing?")))
     async with besieged(fragile, allowed_log=("RuntimeError",)):
         outcome = await call_once(fragile.address, ANSWER_STREAM, *items)
@@ -47,7 +57,9 @@ async def test_the_service_leaves_rotation_and_comes_back(fragile, word):
     async with grpc.aio.insecure_channel(fragile.address) as channel:
 
         async def watch_health():
-            async for update in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()):
+            async for update in health_pb2_grpc.HealthStub(channel).Watch(
+                health_pb2.HealthCheckRequest()
+            ):
                 states.append(update.status)
 
         watching = asyncio.create_task(watch_health())

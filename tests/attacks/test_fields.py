@@ -30,7 +30,13 @@ NAMES = {
     "a version that will never be": "v" + "9" * 400,
     "right to left": "\u202ev1",
 }
-NUMBERS = {"not a number": math.nan, "infinity": math.inf, "minus infinity": -math.inf, "minus one": -1.0, "1e308": 1e308}
+NUMBERS = {
+    "not a number": math.nan,
+    "infinity": math.inf,
+    "minus infinity": -math.inf,
+    "minus one": -1.0,
+    "1e308": 1e308,
+}
 COUNTS = {"-1": -1, "the least": -(2**31), "the most": 2**31 - 1}
 
 
@@ -39,10 +45,23 @@ def named(name, value):
     long_running, service = "/google.longrunning.Operations/", "/mpa.v1.VersionService/"
     operation = "operations/" + value
     return [
-        over_grpc(f"GetVersion, {name}", service + "GetVersion", versions.GetVersionRequest(name=value), expected=REFUSED),
-        over_grpc(f"LoadVersion, {name}", service + "LoadVersion", versions.LoadVersionRequest(name=value), expected=REFUSED),
         over_grpc(
-            f"PromoteVersion, {name}", service + "PromoteVersion", versions.PromoteVersionRequest(name=value), expected=REFUSED
+            f"GetVersion, {name}",
+            service + "GetVersion",
+            versions.GetVersionRequest(name=value),
+            expected=REFUSED,
+        ),
+        over_grpc(
+            f"LoadVersion, {name}",
+            service + "LoadVersion",
+            versions.LoadVersionRequest(name=value),
+            expected=REFUSED,
+        ),
+        over_grpc(
+            f"PromoteVersion, {name}",
+            service + "PromoteVersion",
+            versions.PromoteVersionRequest(name=value),
+            expected=REFUSED,
         ),
         over_grpc(
             f"GetOperation, {name}",
@@ -62,7 +81,9 @@ def named(name, value):
             operations.WaitOperationRequest(name=operation, timeout=Duration(seconds=1)),
             expected=REFUSED,
         ),
-        over_grpc(f"Train, dataset {name}", TRAIN, training.TrainRequest(dataset=value), expected=REFUSED),
+        over_grpc(
+            f"Train, dataset {name}", TRAIN, training.TrainRequest(dataset=value), expected=REFUSED
+        ),
         over_grpc(
             f"Answer, version {name}",
             ANSWER,
@@ -82,13 +103,24 @@ def decoded(**decoding):
 
 def listing(name, **fields):
     request = operations.ListOperationsRequest(**fields)
-    return over_grpc(f"ListOperations, {name}", "/google.longrunning.Operations/ListOperations", request, expected=TAKEN)
+    return over_grpc(
+        f"ListOperations, {name}",
+        "/google.longrunning.Operations/ListOperations",
+        request,
+        expected=TAKEN,
+    )
 
 
 DECODINGS = [
     *(over_grpc(f"temperature {n}", ANSWER, decoded(temperature=v)) for n, v in NUMBERS.items()),
-    *(over_grpc(f"top_p {n}", ANSWER, decoded(temperature=1.0, top_p=v)) for n, v in NUMBERS.items()),
-    *(over_grpc(f"max_new_tokens {n}", ANSWER, decoded(max_new_tokens=v)) for n, v in COUNTS.items()),
+    *(
+        over_grpc(f"top_p {n}", ANSWER, decoded(temperature=1.0, top_p=v))
+        for n, v in NUMBERS.items()
+    ),
+    *(
+        over_grpc(f"max_new_tokens {n}", ANSWER, decoded(max_new_tokens=v))
+        for n, v in COUNTS.items()
+    ),
     over_grpc("the largest seed", ANSWER, decoded(temperature=1.0, seed=2**64 - 1), expected=TAKEN),
 ]
 PAGES = [
@@ -110,7 +142,9 @@ TASKS = [
 ]
 
 
-@pytest.mark.parametrize("attack", [attack for name, value in NAMES.items() for attack in named(name, value)], ids=str)
+@pytest.mark.parametrize(
+    "attack", [attack for name, value in NAMES.items() for attack in named(name, value)], ids=str
+)
 async def test_names(student, attack):
     await withstand(student, attack)
 

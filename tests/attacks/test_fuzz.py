@@ -48,7 +48,9 @@ async def send_all(send):
 
 def statuses_of(outcome):
     """The call's own, and those of its items."""
-    items = [each for reply in outcome.replies if hasattr(reply, "more") for each in (reply, *reply.more)]
+    items = [
+        each for reply in outcome.replies if hasattr(reply, "more") for each in (reply, *reply.more)
+    ]
     failed = {NAMES[each.error.code] for each in items if each.HasField("error")}
     return sorted({outcome.status, *failed})
 
@@ -57,7 +59,10 @@ async def test_grpc(student, teacher, record_property):
     async with besieged(student), besieged(teacher):
         channels = {
             target.role: [
-                grpc.aio.insecure_channel(target.address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(8)
+                grpc.aio.insecure_channel(
+                    target.address, options=[("grpc.use_local_subchannel_pool", 1)]
+                )
+                for _ in range(8)
             ]
             for target in (student, teacher)
         }
@@ -112,7 +117,9 @@ async def test_http(student, teacher, record_property):
 
         counts, examples = await send_all(send)
         report(counts, record_property)
-    wrong = {status: examples[status] for status in counts if status.startswith("5") or status == HANGS}
+    wrong = {
+        status: examples[status] for status in counts if status.startswith("5") or status == HANGS
+    }
     assert not wrong, f"{dict(counts)}; numbers: {wrong}"
 
 

@@ -65,7 +65,12 @@ BODIES = [
     posted("bytes that are not UTF-8", b'{"image": "\xff\xfe"}'),
     posted("UTF-16", '{"image": "x"}'.encode("utf-16")),
     posted("UTF-32 without its mark", '{"image": "x"}'.encode("utf-32-le")),
-    posted("a charset that does not exist", body(), TAKEN, **{"content-type": "application/json; charset=klingon"}),
+    posted(
+        "a charset that does not exist",
+        body(),
+        TAKEN,
+        **{"content-type": "application/json; charset=klingon"},
+    ),
     posted("compressed, it says", body(), ("200", "400", "415"), **{"content-encoding": "gzip"}),
     posted("a content type of nothing", body(), TAKEN, **{"content-type": ""}),
     posted("200,000 fields", b"{" + b",".join(b'"%d":1' % n for n in range(200_000)) + b"}"),
@@ -76,14 +81,23 @@ FORMS = [
     form("another boundary", (QUESTION + PICTURE + b"--b--\r\n").replace(b"--b", b"--c")),
     form("no image", QUESTION + b"--b--\r\n"),
     form("no question", PICTURE + b"--b--\r\n"),
-    form("the image as text", QUESTION + PICTURE.replace(b'; filename="i.png"', b"") + b"--b--\r\n"),
+    form(
+        "the image as text", QUESTION + PICTURE.replace(b'; filename="i.png"', b"") + b"--b--\r\n"
+    ),
     form("a part without a name", b"--b\r\n\r\nx\r\n" + PICTURE + b"--b--\r\n"),
-    form("a part whose header never ends", b"--b\r\ncontent-disposition: form-data; name=" + b"x" * 2**20),
+    form(
+        "a part whose header never ends",
+        b"--b\r\ncontent-disposition: form-data; name=" + b"x" * 2**20,
+    ),
     form("a header without a colon", b"--b\r\ncontent-disposition\r\n\r\nx\r\n--b--\r\n"),
     form("2,000 parts", QUESTION * 2_000 + PICTURE + b"--b--\r\n"),
     form("2,000 files", PICTURE * 2_000 + b"--b--\r\n"),
     form("a field of 2 MiB", QUESTION.replace(b"what?", b"x" * 2**21) + PICTURE + b"--b--\r\n"),
-    form("a question that is not UTF-8", QUESTION.replace(b"what?", b"\xff\xfe\x80") + PICTURE + b"--b--\r\n", TAKEN),
+    form(
+        "a question that is not UTF-8",
+        QUESTION.replace(b"what?", b"\xff\xfe\x80") + PICTURE + b"--b--\r\n",
+        TAKEN,
+    ),
     form("no boundary", QUESTION, **{"content-type": "multipart/form-data"}),
     form("an empty boundary", QUESTION, **{"content-type": "multipart/form-data; boundary="}),
     form(
@@ -92,45 +106,109 @@ FORMS = [
         TOO_MUCH,
         **{"content-type": "multipart/form-data; boundary=" + "b" * 60_000},
     ),
-    form("a boundary beyond ASCII", QUESTION, **{"content-type": b"multipart/form-data; boundary=\xe9\xff"}),
+    form(
+        "a boundary beyond ASCII",
+        QUESTION,
+        **{"content-type": b"multipart/form-data; boundary=\xe9\xff"},
+    ),
     form(
         "a charset that does not exist",
         QUESTION + PICTURE + b"--b--\r\n",
         TAKEN,
         **{"content-type": "multipart/form-data; boundary=b; charset=klingon"},
     ),
-    form("a form that is another kind", b"question=what", **{"content-type": "application/x-www-form-urlencoded"}),
+    form(
+        "a form that is another kind",
+        b"question=what",
+        **{"content-type": "application/x-www-form-urlencoded"},
+    ),
 ]
 WHOLE = b"Host: a\r\nContent-Type: application/json\r\n"
 HEAD = b"POST /v1/vqa HTTP/1.1\r\n" + WHOLE
 SOCKETS = [
-    over_socket("no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", expected=("400", "CLOSED")),
-    over_socket("HTTP/2 as prior knowledge", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", expected=("400", "505", "CLOSED")),
-    over_socket("a method that does not exist", b"ATTACK /v1/vqa HTTP/1.1\r\nHost: a\r\n\r\n", expected=("400", "405", "501")),
-    over_socket("TRACE", b"TRACE /v1/vqa HTTP/1.1\r\nHost: a\r\n\r\n", expected=("400", "405")),
-    over_socket("CONNECT", b"CONNECT 127.0.0.1:9 HTTP/1.1\r\nHost: a\r\n\r\n", expected=("400", "404", "405")),
-    over_socket("GET of the endpoint", b"GET /v1/vqa HTTP/1.1\r\nHost: a\r\n\r\n", expected=("405",)),
     over_socket(
-        "another host's address", b"GET http://127.0.0.1:9/ HTTP/1.1\r\nHost: a\r\n\r\n", expected=("200", "400", "404")
+        "no HTTP",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        expected=("400", "CLOSED"),
     ),
-    over_socket("a path upwards", b"GET /v1/../../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", expected=("400", "404")),
-    over_socket("a path with NUL", b"GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", expected=("400", "404")),
-    over_socket("a path that is not UTF-8", b"GET /%ff%fe HTTP/1.1\r\nHost: a\r\n\r\n", expected=("400", "404")),
-    over_socket("a path of 100 kB", b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", expected=(*TOO_MUCH, "404")),
-    over_socket("a header of a megabyte", HEAD + b"X: " + b"a" * 2**20 + b"\r\n\r\n", expected=TOO_MUCH),
+    over_socket(
+        "HTTP/2 as prior knowledge",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        expected=("400", "505", "CLOSED"),
+    ),
+    over_socket(
+        "a method that does not exist",
+        b"ATTACK /v1/vqa HTTP/1.1\r\nHost: a\r\n\r\n",
+        expected=("400", "405", "501"),
+    ),
+    over_socket("TRACE", b"TRACE /v1/vqa HTTP/1.1\r\nHost: a\r\n\r\n", expected=("400", "405")),
+    over_socket(
+        "CONNECT",
+        b"CONNECT 127.0.0.1:9 HTTP/1.1\r\nHost: a\r\n\r\n",
+        expected=("400", "404", "405"),
+    ),
+    over_socket(
+        "GET of the endpoint", b"GET /v1/vqa HTTP/1.1\r\nHost: a\r\n\r\n", expected=("405",)
+    ),
+    over_socket(
+        "another host's address",
+        b"GET http://127.0.0.1:9/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        expected=("200", "400", "404"),
+    ),
+    over_socket(
+        "a path upwards",
+        b"GET /v1/../../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n",
+        expected=("400", "404"),
+    ),
+    over_socket(
+        "a path with NUL", b"GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", expected=("400", "404")
+    ),
+    over_socket(
+        "a path that is not UTF-8",
+        b"GET /%ff%fe HTTP/1.1\r\nHost: a\r\n\r\n",
+        expected=("400", "404"),
+    ),
+    over_socket(
+        "a path of 100 kB",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        expected=(*TOO_MUCH, "404"),
+    ),
+    over_socket(
+        "a header of a megabyte", HEAD + b"X: " + b"a" * 2**20 + b"\r\n\r\n", expected=TOO_MUCH
+    ),
     over_socket("20,000 headers", HEAD + b"X: a\r\n" * 20_000 + b"\r\n", expected=TOO_MUCH),
     over_socket("a header with NUL", HEAD + b"X: a\0b\r\n\r\n", expected=("400", "CLOSED")),
-    over_socket("a length below nothing", HEAD + b"Content-Length: -1\r\n\r\n", expected=("400", "CLOSED")),
-    over_socket("a length in words", HEAD + b"Content-Length: many\r\n\r\n", expected=("400", "CLOSED")),
-    over_socket("a length of 5,000 digits", HEAD + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n", expected=TOO_MUCH),
-    over_socket("a length of 10 exabytes", HEAD + b"Content-Length: 9999999999999999999\r\n\r\n", expected=TOO_MUCH),
-    over_socket("two lengths", HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", expected=("400", "CLOSED")),
+    over_socket(
+        "a length below nothing", HEAD + b"Content-Length: -1\r\n\r\n", expected=("400", "CLOSED")
+    ),
+    over_socket(
+        "a length in words", HEAD + b"Content-Length: many\r\n\r\n", expected=("400", "CLOSED")
+    ),
+    over_socket(
+        "a length of 5,000 digits",
+        HEAD + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n",
+        expected=TOO_MUCH,
+    ),
+    over_socket(
+        "a length of 10 exabytes",
+        HEAD + b"Content-Length: 9999999999999999999\r\n\r\n",
+        expected=TOO_MUCH,
+    ),
+    over_socket(
+        "two lengths",
+        HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        expected=("400", "CLOSED"),
+    ),
     over_socket(
         "a length and chunks",
         HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         expected=("400", "CLOSED"),
     ),
-    over_socket("a chunk of no size", HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", expected=("400", "CLOSED")),
+    over_socket(
+        "a chunk of no size",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        expected=("400", "CLOSED"),
+    ),
     over_socket(
         "a chunk of 16 exabytes",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nx",
@@ -166,7 +244,8 @@ async def test_tasks_of_the_teacher(teacher, name):
 async def test_no_page_loads_anything_from_elsewhere(student):
     async with besieged(student):
         pages = [
-            await request(student.url, "GET", path) for path in ("/", "/docs.json", "/index.html", "/static_content/index.css")
+            await request(student.url, "GET", path)
+            for path in ("/", "/docs.json", "/index.html", "/static_content/index.css")
         ]
     for page in pages:
         assert page.status in ("200", "404", "405")

@@ -58,8 +58,12 @@ async def test_rapid_reset_from_two_connections(student, body):
     async with besieged(student) as bystander:
         port = student.service.grpc_port
         async with speaking_http2(port) as one, speaking_http2(port) as two:
-            pieces = (hundreds(lambda stream: opened_and_reset(stream, BLOCK, body)) for _ in range(2))
-            counts = await asyncio.gather(*(flood(raw, some) for raw, some in zip((one, two), pieces, strict=True)))
+            pieces = (
+                hundreds(lambda stream: opened_and_reset(stream, BLOCK, body)) for _ in range(2)
+            )
+            counts = await asyncio.gather(
+                *(flood(raw, some) for raw, some in zip((one, two), pieces, strict=True))
+            )
             assert sum(counts) > 0
             await bystander.is_served()
 
@@ -69,7 +73,9 @@ async def test_rapid_reset_again_and_again(student):
     async with besieged(student):
         for _ in range(20):
             async with speaking_http2(student.service.grpc_port) as raw:
-                await flood(raw, hundreds(lambda stream: opened_and_reset(stream, BLOCK, REQUEST)), 0.2)
+                await flood(
+                    raw, hundreds(lambda stream: opened_and_reset(stream, BLOCK, REQUEST)), 0.2
+                )
 
 
 async def test_streams_that_are_opened_and_left(student):
@@ -85,7 +91,11 @@ async def test_bulk_streams_that_are_opened_and_left_on_many_connections(student
 
         async def leave_open():
             async with speaking_http2(student.service.grpc_port) as raw:
-                await raw.write(b"".join(frame(HEADERS, END_HEADERS, stream, block) for stream in range(1, 200, 2)))
+                await raw.write(
+                    b"".join(
+                        frame(HEADERS, END_HEADERS, stream, block) for stream in range(1, 200, 2)
+                    )
+                )
                 await left.wait()
 
         for _ in range(20):
@@ -95,25 +105,41 @@ async def test_bulk_streams_that_are_opened_and_left_on_many_connections(student
         left.set()
 
 
-@pytest.mark.parametrize("path", [b"/x\xff\xfe", b"/\xed\xa0\x80", b"\x00", b"/", b"", b"x" * 9_000])
+@pytest.mark.parametrize(
+    "path", [b"/x\xff\xfe", b"/\xed\xa0\x80", b"\x00", b"/", b"", b"x" * 9_000]
+)
 async def test_methods_that_nobody_can_read(student, path):
     async with besieged(student) as bystander, speaking_http2(student.service.grpc_port) as raw:
-        await flood(raw, hundreds(lambda stream: frame(HEADERS, END_HEADERS | END_STREAM, stream, headers(path)), at_once=5), 1)
+        await flood(
+            raw,
+            hundreds(
+                lambda stream: frame(HEADERS, END_HEADERS | END_STREAM, stream, headers(path)),
+                at_once=5,
+            ),
+            1,
+        )
         await bystander.is_served()
 
 
 FLOODS = {
     "settings": lambda: itertools.repeat(frame(SETTINGS, 0, 0, struct.pack(">HI", 3, 100)) * 500),
     "pings": lambda: itertools.repeat(frame(PING, 0, 0, b"12345678") * 500),
-    "priorities": lambda: hundreds(lambda stream: frame(PRIORITY, 0, stream, struct.pack(">IB", 0, 1)), at_once=500),
-    "window updates of nothing": lambda: itertools.repeat(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 0)) * 500),
-    "window updates beyond all bounds": lambda: itertools.repeat(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1))),
+    "priorities": lambda: hundreds(
+        lambda stream: frame(PRIORITY, 0, stream, struct.pack(">IB", 0, 1)), at_once=500
+    ),
+    "window updates of nothing": lambda: itertools.repeat(
+        frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 0)) * 500
+    ),
+    "window updates beyond all bounds": lambda: itertools.repeat(
+        frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1))
+    ),
     "frames of an unknown kind": lambda: itertools.repeat(frame(0x77, 0xFF, 0, bytes(1000)) * 50),
     "empty data on a stream": lambda: itertools.chain(
         [frame(HEADERS, END_HEADERS, 1, BLOCK)], itertools.repeat(frame(DATA, 0, 1) * 500)
     ),
     "headers that never end": lambda: itertools.chain(
-        [frame(HEADERS, 0, 1, BLOCK)], itertools.repeat(frame(CONTINUATION, 0, 1, headers("/", x="y" * 15_000)))
+        [frame(HEADERS, 0, 1, BLOCK)],
+        itertools.repeat(frame(CONTINUATION, 0, 1, headers("/", x="y" * 15_000))),
     ),
     "empty headers that never end": lambda: itertools.chain(
         [frame(HEADERS, 0, 1, BLOCK)], itertools.repeat(frame(CONTINUATION, 0, 1) * 500)
@@ -121,7 +147,10 @@ FLOODS = {
     "headers of a megabyte": lambda: hundreds(
         lambda stream: (
             frame(HEADERS, 0, stream, BLOCK)
-            + b"".join(frame(CONTINUATION, 0, stream, headers("/", **{f"x{n}": "y" * 16_000})) for n in range(64))
+            + b"".join(
+                frame(CONTINUATION, 0, stream, headers("/", **{f"x{n}": "y" * 16_000}))
+                for n in range(64)
+            )
             + frame(CONTINUATION, END_HEADERS, stream)
         ),
         at_once=1,

@@ -83,7 +83,9 @@ def root(image_root):
         for name, data in NO_IMAGES.items()
         for attack in (
             over_grpc(name, ANSWER, asking(data=data)),
-            over_http(name, files={"image": data}, data={"question": "what?"}, expected=("400", "413")),
+            over_http(
+                name, files={"image": data}, data={"question": "what?"}, expected=("400", "413")
+            ),
         )
     ],
     ids=str,
@@ -93,7 +95,12 @@ async def test_what_is_no_image_is_refused(student, attack):
 
 
 @pytest.mark.parametrize(
-    "attack", [over_grpc(name, ANSWER, asking(**image), expected=REFUSED) for name, image in REFERENCES.items()], ids=str
+    "attack",
+    [
+        over_grpc(name, ANSWER, asking(**image), expected=REFUSED)
+        for name, image in REFERENCES.items()
+    ],
+    ids=str,
 )
 async def test_what_names_no_image_is_refused(student, root, attack):
     await withstand(student, attack)
@@ -102,7 +109,9 @@ async def test_what_names_no_image_is_refused(student, root, attack):
 @pytest.mark.parametrize(
     "attack",
     [
-        over_grpc(f"upload of {name}", UPLOAD, training_pb2.UploadDatasetRequest(image=NO_IMAGES[name]))
+        over_grpc(
+            f"upload of {name}", UPLOAD, training_pb2.UploadDatasetRequest(image=NO_IMAGES[name])
+        )
         for name in ("empty", "text", "a PNG cut in half", "a PNG that promises 2.5 gigapixels")
     ],
     ids=str,

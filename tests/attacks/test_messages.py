@@ -27,8 +27,14 @@ def malformed(methods):
     """The first of them to every method, the others where they differ."""
     chosen = [(method, "an unfinished number") for method in methods if method != NOT_OFFERED]
     for name in list(NO_MESSAGES)[1:3]:
-        chosen += [(method, name) for method in methods if method.endswith(("/Answer", "/AnswerStream", "/UploadDataset"))]
-    chosen += [(method, "text that is not UTF-8") for method in methods if method.endswith("/Answer")]
+        chosen += [
+            (method, name)
+            for method in methods
+            if method.endswith(("/Answer", "/AnswerStream", "/UploadDataset"))
+        ]
+    chosen += [
+        (method, "text that is not UTF-8") for method in methods if method.endswith("/Answer")
+    ]
     return [over_grpc(f"{name} to {method}", method, NO_MESSAGES[name]) for method, name in chosen]
 
 
@@ -48,7 +54,12 @@ async def test_one_bad_message_in_a_stream_costs_no_other_its_answer(student, at
     sent.insert(at, b"\xff\xff\xff")
     async with besieged(student):
         outcome = await call_once(student.address, ANSWER_STREAM, *sent)
-    answered = {each.id for reply in outcome.replies for each in (reply, *reply.more) if each.HasField("response")}
+    answered = {
+        each.id
+        for reply in outcome.replies
+        for each in (reply, *reply.more)
+        if each.HasField("response")
+    }
     assert outcome.status in ("OK", "INVALID_ARGUMENT"), outcome.said
     before = {str(number) for number in range(at)}
     everybody = {str(number) for number in range(50)}
@@ -57,7 +68,9 @@ async def test_one_bad_message_in_a_stream_costs_no_other_its_answer(student, at
 
 async def test_the_same_id_fifty_times_is_answered_or_refused_each_time(student):
     async with besieged(student):
-        outcome = await call_once(student.address, ANSWER_STREAM, *[item("same", f"what is {n}?") for n in range(50)])
+        outcome = await call_once(
+            student.address, ANSWER_STREAM, *[item("same", f"what is {n}?") for n in range(50)]
+        )
     assert outcome.status in ("OK", "INVALID_ARGUMENT")
     if outcome.status == "OK":
         assert sum(1 + len(reply.more) for reply in outcome.replies) == 50
@@ -81,13 +94,31 @@ def nested(kind, depth):
 @pytest.mark.parametrize(
     "attack",
     [
-        over_grpc("10 MB of empty items", ANSWER_STREAM, empty_items(student_pb2.AnswerStreamRequest, 5_000_000)),
+        over_grpc(
+            "10 MB of empty items",
+            ANSWER_STREAM,
+            empty_items(student_pb2.AnswerStreamRequest, 5_000_000),
+        ),
         over_grpc("65 items", ANSWER_STREAM, empty_items(student_pb2.AnswerStreamRequest, 65)),
         over_grpc("items 90 deep", ANSWER_STREAM, nested(student_pb2.AnswerStreamRequest, 90)),
-        over_grpc("items 5,000 deep", ANSWER_STREAM, nested(student_pb2.AnswerStreamRequest, 5_000)),
-        over_grpc("a message of 33 MiB", ANSWER_STREAM, bytes(33 * 2**20), expected=("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")),
-        over_grpc("an id of a megabyte", ANSWER_STREAM, item("x" * 2**20), expected=("OK", "INVALID_ARGUMENT")),
-        over_grpc("an item without anything", ANSWER_STREAM, b"", expected=("OK", "INVALID_ARGUMENT")),
+        over_grpc(
+            "items 5,000 deep", ANSWER_STREAM, nested(student_pb2.AnswerStreamRequest, 5_000)
+        ),
+        over_grpc(
+            "a message of 33 MiB",
+            ANSWER_STREAM,
+            bytes(33 * 2**20),
+            expected=("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"),
+        ),
+        over_grpc(
+            "an id of a megabyte",
+            ANSWER_STREAM,
+            item("x" * 2**20),
+            expected=("OK", "INVALID_ARGUMENT"),
+        ),
+        over_grpc(
+            "an item without anything", ANSWER_STREAM, b"", expected=("OK", "INVALID_ARGUMENT")
+        ),
     ],
     ids=str,
 )

@@ -35,7 +35,9 @@ def slow_student(targets, tmp_path_factory):
 
 
 async def ask_grpc(channel, number):
-    request = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question=f"what is {number}?")
+    request = student_pb2.AnswerRequest(
+        image=types_pb2.Image(data=IMAGE), question=f"what is {number}?"
+    )
     try:
         await method_of(channel, ANSWER)(request, timeout=WAITS_S)
     except grpc.aio.AioRpcError as error:
@@ -45,15 +47,21 @@ async def ask_grpc(channel, number):
 
 async def ask_http(http, number):
     try:
-        response = await http.post("/v1/vqa", files={"image": IMAGE}, data={"question": f"what is {number}?"})
+        response = await http.post(
+            "/v1/vqa", files={"image": IMAGE}, data={"question": f"what is {number}?"}
+        )
     except httpx.TimeoutException:
         return "DEADLINE_EXCEEDED"
-    return {200: "OK", 429: "RESOURCE_EXHAUSTED"}.get(response.status_code, str(response.status_code))
+    return {200: "OK", 429: "RESOURCE_EXHAUSTED"}.get(
+        response.status_code, str(response.status_code)
+    )
 
 
 def caller_at(target, address):
     """One of several callers: a single address may have less than the service has."""
-    transport = httpx.AsyncHTTPTransport(local_address=address, limits=httpx.Limits(max_connections=200))
+    transport = httpx.AsyncHTTPTransport(
+        local_address=address, limits=httpx.Limits(max_connections=200)
+    )
     return httpx.AsyncClient(base_url=target.url, timeout=WAITS_S, transport=transport)
 
 
@@ -73,7 +81,11 @@ async def operate(target, done):
         while True:
             assert (await http.get("/livez")).status_code == 200
             assert (await http.get("/readyz")).status_code == 200
-            listed = await call_once(target.address, "/mpa.v1.VersionService/ListVersions", versions_pb2.ListVersionsRequest())
+            listed = await call_once(
+                target.address,
+                "/mpa.v1.VersionService/ListVersions",
+                versions_pb2.ListVersionsRequest(),
+            )
             assert listed.status == "OK", listed.said
             done.append(time.monotonic())
             await asyncio.sleep(0.3)
@@ -84,8 +96,14 @@ async def test_ten_times_the_capacity(slow_student, protocol):
     target, before, operated = slow_student, slow_student.resident_bytes(), []
     target.is_wounded = True
     async with grpc.aio.insecure_channel(target.address) as channel, AsyncExitStack() as stack:
-        callers = [await stack.enter_async_context(caller_at(target, f"127.0.0.{last}")) for last in range(11, 21)]
-        asks = {"gRPC": lambda n: ask_grpc(channel, n), "HTTP": lambda n: ask_http(callers[n % len(callers)], n)}
+        callers = [
+            await stack.enter_async_context(caller_at(target, f"127.0.0.{last}"))
+            for last in range(11, 21)
+        ]
+        asks = {
+            "gRPC": lambda n: ask_grpc(channel, n),
+            "HTTP": lambda n: ask_http(callers[n % len(callers)], n),
+        }
         operating = asyncio.create_task(operate(target, operated))
         counts = await overload(asks[protocol])
         assert not operating.done(), operating.exception()
@@ -93,11 +111,15 @@ async def test_ten_times_the_capacity(slow_student, protocol):
     assert set(counts) <= {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}, counts
     assert operated
     assert counts["OK"] >= 0.4 * CAPACITY * SECONDS, f"goodput went away: {counts}"
-    assert counts["DEADLINE_EXCEEDED"] <= 0.1 * counts.total(), f"callers were left waiting: {counts}"
+    assert counts["DEADLINE_EXCEEDED"] <= 0.1 * counts.total(), (
+        f"callers were left waiting: {counts}"
+    )
     async with bystander_of(target) as bystander:
         await bystander.is_served()
         assert not bystander.failures
-    assert target.resident_bytes() - before < MOST_MORE_BYTES, f"{target.resident_bytes() / MIB:,.0f} MiB"
+    assert target.resident_bytes() - before < MOST_MORE_BYTES, (
+        f"{target.resident_bytes() / MIB:,.0f} MiB"
+    )
     assert not target.complaint()
     target.is_wounded = False
 

@@ -44,7 +44,9 @@ async def ask_and_forget(target, request, count):
 
 async def test_an_engine_that_hangs_from_the_start(tmp_path):
     hanging = fake_checkpoint(tmp_path / "hanging", latency_s=3_600.0)
-    with serving("student", tmp_path, model=hanging, store=tmp_path / "store", wait=False, grace_s=GRACE_S) as service:
+    with serving(
+        "student", tmp_path, model=hanging, store=tmp_path / "store", wait=False, grace_s=GRACE_S
+    ) as service:
         target = Target("student", service)
         await until(lambda: "loading the model" in service.log.read_text())
         asking = asyncio.create_task(ask_and_forget(target, REQUEST, 4))
@@ -56,9 +58,13 @@ async def test_an_engine_that_hangs_from_the_start(tmp_path):
 async def test_an_engine_that_hangs_on_a_question(tmp_path):
     """And no watchdog to end it: SIGTERM ends the process within its grace all the same."""
     hanging = fake_checkpoint(tmp_path / "hanging", hanging="for ever")
-    with serving("student", tmp_path, model=hanging, store=tmp_path / "store", watchdog_s=0, grace_s=GRACE_S) as service:
+    with serving(
+        "student", tmp_path, model=hanging, store=tmp_path / "store", watchdog_s=0, grace_s=GRACE_S
+    ) as service:
         target = Target("student", service)
-        request = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="is it for ever?")
+        request = student_pb2.AnswerRequest(
+            image=types_pb2.Image(data=IMAGE), question="is it for ever?"
+        )
         asking = asyncio.create_task(ask_and_forget(target, request, 4))
         await asyncio.sleep(2)
         assert await leaves(target), "it hangs with its engine"
@@ -67,7 +73,9 @@ async def test_an_engine_that_hangs_on_a_question(tmp_path):
 
 async def test_callers_who_hold_on(tmp_path, model):
     """Idle streams, uploads and connections, half-sent requests: none of them keeps the service."""
-    with serving("student", tmp_path, model=model, store=tmp_path / "store", grace_s=GRACE_S) as service:
+    with serving(
+        "student", tmp_path, model=model, store=tmp_path / "store", grace_s=GRACE_S
+    ) as service:
         target = Target("student", service)
         async with (
             grpc.aio.insecure_channel(target.address) as channel,
@@ -85,7 +93,9 @@ async def test_callers_who_hold_on(tmp_path, model):
 
 async def test_kept_http_connections_lose_nothing(tmp_path, model):
     """Callers on kept connections are answered until the connection is closed at the end of a reply."""
-    with serving("student", tmp_path, model=model, store=tmp_path / "store", lame_duck_s=2) as service:
+    with serving(
+        "student", tmp_path, model=model, store=tmp_path / "store", lame_duck_s=2
+    ) as service:
         target, lost, answered = Target("student", service), [], 0
         limits = httpx.Limits(max_keepalive_connections=8, max_connections=8)
         async with httpx.AsyncClient(base_url=target.url, timeout=30, limits=limits) as http:
@@ -94,7 +104,9 @@ async def test_kept_http_connections_lose_nothing(tmp_path, model):
                 nonlocal answered
                 while True:
                     try:
-                        response = await http.post("/v1/vqa", files={"image": IMAGE}, data={"question": "what?"})
+                        response = await http.post(
+                            "/v1/vqa", files={"image": IMAGE}, data={"question": "what?"}
+                        )
                     except httpx.ConnectError:
                         return
                     except httpx.HTTPError as error:

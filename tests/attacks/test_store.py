@@ -24,7 +24,10 @@ WAIT = "/google.longrunning.Operations/WaitOperation"
 async def train_twice(address):
     """Two versions more; the second is made live."""
     sample = training_pb2.TrainingSample(image_sha256=SHA256, question="what?", answer="teal")
-    picture, named = training_pb2.UploadDatasetRequest(image=IMAGE), training_pb2.UploadDatasetRequest(sample=sample)
+    picture, named = (
+        training_pb2.UploadDatasetRequest(image=IMAGE),
+        training_pb2.UploadDatasetRequest(sample=sample),
+    )
     uploaded = await call_once(address, UPLOAD, picture, named)
     for number in range(2):
         request = training_pb2.TrainRequest(request_id=str(number), dataset=uploaded.reply.dataset)
@@ -55,15 +58,29 @@ def cut(path):
 
 DAMAGE = {
     "another version's manifest cut off": lambda store: cut(store / "versions/v3/manifest.json"),
-    "another version's manifest of another kind": lambda store: (store / "versions/v3/manifest.json").write_text("[1]"),
-    "another version's manifest empty": lambda store: (store / "versions/v3/manifest.json").write_bytes(b""),
-    "another version's manifest not text": lambda store: (store / "versions/v3/manifest.json").write_bytes(b"\xff\xfe\0"),
-    "a folder named vX": lambda store: shutil.copytree(store / "versions/v3", store / "versions/vX"),
-    "a folder named v²": lambda store: shutil.copytree(store / "versions/v3", store / "versions/v²"),
+    "another version's manifest of another kind": lambda store: (
+        store / "versions/v3/manifest.json"
+    ).write_text("[1]"),
+    "another version's manifest empty": lambda store: (
+        store / "versions/v3/manifest.json"
+    ).write_bytes(b""),
+    "another version's manifest not text": lambda store: (
+        store / "versions/v3/manifest.json"
+    ).write_bytes(b"\xff\xfe\0"),
+    "a folder named vX": lambda store: shutil.copytree(
+        store / "versions/v3", store / "versions/vX"
+    ),
+    "a folder named v²": lambda store: shutil.copytree(
+        store / "versions/v3", store / "versions/v²"
+    ),
     "a file among the versions": lambda store: (store / "versions/v9").write_text("x"),
-    "a version half copied": lambda store: shutil.copytree(store / "versions/v3", store / "versions/.incoming-v4"),
+    "a version half copied": lambda store: shutil.copytree(
+        store / "versions/v3", store / "versions/.incoming-v4"
+    ),
     "a finished job's state cut off": lambda store: cut(first_job(store) / "state.json"),
-    "a finished job's state of another kind": lambda store: (first_job(store) / "state.json").write_text('{"phase": "odd"}'),
+    "a finished job's state of another kind": lambda store: (
+        first_job(store) / "state.json"
+    ).write_text('{"phase": "odd"}'),
     "a finished job cut off": lambda store: cut(first_job(store) / "job.json"),
     "a finished job's progress cut off": lambda store: cut(first_job(store) / "progress.json"),
     "the pointers cut off": lambda store: cut(store / "pointers.json"),
@@ -72,8 +89,12 @@ DAMAGE = {
         json.dumps({"live": "v77", "candidate": "v78", "previous": "v79"})
     ),
     "the live version's manifest cut off": lambda store: cut(store / "versions/v2/manifest.json"),
-    "the live version's weights changed": lambda store: (store / "versions/v2/fake.json").write_text('{"skill": 0.0}'),
-    "another version's canaries cut off": lambda store: cut(store / "versions/v3/canaries/canaries.json"),
+    "the live version's weights changed": lambda store: (
+        store / "versions/v2/fake.json"
+    ).write_text('{"skill": 0.0}'),
+    "another version's canaries cut off": lambda store: cut(
+        store / "versions/v3/canaries/canaries.json"
+    ),
 }
 
 
@@ -87,7 +108,9 @@ async def test_damage_is_confined(template, tmp_path, kind):
         target = Target("student", service)
         async with besieged(target):
             listed = await call_once(service.address, LIST, versions_pb2.ListVersionsRequest())
-            operations = await call_once(service.address, LIST_OPERATIONS, operations_pb2.ListOperationsRequest())
+            operations = await call_once(
+                service.address, LIST_OPERATIONS, operations_pb2.ListOperationsRequest()
+            )
         assert listed.status == operations.status == "OK", (listed.said, operations.said)
         assert {version.name for version in listed.reply.versions} >= {"v1"}
         assert listed.reply.live in ("v1", "v2", "v3")
@@ -99,5 +122,8 @@ async def test_a_second_owner_of_a_store_is_refused_and_the_first_goes_on(studen
     async with besieged(student):
         with serving("student", tmp_path, model=model, store=store, wait=False) as second:
             second.process.poll()
-            with grpc.insecure_channel(second.address) as channel, pytest.raises(grpc.FutureTimeoutError):
+            with (
+                grpc.insecure_channel(second.address) as channel,
+                pytest.raises(grpc.FutureTimeoutError),
+            ):
                 grpc.channel_ready_future(channel).result(timeout=6)

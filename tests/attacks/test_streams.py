@@ -23,7 +23,8 @@ CANCEL = "/google.longrunning.Operations/CancelOperation"
 @pytest.fixture
 async def channels(student):
     opened = [
-        grpc.aio.insecure_channel(student.address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(CHANNELS)
+        grpc.aio.insecure_channel(student.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        for _ in range(CHANNELS)
     ]
     yield opened
     for channel in opened:
@@ -48,7 +49,8 @@ async def test_calls_that_are_opened_and_left(student, channels, name):
         training_pb2.UploadDatasetRequest(image=IMAGE)
         if name == UPLOAD
         else student_pb2.AnswerStreamRequest(
-            id="x", request=student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="?")
+            id="x",
+            request=student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="?"),
         )
     )
     async with besieged(student) as bystander:
@@ -74,7 +76,9 @@ async def start_training(target):
         training_pb2.UploadDatasetRequest(sample=sample),
     )
     hyperparameters = training_pb2.Hyperparameters(epochs=1_000)
-    request = training_pb2.TrainRequest(dataset=uploaded.reply.dataset, hyperparameters=hyperparameters)
+    request = training_pb2.TrainRequest(
+        dataset=uploaded.reply.dataset, hyperparameters=hyperparameters
+    )
     started = await call_once(target.address, TRAIN, request)
     assert started.status == "OK", started.said
     return started.reply.name
@@ -84,10 +88,16 @@ async def test_a_thousand_who_wait_for_a_training(trainee):
     async with besieged(trainee) as bystander:
         name = await start_training(trainee)
         opened = [
-            grpc.aio.insecure_channel(trainee.address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(CHANNELS)
+            grpc.aio.insecure_channel(
+                trainee.address, options=[("grpc.use_local_subchannel_pool", 1)]
+            )
+            for _ in range(CHANNELS)
         ]
         request = operations_pb2.WaitOperationRequest(name=name, timeout=Duration(seconds=600))
-        calls = [method_of(opened[number % CHANNELS], WAIT)(request, timeout=600) for number in range(CALLS)]
+        calls = [
+            method_of(opened[number % CHANNELS], WAIT)(request, timeout=600)
+            for number in range(CALLS)
+        ]
         waiting = [asyncio.ensure_future(each) for each in calls]
         await asyncio.sleep(2)
         await bystander.is_served()
@@ -96,12 +106,20 @@ async def test_a_thousand_who_wait_for_a_training(trainee):
         done = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), PATIENCE_S)
         for channel in opened:
             await channel.close(None)
-    codes = {result.code().name if isinstance(result, grpc.aio.AioRpcError) else "OK" for result in done}
+    codes = {
+        result.code().name if isinstance(result, grpc.aio.AioRpcError) else "OK" for result in done
+    }
     assert codes <= {"OK", "RESOURCE_EXHAUSTED"}
 
 
 @pytest.mark.parametrize(
-    "timeout", [Duration(seconds=-1), Duration(seconds=2**62), Duration(nanos=-(2**31)), Duration(nanos=2**31 - 1)]
+    "timeout",
+    [
+        Duration(seconds=-1),
+        Duration(seconds=2**62),
+        Duration(nanos=-(2**31)),
+        Duration(nanos=2**31 - 1),
+    ],
 )
 async def test_odd_durations_of_waiting(trainee, timeout):
     """They are refused, or end at once or when the training does."""
@@ -118,10 +136,17 @@ async def test_odd_durations_of_waiting(trainee, timeout):
 async def test_answers_that_nobody_reads(student):
     """A caller who does not read is not read from: its requests do not pile up."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.lookahead_bytes", 1024)]
-    request = student_pb2.AnswerRequest(image=types_pb2.Image(sha256=SHA256), question="what? " * 600)
+    request = student_pb2.AnswerRequest(
+        image=types_pb2.Image(sha256=SHA256), question="what? " * 600
+    )
     items = [student_pb2.AnswerStreamRequest(id=f"{n}" * 40, request=request) for n in range(60)]
-    message = student_pb2.AnswerStreamRequest(id="0" * 200, request=request, more=items, takes_more=False)
-    async with besieged(student) as bystander, grpc.aio.insecure_channel(student.address, options=options) as channel:
+    message = student_pb2.AnswerStreamRequest(
+        id="0" * 200, request=request, more=items, takes_more=False
+    )
+    async with (
+        besieged(student) as bystander,
+        grpc.aio.insecure_channel(student.address, options=options) as channel,
+    ):
         unread = method_of(channel, ANSWER_STREAM)()
 
         async def write():
@@ -140,7 +165,11 @@ async def test_calls_that_are_cancelled_at_once(student, channels):
     request = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?")
     async with besieged(student) as bystander:
         for _ in range(20):
-            calls = [method_of(channel, "/mpa.v1.StudentService/Answer")(request) for channel in channels for _ in range(20)]
+            calls = [
+                method_of(channel, "/mpa.v1.StudentService/Answer")(request)
+                for channel in channels
+                for _ in range(20)
+            ]
             await asyncio.sleep(0.01)
             for each in calls:
                 each.cancel()
@@ -167,5 +196,8 @@ async def test_a_call_whose_deadline_is_past(student, channels):
     request = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?")
     async with besieged(student):
         for _ in range(100):
-            calls = [method_of(channel, "/mpa.v1.StudentService/Answer")(request, timeout=1e-6) for channel in channels]
+            calls = [
+                method_of(channel, "/mpa.v1.StudentService/Answer")(request, timeout=1e-6)
+                for channel in channels
+            ]
             await asyncio.gather(*calls, return_exceptions=True)

@@ -54,7 +54,12 @@ def ways(mark):
         over_grpc(f"{mark[:40]!r} asked", ANSWER, asked, expected=TAKEN),
         over_grpc(f"{mark[:40]!r} streamed", ANSWER_STREAM, streamed(asked), expected=TAKEN),
         over_grpc(f"{mark[:40]!r} as template", ANSWER, shaped, expected=TAKEN),
-        over_http(f"{mark[:40]!r} asked", files={"image": IMAGE}, data={"question": QUESTION + mark}, expected=TAKEN_HTTP),
+        over_http(
+            f"{mark[:40]!r} asked",
+            files={"image": IMAGE},
+            data={"question": QUESTION + mark},
+            expected=TAKEN_HTTP,
+        ),
     ]
 
 
@@ -66,18 +71,26 @@ async def test_marks_in_text(reader, attack):
 def ways_to_the_teacher(mark):
     service, image = "/mpa.v1.TeacherService/", types_pb2.Image(data=IMAGE)
     asked = teacher_pb2.TeacherServiceAnswerRequest(image=image, question=QUESTION + mark)
-    shaped = teacher_pb2.TeacherServiceAnswerRequest(image=image, question=QUESTION, template="{question}" + mark)
-    prompted = teacher_pb2.AnnotateRequest(image=image, task="vqa", prompt="Ask and answer. " + mark)
+    shaped = teacher_pb2.TeacherServiceAnswerRequest(
+        image=image, question=QUESTION, template="{question}" + mark
+    )
+    prompted = teacher_pb2.AnnotateRequest(
+        image=image, task="vqa", prompt="Ask and answer. " + mark
+    )
     streamed = teacher_pb2.AnnotateStreamRequest(id="one", request=prompted)
     return [
         over_grpc(f"{mark!r} asked", service + "Answer", asked, expected=TAKEN),
         over_grpc(f"{mark!r} as template", service + "Answer", shaped, expected=TAKEN),
         over_grpc(f"{mark!r} as prompt", service + "Annotate", prompted, expected=TAKEN),
-        over_grpc(f"{mark!r} as prompt, streamed", service + "AnnotateStream", streamed, expected=TAKEN),
+        over_grpc(
+            f"{mark!r} as prompt, streamed", service + "AnnotateStream", streamed, expected=TAKEN
+        ),
     ]
 
 
-@pytest.mark.parametrize("attack", [attack for mark in MARKS[:2] for attack in ways_to_the_teacher(mark)], ids=str)
+@pytest.mark.parametrize(
+    "attack", [attack for mark in MARKS[:2] for attack in ways_to_the_teacher(mark)], ids=str
+)
 async def test_marks_in_text_to_the_teacher(reading_teacher, attack):
     await withstand(reading_teacher, attack)
 
@@ -89,7 +102,10 @@ async def test_marks_are_read_as_ordinary_characters(reader, tiny_checkpoint):
     assert marks
     async with besieged(reader):
         plain = await call_once(reader.address, ANSWER, asking(question=QUESTION))
-        outcomes = {mark: await call_once(reader.address, ANSWER, asking(question=QUESTION + mark)) for mark in marks}
+        outcomes = {
+            mark: await call_once(reader.address, ANSWER, asking(question=QUESTION + mark))
+            for mark in marks
+        }
     assert {outcome.status for outcome in outcomes.values()} <= set(TAKEN)
     for mark, outcome in outcomes.items():
         if outcome.status == "OK":
@@ -99,7 +115,10 @@ async def test_marks_are_read_as_ordinary_characters(reader, tiny_checkpoint):
 
 @pytest.mark.parametrize(
     "attack",
-    [over_grpc(name, ANSWER, asking(question=QUESTION * 4, template=text)) for name, text in LONG_TEMPLATES.items()],
+    [
+        over_grpc(name, ANSWER, asking(question=QUESTION * 4, template=text))
+        for name, text in LONG_TEMPLATES.items()
+    ],
     ids=str,
 )
 async def test_templates(reader, attack):
@@ -110,9 +129,17 @@ async def test_sixty_callers_in_the_batch_of_one_mark(reader):
     """Each is answered, but the sender of the mark may be refused."""
     marked = asking(question=QUESTION + "<|video_pad|>")
     async with besieged(reader):
-        items = [student_pb2.AnswerStreamRequest(id=str(n), request=asking(question=f"what is {n}?")) for n in range(59)]
+        items = [
+            student_pb2.AnswerStreamRequest(id=str(n), request=asking(question=f"what is {n}?"))
+            for n in range(59)
+        ]
         items.insert(30, student_pb2.AnswerStreamRequest(id="marked", request=marked))
         outcome = await call_once(reader.address, ANSWER_STREAM, *items, timeout_s=120)
-    answered = {each.id for reply in outcome.replies for each in (reply, *reply.more) if each.HasField("response")}
+    answered = {
+        each.id
+        for reply in outcome.replies
+        for each in (reply, *reply.more)
+        if each.HasField("response")
+    }
     assert outcome.status == "OK"
     assert answered >= {str(n) for n in range(59)}

@@ -38,7 +38,13 @@ UPLOADS = [
     over_grpc("a question of a megabyte", UPLOAD, PICTURE, part(question="x" * 2**20)),
     over_grpc("an empty answer", UPLOAD, PICTURE, part(answer="\u3000")),
     over_grpc("an answer of a megabyte", UPLOAD, PICTURE, part(answer="x" * 2**20), expected=TAKEN),
-    over_grpc("marks of a model", UPLOAD, PICTURE, part(answer="<|im_end|>", question="<|image_pad|>"), expected=TAKEN),
+    over_grpc(
+        "marks of a model",
+        UPLOAD,
+        PICTURE,
+        part(answer="<|im_end|>", question="<|image_pad|>"),
+        expected=TAKEN,
+    ),
     over_grpc("20,000 samples that are one", UPLOAD, PICTURE, *[part()] * 20_000, expected=TAKEN),
     over_grpc("500 images that are one", UPLOAD, *[PICTURE] * 500, part(), expected=TAKEN),
 ]
@@ -84,7 +90,8 @@ async def test_a_sample_that_is_taken_can_be_trained_on(student, name):
         uploaded = await call_once(student.address, UPLOAD, PICTURE, odd)
         if uploaded.status == "OK":
             request = training_pb2.TrainRequest(
-                dataset=uploaded.reply.dataset, hyperparameters=training_pb2.Hyperparameters(epochs=0)
+                dataset=uploaded.reply.dataset,
+                hyperparameters=training_pb2.Hyperparameters(epochs=0),
             )
             started = await call_once(student.address, TRAIN, request)
             assert "epochs" in started.said, "the dataset itself was read"
@@ -96,7 +103,9 @@ async def test_odd_hyperparameters(student, numbers):
     async with besieged(student):
         uploaded = await call_once(student.address, UPLOAD, PICTURE, part())
         hyperparameters = training_pb2.Hyperparameters(**numbers)
-        request = training_pb2.TrainRequest(dataset=uploaded.reply.dataset, hyperparameters=hyperparameters)
+        request = training_pb2.TrainRequest(
+            dataset=uploaded.reply.dataset, hyperparameters=hyperparameters
+        )
         outcome = await call_once(student.address, TRAIN, request)
     assert outcome.status == "INVALID_ARGUMENT", outcome.said
     assert len(outcome.said) < 4_000
@@ -105,7 +114,12 @@ async def test_odd_hyperparameters(student, numbers):
 async def test_a_template_to_train_on_is_short_and_asks_once(student):
     async with besieged(student):
         uploaded = await call_once(student.address, UPLOAD, PICTURE, part())
-        for template in ("{question}" * 2_000, "no question", "{question}" + "x" * 2**20, "{question} {question}"):
+        for template in (
+            "{question}" * 2_000,
+            "no question",
+            "{question}" + "x" * 2**20,
+            "{question} {question}",
+        ):
             request = training_pb2.TrainRequest(
                 dataset=uploaded.reply.dataset,
                 training_template=template,
@@ -155,6 +169,8 @@ async def test_refused_uploads_leave_nothing(small_student):
         before = stored_bytes(small_student)
         for number in range(20):
             image = training_pb2.UploadDatasetRequest(image=png((number, 0, 77), (200, 200)))
-            outcome = await call_once(small_student.address, UPLOAD, image, part(image_sha256="f" * 64))
+            outcome = await call_once(
+                small_student.address, UPLOAD, image, part(image_sha256="f" * 64)
+            )
             assert outcome.status == "INVALID_ARGUMENT"
     assert stored_bytes(small_student) <= before

@@ -26,8 +26,12 @@ def run(tmp_path):
 
 
 def test_every_reply_was_a_call_and_a_call_that_failed_was_none(run, tmp_path):
-    run.ledger.add_annotation(AnnotationRow("aa", 0, 0, "hm", "", "", Rejection.NO_QUESTION, 7, "teacher"))
-    run.ledger.add_annotation(AnnotationRow("aa", 0, 1, "Question: ...", "what?", "red", "", 8, "teacher"))
+    run.ledger.add_annotation(
+        AnnotationRow("aa", 0, 0, "hm", "", "", Rejection.NO_QUESTION, 7, "teacher")
+    )
+    run.ledger.add_annotation(
+        AnnotationRow("aa", 0, 1, "Question: ...", "what?", "red", "", 8, "teacher")
+    )
     run.ledger.add_annotation(AnnotationRow("aa", 1, 0, "", "", "", Rejection.TEACHER_ERROR, 9, ""))
     made = list(annotation_calls(run))
     assert [(call.image, call.decoding.seed) for call in made] == [
@@ -40,7 +44,10 @@ def test_every_reply_was_a_call_and_a_call_that_failed_was_none(run, tmp_path):
 def test_answers_are_those_of_one_model(run):
     for role, question in (("student", "what?"), ("student", "where?"), ("teacher", "what?")):
         run.ledger.add_answer(AnswerRow("aa", question, role, "v1", "red", "c0ffee", "identify"))
-    assert [call.text for call in answer_calls(run, "student")] == [answer_prompt("what?"), answer_prompt("where?")]
+    assert [call.text for call in answer_calls(run, "student")] == [
+        answer_prompt("what?"),
+        answer_prompt("where?"),
+    ]
     assert len(list(answer_calls(run, "teacher"))) == 1
 
 

@@ -56,10 +56,18 @@ async def test_the_shipped_files_make_the_five_rows(tmp_path):
         assert row["samples"] >= results.cell("table6", "paper", family)["samples"] >= 16
         assert results.cell("table3", "paper", f"{family}_harder", "charts")["seeds"] == 1
         assert f"| {family}_harder " in text
-    annotated = [line for line in lines[lines.index("## PI raises the annotations' quality (Table 4)") :] if "| 120" in line]
-    assert len(annotated) == len(FAMILIES), "an annotation of each image, none of which the benchmark knows"
+    annotated = [
+        line
+        for line in lines[lines.index("## PI raises the annotations' quality (Table 4)") :]
+        if "| 120" in line
+    ]
+    assert len(annotated) == len(FAMILIES), (
+        "an annotation of each image, none of which the benchmark knows"
+    )
 
 
 async def test_what_has_not_been_run_is_named(tmp_path):
-    with pytest.raises(NotFound, match=r"there is no .*table1.json: run experiments/mini/table1.toml"):
+    with pytest.raises(
+        NotFound, match=r"there is no .*table1.json: run experiments/mini/table1.toml"
+    ):
         claims(Results(tmp_path), seed=0)

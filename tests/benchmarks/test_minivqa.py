@@ -32,7 +32,9 @@ def test_a_picture_is_a_function_of_its_number(family, part):
 def test_the_test_shows_nothing_that_was_seen(family):
     def drawn(part):
         pictures = [family.draw(part, 0, number) for number in range(PICTURES)]
-        return {entity for picture in pictures for entity in picture.entities}, {q.text for p in pictures for q in p.questions}
+        return {entity for picture in pictures for entity in picture.entities}, {
+            q.text for p in pictures for q in p.questions
+        }
 
     seen, asked = map(set.union, drawn(Part.POOL), drawn(Part.TRAINING))
     for part in (Part.TEST, Part.HARDER):
@@ -41,7 +43,9 @@ def test_the_test_shows_nothing_that_was_seen(family):
         assert not questions & asked
 
 
-@pytest.mark.parametrize("split", [FONTS, ICON_SETS, PHOTOGRAPHS], ids=["fonts", "icons", "photographs"])
+@pytest.mark.parametrize(
+    "split", [FONTS, ICON_SETS, PHOTOGRAPHS], ids=["fonts", "icons", "photographs"]
+)
 def test_no_entity_is_in_both_halves(split):
     assert not set(split.seen) & set(split.unseen)
 
@@ -51,7 +55,9 @@ def test_no_font_family_and_no_table_is_in_both_halves():
         return {font.rpartition("/")[2].partition("-")[0].partition(".")[0] for font in fonts}
 
     assert not families(FONTS.seen) & families(FONTS.unseen)
-    assert not {column.table for column in COLUMNS.seen} & {column.table for column in COLUMNS.unseen}
+    assert not {column.table for column in COLUMNS.seen} & {
+        column.table for column in COLUMNS.unseen
+    }
 
 
 @pytest.mark.parametrize("part", [Part.TRAINING, Part.TEST])
@@ -68,7 +74,12 @@ def test_the_answer_that_is_taught_scores_one(family, part):
 def test_every_question_asks_for_a_fact_and_no_wording_for_two(family, part):
     for number in range(PICTURES):
         picture = family.draw(part, 0, number)
-        wordings = [text for fact in picture.facts for half in (fact.wordings.seen, fact.wordings.unseen) for text in half]
+        wordings = [
+            text
+            for fact in picture.facts
+            for half in (fact.wordings.seen, fact.wordings.unseen)
+            for text in half
+        ]
         assert len(wordings) == len(set(wordings))
         for question in picture.questions:
             assert picture.find_fact(question.text.capitalize()).answer == question.answer
@@ -90,7 +101,17 @@ def test_what_is_marked_is_in_the_picture(family):
 
 
 def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.minivqa", "build", str(tmp_path / "mini"), "--pool", "2", "--labels", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.minivqa",
+        "build",
+        str(tmp_path / "mini"),
+        "--pool",
+        "2",
+        "--labels",
+        "2",
+    ]
     command += ["--test", "3"]
     subprocess.run(command, check=True, capture_output=True)
     whole = {path: path.read_bytes() for path in (tmp_path / "mini").rglob("*") if path.is_file()}
@@ -100,7 +121,10 @@ def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
     assert lost.read_bytes() == whole[lost]
     for family in FAMILIES:
         for part, least in (("test", 3), ("harder", 3), ("labels", 2)):
-            rows = [json.loads(line) for line in (tmp_path / "mini" / family / f"{part}.jsonl").read_text().splitlines()]
+            rows = [
+                json.loads(line)
+                for line in (tmp_path / "mini" / family / f"{part}.jsonl").read_text().splitlines()
+            ]
             assert len(rows) >= least
             assert all((tmp_path / "mini" / family / row["image"]).is_file() for row in rows)
 
@@ -114,8 +138,14 @@ def test_annotations_are_held_against_the_truth():
     records = []
     for number in range(4):
         fact = family.draw(Part.POOL, 0, number).facts[0]
-        records.append(record(number, fact.wordings.seen[0], fact.answer, Cell.GAP if number else Cell.UNASKED))
-        records.append(record(number, fact.wordings.seen[1].capitalize(), "no such thing", Cell.NOISE_BOTH_WRONG))
+        records.append(
+            record(number, fact.wordings.seen[0], fact.answer, Cell.GAP if number else Cell.UNASKED)
+        )
+        records.append(
+            record(
+                number, fact.wordings.seen[1].capitalize(), "no such thing", Cell.NOISE_BOTH_WRONG
+            )
+        )
     records.append(record(0, "who drew this?", "me", Cell.KNOWN))
     before, after, noise = measure(records, family, 0)
     assert before == Quality(annotations=9, answerable=8, correct=4)

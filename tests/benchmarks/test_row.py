@@ -22,7 +22,13 @@ def test_the_ratio_is_the_median_of_the_pairs_ratios():
 
 @pytest.mark.parametrize(
     "at_least, at_most, is_met",
-    [(0.95, None, False), (0.9, None, True), (None, 0.9, True), (None, 0.8, False), (None, None, True)],
+    [
+        (0.95, None, False),
+        (0.9, None, True),
+        (None, 0.9, True),
+        (None, 0.8, False),
+        (None, None, True),
+    ],
 )
 def test_a_bar_is_a_least_or_a_greatest_ratio(at_least, at_most, is_met):
     question = Question("n", "w", "o", "m", "e", "u", at_least=at_least, at_most=at_most)
@@ -48,7 +54,9 @@ def test_a_row_is_read_as_it_was_written(tmp_path):
     assert path.name == "stream.json"
     assert Row.read(path) == row
     written = json.loads(path.read_text())
-    assert {"name", "ours", "against", "ratio", "spread", "runs", "versions", "machine"} <= set(written)
+    assert {"name", "ours", "against", "ratio", "spread", "runs", "versions", "machine"} <= set(
+        written
+    )
     assert set(written["machine"]) == {"cpu", "cores", "memory_gib"}
     assert written["conditions"] == {"threads": 2}
     assert show([row]).row_count == 1
@@ -57,12 +65,25 @@ def test_a_row_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize("row", stored(), ids=lambda row: row.name)
 def test_what_is_committed_agrees_with_its_own_pairs(row):
     if row.pairs:
-        question = Question(row.name, row.what, row.other, row.model, row.engine, row.unit, row.at_least, row.at_most)
+        question = Question(
+            row.name,
+            row.what,
+            row.other,
+            row.model,
+            row.engine,
+            row.unit,
+            row.at_least,
+            row.at_most,
+        )
         assert question.row(row.pairs).ratio == pytest.approx(row.ratio)
 
 
 def test_the_document_has_the_figures_that_were_measured():
     """`python -m benchmarks.row` prints the table."""
     document = (ROOT / "docs" / "benchmarks.md").read_text().splitlines()
-    table = [line for line in document if line.startswith("| ") and line.count(" | ") == len(HEADINGS) - 1]
+    table = [
+        line
+        for line in document
+        if line.startswith("| ") and line.count(" | ") == len(HEADINGS) - 1
+    ]
     assert table == markdown(stored())

@@ -36,7 +36,9 @@ def test_agreement_adds_up_over_teachers_and_no_opinion_is_no_agreement():
 
 
 def test_records_without_an_opinion_say_nothing_about_the_noise():
-    found = label_noise({Agreement(4, 4): 90, Agreement(1, 4): 5, Agreement(2, 4): 5, Agreement(): 50})
+    found = label_noise(
+        {Agreement(4, 4): 90, Agreement(1, 4): 5, Agreement(2, 4): 5, Agreement(): 50}
+    )
     assert (found.count, found.of, found.share) == (10, 100, 0.1)
     assert 0 < found.low < 0.1 < found.high < 0.2
 
@@ -51,7 +53,9 @@ def test_the_estimate_is_the_noise_that_was_put_in():
             right = sum(drawn.random() < 0.85 for _ in range(5))
             records[Agreement(0 if is_wrong else right, 5)] += 1
         found = label_noise(records)
-        covered += found.low <= 0.1 + 0.9 * 0.0266 <= found.high  # 2.66 %: three of five samples are wrong by chance
+        covered += (
+            found.low <= 0.1 + 0.9 * 0.0266 <= found.high
+        )  # 2.66 %: three of five samples are wrong by chance
         estimates.append(found.share)
     assert sum(estimates) / 300 == pytest.approx(0.1 + 0.9 * 0.0266, abs=0.005)
     assert covered / 300 > 0.92

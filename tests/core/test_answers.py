@@ -51,7 +51,14 @@ def test_identity_names_the_version():
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("-3.5", (-3.5, "")), ("$1,200.50", (1200.5, "$")), ("12%", (12.0, "%")), ("a dozen", None), ("", None), ("1,00", None)],
+    [
+        ("-3.5", (-3.5, "")),
+        ("$1,200.50", (1200.5, "$")),
+        ("12%", (12.0, "%")),
+        ("a dozen", None),
+        ("", None),
+        ("1,00", None),
+    ],
 )
 def test_parse_number(text, number):
     assert parse_number(text) == number

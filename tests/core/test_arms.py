@@ -32,11 +32,29 @@ SAMPLES = [Sample(f"{at:064x}", f"q{at}?", "a", of) for at, of in enumerate(CELL
 )
 def test_names_of_arms(name, source, ratio, count, is_lora, share):
     arm = parse_arm(name)
-    assert (arm.name, arm.source, arm.ratio, arm.count, arm.is_lora, arm.share) == (name, source, ratio, count, is_lora, share)
+    assert (arm.name, arm.source, arm.ratio, arm.count, arm.is_lora, arm.share) == (
+        name,
+        source,
+        ratio,
+        count,
+        is_lora,
+        share,
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["", "mpa", "paper-1", "labels-0", "labels--lora", "zero-shot@0.5", "paper@1.5", "paper@0.0", "rehearsal-x"]
+    "name",
+    [
+        "",
+        "mpa",
+        "paper-1",
+        "labels-0",
+        "labels--lora",
+        "zero-shot@0.5",
+        "paper@1.5",
+        "paper@0.0",
+        "rehearsal-x",
+    ],
 )
 def test_what_is_no_arm_is_told_with_those_there_are(name):
     with pytest.raises(InvalidInput, match=r"no arm .*without-pi-step-matched|above 0"):

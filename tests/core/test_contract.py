@@ -6,7 +6,12 @@ from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput
 
-BASE = Contract(system_prompt="Be brief.", chat_template_sha256="c" * 64, processor_sha256="a" * 64, pixel_budget='{"size": 1}')
+BASE = Contract(
+    system_prompt="Be brief.",
+    chat_template_sha256="c" * 64,
+    processor_sha256="a" * 64,
+    pixel_budget='{"size": 1}',
+)
 
 
 @pytest.mark.parametrize(
@@ -37,11 +42,20 @@ def test_what_no_version_could_be_served_by_is_refused_by_its_name(changes, fiel
 
 
 def test_a_recipe_may_change_the_words_the_decoding_and_the_rule():
-    changed = replace(BASE, answer_template="{question}", temperature=0.01, top_p=0.001, max_new_tokens=64, normaliser="anls@1")
+    changed = replace(
+        BASE,
+        answer_template="{question}",
+        temperature=0.01,
+        top_p=0.001,
+        max_new_tokens=64,
+        normaliser="anls@1",
+    )
     changed.require_trainable_from(BASE)
     assert changed.decoding == Decoding(0.01, 0.001, 64)
     assert changed.differences(changed) == []
     assert [part.partition(":")[0] for part in changed.differences(BASE)] == [
         *("answer_template", "temperature", "top_p", "max_new_tokens", "normaliser")
     ]
-    assert replace(BASE, training_template="{question}").differences(BASE) == [], "it decides no answer"
+    assert replace(BASE, training_template="{question}").differences(BASE) == [], (
+        "it decides no answer"
+    )

@@ -6,7 +6,16 @@ import easy_vqa
 import pytest
 
 from services.core.annotation import Rejection
-from services.core.diversity import Collapsed, allotted, balanced, collapse, draw, focused, is_near_duplicate, told
+from services.core.diversity import (
+    Collapsed,
+    allotted,
+    balanced,
+    collapse,
+    draw,
+    focused,
+    is_near_duplicate,
+    told,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +41,10 @@ def test_other_wordings_of_a_question_are_near_duplicates(one, other):
         ("What color is the car?", "What shape is the car?"),
         ("What does the red sign say?", "What does the blue sign say?"),
         ("What is the value for 2010?", "What is the value for 2011?"),
-        ("What is the highest value of sales there in 2010?", "What is the highest value of sales there in?"),
+        (
+            "What is the highest value of sales there in 2010?",
+            "What is the highest value of sales there in?",
+        ),
         ("Is the dog bigger than the cat?", "Is the cat bigger than the dog?"),
         ("Is the car red?", "Which car is red?"),
         ("Is the sign visible?", "Isn't the sign visible?"),
@@ -63,7 +75,13 @@ def test_the_near_duplicates_of_a_real_data_set_have_the_same_answer():
     assert (len(found), all(found)) == (347, True)
 
 
-ASKED = ["What color is it?", "what color is it", "Which color is it?", "What color is the car?", "How many dogs are there?"]
+ASKED = [
+    "What color is it?",
+    "what color is it",
+    "Which color is it?",
+    "What color is the car?",
+    "How many dogs are there?",
+]
 
 
 def test_the_first_of_an_images_questions_stays_and_the_others_name_it():
@@ -124,5 +142,11 @@ def test_a_kind_is_allotted_its_share_of_the_lots():
 
 def test_the_kind_that_is_wished_for_stands_before_the_prompt():
     assert focused("Write one.", "") == "Write one."
-    assert focused("Write one.", "how many") == 'Ask a question that begins with "how many".\n\nWrite one.'
-    assert focused("Write one.", "yes/no") == "Ask a question that is answered by yes or no.\n\nWrite one."
+    assert (
+        focused("Write one.", "how many")
+        == 'Ask a question that begins with "how many".\n\nWrite one.'
+    )
+    assert (
+        focused("Write one.", "yes/no")
+        == "Ask a question that is answered by yes or no.\n\nWrite one."
+    )

@@ -1,6 +1,13 @@
 import pytest
 
-from services.core.evaluation import Judgement, bootstrap, compare, mcnemar_p, question_kind, should_promote
+from services.core.evaluation import (
+    Judgement,
+    bootstrap,
+    compare,
+    mcnemar_p,
+    question_kind,
+    should_promote,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +28,8 @@ def test_question_kind(question, kind):
 
 
 @pytest.mark.parametrize(
-    ("fixed", "broken", "p"), [(0, 0, 1.0), (5, 5, 1.0), (10, 0, 2 / 1024), (9, 1, 22 / 1024), (1, 0, 1.0)]
+    ("fixed", "broken", "p"),
+    [(0, 0, 1.0), (5, 5, 1.0), (10, 0, 2 / 1024), (9, 1, 22 / 1024), (1, 0, 1.0)],
 )
 def test_mcnemar_is_the_exact_binomial(fixed, broken, p):
     assert mcnemar_p(fixed, broken) == pytest.approx(p)
@@ -29,7 +37,9 @@ def test_mcnemar_is_the_exact_binomial(fixed, broken, p):
 
 
 def _rows(kind, *, fixed=0, broken=0, right=0, wrong=0):
-    pairs = [(0.0, 1.0)] * fixed + [(1.0, 0.0)] * broken + [(1.0, 1.0)] * right + [(0.0, 0.0)] * wrong
+    pairs = (
+        [(0.0, 1.0)] * fixed + [(1.0, 0.0)] * broken + [(1.0, 1.0)] * right + [(0.0, 0.0)] * wrong
+    )
     return [Judgement(kind, before, after) for before, after in pairs]
 
 

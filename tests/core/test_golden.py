@@ -19,7 +19,10 @@ QUESTION = "what is {question} on the sign?"
 
 def recipe_text(name: str) -> str:
     """A recipe's parts, and its prompts for each task."""
-    parts = [f"recipe {name}", *(f"{key} = {value!r}" for key, value in asdict(RECIPES[name]).items())]
+    parts = [
+        f"recipe {name}",
+        *(f"{key} = {value!r}" for key, value in asdict(RECIPES[name]).items()),
+    ]
     return "\n".join([*parts, *(_of_task(name, task) for task in TASKS)]) + "\n"
 
 
@@ -27,7 +30,9 @@ def _of_task(recipe: str, name: str) -> str:
     task, settings = TASKS[name], new_settings("images", name, recipe)
     chosen = settings.recipe
     own = {key: value for key, value in asdict(task).items() if key != "annotation_prompt"}
-    changed = {key: value for key, value in asdict(chosen).items() if value != asdict(RECIPES[recipe])[key]}
+    changed = {
+        key: value for key, value in asdict(chosen).items() if value != asdict(RECIPES[recipe])[key]
+    }
     return "\n".join(
         [
             f"\n======== {name} ========",
@@ -60,7 +65,10 @@ def wishes_text() -> str:
     )
 
 
-GOLDEN = {**{f"{name}.txt": lambda name=name: recipe_text(name) for name in RECIPES}, "wishes.txt": wishes_text}
+GOLDEN = {
+    **{f"{name}.txt": lambda name=name: recipe_text(name) for name in RECIPES},
+    "wishes.txt": wishes_text,
+}
 
 
 @pytest.mark.parametrize("file", GOLDEN)

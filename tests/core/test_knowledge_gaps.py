@@ -1,7 +1,14 @@
 import pytest
 
 from services.core.agreement import Agreement
-from services.core.knowledge_gaps import CATEGORIES, JUDGE, Mistake, by_rule, judge_prompt, read_verdict
+from services.core.knowledge_gaps import (
+    CATEGORIES,
+    JUDGE,
+    Mistake,
+    by_rule,
+    judge_prompt,
+    read_verdict,
+)
 from services.core.tasks import answer_prompt
 
 
@@ -67,7 +74,9 @@ def test_the_judge_is_told_the_whole_case():
     assert "E. can't be blamed" in prompt
     assert prompt.endswith("Reply with one letter.")
     assert "The model's answer: (none)" in judge_prompt(Mistake("q?", "a", ""), CATEGORIES["okvqa"])
-    assert {"question", "reference", "prediction", "categories"} == {part.partition("}")[0] for part in JUDGE.split("{")[1:]}
+    assert {"question", "reference", "prediction", "categories"} == {
+        part.partition("}")[0] for part in JUDGE.split("{")[1:]
+    }
 
 
 @pytest.mark.parametrize(
@@ -91,11 +100,19 @@ def test_a_verdict_is_one_letter_or_one_title(reply, category):
     assert (found.name if found else None) == category
 
 
-READING = ["Shallow OCR grounding", "Noisy or hallucinated OCR", "Correct but Verbose", "Noisy/Task-Irrelevant samples"]
+READING = [
+    "Shallow OCR grounding",
+    "Noisy or hallucinated OCR",
+    "Correct but Verbose",
+    "Noisy/Task-Irrelevant samples",
+]
 
 
 def test_the_categories_are_those_of_table_8():
-    assert {task: [of.title for of in CATEGORIES[task]] for task in ("textvqa", "stvqa", "chartqa", "okvqa")} == {
+    assert {
+        task: [of.title for of in CATEGORIES[task]]
+        for task in ("textvqa", "stvqa", "chartqa", "okvqa")
+    } == {
         "textvqa": READING,
         "stvqa": READING,
         "chartqa": [
@@ -113,4 +130,7 @@ def test_the_categories_are_those_of_table_8():
         ],
     }
     for categories in CATEGORIES.values():
-        assert [of.title for of in categories if not of.is_gap] == ["Correct but Verbose", "Noisy/Task-Irrelevant samples"]
+        assert [of.title for of in categories if not of.is_gap] == [
+            "Correct but Verbose",
+            "Noisy/Task-Irrelevant samples",
+        ]

@@ -40,7 +40,11 @@ ROWS = {
 def test_agrees_with_the_official_scores(name):
     rows = [row for row in VECTORS if row["metric"] == name]
     assert len(rows) >= ROWS[name]
-    wrong = [row for row in rows if abs(METRICS[name](row["prediction"], row["references"]) - row["score"]) > 1e-6]
+    wrong = [
+        row
+        for row in rows
+        if abs(METRICS[name](row["prediction"], row["references"]) - row["score"]) > 1e-6
+    ]
     assert wrong == []
 
 
@@ -48,7 +52,11 @@ def test_agrees_with_the_official_scores(name):
 def test_agrees_with_the_official_scores_of_captions(name, count):
     rows = [row for row in CAPTIONS if name in row]
     assert len(rows) == count
-    wrong = [row for row in rows if abs(CORPUS_METRICS[name](row["predictions"], row["references"]) - row[name]) > 1e-6]
+    wrong = [
+        row
+        for row in rows
+        if abs(CORPUS_METRICS[name](row["predictions"], row["references"]) - row[name]) > 1e-6
+    ]
     assert wrong == []
 
 
@@ -57,7 +65,10 @@ def test_chartqapro_wants_years_exactly():
     wrong = [
         row
         for row in rows
-        if abs(chartqapro_accuracy(row["prediction"], row["references"], is_year=True) - row["as_year"]) > 1e-6
+        if abs(
+            chartqapro_accuracy(row["prediction"], row["references"], is_year=True) - row["as_year"]
+        )
+        > 1e-6
     ]
     assert wrong == []
 
@@ -85,19 +96,25 @@ def test_contains_matcher_selects_what_the_authors_select():
     rows = [row for row in VECTORS if row["metric"] == "authors_gap"]
     contains = MATCHERS["contains"]
     selected = [
-        contains.matches(row["teacher"], row["references"][0]) and not contains.matches(row["prediction"], row["references"][0])
+        contains.matches(row["teacher"], row["references"][0])
+        and not contains.matches(row["prediction"], row["references"][0])
         for row in rows
     ]
     assert selected == [bool(row["score"]) for row in rows]
 
 
-@pytest.mark.parametrize(("agreeing", "score"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)])
+@pytest.mark.parametrize(
+    ("agreeing", "score"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)]
+)
 def test_vqa_accuracy_of_ten_annotators(agreeing, score):
-    assert vqa_accuracy("red", ["red"] * agreeing + ["blue"] * (10 - agreeing)) == pytest.approx(score)
+    assert vqa_accuracy("red", ["red"] * agreeing + ["blue"] * (10 - agreeing)) == pytest.approx(
+        score
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("Yes.", "yes"), ("no, it is not", "no"), ("yes and no", ""), ("noted", ""), ("", "")]
+    ("text", "said"),
+    [("Yes.", "yes"), ("no, it is not", "no"), ("yes and no", ""), ("noted", ""), ("", "")],
 )
 def test_what_says_neither_yes_nor_no_is_unknown(text, said):
     assert yes_or_no(text) == said
@@ -122,7 +139,11 @@ def test_captions_are_tokenized_on_demand():
     raw, references = ["A Red sign!", "two dogs"], [["a red sign ."], ["Two Dogs."]]
 
     def tokenize(text):
-        return [word for word in text.lower().replace("!", " !").replace(".", " .").split() if word not in "!."]
+        return [
+            word
+            for word in text.lower().replace("!", " !").replace(".", " .").split()
+            if word not in "!."
+        ]
 
     assert bleu1(raw, references, tokenize=tokenize) == pytest.approx(1.0, abs=1e-6)
     assert rouge_l(raw, references, tokenize=tokenize) == pytest.approx(1.0)

@@ -26,7 +26,11 @@ def test_a_wrong_student_needs_the_teachers_word():
 
 def _samples():
     cells = (
-        [Cell.GAP] * 10 + [Cell.UNASKED] * 30 + [Cell.KNOWN] * 5 + [Cell.NOISE_BOTH_WRONG] * 7 + [Cell.NOISE_STUDENT_RIGHT] * 3
+        [Cell.GAP] * 10
+        + [Cell.UNASKED] * 30
+        + [Cell.KNOWN] * 5
+        + [Cell.NOISE_BOTH_WRONG] * 7
+        + [Cell.NOISE_STUDENT_RIGHT] * 3
     )
     return [Sample(f"{at:064x}", f"q{at}?", "a", of) for at, of in enumerate(cells)]
 

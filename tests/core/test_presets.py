@@ -17,8 +17,22 @@ PAPER = {
     "internvl2-4b": (6, 4e-5),
     "qwen2vl-2b": (16, 1e-5),
 }
-SUCCESSORS = ["qwen2.5vl-3b", "qwen2.5vl-7b", "qwen3vl-2b", "qwen3vl-4b", "qwen3vl-8b", "internvl3-1b", "internvl3-2b"]
-SUCCESSORS += ["internvl3-8b", "smolvlm2-500m", "smolvlm2-2.2b", "llava-onevision-0.5b", "llava-onevision-7b"]
+SUCCESSORS = [
+    "qwen2.5vl-3b",
+    "qwen2.5vl-7b",
+    "qwen3vl-2b",
+    "qwen3vl-4b",
+    "qwen3vl-8b",
+    "internvl3-1b",
+    "internvl3-2b",
+]
+SUCCESSORS += [
+    "internvl3-8b",
+    "smolvlm2-500m",
+    "smolvlm2-2.2b",
+    "llava-onevision-0.5b",
+    "llava-onevision-7b",
+]
 
 
 def test_every_model_of_the_paper_and_its_successors_are_there():
@@ -28,9 +42,13 @@ def test_every_model_of_the_paper_and_its_successors_are_there():
 
 def test_the_papers_students_train_by_table_11():
     of_the_paper = {
-        name: preset.hyperparameters for name, preset in PRESETS.items() if preset.hyperparameters_source == TABLE_11
+        name: preset.hyperparameters
+        for name, preset in PRESETS.items()
+        if preset.hyperparameters_source == TABLE_11
     }
-    assert {name: (found.batch_size, found.learning_rate) for name, found in of_the_paper.items()} == PAPER
+    assert {
+        name: (found.batch_size, found.learning_rate) for name, found in of_the_paper.items()
+    } == PAPER
     assert all(found.epochs == 1 and found.lora_rank == 0 for found in of_the_paper.values())
 
 
@@ -51,19 +69,35 @@ def test_a_preset_is_whole(preset):
     assert re.fullmatch(r"[0-9a-f]{40}|main|", preset.revision)
     assert preset.engines or preset.note, "where no engine loads it, it says what to do"
     if preset.shape:
-        assert preset.roles == (("student",) if preset.parameters <= 5_000_000_000 else ("teacher",)) or not preset.hub_id
+        assert (
+            preset.roles == (("student",) if preset.parameters <= 5_000_000_000 else ("teacher",))
+            or not preset.hub_id
+        )
         assert preset.visual_tokens
         assert preset.serving_bytes > 2 * preset.parameters
 
 
 def test_the_estimates_are_the_stated_formulas():
-    shape = Shape(layers=2, hidden=10, intermediate=40, heads=2, key_value_heads=1, head_size=5, vocabulary=100)
+    shape = Shape(
+        layers=2,
+        hidden=10,
+        intermediate=40,
+        heads=2,
+        key_value_heads=1,
+        head_size=5,
+        vocabulary=100,
+    )
     assert shape.cache_bytes == 2 * 2 * 2 * 5
-    assert shape.adapter_parameters(4) == 4 * 2 * ((10 + 10) + (10 + 5) + (10 + 5) + (10 + 10) + 3 * 50)
+    assert shape.adapter_parameters(4) == 4 * 2 * (
+        (10 + 10) + (10 + 5) + (10 + 5) + (10 + 10) + 3 * 50
+    )
     assert serving_bytes(1000, shape, 44) == 2000 + 16 * 300 * 40 + 8192 * 10 * 16 * 2 + GIB
     kept = 300 * (2 * 10 * 2 + 34 * 10 + 10 * 100)
     assert training_bytes(1000, shape, 44) == 16 * 1000 + kept + GIB
-    assert training_bytes(1000, shape, 44, lora_rank=4) == 2 * 1000 + 16 * shape.adapter_parameters(4) + kept + GIB
+    assert (
+        training_bytes(1000, shape, 44, lora_rank=4)
+        == 2 * 1000 + 16 * shape.adapter_parameters(4) + kept + GIB
+    )
 
 
 def test_the_papers_setting_fits_the_papers_machine():
@@ -72,14 +106,21 @@ def test_the_papers_setting_fits_the_papers_machine():
     assert PRESETS["qwen2vl-7b"].serving_bytes < a6000
     assert PRESETS["qwen2vl-2b"].serving_bytes < a6000
     assert PRESETS["qwen2vl-2b"].training_bytes() < a6000
-    assert PRESETS["qwen2vl-2b"].training_bytes(lora_rank=16) < PRESETS["qwen2vl-2b"].training_bytes() / 3
+    assert (
+        PRESETS["qwen2vl-2b"].training_bytes(lora_rank=16)
+        < PRESETS["qwen2vl-2b"].training_bytes() / 3
+    )
     assert PRESETS["qwen2vl-7b"].training_bytes() == 0
 
 
 @pytest.mark.parametrize(
     ("name", "role", "said"),
     [
-        ("qwen2vl2b", "student", r"'qwen2vl2b' \(did you mean qwen2vl-2b\?\): use one of smolvlm-500m, tinyllava-2b, "),
+        (
+            "qwen2vl2b",
+            "student",
+            r"'qwen2vl2b' \(did you mean qwen2vl-2b\?\): use one of smolvlm-500m, tinyllava-2b, ",
+        ),
         ("QWEN2VL-7B", "teacher", "did you mean qwen2vl-7b"),
         ("qwen2vl-7b", "student", "'qwen2vl-7b', which is no student: use one of smolvlm-500m"),
         ("nothing like it", "", "'nothing like it': use one of"),
@@ -88,15 +129,27 @@ def test_the_papers_setting_fits_the_papers_machine():
 def test_an_unknown_preset_is_told_with_the_nearest_and_all_there_are(name, role, said):
     with pytest.raises(InvalidInput, match=said):
         find_preset(name, role)
-    assert find_preset("qwen2vl-7b", "teacher") is find_preset("qwen2vl-7b") is PRESETS["qwen2vl-7b"]
+    assert (
+        find_preset("qwen2vl-7b", "teacher") is find_preset("qwen2vl-7b") is PRESETS["qwen2vl-7b"]
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "engine", "trusted", "said"),
     [
         ("internvl2-2b", "vllm", False, "MPA_STUDENT_TRUST_REMOTE_CODE=1"),
-        ("internvl2-2b", "transformers", True, "runs on vllm, not on transformers: set MPA_STUDENT_ENGINE=vllm"),
-        ("tinyllava-2b", "vllm", True, "by no engine as it is published.*LlavaForConditionalGeneration"),
+        (
+            "internvl2-2b",
+            "transformers",
+            True,
+            "runs on vllm, not on transformers: set MPA_STUDENT_ENGINE=vllm",
+        ),
+        (
+            "tinyllava-2b",
+            "vllm",
+            True,
+            "by no engine as it is published.*LlavaForConditionalGeneration",
+        ),
         ("gpt-4o", "vllm", False, "runs on openai"),
     ],
 )
@@ -106,17 +159,29 @@ def test_what_cannot_be_loaded_is_refused_with_the_way_out(name, engine, trusted
 
 
 @pytest.mark.parametrize(
-    ("name", "engine"), [("internvl2-2b", "vllm"), ("qwen2vl-2b", "transformers"), ("gpt-4o", "openai"), ("bundled", "fake")]
+    ("name", "engine"),
+    [
+        ("internvl2-2b", "vllm"),
+        ("qwen2vl-2b", "transformers"),
+        ("gpt-4o", "openai"),
+        ("bundled", "fake"),
+    ],
 )
 def test_what_can_be_loaded_passes(name, engine):
     PRESETS[name].require_loadable(engine, trust_remote_code=True, prefix="MPA_STUDENT_")
 
 
 def test_a_model_is_named_with_its_commit():
-    assert PRESETS["qwen2vl-2b"].model == "Qwen/Qwen2-VL-2B-Instruct@895c3a49bc3fa70a340399125c650a463535e71c"
+    assert (
+        PRESETS["qwen2vl-2b"].model
+        == "Qwen/Qwen2-VL-2B-Instruct@895c3a49bc3fa70a340399125c650a463535e71c"
+    )
     assert PRESETS["gpt-4o"].model == "gpt-4o-2024-11-20"
     assert PRESETS["bundled"].model == ""
 
 
 def test_a_preset_can_be_written_as_json():
-    assert asdict(PRESETS["qwen2vl-2b"])["image_processor"] == {"min_pixels": 200_704, "max_pixels": 1_003_520}
+    assert asdict(PRESETS["qwen2vl-2b"])["image_processor"] == {
+        "min_pixels": 200_704,
+        "max_pixels": 1_003_520,
+    }

@@ -12,7 +12,16 @@ from services.core.tasks import TASKS, answer_prompt
 
 
 def test_every_task_names_a_matcher_and_a_metric_that_exist():
-    assert set(TASKS) == {"textvqa", "stvqa", "chartqa", "okvqa", "vqa", "pathvqa", "ocr", "captioning"}
+    assert set(TASKS) == {
+        "textvqa",
+        "stvqa",
+        "chartqa",
+        "okvqa",
+        "vqa",
+        "pathvqa",
+        "ocr",
+        "captioning",
+    }
     for task in TASKS.values():
         assert task.matcher in MATCHERS
         assert {task.metric, *task.beside} <= METRICS.keys() | CORPUS_METRICS.keys()
@@ -20,7 +29,9 @@ def test_every_task_names_a_matcher_and_a_metric_that_exist():
         assert "{question}" in task.answer_template
 
 
-@pytest.mark.parametrize(("name", "answer"), [("ocr", "Genaxis Theatre"), ("captioning", "A red sign says stop.")])
+@pytest.mark.parametrize(
+    ("name", "answer"), [("ocr", "Genaxis Theatre"), ("captioning", "A red sign says stop.")]
+)
 def test_what_the_teacher_writes_of_a_task_with_one_question_is_an_annotation(name, answer):
     task = TASKS[name]
     assert parse_annotation(f"Question: {task.question}\nAnswer: {answer}", task) == Annotation(
@@ -30,7 +41,10 @@ def test_what_the_teacher_writes_of_a_task_with_one_question_is_an_annotation(na
 
 def test_the_question_keeps_its_mark_and_its_braces():
     prompt = answer_prompt("what is {question} on the sign?")
-    assert prompt == "Answer the following question in a single word or phrase.\nwhat is {question} on the sign?"
+    assert (
+        prompt
+        == "Answer the following question in a single word or phrase.\nwhat is {question} on the sign?"
+    )
 
 
 def test_authors_prompt_is_indented_and_has_no_scaffold():
@@ -60,7 +74,10 @@ def test_guided_decoding_has_room_for_a_caption():
     assert not re.fullmatch(annotation_pattern(TASKS["vqa"]), caption)
 
 
-@pytest.mark.parametrize("fault", [{"temperature": -1.0}, {"top_p": 0.0}, {"max_new_tokens": 0}, {"max_new_tokens": 10**6}])
+@pytest.mark.parametrize(
+    "fault",
+    [{"temperature": -1.0}, {"top_p": 0.0}, {"max_new_tokens": 0}, {"max_new_tokens": 10**6}],
+)
 def test_decoding_refuses_what_cannot_be_meant(fault):
     with pytest.raises(InvalidInput):
         Decoding(**fault)

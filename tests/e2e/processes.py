@@ -15,7 +15,10 @@ import psutil
 from services.orchestrator.local import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = {"student": "services.student.service:StudentService", "teacher": "services.teacher.service:TeacherService"}
+SERVICES = {
+    "student": "services.student.service:StudentService",
+    "teacher": "services.teacher.service:TeacherService",
+}
 
 
 @dataclass
@@ -76,7 +79,15 @@ def serving(name, folder, target=None, wait=True, **settings):
     log = folder / f"{name}-{http_port}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bentoml", "serve", target or SERVICES[name], "--port", str(http_port)],
+            [
+                sys.executable,
+                "-m",
+                "bentoml",
+                "serve",
+                target or SERVICES[name],
+                "--port",
+                str(http_port),
+            ],
             env=env,
             cwd=ROOT,
             stdout=output,

@@ -34,49 +34,97 @@ def pool(tmp_path):
 
 def _align(pool, run, teacher, student, *more):
     where = ["--teacher", teacher.address, "--student", student.address]
-    return [*ORCHESTRATOR, "align", str(pool), "--task", "vqa", "--recipe", "rehearsal", "--run", str(run), *where, *more]
+    return [
+        *ORCHESTRATOR,
+        "align",
+        str(pool),
+        "--task",
+        "vqa",
+        "--recipe",
+        "rehearsal",
+        "--run",
+        str(run),
+        *where,
+        *more,
+    ]
 
 
 def _calls(service, method):
     text = httpx.get(f"http://127.0.0.1:{service.http_port}/metrics").text
-    counts = re.findall(rf'mpa_grpc_calls_total\{{code="OK",method="/mpa.v1.{method}Stream"[^}}]*\}} (\S+)', text)
+    counts = re.findall(
+        rf'mpa_grpc_calls_total\{{code="OK",method="/mpa.v1.{method}Stream"[^}}]*\}} (\S+)', text
+    )
     return int(sum(map(float, counts)))
 
 
 def _stored(run):
     """Finished calls in the ledger: annotations, teacher's answers, student's answers."""
     with closing(sqlite3.connect(run / "ledger.sqlite", timeout=10)) as ledger:
-        if len(ledger.execute("SELECT 1 FROM sqlite_master WHERE name IN ('annotations', 'answers')").fetchall()) < 2:
+        if (
+            len(
+                ledger.execute(
+                    "SELECT 1 FROM sqlite_master WHERE name IN ('annotations', 'answers')"
+                ).fetchall()
+            )
+            < 2
+        ):
             return 0, 0, 0
-        annotations = ledger.execute("SELECT count(*) FROM annotations WHERE text != ''").fetchone()[0]
-        answers = dict(ledger.execute("SELECT role, count(*) FROM answers WHERE step != 'evaluate' GROUP BY role").fetchall())
+        annotations = ledger.execute(
+            "SELECT count(*) FROM annotations WHERE text != ''"
+        ).fetchone()[0]
+        answers = dict(
+            ledger.execute(
+                "SELECT role, count(*) FROM answers WHERE step != 'evaluate' GROUP BY role"
+            ).fetchall()
+        )
     return annotations, answers.get("teacher", 0), answers.get("student", 0)
 
 
 def _services(folder, latency_s):
-    teacher = serving("teacher", folder, model=fake_checkpoint(folder / "t", skill=0.95, unparsed=0.05, latency_s=latency_s))
-    settings = {"model": fake_checkpoint(folder / "s", skill=0.5, latency_s=latency_s), "store": folder / "store"}
+    teacher = serving(
+        "teacher",
+        folder,
+        model=fake_checkpoint(folder / "t", skill=0.95, unparsed=0.05, latency_s=latency_s),
+    )
+    settings = {
+        "model": fake_checkpoint(folder / "s", skill=0.5, latency_s=latency_s),
+        "store": folder / "store",
+    }
     return teacher, serving("student", folder, **settings)
 
 
-def test_killed_in_the_middle_it_ends_with_the_same_parity_set_and_repeats_no_finished_call(tmp_path, pool):
+def test_killed_in_the_middle_it_ends_with_the_same_parity_set_and_repeats_no_finished_call(
+    tmp_path, pool
+):
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
     teacher, student = _services(tmp_path / "whole", 0.02)
     with teacher as teacher, student as student:
-        subprocess.run(_align(pool, tmp_path / "one", teacher, student), check=True, cwd=ROOT, capture_output=True)
+        subprocess.run(
+            _align(pool, tmp_path / "one", teacher, student),
+            check=True,
+            cwd=ROOT,
+            capture_output=True,
+        )
     teacher, student = _services(tmp_path / "broken", 0.4)
     with teacher as teacher, student as student:
         command = _align(pool, tmp_path / "two", teacher, student, "--no-cache")
-        first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not (tmp_path / "two" / "ledger.sqlite").exists() or _stored(tmp_path / "two")[2] < 60:
+        first = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while (
+            not (tmp_path / "two" / "ledger.sqlite").exists() or _stored(tmp_path / "two")[2] < 60
+        ):
             assert first.poll() is None
             time.sleep(0.02)
         first.send_signal(signal.SIGKILL)
         first.wait()
         kept = _stored(tmp_path / "two")
         time.sleep(2)
-        before = _calls(teacher, "TeacherService/Annotate"), _calls(teacher, "TeacherService/Answer")
+        before = (
+            _calls(teacher, "TeacherService/Annotate"),
+            _calls(teacher, "TeacherService/Answer"),
+        )
         assert before[0] - kept[0] <= IN_FLIGHT
         resumed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert resumed.returncode == 0, resumed.stderr
@@ -85,7 +133,9 @@ def test_killed_in_the_middle_it_ends_with_the_same_parity_set_and_repeats_no_fi
     assert (one / "parity_set.jsonl").read_text() == (two / "parity_set.jsonl").read_text()
     total = _stored(two)
     assert total == _stored(one)
-    assert after[0] - before[0] == total[0] - kept[0], "the second pass asks exactly what the first had not finished"
+    assert after[0] - before[0] == total[0] - kept[0], (
+        "the second pass asks exactly what the first had not finished"
+    )
     assert after[1] - before[1] == total[1] - kept[1]
     summary = json.loads((two / "summary.json").read_text())
     assert summary["promoted"]
@@ -97,12 +147,20 @@ def test_a_student_that_dies_in_the_middle_and_comes_back_is_waited_for(tmp_path
     teacher, student = _services(tmp_path, 0.1)
     with teacher as teacher, student as student:
         command = _align(pool, tmp_path / "run", teacher, student)
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        while not (tmp_path / "run" / "ledger.sqlite").exists() or _stored(tmp_path / "run")[2] < 40:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        while (
+            not (tmp_path / "run" / "ledger.sqlite").exists() or _stored(tmp_path / "run")[2] < 40
+        ):
             assert process.poll() is None
             time.sleep(0.02)
         student.kill_at_once()
-        again = {"model": tmp_path / "s", "store": tmp_path / "store", "grpc_port": student.grpc_port}
+        again = {
+            "model": tmp_path / "s",
+            "store": tmp_path / "store",
+            "grpc_port": student.grpc_port,
+        }
         with serving("student", tmp_path, **again):
             said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
@@ -113,7 +171,12 @@ def test_a_student_that_dies_in_the_middle_and_comes_back_is_waited_for(tmp_path
 def test_a_student_with_room_for_one_model_tries_its_candidate_in_place(tmp_path, pool):
     teacher = serving("teacher", tmp_path, model=fake_checkpoint(tmp_path / "t", skill=0.95))
     model = fake_checkpoint(tmp_path / "s", skill=0.5)
-    with teacher as teacher, serving("student", tmp_path, model=model, store=tmp_path / "store", max_loaded=1) as student:
+    with (
+        teacher as teacher,
+        serving(
+            "student", tmp_path, model=model, store=tmp_path / "store", max_loaded=1
+        ) as student,
+    ):
         command = _align(pool, tmp_path / "run", teacher, student)
         refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert refused.returncode == 1
@@ -130,10 +193,22 @@ def test_a_student_with_room_for_one_model_tries_its_candidate_in_place(tmp_path
 
 def test_the_bundled_pair_goes_the_whole_way(tmp_path):
     """Real models, real processes: every stage works and every figure is there. What is gained is measured elsewhere."""
-    subprocess.run([sys.executable, "-m", "zoo.easy_vqa", str(tmp_path / "data")], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "zoo.easy_vqa", str(tmp_path / "data")], cwd=ROOT, check=True
+    )
     lines = (tmp_path / "data" / "test.jsonl").read_text().splitlines()[:200]
     (tmp_path / "data" / "some.jsonl").write_text("\n".join(lines) + "\n")
-    command = [*ORCHESTRATOR, "align", str(tmp_path / "data" / "pool"), "--task", "vqa", "--local", "--limit", "250", "--yes"]
+    command = [
+        *ORCHESTRATOR,
+        "align",
+        str(tmp_path / "data" / "pool"),
+        "--task",
+        "vqa",
+        "--local",
+        "--limit",
+        "250",
+        "--yes",
+    ]
     command += ["--run", str(tmp_path / "run"), "--eval", str(tmp_path / "data" / "some.jsonl")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -148,4 +223,6 @@ def test_the_bundled_pair_goes_the_whole_way(tmp_path):
     began = time.monotonic()
     repeated = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert repeated.returncode == 0
-    assert time.monotonic() - began < 20, "a finished run answers from its ledger, no service started"
+    assert time.monotonic() - began < 20, (
+        "a finished run answers from its ledger, no service started"
+    )

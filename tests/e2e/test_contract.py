@@ -6,7 +6,14 @@ import grpc
 import httpx
 import pytest
 
-from protos.mpa.v1 import student_pb2, student_pb2_grpc, training_pb2, types_pb2, versions_pb2, versions_pb2_grpc
+from protos.mpa.v1 import (
+    student_pb2,
+    student_pb2_grpc,
+    training_pb2,
+    types_pb2,
+    versions_pb2,
+    versions_pb2_grpc,
+)
 from services.core.tasks import ANSWER_TEMPLATE, CAPTION_REQUEST
 from services.engines.images import load_image
 from services.engines.rendering import renderer
@@ -21,13 +28,20 @@ from tests.pictures import numbered_png
 pytestmark = pytest.mark.slow
 IMAGES = [numbered_png(number) for number in range(8)]
 PICTURES = [Picture(load_image(data).sha256, data) for data in IMAGES]
-LABELS = [(picture.sha256, CAPTION_REQUEST, f"a drawing of {n} things on a wall") for n, picture in enumerate(PICTURES)]
+LABELS = [
+    (picture.sha256, CAPTION_REQUEST, f"a drawing of {n} things on a wall")
+    for n, picture in enumerate(PICTURES)
+]
 
 
 async def _train(student, contract):
-    dataset = await student.upload(lambda: parts([lambda p=picture: p for picture in PICTURES], LABELS))
+    dataset = await student.upload(
+        lambda: parts([lambda p=picture: p for picture in PICTURES], LABELS)
+    )
     chosen = training_pb2.Hyperparameters(learning_rate=1e-3, epochs=2)
-    request = training_pb2.TrainRequest(request_id="r", dataset=dataset, hyperparameters=chosen, contract=contract)
+    request = training_pb2.TrainRequest(
+        request_id="r", dataset=dataset, hyperparameters=chosen, contract=contract
+    )
     state = await student.train(request)
     while not state.version:
         assert state.error is None, state.error
@@ -36,31 +50,52 @@ async def _train(student, contract):
     return state.version
 
 
-async def test_captions_are_asked_for_and_served_in_the_tasks_words_and_length(tmp_path, tiny_checkpoint):
+async def test_captions_are_asked_for_and_served_in_the_tasks_words_and_length(
+    tmp_path, tiny_checkpoint
+):
     contract = new_settings("images", "captioning", "rehearsal").contract
-    settings = {"model": tiny_checkpoint, "store": tmp_path / "store", "engine": "transformers", "preset": "bundled"}
+    settings = {
+        "model": tiny_checkpoint,
+        "store": tmp_path / "store",
+        "engine": "transformers",
+        "preset": "bundled",
+    }
     with serving("student", tmp_path, **settings) as service:
-        async with StudentClient(service.address) as student, grpc.aio.insecure_channel(service.address) as channel:
+        async with (
+            StudentClient(service.address) as student,
+            grpc.aio.insecure_channel(service.address) as channel,
+        ):
             version = await _train(student, contract_to_proto(contract))
             await student.promote(version, expected_live="v1")
             published = (await student.version(version)).contract
             assert published.differences(contract) == []
             assert published.pixel_budget
-            asked = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGES[0]), question=CAPTION_REQUEST)
+            asked = student_pb2.AnswerRequest(
+                image=types_pb2.Image(data=IMAGES[0]), question=CAPTION_REQUEST
+            )
             answer = student_pb2_grpc.StudentServiceStub(channel).Answer
             plain = await answer(asked)
-            judged = await student.answer(PICTURES[0], CAPTION_REQUEST, "{question}", contract.decoding, version)
-            by_the_base = await answer(student_pb2.AnswerRequest(**_fields(asked), template=ANSWER_TEMPLATE))
+            judged = await student.answer(
+                PICTURES[0], CAPTION_REQUEST, "{question}", contract.decoding, version
+            )
+            by_the_base = await answer(
+                student_pb2.AnswerRequest(**_fields(asked), template=ANSWER_TEMPLATE)
+            )
             listed = versions_pb2_grpc.VersionServiceStub(channel)
             loaded = (await listed.GetVersion(versions_pb2.GetVersionRequest(name=version))).version
         url = f"http://127.0.0.1:{service.http_port}/v1/vqa"
         async with httpx.AsyncClient() as http:
-            over_http = (await http.post(url, files={"image": IMAGES[0]}, data={"question": CAPTION_REQUEST})).json()
+            over_http = (
+                await http.post(url, files={"image": IMAGES[0]}, data={"question": CAPTION_REQUEST})
+            ).json()
     assert plain.version == over_http["version"] == version
     assert plain.answer == over_http["answer"] == judged.answer
     usage = (plain.usage.prompt_tokens, plain.usage.completion_tokens)
     assert usage == (over_http["usage"]["prompt_tokens"], over_http["usage"]["completion_tokens"])
-    assert 32 < plain.usage.completion_tokens <= 64 or plain.finish_reason == types_pb2.FINISH_REASON_STOP
+    assert (
+        32 < plain.usage.completion_tokens <= 64
+        or plain.finish_reason == types_pb2.FINISH_REASON_STOP
+    )
     assert plain.usage.prompt_tokens < by_the_base.usage.prompt_tokens
     assert loaded.canaries == loaded.canaries_passed > 0
     _require_canaries_of(tmp_path / "store" / "versions" / version, contract)

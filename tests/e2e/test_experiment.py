@@ -40,7 +40,14 @@ MODEL = "./student"
 
 def command(folder, text, *more):
     (folder / "tiny.toml").write_text(text)
-    program = [sys.executable, "-m", "services.orchestrator.cli.main", "experiment", str(folder / "tiny.toml"), *more]
+    program = [
+        sys.executable,
+        "-m",
+        "services.orchestrator.cli.main",
+        "experiment",
+        str(folder / "tiny.toml"),
+        *more,
+    ]
     return [*program, "--data", str(folder / "data"), "--out", str(folder / "out")]
 
 
@@ -78,8 +85,12 @@ def test_on_one_device_the_models_take_turns(tmp_path):
     fake_checkpoint(data / "student", skill=0.3)
     done = run(command(tmp_path, FILE.replace("rehearsal", "paper") + FAKE, "--single-device"))
     assert done.returncode == 0, done.stderr
-    started = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("starting the")]
-    assert started == ["teacher", "student", "teacher", "student", "student"], "annotate, answer, decide; train; evaluate"
+    started = [
+        line.split()[2] for line in done.stderr.splitlines() if line.startswith("starting the")
+    ]
+    assert started == ["teacher", "student", "teacher", "student", "student"], (
+        "annotate, answer, decide; train; evaluate"
+    )
     untrained, trained = json.loads((tmp_path / "out/tiny.json").read_text())
     assert trained["samples"] > 16
     assert trained["mean"] > untrained["mean"]

@@ -43,13 +43,19 @@ def listening(process):
 
 
 @pytest.mark.parametrize("name", ["student", "teacher"])
-@pytest.mark.parametrize(("given", "address"), [({}, "127.0.0.1"), ({"host": "0.0.0.0"}, "0.0.0.0")])
-def test_both_faces_listen_where_the_one_setting_says_and_on_loopback_by_default(tmp_path, model, name, given, address):
+@pytest.mark.parametrize(
+    ("given", "address"), [({}, "127.0.0.1"), ({"host": "0.0.0.0"}, "0.0.0.0")]
+)
+def test_both_faces_listen_where_the_one_setting_says_and_on_loopback_by_default(
+    tmp_path, model, name, given, address
+):
     store = {"store": tmp_path / "store"} if name == "student" else {}
     with serving(name, tmp_path, model=model, **store, **given) as service:
         found = listening(service.process)
     assert found[service.http_port] == address
-    assert found[service.grpc_port] in (address, "::" if address == "0.0.0.0" else address), "gRPC opens both families"
+    assert found[service.grpc_port] in (address, "::" if address == "0.0.0.0" else address), (
+        "gRPC opens both families"
+    )
 
 
 def test_a_host_that_is_no_address_is_refused_by_name(tmp_path, model):
@@ -65,7 +71,11 @@ def test_the_command_that_serves_listens_on_loopback(tmp_path, model):
     ports = ["--port", str(http_port), "--grpc-port", str(grpc_port)]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            [*command, *ports], env=env | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, stdout=log, stderr=log
+            [*command, *ports],
+            env=env | {"PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
         )
     try:
         end = time.monotonic() + 60
@@ -82,8 +92,24 @@ def test_the_command_that_serves_listens_on_loopback(tmp_path, model):
 def test_nothing_that_is_served_asks_for_anything_elsewhere(tmp_path, model):
     """BentoML's own page at / loads scripts, fonts and a tracker from the internet."""
     elsewhere = re.compile(r"https?://(?!127\.0\.0\.1|localhost)|src=|href=|<script|<link|@import")
-    paths = ["/", "/docs.json", "/schema.json", "/livez", "/readyz", "/healthz", "/metrics", "/v1/vqa", "/v1", "/favicon.ico"]
-    paths += ["/static_content/index.css", "/static_content/swagger-ui-bundle.js", "/assets/index.js", "/index.html"]
+    paths = [
+        "/",
+        "/docs.json",
+        "/schema.json",
+        "/livez",
+        "/readyz",
+        "/healthz",
+        "/metrics",
+        "/v1/vqa",
+        "/v1",
+        "/favicon.ico",
+    ]
+    paths += [
+        "/static_content/index.css",
+        "/static_content/swagger-ui-bundle.js",
+        "/assets/index.js",
+        "/index.html",
+    ]
     with serving("student", tmp_path, model=model, store=tmp_path / "store") as student:
         for path in paths:
             reply = httpx.get(f"http://127.0.0.1:{student.http_port}{path}")
@@ -99,12 +125,17 @@ def test_bentoml_reports_its_use_to_nobody_unless_told_to():
     )
     env = {name: value for name, value in os.environ.items() if name != "BENTOML_DO_NOT_TRACK"}
     for extra, expected in (({}, "False True"), ({"BENTOML_DO_NOT_TRACK": "False"}, "False False")):
-        done = subprocess.run([sys.executable, "-c", code], env=env | extra, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env | extra, cwd=ROOT, capture_output=True, text=True
+        )
         assert done.stdout.strip() == expected, done.stderr
 
 
 def memory_mib(service):
-    return sum(child.memory_info().rss for child in psutil.Process(service.process.pid).children()) / 2**20
+    return (
+        sum(child.memory_info().rss for child in psutil.Process(service.process.pid).children())
+        / 2**20
+    )
 
 
 async def test_an_endless_upload_takes_neither_memory_nor_disk(tmp_path, model):
@@ -127,7 +158,10 @@ async def test_an_endless_upload_takes_neither_memory_nor_disk(tmp_path, model):
                 await writer.drain()
                 sent += 2**20
                 most = max(most, await asyncio.to_thread(memory_mib, student))
-                on_disk = max(on_disk, sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file()))
+                on_disk = max(
+                    on_disk,
+                    sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file()),
+                )
         status, _, body = await reply
         async with httpx.AsyncClient() as client:
             beside = await client.post(f"http://127.0.0.1:{student.http_port}/v1/vqa", json=ASKED)
@@ -150,15 +184,23 @@ async def test_thousands_of_half_sent_headers_and_a_caller_beside_them(tmp_path,
                     writer.write(b"POST /v1/vqa HTTP/1.1\r\nhost: x\r\nx-slow: ")
                     held.append((reader, writer))
                 if number % 500 == 0:
-                    reply = await client.post(f"http://127.0.0.1:{student.http_port}/v1/vqa", json=ASKED)
+                    reply = await client.post(
+                        f"http://127.0.0.1:{student.http_port}/v1/vqa", json=ASKED
+                    )
                     assert reply.status_code == 200
             most = memory_mib(student)
             worker = psutil.Process(student.process.pid).children()[0]
-            kept = [each for each in worker.net_connections("tcp") if each.status == psutil.CONN_ESTABLISHED]
+            kept = [
+                each
+                for each in worker.net_connections("tcp")
+                if each.status == psutil.CONN_ESTABLISHED
+            ]
             assert len(kept) < 300
             ends = await asyncio.wait_for(asyncio.gather(*(_end(reader) for reader, _ in held)), 60)
             assert len(ends) > 4_900
-            assert (await client.get(f"http://127.0.0.1:{student.http_port}/readyz")).status_code == 200
+            assert (
+                await client.get(f"http://127.0.0.1:{student.http_port}/readyz")
+            ).status_code == 200
         for _, writer in held:
             writer.close()
     assert most - before < 200
@@ -185,7 +227,9 @@ async def test_callers_who_hang_up_are_not_answered_by_the_engine(tmp_path):
                 writer.close()
             assert (await client.post(f"{url}/v1/annotate", json=ASKED)).status_code == 200
             metrics = (await client.get(f"{url}/metrics")).text
-    counts = dict(re.findall(r'mpa_http_requests_total{code="(\d+)",path="/v1/annotate"} (\d+)', metrics))
+    counts = dict(
+        re.findall(r'mpa_http_requests_total{code="(\d+)",path="/v1/annotate"} (\d+)', metrics)
+    )
     assert int(counts["499"]) >= 18, metrics
     assert int(counts["200"]) <= 3, metrics
 
@@ -208,7 +252,9 @@ async def test_sigterm_loses_no_request_of_kept_or_new_connections(tmp_path, mod
                     lost.append(reply.text)
                 answered += 1
 
-    with serving("student", tmp_path, model=model, store=tmp_path / "store", max_batch=64) as student:
+    with serving(
+        "student", tmp_path, model=model, store=tmp_path / "store", max_batch=64
+    ) as student:
         url = f"http://127.0.0.1:{student.http_port}"
         async with asyncio.TaskGroup() as group, asyncio.timeout(90):
             for _ in range(32):
@@ -229,7 +275,10 @@ async def test_a_service_whose_engine_hangs_ends_within_its_grace(tmp_path):
     hanging = fake_checkpoint(tmp_path / "hanging", skill=0.5, hanging="for ever")
     settings = {"model": hanging, "store": tmp_path / "store", "grace_s": 1, "lame_duck_s": 0.2}
     with serving("student", tmp_path, **settings) as student:
-        everyone = [psutil.Process(student.process.pid), *psutil.Process(student.process.pid).children(recursive=True)]
+        everyone = [
+            psutil.Process(student.process.pid),
+            *psutil.Process(student.process.pid).children(recursive=True),
+        ]
         _, writer = await asyncio.open_connection("127.0.0.1", student.http_port)
         writer.write(post(json.dumps({**ASKED, "question": "does it take for ever?"}).encode()))
         await writer.drain()
@@ -237,7 +286,9 @@ async def test_a_service_whose_engine_hangs_ends_within_its_grace(tmp_path):
         student.process.terminate()
         _, alive = await asyncio.to_thread(psutil.wait_procs, everyone, timeout=30)
         assert alive == []
-        assert "Timeout (0:00:06" in student.log.read_text(), "the stacks of its threads are in the log"
+        assert "Timeout (0:00:06" in student.log.read_text(), (
+            "the stacks of its threads are in the log"
+        )
         writer.close()
 
 
@@ -248,14 +299,21 @@ def test_a_worker_that_is_told_to_leave_alone_is_replaced_on_the_same_port(tmp_p
         worker.terminate()
         psutil.wait_procs([worker], timeout=30)
         teacher.wait_until_ready()
-        asked = httpx.post(f"http://127.0.0.1:{teacher.http_port}/v1/annotate", json={"image": ASKED["image"]})
+        asked = httpx.post(
+            f"http://127.0.0.1:{teacher.http_port}/v1/annotate", json={"image": ASKED["image"]}
+        )
         assert asked.status_code == 200
         assert psutil.Process(teacher.process.pid).children() != [worker]
 
 
 async def test_health_is_answered_while_every_place_is_taken(tmp_path):
     slow = fake_checkpoint(tmp_path / "slow", skill=0.5, latency_s=0.3)
-    settings = {"model": slow, "store": tmp_path / "store", "max_batch": 1, "http_requests_per_caller": 10}
+    settings = {
+        "model": slow,
+        "store": tmp_path / "store",
+        "max_batch": 1,
+        "http_requests_per_caller": 10,
+    }
     with serving("student", tmp_path, **settings) as student:
         callers = [await asyncio.open_connection("127.0.0.1", student.http_port) for _ in range(60)]
         for _, writer in callers:

@@ -14,7 +14,9 @@ from tests.pictures import png
 
 pytestmark = pytest.mark.slow
 IMAGE = types_pb2.Image(data=png())
-ANNOTATE = teacher_pb2.AnnotateRequest(image=IMAGE, task="vqa", decoding=types_pb2.Decoding(seed=7, temperature=1.0))
+ANNOTATE = teacher_pb2.AnnotateRequest(
+    image=IMAGE, task="vqa", decoding=types_pb2.Decoding(seed=7, temperature=1.0)
+)
 
 
 def openai_teacher(folder, provider, **settings):
@@ -29,13 +31,19 @@ def failure(call, *arguments):
 
 
 def test_it_annotates_and_answers_counts_its_money_and_keeps_its_key(tmp_path):
-    with providing_beside() as provider, openai_teacher(tmp_path, provider, image_detail="low", retries=0) as teacher:
+    with (
+        providing_beside() as provider,
+        openai_teacher(tmp_path, provider, image_detail="low", retries=0) as teacher,
+    ):
         with grpc.insecure_channel(teacher.address) as channel:
             stub = teacher_pb2_grpc.TeacherServiceStub(channel)
             annotated = stub.Annotate(ANNOTATE)
             assert (annotated.question, annotated.answer != "") == ("what is number 7?", True)
             assert annotated.usage.cost_usd == pytest.approx((1000 * 2.5 + 10 * 10) / 1e6)
-            assert (annotated.finish_reason, annotated.system_fingerprint) == (types_pb2.FINISH_REASON_STOP, "fp_a1b2c3")
+            assert (annotated.finish_reason, annotated.system_fingerprint) == (
+                types_pb2.FINISH_REASON_STOP,
+                "fp_a1b2c3",
+            )
             asked = teacher_pb2.TeacherServiceAnswerRequest(image=IMAGE, question="what color?")
             provider.script.append(completion("re", "length"))
             assert stub.Answer(asked).finish_reason == types_pb2.FINISH_REASON_LENGTH
@@ -58,17 +66,22 @@ def test_it_annotates_and_answers_counts_its_money_and_keeps_its_key(tmp_path):
         log = teacher.log.read_text()
     assert f"{MODEL} at {provider.url.removesuffix('/v1')}, image detail low" in log
     assert KEY not in log
-    assert {body["messages"][-1]["content"][0]["image_url"]["detail"] for body in provider.requests} == {"low"}
+    assert {
+        body["messages"][-1]["content"][0]["image_url"]["detail"] for body in provider.requests
+    } == {"low"}
 
 
 @pytest.mark.parametrize(
-    ("key", "says"), [("another", "does not accept the key in OPENAI_API_KEY"), ("", "OPENAI_API_KEY holds blanks")]
+    ("key", "says"),
+    [("another", "does not accept the key in OPENAI_API_KEY"), ("", "OPENAI_API_KEY holds blanks")],
 )
 def test_a_wrong_key_is_told_once_and_the_service_is_never_ready(tmp_path, key, says):
     env = {} if key else {"OPENAI_API_KEY": "two words"}
     with providing_beside(key=key or KEY) as provider:
         usual = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": provider.url, **env}
-        with serving("teacher", tmp_path, engine="openai", model=MODEL, env=usual, wait=False) as teacher:
+        with serving(
+            "teacher", tmp_path, engine="openai", model=MODEL, env=usual, wait=False
+        ) as teacher:
             end = time.monotonic() + 60
             while "teacher cannot serve" not in teacher.log.read_text():
                 assert time.monotonic() < end, teacher.log.read_text()
@@ -80,7 +93,12 @@ def test_a_wrong_key_is_told_once_and_the_service_is_never_ready(tmp_path, key, 
 
 
 def test_killed_with_a_batch_under_way_the_next_process_has_its_reply(tmp_path):
-    settings = {"batch": 1, "batch_folder": tmp_path / "batches", "batch_wait_s": 0.2, "batch_poll_s": 0.2}
+    settings = {
+        "batch": 1,
+        "batch_folder": tmp_path / "batches",
+        "batch_wait_s": 0.2,
+        "batch_poll_s": 0.2,
+    }
 
     def until(condition):
         end = time.monotonic() + 60

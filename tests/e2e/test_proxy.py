@@ -67,11 +67,16 @@ def _serves(port):
     return False
 
 
-async def test_both_faces_are_served_through_the_proxy_and_what_it_refuses_does_not_arrive(tmp_path, haproxy):
+async def test_both_faces_are_served_through_the_proxy_and_what_it_refuses_does_not_arrive(
+    tmp_path, haproxy
+):
     model = fake_checkpoint(tmp_path / "model", skill=0.5)
     with (
         serving("student", tmp_path, model=model, store=tmp_path / "store") as student,
-        proxied(haproxy, student, MPA_HEADERS_TIME="1s", MPA_CONNECTIONS_PER_CALLER="20") as (http_port, grpc_port),
+        proxied(haproxy, student, MPA_HEADERS_TIME="1s", MPA_CONNECTIONS_PER_CALLER="20") as (
+            http_port,
+            grpc_port,
+        ),
     ):
         url = f"http://127.0.0.1:{http_port}"
         async with httpx.AsyncClient(timeout=30) as client:
@@ -81,7 +86,9 @@ async def test_both_faces_are_served_through_the_proxy_and_what_it_refuses_does_
             assert through.headers["x-request-id"]
             assert (await client.get(f"{url}/metrics")).status_code == 404, "for the inside alone"
             async with grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
-                request = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?")
+                request = student_pb2.AnswerRequest(
+                    image=types_pb2.Image(data=IMAGE), question="what?"
+                )
                 answered = await student_pb2_grpc.StudentServiceStub(channel).Answer(request)
                 assert answered.answer == direct.json()["answer"]
 
@@ -93,7 +100,11 @@ async def test_both_faces_are_served_through_the_proxy_and_what_it_refuses_does_
             assert (await asyncio.wait_for(reader.readline(), 30)).startswith(b"HTTP/1.1 413 ")
 
         connecting = (asyncio.open_connection("127.0.0.1", http_port) for _ in range(100))
-        made = [each for each in await asyncio.gather(*connecting, return_exceptions=True) if isinstance(each, tuple)]
+        made = [
+            each
+            for each in await asyncio.gather(*connecting, return_exceptions=True)
+            if isinstance(each, tuple)
+        ]
         ended = [asyncio.create_task(_end(reader)) for reader, _ in made]
         await until(lambda: sum(not task.done() for task in ended) <= 20)
         for _, writer in made:

@@ -49,7 +49,9 @@ async def _upload_and_train(channel, samples=320, request_id="one"):
         yield training_pb2.UploadDatasetRequest(image=IMAGE)
         for number in range(samples):
             sample = training_pb2.TrainingSample(
-                image_sha256=hashlib.sha256(IMAGE).hexdigest(), question=f"what is {number}?", answer="red"
+                image_sha256=hashlib.sha256(IMAGE).hexdigest(),
+                question=f"what is {number}?",
+                answer="red",
             )
             yield training_pb2.UploadDatasetRequest(sample=sample)
 
@@ -59,7 +61,9 @@ async def _upload_and_train(channel, samples=320, request_id="one"):
 
 async def _wait(channel, operation):
     stub = operations_pb2_grpc.OperationsStub(channel)
-    done = await stub.WaitOperation(operations_pb2.WaitOperationRequest(name=operation.name), wait_for_ready=True)
+    done = await stub.WaitOperation(
+        operations_pb2.WaitOperationRequest(name=operation.name), wait_for_ready=True
+    )
     response = training_pb2.TrainResponse()
     done.response.Unpack(response)
     return response.version
@@ -75,9 +79,15 @@ def test_the_http_face_of_the_production_endpoint(tmp_path, model):
         assert httpx.post(f"{url}/v1/vqa", json=body).json() == form.json()
         wrong = {
             "QUESTION_EMPTY": httpx.post(f"{url}/v1/vqa", json={**body, "question": ""}),
-            "QUESTION_TOO_LONG": httpx.post(f"{url}/v1/vqa", json={**body, "question": "x" * 100_000}),
-            "IMAGE_UNREADABLE": httpx.post(f"{url}/v1/vqa", files={"image": b"abc"}, data={"question": "what?"}),
-            "IMAGE_TOO_MANY_PIXELS": httpx.post(f"{url}/v1/vqa", files={"image": bomb_png()}, data={"question": "what?"}),
+            "QUESTION_TOO_LONG": httpx.post(
+                f"{url}/v1/vqa", json={**body, "question": "x" * 100_000}
+            ),
+            "IMAGE_UNREADABLE": httpx.post(
+                f"{url}/v1/vqa", files={"image": b"abc"}, data={"question": "what?"}
+            ),
+            "IMAGE_TOO_MANY_PIXELS": httpx.post(
+                f"{url}/v1/vqa", files={"image": bomb_png()}, data={"question": "what?"}
+            ),
             "INVALID_INPUT": httpx.post(f"{url}/v1/vqa", content=b"not json"),
         }
         for reason, response in wrong.items():
@@ -85,14 +95,24 @@ def test_the_http_face_of_the_production_endpoint(tmp_path, model):
             assert response.json()["error"]["reason"] == reason
         assert httpx.post(f"{url}/v1/vqa", json={**body, "version": "v9"}).status_code == 404
         with grpc.insecure_channel(student.address) as channel:
-            assert student_pb2_grpc.StudentServiceStub(channel).Answer(_request()).answer == form.json()["answer"]
+            assert (
+                student_pb2_grpc.StudentServiceStub(channel).Answer(_request()).answer
+                == form.json()["answer"]
+            )
         assert "/mpa.v1.StudentService/Answer" in httpx.get(f"{url}/metrics").text
 
 
 def test_a_port_in_use_ends_the_second_service_with_a_clear_line(tmp_path, model):
     with (
         serving("student", tmp_path, model=model, store=tmp_path / "one") as first,
-        serving("student", tmp_path, model=model, store=tmp_path / "two", grpc_port=first.grpc_port, wait=False) as second,
+        serving(
+            "student",
+            tmp_path,
+            model=model,
+            store=tmp_path / "two",
+            grpc_port=first.grpc_port,
+            wait=False,
+        ) as second,
     ):
         second.process.wait(60)
         assert f"student cannot start: gRPC port {first.grpc_port}" in second.log.read_text()
@@ -120,7 +140,11 @@ def test_killed_while_training_it_comes_back_and_finishes(tmp_path, model):
     with serving("student", tmp_path, **settings) as student:
         operation = asyncio.run(begin(student.address))
         worker = psutil.Process(student.process.pid).children()[0]
-        trainers = [child for child in worker.children(recursive=True) if "fake_training" in " ".join(child.cmdline())]
+        trainers = [
+            child
+            for child in worker.children(recursive=True)
+            if "fake_training" in " ".join(child.cmdline())
+        ]
         assert len(trainers) == 1
         student.kill_at_once()
         psutil.wait_procs(trainers, timeout=5)
@@ -132,10 +156,14 @@ def test_killed_while_training_it_comes_back_and_finishes(tmp_path, model):
     async def finish(address):
         async with grpc.aio.insecure_channel(address) as channel:
             version = await _wait(channel, operation)
-            listing = await versions_pb2_grpc.VersionServiceStub(channel).ListVersions(versions_pb2.ListVersionsRequest())
+            listing = await versions_pb2_grpc.VersionServiceStub(channel).ListVersions(
+                versions_pb2.ListVersionsRequest()
+            )
             return version, listing.live
 
-    with serving("student", tmp_path, **{**settings, "env": {"MPA_FAKE_STEP_S": "0.01"}}) as student:
+    with serving(
+        "student", tmp_path, **{**settings, "env": {"MPA_FAKE_STEP_S": "0.01"}}
+    ) as student:
         assert asyncio.run(finish(student.address)) == ("v2", "v1")
 
 
@@ -149,7 +177,13 @@ def test_killed_during_swaps_it_comes_back_with_the_version_it_last_said(tmp_pat
             async def swap():
                 for round_ in range(1000):
                     name = "v2" if round_ % 2 == 0 else "v1"
-                    said.append((await versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name=name))).live)
+                    said.append(
+                        (
+                            await versions.PromoteVersion(
+                                versions_pb2.PromoteVersionRequest(name=name)
+                            )
+                        ).live
+                    )
 
             swapping = asyncio.create_task(swap())
             await asyncio.sleep(0.3)
@@ -196,7 +230,9 @@ def test_sigterm_loses_no_request(tmp_path, model):
                     ready = True
                     while ready:
                         await asyncio.sleep(0.05)
-                        ready = (await http.get(f"http://127.0.0.1:{student.http_port}/readyz")).status_code == 200
+                        ready = (
+                            await http.get(f"http://127.0.0.1:{student.http_port}/readyz")
+                        ).status_code == 200
                 leaving.set()
 
             async with asyncio.TaskGroup() as group:
@@ -214,7 +250,10 @@ def test_sigterm_loses_no_request(tmp_path, model):
     assert failed == 0
 
 
-@pytest.mark.parametrize(("name", "bentofile"), [("student", "bentofile.yaml"), ("teacher", "services/teacher/bentofile.yaml")])
+@pytest.mark.parametrize(
+    ("name", "bentofile"),
+    [("student", "bentofile.yaml"), ("teacher", "services/teacher/bentofile.yaml")],
+)
 def test_a_built_bento_serves(tmp_path, name, bentofile):
     model = fake_checkpoint(tmp_path / "model", skill=0.5)
     env = {**os.environ, "BENTOML_HOME": str(tmp_path / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
@@ -225,20 +264,28 @@ def test_a_built_bento_serves(tmp_path, name, bentofile):
     if name == "student":
         settings["store"] = tmp_path / "store"
     with serving(name, tmp_path, target=tag, **settings) as service:
-        path, fields = ("vqa", {"question": "what?"}) if name == "student" else ("annotate", {"task": "vqa"})
-        response = httpx.post(f"http://127.0.0.1:{service.http_port}/v1/{path}", files={"image": IMAGE}, data=fields)
+        path, fields = (
+            ("vqa", {"question": "what?"}) if name == "student" else ("annotate", {"task": "vqa"})
+        )
+        response = httpx.post(
+            f"http://127.0.0.1:{service.http_port}/v1/{path}", files={"image": IMAGE}, data=fields
+        )
     assert response.status_code == 200
     assert response.json()["answer"]
 
 
-async def test_an_engine_that_dies_takes_the_service_out_of_rotation_until_a_new_one_is_up(tmp_path):
+async def test_an_engine_that_dies_takes_the_service_out_of_rotation_until_a_new_one_is_up(
+    tmp_path,
+):
     deadly = fake_checkpoint(tmp_path / "deadly", skill=0.5, deadly="fatal", latency_s=0.2)
     with serving("student", tmp_path, model=deadly, store=tmp_path / "store") as student:
         async with grpc.aio.insecure_channel(student.address) as channel:
             stub, states = student_pb2_grpc.StudentServiceStub(channel), []
 
             async def watch():
-                async for update in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()):
+                async for update in health_pb2_grpc.HealthStub(channel).Watch(
+                    health_pb2.HealthCheckRequest()
+                ):
                     states.append(update.status)
 
             watching = asyncio.create_task(watch())
@@ -252,10 +299,16 @@ async def test_an_engine_that_dies_takes_the_service_out_of_rotation_until_a_new
                 assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
                 assert "died" in failed.value.details()
             end = time.monotonic() + 20
-            while (await asyncio.gather(stub.Answer(_request()), return_exceptions=True))[0].__class__ is grpc.aio.AioRpcError:
+            while (await asyncio.gather(stub.Answer(_request()), return_exceptions=True))[
+                0
+            ].__class__ is grpc.aio.AioRpcError:
                 assert time.monotonic() < end, student.log.read_text()
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.2)
             watching.cancel()
             serving_states = health_pb2.HealthCheckResponse
-            assert states == [serving_states.SERVING, serving_states.NOT_SERVING, serving_states.SERVING]
+            assert states == [
+                serving_states.SERVING,
+                serving_states.NOT_SERVING,
+                serving_states.SERVING,
+            ]

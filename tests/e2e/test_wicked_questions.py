@@ -24,20 +24,28 @@ async def _ask_student(service, question):
     async with httpx.AsyncClient(timeout=60) as client:
         response = await client.post(f"http://127.0.0.1:{service.http_port}/v1/vqa", json=body)
     error = response.json().get("error")
-    assert response.status_code == (200 if error is None else 500 if error["reason"] == "ENGINE_FAILED" else 503)
+    assert response.status_code == (
+        200 if error is None else 500 if error["reason"] == "ENGINE_FAILED" else 503
+    )
     return None if error is None else (error["reason"], error["message"])
 
 
 async def _ask_teacher(service, question):
     """The same over gRPC."""
     async with grpc.aio.insecure_channel(service.address) as channel:
-        request = teacher_pb2.TeacherServiceAnswerRequest(image=types_pb2.Image(data=png()), question=question)
+        request = teacher_pb2.TeacherServiceAnswerRequest(
+            image=types_pb2.Image(data=png()), question=question
+        )
         try:
             await teacher_pb2_grpc.TeacherServiceStub(channel).Answer(request, timeout=60)
             return None
         except grpc.aio.AioRpcError as error:
             status = from_rpc_error(error)
-            expected = grpc.StatusCode.INTERNAL if status.reason == "ENGINE_FAILED" else grpc.StatusCode.UNAVAILABLE
+            expected = (
+                grpc.StatusCode.INTERNAL
+                if status.reason == "ENGINE_FAILED"
+                else grpc.StatusCode.UNAVAILABLE
+            )
             assert error.code() is expected
             return status.reason, str(status)
 

@@ -58,5 +58,7 @@ def raising(error):
 
 async def ask_all(batcher, texts):
     """Replies' texts, or errors."""
-    outcomes = await asyncio.gather(*(batcher.submit(asking(text)) for text in texts), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(batcher.submit(asking(text)) for text in texts), return_exceptions=True
+    )
     return [outcome.text if isinstance(outcome, Reply) else outcome for outcome in outcomes]

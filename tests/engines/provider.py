@@ -21,14 +21,25 @@ KEY = "sk-proj-very-secret-0123456789"
 MODEL = "gpt-4o-2024-11-20"
 
 
-def completion(text, finish_reason="stop", prompt_tokens=1000, completion_tokens=10, cached_tokens=0, refusal=None):
+def completion(
+    text,
+    finish_reason="stop",
+    prompt_tokens=1000,
+    completion_tokens=10,
+    cached_tokens=0,
+    refusal=None,
+):
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "model": MODEL,
         "system_fingerprint": "fp_a1b2c3",
         "choices": [
-            {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text, "refusal": refusal}}
+            {
+                "index": 0,
+                "finish_reason": finish_reason,
+                "message": {"role": "assistant", "content": text, "refusal": refusal},
+            }
         ],
         "usage": {
             "prompt_tokens": prompt_tokens,
@@ -40,7 +51,9 @@ def completion(text, finish_reason="stop", prompt_tokens=1000, completion_tokens
 
 
 def error(status, message="no", code=None, kind="invalid_request_error", headers=None):
-    return JSONResponse({"error": {"message": message, "type": kind, "code": code, "param": None}}, status, headers)
+    return JSONResponse(
+        {"error": {"message": message, "type": kind, "code": code, "param": None}}, status, headers
+    )
 
 
 def text_of(body):
@@ -52,7 +65,11 @@ def say(body):
     """What the model says unless a test scripts otherwise: an annotation where one is wanted, else a word drawn by question."""
     text = text_of(body)
     word = ("red", "green", "blue")[hashlib.sha256(text.encode()).digest()[0] % 3]
-    return f"Question: what is number {body['seed'] % 1000}?\nAnswer: {word}" if "Question:" in text else word
+    return (
+        f"Question: what is number {body['seed'] % 1000}?\nAnswer: {word}"
+        if "Question:" in text
+        else word
+    )
 
 
 @dataclass
@@ -96,19 +113,29 @@ class Provider:
         self.calls[f"{request.method} {request.url.path}"] += 1
         if request.headers.get("authorization") != f"Bearer {self.key}":
             given = request.headers.get("authorization", "")
-            return error(401, f"Incorrect API key provided: {given[7:]}. You can find yours ...", "invalid_api_key")
+            return error(
+                401,
+                f"Incorrect API key provided: {given[7:]}. You can find yours ...",
+                "invalid_api_key",
+            )
         return None
 
     async def list_models(self, request):
         if not self.has_models:
             return JSONResponse({"detail": "Not Found"}, 404)
-        return self.refused(request) or JSONResponse({"data": [{"id": name} for name in self.models]})
+        return self.refused(request) or JSONResponse(
+            {"data": [{"id": name} for name in self.models]}
+        )
 
     async def get_model(self, request):
         if not self.has_models:
             return JSONResponse({"detail": "Not Found"}, 404)
         if not self.may_look_up:
-            return error(403, "You have insufficient permissions. Missing scopes: api.model.read.", "missing_scope")
+            return error(
+                403,
+                "You have insufficient permissions. Missing scopes: api.model.read.",
+                "missing_scope",
+            )
         name = request.path_params["name"]
         found = {"id": name} if name in self.models else None
         return (
@@ -153,7 +180,11 @@ class Provider:
         wanted = json.loads(await request.body())
         assert wanted["endpoint"] == "/v1/chat/completions"
         name = f"batch_{len(self.batches)}"
-        self.batches[name] = {"id": name, "status": "in_progress", "input_file_id": wanted["input_file_id"]}
+        self.batches[name] = {
+            "id": name,
+            "status": "in_progress",
+            "input_file_id": wanted["input_file_id"],
+        }
         return JSONResponse(self.batches[name])
 
     async def list_batches(self, request):
@@ -173,14 +204,24 @@ class Provider:
             request = json.loads(line)
             result = outcomes(number, request["body"])
             if result == "expired":
-                result = {"response": None, "error": {"code": "batch_expired", "message": "too late"}}
+                result = {
+                    "response": None,
+                    "error": {"code": "batch_expired", "message": "too late"},
+                }
                 failures.append(json.dumps({"custom_id": request["custom_id"], **result}))
                 continue
             body = completion(self.answer(request["body"]))
             result = result or {"response": {"status_code": 200, "body": body}, "error": None}
             lines.append(json.dumps({"custom_id": request["custom_id"], **result}))
-        self.files[f"{name}-output"], self.files[f"{name}-errors"] = "\n".join(lines) + "\n", "\n".join(failures)
-        found |= {"status": status, "output_file_id": f"{name}-output", "error_file_id": f"{name}-errors" if failures else None}
+        self.files[f"{name}-output"], self.files[f"{name}-errors"] = (
+            "\n".join(lines) + "\n",
+            "\n".join(failures),
+        )
+        found |= {
+            "status": status,
+            "output_file_id": f"{name}-output",
+            "error_file_id": f"{name}-errors" if failures else None,
+        }
 
     async def download(self, request):
         return self.refused(request) or PlainTextResponse(self.files[request.path_params["name"]])
@@ -190,7 +231,13 @@ class Cut(Response):
     """Promises more than it sends, then hangs up."""
 
     async def __call__(self, scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-length", b"1000")],
+            }
+        )
         await send({"type": "http.response.body", "body": b'{"choices": [', "more_body": True})
         raise ConnectionError("cut")
 

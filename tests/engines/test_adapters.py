@@ -14,7 +14,9 @@ def base(tmp_path):
 
 def _adapter(folder, base_sha256, rank=8):
     folder.mkdir()
-    (folder / adapters.CONFIG).write_text(json.dumps({"r": rank, "base_model_name_or_path": base_sha256}))
+    (folder / adapters.CONFIG).write_text(
+        json.dumps({"r": rank, "base_model_name_or_path": base_sha256})
+    )
     (folder / adapters.WEIGHTS).write_bytes(b"weights")
     return folder
 
@@ -41,4 +43,7 @@ def test_its_fingerprint_is_of_base_and_adapter(base, tmp_path):
     adapter = _adapter(tmp_path / "own", checkpoint.weights_sha256(base))
     one = adapters.fingerprint("base", adapter)
     (adapter / adapters.WEIGHTS).write_bytes(b"other weights")
-    assert len({one, adapters.fingerprint("base", adapter), adapters.fingerprint("another", adapter)}) == 3
+    assert (
+        len({one, adapters.fingerprint("base", adapter), adapters.fingerprint("another", adapter)})
+        == 3
+    )

@@ -28,7 +28,10 @@ class Recorder:
     def __call__(self, prompts, adapter):
         self.batches.append([prompt.text for prompt in prompts])
         assert self.go.wait(5)
-        return [InvalidInput("no") if prompt.text == "bad" else Reply(prompt.text.upper(), 1, 1, "stop") for prompt in prompts]
+        return [
+            InvalidInput("no") if prompt.text == "bad" else Reply(prompt.text.upper(), 1, 1, "stop")
+            for prompt in prompts
+        ]
 
 
 async def test_concurrent_requests_share_batches_and_get_their_own_replies():
@@ -43,7 +46,9 @@ async def test_concurrent_requests_share_batches_and_get_their_own_replies():
 
 async def test_one_bad_prompt_fails_alone():
     batcher = MicroBatcher(Recorder(), max_batch=16, max_waiting=100)
-    good, bad = await asyncio.gather(batcher.submit(_prompt("a")), batcher.submit(_prompt("bad")), return_exceptions=True)
+    good, bad = await asyncio.gather(
+        batcher.submit(_prompt("a")), batcher.submit(_prompt("bad")), return_exceptions=True
+    )
     assert good.text == "A"
     assert isinstance(bad, InvalidInput)
     await batcher.close()
@@ -52,7 +57,9 @@ async def test_one_bad_prompt_fails_alone():
 async def test_different_lengths_do_not_wait_for_each_other():
     run = Recorder()
     batcher = MicroBatcher(run, max_batch=16, max_waiting=100)
-    await asyncio.gather(*(batcher.submit(_prompt(f"{n % 2}", tokens=8 + n % 2)) for n in range(10)))
+    await asyncio.gather(
+        *(batcher.submit(_prompt(f"{n % 2}", tokens=8 + n % 2)) for n in range(10))
+    )
     assert all(len(set(batch)) == 1 for batch in run.batches)
     await batcher.close()
 
@@ -64,7 +71,11 @@ async def test_a_full_queue_says_come_back():
     waiting = [asyncio.create_task(batcher.submit(_prompt(f"{n}"))) for n in range(3)]
     await asyncio.sleep(0.05)
     extra = [asyncio.create_task(batcher.submit(_prompt("extra"))) for _ in range(2)]
-    results = await asyncio.gather(*extra, return_exceptions=True) if all(task.done() for task in extra) else None
+    results = (
+        await asyncio.gather(*extra, return_exceptions=True)
+        if all(task.done() for task in extra)
+        else None
+    )
     await asyncio.sleep(0.05)
     run.go.set()
     outcomes = results or await asyncio.gather(*extra, return_exceptions=True)
@@ -118,7 +129,13 @@ async def test_a_full_batch_is_prepared_while_another_is_computed():
     assert prepared == [1, 4]
     assert run.batches == [["first"]]
     run.go.set()
-    assert [reply.text for reply in await asyncio.gather(first, *three, fourth)] == ["FIRST", "P0", "P1", "P2", "P3"]
+    assert [reply.text for reply in await asyncio.gather(first, *three, fourth)] == [
+        "FIRST",
+        "P0",
+        "P1",
+        "P2",
+        "P3",
+    ]
     await batcher.close()
 
 
@@ -129,7 +146,9 @@ async def test_what_can_not_be_prepared_fails_alone():
         return prompts
 
     batcher = MicroBatcher(Recorder(), max_batch=1, max_waiting=100, prepare=prepare)
-    bad, good = await asyncio.gather(batcher.submit(_prompt("bad")), batcher.submit(_prompt("a")), return_exceptions=True)
+    bad, good = await asyncio.gather(
+        batcher.submit(_prompt("bad")), batcher.submit(_prompt("a")), return_exceptions=True
+    )
     assert isinstance(bad, MpaError)
     assert good.text == "A"
     await batcher.close()

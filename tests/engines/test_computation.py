@@ -9,13 +9,22 @@ from services.engines.batching import MicroBatcher
 from tests.engines.batches import Script, answers, ask_all, asking, raising
 from tests.waiting import until
 
-TROUBLES = [RuntimeError("boom"), StopIteration(), MemoryError(), SystemExit(), KeyboardInterrupt(), GeneratorExit()]
+TROUBLES = [
+    RuntimeError("boom"),
+    StopIteration(),
+    MemoryError(),
+    SystemExit(),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+]
 TROUBLES += [asyncio.CancelledError(), AssertionError()]
 TEXTS = [f"p{number}" for number in range(16)]
 
 
 def _batcher(script, **settings):
-    return MicroBatcher(script.run, **{"max_batch": 32, "max_waiting": 100, "prepare": script.prepare, **settings})
+    return MicroBatcher(
+        script.run, **{"max_batch": 32, "max_waiting": 100, "prepare": script.prepare, **settings}
+    )
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=repr)
@@ -49,10 +58,14 @@ async def test_two_culprits_are_found_by_halves():
     script = Script(run={"p3": raising(RuntimeError("one")), "p12": raising(RuntimeError("two"))})
     batcher = _batcher(script)
     outcomes = await ask_all(batcher, TEXTS)
-    assert {number for number, outcome in enumerate(outcomes) if isinstance(outcome, EngineFailed)} == {3, 12}
+    assert {
+        number for number, outcome in enumerate(outcomes) if isinstance(outcome, EngineFailed)
+    } == {3, 12}
     assert "one" in str(outcomes[3])
     assert "two" in str(outcomes[12])
-    assert sorted(map(len, script.computed)) == [1, 1, 2, 2, 4, 4], "never one by one where halves will do"
+    assert sorted(map(len, script.computed)) == [1, 1, 2, 2, 4, 4], (
+        "never one by one where halves will do"
+    )
     await batcher.close()
 
 
@@ -73,12 +86,17 @@ async def test_a_batch_that_is_too_large_for_the_memory_is_computed_in_parts():
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 async def test_an_engine_that_gives_another_number_of_replies_mixes_nobody_up(count):
-    batcher = MicroBatcher(lambda prompts, adapter: answers(prompts[:1]) * count, max_batch=4, max_waiting=9)
+    batcher = MicroBatcher(
+        lambda prompts, adapter: answers(prompts[:1]) * count, max_batch=4, max_waiting=9
+    )
     outcomes = await ask_all(batcher, ["a", "b"])
     if count == 1:
         assert outcomes == ["A", "B"], "each alone"
     else:
-        assert all(isinstance(outcome, EngineFailed) and f"{count} replies" in str(outcome) for outcome in outcomes)
+        assert all(
+            isinstance(outcome, EngineFailed) and f"{count} replies" in str(outcome)
+            for outcome in outcomes
+        )
     await batcher.close()
 
 
@@ -94,14 +112,18 @@ async def test_cancelled_requests_are_not_computed():
     script = Script()
     batcher = _batcher(script, max_batch=3, max_waiting=3)
     first = await _held_up(batcher, script)
-    given_up = [asyncio.create_task(batcher.submit(asking(f"gone {number}"))) for number in range(2)]
+    given_up = [
+        asyncio.create_task(batcher.submit(asking(f"gone {number}"))) for number in range(2)
+    ]
     await asyncio.sleep(0)
     for task in given_up:
         task.cancel()
     await asyncio.gather(*given_up, return_exceptions=True)
     staying = [asyncio.create_task(batcher.submit(asking(f"here {number}"))) for number in range(2)]
     await asyncio.sleep(0)
-    assert not any(task.done() for task in staying), "those who have gone take up no room in the queue"
+    assert not any(task.done() for task in staying), (
+        "those who have gone take up no room in the queue"
+    )
     script.go.set()
     await asyncio.gather(first, *staying)
     assert script.computed == [["first"], ["here 0", "here 1"]]

@@ -21,16 +21,24 @@ IMAGES = [load_image(numbered_png(number)) for number in range(100)]
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_a_skilled_fake_agrees_with_its_own_annotations_under_every_recipe_and_task(recipe, task):
     model = FakeModel(skill=1.0)
-    annotation = parse_annotation(reply_text(model, Prompt(IMAGES[0], recipe.annotation_prompt(task), Decoding(seed=3))), task)
+    annotation = parse_annotation(
+        reply_text(model, Prompt(IMAGES[0], recipe.annotation_prompt(task), Decoding(seed=3))), task
+    )
     assert isinstance(annotation, Annotation)
     asked = Prompt(IMAGES[0], answer_prompt(annotation.question, recipe.answer_template))
-    assert reply_text(model, asked) == annotation.answer == true_answer(IMAGES[0].sha256, annotation.question)
+    assert (
+        reply_text(model, asked)
+        == annotation.answer
+        == true_answer(IMAGES[0].sha256, annotation.question)
+    )
 
 
 def test_more_skill_knows_all_that_less_skill_does():
     def known(skill):
         model = FakeModel(skill=skill)
-        replies = [reply_text(model, Prompt(image, answer_prompt("what is it?"))) for image in IMAGES]
+        replies = [
+            reply_text(model, Prompt(image, answer_prompt("what is it?"))) for image in IMAGES
+        ]
         return {number for number, reply in enumerate(replies) if reply != "unknown"}
 
     assert known(0.3) < known(0.7) < known(1.0)
@@ -50,7 +58,9 @@ async def wicked(tmp_path):
 async def _ask(engine, *questions):
     prompts = [Prompt(IMAGES[0], answer_prompt(question)) for question in questions]
     async with asyncio.timeout(60):
-        return await asyncio.gather(*(engine.generate(prompt) for prompt in prompts), return_exceptions=True)
+        return await asyncio.gather(
+            *(engine.generate(prompt) for prompt in prompts), return_exceptions=True
+        )
 
 
 async def test_a_failing_question_fails_alone(wicked):

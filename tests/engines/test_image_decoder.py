@@ -14,7 +14,17 @@ from services.core.errors import InvalidImage
 from services.engines.image_decoder import ImageDecoder
 from services.engines.images import load_image
 from tests.e2e.processes import ROOT
-from tests.pictures import bomb_png, bomb_webp, encoded, longest_png, photo, png, slow_png, slow_tiff, wordy_png
+from tests.pictures import (
+    bomb_png,
+    bomb_webp,
+    encoded,
+    longest_png,
+    photo,
+    png,
+    slow_png,
+    slow_tiff,
+    wordy_png,
+)
 from tests.waiting import until
 
 
@@ -143,7 +153,9 @@ time.sleep(600)
 
 @pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them_also_amid_an_image():
-    owner = subprocess.Popen([sys.executable, "-c", LONELY], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", LONELY], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     children = [psutil.Process(int(pid)) for pid in owner.stdout.readline().split()]
     assert len(children) == 2
     os.kill(owner.pid, signal.SIGKILL)

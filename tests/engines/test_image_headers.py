@@ -56,7 +56,16 @@ def test_states_the_size_that_pillow_sees(data):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", _animated("GIF"), b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF1234WEBPVP8 ", b"text", slow_tiff(9, 9)]
+    "data",
+    [
+        b"",
+        _animated("GIF"),
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n",
+        b"RIFF1234WEBPVP8 ",
+        b"text",
+        slow_tiff(9, 9),
+    ],
 )
 def test_says_nothing_about_the_size_of_what_does_not_state_it(data):
     assert read_header(data) is None
@@ -86,7 +95,14 @@ def test_what_libjpeg_skips_hides_no_scan():
 
 
 @pytest.mark.parametrize(
-    "data", [png(), png(mode="RGBA"), encoded(RGB, "JPEG"), encoded(RGB, "JPEG", progressive=True), encoded(RGB, "WEBP")]
+    "data",
+    [
+        png(),
+        png(mode="RGBA"),
+        encoded(RGB, "JPEG"),
+        encoded(RGB, "JPEG", progressive=True),
+        encoded(RGB, "WEBP"),
+    ],
 )
 def test_small_and_plain_files_are_cheap(data):
     assert is_cheap(data)
@@ -109,7 +125,20 @@ def test_small_and_plain_files_are_cheap(data):
         slow_tiff(9, 9),
         encoded(Image.effect_noise((200, 200), 90), "PNG"),
     ],
-    ids=["pixels", "png", "scans", "texts", "profile", "exif", "webp", "gif", "apng", "chunks", "tiff", "bytes"],
+    ids=[
+        "pixels",
+        "png",
+        "scans",
+        "texts",
+        "profile",
+        "exif",
+        "webp",
+        "gif",
+        "apng",
+        "chunks",
+        "tiff",
+        "bytes",
+    ],
 )
 def test_what_may_cost_more_than_its_size_is_not_cheap(data):
     assert not is_cheap(data)

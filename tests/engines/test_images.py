@@ -69,7 +69,12 @@ def test_refuses_with_a_reason(data, reason):
         (encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 0)), "PNG"), (255, 255, 255)),
         (encoded(Image.new("L", (8, 8), 7), "PNG"), (7, 7, 7)),
         (
-            encoded(Image.new("P", (8, 8), 0), "GIF", save_all=True, append_images=[Image.new("P", (8, 8), 1)]),
+            encoded(
+                Image.new("P", (8, 8), 0),
+                "GIF",
+                save_all=True,
+                append_images=[Image.new("P", (8, 8), 1)],
+            ),
             None,
         ),
     ],
@@ -124,16 +129,26 @@ def test_takes_images_that_show_nothing(name):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_large_images_are_halved_upright_and_on_white(kind):
     image = Image.radial_gradient("L").resize((5001, 3301))
-    image = Image.merge("RGB", (image, image, image)) if kind == "JPEG" else Image.merge("LA", (image, image)).convert("RGBA")
+    image = (
+        Image.merge("RGB", (image, image, image))
+        if kind == "JPEG"
+        else Image.merge("LA", (image, image)).convert("RGBA")
+    )
     exif = Image.Exif()
     exif[0x0112] = 6
-    options = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 95}, "WEBP": {"quality": 95, "method": 0}}[kind]
+    options = {
+        "PNG": {"compress_level": 1},
+        "JPEG": {"quality": 95},
+        "WEBP": {"quality": 95, "method": 0},
+    }[kind]
     small = load_image(encoded(image.resize((500, 330)), kind, exif=exif, **options)).pixels
     loaded = load_image(encoded(image, kind, exif=exif, **options)).pixels
     assert loaded.size == (1651, 2501)
     assert loaded.mode == "RGB"
     for x, y in ((0.5, 0.5), (0.1, 0.5), (0.5, 0.9), (0.3, 0.2)):
-        here, there = (one.getpixel((int(x * one.width), int(y * one.height))) for one in (loaded, small))
+        here, there = (
+            one.getpixel((int(x * one.width), int(y * one.height))) for one in (loaded, small)
+        )
         assert all(abs(a - b) <= 6 for a, b in zip(here, there, strict=True))
 
 
@@ -157,10 +172,15 @@ def test_as_many_pixels_as_are_taken_may_come_in_as_many_scans_as_encoders_write
 
 @pytest.mark.parametrize("kind", ["BMP", "PPM", "TIFF", "PNG"])
 def test_what_earlier_releases_stored_is_read(kind):
-    assert load_stored_image(encoded(Image.new("RGB", (9, 7), "teal"), kind)).pixels.getpixel((4, 4)) == (0, 128, 128)
+    assert load_stored_image(encoded(Image.new("RGB", (9, 7), "teal"), kind)).pixels.getpixel(
+        (4, 4)
+    ) == (0, 128, 128)
 
 
 def test_large_images_of_earlier_releases_keep_their_pixels_where_they_did():
-    for data, size in ((bomb_webp(5_000, 5_000), (5_000, 5_000)), (slow_png(9_000, 9_000), (9_000, 9_000))):
+    for data, size in (
+        (bomb_webp(5_000, 5_000), (5_000, 5_000)),
+        (slow_png(9_000, 9_000), (9_000, 9_000)),
+    ):
         assert load_stored_image(data, is_halved=False).pixels.size == size
         assert load_stored_image(data).pixels.size == (size[0] // 2, size[1] // 2)

@@ -48,25 +48,57 @@ def _text(preset, **more):
 def _qwen2vl(preset):
     tied = preset.shape.hidden < 3000
     vision = {"hidden_size": preset.shape.hidden, "embed_dim": 1280, "depth": 32, "num_heads": 16}
-    return Qwen2VLConfig(text_config=_text(preset, tie_word_embeddings=tied), vision_config=vision, tie_word_embeddings=tied)
+    return Qwen2VLConfig(
+        text_config=_text(preset, tie_word_embeddings=tied),
+        vision_config=vision,
+        tie_word_embeddings=tied,
+    )
 
 
 def _qwen25vl(preset):
     tied = preset.shape.hidden < 3000
-    vision = {"hidden_size": 1280, "out_hidden_size": preset.shape.hidden, "depth": 32, "intermediate_size": 3420}
-    return Qwen2_5_VLConfig(text_config=_text(preset, tie_word_embeddings=tied), vision_config=vision, tie_word_embeddings=tied)
+    vision = {
+        "hidden_size": 1280,
+        "out_hidden_size": preset.shape.hidden,
+        "depth": 32,
+        "intermediate_size": 3420,
+    }
+    return Qwen2_5_VLConfig(
+        text_config=_text(preset, tie_word_embeddings=tied),
+        vision_config=vision,
+        tie_word_embeddings=tied,
+    )
 
 
 def _qwen3vl(preset):
     tied = preset.shape.hidden < 4000
-    small = {"hidden_size": 1024, "intermediate_size": 4096, "depth": 24, "deepstack_visual_indexes": [5, 11, 17]}
-    large = {"hidden_size": 1152, "intermediate_size": 4304, "depth": 27, "deepstack_visual_indexes": [8, 16, 24]}
+    small = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "depth": 24,
+        "deepstack_visual_indexes": [5, 11, 17],
+    }
+    large = {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "depth": 27,
+        "deepstack_visual_indexes": [8, 16, 24],
+    }
     vision = {**(small if tied else large), "out_hidden_size": preset.shape.hidden, "num_heads": 16}
-    return Qwen3VLConfig(text_config=_text(preset, tie_word_embeddings=tied), vision_config=vision, tie_word_embeddings=tied)
+    return Qwen3VLConfig(
+        text_config=_text(preset, tie_word_embeddings=tied),
+        vision_config=vision,
+        tie_word_embeddings=tied,
+    )
 
 
 def _internvl(preset):
-    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    vision = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+    }
     vision |= {"image_size": [448, 448], "patch_size": [14, 14], "attention_bias": True}
     text = _text(preset, model_type="qwen2", vocab_size=151_674)
     return InternVLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False)
@@ -88,17 +120,37 @@ def _smolvlm(preset):
         "patch_size": 14,
     }
     is_small = preset.shape.hidden < 1000
-    vision = {**(small if is_small else large), "image_size": preset.image_processor["max_image_size"]["longest_edge"]}
+    vision = {
+        **(small if is_small else large),
+        "image_size": preset.image_processor["max_image_size"]["longest_edge"],
+    }
     config = Idefics3Config if preset.architecture.startswith("Idefics3") else SmolVLMConfig
     text, scale = _text(preset, model_type="llama"), 4 if is_small else 3
-    return config(text_config=text, vision_config=vision, scale_factor=scale, tie_word_embeddings=False)
+    return config(
+        text_config=text, vision_config=vision, scale_factor=scale, tie_word_embeddings=False
+    )
 
 
 def _llava_onevision(preset):
-    vision = {"model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26}
-    vision |= {"num_attention_heads": 16, "image_size": 384, "patch_size": 14, "vision_use_head": False}
+    vision = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 26,
+    }
+    vision |= {
+        "num_attention_heads": 16,
+        "image_size": 384,
+        "patch_size": 14,
+        "vision_use_head": False,
+    }
     tied = preset.shape.hidden < 1000
-    text = _text(preset, model_type="qwen2", tie_word_embeddings=tied, vocab_size=preset.shape.vocabulary + 64)
+    text = _text(
+        preset,
+        model_type="qwen2",
+        tie_word_embeddings=tied,
+        vocab_size=preset.shape.vocabulary + 64,
+    )
     return LlavaOnevisionConfig(text_config=text, vision_config=vision, tie_word_embeddings=tied)
 
 
@@ -113,7 +165,10 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.architecture in CONFIGS and preset.hub_id])
+@pytest.mark.parametrize(
+    "name",
+    [name for name, preset in PRESETS.items() if preset.architecture in CONFIGS and preset.hub_id],
+)
 def test_the_number_of_parameters_is_that_of_the_architecture(name):
     preset = PRESETS[name]
     with torch.device("meta"):
@@ -125,10 +180,15 @@ def test_the_number_of_parameters_is_that_of_the_architecture(name):
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.folder])
 def test_the_models_of_this_repository_are_as_large_as_their_files_say(name):
     with safe_open(ROOT / "zoo" / PRESETS[name].folder / "model.safetensors", "pt") as weights:
-        assert sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys()) == PRESETS[name].parameters  # noqa: SIM118
+        assert (
+            sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())
+            == PRESETS[name].parameters
+        )
 
 
-@pytest.mark.parametrize(("name", "side"), [("qwen2vl-2b", 28), ("qwen2.5vl-3b", 28), ("qwen3vl-2b", 32)])
+@pytest.mark.parametrize(
+    ("name", "side"), [("qwen2vl-2b", 28), ("qwen2.5vl-3b", 28), ("qwen3vl-2b", 32)]
+)
 def test_the_pixel_budget_of_qwen_bounds_the_visual_tokens(name, side):
     """The merged keys win over the size that the checkpoint has, in whichever form it has it."""
     preset = PRESETS[name]
@@ -136,15 +196,21 @@ def test_the_pixel_budget_of_qwen_bounds_the_visual_tokens(name, side):
         {"min_pixels": 3136, "max_pixels": 12_845_056},
         {"size": {"shortest_edge": 65_536, "longest_edge": 16_777_216}},
     ):
-        processor = Qwen2VLImageProcessor(**{"patch_size": side // 2, **own, **preset.image_processor})
+        processor = Qwen2VLImageProcessor(
+            **{"patch_size": side // 2, **own, **preset.image_processor}
+        )
         for height, width in ((4000, 3000), (40, 30)):
-            grid = processor(torch.zeros(3, height, width, dtype=torch.uint8), return_tensors="pt")["image_grid_thw"]
+            grid = processor(torch.zeros(3, height, width, dtype=torch.uint8), return_tensors="pt")[
+                "image_grid_thw"
+            ]
             assert 200 <= int(grid.prod()) // 4 <= preset.visual_tokens
 
 
 def test_the_tiles_of_internvl_bound_the_visual_tokens():
     preset = PRESETS["internvl3-2b"]
     processor = GotOcr2ImageProcessor(size={"height": 448, "width": 448}, **preset.image_processor)
-    pixels = processor(torch.zeros(3, 3000, 4000, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
+    pixels = processor(torch.zeros(3, 3000, 4000, dtype=torch.uint8), return_tensors="pt")[
+        "pixel_values"
+    ]
     assert len(pixels) * 256 <= preset.visual_tokens
     assert len(pixels) > 1

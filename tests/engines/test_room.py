@@ -8,7 +8,10 @@ from tests.serving import fake_checkpoint
 
 def _weights(folder, parameters):
     save_file(
-        {"a": torch.zeros(parameters // 2, dtype=torch.bfloat16), "b": torch.zeros(1, parameters // 2)},
+        {
+            "a": torch.zeros(parameters // 2, dtype=torch.bfloat16),
+            "b": torch.zeros(1, parameters // 2),
+        },
         folder / "m.safetensors",
     )
     return folder

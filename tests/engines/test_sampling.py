@@ -12,7 +12,10 @@ STEPS = 12
 def _drawn(*decodings):
     """The tokens of each row, all of which have the same logits at each step."""
     sampling = PerRequestSampling(decodings)
-    rows = [sampling(torch.zeros(0), LOGITS.repeat(len(decodings), 1)).argmax(-1).tolist() for _ in range(STEPS)]
+    rows = [
+        sampling(torch.zeros(0), LOGITS.repeat(len(decodings), 1)).argmax(-1).tolist()
+        for _ in range(STEPS)
+    ]
     return [list(tokens) for tokens in zip(*rows, strict=True)]
 
 
@@ -44,7 +47,10 @@ def test_greedy_rows_stay_greedy_beside_others():
 def test_draws_follow_the_probabilities():
     """Temperature and nucleus, by the share of each token in many draws."""
     logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
-    for temperature, top_p, expected in ((1.0, 1.0, [0.5, 0.3, 0.15, 0.05]), (1.0, 0.7, [0.625, 0.375, 0.0, 0.0])):
+    for temperature, top_p, expected in (
+        (1.0, 1.0, [0.5, 0.3, 0.15, 0.05]),
+        (1.0, 0.7, [0.625, 0.375, 0.0, 0.0]),
+    ):
         decodings = [_seeded(seed, temperature=temperature, top_p=top_p) for seed in range(4000)]
         drawn = PerRequestSampling(decodings)(torch.zeros(0), logits.repeat(4000, 1)).argmax(-1)
         shares = drawn.bincount(minlength=4) / 4000

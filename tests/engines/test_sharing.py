@@ -26,9 +26,14 @@ def processor(tiny_checkpoint):
 
 
 def _inputs(processor):
-    texts = [f"<|vision_start|><|image_pad|><|vision_end|>{TEXTS[number % 3]}" for number in range(len(ORDER))]
+    texts = [
+        f"<|vision_start|><|image_pad|><|vision_end|>{TEXTS[number % 3]}"
+        for number in range(len(ORDER))
+    ]
     images = [[IMAGES[place]] for place in ORDER]
-    return processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
+    return processor(
+        text=texts, images=images, padding=True, padding_side="left", return_tensors="pt"
+    )
 
 
 def test_where_each_occurs_first():
@@ -56,7 +61,10 @@ def test_an_image_is_encoded_once(processor, tiny_checkpoint):
     features = ready["mm_encoder_outputs"]["image"].pooler_output
     assert "pixel_values" not in ready
     assert len(features) == len(ORDER)
-    assert all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in zip(features, expected, strict=True))
+    assert all(
+        torch.allclose(ours, theirs, atol=1e-5)
+        for ours, theirs in zip(features, expected, strict=True)
+    )
     assert seen[1] < seen[0] / 2
 
 
@@ -82,5 +90,7 @@ async def test_questions_about_few_images_are_answered_as_one_by_one(tiny_checkp
     alone = [await engine.generate(prompt) for prompt in prompts]
     await engine.close()
     assert [reply.text for reply in together] == [reply.text for reply in alone]
-    assert [reply.logprob for reply in together] == pytest.approx([reply.logprob for reply in alone], abs=1e-3)
+    assert [reply.logprob for reply in together] == pytest.approx(
+        [reply.logprob for reply in alone], abs=1e-3
+    )
     assert len({reply.text for reply in alone}) > 1

@@ -23,7 +23,9 @@ print(spins(), spinning.SPIN_S)
 
 @pytest.mark.slow
 def test_engines_of_a_service_wait_idly_on_a_cpu_and_others_as_vllm_has_it():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     before, after = done.stdout.strip().splitlines()[-2:]
     assert before == "1", "another's engine"

@@ -45,7 +45,10 @@ print(threading.active_count())
 
 
 def test_without_an_owner_nothing_is_held():
-    assert subprocess.run([sys.executable, "-c", FREE], capture_output=True, text=True).stdout.strip() == "1"
+    assert (
+        subprocess.run([sys.executable, "-c", FREE], capture_output=True, text=True).stdout.strip()
+        == "1"
+    )
 
 
 LONELY = """
@@ -69,7 +72,9 @@ def test_a_service_that_is_killed_leaves_no_engine_behind(tmp_path):
     program = tmp_path / "lonely.py"
     program.write_text(LONELY)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    service = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environment)
+    service = subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environment
+    )
     assert "loaded\n" in iter(service.stdout.readline, ""), "it ended before it was up"
     engines = psutil.Process(service.pid).children(recursive=True)
     assert any("EngineCore" in process.name() for process in engines)

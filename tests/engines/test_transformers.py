@@ -22,7 +22,11 @@ from zoo.architecture import CONTEXT_LENGTH
 
 pytestmark = pytest.mark.slow
 WINDOW = CONTEXT_LENGTH
-QUESTIONS = ["what color is the shape?", "is there a circle?", "what shape does the image contain, if it has one at all?"]
+QUESTIONS = [
+    "what color is the shape?",
+    "is there a circle?",
+    "what shape does the image contain, if it has one at all?",
+]
 
 
 @pytest.fixture
@@ -35,7 +39,11 @@ async def engine(tiny_checkpoint):
 def _prompts(**decoding):
     settings = {"max_new_tokens": 12, **decoding}
     return [
-        Prompt(load_image(numbered_png(number)), QUESTIONS[number % 3], Decoding(**settings, seed=number))
+        Prompt(
+            load_image(numbered_png(number)),
+            QUESTIONS[number % 3],
+            Decoding(**settings, seed=number),
+        )
         for number in range(9)
     ]
 
@@ -60,8 +68,13 @@ async def test_a_seed_decides_a_sample_whatever_is_in_its_batch(engine):
 
 async def test_another_seed_is_another_sample(engine):
     sampled = _prompts(temperature=1.0)[0]
-    seeded = [replace(sampled, decoding=replace(sampled.decoding, seed=seed)) for seed in (0, 1, 2, 3, 0)]
-    texts = [reply.text for reply in await asyncio.gather(*(engine.generate(prompt) for prompt in seeded))]
+    seeded = [
+        replace(sampled, decoding=replace(sampled.decoding, seed=seed)) for seed in (0, 1, 2, 3, 0)
+    ]
+    texts = [
+        reply.text
+        for reply in await asyncio.gather(*(engine.generate(prompt) for prompt in seeded))
+    ]
     assert len(set(texts)) == 4
     assert texts[0] == texts[4]
 
@@ -114,7 +127,9 @@ async def test_a_tiny_nucleus_is_greedy(engine):
 
 async def test_a_reply_ends_with_a_whole_character(engine):
     decodings = [Decoding(temperature=5.0, max_new_tokens=2, seed=seed) for seed in range(64)]
-    replies = await asyncio.gather(*(engine.generate(Prompt(load_image(png()), "why?", decoding)) for decoding in decodings))
+    replies = await asyncio.gather(
+        *(engine.generate(Prompt(load_image(png()), "why?", decoding)) for decoding in decodings)
+    )
     assert any(reply.text for reply in replies)
     assert not [reply.text for reply in replies if reply.text.endswith("\N{REPLACEMENT CHARACTER}")]
 
@@ -123,7 +138,9 @@ async def test_a_prompt_that_does_not_fit_fails_alone(engine):
     image = load_image(png())
     long = Prompt(image, "why " * 5000, Decoding(max_new_tokens=4))
     short = Prompt(image, "why?", Decoding(max_new_tokens=4))
-    refused, answered = await asyncio.gather(engine.generate(long), engine.generate(short), return_exceptions=True)
+    refused, answered = await asyncio.gather(
+        engine.generate(long), engine.generate(short), return_exceptions=True
+    )
     assert isinstance(refused, InvalidInput)
     assert refused.reason == "PROMPT_TOO_LONG"
     assert answered.completion_tokens <= 4
@@ -137,10 +154,15 @@ async def test_a_prompt_that_does_not_fit_with_its_image_fails_alone(engine):
     room = WINDOW - limit.max_new_tokens - taken
     fitting, too_long = (Prompt(image, "why" + "~" * count, limit) for count in (room, room + 1))
     prompts = [Prompt(load_image(numbered_png(1)), "why?", limit), too_long, fitting]
-    first, refused, last = await asyncio.gather(*map(engine.generate, prompts), return_exceptions=True)
+    first, refused, last = await asyncio.gather(
+        *map(engine.generate, prompts), return_exceptions=True
+    )
     assert refused.reason == "PROMPT_TOO_LONG"
     assert f"take {WINDOW - 3} tokens" in str(refused)
-    assert (first.text, last.text) == ((await engine.generate(prompts[0])).text, (await engine.generate(fitting)).text)
+    assert (first.text, last.text) == (
+        (await engine.generate(prompts[0])).text,
+        (await engine.generate(fitting)).text,
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,12 +170,16 @@ async def test_a_prompt_that_does_not_fit_with_its_image_fails_alone(engine):
     [
         (lambda tensors: tensors.pop(next(name for name in tensors if "mlp" in name)), "missing"),
         (
-            lambda tensors: tensors.update({"model.stranger.weight": next(iter(tensors.values())).clone()}),
+            lambda tensors: tensors.update(
+                {"model.stranger.weight": next(iter(tensors.values())).clone()}
+            ),
             "another architecture",
         ),
     ],
 )
-async def test_a_checkpoint_that_does_not_fit_is_refused(tiny_checkpoint, tmp_path, damage, message):
+async def test_a_checkpoint_that_does_not_fit_is_refused(
+    tiny_checkpoint, tmp_path, damage, message
+):
     broken = tmp_path / "broken"
     shutil.copytree(tiny_checkpoint, broken)
     tensors = load_file(broken / "model.safetensors")

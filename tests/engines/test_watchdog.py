@@ -26,7 +26,13 @@ def hung():
 
 
 def _batcher(script, **settings):
-    settings = {"max_batch": 4, "max_waiting": 9, "prepare": script.prepare, "watchdog_s": WATCHDOG_S, **settings}
+    settings = {
+        "max_batch": 4,
+        "max_waiting": 9,
+        "prepare": script.prepare,
+        "watchdog_s": WATCHDOG_S,
+        **settings,
+    }
     return MicroBatcher(script.run, **settings)
 
 
@@ -126,7 +132,9 @@ async def test_an_engine_that_has_answered_everybody_is_left_alone():
 
 def _end(thread):
     """Ends a thread like the interpreter does: raises SystemExit in it, outside of any piece of work."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+    )
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -179,5 +187,7 @@ asyncio.run(main())
 
 @pytest.mark.slow
 def test_a_thread_that_hangs_does_not_keep_the_process():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "hanging\n"), done.stderr

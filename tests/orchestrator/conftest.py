@@ -51,7 +51,9 @@ class Bench:
 
     async def align(self, **options):
         with open_run(self.folder, self.settings) as run, self.progress() as progress:
-            return await commands.align(run, self.where, self.labelled, lambda _: True, progress, **options)
+            return await commands.align(
+                run, self.where, self.labelled, lambda _: True, progress, **options
+            )
 
     def progress(self) -> Progress:
         return Progress(Console(file=self.output))
@@ -62,7 +64,14 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    folder: Path, images: Path, teacher=None, student=None, recipe="rehearsal", patience_s=5.0, cache=None, **settings
+    folder: Path,
+    images: Path,
+    teacher=None,
+    student=None,
+    recipe="rehearsal",
+    patience_s=5.0,
+    cache=None,
+    **settings,
 ):
     teacher, student = teacher or ScriptedTeacher(), student or ScriptedStudent()
     async with serving(teacher) as teacher_at, serving(student) as student_at:

@@ -17,17 +17,24 @@ def improving(**fields) -> ScriptedStudent:
 def in_ledger(folder):
     """Finished calls, as teacher and student count them: the student's name a version."""
     annotated = rows(folder, "SELECT 'annotate', image_sha256, seed FROM annotations")
-    answered = rows(folder, "SELECT 'answer', image_sha256, question FROM answers WHERE role = 'teacher'")
+    answered = rows(
+        folder, "SELECT 'answer', image_sha256, question FROM answers WHERE role = 'teacher'"
+    )
     return (
         annotated
         + answered
-        + rows(folder, "SELECT 'answer', image_sha256, question, version FROM answers WHERE role = 'student'")
+        + rows(
+            folder,
+            "SELECT 'answer', image_sha256, question, version FROM answers WHERE role = 'student'",
+        )
     )
 
 
 async def align(b, at_most=3, until_gap=0.0, confirm=lambda _: True):
     with open_run(b.folder, b.settings) as opened, b.progress() as progress:
-        return await commands.align(opened, b.where, b.labelled, confirm, progress, StoppingRule(at_most, until_gap))
+        return await commands.align(
+            opened, b.where, b.labelled, confirm, progress, StoppingRule(at_most, until_gap)
+        )
 
 
 def rounds_bench(folder, pool, teacher=None, student=None, **settings):

@@ -22,7 +22,9 @@ from services.core.errors import Conflict, MpaError, NotFound
 from services.rpc.status import to_status
 from tests.orchestrator.scripted_service import Service, abort, in_bulk
 
-USAGE = types_pb2.Usage(prompt_tokens=100, completion_tokens=10, cached_prompt_tokens=40, cost_usd=0.001)
+USAGE = types_pb2.Usage(
+    prompt_tokens=100, completion_tokens=10, cached_prompt_tokens=40, cost_usd=0.001
+)
 MISTAKE = "mauve"
 EARLIER = versions_pb2.Contract(decoding=versions_pb2.Contract.Decoding(max_new_tokens=5))
 COLORS = ("red", "green", "blue", "teal")
@@ -39,7 +41,11 @@ def truth(image_sha256: str, question: str) -> str:
 
 def answer(skill: float, image_sha256: str, question: str) -> str:
     """A more skilled model knows all that a less skilled one does."""
-    return truth(image_sha256, question) if draw("skill", image_sha256, question) < skill else "unknown"
+    return (
+        truth(image_sha256, question)
+        if draw("skill", image_sha256, question) < skill
+        else "unknown"
+    )
 
 
 @dataclass
@@ -63,7 +69,9 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
     fingerprint: str = "teacher-a"
     rejects: Callable[[str, int], str] = lambda *_: ""
     finishes: Callable[[str], int] = lambda _: types_pb2.FINISH_REASON_UNSPECIFIED
-    question: Callable[[str, int], str] = lambda sha256, seed: f"what color is thing {int(draw(sha256, seed) * 1000)}?"
+    question: Callable[[str, int], str] = lambda sha256, seed: (
+        f"what color is thing {int(draw(sha256, seed) * 1000)}?"
+    )
     prompts: list = field(default_factory=list)
     serving: str = "serving-a"
     tariff: teacher_pb2.Tariff | None = None
@@ -74,7 +82,9 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
     async def GetModel(self, request, context):
         if not self.serving:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
-        response = teacher_pb2.GetModelResponse(model_fingerprint=self.fingerprint, serving_sha256=self.serving)
+        response = teacher_pb2.GetModelResponse(
+            model_fingerprint=self.fingerprint, serving_sha256=self.serving
+        )
         if self.tariff:
             response.tariff.CopyFrom(self.tariff)
         return response
@@ -92,7 +102,11 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
         return teacher_pb2.AnnotateResponse(
             text="as written",
             question=question,
-            answer="" if rejection else MISTAKE if self.is_mistaken(sha256, question) else truth(sha256, question),
+            answer=""
+            if rejection
+            else MISTAKE
+            if self.is_mistaken(sha256, question)
+            else truth(sha256, question),
             rejection=rejection,
             model_fingerprint=self.fingerprint,
             usage=USAGE,
@@ -101,14 +115,18 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
 
     async def Answer(self, request, context):
         sha256 = await self.begin("answer", request.image, context)
-        kind, seed = ("sample", request.decoding.seed) if request.decoding.temperature else ("answer", 0)
+        kind, seed = (
+            ("sample", request.decoding.seed) if request.decoding.temperature else ("answer", 0)
+        )
         if failure := self.fails(kind, seed):
             await abort(context, failure)
         self.calls[kind] += 1
         self.keys[(kind, sha256, request.question, *([seed] if kind == "sample" else []))] += 1
         text = answer(self.skill, sha256, request.question)
         if kind == "sample" and not self.stubborn:
-            wavers = draw("wavering", self.fingerprint, sha256, request.question, seed) < self.wavering
+            wavers = (
+                draw("wavering", self.fingerprint, sha256, request.question, seed) < self.wavering
+            )
             text = "unknown" if wavers else truth(sha256, request.question)
         elif self.is_mistaken(sha256, request.question):
             text = MISTAKE
@@ -176,16 +194,22 @@ class ScriptedStudent(
 
     async def ListVersions(self, request, context):
         versions = [
-            versions_pb2.Version(name=name, metrics=metrics, adapter_of="v1" if name in self.adapters else "")
+            versions_pb2.Version(
+                name=name, metrics=metrics, adapter_of="v1" if name in self.adapters else ""
+            )
             for name, metrics in self.metrics.items()
         ]
-        return versions_pb2.ListVersionsResponse(versions=versions, live=self.live, previous=self.previous, preset=self.preset)
+        return versions_pb2.ListVersionsResponse(
+            versions=versions, live=self.live, previous=self.previous, preset=self.preset
+        )
 
     async def GetVersion(self, request, context):
         state = versions_pb2.VERSION_STATE_AVAILABLE
         weights = self.weights.get(request.name, f"weights of {request.name}")
         contract = self.contracts.get(request.name)
-        version = versions_pb2.Version(name=request.name, state=state, weights_sha256=weights, contract=contract)
+        version = versions_pb2.Version(
+            name=request.name, state=state, weights_sha256=weights, contract=contract
+        )
         return versions_pb2.GetVersionResponse(version=version)
 
     async def PromoteVersion(self, request, context):
@@ -208,7 +232,9 @@ class ScriptedStudent(
         assert {sample.image_sha256 for sample in samples} == images
         self.samples = samples
         dataset = hashlib.sha256("\n".join(map(str, samples)).encode()).hexdigest()
-        return training_pb2.UploadDatasetResponse(dataset=dataset, samples=len(samples), images=len(images))
+        return training_pb2.UploadDatasetResponse(
+            dataset=dataset, samples=len(samples), images=len(images)
+        )
 
     async def Train(self, request, context):
         self.trainings.append(request)
@@ -224,7 +250,11 @@ class ScriptedStudent(
 
     def _operation(self, *, done: bool):
         operation = operations_pb2.Operation(name="operations/1", done=done)
-        operation.metadata.Pack(training_pb2.TrainMetadata(step=8 if done else 1, total_steps=8, loss=0.5, phase="training"))
+        operation.metadata.Pack(
+            training_pb2.TrainMetadata(
+                step=8 if done else 1, total_steps=8, loss=0.5, phase="training"
+            )
+        )
         if done and self.training_error:
             operation.error.CopyFrom(to_status(self.training_error))
             self.failed_before.add(self.trainings[-1].request_id)
@@ -232,6 +262,8 @@ class ScriptedStudent(
             version = self.made.setdefault(self.trainings[-1].request_id, f"v{len(self.made) + 2}")
             later = (self.trained_skill, *self.trained_later)
             self.skills[version] = later[min(int(version[1:]) - 2, len(later) - 1)]
-            self.contracts[version] = self.trainings[-1].contract if self.keeps_contract else EARLIER
+            self.contracts[version] = (
+                self.trainings[-1].contract if self.keeps_contract else EARLIER
+            )
             operation.response.Pack(training_pb2.TrainResponse(version=version))
         return operation

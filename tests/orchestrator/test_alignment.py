@@ -27,8 +27,19 @@ def labelled(tmp_path) -> Path:
         for n in range(5):
             question = f"what color is part {n}?" if n < 3 else f"is part {n} red?"
             answer = truth(hashlib.sha256(data).hexdigest(), question)
-            lines.append(json.dumps({"image": f"{number}.png", "question": question, "answers": [answer]}))
-    lines.append(json.dumps({"image": "gone.png", "question": "what color is it?", "answers": ["red"], "kind": "lost"}))
+            lines.append(
+                json.dumps({"image": f"{number}.png", "question": question, "answers": [answer]})
+            )
+    lines.append(
+        json.dumps(
+            {
+                "image": "gone.png",
+                "question": "what color is it?",
+                "answers": ["red"],
+                "kind": "lost",
+            }
+        )
+    )
     path = folder / "labels.jsonl"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -62,7 +73,11 @@ async def test_a_finished_run_answers_from_its_ledger_without_any_service(tmp_pa
         b.labelled = labelled
         measured = await b.align()
         assert measured.labelled is not None
-        assert (measured.swap, measured.version, measured.promoted) == (first.swap, first.version, True)
+        assert (measured.swap, measured.version, measured.promoted) == (
+            first.swap,
+            first.version,
+            True,
+        )
     b.where = Where("127.0.0.1:1", "127.0.0.1:1", patience_s=0.0)
     again = await b.align()
     assert again == measured
@@ -90,7 +105,11 @@ async def test_rare_kinds_of_question_are_judged_together(tmp_path, pool):
 
     def question(sha256: str, seed: int) -> str:
         thing = int(draw(sha256, seed) * 1000)
-        return f"odd{thing % 50} way of asking {thing}?" if thing % 10 == 0 else f"what color is thing {thing}?"
+        return (
+            f"odd{thing % 50} way of asking {thing}?"
+            if thing % 10 == 0
+            else f"what color is thing {thing}?"
+        )
 
     async with bench(tmp_path / "run", pool, ScriptedTeacher(question=question)) as b:
         b.settings = with_recipe(b.settings, held_out=0.4)
@@ -100,7 +119,9 @@ async def test_rare_kinds_of_question_are_judged_together(tmp_path, pool):
 
 async def test_the_labelled_set_decides_nothing(tmp_path, pool, labelled):
     """Here it says that the candidate is worse, since every label is wrong for it."""
-    wrong = [dict(json.loads(line), answers=["unknown"]) for line in labelled.read_text().splitlines()]
+    wrong = [
+        dict(json.loads(line), answers=["unknown"]) for line in labelled.read_text().splitlines()
+    ]
     labelled.write_text("\n".join(map(json.dumps, wrong)))
     async with bench(tmp_path / "run", pool) as b:
         b.settings, b.labelled = with_recipe(b.settings, held_out=0.3), labelled
@@ -110,7 +131,9 @@ async def test_the_labelled_set_decides_nothing(tmp_path, pool, labelled):
 
 
 async def test_somebody_elses_promotion_is_not_overwritten(tmp_path, pool):
-    async with bench(tmp_path / "run", pool, student=ScriptedStudent(skills={"v1": 0.4, "other": 0.4})) as b:
+    async with bench(
+        tmp_path / "run", pool, student=ScriptedStudent(skills={"v1": 0.4, "other": 0.4})
+    ) as b:
         b.settings = with_recipe(b.settings, held_out=0.3)
         with open_run(b.folder, b.settings) as run, b.progress() as progress:
 
@@ -124,7 +147,9 @@ async def test_somebody_elses_promotion_is_not_overwritten(tmp_path, pool):
 
 
 async def test_a_failed_training_is_told_and_tried_anew(tmp_path, pool):
-    async with bench(tmp_path / "run", pool, student=ScriptedStudent(training_error=MpaError("out of memory"))) as b:
+    async with bench(
+        tmp_path / "run", pool, student=ScriptedStudent(training_error=MpaError("out of memory"))
+    ) as b:
         with pytest.raises(MpaError, match="out of memory"):
             await b.align()
         calls = b.teacher.calls.total()
@@ -162,12 +187,22 @@ async def test_a_training_that_failed_while_nobody_looked_is_begun_anew_at_once(
 
 async def test_declining_leaves_everything_as_it_was(tmp_path, pool):
     async with bench(tmp_path / "run", pool) as b:
-        with open_run(b.folder, b.settings) as run, b.progress() as progress, pytest.raises(Cancelled, match="declined"):
+        with (
+            open_run(b.folder, b.settings) as run,
+            b.progress() as progress,
+            pytest.raises(Cancelled, match="declined"),
+        ):
             await commands.align(run, b.where, None, lambda _: False, progress)
         assert b.student.trainings == []
         with open_run(b.folder, b.settings) as run, b.progress() as progress:
-            summary = await commands.align(run, b.where, None, lambda question: question.startswith("Train"), progress)
-        assert (summary.promoted, summary.reason, b.student.live) == (False, "declined at the prompt", "v1")
+            summary = await commands.align(
+                run, b.where, None, lambda question: question.startswith("Train"), progress
+            )
+        assert (summary.promoted, summary.reason, b.student.live) == (
+            False,
+            "declined at the prompt",
+            "v1",
+        )
 
 
 @pytest.mark.parametrize(
@@ -192,7 +227,11 @@ async def test_a_wrong_labelled_set_is_told_before_anything_runs(tmp_path, pool,
 
 async def test_one_orchestrator_at_a_time(tmp_path, pool):
     async with bench(tmp_path / "run", pool) as b:
-        with open_run(b.folder, b.settings), pytest.raises(Conflict, match="at work"), open_run(b.folder, b.settings):
+        with (
+            open_run(b.folder, b.settings),
+            pytest.raises(Conflict, match="at work"),
+            open_run(b.folder, b.settings),
+        ):
             pass
 
 

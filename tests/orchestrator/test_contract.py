@@ -54,7 +54,9 @@ async def test_the_promoted_version_asked_plainly_answers_as_it_was_judged(
         contract = (await student.version("v2")).contract
         assert contract.differences(settings.contract) == []
         assert (contract.answer_template, contract.max_new_tokens) == (template, tokens)
-        assert ("put otherwise than v1" in said) == (task != "chartqa" or contract.normaliser != "exact@1")
+        assert ("put otherwise than v1" in said) == (
+            task != "chartqa" or contract.normaliser != "exact@1"
+        )
         ledger = Ledger(tmp_path / "run" / "ledger.sqlite", read_only=True)
         judged = list(ledger.read(OF_V2))
         ledger.close()
@@ -87,7 +89,9 @@ async def test_the_processor_is_that_of_the_student_that_was_identified(tmp_path
 async def test_a_candidate_that_would_be_served_otherwise_is_not_judged(tmp_path, pool):
     async with bench(tmp_path / "run", pool) as b:
         b.student.keeps_contract = False
-        with pytest.raises(WrongState, match=r"otherwise than it is judged .*max_new_tokens: 5, not 32"):
+        with pytest.raises(
+            WrongState, match=r"otherwise than it is judged .*max_new_tokens: 5, not 32"
+        ):
             await b.align()
         assert b.student.live == "v1"
 

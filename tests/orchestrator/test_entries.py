@@ -40,15 +40,32 @@ def sha256(number: int) -> str:
 def add(ledger: Ledger, number: int) -> None:
     ledger.add_image(ImageRow(f"{number:02}.png", sha256(number), held_out=number == 7, step=2))
     question = f"what is 100% of thing_{number}?"
-    row = AnnotationRow(sha256(number), 0, 0, "as written", question, "red", "", number, "teacher-a", provenance=PROVENANCE)
+    row = AnnotationRow(
+        sha256(number),
+        0,
+        0,
+        "as written",
+        question,
+        "red",
+        "",
+        number,
+        "teacher-a",
+        provenance=PROVENANCE,
+    )
     if number % 5 == 4:
         ledger.add_annotation(replace(row, question="", answer="", rejection="no_question"))
         return
     ledger.add_annotation(row)
-    ledger.add_answer(AnswerRow(sha256(number), question, "student", "v1", "blue", "c0ffee", "identify", PROVENANCE))
+    ledger.add_answer(
+        AnswerRow(
+            sha256(number), question, "student", "v1", "blue", "c0ffee", "identify", PROVENANCE
+        )
+    )
     cell = CELLS[number % 3]
     if cell is not Cell.UNASKED:
-        ledger.add_answer(AnswerRow(sha256(number), question, "teacher", "teacher-a", "red", "c0ffee", "identify"))
+        ledger.add_answer(
+            AnswerRow(sha256(number), question, "teacher", "teacher-a", "red", "c0ffee", "identify")
+        )
     ledger.add_record(sha256(number), 0, cell, "exact@1", "contains@1")
 
 
@@ -72,7 +89,10 @@ def test_pages_are_the_stream_in_pieces(ledger, size):
     ("chosen", "expected"),
     [
         (Filter(cells=(Cell.GAP,)), [f"{n:02}.png" for n in range(0, 30, 3) if n % 5 != 4]),
-        (Filter(cells=(Cell.GAP, Cell.UNASKED)), [f"{n:02}.png" for n in range(30) if n % 3 != 2 and n % 5 != 4]),
+        (
+            Filter(cells=(Cell.GAP, Cell.UNASKED)),
+            [f"{n:02}.png" for n in range(30) if n % 3 != 2 and n % 5 != 4],
+        ),
         (Filter(rejection="no_question"), [f"{n:02}.png" for n in range(4, 30, 5)]),
         (Filter(rejection="image"), ["broken.png", "same.png"]),
         (Filter(rejection="duplicate"), ["same.png"]),
@@ -97,19 +117,41 @@ def test_a_cell_is_the_present_rounds(ledger):
 
 def test_columns_explain_a_record_whole(ledger):
     settings = new_settings("pool", "vqa", "paper")
-    gap, unasked = (columns(entry, settings) for entry in read_entries(ledger, Filter(usable=True), 2))
+    gap, unasked = (
+        columns(entry, settings) for entry in read_entries(ledger, Filter(usable=True), 2)
+    )
     assert gap["cell"] == "gap"
     assert (gap["student_right"], gap["teacher_right"]) == (False, True)
     assert (gap["matcher"], gap["student_matcher"]) == ("exact@1", "contains@1")
-    assert (gap["student_answer"], gap["student_version"], gap["student_conditions"]) == ("blue", "v1", "c0ffee")
+    assert (gap["student_answer"], gap["student_version"], gap["student_conditions"]) == (
+        "blue",
+        "v1",
+        "c0ffee",
+    )
     assert (gap["student_prompt_tokens"], gap["annotation_cost_usd"]) == (100, 0.001)
-    assert (gap["annotation_model"], gap["annotation_seed"], gap["reply"]) == ("teacher-a", 0, "as written")
+    assert (gap["annotation_model"], gap["annotation_seed"], gap["reply"]) == (
+        "teacher-a",
+        0,
+        "as written",
+    )
     assert len(gap["annotation_conditions"]) == 16
-    assert (unasked["student_right"], unasked["teacher_right"], unasked["teacher_answer"]) == (True, None, None)
+    assert (unasked["student_right"], unasked["teacher_right"], unasked["teacher_answer"]) == (
+        True,
+        None,
+        None,
+    )
     rejected = columns(next(read_entries(ledger, Filter(rejection="no_question"))), settings)
-    assert (rejected["rejection"], rejected["cell"], rejected["question"]) == ("no_question", None, None)
+    assert (rejected["rejection"], rejected["cell"], rejected["question"]) == (
+        "no_question",
+        None,
+        None,
+    )
     refused = columns(next(read_entries(ledger, Filter(rejection="image"))), settings)
-    assert (refused["image_path"], refused["detail"], refused["annotation_seed"]) == ("broken.png", "cut off", None)
+    assert (refused["image_path"], refused["detail"], refused["annotation_seed"]) == (
+        "broken.png",
+        "cut off",
+        None,
+    )
     assert gap.keys() == rejected.keys() == refused.keys()
 
 

@@ -20,9 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    ("error", "until"), [(MpaError("a bug"), 20), (Unavailable("gone for a moment"), 10_000)], ids=["bug", "away"]
+    ("error", "until"),
+    [(MpaError("a bug"), 20), (Unavailable("gone for a moment"), 10_000)],
+    ids=["bug", "away"],
 )
-async def test_errors_in_a_tenth_of_the_calls_cost_time_and_nothing_else(tmp_path, pool, error, until):
+async def test_errors_in_a_tenth_of_the_calls_cost_time_and_nothing_else(
+    tmp_path, pool, error, until
+):
     """A call that meets a bug three times is given up, which by chance some would: so there are two of a kind in all."""
 
     def failing():
@@ -62,9 +66,13 @@ class Babbler(ScriptedStudent):
 
 
 async def test_a_student_that_talks_garbage_is_wrong_and_the_run_goes_on(tmp_path, pool):
-    async with bench(tmp_path / "calm", pool, student=ScriptedStudent(skills={"v1": 0.0}), recipe="paper") as calm:
+    async with bench(
+        tmp_path / "calm", pool, student=ScriptedStudent(skills={"v1": 0.0}), recipe="paper"
+    ) as calm:
         await calm.align()
-    async with bench(tmp_path / "run", pool, student=Babbler(skills={"v1": 0.0}), recipe="paper") as b:
+    async with bench(
+        tmp_path / "run", pool, student=Babbler(skills={"v1": 0.0}), recipe="paper"
+    ) as b:
         summary = await b.align()
     assert summary.rejected == {}
     assert b.parity_set() == calm.parity_set() != ""
@@ -76,7 +84,10 @@ async def test_whoever_answers_garbage_at_an_address_is_no_service(tmp_path, poo
         writer.write(b"SSH-2.0-OpenSSH_9.6\r\n" * 100)
         writer.close()
 
-    async with bench(tmp_path / "run", pool, patience_s=0.5) as b, await asyncio.start_server(babble, "127.0.0.1", 0) as other:
+    async with (
+        bench(tmp_path / "run", pool, patience_s=0.5) as b,
+        await asyncio.start_server(babble, "127.0.0.1", 0) as other,
+    ):
         at = f"127.0.0.1:{other.sockets[0].getsockname()[1]}"
         b.where = replace(b.where, **{role: at})
         with pytest.raises(Unavailable, match=f"{role} at {at}"):
@@ -85,20 +96,29 @@ async def test_whoever_answers_garbage_at_an_address_is_no_service(tmp_path, poo
 
 
 async def test_an_image_that_becomes_another_one_stops_the_run_until_it_is_put_back(tmp_path, pool):
-    student = ScriptedStudent(trouble=lambda _: Unavailable("gone") if student.calls.total() > 40 else None)
+    student = ScriptedStudent(
+        trouble=lambda _: Unavailable("gone") if student.calls.total() > 40 else None
+    )
     async with bench(tmp_path / "run", pool, student=student, patience_s=0.1, recipe="paper") as b:
         with pytest.raises(Unavailable):
             await b.align()
         student.trouble = lambda _: None
-        held = rows(b.folder, "SELECT image_sha256, question FROM answers WHERE role = 'teacher' AND step = 'identify'")
+        held = rows(
+            b.folder,
+            "SELECT image_sha256, question FROM answers WHERE role = 'teacher' AND step = 'identify'",
+        )
         ((due,),) = rows(b.folder, "SELECT min(path) FROM images WHERE step < 2")
         was = (pool / due).read_bytes()
         (pool / due).write_bytes(numbered_png(999))
-        with pytest.raises(InvalidInput, match=f"{due} has changed since this run saw it: put it back"):
+        with pytest.raises(
+            InvalidInput, match=f"{due} has changed since this run saw it: put it back"
+        ):
             await b.align()
         (pool / due).write_bytes(was)
         await b.align()
-    assert {b.teacher.keys["answer", *one] for one in held} == {1}, "what the ledger held is not asked again"
+    assert {b.teacher.keys["answer", *one] for one in held} == {1}, (
+        "what the ledger held is not asked again"
+    )
 
 
 async def test_a_student_that_is_replaced_in_the_middle_stops_the_run_for_good(tmp_path, pool):
@@ -109,7 +129,10 @@ async def test_a_student_that_is_replaced_in_the_middle_stops_the_run_for_good(t
 
     student.trouble = replaced
     async with bench(tmp_path / "run", pool, student=student, recipe="paper") as b:
-        with pytest.raises(WrongState, match="has other weights than the student of this run, and both have answered"):
+        with pytest.raises(
+            WrongState,
+            match="has other weights than the student of this run, and both have answered",
+        ):
             await b.align()
         student.trouble, student.weights["v1"] = (lambda _: None), "a" * 64
         with pytest.raises(WrongState, match="both have answered"):
@@ -117,7 +140,15 @@ async def test_a_student_that_is_replaced_in_the_middle_stops_the_run_for_good(t
     assert student.trainings == []
 
 
-WALL_CLOCKS = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.strftime", "datetime.now", "datetime.utcnow"}
+WALL_CLOCKS = {
+    "time.time",
+    "time.time_ns",
+    "time.localtime",
+    "time.gmtime",
+    "time.strftime",
+    "datetime.now",
+    "datetime.utcnow",
+}
 TELLS_THE_DATE = {
     "services/orchestrator/cli/reach.py",  # in the name of a folder
     "services/orchestrator/costs/cache.py",  # when a reply was made and used, for pruning by age
@@ -147,8 +178,27 @@ async def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(tmp_pa
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY))
 
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.orchestrator.cli.main", "align", pool, "--task", "vqa", "--recipe", "paper"),
-            *("--teacher", b.where.teacher, "--student", b.where.student, "--run", b.folder, "--yes", "--no-cache"),
+            *(
+                sys.executable,
+                "-m",
+                "services.orchestrator.cli.main",
+                "align",
+                pool,
+                "--task",
+                "vqa",
+                "--recipe",
+                "paper",
+            ),
+            *(
+                "--teacher",
+                b.where.teacher,
+                "--student",
+                b.where.student,
+                "--run",
+                b.folder,
+                "--yes",
+                "--no-cache",
+            ),
             cwd=ROOT,
             env=os.environ,
             preexec_fn=limited,

@@ -57,7 +57,11 @@ async def test_every_round_asks_one_question_more_and_none_twice(tmp_path, pool)
         await align(b, 3)
     assert teacher.calls["annotate"] == 360
     assert max(teacher.keys.values()) == 1
-    assert rows(b.folder, "SELECT number, count(*) FROM annotations GROUP BY 1") == [(0, 120), (1, 120), (2, 120)]
+    assert rows(b.folder, "SELECT number, count(*) FROM annotations GROUP BY 1") == [
+        (0, 120),
+        (1, 120),
+        (2, 120),
+    ]
 
 
 async def test_interrupted_it_ends_with_the_same_questions(tmp_path, pool):
@@ -67,13 +71,20 @@ async def test_interrupted_it_ends_with_the_same_questions(tmp_path, pool):
             b.settings = with_recipe(replace(b.settings, focus=True), held_out=0.6, minimum_gap=1)
             await align(b, 1)
             if breaks:
-                teacher.fails = lambda *_: Unavailable("gone") if teacher.calls["annotate"] >= 160 else None
+                teacher.fails = lambda *_: (
+                    Unavailable("gone") if teacher.calls["annotate"] >= 160 else None
+                )
                 with pytest.raises(Unavailable):
                     await align(b, 2)
                 assert 120 < teacher.calls["annotate"] < 240
                 teacher.fails = lambda *_: None
             await align(b, 2)
         assert teacher.calls["annotate"] == 240
-        return rows(folder, "SELECT image_sha256, number, question, answer, rejection FROM annotations ORDER BY 1, 2")
+        return rows(
+            folder,
+            "SELECT image_sha256, number, question, answer, rejection FROM annotations ORDER BY 1, 2",
+        )
 
-    assert await ledger(tmp_path / "broken", breaks=True) == await ledger(tmp_path / "calm", breaks=False)
+    assert await ledger(tmp_path / "broken", breaks=True) == await ledger(
+        tmp_path / "calm", breaks=False
+    )

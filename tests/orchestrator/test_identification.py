@@ -30,7 +30,11 @@ async def cells(folder, pool, student, **settings):
             summary = await commands.identify(opened, b.where, progress)
     ledger = Ledger(folder / "ledger.sqlite", read_only=True)
     try:
-        return summary.cells, set(ledger.read("SELECT matcher, student_matcher FROM records")), b.teacher.calls["answer"]
+        return (
+            summary.cells,
+            set(ledger.read("SELECT matcher, student_matcher FROM records")),
+            b.teacher.calls["answer"],
+        )
     finally:
         ledger.close()
 
@@ -40,7 +44,9 @@ async def test_a_lenient_matcher_for_the_student_leaves_the_teacher_judged_stric
     assert identities == {("exact@1", "exact@1")}
     strict, _, strict_calls = await cells(tmp_path / "strict", pool, WordyStudent())
     assert strict["unasked"] == 0 < plain["unasked"]  # every sentence counts as wrong
-    lenient, identities, calls = await cells(tmp_path / "lenient", pool, WordyStudent(), student_matcher="contains")
+    lenient, identities, calls = await cells(
+        tmp_path / "lenient", pool, WordyStudent(), student_matcher="contains"
+    )
     assert (lenient, calls) == (plain, plain_calls)
     assert calls < strict_calls
     assert identities == {("exact@1", "contains@1")}
@@ -48,7 +54,18 @@ async def test_a_lenient_matcher_for_the_student_leaves_the_teacher_judged_stric
 
 async def test_the_option_reaches_the_run(tmp_path, pool):
     async with bench(tmp_path / "run", pool) as b:
-        given = ("annotate", pool, "--task", "vqa", "--teacher", b.where.teacher, "--run", b.folder, "--limit", 2)
+        given = (
+            "annotate",
+            pool,
+            "--task",
+            "vqa",
+            "--teacher",
+            b.where.teacher,
+            "--run",
+            b.folder,
+            "--limit",
+            2,
+        )
         code, _, errors = await run(*given, "--matcher", "exact", "--student-matcher", "contains")
     assert code == 0, errors
     settings = settings_of(b.folder)
@@ -56,9 +73,14 @@ async def test_the_option_reaches_the_run(tmp_path, pool):
 
 
 def test_the_students_matcher_is_the_runs_the_recipes_or_the_teachers(monkeypatch):
-    monkeypatch.setitem(RECIPES, "lenient", replace(RECIPES["paper"], name="lenient", student_matcher="anls"))
+    monkeypatch.setitem(
+        RECIPES, "lenient", replace(RECIPES["paper"], name="lenient", student_matcher="anls")
+    )
     assert new_settings("pool", "vqa", "lenient").the_student_matcher is MATCHERS["anls"]
-    assert new_settings("pool", "vqa", "lenient", student_matcher="contains").the_student_matcher is MATCHERS["contains"]
+    assert (
+        new_settings("pool", "vqa", "lenient", student_matcher="contains").the_student_matcher
+        is MATCHERS["contains"]
+    )
     same = new_settings("pool", "vqa", "paper", student_matcher="exact")
     assert same == new_settings("pool", "vqa", "paper")
     assert same.the_student_matcher is same.the_matcher is MATCHERS["exact"]

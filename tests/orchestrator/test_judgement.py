@@ -46,5 +46,7 @@ async def test_what_the_student_knew_judges_though_the_teacher_was_not_asked(tmp
     async with bench(tmp_path / "run", pool) as b:
         await b.align()
     held_out = {(image, question): Cell(cell) for image, question, cell in rows(b.folder, HELD_OUT)}
-    assert {record for record, cell in held_out.items() if cell in (Cell.GAP, Cell.UNASKED)} == set(rows(b.folder, JUDGED))
+    assert {record for record, cell in held_out.items() if cell in (Cell.GAP, Cell.UNASKED)} == set(
+        rows(b.folder, JUDGED)
+    )
     assert Cell.UNASKED in held_out.values()

@@ -9,10 +9,18 @@ from tests.orchestrator.conftest import bench
 from tests.orchestrator.datasets import samples
 
 
-@pytest.mark.parametrize(("task", "sample", "questions"), [("okvqa", samples.okvqa, 1), ("captioning", samples.textcaps, 2)])
-async def test_a_run_is_measured_on_a_data_set_as_published(tmp_path, pool, task, sample, questions):
+@pytest.mark.parametrize(
+    ("task", "sample", "questions"),
+    [("okvqa", samples.okvqa, 1), ("captioning", samples.textcaps, 2)],
+)
+async def test_a_run_is_measured_on_a_data_set_as_published(
+    tmp_path, pool, task, sample, questions
+):
     async with bench(tmp_path / "run", pool) as b:
-        b.settings, b.labelled = new_settings(str(pool), task, "rehearsal"), sample(tmp_path / "set")
+        b.settings, b.labelled = (
+            new_settings(str(pool), task, "rehearsal"),
+            sample(tmp_path / "set"),
+        )
         summary = await b.align()
     assert summary.labelled.questions == questions
     assert summary.labelled.skipped == 0

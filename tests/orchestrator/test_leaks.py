@@ -40,7 +40,9 @@ def scenes(tmp_path):
         (folder / f"{number:02}a.png").write_bytes(stored(image, "PNG"))
         if number < 20:
             (folder / f"{number:02}b.jpg").write_bytes(stored(image, quality=60))
-            (folder / f"{(number + 30):02}c.jpg").write_bytes(stored(image.resize((120, 90)), quality=90))
+            (folder / f"{(number + 30):02}c.jpg").write_bytes(
+                stored(image.resize((120, 90)), quality=90)
+            )
     return folder
 
 
@@ -55,7 +57,11 @@ def labelled(tmp_path):
         "smaller.png": stored(scene(40).resize((100, 75)), "PNG"),
         "other.png": stored(scene(999), "PNG"),
     }
-    lines = [json.dumps({"image": name, "question": f"what is {n}?", "answers": ["red"]}) for n in range(9) for name in images]
+    lines = [
+        json.dumps({"image": name, "question": f"what is {n}?", "answers": ["red"]})
+        for n in range(9)
+        for name in images
+    ]
     for name, data in images.items():
         (folder / name).write_bytes(data)
     (folder / "labels.jsonl").write_text("\n".join(lines))
@@ -71,7 +77,9 @@ async def test_near_duplicates_are_left_out_and_named(tmp_path, scenes):
     details = {path: detail for path, _, detail in rows(b.folder, REFUSED)}
     assert details["07b.jpg"].startswith("looks like 07a.png (")
     assert details["37c.jpg"].startswith("looks like 07a.png (")
-    assert set(b.teacher.sent) == {sha256 for (sha256,) in rows(b.folder, "SELECT sha256 FROM images WHERE rejection = ''")}
+    assert set(b.teacher.sent) == {
+        sha256 for (sha256,) in rows(b.folder, "SELECT sha256 FROM images WHERE rejection = ''")
+    }
 
 
 async def test_without_the_option_only_the_same_bytes_are_duplicates(tmp_path, scenes):
@@ -87,7 +95,9 @@ async def test_interrupted_and_resumed_the_same_images_are_left_out(tmp_path, sc
         calm.settings = replace(calm.settings, near_duplicates=4)
         await calm.align()
     student, stop = ScriptedStudent(), {"at": 20}
-    student.trouble = lambda _: Unavailable("gone") if student.calls["answer"] >= stop["at"] else None
+    student.trouble = lambda _: (
+        Unavailable("gone") if student.calls["answer"] >= stop["at"] else None
+    )
     async with bench(tmp_path / "run", scenes, student=student, patience_s=0.1) as b:
         b.settings = replace(b.settings, near_duplicates=4)
         with pytest.raises(Unavailable):
@@ -101,27 +111,38 @@ async def test_interrupted_and_resumed_the_same_images_are_left_out(tmp_path, sc
     assert b.parity_set() == calm.parity_set()
 
 
-async def test_what_is_in_the_evaluation_set_is_never_annotated_nor_trained_on(tmp_path, scenes, labelled):
+async def test_what_is_in_the_evaluation_set_is_never_annotated_nor_trained_on(
+    tmp_path, scenes, labelled
+):
     async with bench(tmp_path / "run", scenes) as b:
         b.labelled = labelled
         summary = await b.align()
-    leaks = {path: detail for path, rejection, detail in rows(b.folder, REFUSED) if rejection == "leak"}
+    leaks = {
+        path: detail for path, rejection, detail in rows(b.folder, REFUSED) if rejection == "leak"
+    }
     assert leaks["03a.png"] == "the same bytes as same.png of labels.jsonl"
     assert leaks["25a.png"].startswith("looks like compressed.jpg of labels.jsonl (")
     # Their near duplicates are in the set, too.
     assert set(leaks) == {"03a.png", "03b.jpg", "33c.jpg", "25a.png", "40a.png"}
     assert summary.image_files.refused["leak"] == 5
     annotated = {sha256 for (sha256,) in rows(b.folder, "SELECT image_sha256 FROM annotations")}
-    leaked = {sha256 for (sha256,) in rows(b.folder, "SELECT sha256 FROM images WHERE rejection = 'leak'")}
+    leaked = {
+        sha256 for (sha256,) in rows(b.folder, "SELECT sha256 FROM images WHERE rejection = 'leak'")
+    }
     assert annotated.isdisjoint(leaked)
     assert leaked.isdisjoint(sample.image_sha256 for sample in b.student.samples)
     shown = io.StringIO()
     show(summary, Console(file=shown, width=200))
-    assert "5 images are in an evaluation set and not used: 03a.png: the same bytes as same.png" in shown.getvalue()
+    assert (
+        "5 images are in an evaluation set and not used: 03a.png: the same bytes as same.png"
+        in shown.getvalue()
+    )
 
 
 async def test_any_source_of_images_can_be_kept_out_and_is_read_once(tmp_path, scenes):
-    (tmp_path / "secret.zip").write_bytes(zip_of({"a/1.png": stored(scene(9), "PNG"), "a/2.png": b"broken"}))
+    (tmp_path / "secret.zip").write_bytes(
+        zip_of({"a/1.png": stored(scene(9), "PNG"), "a/2.png": b"broken"})
+    )
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "3.png").write_bytes(stored(scene(50), "PNG"))
     async with bench(tmp_path / "run", scenes) as b:
@@ -137,7 +158,9 @@ async def test_any_source_of_images_can_be_kept_out_and_is_read_once(tmp_path, s
             await b.align()
 
 
-async def test_a_set_that_is_named_after_annotating_still_keeps_its_images_from_training(tmp_path, scenes, labelled):
+async def test_a_set_that_is_named_after_annotating_still_keeps_its_images_from_training(
+    tmp_path, scenes, labelled
+):
     async with bench(tmp_path / "run", scenes) as b:
         with open_run(b.folder, b.settings) as run, b.progress() as progress:
             await commands.annotate(run, b.where, progress)
@@ -145,7 +168,9 @@ async def test_a_set_that_is_named_after_annotating_still_keeps_its_images_from_
         b.labelled = labelled
         summary = await b.align()
     assert summary.image_files.refused == {"leak": 5}
-    leaked = {sha256 for (sha256,) in rows(b.folder, "SELECT sha256 FROM images WHERE rejection = 'leak'")}
+    leaked = {
+        sha256 for (sha256,) in rows(b.folder, "SELECT sha256 FROM images WHERE rejection = 'leak'")
+    }
     assert leaked.isdisjoint(sample.image_sha256 for sample in b.student.samples)
 
 
@@ -169,7 +194,9 @@ async def test_a_changed_evaluation_set_is_looked_for_anew(tmp_path, scenes, lab
             await commands.look_for_leaks(run, labelled, progress)
             (labelled.parent / "new.png").write_bytes(stored(scene(55), "PNG"))
             with labelled.open("a") as file:
-                file.write("\n" + json.dumps({"image": "new.png", "question": "what?", "answers": ["red"]}))
+                file.write(
+                    "\n" + json.dumps({"image": "new.png", "question": "what?", "answers": ["red"]})
+                )
         summary = await b.align()
     assert summary.image_files.refused == {"leak": 6}
 
@@ -189,4 +216,6 @@ async def test_a_picture_that_is_too_plain_for_the_hash_is_told_apart_by_its_col
     async with bench(tmp_path / "run", folder) as b:
         b.settings = replace(b.settings, near_duplicates=4)
         await b.align()
-    assert [(path, detail) for path, _, detail in rows(b.folder, REFUSED)] == [("zz.png", "looks like 005.png (0 bits differ)")]
+    assert [(path, detail) for path, _, detail in rows(b.folder, REFUSED)] == [
+        ("zz.png", "looks like 005.png (0 bits differ)")
+    ]

@@ -20,7 +20,13 @@ from services.orchestrator.ledger.schema import IMAGES_ON_A_SHELF
 from services.orchestrator.parity_set import LOW_GAP
 from services.orchestrator.production.audit import GAP
 from services.orchestrator.summary import LAST_ATTEMPTS
-from services.orchestrator.teachers.opinions import BY_CELL, OUTVOTED, Kind, add_opinion, measured_noise
+from services.orchestrator.teachers.opinions import (
+    BY_CELL,
+    OUTVOTED,
+    Kind,
+    add_opinion,
+    measured_noise,
+)
 from services.rpc.client import Provenance
 from tests.waiting import until
 
@@ -54,7 +60,9 @@ def test_writing_twice_is_writing_once(ledger, tmp_path):
 
 def test_an_answer_once_given_is_never_replaced(ledger):
     fill(ledger)
-    ledger.add_answer(AnswerRow("aa", "what is it?", "student", "v1", "green", "c0ffee", "evaluate"))
+    ledger.add_answer(
+        AnswerRow("aa", "what is it?", "student", "v1", "green", "c0ffee", "evaluate")
+    )
     assert ledger.answer("aa", "what is it?", "student", "v1").answer == "blue"
 
 
@@ -84,25 +92,39 @@ def test_rows_lie_by_when_their_image_came(ledger, tmp_path):
         for number, sha256 in enumerate(shas):
             ledger.add_image(ImageRow(f"{number:05}.png", sha256))
             ledger.add_annotation(replace(ROW, image_sha256=sha256))
-            ledger.add_answer(AnswerRow(sha256, "what is it?", "student", "v1", "blue", "c0ffee", "identify"))
+            ledger.add_answer(
+                AnswerRow(sha256, "what is it?", "student", "v1", "blue", "c0ffee", "identify")
+            )
             ledger.add_record(sha256, 0, Cell.GAP, "exact@1")
     ledger.add_image(ImageRow("again.png", shas[0], "duplicate"))
     ledger.add_image(ImageRow("00000.png", shas[0], "unreadable"))
     assert ledger.shelf("b" * 64) == 0, "not the run's"
     reader = Ledger(tmp_path / "ledger.sqlite", read_only=True)
     for held in (ledger, reader):
-        assert [held.shelf(shas[number]) for number in (0, IMAGES_ON_A_SHELF - 1, IMAGES_ON_A_SHELF, last)] == [0, 0, 1, 2]
+        assert [
+            held.shelf(shas[number])
+            for number in (0, IMAGES_ON_A_SHELF - 1, IMAGES_ON_A_SHELF, last)
+        ] == [0, 0, 1, 2]
         assert held.annotations(shas[last]) == [replace(ROW, image_sha256=shas[last])]
         assert held.answer(shas[last], "what is it?", "student", "v1").answer == "blue"
         assert held.cell(shas[last], 0) == "gap"
-    in_order = [(number // IMAGES_ON_A_SHELF, sha256) for number, sha256 in enumerate(shas) if number]
-    assert [record.image_sha256 for record in reader.records()] == [sha256 for _, sha256 in sorted(in_order)]
+    in_order = [
+        (number // IMAGES_ON_A_SHELF, sha256) for number, sha256 in enumerate(shas) if number
+    ]
+    assert [record.image_sha256 for record in reader.records()] == [
+        sha256 for _, sha256 in sorted(in_order)
+    ]
     reader.close()
 
 
-@pytest.mark.parametrize("statement", [MOVES, LAST_ATTEMPTS, BY_CELL, OUTVOTED, GAP, LOW_GAP, AFTER])
+@pytest.mark.parametrize(
+    "statement", [MOVES, LAST_ATTEMPTS, BY_CELL, OUTVOTED, GAP, LOW_GAP, AFTER]
+)
 def test_what_else_is_known_of_an_image_is_found_by_its_shelf(ledger, statement):
-    plan = [step for *_, step in ledger.read(f"EXPLAIN QUERY PLAN {statement}", *[0] * statement.count("?"))]
+    plan = [
+        step
+        for *_, step in ledger.read(f"EXPLAIN QUERY PLAN {statement}", *[0] * statement.count("?"))
+    ]
     named = re.compile(r"(?:SCAN|SEARCH) (?:a|b|r|redone|earlier|annotations|records)\b")
     _, *others = [step for step in plan if named.match(step)]
     assert others
@@ -177,11 +199,19 @@ PROVENANCE = Provenance(FinishReason.LENGTH, Usage(1200, 30, 400, 0.0125), "fp_1
 def test_how_a_reply_came_about_is_kept_and_added_up_by_role(ledger):
     ledger.add_annotation(replace(ROW, provenance=PROVENANCE))
     for version in ("v1", "v2"):
-        ledger.add_answer(AnswerRow("aa", "what is it?", "student", version, "red", "c0ffee", "identify", PROVENANCE))
-    ledger.add_answer(AnswerRow("aa", "what is it?", "teacher", "t", "red", "c0ffee", "identify", PROVENANCE))
+        ledger.add_answer(
+            AnswerRow(
+                "aa", "what is it?", "student", version, "red", "c0ffee", "identify", PROVENANCE
+            )
+        )
+    ledger.add_answer(
+        AnswerRow("aa", "what is it?", "teacher", "t", "red", "c0ffee", "identify", PROVENANCE)
+    )
     assert ledger.annotations("aa")[0].provenance == PROVENANCE
     assert ledger.answer("aa", "what is it?", "teacher", "t").provenance == PROVENANCE
-    assert ledger.usage() == dict.fromkeys(("teacher", "student"), PROVENANCE.usage + PROVENANCE.usage)
+    assert ledger.usage() == dict.fromkeys(
+        ("teacher", "student"), PROVENANCE.usage + PROVENANCE.usage
+    )
 
 
 SCHEMA_1 = """
@@ -226,14 +256,18 @@ def test_a_ledger_of_schema_1_is_taken_up(tmp_path, indices):
     assert reader.usage() == {}
     assert [(record.path, record.cell) for record in reader.records()] == [("a.png", Cell.GAP)]
     assert reader.annotations("aa") == [ROW]
-    assert list(reader.read("SELECT round, matcher, student_matcher FROM records")) == [(1, "exact@1", "")]
+    assert list(reader.read("SELECT round, matcher, student_matcher FROM records")) == [
+        (1, "exact@1", "")
+    ]
     reader.close()
     for _ in range(2):  # the second time there is nothing to do
         taken_up = Ledger(path)
         assert taken_up.annotations("aa") == [ROW]
         assert taken_up.answer("aa", "what is it?", "student", "v1").answer == "blue"
         assert taken_up.usage() == {"teacher": Usage(), "student": Usage()}
-        assert [(record.path, record.cell) for record in taken_up.records()] == [("a.png", Cell.GAP)]
+        assert [(record.path, record.cell) for record in taken_up.records()] == [
+            ("a.png", Cell.GAP)
+        ]
         assert taken_up.cell("aa", 0) == "gap"
         assert taken_up.meta("schema") == "4"
         fresh = Ledger(tmp_path / "fresh.sqlite")
@@ -255,7 +289,11 @@ def test_each_round_has_records_steps_and_keys_of_its_own(ledger, tmp_path):
     assert ledger.image("a.png").step == 1
     ledger.set_meta("outcome", "not_promoted")
     reader = Ledger(tmp_path / "ledger.sqlite", read_only=True)
-    assert (reader.round, reader.meta("outcome"), reader.meta("outcome", of_round=1)) == (2, "not_promoted", "promoted")
+    assert (reader.round, reader.meta("outcome"), reader.meta("outcome", of_round=1)) == (
+        2,
+        "not_promoted",
+        "promoted",
+    )
     assert [record.cell for record in reader.records()] == [Cell.UNASKED]
     assert list(reader.read("SELECT cell FROM records ORDER BY round")) == [("gap",), ("unasked",)]
     reader.close()
@@ -265,7 +303,9 @@ def test_what_came_from_the_cache_is_on_no_bill(ledger):
     ledger.add_annotation(replace(ROW, provenance=PROVENANCE))
     cached = replace(PROVENANCE, is_cached=True)
     ledger.add_annotation(replace(ROW, number=1, provenance=cached))
-    ledger.add_answer(AnswerRow("aa", "what is it?", "teacher", "t", "red", "c0ffee", "identify", cached))
+    ledger.add_answer(
+        AnswerRow("aa", "what is it?", "teacher", "t", "red", "c0ffee", "identify", cached)
+    )
     assert ledger.annotations("aa")[1].provenance == cached
     assert ledger.usage() == {"teacher": PROVENANCE.usage}
 

@@ -27,7 +27,10 @@ def models(tmp_path) -> dict[str, str]:
         folder = tmp_path / role
         folder.mkdir()
         (folder / "fake.json").write_text(json.dumps({"skill": skill}))
-        environment |= {f"MPA_{role.upper()}_ENGINE": "fake", f"MPA_{role.upper()}_MODEL": str(folder)}
+        environment |= {
+            f"MPA_{role.upper()}_ENGINE": "fake",
+            f"MPA_{role.upper()}_MODEL": str(folder),
+        }
     return environment
 
 
@@ -78,7 +81,9 @@ async def test_the_whole_loop_and_no_process_is_left(tmp_path, models, images):
     assert again == (0, output, "")
 
 
-async def test_the_services_do_not_outlive_a_killed_orchestrator_and_the_next_one_waits_for_them(tmp_path, models, images):
+async def test_the_services_do_not_outlive_a_killed_orchestrator_and_the_next_one_waits_for_them(
+    tmp_path, models, images
+):
     folder = tmp_path / "run"
     (tmp_path / "teacher" / "fake.json").write_text(json.dumps({"skill": 0.9, "latency_s": 2.0}))
     arguments = ("annotate", images, "--task", "vqa", "--local", "--run", folder)
@@ -100,12 +105,20 @@ async def test_the_services_do_not_outlive_a_killed_orchestrator_and_the_next_on
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("MPA_STUDENT_PRESET", "no-such-preset"), ("MPA_STUDENT_MODEL", "/no-such-model"), ("MPA_STUDENT_DEVICES", "0,0")],
+    [
+        ("MPA_STUDENT_PRESET", "no-such-preset"),
+        ("MPA_STUDENT_MODEL", "/no-such-model"),
+        ("MPA_STUDENT_DEVICES", "0,0"),
+    ],
 )
-async def test_a_service_that_cannot_start_shows_the_end_of_its_log(tmp_path, models, images, name, value):
+async def test_a_service_that_cannot_start_shows_the_end_of_its_log(
+    tmp_path, models, images, name, value
+):
     models[name] = value
     began = time.monotonic()
-    code, _, errors = await run("align", images, "--task", "vqa", "--local", "--run", tmp_path / "run", **models)
+    code, _, errors = await run(
+        "align", images, "--task", "vqa", "--local", "--run", tmp_path / "run", **models
+    )
     assert code == 1
     assert value in errors
     assert "student.log" in errors
@@ -116,9 +129,13 @@ async def test_a_service_that_cannot_start_shows_the_end_of_its_log(tmp_path, mo
 
 async def test_the_tether_gives_way_to_the_command(tmp_path):
     tether = (sys.executable, "-m", "services.orchestrator.tether")
-    echo = await asyncio.create_subprocess_exec(*tether, str(os.getpid()), "/bin/echo", "here", stdout=asyncio.subprocess.PIPE)
+    echo = await asyncio.create_subprocess_exec(
+        *tether, str(os.getpid()), "/bin/echo", "here", stdout=asyncio.subprocess.PIPE
+    )
     assert (await echo.communicate())[0] == b"here\n"
-    orphan = await asyncio.create_subprocess_exec(*tether, "1", "/bin/echo", "here", stdout=asyncio.subprocess.PIPE)
+    orphan = await asyncio.create_subprocess_exec(
+        *tether, "1", "/bin/echo", "here", stdout=asyncio.subprocess.PIPE
+    )
     assert ((await orphan.communicate())[0], orphan.returncode) == (b"", 1)
 
 

@@ -33,7 +33,9 @@ async def test_the_runs_own_matcher_finds_the_cells_that_the_run_has(tmp_path, p
     assert sides.disagreeing == 0
 
 
-async def test_a_lenient_matcher_takes_out_of_the_gap_what_was_only_worded_otherwise(tmp_path, pool):
+async def test_a_lenient_matcher_takes_out_of_the_gap_what_was_only_worded_otherwise(
+    tmp_path, pool
+):
     summary, sides = await compared(tmp_path / "run", pool, WordyStudent(), limit=3, offset=1)
     exact, contains = sides.counts["exact"], sides.counts["contains"]
     assert exact.cells["gap"] == summary.cells["gap"] > contains.cells["gap"]
@@ -47,7 +49,9 @@ async def test_a_lenient_matcher_takes_out_of_the_gap_what_was_only_worded_other
 
 
 async def test_where_the_teacher_was_not_asked_a_stricter_matcher_says_unknown(tmp_path, pool):
-    summary, sides = await compared(tmp_path / "run", pool, WordyStudent(), student_matcher="contains")
+    summary, sides = await compared(
+        tmp_path / "run", pool, WordyStudent(), student_matcher="contains"
+    )
     own, exact = sides.counts["exact, student contains"], sides.counts["exact"]
     assert next(iter(sides.counts)) == "exact, student contains"
     assert own.cells["unasked"] == summary.cells["unasked"] == exact.cells[UNKNOWN] > 0
@@ -56,8 +60,15 @@ async def test_where_the_teacher_was_not_asked_a_stricter_matcher_says_unknown(t
 
 async def test_a_matcher_for_the_student_stands_beside_every_other(tmp_path, pool):
     _, sides = await compared(tmp_path / "run", pool, WordyStudent(), beside="contains")
-    assert set(sides.counts) == {"exact", "contains", *(f"{name}, student contains" for name in MATCHERS if name != "contains")}
-    assert sides.counts["exact, student contains"].cells["gap"] == sides.counts["contains"].cells["gap"]
+    assert set(sides.counts) == {
+        "exact",
+        "contains",
+        *(f"{name}, student contains" for name in MATCHERS if name != "contains"),
+    }
+    assert (
+        sides.counts["exact, student contains"].cells["gap"]
+        == sides.counts["contains"].cells["gap"]
+    )
     with pytest.raises(InvalidInput, match="choose one of exact"):
         rules(None, "loose")
 

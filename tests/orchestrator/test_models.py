@@ -49,13 +49,23 @@ def test_json_for_programs():
     assert set(found) == {name for name, preset in PRESETS.items() if "student" in preset.roles}
     qwen = found["qwen2vl-2b"]
     assert qwen["hyperparameters"]["learning_rate"] == 1e-5
-    assert qwen["training_bytes"] == PRESETS["qwen2vl-2b"].training_bytes() > 16 * qwen["parameters"]
+    assert (
+        qwen["training_bytes"] == PRESETS["qwen2vl-2b"].training_bytes() > 16 * qwen["parameters"]
+    )
 
 
 def test_one_in_full():
     text = ask("internvl2-4b")
     preset = PRESETS["internvl2-4b"]
-    for said in (preset.revision, "InternVLChatModel", "4,147,087,360", "batch_size 6", "paper, Table 11", "MIT", preset.note):
+    for said in (
+        preset.revision,
+        "InternVLChatModel",
+        "4,147,087,360",
+        "batch_size 6",
+        "paper, Table 11",
+        "MIT",
+        preset.note,
+    ):
         assert said in text
     assert f"{preset.serving_bytes / GIB:.1f} GiB to serve" in text
     assert "MPA_STUDENT_TRUST_REMOTE_CODE=1" in text
@@ -73,8 +83,12 @@ def test_the_commands_are_settings_that_the_service_takes(name):
     for command in models.commands(PRESETS[name]):
         assignments, _, role = command.rpartition("mpa-orch serve ")
         variables = dict(assignment.split("=") for assignment in assignments.split())
-        settings = {"student": StudentSettings, "teacher": TeacherSettings}[role].from_env(variables)
-        assert settings.model == (variables.get(f"MPA_{role.upper()}_MODEL") or PRESETS[name].model or settings.model)
+        settings = {"student": StudentSettings, "teacher": TeacherSettings}[role].from_env(
+            variables
+        )
+        assert settings.model == (
+            variables.get(f"MPA_{role.upper()}_MODEL") or PRESETS[name].model or settings.model
+        )
 
 
 def test_the_list_loads_nothing_heavy():
@@ -92,7 +106,11 @@ assert not set({heavy}) & set(sys.modules), set({heavy}) & set(sys.modules)
 
 def test_the_document_has_the_table():
     for preset in PRESETS.values():
-        cells = [cell for column, cell in zip(models.COLUMNS, models.row(preset), strict=True) if column != "role"]
+        cells = [
+            cell
+            for column, cell in zip(models.COLUMNS, models.row(preset), strict=True)
+            if column != "role"
+        ]
         assert f"| `{cells[0]}` | {' | '.join(cells[1:])} |" in DOCUMENT
 
 
@@ -109,4 +127,6 @@ def test_the_settings_of_the_document_are_read_somewhere():
 
 def test_the_options_of_the_document_exist():
     for command in re.findall(r"mpa-orch (align|serve) [^\n`]*?(--[\w-]+)", DOCUMENT):
-        assert command[1] in CliRunner().invoke(app, [command[0], "--help"], terminal_width=200).output
+        assert (
+            command[1] in CliRunner().invoke(app, [command[0], "--help"], terminal_width=200).output
+        )

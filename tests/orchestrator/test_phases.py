@@ -25,7 +25,14 @@ RECORDS = "SELECT image_sha256, number, cell, matcher FROM records ORDER BY 1, 2
 
 async def align_in_turn(b, *, teacher_takes_turns=True):
     with open_run(b.folder, b.settings) as run, b.progress() as progress:
-        await phases.align(run, b.where, b.labelled, lambda _: True, progress, teacher_takes_turns=teacher_takes_turns)
+        await phases.align(
+            run,
+            b.where,
+            b.labelled,
+            lambda _: True,
+            progress,
+            teacher_takes_turns=teacher_takes_turns,
+        )
         return write_summary(run)
 
 
@@ -42,11 +49,17 @@ def watched():
     def watch(role):
         return lambda _: calls.append(role)
 
-    return ScriptedTeacher(trouble=watch("teacher")), ScriptedStudent(trouble=watch("student")), calls
+    return (
+        ScriptedTeacher(trouble=watch("teacher")),
+        ScriptedStudent(trouble=watch("student")),
+        calls,
+    )
 
 
 @pytest.mark.parametrize("full_matrix", [False, True])
-async def test_the_models_take_turns_and_the_records_are_the_same(tmp_path, pool, labelled, watched, full_matrix):
+async def test_the_models_take_turns_and_the_records_are_the_same(
+    tmp_path, pool, labelled, watched, full_matrix
+):
     teacher, student, calls = watched
     async with bench(tmp_path / "beside", pool, full_matrix=full_matrix) as beside:
         beside.settings, beside.labelled = with_recipe(beside.settings, held_out=0.3), labelled
@@ -57,7 +70,10 @@ async def test_the_models_take_turns_and_the_records_are_the_same(tmp_path, pool
     assert turns(calls) == ["teacher", "student", "teacher", "student"]
     assert b.parity_set() == beside.parity_set() != ""
     assert rows(b.folder, RECORDS) == rows(beside.folder, RECORDS)
-    assert (summary.teacher_calls, summary.student_calls) == (expected.teacher_calls, expected.student_calls)
+    assert (summary.teacher_calls, summary.student_calls) == (
+        expected.teacher_calls,
+        expected.student_calls,
+    )
     assert summary.labelled == expected.labelled
     assert summary.teacher == expected.teacher
     assert summary.promoted
@@ -65,7 +81,9 @@ async def test_the_models_take_turns_and_the_records_are_the_same(tmp_path, pool
     assert max(count for key, count in teacher.keys.items()) == 1
 
 
-async def test_a_teacher_elsewhere_is_asked_whenever_it_is_needed(tmp_path, pool, labelled, watched):
+async def test_a_teacher_elsewhere_is_asked_whenever_it_is_needed(
+    tmp_path, pool, labelled, watched
+):
     teacher, student, calls = watched
     async with bench(tmp_path / "run", pool, teacher, student) as b:
         b.settings, b.labelled = with_recipe(b.settings, held_out=0.3), labelled
@@ -75,10 +93,21 @@ async def test_a_teacher_elsewhere_is_asked_whenever_it_is_needed(tmp_path, pool
     assert summary.teacher is not None
 
 
-async def test_stopped_anywhere_it_goes_on_to_the_same_parity_set_and_asks_nothing_twice(tmp_path, pool):
+async def test_stopped_anywhere_it_goes_on_to_the_same_parity_set_and_asks_nothing_twice(
+    tmp_path, pool
+):
     async with bench(tmp_path / "calm", pool) as calm:
         whole = await calm.align()
-    stops = iter([("teacher", 100), ("teacher", 180), ("student", 90), ("student", 200), ("teacher", 300), (None, 0)])
+    stops = iter(
+        [
+            ("teacher", 100),
+            ("teacher", 180),
+            ("student", 90),
+            ("student", 200),
+            ("teacher", 300),
+            (None, 0),
+        ]
+    )
     asked, (who, when) = Counter(), next(stops)
 
     def trouble(role):
@@ -88,7 +117,10 @@ async def test_stopped_anywhere_it_goes_on_to_the_same_parity_set_and_asks_nothi
 
         return now
 
-    teacher, student = ScriptedTeacher(trouble=trouble("teacher")), ScriptedStudent(trouble=trouble("student"))
+    teacher, student = (
+        ScriptedTeacher(trouble=trouble("teacher")),
+        ScriptedStudent(trouble=trouble("student")),
+    )
     async with bench(tmp_path / "run", pool, teacher, student, patience_s=0.1) as b:
         stopped = 0
         while who:
@@ -99,7 +131,10 @@ async def test_stopped_anywhere_it_goes_on_to_the_same_parity_set_and_asks_nothi
         summary = await align_in_turn(b)
     assert stopped == 5
     assert b.parity_set() == calm.parity_set()
-    assert (summary.teacher_calls, summary.student_calls) == (whole.teacher_calls, whole.student_calls)
+    assert (summary.teacher_calls, summary.student_calls) == (
+        whole.teacher_calls,
+        whole.student_calls,
+    )
     assert max(teacher.keys.values()) == 1
     assert max(count for key, count in student.keys.items() if key[-1]) == 1
 
@@ -119,7 +154,9 @@ async def test_a_run_may_change_between_side_by_side_and_in_turn(tmp_path, pool)
 
 
 @pytest.mark.parametrize("role", ["student", "teacher"])
-async def test_a_call_that_failed_is_recorded_and_made_again_where_its_model_is_up_again(tmp_path, pool, role):
+async def test_a_call_that_failed_is_recorded_and_made_again_where_its_model_is_up_again(
+    tmp_path, pool, role
+):
     async with bench(tmp_path / "calm", pool) as calm:
         await calm.align()
     asked = Counter()
@@ -130,7 +167,9 @@ async def test_a_call_that_failed_is_recorded_and_made_again_where_its_model_is_
             return InvalidInput("I don't like this one")
         return Unavailable("gone") if kind == "answer" and asked[kind] > 40 else None
 
-    scripted = {role: {"student": ScriptedStudent, "teacher": ScriptedTeacher}[role](trouble=refuse_some)}
+    scripted = {
+        role: {"student": ScriptedStudent, "teacher": ScriptedTeacher}[role](trouble=refuse_some)
+    }
     async with bench(tmp_path / "run", pool, **scripted, patience_s=0.1) as b:
         with pytest.raises(Unavailable):
             await align_in_turn(b)
@@ -142,7 +181,9 @@ async def test_a_call_that_failed_is_recorded_and_made_again_where_its_model_is_
     assert b.parity_set() == calm.parity_set()
 
 
-async def test_a_student_at_parity_is_not_trained_and_the_labels_cost_nothing(tmp_path, pool, labelled):
+async def test_a_student_at_parity_is_not_trained_and_the_labels_cost_nothing(
+    tmp_path, pool, labelled
+):
     async with bench(tmp_path / "run", pool, student=ScriptedStudent(skills={"v1": 0.99})) as b:
         b.labelled = labelled
         with pytest.raises(NothingToAlign):
@@ -151,7 +192,9 @@ async def test_a_student_at_parity_is_not_trained_and_the_labels_cost_nothing(tm
         assert not rows(b.folder, "SELECT 1 FROM answers WHERE step = 'evaluate'")
 
 
-async def test_a_labelled_set_that_is_named_later_is_measured_later(tmp_path, pool, labelled, watched):
+async def test_a_labelled_set_that_is_named_later_is_measured_later(
+    tmp_path, pool, labelled, watched
+):
     teacher, student, calls = watched
     async with bench(tmp_path / "run", pool, teacher, student) as b:
         b.settings = with_recipe(b.settings, held_out=0.3)
@@ -177,7 +220,15 @@ async def test_another_teacher_in_its_second_turn_is_not_mixed_in(tmp_path, pool
 
 
 def test_the_student_of_a_single_device_is_started_here(tmp_path):
-    arguments = ["align", str(tmp_path), "--task", "vqa", "--single-device", "--student", "localhost:1"]
+    arguments = [
+        "align",
+        str(tmp_path),
+        "--task",
+        "vqa",
+        "--single-device",
+        "--student",
+        "localhost:1",
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert "leave out --student" in " ".join(result.output.replace("│", " ").split())

@@ -26,7 +26,11 @@ def say(body):
     """Annotations that the model itself confirms when it is asked blind."""
     text = text_of(body)
     is_annotation = ANSWER_INSTRUCTION not in text
-    question = f"what is number {body['seed'] % 100_000}?" if is_annotation else text.replace(ANSWER_INSTRUCTION, "").strip()
+    question = (
+        f"what is number {body['seed'] % 100_000}?"
+        if is_annotation
+        else text.replace(ANSWER_INSTRUCTION, "").strip()
+    )
     color = COLORS[int(draw("provider", question) * len(COLORS))]
     return f"Question: {question}\nAnswer: {color}" if is_annotation else color
 
@@ -35,10 +39,15 @@ def say(body):
 async def teacher_at(provider, folder):
     """The address of a teacher that asks `provider` in batches, and its engine."""
     batch = BatchSettings(folder, size=50, wait_s=0.1, poll_s=0.05)
-    engine = await openai.load(MODEL, OpenAISettings(base_url=provider.url, api_key=KEY, batch=batch))
+    engine = await openai.load(
+        MODEL, OpenAISettings(base_url=provider.url, api_key=KEY, batch=batch)
+    )
     servicer = TeacherServicer(lambda: Teacher(engine), ImageReceiver())
     server = GrpcServer(
-        lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
+        lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(
+            servicer, grpc_server
+        ),
+        [SERVICE],
     )
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)
@@ -49,7 +58,10 @@ async def teacher_at(provider, folder):
 
 async def test_a_run_through_batches_pays_for_every_request_once(tmp_path, pool):
     rounds = 0
-    async with providing(answer=say) as provider, bench(tmp_path / "run", pool, recipe="paper") as b:
+    async with (
+        providing(answer=say) as provider,
+        bench(tmp_path / "run", pool, recipe="paper") as b,
+    ):
         while True:
             rounds += 1
             assert rounds < 6
@@ -65,7 +77,12 @@ async def test_a_run_through_batches_pays_for_every_request_once(tmp_path, pool)
             for name, batch in provider.batches.items():
                 if batch["status"] == "in_progress":
                     provider.finish(name)
-    lines = [line for name, file in provider.files.items() if name.startswith("file-") for line in file.splitlines()]
+    lines = [
+        line
+        for name, file in provider.files.items()
+        if name.startswith("file-")
+        for line in file.splitlines()
+    ]
     asked = Counter(json.loads(line)["custom_id"] for line in lines)
     assert max(asked.values()) == 1
     assert rounds == 3, "annotations, answers, and the rest"
@@ -74,4 +91,6 @@ async def test_a_run_through_batches_pays_for_every_request_once(tmp_path, pool)
     assert summary.rejected == {}
     assert len(provider.batches) >= 4
     assert provider.requests == []
-    assert summary.usage["teacher"].cost_usd == pytest.approx(len(asked) * (1000 * 2.5 + 10 * 10) / 1e6 / 2)
+    assert summary.usage["teacher"].cost_usd == pytest.approx(
+        len(asked) * (1000 * 2.5 + 10 * 10) / 1e6 / 2
+    )

@@ -77,7 +77,11 @@ async def test_parity_sets_of_earlier_rounds_are_kept(tmp_path, pool):
         b.settings = with_recipe(b.settings, held_out=0.4)
         summary = await align(b, 2)
     assert (b.folder / "rounds" / "1" / "parity_set.jsonl").read_text() == one.parity_set()
-    assert len(b.parity_set().splitlines()) == summary.rounds[1].parity_set != summary.rounds[0].parity_set
+    assert (
+        len(b.parity_set().splitlines())
+        == summary.rounds[1].parity_set
+        != summary.rounds[0].parity_set
+    )
     assert not (one.folder / "rounds").exists()
 
 
@@ -144,7 +148,9 @@ async def test_a_later_round_at_parity_ends_well(tmp_path, pool):
 
 
 @pytest.mark.parametrize("redo", [False, True])
-async def test_rejected_annotations_are_redone_once_in_each_later_round_if_asked(tmp_path, pool, redo):
+async def test_rejected_annotations_are_redone_once_in_each_later_round_if_asked(
+    tmp_path, pool, redo
+):
     seen: dict[str, list[int]] = {}
 
     def rejects(sha256, seed):
@@ -156,7 +162,9 @@ async def test_rejected_annotations_are_redone_once_in_each_later_round_if_asked
 
     teacher = ScriptedTeacher(rejects=rejects)
     async with rounds_bench(tmp_path / "run", pool, teacher, recipe="paper") as b:
-        b.settings = with_recipe(replace(b.settings, redo_rejected=redo), held_out=0.6, minimum_gap=1)
+        b.settings = with_recipe(
+            replace(b.settings, redo_rejected=redo), held_out=0.6, minimum_gap=1
+        )
         summary = await align(b)
     kinds = [int(sha256[:2], 16) % 8 for sha256 in seen]
     never, late = kinds.count(0), kinds.count(1)
@@ -177,9 +185,16 @@ async def test_a_question_that_took_the_place_of_a_rejected_one_is_new(tmp_path,
     redone = "SELECT count(*) FROM annotations a JOIN records r USING (image_sha256, number) WHERE attempt = 2 AND round = 2"
     ((expected,),) = rows(b.folder, redone)
     was_there = "SELECT count(*) FROM records WHERE round = 2 AND EXISTS (SELECT 1 FROM records e WHERE e.round = 1 "
-    ((kept,),) = rows(b.folder, was_there + "AND (e.image_sha256, e.number) = (records.image_sha256, records.number))")
-    assert expected + kept > summary.rounds[1].records, "some of them have a record of the first round"
-    assert sum(move.count for move in summary.rounds[1].moves if move.before == "new") == expected > 5
+    ((kept,),) = rows(
+        b.folder,
+        was_there + "AND (e.image_sha256, e.number) = (records.image_sha256, records.number))",
+    )
+    assert expected + kept > summary.rounds[1].records, (
+        "some of them have a record of the first round"
+    )
+    assert (
+        sum(move.count for move in summary.rounds[1].moves if move.before == "new") == expected > 5
+    )
 
 
 async def test_the_table_is_shown_by_its_command_and_after_a_run(tmp_path, pool):
@@ -210,7 +225,15 @@ async def test_one_device_at_a_time_makes_the_same_rounds(tmp_path, pool):
         b.settings = with_recipe(b.settings, held_out=0.4)
         with open_run(b.folder, b.settings) as opened, b.progress() as progress:
             rounds.set_rule(opened, StoppingRule(2))
-            one = partial(phases.align, opened, b.where, None, lambda _: True, progress, teacher_takes_turns=True)
+            one = partial(
+                phases.align,
+                opened,
+                b.where,
+                None,
+                lambda _: True,
+                progress,
+                teacher_takes_turns=True,
+            )
             await rounds.repeat(opened, one)
     assert rows(b.folder, CELLS) == rows(beside.folder, CELLS)
     assert (b.parity_set(), b.student.live) == (beside.parity_set(), "v3")
@@ -219,5 +242,15 @@ async def test_one_device_at_a_time_makes_the_same_rounds(tmp_path, pool):
 
 @pytest.mark.parametrize("wrong", [("--rounds", "0"), ("--until-gap", "1.5")])
 def test_the_command_refuses_a_rule_that_means_nothing(wrong):
-    arguments = ["align", "pool", "--task", "vqa", "--teacher", "localhost:1", "--student", "localhost:1", *wrong]
+    arguments = [
+        "align",
+        "pool",
+        "--task",
+        "vqa",
+        "--teacher",
+        "localhost:1",
+        "--student",
+        "localhost:1",
+        *wrong,
+    ]
     assert CliRunner().invoke(app, arguments).exit_code == 2

@@ -26,7 +26,9 @@ def recorded(folder, number: int) -> int:
         return 0
 
 
-async def test_stopped_anywhere_the_rounds_go_on_to_the_same_end_and_ask_nothing_twice(tmp_path, pool):
+async def test_stopped_anywhere_the_rounds_go_on_to_the_same_end_and_ask_nothing_twice(
+    tmp_path, pool
+):
     async with rounds_bench(tmp_path / "calm", pool) as calm:
         calm.settings = with_recipe(calm.settings, held_out=0.4)
         whole = await align(calm)
@@ -49,18 +51,25 @@ async def test_stopped_anywhere_the_rounds_go_on_to_the_same_end_and_ask_nothing
             except MpaError:
                 interruptions, asked = interruptions + 1, 0
                 counted = teacher.keys + student.keys
-                finished.update({key: counted[key] for key in in_ledger(b.folder) if key not in finished})
+                finished.update(
+                    {key: counted[key] for key in in_ledger(b.folder) if key not in finished}
+                )
     assert interruptions > 3
     assert rows(b.folder, CELLS) == rows(calm.folder, CELLS)
     assert b.parity_set() == calm.parity_set()
     assert [row.gap for row in summary.rounds] == [row.gap for row in whole.rounds]
     counted = teacher.keys + student.keys
-    assert {key: counted[key] for key in finished} == finished, "what was in the ledger was never asked for again"
+    assert {key: counted[key] for key in finished} == finished, (
+        "what was in the ledger was never asked for again"
+    )
 
 
 @pytest.mark.slow
 async def test_killed_in_any_round_the_command_goes_on_to_the_same_end(tmp_path, pool):
-    samples = write_samples(tmp_path / "samples", [(500 + number, f"what color is sign {number}?") for number in range(40)])
+    samples = write_samples(
+        tmp_path / "samples",
+        [(500 + number, f"what color is sign {number}?") for number in range(40)],
+    )
     more = ("--rounds", 3, "--redo-rejected", "--production", samples)
     async with rounds_bench(tmp_path / "calm", pool, student=climbing()) as calm:
         code, _, errors = await run(*align_arguments(calm, *more), *at(calm))
@@ -69,7 +78,9 @@ async def test_killed_in_any_round_the_command_goes_on_to_the_same_end(tmp_path,
     async with rounds_bench(tmp_path / "run", pool, teacher, student) as b:
         for number, records in ((1, 100), (2, 1), (2, 150), (3, 1)):
             process = await start(*align_arguments(b, *more), *at(b))
-            await until(lambda number=number, records=records: recorded(b.folder, number) >= records)
+            await until(
+                lambda number=number, records=records: recorded(b.folder, number) >= records
+            )
             os.kill(process.pid, signal.SIGKILL)
             await process.communicate()
         code, output, errors = await run(*align_arguments(b, *more), *at(b))
@@ -79,6 +90,11 @@ async def test_killed_in_any_round_the_command_goes_on_to_the_same_end(tmp_path,
     assert {number for number, *_ in rows(b.folder, CELLS)} == {1, 2, 3}
     assert b.parity_set() == calm.parity_set()
     for number in (1, 2):
-        kept = [folder / "rounds" / str(number) / "parity_set.jsonl" for folder in (b.folder, calm.folder)]
+        kept = [
+            folder / "rounds" / str(number) / "parity_set.jsonl"
+            for folder in (b.folder, calm.folder)
+        ]
         assert kept[0].read_text() == kept[1].read_text() != ""
-    assert sum(teacher.keys.values()) - len(teacher.keys) <= 2 * 64, "what was in flight in the first round"
+    assert sum(teacher.keys.values()) - len(teacher.keys) <= 2 * 64, (
+        "what was in flight in the first round"
+    )

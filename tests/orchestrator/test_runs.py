@@ -44,7 +44,9 @@ def lines(*arguments):
 
 async def make(folder, pool, student=None, rejects=lambda *_: "", **settings):
     """Annotated and identified; 240 annotations unless some are rejected."""
-    async with bench(folder, pool, ScriptedTeacher(rejects=rejects), student or ScriptedStudent(), **settings) as b:
+    async with bench(
+        folder, pool, ScriptedTeacher(rejects=rejects), student or ScriptedStudent(), **settings
+    ) as b:
         with open_run(b.folder, b.settings) as run, b.progress() as progress:
             await commands.annotate(run, b.where, progress)
             await commands.identify(run, b.where, progress)
@@ -57,7 +59,9 @@ def made(tmp_path_factory):
         (pool / f"{number:03}.png").write_bytes(numbered_png(number))
     (pool / "broken.png").write_bytes(b"no image")
     folder = tmp_path_factory.mktemp("runs") / "a"
-    asyncio.run(make(folder, pool, rejects=lambda sha256, seed: "no_question" if sha256[0] == "a" else ""))
+    asyncio.run(
+        make(folder, pool, rejects=lambda sha256, seed: "no_question" if sha256[0] == "a" else "")
+    )
     return folder
 
 
@@ -102,14 +106,19 @@ def test_every_record_is_explained_page_by_page(run):
     everything = lines("runs", "show", run, "--limit", 1000)
     usable = [row for row in everything if row["cell"]]
     assert len(usable) == summary.annotations
-    assert {row["image_path"] for row in everything if row["rejection"] == "IMAGE_UNREADABLE"} == {"broken.png"}
+    assert {row["image_path"] for row in everything if row["rejection"] == "IMAGE_UNREADABLE"} == {
+        "broken.png"
+    }
     for cell, count in summary.cells.items():
         rows = lines("runs", "show", run, "--cell", cell, "--limit", 1000)
         assert len(rows) == count
         assert {row["cell"] for row in rows} <= {cell}
     gap = lines("runs", "show", run, "--cell", "gap", "--limit", 1000)
     assert all(row["student_answer"] != row["answer"] == row["teacher_answer"] for row in gap)
-    pages = [lines("runs", "show", run, "--cell", "gap", "--limit", 10, "--page", page) for page in (1, 2, 3)]
+    pages = [
+        lines("runs", "show", run, "--cell", "gap", "--limit", 10, "--page", page)
+        for page in (1, 2, 3)
+    ]
     assert [row for page in pages for row in page] == gap[:30]
 
 
@@ -120,8 +129,12 @@ def test_a_page_for_people(run):
     assert "student v1: unknown" in shown
     assert "more: --page 2" in shown
     assert "rejected: no_question" in said("runs", "show", run, "--rejected", "no_question")
-    assert "broken.png refused: IMAGE_UNREADABLE" in said("runs", "show", run, "--rejected", "image")
-    assert "no such records" in said("runs", "show", run, "--question", "what is the meaning of it all")
+    assert "broken.png refused: IMAGE_UNREADABLE" in said(
+        "runs", "show", run, "--rejected", "image"
+    )
+    assert "no such records" in said(
+        "runs", "show", run, "--question", "what is the meaning of it all"
+    )
     question = lines("runs", "show", run, "--cell", "gap")[0]["question"]
     assert question in said("runs", "show", run, "--question", question.upper())
 
@@ -138,7 +151,9 @@ def test_a_wrong_filter_is_told(run, arguments, complaint):
     assert complaint in said("runs", command, run, *options, code=1)
 
 
-@pytest.mark.parametrize("command", [["runs", "show"], ["runs", "delete", "--yes"], ["matchers"], ["status"]])
+@pytest.mark.parametrize(
+    "command", [["runs", "show"], ["runs", "delete", "--yes"], ["matchers"], ["status"]]
+)
 def test_what_is_no_run_a_later_programs_or_damaged_is_told(run, tmp_path, command):
     (tmp_path / "empty").mkdir()
     assert "no run in" in said(*command, tmp_path / "empty", code=1)
@@ -161,11 +176,14 @@ async def test_two_runs_side_by_side(tmp_path, pool):
         compared = compare_runs(first, second, limit=5, offset=2)
     assert compared.settings == {"limit": ("0", "60")}
     assert {cell: counts for cell, counts in compared.cells.items() if cell} == {
-        cell: (before.cells[cell], after.cells[cell]) for cell in ("gap", "noise_both_wrong", "unasked")
+        cell: (before.cells[cell], after.cells[cell])
+        for cell in ("gap", "noise_both_wrong", "unasked")
     }
     assert compared.cells[""] == (0, before.annotations - after.annotations)
     assert set(compared.changes) == {("gap", "unasked")}
-    assert [(change.before, change.after) for change in compared.changed] == [("gap", "unasked")] * 5
+    assert [(change.before, change.after) for change in compared.changed] == [
+        ("gap", "unasked")
+    ] * 5
     document = told("runs", "compare", tmp_path / "a", tmp_path / "b")
     moved = {(row["before"], row["after"]): row["count"] for row in document["moved"]}
     assert moved == compared.moved
@@ -191,13 +209,21 @@ def test_deleting_refuses_while_another_is_at_work(run):
     assert (run / "ledger.sqlite").exists()
 
 
-@pytest.mark.parametrize("command", [["runs", "show", "--limit", "1000"], ["status"], ["matchers"], ["runs", "compare"]])
+@pytest.mark.parametrize(
+    "command", [["runs", "show", "--limit", "1000"], ["status"], ["matchers"], ["runs", "compare"]]
+)
 def test_damage_in_the_middle_is_told(run, command):
     path = run / "ledger.sqlite"
     whole = path.read_bytes()
     path.write_bytes(whole[:20_000] + bytes(len(whole) - 40_000) + whole[-20_000:])
     name, *options = command[:2] if command[0] == "runs" else command[:1]
-    given = [name, *options, run, *([run] if "compare" in command else []), *command[len(options) + 1 :]]
+    given = [
+        name,
+        *options,
+        run,
+        *([run] if "compare" in command else []),
+        *command[len(options) + 1 :],
+    ]
     assert "damaged" in said(*given, code=1)
 
 
@@ -209,7 +235,12 @@ def test_damage_anywhere_never_looks_like_a_bug(run):
         path.write_bytes((whole[:start] + bytes(size) + whole[start + size :])[: len(whole)])
         for command in (["runs", "show", run, "--limit", "1000"], ["matchers", run]):
             result = CliRunner().invoke(app, [*map(str, command)])
-            assert isinstance(result.exception, SystemExit | None), (start, size, command, result.exception)
+            assert isinstance(result.exception, SystemExit | None), (
+                start,
+                size,
+                command,
+                result.exception,
+            )
 
 
 def test_an_older_ledger_is_shown_as_it_is(run):
@@ -239,7 +270,9 @@ def bound(*arguments):
     """The command, as a process that may not write what is marked read-only."""
     command = [sys.executable, "-m", "services.orchestrator.cli.main", *map(str, arguments)]
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, preexec_fn=as_mode_bits_say)
+    done = subprocess.run(
+        command, cwd=root, capture_output=True, text=True, preexec_fn=as_mode_bits_say
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -261,11 +294,19 @@ def seal(folder):
 def test_a_run_that_can_not_be_written_can_be_looked_into(archive, tmp_path):
     gap = len(lines("runs", "show", archive, "--cell", "gap", "--limit", 1000))
     seal(archive)
-    code, output, errors = bound("runs", "show", archive, "--cell", "gap", "--limit", 1000, "--json")
+    code, output, errors = bound(
+        "runs", "show", archive, "--cell", "gap", "--limit", 1000, "--json"
+    )
     assert (code, len(output.splitlines())) == (0, gap), errors
     assert "unfinished" in bound("runs", "list", archive.parent)[1]
-    assert bound("runs", "export", archive, "--format", "parquet", "--output", tmp_path / "out")[0] == 0
-    for command in (("runs", "delete", archive, "--yes"), ("level", archive, "--student", "localhost:1")):
+    assert (
+        bound("runs", "export", archive, "--format", "parquet", "--output", tmp_path / "out")[0]
+        == 0
+    )
+    for command in (
+        ("runs", "delete", archive, "--yes"),
+        ("level", archive, "--student", "localhost:1"),
+    ):
         code, _, errors = bound(*command)
         assert (code, "can't be written" in errors, "Traceback" in errors) == (1, True, False)
 

@@ -23,7 +23,9 @@ def test_settings_survive_the_ledger(recipe):
         ("chartqa", "authors", "anls", "anls@1"),
     ],
 )
-def test_the_matcher_is_the_one_named_else_the_recipes_else_the_tasks(task, recipe, matcher, identity):
+def test_the_matcher_is_the_one_named_else_the_recipes_else_the_tasks(
+    task, recipe, matcher, identity
+):
     assert new_settings("images", task, recipe, matcher).matcher == identity
 
 
@@ -37,14 +39,21 @@ def test_a_wrong_name_is_told_with_the_right_ones(wrong):
 def test_every_difference_is_named():
     settings = new_settings("images", "vqa", "paper")
     other = replace(settings, task="okvqa", recipe=RECIPES["rehearsal"])
-    with pytest.raises(WrongState, match=r"task: vqa there, okvqa now; recipe: paper there, rehearsal now"):
+    with pytest.raises(
+        WrongState, match=r"task: vqa there, okvqa now; recipe: paper there, rehearsal now"
+    ):
         require_same(settings, other, Path("run"))
     require_same(settings, settings, Path("run"))
 
 
 def test_each_question_has_a_seed_of_its_own_and_always_the_same():
     settings = new_settings("images", "vqa", "rehearsal")
-    names = [(image, number, attempt) for image in ("aa", "bb") for number in (0, 1) for attempt in (0, 1)]
+    names = [
+        (image, number, attempt)
+        for image in ("aa", "bb")
+        for number in (0, 1)
+        for attempt in (0, 1)
+    ]
     seeds = [settings.annotation_decoding(*name).seed for name in names]
     assert len(set(seeds)) == len(names)
     assert seeds == [settings.annotation_decoding(*name).seed for name in names]

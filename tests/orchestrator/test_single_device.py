@@ -70,7 +70,9 @@ def watched(folder: Path):
 
 
 async def align(images, folder, how, models, *more):
-    return await run("align", images, "--task", "vqa", how, "--no-cache", "--run", folder, *more, **models)
+    return await run(
+        "align", images, "--task", "vqa", how, "--no-cache", "--run", folder, *more, **models
+    )
 
 
 async def test_one_model_at_a_time_and_the_parity_set_of_side_by_side(tmp_path, models, images):
@@ -79,11 +81,23 @@ async def test_one_model_at_a_time_and_the_parity_set_of_side_by_side(tmp_path, 
     with watched(tmp_path / "turns") as stretches:
         code, output, errors = await align(images, tmp_path / "turns", "--single-device", models)
     assert code == 0, errors
-    assert stretches == [frozenset([role]) for role in ("teacher", "student", "teacher", "training", "student")]
+    assert stretches == [
+        frozenset([role]) for role in ("teacher", "student", "teacher", "training", "student")
+    ]
     turns, beside = tmp_path / "turns", tmp_path / "beside"
     assert (turns / "parity_set.jsonl").read_text() == (beside / "parity_set.jsonl").read_text()
-    of_turns, of_beside = (json.loads((folder / "summary.json").read_text()) for folder in (turns, beside))
-    for figure in ("cells", "annotations", "teacher_calls", "student_calls", "version", "promoted", "recipe"):
+    of_turns, of_beside = (
+        json.loads((folder / "summary.json").read_text()) for folder in (turns, beside)
+    )
+    for figure in (
+        "cells",
+        "annotations",
+        "teacher_calls",
+        "student_calls",
+        "version",
+        "promoted",
+        "recipe",
+    ):
         assert of_turns[figure] == of_beside[figure], figure
     assert "mpa-orch serve student" in errors
     assert services_of(turns) == []
@@ -93,7 +107,9 @@ async def test_one_model_at_a_time_and_the_parity_set_of_side_by_side(tmp_path, 
 def is_under_way(folder: Path, role: str) -> bool:
     """Has it done something in its turn?"""
     if role == "training":
-        return any(path.read_text() != "0" for path in folder.glob("student/jobs/*/checkpoints/step"))
+        return any(
+            path.read_text() != "0" for path in folder.glob("student/jobs/*/checkpoints/step")
+        )
     table = {"teacher": "annotations", "student": "answers"}[role]
     ledger = Ledger(folder / "ledger.sqlite", read_only=True)
     try:
@@ -118,7 +134,17 @@ async def test_killed_in_each_of_its_turns_it_goes_on(tmp_path, models, images):
     for role, skill in (("teacher", 0.95), ("student", 0.5)):
         (tmp_path / role / "fake.json").write_text(json.dumps({"skill": skill, "latency_s": 0.3}))
     for role in ("teacher", "student", "training"):
-        process = await start("align", images, "--task", "vqa", "--single-device", "--no-cache", "--run", folder, **models)
+        process = await start(
+            "align",
+            images,
+            "--task",
+            "vqa",
+            "--single-device",
+            "--no-cache",
+            "--run",
+            folder,
+            **models,
+        )
         while holders(folder) != {role} or not is_under_way(folder, role):
             assert process.returncode is None
             await asyncio.sleep(0.02)
@@ -130,26 +156,49 @@ async def test_killed_in_each_of_its_turns_it_goes_on(tmp_path, models, images):
     assert len(list((folder / "student" / "jobs").iterdir())) == 1, "the training went on"
     models["MPA_FAKE_STEP_S"] = "0"
     assert (await align(images, tmp_path / "beside", "--local", models))[0] == 0
-    assert (folder / "parity_set.jsonl").read_text() == (tmp_path / "beside" / "parity_set.jsonl").read_text()
+    assert (folder / "parity_set.jsonl").read_text() == (
+        tmp_path / "beside" / "parity_set.jsonl"
+    ).read_text()
 
 
 def test_the_bundled_pair_in_turn_finds_the_gap_that_it_finds_side_by_side(tmp_path):
-    subprocess.run([sys.executable, "-m", "zoo.easy_vqa", str(tmp_path / "data")], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "zoo.easy_vqa", str(tmp_path / "data")], cwd=ROOT, check=True
+    )
     lines = (tmp_path / "data" / "test.jsonl").read_text().splitlines()[:60]
     (tmp_path / "data" / "some.jsonl").write_text("\n".join(lines) + "\n")
     turns, beside = tmp_path / "turns", tmp_path / "beside"
     orchestrator = [sys.executable, "-m", "services.orchestrator.cli.main"]
-    about = [str(tmp_path / "data" / "pool"), "--task", "vqa", "--limit", "100", "--recipe", "rehearsal"]
+    about = [
+        str(tmp_path / "data" / "pool"),
+        "--task",
+        "vqa",
+        "--limit",
+        "100",
+        "--recipe",
+        "rehearsal",
+    ]
 
     def call(*arguments):
-        done = subprocess.run([*orchestrator, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [*orchestrator, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done
 
     call("annotate", *about, "--local", "--run", beside)
     call("identify", beside, "--local")
     with watched(turns) as stretches:
-        call("align", *about, "--single-device", "--run", turns, "--eval", tmp_path / "data" / "some.jsonl", "--yes")
+        call(
+            "align",
+            *about,
+            "--single-device",
+            "--run",
+            turns,
+            "--eval",
+            tmp_path / "data" / "some.jsonl",
+            "--yes",
+        )
     assert max(map(len, stretches)) == 1
     assert (turns / "parity_set.jsonl").read_text() == (beside / "parity_set.jsonl").read_text()
     summary = json.loads((turns / "summary.json").read_text())

@@ -7,7 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from services.core.errors import BadReply, InvalidInput, MpaError, Overloaded, Pending, Unavailable, WrongState
+from services.core.errors import (
+    BadReply,
+    InvalidInput,
+    MpaError,
+    Overloaded,
+    Pending,
+    Unavailable,
+    WrongState,
+)
 from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 from tests.orchestrator.scripted_service import gone_after, serving
@@ -42,7 +50,9 @@ async def test_a_service_that_takes_so_many_at_once_is_given_about_so_many(tmp_p
     assert teacher.refused < 60
 
 
-async def test_a_call_that_fails_is_recorded_and_made_again_when_the_run_is_repeated(tmp_path, pool):
+async def test_a_call_that_fails_is_recorded_and_made_again_when_the_run_is_repeated(
+    tmp_path, pool
+):
     async with bench(tmp_path / "calm", pool) as calm:
         await calm.align()
     calls = Counter()
@@ -57,7 +67,9 @@ async def test_a_call_that_fails_is_recorded_and_made_again_when_the_run_is_repe
     async with bench(tmp_path / "run", pool, student=student, patience_s=0.3) as b:
         with pytest.raises(Unavailable):
             await b.align()
-        failed = rows(tmp_path / "run", "SELECT detail FROM annotations WHERE rejection = 'student_error'")
+        failed = rows(
+            tmp_path / "run", "SELECT detail FROM annotations WHERE rejection = 'student_error'"
+        )
         assert failed == [("I don't like this one",)] * 6
         b.student.trouble = lambda _: None
         summary = await b.align()
@@ -77,26 +89,37 @@ async def test_a_bug_of_the_service_is_given_a_second_chance(tmp_path, pool):
 
 
 async def test_a_service_that_fails_everything_stops_the_run(tmp_path, pool):
-    async with bench(tmp_path / "run", pool, student=ScriptedStudent(trouble=lambda _: InvalidInput("no"))) as b:
-        with pytest.raises(MpaError, match=r"240 of 240 annotations met a service that failed \(no\)"):
+    async with bench(
+        tmp_path / "run", pool, student=ScriptedStudent(trouble=lambda _: InvalidInput("no"))
+    ) as b:
+        with pytest.raises(
+            MpaError, match=r"240 of 240 annotations met a service that failed \(no\)"
+        ):
             await b.align()
         b.student.trouble = lambda _: None
         assert (await b.align()).rejected == {}
         assert b.teacher.calls["annotate"] == 240
 
 
-async def test_a_service_that_goes_away_stops_the_run_and_the_same_command_resumes_it(tmp_path, pool):
+async def test_a_service_that_goes_away_stops_the_run_and_the_same_command_resumes_it(
+    tmp_path, pool
+):
     async with bench(tmp_path / "calm", pool) as calm:
         whole = await calm.align()
     teacher, student = ScriptedTeacher(), ScriptedStudent(trouble=gone_after(60))
     async with bench(tmp_path / "run", pool, teacher, student, patience_s=0.3) as b:
-        with pytest.raises(Unavailable, match=r"the student at 127.0.0.1:\d+ gave no answer for 0.3 s"):
+        with pytest.raises(
+            Unavailable, match=r"the student at 127.0.0.1:\d+ gave no answer for 0.3 s"
+        ):
             await b.align()
     student.trouble = lambda _: None
     async with bench(tmp_path / "run", pool, teacher, student) as b:
         resumed = await b.align()
     assert b.parity_set() == calm.parity_set()
-    assert (resumed.teacher_calls, resumed.student_calls) == (whole.teacher_calls, whole.student_calls)
+    assert (resumed.teacher_calls, resumed.student_calls) == (
+        whole.teacher_calls,
+        whole.student_calls,
+    )
     assert max(count for key, count in student.keys.items() if key[-1]) == 1
 
 
@@ -104,7 +127,10 @@ async def test_a_service_that_dies_and_comes_back_costs_only_time(tmp_path, pool
     async with bench(tmp_path / "calm", pool) as calm:
         whole = await calm.align()
     student = ScriptedStudent(delay_s=0.02)
-    async with bench(tmp_path / "run", pool, ScriptedTeacher(delay_s=0.02), student) as b, asyncio.TaskGroup() as group:
+    async with (
+        bench(tmp_path / "run", pool, ScriptedTeacher(delay_s=0.02), student) as b,
+        asyncio.TaskGroup() as group,
+    ):
         async with serving(student) as first:
             port = int(first.rpartition(":")[2])
             b.where = replace(b.where, student=first)
@@ -128,7 +154,9 @@ async def test_another_teacher_is_not_mixed_in(tmp_path, pool):
             await b.align()
 
 
-async def test_what_waits_in_a_providers_batch_stops_the_run_and_is_taken_up_when_it_is_repeated(tmp_path, pool):
+async def test_what_waits_in_a_providers_batch_stops_the_run_and_is_taken_up_when_it_is_repeated(
+    tmp_path, pool
+):
     """As the openai teacher does with its batches: what is asked for the first time is pending, all of it."""
     async with bench(tmp_path / "calm", pool) as calm:
         await calm.align()
@@ -140,7 +168,9 @@ async def test_what_waits_in_a_providers_batch_stops_the_run_and_is_taken_up_whe
     async with bench(tmp_path / "run", pool, ScriptedTeacher(trouble=trouble)) as b:
         with pytest.raises(Pending, match="240 annotations have to wait: batch_7 is under way"):
             await b.align()
-        assert json.loads((tmp_path / "run" / "summary.json").read_text())["rejected"] == {"pending": 240}
+        assert json.loads((tmp_path / "run" / "summary.json").read_text())["rejected"] == {
+            "pending": 240
+        }
         is_back.add("annotate")
         with pytest.raises(Pending):
             await b.align()
@@ -157,7 +187,11 @@ async def test_an_unusable_reply_costs_its_record_and_no_second_try(tmp_path, po
 
     def trouble(kind):
         calls[kind] += 1
-        return BadReply("replied with nothing, 2 times") if kind == "annotate" and calls[kind] <= 6 else None
+        return (
+            BadReply("replied with nothing, 2 times")
+            if kind == "annotate" and calls[kind] <= 6
+            else None
+        )
 
     async with bench(tmp_path / "run", pool, ScriptedTeacher(trouble=trouble)) as b:
         summary = await b.align()

@@ -22,7 +22,9 @@ SERVICES = ("mpa.v1.StudentService", "mpa.v1.TrainingService", "google.longrunni
 
 @dataclass
 class Servicer(
-    student_pb2_grpc.StudentServiceServicer, training_pb2_grpc.TrainingServiceServicer, operations_pb2_grpc.OperationsServicer
+    student_pb2_grpc.StudentServiceServicer,
+    training_pb2_grpc.TrainingServiceServicer,
+    operations_pb2_grpc.OperationsServicer,
 ):
     """Repeats its question. Some questions are errors; a wait lasts until `go`."""
 
@@ -40,7 +42,9 @@ class Servicer(
         return student_pb2.AnswerResponse(answer=request.question)
 
     async def AnswerStream(self, requests, context):
-        async for reply in answer_out_of_order(requests, self.Answer, student_pb2.AnswerStreamResponse):
+        async for reply in answer_out_of_order(
+            requests, self.Answer, student_pb2.AnswerStreamResponse
+        ):
             yield reply
 
     async def UploadDataset(self, requests, context):
@@ -79,8 +83,12 @@ class Peer:
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=options) as channel:
             other = Peer(self.servicer, self.port, channel)
-            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
-            await other.operations.GetOperation(operations_pb2.GetOperationRequest(name="o"), timeout=30)
+            await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=30
+            )
+            await other.operations.GetOperation(
+                operations_pb2.GetOperationRequest(name="o"), timeout=30
+            )
             return (await other.answers.Answer(asking("well?"), timeout=30)).answer == "well?"
 
 

@@ -67,7 +67,9 @@ class OlderAnswerer(student_pb2_grpc.StudentServiceServicer):
 
 @asynccontextmanager
 async def serving(servicer):
-    server = GrpcServer(lambda into: student_pb2_grpc.add_StudentServiceServicer_to_server(servicer, into), [])
+    server = GrpcServer(
+        lambda into: student_pb2_grpc.add_StudentServiceServicer_to_server(servicer, into), []
+    )
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -107,7 +109,9 @@ async def test_there_are_as_many_streams_as_the_calls_under_way_need():
         for number in range(100):
             await bulk.ask(question(str(number)))
         assert servicer.streams == 1
-        await asyncio.gather(*(bulk.ask(question(str(number))) for number in range(3 * ITEMS_PER_STREAM)))
+        await asyncio.gather(
+            *(bulk.ask(question(str(number))) for number in range(3 * ITEMS_PER_STREAM))
+        )
         assert servicer.streams == 3
 
 
@@ -134,7 +138,11 @@ async def test_replies_share_a_message_where_the_client_takes_it(takes_more):
     async with serving(Answerer()) as (servicer, _, stub):
         call = stub.AnswerStream()
         for text in texts:
-            await call.write(student_pb2.AnswerStreamRequest(id=text, request=question(text), takes_more=takes_more))
+            await call.write(
+                student_pb2.AnswerStreamRequest(
+                    id=text, request=question(text), takes_more=takes_more
+                )
+            )
         await until(lambda: servicer.asked == texts)
         servicer.go.set()
         await call.done_writing()
@@ -186,9 +194,12 @@ async def test_a_stream_that_breaks_fails_what_it_has_not_answered_and_the_next_
     async with answering() as (servicer, _, bulk):
         assert (await bulk.ask(question("first"))).answer == "first"
         outcomes = await asyncio.gather(
-            *(bulk.ask(question(text)) for text in ("wait", "wait", "break")), return_exceptions=True
+            *(bulk.ask(question(text)) for text in ("wait", "wait", "break")),
+            return_exceptions=True,
         )
-        assert [str(outcome) for outcome in outcomes] == ["no service answers at the service: broken"] * 3
+        assert [str(outcome) for outcome in outcomes] == [
+            "no service answers at the service: broken"
+        ] * 3
         assert (await bulk.ask(question("after"))).answer == "after"
         assert servicer.streams == 2
         assert servicer.asked.count("first") == 1

@@ -13,7 +13,16 @@ from protos.mpa.v1 import training_pb2
 from services.rpc.interceptors.turnstile import CALL_LIMITS, UPLOADS, WAITS
 from services.rpc.status import from_rpc_error
 from services.rpc.window import MOST_HELD
-from tests.http2 import DATA, END_HEADERS, HEADERS, ended, frame, headers, opened_and_reset, speaking_http2
+from tests.http2 import (
+    DATA,
+    END_HEADERS,
+    HEADERS,
+    ended,
+    frame,
+    headers,
+    opened_and_reset,
+    speaking_http2,
+)
 from tests.rpc.callers import ANSWER, asking, item, raw, refusal, serving
 from tests.waiting import until
 
@@ -23,7 +32,9 @@ async def test_calls_opened_and_reset_cost_no_other_caller_theirs(peer):
     block, streams = headers(ANSWER), itertools.count(1, 2)
     async with speaking_http2(peer.port) as one, speaking_http2(peer.port) as two:
         for _ in range(8):
-            calls = b"".join(opened_and_reset(stream, block) for stream in itertools.islice(streams, 500))
+            calls = b"".join(
+                opened_and_reset(stream, block) for stream in itertools.islice(streams, 500)
+            )
             for attacker in (one, two):
                 await attacker.write(calls)
             assert (await peer.answers.Answer(asking("well?"), timeout=30)).answer == "well?"
@@ -37,7 +48,11 @@ async def test_a_method_that_nobody_can_read_is_unknown_and_the_server_lives(pee
 
 
 async def test_a_method_of_another_contract_is_unimplemented(peer):
-    for method in ("/mpa.v1.StudentService/Later", "/google.longrunning.Operations/Later", "/nobody/Knows"):
+    for method in (
+        "/mpa.v1.StudentService/Later",
+        "/google.longrunning.Operations/Later",
+        "/nobody/Knows",
+    ):
         refused = await refusal(raw(peer.channel, method, "unary_unary")(b""))
         assert refused.code() is grpc.StatusCode.UNIMPLEMENTED
 
@@ -68,14 +83,18 @@ async def test_half_sent_messages_push_out_each_other(peer):
     begun = b"\0" + struct.pack(">I", 30 * 2**20) + bytes(2_000)
     async with speaking_http2(peer.port) as attacker:
         for stream in range(1, 400, 2):
-            await attacker.write(frame(HEADERS, END_HEADERS, stream, headers(ANSWER)) + frame(DATA, 0, stream, begun))
+            await attacker.write(
+                frame(HEADERS, END_HEADERS, stream, headers(ANSWER)) + frame(DATA, 0, stream, begun)
+            )
         await until(lambda: ended(attacker) >= 100, timeout_s=25)
         assert await peer.is_served()
 
 
 async def test_an_upload_that_is_refused_while_it_is_sent_is_told_why(peer):
     """Not "Internal error from Core", which gRPC says to a caller that is still sending when its call ends."""
-    images = [training_pb2.UploadDatasetRequest(image=image) for image in (b"full", *[bytes(2**20)] * 40)]
+    images = [
+        training_pb2.UploadDatasetRequest(image=image) for image in (b"full", *[bytes(2**20)] * 40)
+    ]
     for _ in range(5):
         refused = await refusal(peer.training.UploadDataset(iter(images)))
         assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -24,16 +24,23 @@ async def test_a_call_has_it_found():
 
 async def test_an_item_has_it_found():
     async with serving() as peer:
-        stream = peer.answers.AnswerStream(iter([student_pb2.AnswerStreamRequest(id="1", request=ODD)]))
+        stream = peer.answers.AnswerStream(
+            iter([student_pb2.AnswerStreamRequest(id="1", request=ODD)])
+        )
         (reply,) = [reply async for reply in stream]
-        assert (reply.error.code, from_status(reply.error).reason) == (code_pb2.INVALID_ARGUMENT, "NAME_WITH_NUL")
+        assert (reply.error.code, from_status(reply.error).reason) == (
+            code_pb2.INVALID_ARGUMENT,
+            "NAME_WITH_NUL",
+        )
         assert peer.servicer.asked == 0
 
 
 async def test_a_form_has_it_found():
     async with http_peer() as peer, httpx.AsyncClient(base_url=peer.url) as client:
         body = json.dumps({"image": "aGk=", "question": "why?", "version": ODD.version})
-        reply = await client.post("/v1/vqa", content=body, headers={"content-type": "application/json"})
+        reply = await client.post(
+            "/v1/vqa", content=body, headers={"content-type": "application/json"}
+        )
         assert (reply.status_code, reply.json()["error"]["reason"]) == (400, "NAME_WITH_NUL")
         assert peer.servicer.begun == 0
 

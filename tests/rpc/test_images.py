@@ -58,7 +58,10 @@ async def test_one_caller_who_goes_does_not_take_the_image_from_another(standing
 
 async def test_images_whose_callers_are_gone_are_not_decoded(standing):
     receiver, process = standing
-    callers = [asyncio.create_task(receiver.receive_bytes(photo(500, 300 + number))) for number in range(30)]
+    callers = [
+        asyncio.create_task(receiver.receive_bytes(photo(500, 300 + number)))
+        for number in range(30)
+    ]
     await until(lambda: receiver.decoding == 30)
     for caller in callers:
         caller.cancel()
@@ -71,15 +74,22 @@ async def test_images_whose_callers_are_gone_are_not_decoded(standing):
 @pytest.mark.slow
 async def test_the_loop_goes_on_while_costly_images_are_decoded():
     receiver = ImageReceiver()
-    costly = [asyncio.create_task(receiver.receive_bytes(longest_png(number))) for number in range(2)]
-    costly += [asyncio.create_task(receiver.receive_bytes(bomb_webp(4000, 3000 + number))) for number in range(8)]
+    costly = [
+        asyncio.create_task(receiver.receive_bytes(longest_png(number))) for number in range(2)
+    ]
+    costly += [
+        asyncio.create_task(receiver.receive_bytes(bomb_webp(4000, 3000 + number)))
+        for number in range(8)
+    ]
     turns = 0
     while not all(task.done() for task in costly):
         await asyncio.sleep(0.001)
         turns += 1
         assert (await receiver.receive_bytes(numbered_png(turns % 1000))).pixels.height == 16
     assert turns > 100
-    assert [task.result().pixels.size for task in costly[2:]] == [(4000, 3000 + number) for number in range(8)]
+    assert [task.result().pixels.size for task in costly[2:]] == [
+        (4000, 3000 + number) for number in range(8)
+    ]
 
 
 async def test_images_that_take_too_much_memory_together_are_turned_away_until_some_are_answered():
@@ -88,7 +98,9 @@ async def test_images_that_take_too_much_memory_together_are_turned_away_until_s
     with pytest.raises(Overloaded, match="MiB"):
         await receiver.receive_bytes(bomb_webp(4000, 2499))
     with pytest.raises(Overloaded):
-        await asyncio.gather(*(receiver.receive_bytes(photo(2000, 1500, seed=number)) for number in range(4)))
+        await asyncio.gather(
+            *(receiver.receive_bytes(photo(2000, 1500, seed=number)) for number in range(4))
+        )
     del held
     gc.collect()
     assert (await receiver.receive_bytes(bomb_webp(4000, 2499))).pixels.size == (4000, 2499)
@@ -135,7 +147,9 @@ async def test_what_is_no_image_file_is_refused_before_it_is_read(tmp_path):
 async def test_tiff_is_taken_where_it_is_asked_for():
     with pytest.raises(InvalidImage, match="IMAGE_TIFF=1"):
         await ImageReceiver().receive_bytes(slow_tiff(50, 40))
-    receiver = ImageReceiver(ImageSettings.from_environment(Environment("MPA_X_", {"MPA_X_IMAGE_TIFF": "1"})))
+    receiver = ImageReceiver(
+        ImageSettings.from_environment(Environment("MPA_X_", {"MPA_X_IMAGE_TIFF": "1"}))
+    )
     assert (await receiver.receive_bytes(slow_tiff(50, 40))).pixels.size == (50, 40)
 
 

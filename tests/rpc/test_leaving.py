@@ -24,7 +24,11 @@ CALLS = {
     "an answer": (ANSWER, "stream_unary", []),
     "a control call": ("/google.longrunning.Operations/GetOperation", "stream_unary", []),
     "a stream": ("/mpa.v1.StudentService/AnswerStream", "stream_stream", []),
-    "reflection": ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "stream_stream", []),
+    "reflection": (
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "stream_stream",
+        [],
+    ),
 }
 
 
@@ -38,8 +42,13 @@ async def test_callers_who_send_nothing_do_not_hold_it():
                 yield message
             await ended.wait()
 
-        calls = {name: raw(peer.channel, method, kind)(silent(first)) for name, (method, kind, first) in CALLS.items()}
-        await peer.operations.GetOperation(operations_pb2.GetOperationRequest(name="after them, on the same connection"))
+        calls = {
+            name: raw(peer.channel, method, kind)(silent(first))
+            for name, (method, kind, first) in CALLS.items()
+        }
+        await peer.operations.GetOperation(
+            operations_pb2.GetOperationRequest(name="after them, on the same connection")
+        )
         await leave(peer.server)
         for name, call in calls.items():
             if CALLS[name][1] == "stream_unary":

@@ -16,7 +16,8 @@ from services.rpc.limits import (
 
 
 @pytest.mark.parametrize(
-    "template", ["", "{question}", "Say: {question}\n", *(task.answer_template for task in TASKS.values())]
+    "template",
+    ["", "{question}", "Say: {question}\n", *(task.answer_template for task in TASKS.values())],
 )
 def test_a_template_holds_the_question_once(template):
     assert check_template(template, "template") == template
@@ -44,7 +45,9 @@ def test_what_is_asked_is_never_longer_than_both():
     question, template = "x" * MAX_QUESTION_CHARS, "{question}".ljust(MAX_TEMPLATE_CHARS, "y")
     asked = answer_prompt(check_question(question), check_template(template, "template"))
     assert len(asked) == MAX_QUESTION_CHARS + MAX_TEMPLATE_CHARS - len("{question}")
-    assert answer_prompt("{question}{question}", "{question}") == "{question}{question}", "a question is no template"
+    assert answer_prompt("{question}{question}", "{question}") == "{question}{question}", (
+        "a question is no template"
+    )
 
 
 @pytest.mark.parametrize("task", CATEGORIES)
@@ -53,7 +56,9 @@ def test_a_judges_template_is_taken_whatever_the_answers_are(task):
     assert check_template(found, "template") == found
 
 
-@pytest.mark.parametrize("text", ["<|image_pad|>", "a\0b", "\N{FIRE}" * 100, "日本語", "\x1b[31m", "{question}"])
+@pytest.mark.parametrize(
+    "text", ["<|image_pad|>", "a\0b", "\N{FIRE}" * 100, "日本語", "\x1b[31m", "{question}"]
+)
 def test_any_characters_may_be_asked(text):
     assert check_question(f" {text} ") == text
     assert check_prompt(text, "prompt") == text

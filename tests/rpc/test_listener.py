@@ -48,7 +48,11 @@ async def test_a_client_that_was_hung_up_on_connects_again_by_itself():
     async with serving(idle_s=IDLE_S) as peer, AsyncExitStack() as stack:
         for options in ((), CHANNEL_OPTIONS):
             channel = grpc.aio.insecure_channel(f"127.0.0.1:{peer.port}", options=options)
-            ask = channel.unary_unary("/mpa.v1.StudentService/Answer", type(asking("")).SerializeToString, lambda reply: reply)
+            ask = channel.unary_unary(
+                "/mpa.v1.StudentService/Answer",
+                type(asking("")).SerializeToString,
+                lambda reply: reply,
+            )
             await stack.enter_async_context(channel)
             for _ in range(3):
                 assert await ask(asking("well?"))

@@ -49,8 +49,14 @@ class BatchEngine:
     def begin(self):
         self.waiting = [request for request in self.waiting if not request.is_over]
         if self.waiting and not self.is_busy:
-            batch, self.waiting, self.is_busy = self.waiting[: self.most], self.waiting[self.most :], True
-            self.timeline.at(self.timeline.now + self.seconds_for(len(batch)), lambda: self.end(batch))
+            batch, self.waiting, self.is_busy = (
+                self.waiting[: self.most],
+                self.waiting[self.most :],
+                True,
+            )
+            self.timeline.at(
+                self.timeline.now + self.seconds_for(len(batch)), lambda: self.end(batch)
+            )
 
     def end(self, batch):
         self.is_busy = False
@@ -142,7 +148,10 @@ def test_callers_without_a_deadline_are_admitted_up_to_the_longest_wait(kind):
 
 def test_an_engine_that_was_hardly_busy_is_given_a_burst():
     timeline = Timeline()
-    shedder, engine = LoadShedder(clock=lambda: timeline.now), BatchEngine(timeline, 64, lambda number: 2.0)
+    shedder, engine = (
+        LoadShedder(clock=lambda: timeline.now),
+        BatchEngine(timeline, 64, lambda number: 2.0),
+    )
     outcomes = callers(timeline, shedder, engine, 0.2, 0.0, 60.0)
     for _ in range(64):
         timeline.at(70.0, Caller(shedder, engine, outcomes).ask)
@@ -164,7 +173,9 @@ def test_a_first_request_that_waits_for_a_warm_up_is_forgotten(kind):
     timeline = Timeline()
     most, seconds_for = ENGINES[kind]
     shedder = LoadShedder(clock=lambda: timeline.now)
-    engine = BatchEngine(timeline, most, lambda number: 60.0 if timeline.now == 0.0 else seconds_for(number))
+    engine = BatchEngine(
+        timeline, most, lambda number: 60.0 if timeline.now == 0.0 else seconds_for(number)
+    )
     callers(timeline, shedder, engine, 1.0, 0.0, 1.0, patience_s=None)
     storm = callers(timeline, shedder, engine, 10 * CAPACITY, 60.0, 180.0)
     timeline.run(120.0)
@@ -184,7 +195,10 @@ def test_a_burst_before_anything_was_answered_is_bounded():
 
 def test_requests_that_fail_give_their_room_back_and_do_not_count_as_answers():
     timeline = Timeline()
-    shedder, engine = LoadShedder(clock=lambda: timeline.now), BatchEngine(timeline, 1, lambda number: 1.0)
+    shedder, engine = (
+        LoadShedder(clock=lambda: timeline.now),
+        BatchEngine(timeline, 1, lambda number: 1.0),
+    )
     outcomes = callers(timeline, shedder, engine, 0.5, 0.0, 20.0)
     timeline.run()
     for _ in range(1000):
@@ -200,7 +214,10 @@ def test_requests_that_fail_give_their_room_back_and_do_not_count_as_answers():
 
 def test_a_refusal_says_how_long_to_wait_and_what_for():
     timeline = Timeline()
-    shedder, engine = LoadShedder(clock=lambda: timeline.now), BatchEngine(timeline, 1, lambda number: 1.0)
+    shedder, engine = (
+        LoadShedder(clock=lambda: timeline.now),
+        BatchEngine(timeline, 1, lambda number: 1.0),
+    )
     callers(timeline, shedder, engine, 1.0, 0.0, 30.0, patience_s=None)
     callers(timeline, shedder, engine, 4.0, 30.0, 40.0, patience_s=None)
     timeline.run(45.0)
@@ -215,11 +232,19 @@ def test_few_requests_are_always_admitted_and_the_count_is_bounded():
     rooms = [shedder.admit(0.001) for _ in range(FEW)]
     for room in rooms:
         room.__enter__()
-    with pytest.raises(Overloaded, match=f"{FEW} requests are under way, as many as this service takes"):
+    with pytest.raises(
+        Overloaded, match=f"{FEW} requests are under way, as many as this service takes"
+    ):
         shedder.require_room()
 
 
 def test_settings_name_the_variable_that_is_wrong():
-    for name, value in (("MAX_IN_FLIGHT", "0"), ("LONGEST_WAIT_S", "-1"), ("LONGEST_WAIT_S", "nan")):
+    for name, value in (
+        ("MAX_IN_FLIGHT", "0"),
+        ("LONGEST_WAIT_S", "-1"),
+        ("LONGEST_WAIT_S", "nan"),
+    ):
         with pytest.raises(InvalidInput, match=f"MPA_STUDENT_{name}"):
-            LoadSettings.from_environment(Environment("MPA_STUDENT_", {f"MPA_STUDENT_{name}": value}))
+            LoadSettings.from_environment(
+                Environment("MPA_STUDENT_", {f"MPA_STUDENT_{name}": value})
+            )

@@ -9,7 +9,8 @@ from services.rpc.messages import ENOUGH_BYTES, MOST_ITEMS, apart, fill
 
 def item(number, data=b""):
     return student_pb2.AnswerStreamRequest(
-        id=str(number), request=student_pb2.AnswerRequest(image=types_pb2.Image(data=data), question="why?")
+        id=str(number),
+        request=student_pb2.AnswerRequest(image=types_pb2.Image(data=data), question="why?"),
     )
 
 

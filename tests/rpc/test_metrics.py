@@ -19,7 +19,9 @@ async def test_the_items_of_a_stream_are_counted_under_their_own_codes(tmp_path)
 
     async def items():
         for number, question in enumerate(("what?", "", "where?")):
-            request = teacher_pb2.TeacherServiceAnswerRequest(image=types_pb2.Image(data=png()), question=question)
+            request = teacher_pb2.TeacherServiceAnswerRequest(
+                image=types_pb2.Image(data=png()), question=question
+            )
             yield teacher_pb2.TeacherServiceAnswerStreamRequest(id=str(number), request=request)
 
     async with serving_teacher(tmp_path / "teacher") as teacher:

@@ -55,10 +55,14 @@ def nested():
 
 
 TOO_MANY = {
-    "one item too many": student_pb2.AnswerStreamRequest(id="outer", more=[item("x")] * MOST_ITEMS).SerializeToString(),
+    "one item too many": student_pb2.AnswerStreamRequest(
+        id="outer", more=[item("x")] * MOST_ITEMS
+    ).SerializeToString(),
     "five million empty items": b"\x0a\x05outer" + b"\x1a\x00" * 5_000_000,
     "items within an item": nested(),
-    "five million empty items within an item": b"\x0a\x05outer\x1a" + b"\x80\xad\xe2\x04" + b"\x1a\x00" * 5_000_000,
+    "five million empty items within an item": b"\x0a\x05outer\x1a"
+    + b"\x80\xad\xe2\x04"
+    + b"\x1a\x00" * 5_000_000,
     "five million times the same field": b"\x0a\x05outer" + b"\x20\x01" * 5_000_000,
 }
 

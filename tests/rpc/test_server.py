@@ -25,7 +25,9 @@ class Slow(teacher_pb2_grpc.TeacherServiceServicer):
 
 def _server(**options):
     return GrpcServer(
-        lambda server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(Slow(), server), [SERVICE], **options
+        lambda server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(Slow(), server),
+        [SERVICE],
+        **options,
     )
 
 
@@ -36,7 +38,9 @@ async def test_health_is_not_serving_until_ready():
         health = health_pb2_grpc.HealthStub(channel)
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
         await server.set_ready(True)
-        assert (await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))).status == SERVING
+        assert (
+            await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
+        ).status == SERVING
     await server.stop(0)
 
 
@@ -45,7 +49,9 @@ async def test_reflection_lists_the_services():
     port = await server.start("127.0.0.1", 0)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+        call = stub.ServerReflectionInfo(
+            iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        )
         async for response in call:
             names = {service.name for service in response.list_services_response.service}
             break
@@ -73,7 +79,9 @@ async def test_stop_lets_calls_end_and_does_not_wait_for_watchers():
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
-        call = teacher_pb2_grpc.TeacherServiceStub(channel).Answer(teacher_pb2.TeacherServiceAnswerRequest())
+        call = teacher_pb2_grpc.TeacherServiceStub(channel).Answer(
+            teacher_pb2.TeacherServiceAnswerRequest()
+        )
         await asyncio.sleep(0.1)
         await asyncio.wait_for(server.stop(20), timeout=5)
         assert (await call).answer == "late"

@@ -8,7 +8,9 @@ def test_what_fits_stays_as_it_is(text):
     assert shortened(text, 100) == text
 
 
-@pytest.mark.parametrize("text", ["x" * 101, "é" * 51, "\U0001f600" * 2**20, "begin" + "x" * 2**20 + "end"])
+@pytest.mark.parametrize(
+    "text", ["x" * 101, "é" * 51, "\U0001f600" * 2**20, "begin" + "x" * 2**20 + "end"]
+)
 def test_what_does_not_fit_keeps_its_beginning_and_its_end(text):
     short = shortened(text, 100)
     beginning, ending = short.split(GAP)

@@ -38,13 +38,17 @@ class OneByOne(student_pb2_grpc.StudentServiceServicer):
             raise
 
     async def AnswerStream(self, requests, context):
-        async for reply in answer_out_of_order(requests, self.Answer, student_pb2.AnswerStreamResponse):
+        async for reply in answer_out_of_order(
+            requests, self.Answer, student_pb2.AnswerStreamResponse
+        ):
             yield reply
 
 
 @asynccontextmanager
 async def serving(servicer):
-    server = GrpcServer(lambda into: student_pb2_grpc.add_StudentServiceServicer_to_server(servicer, into), [])
+    server = GrpcServer(
+        lambda into: student_pb2_grpc.add_StudentServiceServicer_to_server(servicer, into), []
+    )
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)
     yield f"127.0.0.1:{port}"

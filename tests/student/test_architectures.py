@@ -76,7 +76,8 @@ def trained(request, tmp_path_factory):
     settings = Hyperparameters(learning_rate=1e-2, batch_size=8, epochs=1)
     job, dataset = root / "jobs" / "job", datasets.add(samples)
     Job(
-        *("job", "", "v1", str(base), dataset, "", "", Contract(), settings, str(root)), execution=Execution(micro_batch=4)
+        *("job", "", "v1", str(base), dataset, "", "", Contract(), settings, str(root)),
+        execution=Execution(micro_batch=4),
     ).write(job)
     train(job)
     asyncio.run(canaries.compute(job / "output", Contract(), QUESTIONS, parent=base))
@@ -86,7 +87,10 @@ def trained(request, tmp_path_factory):
 async def test_it_annotates_and_answers(trained):
     model = await load_model(trained.base, EngineSettings(threads=1))
     short = Decoding(max_new_tokens=8)
-    texts = [TASKS["vqa"].annotation_prompt, *map(answer_prompt, ("what color is it?", "is it a circle?"))]
+    texts = [
+        TASKS["vqa"].annotation_prompt,
+        *map(answer_prompt, ("what color is it?", "is it a circle?")),
+    ]
     prompts = [Prompt(question.image, text, short) for question in QUESTIONS[:5] for text in texts]
     replies = await asyncio.gather(*(model.generate(prompt) for prompt in prompts))
     alone = [await model.generate(prompt) for prompt in prompts]
@@ -103,9 +107,14 @@ def test_only_the_answer_and_the_end_of_turn_are_learned(trained):
     batch = collate(rows, processor.tokenizer.pad_token_id)
     render = renderer(trained.base)
     for row, sample, question in zip(batch["labels"], trained.samples, QUESTIONS, strict=False):
-        assert processor.tokenizer.decode(row[row != IGNORED]) == sample.answer + trained.architecture.end_of_turn
+        assert (
+            processor.tokenizer.decode(row[row != IGNORED])
+            == sample.answer + trained.architecture.end_of_turn
+        )
         served = render(canaries.prompt_for(question.image, question.text, Contract()))
-        assert (row != IGNORED).nonzero()[0] == served.tokens, "the answer follows the prompt as it is served"
+        assert (row != IGNORED).nonzero()[0] == served.tokens, (
+            "the answer follows the prompt as it is served"
+        )
 
 
 def test_a_sample_counts_the_same_alone_and_in_a_batch(trained):
@@ -117,7 +126,9 @@ def test_a_sample_counts_the_same_alone_and_in_a_batch(trained):
     def losses(batch):
         targets = batch.pop("labels")[:, 1:]
         logits = model(**batch).logits[:, :-1]
-        return torch.nn.functional.cross_entropy(logits.mT, targets, ignore_index=IGNORED, reduction="none").sum(-1)
+        return torch.nn.functional.cross_entropy(
+            logits.mT, targets, ignore_index=IGNORED, reduction="none"
+        ).sum(-1)
 
     with torch.inference_mode():
         together = losses(collate(rows, processor.tokenizer.pad_token_id))
@@ -126,10 +137,16 @@ def test_a_sample_counts_the_same_alone_and_in_a_batch(trained):
 
 
 def test_tower_connector_and_language_model_are_trained(trained):
-    before, after = (load_file(folder / "model.safetensors") for folder in (trained.base, trained.output))
+    before, after = (
+        load_file(folder / "model.safetensors") for folder in (trained.base, trained.output)
+    )
     assert before.keys() == after.keys()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    for part in (trained.architecture.vision, trained.architecture.connector, trained.architecture.language):
+    for part in (
+        trained.architecture.vision,
+        trained.architecture.connector,
+        trained.architecture.language,
+    ):
         assert any(part in name for name in moved), part
     unused = re.compile(trained.architecture.unused or "$")
     assert {name for name in before.keys() - moved if not unused.search(name)} == set()
@@ -147,7 +164,9 @@ def test_what_is_saved_is_what_was_in_memory(trained, tmp_path):
 
 
 async def test_it_goes_live_and_back(trained, tmp_path):
-    async with serving_student(_settings(trained, tmp_path, ENGINE="transformers", THREADS=1, SWAP="two_slots")) as peer:
+    async with serving_student(
+        _settings(trained, tmp_path, ENGINE="transformers", THREADS=1, SWAP="two_slots")
+    ) as peer:
         await _answers_as(peer, "v1", trained.base)
         await _reads_control_tokens_as_text(peer, trained)
         await _promote(peer, trained)
@@ -158,7 +177,9 @@ async def test_it_goes_live_and_back(trained, tmp_path):
 
 @pytest.mark.parametrize("trained", ON_VLLM, indirect=True)
 async def test_it_goes_live_in_place_on_vllm(trained, tmp_path):
-    settings = _settings(trained, tmp_path, ENGINE="vllm", MAX_MODEL_LEN=512, THREADS=2, SWAP="in_place")
+    settings = _settings(
+        trained, tmp_path, ENGINE="vllm", MAX_MODEL_LEN=512, THREADS=2, SWAP="in_place"
+    )
     async with serving_student(settings) as peer:
         await _answers_as(peer, "v1", trained.base, agreement=0.9)
         await _reads_control_tokens_as_text(peer, trained)
@@ -172,12 +193,16 @@ async def test_it_goes_live_in_place_on_vllm(trained, tmp_path):
 
 def _settings(trained, folder, **variables):
     variables = {**variables, "MODEL": trained.base, "STORE": folder / "store"}
-    return StudentSettings.from_env({f"MPA_STUDENT_{name}": str(value) for name, value in variables.items()})
+    return StudentSettings.from_env(
+        {f"MPA_STUDENT_{name}": str(value) for name, value in variables.items()}
+    )
 
 
 async def _promote(peer, trained):
     peer.student.store.add(trained.output, Origin(parent="v1"), Contract())
-    await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name="v2", expected_live="v1"))
+    await peer.versions.PromoteVersion(
+        versions_pb2.PromoteVersionRequest(name="v2", expected_live="v1")
+    )
 
 
 async def _answers_as(peer, version, folder, agreement=1.0):
@@ -185,22 +210,35 @@ async def _answers_as(peer, version, folder, agreement=1.0):
     expected = canaries.read(folder)
     requests = [
         student_pb2.AnswerRequest(
-            image=types_pb2.Image(data=(folder / canaries.FOLDER / canary.image_sha256).read_bytes()), question=canary.question
+            image=types_pb2.Image(
+                data=(folder / canaries.FOLDER / canary.image_sha256).read_bytes()
+            ),
+            question=canary.question,
         )
         for canary in expected
     ]
     found = await asyncio.gather(*(peer.answers.Answer(request) for request in requests))
     assert {answer.version for answer in found} == {version}
-    alike = sum(answer.answer == canary.answer for answer, canary in zip(found, expected, strict=True))
-    assert alike >= agreement * len(expected), f"{alike} of {len(expected)} answers are those of {version}"
+    alike = sum(
+        answer.answer == canary.answer for answer, canary in zip(found, expected, strict=True)
+    )
+    assert alike >= agreement * len(expected), (
+        f"{alike} of {len(expected)} answers are those of {version}"
+    )
 
 
 async def _reads_control_tokens_as_text(peer, trained):
     """A question of each has as many tokens as in training (engines/test_text_is_text.py: they are characters)."""
-    tokenizer, render = AutoProcessor.from_pretrained(trained.base).tokenizer, renderer(trained.base)
+    tokenizer, render = (
+        AutoProcessor.from_pretrained(trained.base).tokenizer,
+        renderer(trained.base),
+    )
     marks = [added.content for added in tokenizer.added_tokens_decoder.values()]
     image = QUESTIONS[0]
-    asked = [student_pb2.AnswerRequest(image=types_pb2.Image(data=image.data), question=mark) for mark in marks]
+    asked = [
+        student_pb2.AnswerRequest(image=types_pb2.Image(data=image.data), question=mark)
+        for mark in marks
+    ]
     found = await asyncio.gather(*(peer.answers.Answer(request) for request in asked))
     expected = [render(canaries.prompt_for(image.image, mark, Contract())).tokens for mark in marks]
     assert [answer.usage.prompt_tokens for answer in found] == expected

@@ -37,7 +37,9 @@ async def _train(peer, contract=None, **fields):
 
 
 async def _contract(peer, name):
-    return (await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name=name))).version.contract
+    return (
+        await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name=name))
+    ).version.contract
 
 
 async def test_a_version_is_asked_as_its_training_said(peer):
@@ -51,25 +53,40 @@ async def test_a_version_is_asked_as_its_training_said(peer):
     after = await peer.answers.Answer(_ask(QUESTION))
     assert (before.version, after.version) == ("v1", "v2")
     assert after.usage.prompt_tokens == len(QUESTION.split()), "the fake engine counts words"
-    assert before.usage.prompt_tokens == len("Answer the following question in a single word or phrase.".split()) + 3
+    assert (
+        before.usage.prompt_tokens
+        == len("Answer the following question in a single word or phrase.".split()) + 3
+    )
     explicit = await peer.answers.Answer(_ask(QUESTION, template="Say it.\n{question}"))
-    assert explicit.usage.prompt_tokens == 2 + len(QUESTION.split()), "a caller's own words are an exception"
+    assert explicit.usage.prompt_tokens == 2 + len(QUESTION.split()), (
+        "a caller's own words are an exception"
+    )
 
 
 async def test_in_place_the_contract_is_replaced_with_the_weights(tmp_path):
-    async with serving_student(replace(fake_student_settings(tmp_path, skill=0.5), max_loaded=1)) as peer:
+    async with serving_student(
+        replace(fake_student_settings(tmp_path, skill=0.5), max_loaded=1)
+    ) as peer:
         _, made = await _wait(peer, await _train(peer, CAPTIONING))
-        swapped = await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name=made.version))
+        swapped = await peer.versions.PromoteVersion(
+            versions_pb2.PromoteVersionRequest(name=made.version)
+        )
         assert swapped.swap_way == versions_pb2.SWAP_WAY_IN_PLACE
-        assert (await peer.answers.Answer(_ask(QUESTION))).usage.prompt_tokens == len(QUESTION.split())
+        assert (await peer.answers.Answer(_ask(QUESTION))).usage.prompt_tokens == len(
+            QUESTION.split()
+        )
         await peer.versions.RollbackVersion(versions_pb2.RollbackVersionRequest())
-        assert (await peer.answers.Answer(_ask(QUESTION))).usage.prompt_tokens > len(QUESTION.split())
+        assert (await peer.answers.Answer(_ask(QUESTION))).usage.prompt_tokens > len(
+            QUESTION.split()
+        )
 
 
 async def test_the_canaries_are_computed_by_the_new_contract(peer):
     _, made = await _wait(peer, await _train(peer, CAPTIONING))
     found = canaries.read(peer.student.store.path(made.version))
-    assert {canary.rendering.tokens for canary in found} == {len(canary.question.split()) for canary in found}
+    assert {canary.rendering.tokens for canary in found} == {
+        len(canary.question.split()) for canary in found
+    }
 
 
 async def test_authors_are_trained_on_one_template_and_served_by_another(peer):
@@ -85,16 +102,24 @@ async def test_authors_are_trained_on_one_template_and_served_by_another(peer):
     assert contract.training_template == "{question}"
     assert contract.answer_template == "{question}Answer in a word."
     assert contract.decoding == asked.decoding
-    assert peer.student.jobs.job(operation.name.rpartition("/")[2]).contract.training_template == "{question}"
+    assert (
+        peer.student.jobs.job(operation.name.rpartition("/")[2]).contract.training_template
+        == "{question}"
+    )
 
 
 async def test_without_a_contract_it_is_the_base_versions(peer):
     _, first = await _wait(peer, await _train(peer, CAPTIONING, request_id="one"))
     _, second = await _wait(peer, await _train(peer, base_version=first.version, request_id="two"))
     assert await _contract(peer, second.version) == await _contract(peer, first.version)
-    _, third = await _wait(peer, await _train(peer, request_id="three", training_template="Say it. {question}"))
+    _, third = await _wait(
+        peer, await _train(peer, request_id="three", training_template="Say it. {question}")
+    )
     contract = await _contract(peer, third.version)
-    assert (contract.training_template, contract.answer_template) == ("Say it. {question}", Contract().answer_template)
+    assert (contract.training_template, contract.answer_template) == (
+        "Say it. {question}",
+        Contract().answer_template,
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,12 +135,20 @@ async def test_without_a_contract_it_is_the_base_versions(peer):
         ({"processor_sha256": "0" * 64}, "contract.processor_sha256"),
         ({"chat_template_sha256": "0" * 64}, "contract.chat_template_sha256"),
         ({"pixel_budget": '{"max_pixels": 1}'}, "contract.pixel_budget"),
-        ({"decoding": versions_pb2.Contract.Decoding(max_new_tokens=100_000)}, "contract.decoding.max_new_tokens"),
-        ({"decoding": versions_pb2.Contract.Decoding(temperature=-1)}, "contract.decoding.temperature"),
+        (
+            {"decoding": versions_pb2.Contract.Decoding(max_new_tokens=100_000)},
+            "contract.decoding.max_new_tokens",
+        ),
+        (
+            {"decoding": versions_pb2.Contract.Decoding(temperature=-1)},
+            "contract.decoding.temperature",
+        ),
         ({"decoding": versions_pb2.Contract.Decoding(top_p=2)}, "contract.decoding.top_p"),
     ],
 )
-async def test_a_contract_that_cannot_be_served_is_refused_and_its_field_named(peer, contract, field):
+async def test_a_contract_that_cannot_be_served_is_refused_and_its_field_named(
+    peer, contract, field
+):
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await _train(peer, versions_pb2.Contract(**contract))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -125,7 +158,12 @@ async def test_a_contract_that_cannot_be_served_is_refused_and_its_field_named(p
 
 async def test_templates_may_be_as_long_as_they_are_said_to_be(peer):
     longest = "x" * 1_990 + "{question}"
-    _, made = await _wait(peer, await _train(peer, versions_pb2.Contract(answer_template=longest, training_template=longest)))
+    _, made = await _wait(
+        peer,
+        await _train(
+            peer, versions_pb2.Contract(answer_template=longest, training_template=longest)
+        ),
+    )
     contract = await _contract(peer, made.version)
     assert (contract.answer_template, contract.training_template) == (longest, longest)
 
@@ -141,7 +179,9 @@ async def test_a_long_system_prompt_of_the_base_version_may_be_named(tmp_path):
     settings = fake_student_settings(tmp_path, skill=0.5)
     store = VersionStore(settings.store)
     prompt = "Be brief. " * 100
-    store.add(fake_checkpoint(tmp_path / "first", skill=0.5), Origin(), Contract(system_prompt=prompt))
+    store.add(
+        fake_checkpoint(tmp_path / "first", skill=0.5), Origin(), Contract(system_prompt=prompt)
+    )
     store.close()
     async with serving_student(settings) as peer:
         _, made = await _wait(peer, await _train(peer, await _contract(peer, "v1")))
@@ -150,7 +190,11 @@ async def test_a_long_system_prompt_of_the_base_version_may_be_named(tmp_path):
 
 async def test_two_templates_for_one_training_are_refused(peer):
     with pytest.raises(grpc.aio.AioRpcError, match="give one of them"):
-        await _train(peer, versions_pb2.Contract(training_template="a {question}"), training_template="b {question}")
+        await _train(
+            peer,
+            versions_pb2.Contract(training_template="a {question}"),
+            training_template="b {question}",
+        )
 
 
 async def test_the_base_versions_own_parts_may_be_named(peer):
@@ -163,12 +207,19 @@ async def test_the_base_versions_own_parts_may_be_named(peer):
 async def test_a_training_has_the_base_versions_system_turn(tmp_path):
     settings = fake_student_settings(tmp_path, skill=0.5)
     store = VersionStore(settings.store)
-    store.add(fake_checkpoint(tmp_path / "first", skill=0.5), Origin(), Contract(system_prompt="Be brief."))
+    store.add(
+        fake_checkpoint(tmp_path / "first", skill=0.5),
+        Origin(),
+        Contract(system_prompt="Be brief."),
+    )
     store.close()
     async with serving_student(settings) as peer:
         operation = await _train(peer)
         await _wait(peer, operation)
-        assert peer.student.jobs.job(operation.name.rpartition("/")[2]).contract.system_prompt == "Be brief."
+        assert (
+            peer.student.jobs.job(operation.name.rpartition("/")[2]).contract.system_prompt
+            == "Be brief."
+        )
 
 
 @pytest.mark.parametrize("file", ["preprocessor_config.json", "chat_template.jinja"])
@@ -178,7 +229,9 @@ async def test_a_version_with_another_processor_or_template_is_never_loaded(peer
     await _refused_as_broken(peer, made.version)
 
 
-@pytest.mark.parametrize("changes", [{"normaliser": "exact@9"}, {"answer_template": "none"}, {"max_new_tokens": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"normaliser": "exact@9"}, {"answer_template": "none"}, {"max_new_tokens": 0}]
+)
 async def test_a_version_whose_contract_cannot_be_kept_here_is_never_loaded(peer, changes):
     _, made = await _wait(peer, await _train(peer))
     path = peer.student.store.path(made.version) / MANIFEST
@@ -210,12 +263,27 @@ def test_a_manifest_of_an_earlier_release_is_read(tmp_path):
 
 def test_a_job_of_an_earlier_release_goes_on_by_its_bases_contract(tmp_path):
     store = VersionStore(tmp_path / "store")
-    base = store.path(store.add(fake_checkpoint(tmp_path / "a"), Origin(), Contract(system_prompt="Be brief.")))
+    base = store.path(
+        store.add(fake_checkpoint(tmp_path / "a"), Origin(), Contract(system_prompt="Be brief."))
+    )
     folder = tmp_path / "job"
-    Job("one", "", "v1", str(base), "d", "r", "authors", Contract(), Hyperparameters(1e-5), str(tmp_path)).write(folder)
+    Job(
+        "one",
+        "",
+        "v1",
+        str(base),
+        "d",
+        "r",
+        "authors",
+        Contract(),
+        Hyperparameters(1e-5),
+        str(tmp_path),
+    ).write(folder)
     raw = json.loads((folder / "job.json").read_text())
     del raw["contract"]
-    (folder / "job.json").write_text(json.dumps({**raw, "training_template": "{question}", "system_prompt": ""}))
+    (folder / "job.json").write_text(
+        json.dumps({**raw, "training_template": "{question}", "system_prompt": ""})
+    )
     contract = Job.read(folder).contract
     assert contract.training_template == "{question}"
     assert contract.system_prompt == "Be brief."

@@ -25,7 +25,11 @@ def settings(tmp_path):
     settings = fake_student_settings(tmp_path, skill=0.5)
     store = VersionStore(settings.store)
     for number in range(1, 4):
-        store.add(fake_checkpoint(tmp_path / f"{number}", skill=number / 4), Origin(parent="v1"), Contract())
+        store.add(
+            fake_checkpoint(tmp_path / f"{number}", skill=number / 4),
+            Origin(parent="v1"),
+            Contract(),
+        )
     store.point(Pointers(live="v2", previous="v1"))
     store.close()
     return settings
@@ -95,12 +99,16 @@ async def _train(peer, **fields):
 
     async def parts():
         yield training_pb2.UploadDatasetRequest(image=image)
-        sample = training_pb2.TrainingSample(image_sha256=sha256(image), question="what?", answer="red")
+        sample = training_pb2.TrainingSample(
+            image_sha256=sha256(image), question="what?", answer="red"
+        )
         yield training_pb2.UploadDatasetRequest(sample=sample)
 
     dataset = (await peer.training.UploadDataset(parts())).dataset
     operation = await peer.training.Train(training_pb2.TrainRequest(dataset=dataset, **fields))
-    return await peer.operations.WaitOperation(operations_pb2.WaitOperationRequest(name=operation.name))
+    return await peer.operations.WaitOperation(
+        operations_pb2.WaitOperationRequest(name=operation.name)
+    )
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
@@ -150,7 +158,9 @@ async def test_without_a_whole_live_and_previous_version_the_newest_whole_one_se
         assert (await peer.versions.ListVersions(versions_pb2.ListVersionsRequest())).live == "v3"
 
 
-@pytest.mark.parametrize("name", ["vX", "v01", "v-1", "v1.bak", "v" + "9" * 60, "v²", "V4", "lost+found"])
+@pytest.mark.parametrize(
+    "name", ["vX", "v01", "v-1", "v1.bak", "v" + "9" * 60, "v²", "V4", "lost+found"]
+)
 async def test_what_is_no_version_is_left_alone(settings, name):
     foreign = settings.store / "versions" / name
     shutil.copytree(settings.store / "versions" / "v1", foreign)
@@ -166,13 +176,17 @@ async def test_a_file_named_like_a_version_is_a_damaged_one(settings):
     file = settings.store / "versions" / "v4"
     file.write_text("")
     async with serving_student(settings) as peer:
-        version = (await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v4"))).version
+        version = (
+            await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v4"))
+        ).version
         assert version.state == versions_pb2.VERSION_STATE_FAILED
         assert str(file) in version.error
         assert (await _train(peer)).HasField("response")
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"live": 2}', '{"live": "v2", "zeal": "x"}', "\x00\xff", None])
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"live": 2}', '{"live": "v2", "zeal": "x"}', "\x00\xff", None]
+)
 async def test_damaged_pointers_fall_back_to_their_copy(settings, damage, caplog):
     file = settings.store / "pointers.json"
     file.unlink()
@@ -208,7 +222,9 @@ async def test_pointers_to_versions_that_are_gone(settings):
 
 
 @pytest.mark.parametrize("file", ["state.json", "job.json", "progress.json"])
-@pytest.mark.parametrize("content", ["", '{"phase": "do', '{"phase": "resting"}', "[]", '{"step": "one"}'])
+@pytest.mark.parametrize(
+    "content", ["", '{"phase": "do', '{"phase": "resting"}', "[]", '{"step": "one"}']
+)
 async def test_a_damaged_file_of_a_finished_job(settings, file, content):
     async with serving_student(settings) as peer:
         done = await _train(peer, request_id="one")
@@ -228,7 +244,9 @@ async def test_a_damaged_file_of_a_finished_job(settings, file, content):
             assert got.HasField("response")
 
 
-async def test_a_job_that_was_under_way_when_its_file_was_damaged_is_named_and_left_alone(settings, monkeypatch):
+async def test_a_job_that_was_under_way_when_its_file_was_damaged_is_named_and_left_alone(
+    settings, monkeypatch
+):
     job = settings.store / "jobs" / "abc"
     job.mkdir(parents=True)
     (job / "job.json").write_text('{"id": "abc", "req')
@@ -237,7 +255,9 @@ async def test_a_job_that_was_under_way_when_its_file_was_damaged_is_named_and_l
         ended = await peer.operations.WaitOperation(wait)
         assert ended.done
         assert str(job / "job.json") in ended.error.message
-        await peer.operations.CancelOperation(operations_pb2.CancelOperationRequest(name="operations/abc"))
+        await peer.operations.CancelOperation(
+            operations_pb2.CancelOperationRequest(name="operations/abc")
+        )
         assert (await _train(peer)).HasField("response")
 
 
@@ -251,9 +271,13 @@ async def test_damage_while_a_job_runs_does_not_stop_it(settings, monkeypatch):
         folder = settings.store / "jobs" / operation.name.removeprefix("operations/")
         (folder / "state.json").write_text("{")
         (folder / "progress.json").write_text('{"st')
-        under_way = await peer.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
+        under_way = await peer.operations.GetOperation(
+            operations_pb2.GetOperationRequest(name=operation.name)
+        )
         assert not under_way.done
-        done = await peer.operations.WaitOperation(operations_pb2.WaitOperationRequest(name=operation.name))
+        done = await peer.operations.WaitOperation(
+            operations_pb2.WaitOperationRequest(name=operation.name)
+        )
         assert done.HasField("response"), done.error
 
 
@@ -264,7 +288,9 @@ async def test_weights_that_change_on_disk_after_they_were_loaded_are_noticed(se
         assert not before.error
         text = file.read_text()
         file.write_text(text.replace("0.5", "0.6"))
-        damaged = (await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v2"))).version
+        damaged = (
+            await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v2"))
+        ).version
         assert "v2 is damaged: its weights" in damaged.error
         assert damaged.state == versions_pb2.VERSION_STATE_AVAILABLE, "what is in memory is whole"
         assert "v2 is damaged: its weights" in caplog.text
@@ -272,10 +298,14 @@ async def test_weights_that_change_on_disk_after_they_were_loaded_are_noticed(se
             await _train(peer)
         assert from_rpc_error(refused.value).reason == "VERSION_CORRUPT"
         file.write_text(text)
-        assert not (await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v2"))).version.error
+        assert not (
+            await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v2"))
+        ).version.error
 
 
 async def test_a_file_that_was_only_touched_is_whole(settings):
     async with serving_student(settings) as peer:
         os.utime(settings.store / "versions" / "v2" / "fake.json")
-        assert not (await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v2"))).version.error
+        assert not (
+            await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v2"))
+        ).version.error

@@ -26,8 +26,16 @@ def test_micro_batch_times_accumulation_times_processes_is_the_effective_batch(e
 @pytest.mark.parametrize(
     ("execution", "batch_size", "said"),
     [
-        (Execution(processes=3), 16, "batch_size is 16: that can't be divided among 3 training processes"),
-        (Execution(micro_batch=4), 6, "batch_size is 6, 6 for each training process: .* micro batches of 4"),
+        (
+            Execution(processes=3),
+            16,
+            "batch_size is 16: that can't be divided among 3 training processes",
+        ),
+        (
+            Execution(micro_batch=4),
+            6,
+            "batch_size is 6, 6 for each training process: .* micro batches of 4",
+        ),
     ],
 )
 def test_a_batch_that_leaves_a_rest_is_refused(execution, batch_size, said):
@@ -45,7 +53,12 @@ def test_settings_come_from_the_environment():
     assert execution == Execution(micro_batch=2, processes=2, sharded=True)
 
 
-@pytest.mark.parametrize(("name", "value"), [("PRECISION", "fp8"), ("PROCESSES", "0"), ("MICRO_BATCH", "-1"), ("SHARDED", "1")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PRECISION", "fp8"), ("PROCESSES", "0"), ("MICRO_BATCH", "-1"), ("SHARDED", "1")],
+)
 def test_a_wrong_setting_is_named_with_its_variable(name, value):
     with pytest.raises(InvalidInput, match=f"MPA_STUDENT_TRAINING_{name} is"):
-        Execution.from_environment(Environment("MPA_STUDENT_", {f"MPA_STUDENT_TRAINING_{name}": value}))
+        Execution.from_environment(
+            Environment("MPA_STUDENT_", {f"MPA_STUDENT_TRAINING_{name}": value})
+        )

@@ -20,8 +20,19 @@ class OutOfMemoryError(RuntimeError):
 
 
 TROUBLES = [
-    *(OutOfMemoryError("2.00 GiB"), OSError(28, "No space left on device"), RuntimeError("boom"), KeyError("chat_template")),
-    *(StopAsyncIteration(), AssertionError(), asyncio.CancelledError(), MpaError("no"), Unavailable("dead")),
+    *(
+        OutOfMemoryError("2.00 GiB"),
+        OSError(28, "No space left on device"),
+        RuntimeError("boom"),
+        KeyError("chat_template"),
+    ),
+    *(
+        StopAsyncIteration(),
+        AssertionError(),
+        asyncio.CancelledError(),
+        MpaError("no"),
+        Unavailable("dead"),
+    ),
 ]
 BROKEN = InvalidInput("the checkpoint can't be loaded", field="model", reason="VERSION_CORRUPT")
 
@@ -44,14 +55,18 @@ async def _promote_in_vain(versions, name, kind=SwapFailed, match="version v1 is
 async def test_in_place(world, step, trouble):
     """Before anything is touched, or when neither the old engine takes the weights nor a new one."""
     versions = await world.versions(max_loaded=1)
-    world.loader.troubles = {(each, "v2"): [trouble] for each in {step, "reload" if step == "load" else step}}
+    world.loader.troubles = {
+        (each, "v2"): [trouble] for each in {step, "reload" if step == "load" else step}
+    }
     await _promote_in_vain(versions, "v2")
     await _is_still_live(world, versions)
     assert world.open_engines() == ["v1"]
     assert (await versions.promote("v2"))[0].live == "v2", "what was wrong has passed"
 
 
-@pytest.mark.parametrize("trouble", [each for each in TROUBLES if isinstance(each, Exception)], ids=repr)
+@pytest.mark.parametrize(
+    "trouble", [each for each in TROUBLES if isinstance(each, Exception)], ids=repr
+)
 async def test_in_place_an_engine_that_fails_to_reload_is_replaced(world, trouble):
     versions = await world.versions(max_loaded=1)
     world.loader.troubles = {("reload", "v2"): [trouble]}
@@ -63,7 +78,9 @@ async def test_in_place_an_engine_that_fails_to_reload_is_replaced(world, troubl
 async def test_the_files_fault_is_told_as_such(world):
     for versions in (await world.versions(max_loaded=1), await world.versions()):
         world.loader.troubles = {("load", "v2"): [BROKEN], ("reload", "v2"): [BROKEN]}
-        error = await _promote_in_vain(versions, "v2", InvalidInput, "can't be loaded; version v1 is still live")
+        error = await _promote_in_vain(
+            versions, "v2", InvalidInput, "can't be loaded; version v1 is still live"
+        )
         assert (error.field, error.reason) == ("model", "VERSION_CORRUPT")
 
 
@@ -80,7 +97,9 @@ async def test_a_pointer_that_can_not_be_written(world, settings, trouble, is_wr
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=repr)
-@pytest.mark.parametrize(("step", "name"), [("load", "v2"), ("adapt", "v4")], ids=["two slots", "adapter"])
+@pytest.mark.parametrize(
+    ("step", "name"), [("load", "v2"), ("adapt", "v4")], ids=["two slots", "adapter"]
+)
 @pytest.mark.parametrize("change", ["load", "promote"])
 async def test_beside_the_live_one(world, change, step, name, trouble):
     versions = await world.versions()
@@ -269,11 +288,15 @@ async def test_room_is_made_of_what_nobody_points_to_first(world):
     await versions.promote("v2")
     for name in ("v3", "v5", "v6"):
         await versions.load(name)
-    assert world.open_engines() == ["v1", "v2", "v5", "v6"], "v1 is the previous version, v3 is nobody's"
+    assert world.open_engines() == ["v1", "v2", "v5", "v6"], (
+        "v1 is the previous version, v3 is nobody's"
+    )
     assert versions.pointers == Pointers(live="v2", candidate="v6", previous="v1")
     async with asyncio.timeout(30), versions.lease("v5"):
         await versions.load("v3")
-    assert world.open_engines() == ["v2", "v5", "v6", "v3"], "v5 was in use, v1 the older of the others"
+    assert world.open_engines() == ["v2", "v5", "v6", "v3"], (
+        "v5 was in use, v1 the older of the others"
+    )
 
 
 async def test_in_place_all_room_is_made_before_the_live_version_is_touched(world):
@@ -289,7 +312,9 @@ async def test_in_place_all_room_is_made_before_the_live_version_is_touched(worl
     await promoting
 
 
-@pytest.mark.parametrize("trouble", [OutOfMemoryError(), OSError(5, "Input/output error")], ids=repr)
+@pytest.mark.parametrize(
+    "trouble", [OutOfMemoryError(), OSError(5, "Input/output error")], ids=repr
+)
 async def test_at_the_start_too_any_error_leads_back_to_the_previous_version(world, trouble):
     world.store.point(Pointers(live="v3", previous="v2"))
     world.loader.troubles = {("load", "v3"): [trouble]}

@@ -34,7 +34,9 @@ def _template_that_fails(folder):
 
 
 def _template_without_image(folder):
-    (folder / "chat_template.jinja").write_text("{% for message in messages %}an image<|im_end|>{% endfor %}")
+    (folder / "chat_template.jinja").write_text(
+        "{% for message in messages %}an image<|im_end|>{% endfor %}"
+    )
 
 
 def _tokenizer_cut_off(folder):
@@ -47,11 +49,17 @@ DAMAGES = [_unknown_processor, _template_that_fails, _template_without_image, _t
 
 async def _answer(versions):
     async with versions.lease() as lease:
-        return (await lease.model.generate(canaries.prompt_for(QUESTION.image, QUESTION.text, Contract()))).text
+        return (
+            await lease.model.generate(
+                canaries.prompt_for(QUESTION.image, QUESTION.text, Contract())
+            )
+        ).text
 
 
 @pytest.mark.parametrize("way", [SwapWay.IN_PLACE, SwapWay.TWO_SLOTS])
-async def test_whatever_is_broken_the_live_version_answers_as_before(tiny_checkpoint, tmp_path, way):
+async def test_whatever_is_broken_the_live_version_answers_as_before(
+    tiny_checkpoint, tmp_path, way
+):
     store = VersionStore(tmp_path / "store")
     store.add(tiny_checkpoint, Origin(), Contract())
     store.point(Pointers(live="v1"))
@@ -71,10 +79,14 @@ async def test_whatever_is_broken_the_live_version_answers_as_before(tiny_checkp
         assert versions.pointers == store.pointers() == Pointers(live="v1")
         assert await _answer(versions) == before
         slot = versions.slot(name)
-        assert slot is None or (slot.state is SlotState.FAILED and slot.error and slot.model is None)
+        assert slot is None or (
+            slot.state is SlotState.FAILED and slot.error and slot.model is None
+        )
     refused = None
     gc.collect()
-    loaded = [thing for thing in gc.get_objects() if isinstance(thing, Qwen2VLForConditionalGeneration)]
+    loaded = [
+        thing for thing in gc.get_objects() if isinstance(thing, Qwen2VLForConditionalGeneration)
+    ]
     assert len(loaded) == 1, "memory of those that failed is free"
     await versions.close()
     store.close()

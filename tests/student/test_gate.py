@@ -25,7 +25,9 @@ async def test_a_request_that_waits_for_a_swap_does_not_count_as_under_way(tmp_p
     servicer = StudentServicer(lambda: student, ImageReceiver(), shedder)
 
     def ask(number):
-        request = student_pb2.AnswerRequest(image=types_pb2.Image(data=png()), question=f"{number}?")
+        request = student_pb2.AnswerRequest(
+            image=types_pb2.Image(data=png()), question=f"{number}?"
+        )
         return asyncio.create_task(servicer.Answer(request))
 
     first = ask(0)

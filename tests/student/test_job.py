@@ -41,17 +41,24 @@ started.wait()
 @pytest.fixture
 def job(tmp_path, datasets):
     """The folder of a job of three steps for the fake engine."""
-    samples = [TrainingSample(datasets.add_image(numbered_png(1)), f"what is {n}?", "red") for n in range(3)]
+    samples = [
+        TrainingSample(datasets.add_image(numbered_png(1)), f"what is {n}?", "red")
+        for n in range(3)
+    ]
     folder = tmp_path / "jobs" / "one"
     base = str(fake_checkpoint(tmp_path / "base", skill=0.5))
     settings = Hyperparameters(1e-3, batch_size=1)
-    Job("one", "", "v1", base, datasets.add(samples), "", "", Contract(), settings, str(tmp_path)).write(folder)
+    Job(
+        "one", "", "v1", base, datasets.add(samples), "", "", Contract(), settings, str(tmp_path)
+    ).write(folder)
     return folder
 
 
 def _train(folder, **environment):
     command = [sys.executable, "-m", "services.student.fake_training", str(folder)]
-    return subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.parametrize("when", ["now", "later"])
@@ -60,7 +67,10 @@ def test_a_program_whose_owner_is_killed_while_it_imports_ends(tmp_path, when):
     told = tmp_path / "pid"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path.cwd())])}
     service = subprocess.Popen(
-        [sys.executable, "-c", SERVICE, str(told), when], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", SERVICE, str(told), when],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     try:
         program = psutil.Process(int(service.stdout.readline()))
@@ -79,9 +89,15 @@ def test_another_process_with_the_owners_id_is_not_the_owner():
     """The owner is long gone, and this process has got its id."""
     program = "from services.engines import tether; tether.hold(); import time; time.sleep(60)"
     created = psutil.Process().create_time()
-    owners = {f"{os.getpid()} {created}": None, f"{os.getpid()} {created - 3600}": 1, "999999999 1.0": 1}
+    owners = {
+        f"{os.getpid()} {created}": None,
+        f"{os.getpid()} {created - 3600}": 1,
+        "999999999 1.0": 1,
+    }
     for owner, code in owners.items():
-        process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, tether.OWNER: owner})
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], env={**os.environ, tether.OWNER: owner}
+        )
         try:
             assert process.wait(timeout=20 if code else 2) == code
         except subprocess.TimeoutExpired:
@@ -108,7 +124,9 @@ def test_a_resumed_trainer_waits_for_one_that_is_about_to_end(job):
 
 def test_two_trainers_of_one_job_make_one_output(job):
     trainers = [_train(job, MPA_FAKE_STEP_S="0.2") for _ in range(2)]
-    assert [trainer.wait(timeout=90) for trainer in trainers] == [0, 0], [trainer.stderr.read() for trainer in trainers]
+    assert [trainer.wait(timeout=90) for trainer in trainers] == [0, 0], [
+        trainer.stderr.read() for trainer in trainers
+    ]
     assert (job / "output" / "fake.json").is_file()
 
 
@@ -133,7 +151,10 @@ def test_a_trainer_that_does_not_end_is_named(tmp_path):
     thread.start()
     held.wait()
     try:
-        with pytest.raises(Conflict, match="another process still trains"), sole_trainer(tmp_path, patience_s=0.1):
+        with (
+            pytest.raises(Conflict, match="another process still trains"),
+            sole_trainer(tmp_path, patience_s=0.1),
+        ):
             raise AssertionError
     finally:
         done.set()

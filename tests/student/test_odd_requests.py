@@ -14,7 +14,18 @@ from tests.pictures import png
 from tests.serving import fake_student_settings, serving_student
 
 IMAGE = png()
-ODD_NAMES = ("x" * 4_000, "v" + "9" * 200, "a\0b", "../../etc/passwd", "²", "v²", "\u0661", " ", "%s%n", "\ud7ff\ue000")
+ODD_NAMES = (
+    "x" * 4_000,
+    "v" + "9" * 200,
+    "a\0b",
+    "../../etc/passwd",
+    "²",
+    "v²",
+    "\u0661",
+    " ",
+    "%s%n",
+    "\ud7ff\ue000",
+)
 METHODS = {
     "/mpa.v1.StudentService/Answer": student_pb2.AnswerRequest,
     "/mpa.v1.VersionService/ListVersions": versions_pb2.ListVersionsRequest,
@@ -45,7 +56,9 @@ async def peer(tmp_path):
 
 
 def asking(**fields):
-    return student_pb2.AnswerRequest(**{"image": types_pb2.Image(data=IMAGE), "question": "what?", **fields})
+    return student_pb2.AnswerRequest(
+        **{"image": types_pb2.Image(data=IMAGE), "question": "what?", **fields}
+    )
 
 
 async def refusal(call):
@@ -64,7 +77,9 @@ async def test_a_name_that_names_nothing_is_not_found_or_invalid(peer, name):
         peer.versions.GetVersion(versions_pb2.GetVersionRequest(name=name)),
         peer.versions.LoadVersion(versions_pb2.LoadVersionRequest(name=name)),
         peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name=name)),
-        peer.training.Train(training_pb2.TrainRequest(request_id=name, dataset=name, base_version=name)),
+        peer.training.Train(
+            training_pb2.TrainRequest(request_id=name, dataset=name, base_version=name)
+        ),
         peer.operations.GetOperation(operation),
         peer.operations.WaitOperation(operations_pb2.WaitOperationRequest(name=name)),
         peer.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=name)),
@@ -101,11 +116,19 @@ async def test_the_largest_seed_is_taken(peer):
 
 @pytest.mark.parametrize(
     "page",
-    [{"page_token": "²"}, {"page_token": "-1"}, {"page_token": "9" * 200}, {"page_token": "x"}, {"page_size": -1}],
+    [
+        {"page_token": "²"},
+        {"page_token": "-1"},
+        {"page_token": "9" * 200},
+        {"page_token": "x"},
+        {"page_size": -1},
+    ],
     ids=str,
 )
 async def test_a_page_that_does_not_exist_is_invalid(peer, page):
-    refused = await refusal(peer.operations.ListOperations(operations_pb2.ListOperationsRequest(**page)))
+    refused = await refusal(
+        peer.operations.ListOperations(operations_pb2.ListOperationsRequest(**page))
+    )
     assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -116,22 +139,39 @@ async def test_a_page_beyond_the_last_is_empty(peer):
 
 @pytest.mark.parametrize("seconds", [-1, -(2**63), 2**63 - 1])
 async def test_a_wait_of_an_odd_length_is_told_what_is_wrong(peer, seconds):
-    request = operations_pb2.WaitOperationRequest(name="operations/none", timeout=Duration(seconds=seconds, nanos=2**31 - 1))
+    request = operations_pb2.WaitOperationRequest(
+        name="operations/none", timeout=Duration(seconds=seconds, nanos=2**31 - 1)
+    )
     assert (await refusal(peer.operations.WaitOperation(request))).code() in CALLERS_FAULT
 
 
 async def test_an_odd_item_of_a_stream_ends_alone(peer):
-    items = [asking(version="x" * 4_000), asking(decoding=types_pb2.Decoding(temperature=float("nan"))), asking()]
-    requests = [student_pb2.AnswerStreamRequest(id=str(number), request=each) for number, each in enumerate(items)]
-    codes = {reply.id: reply.error.code async for reply in peer.answers.AnswerStream(iter(requests))}
-    assert codes == {"0": code_pb2.INVALID_ARGUMENT, "1": code_pb2.INVALID_ARGUMENT, "2": code_pb2.OK}
+    items = [
+        asking(version="x" * 4_000),
+        asking(decoding=types_pb2.Decoding(temperature=float("nan"))),
+        asking(),
+    ]
+    requests = [
+        student_pb2.AnswerStreamRequest(id=str(number), request=each)
+        for number, each in enumerate(items)
+    ]
+    codes = {
+        reply.id: reply.error.code async for reply in peer.answers.AnswerStream(iter(requests))
+    }
+    assert codes == {
+        "0": code_pb2.INVALID_ARGUMENT,
+        "1": code_pb2.INVALID_ARGUMENT,
+        "2": code_pb2.OK,
+    }
 
 
 async def test_random_bytes_never_end_as_the_services_fault(peer):
     """A few hundred of them to every method; the lane of attacks sends many more to the real processes."""
     draw = random.Random(0)
     for method, kind in METHODS.items():
-        call = peer.channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
+        call = peer.channel.unary_unary(
+            method, request_serializer=bytes, response_deserializer=bytes
+        )
         for _ in range(200):
             try:
                 await call(_mutated(draw, kind), timeout=20)

@@ -29,7 +29,11 @@ IMAGE = png()
 
 
 def lines(folder):
-    return [json.loads(line) for path in sorted(folder.glob("*/samples.jsonl")) for line in path.read_bytes().splitlines()]
+    return [
+        json.loads(line)
+        for path in sorted(folder.glob("*/samples.jsonl"))
+        for line in path.read_bytes().splitlines()
+    ]
 
 
 def taken(folder):
@@ -39,7 +43,9 @@ def taken(folder):
 def sampling(tmp_path, rate=1.0, **model):
     """A student that samples, and where."""
     folder = tmp_path / "samples"
-    return replace(fake_student_settings(tmp_path, **model), samples=SampleSettings(folder, rate, 2**30)), folder
+    return replace(
+        fake_student_settings(tmp_path, **model), samples=SampleSettings(folder, rate, 2**30)
+    ), folder
 
 
 def ask(question="what color is object 1?", image=IMAGE, **fields):
@@ -50,7 +56,9 @@ async def test_what_users_ask_the_live_version_is_kept_with_its_image(tmp_path):
     settings, folder = sampling(tmp_path, skill=0.5)
     async with serving_student(settings) as peer:
         first = await peer.answers.Answer(ask())
-        named = student_pb2.AnswerRequest(image=types_pb2.Image(sha256=sha256(IMAGE)), question="what, in two\nlines?")
+        named = student_pb2.AnswerRequest(
+            image=types_pb2.Image(sha256=sha256(IMAGE)), question="what, in two\nlines?"
+        )
         second = await peer.answers.Answer(named)
         streamed = [
             response
@@ -59,12 +67,24 @@ async def test_what_users_ask_the_live_version_is_kept_with_its_image(tmp_path):
             )
         ]
     kept = lines(folder)
-    assert [line["question"] for line in kept] == ["what color is object 1?", "what, in two\nlines?", "streamed?"]
-    assert [line["answer"] for line in kept] == [first.answer, second.answer, streamed[0].response.answer]
+    assert [line["question"] for line in kept] == [
+        "what color is object 1?",
+        "what, in two\nlines?",
+        "streamed?",
+    ]
+    assert [line["answer"] for line in kept] == [
+        first.answer,
+        second.answer,
+        streamed[0].response.answer,
+    ]
     assert {(line["image"], line["version"]) for line in kept} == {(sha256(IMAGE), "v1")}
     images = list(folder.glob("*/images/*"))
-    assert [(path.name, path.read_bytes()) for path in images] == [(sha256(IMAGE), IMAGE)], "once, as it was sent"
-    assert set(kept[0]) == {"image", "question", "answer", "version", "time"}, "nothing tells who asked"
+    assert [(path.name, path.read_bytes()) for path in images] == [(sha256(IMAGE), IMAGE)], (
+        "once, as it was sent"
+    )
+    assert set(kept[0]) == {"image", "question", "answer", "version", "time"}, (
+        "nothing tells who asked"
+    )
 
 
 async def test_requests_over_http_are_sampled_too(tmp_path):
@@ -72,10 +92,16 @@ async def test_requests_over_http_are_sampled_too(tmp_path):
     async with serving_student(settings) as peer:
         app.state.servicer = StudentServicer(lambda: peer.student, ImageReceiver())
         app.state.entrance = Entrance(HttpLimits(), LoadShedder())
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://student") as http:
-            given = await http.post("/v1/vqa", files={"image": IMAGE}, data={"question": "over http?"})
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://student"
+        ) as http:
+            given = await http.post(
+                "/v1/vqa", files={"image": IMAGE}, data={"question": "over http?"}
+            )
     assert given.status_code == 200
-    assert [(line["question"], line["answer"]) for line in lines(folder)] == [("over http?", given.json()["answer"])]
+    assert [(line["question"], line["answer"]) for line in lines(folder)] == [
+        ("over http?", given.json()["answer"])
+    ]
 
 
 async def test_what_an_orchestrator_asks_is_no_sample(tmp_path):
@@ -109,12 +135,16 @@ async def test_the_rate_is_a_share_of_the_requests(tmp_path):
     settings, folder = sampling(tmp_path, rate=0.25)
     async with serving_student(settings) as peer:
         for burst in range(10):
-            await asyncio.gather(*(peer.answers.Answer(ask(f"{burst} {number}?")) for number in range(40)))
+            await asyncio.gather(
+                *(peer.answers.Answer(ask(f"{burst} {number}?")) for number in range(40))
+            )
     assert 50 < len(lines(folder)) < 160  # 100 of 400, +- 6 standard deviations
 
 
 def sample(number: int, padding: int = 0) -> Sample:
-    return Sample(load_image(numbered_png(number)), f"what is {number}?" + "x" * padding, "red", "v1")
+    return Sample(
+        load_image(numbered_png(number)), f"what is {number}?" + "x" * padding, "red", "v1"
+    )
 
 
 def test_the_oldest_segment_goes_when_the_limit_is_reached(tmp_path):
@@ -126,7 +156,9 @@ def test_the_oldest_segment_goes_when_the_limit_is_reached(tmp_path):
             assert taken(tmp_path) <= limit
     segments.close()
     kept = [line["question"] for line in lines(tmp_path)]
-    assert kept == [f"what is {number}?" for number in range(400 - len(kept), 400)], "the latest, in order"
+    assert kept == [f"what is {number}?" for number in range(400 - len(kept), 400)], (
+        "the latest, in order"
+    )
     assert 40 < len(kept) < 128
     for line in lines(tmp_path):
         assert list(tmp_path.glob(f"*/images/{line['image']}")), "no line without its image"
@@ -174,7 +206,9 @@ def test_a_writer_that_is_stuck_holds_no_request_up(tmp_path):
     until = time.monotonic() + 30
     while not lines(tmp_path):
         assert time.monotonic() < until
-    os.dup2(writing, next(int(file.name) for file in Path("/proc/self/fd").iterdir() if _is_log(file)))
+    os.dup2(
+        writing, next(int(file.name) for file in Path("/proc/self/fd").iterdir() if _is_log(file))
+    )
     try:
         for _ in range(WAITING + 20):
             samples.offer(one.image, one.question, one.answer, one.version)
@@ -194,7 +228,13 @@ def _is_log(file: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("SAMPLE_RATE", "1.5"), ("SAMPLE_RATE", "-1"), ("SAMPLES_MAX_GIB", "0"), ("SAMPLES_MAX_GIB", "nan")]
+    ("name", "value"),
+    [
+        ("SAMPLE_RATE", "1.5"),
+        ("SAMPLE_RATE", "-1"),
+        ("SAMPLES_MAX_GIB", "0"),
+        ("SAMPLES_MAX_GIB", "nan"),
+    ],
 )
 def test_a_wrong_setting_names_its_variable(name, value):
     with pytest.raises(InvalidInput, match=f"MPA_STUDENT_{name}"):

@@ -52,7 +52,9 @@ def program(tmp_path, monkeypatch):
 
 
 async def test_code_and_all_that_it_said(program):
-    module = program("import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.exit('no ' + sys.argv[1])")
+    module = program(
+        "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.exit('no ' + sys.argv[1])"
+    )
     assert await _run(module, "model", devices="2,3") == (1, "2,3\nno model\n")
 
 
@@ -62,7 +64,9 @@ async def test_a_program_that_dies_of_a_signal(program):
 
 
 async def test_cancelled_it_ends_the_program_first(program, tmp_path):
-    module = program("import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)")
+    module = program(
+        "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+    )
     told = tmp_path / "pid"
     running = asyncio.create_task(_run(module, str(told)))
     while not (told.is_file() and told.read_text()):  # noqa: ASYNC110  # another process writes it
@@ -80,13 +84,17 @@ def test_on_uvloop_amid_grpc_traffic_none_crashes_before_it_begins(program):
     async def start_many() -> Counter[int]:
         server = GrpcServer(lambda _: None, ())
         port = await server.start("127.0.0.1", 0)
-        client = subprocess.Popen([sys.executable, "-c", CLIENT, f"127.0.0.1:{port}"], stderr=subprocess.DEVNULL)  # noqa: ASYNC220
+        client = subprocess.Popen(
+            [sys.executable, "-c", CLIENT, f"127.0.0.1:{port}"], stderr=subprocess.DEVNULL
+        )
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 await channel.channel_ready()
             codes: Counter[int] = Counter()
             for _ in range(50):
-                codes.update(code for code, _ in await asyncio.gather(*(_run(module) for _ in range(8))))
+                codes.update(
+                    code for code, _ in await asyncio.gather(*(_run(module) for _ in range(8)))
+                )
             return codes
         finally:
             client.kill()

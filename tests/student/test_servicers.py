@@ -37,7 +37,9 @@ async def _upload(peer, samples=64):
             yield training_pb2.UploadDatasetRequest(image=image)
         for number in range(samples):
             sample = training_pb2.TrainingSample(
-                image_sha256=hashlib.sha256(images[number % 8]).hexdigest(), question=f"what is {number}?", answer="red"
+                image_sha256=hashlib.sha256(images[number % 8]).hexdigest(),
+                question=f"what is {number}?",
+                answer="red",
             )
             yield training_pb2.UploadDatasetRequest(sample=sample)
 
@@ -46,11 +48,15 @@ async def _upload(peer, samples=64):
 
 async def _train(peer, request_id="one", samples=64):
     dataset = await _upload(peer, samples)
-    return await peer.training.Train(training_pb2.TrainRequest(request_id=request_id, dataset=dataset, run="r", recipe="paper"))
+    return await peer.training.Train(
+        training_pb2.TrainRequest(request_id=request_id, dataset=dataset, run="r", recipe="paper")
+    )
 
 
 async def _wait(peer, operation):
-    done = await peer.operations.WaitOperation(operations_pb2.WaitOperationRequest(name=operation.name))
+    done = await peer.operations.WaitOperation(
+        operations_pb2.WaitOperationRequest(name=operation.name)
+    )
     response = training_pb2.TrainResponse()
     done.response.Unpack(response)
     return done, response
@@ -64,7 +70,9 @@ async def test_every_answer_names_its_version(peer):
 
 
 async def test_an_image_is_sent_once_and_then_named(peer):
-    unknown = student_pb2.AnswerRequest(image=types_pb2.Image(sha256=sha256(IMAGE)), question="what?")
+    unknown = student_pb2.AnswerRequest(
+        image=types_pb2.Image(sha256=sha256(IMAGE)), question="what?"
+    )
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await peer.answers.Answer(unknown)
     assert from_rpc_error(refused.value).reason == "IMAGE_UNKNOWN"
@@ -104,15 +112,24 @@ async def test_bad_requests_get_a_clear_answer(peer, request_, code, reason):
 async def test_a_training_template_is_no_other(peer, template):
     dataset = await _upload(peer)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await peer.training.Train(training_pb2.TrainRequest(request_id="one", dataset=dataset, training_template=template))
+        await peer.training.Train(
+            training_pb2.TrainRequest(request_id="one", dataset=dataset, training_template=template)
+        )
     assert refused.value.code().name == "INVALID_ARGUMENT"
     assert from_rpc_error(refused.value).reason == "TEMPLATE_INVALID"
-    assert not (await peer.operations.ListOperations(operations_pb2.ListOperationsRequest())).operations
+    assert not (
+        await peer.operations.ListOperations(operations_pb2.ListOperationsRequest())
+    ).operations
 
 
-@pytest.mark.parametrize("question", ["<|image_pad|>", "<|video_pad|>", "<|im_end|>", "<image>", "{question}", "a\0b"])
+@pytest.mark.parametrize(
+    "question", ["<|image_pad|>", "<|video_pad|>", "<|im_end|>", "<image>", "{question}", "a\0b"]
+)
 async def test_control_tokens_are_text(peer, question):
-    assert (await peer.answers.Answer(_ask(question))).answer in (true_answer(sha256(IMAGE), question), "unknown")
+    assert (await peer.answers.Answer(_ask(question))).answer in (
+        true_answer(sha256(IMAGE), question),
+        "unknown",
+    )
 
 
 async def test_a_stream_answers_each_item_and_one_failure_ends_only_itself(peer):
@@ -124,7 +141,9 @@ async def test_a_stream_answers_each_item_and_one_failure_ends_only_itself(peer)
     responses = {response.id: response async for response in peer.answers.AnswerStream(requests())}
     assert len(responses) == 300
     assert responses["7"].WhichOneof("result") == "error"
-    assert all(response.response.version == "v1" for id_, response in responses.items() if id_ != "7")
+    assert all(
+        response.response.version == "v1" for id_, response in responses.items() if id_ != "7"
+    )
 
 
 async def test_training_makes_a_version_with_its_provenance(peer):
@@ -141,7 +160,12 @@ async def test_training_makes_a_version_with_its_provenance(peer):
     assert [version.name for version in listing.versions] == ["v1", "v2"]
     async with StudentClient(peer.address) as client:
         preset, (trained,) = await client.trainings()
-    assert (preset, trained.version, trained.steps, trained.is_adapter) == ("qwen2vl-2b", "v2", 4, False)
+    assert (preset, trained.version, trained.steps, trained.is_adapter) == (
+        "qwen2vl-2b",
+        "v2",
+        4,
+        False,
+    )
     assert trained.seconds > 0
     assert listing.live == "v1", "training alone must not change what is live"
 
@@ -167,8 +191,12 @@ async def test_a_second_training_is_aborted_while_one_runs(peer, monkeypatch):
 async def test_cancel_ends_a_training_and_frees_the_place(peer, monkeypatch):
     monkeypatch.setenv("MPA_FAKE_STEP_S", "5")
     operation = await _train(peer, "one")
-    await peer.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=operation.name))
-    ended = await peer.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
+    await peer.operations.CancelOperation(
+        operations_pb2.CancelOperationRequest(name=operation.name)
+    )
+    ended = await peer.operations.GetOperation(
+        operations_pb2.GetOperationRequest(name=operation.name)
+    )
     assert ended.done
     assert ended.error.code == grpc.StatusCode.CANCELLED.value[0]
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0")
@@ -181,7 +209,9 @@ async def test_progress_can_be_watched_and_operations_listed(peer, monkeypatch):
     operation = await _train(peer, samples=128)
     seen = []
     while not operation.done:
-        operation = await peer.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
+        operation = await peer.operations.GetOperation(
+            operations_pb2.GetOperationRequest(name=operation.name)
+        )
         metadata = training_pb2.TrainMetadata()
         operation.metadata.Unpack(metadata)
         seen.append((metadata.phase, metadata.step, metadata.total_steps))
@@ -208,7 +238,9 @@ async def test_progress_can_be_watched_and_operations_listed(peer, monkeypatch):
 )
 async def test_hyperparameters_that_cannot_be_meant(peer, hyperparameters, field):
     dataset = await _upload(peer)
-    request = training_pb2.TrainRequest(dataset=dataset, hyperparameters=training_pb2.Hyperparameters(**hyperparameters))
+    request = training_pb2.TrainRequest(
+        dataset=dataset, hyperparameters=training_pb2.Hyperparameters(**hyperparameters)
+    )
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await peer.training.Train(request)
     assert from_rpc_error(refused.value).field == f"hyperparameters.{field}"
@@ -258,7 +290,11 @@ async def test_a_training_process_that_is_told_to_end_goes_on_later(peer, monkey
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0.3")
     operation = await _train(peer)
     await asyncio.sleep(0.6)
-    (trainer,) = [child for child in psutil.Process().children(recursive=True) if "fake_training" in " ".join(child.cmdline())]
+    (trainer,) = [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "fake_training" in " ".join(child.cmdline())
+    ]
     trainer.terminate()
     done, response = await _wait(peer, operation)
     assert not done.HasField("error")
@@ -274,8 +310,14 @@ async def test_sixteen_clients_through_ten_promotions_over_grpc(peer):
     for version in ("v1", "v2"):
         for number in range(20):
             question = f"what is {number}?"
-            truth[version, question] = (await peer.answers.Answer(_ask(question, version=version))).answer
-    mixed = [question for number in range(20) if truth["v1", (question := f"what is {number}?")] != truth["v2", question]]
+            truth[version, question] = (
+                await peer.answers.Answer(_ask(question, version=version))
+            ).answer
+    mixed = [
+        question
+        for number in range(20)
+        if truth["v1", (question := f"what is {number}?")] != truth["v2", question]
+    ]
     assert mixed, "the two versions must differ somewhere, or mixing them up could not be seen"
     answered = 0
 

@@ -20,7 +20,11 @@ def store(tmp_path):
 
 def test_versions_are_numbered_and_keep_their_origin(store, tmp_path):
     first = store.add(fake_checkpoint(tmp_path / "a", skill=0.5), Origin(), Contract())
-    second = store.add(fake_checkpoint(tmp_path / "b", skill=0.9), Origin(parent=first, run="r1", job="j1"), Contract())
+    second = store.add(
+        fake_checkpoint(tmp_path / "b", skill=0.9),
+        Origin(parent=first, run="r1", job="j1"),
+        Contract(),
+    )
     assert store.names() == ["v1", "v2"]
     assert store.manifest(second).origin.parent == "v1"
     assert store.made_by("j1") == "v2"
@@ -107,9 +111,19 @@ def test_a_version_copied_by_hand_is_a_damaged_one(store, tmp_path):
 def test_each_file_that_decides_an_answer_is_guarded(store, tmp_path, file, said):
     checkpoint = fake_checkpoint(tmp_path / "a")
     (checkpoint / "adapter").mkdir()
-    for name in ("preprocessor_config.json", "tokenizer.json", "config.json", "adapter/adapter_config.json"):
+    for name in (
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "config.json",
+        "adapter/adapter_config.json",
+    ):
         (checkpoint / name).write_text("{}")
-    for name in ("chat_template.jinja", "code.py", "model.safetensors", "adapter/adapter_model.safetensors"):
+    for name in (
+        "chat_template.jinja",
+        "code.py",
+        "model.safetensors",
+        "adapter/adapter_model.safetensors",
+    ):
         (checkpoint / name).write_text("as it was")
     name = store.add(checkpoint, Origin(parent="v1"), Contract())
     store.verify(name)
@@ -124,7 +138,9 @@ def test_a_version_that_changes_between_its_check_and_its_use_is_refused(store, 
     folder = store.verify(name)
     store.require_unchanged(name)
     (folder / "fake.json").write_text('{"skill": 1.0}')
-    with pytest.raises(InvalidInput, match=r"v1 was changed on disk while it was loaded \(fake.json\)"):
+    with pytest.raises(
+        InvalidInput, match=r"v1 was changed on disk while it was loaded \(fake.json\)"
+    ):
         store.require_unchanged(name)
     store.close()
     with pytest.raises(InvalidInput, match="its weights"), verified(folder):
@@ -182,14 +198,23 @@ def _begin(store, tmp_path):
 
 
 def _run(tmp_path, checkpoint, *arguments):
-    command = [sys.executable, "-c", STORE, str(tmp_path / "store"), str(checkpoint), *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-c",
+        STORE,
+        str(tmp_path / "store"),
+        str(checkpoint),
+        *map(str, arguments),
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def _live(tmp_path):
     """The live version of a store that is whole; anything between two versions is a failure."""
     store = VersionStore(tmp_path / "store")
-    assert not [path for path in (tmp_path / "store").rglob(".*") if path.name not in (".lock", ".last")]
+    assert not [
+        path for path in (tmp_path / "store").rglob(".*") if path.name not in (".lock", ".last")
+    ]
     for name in store.names():
         store.verify(name)
     live = store.pointers().live
@@ -204,7 +229,9 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(store, tmp_path, most):
     done = _run(tmp_path, checkpoint, "full", most)
     assert done.stdout.strip() == "STORAGE_FAILED", done.stderr
     assert _live(tmp_path) == "v1"
-    assert [path.name for path in (tmp_path / "store" / "versions").iterdir() if path.is_dir()] == ["v1"]
+    assert [path.name for path in (tmp_path / "store" / "versions").iterdir() if path.is_dir()] == [
+        "v1"
+    ]
     assert _run(tmp_path, checkpoint, "full", 10**6).stdout.strip() == "done"
     assert _live(tmp_path) == "v2"
 
@@ -230,7 +257,11 @@ def test_what_killed_writers_left_anywhere_goes_at_the_start(store, tmp_path):
         root / "datasets" / "images" / (".1" + "f" * 63 + ".99"),
         root / "datasets" / ".upload.5-00000000",
     ]
-    kept = [root / "jobs" / "abc" / "log.txt", root / "datasets" / "images" / "f0", root / "jobs" / ".hidden"]
+    kept = [
+        root / "jobs" / "abc" / "log.txt",
+        root / "datasets" / "images" / "f0",
+        root / "jobs" / ".hidden",
+    ]
     for path in (*left, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
@@ -242,7 +273,9 @@ def test_what_killed_writers_left_anywhere_goes_at_the_start(store, tmp_path):
     assert not list((root / "versions").glob(".incoming-*"))
 
 
-def test_a_copy_of_the_pointers_that_can_not_be_written_does_not_move_them_back(store, tmp_path, caplog):
+def test_a_copy_of_the_pointers_that_can_not_be_written_does_not_move_them_back(
+    store, tmp_path, caplog
+):
     (tmp_path / "store" / "pointers.copy.json").mkdir()
     store.point(Pointers(live="v2", previous="v1"))
     assert store.pointers() == Pointers(live="v2", previous="v1")

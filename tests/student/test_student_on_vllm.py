@@ -33,14 +33,18 @@ async def _another_version(folder):
             noise = torch.randn(tensor.shape, generator=generator) * tensor.float().std() * 0.5
             tensors[name] = (tensor.float() + noise).to(tensor.dtype)
     save_file(tensors, weights, metadata={"format": "pt"})
-    await canaries.compute(folder, Contract(), canaries.synthetic_questions(), parent=ZOO / "student")
+    await canaries.compute(
+        folder, Contract(), canaries.synthetic_questions(), parent=ZOO / "student"
+    )
     return folder
 
 
 def _ask(question, **decoding):
     image = canaries.synthetic_questions()[0]
     return student_pb2.AnswerRequest(
-        image=types_pb2.Image(data=image.data), question=question, decoding=types_pb2.Decoding(**decoding)
+        image=types_pb2.Image(data=image.data),
+        question=question,
+        decoding=types_pb2.Decoding(**decoding),
     )
 
 
@@ -51,7 +55,10 @@ def _long_questions():
 
 async def test_given_up_swapped_in_place_and_killed(tmp_path):
     settings = StudentSettings.from_env(
-        {f"MPA_STUDENT_{name}": str(value) for name, value in {**SETTINGS, "STORE": tmp_path / "store"}.items()}
+        {
+            f"MPA_STUDENT_{name}": str(value)
+            for name, value in {**SETTINGS, "STORE": tmp_path / "store"}.items()
+        }
     )
     async with serving_student(settings) as peer:
         versions = peer.student.versions
@@ -70,16 +77,22 @@ async def test_given_up_swapped_in_place_and_killed(tmp_path):
         await until(lambda: engine.unfinished == 0, timeout_s=5.0)
 
         # vLLM's CPU build keeps part of the old weights here: the canaries see it, a new engine takes over, nothing is lost.
-        peer.student.store.add(await _another_version(tmp_path / "v2"), Origin(parent="v1"), Contract())
+        peer.student.store.add(
+            await _another_version(tmp_path / "v2"), Origin(parent="v1"), Contract()
+        )
         stop, seen = asyncio.Event(), []
 
         async def client():
             while not stop.is_set():
-                seen.append((await peer.answers.Answer(_ask("what shape is in the image?"))).version)
+                seen.append(
+                    (await peer.answers.Answer(_ask("what shape is in the image?"))).version
+                )
 
         clients = [asyncio.create_task(client()) for _ in range(4)]
         await asyncio.sleep(0.5)
-        promoted = await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name="v2", expected_live="v1"))
+        promoted = await peer.versions.PromoteVersion(
+            versions_pb2.PromoteVersionRequest(name="v2", expected_live="v1")
+        )
         await asyncio.sleep(0.5)
         stop.set()
         await asyncio.gather(*clients)

@@ -56,7 +56,9 @@ def test_the_prompt_trained_on_is_the_prompt_served(tiny_checkpoint, datasets):
         assert torch.equal(batch["input_ids"][row, :length], served["input_ids"][0])
         assert torch.equal(batch["mm_token_type_ids"][row, :length], served["mm_token_type_ids"][0])
         assert (batch["labels"][row, :length] == IGNORED).all()
-        assert batch["attention_mask"][row].sum() == length + (batch["labels"][row] != IGNORED).sum()
+        assert (
+            batch["attention_mask"][row].sum() == length + (batch["labels"][row] != IGNORED).sum()
+        )
 
 
 def test_images_that_earlier_releases_stored_are_trained_on(tiny_checkpoint, datasets):
@@ -66,13 +68,18 @@ def test_images_that_earlier_releases_stored_are_trained_on(tiny_checkpoint, dat
         path = datasets.image_path(sha256(data))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        batches.append(batch_of(tiny_checkpoint, datasets, [TrainingSample(path.name, "what?", "red")]))
+        batches.append(
+            batch_of(tiny_checkpoint, datasets, [TrainingSample(path.name, "what?", "red")])
+        )
     assert all(torch.equal(batch["pixel_values"], batches[0]["pixel_values"]) for batch in batches)
 
 
 def test_targets_stand_right_behind_prompts_of_any_length():
     def row(prompt, target):
-        inputs = {"input_ids": torch.tensor([prompt]), "attention_mask": torch.ones(1, len(prompt), dtype=torch.long)}
+        inputs = {
+            "input_ids": torch.tensor([prompt]),
+            "attention_mask": torch.ones(1, len(prompt), dtype=torch.long),
+        }
         return append_target({**inputs, "pixel_values": torch.ones(5, 7)}, torch.tensor([target]))
 
     batch = collate([row([1, 2, 3], [8]), row([4], [8, 9])], pad_token=0)
@@ -87,20 +94,37 @@ def test_the_two_losses_are_eq_3_and_the_token_mean(tiny_checkpoint, datasets, t
     batch = batch_of(tiny_checkpoint, datasets, new_samples(datasets, 6))
     losses = {}
     for loss in ("sample", "token"):
-        arguments = training_arguments(Hyperparameters(1e-3, loss=loss), Execution(), 6, tmp_path / "out")
-        leveler = Leveler(loss=loss, batches=EffectiveBatches(6, 16, 16), model=model, args=arguments)
+        arguments = training_arguments(
+            Hyperparameters(1e-3, loss=loss), Execution(), 6, tmp_path / "out"
+        )
+        leveler = Leveler(
+            loss=loss, batches=EffectiveBatches(6, 16, 16), model=model, args=arguments
+        )
         losses[loss] = leveler.compute_loss(model, dict(batch)).item()
-    log_probabilities = model(**{key: value for key, value in batch.items() if key != "labels"}).logits[:, :-1].log_softmax(-1)
+    log_probabilities = (
+        model(**{key: value for key, value in batch.items() if key != "labels"})
+        .logits[:, :-1]
+        .log_softmax(-1)
+    )
     targets = batch["labels"][:, 1:]
-    token_losses = -log_probabilities.gather(-1, targets.clamp_min(0)[..., None])[..., 0] * (targets != IGNORED)
+    token_losses = -log_probabilities.gather(-1, targets.clamp_min(0)[..., None])[..., 0] * (
+        targets != IGNORED
+    )
     assert losses["sample"] == pytest.approx((token_losses.sum() / 6).item(), rel=1e-4)
-    assert losses["token"] == pytest.approx((token_losses.sum() / (targets != IGNORED).sum()).item(), rel=1e-4)
+    assert losses["token"] == pytest.approx(
+        (token_losses.sum() / (targets != IGNORED).sum()).item(), rel=1e-4
+    )
 
 
 def test_the_learning_rate_rises_and_falls_by_optimizer_steps(tiny_checkpoint, datasets, tmp_path):
-    samples, settings = new_samples(datasets, 39), Hyperparameters(1e-3, batch_size=4, epochs=2, warmup_ratio=0.2)
+    samples, settings = (
+        new_samples(datasets, 39),
+        Hyperparameters(1e-3, batch_size=4, epochs=2, warmup_ratio=0.2),
+    )
     processor = AutoProcessor.from_pretrained(tiny_checkpoint)
-    arguments = training_arguments(settings, Execution(micro_batch=2), len(samples), tmp_path / "out")
+    arguments = training_arguments(
+        settings, Execution(micro_batch=2), len(samples), tmp_path / "out"
+    )
     arguments.logging_steps = 1
     leveler = Leveler(
         loss="token",
@@ -111,9 +135,13 @@ def test_the_learning_rate_rises_and_falls_by_optimizer_steps(tiny_checkpoint, d
         data_collator=lambda rows: collate(rows, processor.tokenizer.pad_token_id),
     )
     leveler.train()
-    rates = [entry["learning_rate"] for entry in leveler.state.log_history if "learning_rate" in entry]
+    rates = [
+        entry["learning_rate"] for entry in leveler.state.log_history if "learning_rate" in entry
+    ]
     warmup = [1e-3 * step / 4 for step in range(4)]
-    assert rates == pytest.approx([*warmup, *(5e-4 * (1 + math.cos(math.pi * step / 16)) for step in range(16))])
+    assert rates == pytest.approx(
+        [*warmup, *(5e-4 * (1 + math.cos(math.pi * step / 16)) for step in range(16))]
+    )
 
 
 @pytest.mark.parametrize("loss", ["token", "sample"])
@@ -122,12 +150,35 @@ def test_however_a_batch_is_computed_the_same_is_learned(tiny_checkpoint, datase
     base = load_file(tiny_checkpoint / "model.safetensors")
     whole = _trained(tmp_path, datasets, tiny_checkpoint, samples, "whole", loss=loss)
     assert furthest(whole, base) > 1e-3
-    parts = _trained(tmp_path, datasets, tiny_checkpoint, samples, "parts", loss=loss, execution=Execution(micro_batch=2))
+    parts = _trained(
+        tmp_path,
+        datasets,
+        tiny_checkpoint,
+        samples,
+        "parts",
+        loss=loss,
+        execution=Execution(micro_batch=2),
+    )
     assert furthest(whole, parts) < 2e-4  # Adam turns rounding of tiny gradients into steps
     if loss == "token":
         recomputed = Execution(micro_batch=4, gradient_checkpointing=True, workers=1)
-        assert furthest(whole, _trained(tmp_path, datasets, tiny_checkpoint, samples, "again", execution=recomputed)) < 2e-4
-        rounded = _trained(tmp_path, datasets, tiny_checkpoint, samples, "bf16", execution=Execution(precision="bf16"))
+        assert (
+            furthest(
+                whole,
+                _trained(
+                    tmp_path, datasets, tiny_checkpoint, samples, "again", execution=recomputed
+                ),
+            )
+            < 2e-4
+        )
+        rounded = _trained(
+            tmp_path,
+            datasets,
+            tiny_checkpoint,
+            samples,
+            "bf16",
+            execution=Execution(precision="bf16"),
+        )
         assert 1e-6 < furthest(whole, rounded) < 0.02
 
 
@@ -137,7 +188,10 @@ def test_batches_of_like_length_have_less_padding_and_every_sample_once(datasets
     random_order = EffectiveBatches(400, 8, 8, seed=1).draw()
 
     def padding(batches):
-        return sum(max(lengths[at] for at in batch) * len(batch) - sum(lengths[at] for at in batch) for batch in batches)
+        return sum(
+            max(lengths[at] for at in batch) * len(batch) - sum(lengths[at] for at in batch)
+            for batch in batches
+        )
 
     assert sorted(at for batch in grouped for at in batch) == list(range(400))
     assert padding(grouped) < 0.2 * padding(random_order)
@@ -150,15 +204,27 @@ def test_what_can_not_be_divided_is_refused():
 
 
 @pytest.mark.parametrize("lora_rank", [0, 4])
-def test_weights_are_trained_in_fp32_and_saved_in_the_checkpoints_format(tiny_checkpoint, datasets, tmp_path, lora_rank):
+def test_weights_are_trained_in_fp32_and_saved_in_the_checkpoints_format(
+    tiny_checkpoint, datasets, tmp_path, lora_rank
+):
     """In bfloat16, steps of 1e-6 would be rounded away: a weight of 0.02 has neighbours at 1e-4."""
     base = tmp_path / "base"
     shutil.copytree(tiny_checkpoint, base)
-    AutoModelForImageTextToText.from_pretrained(tiny_checkpoint, dtype=torch.bfloat16).save_pretrained(base)
+    AutoModelForImageTextToText.from_pretrained(
+        tiny_checkpoint, dtype=torch.bfloat16
+    ).save_pretrained(base)
     model, dtype = read_student(base, Hyperparameters(1e-6, lora_rank=lora_rank))
     assert dtype is torch.bfloat16
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    folder = new_job(tmp_path, datasets, base, new_samples(datasets, 8), learning_rate=5e-3, epochs=4, lora_rank=lora_rank)
+    folder = new_job(
+        tmp_path,
+        datasets,
+        base,
+        new_samples(datasets, 8),
+        learning_rate=5e-3,
+        epochs=4,
+        lora_rank=lora_rank,
+    )
     train(folder)
     before, after = (load_file(path / "model.safetensors") for path in (base, folder / "output"))
     assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
@@ -169,10 +235,18 @@ def test_small_steps_add_up(tiny_checkpoint, datasets, tmp_path):
     """100 steps, each too small to change a bfloat16 weight of 1 (its neighbour is 0.008 away), change it together."""
     base = tmp_path / "base"
     shutil.copytree(tiny_checkpoint, base)
-    AutoModelForImageTextToText.from_pretrained(tiny_checkpoint, dtype=torch.bfloat16).save_pretrained(base)
+    AutoModelForImageTextToText.from_pretrained(
+        tiny_checkpoint, dtype=torch.bfloat16
+    ).save_pretrained(base)
     samples = new_samples(datasets, 8)
-    trained = _trained(tmp_path, datasets, base, samples, "long", learning_rate=4e-4, epochs=100, warmup_ratio=0.0)
-    norms = {name: tensor for name, tensor in load_file(base / "model.safetensors").items() if (tensor == 1).all()}
+    trained = _trained(
+        tmp_path, datasets, base, samples, "long", learning_rate=4e-4, epochs=100, warmup_ratio=0.0
+    )
+    norms = {
+        name: tensor
+        for name, tensor in load_file(base / "model.safetensors").items()
+        if (tensor == 1).all()
+    }
     assert norms
     assert any(not torch.equal(trained[name], tensor) for name, tensor in norms.items())
 
@@ -201,7 +275,9 @@ def test_the_trainer_draws_another_order_in_each_epoch(tiny_checkpoint, datasets
             seen.append(index)
             return super().__getitem__(index)
 
-    arguments = training_arguments(Hyperparameters(1e-3, batch_size=4, epochs=3), Execution(), 12, tmp_path / "out")
+    arguments = training_arguments(
+        Hyperparameters(1e-3, batch_size=4, epochs=3), Execution(), 12, tmp_path / "out"
+    )
     leveler = Leveler(
         loss="token",
         batches=EffectiveBatches(12, 4, 4),

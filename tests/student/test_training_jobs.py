@@ -35,11 +35,24 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_adapter_answers_alike_merged_and_on_its_base(tiny_checkpoint, datasets, tmp_path):
-    folder = new_job(tmp_path, datasets, tiny_checkpoint, new_samples(datasets, 24), epochs=4, learning_rate=5e-3, lora_rank=4)
+    folder = new_job(
+        tmp_path,
+        datasets,
+        tiny_checkpoint,
+        new_samples(datasets, 24),
+        epochs=4,
+        learning_rate=5e-3,
+        lora_rank=4,
+    )
     train(folder)
     output = folder / "output"
-    base, merged = (AutoModelForImageTextToText.from_pretrained(path).eval() for path in (tiny_checkpoint, output))
-    adapted = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(tiny_checkpoint), output / ADAPTER).eval()
+    base, merged = (
+        AutoModelForImageTextToText.from_pretrained(path).eval()
+        for path in (tiny_checkpoint, output)
+    )
+    adapted = PeftModel.from_pretrained(
+        AutoModelForImageTextToText.from_pretrained(tiny_checkpoint), output / ADAPTER
+    ).eval()
     batch = batch_of(tiny_checkpoint, datasets, new_samples(datasets, 6))
     batch.pop("labels")
     with torch.inference_mode():
@@ -49,7 +62,8 @@ def test_an_adapter_answers_alike_merged_and_on_its_base(tiny_checkpoint, datase
     config = json.loads((output / ADAPTER / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == weights_sha256(tiny_checkpoint)
     parts = {
-        name.split(".layers.")[0].split(".blocks.")[0] for name in load_file(output / ADAPTER / "adapter_model.safetensors")
+        name.split(".layers.")[0].split(".blocks.")[0]
+        for name in load_file(output / ADAPTER / "adapter_model.safetensors")
     }
     assert any("visual" in part for part in parts)
     assert any("merger" in part for part in parts)
@@ -57,16 +71,32 @@ def test_an_adapter_answers_alike_merged_and_on_its_base(tiny_checkpoint, datase
 
 
 async def test_engines_serve_an_adapter_as_its_merged_version(tiny_checkpoint, datasets, tmp_path):
-    folder = new_job(tmp_path, datasets, tiny_checkpoint, new_samples(datasets, 24), epochs=4, learning_rate=5e-3, lora_rank=4)
+    folder = new_job(
+        tmp_path,
+        datasets,
+        tiny_checkpoint,
+        new_samples(datasets, 24),
+        epochs=4,
+        learning_rate=5e-3,
+        lora_rank=4,
+    )
     await asyncio.to_thread(train, folder)
     output = folder / "output"
     prompts = [
-        Prompt(load_image(numbered_png(n)), answer_prompt(f"what is {n}?"), Decoding(max_new_tokens=8), scored=True)
+        Prompt(
+            load_image(numbered_png(n)),
+            answer_prompt(f"what is {n}?"),
+            Decoding(max_new_tokens=8),
+            scored=True,
+        )
         for n in range(8)
     ]
 
     async def ask(model):
-        return [(reply.text, round(reply.logprob, 2)) for reply in await asyncio.gather(*map(model.generate, prompts))]
+        return [
+            (reply.text, round(reply.logprob, 2))
+            for reply in await asyncio.gather(*map(model.generate, prompts))
+        ]
 
     base = await load_model(tiny_checkpoint, EngineSettings(max_lora_rank=8))
     merged = await load_model(output, EngineSettings())
@@ -91,7 +121,9 @@ def test_two_processes_end_with_the_weights_of_one(tiny_checkpoint, datasets, tm
     spread = Execution(processes=2, micro_batch=1, sharded=sharded, gradient_checkpointing=sharded)
     weights = []
     for name, execution in (("one", Execution()), ("two", spread)):
-        folder = new_job(tmp_path, datasets, tiny_checkpoint, samples, name, batch_size=4, execution=execution)
+        folder = new_job(
+            tmp_path, datasets, tiny_checkpoint, samples, name, batch_size=4, execution=execution
+        )
         done = subprocess.run([*TRAIN, str(folder)], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         weights.append(load_file(folder / "output" / "model.safetensors"))
@@ -106,10 +138,19 @@ def test_the_whole_student_moves_and_what_is_saved_loads(tiny_checkpoint, datase
     output = folder / "output"
     check(output)
     assert len(canaries.read(output)) > 0
-    before, after = load_file(tiny_checkpoint / "model.safetensors"), load_file(output / "model.safetensors")
+    before, after = (
+        load_file(tiny_checkpoint / "model.safetensors"),
+        load_file(output / "model.safetensors"),
+    )
     assert before.keys() == after.keys()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    for part in ("visual.patch_embed", "visual.blocks", "visual.merger", "layers.0", "embed_tokens"):
+    for part in (
+        "visual.patch_embed",
+        "visual.blocks",
+        "visual.merger",
+        "layers.0",
+        "embed_tokens",
+    ):
         assert any(part in name for name in moved), part
     assert processor_sha256(output) == processor_sha256(tiny_checkpoint)
     assert Progress.read(folder).step == Progress.read(folder).total_steps == 12
@@ -125,12 +166,20 @@ def test_the_whole_student_moves_and_what_is_saved_loads(tiny_checkpoint, datase
     ],
     ids=["whole", "adapter", "sharded"],
 )
-def test_killed_in_the_middle_it_ends_with_the_same_weights(tiny_checkpoint, datasets, tmp_path, settings, tensors):
+def test_killed_in_the_middle_it_ends_with_the_same_weights(
+    tiny_checkpoint, datasets, tmp_path, settings, tensors
+):
     samples = new_samples(datasets, 2 * 60)
-    unbroken = new_job(tmp_path, datasets, tiny_checkpoint, samples, "unbroken", batch_size=2, **settings)
-    killed = new_job(tmp_path, datasets, tiny_checkpoint, samples, "killed", batch_size=2, **settings)
+    unbroken = new_job(
+        tmp_path, datasets, tiny_checkpoint, samples, "unbroken", batch_size=2, **settings
+    )
+    killed = new_job(
+        tmp_path, datasets, tiny_checkpoint, samples, "killed", batch_size=2, **settings
+    )
     subprocess.run([*TRAIN, str(unbroken)], check=True, capture_output=True)
-    process = subprocess.Popen([*TRAIN, str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*TRAIN, str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while not list((killed / "checkpoints").glob("checkpoint-*/trainer_state.json")):
         assert process.poll() is None
         time.sleep(0.02)
@@ -148,15 +197,25 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights(tiny_checkpoint, dat
 def test_ranks_end_with_a_launcher_that_is_told_to_stop(tiny_checkpoint, datasets, tmp_path):
     execution = Execution(processes=2)
     folder = new_job(
-        tmp_path, datasets, tiny_checkpoint, new_samples(datasets, 24), execution=execution, batch_size=2, epochs=100
+        tmp_path,
+        datasets,
+        tiny_checkpoint,
+        new_samples(datasets, 24),
+        execution=execution,
+        batch_size=2,
+        epochs=100,
     )
-    process = subprocess.Popen([*TRAIN, str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*TRAIN, str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while not (folder / "progress.json").is_file():
         assert process.poll() is None
         time.sleep(0.1)
     ranks = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
-    assert process.wait(timeout=40) == -signal.SIGTERM, "the service tells a stop from a failure by it"
+    assert process.wait(timeout=40) == -signal.SIGTERM, (
+        "the service tells a stop from a failure by it"
+    )
     assert len(ranks) >= 2
     _, alive = psutil.wait_procs(ranks, timeout=20)
     assert not alive
@@ -164,7 +223,9 @@ def test_ranks_end_with_a_launcher_that_is_told_to_stop(tiny_checkpoint, dataset
 
 def test_why_a_training_failed_is_left_for_people(tiny_checkpoint, datasets, tmp_path):
     execution = Execution(processes=2)
-    folder = new_job(tmp_path, datasets, tiny_checkpoint, new_samples(datasets, 4), execution=execution)
+    folder = new_job(
+        tmp_path, datasets, tiny_checkpoint, new_samples(datasets, 4), execution=execution
+    )
     next((tmp_path / "datasets").glob("*.jsonl")).unlink()
     done = subprocess.run([*TRAIN, str(folder)], capture_output=True, timeout=120)
     assert done.returncode == 1

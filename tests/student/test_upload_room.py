@@ -12,7 +12,18 @@ from services.student.datasets import TrainingSample
 from services.student.uploads import GIB, UploadLimits
 from tests.pictures import numbered_png
 from tests.serving import fake_student_settings, serving_student
-from tests.student.uploading import SIZE, SOME, age, files_in, image_part, large, opened, sample_part, send, take
+from tests.student.uploading import (
+    SIZE,
+    SOME,
+    age,
+    files_in,
+    image_part,
+    large,
+    opened,
+    sample_part,
+    send,
+    take,
+)
 
 
 def test_the_least_recently_used_dataset_makes_room(tmp_path):
@@ -87,7 +98,9 @@ def test_what_an_upload_took_is_given_back(tmp_path):
         broken.add_image(numbered_png(9))
         broken.add_sample(TrainingSample(sha256(numbered_png(9)), "what?", "red"))
         broken.end()
-    assert uploads._bytes == sum(path.stat().st_size for path in (tmp_path / "datasets").rglob("*") if path.is_file())
+    assert uploads._bytes == sum(
+        path.stat().st_size for path in (tmp_path / "datasets").rglob("*") if path.is_file()
+    )
 
 
 async def test_a_full_store_refuses_by_resource_exhausted(tmp_path):
@@ -113,10 +126,14 @@ def test_the_disk_is_never_filled(tmp_path, monkeypatch):
 @pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "many"])
 def test_a_limit_that_is_none_is_refused(given):
     with pytest.raises(InvalidInput, match="MPA_STUDENT_UPLOADS_MAX_GIB"):
-        UploadLimits.from_environment(Environment("MPA_STUDENT_", {"MPA_STUDENT_UPLOADS_MAX_GIB": given}))
+        UploadLimits.from_environment(
+            Environment("MPA_STUDENT_", {"MPA_STUDENT_UPLOADS_MAX_GIB": given})
+        )
 
 
 def test_the_limit_is_the_given_one_or_half_of_the_disk(tmp_path):
-    given = UploadLimits.from_environment(Environment("MPA_STUDENT_", {"MPA_STUDENT_UPLOADS_MAX_GIB": "1.5"}))
+    given = UploadLimits.from_environment(
+        Environment("MPA_STUDENT_", {"MPA_STUDENT_UPLOADS_MAX_GIB": "1.5"})
+    )
     assert given.max_bytes == 1.5 * GIB
     assert opened(tmp_path).max_bytes == psutil.disk_usage(str(tmp_path)).total // 2

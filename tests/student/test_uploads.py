@@ -16,7 +16,15 @@ from services.student import uploads as module
 from services.student.datasets import UPLOAD_DECODER, DatasetStore, TrainingSample
 from tests.pictures import numbered_png, photo
 from tests.serving import fake_student_settings, serving_student
-from tests.student.uploading import LINE_BREAKS, files_in, image_part, opened, sample_part, send, take
+from tests.student.uploading import (
+    LINE_BREAKS,
+    files_in,
+    image_part,
+    opened,
+    sample_part,
+    send,
+    take,
+)
 from tests.waiting import until
 
 
@@ -37,7 +45,12 @@ async def test_a_sample_with_every_kind_of_line_break_can_be_trained_on(tmp_path
         (sample_part(1, "", "red"), "question is empty"),
         (sample_part(1, "x" * 5000), "characters"),
         (sample_part(2), "was not sent"),
-        (training_pb2.UploadDatasetRequest(sample=training_pb2.TrainingSample(image_sha256="../v1", question="q")), "empty"),
+        (
+            training_pb2.UploadDatasetRequest(
+                sample=training_pb2.TrainingSample(image_sha256="../v1", question="q")
+            ),
+            "empty",
+        ),
         (training_pb2.UploadDatasetRequest(image=b"nonsense"), "not an image"),
     ],
 )
@@ -77,12 +90,18 @@ def test_images_that_others_hold_or_name_are_kept(tmp_path):
         for number in (2, 3, 4):
             upload.add_image(numbered_png(number))
     first.end()
-    assert len(files_in(tmp_path / "datasets" / "images")) == 4, "the second upload has sent them, too"
+    assert len(files_in(tmp_path / "datasets" / "images")) == 4, (
+        "the second upload has sent them, too"
+    )
     second.add_sample(TrainingSample(sha256(numbered_png(3)), "what?", "red"))
     name = second.finish()
     second.end()
     images = {sha256(numbered_png(number)) for number in (1, 2, 3)}
-    assert set(files_in(tmp_path / "datasets")) == {f"{kept}.jsonl", f"{name}.jsonl", *(f"images/{image}" for image in images)}
+    assert set(files_in(tmp_path / "datasets")) == {
+        f"{kept}.jsonl",
+        f"{name}.jsonl",
+        *(f"images/{image}" for image in images),
+    }
 
 
 def test_images_of_a_killed_upload_go_at_the_next_start(tmp_path):
@@ -97,7 +116,10 @@ def test_images_of_a_killed_upload_go_at_the_next_start(tmp_path):
 
 async def test_answers_do_not_wait_for_uploads(tmp_path):
     """The decoder of uploads stands still, and more of them are open than asyncio has threads."""
-    async with serving_student(fake_student_settings(tmp_path)) as peer, AsyncExitStack() as channels:
+    async with (
+        serving_student(fake_student_settings(tmp_path)) as peer,
+        AsyncExitStack() as channels,
+    ):
         UPLOAD_DECODER.load(photo(640, 480))
         (process,) = (psutil.Process(pid) for pid in UPLOAD_DECODER.pids)
         process.suspend()
@@ -106,12 +128,18 @@ async def test_answers_do_not_wait_for_uploads(tmp_path):
             for number in range(40):
                 if number % 4 == 0:  # as many as a connection may have open
                     alone = [("grpc.use_local_subchannel_pool", 1)]
-                    channel = await channels.enter_async_context(grpc.aio.insecure_channel(peer.address, options=alone))
+                    channel = await channels.enter_async_context(
+                        grpc.aio.insecure_channel(peer.address, options=alone)
+                    )
                     training = training_pb2_grpc.TrainingServiceStub(channel)
                 part = training_pb2.UploadDatasetRequest(image=photo(640, 481 + number))
                 uploading.append(training.UploadDataset(iter([part])))
-            await until(lambda: peer.student.uploads.threads._work_queue.qsize() == 40 - module.THREADS)
-            request = student_pb2.AnswerRequest(image=types_pb2.Image(data=photo(640, 480)), question="what?")
+            await until(
+                lambda: peer.student.uploads.threads._work_queue.qsize() == 40 - module.THREADS
+            )
+            request = student_pb2.AnswerRequest(
+                image=types_pb2.Image(data=photo(640, 480)), question="what?"
+            )
             assert (await peer.answers.Answer(request, timeout=30)).answer
         finally:
             process.resume()

@@ -107,7 +107,11 @@ async def test_sixteen_clients_through_fifty_swaps_lose_nothing(world, way):
         for _ in range(16):
             group.create_task(client())
         for number in range(50):
-            target = sorted(others)[number % len(others)] if way is not SwapWay.ADAPTER or number % 2 == 0 else "v1"
+            target = (
+                sorted(others)[number % len(others)]
+                if way is not SwapWay.ADAPTER or number % 2 == 0
+                else "v1"
+            )
             assert (await versions.promote(target))[1].way is way or target == "v1"
             await asyncio.sleep(0.02)
         stop.set()

@@ -15,14 +15,21 @@ from tests.pictures import numbered_png
 def new_samples(datasets, count):
     images = [datasets.add_image(numbered_png(number)) for number in range(8)]
     answers = ["red", "a yellow triangle", "no"]
-    return [TrainingSample(images[n % 8], f"what is {'very ' * (n % 4)}new?", answers[n % 3]) for n in range(count)]
+    return [
+        TrainingSample(images[n % 8], f"what is {'very ' * (n % 4)}new?", answers[n % 3])
+        for n in range(count)
+    ]
 
 
-def new_job(tmp_path, datasets, base, samples, name="job", execution=Execution(), **hyperparameters):  # noqa: B008
+def new_job(
+    tmp_path, datasets, base, samples, name="job", execution=Execution(), **hyperparameters
+):
     folder = tmp_path / "jobs" / name
     settings = Hyperparameters(**{"learning_rate": 1e-3, "batch_size": 8, **hyperparameters})
     dataset = datasets.add(samples)
-    Job(name, "", "v1", str(base), dataset, "", "", Contract(), settings, str(tmp_path), execution).write(folder)
+    Job(
+        name, "", "v1", str(base), dataset, "", "", Contract(), settings, str(tmp_path), execution
+    ).write(folder)
     return folder
 
 

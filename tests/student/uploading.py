@@ -51,7 +51,9 @@ def image_part(number):
 
 
 def sample_part(number, question="what?", answer="red"):
-    sample = training_pb2.TrainingSample(image_sha256=sha256(numbered_png(number)), question=question, answer=answer)
+    sample = training_pb2.TrainingSample(
+        image_sha256=sha256(numbered_png(number)), question=question, answer=answer
+    )
     return training_pb2.UploadDatasetRequest(sample=sample)
 
 

@@ -42,11 +42,16 @@ async def test_odd_items_of_a_stream_end_alone(tmp_path):
         items = [{}, *ODD.values(), {}]
         requests = [
             teacher_pb2.AnnotateStreamRequest(
-                id=str(number), request=teacher_pb2.AnnotateRequest(**{"image": IMAGE, "task": "vqa", **fields})
+                id=str(number),
+                request=teacher_pb2.AnnotateRequest(**{"image": IMAGE, "task": "vqa", **fields}),
             )
             for number, fields in enumerate(items)
         ]
-        failed = {int(reply.id) async for reply in teacher.AnnotateStream(iter(requests)) if reply.HasField("error")}
+        failed = {
+            int(reply.id)
+            async for reply in teacher.AnnotateStream(iter(requests))
+            if reply.HasField("error")
+        }
     assert failed == set(range(1, len(items) - 1))
 
 
@@ -55,7 +60,9 @@ async def test_random_bytes_never_end_as_the_services_fault(tmp_path):
     sound = teacher_pb2.AnnotateRequest(image=IMAGE, task="vqa").SerializeToString()
     async with teacher_at(tmp_path / "t") as address, grpc.aio.insecure_channel(address) as channel:
         for method in ("Annotate", "Answer", "GetModel"):
-            call = channel.unary_unary(f"/{SERVICE}/{method}", request_serializer=bytes, response_deserializer=bytes)
+            call = channel.unary_unary(
+                f"/{SERVICE}/{method}", request_serializer=bytes, response_deserializer=bytes
+            )
             for _ in range(300):
                 data = bytearray(sound)
                 for _ in range(draw.randrange(1, 5)):

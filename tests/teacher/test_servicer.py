@@ -18,7 +18,9 @@ IMAGE = png()
 
 async def test_annotates_and_answers_blind(tmp_path):
     async with serving_teacher(tmp_path / "t", skill=1.0) as teacher:
-        annotation = await teacher.Annotate(teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=IMAGE), task="vqa"))
+        annotation = await teacher.Annotate(
+            teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=IMAGE), task="vqa")
+        )
         assert annotation.question.endswith("?")
         assert annotation.rejection == ""
         assert annotation.answer == true_answer(sha256(IMAGE), annotation.question)
@@ -32,16 +34,28 @@ async def test_annotates_and_answers_blind(tmp_path):
 async def test_which_model_it_is_is_known_before_it_is_asked_anything(tmp_path):
     async with serving_teacher(tmp_path / "t", skill=1.0) as teacher:
         model = await teacher.GetModel(teacher_pb2.GetModelRequest())
-        annotation = await teacher.Annotate(teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=IMAGE), task="vqa"))
+        annotation = await teacher.Annotate(
+            teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=IMAGE), task="vqa")
+        )
     assert model.model_fingerprint == annotation.model_fingerprint
-    assert (len(model.serving_sha256), model.engine, model.preset) == (64, "fake", "bundled-teacher")
+    assert (len(model.serving_sha256), model.engine, model.preset) == (
+        64,
+        "fake",
+        "bundled-teacher",
+    )
     assert not model.HasField("tariff")
 
 
 async def test_what_cannot_be_parsed_comes_back_with_its_reason(tmp_path):
     async with serving_teacher(tmp_path / "t", unparsed=1.0) as teacher:
-        annotation = await teacher.Annotate(teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=IMAGE), task="vqa"))
-    assert (annotation.rejection, annotation.question, annotation.text) == ("no_question", "", "I see an image.")
+        annotation = await teacher.Annotate(
+            teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=IMAGE), task="vqa")
+        )
+    assert (annotation.rejection, annotation.question, annotation.text) == (
+        "no_question",
+        "",
+        "I see an image.",
+    )
 
 
 async def test_a_seed_repeats_an_annotation_and_another_varies_it(tmp_path):
@@ -49,7 +63,9 @@ async def test_a_seed_repeats_an_annotation_and_another_varies_it(tmp_path):
 
         async def annotate(seed):
             decoding = types_pb2.Decoding(temperature=1, seed=seed)
-            request = teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=IMAGE), task="vqa", decoding=decoding)
+            request = teacher_pb2.AnnotateRequest(
+                image=types_pb2.Image(data=IMAGE), task="vqa", decoding=decoding
+            )
             return (await teacher.Annotate(request)).question
 
         assert await annotate(3) == await annotate(3)
@@ -105,10 +121,14 @@ async def test_an_image_by_path_stays_below_its_root(tmp_path):
     (tmp_path / "images" / "a.png").write_bytes(IMAGE)
     (tmp_path / "secret.png").write_bytes(IMAGE)
     (tmp_path / "images" / "link.png").symlink_to(tmp_path / "secret.png")
-    async with serving_teacher(tmp_path / "t", image_root=tmp_path / "images", skill=1.0) as teacher:
+    async with serving_teacher(
+        tmp_path / "t", image_root=tmp_path / "images", skill=1.0
+    ) as teacher:
 
         async def annotate(uri):
-            return await teacher.Annotate(teacher_pb2.AnnotateRequest(image=types_pb2.Image(uri=uri), task="vqa"))
+            return await teacher.Annotate(
+                teacher_pb2.AnnotateRequest(image=types_pb2.Image(uri=uri), task="vqa")
+            )
 
         assert (await annotate("a.png")).question
         for uri in ("../secret.png", "/etc/hostname", "link.png"):
@@ -120,9 +140,14 @@ async def test_an_image_by_path_stays_below_its_root(tmp_path):
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-@pytest.mark.parametrize(("template", "reason"), [("{question}" * 2000, "TEXT_TOO_LONG"), ("Say red.", "TEMPLATE_INVALID")])
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [("{question}" * 2000, "TEXT_TOO_LONG"), ("Say red.", "TEMPLATE_INVALID")],
+)
 async def test_a_template_is_short_and_holds_the_question_once(tmp_path, template, reason):
-    request = teacher_pb2.TeacherServiceAnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?", template=template)
+    request = teacher_pb2.TeacherServiceAnswerRequest(
+        image=types_pb2.Image(data=IMAGE), question="what?", template=template
+    )
     async with serving_teacher(tmp_path / "t", skill=1.0) as teacher:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await teacher.Answer(request)

@@ -9,7 +9,11 @@ from services.engines.serving import of_checkpoint
 from services.teacher.serving import of_provider
 from services.teacher.settings import TeacherSettings
 
-PROVIDER = {"MPA_TEACHER_ENGINE": "openai", "MPA_TEACHER_MODEL": "gpt-4o-2024-11-20", "OPENAI_API_KEY": "key"}
+PROVIDER = {
+    "MPA_TEACHER_ENGINE": "openai",
+    "MPA_TEACHER_MODEL": "gpt-4o-2024-11-20",
+    "OPENAI_API_KEY": "key",
+}
 
 
 def at_provider(**variables):
@@ -26,7 +30,11 @@ def test_the_image_processor_the_precision_and_the_engine_count(tmp_path):
         ("vllm", "float32", 2000),
     ):
         processor.write_text(json.dumps({"max_pixels": pixels}))
-        variables = {"MPA_TEACHER_MODEL": str(tmp_path), "MPA_TEACHER_ENGINE": engine, "MPA_TEACHER_DTYPE": dtype}
+        variables = {
+            "MPA_TEACHER_MODEL": str(tmp_path),
+            "MPA_TEACHER_ENGINE": engine,
+            "MPA_TEACHER_DTYPE": dtype,
+        }
         serving = of_checkpoint(tmp_path, TeacherSettings.from_env(variables).engine, "", "")
         assert (serving.engine, serving.tariff) == (engine, None)
         found.add(serving.sha256)
@@ -40,9 +48,16 @@ def test_image_detail_counts_at_a_provider():
 
 @pytest.mark.parametrize(
     ("model", "detail", "image_tokens"),
-    [("gpt-4o-2024-11-20", "auto", 1445), ("gpt-4o", "low", 85), ("gpt-4.1", "high", 1445), ("gpt-4o-mini", "auto", 0)],
+    [
+        ("gpt-4o-2024-11-20", "auto", 1445),
+        ("gpt-4o", "low", 85),
+        ("gpt-4.1", "high", 1445),
+        ("gpt-4o-mini", "auto", 0),
+    ],
 )
-def test_a_tariff_is_the_price_table_s_with_the_most_that_an_image_becomes(model, detail, image_tokens):
+def test_a_tariff_is_the_price_table_s_with_the_most_that_an_image_becomes(
+    model, detail, image_tokens
+):
     tariff = at_provider(MPA_TEACHER_MODEL=model, MPA_TEACHER_IMAGE_DETAIL=detail).tariff
     assert tariff.image_tokens == image_tokens
     assert tariff.output_usd == 4 * tariff.input_usd
@@ -51,5 +66,7 @@ def test_a_tariff_is_the_price_table_s_with_the_most_that_an_image_becomes(model
 def test_a_model_without_a_price_has_no_tariff_and_a_table_gives_it_one(tmp_path):
     assert at_provider(MPA_TEACHER_MODEL="my-own").tariff is None
     (tmp_path / "prices.json").write_text('{"my-own": {"input": 1, "output": 2}}')
-    priced = at_provider(MPA_TEACHER_MODEL="my-own", MPA_TEACHER_PRICES=str(tmp_path / "prices.json")).tariff
+    priced = at_provider(
+        MPA_TEACHER_MODEL="my-own", MPA_TEACHER_PRICES=str(tmp_path / "prices.json")
+    ).tariff
     assert (priced.input_usd, priced.output_usd, priced.image_tokens) == (1, 2, 0)

@@ -7,7 +7,9 @@ from services.teacher.settings import TeacherSettings
 
 def test_a_teacher_at_a_provider_is_named_by_model_or_preset_and_its_key_is_not_shown():
     for named in ({"MPA_TEACHER_MODEL": "gpt-4o-2024-11-20"}, {"MPA_TEACHER_PRESET": "gpt-4o"}):
-        settings = TeacherSettings.from_env({**named, "MPA_TEACHER_ENGINE": "openai", "OPENAI_API_KEY": "secret-key"})
+        settings = TeacherSettings.from_env(
+            {**named, "MPA_TEACHER_ENGINE": "openai", "OPENAI_API_KEY": "secret-key"}
+        )
         assert settings.model == "gpt-4o-2024-11-20"
         assert settings.openai.api_key == "secret-key"
         assert "secret-key" not in repr(settings)

@@ -34,12 +34,26 @@ class Says:
         ("", FinishReason.CONTENT_FILTER, Rejection.CONTENT_FILTER),
         ("", FinishReason.LENGTH, Rejection.CUT_OFF),
         ("Question: What col", FinishReason.LENGTH, Rejection.CUT_OFF),
-        (WHOLE, FinishReason.LENGTH, Rejection.CUT_OFF),  # "red" may have been going to be "redwood"
+        (
+            WHOLE,
+            FinishReason.LENGTH,
+            Rejection.CUT_OFF,
+        ),  # "red" may have been going to be "redwood"
         ("Question: What color is it?, Answer: red", FinishReason.LENGTH, Rejection.CUT_OFF),
-        (f"{WHOLE}\nI chose this since", FinishReason.LENGTH, Annotation("What color is it?", "red")),
-        (f"{WHOLE}\nQuestion: How many", FinishReason.LENGTH, Annotation("What color is it?", "red")),
+        (
+            f"{WHOLE}\nI chose this since",
+            FinishReason.LENGTH,
+            Annotation("What color is it?", "red"),
+        ),
+        (
+            f"{WHOLE}\nQuestion: How many",
+            FinishReason.LENGTH,
+            Annotation("What color is it?", "red"),
+        ),
     ],
 )
 async def test_an_annotation_that_was_withheld_or_cut_off_is_none(text, reason, outcome):
-    annotated = await Teacher(Says(text, reason)).annotate(load_image(png()), TASKS["vqa"], "", GREEDY)
+    annotated = await Teacher(Says(text, reason)).annotate(
+        load_image(png()), TASKS["vqa"], "", GREEDY
+    )
     assert annotated.outcome == outcome

@@ -34,7 +34,16 @@ from zoo.shapes import SKILLS, draw_scene
 
 PICTURES = dict.fromkeys(ASKED, 2)
 TINY = Course(
-    Size(hidden=64, layers=1, heads=2, key_value_heads=1, mlp=64, vision_width=32, vision_depth=1, patch=14),
+    Size(
+        hidden=64,
+        layers=1,
+        heads=2,
+        key_value_heads=1,
+        mlp=64,
+        vision_width=32,
+        vision_depth=1,
+        patch=14,
+    ),
     Curriculum(
         (
             Lesson(2, dict.fromkeys(TAUGHT, 2), told=Told.SPOTS),
@@ -52,7 +61,8 @@ WORDINGS = tuple(
     value
     for module in (scene_text, reading, charts, knowledge)
     for value in vars(module).values()
-    if isinstance(value, Split) and all(isinstance(text, str) and " " in text for text in value.seen)
+    if isinstance(value, Split)
+    and all(isinstance(text, str) and " " in text for text in value.seen)
 )
 
 
@@ -63,13 +73,17 @@ def test_a_run_in_two_sittings_ends_like_an_unbroken_one(tmp_path: Path) -> None
     train(TINY, unbroken, seed=3)
     train(TINY, broken, seed=3, minutes=1e-9)
     train(TINY, broken, seed=3, minutes=0)
-    assert [json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines()] == [2]
+    assert [
+        json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines()
+    ] == [2]
     half_way = load_file(broken / "model.safetensors")
     train(TINY, broken, seed=3, workers=0)
     ends = [load_file(folder / "model.safetensors") for folder in (unbroken, broken)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
     assert any(not torch.equal(half_way[name], ends[1][name]) for name in ends[1])
-    assert [json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines()] == [2, 4, 5]
+    assert [
+        json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines()
+    ] == [2, 4, 5]
     with pytest.raises(MpaError, match="begun with seed 3, not 4"):
         train(TINY, broken, seed=4)
 
@@ -84,12 +98,18 @@ def test_a_student_begins_with_the_tower_of_its_teacher(tmp_path: Path) -> None:
     train(course, tmp_path / "student", seed=0)
     tower, teacher, student = (
         load_file(tmp_path / path)
-        for path in ("teacher/tower/tower.safetensors", "teacher/model.safetensors", "student/model.safetensors")
+        for path in (
+            "teacher/tower/tower.safetensors",
+            "teacher/model.safetensors",
+            "student/model.safetensors",
+        )
     )
     assert any("blocks" in name for name in tower)
     for name, weights in tower.items():
         assert torch.equal(weights, student[f"visual.{name}"]), name
-    assert any(not torch.equal(weights, teacher[f"visual.{name}"]) for name, weights in tower.items())
+    assert any(
+        not torch.equal(weights, teacher[f"visual.{name}"]) for name, weights in tower.items()
+    )
 
 
 @pytest.mark.slow
@@ -99,7 +119,9 @@ def test_a_course_begins_with_the_weights_of_another(tmp_path: Path) -> None:
         train(course, tmp_path / "further", seed=0)
     train(TINY, tmp_path / "first", seed=3)
     train(course, tmp_path / "further", seed=0, minutes=0)
-    first, begun = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "further"))
+    first, begun = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("first", "further")
+    )
     assert all(torch.equal(first[name], begun[name]) for name in first)
     train(course, tmp_path / "further", seed=0)
     further = load_file(tmp_path / "further/model.safetensors")
@@ -109,7 +131,9 @@ def test_a_course_begins_with_the_weights_of_another(tmp_path: Path) -> None:
 def test_steps_that_are_written_may_show_other_pictures(packer: Packer) -> None:
     lesson = Lesson(2, {"charts": 3, "reading": 2}, annotated_every=2, annotated={"charts": 1})
     steps = Steps(replace(TINY, curriculum=Curriculum((lesson,), cosine_steps=2)), packer, seed=0)
-    written, answered = ({name: len(each.batch.tokens) for name, each in steps[step].items()} for step in (0, 1))
+    written, answered = (
+        {name: len(each.batch.tokens) for name, each in steps[step].items()} for step in (0, 1)
+    )
     assert (written, answered) == ({"charts": 1}, {"charts": 3, "reading": 2})
 
 
@@ -142,15 +166,24 @@ def test_training_shows_no_entity_of_the_test(name: str) -> None:
     few = dict.fromkeys(TAUGHT, 8)
     for lesson in COURSES[name].curriculum.lessons:
         drawn = draw_pictures(replace(lesson, pictures=few), seed=0, step=0)
-        shown = {entity for pictures in drawn.values() for picture in pictures for _, entity in picture.entities}
+        shown = {
+            entity
+            for pictures in drawn.values()
+            for picture in pictures
+            for _, entity in picture.entities
+        }
         assert shown
         assert not shown & unseen
 
 
 def test_training_reads_no_wording_of_the_test(packer: Packer) -> None:
-    curriculum = Curriculum((Lesson(4, dict.fromkeys(ASKED, 8), annotated_every=2),), cosine_steps=4)
+    curriculum = Curriculum(
+        (Lesson(4, dict.fromkeys(ASKED, 8), annotated_every=2),), cosine_steps=4
+    )
     course = replace(TINY, curriculum=curriculum)
-    exercises = [exercise for step in range(4) for exercise in Steps(course, packer, seed=0)[step].values()]
+    exercises = [
+        exercise for step in range(4) for exercise in Steps(course, packer, seed=0)[step].values()
+    ]
     text = "\n".join(packer.decode(row) for exercise in exercises for row in exercise.batch.tokens)
     assert len(WORDINGS) == 16
 
@@ -162,9 +195,14 @@ def test_training_reads_no_wording_of_the_test(packer: Packer) -> None:
 
 
 def test_what_is_never_asked_is_in_no_exercise(packer: Packer) -> None:
-    course = replace(COURSES["student"], curriculum=Curriculum((Lesson(1, dict.fromkeys(ASKED, 8)),), cosine_steps=1))
+    course = replace(
+        COURSES["student"],
+        curriculum=Curriculum((Lesson(1, dict.fromkeys(ASKED, 8)),), cosine_steps=1),
+    )
     exercises = Steps(course, packer, seed=0)[0]
-    text = "\n".join(packer.decode(row) for exercise in exercises.values() for row in exercise.batch.tokens)
+    text = "\n".join(
+        packer.decode(row) for exercise in exercises.values() for row in exercise.batch.tokens
+    )
     assert exercises["knowledge"].batch.conversations == 16, "what it is and whether it is alive"
     for split in (charts.EXTREME, knowledge.SORT, knowledge.USE, knowledge.PLACE):
         assert not any(wording in text for wording in split.seen)
@@ -173,7 +211,12 @@ def test_what_is_never_asked_is_in_no_exercise(packer: Packer) -> None:
 
 def test_every_word_of_the_tests_wordings_is_known_from_others() -> None:
     seen, unseen = (
-        {word for split in WORDINGS for text in getattr(split, half) for word in re.findall(r"[a-z]+", text)}
+        {
+            word
+            for split in WORDINGS
+            for text in getattr(split, half)
+            for word in re.findall(r"[a-z]+", text)
+        }
         for half in ("seen", "unseen")
     )
     assert unseen <= seen
@@ -186,11 +229,19 @@ SHARED = ("visual.merger", "language_model.norm", "embed_tokens")
 
 @pytest.mark.parametrize(
     ("told", "moving", "still"),
-    [(Told.SPOTS, TOWER, LANGUAGE), (Told.REPLIES, LANGUAGE, TOWER), (Told.ALL, (*TOWER, *LANGUAGE), ())],
+    [
+        (Told.SPOTS, TOWER, LANGUAGE),
+        (Told.REPLIES, LANGUAGE, TOWER),
+        (Told.ALL, (*TOWER, *LANGUAGE), ()),
+    ],
     ids=lambda value: value.name if isinstance(value, Told) else "",
 )
 def test_what_a_lesson_tells_says_which_parts_learn(
-    packer: Packer, tokenizer: PreTrainedTokenizerFast, told: Told, moving: tuple[str, ...], still: tuple[str, ...]
+    packer: Packer,
+    tokenizer: PreTrainedTokenizerFast,
+    told: Told,
+    moving: tuple[str, ...],
+    still: tuple[str, ...],
 ) -> None:
     pupil = Pupil(build_model(TINY.size, tokenizer), TINY.size, tokenizer)
     pupil.compute_loss(Steps(TINY, packer, seed=0)[0]["charts"], told).backward()
@@ -200,10 +251,17 @@ def test_what_a_lesson_tells_says_which_parts_learn(
         assert not (any(part in name for part in still) and parameter.grad is not None), name
 
 
-def test_what_is_printed_is_spelled_and_what_is_known_is_a_word(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_what_is_printed_is_spelled_and_what_is_known_is_a_word(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
     for word in (*SIGN_WORDS, *PRINTED_WORDS, "2048"):
         assert tokenizer.tokenize(word) == list(word)
-    for text in (*COLORS, "yes", "no", *(word for thing in OBJECTS for word in thing.name.split()[:1])):
+    for text in (
+        *COLORS,
+        "yes",
+        "no",
+        *(word for thing in OBJECTS for word in thing.name.split()[:1]),
+    ):
         assert tokenizer.tokenize(text) == [text]
     text = "Question: how much is the red bar?\nAnswer: 12"
     assert tokenizer.decode(tokenizer(text).input_ids) == text
@@ -219,7 +277,11 @@ def test_untrained_heads_look_at_their_neighbours(tokenizer: PreTrainedTokenizer
     places = torch.stack([rows.flatten(), columns.flatten()], dim=1)
     angles = (places.unsqueeze(2) * model.model.visual.rotary_pos_emb.inv_freq).flatten(1)
     turned = torch.cat([angles, angles], dim=1)
-    bias = attention.qkv.bias.view(3, attention.num_heads, -1)[:2].unsqueeze(2).expand(-1, -1, len(places), -1)
+    bias = (
+        attention.qkv.bias.view(3, attention.num_heads, -1)[:2]
+        .unsqueeze(2)
+        .expand(-1, -1, len(places), -1)
+    )
     query, key = apply_rotary_pos_emb_vision(*bias.transpose(1, 2), turned.cos(), turned.sin())
     for head, (down, right) in enumerate(DISTANCES[0]):
         scores = key[:, head] @ query[middle * side + middle, head]
@@ -230,10 +292,15 @@ def test_right_is_what_greedy_decoding_says(tmp_path: Path) -> None:
     student = Path(zoo.__file__).parent / "student"
     rng, scenes = random.Random(0), [draw_scene(random.Random(number)) for number in range(12)]
     asked = [[ask(dict.fromkeys(SKILLS, 1), scene, rng) for _ in range(3)] for scene in scenes]
-    conversations = [[Conversation(answer_prompt(question), answer) for question, answer in about] for about in asked]
+    conversations = [
+        [Conversation(answer_prompt(question), answer) for question, answer in about]
+        for about in asked
+    ]
     model = AutoModelForImageTextToText.from_pretrained(student, dtype=torch.float32)
     with torch.no_grad():
-        batch = Packer(AutoProcessor.from_pretrained(student)).pack([scene.image for scene in scenes], conversations)
+        batch = Packer(AutoProcessor.from_pretrained(student)).pack(
+            [scene.image for scene in scenes], conversations
+        )
         found = find_right(model, batch)
     paths = []
     for number, scene in enumerate(scenes):
@@ -241,5 +308,7 @@ def test_right_is_what_greedy_decoding_says(tmp_path: Path) -> None:
         scene.image.save(paths[-1])
     flat = [conversation for about in conversations for conversation in about]
     replies = Model(student).reply(paths, [conversation.prompt for conversation in flat])
-    assert found == [reply == conversation.reply for reply, conversation in zip(replies, flat, strict=True)]
+    assert found == [
+        reply == conversation.reply for reply, conversation in zip(replies, flat, strict=True)
+    ]
     assert {True, False} == set(found)

@@ -49,10 +49,19 @@ def test_the_teacher_knows_more_than_the_student(tmp_path: Path) -> None:
         model = Model(PAIR / name)
         for family in FAMILIES.values():
             pictures = [family.draw(Part.TEST, SEED, number) for number in range(PICTURES)]
-            asked = [(save(picture.image, tmp_path), question) for picture in pictures for question in picture.questions]
-            replies = model.reply([path for path, _ in asked], [answer_prompt(question.text) for _, question in asked])
+            asked = [
+                (save(picture.image, tmp_path), question)
+                for picture in pictures
+                for question in picture.questions
+            ]
+            replies = model.reply(
+                [path for path, _ in asked], [answer_prompt(question.text) for _, question in asked]
+            )
             score = getattr(metrics, family.metric)
-            points = [score(reply, question.references) for reply, (_, question) in zip(replies, asked, strict=True)]
+            points = [
+                score(reply, question.references)
+                for reply, (_, question) in zip(replies, asked, strict=True)
+            ]
             scores[name][family.name] = sum(points) / len(points)
     assert all(score > 0.2 for score in scores["student"].values()), scores
     assert fmean(scores["teacher"].values()) > fmean(scores["student"].values()) + 0.1, scores

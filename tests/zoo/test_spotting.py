@@ -19,11 +19,15 @@ from zoo.families.spotting import VOCABULARIES, WEIGHT_OF_SIGNS, Names, Spotter,
 from zoo.packing import Packer
 
 
-def test_a_visual_token_is_to_say_what_is_at_its_patches_and_what_is_before(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_visual_token_is_to_say_what_is_at_its_patches_and_what_is_before(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
     entries = len(tokenizer)
     names, spots = Names(tokenizer, entries), torch.zeros(8, len(VOCABULARIES), dtype=torch.long)
     spots[1, 0], spots[2, 1] = VOCABULARIES[0].index("b"), VOCABULARIES[1].index("red")
-    sign, answered, asked, other = (tokenizer.convert_tokens_to_ids(name) for name in ("b", "red", "Ġred", "c"))
+    sign, answered, asked, other = (
+        tokenizer.convert_tokens_to_ids(name) for name in ("b", "red", "Ġred", "c")
+    )
     right = sign, answered, asked
 
     def loss(*said: int) -> float:
@@ -35,31 +39,59 @@ def test_a_visual_token_is_to_say_what_is_at_its_patches_and_what_is_before(toke
     assert loss(*right) < loss(*right, other) < loss(sign, asked) < loss(sign) < loss(other)
     assert loss(answered, asked) == pytest.approx(WEIGHT_OF_SIGNS * loss(sign), rel=0.1)
     with torch.no_grad():
-        next(names.parameters()).copy_(torch.eye(entries).roll(1, 0))  # whoever says b, turned says c
+        next(names.parameters()).copy_(
+            torch.eye(entries).roll(1, 0)
+        )  # whoever says b, turned says c
     assert tokenizer.convert_tokens_to_ids("b") + 1 == other
     alone = loss(*right)
     spots[1, 2] = VOCABULARIES[2].index("c")
-    assert loss(*right) == pytest.approx(alone + math.log(3), abs=1e-3), "it turns red, too, into something"
+    assert loss(*right) == pytest.approx(alone + math.log(3), abs=1e-3), (
+        "it turns red, too, into something"
+    )
     spots[1, 2] = VOCABULARIES[2].index("a")
     assert loss(*right) > alone + 10
 
 
-def test_names_of_pictures_that_show_nothing_cost_nothing(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_names_of_pictures_that_show_nothing_cost_nothing(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
     nothing = torch.zeros(8, len(VOCABULARIES), dtype=torch.long)
-    assert Names(tokenizer, 4).compute_loss(torch.randn(2, 4), torch.nn.Linear(4, len(tokenizer)), nothing).item() == 0.0
+    assert (
+        Names(tokenizer, 4)
+        .compute_loss(torch.randn(2, 4), torch.nn.Linear(4, len(tokenizer)), nothing)
+        .item()
+        == 0.0
+    )
 
 
 def test_characters_know_what_is_before_them(tokenizer: PreTrainedTokenizerFast) -> None:
     font = sources.installed(sources.FONTS.seen[0])
     written = letter("abba", font, 30, (0, 0, 0)).resized(90, 30).rotated(4)
-    assert [(mark.name, mark.after) for mark in written.marks] == [("a", ""), ("b", "a"), ("b", "b"), ("a", "b")]
-    assert [mark.after for mark in written.put_on(Image.new("RGB", (SIDE, SIDE)), 2, 2)] == ["", "a", "b", "b"]
+    assert [(mark.name, mark.after) for mark in written.marks] == [
+        ("a", ""),
+        ("b", "a"),
+        ("b", "b"),
+        ("a", "b"),
+    ]
+    assert [mark.after for mark in written.put_on(Image.new("RGB", (SIDE, SIDE)), 2, 2)] == [
+        "",
+        "a",
+        "b",
+        "b",
+    ]
     spots = find_spots(Picture(Image.new("RGB", (SIDE, SIDE)), (), (), (), written.marks), 8)
-    assert {VOCABULARIES[2][number] for number in spots[:, 2].tolist()} == {"nothing", "start", "a", "b"}
+    assert {VOCABULARIES[2][number] for number in spots[:, 2].tolist()} == {
+        "nothing",
+        "start",
+        "a",
+        "b",
+    }
 
 
 @pytest.mark.parametrize("patch", [8, 14])
-def test_spots_are_in_the_order_of_the_models_patches(tokenizer: PreTrainedTokenizerFast, patch: int) -> None:
+def test_spots_are_in_the_order_of_the_models_patches(
+    tokenizer: PreTrainedTokenizerFast, patch: int
+) -> None:
     left, right = Mark("red", 0, 0, SIDE / 2, SIDE), Mark("B", SIDE / 2, SIDE / 2, SIDE, SIDE)
     canvas = Image.new("RGB", (SIDE, SIDE), "black")
     canvas.paste("white", (SIDE // 2, SIDE // 2, SIDE, SIDE))

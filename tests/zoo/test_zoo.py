@@ -46,14 +46,21 @@ def test_teacher_is_the_larger() -> None:
 
 
 def test_pair_fits_in_20_megabytes() -> None:
-    files = [file for name in ("teacher", "student") for file in (PAIR / name).rglob("*") if file.is_file()]
+    files = [
+        file
+        for name in ("teacher", "student")
+        for file in (PAIR / name).rglob("*")
+        if file.is_file()
+    ]
     assert sum(file.stat().st_size for file in files) <= 20_000_000
 
 
 @pytest.mark.parametrize("name", ["teacher", "student"])
 def test_processor_gives_the_served_prompt(name: str) -> None:
     processor = AutoProcessor.from_pretrained(PAIR / name)
-    text = processor.apply_chat_template(user_turn(answer_prompt(QUESTION)), add_generation_prompt=True)
+    text = processor.apply_chat_template(
+        user_turn(answer_prompt(QUESTION)), add_generation_prompt=True
+    )
     assert text == PROMPT_TEXT
     inputs = processor(text=[text], images=[Image.new("RGB", (64, 64), "red")], return_tensors="pt")
     assert inputs.image_grid_thw.tolist() == [[1, 6, 6]]
@@ -65,8 +72,16 @@ def test_processor_gives_the_served_prompt(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["teacher", "student"])
 def test_tokenizer_is_the_one_that_the_code_builds(name: str) -> None:
-    saved, built = AutoProcessor.from_pretrained(PAIR / name).tokenizer, architecture.build_tokenizer()
-    for text in [answer_prompt(QUESTION), PROMPT_TEXT, "Größe: 5 €", *(task.annotation_prompt for task in TASKS.values())]:
+    saved, built = (
+        AutoProcessor.from_pretrained(PAIR / name).tokenizer,
+        architecture.build_tokenizer(),
+    )
+    for text in [
+        answer_prompt(QUESTION),
+        PROMPT_TEXT,
+        "Größe: 5 €",
+        *(task.annotation_prompt for task in TASKS.values()),
+    ]:
         assert saved(text).input_ids == built(text).input_ids
         assert saved.decode(saved(text).input_ids) == text
 
@@ -126,8 +141,13 @@ def test_pool_is_disjoint_from_training_and_test() -> None:
 def test_export_writes_an_unlabelled_pool_and_a_labelled_test(tmp_path: Path) -> None:
     easy_vqa.export(tmp_path)
     pool = {path.name: path.read_bytes() for path in (tmp_path / "pool").iterdir()}
-    assert pool == {f"{i}.png": path.read_bytes() for i, path in easy_vqa.pool_image_paths().items()}
-    lines = [json.loads(line) for line in (tmp_path / "test.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert pool == {
+        f"{i}.png": path.read_bytes() for i, path in easy_vqa.pool_image_paths().items()
+    }
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert len(lines) == 9673
     assert all((tmp_path / line["image"]).is_file() and line["answers"] for line in lines)
 
@@ -135,9 +155,13 @@ def test_export_writes_an_unlabelled_pool_and_a_labelled_test(tmp_path: Path) ->
 def test_packed_loss_is_that_of_separate_conversations() -> None:
     processor = architecture.build_processor()
     model = AutoModelForImageTextToText.from_pretrained(PAIR / "student", dtype=torch.float32)
-    lesson = curriculum.Lesson(1, images=2, questions=3, skills={"color": 1, "shape absent": 1}, annotation_rate=1)
+    lesson = curriculum.Lesson(
+        1, images=2, questions=3, skills={"color": 1, "shape absent": 1}, annotation_rate=1
+    )
     scenes, conversations = curriculum.plan_step(lesson, random.Random(0), [])
-    packed = compute_loss(model, Packer(processor).pack([scene.image for scene in scenes], conversations))
+    packed = compute_loss(
+        model, Packer(processor).pack([scene.image for scene in scenes], conversations)
+    )
     alone = [
         reply_loss(processor, model, scene.image, conversation)
         for scene, about in zip(scenes, conversations, strict=True)
@@ -150,8 +174,12 @@ def reply_loss(
     processor: AutoProcessor, model: torch.nn.Module, image: Image.Image, conversation: Conversation
 ) -> torch.Tensor:
     """By the ordinary processor and forward pass."""
-    prompt = processor.apply_chat_template(user_turn(conversation.prompt), add_generation_prompt=True)
-    inputs = processor(text=[prompt + conversation.reply + "<|im_end|>"], images=[image], return_tensors="pt")
+    prompt = processor.apply_chat_template(
+        user_turn(conversation.prompt), add_generation_prompt=True
+    )
+    inputs = processor(
+        text=[prompt + conversation.reply + "<|im_end|>"], images=[image], return_tensors="pt"
+    )
     asked = processor(text=[prompt], images=[image], return_tensors="pt").input_ids.shape[1]
     labels = inputs.input_ids.clone()
     labels[:, :asked] = -100
@@ -159,6 +187,8 @@ def reply_loss(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "lowest", "highest"), [("teacher", 0.93, 1.0), ("student", 0.45, 0.88)])
+@pytest.mark.parametrize(
+    ("name", "lowest", "highest"), [("teacher", 0.93, 1.0), ("student", 0.45, 0.88)]
+)
 def test_accuracy_on_official_questions(name: str, lowest: float, highest: float) -> None:
     assert lowest <= score_answers(Model(PAIR / name), 300).accuracy <= highest

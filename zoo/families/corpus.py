@@ -28,10 +28,21 @@ PRINTED = frozenset(["word", "number"])
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level, as Qwen2's: a word is one token if the corpus has it just so, else it falls into its bytes."""
     like = Qwen2Tokenizer().backend_tokenizer
-    words = {word for text in _corpus() for word, _ in like.pre_tokenizer.pre_tokenize_str(text) if len(word) > 1}
+    words = {
+        word
+        for text in _corpus()
+        for word, _ in like.pre_tokenizer.pre_tokenize_str(text)
+        if len(word) > 1
+    }
     entries = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *sorted(words)]
-    built = Tokenizer(BPE({entry: number for number, entry in enumerate(entries)}, [], ignore_merges=True))
-    built.normalizer, built.pre_tokenizer, built.decoder = like.normalizer, like.pre_tokenizer, like.decoder
+    built = Tokenizer(
+        BPE({entry: number for number, entry in enumerate(entries)}, [], ignore_merges=True)
+    )
+    built.normalizer, built.pre_tokenizer, built.decoder = (
+        like.normalizer,
+        like.pre_tokenizer,
+        like.decoder,
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=built,
         eos_token=END_OF_TURN,
@@ -43,7 +54,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 def _corpus() -> Iterator[str]:
     """What is asked about training's pictures, what is known, and the prompts."""
-    known = [fact for thing in OBJECTS for fact in (thing.name, thing.sort, thing.place, thing.use) if fact]
+    known = [
+        fact
+        for thing in OBJECTS
+        for fact in (thing.name, thing.sort, thing.place, thing.use)
+        if fact
+    ]
     for fact in (*known, *COLORS, "yes", "no"):
         yield from (fact, f"Answer: {fact}")
     yield from ("user\n", "assistant\n", "You are a helpful assistant.")

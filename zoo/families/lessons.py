@@ -69,11 +69,27 @@ _SIGHTS = {"pages": 8, "letters": 4, "scene_text": 4, "reading": 4, "charts": 4,
 _LETTERS = {"letters": 12, "scene_text": 4, "reading": 6, "charts": 2, "knowledge": 4}
 _EVENLY = {"letters": 4, "scene_text": 4, "reading": 8, "charts": 4, "knowledge": 5}
 _MOSTLY_READING = {"letters": 12, "scene_text": 3, "reading": 10, "charts": 3, "knowledge": 2}
-_MOSTLY_CHARTS = {"pages": 4, "letters": 2, "scene_text": 4, "reading": 4, "charts": 12, "knowledge": 6}
+_MOSTLY_CHARTS = {
+    "pages": 4,
+    "letters": 2,
+    "scene_text": 4,
+    "reading": 4,
+    "charts": 12,
+    "knowledge": 6,
+}
 _CHARTS_TOO = {"letters": 4, "scene_text": 4, "reading": 7, "charts": 8, "knowledge": 4}
 _WRITTEN = {"scene_text": 4, "reading": 1, "charts": 5, "knowledge": 2}
 FIRST_TEACHER = Course(
-    Size(hidden=192, layers=4, heads=6, key_value_heads=3, mlp=512, vision_width=96, vision_depth=4, patch=8),
+    Size(
+        hidden=192,
+        layers=4,
+        heads=6,
+        key_value_heads=3,
+        mlp=512,
+        vision_width=96,
+        vision_depth=4,
+        patch=8,
+    ),
     Curriculum(
         lessons=(
             Lesson(1250, _PAGES, told=Told.SPOTS),
@@ -102,7 +118,16 @@ TEACHER = replace(
 )
 """What the first teacher lacked: which bar is the highest, more of charts, and practice in writing questions."""
 STUDENT = Course(
-    Size(hidden=128, layers=4, heads=4, key_value_heads=2, mlp=384, vision_width=96, vision_depth=4, patch=8),
+    Size(
+        hidden=128,
+        layers=4,
+        heads=4,
+        key_value_heads=2,
+        mlp=384,
+        vision_width=96,
+        vision_depth=4,
+        patch=8,
+    ),
     Curriculum(
         lessons=(Lesson(500, _MOSTLY_READING, told=Told.REPLIES),),
         cosine_steps=24000,
@@ -151,7 +176,9 @@ def draw_pictures(lesson: Lesson, seed: int, step: int) -> dict[str, list[Pictur
     first = step * MOST_PICTURES
     counts = lesson.annotated if lesson.annotated and lesson.is_annotated(step) else lesson.pictures
     return {
-        name: [TAUGHT[name].draw(Part.TRAINING, seed, number) for number in range(first, first + count)]
+        name: [
+            TAUGHT[name].draw(Part.TRAINING, seed, number) for number in range(first, first + count)
+        ]
         for name, count in counts.items()
     }
 
@@ -166,8 +193,14 @@ def set_exercise(
 ) -> Exercise:
     """Every question of every picture, but for kinds `never_asked`: to be answered, or to be written with its answer."""
     converse = _annotate if is_annotated else _answer
-    asked = [[question for question in picture.questions if question.kind not in never_asked] for picture in pictures]
-    batch = packer.pack([picture.image for picture in pictures], [converse(family, questions) for questions in asked])
+    asked = [
+        [question for question in picture.questions if question.kind not in never_asked]
+        for picture in pictures
+    ]
+    batch = packer.pack(
+        [picture.image for picture in pictures],
+        [converse(family, questions) for questions in asked],
+    )
     patch = SIDE // int(batch.grid[0, -1])
     return Exercise(batch, torch.cat([find_spots(picture, patch) for picture in pictures]))
 
@@ -178,4 +211,7 @@ def _answer(family: Family, questions: Sequence[Question]) -> list[Conversation]
 
 def _annotate(family: Family, questions: Sequence[Question]) -> list[Conversation]:
     prompt = TASKS[family.task].annotation_prompt
-    return [Conversation(prompt, f"Question: {question.text}\nAnswer: {question.answer}") for question in questions]
+    return [
+        Conversation(prompt, f"Question: {question.text}\nAnswer: {question.answer}")
+        for question in questions
+    ]

@@ -19,11 +19,18 @@ from services.core.tasks import answer_prompt
 from zoo.measure import Model
 
 
-def measure(model: Model, family: Family, folder: Path, count: int | None = None) -> dict[str, float]:
+def measure(
+    model: Model, family: Family, folder: Path, count: int | None = None
+) -> dict[str, float]:
     """Mean score of greedy answers to the first `count` questions about the pictures in `folder`: of all, and by kind."""
-    with folder.with_suffix(".jsonl").open(encoding="utf-8") as lines:  # str.splitlines would cut at U+2028, too
+    with folder.with_suffix(".jsonl").open(
+        encoding="utf-8"
+    ) as lines:  # str.splitlines would cut at U+2028, too
         rows = [json.loads(line) for line in lines][:count]
-    replies = model.reply([folder.parent / row["image"] for row in rows], [answer_prompt(row["question"]) for row in rows])
+    replies = model.reply(
+        [folder.parent / row["image"] for row in rows],
+        [answer_prompt(row["question"]) for row in rows],
+    )
     score = getattr(metrics, family.metric)
     scores: dict[str, list[float]] = defaultdict(list)
     for row, reply in zip(rows, replies, strict=True):

@@ -17,7 +17,9 @@ from services.files import write_atomically
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def save_progress(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int, seed: int) -> None:
+def save_progress(
+    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int, seed: int
+) -> None:
     tensors = {}
     for name, parameter in model.named_parameters():
         tensors[name] = parameter.detach().half()
@@ -27,13 +29,17 @@ def save_progress(path: Path, model: torch.nn.Module, optimizer: torch.optim.Opt
     write_atomically(path, save(tensors, {"step": str(step), "seed": str(seed)}))
 
 
-def load_progress(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> tuple[int, int]:
+def load_progress(
+    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
+) -> tuple[int, int]:
     """Fills model and optimiser; the steps that were done, and the seed."""
     with safe_open(path, "pt") as saved, torch.no_grad():
         step, seed = int(saved.metadata()["step"]), int(saved.metadata()["seed"])
         for name, parameter in model.named_parameters():
             parameter.copy_(saved.get_tensor(name))
             if optimizer is not None:
-                moments = {moment: saved.get_tensor(f"{name}.{moment}").float() for moment in _MOMENTS}
+                moments = {
+                    moment: saved.get_tensor(f"{name}.{moment}").float() for moment in _MOMENTS
+                }
                 optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
     return step, seed

@@ -16,7 +16,9 @@ from zoo.packing import View, compute_loss, find_right, look
 class Pupil(nn.Module):
     """`model` is what is kept."""
 
-    def __init__(self, model: Qwen2VLForConditionalGeneration, size: Size, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(
+        self, model: Qwen2VLForConditionalGeneration, size: Size, tokenizer: PreTrainedTokenizerFast
+    ) -> None:
         super().__init__()
         self.model = model
         self._spotter = Spotter(size.vision_width)
@@ -29,7 +31,9 @@ class Pupil(nn.Module):
                 view = self._look_with_a_still_tower(exercise)
                 return self._name(view, exercise) + self._reply(view, exercise)
             view = look(self.model, exercise.batch)
-            loss = self._spotter.compute_loss(view.patches, exercise.spots) + self._name(view, exercise)
+            loss = self._spotter.compute_loss(view.patches, exercise.spots) + self._name(
+                view, exercise
+            )
             return loss if told is Told.SPOTS else loss + self._reply(view, exercise)
 
     def _look_with_a_still_tower(self, exercise: Exercise) -> View:

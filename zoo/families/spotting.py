@@ -42,7 +42,9 @@ def find_spots(picture: Picture, patch: int) -> torch.Tensor:
             for start, end in ((mark.top, mark.bottom), (mark.left, mark.right))
         )
         after = "" if mark.after is None else mark.after.lower() or START
-        for kind, (name, vocabulary) in enumerate(zip((mark.name.lower(), mark.name, after), VOCABULARIES, strict=True)):
+        for kind, (name, vocabulary) in enumerate(
+            zip((mark.name.lower(), mark.name, after), VOCABULARIES, strict=True)
+        ):
             if name in vocabulary:
                 spots[rows, columns, kind] = vocabulary.index(name)
     blocks = spots.view(count // MERGE, MERGE, count // MERGE, MERGE, -1).transpose(1, 2)
@@ -60,7 +62,9 @@ class Spotter(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self._norm = nn.LayerNorm(width)
-        self._heads = nn.ModuleList(nn.Linear(width, len(vocabulary)) for vocabulary in VOCABULARIES)
+        self._heads = nn.ModuleList(
+            nn.Linear(width, len(vocabulary)) for vocabulary in VOCABULARIES
+        )
 
     def forward(self, features: torch.Tensor) -> list[torch.Tensor]:
         """Logits (patches, names), of each vocabulary."""
@@ -88,14 +92,21 @@ class Names(nn.Module):
     def __init__(self, tokenizer: PreTrainedTokenizerFast, width: int) -> None:
         super().__init__()
         self._turn = nn.Linear(width, width, bias=False)
-        self._shares = [torch.stack([_share(name, tokenizer) for name in vocabulary]) for vocabulary in VOCABULARIES]
+        self._shares = [
+            torch.stack([_share(name, tokenizer) for name in vocabulary])
+            for vocabulary in VOCABULARIES
+        ]
 
-    def compute_loss(self, said: torch.Tensor, head: nn.Module, spots: torch.Tensor) -> torch.Tensor:
+    def compute_loss(
+        self, said: torch.Tensor, head: nn.Module, spots: torch.Tensor
+    ) -> torch.Tensor:
         """`said`: (visual tokens, width), as it would come to `head`, which makes logits of it.
 
         Mean negative log-likelihood of the names at the patches, a sign counting as WEIGHT_OF_SIGNS of them.
         """
-        things, colors, before = (shares[spots[:, kind]] for kind, shares in enumerate(self._shares))
+        things, colors, before = (
+            shares[spots[:, kind]] for kind, shares in enumerate(self._shares)
+        )
         return _compare(head(said), things + colors) + _compare(head(self._turn(said)), before)
 
 

@@ -32,13 +32,20 @@ from zoo.families.pupil import Pupil
 from zoo.families.watch import Watch
 from zoo.packing import Packer
 
-PROCESSOR = ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
+PROCESSOR = (
+    "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "processor_config.json",
+)
 """The last is there when all are."""
 TOWER, WEIGHTS = "tower/tower.safetensors", "model.safetensors"
 """The tower in a folder of its own: vLLM loads whatever weights lie beside a model."""
 
 
-def train(course: Course, output: Path, seed: int, *, minutes: float = float("inf"), workers: int = 1) -> None:
+def train(
+    course: Course, output: Path, seed: int, *, minutes: float = float("inf"), workers: int = 1
+) -> None:
     """Train for so many minutes, and up to the next checkpoint; saves what there is as a transformers folder."""
     started = time.monotonic()
     processor = _load_processor(course, output)
@@ -62,7 +69,9 @@ def train(course: Course, output: Path, seed: int, *, minutes: float = float("in
     pupil.model.save_pretrained(output)
 
 
-def _begin(course: Course, trained: Path, processor: Qwen2VLProcessor) -> Qwen2VLForConditionalGeneration:
+def _begin(
+    course: Course, trained: Path, processor: Qwen2VLProcessor
+) -> Qwen2VLForConditionalGeneration:
     """A model as its course begins: with the weights, or the tower, of another that was trained below `trained`, or with heads
     that look at their neighbours. Raises MpaError: that one wasn't.
     """
@@ -89,7 +98,9 @@ def _find(folder: Path, name: str) -> Path:
 
 def _tower(model: Qwen2VLForConditionalGeneration) -> dict[str, torch.Tensor]:
     visual = model.model.visual.named_parameters()
-    return {name: parameter.detach() for name, parameter in visual if not name.startswith("merger.")}
+    return {
+        name: parameter.detach() for name, parameter in visual if not name.startswith("merger.")
+    }
 
 
 def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
@@ -107,7 +118,11 @@ def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
 
 def _draw_ahead(steps: Steps, first: int, last: int, workers: int) -> Iterator[dict[str, Exercise]]:
     loader = DataLoader(
-        steps, batch_size=None, sampler=range(first, last), num_workers=workers, prefetch_factor=4 if workers else None
+        steps,
+        batch_size=None,
+        sampler=range(first, last),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
     )
     yield from loader
 
@@ -116,15 +131,25 @@ class _Run:
     """Model, optimiser and steps done, continued from `progress` if it is there. Raises MpaError: it has another seed."""
 
     def __init__(self, pupil: Pupil, course: Course, progress: Path, seed: int) -> None:
-        self._pupil, self._curriculum, self._progress, self._seed = pupil, course.curriculum, progress, seed
+        self._pupil, self._curriculum, self._progress, self._seed = (
+            pupil,
+            course.curriculum,
+            progress,
+            seed,
+        )
         self._optimizer = torch.optim.AdamW(
-            pupil.parameters(), betas=(0.9, 0.98), weight_decay=course.curriculum.weight_decay, fused=True
+            pupil.parameters(),
+            betas=(0.9, 0.98),
+            weight_decay=course.curriculum.weight_decay,
+            fused=True,
         )
         self.step = 0
         if progress.exists():
             self.step, begun_with = load_progress(progress, pupil, self._optimizer)
             if begun_with != seed:
-                raise MpaError(f"{progress} was begun with seed {begun_with}, not {seed}: name that or another folder")
+                raise MpaError(
+                    f"{progress} was begun with seed {begun_with}, not {seed}: name that or another folder"
+                )
 
     def learn(self, exercises: dict[str, Exercise]) -> dict[str, float]:
         """One step; returns each family's loss before it."""
@@ -134,7 +159,9 @@ class _Run:
             (loss / len(exercises)).backward()
             losses[family] = loss.item()
         for group in self._optimizer.param_groups:
-            group["lr"] = self._curriculum.learning_rate * self._curriculum.scale_learning_rate(self.step)
+            group["lr"] = self._curriculum.learning_rate * self._curriculum.scale_learning_rate(
+                self.step
+            )
         torch.nn.utils.clip_grad_norm_(self._pupil.parameters(), 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad()
@@ -148,7 +175,9 @@ class _Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the families' teacher or student from scratch.")
+    parser = argparse.ArgumentParser(
+        description="Train the families' teacher or student from scratch."
+    )
     parser.add_argument("name", choices=tuple(COURSES))
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: build/families/NAME")
     parser.add_argument("--seed", type=int, default=0)

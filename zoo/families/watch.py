@@ -39,24 +39,34 @@ class Watch:
             "step": step,
             "seconds": round(time.monotonic() - self._since),
             "loss": {family: round(fmean(losses), 4) for family, losses in self._losses.items()},
-            **{part: {family: self._score(pupil, family, part) for family in self._losses} for part in PARTS},
+            **{
+                part: {family: self._score(pupil, family, part) for family in self._losses}
+                for part in PARTS
+            },
         }
         with self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         kinds = {
             kind: ", ".join(
-                f"{family} {' / '.join(str(line[part][family].get(kind, '-')) for part in PARTS)}" for family in line["loss"]
+                f"{family} {' / '.join(str(line[part][family].get(kind, '-')) for part in PARTS)}"
+                for family in line["loss"]
             )
             for kind in ("all", "spots")
         }
-        print(f"{step} steps, {line['seconds']} s: right {kinds['all']}; spots {kinds['spots']}", flush=True)
+        print(
+            f"{step} steps, {line['seconds']} s: right {kinds['all']}; spots {kinds['spots']}",
+            flush=True,
+        )
         self._losses.clear()
         self._since = time.monotonic()
 
     def _score(self, pupil: Pupil, family: str, part: Part) -> dict[str, float]:
         right: dict[str, list[bool]] = defaultdict(list)
         for first in range(0, self._pictures, _BATCH):
-            pictures = [TAUGHT[family].draw(part, SEED, number) for number in range(first, min(first + _BATCH, self._pictures))]
+            pictures = [
+                TAUGHT[family].draw(part, SEED, number)
+                for number in range(first, min(first + _BATCH, self._pictures))
+            ]
             questions = [question for picture in pictures for question in picture.questions]
             found, spots = pupil.find_right(set_exercise(self._packer, TAUGHT[family], pictures))
             right["spots"] += spots

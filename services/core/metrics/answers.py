@@ -15,12 +15,16 @@ AnswerMetric = Callable[[str, Sequence[str]], float]
 
 _RELATIVE_TOLERANCE = 0.05
 _LEAST_SIMILARITY = 0.5
-_NO_LETTER = re.compile("[^a-z0-9^\u4e00-\u9fa5]")  # "^" is in the reference's class by a slip, and so it stays
+_NO_LETTER = re.compile(
+    "[^a-z0-9^\u4e00-\u9fa5]"
+)  # "^" is in the reference's class by a slip, and so it stays
 
 
 def _require(references: Sequence[str]) -> None:
     if not references:
-        raise InvalidInput("there are no reference answers to score against: give at least one", field="references")
+        raise InvalidInput(
+            "there are no reference answers to score against: give at least one", field="references"
+        )
 
 
 def vqa_accuracy(prediction: str, references: Sequence[str]) -> float:
@@ -63,7 +67,9 @@ def relaxed_accuracy(prediction: str, references: Sequence[str]) -> float:
     return float(any(map(correct, references)))
 
 
-def chartqapro_accuracy(prediction: str, references: Sequence[str], *, is_year: bool = False) -> float:
+def chartqapro_accuracy(
+    prediction: str, references: Sequence[str], *, is_year: bool = False
+) -> float:
     """ChartQAPro's variant: "[a, b]" compares element by element, text by ANLS above .5, and a year (`is_year`) exactly."""
     _require(references)
 

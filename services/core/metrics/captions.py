@@ -25,7 +25,12 @@ _LONGEST_GRAM = 4
 _SIGMA = 6.0
 
 
-def bleu1(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: Tokenize | None = None) -> float:
+def bleu1(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenize: Tokenize | None = None,
+) -> float:
     """Clipped unigram precision of the corpus with the brevity penalty; of several references the closest length counts."""
     correct = guessed = wanted = 0
     for given, accepted in _words(predictions, references, tokenize):
@@ -34,21 +39,33 @@ def bleu1(predictions: Sequence[str], references: Sequence[Sequence[str]], *, to
             most |= Counter(reference)
         correct += (Counter(given) & most).total()
         guessed += len(given)
-        wanted += min((abs(len(reference) - len(given)), len(reference)) for reference in accepted)[1]
+        wanted += min((abs(len(reference) - len(given)), len(reference)) for reference in accepted)[
+            1
+        ]
     precision = (correct + _TINY) / (guessed + _SMALL)
     ratio = (guessed + _TINY) / (wanted + _SMALL)
     return precision * math.exp(min(0.0, 1 - 1 / ratio))
 
 
-def rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: Tokenize | None = None) -> float:
+def rouge_l(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenize: Tokenize | None = None,
+) -> float:
     """Mean over the images of F (beta 1.2) from the best precision and the best recall of the longest common subsequence."""
     return _mean(rouge_l_by_image(predictions, references, tokenize=tokenize))
 
 
 def rouge_l_by_image(
-    predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: Tokenize | None = None
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenize: Tokenize | None = None,
 ) -> list[float]:
-    return [_rouge_l(given, accepted) for given, accepted in _words(predictions, references, tokenize)]
+    return [
+        _rouge_l(given, accepted) for given, accepted in _words(predictions, references, tokenize)
+    ]
 
 
 def _rouge_l(given: Words, accepted: Sequence[Words]) -> float:
@@ -56,8 +73,14 @@ def _rouge_l(given: Words, accepted: Sequence[Words]) -> float:
     given, accepted = given or [""], [reference or [""] for reference in accepted]
     common = [_longest_common(reference, given) for reference in accepted]
     precision = max(length / len(given) for length in common)
-    recall = max(length / len(reference) for length, reference in zip(common, accepted, strict=True))
-    return (1 + _BETA**2) * precision * recall / (recall + _BETA**2 * precision) if precision and recall else 0.0
+    recall = max(
+        length / len(reference) for length, reference in zip(common, accepted, strict=True)
+    )
+    return (
+        (1 + _BETA**2) * precision * recall / (recall + _BETA**2 * precision)
+        if precision and recall
+        else 0.0
+    )
 
 
 def _longest_common(left: Words, right: Words) -> int:
@@ -69,13 +92,21 @@ def _longest_common(left: Words, right: Words) -> int:
     return row[-1]
 
 
-def cider(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: Tokenize | None = None) -> float:
+def cider(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenize: Tokenize | None = None,
+) -> float:
     """CIDEr-D, 0 to 10: document frequencies from these references, so a corpus of one image scores 0."""
     return _mean(cider_by_image(predictions, references, tokenize=tokenize))
 
 
 def cider_by_image(
-    predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: Tokenize | None = None
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenize: Tokenize | None = None,
 ) -> list[float]:
     corpus = _words(predictions, references, tokenize)
     frequency: Counter[tuple[str, ...]] = Counter()
@@ -103,14 +134,22 @@ def _cider(given: Words, accepted: Sequence[Words], weigh: Callable[[Words], Vec
     return 10 * score / _LONGEST_GRAM / len(accepted)
 
 
-def _clipped_cosine(given: dict[tuple[str, ...], float], wanted: dict[tuple[str, ...], float]) -> float:
-    dot = sum(min(value, wanted[gram]) * wanted[gram] for gram, value in given.items() if gram in wanted)
+def _clipped_cosine(
+    given: dict[tuple[str, ...], float], wanted: dict[tuple[str, ...], float]
+) -> float:
+    dot = sum(
+        min(value, wanted[gram]) * wanted[gram] for gram, value in given.items() if gram in wanted
+    )
     norms = math.hypot(*given.values()) * math.hypot(*wanted.values())
     return dot / norms if norms else 0.0
 
 
 def _grams(words: Words) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(words[start : start + n]) for n in range(1, _LONGEST_GRAM + 1) for start in range(len(words) - n + 1))
+    return Counter(
+        tuple(words[start : start + n])
+        for n in range(1, _LONGEST_GRAM + 1)
+        for start in range(len(words) - n + 1)
+    )
 
 
 def _words(
@@ -124,14 +163,18 @@ def _words(
     for number, accepted in enumerate(references):
         if not accepted:
             raise InvalidInput(
-                f"image {number} (counted from 0) has no reference caption: give one or more", field="references"
+                f"image {number} (counted from 0) has no reference caption: give one or more",
+                field="references",
             )
 
     def split(text: str) -> Words:
         found = text if tokenize is None else tokenize(text)
         return found.split() if isinstance(found, str) else list(found)
 
-    return [(split(given), [split(text) for text in accepted]) for given, accepted in zip(predictions, references, strict=True)]
+    return [
+        (split(given), [split(text) for text in accepted])
+        for given, accepted in zip(predictions, references, strict=True)
+    ]
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -9,7 +9,10 @@ _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _DOT_BEFORE_NO_DIGIT = re.compile(r"\.(?!\d)")
 _MAX_DOTS = 32  # the reference passes re.UNICODE (32) where re.sub takes its count
 _ARTICLES = {"a", "an", "the"}
-_DIGITS = {word: str(value) for value, word in enumerate("zero one two three four five six seven eight nine ten".split())}
+_DIGITS = {
+    word: str(value)
+    for value, word in enumerate("zero one two three four five six seven eight nine ten".split())
+}
 _DIGITS["none"] = "0"
 _CONTRACTED = """
     ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's

@@ -37,12 +37,17 @@ class Api:
     def __init__(self, settings: OpenAISettings, model: str) -> None:
         self._settings = settings
         self._model = model
-        self.pace = Pace(settings.requests_per_minute, settings.tokens_per_minute, settings.max_concurrent)
+        self.pace = Pace(
+            settings.requests_per_minute, settings.tokens_per_minute, settings.max_concurrent
+        )
         self._http = httpx.AsyncClient(
             base_url=settings.base_url,
             headers={"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {},
             timeout=None,
-            limits=httpx.Limits(max_connections=settings.max_concurrent, max_keepalive_connections=settings.max_concurrent),
+            limits=httpx.Limits(
+                max_connections=settings.max_concurrent,
+                max_keepalive_connections=settings.max_concurrent,
+            ),
         )
 
     async def close(self) -> None:
@@ -52,7 +57,13 @@ class Api:
         return fault.error(self._model, self._settings.origin)
 
     async def call(
-        self, method: str, path: str, *, tokens: int = 0, timeout_s: float | None = None, **content: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        tokens: int = 0,
+        timeout_s: float | None = None,
+        **content: Any,
     ) -> httpx.Response:
         """A successful response; `content` as httpx takes it (json, files, params), `tokens` the estimate that is paced by.
 
@@ -70,7 +81,13 @@ class Api:
             await self.pace.turn(tokens)
             async with self.pace:
                 left_s = max(1.0, give_up_at - time.monotonic())
-                outcome = await self._try(method, path, headers, min(timeout_s or self._settings.timeout_s, left_s), content)
+                outcome = await self._try(
+                    method,
+                    path,
+                    headers,
+                    min(timeout_s or self._settings.timeout_s, left_s),
+                    content,
+                )
             if isinstance(outcome, httpx.Response):
                 return outcome
             trouble, asked_s = outcome
@@ -80,11 +97,23 @@ class Api:
                 self.pace.pause(wait_s)
             if tries > self._settings.retries or time.monotonic() + wait_s > give_up_at:
                 raise trouble
-            _log.info("%s, try %d of %d in %.1f s: %s", path, tries + 1, self._settings.retries + 1, wait_s, trouble)
+            _log.info(
+                "%s, try %d of %d in %.1f s: %s",
+                path,
+                tries + 1,
+                self._settings.retries + 1,
+                wait_s,
+                trouble,
+            )
             await asyncio.sleep(wait_s)
 
     async def _try(
-        self, method: str, path: str, headers: dict[str, str], timeout_s: float, content: dict[str, Any]
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        timeout_s: float,
+        content: dict[str, Any],
     ) -> httpx.Response | tuple[MpaError, float | None]:
         """The response, or what went wrong and how long the provider asks to wait. Raises Refused."""
         origin = self._settings.origin
@@ -95,7 +124,9 @@ class Api:
             return Unavailable(f"{origin} did not answer within {timeout_s:g} s"), None
         except httpx.RequestError as error:
             detail = without_key(str(error), self._settings.api_key) or type(error).__name__
-            return Unavailable(f"the connection to {origin} failed ({detail}): check OPENAI_BASE_URL and the network"), None
+            return Unavailable(
+                f"the connection to {origin} failed ({detail}): check OPENAI_BASE_URL and the network"
+            ), None
         if response.is_success:
             return response
         fault = Fault.read(response.status_code, response.content, self._settings.api_key)

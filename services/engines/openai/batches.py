@@ -112,7 +112,10 @@ class Batches:
         later = "repeat the command later"
         batch = self._store.batch(number) if number else None
         if batch is None or not batch.batch_id:
-            return Pending(f"collected for the provider's next batch: {later}", retry_after_s=self._settings.poll_s)
+            return Pending(
+                f"collected for the provider's next batch: {later}",
+                retry_after_s=self._settings.poll_s,
+            )
         return Pending(
             f"the provider's batch {batch.batch_id} is under way ({batch.detail or 'handed in'}): {later}",
             retry_after_s=self._settings.poll_s,
@@ -161,21 +164,42 @@ class Batches:
             batch_id = await self._find(file_id)
         else:
             lines = (_line(key, body) for key, body in self._store.bodies(batch.number))
-            file = {"file": (f"batch-{batch.number}.jsonl", "".join(lines).encode(), "application/jsonl")}
+            file = {
+                "file": (
+                    f"batch-{batch.number}.jsonl",
+                    "".join(lines).encode(),
+                    "application/jsonl",
+                )
+            }
             uploaded = await self._api.call(
-                "POST", "/files", files=file, data={"purpose": "batch"}, timeout_s=TRANSFER_TIMEOUT_S
+                "POST",
+                "/files",
+                files=file,
+                data={"purpose": "batch"},
+                timeout_s=TRANSFER_TIMEOUT_S,
             )
             file_id = str(uploaded.json()["id"])
             self._store.uploaded(batch.number, file_id)
         if not batch_id:
-            wanted = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+            wanted = {
+                "input_file_id": file_id,
+                "endpoint": "/v1/chat/completions",
+                "completion_window": "24h",
+            }
             batch_id = str((await self._api.call("POST", "/batches", json=wanted)).json()["id"])
         self._store.created(batch.number, batch_id)
         _log.info("handed in batch %s", batch_id)
 
     async def _find(self, file_id: str) -> str:
         listed = (await self._api.call("GET", "/batches", params={"limit": 100})).json()
-        return next((str(found["id"]) for found in listed.get("data", []) if found.get("input_file_id") == file_id), "")
+        return next(
+            (
+                str(found["id"])
+                for found in listed.get("data", [])
+                if found.get("input_file_id") == file_id
+            ),
+            "",
+        )
 
     async def _look_after_all(self) -> None:
         for batch in self._store.batches("under way"):
@@ -192,7 +216,9 @@ class Batches:
         found = (await self._api.call("GET", f"/batches/{batch.batch_id}")).json()
         status, counts = str(found.get("status")), found.get("request_counts") or {}
         if status == "failed":
-            reasons = [str(error.get("message")) for error in (found.get("errors") or {}).get("data") or []]
+            reasons = [
+                str(error.get("message")) for error in (found.get("errors") or {}).get("data") or []
+            ]
             self._store.fail(batch.number, "; ".join(reasons) or "without a reason")
         elif status in ENDED:
             responses: list[tuple[str, int, str]] = []
@@ -204,7 +230,10 @@ class Batches:
             self._store.finish(batch.number, responses)
             _log.info("batch %s is %s: %d responses", batch.batch_id, status, len(responses))
         else:
-            self._store.progress(batch.number, f"{status}, {counts.get('completed', 0)} of {counts.get('total', 0)} done")
+            self._store.progress(
+                batch.number,
+                f"{status}, {counts.get('completed', 0)} of {counts.get('total', 0)} done",
+            )
 
     def _read(self, lines: str) -> Iterator[tuple[str, int, str]]:
         """Final responses: key, status, body. What merely met a bad moment (429, 500, expired) is left out."""
@@ -212,11 +241,16 @@ class Batches:
             try:
                 result = json.loads(line)
                 key, response = str(result["custom_id"]), result.get("response") or {}
-                status, body = int(response.get("status_code") or 0), json.dumps(response.get("body"))
+                status, body = (
+                    int(response.get("status_code") or 0),
+                    json.dumps(response.get("body")),
+                )
             except (ValueError, LookupError, TypeError, AttributeError):
                 _log.warning("a line of a batch's output can't be read and is passed over")
                 continue
-            if status == 200 or (status and not Fault.read(status, body, self._chat.settings.api_key).is_transient):
+            if status == 200 or (
+                status and not Fault.read(status, body, self._chat.settings.api_key).is_transient
+            ):
                 yield key, status, body
 
     def _refused(self, fault: Fault) -> WrongState:
@@ -225,7 +259,11 @@ class Batches:
                 f"{self._chat.settings.origin} offers no batch API ({fault.status}): start without MPA_TEACHER_BATCH"
             )
         error = self._api.error(fault)
-        return error if isinstance(error, WrongState) else WrongState(str(error), reason="BATCH_FAILED")
+        return (
+            error
+            if isinstance(error, WrongState)
+            else WrongState(str(error), reason="BATCH_FAILED")
+        )
 
 
 def _line(key: str, body: str) -> str:

@@ -33,7 +33,10 @@ class Chat:
         """
         decoding = prompt.decoding
         content = [
-            {"type": "image_url", "image_url": {"url": data_url, "detail": self.settings.image_detail}},
+            {
+                "type": "image_url",
+                "image_url": {"url": data_url, "detail": self.settings.image_detail},
+            },
             {"type": "text", "text": prompt.text},
         ]
         system = [{"role": "system", "content": prompt.system}] if prompt.system else []
@@ -57,12 +60,18 @@ class Chat:
                 field="guided",
             )
         return (
-            {"guided_regex": pattern} if self.settings.guided == "guided_regex" else {"structured_outputs": {"regex": pattern}}
+            {"guided_regex": pattern}
+            if self.settings.guided == "guided_regex"
+            else {"structured_outputs": {"regex": pattern}}
         )
 
     def tokens(self, prompt: Prompt) -> int:
         """An estimate of what the request takes, before anyone has counted: GPT-4o's rule for images, four letters a token."""
-        image = 85 if self.settings.image_detail == "low" else 85 + 170 * _tiles(*prompt.image.pixels.size)
+        image = (
+            85
+            if self.settings.image_detail == "low"
+            else 85 + 170 * _tiles(*prompt.image.pixels.size)
+        )
         return image + (len(prompt.text) + len(prompt.system)) // 4 + prompt.decoding.max_new_tokens
 
     def reply(self, content: bytes | str, *, batch: bool = False) -> Reply:
@@ -71,15 +80,22 @@ class Chat:
             answered = json.loads(content)
             usage = _usage(answered.get("usage") or {})
         except (ValueError, AttributeError, TypeError) as error:
-            raise Unusable(f"{self.model} sent a response that is no chat completion ({self._start(content)})") from error
+            raise Unusable(
+                f"{self.model} sent a response that is no chat completion ({self._start(content)})"
+            ) from error
         spent = Usage(
-            usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens, self.price.cost_usd(usage, batch=batch)
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cached_prompt_tokens,
+            self.price.cost_usd(usage, batch=batch),
         )
         try:
             choice = answered["choices"][0]
             text, finish_reason = _written(choice, choice["message"])
         except (LookupError, TypeError, AttributeError) as error:
-            raise Unusable(f"{self.model} sent a response without a choice ({self._start(content)})", spent) from error
+            raise Unusable(
+                f"{self.model} sent a response without a choice ({self._start(content)})", spent
+            ) from error
         if not text and finish_reason is FinishReason.STOP:
             raise Unusable(f"{self.model} replied with nothing", spent)
         return Reply(

@@ -33,7 +33,9 @@ def identity(model: str, settings: OpenAISettings) -> str:
     It stays the same when the provider changes what is behind the name; that shows in each reply's `system_fingerprint`, and
     is why a dated name (gpt-4o-2024-11-20) is better than an alias (gpt-4o).
     """
-    return hashlib.sha256(f"openai\n{settings.origin}\n{model}\n{settings.image_detail}".encode()).hexdigest()
+    return hashlib.sha256(
+        f"openai\n{settings.origin}\n{model}\n{settings.image_detail}".encode()
+    ).hexdigest()
 
 
 class OpenAIEngine:
@@ -143,7 +145,9 @@ async def _check(api: Api, model: str) -> None:
     except Refused as error:
         fault = error.fault
     if fault.status == 403 and "scope" in fault.message:
-        _log.warning("the key may not look up models, so %s is taken as given (%s)", model, fault.message)
+        _log.warning(
+            "the key may not look up models, so %s is taken as given (%s)", model, fault.message
+        )
         return
     if fault.status in (401, 403) or fault.code == "model_not_found":
         raise api.error(fault)

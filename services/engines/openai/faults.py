@@ -12,7 +12,9 @@ from services.core.errors import InvalidInput, MpaError, Overloaded, Unavailable
 _TRANSIENT = frozenset({408, 409, 429})
 _NOT_IMPLEMENTED = 501
 _EXHAUSTED = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-_WITHHELD = frozenset({"content_policy_violation", "content_filter", "ResponsibleAIPolicyViolation"})
+_WITHHELD = frozenset(
+    {"content_policy_violation", "content_filter", "ResponsibleAIPolicyViolation"}
+)
 _KEYS = re.compile(r"\bsk-[\w*.-]+")
 
 
@@ -33,11 +35,22 @@ class Fault:
             error = error.get("error", error)
             fields: dict[str, Any] = error if isinstance(error, dict) else {"message": error}
         except (ValueError, AttributeError):
-            fields = {"message": content.decode(errors="replace") if isinstance(content, bytes) else content}
+            fields = {
+                "message": content.decode(errors="replace")
+                if isinstance(content, bytes)
+                else content
+            }
         message = str(fields.get("message") or fields.get("detail") or "no reason given")
         inner = fields.get("innererror")
-        code = (inner.get("code") if isinstance(inner, dict) else None) or fields.get("code") or fields.get("type") or ""
-        return Fault(status, str(code), without_key(message, api_key)[:500], str(fields.get("param") or ""))
+        code = (
+            (inner.get("code") if isinstance(inner, dict) else None)
+            or fields.get("code")
+            or fields.get("type")
+            or ""
+        )
+        return Fault(
+            status, str(code), without_key(message, api_key)[:500], str(fields.get("param") or "")
+        )
 
     @property
     def is_exhausted(self) -> bool:
@@ -47,7 +60,9 @@ class Fault:
     @property
     def is_transient(self) -> bool:
         """Worth trying again: a timeout, a conflict, a limit, or the server's own trouble."""
-        is_passing = self.status in _TRANSIENT or (self.status >= 500 and self.status != _NOT_IMPLEMENTED)
+        is_passing = self.status in _TRANSIENT or (
+            self.status >= 500 and self.status != _NOT_IMPLEMENTED
+        )
         return is_passing and not self.is_exhausted
 
     @property
@@ -80,11 +95,19 @@ class Fault:
                 reason="MODEL_NOT_FOUND",
             )
         if self.status == 429:
-            return Overloaded(f"{origin} limits the rate of requests ({self.message})", retry_after_s=retry_after_s)
+            return Overloaded(
+                f"{origin} limits the rate of requests ({self.message})",
+                retry_after_s=retry_after_s,
+            )
         if self.is_transient:
-            return Unavailable(f"{origin} fails with {self.status} ({self.message}): try again later")
+            return Unavailable(
+                f"{origin} fails with {self.status} ({self.message}): try again later"
+            )
         if self.status < 400:
-            return WrongState(f"{origin} answers {self.status} instead of serving: check OPENAI_BASE_URL", reason="BAD_ADDRESS")
+            return WrongState(
+                f"{origin} answers {self.status} instead of serving: check OPENAI_BASE_URL",
+                reason="BAD_ADDRESS",
+            )
         return InvalidInput(
             f"{model} at {origin} refuses the request ({self.status}, {self.message})",
             field=self.param,

@@ -41,7 +41,9 @@ class Rate:
 class Pace:
     """Who may send when. A pause holds for every request, whichever of them was told to slow down."""
 
-    def __init__(self, requests_per_minute: float, tokens_per_minute: float, max_concurrent: int) -> None:
+    def __init__(
+        self, requests_per_minute: float, tokens_per_minute: float, max_concurrent: int
+    ) -> None:
         self._requests, self._tokens = Rate(requests_per_minute), Rate(tokens_per_minute)
         self._resume_at = 0.0
         self._slots = asyncio.Semaphore(max_concurrent)
@@ -84,7 +86,8 @@ class Pace:
 def _refuse_long(wait_s: float) -> None:
     if wait_s > LONGEST_WAIT_S:
         raise Overloaded(
-            f"the provider's rate limit is used up for the next {wait_s:.0f} s", retry_after_s=min(wait_s, COME_BACK_S)
+            f"the provider's rate limit is used up for the next {wait_s:.0f} s",
+            retry_after_s=min(wait_s, COME_BACK_S),
         )
 
 
@@ -99,4 +102,6 @@ def retry_after_s(headers: httpx.Headers) -> float | None:
         at = parsedate_to_datetime(headers["retry-after"])
     except (KeyError, ValueError, TypeError):
         return None
-    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
+    return max(
+        0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
+    )

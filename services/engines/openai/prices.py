@@ -41,7 +41,11 @@ class Price:
     def cost_usd(self, usage: Usage, *, batch: bool = False) -> float:
         """Of calls that took `usage`."""
         full = usage.prompt_tokens - usage.cached_prompt_tokens
-        dollars = full * self.input + usage.cached_prompt_tokens * self.cached_input + usage.completion_tokens * self.output
+        dollars = (
+            full * self.input
+            + usage.cached_prompt_tokens * self.cached_input
+            + usage.completion_tokens * self.output
+        )
         return dollars / 1e6 * (1 - self.batch_discount if batch else 1)
 
 
@@ -66,7 +70,8 @@ def price_of(model: str, table: Path | None = None) -> Price:
     found = prices.get(model) or prices.get(_DATE.sub("", model))
     if found is None:
         _log.warning(
-            "no price is known for %s: its calls are counted at 0 dollars; MPA_TEACHER_PRICES names a price table", model
+            "no price is known for %s: its calls are counted at 0 dollars; MPA_TEACHER_PRICES names a price table",
+            model,
         )
     return found or FREE
 
@@ -81,7 +86,9 @@ def image_tokens(model: str, detail: str) -> int:
 def _read(path: Path) -> dict[str, Price]:
     try:
         rows = json.loads(path.read_text())
-        return {model: Price(**{"cached_input": row["input"], **row}) for model, row in rows.items()}
+        return {
+            model: Price(**{"cached_input": row["input"], **row}) for model, row in rows.items()
+        }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(
             f"the price table {path} can't be read ({error!r}): give JSON such as "

@@ -132,5 +132,7 @@ def _one_of(env: Environment, name: str, values: tuple[str, ...], default: str) 
 def _at_least(env: Environment, name: str, least: float, default: float) -> float:
     given = env.number(name, default)
     if not given >= least:
-        raise InvalidInput(f"{env.prefix}{name} is {given:g}: give at least {least:g}", field=env.prefix + name)
+        raise InvalidInput(
+            f"{env.prefix}{name} is {given:g}: give at least {least:g}", field=env.prefix + name
+        )
     return given

@@ -62,7 +62,9 @@ class BatchStore:
                 f"another teacher works with the batches in {path.parent}: stop it, or give another folder"
             ) from error
         except (OSError, sqlite3.Error) as error:
-            raise MpaError(f"the batches can't be kept in {path} ({error}): set another MPA_TEACHER_BATCH_FOLDER") from error
+            raise MpaError(
+                f"the batches can't be kept in {path} ({error}): set another MPA_TEACHER_BATCH_FOLDER"
+            ) from error
 
     def close(self) -> None:
         self._db.close()
@@ -70,15 +72,24 @@ class BatchStore:
             os.close(self._lock)
 
     def find(self, key: str) -> Asked | None:
-        rows = self._db.execute("SELECT batch, status, response FROM requests WHERE key = ?", (key,))
+        rows = self._db.execute(
+            "SELECT batch, status, response FROM requests WHERE key = ?", (key,)
+        )
         return next((Asked(*row) for row in rows), None)
 
     def collect(self, key: str, body: str) -> bool:
         """False where it is known already. Raises WrongState: the disk is full."""
         try:
-            return self._db.execute("INSERT OR IGNORE INTO requests (key, body) VALUES (?, ?)", (key, body)).rowcount > 0
+            return (
+                self._db.execute(
+                    "INSERT OR IGNORE INTO requests (key, body) VALUES (?, ?)", (key, body)
+                ).rowcount
+                > 0
+            )
         except sqlite3.OperationalError as error:
-            raise WrongState(f"requests can't be collected for a batch ({error}): make room, then repeat") from error
+            raise WrongState(
+                f"requests can't be collected for a batch ({error}): make room, then repeat"
+            ) from error
 
     def forget(self, key: str) -> None:
         """So that it can be asked anew."""
@@ -86,7 +97,9 @@ class BatchStore:
 
     def collected(self) -> tuple[int, int]:
         """Requests that are in no batch yet, and their size in bytes."""
-        row = self._db.execute("SELECT count(*), sum(length(body)) FROM requests WHERE batch = 0").fetchone()
+        row = self._db.execute(
+            "SELECT count(*), sum(length(body)) FROM requests WHERE batch = 0"
+        ).fetchone()
         return int(row[0]), int(row[1] or 0)
 
     def close_pile(self) -> None:
@@ -97,16 +110,25 @@ class BatchStore:
         self._db.execute("COMMIT")
 
     def batches(self, state: str) -> list[Batch]:
-        rows = self._db.execute("SELECT number, state, file_id, batch_id, detail FROM batches WHERE state = ?", (state,))
+        rows = self._db.execute(
+            "SELECT number, state, file_id, batch_id, detail FROM batches WHERE state = ?", (state,)
+        )
         return [Batch(*row) for row in rows]
 
     def batch(self, number: int) -> Batch:
-        rows = self._db.execute("SELECT number, state, file_id, batch_id, detail FROM batches WHERE number = ?", (number,))
+        rows = self._db.execute(
+            "SELECT number, state, file_id, batch_id, detail FROM batches WHERE number = ?",
+            (number,),
+        )
         return Batch(*next(rows))
 
     def bodies(self, number: int) -> list[tuple[str, str]]:
         """Key and body of each request of a batch."""
-        return list(self._db.execute("SELECT key, body FROM requests WHERE batch = ? ORDER BY key", (number,)))
+        return list(
+            self._db.execute(
+                "SELECT key, body FROM requests WHERE batch = ? ORDER BY key", (number,)
+            )
+        )
 
     def uploaded(self, number: int, file_id: str) -> None:
         self._db.execute("UPDATE batches SET file_id = ? WHERE number = ?", (file_id, number))
@@ -114,7 +136,10 @@ class BatchStore:
     def created(self, number: int, batch_id: str) -> None:
         """The provider has everything: the bodies, images in them, are let go."""
         self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("UPDATE batches SET state = 'under way', batch_id = ? WHERE number = ?", (batch_id, number))
+        self._db.execute(
+            "UPDATE batches SET state = 'under way', batch_id = ? WHERE number = ?",
+            (batch_id, number),
+        )
         self._db.execute("UPDATE requests SET body = '' WHERE batch = ?", (number,))
         self._db.execute("COMMIT")
 
@@ -136,7 +161,9 @@ class BatchStore:
         """The provider refused the batch as a whole: nothing was computed, everything may be asked anew."""
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("DELETE FROM requests WHERE batch = ?", (number,))
-        self._db.execute("UPDATE batches SET state = 'failed', detail = ? WHERE number = ?", (detail, number))
+        self._db.execute(
+            "UPDATE batches SET state = 'failed', detail = ? WHERE number = ?", (detail, number)
+        )
         self._db.execute("COMMIT")
 
     def told(self, number: int) -> None:

@@ -47,9 +47,17 @@ def of_tags(tagged: Tagged) -> Breakdown:
     by_rule = Counter(tag.category for tag in tagged.tags if tag.is_by_rule)
     named: list[Category | None] = [*CATEGORIES[tagged.task], *([None] if counts[None] else [])]
     total = len(tagged.tags)
-    parts = [Part(of, counts[of], wilson(counts[of], total, tagged.population), by_rule[of]) for of in named]
+    parts = [
+        Part(of, counts[of], wilson(counts[of], total, tagged.population), by_rule[of])
+        for of in named
+    ]
     return Breakdown(
-        tagged.task, sorted({tag.by for tag in tagged.tags if tag.by}), tagged.asked, total, tagged.population, parts
+        tagged.task,
+        sorted({tag.by for tag in tagged.tags if tag.by}),
+        tagged.asked,
+        total,
+        tagged.population,
+        parts,
     )
 
 
@@ -57,6 +65,11 @@ def of_ratings(key: Key, ratings: Sequence[Ratings]) -> Breakdown:
     """Each error counts for the share of its raters that named the category."""
     counts = Counter(given[CATEGORY] for of in ratings for given in of.answers.values())
     total, population = len(key.items), key.populations[Arm.AFTER]
-    parts = [Part(of, count := counts[of.name] / len(ratings), wilson(count, total, population)) for of in CATEGORIES[key.task]]
+    parts = [
+        Part(of, count := counts[of.name] / len(ratings), wilson(count, total, population))
+        for of in CATEGORIES[key.task]
+    ]
     raters = [of.rater for of in ratings]
-    return Breakdown(key.task, raters, key.asked, total, population, parts, alpha(CATEGORY, ratings))
+    return Breakdown(
+        key.task, raters, key.asked, total, population, parts, alpha(CATEGORY, ratings)
+    )

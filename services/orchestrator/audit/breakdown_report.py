@@ -19,13 +19,23 @@ def show(found: Breakdown, console: Console, *, as_json: bool) -> None:
         console.file.write(json.dumps(_document(found), indent=2, ensure_ascii=False) + "\n")
         return
     headings = ("category", "errors", "by rule", "share", "a gap")
-    print_rows(headings, [_cells(part) for part in found.parts], console, numbers=headings[1:4], caption="in brackets 95 %")
+    print_rows(
+        headings,
+        [_cells(part) for part in found.parts],
+        console,
+        numbers=headings[1:4],
+        caption="in brackets 95 %",
+    )
     fewer = f", {found.asked:,} were asked for" if found.errors < found.asked else ""
-    said = [f"{found.errors:,} of the gap's {found.population:,} errors{fewer}; by {', '.join(found.by) or 'nobody'}"]
+    said = [
+        f"{found.errors:,} of the gap's {found.population:,} errors{fewer}; by {', '.join(found.by) or 'nobody'}"
+    ]
     if found.alpha is not None:
         said.append(f"agreement of the raters (Krippendorff's alpha): {found.alpha:.2f}")
     if not found.parts[-1].category:
-        said.append("undecided: no rule decides, and no judge was asked or named one category (--teacher asks one)")
+        said.append(
+            "undecided: no rule decides, and no judge was asked or named one category (--teacher asks one)"
+        )
     for line in said:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -60,9 +60,13 @@ def after(run: Run) -> Iterator[Candidate]:
 def require_gap(run: Run) -> None:
     """Raises WrongState where the run is not identified, or its gap is empty."""
     if not run.ledger.meta("done.identify"):
-        raise WrongState(f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that")
+        raise WrongState(
+            f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that"
+        )
     if not any(after(run)):
-        raise WrongState(f"the gap of the run in {run.folder} is empty: there is nothing after PI to look at")
+        raise WrongState(
+            f"the gap of the run in {run.folder} is empty: there is nothing after PI to look at"
+        )
 
 
 def _of_ledger(run: Run, arm: Arm, statement: str, *values: str | int) -> Iterator[Candidate]:
@@ -79,7 +83,9 @@ def _read_again(source: Source, drawn: Drawn) -> bytes:
 def written_by_people(dataset: Dataset) -> Iterator[Candidate]:
     """Of several answers the usual one."""
     for record in dataset.read():
-        drawn = Drawn((Arm.HUMAN,), f"{dataset.name} {record.id}", "", record.question, mode(record.answers))
+        drawn = Drawn(
+            (Arm.HUMAN,), f"{dataset.name} {record.id}", "", record.question, mode(record.answers)
+        )
         yield Candidate(drawn, partial(_read_file, dataset, record))
 
 
@@ -88,11 +94,15 @@ def _read_file(dataset: Dataset, record: Record) -> bytes:
         return record.data
     file = dataset.images.find(record.image)
     if file is None:
-        raise InvalidInput(f"{dataset.path} names the image {record.image}, which isn't there: give its folder (--images)")
+        raise InvalidInput(
+            f"{dataset.path} names the image {record.image}, which isn't there: give its folder (--images)"
+        )
     return file.read_bytes()
 
 
-def sample(candidates: Iterable[Candidate], count: int, seed: int, arm: Arm) -> tuple[list[Candidate], int]:
+def sample(
+    candidates: Iterable[Candidate], count: int, seed: int, arm: Arm
+) -> tuple[list[Candidate], int]:
     """`count` of them, each as likely as any other, and how many there are. Memory for those alone that it returns."""
     population = 0
 

@@ -36,13 +36,20 @@ CRITERIA = (
         "answer correctness",
         "AC",
         YES,
-        Question("correct", "Is the answer correct?", _YES_NO, "Suppose that the question is a valid one."),
+        Question(
+            "correct",
+            "Is the answer correct?",
+            _YES_NO,
+            "Suppose that the question is a valid one.",
+        ),
     ),
     Criterion(
         "task relevance",
         "TR",
         YES,
-        Question("relevant", "Does the question fit the task?", _YES_NO, "The task is described above."),
+        Question(
+            "relevant", "Does the question fit the task?", _YES_NO, "The task is described above."
+        ),
     ),
     Criterion(
         "human-likeness",

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput
 from services.files import written_whole
-from services.orchestrator.audit.candidates import Candidate, after, before, lot, require_gap, sample, written_by_people
+from services.orchestrator.audit.candidates import (
+    Candidate,
+    after,
+    before,
+    lot,
+    require_gap,
+    sample,
+    written_by_people,
+)
 from services.orchestrator.audit.key import KEY, PAGE, Arm, Drawn, Key, Subject
 from services.orchestrator.audit.mistakes import mistake
 from services.orchestrator.audit.page import data_uri, render
@@ -26,14 +34,26 @@ from services.orchestrator.run import Run
 Texts = tuple[tuple[str, str], ...]
 
 
-def draw(run: Run, subject: Subject, count: int, seed: int, human: Dataset | None, folder: Path, progress: Progress) -> Key:
+def draw(
+    run: Run,
+    subject: Subject,
+    count: int,
+    seed: int,
+    human: Dataset | None,
+    folder: Path,
+    progress: Progress,
+) -> Key:
     """Writes page and key into `folder`, which isn't there yet; `count` items of each arm, or as many as there are.
 
     Raises WrongState where the run is not identified or its gap is empty; InvalidInput where an image is gone.
     """
     require_gap(run)
     about = study(subject, run.settings.task)
-    arms = {Arm.AFTER: after(run)} if subject is Subject.ERRORS else {Arm.BEFORE: before(run), Arm.AFTER: after(run)}
+    arms = (
+        {Arm.AFTER: after(run)}
+        if subject is Subject.ERRORS
+        else {Arm.BEFORE: before(run), Arm.AFTER: after(run)}
+    )
     if human is not None:
         arms[Arm.HUMAN] = written_by_people(human)
     samples = {arm: sample(candidates, count, seed, arm) for arm, candidates in arms.items()}
@@ -42,10 +62,20 @@ def draw(run: Run, subject: Subject, count: int, seed: int, human: Dataset | Non
     chosen = _numbered([candidates for candidates, _ in samples.values()], seed)
     populations = {arm: population for arm, (_, population) in samples.items()}
     items = {name: candidate.drawn for name, candidate in chosen.items()}
-    key = Key("", subject, run.id, run.ledger.round, run.settings.task, seed, count, populations, items)
+    key = Key(
+        "", subject, run.id, run.ledger.round, run.settings.task, seed, count, populations, items
+    )
     key = replace(key, audit=hashlib.sha256(key.to_json().encode()).hexdigest()[:12])
     with written_whole(folder) as target, progress.stage("draw", "images", len(chosen)) as meter:
-        page = render(Sheet(key.audit, about.title, about.guide, about.questions, _items(run, subject, chosen, meter)))
+        page = render(
+            Sheet(
+                key.audit,
+                about.title,
+                about.guide,
+                about.questions,
+                _items(run, subject, chosen, meter),
+            )
+        )
         target.mkdir()
         (target / PAGE).write_text(page, encoding="utf-8")
         (target / KEY).write_text(key.to_json(), encoding="utf-8")
@@ -77,4 +107,8 @@ def _texts(run: Run, subject: Subject, drawn: Drawn) -> Texts:
     if subject is Subject.ANNOTATIONS:
         return ("Question", drawn.question), ("Answer", drawn.answer)
     said = mistake(run, drawn).prediction
-    return ("Question", drawn.question), ("Right answer", drawn.answer), ("The model's answer", said or "(nothing)")
+    return (
+        ("Question", drawn.question),
+        ("Right answer", drawn.answer),
+        ("The model's answer", said or "(nothing)"),
+    )

@@ -39,30 +39,41 @@ class Figures:
 
 def figures(key: Key, ratings: Sequence[Ratings]) -> Figures:
     """Raises InvalidInput where the library that measures agreement is missing."""
-    return Figures([of.rater for of in ratings], [_measure(criterion, key, ratings) for criterion in CRITERIA])
+    return Figures(
+        [of.rater for of in ratings], [_measure(criterion, key, ratings) for criterion in CRITERIA]
+    )
 
 
 def _measure(criterion: Criterion, key: Key, ratings: Sequence[Ratings]) -> Measured:
     shares = {
-        arm: wilson(*_counted(criterion, key.of(arm), ratings), population) for arm, population in key.populations.items()
+        arm: wilson(*_counted(criterion, key.of(arm), ratings), population)
+        for arm, population in key.populations.items()
     }
     change = difference(shares[Arm.AFTER], shares[Arm.BEFORE])
     return Measured(criterion, shares, change, alpha(criterion.key, ratings))
 
 
-def _counted(criterion: Criterion, items: Collection[str], ratings: Sequence[Ratings]) -> tuple[float, int]:
+def _counted(
+    criterion: Criterion, items: Collection[str], ratings: Sequence[Ratings]
+) -> tuple[float, int]:
     """Successes, where an item on which raters differ is one in part, and trials."""
-    said = sum(of.answers[item][criterion.key] == criterion.counted for of in ratings for item in items)
+    said = sum(
+        of.answers[item][criterion.key] == criterion.counted for of in ratings for item in items
+    )
     return said / len(ratings), len(items)
 
 
 def alpha(question: str, ratings: Sequence[Ratings]) -> float | None:
     """Krippendorff's alpha of nominal answers to `question`, over all items: 1 is perfect agreement, 0 is chance."""
-    answers = [(of.rater, item, given[question]) for of in ratings for item, given in of.answers.items()]
+    answers = [
+        (of.rater, item, given[question]) for of in ratings for item, given in of.answers.items()
+    ]
     if len(ratings) < 2 or len({value for _, _, value in answers}) < 2:
         return None
     if importlib.util.find_spec("nltk") is None:
-        raise InvalidInput("the agreement of raters is measured by NLTK: `pip install 'model-parity-aligner[audit]'`")
+        raise InvalidInput(
+            "the agreement of raters is measured by NLTK: `pip install 'model-parity-aligner[audit]'`"
+        )
     from nltk.metrics.agreement import AnnotationTask
 
     return float(AnnotationTask(answers).alpha())

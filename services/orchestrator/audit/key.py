@@ -75,15 +75,28 @@ class Key:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise NotFound(f"there is no audit in {folder}: `mpa-orch audit draw RUN --output {folder}` draws one") from error
+            raise NotFound(
+                f"there is no audit in {folder}: `mpa-orch audit draw RUN --output {folder}` draws one"
+            ) from error
         except ValueError as error:
-            raise InvalidInput(f"{path} is no key of an audit ({error}): draw it again, with its seed") from error
+            raise InvalidInput(
+                f"{path} is no key of an audit ({error}): draw it again, with its seed"
+            ) from error
         try:
             if content.pop("version") != VERSION:
-                raise InvalidInput(f"{path} is another program's: draw the audit again, with its seed")
+                raise InvalidInput(
+                    f"{path} is another program's: draw the audit again, with its seed"
+                )
             subject = Subject(content.pop("subject"))
-            populations = {Arm(arm): int(count) for arm, count in content.pop("populations").items()}
-            items = {name: Drawn(tuple(map(Arm, of.pop("arms"))), **of) for name, of in content.pop("items").items()}
+            populations = {
+                Arm(arm): int(count) for arm, count in content.pop("populations").items()
+            }
+            items = {
+                name: Drawn(tuple(map(Arm, of.pop("arms"))), **of)
+                for name, of in content.pop("items").items()
+            }
             return cls(subject=subject, populations=populations, items=items, **content)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InvalidInput(f"{path} is no key of an audit ({error}): draw it again, with its seed") from error
+            raise InvalidInput(
+                f"{path} is no key of an audit ({error}): draw it again, with its seed"
+            ) from error

@@ -11,7 +11,9 @@ from services.orchestrator.teachers.opinions import samples_of
 def mistake(run: Run, drawn: Drawn) -> Mistake:
     """By the version that the round began with."""
     ledger = run.ledger
-    given = ledger.answer(drawn.image_sha256, drawn.question, "student", ledger.meta("version.before"))
+    given = ledger.answer(
+        drawn.image_sha256, drawn.question, "student", ledger.meta("version.before")
+    )
     assert given is not None  # a record of the gap has one
     samples = samples_of(ledger, (drawn.image_sha256, drawn.question, drawn.answer))
     return Mistake(drawn.question, drawn.answer, given.answer, samples)

@@ -22,7 +22,11 @@ class Ratings:
 
 
 def read_ratings(
-    paths: Sequence[Path], audit: str, items: Collection[str], questions: Sequence[Question], folder: Path
+    paths: Sequence[Path],
+    audit: str,
+    items: Collection[str],
+    questions: Sequence[Question],
+    folder: Path,
 ) -> list[Ratings]:
     """`folder`: where the audit is, for people. Raises InvalidInput that names file and item, NotFound."""
     found: dict[str, tuple[Path, Ratings]] = {}
@@ -30,30 +34,44 @@ def read_ratings(
         ratings = _read(path, audit, items, questions, folder)
         rater = " ".join(ratings.rater.casefold().split())
         if rater in found:
-            raise InvalidInput(f"{found[rater][0]} and {path} are both by {ratings.rater!r}: give one file of each rater")
+            raise InvalidInput(
+                f"{found[rater][0]} and {path} are both by {ratings.rater!r}: give one file of each rater"
+            )
         found[rater] = path, ratings
     return [ratings for _, ratings in found.values()]
 
 
-def _read(path: Path, audit: str, items: Collection[str], questions: Sequence[Question], folder: Path) -> Ratings:
+def _read(
+    path: Path, audit: str, items: Collection[str], questions: Sequence[Question], folder: Path
+) -> Ratings:
     fields = _document(path)
     if (of := fields.text("audit")) != audit:
-        raise InvalidInput(f"{path} answers another audit ({of}) than the one in {folder} ({audit}): see its {KEY}")
+        raise InvalidInput(
+            f"{path} answers another audit ({of}) than the one in {folder} ({audit}): see its {KEY}"
+        )
     rater, answers = fields.text("rater").strip(), fields.inner("answers")
     if unknown := next((name for name in answers.values if name not in items), ""):
-        raise InvalidInput(f"{path}: there is no item {unknown!r} in this audit (there are {len(items)}, from {min(items)})")
+        raise InvalidInput(
+            f"{path}: there is no item {unknown!r} in this audit (there are {len(items)}, from {min(items)})"
+        )
     if missing := [name for name in items if name not in answers.values]:
         raise InvalidInput(
             f"{path}: item {missing[0]} is not answered ({len(missing)} of {len(items)} are not): "
             f"{rater} can go on from this file in the page"
         )
-    return Ratings(rater, {name: _answers(answers.inner(name), path, name, questions) for name in items})
+    return Ratings(
+        rater, {name: _answers(answers.inner(name), path, name, questions) for name in items}
+    )
 
 
-def _answers(fields: Fields, path: Path, item: str, questions: Sequence[Question]) -> dict[str, str]:
+def _answers(
+    fields: Fields, path: Path, item: str, questions: Sequence[Question]
+) -> dict[str, str]:
     keys = {question.key for question in questions}
     if unknown := next((key for key in fields.values if key not in keys), ""):
-        raise InvalidInput(f"{path}, item {item}: {unknown!r} was not asked (but {', '.join(sorted(keys))})")
+        raise InvalidInput(
+            f"{path}, item {item}: {unknown!r} was not asked (but {', '.join(sorted(keys))})"
+        )
     return {question.key: _answer(fields, path, item, question) for question in questions}
 
 
@@ -62,7 +80,9 @@ def _answer(fields: Fields, path: Path, item: str, question: Question) -> str:
     if value is None:
         raise InvalidInput(f'{path}, item {item}: "{question.key}" is not answered')
     if value not in question.values:
-        raise InvalidInput(f'{path}, item {item}: "{question.key}" is {value!r}, not one of {", ".join(question.values)}')
+        raise InvalidInput(
+            f'{path}, item {item}: "{question.key}" is {value!r}, not one of {", ".join(question.values)}'
+        )
     return str(value)
 
 

@@ -31,8 +31,16 @@ def show(key: Key, found: Figures, console: Console, *, as_json: bool) -> None:
         )
         for measured in found.measured
     ]
-    print_rows(headings, rows, console, numbers=headings[1:], caption="in brackets 95 %; agreement: Krippendorff's alpha")
-    console.print(f"raters: {', '.join(found.raters)}", highlight=False, markup=False, soft_wrap=True)
+    print_rows(
+        headings,
+        rows,
+        console,
+        numbers=headings[1:],
+        caption="in brackets 95 %; agreement: Krippendorff's alpha",
+    )
+    console.print(
+        f"raters: {', '.join(found.raters)}", highlight=False, markup=False, soft_wrap=True
+    )
     for line in drawn(key):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -61,6 +69,16 @@ def _document(key: Key, found: Figures) -> dict[str, object]:
         }
         for of in found.measured
     }
-    arms = {str(arm): {"items": len(key.of(arm)), "population": count} for arm, count in key.populations.items()}
-    facts = {"audit": key.audit, "run": key.run, "round": key.round, "task": key.task, "seed": key.seed, "asked": key.asked}
+    arms = {
+        str(arm): {"items": len(key.of(arm)), "population": count}
+        for arm, count in key.populations.items()
+    }
+    facts = {
+        "audit": key.audit,
+        "run": key.run,
+        "round": key.round,
+        "task": key.task,
+        "seed": key.seed,
+        "asked": key.asked,
+    }
     return {**facts, "raters": list(found.raters), "arms": arms, "measures": measured}

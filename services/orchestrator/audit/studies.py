@@ -37,7 +37,9 @@ def _of_annotations(task: str) -> Study:
 def _of_errors(task: str) -> Study:
     require_categories(task)
     guide = "A model was asked about each image, and its answer was counted as wrong. Say what kind of mistake it is."
-    choices = tuple(Choice(of.name, f"{of.title}: the model {of.meaning}") for of in CATEGORIES[task])
+    choices = tuple(
+        Choice(of.name, f"{of.title}: the model {of.meaning}") for of in CATEGORIES[task]
+    )
     question = Question(CATEGORY, "What kind of mistake is it?", choices)
     return Study("Mistakes of a model", f"{guide} The task: {TASKS_FOR_RATERS[task]}", (question,))
 
@@ -45,4 +47,7 @@ def _of_errors(task: str) -> Study:
 def require_categories(task: str) -> None:
     """Raises InvalidInput."""
     if task not in CATEGORIES:
-        raise InvalidInput(f"there are no categories of errors for {task}, only for {', '.join(CATEGORIES)}", field="task")
+        raise InvalidInput(
+            f"there are no categories of errors for {task}, only for {', '.join(CATEGORIES)}",
+            field="task",
+        )

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from services.core.decoding import Decoding
 from services.core.errors import MpaError, Pending
-from services.core.knowledge_gaps import CATEGORIES, RULES, Category, Mistake, by_rule, judge_prompt, read_verdict
+from services.core.knowledge_gaps import (
+    CATEGORIES,
+    RULES,
+    Category,
+    Mistake,
+    by_rule,
+    judge_prompt,
+    read_verdict,
+)
 from services.files import write_atomically
 from services.orchestrator.annotation import STOPS_THE_RUN
 from services.orchestrator.audit.candidates import Candidate, after, require_gap, sample
@@ -57,7 +65,9 @@ class Tagged:
     tags: Sequence[Tag]
 
 
-async def tag(run: Run, count: int, seed: int, teacher: TeacherClient | None, progress: Progress) -> Tagged:
+async def tag(
+    run: Run, count: int, seed: int, teacher: TeacherClient | None, progress: Progress
+) -> Tagged:
     """`teacher` None: by rules alone. The sample is the one that `audit draw --of errors` puts before people.
 
     Raises WrongState where there is no gap, InvalidInput where the task has no categories, Pending where the judge's provider
@@ -69,7 +79,9 @@ async def tag(run: Run, count: int, seed: int, teacher: TeacherClient | None, pr
     chosen, population = sample(after(run), count, seed, Arm.AFTER)
     tags = [_by_rule(run, candidate, CATEGORIES[task]) for candidate in chosen]
     if teacher is not None:
-        tags = await _by_judge(teacher, list(zip(chosen, tags, strict=True)), CATEGORIES[task], progress)
+        tags = await _by_judge(
+            teacher, list(zip(chosen, tags, strict=True)), CATEGORIES[task], progress
+        )
     return Tagged(task, count, population, tags)
 
 
@@ -80,7 +92,10 @@ def _by_rule(run: Run, candidate: Candidate, categories: Sequence[Category]) -> 
 
 
 async def _by_judge(
-    teacher: TeacherClient, tags: Sequence[tuple[Candidate, Tag]], categories: Sequence[Category], progress: Progress
+    teacher: TeacherClient,
+    tags: Sequence[tuple[Candidate, Tag]],
+    categories: Sequence[Category],
+    progress: Progress,
 ) -> list[Tag]:
     permits, pending = asyncio.Semaphore(IN_FLIGHT), list[Pending]()
     with progress.stage("judge", "errors", sum(not tag.category for _, tag in tags)) as meter:
@@ -100,10 +115,19 @@ async def _by_judge(
                     return replace(tag, said=str(error))
                 finally:
                     meter.advance()
-            return replace(tag, category=read_verdict(reply.answer, categories), by=reply.version, said=reply.answer)
+            return replace(
+                tag,
+                category=read_verdict(reply.answer, categories),
+                by=reply.version,
+                said=reply.answer,
+            )
 
         async with together() as group:
-            due = {n: group.create_task(one(*pair)) for n, pair in enumerate(tags) if not pair[1].category}
+            due = {
+                n: group.create_task(one(*pair))
+                for n, pair in enumerate(tags)
+                if not pair[1].category
+            }
     if pending:
         raise Pending(f"{len(pending):,} errors have to wait for the judge: {pending[0]}")
     return [due[n].result() if n in due else tag for n, (_, tag) in enumerate(tags)]
@@ -111,7 +135,9 @@ async def _by_judge(
 
 def write(tagged: Tagged, path: Path) -> None:
     """A line of JSON for each error."""
-    write_atomically(path, "".join(json.dumps(_line(tag), ensure_ascii=False) + "\n" for tag in tagged.tags))
+    write_atomically(
+        path, "".join(json.dumps(_line(tag), ensure_ascii=False) + "\n" for tag in tagged.tags)
+    )
 
 
 def _line(tag: Tag) -> dict[str, str | None]:

@@ -13,24 +13,50 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import again, exit_codes
 
-app = typer.Typer(help="Annotations before and after PI, and the student's errors: pages for people, and their reports.")
+app = typer.Typer(
+    help="Annotations before and after PI, and the student's errors: pages for people, and their reports."
+)
 
-Items = Annotated[int, typer.Option(min=1, help="Of annotations before PI, as many after it; of errors, in all.")]
-Of = Annotated[Subject, typer.Option("--of", help="What is judged: annotations before and after PI, or the student's errors.")]
-DrawSeed = Annotated[int, typer.Option("--seed", min=0, help="Of the draw: the same one draws the same items.")]
+Items = Annotated[
+    int, typer.Option(min=1, help="Of annotations before PI, as many after it; of errors, in all.")
+]
+Of = Annotated[
+    Subject,
+    typer.Option(
+        "--of", help="What is judged: annotations before and after PI, or the student's errors."
+    ),
+]
+DrawSeed = Annotated[
+    int, typer.Option("--seed", min=0, help="Of the draw: the same one draws the same items.")
+]
 Human = Annotated[
     Path | None,
-    typer.Option("--human", metavar="FILE", help="Mix in as many items of this labelled data set, written by people."),
+    typer.Option(
+        "--human",
+        metavar="FILE",
+        help="Mix in as many items of this labelled data set, written by people.",
+    ),
 ]
 ImageFolder = Annotated[
-    Path | None, typer.Option("--images", metavar="DIR", help="Where the images of --human are. Default: beside its file.")
+    Path | None,
+    typer.Option(
+        "--images", metavar="DIR", help="Where the images of --human are. Default: beside its file."
+    ),
 ]
 AuditFolder = Annotated[Path, typer.Argument(metavar="DIR", help="What `audit draw` wrote.")]
-Raters = Annotated[list[Path], typer.Argument(metavar="RATER.json...", help="What the page saved, one file of each rater.")]
-TagsFile = Annotated[
-    Path | None, typer.Option("--output", metavar="FILE", help="Every error with its category, a line of JSON each.")
+Raters = Annotated[
+    list[Path],
+    typer.Argument(metavar="RATER.json...", help="What the page saved, one file of each rater."),
 ]
-LocalTeacher = Annotated[bool, typer.Option("--local", help="Start the bundled teacher here as judge.")]
+TagsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", metavar="FILE", help="Every error with its category, a line of JSON each."
+    ),
+]
+LocalTeacher = Annotated[
+    bool, typer.Option("--local", help="Start the bundled teacher here as judge.")
+]
 
 
 @app.command()
@@ -53,7 +79,9 @@ def draw(
     from services.orchestrator.run import read_run
 
     if human is not None and of is Subject.ERRORS:
-        raise typer.BadParameter("--human is for annotations: nobody's errors are in a labelled data set")
+        raise typer.BadParameter(
+            "--human is for annotations: nobody's errors are in a labelled data set"
+        )
     with exit_codes(), read_run(run) as opened:
         written = open_dataset(human, images=images) if human else None
         with Progress(Console(stderr=True)) as progress:
@@ -77,7 +105,9 @@ def show_report(folder: AuditFolder, raters: Raters, as_json: o.Json = False) ->
 
     with exit_codes():
         key = Key.read(folder)
-        ratings = read_ratings(raters, key.audit, key.items, study(key.subject, key.task).questions, folder)
+        ratings = read_ratings(
+            raters, key.audit, key.items, study(key.subject, key.task).questions, folder
+        )
         if key.subject is Subject.ERRORS:
             breakdown_report.show(of_ratings(key, ratings), Console(), as_json=as_json)
         else:
@@ -107,8 +137,12 @@ def errors(
     with exit_codes(again()), read_run(run) as opened:
         where = None
         if teacher or local:
-            where = replace(reach.services(teacher, "", local, patience, "teacher"), cache=reach.cache(no_cache))
-        tagged = session.gather(lambda progress: commands.tag_errors(opened, where, items, seed, progress))
+            where = replace(
+                reach.services(teacher, "", local, patience, "teacher"), cache=reach.cache(no_cache)
+            )
+        tagged = session.gather(
+            lambda progress: commands.tag_errors(opened, where, items, seed, progress)
+        )
         if output is not None:
             tagging.write(tagged, output)
         breakdown_report.show(of_tags(tagged), Console(), as_json=as_json)

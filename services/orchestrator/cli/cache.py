@@ -13,7 +13,10 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli.exits import exit_codes
 from services.orchestrator.costs.amounts import seconds, size_bytes
 
-app = typer.Typer(help="What teachers have said, kept for every later run (MPA_CACHE names the file).", no_args_is_help=True)
+app = typer.Typer(
+    help="What teachers have said, kept for every later run (MPA_CACHE names the file).",
+    no_args_is_help=True,
+)
 
 OlderThan = Annotated[
     str,
@@ -24,7 +27,10 @@ OlderThan = Annotated[
         callback=o.checked(seconds),
     ),
 ]
-Model = Annotated[str, typer.Option("--model", metavar="FP", help="Replies of models whose fingerprint begins so.")]
+Model = Annotated[
+    str,
+    typer.Option("--model", metavar="FP", help="Replies of models whose fingerprint begins so."),
+]
 MaxSize = Annotated[
     str,
     typer.Option(
@@ -47,12 +53,20 @@ def show(as_json: o.Json = False) -> None:
     with exit_codes():
         path = cache_file()
         if not path.is_file():
-            typer.echo(json.dumps({"path": str(path), "bytes": 0, "models": []}) if as_json else f"no cache yet at {path}")
+            typer.echo(
+                json.dumps({"path": str(path), "bytes": 0, "models": []})
+                if as_json
+                else f"no cache yet at {path}"
+            )
             return
         with looking_into(path) as cache:
             models, size_bytes = list(cache.models()), cache.bytes
         if as_json:
-            content = {"path": str(path), "bytes": size_bytes, "models": [asdict(model) for model in models]}
+            content = {
+                "path": str(path),
+                "bytes": size_bytes,
+                "models": [asdict(model) for model in models],
+            }
             typer.echo(json.dumps(content, indent=2))
         else:
             cache_report.show(path, size_bytes, models, Console())

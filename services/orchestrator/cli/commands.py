@@ -49,16 +49,22 @@ async def align(
         async with within(limits, run, where.cache) as budget:
             await _align(run, replace(where, budget=budget), labelled, confirm, progress)
     elif production:
-        progress.note(f"round {run.ledger.round} is over: further requests are audited in the next one (--rounds)")
+        progress.note(
+            f"round {run.ledger.round} is over: further requests are audited in the next one (--rounds)"
+        )
     if run.ledger.round == 1 and run.ledger.meta("outcome") == NOTHING_TO_ALIGN:
         raise NothingToAlign(run.ledger.meta("reason"))
     return write_summary(run)
 
 
-async def _align(run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress) -> None:
+async def _align(
+    run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress
+) -> None:
     if where.is_single_device:
         in_turn = phases.takes_a_device(where)
-        one = partial(phases.align, run, where, labelled, confirm, progress, teacher_takes_turns=in_turn)
+        one = partial(
+            phases.align, run, where, labelled, confirm, progress, teacher_takes_turns=in_turn
+        )
         await rounds.repeat(run, one)
     elif where.is_ray:
         from services.orchestrator.distributed import flow
@@ -66,7 +72,16 @@ async def _align(run: Run, where: Where, labelled: Path | None, confirm: Confirm
         await rounds.repeat(run, partial(flow.align, run, where, labelled, confirm, progress))
     else:
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
-            one = partial(alignment.align, run, teacher, student, labelled, confirm, progress, may_try=where.may_try)
+            one = partial(
+                alignment.align,
+                run,
+                teacher,
+                student,
+                labelled,
+                confirm,
+                progress,
+                may_try=where.may_try,
+            )
             await rounds.repeat(run, one)
 
 
@@ -83,7 +98,9 @@ async def identify(run: Run, where: Where, progress: Progress) -> Summary:
     """Raises NothingToAlign where the gap is too small to train on."""
     run, where = _acquainted(run, where)
     if not run.ledger.meta("done.annotate"):
-        raise WrongState(f"the run in {run.folder} is not annotated yet: repeat its `mpa-orch annotate`")
+        raise WrongState(
+            f"the run in {run.folder} is not annotated yet: repeat its `mpa-orch annotate`"
+        )
     if not run.ledger.meta("done.identify"):
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
             await alignment.annotate_and_identify(run, teacher, student, progress)
@@ -104,24 +121,36 @@ async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Prog
     run, where = _acquainted(run, where)
     judgement.require_candidate(run)
     await look_for_leaks(run, labelled, progress)
-    if labelled is not None and read_labelled(labelled) and not judgement.is_evaluated(run, labelled):
+    if (
+        labelled is not None
+        and read_labelled(labelled)
+        and not judgement.is_evaluated(run, labelled)
+    ):
         async with endpoints.both(where, run.folder, progress) as (teacher, student):
-            await judgement.evaluate(run, student, teacher, labelled, progress, may_try=where.may_try)
+            await judgement.evaluate(
+                run, student, teacher, labelled, progress, may_try=where.may_try
+            )
     elif not judgement.is_evaluated(run, labelled):
         async with endpoints.student_only(where, run.folder, progress) as student:
             await judgement.evaluate(run, student, None, None, progress, may_try=where.may_try)
     return write_summary(run)
 
 
-async def promote(run: Run, where: Where, confirm: Confirm, progress: Progress, *, force: bool) -> Summary:
+async def promote(
+    run: Run, where: Where, confirm: Confirm, progress: Progress, *, force: bool
+) -> Summary:
     run, where = _acquainted(run, where)
     evaluation = judgement.stored_evaluation(run.ledger)
     if evaluation is None:
-        raise WrongState(f"the candidate of {run.folder} is not evaluated yet: `mpa-orch evaluate {run.folder}` does that")
+        raise WrongState(
+            f"the candidate of {run.folder} is not evaluated yet: `mpa-orch evaluate {run.folder}` does that"
+        )
     outcome = run.ledger.meta("outcome")
     if not outcome or (force and outcome != promotion.PROMOTED):
         async with endpoints.student_only(where, run.folder, progress) as student:
-            await promotion.promote(run, student, evaluation.decision, confirm, progress, force=force)
+            await promotion.promote(
+                run, student, evaluation.decision, confirm, progress, force=force
+            )
     return write_summary(run)
 
 
@@ -131,7 +160,9 @@ async def rollback(folder: Path, where: Where, progress: Progress) -> Pointers:
         return await student.rollback()
 
 
-async def ask(image: Path, question: str, version: str, folder: Path | None, where: Where, progress: Progress) -> str:
+async def ask(
+    image: Path, question: str, version: str, folder: Path | None, where: Where, progress: Progress
+) -> str:
     """The student's answer with the version that gave it."""
     found = read_image(Folder(open_store(str(image.absolute().parent))), image.name)
     if isinstance(found, Refused):
@@ -142,7 +173,9 @@ async def ask(image: Path, question: str, version: str, folder: Path | None, whe
     return f"{reply.answer}  (version {reply.version})"
 
 
-async def tag_errors(run: Run, where: Where | None, count: int, seed: int, progress: Progress) -> Tagged:
+async def tag_errors(
+    run: Run, where: Where | None, count: int, seed: int, progress: Progress
+) -> Tagged:
     """`where` None: nobody is asked."""
     if where is None:
         return await tagging.tag(run, count, seed, None, progress)

@@ -14,40 +14,81 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli.exits import again, exit_codes
 from services.orchestrator.where import Where
 
-app = typer.Typer(help="Labelled data sets as downloaded: TextVQA, ST-VQA, ChartQA, OKVQA, ICDAR 2015, TextCaps, PathVQA, ...")
+app = typer.Typer(
+    help="Labelled data sets as downloaded: TextVQA, ST-VQA, ChartQA, OKVQA, ICDAR 2015, TextCaps, PathVQA, ..."
+)
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Data sets; of a pair, the questions.")]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Data sets; of a pair, the questions.")
+]
 FormatName = Annotated[str, typer.Option("--format", help="Default: found out from the file.")]
 ImageFolder = Annotated[
-    Path | None, typer.Option("--images", metavar="DIR", help="Where the images are. Default: beside the file, or where usual.")
+    Path | None,
+    typer.Option(
+        "--images",
+        metavar="DIR",
+        help="Where the images are. Default: beside the file, or where usual.",
+    ),
 ]
 OfTask = Annotated[
     str,
-    typer.Option("--task", help=f"{', '.join(TASKS)}. Default: the data set's own.", callback=o.one_of(TASKS)),
+    typer.Option(
+        "--task", help=f"{', '.join(TASKS)}. Default: the data set's own.", callback=o.one_of(TASKS)
+    ),
 ]
 Split = Annotated[str, typer.Option(help="Only this part, such as test or human.")]
 Pool = Annotated[
-    str, typer.Option("--pool", metavar="IMAGES", help="The unlabeled pool: images of the data set in it are leaks.")
+    str,
+    typer.Option(
+        "--pool",
+        metavar="IMAGES",
+        help="The unlabeled pool: images of the data set in it are leaks.",
+    ),
 ]
 
-StudentAt = Annotated[str, typer.Option("--student", metavar="HOST:PORT", help="A student service answers, by --version.")]
-TeacherAt = Annotated[str, typer.Option("--teacher", metavar="HOST:PORT", help="A teacher service answers.")]
-OpenAI = Annotated[str, typer.Option("--openai", metavar="MODEL", help="A model at OPENAI_BASE_URL answers.")]
-LocalRole = Annotated[o.Role | None, typer.Option("--local", help="This service is started here, and answers.")]
+StudentAt = Annotated[
+    str,
+    typer.Option("--student", metavar="HOST:PORT", help="A student service answers, by --version."),
+]
+TeacherAt = Annotated[
+    str, typer.Option("--teacher", metavar="HOST:PORT", help="A teacher service answers.")
+]
+OpenAI = Annotated[
+    str, typer.Option("--openai", metavar="MODEL", help="A model at OPENAI_BASE_URL answers.")
+]
+LocalRole = Annotated[
+    o.Role | None, typer.Option("--local", help="This service is started here, and answers.")
+]
 Predictions = Annotated[
-    Path | None, typer.Option("--predictions", metavar="JSONL", help='Nobody is asked: lines of {"id", "prediction"}.')
+    Path | None,
+    typer.Option(
+        "--predictions", metavar="JSONL", help='Nobody is asked: lines of {"id", "prediction"}.'
+    ),
 ]
 Metric = Annotated[
     str,
-    typer.Option(help="Default: the task's official one.", callback=o.one_of([*METRICS, *CORPUS_METRICS])),
+    typer.Option(
+        help="Default: the task's official one.", callback=o.one_of([*METRICS, *CORPUS_METRICS])
+    ),
 ]
-Prompt = Annotated[str, typer.Option(help='How a question is put, with "{question}" in it. Default: the task\'s.')]
-Limit = Annotated[int, typer.Option(min=0, help="The first N questions of each data set only; 0 takes all.")]
-Force = Annotated[bool, typer.Option("--force", help="Though images leak or are missing, or answers are few: it is marked.")]
+Prompt = Annotated[
+    str, typer.Option(help='How a question is put, with "{question}" in it. Default: the task\'s.')
+]
+Limit = Annotated[
+    int, typer.Option(min=0, help="The first N questions of each data set only; 0 takes all.")
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Though images leak or are missing, or answers are few: it is marked."
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where answers and scores go.")]
 Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="The folder of an evaluation.")]
 After = Annotated[Path, typer.Argument(metavar="AFTER", help="Another, of the same questions.")]
-Examples = Annotated[int, typer.Option(min=0, help="How many fixed and how many broken questions to show.")]
+Examples = Annotated[
+    int, typer.Option(min=0, help="How many fixed and how many broken questions to show.")
+]
 
 
 @app.command()
@@ -106,10 +147,18 @@ def evaluate(
     from services.orchestrator.scoring import conditions, evaluation, report
     from services.orchestrator.scoring.respondents import Asked
 
-    given = {"--student": student, "--teacher": teacher, "--openai": openai, "--local": local, "--predictions": predictions}
+    given = {
+        "--student": student,
+        "--teacher": teacher,
+        "--openai": openai,
+        "--local": local,
+        "--predictions": predictions,
+    }
     named = [name for name, value in given.items() if value]
     if len(named) != 1:
-        raise typer.BadParameter(f"say who answers, by exactly one of {', '.join(given)}; given: {', '.join(named) or 'none'}")
+        raise typer.BadParameter(
+            f"say who answers, by exactly one of {', '.join(given)}; given: {', '.join(named) or 'none'}"
+        )
     if prompt and "{question}" not in prompt:
         raise typer.BadParameter('--prompt has no "{question}" in it')
     role = str(local or ("teacher" if teacher else "student"))
@@ -118,16 +167,31 @@ def evaluate(
         datasets = [open_dataset(file, format_name, images, split) for file in files]
         tasks = {task_of(dataset, task) for dataset in datasets}
         if len(tasks) > 1:
-            raise InvalidInput(f"these are data sets of several tasks ({', '.join(sorted(tasks))}): evaluate them one by one")
-        asked = f"{role} {version}".strip() if student or teacher or local else openai or str(predictions)
+            raise InvalidInput(
+                f"these are data sets of several tasks ({', '.join(sorted(tasks))}): evaluate them one by one"
+            )
+        asked = (
+            f"{role} {version}".strip()
+            if student or teacher or local
+            else openai or str(predictions)
+        )
         planned = conditions.plan(
-            datasets, tasks.pop(), asked, metric=metric, template=prompt, limit=limit, pool=pool, force=force
+            datasets,
+            tasks.pop(),
+            asked,
+            metric=metric,
+            template=prompt,
+            limit=limit,
+            pool=pool,
+            force=force,
         )
         if predictions is not None:
             done = evaluation.take(planned, datasets, predictions, out)
         else:
             whom = Asked(where, role, version, openai, run or out / "services")
-            done = session.gather(lambda progress: evaluation.evaluate(planned, datasets, whom, out, progress))
+            done = session.gather(
+                lambda progress: evaluation.evaluate(planned, datasets, whom, out, progress)
+            )
         typer.echo("\n".join(report.lines(*done)))
 
 

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import typer
 
-from services.core.errors import BudgetSpent, Cancelled, MpaError, NothingToAlign, Overloaded, Pending, Unavailable
+from services.core.errors import (
+    BudgetSpent,
+    Cancelled,
+    MpaError,
+    NothingToAlign,
+    Overloaded,
+    Pending,
+    Unavailable,
+)
 
 
 def again(new_folder: Path | None = None) -> str:
@@ -30,7 +38,9 @@ def exit_codes(resume_with: str = "") -> Iterator[None]:
         typer.echo(f"nothing to align: {error}", err=True)
         raise typer.Exit(3) from None
     except BudgetSpent as error:
-        typer.echo(f"stopped: {error}" + (f"; this was: {resume_with}" if resume_with else ""), err=True)
+        typer.echo(
+            f"stopped: {error}" + (f"; this was: {resume_with}" if resume_with else ""), err=True
+        )
         raise typer.Exit(4) from None
     except MpaError as error:
         typer.echo(f"error: {error}", err=True)
@@ -40,8 +50,15 @@ def exit_codes(resume_with: str = "") -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
             raise
-        typer.echo(f"error: {error.filename or 'the disk'}: {error.strerror}: make room, then repeat the command", err=True)
+        typer.echo(
+            f"error: {error.filename or 'the disk'}: {error.strerror}: make room, then repeat the command",
+            err=True,
+        )
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo("interrupted; repeat the same command to resume" + (f": {resume_with}" if resume_with else ""), err=True)
+        typer.echo(
+            "interrupted; repeat the same command to resume"
+            + (f": {resume_with}" if resume_with else ""),
+            err=True,
+        )
         raise typer.Exit(130) from None

@@ -12,7 +12,12 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import again, exit_codes
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="What is compared (TOML): experiments/ has the paper's tables.")]
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="What is compared (TOML): experiments/ has the paper's tables."
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -21,19 +26,40 @@ Out = Annotated[
         help="Results. Experiments with one folder share what they have in common. Default: runs/FILE.",
     ),
 ]
-Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Where the file's relative paths start.", show_default=True)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan with its counts, and spend nothing.")]
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data", metavar="DIR", help="Where the file's relative paths start.", show_default=True
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the plan with its counts, and spend nothing.")
+]
 Teachers = Annotated[
     list[str] | None,
-    typer.Option("--teacher", metavar="NAME=HOST:PORT", help="The service of that teacher.", rich_help_panel="Services"),
+    typer.Option(
+        "--teacher",
+        metavar="NAME=HOST:PORT",
+        help="The service of that teacher.",
+        rich_help_panel="Services",
+    ),
 ]
 Students = Annotated[
     list[str] | None,
-    typer.Option("--student", metavar="NAME=HOST:PORT", help="The service of that student.", rich_help_panel="Services"),
+    typer.Option(
+        "--student",
+        metavar="NAME=HOST:PORT",
+        help="The service of that student.",
+        rich_help_panel="Services",
+    ),
 ]
 Local = Annotated[
     bool,
-    typer.Option("--local", help="Start those without an address here, when they are needed.", rich_help_panel="Services"),
+    typer.Option(
+        "--local",
+        help="Start those without an address here, when they are needed.",
+        rich_help_panel="Services",
+    ),
 ]
 
 
@@ -78,9 +104,13 @@ def experiment(
             if name not in at[role]
         ]
         if missing and not (local or single_device):
-            raise typer.BadParameter(f"say where the models are: {' '.join(missing)}, or --local to start them here")
+            raise typer.BadParameter(
+                f"say where the models are: {' '.join(missing)}, or --local to start them here"
+            )
         if engine is o.Engine.RAY and single_device:
-            raise typer.BadParameter("--engine ray has the models up side by side: leave out --single-device")
+            raise typer.BadParameter(
+                "--engine ray has the models up side by side: leave out --single-device"
+            )
         site = Site(
             *(folder, at["teacher"], at["student"], asked.settings, single_device),
             *(engine is o.Engine.RAY, ray_address, reach.cache(no_cache), patience),

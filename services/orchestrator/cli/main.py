@@ -93,14 +93,34 @@ def align(
     else:
         where = _where(first, student, local, patience, "teacher", "student")
     where = replace(where, is_trial=trial, further_teachers=further, cache=_cache(no_cache))
-    where = reach.cluster(where, engine is o.Engine.RAY, ray_address, has_limits=bool(budget or max_hours))
+    where = reach.cluster(
+        where, engine is o.Engine.RAY, ray_address, has_limits=bool(budget or max_hours)
+    )
     amendments = Amendments(
-        questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement, loss
+        questions,
+        distinct,
+        max_per_kind,
+        max_share_per_kind,
+        samples,
+        sample_temperature,
+        min_agreement,
+        loss,
     )
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
         limits = Limits(dollars(budget) if budget else None, max_hours, usd_per_hour)
-        asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
+        asked = (
+            images,
+            task,
+            recipe,
+            matcher,
+            limit,
+            full_matrix,
+            seed,
+            lora_rank,
+            guided,
+            student_matcher,
+        )
         chosen = session.settings(folder, *asked, amendments, where=where)
         session.work(
             folder,
@@ -154,13 +174,35 @@ def annotate(
     from services.orchestrator.cli import commands, session
 
     first, further = reach.teachers(task, teacher)
-    where = replace(_where(first, "", local, patience, "teacher"), further_teachers=further, cache=_cache(no_cache))
+    where = replace(
+        _where(first, "", local, patience, "teacher"),
+        further_teachers=further,
+        cache=_cache(no_cache),
+    )
     amendments = Amendments(
-        questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement, loss
+        questions,
+        distinct,
+        max_per_kind,
+        max_share_per_kind,
+        samples,
+        sample_temperature,
+        min_agreement,
+        loss,
     )
     folder = run or _new_folder(task)
     with _exit_codes(_again(folder if run is None else None)):
-        asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
+        asked = (
+            images,
+            task,
+            recipe,
+            matcher,
+            limit,
+            full_matrix,
+            seed,
+            lora_rank,
+            guided,
+            student_matcher,
+        )
         chosen = session.settings(folder, *asked, amendments, where=where)
         session.work(
             folder,
@@ -194,14 +236,23 @@ def identify(
 
 @app.command()
 def level(
-    run: o.RunFolder, student: o.Student = "", local: o.Local = False, yes: o.Yes = False, patience: o.Patience = 60.0
+    run: o.RunFolder,
+    student: o.Student = "",
+    local: o.Local = False,
+    yes: o.Yes = False,
+    patience: o.Patience = 60.0,
 ) -> None:
     """Step 3: the student trains on the parity set. Ctrl-C leaves a remote training going; the same command follows it."""
     from services.orchestrator.cli import commands, session
 
     where = _where("", student, local, patience, "student")
     with _exit_codes(_again()):
-        session.work(run, lambda opened, progress: commands.level(opened, where, session.confirm(yes, progress), progress))
+        session.work(
+            run,
+            lambda opened, progress: commands.level(
+                opened, where, session.confirm(yes, progress), progress
+            ),
+        )
 
 
 @app.command()
@@ -219,10 +270,14 @@ def evaluate(
     from services.orchestrator.cli import commands, session
 
     first, further = reach.teachers(reach.task_of(run), teacher)
-    where = _where(first, student, local, patience, *(("teacher", "student") if labelled else ("student",)))
+    where = _where(
+        first, student, local, patience, *(("teacher", "student") if labelled else ("student",))
+    )
     where = replace(where, is_trial=trial, further_teachers=further, cache=_cache(no_cache))
     with _exit_codes(_again()):
-        session.work(run, lambda opened, progress: commands.evaluate(opened, where, labelled, progress))
+        session.work(
+            run, lambda opened, progress: commands.evaluate(opened, where, labelled, progress)
+        )
 
 
 @app.command()

@@ -14,8 +14,18 @@ from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import again, exit_codes
 from services.orchestrator.where import RUNS
 
-Pilot = Annotated[int, typer.Option("--pilot", min=0, metavar="N", help="Images of the pilot. Default: 1 %, at least 50.")]
-Devices = Annotated[int, typer.Option("--devices", min=0, help="At work at once. Default: one for each service that runs.")]
+Pilot = Annotated[
+    int,
+    typer.Option(
+        "--pilot", min=0, metavar="N", help="Images of the pilot. Default: 1 %, at least 50."
+    ),
+]
+Devices = Annotated[
+    int,
+    typer.Option(
+        "--devices", min=0, help="At work at once. Default: one for each service that runs."
+    ),
+]
 QUOTES = RUNS / "quotes"
 
 
@@ -65,7 +75,14 @@ def quote(
     from services.orchestrator.run import Run, open_run
 
     amendments = Amendments(
-        questions, distinct, max_per_kind, max_share_per_kind, samples, sample_temperature, min_agreement, loss
+        questions,
+        distinct,
+        max_per_kind,
+        max_share_per_kind,
+        samples,
+        sample_temperature,
+        min_agreement,
+        loss,
     )
     first, further = reach.teachers(task, teacher)
     if single_device:
@@ -76,7 +93,18 @@ def quote(
     folder = run or QUOTES / reach.new_folder(task).name
     with exit_codes(again(folder if run is None else None)):
         limits = Limits(dollars(budget) if budget else None, None, usd_per_hour)
-        asked = (images, task, recipe, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
+        asked = (
+            images,
+            task,
+            recipe,
+            matcher,
+            limit,
+            full_matrix,
+            seed,
+            lora_rank,
+            guided,
+            student_matcher,
+        )
         settings = replace(
             session.settings(folder, *asked, amendments, where=where),
             near_duplicates=near_duplicates,
@@ -87,7 +115,14 @@ def quote(
         async def steps(opened: Run, progress: Progress) -> quoting.Quote:
             async with within(limits, opened, where.cache) as purse:
                 at = replace(where, budget=purse, run=opened.id)
-                return await quoting.quote(opened, at, pilot, devices or (1 if single_device else 2), usd_per_hour, progress)
+                return await quoting.quote(
+                    opened,
+                    at,
+                    pilot,
+                    devices or (1 if single_device else 2),
+                    usd_per_hour,
+                    progress,
+                )
 
         with open_run(folder, settings) as opened:
             found = session.gather(lambda progress: steps(opened, progress))

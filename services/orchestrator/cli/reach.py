@@ -37,23 +37,31 @@ def services(teacher: str, student: str, local: bool, patience_s: float, *roles:
     given = {"teacher": teacher, "student": student}
     if not local and not all(given[role] for role in roles):
         options = " and ".join(f"--{role} HOST:PORT" for role in roles)
-        raise typer.BadParameter(f"say where the services are: {options}, or --local to start the bundled pair here")
+        raise typer.BadParameter(
+            f"say where the services are: {options}, or --local to start the bundled pair here"
+        )
     return Where(teacher, student, local, patience_s)
 
 
 def one_device(teacher: str, student: str, patience_s: float) -> Where:
     """Raises a usage error where the student has an address."""
     if student:
-        raise typer.BadParameter("--single-device starts the student here: leave out --student (and MPA_STUDENT)")
+        raise typer.BadParameter(
+            "--single-device starts the student here: leave out --student (and MPA_STUDENT)"
+        )
     return Where(teacher, patience_s=patience_s, is_single_device=True)
 
 
 def cluster(where: Where, is_ray: bool, address: str, has_limits: bool) -> Where:
     """Raises a usage error for what only the local engine does."""
     if is_ray and where.is_single_device:
-        raise typer.BadParameter("--engine ray has the models up side by side: leave out --single-device")
+        raise typer.BadParameter(
+            "--engine ray has the models up side by side: leave out --single-device"
+        )
     if is_ray and has_limits:
-        raise typer.BadParameter("--budget and --max-hours are of the local engine: leave them out with --engine ray")
+        raise typer.BadParameter(
+            "--budget and --max-hours are of the local engine: leave them out with --engine ray"
+        )
     return replace(where, is_ray=is_ray, ray_address=address)
 
 

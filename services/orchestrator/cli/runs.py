@@ -13,7 +13,9 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli.exits import exit_codes
 from services.orchestrator.where import RUNS
 
-app = typer.Typer(help="The runs there are: list, show, compare, export, delete.", no_args_is_help=True)
+app = typer.Typer(
+    help="The runs there are: list, show, compare, export, delete.", no_args_is_help=True
+)
 
 
 @app.command(name="list")
@@ -54,7 +56,13 @@ def show(
 
 
 @app.command()
-def compare(first: o.RunFolder, second: o.OtherRun, limit: o.PageSize = 20, page: o.Page = 1, as_json: o.Json = False) -> None:
+def compare(
+    first: o.RunFolder,
+    second: o.OtherRun,
+    limit: o.PageSize = 20,
+    page: o.Page = 1,
+    as_json: o.Json = False,
+) -> None:
     """What differs between two runs: settings, cells, gains, and the records that are in another cell."""
     from rich.console import Console
 
@@ -123,7 +131,9 @@ def matchers(
 
     with exit_codes(), read_run(run) as opened, Progress(Console(stderr=True)) as progress:
         shown = limit if disagreements else 0
-        sides = compare_matchers(opened, rules(opened, student_matcher), progress, shown, limit * (page - 1))
+        sides = compare_matchers(
+            opened, rules(opened, student_matcher), progress, shown, limit * (page - 1)
+        )
         runs_report.show_matchers(sides, Console(), as_json=as_json)
 
 

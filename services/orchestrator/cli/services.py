@@ -25,7 +25,9 @@ def rollback(
     if local and run is None:
         raise typer.BadParameter("--local needs the RUN whose student is to go back")
     with exit_codes():
-        pointers = session.gather(lambda progress: commands.rollback(run or Path(), where, progress))
+        pointers = session.gather(
+            lambda progress: commands.rollback(run or Path(), where, progress)
+        )
         typer.echo(f"live {pointers.live}, previous {pointers.previous}")
 
 
@@ -43,7 +45,11 @@ def ask(
 
     where = _where("", student, local, patience, "student")
     with exit_codes():
-        typer.echo(session.gather(lambda progress: commands.ask(image, question, version, run, where, progress)))
+        typer.echo(
+            session.gather(
+                lambda progress: commands.ask(image, question, version, run, where, progress)
+            )
+        )
 
 
 def models(name: o.ModelName = "", role: o.RoleOption = None, as_json: o.Json = False) -> None:
@@ -73,7 +79,9 @@ def serve(
     from services.orchestrator.local import BENTOML_HOMES, bento_command, service_environment
 
     is_teacher = role is o.Role.TEACHER
-    environment = service_environment(role, grpc_port or (50051 if is_teacher else 50052), BENTOML_HOMES / role)
+    environment = service_environment(
+        role, grpc_port or (50051 if is_teacher else 50052), BENTOML_HOMES / role
+    )
     environment[f"MPA_{role.upper()}_HOST"] = host
     command = bento_command(role, port or (3001 if is_teacher else 3000), host)
     os.execve(command[0], command, environment)

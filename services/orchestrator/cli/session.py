@@ -54,7 +54,18 @@ def settings(
     if not recipe and stored is None:
         require_images(settled(images))  # before anyone is asked
     chosen = recipe or (stored.recipe.name if stored else usual_recipe(where))
-    asked = (images, task, chosen, matcher, limit, full_matrix, seed, lora_rank, guided, student_matcher)
+    asked = (
+        images,
+        task,
+        chosen,
+        matcher,
+        limit,
+        full_matrix,
+        seed,
+        lora_rank,
+        guided,
+        student_matcher,
+    )
     found = new_settings(*asked, amendments, where.teachers)
     return _as_begun(found, stored, amendments) if stored else found
 

@@ -135,7 +135,9 @@ class Budget:
         if self.limits.usd is None:
             return 0.0
         left_usd = self.limits.usd - self.spent_usd - self._reserved_usd
-        if bound_usd is None and kind not in self._dearest_usd:  # the first one tells, and is made alone
+        if (
+            bound_usd is None and kind not in self._dearest_usd
+        ):  # the first one tells, and is made alone
             return left_usd if left_usd > 0 and not self._under_way else None
         dearest = self._dearest_usd.get(kind, 0.0)
         usd = TRIES * dearest if bound_usd is None else max(bound_usd, dearest)
@@ -147,11 +149,15 @@ class Budget:
             used = f"${self.spent_usd:,.4f} of the budget of ${limits.usd:,.2f} are spent, and the next call may cost too much"
         else:
             used = f"{self.worked_s / 3600:.3g} of {limits.hours:g} hours are worked, and the next step may take too long"
-        return BudgetSpent(f"{used}: everything so far is kept; repeat the command with a larger --budget or --max-hours")
+        return BudgetSpent(
+            f"{used}: everything so far is kept; repeat the command with a larger --budget or --max-hours"
+        )
 
 
 @asynccontextmanager
-async def within(limits: Limits, run: Run, cache: Path | None = None) -> AsyncIterator[Budget | None]:
+async def within(
+    limits: Limits, run: Run, cache: Path | None = None
+) -> AsyncIterator[Budget | None]:
     """For the time of one command, whose hours are counted in any case; None without limits.
 
     Raises BudgetSpent where the time is over: what is under way is called off, as by Ctrl-C."""
@@ -175,7 +181,9 @@ async def within(limits: Limits, run: Run, cache: Path | None = None) -> AsyncIt
     except Pending as error:
         if limits.usd != 0:
             raise
-        raise BudgetSpent(f"{error}: what the cache knows is done; repeat the command with a larger --budget") from error
+        raise BudgetSpent(
+            f"{error}: what the cache knows is done; repeat the command with a larger --budget"
+        ) from error
     finally:
         clock.cancel()
         with suppress(asyncio.CancelledError):

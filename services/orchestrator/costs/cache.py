@@ -64,10 +64,21 @@ class Call:
 
     def key(self, model: TeacherModel) -> bytes:
         """Everything that decides the reply, hashed."""
-        task = self.asked if self.kind == "annotate" else ""  # a question is in the text; a task names the limits on a reply
+        task = (
+            self.asked if self.kind == "annotate" else ""
+        )  # a question is in the text; a task names the limits on a reply
         decoding = self.decoding
         content = [
-            *(VERSION, model.fingerprint, model.serving_sha256, self.kind, self.image_sha256, task, self.text, self.guided),
+            *(
+                VERSION,
+                model.fingerprint,
+                model.serving_sha256,
+                self.kind,
+                self.image_sha256,
+                task,
+                self.text,
+                self.guided,
+            ),
             *(decoding.temperature, decoding.top_p, decoding.max_new_tokens, decoding.seed),
         ]
         image = hashlib.sha256(self.image_sha256.encode()).digest()
@@ -112,7 +123,9 @@ class Cache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table, so that pruning shrinks the file
+            self._db.execute(
+                "PRAGMA auto_vacuum=INCREMENTAL"
+            )  # before the first table, so that pruning shrinks the file
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(SCHEMA)
@@ -132,7 +145,9 @@ class Cache:
         self._unwritten.clear()
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany(
+                "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+            )
             if self._run and cost_usd:
                 self._db.execute(PAY, (self._run, cost_usd))
             self._db.execute("COMMIT")
@@ -158,11 +173,16 @@ class Cache:
         is_own = self._run != "" and stored.get("run") == self._run
         usage = Usage(**stored["usage"])
         provenance = Provenance(
-            FinishReason(stored["finish_reason"]), usage, stored["system_fingerprint"], is_cached=not is_own
+            FinishReason(stored["finish_reason"]),
+            usage,
+            stored["system_fingerprint"],
+            is_cached=not is_own,
         )
         return kind(**content, provenance=provenance)
 
-    def put(self, key: bytes, call: Call, model: TeacherModel, reply: AnnotationReply | AnswerReply) -> None:
+    def put(
+        self, key: bytes, call: Call, model: TeacherModel, reply: AnnotationReply | AnswerReply
+    ) -> None:
         if self._failure is not None:
             raise self._failure
         now, cost_usd = time.time(), reply.provenance.usage.cost_usd
@@ -200,7 +220,13 @@ class Cache:
 
     def paid_usd(self, run: str) -> float:
         """By that run, for all that it ever put here."""
-        return next((float(usd) for (usd,) in self._db.execute("SELECT cost_usd FROM payers WHERE run = ?", (run,))), 0.0)
+        return next(
+            (
+                float(usd)
+                for (usd,) in self._db.execute("SELECT cost_usd FROM payers WHERE run = ?", (run,))
+            ),
+            0.0,
+        )
 
     def model(self, fingerprint: str) -> TeacherModel:
         """The one whose fingerprint begins so, as it was served last. Raises NotFound: none, or several."""
@@ -225,11 +251,18 @@ class Cache:
     def bytes(self) -> int:
         """What the replies take; the file may be a little larger while others are at work."""
         pages, free, size = (
-            self._db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "freelist_count", "page_size")
+            self._db.execute(f"PRAGMA {what}").fetchone()[0]
+            for what in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
 
-    def prune(self, *, older_than_s: float | None = None, fingerprint: str = "", max_bytes: int | None = None) -> int:
+    def prune(
+        self,
+        *,
+        older_than_s: float | None = None,
+        fingerprint: str = "",
+        max_bytes: int | None = None,
+    ) -> int:
         """How many replies went: unused for that long, of models whose fingerprint begins so, the longest unused beyond a size.
 
         Those given at once narrow one another, but for the size, which holds for what is left.
@@ -246,7 +279,9 @@ class Cache:
             excess = max(0.01, 1 - max_bytes / self.bytes)
             oldest = "SELECT key FROM replies ORDER BY used, made LIMIT ?"
             gone += self._delete(f"key IN ({oldest})", math.ceil(count * excess))
-        self._db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")  # `execute` frees one page
+        self._db.executescript(
+            "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)"
+        )  # `execute` frees one page
         return gone
 
     def _delete(self, where: str, *values: float | int | str) -> int:
@@ -277,7 +312,9 @@ def paid_usd(path: Path, run: str) -> float:
 
 
 def _useless(path: Path, error: Exception) -> MpaError:
-    return MpaError(f"the teacher cache {path} can't be used ({error}): make room, remove it, or name another in MPA_CACHE")
+    return MpaError(
+        f"the teacher cache {path} can't be used ({error}): make room, remove it, or name another in MPA_CACHE"
+    )
 
 
 def _written(reply: AnnotationReply | AnswerReply, run: str) -> str:

@@ -51,4 +51,11 @@ def draw(source: Source, size: int, limit: int, seed: int) -> Draw:
 
     pool = sum(1 for _ in keys())
     size = size or max(AT_LEAST, math.ceil(SHARE * pool))
-    return Draw(tuple(heapq.nsmallest(size, keys(), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())), pool)
+    return Draw(
+        tuple(
+            heapq.nsmallest(
+                size, keys(), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest()
+            )
+        ),
+        pool,
+    )

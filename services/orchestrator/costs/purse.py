@@ -40,7 +40,9 @@ class Purse:
     def model(self, fingerprint: str) -> TeacherModel:
         """A teacher that is away, as the cache knows it. Raises NotFound."""
         if self._cache is None:
-            raise NotFound(f"a teacher at cache:{fingerprint} needs a cache: leave out --no-cache, or name its address")
+            raise NotFound(
+                f"a teacher at cache:{fingerprint} needs a cache: leave out --no-cache, or name its address"
+            )
         return self._cache.model(fingerprint)
 
     def known(self, key: bytes, kind: type[Reply]) -> Reply | None:
@@ -48,7 +50,9 @@ class Purse:
             return self._cache.get(key, kind) if self._cache else None
         return None
 
-    def keep(self, key: bytes, call: Call, model: TeacherModel, reply: AnnotationReply | AnswerReply) -> None:
+    def keep(
+        self, key: bytes, call: Call, model: TeacherModel, reply: AnnotationReply | AnswerReply
+    ) -> None:
         with self._giving_up():
             if self._cache:
                 self._cache.put(key, call, model, reply)
@@ -75,13 +79,17 @@ class Purse:
             yield
         except sqlite3.Error as error:
             assert self._cache is not None
-            self.tell(f"the teacher cache {self._cache.path} can't be used ({error}): going on without it")
+            self.tell(
+                f"the teacher cache {self._cache.path} can't be used ({error}): going on without it"
+            )
             self._cache.close()
             self._cache = None
 
 
 @asynccontextmanager
-async def reserved(purse: Purse | Budget, kind: str, bound_usd: float | None) -> AsyncIterator[Callable[[float], None]]:
+async def reserved(
+    purse: Purse | Budget, kind: str, bound_usd: float | None
+) -> AsyncIterator[Callable[[float], None]]:
     """Room for one call; gives the function that is told what it did cost. Raises as Budget.room."""
     usd, began = await purse.reserve(kind, bound_usd), time.monotonic()
     paid: Paid | None = Paid(0.0)
@@ -100,7 +108,9 @@ async def reserved(purse: Purse | Budget, kind: str, bound_usd: float | None) ->
 
 
 @contextmanager
-def open_purse(cache: Path | None, run: str, budget: Budget | None, notice: Notice) -> Iterator[Purse]:
+def open_purse(
+    cache: Path | None, run: str, budget: Budget | None, notice: Notice
+) -> Iterator[Purse]:
     """`cache` None for none; `run`: the id of the one that pays."""
     purse = Purse(_opened(cache, run, notice), budget, notice)
     try:

@@ -35,7 +35,13 @@ CALLS = {
     "sample": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'sample'",
 }
 OVERLAPPING = ("annotate", "answer", "identify")
-ROLES = {"annotate": "teacher", "answer": "student", "identify": "teacher", "sample": "teacher", "evaluate": "student"}
+ROLES = {
+    "annotate": "teacher",
+    "answer": "student",
+    "identify": "teacher",
+    "sample": "teacher",
+    "evaluate": "student",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +78,18 @@ class Quote:
     pilot_usd: float
 
 
-async def quote(run: Run, where: Where, size: int, devices: int, usd_per_hour: float, progress: Progress) -> Quote:
+async def quote(
+    run: Run, where: Where, size: int, devices: int, usd_per_hour: float, progress: Progress
+) -> Quote:
     """Repeated on the same run it goes on where it was."""
     await _draw(run, size, progress)
     if not run.ledger.meta("done.identify"):
         if where.is_single_device and phases.takes_a_device(where):
             with suppress(NothingToAlign):
                 await phases.annotate_and_identify_in_turn(run, where, None, progress)
-            async with endpoints.student_only(where, run.folder, progress, is_serving=False) as student:
+            async with endpoints.student_only(
+                where, run.folder, progress, is_serving=False
+            ) as student:
                 await learn_pace(run, student)
         else:
             async with endpoints.both(where, run.folder, progress) as (teacher, student):
@@ -106,8 +116,15 @@ async def _draw(run: Run, size: int, progress: Progress) -> None:
 def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bool) -> Quote:
     ledger = run.ledger
     pool, pilot = int(ledger.meta("pilot.pool")), len(json.loads(ledger.meta("pilot.keys")))
-    found = {name: _calls(ledger, name) for name in CALLS if name != "sample" or run.settings.recipe.samples}
-    stages = [_stage(name, *found[name], float(ledger.meta(f"seconds.{name}") or 0), pool / pilot) for name in found]
+    found = {
+        name: _calls(ledger, name)
+        for name in CALLS
+        if name != "sample" or run.settings.recipe.samples
+    }
+    stages = [
+        _stage(name, *found[name], float(ledger.meta(f"seconds.{name}") or 0), pool / pilot)
+        for name in found
+    ]
     judged = sum(record.held_out and record.cell in JUDGED for record in ledger.records())
     stages.append(_evaluation(stages[1], found["answer"][0], judged))
     gap, parity_set = _parity_set(run, pool, pilot)
@@ -115,7 +132,9 @@ def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bo
     wall_s = _wall_s(stages, shares_a_machine=shares_a_machine)
     if wall_s is not None:
         wall_s += training.seconds or 0.0
-    usable = next(int(count) for (count,) in ledger.read("SELECT count(*) FROM images WHERE rejection = ''"))
+    usable = next(
+        int(count) for (count,) in ledger.read("SELECT count(*) FROM images WHERE rejection = ''")
+    )
     return Quote(
         pool=pool,
         pilot=pilot,
@@ -136,10 +155,16 @@ def _calls(ledger: Ledger, name: str) -> tuple[int, int, Usage]:
     """Finished in the pilot, made among them, and what they took whenever they were made."""
     finished, made, *usage = next(ledger.read(CALLS[name]))
     prompt, completion, cached, cost_usd = (value or 0 for value in usage)
-    return int(finished), int(made or 0), Usage(int(prompt), int(completion), int(cached), float(cost_usd))
+    return (
+        int(finished),
+        int(made or 0),
+        Usage(int(prompt), int(completion), int(cached), float(cost_usd)),
+    )
 
 
-def _stage(name: str, finished: int, made: int, usage: Usage, pilot_s: float, factor: float) -> Stage:
+def _stage(
+    name: str, finished: int, made: int, usage: Usage, pilot_s: float, factor: float
+) -> Stage:
     calls = round(finished * factor)
     seconds = pilot_s / made * calls if made else None if finished else 0.0
     return Stage(name, ROLES[name], calls, seconds, _scaled(usage, factor))
@@ -149,12 +174,23 @@ def _evaluation(answer: Stage, answered: int, judged: int) -> Stage:
     """The candidate answers the held-out questions; what the live version said to them is known."""
     share = judged / answered if answered else 0.0
     seconds = None if answer.seconds is None else answer.seconds * share
-    return Stage("evaluate", ROLES["evaluate"], round(answer.calls * share), seconds, _scaled(answer.usage, share))
+    return Stage(
+        "evaluate",
+        ROLES["evaluate"],
+        round(answer.calls * share),
+        seconds,
+        _scaled(answer.usage, share),
+    )
 
 
 def _scaled(usage: Usage, factor: float) -> Usage:
-    prompt, completion = round(usage.prompt_tokens * factor), round(usage.completion_tokens * factor)
-    return Usage(prompt, completion, round(usage.cached_prompt_tokens * factor), usage.cost_usd * factor)
+    prompt, completion = (
+        round(usage.prompt_tokens * factor),
+        round(usage.completion_tokens * factor),
+    )
+    return Usage(
+        prompt, completion, round(usage.cached_prompt_tokens * factor), usage.cost_usd * factor
+    )
 
 
 def _wall_s(stages: Sequence[Stage], *, shares_a_machine: bool) -> float | None:
@@ -162,7 +198,8 @@ def _wall_s(stages: Sequence[Stage], *, shares_a_machine: bool) -> float | None:
     side_by_side = [stage for stage in stages if stage.name in OVERLAPPING]
     after_s = _total(stage.seconds for stage in stages if stage.name not in OVERLAPPING)
     teacher_s, student_s = (
-        _total(stage.seconds for stage in side_by_side if stage.role == role) for role in ("teacher", "student")
+        _total(stage.seconds for stage in side_by_side if stage.role == role)
+        for role in ("teacher", "student")
     )
     if teacher_s is None or student_s is None or after_s is None:
         return None
@@ -189,4 +226,6 @@ def _parity_set(run: Run, pool: int, pilot: int) -> tuple[float, Interval]:
     def with_rehearsal(samples: float) -> float:
         return round(samples + min(recipe.rehearsal_ratio * samples, known))
 
-    return gap.expected, Interval(with_rehearsal(gap.expected), with_rehearsal(gap.low), with_rehearsal(gap.high))
+    return gap.expected, Interval(
+        with_rehearsal(gap.expected), with_rehearsal(gap.low), with_rehearsal(gap.high)
+    )

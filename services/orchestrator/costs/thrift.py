@@ -54,15 +54,23 @@ class ThriftyTeacher(TeacherClient):
     ) -> AnnotationReply:
         call = Call("annotate", picture.sha256, task, prompt, decoding, guided)
         ask = self._teacher.annotate
-        return await self._reply(call, AnnotationReply, lambda: ask(picture, task, prompt, decoding, guided=guided))
+        return await self._reply(
+            call, AnnotationReply, lambda: ask(picture, task, prompt, decoding, guided=guided)
+        )
 
-    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> AnswerReply:
+    async def answer(
+        self, picture: Picture, question: str, template: str, decoding: Decoding
+    ) -> AnswerReply:
         text = answer_prompt(question, template or ANSWER_TEMPLATE)
         call = Call("answer", picture.sha256, question, text, decoding)
         ask = self._teacher.answer
-        return await self._reply(call, AnswerReply, lambda: ask(picture, question, template, decoding))
+        return await self._reply(
+            call, AnswerReply, lambda: ask(picture, question, template, decoding)
+        )
 
-    async def _reply(self, call: Call, kind: type[Reply], ask: Callable[[], Awaitable[Reply]]) -> Reply:
+    async def _reply(
+        self, call: Call, kind: type[Reply], ask: Callable[[], Awaitable[Reply]]
+    ) -> Reply:
         model = await self._meet()
         key = call.key(model) if model and self._purse.has_cache else b""
         known = self._purse.known(key, kind) if key else None
@@ -70,7 +78,9 @@ class ThriftyTeacher(TeacherClient):
             return known
         reply = await self._paid(call, model, ask)
         by = reply.model_fingerprint if isinstance(reply, AnnotationReply) else reply.version
-        if model and key and by == model.fingerprint:  # the service may have been replaced by another
+        if (
+            model and key and by == model.fingerprint
+        ):  # the service may have been replaced by another
             self._purse.keep(key, call, model, reply)
         return reply
 
@@ -88,9 +98,13 @@ class ThriftyTeacher(TeacherClient):
                     )
         return self._met
 
-    async def _paid(self, call: Call, model: TeacherModel | None, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+    async def _paid(
+        self, call: Call, model: TeacherModel | None, ask: Callable[[], Awaitable[Reply]]
+    ) -> Reply:
         if self._is_away:
-            raise Pending("what they need is not in the cache, and the teacher is away: name its address to ask it")
+            raise Pending(
+                "what they need is not in the cache, and the teacher is away: name its address to ask it"
+            )
         limits = self._purse.limits
         if limits == NO_LIMITS:
             return await ask()

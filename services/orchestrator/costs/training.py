@@ -52,12 +52,22 @@ def predict_training(run: Run, gap: float, samples: float) -> Training:
     """On a parity set of so many `samples`, `gap` of them of the gap."""
     minimum = run.settings.recipe.minimum_gap
     if gap < minimum:
-        return Training(0, 0.0, f"a gap of {gap:,.0f} samples is not trained on: the recipe wants {minimum}")
+        return Training(
+            0, 0.0, f"a gap of {gap:,.0f} samples is not trained on: the recipe wants {minimum}"
+        )
     pace = Pace(**json.loads(run.ledger.meta(META) or "{}"))
     if not pace.batch_size:
         return Training(None, None, "the student doesn't say with what it is trained")
     steps = math.ceil(samples / pace.batch_size) * pace.epochs
     if pace.step_s is None:
-        way = "adapters of this student were" if run.settings.lora_rank else "all of this student was"
-        return Training(steps, None, f"{way} never trained there, so nobody knows how long a step takes")
-    return Training(steps, steps * pace.step_s, f"{pace.step_s:.3g} s a step, as when {pace.version} was trained there")
+        way = (
+            "adapters of this student were" if run.settings.lora_rank else "all of this student was"
+        )
+        return Training(
+            steps, None, f"{way} never trained there, so nobody knows how long a step takes"
+        )
+    return Training(
+        steps,
+        steps * pace.step_s,
+        f"{pace.step_s:.3g} s a step, as when {pace.version} was trained there",
+    )

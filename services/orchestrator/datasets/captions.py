@@ -27,7 +27,9 @@ def textcaps_rows(path: Path) -> Iterator[Fields]:
 
 def textcaps_record(fields: Fields) -> Record:
     image = fields.name("image_id")
-    captions = "reference_strs" if fields.values.get("reference_strs") is not None else "caption_str"
+    captions = (
+        "reference_strs" if fields.values.get("reference_strs") is not None else "caption_str"
+    )
     return _record(image, f"{image}.jpg", fields.texts(captions), fields.get("set_name"))
 
 

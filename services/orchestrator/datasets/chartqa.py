@@ -14,7 +14,9 @@ from services.orchestrator.datasets.record import Record
 def rows(path: Path) -> Iterator[Fields]:
     found = read_json(path)
     if not isinstance(found, list):
-        raise InvalidInput(f'{path.name} is no list: ChartQA\'s files are lists of {{"imgname", "query", "label"}}')
+        raise InvalidInput(
+            f'{path.name} is no list: ChartQA\'s files are lists of {{"imgname", "query", "label"}}'
+        )
     split = path.stem.rpartition("_")[2]
     for number, fields in enumerate(objects(found, path.name)):
         yield fields.with_values(split=split, number=number)

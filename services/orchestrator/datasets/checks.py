@@ -57,8 +57,14 @@ class Findings:
         found = [problem for problem in Problem if self.faults[problem] and problem not in allowed]
         if found:
             first = found[0]
-            more = f" ({self.faults.total():,} faults: `mpa-orch datasets check` lists them)" if self.faults.total() > 1 else ""
-            raise InvalidInput(f"{name} can't be used: {self.examples[first][0]}{more}", reason=_reason(first))
+            more = (
+                f" ({self.faults.total():,} faults: `mpa-orch datasets check` lists them)"
+                if self.faults.total() > 1
+                else ""
+            )
+            raise InvalidInput(
+                f"{name} can't be used: {self.examples[first][0]}{more}", reason=_reason(first)
+            )
 
 
 def _reason(problem: Problem) -> str:
@@ -97,9 +103,15 @@ def _count(record: Record, findings: Findings) -> None:
 def _check_answers(dataset: Dataset, record: Record, task: str, findings: Findings) -> None:
     given, expected = len(record.answers), dataset.format.answers
     if expected and given != expected:
-        findings.add(Problem.ANSWERS, f"question {record.id} has {given} answers where {expected} are expected")
+        findings.add(
+            Problem.ANSWERS,
+            f"question {record.id} has {given} answers where {expected} are expected",
+        )
     if task and TASKS[task].metric == "yes_no_accuracy" and not any(map(yes_or_no, record.answers)):
-        findings.add(Problem.METRIC, f"question {record.id} is answered {record.answers[0]!r}, not by yes or no")
+        findings.add(
+            Problem.METRIC,
+            f"question {record.id} is answered {record.answers[0]!r}, not by yes or no",
+        )
 
 
 def _check_image(dataset: Dataset, record: Record, pool: Leaks | None, findings: Findings) -> None:
@@ -111,9 +123,12 @@ def _check_image(dataset: Dataset, record: Record, pool: Leaks | None, findings:
     file = dataset.images.find(record.image) if record.image else None
     if record.image and file is None:
         findings.add(
-            Problem.IMAGE, f"there is no image {record.image} of question {record.id}: say where they are with --images"
+            Problem.IMAGE,
+            f"there is no image {record.image} of question {record.id}: say where they are with --images",
         )
-    elif pool is not None and (leak := pool.find(*look(file.read_bytes() if file else record.data))):
+    elif pool is not None and (
+        leak := pool.find(*look(file.read_bytes() if file else record.data))
+    ):
         findings.leaked.add(name)
         findings.add(Problem.LEAK, f"the image of question {record.id} is in the pool: {leak}")
 

@@ -46,12 +46,17 @@ class Dataset:
                 yield record
 
 
-def open_dataset(path: Path, format_name: str = "", images: Path | None = None, split: str = "") -> Dataset:
+def open_dataset(
+    path: Path, format_name: str = "", images: Path | None = None, split: str = ""
+) -> Dataset:
     """`images`: the folder of the images, where they aren't beside the file. Raises NotFound, InvalidInput."""
     if not path.is_file():
         raise NotFound(f"there is no data set {path}: name its file of questions and answers")
     if format_name and format_name not in FORMATS:
-        raise InvalidInput(f"there is no format {format_name!r}: choose one of {', '.join(FORMATS)}", field="format")
+        raise InvalidInput(
+            f"there is no format {format_name!r}: choose one of {', '.join(FORMATS)}",
+            field="format",
+        )
     if images is not None and not images.is_dir():
         raise NotFound(f"there is no folder of images {images}")
     found = FORMATS[format_name] if format_name else recognise(path)
@@ -62,10 +67,13 @@ def open_dataset(path: Path, format_name: str = "", images: Path | None = None, 
 def task_of(dataset: Dataset, task: str = "", *, is_needed: bool = True) -> str:
     """The task named, else the format's own; "" only where none `is_needed`. Raises InvalidInput."""
     if task and task not in TASKS:
-        raise InvalidInput(f"there is no task {task!r}: choose one of {', '.join(TASKS)}", field="task")
+        raise InvalidInput(
+            f"there is no task {task!r}: choose one of {', '.join(TASKS)}", field="task"
+        )
     found = task or dataset.format.task
     if not found and is_needed:
         raise InvalidInput(
-            f"{dataset.path} doesn't say what task it is of: name it with --task ({', '.join(TASKS)})", field="task"
+            f"{dataset.path} doesn't say what task it is of: name it with --task ({', '.join(TASKS)})",
+            field="task",
         )
     return found

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NotFound
 
-_NAMES: dict[type, str] = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", int: "a number"}
+_NAMES: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "a truth value",
+    int: "a number",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +38,15 @@ class Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """At least one; a single text will do. An annotator's empty answer is an answer."""
-        found = self._read(key, "a text or a list of texts", lambda value: isinstance(value, (str, list)))
+        found = self._read(
+            key, "a text or a list of texts", lambda value: isinstance(value, (str, list))
+        )
         listed: list[object] = found if isinstance(found, list) else [found]
         texts = tuple(entry for entry in listed if isinstance(entry, str))
         if len(texts) < len(listed):
-            number, wrong = next((n, entry) for n, entry in enumerate(listed) if not isinstance(entry, str))
+            number, wrong = next(
+                (n, entry) for n, entry in enumerate(listed) if not isinstance(entry, str)
+            )
             raise self.fault(f"{key}[{number}]", f"is {_name(wrong)} where a text belongs")
         if not any(text.strip() for text in texts):
             raise self.fault(key, "is empty where at least one text belongs")
@@ -46,17 +56,29 @@ class Fields:
         """A text or a whole number: what files use as ids."""
 
         def is_name(value: object) -> bool:
-            return isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip() != ""
+            return (
+                isinstance(value, (str, int))
+                and not isinstance(value, bool)
+                and str(value).strip() != ""
+            )
 
         return str(self._read(key, "an id (a text or a whole number)", is_name))
 
     def number(self, key: str) -> int:
-        found = self._read(key, "a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool))
+        found = self._read(
+            key,
+            "a whole number",
+            lambda value: isinstance(value, int) and not isinstance(value, bool),
+        )
         assert isinstance(found, int)
         return found
 
     def real(self, key: str) -> float:
-        found = self._read(key, "a number", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool))
+        found = self._read(
+            key,
+            "a number",
+            lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+        )
         assert isinstance(found, (int, float))
         return float(found)
 
@@ -109,7 +131,9 @@ def read_json(path: Path) -> object:
     try:
         found: object = json.loads(read_text(path))
     except ValueError as error:
-        raise InvalidInput(f"{path} is no JSON ({error}): download it again, or name its --format") from error
+        raise InvalidInput(
+            f"{path} is no JSON ({error}): download it again, or name its --format"
+        ) from error
     return found
 
 

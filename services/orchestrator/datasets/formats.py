@@ -53,7 +53,13 @@ FORMATS: dict[str, Format] = {
         Format("okvqa", "okvqa", okvqa.rows, okvqa.record, COCO_FOLDERS, answers=10),
         Format("vqav2", "vqa", okvqa.rows, okvqa.record, COCO_FOLDERS, answers=10),
         Format("icdar2015", "ocr", icdar.rows, icdar.record, ("images", "ch4_test_word_images_gt")),
-        Format("textcaps", "captioning", captions.textcaps_rows, captions.textcaps_record, TEXTVQA_FOLDERS),
+        Format(
+            "textcaps",
+            "captioning",
+            captions.textcaps_rows,
+            captions.textcaps_record,
+            TEXTVQA_FOLDERS,
+        ),
         Format("coco", "captioning", captions.coco_rows, captions.coco_record, COCO_FOLDERS),
         Format("pathvqa", "pathvqa", pathvqa.rows, pathvqa.record, PATHVQA_FOLDERS),
         Format("vlmevalkit", "", vlmevalkit.rows, vlmevalkit.record, ("images",)),
@@ -62,7 +68,13 @@ FORMATS: dict[str, Format] = {
         Format("jsonl", "", jsonl.rows, jsonl.record, ("images",)),
     )
 }
-BY_SUFFIX = {".tsv": "vlmevalkit", ".jsonl": "jsonl", ".txt": "icdar2015", ".pkl": "pathvqa", ".parquet": "parquet"}
+BY_SUFFIX = {
+    ".tsv": "vlmevalkit",
+    ".jsonl": "jsonl",
+    ".txt": "icdar2015",
+    ".pkl": "pathvqa",
+    ".parquet": "parquet",
+}
 
 
 def recognise(path: Path) -> Format:
@@ -102,7 +114,9 @@ def _of_object(path: Path, found: dict[str, object]) -> str:
     if "annotations" in found and "images" in found:
         return "coco"
     if "annotations" in found:
-        raise InvalidInput(f"{path} holds the annotations of a pair: name its file of questions, they are read together")
+        raise InvalidInput(
+            f"{path} holds the annotations of a pair: name its file of questions, they are read together"
+        )
     listed = found.get("data")
     first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
     if "caption_str" in first or "reference_strs" in first:

@@ -15,7 +15,9 @@ LINE = re.compile(r'(?P<image>[^,"]+?)\s*,\s*"(?P<word>.*)"')
 
 
 def rows(path: Path) -> Iterator[Fields]:
-    for number, line in enumerate(read_text(path).split("\n"), 1):  # a word may hold U+2028, where splitlines cuts, too
+    for number, line in enumerate(
+        read_text(path).split("\n"), 1
+    ):  # a word may hold U+2028, where splitlines cuts, too
         if line.strip():
             yield Fields(f"{path.name}, line {number}", {"line": line.strip()})
 

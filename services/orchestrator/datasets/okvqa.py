@@ -25,14 +25,20 @@ def rows(path: Path) -> Iterator[Fields]:
     """The questions, each with its annotation."""
     questions, beside = document(path), annotations_of(path)
     if beside == path or not beside.is_file():
-        raise NotFound(f"{path} needs its annotations beside it, as {beside.name}: put both files of the pair into one folder")
+        raise NotFound(
+            f"{path} needs its annotations beside it, as {beside.name}: put both files of the pair into one folder"
+        )
     answers = document(beside)
     types = answers.values.get("question_types")
     by_id = _by_id(answers)
     subset = questions.text("data_subtype")
     for fields in questions.objects("questions"):
         annotation = by_id.get(str(fields.values.get("question_id")))
-        found = {"annotation": dict(annotation.values), "annotation_at": annotation.where} if annotation else {}
+        found = (
+            {"annotation": dict(annotation.values), "annotation_at": annotation.where}
+            if annotation
+            else {}
+        )
         yield fields.with_values(**found, subset=subset, types=types or {})
 
 
@@ -49,7 +55,11 @@ def record(fields: Fields) -> Record:
     if "annotation" not in fields.values:
         raise fields.fault("question_id", f"{name} has no annotation in the file beside it")
     annotation = Fields(fields.text("annotation_at"), fields.inner("annotation").values)
-    kind = annotation.get("answer_type") if not fields.values["types"] else annotation.get("question_type")
+    kind = (
+        annotation.get("answer_type")
+        if not fields.values["types"]
+        else annotation.get("question_type")
+    )
     return Record(
         name,
         f"COCO_{fields.text('subset')}_{fields.number('image_id'):012}.jpg",

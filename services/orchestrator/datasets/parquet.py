@@ -38,7 +38,9 @@ def rows(path: Path) -> Iterator[Fields]:
 
 def record(fields: Fields) -> Record:
     answers = _first(fields, "answers", "caption_str", "answer")
-    question = fields.text("question") if "question" in fields.values else TASKS["captioning"].question
+    question = (
+        fields.text("question") if "question" in fields.values else TASKS["captioning"].question
+    )
     image, data = _image(fields)
     return Record(
         fields.name(_first(fields, "question_id", "id", "index", "number")),

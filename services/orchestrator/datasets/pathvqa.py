@@ -41,8 +41,17 @@ def _unpickle(path: Path) -> object:
             return found
     except OSError as error:
         raise NotFound(f"the data set {path} can't be read: {error.strerror}") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, AttributeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} is no pickle of plain data ({error}): download it again") from error
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        UnicodeDecodeError,
+    ) as error:
+        raise InvalidInput(
+            f"{path} is no pickle of plain data ({error}): download it again"
+        ) from error
 
 
 def _answer(fields: Fields) -> object:

@@ -34,4 +34,6 @@ def show_findings(dataset: Dataset, findings: Findings, console: Console) -> Non
 
 def _listed(counts: Counter[str]) -> str:
     shown = [f"{name or '(none)'} {count:,}" for name, count in counts.most_common(KINDS_SHOWN)]
-    return ", ".join(shown + ([f"{len(counts) - KINDS_SHOWN:,} more"] if len(counts) > KINDS_SHOWN else []))
+    return ", ".join(
+        shown + ([f"{len(counts) - KINDS_SHOWN:,} more"] if len(counts) > KINDS_SHOWN else [])
+    )

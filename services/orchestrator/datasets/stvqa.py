@@ -23,7 +23,14 @@ def rows(path: Path) -> Iterator[Fields]:
 
 def record(fields: Fields) -> Record:
     question, image = fields.text("question"), fields.text("file_path")
-    return Record(fields.name("question_id"), image, question, fields.texts("answers"), question_kind(question), _split(image))
+    return Record(
+        fields.name("question_id"),
+        image,
+        question,
+        fields.texts("answers"),
+        question_kind(question),
+        _split(image),
+    )
 
 
 def _split(image: str) -> str:

@@ -26,7 +26,9 @@ NOTHING = frozenset({"", "nan"})
 
 def rows(path: Path) -> Iterator[Fields]:
     """One row in memory at a time; the images that other rows refer to wait on disk."""
-    referred = {row["image"] for _, row in _read(path) if 0 < len(row.get("image", "")) <= LONGEST_INDEX}
+    referred = {
+        row["image"] for _, row in _read(path) if 0 < len(row.get("image", "")) <= LONGEST_INDEX
+    }
     with TemporaryFile() as images:
         places: dict[str, tuple[int, int]] = {}
         for _, row in _read(path) if referred else ():
@@ -48,9 +50,14 @@ def _read(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             reader = csv.DictReader(file, delimiter="\t", strict=True)
             missing = {"index", "question", "answer"} - set(reader.fieldnames or ())
             if missing:
-                raise InvalidInput(f"{path} has no column {', '.join(sorted(missing))}: it is no VLMEvalKit TSV with answers")
+                raise InvalidInput(
+                    f"{path} has no column {', '.join(sorted(missing))}: it is no VLMEvalKit TSV with answers"
+                )
             for number, row in enumerate(reader, 1):
-                yield number, {key: value or "" for key, value in row.items() if isinstance(key, str)}
+                yield (
+                    number,
+                    {key: value or "" for key, value in row.items() if isinstance(key, str)},
+                )
     except OSError as error:
         raise NotFound(f"the data set {path} can't be read: {error.strerror}") from error
     except (csv.Error, UnicodeDecodeError) as error:
@@ -62,7 +69,11 @@ def record(fields: Fields) -> Record:
         if fields.text(key).strip().lower() in NOTHING:
             raise fields.fault(key, "is NaN")
     question = fields.text("question")
-    options = [f"{letter}. {fields.text(letter)}" for letter in "ABCDEFGH" if str(fields.values.get(letter) or "").strip()]
+    options = [
+        f"{letter}. {fields.text(letter)}"
+        for letter in "ABCDEFGH"
+        if str(fields.values.get(letter) or "").strip()
+    ]
     path = str(fields.values.get("image_path") or "")
     return Record(
         fields.name("index"),
@@ -84,7 +95,9 @@ def _answers(fields: Fields) -> tuple[str, ...]:
         listed = ast.literal_eval(answer)
     except (ValueError, SyntaxError):
         return (answer,)
-    return fields.with_values(answer=listed).texts("answer") if isinstance(listed, list) else (answer,)
+    return (
+        fields.with_values(answer=listed).texts("answer") if isinstance(listed, list) else (answer,)
+    )
 
 
 def _image(fields: Fields) -> bytes:

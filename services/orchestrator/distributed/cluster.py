@@ -53,7 +53,11 @@ def joined(address: str, patience_s: float) -> Iterator[None]:
                 runtime_env={"env_vars": _environment()},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                **({"num_cpus": max(LEAST_CPUS, os.cpu_count() or 1), "include_dashboard": False} if is_here else {}),
+                **(
+                    {"num_cpus": max(LEAST_CPUS, os.cpu_count() or 1), "include_dashboard": False}
+                    if is_here
+                    else {}
+                ),
                 **({"object_store_memory": OBJECT_STORE_BYTES} if is_here else {}),
             )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -91,16 +95,22 @@ def _require_reachable(address: str, patience_s: float) -> None:
     with grpc.insecure_channel(address) as channel:
         node_info = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         try:
-            node_info.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=min(patience_s, LONGEST_WAIT_S))
+            node_info.CheckAlive(
+                gcs_service_pb2.CheckAliveRequest(), timeout=min(patience_s, LONGEST_WAIT_S)
+            )
         except grpc.RpcError as error:
             is_other = error.code() is grpc.StatusCode.UNIMPLEMENTED
-            raise _nobody(address, "another service answers there" if is_other else "nobody answers there") from error
+            raise _nobody(
+                address, "another service answers there" if is_other else "nobody answers there"
+            ) from error
 
 
 def _explained(error: Exception, address: str) -> MpaError:
     text = " ".join(str(error).split())
     if "Version mismatch" in text:
-        return WrongState(f"{text}: install the cluster's versions here, or run mpa-orch on its head node")
+        return WrongState(
+            f"{text}: install the cluster's versions here, or run mpa-orch on its head node"
+        )
     if address:
         return _nobody(address, text)
     return Unavailable(f"no Ray cluster can be started here: {text}")
@@ -115,7 +125,9 @@ def _nobody(address: str, why: str) -> MpaError:
 
 def _environment() -> dict[str, str]:
     """Of every worker: this very program where it lies at the same place, and the settings that engines read."""
-    settings = {name: value for name, value in os.environ.items() if name.startswith(("MPA_", "HF_"))}
+    settings = {
+        name: value for name, value in os.environ.items() if name.startswith(("MPA_", "HF_"))
+    }
     return {**QUIET, **settings, "PYTHONPATH": f"{ROOT}:${{PYTHONPATH}}"}
 
 

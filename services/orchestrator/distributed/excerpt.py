@@ -58,8 +58,12 @@ class Excerpts:
 
     def take(self, image_sha256: str, known: Mapping[str, str]) -> Excerpt:
         """`known`: the meta that the reader has already."""
-        found = {table: self._rows(table, names, image_sha256) for table, names in self._tables.items()}
-        learned = {key: value for key, value in meta(self._ledger).items() if known.get(key) != value}
+        found = {
+            table: self._rows(table, names, image_sha256) for table, names in self._tables.items()
+        }
+        learned = {
+            key: value for key, value in meta(self._ledger).items() if known.get(key) != value
+        }
         return Excerpt({table: rows for table, rows in found.items() if rows}, learned)
 
     def put(self, excerpt: Excerpt) -> None:
@@ -71,12 +75,22 @@ class Excerpts:
             self._learn(key, value)
         for table, rows in excerpt.rows.items():
             for taken in rows:
-                row = {**taken, SHELF: self._ledger.shelf(str(taken["image_sha256"]))} if table in self._shelved else taken
+                row = (
+                    {**taken, SHELF: self._ledger.shelf(str(taken["image_sha256"]))}
+                    if table in self._shelved
+                    else taken
+                )
                 marks = ", ".join("?" * len(row))
-                self._ledger.write(f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
+                self._ledger.write(
+                    f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})",
+                    *row.values(),
+                )
 
     def _learn(self, key: str, value: str) -> None:
-        known = next((known for (known,) in self._ledger.read("SELECT value FROM meta WHERE key = ?", key)), "")
+        known = next(
+            (known for (known,) in self._ledger.read("SELECT value FROM meta WHERE key = ?", key)),
+            "",
+        )
         if known and known != value:
             raise WrongState(
                 f"the {key} of this run is {known[:12]}, and {value[:12]} answered on the cluster: let every actor and every "
@@ -87,6 +101,10 @@ class Excerpts:
 
     def _rows(self, table: str, names: list[str], image_sha256: str) -> list[Cells]:
         names = [name for name in names if name != SHELF]
-        shelf = f"{SHELF} = {self._ledger.shelf(image_sha256)} AND " if table in self._shelved else ""
-        found = self._ledger.read(f"SELECT {', '.join(names)} FROM {table} WHERE {shelf}image_sha256 = ?", image_sha256)
+        shelf = (
+            f"{SHELF} = {self._ledger.shelf(image_sha256)} AND " if table in self._shelved else ""
+        )
+        found = self._ledger.read(
+            f"SELECT {', '.join(names)} FROM {table} WHERE {shelf}image_sha256 = ?", image_sha256
+        )
         return [dict(zip(names, row, strict=True)) for row in found]

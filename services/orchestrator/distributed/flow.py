@@ -43,22 +43,30 @@ IMAGES_AT_ONCE = 200_000
 PIPELINES = 3
 """In a row that fail without having finished anything: then the cluster is not what it should be."""
 SEEN = f"SELECT count(*) FROM images WHERE path NOT LIKE '{KEPT}%'"
-UNFINISHED = f"FROM images WHERE rejection = '' AND step < ? AND path > ? AND path NOT LIKE '{KEPT}%'"
+UNFINISHED = (
+    f"FROM images WHERE rejection = '' AND step < ? AND path > ? AND path NOT LIKE '{KEPT}%'"
+)
 
 T = TypeVar("T")
 
 
-async def align(run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress) -> None:
+async def align(
+    run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress
+) -> None:
     """A round: PA and PI on the cluster, the rest as anywhere. Raises NothingToAlign."""
     if not run.ledger.meta("done.identify"):
         await annotate_and_identify(run, where, progress)
     async with endpoints.both(where, run.folder, progress) as (teacher, student):
         if not run.ledger.meta("done.identify"):
             await complete(run, teacher, student, progress)
-        await alignment.align(run, teacher, student, labelled, confirm, progress, may_try=where.may_try)
+        await alignment.align(
+            run, teacher, student, labelled, confirm, progress, may_try=where.may_try
+        )
 
 
-async def complete(run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress) -> None:
+async def complete(
+    run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress
+) -> None:
     """What the images of the pool are not: users' requests, and samples of label noise.
 
     Raises WrongState where the student is not the one that the cluster began with.
@@ -92,19 +100,29 @@ async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> N
 async def _base_version(run: Run, where: Where, progress: Progress) -> StudentVersion:
     """A student that the actors load themselves is up only to be asked which version that is."""
     is_loaded_there = where.starts("student")
-    async with endpoints.student_only(where, run.folder, progress, is_serving=not is_loaded_there) as student:
+    async with endpoints.student_only(
+        where, run.folder, progress, is_serving=not is_loaded_there
+    ) as student:
         return await alignment.settle_base_version(run, student, may_load=not is_loaded_there)
 
 
 def _sources(run: Run, where: Where, base: StudentVersion) -> dict[str, Source]:
     sources: dict[str, Source] = {
-        role: loaded(role, cluster.gpus()) if where.starts(role) else Served(addresses, where.patience_s)
-        for role, addresses in (("teacher", (where.teacher, *where.further_teachers)), ("student", (where.student,)))
+        role: loaded(role, cluster.gpus())
+        if where.starts(role)
+        else Served(addresses, where.patience_s)
+        for role, addresses in (
+            ("teacher", (where.teacher, *where.further_teachers)),
+            ("student", (where.student,)),
+        )
     }
     if isinstance(sources["student"], Loaded):
         folder = run.folder.absolute() / "student" / "versions" / base.name
         sources["student"] = replace(
-            sources["student"], model=str(folder), system_prompt=base.contract.system_prompt, weights_sha256=base.weights_sha256
+            sources["student"],
+            model=str(folder),
+            system_prompt=base.contract.system_prompt,
+            weights_sha256=base.weights_sha256,
         )
     return sources
 
@@ -112,8 +130,15 @@ def _sources(run: Run, where: Where, base: StudentVersion) -> dict[str, Source]:
 class Flow:
     """One run on one cluster. `stalled_s` without any progress: the pipeline is given up, and built anew."""
 
-    def __init__(self, run: Run, sources: dict[str, Source], progress: Progress, stalled_s: float = STALLED_S) -> None:
-        self._run, self._sources, self._progress, self._stalled_s = run, sources, progress, stalled_s
+    def __init__(
+        self, run: Run, sources: dict[str, Source], progress: Progress, stalled_s: float = STALLED_S
+    ) -> None:
+        self._run, self._sources, self._progress, self._stalled_s = (
+            run,
+            sources,
+            progress,
+            stalled_s,
+        )
         self._images = run.find_images()
         self._excerpts = Excerpts(run.ledger)
         self._cells: Counter[str] = Counter(run.ledger.cell_counts())
@@ -129,7 +154,9 @@ class Flow:
             meter.advance(by=int(next(self._run.ledger.read(SEEN))[0]), counts=False)
             async with aclosing(_apart(unknown(self._run, self._images))) as pages:
                 async for page in pages:
-                    async with aclosing(_apart(looked_at(page, self._run.settings.images))) as blocks:
+                    async with aclosing(
+                        _apart(looked_at(page, self._run.settings.images))
+                    ) as blocks:
                         async for block in blocks:
                             with self._run.ledger.at_once():
                                 for found in block:
@@ -155,7 +182,9 @@ class Flow:
         while left:
             work = Work(self._run.settings, self._run.id, meta(self._run.ledger))
             try:
-                async with aclosing(_apart(identified(list(left.values()), work, self._sources, self._stalled_s))) as blocks:
+                async with aclosing(
+                    _apart(identified(list(left.values()), work, self._sources, self._stalled_s))
+                ) as blocks:
                     async for block in blocks:
                         failures = 0
                         self._commit(block, meter)
@@ -166,12 +195,18 @@ class Flow:
                 failures += 1
                 if failures == PIPELINES:
                     raise
-                self._progress.note(f"{error}; beginning again with the {len(left):,} images that are not done")
+                self._progress.note(
+                    f"{error}; beginning again with the {len(left):,} images that are not done"
+                )
 
     def _unfinished(self, goal: int, after: str) -> list[Parcel]:
         known = meta(self._run.ledger)
         rows = list(
-            self._run.ledger.read(f"SELECT path, sha256 {UNFINISHED} ORDER BY path LIMIT {IMAGES_AT_ONCE}", goal, after)
+            self._run.ledger.read(
+                f"SELECT path, sha256 {UNFINISHED} ORDER BY path LIMIT {IMAGES_AT_ONCE}",
+                goal,
+                after,
+            )
         )
         return [Parcel(path, sha256, self._excerpts.take(sha256, known)) for path, sha256 in rows]
 
@@ -181,8 +216,13 @@ class Flow:
                 self._excerpts.put(parcel.excerpt)
                 if parcel.error is None:
                     self._run.ledger.set_step(parcel.image_sha256, IDENTIFIED)
-                self._cells.update(str(row["cell"]) for row in parcel.excerpt.rows.get("records", ()))
-        meter.advance("  ".join(f"{cell} {count}" for cell in Cell if (count := self._cells[cell])), by=len(block))
+                self._cells.update(
+                    str(row["cell"]) for row in parcel.excerpt.rows.get("records", ())
+                )
+        meter.advance(
+            "  ".join(f"{cell} {count}" for cell in Cell if (count := self._cells[cell])),
+            by=len(block),
+        )
 
 
 def unknown(run: Run, images: Images) -> Generator[list[str], None, None]:
@@ -192,7 +232,9 @@ def unknown(run: Run, images: Images) -> Generator[list[str], None, None]:
     """
     ledger = Ledger(run.folder / "ledger.sqlite", read_only=True)
     try:
-        keys = (item.key for item in islice(images.walk(lambda _: True), run.settings.limit or None))
+        keys = (
+            item.key for item in islice(images.walk(lambda _: True), run.settings.limit or None)
+        )
         news = (key for key in keys if ledger.image(key) is None)
         while page := list(islice(news, IMAGES_AT_ONCE)):
             yield page

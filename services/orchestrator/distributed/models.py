@@ -22,7 +22,15 @@ from services.engines.settings import EngineSettings
 from services.engines.teacher import Teacher, find_task
 from services.environment import Environment
 from services.orchestrator.teachers.panel import Panel
-from services.rpc.client import AnnotationReply, AnswerReply, Picture, Provenance, StudentClient, TeacherClient, TeacherModel
+from services.rpc.client import (
+    AnnotationReply,
+    AnswerReply,
+    Picture,
+    Provenance,
+    StudentClient,
+    TeacherClient,
+    TeacherModel,
+)
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_question
 
@@ -60,7 +68,12 @@ class Loaded:
     async def teacher(self) -> TeacherClient:
         engine = Mortal(await self._load())
         folder = await asyncio.to_thread(checkpoint.resolve, self.model)
-        return cast(TeacherClient, _LoadedTeacher(Teacher(engine, of_checkpoint(folder, self.engine, self.preset, self.model))))
+        return cast(
+            TeacherClient,
+            _LoadedTeacher(
+                Teacher(engine, of_checkpoint(folder, self.engine, self.preset, self.model))
+            ),
+        )
 
     async def student(self) -> StudentClient:
         return cast(StudentClient, _LoadedStudent(Mortal(await self._load()), self.system_prompt))
@@ -68,8 +81,13 @@ class Loaded:
     async def _load(self) -> VisionLanguageModel:
         """Raises WrongState where the folder holds other weights than it should."""
         folder = await asyncio.to_thread(checkpoint.resolve, self.model)
-        if self.weights_sha256 and await asyncio.to_thread(checkpoint.weights_sha256, folder) != self.weights_sha256:
-            raise WrongState(f"{folder} on {os.uname().nodename} holds other weights than the student of this run")
+        if (
+            self.weights_sha256
+            and await asyncio.to_thread(checkpoint.weights_sha256, folder) != self.weights_sha256
+        ):
+            raise WrongState(
+                f"{folder} on {os.uname().nodename} holds other weights than the student of this run"
+            )
         return await load_model(folder, self.engine)
 
 
@@ -83,7 +101,9 @@ def loaded(role: str, gpus: float, variables: Mapping[str, str] = os.environ) ->
     """
     env = Environment(f"MPA_{role.upper()}_", variables)
     if env.text("ENGINE") == "openai":
-        raise InvalidInput(f"{env.prefix}ENGINE is 'openai': start that {role} as a service, and give its --{role} HOST:PORT")
+        raise InvalidInput(
+            f"{env.prefix}ENGINE is 'openai': start that {role} as a service, and give its --{role} HOST:PORT"
+        )
     choice = Choice.from_environment(env, role)
     devices, preset = _devices(choice.engine, gpus), choice.preset
     return Loaded(choice.model, choice.engine, devices, preset.system_prompt, preset=preset.name)
@@ -134,22 +154,42 @@ class _LoadedTeacher:
 
     async def model(self) -> TeacherModel:
         serving = self._teacher.serving
-        return TeacherModel(self._teacher.fingerprint, serving.sha256, f"{serving.model or serving.preset} ({serving.engine})")
+        return TeacherModel(
+            self._teacher.fingerprint,
+            serving.sha256,
+            f"{serving.model or serving.preset} ({serving.engine})",
+        )
 
     async def annotate(
         self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False
     ) -> AnnotationReply:
         done = await self._teacher.annotate(
-            await self._images.receive_bytes(picture.data), find_task(task), prompt, decoding, guided=guided
+            await self._images.receive_bytes(picture.data),
+            find_task(task),
+            prompt,
+            decoding,
+            guided=guided,
         )
         fingerprint, provenance = self._teacher.fingerprint, _provenance(done.reply)
         if isinstance(done.outcome, Annotation):
-            return AnnotationReply(done.reply.text, done.outcome.question, done.outcome.answer, "", fingerprint, provenance)
+            return AnnotationReply(
+                done.reply.text,
+                done.outcome.question,
+                done.outcome.answer,
+                "",
+                fingerprint,
+                provenance,
+            )
         return AnnotationReply(done.reply.text, "", "", done.outcome, fingerprint, provenance)
 
-    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> AnswerReply:
+    async def answer(
+        self, picture: Picture, question: str, template: str, decoding: Decoding
+    ) -> AnswerReply:
         reply = await self._teacher.answer(
-            await self._images.receive_bytes(picture.data), check_question(question), template, decoding
+            await self._images.receive_bytes(picture.data),
+            check_question(question),
+            template,
+            decoding,
         )
         return AnswerReply(reply.text, self._teacher.fingerprint, _provenance(reply))
 
@@ -162,14 +202,23 @@ class _LoadedStudent:
     def __init__(self, model: VisionLanguageModel, system_prompt: str) -> None:
         self._model, self._system_prompt, self._images = model, system_prompt, ImageReceiver()
 
-    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding, version: str) -> AnswerReply:
+    async def answer(
+        self, picture: Picture, question: str, template: str, decoding: Decoding, version: str
+    ) -> AnswerReply:
         text = answer_prompt(check_question(question), template)
         reply = await self._model.generate(
-            Prompt(await self._images.receive_bytes(picture.data), text, decoding, system=self._system_prompt)
+            Prompt(
+                await self._images.receive_bytes(picture.data),
+                text,
+                decoding,
+                system=self._system_prompt,
+            )
         )
         return AnswerReply(reply.text, version, _provenance(reply))
 
 
 def _provenance(reply: Reply) -> Provenance:
-    usage = Usage(reply.prompt_tokens, reply.completion_tokens, reply.cached_prompt_tokens, reply.cost_usd)
+    usage = Usage(
+        reply.prompt_tokens, reply.completion_tokens, reply.cached_prompt_tokens, reply.cost_usd
+    )
     return Provenance(reply.finish_reason, usage, reply.system_fingerprint)

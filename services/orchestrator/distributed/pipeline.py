@@ -49,13 +49,19 @@ def looked_at(paths: Sequence[str], images: str) -> Blocks[Accepted | Refused]:
     """In the order of `paths`, blocks of them; pictures come without their bytes."""
     blocks = [pa.table({"path": pa.array(some, pa.string())}) for some in _blocks(paths)]
     found = _dataset(blocks, preserve_order=True).map_batches(
-        look, fn_kwargs={"images": images}, batch_size=None, batch_format="pyarrow", num_cpus=LOOKING_CPUS
+        look,
+        fn_kwargs={"images": images},
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=LOOKING_CPUS,
     )
     for table in _arriving(found):
         yield [pickle.loads(one) for one in table.column("found").to_pylist()]
 
 
-def identified(parcels: Sequence[Parcel], work: Work, sources: Sources, stalled_s: float) -> Blocks[Parcel]:
+def identified(
+    parcels: Sequence[Parcel], work: Work, sources: Sources, stalled_s: float
+) -> Blocks[Parcel]:
     """Blocks of `parcels` with all that was learned about them, in the order in which they are done. `sources` by role.
     `stalled_s` without progress end it.
 
@@ -80,7 +86,9 @@ def identified(parcels: Sequence[Parcel], work: Work, sources: Sources, stalled_
 def _pool(source: Source) -> ray.data.ActorPoolStrategy:
     """As many actors as there is room and work for. More connections to one service than machines gain nothing."""
     most = None if isinstance(source, Loaded) else len(ray.nodes())
-    return ray.data.ActorPoolStrategy(min_size=1, max_size=most, max_concurrent_calls_per_actor=BLOCKS_AT_ONCE)
+    return ray.data.ActorPoolStrategy(
+        min_size=1, max_size=most, max_concurrent_calls_per_actor=BLOCKS_AT_ONCE
+    )
 
 
 def _cpus(source: Source) -> float | None:
@@ -93,7 +101,9 @@ def _gpus(source: Source) -> float | None:
     return source.devices or None if isinstance(source, Loaded) else None
 
 
-def _dataset(blocks: list[pa.Table], *, preserve_order: bool = False, stalled_s: float = -1) -> ray.data.Dataset:
+def _dataset(
+    blocks: list[pa.Table], *, preserve_order: bool = False, stalled_s: float = -1
+) -> ray.data.Dataset:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.execution_options.preserve_order = preserve_order

@@ -47,7 +47,9 @@ def to_table(parcels: list[Parcel]) -> pa.Table:
         {
             "path": pa.array([parcel.path for parcel in parcels], pa.string()),
             "image_sha256": pa.array([parcel.image_sha256 for parcel in parcels], pa.string()),
-            "excerpt": pa.array([parcel.excerpt.to_json() for parcel in parcels], pa.large_string()),
+            "excerpt": pa.array(
+                [parcel.excerpt.to_json() for parcel in parcels], pa.large_string()
+            ),
             "error": pa.array([pickle.dumps(parcel.error) for parcel in parcels], pa.binary()),
         }
     )
@@ -56,7 +58,13 @@ def to_table(parcels: list[Parcel]) -> pa.Table:
 def from_table(table: pa.Table) -> list[Parcel]:
     rows = table.to_pylist()
     return [
-        Parcel(row["path"], row["image_sha256"], Excerpt.from_json(row["excerpt"]), pickle.loads(row["error"])) for row in rows
+        Parcel(
+            row["path"],
+            row["image_sha256"],
+            Excerpt.from_json(row["excerpt"]),
+            pickle.loads(row["error"]),
+        )
+        for row in rows
     ]
 
 
@@ -64,11 +72,17 @@ def look(paths: pa.Table, images: str) -> pa.Table:
     """Each image read and checked as the local stream does; its bytes stay where they are."""
     source = open_images(images)
     found = [read_image(source, path) for path in paths.column("path").to_pylist()]
-    return pa.table({"found": pa.array([pickle.dumps(_without_bytes(one)) for one in found], pa.binary())})
+    return pa.table(
+        {"found": pa.array([pickle.dumps(_without_bytes(one)) for one in found], pa.binary())}
+    )
 
 
 def _without_bytes(found: Accepted | Refused) -> Accepted | Refused:
-    return replace(found, picture=Picture(found.picture.sha256, b"")) if isinstance(found, Accepted) else found
+    return (
+        replace(found, picture=Picture(found.picture.sha256, b""))
+        if isinstance(found, Accepted)
+        else found
+    )
 
 
 class Stage:
@@ -113,7 +127,9 @@ class Stage:
         errors = await asyncio.gather(*(self._one(run, parcel) for parcel in parcels))
         excerpts = Excerpts(run.ledger)
         return [
-            replace(parcel, excerpt=excerpts.take(parcel.image_sha256, self._work.meta), error=error)
+            replace(
+                parcel, excerpt=excerpts.take(parcel.image_sha256, self._work.meta), error=error
+            )
             for parcel, error in zip(parcels, errors, strict=True)
         ]
 
@@ -121,7 +137,9 @@ class Stage:
         if parcel.error is not None:
             return parcel.error
         try:
-            picture = await asyncio.to_thread(read_again, self._images, parcel.path, parcel.image_sha256)
+            picture = await asyncio.to_thread(
+                read_again, self._images, parcel.path, parcel.image_sha256
+            )
             await self._step_of(run, picture)
         except MpaError as error:
             return error

@@ -38,8 +38,16 @@ class Answers:
         metric = evaluation.conditions.metric
         figures = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
         return Answers(
-            *(metric, float(figures["official"]), float(figures["contains"]), figures["beside"], int(figures["failed"])),
-            each=score([metric], [row.prediction for row in rows], [row.answers for row in rows])[0].each,
+            *(
+                metric,
+                float(figures["official"]),
+                float(figures["contains"]),
+                figures["beside"],
+                int(figures["failed"]),
+            ),
+            each=score([metric], [row.prediction for row in rows], [row.answers for row in rows])[
+                0
+            ].each,
             images=tuple(intern(f"{row.dataset}/{row.image}") for row in rows),
             kinds=tuple(intern(row.kind) for row in rows),
         )
@@ -104,10 +112,16 @@ def change(before: Sequence[Answers], after: Sequence[Answers]) -> Change:
     compared = [compare(map(Judgement, was.kinds, was.each, now.each)) for was, now in pairs]
     differences = [
         statistics.fmean(now - was for was, now in of_question)
-        for of_question in zip(*(zip(was.each, now.each, strict=True) for was, now in pairs), strict=True)
+        for of_question in zip(
+            *(zip(was.each, now.each, strict=True) for was, now in pairs), strict=True
+        )
     ]
     interval = bootstrap(zip(before[0].images, differences, strict=True))
-    found = Change(statistics.mean(now.official - was.official for was, now in pairs), interval.low, interval.high)
+    found = Change(
+        statistics.mean(now.official - was.official for was, now in pairs),
+        interval.low,
+        interval.high,
+    )
     if before[0].metric in CORPUS_METRICS:
         return found
     return replace(
@@ -129,7 +143,10 @@ def by_kind(before: Sequence[Answers], after: Sequence[Answers]) -> tuple[Kind, 
             kind,
             of_kind.questions,
             of_kind.before,
-            *(statistics.fmean(getattr(one[kind], name) for one in compared) for name in ("after", "fixed", "broken")),
+            *(
+                statistics.fmean(getattr(one[kind], name) for one in compared)
+                for name in ("after", "fixed", "broken")
+            ),
         )
         for kind, of_kind in compared[0].items()
         if len(compared[0]) > 1

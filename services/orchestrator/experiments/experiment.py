@@ -91,4 +91,8 @@ class Experiment:
         """The entries that an arm of such a source trains on."""
         if source in OF_STUDENT:
             return [entry for entry in self.entries.values() if entry.pool]
-        return [entry for entry in self.entries.values() if entry.labels is not None and source is Source.LABELS]
+        return [
+            entry
+            for entry in self.entries.values()
+            if entry.labels is not None and source is Source.LABELS
+        ]

@@ -33,7 +33,9 @@ def draw(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[Path
         ("gains", _gains, [row for row in whole if row.change.gain is not None]),
         ("curve", _curve, _of_curves(own)),
     ]
-    return [_save(f"{experiment.name}-{name}", panel, of, folder) for name, panel, of in wanted if of]
+    return [
+        _save(f"{experiment.name}-{name}", panel, of, folder) for name, panel, of in wanted if of
+    ]
 
 
 def _save(name: str, panel: Panel, rows: Sequence[Row], folder: Path) -> Path:
@@ -46,7 +48,9 @@ def _save(name: str, panel: Panel, rows: Sequence[Row], folder: Path) -> Path:
         panel(axes, of_test)
     for suffix in FORMATS:
         data = io.BytesIO()
-        figure.savefig(data, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
+        figure.savefig(
+            data, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else None
+        )
         write_atomically(folder / f"{name}.{suffix}", data.getvalue())
     return folder / f"{name}.png"
 
@@ -60,7 +64,9 @@ def _latency(axes: Axes, rows: Sequence[Row]) -> None:
         if row.arm not in ("zero-shot", "paper", "rehearsal", "teacher"):
             continue
         x, y, name = 1000 * (row.latency_s or 0.0), 100 * (row.mean or 0.0), _model(row)
-        axes.scatter(x, y, s=max(20.0, LARGEST * row.parameters / largest), alpha=0.5, color=colours[name])
+        axes.scatter(
+            x, y, s=max(20.0, LARGEST * row.parameters / largest), alpha=0.5, color=colours[name]
+        )
         label = name if row.arm in ("zero-shot", "teacher") else title_of(row.arm)
         axes.annotate(label, (x, y), (7, -3), textcoords="offset points", fontsize=7)
         if row.student in before and row.arm != "zero-shot":
@@ -79,8 +85,14 @@ def _gains(axes: Axes, rows: Sequence[Row]) -> None:
     names = [" ".join(filter(None, (title_of(row.arm), *_models(row, rows)))) for row in rows]
     gains = [100 * (row.change.gain or 0.0) for row in rows]
     errors = [
-        [max(0.0, gain - 100 * (row.change.low or 0.0)) for gain, row in zip(gains, rows, strict=True)],
-        [max(0.0, 100 * (row.change.high or 0.0) - gain) for gain, row in zip(gains, rows, strict=True)],
+        [
+            max(0.0, gain - 100 * (row.change.low or 0.0))
+            for gain, row in zip(gains, rows, strict=True)
+        ],
+        [
+            max(0.0, 100 * (row.change.high or 0.0) - gain)
+            for gain, row in zip(gains, rows, strict=True)
+        ],
     ]
     axes.barh(names, gains, xerr=errors, capsize=3, alpha=0.8)
     axes.invert_yaxis()
@@ -114,7 +126,10 @@ def _of_curves(rows: Sequence[Row]) -> list[Row]:
 def _grouped(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str, str], list[Row]]]:
     keys = dict.fromkeys((parse_arm(row.arm).whole, row.student, row.teacher) for row in rows)
     for key in keys:
-        yield key, [row for row in rows if (parse_arm(row.arm).whole, row.student, row.teacher) == key]
+        yield (
+            key,
+            [row for row in rows if (parse_arm(row.arm).whole, row.student, row.teacher) == key],
+        )
 
 
 def _models(row: Row, rows: Sequence[Row]) -> Iterator[str]:

@@ -56,7 +56,9 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
     try:
         top = Fields(path.name, tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise NotFound(f"there is no experiment {path} ({error.strerror}): experiments/ holds those of the paper") from error
+        raise NotFound(
+            f"there is no experiment {path} ({error.strerror}): experiments/ holds those of the paper"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from error
     _require_known(top, KEYS)
@@ -65,10 +67,14 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
     shared = top.texts("test_on") if "test_on" in top.values else ()
     entries = {name: _entry(name, fields, data, shared) for name, fields in listed.items()}
     for name, entry in entries.items():
-        unknown = [other for other in entry.test_on if other not in entries or entries[other].test is None]
+        unknown = [
+            other for other in entry.test_on if other not in entries or entries[other].test is None
+        ]
         if unknown:
             where = listed[name] if "test_on" in listed[name].values else top
-            raise where.fault("test_on", f"names {unknown[0]!r}, which is no task with a test in this file")
+            raise where.fault(
+                "test_on", f"names {unknown[0]!r}, which is no task with a test in this file"
+            )
     experiment = Experiment(
         name=path.stem,
         title=top.get("title", path.stem),
@@ -84,9 +90,13 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
         settings=_settings(top, data),
     )
     if any(arm.is_lora for arm in arms):
-        served = {student: {"MAX_LORA_RANK": str(experiment.lora.rank)} for student in experiment.students}
+        served = {
+            student: {"MAX_LORA_RANK": str(experiment.lora.rank)} for student in experiment.students
+        }
         named = experiment.settings
-        settings = {name: {**served.get(name, {}), **named.get(name, {})} for name in (*served, *named)}
+        settings = {
+            name: {**served.get(name, {}), **named.get(name, {})} for name in (*served, *named)
+        }
         experiment = replace(experiment, settings=settings)
     _require_whole(top, experiment)
     return experiment
@@ -113,7 +123,11 @@ def _each(fields: Fields, key: str, read: Callable[[str], T]) -> tuple[T, ...]:
 
 def _seeds(top: Fields) -> tuple[int, ...]:
     found = top.values.get("seeds", list(SEEDS))
-    seeds = tuple(seed for seed in found if type(seed) is int and seed >= 0) if isinstance(found, list) else ()
+    seeds = (
+        tuple(seed for seed in found if type(seed) is int and seed >= 0)
+        if isinstance(found, list)
+        else ()
+    )
     if not seeds or [*dict.fromkeys(seeds)] != found:
         raise top.fault("seeds", f"is {found!r}: give different whole numbers, such as [0, 1, 2]")
     return seeds
@@ -127,7 +141,11 @@ def _recipe(top: Fields) -> Recipe:
     recipe = replace(RECIPES[name], held_out=0.0)
     if "loss" in top.values:
         recipe = replace(recipe, loss=_loss(top))
-    return replace(recipe, questions_per_image=_positive(top, "questions")) if "questions" in top.values else recipe
+    return (
+        replace(recipe, questions_per_image=_positive(top, "questions"))
+        if "questions" in top.values
+        else recipe
+    )
 
 
 def _loss(top: Fields) -> str:
@@ -161,9 +179,19 @@ def _entry(name: str, fields: Fields, data: Path, test_on: tuple[str, ...]) -> E
         raise fields.fault("task", f"is {task!r}: choose one of {', '.join(TASKS)}")
     pool = fields.get("pool")
     where = pool if not pool or is_url(pool) else str(data / pool)
-    if where and not is_url(where) and not Path(where).exists() and not any(mark in where for mark in "*?[{"):
-        raise fields.fault("pool", f"is {pool!r}, and there is no {where}: put the images there, or give another --data")
-    sets = {key: _set(fields.inner(key), data) for key in ("test", "labels") if key in fields.values}
+    if (
+        where
+        and not is_url(where)
+        and not Path(where).exists()
+        and not any(mark in where for mark in "*?[{")
+    ):
+        raise fields.fault(
+            "pool",
+            f"is {pool!r}, and there is no {where}: put the images there, or give another --data",
+        )
+    sets = {
+        key: _set(fields.inner(key), data) for key in ("test", "labels") if key in fields.values
+    }
     limit = fields.number("limit") if "limit" in fields.values else 0
     itself = (name,) if "test" in sets else ()
     tests = fields.texts("test_on") if "test_on" in fields.values else test_on or itself
@@ -174,11 +202,15 @@ def _set(fields: Fields, data: Path) -> LabelledSet:
     _require_known(fields, SET_KEYS)
     images = data / fields.get("images") if "images" in fields.values else None
     if images is not None and not images.is_dir():
-        raise fields.fault("images", f"is {fields.get('images')!r}, and there is no folder {images}")
+        raise fields.fault(
+            "images", f"is {fields.get('images')!r}, and there is no folder {images}"
+        )
     datasets = []
     for file in fields.texts("files"):
         try:
-            datasets.append(open_dataset(data / file, fields.get("format"), images, fields.get("split")))
+            datasets.append(
+                open_dataset(data / file, fields.get("format"), images, fields.get("split"))
+            )
         except (NotFound, InvalidInput) as error:
             raise fields.fault("files", f"names {file!r}: {error}") from error
     return LabelledSet(tuple(datasets), fields.number("limit") if "limit" in fields.values else 0)
@@ -188,7 +220,10 @@ def _settings(top: Fields, data: Path) -> dict[str, dict[str, str]]:
     if "settings" not in top.values:
         return {}
     named = top.inner("settings")
-    return {name: {key: _setting(str(value), data) for key, value in named.inner(name).values.items()} for name in named.values}
+    return {
+        name: {key: _setting(str(value), data) for key, value in named.inner(name).values.items()}
+        for name in named.values
+    }
 
 
 def _setting(value: str, data: Path) -> str:
@@ -213,7 +248,14 @@ def _layout(fields: Fields) -> Layout:
     if fields.values.get("metrics") is True and "on" not in rows:
         raise fields.fault("metrics", 'are rows of each test: name "on" among the rows')
     flags = {key: fields.values.get(key, False) is True for key in ("samples", "gains", "metrics")}
-    return Layout(fields.text("name"), fields.get("title", fields.text("name")), rows, columns, fields.get("paper"), **flags)
+    return Layout(
+        fields.text("name"),
+        fields.get("title", fields.text("name")),
+        rows,
+        columns,
+        fields.get("paper"),
+        **flags,
+    )
 
 
 def _require_whole(top: Fields, experiment: Experiment) -> None:
@@ -227,9 +269,13 @@ def _require_whole(top: Fields, experiment: Experiment) -> None:
             raise top.fault("students", f"is missing, and the arm {arm.name} needs one")
         if arm.is_trained and not experiment.trained_on(arm.source):
             what = "labels" if arm.source is Source.LABELS else "pool"
-            raise top.fault("tasks", f"has no task with {what}, and the arm {arm.name} trains on that")
+            raise top.fault(
+                "tasks", f"has no task with {what}, and the arm {arm.name} trains on that"
+            )
     if not any(entry.test for entry in experiment.entries.values()):
         raise top.fault("tasks", "has no task with a test: there is nothing to be measured on")
     for name in experiment.settings:
         if name not in (*experiment.students, *experiment.teachers):
-            raise top.fault("settings", f"names {name!r}, which is no student or teacher of this experiment")
+            raise top.fault(
+                "settings", f"names {name!r}, which is no student or teacher of this experiment"
+            )

@@ -20,9 +20,15 @@ async def work(experiment: Experiment, site: Site, progress: Progress) -> None:
             if due := [run for run in runs if (run.student, run.teacher) == (student, teacher)]:
                 await identify(experiment, due, site, progress)
         own = [subject for subject in everybody if subject.student == student]
-        await train_all(experiment, [subject for subject in own if subject.arm.is_trained], site, progress)
+        await train_all(
+            experiment, [subject for subject in own if subject.arm.is_trained], site, progress
+        )
         await measure_all(experiment, own, planned, site, progress)
     for teacher in experiment.teachers:
-        own = [subject for subject in everybody if subject.arm.is_teacher and subject.teacher == teacher]
+        own = [
+            subject
+            for subject in everybody
+            if subject.arm.is_teacher and subject.teacher == teacher
+        ]
         if own:
             await measure_all(experiment, own, planned, site, progress)

@@ -38,15 +38,24 @@ def settings_of(experiment: Experiment, entry: Entry) -> Settings:
     return replace(chosen, recipe=experiment.recipe.of_task(entry.task))
 
 
-async def identify(experiment: Experiment, pairs: Sequence[Pair], site: Site, progress: Progress) -> None:
+async def identify(
+    experiment: Experiment, pairs: Sequence[Pair], site: Site, progress: Progress
+) -> None:
     """The runs of one student and one teacher, each from where it is. Nothing is started where nothing is left to do."""
     with ExitStack() as stack:
         runs = []
         for pair in pairs:
             entry = experiment.entries[pair.task]
-            run = stack.enter_context(open_run(site.out / pair.path, settings_of(experiment, entry)))
+            run = stack.enter_context(
+                open_run(site.out / pair.path, settings_of(experiment, entry))
+            )
             tests = [experiment.entries[name].test for name in entry.test_on]
-            await look_for_leaks(run, None, progress, [dataset for test in tests if test for dataset in test.datasets])
+            await look_for_leaks(
+                run,
+                None,
+                progress,
+                [dataset for test in tests if test for dataset in test.datasets],
+            )
             runs.append(replace(run, patience_s=site.patience_s))
         due = [run for run in runs if not run.ledger.meta("done.identify")]
         if due and site.takes_turns(pairs[0].teacher):
@@ -72,16 +81,25 @@ async def _side_by_side(pair: Pair, runs: Sequence[Run], site: Site, progress: P
 
 async def _in_turn(pair: Pair, runs: Sequence[Run], site: Site, progress: Progress) -> None:
     """One model in memory at a time, each loaded once for all the runs."""
-    async with site.up(progress, teacher=pair.teacher) as where, endpoints.teacher_only(where, site.out, progress) as teacher:
+    async with (
+        site.up(progress, teacher=pair.teacher) as where,
+        endpoints.teacher_only(where, site.out, progress) as teacher,
+    ):
         for run in runs:
             await alignment.annotate_only(run, teacher, progress)
-    async with site.up(progress, student=pair.student) as where, endpoints.student_only(where, site.out, progress) as student:
+    async with (
+        site.up(progress, student=pair.student) as where,
+        endpoints.student_only(where, site.out, progress) as student,
+    ):
         for run in runs:
             await _begin(run, pair, student, site.out)
             await alignment.settle_base_version(run, student)
             if not run.ledger.meta("done.answer"):
                 await phases.answer(run, student, progress)
-    async with site.up(progress, teacher=pair.teacher) as where, endpoints.teacher_only(where, site.out, progress) as teacher:
+    async with (
+        site.up(progress, teacher=pair.teacher) as where,
+        endpoints.teacher_only(where, site.out, progress) as teacher,
+    ):
         for run in runs:
             await phases.decide(run, teacher, progress)
 

@@ -27,10 +27,19 @@ SPECIAL = {
 def latex(table: Table) -> str:
     """A table environment; it wants \\usepackage{booktabs}."""
     columns = "l" * table.labels + "r" * (len(table.heads) - table.labels)
-    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *_heads(table), r"\midrule"]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        *_heads(table),
+        r"\midrule",
+    ]
     lines += [_line(map(escape, row)) for row in _without_repeats(table)]
     caption = escape(" ".join((table.title + ".", *table.notes)))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""])
+    return "\n".join(
+        [*lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""]
+    )
 
 
 def escape(text: str) -> str:
@@ -42,9 +51,17 @@ def _heads(table: Table) -> list[str]:
     depth = max(map(len, table.heads))
     lines = []
     for level in range(depth):
-        padded = [_padded(head, depth, is_label=column < table.labels) for column, head in enumerate(table.heads)]
-        groups = [(key, len(list(of))) for key, of in groupby(padded, key=lambda head: head[: level + 1])]
-        cells = [rf"\multicolumn{{{n}}}{{c}}{{{escape(key[-1])}}}" if n > 1 else escape(key[-1]) for key, n in groups]
+        padded = [
+            _padded(head, depth, is_label=column < table.labels)
+            for column, head in enumerate(table.heads)
+        ]
+        groups = [
+            (key, len(list(of))) for key, of in groupby(padded, key=lambda head: head[: level + 1])
+        ]
+        cells = [
+            rf"\multicolumn{{{n}}}{{c}}{{{escape(key[-1])}}}" if n > 1 else escape(key[-1])
+            for key, n in groups
+        ]
         lines.append(_line(cells))
     return lines
 

@@ -58,7 +58,14 @@ def plan_tests(experiment: Experiment) -> dict[str, Evaluation]:
     """The evaluation of each entry, its files checked once. Raises InvalidInput: what is wrong with one."""
     return {
         name: conditions.plan(
-            entry.test.datasets, entry.task.name, "", metric="", template="", limit=entry.test.limit, pool="", force=False
+            entry.test.datasets,
+            entry.task.name,
+            "",
+            metric="",
+            template="",
+            limit=entry.test.limit,
+            pool="",
+            force=False,
         )
         for name, entry in experiment.entries.items()
         if entry.test is not None
@@ -66,14 +73,22 @@ def plan_tests(experiment: Experiment) -> dict[str, Evaluation]:
 
 
 async def measure_all(
-    experiment: Experiment, subjects: Sequence[Subject], planned: dict[str, Evaluation], site: Site, progress: Progress
+    experiment: Experiment,
+    subjects: Sequence[Subject],
+    planned: dict[str, Evaluation],
+    site: Site,
+    progress: Progress,
 ) -> None:
     """Of one student or of one teacher; the service is started where something is left to do.
 
     Raises WrongState where a test has changed since.
     """
     due = [due for subject in subjects for due in _due(experiment, subject, planned, site.out)]
-    untimed = [subject for subject in subjects if not subject.arm.is_trained and not _is_timed(experiment, subject, site.out)]
+    untimed = [
+        subject
+        for subject in subjects
+        if not subject.arm.is_trained and not _is_timed(experiment, subject, site.out)
+    ]
     if not due and not untimed:
         return
     student, teacher = subjects[0].student, "" if subjects[0].student else subjects[0].teacher
@@ -86,12 +101,18 @@ async def measure_all(
             progress.note(f"evaluate {number + 1} of {len(due)}: {one.subject} on {one.entry.name}")
             assert one.entry.test is not None
             asked = _asked(one.subject, where, base, site.out)
-            await evaluation.evaluate(one.planned, one.entry.test.datasets, asked, one.folder, progress)
+            await evaluation.evaluate(
+                one.planned, one.entry.test.datasets, asked, one.folder, progress
+            )
         for subject in untimed:
-            await _time(experiment, subject, _asked(subject, where, base, site.out), site.out, progress)
+            await _time(
+                experiment, subject, _asked(subject, where, base, site.out), site.out, progress
+            )
 
 
-def _due(experiment: Experiment, subject: Subject, planned: dict[str, Evaluation], out: Path) -> list[Due]:
+def _due(
+    experiment: Experiment, subject: Subject, planned: dict[str, Evaluation], out: Path
+) -> list[Due]:
     trained = Trained.read(out / subject.path)
     if trained is not None and trained.reason:
         return []
@@ -115,7 +136,9 @@ def _is_timed(experiment: Experiment, subject: Subject, out: Path) -> bool:
     return experiment.latency == 0 or Latency.read(out / subject.path) is not None
 
 
-async def _time(experiment: Experiment, subject: Subject, asked: Asked, out: Path, progress: Progress) -> None:
+async def _time(
+    experiment: Experiment, subject: Subject, asked: Asked, out: Path, progress: Progress
+) -> None:
     """On the first test that it has. Training changes weights, not how long they take: a student is timed once."""
     entry = measured_on(experiment, subject)[0]
     uncached = replace(asked, where=replace(asked.where, cache=None))
@@ -124,7 +147,9 @@ async def _time(experiment: Experiment, subject: Subject, asked: Asked, out: Pat
     if seconds:
         found = Latency(statistics.median(seconds), len(seconds))
         write_atomically(out / subject.path / LATENCY, json.dumps(asdict(found)) + "\n")
-        progress.note(f"latency: {subject}: {found.median_s * 1000:.0f} ms, median of {found.questions}")
+        progress.note(
+            f"latency: {subject}: {found.median_s * 1000:.0f} ms, median of {found.questions}"
+        )
 
 
 async def _seconds(model: Respondent, entry: Entry, questions: int) -> list[float]:
@@ -139,7 +164,9 @@ async def _seconds(model: Respondent, entry: Entry, questions: int) -> list[floa
 
     async def ask(picture: Picture, question: str) -> float:
         began = time.perf_counter()
-        await model.answer(picture, question, task.answer_template, Decoding(max_new_tokens=task.max_new_tokens))
+        await model.answer(
+            picture, question, task.answer_template, Decoding(max_new_tokens=task.max_new_tokens)
+        )
         return time.perf_counter() - began
 
     for picture, question in asked[:WARM_UP]:

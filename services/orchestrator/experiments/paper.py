@@ -38,7 +38,15 @@ def figures() -> tuple[Figure, ...]:
 
 
 def _figure(
-    table: str, student: str, teacher: str, arm: str, task: str, on: str, metric: str, samples: str, score: str
+    table: str,
+    student: str,
+    teacher: str,
+    arm: str,
+    task: str,
+    on: str,
+    metric: str,
+    samples: str,
+    score: str,
 ) -> Figure:
     return Figure(table, student, teacher, arm, task, on, metric, int(samples or 0), float(score))
 

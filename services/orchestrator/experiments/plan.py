@@ -41,7 +41,9 @@ class Subject:
     @property
     def path(self) -> Path:
         seed = "" if self.seed is None else f"seed{self.seed}"
-        return Path("arms", *filter(None, (self.arm.name, self.student, self.teacher, self.task, seed)))
+        return Path(
+            "arms", *filter(None, (self.arm.name, self.student, self.teacher, self.task, seed))
+        )
 
     @property
     def pair(self) -> Pair:
@@ -65,12 +67,18 @@ def _of_arm(experiment: Experiment, arm: Arm) -> Iterator[Subject]:
             continue
         for teacher in experiment.teachers if arm.needs_teacher else ("",):
             for entry in experiment.trained_on(arm.source):
-                yield from (Subject(arm, student, teacher, entry.name, seed) for seed in experiment.seeds)
+                yield from (
+                    Subject(arm, student, teacher, entry.name, seed) for seed in experiment.seeds
+                )
 
 
 def pairs(experiment: Experiment) -> list[Pair]:
     """The runs that the arms take their samples from."""
-    needed = (subject.pair for subject in subjects(experiment) if subject.arm.needs_teacher and subject.arm.is_trained)
+    needed = (
+        subject.pair
+        for subject in subjects(experiment)
+        if subject.arm.needs_teacher and subject.arm.is_trained
+    )
     return list(dict.fromkeys(needed))
 
 
@@ -99,7 +107,9 @@ def groups(experiment: Experiment) -> list[Group]:
     found: dict[tuple[str, ...], list[tuple[Entry, Subject]]] = defaultdict(list)
     for subject in subjects(experiment):
         for entry in measured_on(experiment, subject):
-            found[subject.arm.name, subject.student, subject.teacher, subject.task, entry.name].append((entry, subject))
+            found[
+                subject.arm.name, subject.student, subject.teacher, subject.task, entry.name
+            ].append((entry, subject))
     return [Group(of[0][0], tuple(subject for _, subject in of)) for of in found.values()]
 
 
@@ -121,7 +131,9 @@ def lines(experiment: Experiment, out: Path) -> list[Line]:
     """The whole plan, for people."""
     runs, all_subjects = pairs(experiment), subjects(experiment)
     trainings = [subject for subject in all_subjects if subject.arm.is_trained]
-    evaluations = [(subject, entry) for subject in all_subjects for entry in measured_on(experiment, subject)]
+    evaluations = [
+        (subject, entry) for subject in all_subjects for entry in measured_on(experiment, subject)
+    ]
     return [
         Line(
             "runs (annotate, identify)",
@@ -138,7 +150,10 @@ def lines(experiment: Experiment, out: Path) -> list[Line]:
         Line(
             "evaluations",
             len(evaluations),
-            sum((evaluation_folder(out, *evaluation) / "figures.json").is_file() for evaluation in evaluations),
+            sum(
+                (evaluation_folder(out, *evaluation) / "figures.json").is_file()
+                for evaluation in evaluations
+            ),
             _questions(experiment),
         ),
     ]
@@ -163,8 +178,12 @@ def _calls(experiment: Experiment, runs: list[Pair]) -> str:
             said.append(f"{task}: as many as {entry.pool} holds")
             continue
         teachers = len({run.teacher for run in runs if run.task == task})
-        said.append(f"{task}: {count:,} images, {count * per_image * teachers:,} annotations in all")
-    return "; ".join([*said, "a teacher answers again only where a student was wrong"] if said else said)
+        said.append(
+            f"{task}: {count:,} images, {count * per_image * teachers:,} annotations in all"
+        )
+    return "; ".join(
+        [*said, "a teacher answers again only where a student was wrong"] if said else said
+    )
 
 
 def _questions(experiment: Experiment) -> str:

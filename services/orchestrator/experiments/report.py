@@ -22,7 +22,17 @@ from services.orchestrator.reports.listing import print_rows
 from services.orchestrator.scoring.report import percent, table
 
 DETAILS = (
-    *("arm", "student", "teacher", "trained on", "measured on", "metric", "samples", "seeds", "questions"),
+    *(
+        "arm",
+        "student",
+        "teacher",
+        "trained on",
+        "measured on",
+        "metric",
+        "samples",
+        "seeds",
+        "questions",
+    ),
     *("score", "s.d.", "contains", "gain", "95 %", "fixed", "broken", "p", "nothing trained"),
 )
 
@@ -35,7 +45,10 @@ def show_plan(lines: Sequence[Line], console: Console) -> None:
 def write(experiment: Experiment, folder: Path) -> list[str]:
     """NAME.json, .parquet, .md and the figures; for each table its .tex. The lines of the Markdown, to be printed."""
     evaluations = Evaluations(folder)
-    rows, compared = results.collect(experiment, folder, evaluations), versus(experiment, evaluations)
+    rows, compared = (
+        results.collect(experiment, folder, evaluations),
+        versus(experiment, evaluations),
+    )
     results.write(rows, compared, folder, experiment.name)
     made = [(layout, tables(experiment, layout, rows)) for layout in experiment.tables]
     for layout, found in made:
@@ -48,7 +61,10 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
     if importlib.util.find_spec("matplotlib") is not None:
         from services.orchestrator.experiments.figures import draw
 
-        written += ["", *(f"![{path.stem}]({path.name})" for path in draw(experiment, rows, folder))]
+        written += [
+            "",
+            *(f"![{path.stem}]({path.name})" for path in draw(experiment, rows, folder)),
+        ]
     write_atomically(folder / f"{experiment.name}.md", "\n".join(written) + "\n")
     return lines
 
@@ -66,7 +82,15 @@ def _kinds(rows: Sequence[Row]) -> list[str]:
     """What was gained and what was lost."""
     told = [
         (
-            *(title_of(row.arm), row.student, row.teacher, row.task, row.on, one.kind, f"{one.questions:,}"),
+            *(
+                title_of(row.arm),
+                row.student,
+                row.teacher,
+                row.task,
+                row.on,
+                one.kind,
+                f"{one.questions:,}",
+            ),
             *(percent(one.before), percent(one.after), f"{one.fixed:,.0f}", f"{one.broken:,.0f}"),
         )
         for row in rows
@@ -98,7 +122,19 @@ def _versus(compared: Sequence[Versus]) -> list[str]:
         )
         for one in compared
     ]
-    heads = ("arm", "against", "student", "teacher", "trained on", "measured on", "points", "95 %", "fixed", "broken", "p")
+    heads = (
+        "arm",
+        "against",
+        "student",
+        "teacher",
+        "trained on",
+        "measured on",
+        "points",
+        "95 %",
+        "fixed",
+        "broken",
+        "p",
+    )
     return ["## Arms against each other", "", *table(heads, rows)]
 
 
@@ -106,7 +142,9 @@ def _change(change: Change) -> tuple[str, ...]:
     """Gain with its interval, fixed and broken, p."""
     return (
         "" if change.gain is None else f"{100 * change.gain:+.1f}",
-        "" if change.low is None or change.high is None else f"{100 * change.low:+.1f} to {100 * change.high:+.1f}",
+        ""
+        if change.low is None or change.high is None
+        else f"{100 * change.low:+.1f} to {100 * change.high:+.1f}",
         *("" if value is None else f"{value:,.0f}" for value in (change.fixed, change.broken)),
         "" if change.p is None else format_p(change.p),
     )

@@ -16,7 +16,15 @@ import pyarrow.parquet
 
 from services.core.presets import PRESETS
 from services.files import write_atomically
-from services.orchestrator.experiments.comparisons import NO_CHANGE, Answers, Change, Evaluations, Kind, by_kind, change
+from services.orchestrator.experiments.comparisons import (
+    NO_CHANGE,
+    Answers,
+    Change,
+    Evaluations,
+    Kind,
+    by_kind,
+    change,
+)
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.measured import Latency
 from services.orchestrator.experiments.plan import Group, groups, subjects
@@ -59,12 +67,18 @@ class Row:
 
 def collect(experiment: Experiment, out: Path, evaluations: Evaluations) -> list[Row]:
     """Of everything that is finished; an experiment that is still at work has fewer rows and fewer seeds."""
-    untrained = {subject.student: subject for subject in subjects(experiment) if subject.arm.name == "zero-shot"}
+    untrained = {
+        subject.student: subject
+        for subject in subjects(experiment)
+        if subject.arm.name == "zero-shot"
+    }
     rows = []
     for group in groups(experiment):
         base = untrained.get(group.subjects[0].student)
         before = evaluations.find(base, group.entry) if base else None
-        after = [found for subject in group.subjects if (found := evaluations.find(subject, group.entry))]
+        after = [
+            found for subject in group.subjects if (found := evaluations.find(subject, group.entry))
+        ]
         trained = [one for subject in group.subjects if (one := Trained.read(out / subject.path))]
         if after or any(one.reason for one in trained):
             latency = Latency.read(out / (base or group.subjects[0]).path)
@@ -73,13 +87,23 @@ def collect(experiment: Experiment, out: Path, evaluations: Evaluations) -> list
 
 
 def _row(
-    group: Group, before: Answers | None, after: Sequence[Answers], trained: Sequence[Trained], latency_s: float | None
+    group: Group,
+    before: Answers | None,
+    after: Sequence[Answers],
+    trained: Sequence[Trained],
+    latency_s: float | None,
 ) -> Row:
     subject = group.subjects[0]
     parameters = PRESETS[subject.student or subject.teacher].parameters
     reason = next((found.reason for found in trained if found.reason), "")
     if not after:
-        return Row(*group.names, group.entry.task.metric, latency_s=latency_s, parameters=parameters, reason=reason)
+        return Row(
+            *group.names,
+            group.entry.task.metric,
+            latency_s=latency_s,
+            parameters=parameters,
+            reason=reason,
+        )
     scores = tuple(found.official for found in after)
     base = before if subject.arm.is_trained else None
     return Row(
@@ -93,7 +117,9 @@ def _row(
         scores=scores,
         contains=statistics.mean(found.contains for found in after),
         contains_sd=statistics.stdev(found.contains for found in after) if len(after) > 1 else None,
-        beside={name: statistics.mean(found.beside[name] for found in after) for name in after[0].beside},
+        beside={
+            name: statistics.mean(found.beside[name] for found in after) for name in after[0].beside
+        },
         zero_shot=base.official if base else None,
         change=change([base] * len(after), after) if base else NO_CHANGE,
         kinds=by_kind([base] * len(after), after) if base else (),
@@ -111,7 +137,9 @@ def write(rows: Sequence[Row], compared: Sequence[Versus], folder: Path, name: s
     write_atomically(folder / f"{name}.json", _json(listed))
     write_atomically(folder / f"{name}-versus.json", _json([_flat(one) for one in compared]))
     sink = pyarrow.BufferOutputStream()
-    table = pyarrow.Table.from_pylist([{**row, **{key: json.dumps(row[key]) for key in ("beside", "kinds")}} for row in listed])
+    table = pyarrow.Table.from_pylist(
+        [{**row, **{key: json.dumps(row[key]) for key in ("beside", "kinds")}} for row in listed]
+    )
     pyarrow.parquet.write_table(table, sink, compression="zstd")
     write_atomically(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
 

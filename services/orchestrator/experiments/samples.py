@@ -37,10 +37,15 @@ def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> Samples:
     with read_run(folder) as run:
         records = list(run.ledger.records())
         source, least = run.find_images(), run.settings.recipe.minimum_gap
-    samples = {Sample(record.image_sha256, record.question, record.answer, record.cell): record.path for record in records}
+    samples = {
+        Sample(record.image_sha256, record.question, record.answer, record.cell): record.path
+        for record in records
+    }
     gap = sum(sample.cell is Cell.GAP for sample in samples)
     if gap < least:
-        return Samples((), reason=f"the gap has {gap} samples, and fewer than {least} are not trained on")
+        return Samples(
+            (), reason=f"the gap has {gap} samples, and fewer than {least} are not trained on"
+        )
     chosen = choose(arm, list(samples), seed, epochs)
     paths = {sample.image_sha256: samples[sample] for sample in chosen}
     labels = [(sample.image_sha256, sample.question, sample.answer) for sample in chosen]
@@ -50,7 +55,12 @@ def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> Samples:
 def of_labels(entry: Entry, tests: Iterable[LabelledSet], arm: Arm, seed: int) -> Samples:
     """The answer that most people gave, to questions whose image is in no test. Raises InvalidInput where there are too few."""
     assert entry.labels is not None
-    leaks = Leaks(row for test in tests for dataset in test.datasets for row in usable(images_of_dataset(dataset)))
+    leaks = Leaks(
+        row
+        for test in tests
+        for dataset in test.datasets
+        for row in usable(images_of_dataset(dataset))
+    )
     records = [(dataset, record) for dataset in entry.labels.datasets for record in dataset.read()][
         : entry.labels.limit or None
     ]
@@ -73,7 +83,9 @@ def of_labels(entry: Entry, tests: Iterable[LabelledSet], arm: Arm, seed: int) -
     return Samples(labels, lambda: (partial(_picture, *found) for found in images.values()))
 
 
-def _readable(records: Iterable[tuple[Dataset, Record]]) -> Iterator[tuple[Dataset, Record, Picture]]:
+def _readable(
+    records: Iterable[tuple[Dataset, Record]],
+) -> Iterator[tuple[Dataset, Record, Picture]]:
     for dataset, record in records:
         picture = picture_of(dataset, record)
         if isinstance(picture, Picture):
@@ -83,7 +95,9 @@ def _readable(records: Iterable[tuple[Dataset, Record]]) -> Iterator[tuple[Datas
 def _picture(dataset: Dataset, record: Record) -> Picture:
     found = picture_of(dataset, record)
     if isinstance(found, str):
-        raise InvalidInput(f"an image of {dataset.path} could be read earlier and can't now: {found}")
+        raise InvalidInput(
+            f"an image of {dataset.path} could be read earlier and can't now: {found}"
+        )
     return found
 
 

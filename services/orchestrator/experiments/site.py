@@ -36,7 +36,11 @@ class Site:
 
     def takes_turns(self, teacher: str) -> bool:
         """Has the teacher to leave the device before a student is loaded?"""
-        return self.is_single_device and teacher not in self.teachers and takes_a_device(Where(), self._variables(teacher))
+        return (
+            self.is_single_device
+            and teacher not in self.teachers
+            and takes_a_device(Where(), self._variables(teacher))
+        )
 
     @asynccontextmanager
     async def up(
@@ -49,7 +53,9 @@ class Site:
         environment = {} if is_serving else {"MPA_STUDENT_SERVE": "0"}
         for role in started:
             environment |= _environment(role, named[role], self.settings.get(named[role], {}))
-        async with local_services(self.out / SERVICES / (student or teacher), started, progress, environment) as here:
+        async with local_services(
+            self.out / SERVICES / (student or teacher), started, progress, environment
+        ) as here:
             yield Where(
                 here.teacher or at["teacher"],
                 here.student or at["student"],
@@ -66,7 +72,11 @@ class Site:
 def _environment(role: str, name: str, settings: Mapping[str, str]) -> dict[str, str]:
     """What the caller's environment names as the model is of no use here: there are several."""
     prefix = f"MPA_{role.upper()}_"
-    return {f"{prefix}PRESET": name, f"{prefix}MODEL": "", **{f"{prefix}{key}": value for key, value in settings.items()}}
+    return {
+        f"{prefix}PRESET": name,
+        f"{prefix}MODEL": "",
+        **{f"{prefix}{key}": value for key, value in settings.items()},
+    }
 
 
 def addresses(role: str, given: Sequence[str], names: Collection[str]) -> dict[str, str]:

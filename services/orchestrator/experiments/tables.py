@@ -25,7 +25,13 @@ TITLES = {
     "labels-100": "Full SFT, 100 labels",
     "labels-100-lora": "LoRA SFT, 100 labels",
 }
-HEADS = {"student": "S-VLM", "teacher": "L-VLM", "task": "trained on", "on": "measured on", "arm": "Method"}
+HEADS = {
+    "student": "S-VLM",
+    "teacher": "L-VLM",
+    "task": "trained on",
+    "on": "measured on",
+    "arm": "Method",
+}
 CONTAINS = "contains_accuracy"
 MARK = "*"
 
@@ -94,21 +100,31 @@ def _official(layout: Layout, values: Values, rows: Sequence[Row], seeds: int) -
         return (f"{row.samples:,.0f}" if row.samples else "", score) if layout.samples else (score,)
 
     def gains(keys: Iterable[Key]) -> tuple[str, ...]:
-        found = [row.change.gain for key in keys if (row := _find(rows, key)) and row.change.gain is not None]
+        found = [
+            row.change.gain
+            for key in keys
+            if (row := _find(rows, key)) and row.change.gain is not None
+        ]
         return (f"{100 * max(found):+.1f}", f"{100 * mean(found):+.1f}") if found else ("", "")
 
     metrics = {row.on: (row.metric, *row.beside) for row in rows}
     official = ", ".join(sorted({row.metric for row in rows}))
-    notes = [f"Official metrics ({official}), in percent; in parentheses the gain over the untrained student."]
+    notes = [
+        f"Official metrics ({official}), in percent; in parentheses the gain over the untrained student."
+    ]
     if seeds > 1:
         notes.append(f"Mean and standard deviation of {seeds} seeds.")
     notes.append(
         f"{MARK}: differs from the untrained student, McNemar p < .05 at every seed (captions: 95 % interval without 0)."
     )
-    return _table(layout, values, layout.title, notes, metrics, cells, gains if layout.gains else None)
+    return _table(
+        layout, values, layout.title, notes, metrics, cells, gains if layout.gains else None
+    )
 
 
-def _contains(layout: Layout, values: Values, rows: Sequence[Row], printed: Sequence[paper.Figure]) -> Table:
+def _contains(
+    layout: Layout, values: Values, rows: Sequence[Row], printed: Sequence[paper.Figure]
+) -> Table:
     layout = replace(layout, samples=False)
 
     def cells(key: Key, _: str) -> tuple[str, ...]:
@@ -119,21 +135,27 @@ def _contains(layout: Layout, values: Values, rows: Sequence[Row], printed: Sequ
         return (_percent(row.contains) + beside,)
 
     notes = ["As the authors score: the most common reference is in the answer, in percent."]
-    if any(_find(printed, dict(zip(values, found, strict=True))) for found in product(*values.values())):
+    if any(
+        _find(printed, dict(zip(values, found, strict=True))) for found in product(*values.values())
+    ):
         notes.append(f"In brackets the paper's own figure ({paper.SOURCE}, Table {layout.paper}).")
     return _table(layout, values, f"{layout.title}: authors' containment", notes, {}, cells)
 
 
 def _papers(layout: Layout, printed: Sequence[paper.Figure]) -> Table:
     axes = (*layout.rows, *layout.columns)
-    values = {axis: tuple(dict.fromkeys(getattr(figure, axis) for figure in printed)) for axis in axes}
+    values = {
+        axis: tuple(dict.fromkeys(getattr(figure, axis) for figure in printed)) for axis in axes
+    }
 
     def cells(key: Key, metric: str) -> tuple[str, ...]:
         figure = _find([figure for figure in printed if metric in ("", figure.metric)], key)
         if figure is None:
             return _nothing(layout)
         score = f"{figure.score:.1f}"
-        return (f"{figure.samples:,}" if figure.samples else "", score) if layout.samples else (score,)
+        return (
+            (f"{figure.samples:,}" if figure.samples else "", score) if layout.samples else (score,)
+        )
 
     metrics: dict[str, tuple[str, ...]] = {}
     for figure in printed:
@@ -152,7 +174,10 @@ def _table(
     gains: Callable[[Iterable[Key]], tuple[str, ...]] | None = None,
 ) -> Table:
     """`metrics`: of each test, where they have rows of their own. Rows without a figure are left out."""
-    columns = [dict(zip(layout.columns, found, strict=True)) for found in product(*(values[axis] for axis in layout.columns))]
+    columns = [
+        dict(zip(layout.columns, found, strict=True))
+        for found in product(*(values[axis] for axis in layout.columns))
+    ]
     labels = [HEADS[axis] for axis in layout.rows] + (["metric"] if layout.metrics else [])
     heads: list[tuple[str, ...]] = [(label,) for label in labels]
     for column in columns:
@@ -162,7 +187,9 @@ def _table(
     rows = []
     for place in _places(layout, values):
         for metric in metrics.get(place["on"], ()) if layout.metrics else ("",):
-            names = [_title(axis, value) for axis, value in place.items()] + ([metric] if layout.metrics else [])
+            names = [_title(axis, value) for axis, value in place.items()] + (
+                [metric] if layout.metrics else []
+            )
             keys = [{**place, **column} for column in columns]
             found = [text for key in keys for text in cells(key, metric)]
             if any(found):
@@ -172,10 +199,15 @@ def _table(
 
 def _places(layout: Layout, values: Values) -> Iterator[Key]:
     """Of the rows. A teacher is no student's: where rows are students it has one row, the last."""
-    found = [dict(zip(layout.rows, of, strict=True)) for of in product(*(values[axis] for axis in layout.rows))]
+    found = [
+        dict(zip(layout.rows, of, strict=True))
+        for of in product(*(values[axis] for axis in layout.rows))
+    ]
     is_apart = [place.get("arm") == "teacher" and "student" in place for place in found]
     yield from (place for place, apart in zip(found, is_apart, strict=True) if not apart)
-    teachers = [{**place, "student": ""} for place, apart in zip(found, is_apart, strict=True) if apart]
+    teachers = [
+        {**place, "student": ""} for place, apart in zip(found, is_apart, strict=True) if apart
+    ]
     yield from (place for number, place in enumerate(teachers) if place not in teachers[:number])
 
 
@@ -185,7 +217,11 @@ def _nothing(layout: Layout) -> tuple[str, ...]:
 
 def _find(placed: Iterable[P], key: Key) -> P | None:
     """The one of that place; where none says what it is trained on, rather one that is trained on what it is measured on."""
-    found = [one for one in placed if all(getattr(one, axis) in ("", key[axis]) for axis in AXES if key.get(axis))]
+    found = [
+        one
+        for one in placed
+        if all(getattr(one, axis) in ("", key[axis]) for axis in AXES if key.get(axis))
+    ]
     return min(found, key=lambda one: one.task not in ("", one.on), default=None)
 
 

@@ -49,7 +49,9 @@ class Trained:
         write_atomically(folder / TRAINING, json.dumps(asdict(self), indent=2) + "\n")
 
 
-async def train_all(experiment: Experiment, subjects: Sequence[Subject], site: Site, progress: Progress) -> None:
+async def train_all(
+    experiment: Experiment, subjects: Sequence[Subject], site: Site, progress: Progress
+) -> None:
     """Of one student; the service is started where something is left to do. Raises WrongState where the file has changed."""
     due = [subject for subject in subjects if not _is_done(experiment, subject, site.out)]
     if not due:
@@ -75,7 +77,12 @@ def _is_done(experiment: Experiment, subject: Subject, out: Path) -> bool:
 
 
 async def _train(
-    experiment: Experiment, subject: Subject, base: Base, student: StudentClient, out: Path, progress: Progress
+    experiment: Experiment,
+    subject: Subject,
+    base: Base,
+    student: StudentClient,
+    out: Path,
+    progress: Progress,
 ) -> None:
     folder, known = out / subject.path, conditions(experiment, subject)
     samples = await asyncio.to_thread(_samples, experiment, subject, out)
@@ -95,10 +102,17 @@ def _samples(experiment: Experiment, subject: Subject, out: Path) -> Samples:
     if subject.arm.source is Source.LABELS:
         tests = [entry.test for entry in measured_on(experiment, subject) if entry.test]
         return of_labels(experiment.entries[subject.task], tests, subject.arm, subject.seed)
-    return of_run(out / subject.pair.path, subject.arm, subject.seed, PRESETS[subject.student].hyperparameters.epochs)
+    return of_run(
+        out / subject.pair.path,
+        subject.arm,
+        subject.seed,
+        PRESETS[subject.student].hyperparameters.epochs,
+    )
 
 
-def _request(experiment: Experiment, subject: Subject, base: Base, dataset: str, number: int) -> training_pb2.TrainRequest:
+def _request(
+    experiment: Experiment, subject: Subject, base: Base, dataset: str, number: int
+) -> training_pb2.TrainRequest:
     """Named by its content: the same training in another experiment, or in another arm, is not done again."""
     usual = PRESETS[subject.student].hyperparameters.epochs
     epochs, lora = epochs_of(subject.arm, usual), experiment.lora
@@ -111,8 +125,13 @@ def _request(experiment: Experiment, subject: Subject, base: Base, dataset: str,
     if settings.recipe.loss:
         chosen.loss = settings.recipe.loss
     contract = contract_to_proto(settings.contract)
-    parts_of_it = (chosen.SerializeToString(deterministic=True), contract.SerializeToString(deterministic=True))
-    content = hashlib.sha256(b"\n".join((base.weights_sha256.encode(), dataset.encode(), *parts_of_it))).hexdigest()
+    parts_of_it = (
+        chosen.SerializeToString(deterministic=True),
+        contract.SerializeToString(deterministic=True),
+    )
+    content = hashlib.sha256(
+        b"\n".join((base.weights_sha256.encode(), dataset.encode(), *parts_of_it))
+    ).hexdigest()
     return training_pb2.TrainRequest(
         request_id=f"experiment-{content[:32]}-{number}",
         dataset=dataset,
@@ -131,7 +150,10 @@ def conditions(experiment: Experiment, subject: Subject) -> str:
     known: Mapping[str, object]
     if subject.arm.source is Source.LABELS:
         assert entry.labels is not None
-        files = [(dataset.path.name, dataset.split, _digest(dataset.path)) for dataset in entry.labels.datasets]
+        files = [
+            (dataset.path.name, dataset.split, _digest(dataset.path))
+            for dataset in entry.labels.datasets
+        ]
         lora = asdict(experiment.lora) if subject.arm.is_lora else None
         loss = {"loss": experiment.recipe.loss} if experiment.recipe.loss else {}
         known = {"labels": files, "limit": entry.labels.limit, "lora": lora, **loss}

@@ -26,20 +26,31 @@ class Versus:
 
 def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
     """Whole arms alone: shares are a curve's."""
-    trained = [group for group in groups(experiment) if group.subjects[0].arm.is_trained and group.subjects[0].arm.share == 1.0]
+    trained = [
+        group
+        for group in groups(experiment)
+        if group.subjects[0].arm.is_trained and group.subjects[0].arm.share == 1.0
+    ]
     found = []
     for group in trained:
         first = group.subjects[0]
-        others = [] if first.arm.source is not Source.GAP else [other for other in trained if _is_beside(group, other)]
+        others = (
+            []
+            if first.arm.source is not Source.GAP
+            else [other for other in trained if _is_beside(group, other)]
+        )
         for other in others:
             pairs = [
                 (was, now)
                 for a, b in zip(other.subjects, group.subjects, strict=True)
-                if (was := evaluations.find(a, group.entry)) and (now := evaluations.find(b, group.entry))
+                if (was := evaluations.find(a, group.entry))
+                and (now := evaluations.find(b, group.entry))
             ]
             if pairs:
                 compared = change([was for was, _ in pairs], [now for _, now in pairs])
-                found.append(Versus(first.arm.name, other.names[0], *group.names[1:], len(pairs), compared))
+                found.append(
+                    Versus(first.arm.name, other.names[0], *group.names[1:], len(pairs), compared)
+                )
     return found
 
 

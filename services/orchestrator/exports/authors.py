@@ -30,11 +30,20 @@ def write(samples: Samples, target: Path) -> int:
         for number, (sample, is_chosen) in enumerate(samples.every_trainable(), start=1):
             image = pictures.add(sample)
             annotations.add(_annotation(number, image, sample))
-            for answers, given in ((teacher, sample.entry.teacher), (student, sample.entry.student)):
+            for answers, given in (
+                (teacher, sample.entry.teacher),
+                (student, sample.entry.student),
+            ):
                 if given is not None:
                     answers.add(_prediction(number, image, sample, given.answer))
             if is_chosen:
-                training.add({"id": number, "image": image, "conversations": conversation(sample.question, sample.answer)})
+                training.add(
+                    {
+                        "id": number,
+                        "image": image,
+                        "conversations": conversation(sample.question, sample.answer),
+                    }
+                )
     return training.count
 
 

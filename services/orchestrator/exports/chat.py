@@ -17,12 +17,18 @@ MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
 _TEXT = {"dtype": "string", "_type": "Value"}
 _MESSAGES = {"feature": {"role": _TEXT, "content": _TEXT}, "_type": "List"}
 FIELDS = {"images": pa.list_(IMAGE), "prompt": MESSAGES, "completion": MESSAGES}
-FEATURES = {"images": {"feature": IMAGE_FEATURE, "_type": "List"}, "prompt": _MESSAGES, "completion": _MESSAGES}
+FEATURES = {
+    "images": {"feature": IMAGE_FEATURE, "_type": "List"},
+    "prompt": _MESSAGES,
+    "completion": _MESSAGES,
+}
 
 
 def write(samples: Samples, target: Path) -> int:
     target.mkdir()
-    with Tables(schema(FIELDS, FEATURES), lambda number: target / f"train-{number:05}.parquet", SHARD_BYTES) as rows:
+    with Tables(
+        schema(FIELDS, FEATURES), lambda number: target / f"train-{number:05}.parquet", SHARD_BYTES
+    ) as rows:
         for sample in samples.trainable():
             image = samples.image(sample)
             rows.add(

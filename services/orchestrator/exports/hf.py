@@ -8,7 +8,14 @@ from pathlib import Path
 
 from services.orchestrator.exports.pictures import suffix
 from services.orchestrator.exports.samples import Samples
-from services.orchestrator.exports.tables import IMAGE, IMAGE_FEATURE, SHARD_BYTES, Tables, provenance_fields, schema
+from services.orchestrator.exports.tables import (
+    IMAGE,
+    IMAGE_FEATURE,
+    SHARD_BYTES,
+    Tables,
+    provenance_fields,
+    schema,
+)
 
 CARD = """\
 ---
@@ -53,7 +60,9 @@ def write(samples: Samples, target: Path) -> int:
     columns = schema({"image": IMAGE, **provenance_fields(samples)}, {"image": IMAGE_FEATURE})
     cells: Counter[str] = Counter()
     images, last = 0, ""
-    with Tables(columns, lambda number: target / "data" / f"train-{number:05}.parquet", SHARD_BYTES) as rows:
+    with Tables(
+        columns, lambda number: target / "data" / f"train-{number:05}.parquet", SHARD_BYTES
+    ) as rows:
         for sample in samples.usable():
             image = samples.image(sample)
             picture = {"bytes": image, "path": f"{sample.image_sha256}.{suffix(image)}"}

@@ -12,7 +12,9 @@ from services.orchestrator.exports.tables import Tables, provenance_fields, sche
 
 
 def write(samples: Samples, target: Path) -> int:
-    columns = schema(provenance_fields(samples), {}, **{"mpa.settings": samples.run.settings.to_json()})
+    columns = schema(
+        provenance_fields(samples), {}, **{"mpa.settings": samples.run.settings.to_json()}
+    )
     with Tables(columns, lambda _: target) as rows:
         for entry in samples.entries():
             rows.add(samples.columns(entry))

@@ -69,7 +69,11 @@ class Samples:
         """Whatever was chosen; and whether it was."""
         for entry in read_entries(self.run.ledger, USABLE):
             if (sample := _sample(entry)) and not entry.image.held_out:
-                is_chosen = self.is_in_parity_set(entry) if self._chosen.listed else _takes(self._chosen, entry)
+                is_chosen = (
+                    self.is_in_parity_set(entry)
+                    if self._chosen.listed
+                    else _takes(self._chosen, entry)
+                )
                 self._meter.advance(by=int(is_chosen))
                 yield sample, is_chosen
 

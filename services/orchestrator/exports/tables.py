@@ -46,9 +46,15 @@ def _type(value: Value) -> type:
     return next(kind for kind in (bool, int, float, str) if isinstance(value, kind))
 
 
-def schema(fields: Mapping[str, pa.DataType], features: Mapping[str, object], **metadata: str) -> pa.Schema:
+def schema(
+    fields: Mapping[str, pa.DataType], features: Mapping[str, object], **metadata: str
+) -> pa.Schema:
     """`features`: those columns that `datasets` can't tell by their type, the way it writes them down."""
-    plain = {name: {"dtype": _dtype(kind), "_type": "Value"} for name, kind in fields.items() if name not in features}
+    plain = {
+        name: {"dtype": _dtype(kind), "_type": "Value"}
+        for name, kind in fields.items()
+        if name not in features
+    }
     info = {"info": {"features": {name: {**plain, **features}[name] for name in fields}}}
     return pa.schema(list(fields.items()), metadata={"huggingface": json.dumps(info), **metadata})
 
@@ -60,7 +66,9 @@ def _dtype(kind: pa.DataType) -> str:
 class Tables:
     """Writes rows in groups of limited size, into one file or into shards. `path` names shard 0, 1, ..."""
 
-    def __init__(self, schema: pa.Schema, path: Callable[[int], Path], shard_bytes: int | None = None) -> None:
+    def __init__(
+        self, schema: pa.Schema, path: Callable[[int], Path], shard_bytes: int | None = None
+    ) -> None:
         self._schema, self._path, self._shard_bytes = schema, path, shard_bytes
         self._rows: list[Mapping[str, Any]] = []
         self._writer: pq.ParquetWriter | None = None
@@ -69,7 +77,12 @@ class Tables:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         try:
             if kind is None:
                 self._flush()

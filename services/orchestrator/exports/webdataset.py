@@ -36,7 +36,9 @@ class _Shards:
         """A sample is never split."""
         if self._shard is None or self._shard.offset >= self._shard_bytes:
             self.close()
-            self._shard = tarfile.open(self._folder / f"{self._number:05}.tar", "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+            self._shard = tarfile.open(
+                self._folder / f"{self._number:05}.tar", "w", format=tarfile.USTAR_FORMAT
+            )
             self._number += 1
         for name, data in files.items():
             member = tarfile.TarInfo(f"{key}.{name}")

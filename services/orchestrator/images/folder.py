@@ -7,7 +7,14 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from services.core.errors import InvalidImage, InvalidInput, NotFound
-from services.orchestrator.images.source import IMAGE_SUFFIXES, Ignored, IsDone, Item, is_hidden, is_image
+from services.orchestrator.images.source import (
+    IMAGE_SUFFIXES,
+    Ignored,
+    IsDone,
+    Item,
+    is_hidden,
+    is_image,
+)
 from services.orchestrator.images.store import Store
 
 FOLDERS_TOLD_APART = 1000
@@ -69,7 +76,9 @@ class Folder:
 def names_below(store: Store, folder: str = "") -> Iterator[str]:
     """Every file below `folder` in the order of the whole paths; one folder's names are in memory at a time."""
     try:
-        entries = sorted(f"{name}/" if is_folder else name for name, is_folder in store.folder(folder))
+        entries = sorted(
+            f"{name}/" if is_folder else name for name, is_folder in store.folder(folder)
+        )
     except InvalidInput:
         if not folder:
             raise

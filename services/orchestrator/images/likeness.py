@@ -41,7 +41,9 @@ class Likenesses:
         self._distance = distance
         edges = np.linspace(0, BITS, distance + 2).astype(int)
         self._bands = [(int(start), (1 << int(end - start)) - 1) for start, end in pairwise(edges)]
-        self._members: list[dict[int, array[int]]] = [defaultdict(lambda: array("I")) for _ in self._bands]
+        self._members: list[dict[int, array[int]]] = [
+            defaultdict(lambda: array("I")) for _ in self._bands
+        ]
         self._hashes = np.zeros(1024, np.uint64)
         self._colours = np.zeros((1024, GRID * GRID * 3), np.uint8)
         self._count = 0

@@ -53,7 +53,12 @@ class Manifest:
             path = _path(row, column)
             if path is None:
                 line = f"{file}#{number}"
-                yield refused(line, InvalidImage(f"{line} names no image in its column {column}", reason="SOURCE_DAMAGED"))
+                yield refused(
+                    line,
+                    InvalidImage(
+                        f"{line} names no image in its column {column}", reason="SOURCE_DAMAGED"
+                    ),
+                )
             elif path != before:
                 key = path if is_url(path) else posixpath.join(posixpath.dirname(file), path)
                 yield Item(key, None if is_done(key) else partial(self.read, key))
@@ -67,18 +72,24 @@ class Manifest:
                 f"{self.store.at(file)} names no images: its first line has the columns {', '.join(names) or 'none'}; "
                 f"call one {' or '.join(IMAGE_COLUMNS[:3])}"
             )
-        self.ignored.columns = tuple(dict.fromkeys((*self.ignored.columns, *(name for name in names if name != column))))
+        self.ignored.columns = tuple(
+            dict.fromkeys((*self.ignored.columns, *(name for name in names if name != column)))
+        )
         return column
 
     def _rows(self, file: str) -> Iterator[tuple[int, Any]]:
         """Each with the number of its line; None where the line can't be read."""
         suffix = PurePosixPath(file).suffix.lower()
-        with io.TextIOWrapper(self.store.open(file), "utf-8-sig", errors="replace", newline="") as text:
+        with io.TextIOWrapper(
+            self.store.open(file), "utf-8-sig", errors="replace", newline=""
+        ) as text:
             if suffix in DELIMITERS:
                 rows = csv.DictReader(text, delimiter=DELIMITERS[suffix])
                 yield from ((rows.line_num, row) for row in rows)
             else:
-                yield from ((number, _parsed(line)) for number, line in enumerate(text, 1) if line.strip())
+                yield from (
+                    (number, _parsed(line)) for number, line in enumerate(text, 1) if line.strip()
+                )
 
 
 def _parsed(line: str) -> Any:

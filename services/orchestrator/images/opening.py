@@ -43,7 +43,9 @@ def open_images(images: str, patience_s: float = PATIENCE_S) -> Source:
     root, _, name = first.rpartition("/")
     store = open_store((root or "/") + chain, patience_s)
     if not name or not store.has(name):
-        raise NotFound(f"there is no file or folder {images}: name a folder of images, a glob or a file")
+        raise NotFound(
+            f"there is no file or folder {images}: name a folder of images, a glob or a file"
+        )
     return _of_files(store, [name]) or Folder(store, lambda: iter([name]))
 
 
@@ -55,12 +57,20 @@ def require_images(images: str) -> None:
 def _wild(first: str) -> tuple[str, str] | None:
     """The folder above the first wildcard, and the rest."""
     is_plain = not is_url(first) and Path(first).exists()
-    if is_plain or protocols(first)[0] in WITHOUT_GLOBS or not (glob.has_magic(first) or RANGE.search(first)):
+    if (
+        is_plain
+        or protocols(first)[0] in WITHOUT_GLOBS
+        or not (glob.has_magic(first) or RANGE.search(first))
+    ):
         return None
     scheme, mark, path = first.rpartition("://")
     parts = path.split("/")
-    wild = next(number for number, part in enumerate(parts) if glob.has_magic(part) or RANGE.search(part))
-    return scheme + mark + ("/".join(parts[:wild]) or ("" if scheme else "/")), "/".join(parts[wild:])
+    wild = next(
+        number for number, part in enumerate(parts) if glob.has_magic(part) or RANGE.search(part)
+    )
+    return scheme + mark + ("/".join(parts[:wild]) or ("" if scheme else "/")), "/".join(
+        parts[wild:]
+    )
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -70,7 +80,11 @@ def _expanded(pattern: str) -> list[str]:
         return [pattern]
     first, last = found.groups()
     numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
-    return [name for number in numbers for name in _expanded(pattern[: found.start()] + number + pattern[found.end() :])]
+    return [
+        name
+        for number in numbers
+        for name in _expanded(pattern[: found.start()] + number + pattern[found.end() :])
+    ]
 
 
 def _of_files(store: Store, names: Sequence[str]) -> Source | None:
@@ -88,10 +102,18 @@ def _of_folder(store: Store) -> Source:
     if store.has("dataset_dict.json"):
         splits = json.loads(store.open("dataset_dict.json").read())["splits"]
         if len(splits) != 1:
-            raise InvalidInput(f"{store.url} holds {len(splits)} splits: name one, such as {store.at(splits[0])}")
+            raise InvalidInput(
+                f"{store.url} holds {len(splits)} splits: name one, such as {store.at(splits[0])}"
+            )
         store = open_store(store.at(splits[0]), store.patience.seconds)
     if store.has("state.json") and store.has("dataset_info.json"):
-        return Tables(store, [file["filename"] for file in json.loads(store.open("state.json").read())["_data_files"]])
+        return Tables(
+            store,
+            [
+                file["filename"]
+                for file in json.loads(store.open("state.json").read())["_data_files"]
+            ],
+        )
     found: list[str] = []
     for name in names_below(store):
         if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name):
@@ -110,6 +132,12 @@ def _require_one_split(store: Store, files: Sequence[str]) -> None:
     splits = {split.group(1): file for file in files if (split := SPLIT.search(file))}
     if len(splits) > 1:
         file = splits.get("train", next(iter(splits.values())))
-        pattern = posixpath.join(posixpath.dirname(file), f"*{PurePosixPath(file).suffix}") if posixpath.dirname(file) else file
+        pattern = (
+            posixpath.join(posixpath.dirname(file), f"*{PurePosixPath(file).suffix}")
+            if posixpath.dirname(file)
+            else file
+        )
         example = re.sub(r"\d+-of-\d+", "*", file) if "-of-" in file else pattern
-        raise InvalidInput(f"{store.url} holds the splits {', '.join(sorted(splits))}: name one, such as {store.at(example)}")
+        raise InvalidInput(
+            f"{store.url} holds the splits {', '.join(sorted(splits))}: name one, such as {store.at(example)}"
+        )

@@ -21,7 +21,9 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 16.0
 ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 DAMAGE = (zipfile.BadZipFile, zlib.error)
 """Of an archive that fsspec reads: it came, and is broken."""
-NO_ACCESS = frozenset({"PermissionError", "NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"})
+NO_ACCESS = frozenset(
+    {"PermissionError", "NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"}
+)
 """Names, since each file system has its own library of errors."""
 
 
@@ -46,11 +48,15 @@ class Patience:
                 raise NotFound(f"there is no {what}") from error
             except Exception as error:  # whatever the library of that file system raises
                 if type(error).__name__ in NO_ACCESS:
-                    raise Unavailable(f"{what} may not be read ({error}): see to the credentials, then repeat") from error
+                    raise Unavailable(
+                        f"{what} may not be read ({error}): see to the credentials, then repeat"
+                    ) from error
                 left_s = until - time.monotonic()
                 if left_s <= 0 or self.abandoned.wait(min(wait_s, left_s)):
                     said = f"{type(error).__name__}: {error}".rstrip(": ")
-                    raise Unavailable(f"{what} can't be reached ({said}): see to the connection, then repeat") from error
+                    raise Unavailable(
+                        f"{what} can't be reached ({said}): see to the connection, then repeat"
+                    ) from error
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     def abandon(self) -> None:

@@ -55,9 +55,13 @@ def read_again(source: Source, key: str, image_sha256: str) -> Picture:
     """An image that was accepted before. Raises InvalidInput where it is gone or another by now, Unavailable."""
     found = read_image(source, key)
     if isinstance(found, Refused):
-        raise InvalidInput(f"{source.store.at(key)} was an image earlier in this run and is none now: {found.detail}")
+        raise InvalidInput(
+            f"{source.store.at(key)} was an image earlier in this run and is none now: {found.detail}"
+        )
     if found.picture.sha256 != image_sha256:
-        raise InvalidInput(f"{source.store.at(key)} has changed since this run saw it: put it back, or start a new run")
+        raise InvalidInput(
+            f"{source.store.at(key)} has changed since this run saw it: put it back, or start a new run"
+        )
     return found.picture
 
 
@@ -73,7 +77,9 @@ def _check(key: str, load: Callable[[], bytes]) -> Accepted | Refused:
     return Accepted(key, Picture(image.sha256, data), likeness(image.pixels))
 
 
-async def read_images(store: Store, items: Generator[Item]) -> AsyncGenerator[Accepted | Refused | Passed]:
+async def read_images(
+    store: Store, items: Generator[Item]
+) -> AsyncGenerator[Accepted | Refused | Passed]:
     """What a walk over a source of `store` finds, at most READ_AHEAD images in memory. To be closed (`aclosing`).
 
     The walk goes on in a thread of its own.

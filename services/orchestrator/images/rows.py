@@ -43,10 +43,14 @@ class ParquetGroups:
         self._file = pq.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER_BYTES)
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
-        self.sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        self.sizes = [
+            metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)
+        ]
 
     def pieces(self, group: int, column: str) -> Iterator[Any]:
-        for batch in self._file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=[column], use_threads=False):
+        for batch in self._file.iter_batches(
+            ROWS_AT_ONCE, row_groups=[group], columns=[column], use_threads=False
+        ):
             yield batch.column(0)
 
 
@@ -57,7 +61,9 @@ class ArrowGroups:
     """
 
     def __init__(self, store: Store, file: str) -> None:
-        self._mapped = pa.memory_map(str(Path(store.root, file))) if store.is_local else _fetched(store, file)
+        self._mapped = (
+            pa.memory_map(str(Path(store.root, file))) if store.is_local else _fetched(store, file)
+        )
         self._next = 0
         self._reader = self._begin()
         self.schema = self._reader.schema

@@ -54,9 +54,17 @@ class Ignored:
 
     def __str__(self) -> str:
         """ "" where there is nothing."""
-        beside = f"{self.files:,} files that are not images (such as {self.example})" if self.files else ""
+        beside = (
+            f"{self.files:,} files that are not images (such as {self.example})"
+            if self.files
+            else ""
+        )
         columns = f"columns {', '.join(self.columns)}" if self.columns else ""
-        folders = f"the names of {len(self.folders):,} folders ({_some(sorted(self.folders))})" if self.folders else ""
+        folders = (
+            f"the names of {len(self.folders):,} folders ({_some(sorted(self.folders))})"
+            if self.folders
+            else ""
+        )
         return "; ".join(part for part in (beside, columns, folders) if part)
 
 
@@ -107,4 +115,6 @@ def refused(key: str, error: InvalidImage) -> Item:
 
 def damaged(file: str, error: Exception) -> Item:
     """Stands for the images of a container that can't be read on; those before it are in use."""
-    return refused(file, InvalidImage(f"{file} is damaged or cut off: {error}", reason="SOURCE_DAMAGED"))
+    return refused(
+        file, InvalidImage(f"{file} is damaged or cut off: {error}", reason="SOURCE_DAMAGED")
+    )

@@ -46,7 +46,9 @@ class Store:
         """Files of this machine."""
         return is_local(self.fs)
 
-    def open(self, name: str, *, block_bytes: int = BLOCK_BYTES, compression: str | None = None) -> IO[bytes]:
+    def open(
+        self, name: str, *, block_bytes: int = BLOCK_BYTES, compression: str | None = None
+    ) -> IO[bytes]:
         """To be read and sought in. Raises NotFound, Unavailable; InvalidInput where it is here and can't be read."""
         fs, path = self._locate(name)
         if not self._is_far(name):
@@ -54,7 +56,9 @@ class Store:
                 here: IO[bytes] = fs.open(path, "rb", compression=compression)
                 return here
         file = self._patiently(lambda: fs.open(path, "rb", block_size=block_bytes), name)
-        patient = io.BufferedReader(PatientFile(self.patience, file, self.at(name)), SMALL_BLOCK_BYTES)
+        patient = io.BufferedReader(
+            PatientFile(self.patience, file, self.at(name)), SMALL_BLOCK_BYTES
+        )
         return compr[compression](patient, mode="r") if compression else patient
 
     def read(self, name: str) -> bytes:
@@ -77,12 +81,20 @@ class Store:
         """The names in a folder, each with whether it is a folder itself. Raises NotFound, Unavailable, InvalidInput."""
         if self.is_local:
             with _explained(name), os.scandir(Path(self.root, name)) as entries:
-                return [(entry.name, entry.is_dir()) for entry in entries if not (entry.is_symlink() and entry.is_dir())]
+                return [
+                    (entry.name, entry.is_dir())
+                    for entry in entries
+                    if not (entry.is_symlink() and entry.is_dir())
+                ]
         path = f"{self.root}/{name}".rstrip("/")
         with _explained(name):
             listed = self._patiently(lambda: self.fs.ls(path, detail=True), name)
         paths = ((entry["name"].rstrip("/"), entry["type"] == "directory") for entry in listed)
-        return [(found.rpartition("/")[2], is_folder) for found, is_folder in paths if found.strip("/") != path.strip("/")]
+        return [
+            (found.rpartition("/")[2], is_folder)
+            for found, is_folder in paths
+            if found.strip("/") != path.strip("/")
+        ]
 
     def has(self, name: str) -> bool:
         """Is there a file of the name?"""
@@ -95,14 +107,20 @@ class Store:
         """ "" where there is nothing. `exists` and `isdir` of fsspec say so of what can't be reached, too."""
         try:
             with _explained(name):
-                return str(self._patiently(lambda: self.fs.info(f"{self.root}/{name}".rstrip("/")), name)["type"])
+                return str(
+                    self._patiently(lambda: self.fs.info(f"{self.root}/{name}".rstrip("/")), name)[
+                        "type"
+                    ]
+                )
         except NotFound:
             return ""
 
     def glob(self, pattern: str) -> list[str]:
         """Files that match, sorted."""
         with _explained(pattern):
-            found = self._patiently(lambda: self.fs.glob(f"{self.root}/{pattern}", detail=True), pattern)
+            found = self._patiently(
+                lambda: self.fs.glob(f"{self.root}/{pattern}", detail=True), pattern
+            )
         start = len(self.fs._strip_protocol(self.root).strip("/"))
         files = (path.strip("/") for path, entry in found.items() if entry["type"] != "directory")
         return sorted(path[start:].lstrip("/") for path in files)
@@ -140,7 +158,9 @@ def open_store(url: str, patience_s: float = PATIENCE_S) -> Store:
     patience = Patience(patience_s)
     with _explained(url):
         fs, path = patience.with_(lambda: url_to_fs(url), url) if is_far(url) else url_to_fs(url)
-    return Store(fs, path.rstrip("/"), path if is_local(fs) else url.rstrip("/"), is_far(url), patience)
+    return Store(
+        fs, path.rstrip("/"), path if is_local(fs) else url.rstrip("/"), is_far(url), patience
+    )
 
 
 def url_to_fs(url: str) -> tuple[Any, str]:
@@ -202,6 +222,4 @@ def _unknown(url: str, error: Exception) -> str:
             return f"{protocol}:// needs an extra: pip install 'model-parity-aligner[{EXTRAS[protocol]}]'"
         if isinstance(error, ImportError) and protocol in known_implementations:
             return f"{protocol}:// needs another package: {known_implementations[protocol].get('err') or error}"
-    return (
-        f"{url} is no URL that can be read ({error}): name one of {', '.join(sorted(NEAR | {'s3', 'gs', 'az', 'hf', 'https'}))}"
-    )
+    return f"{url} is no URL that can be read ({error}): name one of {', '.join(sorted(NEAR | {'s3', 'gs', 'az', 'hf', 'https'}))}"

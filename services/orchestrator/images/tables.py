@@ -14,7 +14,15 @@ import pyarrow as pa
 from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.engines.images import MAX_BYTES
 from services.orchestrator.images.rows import ARROW_SUFFIXES, PARQUET_SUFFIXES, Groups, open_groups
-from services.orchestrator.images.source import IMAGE_COLUMNS, Ignored, IsDone, Item, damaged, held, refused
+from services.orchestrator.images.source import (
+    IMAGE_COLUMNS,
+    Ignored,
+    IsDone,
+    Item,
+    damaged,
+    held,
+    refused,
+)
 from services.orchestrator.images.store import Store, too_large
 
 SUFFIXES = (*PARQUET_SUFFIXES, *ARROW_SUFFIXES)
@@ -33,7 +41,11 @@ class Tables:
     def total(self) -> int | None:
         """None where a file is damaged, too: the walk tells which."""
         try:
-            return None if self.store.is_far else sum(sum(open_groups(self.store, file).sizes) for file in self._files)
+            return (
+                None
+                if self.store.is_far
+                else sum(sum(open_groups(self.store, file).sizes) for file in self._files)
+            )
         except DAMAGE:
             return None
 
@@ -113,7 +125,10 @@ def _columns(file: str, schema: Any) -> tuple[str, tuple[str, ...]]:
             f"{file} has no column of images (its columns: {', '.join(schema.names) or 'none'}): they are bytes, "
             f"{{bytes, path}}, or paths in a column called {' or '.join(IMAGE_COLUMNS[:3])}"
         )
-    column = min(fitting, key=lambda name: IMAGE_COLUMNS.index(name) if name in IMAGE_COLUMNS else len(IMAGE_COLUMNS))
+    column = min(
+        fitting,
+        key=lambda name: IMAGE_COLUMNS.index(name) if name in IMAGE_COLUMNS else len(IMAGE_COLUMNS),
+    )
     return column, tuple(name for name in schema.names if name != column)
 
 

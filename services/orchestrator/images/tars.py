@@ -14,7 +14,16 @@ from typing import IO
 
 from services.core.errors import InvalidImage, NotFound
 from services.engines.images import MAX_BYTES
-from services.orchestrator.images.source import Ignored, IsDone, Item, damaged, held, is_hidden, is_image, refused
+from services.orchestrator.images.source import (
+    Ignored,
+    IsDone,
+    Item,
+    damaged,
+    held,
+    is_hidden,
+    is_image,
+    refused,
+)
 from services.orchestrator.images.store import BLOCK_BYTES, SMALL_BLOCK_BYTES, Store, too_large
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -44,7 +53,9 @@ class Tars:
                 found = True
                 yield damaged(file, error)
         if not found:
-            raise NotFound(f"there are no images in {self.store.at(self._files[0])}: {self.ignored or 'it is empty'}")
+            raise NotFound(
+                f"there are no images in {self.store.at(self._files[0])}: {self.ignored or 'it is empty'}"
+            )
 
     def read(self, key: str) -> bytes:
         file, _, member = key.partition("#")

@@ -48,7 +48,9 @@ class Zips:
                 found = True
                 yield Item(key, None if is_done(key) else partial(self.read, key))
         if not found:
-            raise NotFound(f"there are no images in {self.store.at(self._files[0])}: {self.ignored or 'it is empty'}")
+            raise NotFound(
+                f"there are no images in {self.store.at(self._files[0])}: {self.ignored or 'it is empty'}"
+            )
 
     def read(self, key: str) -> bytes:
         file, _, member = key.partition("#")
@@ -66,5 +68,8 @@ class Zips:
         """One at a time is kept: what still reads in an earlier one holds it open."""
         with self._opening:
             if self._archive is None or self._archive[0] != file:
-                self._archive = (file, zipfile.ZipFile(self.store.open(file, block_bytes=SMALL_BLOCK_BYTES)))
+                self._archive = (
+                    file,
+                    zipfile.ZipFile(self.store.open(file, block_bytes=SMALL_BLOCK_BYTES)),
+                )
             return self._archive[1]

@@ -116,7 +116,9 @@ def _unlocked(path: Path) -> str:
         return ""
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
-        raise MpaError(f"{path} was left in the middle of work, and its folder can't be written: copy the run to one that can")
+        raise MpaError(
+            f"{path} was left in the middle of work, and its folder can't be written: copy the run to one that can"
+        )
     return "&immutable=1"
 
 
@@ -129,7 +131,12 @@ class _Explained:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if isinstance(error, sqlite3.OperationalError):
             raise MpaError(
                 f"the ledger {self._path} can't be used ({error}): free space or give another --run, then repeat"

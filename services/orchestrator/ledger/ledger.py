@@ -46,7 +46,9 @@ class Ledger(Meta):
     def shelf(self, image_sha256: str) -> int:
         """Where the rows of an image are. It never changes."""
         if image_sha256 not in self._shelves:
-            known = next(int(shelf) for (shelf,) in self.read(f"SELECT {shelf_of('?')}", image_sha256))
+            known = next(
+                int(shelf) for (shelf,) in self.read(f"SELECT {shelf_of('?')}", image_sha256)
+            )
             if not known:
                 return 0  # also for one that has not come yet
             if len(self._shelves) >= SHELVES_KEPT:
@@ -67,7 +69,9 @@ class Ledger(Meta):
 
     def path_of(self, image_sha256: str) -> str:
         """The image of this content that is in use, "" where there is none."""
-        rows = self.read("SELECT path FROM images WHERE sha256 = ? AND rejection = ''", image_sha256)
+        rows = self.read(
+            "SELECT path FROM images WHERE sha256 = ? AND rejection = ''", image_sha256
+        )
         return next((path for (path,) in rows), "")
 
     def add_image(self, row: ImageRow) -> None:
@@ -76,13 +80,23 @@ class Ledger(Meta):
         self.write(
             "INSERT OR REPLACE INTO images (path, sha256, rejection, detail, held_out, step, likeness, shelf) "
             f"VALUES ({_marks(7)}, coalesce((SELECT shelf FROM images WHERE path = ?), ?))",
-            *(row.path, row.sha256, row.rejection, row.detail, row.held_out, row.step, row.likeness),
+            *(
+                row.path,
+                row.sha256,
+                row.rejection,
+                row.detail,
+                row.held_out,
+                row.step,
+                row.likeness,
+            ),
             *(row.path, self._images // IMAGES_ON_A_SHELF),
         )
         self._images += 1
 
     def reject_image(self, path: str, rejection: str, detail: str) -> None:
-        self.write("UPDATE images SET rejection = ?, detail = ? WHERE path = ?", rejection, detail, path)
+        self.write(
+            "UPDATE images SET rejection = ?, detail = ? WHERE path = ?", rejection, detail, path
+        )
 
     def likenesses(self) -> Iterator[tuple[str, str, bytes]]:
         """Path, sha256 and likeness of every image in use."""
@@ -90,20 +104,30 @@ class Ledger(Meta):
 
     def evaluation_images(self) -> Iterator[tuple[str, str, str, bytes]]:
         """Set, path, sha256 and likeness."""
-        yield from self.read("SELECT image_set, path, sha256, likeness FROM evaluation_images ORDER BY 1, 2")
+        yield from self.read(
+            "SELECT image_set, path, sha256, likeness FROM evaluation_images ORDER BY 1, 2"
+        )
 
     def set_evaluation_images(self, image_set: str, rows: Iterable[tuple[str, str, bytes]]) -> None:
         """Path, sha256 and likeness of all in the set, in place of what was known of it."""
         self.write("DELETE FROM evaluation_images WHERE image_set = ?", image_set)
         for row in rows:
-            self.write("INSERT OR REPLACE INTO evaluation_images VALUES (?, ?, ?, ?)", image_set, *row)
+            self.write(
+                "INSERT OR REPLACE INTO evaluation_images VALUES (?, ?, ?, ?)", image_set, *row
+            )
 
     def set_step(self, image_sha256: str, step: int) -> None:
         """Unless a call about the image failed: then the image is gone through again when the run is repeated."""
         self.write(
             "UPDATE images SET step = max(step, ?) WHERE sha256 = ? AND rejection = '' AND NOT EXISTS "
             f"(SELECT 1 FROM annotations WHERE shelf = ? AND image_sha256 = ? AND rejection IN ({_marks(len(FAILED))}))",
-            *(step + STEPS_OF_A_ROUND * (self.round - 1), image_sha256, self.shelf(image_sha256), image_sha256, *FAILED),
+            *(
+                step + STEPS_OF_A_ROUND * (self.round - 1),
+                image_sha256,
+                self.shelf(image_sha256),
+                image_sha256,
+                *FAILED,
+            ),
         )
 
     def failures(self) -> tuple[int, int, str]:
@@ -118,7 +142,9 @@ class Ledger(Meta):
 
     def pending(self) -> tuple[int, str]:
         """Annotations that wait for a provider's batch, and what was said of one of them."""
-        rows = self.read("SELECT count(*), max(detail) FROM annotations WHERE rejection = ?", Rejection.PENDING)
+        rows = self.read(
+            "SELECT count(*), max(detail) FROM annotations WHERE rejection = ?", Rejection.PENDING
+        )
         count, detail = next(rows)
         return int(count), str(detail or "")
 
@@ -136,7 +162,14 @@ class Ledger(Meta):
             "INSERT OR REPLACE INTO annotations (image_sha256, number, attempt, text, question, answer, rejection, seed, "
             f"model_fingerprint, detail, {PROVENANCE_COLUMNS}, origin, shelf) VALUES ({_marks(19)})",
             *(row.image_sha256, row.number, row.attempt, row.text, row.question, row.answer),
-            *(row.rejection, row.seed, row.model_fingerprint, row.detail, *values_of(row.provenance), row.origin),
+            *(
+                row.rejection,
+                row.seed,
+                row.model_fingerprint,
+                row.detail,
+                *values_of(row.provenance),
+                row.origin,
+            ),
             self.shelf(row.image_sha256),
         )
 
@@ -144,7 +177,14 @@ class Ledger(Meta):
         self.write(
             "UPDATE annotations SET rejection = ?, detail = ? "
             "WHERE shelf = ? AND image_sha256 = ? AND number = ? AND attempt = ?",
-            *(str(reason), detail, self.shelf(row.image_sha256), row.image_sha256, row.number, row.attempt),
+            *(
+                str(reason),
+                detail,
+                self.shelf(row.image_sha256),
+                row.image_sha256,
+                row.number,
+                row.attempt,
+            ),
         )
 
     def answer(self, image_sha256: str, question: str, role: str, version: str) -> AnswerRow | None:
@@ -160,7 +200,15 @@ class Ledger(Meta):
         self.write(
             "INSERT OR IGNORE INTO answers (image_sha256, question, role, version, answer, conditions, step, "
             f"{PROVENANCE_COLUMNS}, shelf) VALUES ({_marks(15)})",
-            *(row.image_sha256, row.question, row.role, row.version, row.answer, row.conditions, row.step),
+            *(
+                row.image_sha256,
+                row.question,
+                row.role,
+                row.version,
+                row.answer,
+                row.conditions,
+                row.step,
+            ),
             *(*values_of(row.provenance), self.shelf(row.image_sha256)),
         )
 
@@ -168,7 +216,9 @@ class Ledger(Meta):
         """Tokens and dollars of every call made, by role, and of none that was saved; nothing in a ledger older than that."""
         if schema_of(self) < 2:
             return {}
-        sums = ", ".join(f"sum({column} * (1 - cached))" for column in PROVENANCE_COLUMNS.split(", ")[2:6])
+        sums = ", ".join(
+            f"sum({column} * (1 - cached))" for column in PROVENANCE_COLUMNS.split(", ")[2:6]
+        )
         rows = [
             *self.read(f"SELECT 'teacher', {sums} FROM annotations HAVING count(*)"),
             *self.read(f"SELECT role, {sums} FROM answers GROUP BY role"),
@@ -184,11 +234,15 @@ class Ledger(Meta):
         rows = self.read(statement, self.shelf(image_sha256), image_sha256, number, self.round)
         return next((cell for (cell,) in rows), "")
 
-    def add_record(self, image_sha256: str, number: int, cell: Cell, matcher: str, student_matcher: str = "") -> None:
+    def add_record(
+        self, image_sha256: str, number: int, cell: Cell, matcher: str, student_matcher: str = ""
+    ) -> None:
         columns = "shelf, image_sha256, number, cell, matcher, round, student_matcher"
         statement = f"INSERT OR REPLACE INTO records ({columns}) VALUES ({_marks(7)})"
         shelf = self.shelf(image_sha256)
-        self.write(statement, shelf, image_sha256, number, str(cell), matcher, self.round, student_matcher)
+        self.write(
+            statement, shelf, image_sha256, number, str(cell), matcher, self.round, student_matcher
+        )
 
     def records(self) -> Iterator[Record]:
         """Every annotation that was identified in this round, by image and number; shelf by shelf."""
@@ -204,11 +258,20 @@ class Ledger(Meta):
 
     def cell_counts(self) -> dict[Cell, int]:
         """How many records of this round each cell has, without a look at what became of their annotations."""
-        rows = self.read("SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell", self.round)
+        rows = self.read(
+            "SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell", self.round
+        )
         return {Cell(cell): int(count) for cell, count in rows}
 
     def add_score(
-        self, question_set: str, image_sha256: str, question: str, role: str, version: str, kind: str, score: float
+        self,
+        question_set: str,
+        image_sha256: str,
+        question: str,
+        role: str,
+        version: str,
+        kind: str,
+        score: float,
     ) -> None:
         self.write(
             "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)",

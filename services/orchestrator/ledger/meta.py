@@ -9,7 +9,17 @@ from pathlib import Path
 from services.orchestrator.ledger.database import Database
 from services.orchestrator.ledger.migration import bring_up_to_date, read_as_up_to_date
 
-OF_A_ROUND = ("done.", "version.", "training", "parity_set", "evaluation", "swap.", "outcome", "reason", "focus")
+OF_A_ROUND = (
+    "done.",
+    "version.",
+    "training",
+    "parity_set",
+    "evaluation",
+    "swap.",
+    "outcome",
+    "reason",
+    "focus",
+)
 """What the meta keys begin with that each round has for itself: "outcome" is round 1's, "round.2.outcome" the second's."""
 STEPS_OF_A_ROUND = 2
 
@@ -44,7 +54,9 @@ class Meta(Database):
         return self._known_meta[name]
 
     def _meta(self, key: str) -> str:
-        return next((value for (value,) in self.read("SELECT value FROM meta WHERE key = ?", key)), "")
+        return next(
+            (value for (value,) in self.read("SELECT value FROM meta WHERE key = ?", key)), ""
+        )
 
     def set_meta(self, key: str, value: str) -> None:
         name = _of_round(key, self.round)
@@ -53,7 +65,9 @@ class Meta(Database):
 
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Time adds up over interruptions."""
-        self.set_meta(f"seconds.{stage}", f"{float(self.meta(f'seconds.{stage}') or 0) + seconds:.3f}")
+        self.set_meta(
+            f"seconds.{stage}", f"{float(self.meta(f'seconds.{stage}') or 0) + seconds:.3f}"
+        )
 
     @contextmanager
     def in_batches(self) -> Iterator[None]:

@@ -31,7 +31,9 @@ def _rebuild(database: Database, table: str) -> None:
     names = ", ".join(column[1] for column in database.read(f"PRAGMA table_info({table})"))
     database.write(f"ALTER TABLE {table} RENAME TO before")
     with _present() as present:
-        ((statement,),) = present.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchall()
+        ((statement,),) = present.execute(
+            "SELECT sql FROM sqlite_master WHERE name = ?", (table,)
+        ).fetchall()
     database.write(statement)
     database.write(f"INSERT INTO {table} ({names}) SELECT {names} FROM before")
     database.write("DROP TABLE before")
@@ -54,7 +56,11 @@ def read_as_up_to_date(database: Database) -> None:
 
 def schema_of(database: Database) -> int:
     """0 where nothing has been written to it."""
-    return int(next((value for (value,) in database.read("SELECT value FROM meta WHERE key = 'schema'")), 0))
+    return int(
+        next(
+            (value for (value,) in database.read("SELECT value FROM meta WHERE key = 'schema'")), 0
+        )
+    )
 
 
 def _known_schema(database: Database) -> int:
@@ -71,10 +77,18 @@ def _views_of_missing_columns(old: Database) -> Iterator[str]:
     table for one that it doesn't have.
     """
     with _present() as present:
-        for table, statement in present.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
-            columns = {column[1]: column[4] for column in present.execute(f"PRAGMA table_info({table})")}
+        for table, statement in present.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table'"
+        ).fetchall():
+            columns = {
+                column[1]: column[4] for column in present.execute(f"PRAGMA table_info({table})")
+            }
             there = {column[1] for column in old.read(f"PRAGMA table_info({table})")}
-            missing = [f"{default or 'NULL'} AS {name}" for name, default in columns.items() if name not in there]
+            missing = [
+                f"{default or 'NULL'} AS {name}"
+                for name, default in columns.items()
+                if name not in there
+            ]
             if not there:
                 yield statement.replace("CREATE TABLE", "CREATE TEMP TABLE", 1)
             elif missing:

@@ -76,10 +76,25 @@ PROVENANCE_COLUMNS = ", ".join(column.split()[0] for column in (*PROVENANCE, CAC
 
 def provenance_of(row: tuple[Any, ...]) -> Provenance:
     finish_reason, system_fingerprint, *usage, is_cached = row
-    return Provenance(FinishReason(finish_reason or FinishReason.STOP), Usage(*usage), system_fingerprint, bool(is_cached))
+    return Provenance(
+        FinishReason(finish_reason or FinishReason.STOP),
+        Usage(*usage),
+        system_fingerprint,
+        bool(is_cached),
+    )
 
 
 def values_of(provenance: Provenance) -> tuple[str | int | float, ...]:
     usage = provenance.usage
-    counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens, usage.cost_usd)
-    return (str(provenance.finish_reason), provenance.system_fingerprint, *counts, int(provenance.is_cached))
+    counts = (
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_prompt_tokens,
+        usage.cost_usd,
+    )
+    return (
+        str(provenance.finish_reason),
+        provenance.system_fingerprint,
+        *counts,
+        int(provenance.is_cached),
+    )

@@ -25,7 +25,13 @@ from services.orchestrator.annotation import STOPS_THE_RUN, failure
 from services.orchestrator.identification import NO_ANSWER, identify, teacher_answer
 from services.orchestrator.images.reading import read_image
 from services.orchestrator.ledger import FAILED, PRODUCTION, AnnotationRow
-from services.orchestrator.production.samples import Request, keep, kept, read_requests, require_samples
+from services.orchestrator.production.samples import (
+    Request,
+    keep,
+    kept,
+    read_requests,
+    require_samples,
+)
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import KEPT, Run
 from services.orchestrator.tasks import together
@@ -69,7 +75,9 @@ def _folders(run: Run) -> list[Path]:
 async def annotate_requests(run: Run, teacher: TeacherClient, progress: Progress) -> None:
     """Every sampled question that isn't in the run yet gets the teacher's answer."""
     requests = await asyncio.to_thread(read_requests, _folders(run))
-    due = await _admitted(run, {image: _due(run, image, asked) for image, asked in requests.items()}, requests)
+    due = await _admitted(
+        run, {image: _due(run, image, asked) for image, asked in requests.items()}, requests
+    )
 
     async def one(image_sha256: str) -> None:
         picture = await asyncio.to_thread(kept, run, image_sha256)
@@ -80,15 +88,21 @@ async def annotate_requests(run: Run, teacher: TeacherClient, progress: Progress
     await _over(list(due), one, progress, "audit")
 
 
-async def _admitted(run: Run, due: Mapping[str, Questions], requests: Mapping[str, Sequence[Request]]) -> dict[str, Questions]:
+async def _admitted(
+    run: Run, due: Mapping[str, Questions], requests: Mapping[str, Sequence[Request]]
+) -> dict[str, Questions]:
     """Those about images that the run uses, by the rules for those of its source; one that lies there, too, is the same."""
     admission, source, ledger = Admission(run), run.find_images(), run.ledger
     found: dict[str, Questions] = {}
     for image_sha256, questions in due.items():
-        if not questions or not await asyncio.to_thread(keep, run, image_sha256, requests[image_sha256]):
+        if not questions or not await asyncio.to_thread(
+            keep, run, image_sha256, requests[image_sha256]
+        ):
             continue
         key = KEPT + image_sha256
-        if ledger.path_of(image_sha256) or admission.admit(await asyncio.to_thread(read_image, source, key)):
+        if ledger.path_of(image_sha256) or admission.admit(
+            await asyncio.to_thread(read_image, source, key)
+        ):
             found[image_sha256] = questions
     return found
 
@@ -96,7 +110,9 @@ async def _admitted(run: Run, due: Mapping[str, Questions], requests: Mapping[st
 def _due(run: Run, image_sha256: str, requests: Sequence[Request]) -> Questions:
     """What is yet to be answered. A question's number is the same however often a run is interrupted."""
     rows = run.ledger.annotations(image_sha256)
-    known = {question_key(row.text if row.origin == PRODUCTION else row.question): row for row in rows}
+    known = {
+        question_key(row.text if row.origin == PRODUCTION else row.question): row for row in rows
+    }
     taken = {row.number for row in rows}
     free = (number for number in count(FIRST_NUMBER) if number not in taken)
     due: Questions = []
@@ -109,7 +125,9 @@ def _due(run: Run, image_sha256: str, requests: Sequence[Request]) -> Questions:
     return due
 
 
-async def _annotate(run: Run, teacher: TeacherClient, picture: Picture, number: int, asked: str) -> None:
+async def _annotate(
+    run: Run, teacher: TeacherClient, picture: Picture, number: int, asked: str
+) -> None:
     """`text` is what the user asked; `question` "" where no answer stands beside it."""
     answer, rejection, detail = "", "", ""
     if len(asked) > MAX_QUESTION_CHARS:
@@ -123,7 +141,19 @@ async def _annotate(run: Run, teacher: TeacherClient, picture: Picture, number: 
         except MpaError as error:
             rejection, detail = str(failure(error)), str(error)
     question = "" if rejection else asked
-    row = AnnotationRow(picture.sha256, number, 0, asked, question, answer, rejection, 0, "", detail, origin=PRODUCTION)
+    row = AnnotationRow(
+        picture.sha256,
+        number,
+        0,
+        asked,
+        question,
+        answer,
+        rejection,
+        0,
+        "",
+        detail,
+        origin=PRODUCTION,
+    )
     run.ledger.add_annotation(row)
 
 
@@ -134,7 +164,9 @@ def _fault(run: Run, answer: str) -> str:
     return str(Rejection.ANSWER_TOO_LONG) if is_long else ""
 
 
-async def identify_requests(run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress) -> None:
+async def identify_requests(
+    run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress
+) -> None:
     """Every audited record of the run, those of earlier rounds included, gets its cell in this one."""
     images = [image_sha256 for (image_sha256,) in run.ledger.read(AUDITED, PRODUCTION)]
 
@@ -152,7 +184,11 @@ async def identify_requests(run: Run, teacher: TeacherClient, student: StudentCl
 def _audited(run: Run, image_sha256: str) -> list[AnnotationRow]:
     """What stands, whatever became of the call that came after."""
     rows = run.ledger.annotations(image_sha256)
-    return [row for row in rows if row.origin == PRODUCTION and row.question and row.rejection in ("", *FAILED)]
+    return [
+        row
+        for row in rows
+        if row.origin == PRODUCTION and row.question and row.rejection in ("", *FAILED)
+    ]
 
 
 def _standing(run: Run, row: AnnotationRow) -> AnnotationRow:
@@ -165,7 +201,10 @@ def _standing(run: Run, row: AnnotationRow) -> AnnotationRow:
 
 async def require_agreement(run: Run, teacher: TeacherClient, progress: Progress) -> None:
     """Rejects the records of the gap whose annotation the teacher doesn't stand by."""
-    images = [image_sha256 for (image_sha256,) in run.ledger.read(GAP, PRODUCTION, run.ledger.round, Cell.GAP)]
+    images = [
+        image_sha256
+        for (image_sha256,) in run.ledger.read(GAP, PRODUCTION, run.ledger.round, Cell.GAP)
+    ]
 
     async def one(image_sha256: str) -> None:
         picture = await asyncio.to_thread(kept, run, image_sha256)
@@ -177,22 +216,34 @@ async def require_agreement(run: Run, teacher: TeacherClient, progress: Progress
     await _over(images, one, progress, "agree")
 
 
-async def _ask_again(run: Run, teacher: TeacherClient, picture: Picture, row: AnnotationRow) -> None:
+async def _ask_again(
+    run: Run, teacher: TeacherClient, picture: Picture, row: AnnotationRow
+) -> None:
     member = panel_of(teacher)[0]
     try:
         async with together() as group:
             asked = [
-                group.create_task(sampled_answer(run, member, picture, row.question, 0, number)) for number in range(SAMPLES)
+                group.create_task(sampled_answer(run, member, picture, row.question, 0, number))
+                for number in range(SAMPLES)
             ]
     except STOPS_THE_RUN:
         raise
     except MpaError as error:
         run.ledger.reject(row, failure(error), str(error))
         return
-    given = [answer for task in asked if (answer := task.result()).provenance.finish_reason not in NO_ANSWER]
-    found = Agreement(sum(run.settings.the_matcher.matches(answer.answer, row.answer) for answer in given), SAMPLES)
+    given = [
+        answer
+        for task in asked
+        if (answer := task.result()).provenance.finish_reason not in NO_ANSWER
+    ]
+    found = Agreement(
+        sum(run.settings.the_matcher.matches(answer.answer, row.answer) for answer in given),
+        SAMPLES,
+    )
     if found.is_outvoted:
-        run.ledger.reject(row, Rejection.LOW_AGREEMENT, f"{found.agreed} of {found.asked} samples agree")
+        run.ledger.reject(
+            row, Rejection.LOW_AGREEMENT, f"{found.agreed} of {found.asked} samples agree"
+        )
 
 
 async def _over(images: Sequence[str], work: Work, progress: Progress, name: str) -> None:

@@ -35,7 +35,9 @@ def require_samples(folders: Sequence[Path]) -> None:
     """Raises NotFound where a folder isn't there."""
     for folder in folders:
         if not folder.is_dir():
-            raise NotFound(f"there is no folder {folder}: name what MPA_STUDENT_SAMPLES names for the student's service")
+            raise NotFound(
+                f"there is no folder {folder}: name what MPA_STUDENT_SAMPLES names for the student's service"
+            )
 
 
 def read_requests(folders: Sequence[Path]) -> dict[str, list[Request]]:
@@ -44,7 +46,9 @@ def read_requests(folders: Sequence[Path]) -> dict[str, list[Request]]:
     for folder in folders:
         for segment in sorted(folder.glob("*/samples.jsonl")):
             for request in _read(segment):
-                found.setdefault(request.image.name, {}).setdefault(question_key(request.question), request)
+                found.setdefault(request.image.name, {}).setdefault(
+                    question_key(request.question), request
+                )
     return {sha256: list(requests.values()) for sha256, requests in found.items()}
 
 
@@ -61,10 +65,16 @@ def _read(segment: Path) -> Iterator[Request]:
 def _parse(line: bytes, images: Path) -> Request | None:
     try:
         fields = json.loads(line)
-        image, question, answer, version = (str(fields[name]) for name in ("image", "question", "answer", "version"))
+        image, question, answer, version = (
+            str(fields[name]) for name in ("image", "question", "answer", "version")
+        )
     except (ValueError, KeyError, TypeError):
         return None
-    return Request(images / image, question, answer, version) if _is_sha256(image) and question.strip() else None
+    return (
+        Request(images / image, question, answer, version)
+        if _is_sha256(image) and question.strip()
+        else None
+    )
 
 
 def _is_sha256(name: str) -> bool:
@@ -89,7 +99,9 @@ def kept(run: Run, image_sha256: str) -> Picture:
     path = _at(run, image_sha256)
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != image_sha256:
-        raise InvalidInput(f"{path} is gone or has changed since this run put it there: start a new run")
+        raise InvalidInput(
+            f"{path} is gone or has changed since this run put it there: start a new run"
+        )
     return Picture(image_sha256, data)
 
 

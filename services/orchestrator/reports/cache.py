@@ -13,13 +13,25 @@ from services.orchestrator.costs.cache import DAY_S, ModelRow
 
 
 def show(path: Path, size_bytes: int, models: Sequence[ModelRow], console: Console) -> None:
-    console.print(f"{path}: {size_bytes / 2**20:,.1f} MiB", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"{path}: {size_bytes / 2**20:,.1f} MiB", highlight=False, markup=False, soft_wrap=True
+    )
     table = Table()
     for column in ("model", "fingerprint", "annotations", "answers", "cost", "oldest", "used"):
-        table.add_column(column, justify="left" if column in ("model", "fingerprint") else "right", overflow="fold")
+        table.add_column(
+            column,
+            justify="left" if column in ("model", "fingerprint") else "right",
+            overflow="fold",
+        )
     for model in models:
-        counts = (f"{model.annotations:,}", f"{model.answers:,}", f"${model.cost_usd:,.2f}" if model.cost_usd else "")
-        table.add_row(model.name, model.fingerprint[:12], *counts, _age(model.oldest), _age(model.used))
+        counts = (
+            f"{model.annotations:,}",
+            f"{model.answers:,}",
+            f"${model.cost_usd:,.2f}" if model.cost_usd else "",
+        )
+        table.add_row(
+            model.name, model.fingerprint[:12], *counts, _age(model.oldest), _age(model.used)
+        )
     console.print(table)
 
 

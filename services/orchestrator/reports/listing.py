@@ -18,11 +18,15 @@ def print_rows(
 ) -> None:
     """`numbers`: the headings of columns that stand to the right. `caption` is for people, and only on a terminal."""
     if not console.is_terminal:
-        console.file.writelines("\t".join(cells) + "\n" for cells in (headings, *rows))  # rich would expand the tabs
+        console.file.writelines(
+            "\t".join(cells) + "\n" for cells in (headings, *rows)
+        )  # rich would expand the tabs
         return
     table = Table(caption=caption)
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
+        table.add_column(
+            heading, justify="right" if heading in numbers else "left", overflow="fold"
+        )
     for cells in rows:
         table.add_row(*cells)
     console.print(table)

@@ -12,30 +12,51 @@ COLUMNS = ("stage", "asks", "calls", "time", "tokens in", "tokens out", "cost")
 
 def show(quote: Quote, console: Console) -> None:
     """The whole run; unknown figures are "?"."""
-    saved = f"; {quote.saved_calls:,} of its teacher calls came from the cache" if quote.saved_calls else ""
-    _say(console, f"pilot        {quote.pilot:,} of {quote.pool:,} images, {quote.usable:,} of them usable{saved}")
+    saved = (
+        f"; {quote.saved_calls:,} of its teacher calls came from the cache"
+        if quote.saved_calls
+        else ""
+    )
+    _say(
+        console,
+        f"pilot        {quote.pilot:,} of {quote.pool:,} images, {quote.usable:,} of them usable{saved}",
+    )
     table = Table()
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("stage", "asks") else "right")
     for stage in quote.stages:
         tokens = (f"{stage.usage.prompt_tokens:,}", f"{stage.usage.completion_tokens:,}")
         cost = f"${stage.usage.cost_usd:,.2f}" if stage.usage.cost_usd else ""
-        table.add_row(stage.name, stage.role, f"{stage.calls:,}", clock(stage.seconds), *tokens, cost)
+        table.add_row(
+            stage.name, stage.role, f"{stage.calls:,}", clock(stage.seconds), *tokens, cost
+        )
     console.print(table)
     found = quote.parity_set
-    _say(console, f"parity set   {found.expected:,.0f} samples (95 %: {found.low:,.0f} to {found.high:,.0f})")
+    _say(
+        console,
+        f"parity set   {found.expected:,.0f} samples (95 %: {found.low:,.0f} to {found.high:,.0f})",
+    )
     training = quote.training
     steps = "? steps" if training.steps is None else f"{training.steps:,} steps"
     _say(console, f"training     {steps}, {clock(training.seconds)} ({training.basis})")
     is_whole = training.seconds is not None
-    _say(console, f"time         {clock(quote.wall_s)}{'' if is_whole else ', and the training on top of it'}")
+    _say(
+        console,
+        f"time         {clock(quote.wall_s)}{'' if is_whole else ', and the training on top of it'}",
+    )
     if quote.gpu_hours is not None:
         at = f", ${quote.devices_usd:,.2f}" if quote.devices_usd is not None else ""
         _say(console, f"devices      {quote.gpu_hours:,.2f} GPU-hours{at}")
     if quote.provider_usd:
-        _say(console, f"provider     ${quote.provider_usd:,.2f}, of which the pilot's ${quote.pilot_usd:,.2f} are paid")
+        _say(
+            console,
+            f"provider     ${quote.provider_usd:,.2f}, of which the pilot's ${quote.pilot_usd:,.2f} are paid",
+        )
     if quote.wall_s is None:
-        _say(console, "The cache knew all that a stage asks: its time can't be told. --no-cache measures it, and pays again.")
+        _say(
+            console,
+            "The cache knew all that a stage asks: its time can't be told. --no-cache measures it, and pays again.",
+        )
 
 
 def clock(seconds: float | None) -> str:

@@ -33,7 +33,9 @@ def show_list(lines: Sequence[Line], folder: Path, console: Console, *, as_json:
     if as_json:
         _print_json([asdict(line) for line in lines], console)
     elif not lines:
-        _say(console, f"no runs in {folder}/: `mpa-orch align IMAGES --task vqa --local` begins one")
+        _say(
+            console, f"no runs in {folder}/: `mpa-orch align IMAGES --task vqa --local` begins one"
+        )
     else:
         numbers = ("round", "images", "parity set", "gain", "size")
         headings = ("run", "state", "task", "recipe", *numbers)
@@ -53,13 +55,23 @@ def line(of: Line) -> str:
 def _cells(of: Line) -> tuple[str, ...]:
     if of.trouble:
         return (of.run, of.state, *[""] * 6, _size(of.size_bytes))
-    counts = (str(of.round), f"{of.images:,}", f"{of.parity_set:,}", _gain(of.gain), _size(of.size_bytes))
+    counts = (
+        str(of.round),
+        f"{of.images:,}",
+        f"{of.parity_set:,}",
+        _gain(of.gain),
+        _size(of.size_bytes),
+    )
     return of.run, of.state, of.task, of.recipe, *counts
 
 
-def show_entries(entries: Sequence[Entry], settings: Settings, console: Console, *, as_json: bool) -> None:
+def show_entries(
+    entries: Sequence[Entry], settings: Settings, console: Console, *, as_json: bool
+) -> None:
     if as_json:
-        console.file.writelines(json.dumps(columns(entry, settings), ensure_ascii=False) + "\n" for entry in entries)
+        console.file.writelines(
+            json.dumps(columns(entry, settings), ensure_ascii=False) + "\n" for entry in entries
+        )
         return
     if not entries:
         _say(console, "no such records")
@@ -75,13 +87,21 @@ def _entry(entry: Entry) -> Iterable[str]:
         return
     held_out = "  held out" if image.held_out else ""
     yield f"{image.path}  {row.image_sha256[:12]}  question {row.number}, attempt {row.attempt}{held_out}"
-    yield f"    {row.question}  ->  {row.answer}" if row.question else f"    {' '.join(row.text.split()) or '(no reply)'}"
+    yield (
+        f"    {row.question}  ->  {row.answer}"
+        if row.question
+        else f"    {' '.join(row.text.split()) or '(no reply)'}"
+    )
     if row.rejection:
         yield f"    rejected: {row.rejection}  {row.detail}"
     elif entry.cell is None:
         yield "    not identified yet"
     else:
-        of_student = f", the student by {entry.student_matcher}" if entry.student_matcher != entry.matcher else ""
+        of_student = (
+            f", the student by {entry.student_matcher}"
+            if entry.student_matcher != entry.matcher
+            else ""
+        )
         yield f"    {entry.cell}: {SAID[entry.cell]} (by {entry.matcher}{of_student})"
     yield f"    annotated by {row.model_fingerprint[:12] or 'nobody'}, seed {row.seed}{_usage(row)}"
     for answer in (entry.student, *entry.teachers):
@@ -92,23 +112,36 @@ def _entry(entry: Entry) -> Iterable[str]:
 def _usage(row: AnnotationRow | AnswerRow) -> str:
     usage: Usage = row.provenance.usage
     cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd else ""
-    return f", {usage.prompt_tokens} + {usage.completion_tokens} tokens{cost}" if usage.prompt_tokens else ""
+    return (
+        f", {usage.prompt_tokens} + {usage.completion_tokens} tokens{cost}"
+        if usage.prompt_tokens
+        else ""
+    )
 
 
 def show_comparison(of: Comparison, console: Console, *, as_json: bool) -> None:
     if as_json:
-        moved = [{"before": before, "after": after, "count": count} for (before, after), count in sorted(of.moved.items())]
+        moved = [
+            {"before": before, "after": after, "count": count}
+            for (before, after), count in sorted(of.moved.items())
+        ]
         _print_json({**asdict(of), "cells": of.cells, "moved": moved}, console)
         return
     first, second = of.runs
     rows: list[Sequence[str]] = [(name, *values) for name, values in of.settings.items()]
-    rows += [(cell or "(not in it)", *(f"{count:,}" for count in counts)) for cell, counts in of.cells.items()]
+    rows += [
+        (cell or "(not in it)", *(f"{count:,}" for count in counts))
+        for cell, counts in of.cells.items()
+    ]
     rows += [("gain", *map(_gain, of.gains))]
     print_rows(("", first, second), rows, console)
     for (before, after), count in of.changes.items():
         _say(console, f"{before} -> {after}: {count:,}")
     for change in of.changed:
-        _say(console, f"{change.image}  {change.question}  ->  {change.answer}: {change.before}, then {change.after}")
+        _say(
+            console,
+            f"{change.image}  {change.question}  ->  {change.answer}: {change.before}, then {change.after}",
+        )
 
 
 def show_matchers(sides: Sides, console: Console, *, as_json: bool) -> None:
@@ -123,11 +156,16 @@ def show_matchers(sides: Sides, console: Console, *, as_json: bool) -> None:
     numbers = (*NAMES, "gap against the run's")
     print_rows(("matcher", *numbers), rows, console, numbers=numbers, caption=caption)
     _say(
-        console, f"{sides.disagreeing:,} records on which they disagree" + ("" if sides.disagreements else ": --disagreements")
+        console,
+        f"{sides.disagreeing:,} records on which they disagree"
+        + ("" if sides.disagreements else ": --disagreements"),
     )
     for row in sides.disagreements:
         teacher = "not asked" if row.teacher is None else row.teacher
-        _say(console, f"{row.image}  {row.question}  ->  {row.annotation}   student: {row.student}   teacher: {teacher}")
+        _say(
+            console,
+            f"{row.image}  {row.question}  ->  {row.annotation}   student: {row.student}   teacher: {teacher}",
+        )
         _say(console, f"    {', '.join(f'{rule}: {cell}' for rule, cell in row.cells.items())}")
 
 

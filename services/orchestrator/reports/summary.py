@@ -42,7 +42,10 @@ def _show_counts(summary: Summary, console: Console) -> None:
     refused = f"; refused: {_listed(files.refused)}" if files.refused else ""
     _say(console, f"images       {files.accepted:,} ({files.held_out:,} held out){refused}")
     if files.leak:
-        _say(console, f"leaks        {files.refused['leak']:,} images are in an evaluation set and not used: {files.leak}")
+        _say(
+            console,
+            f"leaks        {files.refused['leak']:,} images are in an evaluation set and not used: {files.leak}",
+        )
     if files.leaks_used:
         _say(
             console,
@@ -54,20 +57,42 @@ def _show_counts(summary: Summary, console: Console) -> None:
     _say(console, f"annotations  {summary.annotations:,}{rejected}")
     _say(console, f"cells        {_listed({str(cell): summary.cells[cell] for cell in Cell})}")
     of_student = summary.settings.student_matcher
-    matcher = f"matcher {summary.matcher}" + (f", of the student {of_student}" if of_student else "")
+    matcher = f"matcher {summary.matcher}" + (
+        f", of the student {of_student}" if of_student else ""
+    )
     if summary.audited:
-        _say(console, f"production   {sum(summary.audited.values()):,} requests audited: {_listed(summary.audited)}")
+        _say(
+            console,
+            f"production   {sum(summary.audited.values()):,} requests audited: {_listed(summary.audited)}",
+        )
     held_out = summary.settings.recipe.held_out
     of_images = f" of the {1 - held_out:.0%} of the images that aren't held out" if held_out else ""
-    _say(console, f"parity set   {summary.parity_set:,} samples{of_images} (recipe {summary.recipe}, {matcher})")
-    saved = f" ({summary.teacher_calls_saved:,} more came from the cache)" if summary.teacher_calls_saved else ""
+    _say(
+        console,
+        f"parity set   {summary.parity_set:,} samples{of_images} (recipe {summary.recipe}, {matcher})",
+    )
+    saved = (
+        f" ({summary.teacher_calls_saved:,} more came from the cache)"
+        if summary.teacher_calls_saved
+        else ""
+    )
     if summary.label_noise:
         _show_label_noise(summary.label_noise, console)
     samples = f", samples {summary.sample_calls:,}" if summary.sample_calls else ""
-    _say(console, f"model calls  teacher {summary.teacher_calls:,}{saved}{samples}, student {summary.student_calls:,}")
-    used = {role: usage for role, usage in sorted(summary.usage.items(), reverse=True) if usage.prompt_tokens}
+    _say(
+        console,
+        f"model calls  teacher {summary.teacher_calls:,}{saved}{samples}, student {summary.student_calls:,}",
+    )
+    used = {
+        role: usage
+        for role, usage in sorted(summary.usage.items(), reverse=True)
+        if usage.prompt_tokens
+    }
     if used:
-        _say(console, f"tokens       {', '.join(f'{role} {_tokens(usage)}' for role, usage in used.items())}")
+        _say(
+            console,
+            f"tokens       {', '.join(f'{role} {_tokens(usage)}' for role, usage in used.items())}",
+        )
     if cost_usd := sum(usage.cost_usd for usage in used.values()):
         _say(console, f"cost         ${cost_usd:,.{2 if cost_usd >= 1 else 4}f} by the price table")
 
@@ -76,10 +101,18 @@ def _show_label_noise(found: LabelNoise, console: Console) -> None:
     if found.noise:
         cells = "; ".join(f"{cell} {_interval(rate)}" for cell, rate in found.by_cell.items())
         _say(console, f"label noise  {_interval(found.noise)} of the sampled records: {cells}")
-        _say(console, f"agreement    {', '.join(f'{share} {count:,}' for share, count in found.agreement.items())}")
+        _say(
+            console,
+            f"agreement    {', '.join(f'{share} {count:,}' for share, count in found.agreement.items())}",
+        )
     if found.outvoted:
-        votes = ", ".join(f"{teacher} {rate.count:,} of {rate.of:,}" for teacher, rate in found.votes.items())
-        _say(console, f"votes        {votes}; outvoted: {_interval(found.outvoted)} of what the first one confirmed")
+        votes = ", ".join(
+            f"{teacher} {rate.count:,} of {rate.of:,}" for teacher, rate in found.votes.items()
+        )
+        _say(
+            console,
+            f"votes        {votes}; outvoted: {_interval(found.outvoted)} of what the first one confirmed",
+        )
 
 
 def _interval(rate: Rate) -> str:
@@ -97,17 +130,25 @@ def _show_accuracies(summary: Summary, console: Console) -> None:
     table = Table()
     for heading in ("questions", "zero-shot", "aligned", "teacher")[: 1 + len(columns)]:
         table.add_column(heading, justify="left" if heading == "questions" else "right")
-    table.add_row("all", *(f"{column.accuracy:.1%}" for column in columns), style="bold", end_section=True)
+    table.add_row(
+        "all", *(f"{column.accuracy:.1%}" for column in columns), style="bold", end_section=True
+    )
     for kind in summary.zero_shot.kinds:
         table.add_row(kind, *(f"{column.kinds.get(kind, 0.0):.1%}" for column in columns))
     console.print(table)
-    _say(console, f"fixed {summary.fixed}, broken {summary.broken}, McNemar p {format_p(summary.mcnemar_p)}")
+    _say(
+        console,
+        f"fixed {summary.fixed}, broken {summary.broken}, McNemar p {format_p(summary.mcnemar_p)}",
+    )
 
 
 def _show_examples(summary: Summary, console: Console) -> None:
     for example in summary.examples:
         _say(console, f'{example.image}: "{example.question}"')
-        _say(console, f"    before: {example.before}   after: {example.after}   reference: {example.reference}")
+        _say(
+            console,
+            f"    before: {example.before}   after: {example.after}   reference: {example.reference}",
+        )
 
 
 def _show_outcome(summary: Summary, console: Console) -> None:

@@ -27,14 +27,18 @@ Claim = Callable[[str], None]
 
 
 class Asking:
-    def __init__(self, respondent: Respondent, template: str, decoding: Decoding, kept: Kept, claim: Claim) -> None:
+    def __init__(
+        self, respondent: Respondent, template: str, decoding: Decoding, kept: Kept, claim: Claim
+    ) -> None:
         self._respondent = respondent
         self._template, self._decoding = template, decoding
         self._kept, self._claim = kept, claim
         self._pending: list[Pending] = []
         self._read = lru_cache(IMAGES_REMEMBERED)(read_picture)
 
-    async def ask(self, datasets: Sequence[Dataset], questions: int, limit: int, progress: Progress) -> None:
+    async def ask(
+        self, datasets: Sequence[Dataset], questions: int, limit: int, progress: Progress
+    ) -> None:
         """Every question that has no answer yet. `limit`: of each data set, 0 for all.
 
         Raises Pending, once everything is asked, where answers come in a provider's batch.
@@ -61,7 +65,9 @@ class Asking:
             self._fail(dataset, record, found, meter)
             return
         try:
-            said = await self._respondent.answer(found, record.question, self._template, self._decoding)
+            said = await self._respondent.answer(
+                found, record.question, self._template, self._decoding
+            )
         except STOPS_THE_RUN:
             raise
         except Pending as error:
@@ -71,7 +77,9 @@ class Asking:
             self._fail(dataset, record, str(error), meter)
             return
         self._claim(said.by)
-        self._kept.add(predicted(dataset.name, record, said.answer, said.finish_reason, usage=said.usage))
+        self._kept.add(
+            predicted(dataset.name, record, said.answer, said.finish_reason, usage=said.usage)
+        )
         meter.advance()
 
     def _fail(self, dataset: Dataset, record: Record, reason: str, meter: Meter) -> None:
@@ -79,7 +87,9 @@ class Asking:
         meter.advance(f"failed: {reason}")
 
 
-def picture_of(dataset: Dataset, record: Record, read: Callable[[Path], Picture | str] | None = None) -> Picture | str:
+def picture_of(
+    dataset: Dataset, record: Record, read: Callable[[Path], Picture | str] | None = None
+) -> Picture | str:
     """The picture, or why there is none. `read` takes the place of `read_picture`."""
     if record.data:
         return _checked(record.data)

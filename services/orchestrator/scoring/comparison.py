@@ -50,15 +50,21 @@ def compare_evaluations(before: Path, after: Path, examples: int) -> Compared:
     task, metric = first.conditions.task, first.conditions.metric
     scores = [figures(each, task, metric)[1] for each in (rows, others)]
     if not scores[0]:
-        raise InvalidInput(f"{metric} scores no single caption, so two models can't be paired by it: evaluate with cider")
+        raise InvalidInput(
+            f"{metric} scores no single caption, so two models can't be paired by it: evaluate with cider"
+        )
     judgements = [Judgement(row.kind, a, b) for row, a, b in zip(rows, *scores, strict=True)]
     comparison = compare(judgements)
     differences = [judged.after - judged.before for judged in judgements]
     is_graded = metric in CORPUS_METRICS
-    changed = sorted(zip(differences, range(len(rows)), strict=True), key=lambda pair: (-abs(pair[0]), pair[1]))
+    changed = sorted(
+        zip(differences, range(len(rows)), strict=True), key=lambda pair: (-abs(pair[0]), pair[1])
+    )
 
     def chosen(sign: int) -> tuple[Changed, ...]:
-        numbers = [n for by, n in changed if by * sign > 0 and (is_graded or _has_changed(judgements[n]))]
+        numbers = [
+            n for by, n in changed if by * sign > 0 and (is_graded or _has_changed(judgements[n]))
+        ]
         return tuple(_changed(rows[n], others[n]) for n in numbers[:examples])
 
     return Compared(
@@ -66,7 +72,9 @@ def compare_evaluations(before: Path, after: Path, examples: int) -> Compared:
         second,
         comparison,
         sum(differences) / len(differences) if differences else 0.0,
-        bootstrap((f"{row.dataset}/{row.image}", by) for row, by in zip(rows, differences, strict=True)),
+        bootstrap(
+            (f"{row.dataset}/{row.image}", by) for row, by in zip(rows, differences, strict=True)
+        ),
         None if is_graded else comparison.mcnemar_p,
         chosen(1),
         chosen(-1),
@@ -91,4 +99,6 @@ def _require_comparable(
     if [(row.key, row.answers) for row in rows] != [(row.key, row.answers) for row in others]:
         only = {row.key for row in rows} ^ {row.key for row in others}
         example = f", such as {sorted(only)[0][1]}" if only else ", or other references"
-        raise InvalidInput(f"the two evaluations are of other questions ({len(only):,} are in one only{example})")
+        raise InvalidInput(
+            f"the two evaluations are of other questions ({len(only):,} are in one only{example})"
+        )

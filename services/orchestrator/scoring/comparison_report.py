@@ -18,12 +18,22 @@ def comparison_lines(found: Compared) -> list[str]:
         f"(95 %: {found.interval.low * 100:+.1f} to {found.interval.high * 100:+.1f}, paired bootstrap over images)"
     ]
     if found.mcnemar_p is not None:
-        facts.append(f"fixed {overall.fixed:,}, broken {overall.broken:,}, McNemar p {format_p(found.mcnemar_p)}")
-    said = [f"# {after} against {before}", "", *listed([*facts, *leaks([found.before, found.after])])]
+        facts.append(
+            f"fixed {overall.fixed:,}, broken {overall.broken:,}, McNemar p {format_p(found.mcnemar_p)}"
+        )
+    said = [
+        f"# {after} against {before}",
+        "",
+        *listed([*facts, *leaks([found.before, found.after])]),
+    ]
     kinds = found.comparison.kinds
     said += ["", *_kinds(kinds, is_graded=found.mcnemar_p is None)] if len(kinds) > 1 else []
     for title, changed in (("fixed", found.fixed), ("broken", found.broken)):
-        said += ["", *table((title, "question", "reference", "before", "after"), map(_cells, changed))] if changed else []
+        said += (
+            ["", *table((title, "question", "reference", "before", "after"), map(_cells, changed))]
+            if changed
+            else []
+        )
     return said
 
 
@@ -34,7 +44,10 @@ def _kinds(kinds: Mapping[str, Tally], *, is_graded: bool) -> list[str]:
     heads = ("kind", "questions", "before", "after") + (() if is_graded else ("fixed", "broken"))
     return table(
         heads,
-        [(name, f"{t.questions:,}", percent(t.before), percent(t.after), *counts(t)) for name, t in largest(kinds)],
+        [
+            (name, f"{t.questions:,}", percent(t.before), percent(t.after), *counts(t))
+            for name, t in largest(kinds)
+        ],
     )
 
 

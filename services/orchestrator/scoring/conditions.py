@@ -66,7 +66,15 @@ class Evaluation:
 
 
 def plan(
-    datasets: Sequence[Dataset], task: str, asked: str, *, metric: str, template: str, limit: int, pool: str, force: bool
+    datasets: Sequence[Dataset],
+    task: str,
+    asked: str,
+    *,
+    metric: str,
+    template: str,
+    limit: int,
+    pool: str,
+    force: bool,
 ) -> Evaluation:
     """Checks the data sets. Raises InvalidInput: what is wrong with one, unless it can be and is forced; a wrong metric."""
     _require_metric(task, metric)
@@ -79,10 +87,14 @@ def plan(
         found.require_sound(str(dataset.path), besides=FORCIBLE if force else ())
         with dataset.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        sources.append(Source(dataset.name, dataset.path.name, digest, dataset.split, len(found.leaked)))
+        sources.append(
+            Source(dataset.name, dataset.path.name, digest, dataset.split, len(found.leaked))
+        )
     names = [source.name for source in sources]
     if repeated := [name for name in names if names.count(name) > 1]:
-        raise InvalidInput(f"two data sets are named {repeated[0]}: evaluate them apart, or rename one")
+        raise InvalidInput(
+            f"two data sets are named {repeated[0]}: evaluate them apart, or rename one"
+        )
     kind = TASKS[task]
     chosen = (metric or kind.metric, template or kind.answer_template, kind.max_new_tokens, limit)
     return Evaluation(asked, Conditions(task, *chosen, tuple(sources)))
@@ -94,9 +106,15 @@ def _require_metric(task: str, metric: str) -> None:
         return
     if metric not in METRICS and metric not in CORPUS_METRICS:
         raise InvalidInput(
-            f"there is no metric {metric!r}: choose one of {', '.join([*METRICS, *CORPUS_METRICS])}", field="metric"
+            f"there is no metric {metric!r}: choose one of {', '.join([*METRICS, *CORPUS_METRICS])}",
+            field="metric",
         )
     if (metric in CORPUS_METRICS) != (TASKS[task].metric in CORPUS_METRICS):
-        raise InvalidInput(f"{metric} does not score {task}: its metric is {TASKS[task].metric}", field="metric")
+        raise InvalidInput(
+            f"{metric} does not score {task}: its metric is {TASKS[task].metric}", field="metric"
+        )
     if metric == "yes_no_accuracy" and TASKS[task].metric != metric:
-        raise InvalidInput(f"{metric} does not score {task}, whose answers are more than yes and no", field="metric")
+        raise InvalidInput(
+            f"{metric} does not score {task}, whose answers are more than yes and no",
+            field="metric",
+        )

@@ -23,7 +23,14 @@ from services.orchestrator.run import locked
 from services.orchestrator.scoring.asking import Asking
 from services.orchestrator.scoring.conditions import Evaluation
 from services.orchestrator.scoring.figures import Figures, figures
-from services.orchestrator.scoring.predictions import Kept, Key, Prediction, predicted, read_answers, read_predictions
+from services.orchestrator.scoring.predictions import (
+    Kept,
+    Key,
+    Prediction,
+    predicted,
+    read_answers,
+    read_predictions,
+)
 from services.orchestrator.scoring.report import lines
 from services.orchestrator.scoring.respondents import Asked, respondent
 
@@ -63,7 +70,13 @@ async def _evaluate(
             async with respondent(asked, progress) as model:
                 evaluation = replace(evaluation, respondent=model.name)
                 conditions = planned.conditions
-                asking = Asking(model, conditions.template, Decoding(max_new_tokens=conditions.max_new_tokens), kept, claim)
+                asking = Asking(
+                    model,
+                    conditions.template,
+                    Decoding(max_new_tokens=conditions.max_new_tokens),
+                    kept,
+                    claim,
+                )
                 await asking.ask(datasets, len(keys), conditions.limit, progress)
         _store(evaluation, folder)
     finally:
@@ -71,13 +84,17 @@ async def _evaluate(
     return evaluation, _concluded(evaluation, kept.settle(keys), folder)
 
 
-def take(planned: Evaluation, datasets: Sequence[Dataset], answers: Path, folder: Path) -> tuple[Evaluation, Figures]:
+def take(
+    planned: Evaluation, datasets: Sequence[Dataset], answers: Path, folder: Path
+) -> tuple[Evaluation, Figures]:
     """Scores predictions that somebody else made. What they leave out counts as wrong. Raises InvalidInput for unknown ids."""
     with _held(folder):
         return _take(planned, datasets, answers, folder)
 
 
-def _take(planned: Evaluation, datasets: Sequence[Dataset], answers: Path, folder: Path) -> tuple[Evaluation, Figures]:
+def _take(
+    planned: Evaluation, datasets: Sequence[Dataset], answers: Path, folder: Path
+) -> tuple[Evaluation, Figures]:
     evaluation = replace(_opened(planned, folder), respondent=answers.stem)
     keys = _keys(datasets, planned.conditions.limit)
     by_id: dict[str, list[Key]] = defaultdict(list)
@@ -98,7 +115,10 @@ def _take(planned: Evaluation, datasets: Sequence[Dataset], answers: Path, folde
 
 def _keys(datasets: Sequence[Dataset], limit: int) -> list[Key]:
     return [
-        (dataset.name, record.id) for dataset in datasets for n, record in enumerate(dataset.read()) if not limit or n < limit
+        (dataset.name, record.id)
+        for dataset in datasets
+        for n, record in enumerate(dataset.read())
+        if not limit or n < limit
     ]
 
 
@@ -107,7 +127,9 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MpaError(f"the folder {folder} can't be made ({error.strerror}): give another --out") from error
+        raise MpaError(
+            f"the folder {folder} can't be made ({error.strerror}): give another --out"
+        ) from error
     with locked(folder):
         yield
 
@@ -147,7 +169,9 @@ def _store(evaluation: Evaluation, folder: Path) -> None:
 
 def _concluded(evaluation: Evaluation, predictions: Sequence[Prediction], folder: Path) -> Figures:
     found, _ = figures(predictions, evaluation.conditions.task, evaluation.conditions.metric)
-    write_atomically(folder / "figures.json", json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n")
+    write_atomically(
+        folder / "figures.json", json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n"
+    )
     write_atomically(folder / "report.md", "\n".join(lines(evaluation, found)) + "\n")
     return found
 
@@ -155,7 +179,9 @@ def _concluded(evaluation: Evaluation, predictions: Sequence[Prediction], folder
 def stored(folder: Path) -> tuple[Evaluation, list[Prediction]]:
     """A finished evaluation. Raises NotFound, WrongState where it isn't finished."""
     if not (folder / "evaluation.json").is_file():
-        raise NotFound(f"there is no evaluation in {folder}: `mpa-orch datasets evaluate ... --out {folder}` makes one")
+        raise NotFound(
+            f"there is no evaluation in {folder}: `mpa-orch datasets evaluate ... --out {folder}` makes one"
+        )
     if not (folder / "figures.json").is_file():
         raise WrongState(f"the evaluation in {folder} isn't finished: repeat its command")
     evaluation = Evaluation.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))

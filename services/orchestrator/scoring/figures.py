@@ -48,7 +48,9 @@ class Figures:
     datasets: dict[str, Part] = field(default_factory=dict)
 
 
-def figures(predictions: Sequence[Prediction], task: str, metric: str = "") -> tuple[Figures, tuple[float, ...]]:
+def figures(
+    predictions: Sequence[Prediction], task: str, metric: str = ""
+) -> tuple[Figures, tuple[float, ...]]:
     """And the official score of each prediction. `metric` overrides the task's. Raises InvalidInput."""
     official = metric or TASKS[task].metric
     others = [name for name in TASKS[task].beside if name != official]
@@ -59,7 +61,10 @@ def figures(predictions: Sequence[Prediction], task: str, metric: str = "") -> t
         groups: dict[str, list[int]] = defaultdict(list)
         for number, row in enumerate(predictions):
             groups[group(row)].append(number)
-        parts = {name: _part(numbers, main.each, contains.each) for name, numbers in sorted(groups.items())}
+        parts = {
+            name: _part(numbers, main.each, contains.each)
+            for name, numbers in sorted(groups.items())
+        }
         return parts if len(parts) > 1 else {}
 
     found = Figures(
@@ -68,7 +73,9 @@ def figures(predictions: Sequence[Prediction], task: str, metric: str = "") -> t
         images=len({_image(row) for row in predictions}),
         failed=sum(bool(row.error) for row in predictions),
         official=main.figure,
-        interval=bootstrap(zip(map(_image, predictions), main.each, strict=True)) if main.each else None,
+        interval=bootstrap(zip(map(_image, predictions), main.each, strict=True))
+        if main.each
+        else None,
         contains=contains.figure,
         beside={scored.metric: scored.figure for scored in rest}
         | (_yes_no(predictions) if official == "yes_no_accuracy" else {}),
@@ -99,4 +106,8 @@ def _yes_no(predictions: Sequence[Prediction]) -> dict[str, float]:
     count = len(predictions) or 1
     said_yes = sum("yes" in map(yes_or_no, row.answers) for row in predictions)
     unknown = sum(not yes_or_no(row.prediction) for row in predictions)
-    return {"unknown": unknown / count, "always yes": said_yes / count, "always no": (len(predictions) - said_yes) / count}
+    return {
+        "unknown": unknown / count,
+        "always yes": said_yes / count,
+        "always no": (len(predictions) - said_yes) / count,
+    }

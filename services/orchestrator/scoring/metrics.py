@@ -22,27 +22,41 @@ class Scored:
     tokenizer: str = ""
 
 
-def score(names: Sequence[str], predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[Scored]:
+def score(
+    names: Sequence[str], predictions: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[Scored]:
     """By the metrics named. Raises InvalidInput: there is no such metric, or no reference."""
     for name in names:
         if name not in METRICS and name not in CORPUS_METRICS:
             raise InvalidInput(
-                f"there is no metric {name!r}: choose one of {', '.join([*METRICS, *CORPUS_METRICS])}", field="metric"
+                f"there is no metric {name!r}: choose one of {', '.join([*METRICS, *CORPUS_METRICS])}",
+                field="metric",
             )
     captions = [name for name in names if name in CORPUS_METRICS]
     by_corpus = _score_captions(captions, predictions, references) if captions else {}
-    return [by_corpus[name] if name in by_corpus else _score_each(name, predictions, references) for name in names]
+    return [
+        by_corpus[name] if name in by_corpus else _score_each(name, predictions, references)
+        for name in names
+    ]
 
 
-def _score_each(name: str, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Scored:
+def _score_each(
+    name: str, predictions: Sequence[str], references: Sequence[Sequence[str]]
+) -> Scored:
     metric = METRICS[name]
-    each = tuple(metric(given, accepted) for given, accepted in zip(predictions, references, strict=True))
+    each = tuple(
+        metric(given, accepted) for given, accepted in zip(predictions, references, strict=True)
+    )
     return Scored(name, sum(each) / len(each) if each else 0.0, each)
 
 
-def _score_captions(names: Sequence[str], predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Scored]:
+def _score_captions(
+    names: Sequence[str], predictions: Sequence[str], references: Sequence[Sequence[str]]
+) -> dict[str, Scored]:
     tokenizer = find_tokenizer()
-    tokens = tokenizer.tokenize([*predictions, *(text for accepted in references for text in accepted)])
+    tokens = tokenizer.tokenize(
+        [*predictions, *(text for accepted in references for text in accepted)]
+    )
     given, rest = tokens[: len(predictions)], iter(tokens[len(predictions) :])
     wanted = [[next(rest) for _ in accepted] for accepted in references]
     found = {}

@@ -45,7 +45,12 @@ class Prediction:
 
 
 def predicted(
-    dataset: str, record: Record, prediction: str, finish_reason: str = "", error: str = "", usage: Usage = NO_USAGE
+    dataset: str,
+    record: Record,
+    prediction: str,
+    finish_reason: str = "",
+    error: str = "",
+    usage: Usage = NO_USAGE,
 ) -> Prediction:
     image = record.image or f"inside {dataset}"
     asked = (dataset, record.id, image, record.question, record.answers, record.kind, record.split)
@@ -60,7 +65,9 @@ class Kept:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(path)
-        self.standing = {found.key: found for found in read_predictions(path)} if path.is_file() else {}
+        self.standing = (
+            {found.key: found for found in read_predictions(path)} if path.is_file() else {}
+        )
         self._file = path.open("a", encoding="utf-8")
 
     def add(self, prediction: Prediction) -> None:
@@ -99,11 +106,30 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
     """Raises InvalidInput that names the line and the key that is wrong, NotFound."""
     for fields in _lines(path):
         answers = fields.texts("answers")
-        texts = {name: _text(fields, name) for name in ("prediction", "finish_reason", "error", "split", "kind")}
+        texts = {
+            name: _text(fields, name)
+            for name in ("prediction", "finish_reason", "error", "split", "kind")
+        }
         yield Prediction(
-            *(fields.text("dataset"), fields.name("id"), fields.text("image"), fields.text("question"), answers),
-            *(texts["kind"], texts["split"], texts["prediction"], texts["finish_reason"], texts["error"]),
-            *(fields.number("prompt_tokens"), fields.number("completion_tokens"), fields.real("cost_usd")),
+            *(
+                fields.text("dataset"),
+                fields.name("id"),
+                fields.text("image"),
+                fields.text("question"),
+                answers,
+            ),
+            *(
+                texts["kind"],
+                texts["split"],
+                texts["prediction"],
+                texts["finish_reason"],
+                texts["error"],
+            ),
+            *(
+                fields.number("prompt_tokens"),
+                fields.number("completion_tokens"),
+                fields.real("cost_usd"),
+            ),
         )
 
 
@@ -121,7 +147,8 @@ def read_answers(path: Path, ids: Mapping[str, Sequence[Key]]) -> dict[Key, str]
         if len(keys) > 1:
             listed = ", ".join(dataset for dataset, _ in keys)
             raise fields.fault(
-                "id", f'{name!r} is in several data sets ({listed}): add a key "dataset" that says which is meant'
+                "id",
+                f'{name!r} is in several data sets ({listed}): add a key "dataset" that says which is meant',
             )
         if keys[0] in found:
             raise fields.fault("id", f"{name!r} is there more than once")

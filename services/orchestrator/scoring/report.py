@@ -15,7 +15,11 @@ ROWS_SHOWN = 15
 
 def lines(evaluation: Evaluation, found: Figures) -> list[str]:
     """The official figure first, then everything beside it."""
-    within = f" (95 %: {percent(found.interval.low)} to {percent(found.interval.high)})" if found.interval else ""
+    within = (
+        f" (95 %: {percent(found.interval.low)} to {percent(found.interval.high)})"
+        if found.interval
+        else ""
+    )
     facts = [
         f"{found.metric} **{percent(found.official)}**{within}, authors' containment {percent(found.contains)}",
         f"{found.questions:,} questions about {found.images:,} images",
@@ -30,7 +34,11 @@ def lines(evaluation: Evaluation, found: Figures) -> list[str]:
         "",
         *listed(facts),
     ]
-    for title, parts in (("data set", found.datasets), ("split", found.splits), ("kind", found.kinds)):
+    for title, parts in (
+        ("data set", found.datasets),
+        ("split", found.splits),
+        ("kind", found.kinds),
+    ):
         said += ["", *_parts(title, found.metric, parts)] if parts else []
     return said
 
@@ -69,13 +77,22 @@ def listed(facts: Iterable[str]) -> list[str]:
 def leaks(evaluations: Iterable[Evaluation]) -> list[str]:
     """The mark that every table of them bears."""
     leaked = max(evaluation.leaked for evaluation in evaluations)
-    return [f"**LEAKED: {leaked:,} of these images are in the pool that was learned from**"] if leaked else []
+    return (
+        [f"**LEAKED: {leaked:,} of these images are in the pool that was learned from**"]
+        if leaked
+        else []
+    )
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    filled = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (heads, *rows)]
+    filled = [
+        [" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (heads, *rows)
+    ]
     widths = [max(len(row[column]) for row in filled) for column in range(len(heads))]
-    drawn = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in filled]
+    drawn = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in filled
+    ]
     return [drawn[0], "| " + " | ".join("-" * width for width in widths) + " |", *drawn[1:]]
 
 

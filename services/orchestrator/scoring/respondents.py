@@ -37,7 +37,9 @@ class Respondent(Protocol):
     def name(self) -> str:
         """For people: "student v2"."""
 
-    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> Said:
+    async def answer(
+        self, picture: Picture, question: str, template: str, decoding: Decoding
+    ) -> Said:
         """Raises the MpaErrors of a service that is asked."""
 
 
@@ -51,7 +53,9 @@ class Student:
     def name(self) -> str:
         return f"student {self.version}"
 
-    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> Said:
+    async def answer(
+        self, picture: Picture, question: str, template: str, decoding: Decoding
+    ) -> Said:
         reply = await self.client.answer(picture, question, template, decoding, self.version)
         if reply.version != self.version:
             raise WrongState(
@@ -68,7 +72,9 @@ class Teacher:
     def name(self) -> str:
         return "teacher"
 
-    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> Said:
+    async def answer(
+        self, picture: Picture, question: str, template: str, decoding: Decoding
+    ) -> Said:
         reply = await self.client.answer(picture, question, template, decoding)
         return _said(reply, reply.version)
 
@@ -80,10 +86,16 @@ class Endpoint:
     model: VisionLanguageModel
     name: str
 
-    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> Said:
+    async def answer(
+        self, picture: Picture, question: str, template: str, decoding: Decoding
+    ) -> Said:
         image = load_image(picture.data)
-        reply = await self.model.generate(Prompt(image, answer_prompt(question, template), decoding))
-        usage = Usage(reply.prompt_tokens, reply.completion_tokens, reply.cached_prompt_tokens, reply.cost_usd)
+        reply = await self.model.generate(
+            Prompt(image, answer_prompt(question, template), decoding)
+        )
+        usage = Usage(
+            reply.prompt_tokens, reply.completion_tokens, reply.cached_prompt_tokens, reply.cost_usd
+        )
         return Said(reply.text, self.model.fingerprint, reply.finish_reason, usage)
 
 
@@ -127,7 +139,9 @@ async def _endpoint(model: str) -> AsyncIterator[Endpoint]:
     from services.engines.openai import engine
     from services.engines.openai.settings import OpenAISettings
 
-    loaded = await engine.load(model, OpenAISettings.from_environment(Environment("MPA_TEACHER_", os.environ)))
+    loaded = await engine.load(
+        model, OpenAISettings.from_environment(Environment("MPA_TEACHER_", os.environ))
+    )
     try:
         yield Endpoint(loaded, model)
     finally:

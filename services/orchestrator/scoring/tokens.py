@@ -19,7 +19,27 @@ from typing import Protocol
 from services.core.errors import InvalidInput, MpaError
 
 JAR = "stanford-corenlp-3.4.1.jar"
-DROPPED = frozenset({"''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"})
+DROPPED = frozenset(
+    {
+        "''",
+        "'",
+        "``",
+        "`",
+        "-LRB-",
+        "-RRB-",
+        "-LCB-",
+        "-RCB-",
+        ".",
+        "?",
+        "!",
+        ",",
+        ":",
+        "-",
+        "--",
+        "...",
+        ";",
+    }
+)
 """As in the COCO caption evaluation: brackets survive, since lower-cased they are no longer in the list."""
 TIMEOUT_S = 600.0
 
@@ -49,18 +69,28 @@ class PTB:
 
     def tokenize(self, texts: Sequence[str]) -> list[str]:
         options = ["-preserveLines", "-lowerCase", "-encoding", "UTF-8"]
-        command = [self.java, "-cp", str(self.jar), "edu.stanford.nlp.process.PTBTokenizer", *options]
+        command = [
+            self.java,
+            "-cp",
+            str(self.jar),
+            "edu.stanford.nlp.process.PTBTokenizer",
+            *options,
+        ]
         # A line is a text, whatever else counts as a line break.
         sent = "".join(" ".join(text.split()) + "\n" for text in texts)
         try:
-            done = subprocess.run(command, input=sent.encode(), capture_output=True, timeout=TIMEOUT_S, check=True)
+            done = subprocess.run(
+                command, input=sent.encode(), capture_output=True, timeout=TIMEOUT_S, check=True
+            )
         except (OSError, subprocess.SubprocessError) as error:
             raise MpaError(
                 f"the PTB tokenizer failed ({error}): look at `{self.java} -cp {self.jar}`, or unset MPA_PTB_JAR"
             ) from error
         lines = done.stdout.decode().split("\n")[:-1]
         if len(lines) != len(texts):
-            raise MpaError(f"the PTB tokenizer returned {len(lines):,} lines for {len(texts):,} captions")
+            raise MpaError(
+                f"the PTB tokenizer returned {len(lines):,} lines for {len(texts):,} captions"
+            )
         return [_kept(line.split()) for line in lines]
 
 
@@ -77,7 +107,10 @@ class Treebank:
 
         treebank = TreebankWordTokenizer()
         plain = (_QUOTED.sub(r"' \1 '", _DASH.sub(" -- ", text)) for text in texts)
-        return [_kept(token.lower() for token in treebank.tokenize(text, convert_parentheses=True)) for text in plain]
+        return [
+            _kept(token.lower() for token in treebank.tokenize(text, convert_parentheses=True))
+            for text in plain
+        ]
 
 
 def _kept(tokens: Iterable[str]) -> str:
@@ -101,7 +134,9 @@ def _jar() -> Path | None:
     """MPA_PTB_JAR, else the one that pycocoevalcap brings."""
     if named := os.environ.get("MPA_PTB_JAR"):
         if not Path(named).is_file():
-            raise InvalidInput(f"MPA_PTB_JAR is {named!r}: there is no such file", field="MPA_PTB_JAR")
+            raise InvalidInput(
+                f"MPA_PTB_JAR is {named!r}: there is no such file", field="MPA_PTB_JAR"
+            )
         return Path(named)
     brought = importlib.util.find_spec("pycocoevalcap")
     for folder in (brought.submodule_search_locations if brought else None) or ():

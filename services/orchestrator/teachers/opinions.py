@@ -68,14 +68,22 @@ class LabelNoise:
 
 def add_opinion(ledger: Ledger, label: Label, seat: int, kind: Kind, opinion: Agreement) -> None:
     ledger.write(
-        "INSERT OR REPLACE INTO opinions VALUES (?, ?, ?, ?, ?, ?, ?)", *label, seat, kind, opinion.agreed, opinion.asked
+        "INSERT OR REPLACE INTO opinions VALUES (?, ?, ?, ?, ?, ?, ?)",
+        *label,
+        seat,
+        kind,
+        opinion.agreed,
+        opinion.asked,
     )
 
 
 def agreements(ledger: Ledger, teachers: int) -> dict[Label, Agreement]:
     """Of every label that all the teachers were sampled on."""
     rows = ledger.read(SAMPLED, teachers)
-    return {(image, question, answer): Agreement(int(agreed), int(asked)) for image, question, answer, agreed, asked in rows}
+    return {
+        (image, question, answer): Agreement(int(agreed), int(asked))
+        for image, question, answer, agreed, asked in rows
+    }
 
 
 def samples_of(ledger: Ledger, label: Label) -> Agreement:
@@ -89,14 +97,26 @@ def measured_noise(ledger: Ledger) -> LabelNoise | None:
     """None where no opinions were asked for."""
     if not any(ledger.read("SELECT 1 FROM opinions LIMIT 1")):
         return None
-    rows = [(cell, Agreement(int(n), int(of))) for cell, n, of in ledger.read(BY_CELL, ledger.round, Rejection.LOW_AGREEMENT)]
+    rows = [
+        (cell, Agreement(int(n), int(of)))
+        for cell, n, of in ledger.read(BY_CELL, ledger.round, Rejection.LOW_AGREEMENT)
+    ]
     shares = Counter(agreement for _, agreement in rows)
-    votes = {ledger.meta(seat_key(int(seat)))[:12]: rate(int(n), int(of)) for seat, n, of in ledger.read(VOTES)}
+    votes = {
+        ledger.meta(seat_key(int(seat)))[:12]: rate(int(n), int(of))
+        for seat, n, of in ledger.read(VOTES)
+    }
     confirmed, outvoted = next(ledger.read(OUTVOTED, ledger.round, Rejection.LOW_AGREEMENT))
     return LabelNoise(
         noise=_noise(agreement for _, agreement in rows) if rows else None,
-        by_cell={cell: _noise(a for of, a in rows if of == cell) for cell in sorted({cell for cell, _ in rows})},
-        agreement={f"{a.agreed}/{a.asked}": count for a, count in sorted(shares.items(), key=_from_the_best)},
+        by_cell={
+            cell: _noise(a for of, a in rows if of == cell)
+            for cell in sorted({cell for cell, _ in rows})
+        },
+        agreement={
+            f"{a.agreed}/{a.asked}": count
+            for a, count in sorted(shares.items(), key=_from_the_best)
+        },
         votes=votes,
         outvoted=rate(int(outvoted or 0), int(confirmed)) if votes else None,
     )

@@ -30,7 +30,9 @@ class Panel(TeacherClient):
     ) -> AnnotationReply:
         return await self.members[0].annotate(picture, task, prompt, decoding, guided=guided)
 
-    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> AnswerReply:
+    async def answer(
+        self, picture: Picture, question: str, template: str, decoding: Decoding
+    ) -> AnswerReply:
         return await self.members[0].answer(picture, question, template, decoding)
 
 
@@ -48,7 +50,9 @@ def require_teachers(run: Run, count: int) -> None:
     """As `require_panel`."""
     wanted = run.settings.teachers
     if count != wanted:
-        raise WrongState(f"this run began with {wanted} teachers, and {count} are named: name the same ones, in the same order")
+        raise WrongState(
+            f"this run began with {wanted} teachers, and {count} are named: name the same ones, in the same order"
+        )
 
 
 def seat_key(seat: int) -> str:
@@ -66,7 +70,9 @@ def require_same_teacher(run: Run, teacher: TeacherClient, fingerprint: str, sea
             f"the teacher at {teacher.connection.address} is another model ({fingerprint[:12]}) than the one this run began "
             f"with ({known[:12]}): start that one, or give another --run"
         )
-    if any(run.ledger.meta(seat_key(other)) == fingerprint for other in range(run.settings.teachers)):
+    if any(
+        run.ledger.meta(seat_key(other)) == fingerprint for other in range(run.settings.teachers)
+    ):
         raise WrongState(
             f"the teacher at {teacher.connection.address} is the same model as another one of this run: a vote takes different "
             "ones (replicas of one teacher are one address: ipv4:HOST:PORT,HOST:PORT)"
@@ -83,9 +89,14 @@ def addresses_for(task: str, named: Sequence[str]) -> tuple[str, ...]:
     for name in named:
         of, _, address = name.rpartition("=")
         if of and of not in TASKS:
-            raise InvalidInput(f"--teacher {name}: there is no task {of!r}, choose one of {', '.join(TASKS)}", field="teacher")
+            raise InvalidInput(
+                f"--teacher {name}: there is no task {of!r}, choose one of {', '.join(TASKS)}",
+                field="teacher",
+            )
         by_task.setdefault(of, []).append(address)
     found = by_task.get(task) or by_task.get("", [])
     if twice := next((address for address in found if found.count(address) > 1), ""):
-        raise InvalidInput(f"the teacher {twice} is named twice: a vote takes different ones", field="teacher")
+        raise InvalidInput(
+            f"the teacher {twice} is named twice: a vote takes different ones", field="teacher"
+        )
     return tuple(found)

@@ -49,23 +49,37 @@ async def take_samples(run: Run, teacher: TeacherClient, progress: Progress) -> 
                 await _sample(run, teacher, due, progress)
 
 
-def _reject_low(run: Run, parity_set: Sequence[ParitySample], known: Mapping[Label, Agreement]) -> bool:
+def _reject_low(
+    run: Run, parity_set: Sequence[ParitySample], known: Mapping[Label, Agreement]
+) -> bool:
     """Whether any was."""
     least = run.settings.recipe.min_agreement
     low = [parity for parity in parity_set if known[parity.label].share < least]
     with run.ledger.at_once():
         for parity in low:
-            row = next(row for row in run.ledger.annotations(parity.sample.image_sha256) if _is_of(row, parity))
+            row = next(
+                row
+                for row in run.ledger.annotations(parity.sample.image_sha256)
+                if _is_of(row, parity)
+            )
             found = known[parity.label]
-            run.ledger.reject(row, Rejection.LOW_AGREEMENT, f"{found.agreed} of {found.asked} samples agree")
+            run.ledger.reject(
+                row, Rejection.LOW_AGREEMENT, f"{found.agreed} of {found.asked} samples agree"
+            )
     return bool(low)
 
 
 def _is_of(row: AnnotationRow, parity: ParitySample) -> bool:
-    return (row.question, row.answer, row.rejection) == (parity.sample.question, parity.sample.answer, "")
+    return (row.question, row.answer, row.rejection) == (
+        parity.sample.question,
+        parity.sample.answer,
+        "",
+    )
 
 
-async def _sample(run: Run, teacher: TeacherClient, due: Sequence[ParitySample], progress: Progress) -> None:
+async def _sample(
+    run: Run, teacher: TeacherClient, due: Sequence[ParitySample], progress: Progress
+) -> None:
     """Opinions are stored when all are in, so that a teacher that fails leaves none; what was answered is never asked again.
 
     Raises Pending where a provider's batch is under way, and MpaError where a teacher failed most of its calls: one that
@@ -74,19 +88,31 @@ async def _sample(run: Run, teacher: TeacherClient, due: Sequence[ParitySample],
     by_image: dict[str, list[ParitySample]] = defaultdict(list)
     for parity in due:
         by_image[parity.path].append(parity)
-    source, permits, sampling = run.find_images(), asyncio.Semaphore(IMAGES_IN_FLIGHT), _Sampling(run, panel_of(teacher))
+    source, permits, sampling = (
+        run.find_images(),
+        asyncio.Semaphore(IMAGES_IN_FLIGHT),
+        _Sampling(run, panel_of(teacher)),
+    )
     with progress.stage("sample", "records", len(due)) as meter:
 
         async def one(path: str, of_image: Sequence[ParitySample]) -> None:
-            picture = await asyncio.to_thread(read_again, source, path, of_image[0].sample.image_sha256)
+            picture = await asyncio.to_thread(
+                read_again, source, path, of_image[0].sample.image_sha256
+            )
             async with together() as group:
                 for parity in of_image:
-                    group.create_task(sampling.hear(picture, parity.label)).add_done_callback(lambda _: meter.advance())
+                    group.create_task(sampling.hear(picture, parity.label)).add_done_callback(
+                        lambda _: meter.advance()
+                    )
 
         async with together() as group:
-            for path, of_image in sorted(by_image.items()):  # neighbours of the source are read together
+            for path, of_image in sorted(
+                by_image.items()
+            ):  # neighbours of the source are read together
                 await permits.acquire()
-                group.create_task(one(path, of_image)).add_done_callback(lambda _: permits.release())
+                group.create_task(one(path, of_image)).add_done_callback(
+                    lambda _: permits.release()
+                )
     sampling.store()
 
 
@@ -111,12 +137,16 @@ class _Sampling:
             ]
         given = [answer for task in asked if (answer := task.result()) is not None]
         matches = self._run.settings.the_matcher.matches
-        self._opinions[label, seat] = Agreement(sum(matches(answer, label[2]) for answer in given), len(given))
+        self._opinions[label, seat] = Agreement(
+            sum(matches(answer, label[2]) for answer in given), len(given)
+        )
 
     async def _ask(self, picture: Picture, question: str, seat: int, number: int) -> str | None:
         """None: declined, cut off or failed."""
         try:
-            row = await sampled_answer(self._run, self._panel[seat], picture, question, seat, number)
+            row = await sampled_answer(
+                self._run, self._panel[seat], picture, question, seat, number
+            )
         except STOPS_THE_RUN:
             raise
         except MpaError as error:
@@ -142,15 +172,29 @@ async def sampled_answer(
     run: Run, teacher: TeacherClient, picture: Picture, question: str, seat: int, number: int
 ) -> AnswerRow:
     """The `number`th sample of this teacher's answer. Asked at most once: the ledger keeps it under "FINGERPRINT#NUMBER"."""
-    known = run.ledger.answer(picture.sha256, question, ROLE, f"{run.ledger.meta(seat_key(seat))}#{number}")
+    known = run.ledger.answer(
+        picture.sha256, question, ROLE, f"{run.ledger.meta(seat_key(seat))}#{number}"
+    )
     if known is not None:
         return known
-    recipe, decoding = run.settings.recipe, run.settings.sample_decoding(picture.sha256, question, number)
+    recipe, decoding = (
+        run.settings.recipe,
+        run.settings.sample_decoding(picture.sha256, question, number),
+    )
     reply = await teacher.answer(picture, question, recipe.answer_template, decoding)
     require_same_teacher(run, teacher, reply.version, seat)
     version = f"{reply.version}#{number}"
     row = AnswerRow(
-        *(picture.sha256, question, ROLE, version, reply.answer, run.settings.sample_conditions, "sample", reply.provenance)
+        *(
+            picture.sha256,
+            question,
+            ROLE,
+            version,
+            reply.answer,
+            run.settings.sample_conditions,
+            "sample",
+            reply.provenance,
+        )
     )
     run.ledger.add_answer(row)
     return row

@@ -39,7 +39,10 @@ class Client:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await asyncio.gather(*(bulk.close() for bulk in self._bulks))
         await self.connection.channel.close(None)
@@ -50,7 +53,11 @@ class Client:
         return self._bulks[-1]
 
     async def _with_image(
-        self, picture: Picture, send: Callable[[types_pb2.Image], Awaitable[Reply]], *, retry: bool = True
+        self,
+        picture: Picture,
+        send: Callable[[types_pb2.Image], Awaitable[Reply]],
+        *,
+        retry: bool = True,
     ) -> Reply:
         """Sends the bytes once, then only their name; the bytes again where the service has forgotten them."""
         call = self.connection.call if retry else self.connection.call_once

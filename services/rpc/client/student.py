@@ -80,33 +80,46 @@ class StudentClient(TrainingClient):
         """By the live version, or the one pinned. Without `retry`: a unary call that checks the endpoint, never sampled."""
 
         async def send(image: types_pb2.Image) -> student_pb2.AnswerResponse:
-            request = student_pb2.AnswerRequest(image=image, question=question, template=template, version=version)
+            request = student_pb2.AnswerRequest(
+                image=image, question=question, template=template, version=version
+            )
             if decoding is not None:
                 request.decoding.CopyFrom(decoding_to_proto(decoding))
             if retry:
                 return await self._answers.ask(request)
-            response: student_pb2.AnswerResponse = await self._stub.Answer(request, timeout=ANSWER_TIMEOUT_S, metadata=(CHECK,))
+            response: student_pb2.AnswerResponse = await self._stub.Answer(
+                request, timeout=ANSWER_TIMEOUT_S, metadata=(CHECK,)
+            )
             return response
 
         reply = await self._with_image(picture, send, retry=retry)
         return AnswerReply(
             reply.answer,
             reply.version,
-            Provenance(finish_reason_from_proto(reply.finish_reason), usage_from_proto(reply.usage)),
+            Provenance(
+                finish_reason_from_proto(reply.finish_reason), usage_from_proto(reply.usage)
+            ),
         )
 
     async def pointers(self) -> Pointers:
         request = versions_pb2.ListVersionsRequest()
-        reply = await self.connection.call(lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S))
+        reply = await self.connection.call(
+            lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S)
+        )
         return Pointers(reply.live, reply.candidate, reply.previous)
 
     async def trainings(self) -> tuple[str, tuple[Trained, ...]]:
         """The preset that the service was started with, and what it has trained; the oldest comes first."""
         request = versions_pb2.ListVersionsRequest()
-        reply = await self.connection.call(lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S))
+        reply = await self.connection.call(
+            lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S)
+        )
         trained = [
             Trained(
-                version.name, version.metrics["train_seconds"], round(version.metrics["train_steps"]), version.adapter_of != ""
+                version.name,
+                version.metrics["train_seconds"],
+                round(version.metrics["train_steps"]),
+                version.adapter_of != "",
             )
             for version in reply.versions
             if version.metrics.get("train_steps")
@@ -116,7 +129,9 @@ class StudentClient(TrainingClient):
     async def version(self, name: str) -> StudentVersion:
         """Raises NotFound."""
         request = versions_pb2.GetVersionRequest(name=name)
-        reply = await self.connection.call(lambda: self._versions.GetVersion(request, timeout=CONTROL_TIMEOUT_S))
+        reply = await self.connection.call(
+            lambda: self._versions.GetVersion(request, timeout=CONTROL_TIMEOUT_S)
+        )
         is_loaded = reply.version.state == versions_pb2.VERSION_STATE_AVAILABLE
         contract = contract_from_proto(reply.version.contract, Contract())
         return StudentVersion(reply.version.name, is_loaded, reply.version.weights_sha256, contract)
@@ -124,16 +139,22 @@ class StudentClient(TrainingClient):
     async def load(self, name: str) -> None:
         """Beside the live version, as the candidate. Raises WrongState or InvalidInput for bad weights."""
         request = versions_pb2.LoadVersionRequest(name=name)
-        await self.connection.call(lambda: self._versions.LoadVersion(request, timeout=CONTROL_TIMEOUT_S))
+        await self.connection.call(
+            lambda: self._versions.LoadVersion(request, timeout=CONTROL_TIMEOUT_S)
+        )
 
     async def promote(self, name: str, expected_live: str) -> Pointers:
         """Raises Conflict where another version than `expected_live` is live."""
         request = versions_pb2.PromoteVersionRequest(name=name, expected_live=expected_live)
-        reply = await self.connection.call(lambda: self._versions.PromoteVersion(request, timeout=CONTROL_TIMEOUT_S))
+        reply = await self.connection.call(
+            lambda: self._versions.PromoteVersion(request, timeout=CONTROL_TIMEOUT_S)
+        )
         return Pointers(reply.live, previous=reply.previous)
 
     async def rollback(self) -> Pointers:
         """Not retried: a second roll-back would undo the first."""
         request = versions_pb2.RollbackVersionRequest()
-        reply = await self.connection.call_once(lambda: self._versions.RollbackVersion(request, timeout=CONTROL_TIMEOUT_S))
+        reply = await self.connection.call_once(
+            lambda: self._versions.RollbackVersion(request, timeout=CONTROL_TIMEOUT_S)
+        )
         return Pointers(reply.live, previous=reply.previous)

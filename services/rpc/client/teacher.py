@@ -11,7 +11,13 @@ from services.core.decoding import Decoding
 from services.core.usage import Tariff
 from services.rpc.bulk import Bulk
 from services.rpc.client.client import ANSWER_TIMEOUT_S, Client
-from services.rpc.client.replies import AnnotationReply, AnswerReply, Picture, Provenance, TeacherModel
+from services.rpc.client.replies import (
+    AnnotationReply,
+    AnswerReply,
+    Picture,
+    Provenance,
+    TeacherModel,
+)
 from services.rpc.wire import decoding_to_proto, finish_reason_from_proto, usage_from_proto
 
 
@@ -27,7 +33,9 @@ class TeacherClient(Client):
         return self._bulk(self._stub.AnnotateStream, teacher_pb2.AnnotateStreamRequest)
 
     @cached_property
-    def _answers(self) -> Bulk[teacher_pb2.TeacherServiceAnswerRequest, teacher_pb2.TeacherServiceAnswerResponse]:
+    def _answers(
+        self,
+    ) -> Bulk[teacher_pb2.TeacherServiceAnswerRequest, teacher_pb2.TeacherServiceAnswerResponse]:
         return self._bulk(self._stub.AnswerStream, teacher_pb2.TeacherServiceAnswerStreamRequest)
 
     async def ready(self) -> None:
@@ -52,7 +60,11 @@ class TeacherClient(Client):
         if reply is None:
             return None
         bill = reply.tariff
-        tariff = Tariff(bill.input_usd, bill.output_usd, bill.image_tokens) if reply.HasField("tariff") else None
+        tariff = (
+            Tariff(bill.input_usd, bill.output_usd, bill.image_tokens)
+            if reply.HasField("tariff")
+            else None
+        )
         name = f"{reply.model or reply.preset} ({reply.engine})"
         return TeacherModel(reply.model_fingerprint, reply.serving_sha256, name, tariff)
 
@@ -61,19 +73,33 @@ class TeacherClient(Client):
     ) -> AnnotationReply:
         async def send(image: types_pb2.Image) -> teacher_pb2.AnnotateResponse:
             request = teacher_pb2.AnnotateRequest(
-                image=image, task=task, prompt=prompt, decoding=decoding_to_proto(decoding), guided=guided
+                image=image,
+                task=task,
+                prompt=prompt,
+                decoding=decoding_to_proto(decoding),
+                guided=guided,
             )
             return await self._annotations.ask(request)
 
         reply = await self._with_image(picture, send)
         return AnnotationReply(
-            reply.text, reply.question, reply.answer, reply.rejection, reply.model_fingerprint, _provenance(reply)
+            reply.text,
+            reply.question,
+            reply.answer,
+            reply.rejection,
+            reply.model_fingerprint,
+            _provenance(reply),
         )
 
-    async def answer(self, picture: Picture, question: str, template: str, decoding: Decoding) -> AnswerReply:
+    async def answer(
+        self, picture: Picture, question: str, template: str, decoding: Decoding
+    ) -> AnswerReply:
         async def send(image: types_pb2.Image) -> teacher_pb2.TeacherServiceAnswerResponse:
             request = teacher_pb2.TeacherServiceAnswerRequest(
-                image=image, question=question, template=template, decoding=decoding_to_proto(decoding)
+                image=image,
+                question=question,
+                template=template,
+                decoding=decoding_to_proto(decoding),
             )
             return await self._answers.ask(request)
 
@@ -81,5 +107,11 @@ class TeacherClient(Client):
         return AnswerReply(reply.answer, reply.model_fingerprint, _provenance(reply))
 
 
-def _provenance(reply: teacher_pb2.AnnotateResponse | teacher_pb2.TeacherServiceAnswerResponse) -> Provenance:
-    return Provenance(finish_reason_from_proto(reply.finish_reason), usage_from_proto(reply.usage), reply.system_fingerprint)
+def _provenance(
+    reply: teacher_pb2.AnnotateResponse | teacher_pb2.TeacherServiceAnswerResponse,
+) -> Provenance:
+    return Provenance(
+        finish_reason_from_proto(reply.finish_reason),
+        usage_from_proto(reply.usage),
+        reply.system_fingerprint,
+    )

@@ -45,12 +45,16 @@ class TrainingClient(Client):
     def _operations(self) -> operations_pb2_grpc.OperationsStub:
         return operations_pb2_grpc.OperationsStub(self.connection.channel)
 
-    async def upload(self, parts: Callable[[], AsyncIterable[training_pb2.UploadDatasetRequest]]) -> str:
+    async def upload(
+        self, parts: Callable[[], AsyncIterable[training_pb2.UploadDatasetRequest]]
+    ) -> str:
         """Sends a data set, from its beginning at each try; its name. Raises what `parts` raises."""
         failures: list[MpaError] = []
         try:
             reply = await self.connection.call(
-                lambda: self._training.UploadDataset(_each(parts(), failures), timeout=UPLOAD_TIMEOUT_S)
+                lambda: self._training.UploadDataset(
+                    _each(parts(), failures), timeout=UPLOAD_TIMEOUT_S
+                )
             )
         except asyncio.CancelledError:  # gRPC's word for an iterator of requests that failed
             if failures:
@@ -60,13 +64,19 @@ class TrainingClient(Client):
 
     async def train(self, request: training_pb2.TrainRequest) -> TrainingState:
         """Raises Conflict while another training runs."""
-        return _training_state(await self.connection.call(lambda: self._training.Train(request, timeout=CONTROL_TIMEOUT_S)))
+        return _training_state(
+            await self.connection.call(
+                lambda: self._training.Train(request, timeout=CONTROL_TIMEOUT_S)
+            )
+        )
 
     async def training(self, operation: str) -> TrainingState:
         """Raises NotFound."""
         request = operations_pb2.GetOperationRequest(name=operation)
         return _training_state(
-            await self.connection.call(lambda: self._operations.GetOperation(request, timeout=ANSWER_TIMEOUT_S))
+            await self.connection.call(
+                lambda: self._operations.GetOperation(request, timeout=ANSWER_TIMEOUT_S)
+            )
         )
 
 

@@ -41,7 +41,8 @@ class HttpCall:
 
 
 def endpoint(
-    build: Callable[[Form], Message], method: Callable[[Request], Callable[[Any, Any], Coroutine[Any, Any, Message]]]
+    build: Callable[[Form], Message],
+    method: Callable[[Request], Callable[[Any, Any], Coroutine[Any, Any, Message]]],
 ) -> Callable[[Request], Awaitable[Response]]:
     """`build` makes the message of the form, `method` finds the servicer's method for it.
 
@@ -58,9 +59,15 @@ def endpoint(
         except Exception as error:
             _log.exception("request %s failed", current_request_id.get())
             return _error(
-                500, INTERNAL, f"the service failed ({type(error).__name__}); its log has request {current_request_id.get()}"
+                500,
+                INTERNAL,
+                f"the service failed ({type(error).__name__}); its log has request {current_request_id.get()}",
             )
-        return JSONResponse(MessageToDict(reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+        return JSONResponse(
+            MessageToDict(
+                reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+            )
+        )
 
     return respond
 
@@ -93,7 +100,9 @@ def _time_s(request: Request, longest_s: float) -> float:
     except ValueError:
         time_s = 0.0
     if not 0 < time_s < float("inf"):
-        raise InvalidInput(f"the header {DEADLINE} is {given[:64]!r}: give seconds, above 0", field=DEADLINE)
+        raise InvalidInput(
+            f"the header {DEADLINE} is {given[:64]!r}: give seconds, above 0", field=DEADLINE
+        )
     return min(time_s, longest_s)
 
 
@@ -111,5 +120,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, Message]) -> 
         await asyncio.gather(working, gone, return_exceptions=True)
 
 
-def _error(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> Response:
+def _error(
+    status: int, reason: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
     return Response(error_body(reason, message), status, headers, "application/json")

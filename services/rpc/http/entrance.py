@@ -15,5 +15,7 @@ class Entrance:
         self.shedder = shedder
         self.waiting = WaitingConnections(limits.connections, limits.connections_per_caller)
         self.requests = Quota("requests at once", limits.requests, limits.requests_per_caller)
-        self.uploads = Quota("bytes of uploads", limits.upload_mib * 2**20, limits.upload_mib_per_caller * 2**20)
+        self.uploads = Quota(
+            "bytes of uploads", limits.upload_mib * 2**20, limits.upload_mib_per_caller * 2**20
+        )
         self.is_leaving = False

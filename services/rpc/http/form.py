@@ -78,7 +78,9 @@ class _Utf8Parser(MultiPartParser):
 
 
 async def _from_multipart(request: Request, stream: AsyncGenerator[bytes, None]) -> Form:
-    parser = _Utf8Parser(request.headers, stream, max_files=1, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES)
+    parser = _Utf8Parser(
+        request.headers, stream, max_files=1, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES
+    )
     parser.spool_max_size = MOST_FORM_BYTES + 1  # in memory, where the quota counts it
     try:
         form = await parser.parse()
@@ -92,7 +94,9 @@ async def _from_multipart(request: Request, stream: AsyncGenerator[bytes, None])
     uploads = [value for name, value in items if name == "image" and isinstance(value, UploadFile)]
     if not uploads:
         raise InvalidInput("the form has no file field `image`", field="image")
-    return await uploads[0].read(), _texts([(name, value) for name, value in items if name != "image"])
+    return await uploads[0].read(), _texts(
+        [(name, value) for name, value in items if name != "image"]
+    )
 
 
 async def _from_json(stream: AsyncGenerator[bytes, None]) -> Form:
@@ -100,7 +104,9 @@ async def _from_json(stream: AsyncGenerator[bytes, None]) -> Form:
     async for chunk in stream:
         body += chunk
     if sum(map(body.count, b",[{")) > MOST_JSON_MARKS:
-        raise InvalidInput(f"the JSON has more than {MOST_JSON_MARKS:,} commas and brackets: send one object of strings")
+        raise InvalidInput(
+            f"the JSON has more than {MOST_JSON_MARKS:,} commas and brackets: send one object of strings"
+        )
     try:
         pairs = json.loads(body, object_pairs_hook=lambda pairs: pairs)
     except (ValueError, RecursionError) as error:
@@ -132,10 +138,15 @@ def _texts(items: list[tuple[str, object]]) -> dict[str, str]:
         try:
             (name + value).encode()
         except UnicodeEncodeError as error:
-            raise InvalidInput(f"the field {name[:64]!r} is no Unicode text: {error.reason}", field=name[:64]) from error
+            raise InvalidInput(
+                f"the field {name[:64]!r} is no Unicode text: {error.reason}", field=name[:64]
+            ) from error
         fields[name] = value
     return fields
 
 
 def _too_large(most: int) -> InvalidInput:
-    return InvalidInput(f"the request is larger than {most:,} bytes: send an image of at most {MAX_BYTES:,}", reason=TOO_LARGE)
+    return InvalidInput(
+        f"the request is larger than {most:,} bytes: send an image of at most {MAX_BYTES:,}",
+        reason=TOO_LARGE,
+    )

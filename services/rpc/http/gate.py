@@ -34,7 +34,9 @@ class Gate:
     asked for, of which a caller can make any number, and its time limit keeps a request in memory for as long as it lasts.
     """
 
-    def __init__(self, bento: ASGIApp, ours: ASGIApp, posts: Iterable[str], requests: Quota) -> None:
+    def __init__(
+        self, bento: ASGIApp, ours: ASGIApp, posts: Iterable[str], requests: Quota
+    ) -> None:
         """`bento` answers OBSERVED, `ours` answers `posts`."""
         self._bento = bento
         self._ours = ours
@@ -57,7 +59,9 @@ class Gate:
         except Exception:
             _log.exception("request %s failed", given)
             if not reply.status:
-                await _refuse(reply.send, 500, INTERNAL, f"the service failed; its log has request {given}")
+                await _refuse(
+                    reply.send, 500, INTERNAL, f"the service failed; its log has request {given}"
+                )
         finally:
             known = path if path in self._methods else "other"
             _REQUESTS.labels(known, reply.status).inc()
@@ -76,16 +80,22 @@ class Gate:
         path, method = scope["path"], scope["method"]
         if path not in self._methods:
             there = ", ".join(self._methods)
-            await _refuse(send, 404, "NOT_FOUND", f"there is no {path[:100]!r} here; there are {there}")
+            await _refuse(
+                send, 404, "NOT_FOUND", f"there is no {path[:100]!r} here; there are {there}"
+            )
         elif method not in self._methods[path]:
             allowed = ", ".join(self._methods[path])
-            await _refuse(send, 405, "METHOD_NOT_ALLOWED", f"{path} takes {allowed}", {"allow": allowed})
+            await _refuse(
+                send, 405, "METHOD_NOT_ALLOWED", f"{path} takes {allowed}", {"allow": allowed}
+            )
         else:
             try:
                 with self._room(path, caller):
                     await (self._bento if path in OBSERVED else self._ours)(scope, receive, send)
             except Overloaded as error:
-                await _refuse(send, error_status(error), error.reason, str(error), error_headers(error))
+                await _refuse(
+                    send, error_status(error), error.reason, str(error), error_headers(error)
+                )
 
     def _room(self, path: str, caller: str) -> AbstractContextManager[None]:
         """Raises Overloaded. Requests take theirs once they are whole."""
@@ -111,7 +121,9 @@ class _Reply:
             headers = MutableHeaders(scope=message)
             headers[HEADER] = self._id
             self.status = message["status"]
-            self._plain = self.status >= 400 and headers.get("content-type", "").startswith("text/plain")
+            self._plain = self.status >= 400 and headers.get("content-type", "").startswith(
+                "text/plain"
+            )
             if self._plain:
                 return
         elif self._plain:
@@ -126,9 +138,15 @@ class _Reply:
         await self._send(message)
 
 
-async def _refuse(send: Send, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> None:
+async def _refuse(
+    send: Send, status: int, reason: str, message: str, headers: dict[str, str] | None = None
+) -> None:
     body = error_body(reason, message)
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **(headers or {}),
+    }
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})

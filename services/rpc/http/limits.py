@@ -68,7 +68,9 @@ class Quota:
     def require_room(self, caller: str, amount: int = 1) -> None:
         """Raises Overloaded where there is not so much left."""
         if self._total + amount > self._most:
-            raise Overloaded(f"{self._total:,} of {self._most:,} {self._name} are taken: ask again in a moment")
+            raise Overloaded(
+                f"{self._total:,} of {self._most:,} {self._name} are taken: ask again in a moment"
+            )
         if self._taken[caller] + amount > self._most_per_caller:
             raise Overloaded(
                 f"your address has {self._taken[caller]:,} of the {self._most_per_caller:,} {self._name} it may have"

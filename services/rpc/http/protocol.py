@@ -66,7 +66,10 @@ class BoundedHttp(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Callers who have just connected, or are sending, may still ask; an idle connection ends after a moment."""
         if self._is_waiting:
-            self._limit(LINGER_S if not self._unasked_bytes else self._limits.headers_s, self.transport.close)
+            self._limit(
+                LINGER_S if not self._unasked_bytes else self._limits.headers_s,
+                self.transport.close,
+            )
         elif self.cycle is not None:
             self.cycle.keep_alive = False
 
@@ -86,7 +89,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _headers_are_late(self) -> None:
         if self._unasked_bytes and not self._has_body_to_come:
-            self._refuse(408, "TIMEOUT", f"the headers were not complete after {self._limits.headers_s:g} s")
+            self._refuse(
+                408, "TIMEOUT", f"the headers were not complete after {self._limits.headers_s:g} s"
+            )
         else:
             self.transport.abort()
 
@@ -118,7 +123,9 @@ class BoundedHttp(HttpToolsProtocol):
                 self.flow.pause_reading()  # while the caller can't send it may read
                 self._limit(LINGER_S, self.transport.abort)
         elif self._unasked_bytes > MOST_HEADER_BYTES:
-            self._refuse(431, "HEADERS_TOO_LARGE", f"the headers have more than {MOST_HEADER_BYTES:,} bytes")
+            self._refuse(
+                431, "HEADERS_TOO_LARGE", f"the headers have more than {MOST_HEADER_BYTES:,} bytes"
+            )
 
     def on_message_begin(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:

@@ -28,4 +28,8 @@ def error_status(error: MpaError) -> int:
 
 def error_headers(error: MpaError) -> dict[str, str]:
     """Retry-After, in whole seconds, where trying again helps."""
-    return {"retry-after": str(max(1, math.ceil(error.retry_after_s)))} if isinstance(error, Overloaded) else {}
+    return (
+        {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}
+        if isinstance(error, Overloaded)
+        else {}
+    )

@@ -60,14 +60,21 @@ class HttpServer:
         if self._server is None:
             return
         accepted: list[socket.socket] = []
-        for listening in getattr(self._server, "servers", ()):  # none where it is stopped before it listens
+        for listening in getattr(
+            self._server, "servers", ()
+        ):  # none where it is stopped before it listens
             copies = [socket.socket(fileno=os.dup(each.fileno())) for each in listening.sockets]
             listening.close()
             for copy in copies:
                 accepted += _accept_the_last(copy)
         config: Any = self._server.config
         state = self._server.server_state
-        make = partial(config.http_protocol_class, config=config, server_state=state, app_state=self._server.lifespan.state)
+        make = partial(
+            config.http_protocol_class,
+            config=config,
+            server_state=state,
+            app_state=self._server.lifespan.state,
+        )
         for each in accepted:
             await asyncio.get_running_loop().connect_accepted_socket(make, each)
 
@@ -81,7 +88,9 @@ def _accept_the_last(listener: socket.socket) -> list[socket.socket]:
                 connection, _ = listener.accept()
                 connection.setblocking(False)
                 accepted.append(connection)
-        with suppress(OSError):  # where a system knows no shutdown of a listening socket, its end must do
+        with suppress(
+            OSError
+        ):  # where a system knows no shutdown of a listening socket, its end must do
             listener.shutdown(socket.SHUT_RDWR)
     return accepted
 
@@ -94,4 +103,8 @@ def _allow_files(most: int) -> None:
         within = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (within, hard))
         if within < wanted:
-            _log.warning("only %d files may be open, %d are wanted: raise the limit (ulimit -n)", within, wanted)
+            _log.warning(
+                "only %d files may be open, %d are wanted: raise the limit (ulimit -n)",
+                within,
+                wanted,
+            )

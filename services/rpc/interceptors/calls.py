@@ -18,7 +18,11 @@ from prometheus_client import Counter, Histogram
 from services.rpc.interceptors.around import Around, Context
 from services.rpc.request_id import HEADER, CallLog, current_request_id, request_id
 
-CALLS = Counter("mpa_grpc_calls", "gRPC calls by method and status, items of bulk streams included", ["method", "code"])
+CALLS = Counter(
+    "mpa_grpc_calls",
+    "gRPC calls by method and status, items of bulk streams included",
+    ["method", "code"],
+)
 _SECONDS = Histogram("mpa_grpc_seconds", "Duration of gRPC calls in seconds", ["method"])
 _UNREMARKABLE = ("OK", "CANCELLED")
 _current_method: ContextVar[str] = ContextVar("current_method", default="")
@@ -68,7 +72,9 @@ def count_item(code: int) -> None:
 
 @cache
 def _is_bulk(method: str) -> bool:
-    return bool(descriptor_pool.Default().FindMethodByName(method[1:].replace("/", ".")).server_streaming)
+    return bool(
+        descriptor_pool.Default().FindMethodByName(method[1:].replace("/", ".")).server_streaming
+    )
 
 
 def with_request_id(trailing: Sequence[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:

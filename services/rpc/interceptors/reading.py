@@ -94,7 +94,8 @@ class Reading(grpc.aio.ServerInterceptor):
     async def _each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Message]:
         while True:
             async with self._silence.ended(
-                self._silence_s, f"nothing came for {self._silence_s:g} s: send the whole again, without such a pause"
+                self._silence_s,
+                f"nothing came for {self._silence_s:g} s: send the whole again, without such a pause",
             ):
                 message = await anext(requests, None)
             if message is None:

@@ -29,7 +29,9 @@ class Receiving:
     out each other, not a caller who sends the whole of one.
     """
 
-    def __init__(self, most: int = MOST, most_per_address: int = MOST_PER_ADDRESS, fair_s: float = FAIR_S) -> None:
+    def __init__(
+        self, most: int = MOST, most_per_address: int = MOST_PER_ADDRESS, fair_s: float = FAIR_S
+    ) -> None:
         self._most = most
         self._most_per_address = most_per_address
         self._fair_s = fair_s
@@ -54,7 +56,9 @@ class Receiving:
         except TimeoutError:
             if not eviction.expired():
                 raise
-            raise Overloaded("too many messages arrive at once, and this one took long: send it again") from None
+            raise Overloaded(
+                "too many messages arrive at once, and this one took long: send it again"
+            ) from None
         finally:
             self._leave(arrival)
 

@@ -74,10 +74,15 @@ class Turnstile(Around):
     def entered(self, what: str, peer: str) -> Iterator[None]:
         """`peer`: ipv4:ADDRESS:PORT or ipv6:[ADDRESS]:PORT. Raises Overloaded: no room."""
         limits, address = CALL_LIMITS[what], peer.rpartition(":")[0]
-        bounds = [((what,), limits.total, "in all"), ((what, peer), limits.per_connection, "from your connection")]
+        bounds = [
+            ((what,), limits.total, "in all"),
+            ((what, peer), limits.per_connection, "from your connection"),
+        ]
         if what not in NOT_BY_ADDRESS and not _is_local(address):
             # Nobody has more than half: each open call may hold a half-sent message.
-            bounds.append(((what, address), min(self._per_caller, limits.total // 2), f"from {address}"))
+            bounds.append(
+                ((what, address), min(self._per_caller, limits.total // 2), f"from {address}")
+            )
         for key, most, where in bounds:
             if self._open[key] >= most:
                 raise Overloaded(

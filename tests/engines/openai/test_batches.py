@@ -24,7 +24,9 @@ def batching(provider, folder, **variables):
 
 
 async def outcomes(engine, questions=QUESTIONS):
-    return await asyncio.gather(*[engine.generate(prompt(text)) for text in questions], return_exceptions=True)
+    return await asyncio.gather(
+        *[engine.generate(prompt(text)) for text in questions], return_exceptions=True
+    )
 
 
 async def handed_in(engine):
@@ -43,7 +45,9 @@ async def settled(engine, questions=QUESTIONS):
 
 async def test_questions_become_one_batch_at_half_the_price(tmp_path):
     async with providing() as provider, batching(provider, tmp_path) as engine:
-        assert all(isinstance(one, Pending) and "next batch" in str(one) for one in await outcomes(engine))
+        assert all(
+            isinstance(one, Pending) and "next batch" in str(one) for one in await outcomes(engine)
+        )
         await handed_in(engine)
         assert all("batch_0 is under way" in str(one) for one in await outcomes(engine))
         provider.finish("batch_0")
@@ -53,7 +57,9 @@ async def test_questions_become_one_batch_at_half_the_price(tmp_path):
     assert replies[0].cost_usd == pytest.approx((1000 * 2.5 + 10 * 10) / 1e6 / 2)
     assert replies[0].system_fingerprint == "fp_a1b2c3"
     assert sorted(text_of(request["body"]) for request in requests) == QUESTIONS
-    assert {(request["method"], request["url"]) for request in requests} == {("POST", "/v1/chat/completions")}
+    assert {(request["method"], request["url"]) for request in requests} == {
+        ("POST", "/v1/chat/completions")
+    }
     assert len({request["custom_id"] for request in requests}) == 5
     assert (len(provider.batches), provider.requests) == (1, [])
 
@@ -81,9 +87,13 @@ async def test_a_batch_under_way_outlives_its_service_and_is_not_paid_twice(tmp_
             await until(lambda: provider.batches)
         provider.finish("batch_0")
         async with batching(provider, tmp_path) as engine:
-            assert [reply.text for reply in await settled(engine)] == [completion_text(text) for text in QUESTIONS]
+            assert [reply.text for reply in await settled(engine)] == [
+                completion_text(text) for text in QUESTIONS
+            ]
         async with batching(provider, tmp_path) as engine:
-            assert all(reply.text for reply in await outcomes(engine)), "a finished batch answers at once"
+            assert all(reply.text for reply in await outcomes(engine)), (
+                "a finished batch answers at once"
+            )
     assert len(provider.batches) == 1
 
 
@@ -136,8 +146,14 @@ async def test_results_that_are_no_answers(tmp_path):
     def one_by_one(number, body):
         response = {
             QUESTIONS[0]: {"status_code": 200, "body": completion(None, refusal="No.")},
-            QUESTIONS[1]: {"status_code": 400, "body": {"error": {"message": "bad image", "code": "invalid_image"}}},
-            QUESTIONS[2]: {"status_code": 400, "body": {"error": {"message": "no", "code": "content_policy_violation"}}},
+            QUESTIONS[1]: {
+                "status_code": 400,
+                "body": {"error": {"message": "bad image", "code": "invalid_image"}},
+            },
+            QUESTIONS[2]: {
+                "status_code": 400,
+                "body": {"error": {"message": "no", "code": "content_policy_violation"}},
+            },
             QUESTIONS[3]: {"status_code": 200, "body": completion("")},
         }.get(text_of(body))
         return response and {"response": response, "error": None}
@@ -159,7 +175,10 @@ async def test_results_that_are_no_answers(tmp_path):
 
 async def test_what_expired_or_met_a_bad_moment_is_handed_in_again(tmp_path):
     def bad_moment(number, body):
-        overloaded = {"response": {"status_code": 429, "body": {"error": {"message": "slow down"}}}, "error": None}
+        overloaded = {
+            "response": {"status_code": 429, "body": {"error": {"message": "slow down"}}},
+            "error": None,
+        }
         return {0: "expired", 1: overloaded}.get(number)
 
     async with providing() as provider, batching(provider, tmp_path) as engine:
@@ -181,7 +200,10 @@ async def test_a_batch_that_is_refused_as_a_whole_is_told_once_and_then_asked_an
     async with providing() as provider, batching(provider, tmp_path) as engine:
         await outcomes(engine)
         await until(lambda: provider.batches)
-        provider.batches["batch_0"] |= {"status": "failed", "errors": {"data": [{"message": "enqueued token limit reached"}]}}
+        provider.batches["batch_0"] |= {
+            "status": "failed",
+            "errors": {"data": [{"message": "enqueued token limit reached"}]},
+        }
         await until(lambda: engine._batches._store.batches("failed"))
         with pytest.raises(WrongState, match=r"batch_0 \(enqueued token limit reached"):
             await engine.generate(prompt(QUESTIONS[0]))
@@ -199,10 +221,16 @@ async def test_a_provider_without_a_batch_api_is_told(tmp_path):
 
 
 async def test_a_large_pile_becomes_several_batches(tmp_path):
-    async with providing() as provider, batching(provider, tmp_path, BATCH_SIZE=2, BATCH_WAIT_S=3600) as engine:
+    async with (
+        providing() as provider,
+        batching(provider, tmp_path, BATCH_SIZE=2, BATCH_WAIT_S=3600) as engine,
+    ):
         await outcomes(engine)
         await until(lambda: len(provider.batches) == 2)
-    sizes = [len(provider.files[batch["input_file_id"]].splitlines()) for batch in provider.batches.values()]
+    sizes = [
+        len(provider.files[batch["input_file_id"]].splitlines())
+        for batch in provider.batches.values()
+    ]
     assert sizes == [2, 2, 1]
 
 

@@ -21,13 +21,27 @@ from tests.waiting import until
 
 async def test_a_question_becomes_a_chat_completion_and_its_usage_is_paid_for():
     async with providing() as provider, running(provider, IMAGE_DETAIL="high") as engine:
-        provider.script.append(completion(" red \n", prompt_tokens=1_000_000, completion_tokens=100_000, cached_tokens=400_000))
+        provider.script.append(
+            completion(
+                " red \n", prompt_tokens=1_000_000, completion_tokens=100_000, cached_tokens=400_000
+            )
+        )
         decoding = Decoding(temperature=0.7, top_p=0.9, max_new_tokens=17, seed=42)
         reply = await engine.generate(prompt("what color?", decoding=decoding, system="Be brief."))
         (body,) = provider.requests
-        assert engine.fingerprint == openai.identity(MODEL, settings_of(provider, IMAGE_DETAIL="high"))
-    assert (reply.text, reply.finish_reason, reply.system_fingerprint) == ("red", FinishReason.STOP, "fp_a1b2c3")
-    assert (reply.prompt_tokens, reply.cached_prompt_tokens, reply.completion_tokens) == (1_000_000, 400_000, 100_000)
+        assert engine.fingerprint == openai.identity(
+            MODEL, settings_of(provider, IMAGE_DETAIL="high")
+        )
+    assert (reply.text, reply.finish_reason, reply.system_fingerprint) == (
+        "red",
+        FinishReason.STOP,
+        "fp_a1b2c3",
+    )
+    assert (reply.prompt_tokens, reply.cached_prompt_tokens, reply.completion_tokens) == (
+        1_000_000,
+        400_000,
+        100_000,
+    )
     assert reply.cost_usd == pytest.approx(0.6 * 2.50 + 0.4 * 1.25 + 0.1 * 10)
     content = body["messages"][1]["content"]
     url = content[0]["image_url"].pop("url")
@@ -37,7 +51,10 @@ async def test_a_question_becomes_a_chat_completion_and_its_usage_is_paid_for():
         "model": MODEL, "messages": None, "max_completion_tokens": 17, "temperature": 0.7, "top_p": 0.9, "seed": 42,
     }  # fmt: skip
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
-    assert content == [{"type": "image_url", "image_url": {"detail": "high"}}, {"type": "text", "text": "what color?"}]
+    assert content == [
+        {"type": "image_url", "image_url": {"detail": "high"}},
+        {"type": "text", "text": "what color?"},
+    ]
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 503])
@@ -82,12 +99,28 @@ async def test_after_the_last_retry_the_caller_hears_why():
 @pytest.mark.parametrize(
     ("response", "kind", "says"),
     [
-        (error(429, "You exceeded your current quota", "insufficient_quota"), WrongState, "add credit"),
-        (error(403, "Country not supported", "unsupported_country"), WrongState, "OPENAI_API_KEY may not use"),
-        (error(404, "The model does not exist", "model_not_found"), WrongState, "MPA_TEACHER_MODEL"),
+        (
+            error(429, "You exceeded your current quota", "insufficient_quota"),
+            WrongState,
+            "add credit",
+        ),
+        (
+            error(403, "Country not supported", "unsupported_country"),
+            WrongState,
+            "OPENAI_API_KEY may not use",
+        ),
+        (
+            error(404, "The model does not exist", "model_not_found"),
+            WrongState,
+            "MPA_TEACHER_MODEL",
+        ),
         (error(400, "max_tokens is too large"), InvalidInput, "max_tokens is too large"),
         (error(413, "too much"), InvalidInput, "too much"),
-        (Response(status_code=302, headers={"location": "http://127.0.0.1:1/"}), WrongState, "check OPENAI_BASE_URL"),
+        (
+            Response(status_code=302, headers={"location": "http://127.0.0.1:1/"}),
+            WrongState,
+            "check OPENAI_BASE_URL",
+        ),
     ],
 )
 async def test_what_no_retry_cures_is_said_at_once(response, kind, says):
@@ -101,14 +134,26 @@ async def test_what_no_retry_cures_is_said_at_once(response, kind, says):
 @pytest.mark.parametrize(
     ("response", "reason", "text"),
     [
-        (completion(None, refusal="I can't help with that."), FinishReason.REFUSAL, "I can't help with that."),
+        (
+            completion(None, refusal="I can't help with that."),
+            FinishReason.REFUSAL,
+            "I can't help with that.",
+        ),
         (completion("The", "content_filter"), FinishReason.CONTENT_FILTER, "The"),
         (completion("", "content_filter"), FinishReason.CONTENT_FILTER, ""),
         (completion("Question: what", "length"), FinishReason.LENGTH, "Question: what"),
         (completion("", "length"), FinishReason.LENGTH, ""),
         (completion("red", "eos"), FinishReason.STOP, "red"),
-        (error(400, "Your input may contain ...", "content_policy_violation"), FinishReason.CONTENT_FILTER, ""),
-        (error(400, "The response was filtered", "content_filter"), FinishReason.CONTENT_FILTER, ""),
+        (
+            error(400, "Your input may contain ...", "content_policy_violation"),
+            FinishReason.CONTENT_FILTER,
+            "",
+        ),
+        (
+            error(400, "The response was filtered", "content_filter"),
+            FinishReason.CONTENT_FILTER,
+            "",
+        ),
     ],
 )
 async def test_what_is_withheld_or_cut_off_is_no_usual_answer(response, reason, text):
@@ -144,7 +189,10 @@ async def test_an_unusable_response_is_asked_for_once_more_and_then_told(respons
 
 async def test_an_empty_reply_that_was_billed_is_on_the_bill_of_the_next():
     async with providing() as provider, running(provider) as engine:
-        provider.script += [completion("", completion_tokens=5), completion("red", completion_tokens=7)]
+        provider.script += [
+            completion("", completion_tokens=5),
+            completion("red", completion_tokens=7),
+        ]
         reply = await engine.generate(prompt())
     assert (reply.text, reply.prompt_tokens, reply.completion_tokens) == ("red", 2000, 12)
     assert reply.cost_usd == pytest.approx(2000 * 2.5e-6 + 12 * 10e-6)
@@ -180,7 +228,9 @@ async def test_an_image_is_encoded_once_for_all_its_questions():
         assert len(engine._images._urls) == 1
     urls = {body["messages"][0]["content"][0]["image_url"]["url"] for body in provider.requests}
     assert len(urls) == 1
-    assert {text_of(body) for body in provider.requests} == {f"number {number}?" for number in range(5)}
+    assert {text_of(body) for body in provider.requests} == {
+        f"number {number}?" for number in range(5)
+    }
 
 
 def test_large_images_are_scaled_and_heavy_ones_become_jpeg():

@@ -35,7 +35,10 @@ async def test_nobody_at_the_address_is_told_when_the_model_is_loaded():
 
 
 async def test_a_server_that_does_not_list_its_models_is_taken_at_its_word(caplog):
-    async with providing(has_models=False) as provider, running(provider, model="my-model") as engine:
+    async with (
+        providing(has_models=False) as provider,
+        running(provider, model="my-model") as engine,
+    ):
         assert (await engine.generate(prompt())).cost_usd == 0
     assert "my-model is taken as given" in caplog.text
     assert caplog.text.count("no price is known for my-model") == 1
@@ -52,17 +55,31 @@ async def test_a_key_that_may_ask_but_not_look_up_models_is_good_enough(caplog):
     [
         ({}, "OPENAI_API_KEY is not set"),
         ({"OPENAI_API_KEY": "sk-two lines\nSECRET"}, "OPENAI_API_KEY holds blanks"),
-        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://me:SECRET@host/v1"}, "OPENAI_BASE_URL holds a user name"),
-        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://host/v1?api-key=SECRET"}, "OPENAI_BASE_URL holds a user name"),
-        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "host:99999999"}, "OPENAI_BASE_URL is not the address"),
-        ({"MPA_TEACHER_IMAGE_DETAIL": "huge"}, "MPA_TEACHER_IMAGE_DETAIL is 'huge': use one of low, high, auto"),
+        (
+            {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://me:SECRET@host/v1"},
+            "OPENAI_BASE_URL holds a user name",
+        ),
+        (
+            {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://host/v1?api-key=SECRET"},
+            "OPENAI_BASE_URL holds a user name",
+        ),
+        (
+            {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "host:99999999"},
+            "OPENAI_BASE_URL is not the address",
+        ),
+        (
+            {"MPA_TEACHER_IMAGE_DETAIL": "huge"},
+            "MPA_TEACHER_IMAGE_DETAIL is 'huge': use one of low, high, auto",
+        ),
         ({"MPA_TEACHER_REQUESTS_PER_MINUTE": "-1"}, "MPA_TEACHER_REQUESTS_PER_MINUTE is -1"),
         ({"MPA_TEACHER_MAX_CONCURRENT": "0"}, "MPA_TEACHER_MAX_CONCURRENT is 0: give at least 1"),
     ],
 )
 async def test_a_wrong_setting_is_named_and_no_secret_shown(variables, says):
     with pytest.raises(InvalidInput) as wrong:
-        await openai.load(MODEL, OpenAISettings.from_environment(Environment("MPA_TEACHER_", variables)))
+        await openai.load(
+            MODEL, OpenAISettings.from_environment(Environment("MPA_TEACHER_", variables))
+        )
     assert says in str(wrong.value)
     assert "SECRET" not in str(wrong.value)
 
@@ -76,8 +93,18 @@ async def test_the_key_shows_up_nowhere(caplog):
         said.append(str(wrong.value))
         provider.key = KEY
         async with running(provider, RETRIES=0) as engine:
-            said += [repr(settings_of(provider)), repr(engine), engine.fingerprint, repr(engine._api._http.headers)]
-            for response in (error(400, f"bad {KEY}"), error(403, f"no {KEY}"), error(500, "sk-live-abc***xyz"), Response(KEY)):
+            said += [
+                repr(settings_of(provider)),
+                repr(engine),
+                engine.fingerprint,
+                repr(engine._api._http.headers),
+            ]
+            for response in (
+                error(400, f"bad {KEY}"),
+                error(403, f"no {KEY}"),
+                error(500, "sk-live-abc***xyz"),
+                Response(KEY),
+            ):
                 provider.script += [response, response]
                 with pytest.raises((InvalidInput, WrongState, Unavailable, BadReply)) as wrong:
                     await engine.generate(prompt())
@@ -92,18 +119,33 @@ async def test_the_key_shows_up_nowhere(caplog):
 def test_the_fingerprint_names_server_model_and_detail():
     one = OpenAISettings(api_key="a")
     assert openai.identity("m", one) == openai.identity("m", OpenAISettings(api_key="b", retries=9))
-    others = [("n", one), ("m", OpenAISettings(image_detail="low")), ("m", OpenAISettings(base_url="http://127.0.0.1:8000/v1"))]
+    others = [
+        ("n", one),
+        ("m", OpenAISettings(image_detail="low")),
+        ("m", OpenAISettings(base_url="http://127.0.0.1:8000/v1")),
+    ]
     assert len({openai.identity("m", one), *(openai.identity(*other) for other in others)}) == 4
 
 
 def test_prices(tmp_path):
     table = tmp_path / "prices.json"
-    table.write_text('{"mine": {"input": 1, "output": 2}, "gpt-4o": {"input": 9, "output": 9, "batch_discount": 0.25}}')
+    table.write_text(
+        '{"mine": {"input": 1, "output": 2}, "gpt-4o": {"input": 9, "output": 9, "batch_discount": 0.25}}'
+    )
     assert price_of("gpt-4o-2024-11-20").input == 2.5
     assert price_of("gpt-4o-2024-05-13").input == 5
     assert price_of("mine", table).cached_input == 1
-    assert (price_of("gpt-4o-2024-11-20", table).output, price_of("gpt-4o", table).batch_discount) == (9, 0.25)
-    for wrong in ("[]", '{"m": {"input": 1}}', '{"m": {"input": -1, "output": 1}}', '{"m": {"input": "1", "output": 1}}', "{"):
+    assert (
+        price_of("gpt-4o-2024-11-20", table).output,
+        price_of("gpt-4o", table).batch_discount,
+    ) == (9, 0.25)
+    for wrong in (
+        "[]",
+        '{"m": {"input": 1}}',
+        '{"m": {"input": -1, "output": 1}}',
+        '{"m": {"input": "1", "output": 1}}',
+        "{",
+    ):
         table.write_text(wrong)
         with pytest.raises(InvalidInput, match="price table"):
             price_of("m", table)

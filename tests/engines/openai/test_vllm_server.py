@@ -40,17 +40,43 @@ def server(tmp_path_factory):
     """The base URL of a vLLM server with the bundled teacher."""
     (port,) = free_ports(1)
     log = tmp_path_factory.mktemp("vllm") / "vllm.log"
-    quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
+    quiet = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
     command = [
         # What `vllm serve` runs; the command itself asks for the version of a package that the CPU build does not carry.
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", TEACHER, "--served-model-name", NAME),
-        *("--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager", "--max-model-len", "1024"),
+        *(
+            sys.executable,
+            "-m",
+            "vllm.entrypoints.openai.api_server",
+            "--model",
+            TEACHER,
+            "--served-model-name",
+            NAME,
+        ),
+        *(
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--dtype",
+            "float32",
+            "--enforce-eager",
+            "--max-model-len",
+            "1024",
+        ),
         # The checkpoint's own sampling defaults must not leak in.
         *("--generation-config", "vllm"),
     ]
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, env={**os.environ, **quiet, "HF_HUB_OFFLINE": "1"}, stdout=output, stderr=output, cwd=ROOT
+            command,
+            env={**os.environ, **quiet, "HF_HUB_OFFLINE": "1"},
+            stdout=output,
+            stderr=output,
+            cwd=ROOT,
         )
     try:
         end = time.monotonic() + 240
@@ -89,7 +115,9 @@ def prompts():
     return [
         Prompt(image, answer_prompt(question))
         for image, scene, rng in scenes(IMAGES)
-        for question in rng.sample([q for q in grammar if find_answer(q, scene.shape, scene.color)], QUESTIONS)
+        for question in rng.sample(
+            [q for q in grammar if find_answer(q, scene.shape, scene.color)], QUESTIONS
+        )
     ]
 
 
@@ -101,7 +129,9 @@ async def test_it_answers_as_the_same_model_in_transformers(engine):
     await local_engine.close()
     same = sum(a.text == b.text for a, b in zip(remote, local, strict=True)) / len(asked)
     assert same >= AGREEMENT, f"{same:.1%} of {len(asked)}"
-    assert len({reply.text for reply in local}) > 5, "a model that always says the same would prove nothing"
+    assert len({reply.text for reply in local}) > 5, (
+        "a model that always says the same would prove nothing"
+    )
     assert [reply.prompt_tokens for reply in remote] == [reply.prompt_tokens for reply in local]
     assert {reply.finish_reason for reply in remote} == {FinishReason.STOP}
     assert {reply.cost_usd for reply in remote} == {0.0}
@@ -110,9 +140,16 @@ async def test_it_answers_as_the_same_model_in_transformers(engine):
 async def test_sampling_is_repeatable_by_seed_and_a_limit_cuts(engine):
     (image, _, _), *_ = scenes(1)
     task = TASKS["vqa"]
-    sampled = Prompt(image, task.annotation_prompt, Decoding(temperature=1.0, top_p=0.95, max_new_tokens=64, seed=11))
+    sampled = Prompt(
+        image,
+        task.annotation_prompt,
+        Decoding(temperature=1.0, top_p=0.95, max_new_tokens=64, seed=11),
+    )
     first, again = await engine.generate(sampled), await engine.generate(sampled)
-    others = [await engine.generate(replace(sampled, decoding=replace(sampled.decoding, seed=seed))) for seed in range(6)]
+    others = [
+        await engine.generate(replace(sampled, decoding=replace(sampled.decoding, seed=seed)))
+        for seed in range(6)
+    ]
     assert first.text == again.text
     assert len({reply.text for reply in others}) > 1
     cut = await engine.generate(replace(sampled, decoding=Decoding(max_new_tokens=2)))
@@ -123,7 +160,9 @@ async def test_guided_decoding_writes_annotations(engine):
     (image, _, _), *_ = scenes(1)
     wild = Decoding(temperature=2.0, max_new_tokens=200, seed=5)
     reply = await engine.generate(Prompt(image, "what is it?", wild, pattern=ANNOTATION_PATTERN))
-    assert reply.finish_reason is FinishReason.LENGTH or re.fullmatch(ANNOTATION_PATTERN, reply.text)
+    assert reply.finish_reason is FinishReason.LENGTH or re.fullmatch(
+        ANNOTATION_PATTERN, reply.text
+    )
     assert reply.text.startswith("Question: ")
 
 

@@ -55,7 +55,8 @@ def fill_in(folder, rater, choose):
     """What the page saves where `choose(item, question)` is the rater's mind."""
     page = sheet(folder)
     answers = {
-        item["id"]: {question["key"]: choose(item, question) for question in page["questions"]} for item in page["items"]
+        item["id"]: {question["key"]: choose(item, question) for question in page["questions"]}
+        for item in page["items"]
     }
     path = folder.parent / f"{rater}.json"
     path.write_text(json.dumps({"audit": page["audit"], "rater": rater, "answers": answers}))

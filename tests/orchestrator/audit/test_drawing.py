@@ -22,9 +22,15 @@ def records(run, *options):
 def test_items_are_of_the_annotations_and_of_the_gap(run, draw):
     items = key(draw("--items", 30))["items"].values()
     assert Counter(arm for item in items for arm in item["arms"]) == {"before": 30, "after": 30}
-    known = {(row["image_path"], row["question"], row["answer"]): row["cell"] for row in records(run)}
+    known = {
+        (row["image_path"], row["question"], row["answer"]): row["cell"] for row in records(run)
+    }
     cells = {
-        name: [known[item["image"], item["question"], item["answer"]] for item in items if name in item["arms"]]
+        name: [
+            known[item["image"], item["question"], item["answer"]]
+            for item in items
+            if name in item["arms"]
+        ]
         for name in ("before", "after")
     }
     assert set(cells["after"]) == {"gap"}
@@ -43,7 +49,9 @@ def test_the_page_shows_every_item_with_its_image(draw):
     for item in sheet(folder)["items"]:
         drawn = items[item["id"]]
         assert item["texts"] == [["Question", drawn["question"]], ["Answer", drawn["answer"]]]
-        shown = Image.open(io.BytesIO(base64.b64decode(item["image"].removeprefix("data:image/webp;base64,"))))
+        shown = Image.open(
+            io.BytesIO(base64.b64decode(item["image"].removeprefix("data:image/webp;base64,")))
+        )
         original = numbered_png(int(drawn["image"].removesuffix(".png")))
         assert shown.convert("RGB").tobytes() == Image.open(io.BytesIO(original)).tobytes()
 
@@ -86,19 +94,27 @@ def test_a_small_sample_is_said(run, tmp_path):
     gap, annotations = len(records(run, "--cell", "gap")), len(records(run))
     assert f"after PI: {gap} items of {gap}, 1,000 were asked for" in said
     assert f"before PI: {annotations} items of {annotations}, 1,000 were asked for" in said
-    assert f"{gap} were drawn twice, before and after PI: they are rated once and count in both" in said
+    assert (
+        f"{gap} were drawn twice, before and after PI: they are rated once and count in both"
+        in said
+    )
 
 
 def test_questions_that_people_wrote_are_mixed_in(draw, tmp_path):
     (tmp_path / "one.png").write_bytes(png("blue"))
-    lines = [{"image": "one.png", "question": f"is it number {n}?", "answers": ["no", "yes", "no"]} for n in range(7)]
+    lines = [
+        {"image": "one.png", "question": f"is it number {n}?", "answers": ["no", "yes", "no"]}
+        for n in range(7)
+    ]
     (tmp_path / "people.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     folder = draw("--items", 5, "--human", tmp_path / "people.jsonl")
     human = {name: item for name, item in key(folder)["items"].items() if item["arms"] == ["human"]}
     assert len(human) == 5
     assert {item["answer"] for item in human.values()} == {"no"}
     assert key(folder)["populations"]["human"] == 7
-    assert {item["image"].partition(",")[0] for item in sheet(folder)["items"]} == {"data:image/webp;base64"}
+    assert {item["image"].partition(",")[0] for item in sheet(folder)["items"]} == {
+        "data:image/webp;base64"
+    }
 
 
 def test_text_that_looks_like_html_stays_text(tmp_path, draw):
@@ -107,15 +123,21 @@ def test_text_that_looks_like_html_stays_text(tmp_path, draw):
     line = {"image": "one.png", "question": question, "answers": ["<b>"]}
     (tmp_path / "people.jsonl").write_text(json.dumps(line) + "\n")
     folder = draw("--items", 1, "--human", tmp_path / "people.jsonl")
-    assert [["Question", question], ["Answer", "<b>"]] in [item["texts"] for item in sheet(folder)["items"]]
+    assert [["Question", question], ["Answer", "<b>"]] in [
+        item["texts"] for item in sheet(folder)["items"]
+    ]
     assert "alert(1)</script>" not in (folder / "page.html").read_text()
 
 
 def test_what_cannot_be_drawn_is_told(run, draw, tmp_path):
     draw("--items", 2)
     assert "is there already: delete it or name another" in draw("--items", 2, code=1)
-    assert "there is no run in" in invoke("audit", "draw", tmp_path, "--output", tmp_path / "b", code=1)
-    (tmp_path / "people.jsonl").write_text(json.dumps({"image": "gone.png", "question": "is it?", "answers": ["no"]}) + "\n")
+    assert "there is no run in" in invoke(
+        "audit", "draw", tmp_path, "--output", tmp_path / "b", code=1
+    )
+    (tmp_path / "people.jsonl").write_text(
+        json.dumps({"image": "gone.png", "question": "is it?", "answers": ["no"]}) + "\n"
+    )
     said = draw("--items", 2, "--human", tmp_path / "people.jsonl", code=1, name="c")
     assert "names the image gone.png, which isn't there" in said
     assert not (tmp_path / "c").exists()

@@ -31,7 +31,9 @@ class Judge(ScriptedTeacher):
         reply = await super().Answer(request, context)
         if "what kind of mistake" in request.template:
             self.templates.append(request.template)
-            reply.answer = "B. guessed" if scripted.draw("verdict", request.question) < 0.8 else "I can't say"
+            reply.answer = (
+                "B. guessed" if scripted.draw("verdict", request.question) < 0.8 else "I can't say"
+            )
         return reply
 
     AnswerStream = in_bulk(Answer, teacher_pb2.TeacherServiceAnswerStreamResponse)
@@ -80,9 +82,13 @@ async def test_rules_first_and_the_teacher_for_the_rest_and_never_twice(tmp_path
         None: sum(scripted.draw("verdict", tag.drawn.question) >= 0.8 for tag in undecided),
     }
     for tag in found.tags:
-        assert tag.by == (RULES if tag.category and tag.category.name == "no_knowledge" else "teacher-a")
+        assert tag.by == (
+            RULES if tag.category and tag.category.name == "no_knowledge" else "teacher-a"
+        )
         assert tag.mistake.prediction in ("mauve", "unknown")
-    assert all(f"Right answer: {tag.drawn.answer}\n" in "".join(b.teacher.templates) for tag in undecided)
+    assert all(
+        f"Right answer: {tag.drawn.answer}\n" in "".join(b.teacher.templates) for tag in undecided
+    )
 
 
 async def test_what_the_judge_fails_on_stays_undecided(tmp_path, pool):
@@ -117,7 +123,10 @@ async def test_the_breakdown_counts_every_error_once(tmp_path, pool):
 async def test_a_task_without_categories_is_told(tmp_path, pool):
     async with bench(tmp_path / "run", pool) as b:
         await identified(b)
-        with read_run(b.folder) as run, pytest.raises(InvalidInput, match="no categories of errors for captioning"):
+        with (
+            read_run(b.folder) as run,
+            pytest.raises(InvalidInput, match="no categories of errors for captioning"),
+        ):
             captions = replace(run, settings=replace(run.settings, task="captioning"))
             with b.progress() as progress:
                 await commands.tag_errors(captions, None, 10, 0, progress)
@@ -133,7 +142,9 @@ def test_by_command_without_a_judge(run, tmp_path):
     assert "20 of the gap's " in said
     assert f"by {RULES}" in said
     lines = [json.loads(line) for line in output.read_text().splitlines()]
-    assert {(line["student_answer"], line["category"], line["by"]) for line in lines} == {("unknown", "no_knowledge", RULES)}
+    assert {(line["student_answer"], line["category"], line["by"]) for line in lines} == {
+        ("unknown", "no_knowledge", RULES)
+    }
     found = json.loads(invoke("audit", "errors", run, "--items", 5000, "--json"))
     assert found["errors"] == found["population"] == found["categories"]["no_knowledge"]["errors"]
 
@@ -145,7 +156,12 @@ def test_people_see_the_student_answer_and_choose_one_category(run, draw):
         ("Question", "Right answer", "The model's answer")
     }
     (question,) = page["questions"]
-    assert [choice["value"] for choice in question["choices"]] == ["no_knowledge", "guesswork", "verbose", "noisy"]
+    assert [choice["value"] for choice in question["choices"]] == [
+        "no_knowledge",
+        "guesswork",
+        "verbose",
+        "noisy",
+    ]
     assert {tuple(item["arms"]) for item in key(folder)["items"].values()} == {("after",)}
 
 
@@ -153,7 +169,9 @@ def test_the_raters_counts_of_errors(draw):
     folder = draw("--of", "errors", "--items", 12)
     half = sorted(key(folder)["items"])[:6]
     ann = fill_in(folder, "ann", lambda item, question: "guesswork")
-    bob = fill_in(folder, "bob", lambda item, question: "guesswork" if item["id"] in half else "noisy")
+    bob = fill_in(
+        folder, "bob", lambda item, question: "guesswork" if item["id"] in half else "noisy"
+    )
     found = json.loads(invoke("audit", "report", folder, ann, bob, "--json"))
     assert {name: part["errors"] for name, part in found["categories"].items()} == {
         "no_knowledge": 0,
@@ -167,7 +185,9 @@ def test_the_raters_counts_of_errors(draw):
     said = invoke("audit", "report", folder, ann, bob)
     assert "agreement of the raters (Krippendorff's alpha): -0.28" in said
     bob.write_text(bob.read_text().replace('"noisy"', '"trend"'))
-    assert "\"category\" is 'trend', not one of" in invoke("audit", "report", folder, ann, bob, code=1)
+    assert "\"category\" is 'trend', not one of" in invoke(
+        "audit", "report", folder, ann, bob, code=1
+    )
 
 
 def test_errors_and_labelled_questions_do_not_mix(draw, tmp_path):

@@ -40,7 +40,11 @@ def test_the_four_figures_before_and_after(audit):
     for measured in found["measures"].values():
         assert measured["after"]["expected"] == 1.0
         expected = wilson(both, 20, populations["before"])
-        assert measured["before"] == {"expected": expected.expected, "low": expected.low, "high": expected.high}
+        assert measured["before"] == {
+            "expected": expected.expected,
+            "low": expected.low,
+            "high": expected.high,
+        }
         assert measured["change"]["expected"] == pytest.approx(1 - both / 20)
         assert measured["alpha"] is None  # of one rater
 
@@ -50,8 +54,16 @@ def test_several_raters_are_averaged_and_their_agreement_is_measured(audit):
     half = set(names[: len(names) // 2])
     files = [
         fill_in(audit, "ann", first),
-        fill_in(audit, "bob", lambda item, question: question["choices"][item["id"] not in half]["value"]),
-        fill_in(audit, "cyd", lambda item, question: question["choices"][item["id"] not in half]["value"]),
+        fill_in(
+            audit,
+            "bob",
+            lambda item, question: question["choices"][item["id"] not in half]["value"],
+        ),
+        fill_in(
+            audit,
+            "cyd",
+            lambda item, question: question["choices"][item["id"] not in half]["value"],
+        ),
     ]
     found = told(audit, *files)
     assert found["raters"] == ["ann", "bob", "cyd"]
@@ -71,7 +83,13 @@ def test_raters_who_say_the_same_throughout_have_no_measurable_agreement(audit):
 
 
 def test_for_people(audit):
-    said = invoke("audit", "report", audit, fill_in(audit, "ann", truthful(audit)), fill_in(audit, "bob", truthful(audit)))
+    said = invoke(
+        "audit",
+        "report",
+        audit,
+        fill_in(audit, "ann", truthful(audit)),
+        fill_in(audit, "bob", truthful(audit)),
+    )
     rows = {line.split("\t")[0]: line.split("\t")[1:] for line in said.splitlines()}
     assert rows["measure"] == ["before PI", "after PI", "change", "agreement"]
     assert rows["answer correctness (AC)"][1].startswith("100.0 (")
@@ -129,7 +147,9 @@ def test_two_files_of_one_rater_are_refused(audit):
 
 def test_a_file_of_another_draw_is_refused(audit, draw):
     other = draw("--items", 20, "--seed", 5, name="other")
-    assert "answers another audit" in invoke("audit", "report", audit, fill_in(other, "ann", first), code=1)
+    assert "answers another audit" in invoke(
+        "audit", "report", audit, fill_in(other, "ann", first), code=1
+    )
 
 
 def test_a_key_that_is_none_is_told(tmp_path, audit):

@@ -13,7 +13,17 @@ from tests.waiting import until
 async def test_interrupted_it_resumes_and_asks_nothing_twice(tmp_path):
     path, out, student = labelled(tmp_path, 200), tmp_path / "out", ScriptedStudent(delay_s=0.3)
     async with serving(student) as address:
-        command = ("datasets", "evaluate", path, "--task", "vqa", "--student", address, "--out", out)
+        command = (
+            "datasets",
+            "evaluate",
+            path,
+            "--task",
+            "vqa",
+            "--student",
+            address,
+            "--out",
+            out,
+        )
         process = await start(*command)
         await until(lambda: student.calls["answer"] >= 64)
         process.send_signal(signal.SIGINT)

@@ -48,7 +48,17 @@ async def run(*arguments, **environment):
 
 
 def align_arguments(b, *more):
-    return ("align", b.settings.images, "--task", "vqa", "--recipe", "rehearsal", "--run", b.folder, *more)
+    return (
+        "align",
+        b.settings.images,
+        "--task",
+        "vqa",
+        "--recipe",
+        "rehearsal",
+        "--run",
+        b.folder,
+        *more,
+    )
 
 
 def at(b):
@@ -67,12 +77,32 @@ def at(b):
         (["align", "nowhere", "--task", "vqa", "--local"], 1, "no file or folder"),
         (["align", "nowhere", "--task", "vqb", "--local"], 2, "choose one of textvqa"),
         (["quote", "nowhere", "--task", "vqb", "--local"], 2, "choose one of textvqa"),
-        (["align", "nowhere", "--task", "vqa", "--local", "--recipe", "papers"], 2, "choose one of paper"),
-        (["align", "nowhere", "--task", "vqa", "--local", "--matcher", "exakt"], 2, "choose one of exact"),
-        (["align", "nowhere", "--task", "vqa", "--local", "--student-matcher", "x"], 2, "choose one of exact"),
-        (["align", "nowhere", "--task", "vqa", "--local", "--budget", "20EUR"], 2, "no amount of US dollars"),
+        (
+            ["align", "nowhere", "--task", "vqa", "--local", "--recipe", "papers"],
+            2,
+            "choose one of paper",
+        ),
+        (
+            ["align", "nowhere", "--task", "vqa", "--local", "--matcher", "exakt"],
+            2,
+            "choose one of exact",
+        ),
+        (
+            ["align", "nowhere", "--task", "vqa", "--local", "--student-matcher", "x"],
+            2,
+            "choose one of exact",
+        ),
+        (
+            ["align", "nowhere", "--task", "vqa", "--local", "--budget", "20EUR"],
+            2,
+            "no amount of US dollars",
+        ),
         (["datasets", "check", "nowhere", "--task", "vqb"], 2, "choose one of textvqa"),
-        (["datasets", "evaluate", "nowhere", "--out", "x", "--metric", "f1"], 2, "choose one of vqa_accuracy"),
+        (
+            ["datasets", "evaluate", "nowhere", "--out", "x", "--metric", "f1"],
+            2,
+            "choose one of vqa_accuracy",
+        ),
         (["cache", "prune", "--older-than", "soon"], 2, "no duration"),
         (["cache", "prune", "--max-size", "big"], 2, "no size"),
         (["status", "nowhere"], 1, "no run in nowhere"),
@@ -166,7 +196,9 @@ async def test_an_interruption_exits_130_and_says_how_to_go_on(tmp_path, pool, e
     assert json.loads((b.folder / "summary.json").read_text())["outcome"] == "unfinished"
 
 
-async def test_killed_at_any_instant_it_resumes_to_the_same_parity_set_and_repeats_no_finished_call(tmp_path, pool):
+async def test_killed_at_any_instant_it_resumes_to_the_same_parity_set_and_repeats_no_finished_call(
+    tmp_path, pool
+):
     async with bench(tmp_path / "calm", pool) as calm:
         whole = await calm.align()
     teacher, student = ScriptedTeacher(delay_s=0.02), ScriptedStudent(delay_s=0.02)
@@ -193,7 +225,15 @@ async def test_killed_at_any_instant_it_resumes_to_the_same_parity_set_and_repea
 async def test_a_full_disk_is_told_and_loses_nothing(tmp_path, pool):
     """A limit on file sizes stands in for the full disk: the ledger can't grow."""
     async with bench(tmp_path / "run", pool) as b:
-        limited = ("bash", "-c", 'ulimit -f 40; exec "$@"', "bash", *ORCH, *map(str, align_arguments(b)), *at(b))
+        limited = (
+            "bash",
+            "-c",
+            'ulimit -f 40; exec "$@"',
+            "bash",
+            *ORCH,
+            *map(str, align_arguments(b)),
+            *at(b),
+        )
         process = await asyncio.create_subprocess_exec(
             *limited, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )

@@ -20,7 +20,9 @@ NOWHERE = Where("127.0.0.1:1", "127.0.0.1:1", patience_s=0.0)
 
 
 def settings(folder, pool, where=NOWHERE, task="vqa", recipe="", amendments=AS_IT_IS):
-    return session.settings(folder, str(pool), task, recipe, "", 0, False, 0, amendments=amendments, where=where)
+    return session.settings(
+        folder, str(pool), task, recipe, "", 0, False, 0, amendments=amendments, where=where
+    )
 
 
 def begin(folder, **recipe_of_then):
@@ -36,9 +38,17 @@ def begin(folder, **recipe_of_then):
 
 
 @pytest.mark.parametrize(
-    ("preset", "recipe"), [("bundled", "rehearsal"), ("qwen2vl-2b", "paper"), ("of-a-later-release", "paper"), ("", "paper")]
+    ("preset", "recipe"),
+    [
+        ("bundled", "rehearsal"),
+        ("qwen2vl-2b", "paper"),
+        ("of-a-later-release", "paper"),
+        ("", "paper"),
+    ],
 )
-async def test_the_usual_recipe_is_that_of_the_students_preset_wherever_it_runs(tmp_path, pool, preset, recipe):
+async def test_the_usual_recipe_is_that_of_the_students_preset_wherever_it_runs(
+    tmp_path, pool, preset, recipe
+):
     async with bench(tmp_path / "run", pool) as b:
         b.student.preset = preset
         chosen = await asyncio.to_thread(settings, tmp_path / "new", pool, b.where)
@@ -62,7 +72,9 @@ def test_a_student_that_starts_here_has_the_preset_of_the_environment(tmp_path, 
 
 async def test_align_takes_the_recipe_of_the_student_at_its_address(tmp_path, pool):
     async with bench(tmp_path / "run", pool) as b:
-        code, output, errors = await run("align", pool, "--task", "vqa", "--run", b.folder, *at(b), "--loss", "sample", "-y")
+        code, output, errors = await run(
+            "align", pool, "--task", "vqa", "--run", b.folder, *at(b), "--loss", "sample", "-y"
+        )
     assert code == 0, errors
     assert "of the 85% of the images that aren't held out (recipe rehearsal," in output
     assert b.student.trainings[0].hyperparameters.loss == "sample"
@@ -70,15 +82,24 @@ async def test_align_takes_the_recipe_of_the_student_at_its_address(tmp_path, po
 
 def test_a_run_of_an_earlier_release_goes_on_by_its_recipe_of_then(tmp_path, pool):
     begin(tmp_path / "paper", settings=new_settings(str(pool), "vqa", "paper"))
-    begin(tmp_path / "captions", settings=new_settings(str(pool), "captioning", "rehearsal"), questions_per_image=2)
+    begin(
+        tmp_path / "captions",
+        settings=new_settings(str(pool), "captioning", "rehearsal"),
+        questions_per_image=2,
+    )
     repeated = settings(tmp_path / "paper", pool)
     assert repeated.recipe.loss == ""
     with open_run(tmp_path / "paper", repeated) as opened:
         assert opened.settings == repeated
-    with open_run(tmp_path / "captions", settings(tmp_path / "captions", pool, task="captioning")) as opened:
+    with open_run(
+        tmp_path / "captions", settings(tmp_path / "captions", pool, task="captioning")
+    ) as opened:
         assert opened.settings.recipe.questions_per_image == 2
     named = settings(tmp_path / "paper", pool, amendments=Amendments(loss="sample"))
-    with pytest.raises(WrongState, match=r"paper\.loss:  there, sample now"), open_run(tmp_path / "paper", named):
+    with (
+        pytest.raises(WrongState, match=r"paper\.loss:  there, sample now"),
+        open_run(tmp_path / "paper", named),
+    ):
         pass
 
 

@@ -23,7 +23,15 @@ def test_amounts_are_read_as_people_write_them(read, text, amount):
 
 
 @pytest.mark.parametrize(
-    ("read", "text"), [(dollars, "20EUR"), (dollars, "-1"), (dollars, ""), (seconds, "30"), (seconds, "d"), (size_bytes, "2GX")]
+    ("read", "text"),
+    [
+        (dollars, "20EUR"),
+        (dollars, "-1"),
+        (dollars, ""),
+        (seconds, "30"),
+        (seconds, "d"),
+        (size_bytes, "2GX"),
+    ],
 )
 def test_other_units_are_refused(read, text):
     with pytest.raises(InvalidInput, match="give one such as"):

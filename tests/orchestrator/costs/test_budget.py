@@ -35,7 +35,9 @@ def dollars(b) -> float:
 
 
 @pytest.mark.parametrize("tariff", [PRICED, IMAGES_UNKNOWN])
-async def test_the_bill_stays_below_the_budget_and_what_was_paid_is_there_when_it_goes_on(tmp_path, pool, tariff):
+async def test_the_bill_stays_below_the_budget_and_what_was_paid_is_there_when_it_goes_on(
+    tmp_path, pool, tariff
+):
     async with bench(tmp_path / "calm", pool) as calm:
         whole = await calm.align()
     teacher = ScriptedTeacher(tariff=tariff, delay_s=0.01)
@@ -44,7 +46,9 @@ async def test_the_bill_stays_below_the_budget_and_what_was_paid_is_there_when_i
             with pytest.raises(BudgetSpent, match="repeat the command with a larger --budget"):
                 await b.align(limits=Limits(usd=usd))
             assert usd - 0.004 < dollars(b) <= usd
-            assert teacher.calls.total() * PER_CALL == pytest.approx(dollars(b)), "no paid reply was thrown away"
+            assert teacher.calls.total() * PER_CALL == pytest.approx(dollars(b)), (
+                "no paid reply was thrown away"
+            )
         assert teacher.most_at_once > 8
         summary = await b.align(limits=Limits(usd=5.0))
     assert b.parity_set() == calm.parity_set()
@@ -60,11 +64,15 @@ async def test_a_budget_below_one_call_spends_nothing(tmp_path, pool):
 
 async def test_budget_zero_does_all_that_is_cached_and_nothing_else(tmp_path, pool, cache):
     teacher = ScriptedTeacher()
-    async with bench(tmp_path / "part", pool, teacher, cache=cache, recipe="paper", limit=80) as part:
+    async with bench(
+        tmp_path / "part", pool, teacher, cache=cache, recipe="paper", limit=80
+    ) as part:
         await part.align()
     paid = teacher.calls.copy()
     async with bench(tmp_path / "all", pool, teacher, cache=cache, recipe="paper") as b:
-        with pytest.raises(BudgetSpent, match=r"40 annotations have to wait: .*the budget is 0.*larger --budget") as spent:
+        with pytest.raises(
+            BudgetSpent, match=r"40 annotations have to wait: .*the budget is 0.*larger --budget"
+        ) as spent:
             await b.align(limits=Limits(usd=0.0))
         assert "provider" not in str(spent.value)
         assert teacher.calls == paid
@@ -73,12 +81,18 @@ async def test_budget_zero_does_all_that_is_cached_and_nothing_else(tmp_path, po
     assert teacher.calls["annotate"] == 120
     async with bench(tmp_path / "second", pool, teacher, cache=cache, recipe="paper") as b:
         summary = await b.align(limits=Limits(usd=0.0))
-    assert (summary.teacher_calls, summary.teacher_calls_saved > 120, summary.promoted) == (0, True, True)
+    assert (summary.teacher_calls, summary.teacher_calls_saved > 120, summary.promoted) == (
+        0,
+        True,
+        True,
+    )
 
 
 async def test_dollars_without_a_price_are_an_error_that_says_what_to_do(tmp_path, pool):
     async with bench(tmp_path / "run", pool, ScriptedTeacher()) as b:
-        with pytest.raises(WrongState, match=r"has no price.*--usd-per-hour.*--max-hours.*MPA_TEACHER_PRICES"):
+        with pytest.raises(
+            WrongState, match=r"has no price.*--usd-per-hour.*--max-hours.*MPA_TEACHER_PRICES"
+        ):
             await b.align(limits=Limits(usd=20.0))
         assert b.teacher.calls.total() == 0
         await b.align(limits=Limits(usd=20.0, usd_per_hour=3.0))
@@ -98,7 +112,9 @@ async def test_hours_end_the_run_too_and_add_up_over_its_commands(tmp_path, pool
         teacher.delay_s = 0.0
         await b.align()
     assert b.parity_set() == calm.parity_set()
-    assert sum(teacher.keys.values()) - len(teacher.keys) <= 2 * 64, "at most those under way when the time was over"
+    assert sum(teacher.keys.values()) - len(teacher.keys) <= 2 * 64, (
+        "at most those under way when the time was over"
+    )
 
 
 async def test_a_step_that_is_under_way_when_the_time_is_over_is_called_off(tmp_path, pool):
@@ -121,7 +137,8 @@ async def reserve(budget, error=None, cost_usd=0.0, bound_usd=1.0):
 
 
 @pytest.mark.parametrize(
-    ("error", "spent_usd"), [(Pending("in a batch"), 1.0), (BadReply("empty"), 1.0), (Unavailable("away"), 0.0)]
+    ("error", "spent_usd"),
+    [(Pending("in a batch"), 1.0), (BadReply("empty"), 1.0), (Unavailable("away"), 0.0)],
 )
 async def test_a_call_without_a_reply_counts_where_the_provider_bills_it(error, spent_usd):
     budget = Budget(Limits(usd=10.0))
@@ -166,7 +183,10 @@ async def priced_teacher(provider):
     engine = await openai.load(MODEL, settings.openai)
     servicer = TeacherServicer(lambda: Teacher(engine, of_provider(settings)), ImageReceiver())
     server = GrpcServer(
-        lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(servicer, grpc_server), [SERVICE]
+        lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(
+            servicer, grpc_server
+        ),
+        [SERVICE],
     )
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)

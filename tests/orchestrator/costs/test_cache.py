@@ -57,8 +57,14 @@ def test_a_reply_comes_back_as_it_was_given_but_for_the_mark(opened):
         replace(ASK, text="Say.\nwhat is it?"),
         replace(ASK, guided=True),
         replace(ASK, kind="annotate"),
-        *(replace(ASK, decoding=replace(ASK.decoding, **change)) for change in ({"seed": 8}, {"temperature": 0.5})),
-        *(replace(ASK, decoding=replace(ASK.decoding, **change)) for change in ({"top_p": 0.9}, {"max_new_tokens": 8})),
+        *(
+            replace(ASK, decoding=replace(ASK.decoding, **change))
+            for change in ({"seed": 8}, {"temperature": 0.5})
+        ),
+        *(
+            replace(ASK, decoding=replace(ASK.decoding, **change))
+            for change in ({"top_p": 0.9}, {"max_new_tokens": 8})
+        ),
     ],
 )
 def test_every_part_of_a_call_is_in_its_key(opened, other):
@@ -84,7 +90,9 @@ def test_what_this_very_run_has_paid_for_is_not_saved(cache):
         assert not opened.get(ASK.key(MODEL), AnswerReply).provenance.is_cached
     for run, is_cached in (("run 1", False), ("run 2", True), ("", True)):
         with closing(Cache(cache, run)) as opened:
-            assert opened.get(ASK.key(MODEL), AnswerReply).provenance == replace(PAID, is_cached=is_cached)
+            assert opened.get(ASK.key(MODEL), AnswerReply).provenance == replace(
+                PAID, is_cached=is_cached
+            )
 
 
 async def test_replies_are_known_at_once_and_written_together_a_moment_later(opened, cache):
@@ -103,7 +111,9 @@ def put_many(path, first):
 
 
 def test_several_orchestrators_write_at_once(cache):
-    spawning = multiprocessing.get_context("spawn")  # a fork of a process that has used gRPC may hang
+    spawning = multiprocessing.get_context(
+        "spawn"
+    )  # a fork of a process that has used gRPC may hang
     with ProcessPoolExecutor(3, mp_context=spawning) as processes:
         list(processes.map(put_many, [cache] * 3, [0, 150, 300]))
     with closing(Cache(cache)) as opened:
@@ -123,7 +133,9 @@ def test_pruning_by_age_model_and_size(opened):
     assert 800 < gone < 1300
     assert opened.bytes <= limit
     assert opened.path.stat().st_size < 0.7 * before
-    assert opened.get(replace(ASK, text="1999").key(MODEL), AnswerReply) is not None, "the oldest go first"
+    assert opened.get(replace(ASK, text="1999").key(MODEL), AnswerReply) is not None, (
+        "the oldest go first"
+    )
     assert opened.get(replace(ASK, text="0").key(MODEL), AnswerReply) is None
     assert opened.prune(older_than_s=-60) == 2000 - gone
 
@@ -131,7 +143,9 @@ def test_pruning_by_age_model_and_size(opened):
 def test_a_clock_that_was_ahead_for_a_while_does_no_harm(opened, cache):
     fill(opened, 2)
     with closing(sqlite3.connect(cache)) as direct, direct:
-        direct.execute("UPDATE replies SET made = ?, used = ?", (time.time() + 10 * 365 * 86_400,) * 2)
+        direct.execute(
+            "UPDATE replies SET made = ?, used = ?", (time.time() + 10 * 365 * 86_400,) * 2
+        )
     assert opened.get(replace(ASK, text="0").key(MODEL), AnswerReply) is not None
     assert opened.prune(older_than_s=0) == 0
     assert opened.prune(max_bytes=0) == 2

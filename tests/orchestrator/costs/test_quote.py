@@ -24,7 +24,10 @@ from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 
 
 async def quoted(b, folder, size=40, usd_per_hour=0.0, seed=0):
-    with open_run(folder, replace(b.settings, pilot=True, seed=seed)) as opened, b.progress() as progress:
+    with (
+        open_run(folder, replace(b.settings, pilot=True, seed=seed)) as opened,
+        b.progress() as progress,
+    ):
         return await quote(opened, b.where, size, 2, usd_per_hour, progress)
 
 
@@ -43,7 +46,9 @@ async def test_a_pilot_predicts_the_run_which_does_not_pay_for_it_again(tmp_path
     assert stages["evaluate"].calls == pytest.approx(actual.evaluation_calls["student"], rel=0.5)
     assert found.parity_set.low < actual.parity_set < found.parity_set.high
     assert found.parity_set.low < found.parity_set.expected < found.parity_set.high
-    assert found.provider_usd == pytest.approx(0.001 * (stages["annotate"].calls + stages["identify"].calls), rel=0.01)
+    assert found.provider_usd == pytest.approx(
+        0.001 * (stages["annotate"].calls + stages["identify"].calls), rel=0.01
+    )
     assert found.pilot_usd == pytest.approx(0.001 * pilot_calls)
     assert stages["annotate"].usage.prompt_tokens == 100 * 240
     assert (actual.teacher_calls_saved, max(teacher.keys.values())) == (pilot_calls, 1)
@@ -68,11 +73,16 @@ async def test_samples_of_the_teacher_are_a_stage_of_their_own(tmp_path, pool):
     stages = {stage.name: stage for stage in found.stages}
     assert stages["sample"].role == "teacher"
     assert stages["sample"].calls > 16
-    assert sum(stage.calls for stage in found.stages if stage.role == "teacher") == b.teacher.calls.total() - before
+    assert (
+        sum(stage.calls for stage in found.stages if stage.role == "teacher")
+        == b.teacher.calls.total() - before
+    )
 
 
 async def test_time_is_told_by_stage_and_only_of_calls_that_were_made(tmp_path, pool, cache):
-    async with bench(tmp_path / "run", pool, ScriptedTeacher(delay_s=0.05), cache=cache, recipe="paper") as b:
+    async with bench(
+        tmp_path / "run", pool, ScriptedTeacher(delay_s=0.05), cache=cache, recipe="paper"
+    ) as b:
         first = await quoted(b, tmp_path / "first", usd_per_hour=3.6)
         again = await quoted(b, tmp_path / "again")
     seconds = {stage.name: stage.seconds for stage in first.stages}
@@ -89,7 +99,11 @@ async def test_time_is_told_by_stage_and_only_of_calls_that_were_made(tmp_path, 
 def past(**steps):
     """Trainings of a student, 2 s a step, v3's and later ones 5 s."""
     return {
-        version: {"train_seconds": (2.0 if version < "v3" else 5.0) * count, "train_steps": count, "train_loss": 0.1}
+        version: {
+            "train_seconds": (2.0 if version < "v3" else 5.0) * count,
+            "train_steps": count,
+            "train_loss": 0.1,
+        }
         for version, count in steps.items()
     }
 
@@ -111,14 +125,18 @@ async def test_training_is_told_in_steps_and_in_time_where_there_was_one_before(
     async with bench(tmp_path / "run", pool, student=student, lora_rank=lora_rank) as b:
         found = await quoted(b, tmp_path / "pilot", size=500)
         actual = await b.align()
-    assert found.training.steps == -(-actual.parity_set // 16) * 2  # epochs, by the bundled student's preset
+    assert (
+        found.training.steps == -(-actual.parity_set // 16) * 2
+    )  # epochs, by the bundled student's preset
     assert found.training.seconds == (step_s and step_s * found.training.steps)
     assert said in found.training.basis
     stages_s = sum(stage.seconds for stage in found.stages)
     assert found.wall_s > 2 * found.training.steps if step_s else found.wall_s <= stages_s
 
 
-async def test_an_interrupted_quote_goes_on_and_a_finished_one_is_there_without_services(tmp_path, pool):
+async def test_an_interrupted_quote_goes_on_and_a_finished_one_is_there_without_services(
+    tmp_path, pool
+):
     async with bench(tmp_path / "run", pool) as b:
         found = await quoted(b, tmp_path / "pilot")
     calls = b.teacher.calls.total()
@@ -174,7 +192,9 @@ async def test_the_command_shows_a_table_or_json_and_keeps_to_a_budget(tmp_path,
 def test_unknown_figures_are_shown_as_such(capsys):
     stage = Stage("annotate", "teacher", 2000, None, Usage(cost_usd=12.5))
     training = Training(7, None, "never trained there")
-    unknown = Quote(1000, 50, 49, 50, (stage,), Interval(100, 60, 150), training, None, None, None, 12.5, 0.6)
+    unknown = Quote(
+        1000, 50, 49, 50, (stage,), Interval(100, 60, 150), training, None, None, None, 12.5, 0.6
+    )
     show(unknown, Console(width=200))
     shown = capsys.readouterr().out
     assert "100 samples (95 %: 60 to 150)" in shown
@@ -186,7 +206,19 @@ def test_unknown_figures_are_shown_as_such(capsys):
 
 
 def test_a_quote_takes_every_option_that_decides_on_calls():
-    of_align, of_quote = (set(inspect.signature(command).parameters) for command in (cli.align, cli_quote.quote))
-    later = {"labelled", "rounds", "until_gap", "redo_rejected", "focus", "production", "trial", "yes", "max_hours"}
+    of_align, of_quote = (
+        set(inspect.signature(command).parameters) for command in (cli.align, cli_quote.quote)
+    )
+    later = {
+        "labelled",
+        "rounds",
+        "until_gap",
+        "redo_rejected",
+        "focus",
+        "production",
+        "trial",
+        "yes",
+        "max_hours",
+    }
     where = {"engine", "ray_address"}  # who makes the calls, not which
     assert of_align - of_quote - where == later

@@ -18,14 +18,23 @@ def findings(path, task="", pool=None):
 
 def test_a_sound_set_has_no_faults(tmp_path):
     found = findings(samples.textvqa(tmp_path), "textvqa")
-    assert (found.records, len(found.images), dict(found.splits), dict(found.faults)) == (2, 2, {"val": 2}, {})
+    assert (found.records, len(found.images), dict(found.splits), dict(found.faults)) == (
+        2,
+        2,
+        {"val": 2},
+        {},
+    )
     found.require_sound("it")
 
 
 @pytest.mark.parametrize(
     ("changes", "problem", "detail"),
     [
-        ({"answers": ["yes"] * 3}, Problem.ANSWERS, "question 34603 has 3 answers where 10 are expected"),
+        (
+            {"answers": ["yes"] * 3},
+            Problem.ANSWERS,
+            "question 34603 has 3 answers where 10 are expected",
+        ),
         ({"question_id": 34602}, Problem.DUPLICATE, "id 34602 is there more than once"),
         ({"image_id": "0a9"}, Problem.IMAGE, "no image 0a9.jpg of question 34603"),
         ({"answers": [float("nan")] * 10}, Problem.SHAPE, '"answers[0]" is NaN'),
@@ -41,7 +50,11 @@ def test_faults_are_found_and_told(tmp_path, changes, problem, detail):
 
 
 def test_all_faults_are_found_at_once(tmp_path):
-    rows = ["[1]", '{"image": "0.png"}', '{"image": "9.png", "question": "q?", "answers": ["a"]}'] * 3
+    rows = [
+        "[1]",
+        '{"image": "0.png"}',
+        '{"image": "9.png", "question": "q?", "answers": ["a"]}',
+    ] * 3
     found = findings(samples.write(tmp_path / "labels.jsonl", "\n".join(rows)))
     # A missing image is one fault, however many questions are about it.
     assert found.faults == {Problem.SHAPE: 6, Problem.IMAGE: 1}
@@ -83,7 +96,9 @@ def test_an_image_that_was_saved_anew_leaks_too(tmp_path):
 
 def test_images_inside_a_file_leak_too(tmp_path):
     samples.write(tmp_path / "pool/a.png", numbered_png(1))
-    assert findings(samples.vlmevalkit(tmp_path), pool=pool_images(str(tmp_path / "pool"))).faults == {Problem.LEAK: 1}
+    assert findings(
+        samples.vlmevalkit(tmp_path), pool=pool_images(str(tmp_path / "pool"))
+    ).faults == {Problem.LEAK: 1}
 
 
 def run(*arguments):

@@ -23,7 +23,9 @@ def read(path, **options):
 def test_textvqa(tmp_path):
     dataset, (first, second) = read(samples.textvqa(tmp_path))
     assert dataset.format.name == "textvqa"
-    assert first == Record("34602", "0a1.jpg", "What does the sign say?", tuple(samples.TEN), "what does", "val")
+    assert first == Record(
+        "34602", "0a1.jpg", "What does the sign say?", tuple(samples.TEN), "what does", "val"
+    )
     assert second.kind == "yes/no"
     assert dataset.images.find(first.image) == tmp_path / "train_images/0a1.jpg"
 
@@ -35,7 +37,9 @@ def test_stvqa_keeps_a_part_of_its_training_images_for_testing(tmp_path):
     assert dataset.images.find(records[0].image) == tmp_path / "train_imgs" / records[0].image
     _, test = read(tmp_path / "train_task_3.json", split="test")
     assert 15 <= len(test) <= 45
-    assert {record.id for record in test} == {record.id for record in records if record.split == "test"}
+    assert {record.id for record in test} == {
+        record.id for record in records if record.split == "test"
+    }
 
 
 def test_chartqa_has_a_file_for_each_split(tmp_path):
@@ -62,18 +66,25 @@ def test_vqav2_is_told_by_its_name(tmp_path):
     samples.okvqa(tmp_path)
     for name in ("OpenEnded_mscoco_val2014_questions.json", "mscoco_val2014_annotations.json"):
         (tmp_path / name).rename(tmp_path / f"v2_{name}")
-    assert open_dataset(tmp_path / "v2_OpenEnded_mscoco_val2014_questions.json").format.name == "vqav2"
+    assert (
+        open_dataset(tmp_path / "v2_OpenEnded_mscoco_val2014_questions.json").format.name == "vqav2"
+    )
 
 
 def test_icdar(tmp_path):
     _, (first, second) = read(samples.icdar(tmp_path))
-    assert first == Record("word_1.png", "word_1.png", TASKS["ocr"].question, ("Genaxis Theatre",), "word")
+    assert first == Record(
+        "word_1.png", "word_1.png", TASKS["ocr"].question, ("Genaxis Theatre",), "word"
+    )
     assert second.answers == ('a "quoted", word',)
 
 
 def test_a_word_of_icdar_may_hold_a_line_separator(tmp_path):
     path = samples.icdar(tmp_path)
-    path.write_text(path.read_text(encoding="utf-8").replace("Genaxis Theatre", "Gen\u2028axis\u0085"), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("Genaxis Theatre", "Gen\u2028axis\u0085"),
+        encoding="utf-8",
+    )
     _, (first, second) = read(path)
     assert first.answers == ("Gen\u2028axis\u0085",)
     assert second.image == "word_2.png"
@@ -136,14 +147,28 @@ def test_parquet_of_captions_has_no_questions(tmp_path):
     rows = [{"image": {"bytes": None, "path": "a.png"}, "caption_str": ["a dog", "a small dog"]}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
     (record,) = read(tmp_path / "x.parquet")[1]
-    assert (record.id, record.image, record.question) == ("0", "a.png", TASKS["captioning"].question)
+    assert (record.id, record.image, record.question) == (
+        "0",
+        "a.png",
+        TASKS["captioning"].question,
+    )
     assert record.answers == ("a dog", "a small dog")
 
 
 def test_the_authors_layout(tmp_path):
-    row = {"question_id": 1, "image_path": "images/a.png", "ground_truth_question": "", "ground_truth_answer": ""}
+    row = {
+        "question_id": 1,
+        "image_path": "images/a.png",
+        "ground_truth_question": "",
+        "ground_truth_answer": "",
+    }
     annotated = {**row, "predicted_question": "What?", "predicted_answer": "it"}
-    labelled = {**row, "question_id": 2, "ground_truth_question": "Which?", "ground_truth_answer": ["that", "those"]}
+    labelled = {
+        **row,
+        "question_id": 2,
+        "ground_truth_question": "Which?",
+        "ground_truth_answer": ["that", "those"],
+    }
     dataset, (first, second) = read(samples.write(tmp_path / "PA_vqa.json", [annotated, labelled]))
     assert dataset.format.name == "authors"
     assert (first.image, first.question, first.answers) == ("images/a.png", "What?", ("it",))
@@ -151,7 +176,14 @@ def test_the_authors_layout(tmp_path):
 
 
 def test_jsonl(tmp_path):
-    line = {"image": "a.png", "question": "Is it red?", "answers": "yes", "id": "q7", "kind": "colour", "split": "hard"}
+    line = {
+        "image": "a.png",
+        "question": "Is it red?",
+        "answers": "yes",
+        "id": "q7",
+        "kind": "colour",
+        "split": "hard",
+    }
     path = samples.write(tmp_path / "labels.jsonl", json.dumps(line))
     assert read(path)[1] == [Record("q7", "a.png", "Is it red?", ("yes",), "colour", "hard")]
     assert [record.id for record in read(samples.jsonl(tmp_path / "plain"))[1]] == ["1", "2"]
@@ -193,7 +225,11 @@ def test_a_wrong_shape_is_told_by_record_and_key(tmp_path, changes, complaint):
         ("x.json", '{"annotations": []}', "name its file of questions"),
         ("x.tsv", "index\tquestion\n", "no column answer"),
         ("x.tsv", "index\timage\tquestion\tanswer\n1\t7\twhat?\tred\n", "no row has that index"),
-        ("x.tsv", "index\timage_path\tquestion\tanswer\n1\ta.png\twhat?\tnan\n", 'row 1: "answer" is NaN'),
+        (
+            "x.tsv",
+            "index\timage_path\tquestion\tanswer\n1\ta.png\twhat?\tnan\n",
+            'row 1: "answer" is NaN',
+        ),
         ("x.txt", "word_1.png JOINT", "line 1: .* not of the form"),
         ("x.jsonl", '{"image": "a"}\n', 'line 1: "question" is missing'),
         ("x.jsonl", "[1]\n", "line 1: no object"),
@@ -213,7 +249,9 @@ def test_a_pair_needs_both_files_and_all_annotations(tmp_path):
     (annotations,) = tmp_path.glob("*annotations.json")
     found = json.loads(annotations.read_text())
     samples.write(annotations, {**found, "annotations": []})
-    with pytest.raises(InvalidInput, match=r'questions\[0\]: "question_id" 2971475 has no annotation'):
+    with pytest.raises(
+        InvalidInput, match=r'questions\[0\]: "question_id" 2971475 has no annotation'
+    ):
         read(questions)
     annotations.unlink()
     with pytest.raises(NotFound, match="needs its annotations beside it"):

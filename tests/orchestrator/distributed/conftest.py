@@ -18,7 +18,9 @@ def cluster():
     os.environ.update(QUIET)
     from ray.cluster_utils import Cluster
 
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE_BYTES})
+    started = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE_BYTES}
+    )
     for _ in range(2):
         add_node(started)
     yield started
@@ -35,7 +37,10 @@ def sources(tmp_path):
 
     def made(max_batch: int, latency_s: float = 0.2):
         found = {}
-        for role, skills in (("teacher", {"skill": 0.95, "unparsed": 0.1}), ("student", {"skill": 0.5})):
+        for role, skills in (
+            ("teacher", {"skill": 0.95, "unparsed": 0.1}),
+            ("student", {"skill": 0.5}),
+        ):
             folder = tmp_path / role
             folder.mkdir(exist_ok=True)
             (folder / "fake.json").write_text(json.dumps({"latency_s": latency_s, **skills}))

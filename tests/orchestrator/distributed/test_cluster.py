@@ -21,14 +21,20 @@ def test_an_address_of_another_kind_is_refused(address):
 
 
 def test_nobody_at_the_address():
-    with pytest.raises(Unavailable, match=r"no Ray cluster at 127\.0\.0\.1:1 .*ray start --head"), joined("127.0.0.1:1", 5):
+    with (
+        pytest.raises(Unavailable, match=r"no Ray cluster at 127\.0\.0\.1:1 .*ray start --head"),
+        joined("127.0.0.1:1", 5),
+    ):
         pass
 
 
 def test_something_else_at_the_address():
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(Unavailable, match=f"no Ray cluster at {address} \\(nobody answers"), joined(address, 0.5):
+        with (
+            pytest.raises(Unavailable, match=f"no Ray cluster at {address} \\(nobody answers"),
+            joined(address, 0.5),
+        ):
             pass
 
 
@@ -52,9 +58,14 @@ def test_a_cluster_of_another_version(cluster):
     store = GcsClient(address=cluster.address)
     key, namespace = b"CLUSTER_METADATA", b"cluster"
     true = store.internal_kv_get(key, namespace)
-    store.internal_kv_put(key, json.dumps({**json.loads(true), "ray_version": "2.0.0"}).encode(), True, namespace)
+    store.internal_kv_put(
+        key, json.dumps({**json.loads(true), "ray_version": "2.0.0"}).encode(), True, namespace
+    )
     try:
-        with pytest.raises(WrongState, match=r"Ray: 2\.0\.0.*install the cluster's versions"), joined(cluster.address, 5):
+        with (
+            pytest.raises(WrongState, match=r"Ray: 2\.0\.0.*install the cluster's versions"),
+            joined(cluster.address, 5),
+        ):
             pass
     finally:
         store.internal_kv_put(key, true, True, namespace)

@@ -18,10 +18,14 @@ def ledgers(tmp_path):
 
 def fill(ledger):
     ledger.set_meta("teacher", "teacher-a")
-    ledger.add_annotation(AnnotationRow(SHA, 0, 0, "Question: q? Answer: é", "q?", "é", "", 7, "teacher-a"))
+    ledger.add_annotation(
+        AnnotationRow(SHA, 0, 0, "Question: q? Answer: é", "q?", "é", "", 7, "teacher-a")
+    )
     ledger.add_answer(AnswerRow(SHA, "q?", "student", "v1", "no", "c", "identify"))
     ledger.add_record(SHA, 0, Cell.GAP, "exact@1")
-    ledger.add_annotation(AnnotationRow("b" * 64, 0, 0, "of another image", "", "", "", 7, "teacher-a"))
+    ledger.add_annotation(
+        AnnotationRow("b" * 64, 0, 0, "of another image", "", "", "", 7, "teacher-a")
+    )
 
 
 def test_an_image_travels_with_all_that_is_known_of_it(ledgers):
@@ -55,6 +59,8 @@ def test_another_teacher_is_refused(ledgers):
     one, other = ledgers
     fill(one)
     other.set_meta("teacher", "teacher-b")
-    with pytest.raises(WrongState, match=r"teacher of this run is teacher-b, and teacher-a answered"):
+    with pytest.raises(
+        WrongState, match=r"teacher of this run is teacher-b, and teacher-a answered"
+    ):
         Excerpts(other).put(Excerpts(one).take(SHA, meta(other)))
     assert other.annotations(SHA) == []

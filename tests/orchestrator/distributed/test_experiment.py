@@ -19,7 +19,9 @@ async def test_on_a_cluster_it_trains_on_what_it_does_here(laboratory, cluster):
         teacher, student = ScriptedTeacher(), ScriptedStudent()
         laboratory.out = laboratory.out.with_name(where)
         async with serving(teacher) as teacher_at, serving(student) as student_at:
-            await laboratory.work(laboratory.experiment(), teacher_at, student_at, patience_s=60.0, **site)
+            await laboratory.work(
+                laboratory.experiment(), teacher_at, student_at, patience_s=60.0, **site
+            )
         found[where] = [{**row, "latency_s": 0, "train_seconds": 0} for row in laboratory.rows()]
         trained = laboratory.out / "arms/paper/qwen2vl-2b/qwen2vl-7b/vqa/seed0/training.json"
         found[where].append(json.loads(trained.read_text())["samples"])

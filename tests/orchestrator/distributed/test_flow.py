@@ -52,7 +52,10 @@ def content(folder) -> dict:
     """Every row of the ledger, and the parity set."""
     ledger = Ledger(folder / "ledger.sqlite", read_only=True)
     try:
-        rows = {table: list(ledger.read(f"SELECT * FROM {table} ORDER BY {order}")) for table, order in ORDER.items()}
+        rows = {
+            table: list(ledger.read(f"SELECT * FROM {table} ORDER BY {order}"))
+            for table, order in ORDER.items()
+        }
     finally:
         ledger.close()
     return rows | {"parity set": (folder / "parity_set.jsonl").read_text()}
@@ -101,10 +104,16 @@ async def far(folder, pool, sources, address) -> dict:
 def actors(node) -> list[int]:
     """Processes of a node that hold a model."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return [child.pid for child in raylet.children(recursive=True) if "MapBatches(Stage)" in "".join(child.cmdline())]
+    return [
+        child.pid
+        for child in raylet.children(recursive=True)
+        if "MapBatches(Stage)" in "".join(child.cmdline())
+    ]
 
 
-async def test_a_node_with_actors_is_lost_and_an_actor_killed_in_the_middle(tmp_path, pool, cluster, sources):
+async def test_a_node_with_actors_is_lost_and_an_actor_killed_in_the_middle(
+    tmp_path, pool, cluster, sources
+):
     expected = await near(tmp_path / "near", pool, sources(max_batch=64))
     run = asyncio.create_task(far(tmp_path / "far", pool, sources(max_batch=4), cluster.address))
     await until(lambda: run.done() or identified(tmp_path / "far") > 0, PATIENCE_S)
@@ -135,14 +144,30 @@ async def test_running_services_give_the_ledger_of_the_local_engine(tmp_path, po
 
 
 async def test_a_limit_and_what_users_asked_in_two_rounds(tmp_path, pool, cluster):
-    samples = write_samples(tmp_path / "samples", [(number, f"what color is sign {number}?") for number in range(55, 75)])
+    samples = write_samples(
+        tmp_path / "samples",
+        [(number, f"what color is sign {number}?") for number in range(55, 75)],
+    )
     found = {}
     for name in ("near", "far"):
         async with bench(tmp_path / name, pool, student=improving(), limit=60) as b:
             b.where = replace(b.where, is_ray=name == "far", ray_address=cluster.address)
-            with open_run(b.folder, with_recipe(b.settings, held_out=0.4)) as run, b.progress() as progress:
-                summary = await align(run, b.where, None, lambda _: True, progress, StoppingRule(2), production=[samples])
-        pinned = {key: count for key, count in b.student.keys.items() if key[-1]}  # others are the traffic during swaps
+            with (
+                open_run(b.folder, with_recipe(b.settings, held_out=0.4)) as run,
+                b.progress() as progress,
+            ):
+                summary = await align(
+                    run,
+                    b.where,
+                    None,
+                    lambda _: True,
+                    progress,
+                    StoppingRule(2),
+                    production=[samples],
+                )
+        pinned = {
+            key: count for key, count in b.student.keys.items() if key[-1]
+        }  # others are the traffic during swaps
         found[name] = content(b.folder), summary.audited, summary.rounds, b.teacher.keys, pinned
     assert found["far"] == found["near"]
     assert "look: 60/60 images" in b.output.getvalue()
@@ -162,9 +187,16 @@ async def test_a_student_that_was_replaced_meanwhile_stops_the_run_for_good(tmp_
                     b.student.weights.clear()
 
 
-async def test_a_service_that_fails_stops_the_run_and_what_it_had_said_is_not_asked_again(tmp_path, pool, cluster):
+async def test_a_service_that_fails_stops_the_run_and_what_it_had_said_is_not_asked_again(
+    tmp_path, pool, cluster
+):
     def trouble(kind):
-        is_down = kind == "answer" and teacher.calls["annotate"] and teacher.calls["answer"] >= 30 and not repaired
+        is_down = (
+            kind == "answer"
+            and teacher.calls["annotate"]
+            and teacher.calls["answer"] >= 30
+            and not repaired
+        )
         return Unavailable("maintenance") if is_down else None
 
     teacher, repaired = ScriptedTeacher(trouble=trouble), []
@@ -175,7 +207,11 @@ async def test_a_service_that_fails_stops_the_run_and_what_it_had_said_is_not_as
         with pytest.raises(Unavailable, match="maintenance"):
             await there.align()
         known = Ledger(there.folder / "ledger.sqlite", read_only=True)
-        asked = list(known.read("SELECT image_sha256, question FROM answers WHERE role = 'teacher' AND step = 'identify'"))
+        asked = list(
+            known.read(
+                "SELECT image_sha256, question FROM answers WHERE role = 'teacher' AND step = 'identify'"
+            )
+        )
         known.close()
         assert asked
         repaired.append(True)
@@ -188,11 +224,16 @@ async def test_a_driver_that_is_stopped_or_killed_goes_on(tmp_path, pool, cluste
     async with bench(tmp_path / "near", pool) as here:
         await here.align()
     async with bench(tmp_path / "far", pool, ScriptedTeacher(delay_s=0.3)) as there:
-        command = align_arguments(there, *at(there), "--engine", "ray", "--ray-address", cluster.address, "--no-cache")
+        command = align_arguments(
+            there, *at(there), "--engine", "ray", "--ray-address", cluster.address, "--no-cache"
+        )
         for sent, code in ((signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
             before = identified(there.folder)
             process = await start(*command)
-            await until(lambda: identified(there.folder) > before or process.returncode is not None, PATIENCE_S)  # noqa: B023
+            await until(
+                lambda: identified(there.folder) > before or process.returncode is not None,
+                PATIENCE_S,
+            )
             if process.returncode is None:
                 process.send_signal(sent)
             _, said = await asyncio.wait_for(process.communicate(), 60)
@@ -208,7 +249,14 @@ async def test_models_in_actors_are_those_of_the_services(tmp_path, pool, models
     code, _, said = await run_command(*about, "--run", tmp_path / "near", **models)
     assert code == 0, said
     code, _, said = await run_command(
-        *about, "--engine", "ray", "--ray-address", cluster.address, "--run", tmp_path / "far", **models
+        *about,
+        "--engine",
+        "ray",
+        "--ray-address",
+        cluster.address,
+        "--run",
+        tmp_path / "far",
+        **models,
     )
     assert code == 0, said
     assert content(tmp_path / "far") == content(tmp_path / "near")

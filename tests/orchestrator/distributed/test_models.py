@@ -38,7 +38,9 @@ async def test_a_teacher_annotates_and_answers(tmp_path):
         decoding = Decoding(temperature=1.0, max_new_tokens=96, seed=seed)
         ours = await teacher.annotate(PICTURE, "vqa", "", decoding)
         theirs = await servicer.Annotate(
-            teacher_pb2.AnnotateRequest(image=types_pb2.Image(data=DATA), task="vqa", decoding=decoding_to_proto(decoding))
+            teacher_pb2.AnnotateRequest(
+                image=types_pb2.Image(data=DATA), task="vqa", decoding=decoding_to_proto(decoding)
+            )
         )
         for field in ("text", "question", "answer", "rejection", "model_fingerprint"):
             assert getattr(ours, field) == getattr(theirs, field)
@@ -46,7 +48,9 @@ async def test_a_teacher_annotates_and_answers(tmp_path):
         rejections.add(ours.rejection)
     assert rejections == {"", "no_question"}
     reply = await teacher.answer(PICTURE, " what color is object 3? ", ANSWER_TEMPLATE, GREEDY)
-    request = teacher_pb2.TeacherServiceAnswerRequest(image=types_pb2.Image(data=DATA), question="what color is object 3?")
+    request = teacher_pb2.TeacherServiceAnswerRequest(
+        image=types_pb2.Image(data=DATA), question="what color is object 3?"
+    )
     assert reply.answer == (await servicer.Answer(request)).answer
     assert reply.version == served.fingerprint
     with pytest.raises(InvalidInput, match="empty"):
@@ -54,9 +58,14 @@ async def test_a_teacher_annotates_and_answers(tmp_path):
 
 
 async def test_a_student_is_the_version_of_the_store(tmp_path):
-    async with serving_student(fake_student_settings(tmp_path, skill=0.5)) as peer, StudentClient(peer.address) as client:
+    async with (
+        serving_student(fake_student_settings(tmp_path, skill=0.5)) as peer,
+        StudentClient(peer.address) as client,
+    ):
         version = await client.version("v1")
-        source = Loaded(str(tmp_path / "store" / "versions" / "v1"), FAKE, weights_sha256=version.weights_sha256)
+        source = Loaded(
+            str(tmp_path / "store" / "versions" / "v1"), FAKE, weights_sha256=version.weights_sha256
+        )
         student = await source.student()
         for number in range(12):
             asked = (PICTURE, f"what color is object {number}?", ANSWER_TEMPLATE, GREEDY, "v1")
@@ -77,7 +86,9 @@ async def main():
     print("it lives")
 asyncio.run(main())
 """
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+    )
     output, _ = await process.communicate()
     assert (process.returncode, output) == (1, b"True\n")
 
@@ -102,5 +113,7 @@ def test_the_gpus_that_an_actor_asks_for(settings, gpus, devices):
 
 
 def test_a_model_of_a_provider_is_not_loaded():
-    with pytest.raises(InvalidInput, match=r"start that teacher as a service, and give its --teacher HOST:PORT"):
+    with pytest.raises(
+        InvalidInput, match=r"start that teacher as a service, and give its --teacher HOST:PORT"
+    ):
         loaded("teacher", 0, {"MPA_TEACHER_ENGINE": "openai"})

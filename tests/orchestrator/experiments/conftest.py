@@ -40,7 +40,9 @@ def write_labelled(path: Path, numbers, truth=truth) -> None:
         (path.parent / f"{number}.png").write_bytes(data)
         for question in (f"what color is thing {number}?", f"is thing {number} red?"):
             answer = truth(hashlib.sha256(data).hexdigest(), question)
-            lines.append(json.dumps({"image": f"{number}.png", "question": question, "answers": [answer]}))
+            lines.append(
+                json.dumps({"image": f"{number}.png", "question": question, "answers": [answer]})
+            )
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -64,13 +66,21 @@ class Laboratory:
     out: Path
     output: io.StringIO
 
-    def experiment(self, text: str = FILE, name: str = "small", arms=("zero-shot", "paper"), seeds=(0,)):
+    def experiment(
+        self, text: str = FILE, name: str = "small", arms=("zero-shot", "paper"), seeds=(0,)
+    ):
         file = self.data / f"{name}.toml"
         file.write_text(text.format(arms=json.dumps(list(arms)), seeds=list(seeds)))
         return read_experiment(file, self.data)
 
     async def work(self, experiment, teacher: str = "", student: str = "", patience_s=0.3, **site):
-        site = Site(self.out, {"qwen2vl-7b": teacher}, {"qwen2vl-2b": student}, patience_s=patience_s, **site)
+        site = Site(
+            self.out,
+            {"qwen2vl-7b": teacher},
+            {"qwen2vl-2b": student},
+            patience_s=patience_s,
+            **site,
+        )
         with Progress(Console(file=self.output)) as progress:
             await flow.work(experiment, site, progress)
         report.write(experiment, self.out)

@@ -35,7 +35,11 @@ async def test_a_dry_run_shows_the_plan_and_touches_nothing(tmp_path, data):
             1,
             "say which of the teachers is there, as NAME=HOST:PORT with one of qwen2vl-7b",
         ),
-        (["--local", "--student", "a:1", "--student", "b:2"], 1, "--student qwen2vl-2b is named twice"),
+        (
+            ["--local", "--student", "a:1", "--student", "b:2"],
+            1,
+            "--student qwen2vl-2b is named twice",
+        ),
         (["--single-device", "--engine", "ray"], 2, "side by side"),
     ],
 )
@@ -64,4 +68,7 @@ async def test_killed_in_the_middle_it_goes_on_and_asks_nothing_twice(tmp_path, 
     assert teacher.calls["annotate"] == 80
     assert len(student.trainings) == 1
     rows = json.loads((tmp_path / "out/small.json").read_text())
-    assert [(row["arm"], row["questions"], row["failed"]) for row in rows] == [("zero-shot", 40, 0), ("paper", 40, 0)]
+    assert [(row["arm"], row["questions"], row["failed"]) for row in rows] == [
+        ("zero-shot", 40, 0),
+        ("paper", 40, 0),
+    ]

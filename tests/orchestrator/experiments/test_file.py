@@ -35,11 +35,16 @@ def papers_data(tmp_path) -> Path:
     for part in ("test", "train"):
         human, augmented = samples.chartqa(tmp_path / "chartqa")
         for path in (human, augmented):
-            samples.write(tmp_path / "chartqa" / part / path.name.replace("test", part), path.read_text())
+            samples.write(
+                tmp_path / "chartqa" / part / path.name.replace("test", part), path.read_text()
+            )
     samples.images(tmp_path / "chartqa/train/png", "3.png")
     samples.okvqa(tmp_path / "okvqa")
     for kind in ("OpenEnded_mscoco_{}_questions.json", "mscoco_{}_annotations.json"):
-        samples.write(tmp_path / "okvqa" / kind.format("train2014"), (tmp_path / "okvqa" / kind.format("val2014")).read_text())
+        samples.write(
+            tmp_path / "okvqa" / kind.format("train2014"),
+            (tmp_path / "okvqa" / kind.format("val2014")).read_text(),
+        )
     samples.images(tmp_path / "okvqa/train_images", "COCO_train2014_000000000001.jpg")
     samples.icdar(tmp_path / "icdar2015")
     samples.images(tmp_path / "icdar2015/images", "word_1.png")
@@ -48,7 +53,8 @@ def papers_data(tmp_path) -> Path:
     samples.images(tmp_path / "easy-vqa/pool", "0.png", "1.png")
     for name in ("test", "labels"):
         samples.write(
-            tmp_path / f"easy-vqa/{name}.jsonl", json.dumps({"image": "pool/0.png", "question": "q?", "answers": ["a"]})
+            tmp_path / f"easy-vqa/{name}.jsonl",
+            json.dumps({"image": "pool/0.png", "question": "q?", "answers": ["a"]}),
         )
     for family in FAMILIES:
         samples.images(tmp_path / "minivqa" / family / "pool", "0.png")
@@ -58,7 +64,9 @@ def papers_data(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(ROOT / "experiments").as_posix())
+@pytest.mark.parametrize(
+    "path", SHIPPED, ids=lambda path: path.relative_to(ROOT / "experiments").as_posix()
+)
 def test_every_shipped_file_can_be_run(papers_data, path):
     experiment = read_experiment(path, papers_data)
     everybody = subjects(experiment)
@@ -70,11 +78,17 @@ def test_every_shipped_file_can_be_run(papers_data, path):
 
 def test_the_papers_tables_are_all_there():
     printed = {figure.table for figure in paper.figures()}
-    shipped = {path.stem.removeprefix("table") for path in SHIPPED if path.parent.name == "experiments"}
+    shipped = {
+        path.stem.removeprefix("table") for path in SHIPPED if path.parent.name == "experiments"
+    }
     assert printed == shipped | {"10"}, "Table 10 is in the file of Table 3"
 
 
-@pytest.mark.parametrize("path", [path for path in SHIPPED if path.parent.name == "experiments"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SHIPPED if path.parent.name == "experiments"],
+    ids=lambda path: path.stem,
+)
 def test_a_shipped_file_measures_everything_that_the_papers_table_has(papers_data, path):
     experiment = read_experiment(path, papers_data)
     planned = {
@@ -82,15 +96,28 @@ def test_a_shipped_file_measures_everything_that_the_papers_table_has(papers_dat
         for subject in subjects(experiment)
         for entry in measured_on(experiment, subject)
     }
-    for figure in (figure for layout in experiment.tables for figure in paper.of_table(layout.paper)):
+    for figure in (
+        figure for layout in experiment.tables for figure in paper.of_table(layout.paper)
+    ):
         named = (figure.arm, figure.student, figure.teacher, figure.task, figure.on)
-        assert any(all(ours in ("", theirs) for ours, theirs in zip(one, named, strict=True)) for one in planned), figure
+        assert any(
+            all(ours in ("", theirs) for ours, theirs in zip(one, named, strict=True))
+            for one in planned
+        ), figure
 
 
 def test_what_is_left_out_has_defaults(data):
-    text = FILE.format(arms='["zero-shot", "paper"]', seeds="[0]").replace("seeds = [0]\n", "").replace("latency = 5\n", "")
+    text = (
+        FILE.format(arms='["zero-shot", "paper"]', seeds="[0]")
+        .replace("seeds = [0]\n", "")
+        .replace("latency = 5\n", "")
+    )
     experiment = read_experiment(write(data, text), data)
-    assert (experiment.seeds, experiment.latency, experiment.recipe.name) == ((0, 1, 2), 50, "paper")
+    assert (experiment.seeds, experiment.latency, experiment.recipe.name) == (
+        (0, 1, 2),
+        50,
+        "paper",
+    )
     assert experiment.recipe.held_out == 0.0
     assert experiment.entries["vqa"].test_on == ("vqa",)
     assert len(subjects(experiment)) == 4
@@ -98,10 +125,15 @@ def test_what_is_left_out_has_defaults(data):
 
 
 def test_tasks_share_what_they_are_measured_on(data):
-    text = FILE.format(arms='["paper"]', seeds="[0]").replace("latency", 'test_on = ["vqa", "more"]\nlatency')
+    text = FILE.format(arms='["paper"]', seeds="[0]").replace(
+        "latency", 'test_on = ["vqa", "more"]\nlatency'
+    )
     text += '[tasks.more]\ntask = "vqa"\npool = "pool"\ntest = { files = "test.jsonl" }\ntest_on = ["more"]\n'
     entries = read_experiment(write(data, text), data).entries
-    assert {name: entry.test_on for name, entry in entries.items()} == {"vqa": ("vqa", "more"), "more": ("more",)}
+    assert {name: entry.test_on for name, entry in entries.items()} == {
+        "vqa": ("vqa", "more"),
+        "more": ("more",),
+    }
 
 
 def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
@@ -110,7 +142,10 @@ def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
         '["qwen2vl-7b"]', '["qwen2vl-7b", "gpt-4o"]'
     )
     experiment = read_experiment(write(data, text), data)
-    counted = {arm.name: sum(subject.arm == arm for subject in subjects(experiment)) for arm in experiment.arms}
+    counted = {
+        arm.name: sum(subject.arm == arm for subject in subjects(experiment))
+        for arm in experiment.arms
+    }
     assert counted == {"labels-30": 2 * 2, "paper": 2 * 2 * 2, "zero-shot": 2, "teacher": 2}
     assert len(pairs(experiment)) == 4
     found = lines(experiment, data / "out")
@@ -137,18 +172,42 @@ def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
         ("seeds = [0]", "seeds = 3", r'"seeds" is 3'),
         ("seeds = [0]", 'recipe = "best"', r'"recipe" is .best.: choose one of paper'),
         ("seeds = [0]", "questions = 0", r'"questions" is 0'),
-        ("seeds = [0]", 'loss = "hinge"', r'"loss" is .hinge.: choose one of token, sample, preset'),
+        (
+            "seeds = [0]",
+            'loss = "hinge"',
+            r'"loss" is .hinge.: choose one of token, sample, preset',
+        ),
         ("seeds = [0]", "seed = 0", r'"seed" is no key of it: the keys are title'),
         ("[tasks.vqa]", "[tasks.vqqa]", r'tasks.vqqa: "task" is .vqqa.: choose one of textvqa'),
         ('pool = "pool"', 'pool = "lake"', r'tasks.vqa: "pool" is .lake., and there is no'),
         ('pool = "pool"\n', "", r'"tasks" has no task with pool, and the arm paper'),
-        ('files = "test.jsonl"', 'files = "gone.jsonl"', r'tasks.vqa.test: "files" names .gone.jsonl.: there is no data set'),
-        ('files = "test.jsonl"', 'files = "test.jsonl", images = "no"', r'tasks.vqa.test: "images" is .no.'),
+        (
+            'files = "test.jsonl"',
+            'files = "gone.jsonl"',
+            r'tasks.vqa.test: "files" names .gone.jsonl.: there is no data set',
+        ),
+        (
+            'files = "test.jsonl"',
+            'files = "test.jsonl", images = "no"',
+            r'tasks.vqa.test: "images" is .no.',
+        ),
         ('files = "test.jsonl"', 'file = "test.jsonl"', r'tasks.vqa.test: "file" is no key of it'),
-        ("[tasks.vqa]", '[tasks.vqa]\ntest_on = ["ocr"]', r'tasks.vqa: "test_on" names .ocr., which is no task'),
+        (
+            "[tasks.vqa]",
+            '[tasks.vqa]\ntest_on = ["ocr"]',
+            r'tasks.vqa: "test_on" names .ocr., which is no task',
+        ),
         ("seeds = [0]", 'test_on = ["ocr"]', r'mine.toml: "test_on" names .ocr., which is no task'),
-        ("[tasks.vqa]", '[settings.gpt-4o]\nENGINE = "openai"\n[tasks.vqa]', r'"settings" names .gpt-4o., which is no'),
-        ("[tasks.vqa]", '[[tables]]\nname = "a"\nrows = ["who"]\ncolumns = ["on"]\n[tasks.vqa]', r'"rows" names .who.: choose'),
+        (
+            "[tasks.vqa]",
+            '[settings.gpt-4o]\nENGINE = "openai"\n[tasks.vqa]',
+            r'"settings" names .gpt-4o., which is no',
+        ),
+        (
+            "[tasks.vqa]",
+            '[[tables]]\nname = "a"\nrows = ["who"]\ncolumns = ["on"]\n[tasks.vqa]',
+            r'"rows" names .who.: choose',
+        ),
         (
             "[tasks.vqa]",
             '[[tables]]\nname = "a"\nrows = ["on"]\ncolumns = ["on"]\n[tasks.vqa]',
@@ -181,7 +240,9 @@ def test_students_that_train_adapters_are_started_to_serve_them(data):
 def test_the_example_of_the_documents_is_one(tmp_path):
     (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/reproduce.md").read_text(), re.DOTALL)
     for name in ("signs/test.jsonl", "signs/labels.jsonl", "menus/test.jsonl"):
-        samples.write(tmp_path / name, json.dumps({"image": "a.png", "question": "q?", "answers": ["a"]}))
+        samples.write(
+            tmp_path / name, json.dumps({"image": "a.png", "question": "q?", "answers": ["a"]})
+        )
     samples.images(tmp_path / "signs/images", "a.png")
     experiment = read_experiment(write(tmp_path, block), tmp_path)
     trained = next(subject for subject in subjects(experiment) if subject.arm.name == "random")

@@ -36,16 +36,27 @@ async def test_every_arm_is_trained_as_it_says_and_measured_officially(laborator
     assert rows["without-pi"]["samples"] > gap
     assert rows["labels"]["samples"] == 160
     assert rows["labels-30"]["samples"] == rows["labels-30-lora"]["samples"] == 30
-    lora = [request.hyperparameters for request in student.trainings if request.recipe == "labels-30-lora"]
+    lora = [
+        request.hyperparameters
+        for request in student.trainings
+        if request.recipe == "labels-30-lora"
+    ]
     assert [(one.lora_rank, one.learning_rate) for one in lora] == [(16, 1e-4)]
     assert {request.base_version for request in student.trainings} == {"v1"}
-    assert {request.hyperparameters.loss for request in student.trainings} == {"sample"}, "Eq. 3, for each arm alike"
+    assert {request.hyperparameters.loss for request in student.trainings} == {"sample"}, (
+        "Eq. 3, for each arm alike"
+    )
     assert all(request.contract.normaliser == "exact@1" for request in student.trainings)
-    assert all(request.contract.training_template == request.training_template for request in student.trainings)
+    assert all(
+        request.contract.training_template == request.training_template
+        for request in student.trainings
+    )
     assert {(row["metric"], row["questions"]) for row in rows.values()} == {("vqa_accuracy", 40)}
     pairs = {(one["arm"], one["other"]) for one in laboratory.rows("small-versus")}
     trained = {arm for arm in ARMS if arm not in ("zero-shot", "teacher", "paper@0.5")}
-    assert pairs == {(arm, other) for arm in ("paper", "rehearsal-0.5") for other in trained - {arm}}
+    assert pairs == {
+        (arm, other) for arm in ("paper", "rehearsal-0.5") for other in trained - {arm}
+    }
     assert rows["teacher"]["mean"] > rows["zero-shot"]["mean"]
     assert 0 < rows["zero-shot"]["latency_s"] < 1
     assert rows["teacher"]["parameters"] > rows["zero-shot"]["parameters"]
@@ -66,9 +77,14 @@ async def test_seeds_are_averaged_and_compared_with_the_untrained_student(labora
     assert paper["p"] < 0.05
     assert paper["low"] <= paper["gain"] <= paper["high"]
     assert untrained["gain"] is None
-    assert [(one["kind"], one["questions"]) for one in paper["kinds"]] == [("what color", 20), ("yes/no", 20)]
+    assert [(one["kind"], one["questions"]) for one in paper["kinds"]] == [
+        ("what color", 20),
+        ("yes/no", 20),
+    ]
     assert sum(one["fixed"] for one in paper["kinds"]) == pytest.approx(paper["fixed"])
-    assert sum(one["after"] - one["before"] for one in paper["kinds"]) / 2 == pytest.approx(paper["gain"])
+    assert sum(one["after"] - one["before"] for one in paper["kinds"]) / 2 == pytest.approx(
+        paper["gain"]
+    )
     assert untrained["kinds"] == []
     assert "## By kind of question" in (laboratory.out / "small.md").read_text()
 
@@ -76,13 +92,17 @@ async def test_seeds_are_averaged_and_compared_with_the_untrained_student(labora
 async def test_arms_are_compared_with_each_other_seed_by_seed(laboratory):
     teacher, student = ScriptedTeacher(), ScriptedStudent(trained_later=(0.8, 0.5, 0.6))
     async with serving(teacher) as teacher_at, serving(student) as student_at:
-        rows = await laboratory.work(laboratory.experiment(arms=("paper", "random"), seeds=(0, 1)), teacher_at, student_at)
+        rows = await laboratory.work(
+            laboratory.experiment(arms=("paper", "random"), seeds=(0, 1)), teacher_at, student_at
+        )
     (found,) = laboratory.rows("small-versus")
     assert (found["arm"], found["other"], found["seeds"]) == ("paper", "random", 2)
     assert found["gain"] == pytest.approx(rows["paper"]["mean"] - rows["random"]["mean"])
     assert found["fixed"] - found["broken"] == pytest.approx(40 * found["gain"])
     assert found["low"] <= found["gain"] <= found["high"]
-    assert "| MPA | random, size-matched |" in " ".join((laboratory.out / "small.md").read_text().split())
+    assert "| MPA | random, size-matched |" in " ".join(
+        (laboratory.out / "small.md").read_text().split()
+    )
 
 
 async def test_nothing_is_done_twice(laboratory):
@@ -90,7 +110,9 @@ async def test_nothing_is_done_twice(laboratory):
     teacher, student = ScriptedTeacher(), ScriptedStudent()
     async with serving(teacher) as teacher_at, serving(student) as student_at:
         first = await laboratory.work(laboratory.experiment(), teacher_at, student_at)
-        assert [(line.number, line.done) for line in lines(laboratory.experiment(), laboratory.out)] == [(1, 1), (1, 1), (2, 2)]
+        assert [
+            (line.number, line.done) for line in lines(laboratory.experiment(), laboratory.out)
+        ] == [(1, 1), (1, 1), (2, 2)]
         asked = teacher.calls.copy()
         assert await laboratory.work(laboratory.experiment(), "127.0.0.1:1", "127.0.0.1:1") == first
         more = laboratory.experiment(name="other", arms=("zero-shot", "paper", "random"))
@@ -107,7 +129,9 @@ async def test_stopped_anywhere_it_goes_on_where_it_was(laboratory, calls):
     teacher, student = ScriptedTeacher(), ScriptedStudent()
     experiment = laboratory.experiment(arms=("zero-shot", "paper", "labels-30"))
     async with serving(teacher) as teacher_at, serving(student) as student_at:
-        student.trouble = lambda _: Unavailable("gone") if student.calls["answer"] >= calls else None
+        student.trouble = lambda _: (
+            Unavailable("gone") if student.calls["answer"] >= calls else None
+        )
         with pytest.raises(Unavailable):
             await laboratory.work(experiment, teacher_at, student_at)
         student.trouble = lambda _: None
@@ -133,7 +157,9 @@ async def test_a_training_that_failed_is_told_and_tried_anew(laboratory):
 async def test_a_student_at_parity_is_told_and_nothing_is_trained(laboratory):
     teacher, student = ScriptedTeacher(), ScriptedStudent(skills={"v1": 0.95})
     async with serving(teacher) as teacher_at, serving(student) as student_at:
-        rows = await laboratory.work(laboratory.experiment(arms=("zero-shot", "paper", "labels-30")), teacher_at, student_at)
+        rows = await laboratory.work(
+            laboratory.experiment(arms=("zero-shot", "paper", "labels-30")), teacher_at, student_at
+        )
     assert "the gap has" in rows["paper"]["reason"]
     assert rows["paper"]["mean"] is None
     assert rows["labels-30"]["mean"] is not None
@@ -146,22 +172,32 @@ async def test_another_student_or_other_data_are_never_mixed_in(laboratory):
         await laboratory.work(laboratory.experiment(), teacher_at, student_at)
         student.weights["v1"] = "other weights"
         with pytest.raises(WrongState, match="other weights than this experiment began with"):
-            await laboratory.work(laboratory.experiment(arms=("zero-shot", "paper", "random")), teacher_at, student_at)
+            await laboratory.work(
+                laboratory.experiment(arms=("zero-shot", "paper", "random")), teacher_at, student_at
+            )
         with pytest.raises(WrongState, match="other settings"):
-            await laboratory.work(laboratory.experiment(text="questions = 2\n" + FILE), teacher_at, student_at)
+            await laboratory.work(
+                laboratory.experiment(text="questions = 2\n" + FILE), teacher_at, student_at
+            )
 
 
 async def test_labels_about_images_of_a_test_are_left_out(laboratory):
-    write_labelled(laboratory.data / "labels.jsonl", [*range(1010, 1020), *range(2100, 2130)])  # ten of them are the test's
+    write_labelled(
+        laboratory.data / "labels.jsonl", [*range(1010, 1020), *range(2100, 2130)]
+    )  # ten of them are the test's
     student = ScriptedStudent()
     async with serving(student) as student_at:
-        rows = await laboratory.work(laboratory.experiment(arms=("zero-shot", "labels")), student=student_at)
+        rows = await laboratory.work(
+            laboratory.experiment(arms=("zero-shot", "labels")), student=student_at
+        )
     assert rows["labels"]["samples"] == 60
 
 
 async def test_images_of_the_test_in_the_pool_are_never_trained_on(laboratory):
     for number in range(1000, 1020):
-        (laboratory.data / "pool" / f"leak{number}.png").write_bytes((laboratory.data / f"{number}.png").read_bytes())
+        (laboratory.data / "pool" / f"leak{number}.png").write_bytes(
+            (laboratory.data / f"{number}.png").read_bytes()
+        )
     teacher, student = ScriptedTeacher(), ScriptedStudent()
     async with serving(teacher) as teacher_at, serving(student) as student_at:
         await laboratory.work(laboratory.experiment(), teacher_at, student_at)

@@ -13,9 +13,16 @@ async def test_a_small_experiment_from_the_pool_to_its_tables(tmp_path, laborato
     arms = ("zero-shot", "paper", "random", "labels-30-lora", "teacher")
     settings = fake_student_settings(tmp_path, skill=0.4)
     settings = replace(settings, engine=replace(settings.engine, max_lora_rank=16))
-    async with teacher_at(tmp_path / "teacher", skill=0.95) as teacher_address, serving_student(settings) as student:
-        rows = await laboratory.work(laboratory.experiment(arms=arms), teacher_address, student.address)
-        again = await laboratory.work(laboratory.experiment(arms=arms), teacher_address, student.address)
+    async with (
+        teacher_at(tmp_path / "teacher", skill=0.95) as teacher_address,
+        serving_student(settings) as student,
+    ):
+        rows = await laboratory.work(
+            laboratory.experiment(arms=arms), teacher_address, student.address
+        )
+        again = await laboratory.work(
+            laboratory.experiment(arms=arms), teacher_address, student.address
+        )
         stored = sorted(path.name for path in (tmp_path / "store" / "versions").glob("v*"))
     assert again == rows
     assert stored == ["v1", "v2", "v3", "v4"]

@@ -54,9 +54,12 @@ def test_what_is_there_already_is_not_overwritten(export, tmp_path, form):
 
 @pytest.mark.parametrize("form", [form for form in FORMATS if form != Format.PARQUET])
 @pytest.mark.parametrize(
-    ("spoil", "complaint"), [(Path.unlink, "is none now"), (lambda p: p.write_bytes(png()), "has changed")]
+    ("spoil", "complaint"),
+    [(Path.unlink, "is none now"), (lambda p: p.write_bytes(png()), "has changed")],
 )
-def test_an_image_that_has_gone_or_changed_ends_the_export_with_nothing_left(own_run, tmp_path, form, spoil, complaint):
+def test_an_image_that_has_gone_or_changed_ends_the_export_with_nothing_left(
+    own_run, tmp_path, form, spoil, complaint
+):
     spoil(sorted((tmp_path / "pool").iterdir())[30])
     given = ("runs", "export", own_run, "--format", form, "--output", tmp_path / "out", "--all")
     assert complaint in said(*given, code=1)
@@ -68,8 +71,19 @@ def test_a_full_disk_or_a_place_that_can_not_be_written_is_told(run, tmp_path):
     assert "can't be written" in said(*given, "--output", "/proc/nowhere/out", code=1)
     program = f'ulimit -f 40; exec "{sys.executable}" -m services.orchestrator.cli.main "$@"'
     # A limit on the size of files stands in for the full disk.
-    given = ("runs", "export", str(run), "--format", "webdataset", "--all", "--output", str(tmp_path / "out"))
-    done = subprocess.run(["bash", "-c", program, "bash", *given], cwd=ROOT, capture_output=True, text=True)
+    given = (
+        "runs",
+        "export",
+        str(run),
+        "--format",
+        "webdataset",
+        "--all",
+        "--output",
+        str(tmp_path / "out"),
+    )
+    done = subprocess.run(
+        ["bash", "-c", program, "bash", *given], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 1, done.stderr
     assert "make room" in done.stderr
     assert left(tmp_path) == []
@@ -95,9 +109,13 @@ def test_cells_are_chosen_and_nothing_held_out_is_trained_on(export, records):
 
     held_out = {row["image_sha256"] for row in records if row["held_out"]}
     assert held_out
-    items = loads((export("llava", "--cell", "gap", "--cell", "noise_both_wrong") / "llava.json").read_text())
+    items = loads(
+        (export("llava", "--cell", "gap", "--cell", "noise_both_wrong") / "llava.json").read_text()
+    )
     wanted = [r for r in records if r["cell"] in ("gap", "noise_both_wrong") and not r["held_out"]]
-    assert {item["id"] for item in items} == {f"{row['image_sha256']}-{row['number']}" for row in wanted}
+    assert {item["id"] for item in items} == {
+        f"{row['image_sha256']}-{row['number']}" for row in wanted
+    }
 
 
 @pytest.mark.parametrize("form", ["llava", "webdataset", "vlmevalkit", "authors", "chat"])
@@ -113,7 +131,12 @@ def test_memory_does_not_grow_with_the_images(tmp_path, own_run, form):
         finally:
             tracemalloc.stop()
     assert (
-        sum(path.stat().st_size for path in [tmp_path / "out", *(tmp_path / "out").rglob("*")] if path.is_file()) > 40 * 2**20
+        sum(
+            path.stat().st_size
+            for path in [tmp_path / "out", *(tmp_path / "out").rglob("*")]
+            if path.is_file()
+        )
+        > 40 * 2**20
     )
     assert peak < 16 * 2**20
 
@@ -122,10 +145,19 @@ def grow(run: Path, path: Path) -> None:
     """Decoders ignore what follows an image."""
     old = path.read_bytes()
     path.write_bytes(old + os.urandom(2**20))
-    names = (("images", "sha256"), ("annotations", "image_sha256"), ("answers", "image_sha256"), ("records", "image_sha256"))
+    names = (
+        ("images", "sha256"),
+        ("annotations", "image_sha256"),
+        ("answers", "image_sha256"),
+        ("records", "image_sha256"),
+    )
     with open_run(run) as opened, opened.ledger.at_once():
         for table, column in names:
-            opened.ledger.write(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", sha256(path.read_bytes()), sha256(old))
+            opened.ledger.write(
+                f"UPDATE {table} SET {column} = ? WHERE {column} = ?",
+                sha256(path.read_bytes()),
+                sha256(old),
+            )
 
 
 def test_interrupted_it_leaves_nothing(own_run, tmp_path):
@@ -135,7 +167,9 @@ def test_interrupted_it_leaves_nothing(own_run, tmp_path):
     given = ("--format", "llava", "--all", "--output", tmp_path / "out")
     process = subprocess.Popen([*program, *given], cwd=ROOT, stderr=subprocess.PIPE)
     try:
-        while not any(name.startswith(".out") for name in left(tmp_path)) and process.poll() is None:
+        while (
+            not any(name.startswith(".out") for name in left(tmp_path)) and process.poll() is None
+        ):
             pass
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=60)

@@ -17,7 +17,9 @@ def check(folder, image, turns, parity_set):
     assert (human["from"], gpt["from"]) == ("human", "gpt")
     assert human["value"].count("<image>") == 1
     prompts = {
-        answer_prompt(question): (digest, question) for digest, question in parity_set if digest == sha256(path.read_bytes())
+        answer_prompt(question): (digest, question)
+        for digest, question in parity_set
+        if digest == sha256(path.read_bytes())
     }
     key = prompts[human["value"].removeprefix("<image>\n")]
     assert gpt["value"] == parity_set[key]["answer"]
@@ -29,7 +31,9 @@ def test_llava(export, parity_set):
     items = json.loads((folder / "llava.json").read_text())
     assert all(set(item) == {"id", "image", "conversations"} for item in items)
     assert len({item["id"] for item in items}) == len(items)
-    assert {check(folder, item["image"], item["conversations"], parity_set) for item in items} == set(parity_set)
+    assert {
+        check(folder, item["image"], item["conversations"], parity_set) for item in items
+    } == set(parity_set)
 
 
 def test_sharegpt(export, parity_set):
@@ -39,7 +43,9 @@ def test_sharegpt(export, parity_set):
     items = json.loads((folder / info["file_name"]).read_text())
     messages, images = info["columns"]["messages"], info["columns"]["images"]
     assert all(len(item[images]) == 1 for item in items)
-    assert {check(folder, item[images][0], item[messages], parity_set) for item in items} == set(parity_set)
+    assert {check(folder, item[images][0], item[messages], parity_set) for item in items} == set(
+        parity_set
+    )
 
 
 def test_an_image_is_written_once_for_all_of_its_questions(export, parity_set):

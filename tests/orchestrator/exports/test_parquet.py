@@ -28,7 +28,9 @@ def test_it_is_zstd_and_carries_the_runs_settings(export, run):
     file = pq.ParquetFile(export("parquet"))
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
     with read_run(run) as opened:
-        assert json.loads(file.schema_arrow.metadata[b"mpa.settings"]) == json.loads(opened.settings.to_json())
+        assert json.loads(file.schema_arrow.metadata[b"mpa.settings"]) == json.loads(
+            opened.settings.to_json()
+        )
 
 
 def test_types_do_not_depend_on_what_a_run_has(export, records):
@@ -37,8 +39,18 @@ def test_types_do_not_depend_on_what_a_run_has(export, records):
     kinds = {str(schema.field(name).type) for name in schema.names}
     assert kinds == {str(kind) for kind in ARROW.values()}
     for name in schema.names:
-        expected = "int64" if name.endswith(("_tokens", "_seed", "number", "attempt", "round", "_agreed", "_asked")) else None
+        expected = (
+            "int64"
+            if name.endswith(
+                ("_tokens", "_seed", "number", "attempt", "round", "_agreed", "_asked")
+            )
+            else None
+        )
         expected = "double" if name.endswith("_cost_usd") else expected
-        expected = "bool" if name in ("held_out", "in_parity_set") or name.endswith(("_right", "_is_cached")) else expected
+        expected = (
+            "bool"
+            if name in ("held_out", "in_parity_set") or name.endswith(("_right", "_is_cached"))
+            else expected
+        )
         assert str(schema.field(name).type) == (expected or "string"), name
     assert SPECIMEN.cell

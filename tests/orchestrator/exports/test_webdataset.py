@@ -11,12 +11,16 @@ from services.orchestrator.run import read_run
 def read(shards):
     import webdataset as wds
 
-    return list(wds.WebDataset([str(path) for path in sorted(shards)], shardshuffle=False).decode("pil"))
+    return list(
+        wds.WebDataset([str(path) for path in sorted(shards)], shardshuffle=False).decode("pil")
+    )
 
 
 def test_every_sample_has_its_image_and_its_provenance(export, parity_set):
     found = read(export("webdataset").glob("*.tar"))
-    assert {(sample["json"]["image_sha256"], sample["json"]["question"]) for sample in found} == set(parity_set)
+    assert {
+        (sample["json"]["image_sha256"], sample["json"]["question"]) for sample in found
+    } == set(parity_set)
     for sample in found:
         (image,) = (sample[suffix] for suffix in ("png", "jpg") if suffix in sample)
         assert image.size in {(16, 16), (20, 16)}
@@ -27,7 +31,9 @@ def test_every_sample_has_its_image_and_its_provenance(export, parity_set):
 def test_shards_hold_whole_samples(run, records, tmp_path):
     progress = Progress(Console(quiet=True))
     with read_run(run) as opened, progress.stage("export", "records", 0) as meter:
-        count = webdataset.write(Samples(opened, USABLE, meter), tmp_path / "out", shard_bytes=20_000)
+        count = webdataset.write(
+            Samples(opened, USABLE, meter), tmp_path / "out", shard_bytes=20_000
+        )
     shards = list((tmp_path / "out").glob("*.tar"))
     assert len(shards) > 3
     assert len(read(shards)) == count == sum(not row["rejection"] for row in records)

@@ -39,7 +39,12 @@ def bucket(bucket_server, monkeypatch) -> str:
 
 def point_at(monkeypatch, endpoint):
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-    settings = {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "DEFAULT_REGION": "us-east-1"}
+    settings = {
+        "ENDPOINT_URL": endpoint,
+        "ACCESS_KEY_ID": "x",
+        "SECRET_ACCESS_KEY": "x",
+        "DEFAULT_REGION": "us-east-1",
+    }
     for key, value in settings.items():
         monkeypatch.setenv(f"AWS_{key}", value)
 

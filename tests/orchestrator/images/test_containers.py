@@ -8,7 +8,15 @@ from datasets import Dataset, DatasetDict, Image
 from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.reading import Accepted, Refused, read_image
-from tests.orchestrator.images.conftest import PICTURES, arrow_of, lines_of, parquet_of, put, tar_of, zip_of
+from tests.orchestrator.images.conftest import (
+    PICTURES,
+    arrow_of,
+    lines_of,
+    parquet_of,
+    put,
+    tar_of,
+    zip_of,
+)
 from tests.orchestrator.images.walking import contents, keys
 from tests.pictures import png
 
@@ -41,10 +49,17 @@ def told(source):
         ("cut.arrow", arrow_of({"image": DATA})[:600], None),
     ],
 )
-def test_a_damaged_file_is_told_and_what_comes_before_and_after_is_used(tmp_path, name, data, usable):
+def test_a_damaged_file_is_told_and_what_comes_before_and_after_is_used(
+    tmp_path, name, data, usable
+):
     suffix = name[name.index(".") :]
     whole = {".zip": zip_of, ".tar": tar_of, ".tar.gz": lambda files: tar_of(files, "w:gz")}
-    make = whole.get(suffix, lambda files: (parquet_of if suffix == ".parquet" else arrow_of)({"image": list(files.values())}))
+    make = whole.get(
+        suffix,
+        lambda files: (parquet_of if suffix == ".parquet" else arrow_of)(
+            {"image": list(files.values())}
+        ),
+    )
     put(str(tmp_path), {f"a{suffix}": data, f"b{suffix}": make({"last.png": png()})})
     good, bad = told(open_images(f"{tmp_path}/*{suffix}"))
     assert bad == [(f"a{suffix}", "SOURCE_DAMAGED")]
@@ -53,17 +68,28 @@ def test_a_damaged_file_is_told_and_what_comes_before_and_after_is_used(tmp_path
 
 
 def test_one_bad_row_or_member_is_refused_alone(tmp_path):
-    rows = [{"bytes": None, "path": None}, {"bytes": None, "path": "gone.png"}, {"bytes": b"text", "path": None}]
+    rows = [
+        {"bytes": None, "path": None},
+        {"bytes": None, "path": "gone.png"},
+        {"bytes": b"text", "path": None},
+    ]
     files = {
         "p.parquet": parquet_of({"image": [{"bytes": DATA[0], "path": ""}, *rows]}),
-        "m.jsonl": lines_of([{"image": "here.png"}, {"picture": 1}, {"image": ""}, {"image": "gone.png"}]) + b"{\n",
+        "m.jsonl": lines_of(
+            [{"image": "here.png"}, {"picture": 1}, {"image": ""}, {"image": "gone.png"}]
+        )
+        + b"{\n",
         "here.png": DATA[1],
     }
     put(str(tmp_path), files)
     table, manifest = open_images(f"{tmp_path}/p.parquet"), open_images(f"{tmp_path}/m.jsonl")
     found = [read_image(table, f"p.parquet#{row:07}") for row in range(4)]
     assert [type(one) for one in found] == [Accepted, Refused, Refused, Refused]
-    assert [one.reason for one in found[1:]] == ["IMAGE_EMPTY", "IMAGE_UNREADABLE", "IMAGE_UNREADABLE"]
+    assert [one.reason for one in found[1:]] == [
+        "IMAGE_EMPTY",
+        "IMAGE_UNREADABLE",
+        "IMAGE_UNREADABLE",
+    ]
     good, bad = told(manifest)
     assert good == ["here.png"]
     assert [key for key, _ in bad] == ["m.jsonl#2", "m.jsonl#3", "gone.png", "m.jsonl#5"]
@@ -72,9 +98,19 @@ def test_one_bad_row_or_member_is_refused_alone(tmp_path):
 @pytest.mark.parametrize(
     ("files", "images", "error", "said"),
     [
-        ({"a.jsonl": lines_of([{"caption": "a cat"}])}, "a.jsonl", InvalidInput, "has the columns caption; call one image"),
+        (
+            {"a.jsonl": lines_of([{"caption": "a cat"}])},
+            "a.jsonl",
+            InvalidInput,
+            "has the columns caption; call one image",
+        ),
         ({"a.csv": b""}, "a.csv", NotFound, "it is empty"),
-        ({"a.parquet": parquet_of({"label": ["a"]})}, "a.parquet", InvalidInput, r"no column of images \(its columns: label\)"),
+        (
+            {"a.parquet": parquet_of({"label": ["a"]})},
+            "a.parquet",
+            InvalidInput,
+            r"no column of images \(its columns: label\)",
+        ),
         ({"a.tar": tar_of({"a.json": b"{}"})}, "a.tar", NotFound, "such as a.tar#a.json"),
         ({"a.zip": zip_of({"a.txt": b"x"})}, "a.zip", NotFound, "such as a.zip#a.txt"),
         ({"x/labels.json": b"[]"}, "x", NotFound, "such as labels.json"),
@@ -111,7 +147,10 @@ def test_a_data_set_saved_by_its_library(tmp_path):
 
 
 def test_an_archive_within_a_url_is_a_folder(tmp_path):
-    put(str(tmp_path), {"pool.zip": zip_of({"in/a.png": DATA[0], "in/b.png": DATA[1], "c.txt": b""})})
+    put(
+        str(tmp_path),
+        {"pool.zip": zip_of({"in/a.png": DATA[0], "in/b.png": DATA[1], "c.txt": b""})},
+    )
     for url in (f"zip://in::{tmp_path}/pool.zip", f"zip://*/*.png::file://{tmp_path}/pool.zip"):
         source = open_images(url)
         assert list(contents(source).values()) == DATA[:2]

@@ -23,11 +23,24 @@ def read_image(folder, name):
 
 
 def test_a_folder_is_searched_through_in_order_and_labels_are_left_alone(tmp_path):
-    touch(tmp_path, "b.png", "a.JPG", "sub/c.webp", "sub-2.png", "labels.json", "sub/answers.csv", ".hidden.png", "no_suffix")
+    touch(
+        tmp_path,
+        "b.png",
+        "a.JPG",
+        "sub/c.webp",
+        "sub-2.png",
+        "labels.json",
+        "sub/answers.csv",
+        ".hidden.png",
+        "no_suffix",
+    )
     source = open_images(str(tmp_path))
     assert keys(source) == ["a.JPG", "b.png", "no_suffix", "sub-2.png", "sub/c.webp"]
     assert source.total() == 5
-    assert str(source.ignored) == "2 files that are not images (such as labels.json); the names of 1 folders (sub)"
+    assert (
+        str(source.ignored)
+        == "2 files that are not images (such as labels.json); the names of 1 folders (sub)"
+    )
 
 
 def test_files_of_formats_that_no_service_takes_are_named_and_passed_over(tmp_path):
@@ -38,7 +51,9 @@ def test_files_of_formats_that_no_service_takes_are_named_and_passed_over(tmp_pa
 
 
 def test_the_order_is_that_of_whole_paths_as_it_always_was(tmp_path):
-    touch(tmp_path, "a/b.png", "a-1.png", "a.png", "a0.png", "a/b/c.png", "A.png", "ä/x.png", "z.png")
+    touch(
+        tmp_path, "a/b.png", "a-1.png", "a.png", "a0.png", "a/b/c.png", "A.png", "ä/x.png", "z.png"
+    )
     found = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")]
     assert keys(open_images(str(tmp_path))) == sorted(found)
 

@@ -11,7 +11,9 @@ from services.orchestrator.images.likeness import LARGEST_DISTANCE, Likenesses, 
 def scene(seed, size=(160, 120)) -> Image.Image:
     """A picture as a camera's: broad light and dark, some noise."""
     random_ = np.random.default_rng(seed)
-    broad = Image.fromarray(random_.integers(0, 256, (6, 8, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    broad = Image.fromarray(random_.integers(0, 256, (6, 8, 3), np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
     noise = random_.integers(-6, 7, (size[1], size[0], 3))
     return Image.fromarray((np.asarray(broad).astype(int) + noise).clip(0, 255).astype(np.uint8))
 
@@ -64,12 +66,19 @@ def test_colours_tell_apart_what_the_hash_does_not():
 def test_the_index_finds_what_comparing_with_all_finds(distance):
     random_ = random.Random(distance)
     centres = [random_.getrandbits(64) for _ in range(20)]
-    hashes = [centre ^ sum(1 << bit for bit in random_.sample(range(64), random_.randrange(14))) for centre in centres * 30]
+    hashes = [
+        centre ^ sum(1 << bit for bit in random_.sample(range(64), random_.randrange(14)))
+        for centre in centres * 30
+    ]
     known = index(distance, *(bits.to_bytes(8, "big") + bytes(48) for bits in hashes))
     for bits in centres + [random_.getrandbits(64) for _ in range(20)]:
         differing = [(bits ^ other).bit_count() for other in hashes]
         fewest = min(differing)
-        expected = ([n for n, d in enumerate(differing) if d == fewest], fewest) if fewest <= distance else None
+        expected = (
+            ([n for n, d in enumerate(differing) if d == fewest], fewest)
+            if fewest <= distance
+            else None
+        )
         assert known.find(bits.to_bytes(8, "big") + bytes(48)) == expected
 
 

@@ -48,7 +48,9 @@ def flighty(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["pool", "pool.tar"])
-async def test_a_bucket_that_goes_away_stops_the_run_and_the_same_command_resumes_it(tmp_path, flighty, name):
+async def test_a_bucket_that_goes_away_stops_the_run_and_the_same_command_resumes_it(
+    tmp_path, flighty, name
+):
     put(flighty.url, {"pool.tar": tar_of(POOL)} if name == "pool.tar" else POOL)
     async with bench(tmp_path / "calm", f"{flighty.url}/{name}") as calm:
         whole = await calm.align()
@@ -61,7 +63,10 @@ async def test_a_bucket_that_goes_away_stops_the_run_and_the_same_command_resume
 
     teacher = ScriptedTeacher(trouble=leave_early)
     async with bench(tmp_path / "run", f"{flighty.url}/{name}", teacher, patience_s=0.3) as b:
-        with pytest.raises(Unavailable, match=r"s3://kept/pool.* can't be reached .*: see to the connection, then repeat"):
+        with pytest.raises(
+            Unavailable,
+            match=r"s3://kept/pool.* can't be reached .*: see to the connection, then repeat",
+        ):
             await b.align()
         assert rows(b.folder, "SELECT 1 FROM images WHERE rejection != ''") == []
         flighty.come_back()
@@ -80,7 +85,10 @@ async def test_a_bucket_that_comes_back_in_time_costs_only_time(tmp_path, flight
         was_asked.append(kind)
 
     teacher = ScriptedTeacher(trouble=leave_early)
-    async with bench(tmp_path / "run", f"{flighty.url}/pool", teacher, patience_s=30) as b, asyncio.TaskGroup() as group:
+    async with (
+        bench(tmp_path / "run", f"{flighty.url}/pool", teacher, patience_s=30) as b,
+        asyncio.TaskGroup() as group,
+    ):
         aligning = group.create_task(b.align())
         await until(lambda: was_asked)
         await asyncio.sleep(0.5)
@@ -92,7 +100,10 @@ async def test_a_bucket_that_comes_back_in_time_costs_only_time(tmp_path, flight
 
 def test_a_manifest_on_this_machine_may_name_images_that_are_far_away(tmp_path, flighty):
     put(flighty.url, {"pool/a.png": PICTURES["000.png"]})
-    put(str(tmp_path), {"m.jsonl": lines_of([{"image": f"{flighty.url}/pool/{name}.png"} for name in "ab"])})
+    put(
+        str(tmp_path),
+        {"m.jsonl": lines_of([{"image": f"{flighty.url}/pool/{name}.png"} for name in "ab"])},
+    )
     source = open_images(f"{tmp_path}/m.jsonl", patience_s=0.1)
     first, second = keys(source)
     assert read_image(source, first).picture.data == PICTURES["000.png"]

@@ -18,14 +18,19 @@ from tests.waiting import until
 
 POOL = {f"{number:03}.png": numbered_png(number) for number in range(60)}
 STRUCTS = [{"bytes": data, "path": None} for data in POOL.values()]
-SHARDS = {f"s/{n}.tar": tar_of({name: POOL[name] for name in list(POOL)[n * 20 :][:20]}) for n in range(3)}
+SHARDS = {
+    f"s/{n}.tar": tar_of({name: POOL[name] for name in list(POOL)[n * 20 :][:20]}) for n in range(3)
+}
 LISTED = [{"image": f"pool/{name}", "question": f"{n}?"} for n in range(3) for name in POOL]
 SOURCES = {
     "tar": (SHARDS, "s/{0..2}.tar"),
     "parquet": ({"p.parquet": parquet_of({"image": STRUCTS, "answer": ["red"] * 60})}, "p.parquet"),
     "arrow": ({"p.arrow": arrow_of({"image": STRUCTS})}, "p.arrow"),
     "zip": ({"p.zip": zip_of(POOL)}, "p.zip"),
-    "manifest": ({"m.jsonl": lines_of(LISTED), **{f"pool/{name}": data for name, data in POOL.items()}}, "m.jsonl"),
+    "manifest": (
+        {"m.jsonl": lines_of(LISTED), **{f"pool/{name}": data for name, data in POOL.items()}},
+        "m.jsonl",
+    ),
 }
 
 
@@ -51,10 +56,14 @@ async def from_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-async def test_stopped_in_the_middle_it_goes_on_to_the_parity_set_that_a_folder_gives(tmp_path, kind, from_a_folder):
+async def test_stopped_in_the_middle_it_goes_on_to_the_parity_set_that_a_folder_gives(
+    tmp_path, kind, from_a_folder
+):
     student = ScriptedStudent()
     student.trouble = lambda _: Unavailable("gone") if student.calls["answer"] > 40 else None
-    async with bench(tmp_path / "run", placed(tmp_path, kind), student=student, patience_s=0.1) as b:
+    async with bench(
+        tmp_path / "run", placed(tmp_path, kind), student=student, patience_s=0.1
+    ) as b:
         with pytest.raises(Unavailable):
             await b.align()
         student.trouble = lambda _: None
@@ -64,8 +73,14 @@ async def test_stopped_in_the_middle_it_goes_on_to_the_parity_set_that_a_folder_
     assert max(b.teacher.keys.values()) <= 2, "only what was in flight when the student went away"
     assert sum(b.teacher.keys.values()) - len(b.teacher.keys) <= 64
     if kind in ("parquet", "manifest"):
-        assert summary.image_files.ignored == f"columns {'answer' if kind == 'parquet' else 'question'}"
-        assert f"ignored, never read: {summary.image_files.ignored}: no label is used" in b.output.getvalue()
+        assert (
+            summary.image_files.ignored
+            == f"columns {'answer' if kind == 'parquet' else 'question'}"
+        )
+        assert (
+            f"ignored, never read: {summary.image_files.ignored}: no label is used"
+            in b.output.getvalue()
+        )
 
 
 async def test_a_run_on_a_bucket(tmp_path, bucket, from_a_folder):
@@ -76,7 +91,9 @@ async def test_a_run_on_a_bucket(tmp_path, bucket, from_a_folder):
 
 
 async def test_an_image_that_is_listed_for_several_questions_is_annotated_once(tmp_path):
-    async with bench(tmp_path / "run", placed(tmp_path, "manifest"), ScriptedTeacher(delay_s=0.02)) as b:
+    async with bench(
+        tmp_path / "run", placed(tmp_path, "manifest"), ScriptedTeacher(delay_s=0.02)
+    ) as b:
         summary = await b.align()
     assert max(b.teacher.keys.values()) == 1
     assert (summary.images, summary.image_files.refused) == (60, {})
@@ -119,8 +136,24 @@ async def test_killed_it_repeats_no_finished_call(tmp_path, kind, from_a_folder)
 
 
 async def test_the_command_says_how_to_go_on_where_a_bucket_is_away(tmp_path, monkeypatch):
-    settings = {"ENDPOINT_URL": "http://127.0.0.1:1", "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "MAX_ATTEMPTS": "1"}
-    arguments = ("align", "s3://kept/pool", "--task", "vqa", "--teacher", "a:1", "--student", "b:2", "--run", tmp_path / "run")
+    settings = {
+        "ENDPOINT_URL": "http://127.0.0.1:1",
+        "ACCESS_KEY_ID": "x",
+        "SECRET_ACCESS_KEY": "x",
+        "MAX_ATTEMPTS": "1",
+    }
+    arguments = (
+        "align",
+        "s3://kept/pool",
+        "--task",
+        "vqa",
+        "--teacher",
+        "a:1",
+        "--student",
+        "b:2",
+        "--run",
+        tmp_path / "run",
+    )
     environment = {f"AWS_{key}": value for key, value in settings.items()}
     code, _, errors = await run(*arguments, "--patience", "0", **environment)
     assert code == 1

@@ -8,7 +8,16 @@ import pytest
 
 from services.core.errors import InvalidImage
 from services.orchestrator.images.opening import open_images, require_images
-from tests.orchestrator.images.conftest import COUNT, PICTURES, arrow_of, lines_of, parquet_of, put, tar_of, zip_of
+from tests.orchestrator.images.conftest import (
+    COUNT,
+    PICTURES,
+    arrow_of,
+    lines_of,
+    parquet_of,
+    put,
+    tar_of,
+    zip_of,
+)
 from tests.orchestrator.images.walking import contents, keys
 
 HALVES = [dict(list(PICTURES.items())[:6]), dict(list(PICTURES.items())[6:])]
@@ -18,7 +27,11 @@ LABELS = [f"label {number}" for number in range(COUNT)]
 
 
 def folder():
-    return {**{f"pool/{name}": data for name, data in PICTURES.items()}, "pool/labels.json": b"[]"}, "pool", list(PICTURES)
+    return (
+        {**{f"pool/{name}": data for name, data in PICTURES.items()}, "pool/labels.json": b"[]"},
+        "pool",
+        list(PICTURES),
+    )
 
 
 def classes():
@@ -27,20 +40,30 @@ def classes():
 
 
 def globbed():
-    return {f"pool/a/{name}": data for name, data in PICTURES.items()}, "pool/*/0*.png", [f"a/{name}" for name in PICTURES]
+    return (
+        {f"pool/a/{name}": data for name, data in PICTURES.items()},
+        "pool/*/0*.png",
+        [f"a/{name}" for name in PICTURES],
+    )
 
 
 def jsonl():
     rows = [{"image": f"pool/{name}", "question": "what?", "answer": "red"} for name in PICTURES]
     files = {f"pool/{name}": data for name, data in PICTURES.items()}
-    return {**files, "all.jsonl": lines_of(rows)}, "all.jsonl", [f"pool/{name}" for name in PICTURES]
+    return (
+        {**files, "all.jsonl": lines_of(rows)},
+        "all.jsonl",
+        [f"pool/{name}" for name in PICTURES],
+    )
 
 
 def table_of_paths(delimiter=","):
     text = io.StringIO()
     writer = csv.DictWriter(text, ["id", "file_name", "answer"], delimiter=delimiter)
     writer.writeheader()
-    writer.writerows({"id": n, "file_name": name, "answer": 'one, "two"'} for n, name in enumerate(PICTURES))
+    writer.writerows(
+        {"id": n, "file_name": name, "answer": 'one, "two"'} for n, name in enumerate(PICTURES)
+    )
     file = "list.csv" if delimiter == "," else "list.tsv"
     return {**PICTURES, file: text.getvalue().encode()}, file, list(PICTURES)
 
@@ -50,12 +73,19 @@ def tabbed():
 
 
 def tars():
-    files = {f"shards/{n}.tar": tar_of({**half, "000.json": b"{}", "x/000.cls": b"3"}) for n, half in enumerate(HALVES)}
+    files = {
+        f"shards/{n}.tar": tar_of({**half, "000.json": b"{}", "x/000.cls": b"3"})
+        for n, half in enumerate(HALVES)
+    }
     return files, "shards", None
 
 
 def a_range_of_tars():
-    return {f"s-{n:03}.tar": tar_of(half) for n, half in enumerate(HALVES)}, "s-{000..001}.tar", None
+    return (
+        {f"s-{n:03}.tar": tar_of(half) for n, half in enumerate(HALVES)},
+        "s-{000..001}.tar",
+        None,
+    )
 
 
 def a_compressed_tar():
@@ -64,7 +94,11 @@ def a_compressed_tar():
 
 def zips():
     names = [f"pool.zip#in/{name}" for name in PICTURES]
-    inside = {**{f"in/{name}": data for name, data in PICTURES.items()}, "labels.csv": b"a", "__MACOSX/in/._000.png": b"no"}
+    inside = {
+        **{f"in/{name}": data for name, data in PICTURES.items()},
+        "labels.csv": b"a",
+        "__MACOSX/in/._000.png": b"no",
+    }
     return {"pool.zip": zip_of(inside)}, "pool.zip", names
 
 
@@ -73,11 +107,19 @@ def rows(file, count=COUNT):
 
 
 def parquet():
-    return {"p.parquet": parquet_of({"label": LABELS, "image": STRUCTS})}, "p.parquet", rows("p.parquet")
+    return (
+        {"p.parquet": parquet_of({"label": LABELS, "image": STRUCTS})},
+        "p.parquet",
+        rows("p.parquet"),
+    )
 
 
 def parquet_of_bytes():
-    return {"p.parquet": parquet_of({"picture": DATA, "label": LABELS})}, "p.parquet", rows("p.parquet")
+    return (
+        {"p.parquet": parquet_of({"picture": DATA, "label": LABELS})},
+        "p.parquet",
+        rows("p.parquet"),
+    )
 
 
 def parquet_of_pointers():
@@ -87,7 +129,10 @@ def parquet_of_pointers():
 
 
 def a_hub_folder():
-    parts = {f"set/data/train-{n:05}-of-00002.parquet": parquet_of({"image": STRUCTS[n * 6 :][:6]}) for n in (0, 1)}
+    parts = {
+        f"set/data/train-{n:05}-of-00002.parquet": parquet_of({"image": STRUCTS[n * 6 :][:6]})
+        for n in (0, 1)
+    }
     names = [f"data/train-{n:05}-of-00002.parquet#{row:07}" for n in (0, 1) for row in range(6)]
     return {**parts, "set/README.md": b"# A set", "set/LICENSE": b"free"}, "set", names
 
@@ -97,11 +142,26 @@ def arrow_stream():
 
 
 def arrow_file():
-    return {"p.arrow": arrow_of({"image": STRUCTS, "label": LABELS}, pa.ipc.new_file)}, "p.arrow", rows("p.arrow")
+    return (
+        {"p.arrow": arrow_of({"image": STRUCTS, "label": LABELS}, pa.ipc.new_file)},
+        "p.arrow",
+        rows("p.arrow"),
+    )
 
 
 KINDS = [
-    *(folder, classes, globbed, jsonl, table_of_paths, tabbed, tars, a_range_of_tars, a_compressed_tar, zips),
+    *(
+        folder,
+        classes,
+        globbed,
+        jsonl,
+        table_of_paths,
+        tabbed,
+        tars,
+        a_range_of_tars,
+        a_compressed_tar,
+        zips,
+    ),
     *(parquet, parquet_of_bytes, parquet_of_pointers, a_hub_folder, arrow_stream, arrow_file),
 ]
 LABELLED = {

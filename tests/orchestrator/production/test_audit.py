@@ -42,30 +42,48 @@ def samples(tmp_path):
 
 async def align(b, *folders, rule=ONE_ROUND):
     with open_run(b.folder, b.settings) as run, b.progress() as progress:
-        return await commands.align(run, b.where, b.labelled, lambda _: True, progress, rule, production=folders)
+        return await commands.align(
+            run, b.where, b.labelled, lambda _: True, progress, rule, production=folders
+        )
 
 
 async def test_what_users_asked_and_the_student_missed_joins_the_gap(tmp_path, pool, samples):
     async with bench(tmp_path / "run", pool) as b:
         b.settings = with_recipe(b.settings, held_out=0.3)
         summary = await align(b, samples)
-    found = {(image, text): (answer, cell) for image, _, text, answer, _, cell in rows(b.folder, AUDITED)}
+    found = {
+        (image, text): (answer, cell) for image, _, text, answer, _, cell in rows(b.folder, AUDITED)
+    }
     for number, question in ASKED:
         image = sha256(numbered_png(number))
         skill = draw("skill", image, question)  # of the student 0.4, of the teacher 0.95
         if skill < 0.95:
             assert found[image, question][1] == ("unasked" if skill < 0.4 else "gap")
     lines = [json.loads(line) for line in b.parity_set().splitlines()]
-    audited = {(line["sha256"], line["question"]) for line in lines if line["origin"] == "production" and line["cell"] == "gap"}
+    audited = {
+        (line["sha256"], line["question"])
+        for line in lines
+        if line["origin"] == "production" and line["cell"] == "gap"
+    }
     gap = {asked for asked, (_, cell) in found.items() if cell == "gap"}
-    assert audited == {(image, question) for image, question in gap if not is_held_out(image, 0.3)} != set()
+    assert (
+        audited
+        == {(image, question) for image, question in gap if not is_held_out(image, 0.3)}
+        != set()
+    )
     assert {line["origin"] for line in lines} == {"pool", "production"}
-    assert audited <= {(sample.image_sha256, sample.question) for sample in b.student.samples}, "and is trained on"
+    assert audited <= {(sample.image_sha256, sample.question) for sample in b.student.samples}, (
+        "and is trained on"
+    )
     assert summary.promoted
     assert summary.audited["gap"] == len(gap)
     assert sum(summary.audited.values()) == len(ASKED)
     assert "60 requests audited" in CliRunner().invoke(app, ["status", str(b.folder)]).output
-    shown = CliRunner().invoke(app, ["runs", "show", str(b.folder), "--json", "--cell", "gap", "--limit", "1000"]).output
+    shown = (
+        CliRunner()
+        .invoke(app, ["runs", "show", str(b.folder), "--json", "--cell", "gap", "--limit", "1000"])
+        .output
+    )
     listed = [json.loads(line) for line in shown.splitlines()]
     assert sum(row["origin"] == "production" for row in listed) == len(gap)
 
@@ -83,7 +101,9 @@ async def test_from_the_endpoint_to_the_parity_set(tmp_path, pool):
     found = {(image, text): cell for image, _, text, _, _, cell in rows(b.folder, AUDITED)}
     assert found.keys() == asked
     trained = {(sample.image_sha256, sample.question) for sample in b.student.samples}
-    assert {asked for asked, cell in found.items() if cell == "gap" and not is_held_out(asked[0], 0.15)} <= trained
+    assert {
+        asked for asked, cell in found.items() if cell == "gap" and not is_held_out(asked[0], 0.15)
+    } <= trained
 
 
 async def test_a_run_without_samples_is_as_ever(tmp_path, pool):
@@ -99,24 +119,42 @@ async def test_what_the_teacher_does_not_stand_by_is_no_gap(tmp_path, pool, samp
     teacher = ScriptedTeacher(noise=0.3)
     async with bench(tmp_path / "run", pool, teacher) as b:
         await align(b, samples)
-    rejections = {(image, text): (rejection, cell) for image, _, text, _, rejection, cell in rows(b.folder, AUDITED)}
+    rejections = {
+        (image, text): (rejection, cell)
+        for image, _, text, _, rejection, cell in rows(b.folder, AUDITED)
+    }
     mistaken = {asked for asked in rejections if teacher.is_mistaken(*asked)}
     assert 5 < len(mistaken) < 40
     assert {rejections[asked] for asked in mistaken} == {("low_agreement", "gap")}
-    assert not any(json.loads(line)["answer"] == "mauve" for line in b.parity_set().splitlines() if "sign" in line)
-    standing = [cell for asked, (rejection, cell) in rejections.items() if asked not in mistaken and not rejection]
+    assert not any(
+        json.loads(line)["answer"] == "mauve"
+        for line in b.parity_set().splitlines()
+        if "sign" in line
+    )
+    standing = [
+        cell
+        for asked, (rejection, cell) in rejections.items()
+        if asked not in mistaken and not rejection
+    ]
     assert standing.count("gap") > 10
 
 
 async def test_a_question_that_the_pool_holds_already_is_not_audited(tmp_path, pool, samples):
     async with bench(tmp_path / "run", pool) as b:
         await align(b)
-    (path, question) = rows(b.folder, "SELECT path, question FROM images JOIN annotations ON image_sha256 = sha256 LIMIT 1")[0]
-    again = write_samples(tmp_path / "again", [(int(path[:3]), question), (int(path[:3]), "what color is sign 7?")])
+    (path, question) = rows(
+        b.folder,
+        "SELECT path, question FROM images JOIN annotations ON image_sha256 = sha256 LIMIT 1",
+    )[0]
+    again = write_samples(
+        tmp_path / "again", [(int(path[:3]), question), (int(path[:3]), "what color is sign 7?")]
+    )
     async with bench(tmp_path / "again-run", pool) as b:
         await align(b, again)
     assert [text for _, _, text, *_ in rows(b.folder, AUDITED)] == ["what color is sign 7?"]
-    assert rows(b.folder, "SELECT count(*) FROM images WHERE path LIKE 'production:%'") == [(0,)], "it is an image of the pool"
+    assert rows(b.folder, "SELECT count(*) FROM images WHERE path LIKE 'production:%'") == [(0,)], (
+        "it is an image of the pool"
+    )
 
 
 async def test_the_segments_may_vanish_once_the_run_has_them(tmp_path, pool, samples):
@@ -130,7 +168,9 @@ async def test_the_segments_may_vanish_once_the_run_has_them(tmp_path, pool, sam
         assert (await align(b, samples)).outcome != "unfinished"
 
 
-async def test_later_rounds_identify_them_anew_and_take_in_what_was_asked_since(tmp_path, pool, samples):
+async def test_later_rounds_identify_them_anew_and_take_in_what_was_asked_since(
+    tmp_path, pool, samples
+):
     async with bench(tmp_path / "run", pool, student=improving()) as b:
         b.settings = with_recipe(b.settings, held_out=0.4)
         first = await align(b, samples)
@@ -171,7 +211,9 @@ async def test_stopped_anywhere_the_audit_goes_on_and_asks_nothing_twice(tmp_pat
                 break
             except Unavailable:
                 interruptions, asked = interruptions + 1, 0
-                finished.update({key: teacher.keys[key] for key in in_ledger(b.folder) if key not in finished})
+                finished.update(
+                    {key: teacher.keys[key] for key in in_ledger(b.folder) if key not in finished}
+                )
     assert interruptions > 3
     assert rows(b.folder, AUDITED) == rows(calm.folder, AUDITED)
     assert b.parity_set() == calm.parity_set()
@@ -180,7 +222,9 @@ async def test_stopped_anywhere_the_audit_goes_on_and_asks_nothing_twice(tmp_pat
     assert rows(b.folder, sampled) == rows(calm.folder, sampled) != [(0,)]
 
 
-async def test_a_teacher_that_fails_a_few_is_asked_again_when_the_run_is_repeated(tmp_path, pool, samples):
+async def test_a_teacher_that_fails_a_few_is_asked_again_when_the_run_is_repeated(
+    tmp_path, pool, samples
+):
     async with bench(tmp_path / "calm", pool) as calm:
         await align(calm, samples)
     calls = Counter()
@@ -189,12 +233,18 @@ async def test_a_teacher_that_fails_a_few_is_asked_again_when_the_run_is_repeate
         calls[kind] += 1
         if kind == "sample" and calls[kind] > 60:
             return Unavailable("gone")
-        return InvalidInput("I don't like this one") if kind != "annotate" and calls[kind] % 6 == 0 else None
+        return (
+            InvalidInput("I don't like this one")
+            if kind != "annotate" and calls[kind] % 6 == 0
+            else None
+        )
 
     async with bench(tmp_path / "run", pool, ScriptedTeacher(fails=fails), patience_s=0.05) as b:
         with pytest.raises(Unavailable):
             await align(b, samples)
-        failed = [rejection for _, _, _, _, rejection, _ in rows(b.folder, AUDITED)].count("teacher_error")
+        failed = [rejection for _, _, _, _, rejection, _ in rows(b.folder, AUDITED)].count(
+            "teacher_error"
+        )
         b.teacher.fails = lambda *_: None
         await align(b, samples)
     assert failed > 5
@@ -208,7 +258,9 @@ async def test_one_device_at_a_time_audits_the_same(tmp_path, pool, samples):
     async with bench(tmp_path / "run", pool, ScriptedTeacher(noise=0.2)) as b:
         with open_run(b.folder, b.settings) as run, b.progress() as progress:
             audit.set_folders(run, [samples])
-            one = partial(phases.align, run, b.where, None, lambda _: True, progress, teacher_takes_turns=True)
+            one = partial(
+                phases.align, run, b.where, None, lambda _: True, progress, teacher_takes_turns=True
+            )
             await rounds.repeat(run, one)
     assert rows(b.folder, AUDITED) == rows(beside.folder, AUDITED)
     assert b.parity_set() == beside.parity_set()
@@ -227,9 +279,13 @@ async def test_images_of_requests_pass_the_same_admission(tmp_path, pool, sample
     leaked.parent.mkdir()
     leaked.write_bytes(numbered_png(ASKED[0][0]))
     labels = leaked.with_name("labels.jsonl")
-    labels.write_text(json.dumps({"image": "1.png", "question": "what color is it?", "answers": ["red"]}) + "\n")
+    labels.write_text(
+        json.dumps({"image": "1.png", "question": "what color is it?", "answers": ["red"]}) + "\n"
+    )
     async with bench(tmp_path / "run", pool) as b:
         b.labelled = labels
         await align(b, samples)
-    assert rows(b.folder, "SELECT sha256 FROM images WHERE rejection = 'leak'") == [(sha256(leaked.read_bytes()),)]
+    assert rows(b.folder, "SELECT sha256 FROM images WHERE rejection = 'leak'") == [
+        (sha256(leaked.read_bytes()),)
+    ]
     assert len(rows(b.folder, AUDITED)) == len(ASKED) - 1

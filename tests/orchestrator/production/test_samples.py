@@ -24,7 +24,10 @@ def write_samples(folder, asked, max_bytes=2**30):
 
 
 def questions(folders):
-    return {sha: [request.question for request in requests] for sha, requests in read_requests(folders).items()}
+    return {
+        sha: [request.question for request in requests]
+        for sha, requests in read_requests(folders).items()
+    }
 
 
 def name(number):
@@ -32,7 +35,10 @@ def name(number):
 
 
 def test_every_question_about_an_image_comes_once_whatever_folder_it_is_in(tmp_path):
-    first = write_samples(tmp_path / "a", [(1, "what is it?"), (2, "what is it?"), (1, "What is it ?"), (1, "and this?")])
+    first = write_samples(
+        tmp_path / "a",
+        [(1, "what is it?"), (2, "what is it?"), (1, "What is it ?"), (1, "and this?")],
+    )
     second = write_samples(tmp_path / "b", [(1, "what is it?"), (2, "how\nmany?")])
     assert questions([first, second]) == {
         name(1): ["what is it?", "and this?"],
@@ -55,7 +61,9 @@ def test_lines_that_are_no_requests_are_passed_over(tmp_path):
 def test_a_run_keeps_its_own_copy_of_an_image(tmp_path):
     (tmp_path / "pool").mkdir()
     (tmp_path / "pool" / "a.png").write_bytes(numbered_png(0))
-    folder = write_samples(tmp_path / "samples", [(1, "what is it?"), (2, "what is it?"), (3, "what is it?")])
+    folder = write_samples(
+        tmp_path / "samples", [(1, "what is it?"), (2, "what is it?"), (3, "what is it?")]
+    )
     requests = read_requests([folder])
     images = {path.name: path for path in folder.glob("*/images/*")}
     images[name(2)].write_bytes(b"other bytes")
@@ -65,7 +73,9 @@ def test_a_run_keeps_its_own_copy_of_an_image(tmp_path):
         assert keep(run, name(2), requests[name(2)]) is None
         assert keep(run, name(3), requests[name(3)]) is None
         images[name(1)].unlink()
-        assert keep(run, name(1), requests[name(1)]).data == kept(run, name(1)).data == numbered_png(1)
+        assert (
+            keep(run, name(1), requests[name(1)]).data == kept(run, name(1)).data == numbered_png(1)
+        )
         (run.folder / "production" / name(1)).write_bytes(b"changed")
         with pytest.raises(InvalidInput, match="changed"):
             kept(run, name(1))

@@ -35,13 +35,19 @@ async def ask(provider, dataset, path):
     kept = Kept(path)
     try:
         with Progress(Console(file=io.StringIO())) as progress:
-            await Asking(provider, "{question}", GREEDY, kept, lambda _: None).ask([dataset], 10, 0, progress)
+            await Asking(provider, "{question}", GREEDY, kept, lambda _: None).ask(
+                [dataset], 10, 0, progress
+            )
     finally:
         kept.close()
 
 
 async def test_what_waits_in_a_batch_is_fetched_by_the_same_command_later(tmp_path):
-    dataset, provider, path = open_dataset(samples.jsonl(tmp_path, 10)), Provider(), tmp_path / "predictions.jsonl"
+    dataset, provider, path = (
+        open_dataset(samples.jsonl(tmp_path, 10)),
+        Provider(),
+        tmp_path / "predictions.jsonl",
+    )
     with pytest.raises(Pending, match="5 questions have to wait"):
         await ask(provider, dataset, path)
     assert len(provider.asked) == 10  # one that waits stops no other

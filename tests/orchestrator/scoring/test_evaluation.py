@@ -30,12 +30,25 @@ def labelled(root, count=40):
         samples.write(root / f"{number // 2}.png", data)
         answer = truth(hashlib.sha256(data).hexdigest(), question)
         kind = "even" if number % 2 == 0 else "odd"
-        rows.append({"id": number, "image": f"{number // 2}.png", "question": question, "answers": [answer], "kind": kind})
+        rows.append(
+            {
+                "id": number,
+                "image": f"{number // 2}.png",
+                "question": question,
+                "answers": [answer],
+                "kind": kind,
+            }
+        )
     return samples.write(root / "labels.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def planned(datasets, task="vqa", asked="student", **options):
-    return plan(datasets, task, asked, **{"metric": "", "template": "", "limit": 0, "pool": "", "force": False, **options})
+    return plan(
+        datasets,
+        task,
+        asked,
+        **{"metric": "", "template": "", "limit": 0, "pool": "", "force": False, **options},
+    )
 
 
 async def run(datasets, asked, folder, task="vqa", **options):
@@ -48,15 +61,25 @@ def student_at(address, version=""):
 
 
 async def test_a_version_of_a_student_is_scored(tmp_path):
-    dataset, student = open_dataset(labelled(tmp_path)), ScriptedStudent(skills={"v1": 0.4, "v2": 0.9})
+    dataset, student = (
+        open_dataset(labelled(tmp_path)),
+        ScriptedStudent(skills={"v1": 0.4, "v2": 0.9}),
+    )
     async with serving(student) as address:
         evaluation, found = await run([dataset], student_at(address, "v2"), tmp_path / "out")
     assert evaluation.respondent == "student v2"
-    assert (found.metric, found.questions, found.images, found.failed) == ("vqa_accuracy", 40, 20, 0)
+    assert (found.metric, found.questions, found.images, found.failed) == (
+        "vqa_accuracy",
+        40,
+        20,
+        0,
+    )
     assert found.official == found.contains > 0.6
     assert found.interval.low <= found.official <= found.interval.high
     assert {name: part.questions for name, part in found.kinds.items()} == {"even": 20, "odd": 20}
-    rows = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()
+    ]
     assert [row["id"] for row in rows] == [str(number) for number in range(40)]
     assert found.official == sum(row["prediction"] == row["answers"][0] for row in rows) / 40
     assert json.loads((tmp_path / "out/figures.json").read_text())["official"] == found.official
@@ -140,7 +163,9 @@ async def test_an_endpoint_of_chat_completions_is_scored(tmp_path, monkeypatch):
     async with providing() as provider:
         monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        evaluation, found = await run([dataset], Asked(Where(), model=MODEL), tmp_path / "out", "ocr")
+        evaluation, found = await run(
+            [dataset], Asked(Where(), model=MODEL), tmp_path / "out", "ocr"
+        )
     assert evaluation.respondent == MODEL
     assert (found.metric, found.questions, found.official) == ("word_recognition", 2, 0.0)
     assert set(found.beside) == {"exact_match", "ignore_case_match"}
@@ -161,7 +186,10 @@ async def test_several_files_are_one_evaluation_by_split(tmp_path):
     async with serving(ScriptedStudent()) as address:
         evaluation, found = await run(datasets, student_at(address), tmp_path / "out", "chartqa")
     assert found.metric == "relaxed_accuracy"
-    assert {name: part.questions for name, part in found.splits.items()} == {"human": 2, "augmented": 1}
+    assert {name: part.questions for name, part in found.splits.items()} == {
+        "human": 2,
+        "augmented": 1,
+    }
     assert "| human" in "\n".join(lines(evaluation, found))
 
 
@@ -201,7 +229,13 @@ async def test_a_set_that_leaks_is_refused_or_marked(tmp_path):
         planned([dataset], pool=str(tmp_path / "pool"))
     assert caught.value.reason == "EVALUATION_SET_LEAKS"
     async with serving(ScriptedStudent()) as address:
-        evaluation, found = await run([dataset], student_at(address), tmp_path / "out", pool=str(tmp_path / "pool"), force=True)
+        evaluation, found = await run(
+            [dataset],
+            student_at(address),
+            tmp_path / "out",
+            pool=str(tmp_path / "pool"),
+            force=True,
+        )
     assert evaluation.leaked == 1
     assert "LEAKED: 1" in "\n".join(lines(evaluation, found))
 
@@ -212,8 +246,12 @@ def given(path, *rows):
 
 def test_predictions_of_others_are_scored(tmp_path):
     dataset = open_dataset(samples.jsonl(tmp_path, 3))
-    answers = given(tmp_path / "theirs.jsonl", {"id": 1, "prediction": "red"}, {"id": "2", "prediction": ""})
-    evaluation, found = take(planned([dataset], asked="theirs"), [dataset], answers, tmp_path / "out")
+    answers = given(
+        tmp_path / "theirs.jsonl", {"id": 1, "prediction": "red"}, {"id": "2", "prediction": ""}
+    )
+    evaluation, found = take(
+        planned([dataset], asked="theirs"), [dataset], answers, tmp_path / "out"
+    )
     assert (evaluation.respondent, found.questions, found.failed) == ("theirs", 3, 1)
     assert found.official == pytest.approx(1 / 3)
 
@@ -239,18 +277,40 @@ def test_an_id_of_two_sets_has_to_say_which(tmp_path):
     datasets = [open_dataset(path) for path in samples.chartqa(tmp_path)]
     row = {"id": "0", "prediction": "14"}
     with pytest.raises(InvalidInput, match="is in several data sets"):
-        take(planned(datasets, "chartqa"), datasets, given(tmp_path / "x.jsonl", row), tmp_path / "out")
+        take(
+            planned(datasets, "chartqa"),
+            datasets,
+            given(tmp_path / "x.jsonl", row),
+            tmp_path / "out",
+        )
     clear = {**row, "dataset": "test_human"}
-    _, found = take(planned(datasets, "chartqa"), datasets, given(tmp_path / "y.jsonl", clear), tmp_path / "other")
+    _, found = take(
+        planned(datasets, "chartqa"),
+        datasets,
+        given(tmp_path / "y.jsonl", clear),
+        tmp_path / "other",
+    )
     assert found.official == pytest.approx(1 / 3)
 
 
 def test_yes_no_questions_say_what_constant_answers_score(tmp_path):
     samples.images(tmp_path / "images", "x.jpg")
-    rows = [{"image": "x.jpg", "question": f"is {n} so?", "answer": "yes" if n < 3 else "no"} for n in range(4)]
+    rows = [
+        {"image": "x.jpg", "question": f"is {n} so?", "answer": "yes" if n < 3 else "no"}
+        for n in range(4)
+    ]
     dataset = open_dataset(samples.write(tmp_path / "list.json", rows))
-    answers = [{"id": 0, "prediction": "Yes."}, {"id": 1, "prediction": "maybe"}, {"id": 2, "prediction": "no"}]
-    _, found = take(planned([dataset], "pathvqa"), [dataset], given(tmp_path / "x.jsonl", *answers), tmp_path / "out")
+    answers = [
+        {"id": 0, "prediction": "Yes."},
+        {"id": 1, "prediction": "maybe"},
+        {"id": 2, "prediction": "no"},
+    ]
+    _, found = take(
+        planned([dataset], "pathvqa"),
+        [dataset],
+        given(tmp_path / "x.jsonl", *answers),
+        tmp_path / "out",
+    )
     assert found.official == 0.25
     assert found.beside == {"unknown": 0.5, "always yes": 0.75, "always no": 0.25}
 
@@ -258,7 +318,12 @@ def test_yes_no_questions_say_what_constant_answers_score(tmp_path):
 def test_captions_are_scored_by_all_three_metrics(tmp_path):
     dataset = open_dataset(samples.textcaps(tmp_path))
     answers = [{"id": "c1", "prediction": "A red sign."}, {"id": "c2", "prediction": "a dog"}]
-    _, found = take(planned([dataset], "captioning"), [dataset], given(tmp_path / "x.jsonl", *answers), tmp_path / "out")
+    _, found = take(
+        planned([dataset], "captioning"),
+        [dataset],
+        given(tmp_path / "x.jsonl", *answers),
+        tmp_path / "out",
+    )
     assert found.metric == "cider"
     assert set(found.beside) == {"bleu1", "rouge_l"}
     assert found.official > 0

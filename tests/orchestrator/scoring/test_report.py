@@ -6,7 +6,12 @@ from services.orchestrator.scoring.report import lines, table
 
 def test_the_official_figure_comes_first_and_the_largest_kinds_are_shown():
     sources = (Source("val", "val.json", "0" * 64, ""),)
-    evaluation = Evaluation("student", Conditions("vqa", "vqa_accuracy", "{question}", 32, 0, sources), "student v2", "a" * 64)
+    evaluation = Evaluation(
+        "student",
+        Conditions("vqa", "vqa_accuracy", "{question}", 32, 0, sources),
+        "student v2",
+        "a" * 64,
+    )
     kinds = {f"kind {n:02}": Part(n, 0.5, 0.25) for n in range(1, 31)}
     found = Figures("vqa_accuracy", 465, 100, 3, 0.5, Interval(0.45, 0.551), 0.25, kinds=kinds)
     said = lines(evaluation, found)

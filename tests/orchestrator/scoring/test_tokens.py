@@ -12,15 +12,21 @@ from services.orchestrator.scoring.tokens import PTB, Treebank, find_tokenizer
 VECTORS = Path(__file__).parents[2] / "core/caption_vectors.jsonl"
 
 
-@pytest.mark.parametrize(("metric", "tolerance"), [("bleu1", 0.02), ("rouge_l", 0.01), ("cider", 0.2)])
+@pytest.mark.parametrize(
+    ("metric", "tolerance"), [("bleu1", 0.02), ("rouge_l", 0.01), ("cider", 0.2)]
+)
 def test_treebank_tokens_stay_close_to_the_official_figures(metric, tolerance):
     """On raw captions, worst case over all corpora; the official figures are by PTB tokens."""
     for row in map(json.loads, VECTORS.read_text().splitlines()):
         if metric in row:
-            tokens = Treebank().tokenize([*row["captions"], *(text for texts in row["accepted"] for text in texts)])
+            tokens = Treebank().tokenize(
+                [*row["captions"], *(text for texts in row["accepted"] for text in texts)]
+            )
             given, rest = tokens[: len(row["captions"])], iter(tokens[len(row["captions"]) :])
             references = [[next(rest) for _ in texts] for texts in row["accepted"]]
-            assert CORPUS_METRICS[metric](given, references) == pytest.approx(row[metric], abs=tolerance)
+            assert CORPUS_METRICS[metric](given, references) == pytest.approx(
+                row[metric], abs=tolerance
+            )
 
 
 def test_treebank_drops_what_ptb_drops():
@@ -34,7 +40,9 @@ def test_treebank_drops_what_ptb_drops():
 def java(tmp_path):
     """Stands in for Java: lower-cases its input, and sets full stops apart."""
     program = tmp_path / "java"
-    program.write_text(f"#!{sys.executable}\nimport sys\nsys.stdout.write(sys.stdin.read().lower().replace('.', ' .'))\n")
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.stdout.write(sys.stdin.read().lower().replace('.', ' .'))\n"
+    )
     program.chmod(0o755)
     return program
 

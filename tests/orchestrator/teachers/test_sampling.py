@@ -7,7 +7,14 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from services.core.errors import InvalidInput, MpaError, NothingToAlign, Pending, Unavailable, WrongState
+from services.core.errors import (
+    InvalidInput,
+    MpaError,
+    NothingToAlign,
+    Pending,
+    Unavailable,
+    WrongState,
+)
 from services.core.recipes import Amendments
 from services.orchestrator.entries import Filter, read_entries
 from services.orchestrator.reports.summary import show
@@ -43,8 +50,13 @@ async def test_the_estimate_is_the_noise_that_is_there(tmp_path, pool):
     assert sum(noise.agreement.values()) == len(chosen)
     assert next(iter(noise.agreement)) == "4/4"
     with open_run(b.folder) as run:
-        entries = [entry for entry in read_entries(run.ledger, Filter(usable=True)) if entry.samples.asked]
-    assert Counter(f"{entry.samples.agreed}/{entry.samples.asked}" for entry in entries) == noise.agreement
+        entries = [
+            entry for entry in read_entries(run.ledger, Filter(usable=True)) if entry.samples.asked
+        ]
+    assert (
+        Counter(f"{entry.samples.agreed}/{entry.samples.asked}" for entry in entries)
+        == noise.agreement
+    )
     assert noise.by_cell["gap"].share > noise.noise.share > noise.by_cell["unasked"].share == 0
     assert summary.sample_calls == b.teacher.calls["sample"] == 4 * len(chosen)
     seeds = [key[-1] for key in b.teacher.keys if key[0] == "sample"]
@@ -59,22 +71,40 @@ async def test_the_filter_takes_out_the_noise_and_keeps_the_reason(tmp_path, poo
     """And the rehearsed samples are as many as the gap samples that stay."""
     skills = {"v1": 0.7}
     student = ScriptedStudent(skills=dict(skills))
-    async with bench(tmp_path / "all", pool, noisy(0.2), student, amendments=FOUR, limit=60) as everything:
+    async with bench(
+        tmp_path / "all", pool, noisy(0.2), student, amendments=FOUR, limit=60
+    ) as everything:
         before = await everything.align()
     student = ScriptedStudent(skills=dict(skills))
-    async with bench(tmp_path / "run", pool, noisy(0.2), student, amendments=FILTERED, limit=60) as b:
+    async with bench(
+        tmp_path / "run", pool, noisy(0.2), student, amendments=FILTERED, limit=60
+    ) as b:
         summary = await b.align()
-    wrong = {(row["sha256"], row["question"]) for row in labels(everything) if row["answer"] == MISTAKE}
+    wrong = {
+        (row["sha256"], row["question"]) for row in labels(everything) if row["answer"] == MISTAKE
+    }
     assert len(wrong) > 10
     assert MISTAKE not in {label["answer"] for label in labels(b)}
-    out = set(rows(b.folder, "SELECT image_sha256, question FROM annotations WHERE rejection = 'low_agreement'"))
+    out = set(
+        rows(
+            b.folder,
+            "SELECT image_sha256, question FROM annotations WHERE rejection = 'low_agreement'",
+        )
+    )
     assert wrong <= out
     assert summary.rejected == {"low_agreement": len(out)}
-    assert ("0 of 4 samples agree",) in rows(b.folder, "SELECT detail FROM annotations WHERE rejection = 'low_agreement'")
+    assert ("0 of 4 samples agree",) in rows(
+        b.folder, "SELECT detail FROM annotations WHERE rejection = 'low_agreement'"
+    )
     assert summary.label_noise.by_cell["gap"] == before.label_noise.by_cell["gap"]
     cells = Counter(label["cell"] for label in labels(b))
     rejected = Counter(cell for (cell,) in rows(b.folder, REJECTED_CELLS))
-    assert cells["unasked"] == cells["gap"] == before.label_noise.by_cell["gap"].of - rejected["gap"] > 10
+    assert (
+        cells["unasked"]
+        == cells["gap"]
+        == before.label_noise.by_cell["gap"].of - rejected["gap"]
+        > 10
+    )
     assert rejected["unasked"] > 0
 
 
@@ -109,7 +139,9 @@ async def test_a_stop_repeats_no_sample_and_ends_with_the_same_set(tmp_path, poo
         return Unavailable("gone") if sum(again.calls[kind] for kind in kinds) >= limit else None
 
     again.trouble = trouble
-    async with bench(tmp_path / "run", pool, again, amendments=FILTERED, limit=60, patience_s=0.1) as b:
+    async with bench(
+        tmp_path / "run", pool, again, amendments=FILTERED, limit=60, patience_s=0.1
+    ) as b:
         for limit in stops:  # noqa: B007 (the script reads it)
             try:
                 summary = await b.align()
@@ -150,12 +182,20 @@ async def test_one_device_at_a_time_takes_the_same_samples(tmp_path, pool):
     assert summary.label_noise == expected.label_noise
 
 
-async def test_a_teacher_that_fails_a_few_samples_is_passed_over_and_one_that_fails_most_stops_the_run(tmp_path, pool):
-    few = noisy(fails=lambda kind, seed: InvalidInput("not this one") if kind == "sample" and seed % 10 == 0 else None)
+async def test_a_teacher_that_fails_a_few_samples_is_passed_over_and_one_that_fails_most_stops_the_run(
+    tmp_path, pool
+):
+    few = noisy(
+        fails=lambda kind, seed: (
+            InvalidInput("not this one") if kind == "sample" and seed % 10 == 0 else None
+        )
+    )
     async with bench(tmp_path / "few", pool, few, amendments=FOUR, limit=60) as b:
         summary = await b.align()
     assert any(share.endswith("/3") for share in summary.label_noise.agreement)
-    most = noisy(fails=lambda kind, seed: InvalidInput("no") if kind == "sample" and seed % 10 else None)
+    most = noisy(
+        fails=lambda kind, seed: InvalidInput("no") if kind == "sample" and seed % 10 else None
+    )
     async with bench(tmp_path / "most", pool, most, amendments=FOUR, limit=60) as b:
         with pytest.raises(MpaError, match=r"\d+ of \d+ samples met a teacher that failed \(no\)"):
             await b.align()
@@ -165,7 +205,11 @@ async def test_a_teacher_that_fails_a_few_samples_is_passed_over_and_one_that_fa
 
 
 async def test_samples_in_a_providers_batch_stop_the_run_until_they_are_there(tmp_path, pool):
-    batch = noisy(fails=lambda kind, _: Pending("batch_7 is under way", retry_after_s=60) if kind == "sample" else None)
+    batch = noisy(
+        fails=lambda kind, _: (
+            Pending("batch_7 is under way", retry_after_s=60) if kind == "sample" else None
+        )
+    )
     async with bench(tmp_path / "run", pool, batch, amendments=FOUR, limit=60) as b:
         with pytest.raises(Pending, match=r"\d+ samples have to wait: batch_7"):
             await b.align()
@@ -187,13 +231,27 @@ def test_a_run_keeps_its_amendments(tmp_path):
 
 
 async def test_every_option_of_the_command_reaches_the_run(tmp_path, pool):
-    options = {"--questions": 3, "--max-per-kind": 2, "--max-share-per-kind": 0.9, "--samples": 2, "--min-agreement": 0.5}
-    words = [str(word) for option in (*options.items(), ("--sample-temperature", 0.4)) for word in option]
+    options = {
+        "--questions": 3,
+        "--max-per-kind": 2,
+        "--max-share-per-kind": 0.9,
+        "--samples": 2,
+        "--min-agreement": 0.5,
+    }
+    words = [
+        str(word) for option in (*options.items(), ("--sample-temperature", 0.4)) for word in option
+    ]
     async with bench(tmp_path / "run", pool, noisy()) as b:
-        code, output, errors = await run(*align_arguments(b, "--limit", 30, "--distinct", *words), *at(b))
+        code, output, errors = await run(
+            *align_arguments(b, "--limit", 30, "--distinct", *words), *at(b)
+        )
     assert code in (0, 3), errors
     assert "label noise" in output
     recipe = settings_of(b.folder).recipe
-    assert (recipe.questions_per_image, recipe.distinct_questions, recipe.max_per_kind) == (3, True, 2)
+    assert (recipe.questions_per_image, recipe.distinct_questions, recipe.max_per_kind) == (
+        3,
+        True,
+        2,
+    )
     assert (recipe.max_share_per_kind, recipe.samples, recipe.min_agreement) == (0.9, 2, 0.5)
     assert recipe.sample_temperature == 0.4

@@ -131,7 +131,9 @@ def post(body, content_type="application/json", *headers, length=None):
 
 
 def get(path, *headers):
-    return "\r\n".join([f"GET {path} HTTP/1.1", "host: x", *headers]).encode("latin-1") + b"\r\n\r\n"
+    return (
+        "\r\n".join([f"GET {path} HTTP/1.1", "host: x", *headers]).encode("latin-1") + b"\r\n\r\n"
+    )
 
 
 async def read_reply(reader):

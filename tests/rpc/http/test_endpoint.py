@@ -63,7 +63,10 @@ async def test_prompts_of_callers_who_hang_up_are_not_computed():
             return student_pb2.AnswerResponse(answer=reply.text)
 
     async with http_peer(servicer=Asking) as peer:
-        questions = [post(json.dumps({**ASKED, "question": f"number {number}"}).encode()) for number in range(20)]
+        questions = [
+            post(json.dumps({**ASKED, "question": f"number {number}"}).encode())
+            for number in range(20)
+        ]
         callers = [await peer.connect(question) for question in questions]
         kept, _ = await peer.connect(GOOD)
         await until(lambda: peer.servicer.begun == 21)
@@ -82,7 +85,11 @@ async def test_a_caller_who_hangs_up_while_uploading_is_forgotten():
         _, writer = await peer.connect(post(b"{", length=1000))
         await until(lambda: peer.entrance.uploads.total == 1)
         writer.close()
-        await until(lambda: peer.entrance.uploads.total == peer.connections == len(peer.entrance.waiting) == 0)
+        await until(
+            lambda: (
+                peer.entrance.uploads.total == peer.connections == len(peer.entrance.waiting) == 0
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -123,7 +130,16 @@ async def test_a_failure_outside_of_our_routes_is_a_reply_in_our_shape(caplog):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/docs.json", "/schema.json", "/static_content/index.css", "/v1", "/v1/vqa/", "/" + "x" * 9_000]
+    "path",
+    [
+        "/",
+        "/docs.json",
+        "/schema.json",
+        "/static_content/index.css",
+        "/v1",
+        "/v1/vqa/",
+        "/" + "x" * 9_000,
+    ],
 )
 async def test_there_is_nothing_else_here(path):
     async with http_peer() as peer, httpx.AsyncClient(base_url=peer.url) as client:
@@ -140,7 +156,10 @@ async def test_another_method_is_a_405(method):
 
 
 async def test_requests_at_once_have_a_limit_and_health_has_room_of_its_own():
-    async with http_peer(requests=3, requests_per_caller=3) as peer, httpx.AsyncClient(base_url=peer.url) as client:
+    async with (
+        http_peer(requests=3, requests_per_caller=3) as peer,
+        httpx.AsyncClient(base_url=peer.url) as client,
+    ):
         peer.servicer.open.clear()
         for _ in range(3):
             await peer.connect(GOOD)
@@ -153,7 +172,10 @@ async def test_requests_at_once_have_a_limit_and_health_has_room_of_its_own():
 async def test_metrics_are_read_by_a_few_at_once():
     async with http_peer() as peer, httpx.AsyncClient(base_url=peer.url) as client:
         peer.servicer.open.clear()
-        asked = [asyncio.create_task(read_reply((await peer.connect(get("/metrics")))[0])) for _ in range(20)]
+        asked = [
+            asyncio.create_task(read_reply((await peer.connect(get("/metrics")))[0]))
+            for _ in range(20)
+        ]
         await until(lambda: sum(reply.done() for reply in asked) == 16)
         assert (await client.get("/livez")).status_code == 200
         peer.servicer.open.set()
@@ -208,7 +230,12 @@ async def test_limits_apply_to_each_connection_in_turn():
     """A connection that has been refused, or has answered, is as good as a new one."""
     async with http_peer() as peer:
         reader, writer = await peer.connect()
-        for sent, expected in ((post(b"{}"), 400), (GOOD, 200), (get("/nowhere"), 404), (GOOD, 200)):
+        for sent, expected in (
+            (post(b"{}"), 400),
+            (GOOD, 200),
+            (get("/nowhere"), 404),
+            (GOOD, 200),
+        ):
             writer.write(sent)
             assert (await read_reply(reader))[0] == expected
         await asyncio.sleep(0)

@@ -60,7 +60,9 @@ WRONG = {
     "base64 with an accent": post(body(image="aGké")),
     "a form without a boundary": form(PICTURE, content_type="multipart/form-data"),
     "a form with a wrong boundary": form(PICTURE, content_type="multipart/form-data; boundary=c"),
-    "a form with an endless boundary": form(PICTURE, content_type="multipart/form-data; boundary=" + "b" * 10_000),
+    "a form with an endless boundary": form(
+        PICTURE, content_type="multipart/form-data; boundary=" + "b" * 10_000
+    ),
     "a form with an empty boundary": form(PICTURE, content_type="multipart/form-data; boundary="),
     "a form without an end": form(PICTURE, end=""),
     "a form of nothing": form(end=""),
@@ -72,7 +74,9 @@ WRONG = {
     "a field that is too long": form(PICTURE, part("question", "x" * 200_000)),
     "a question as a file": form(PICTURE, part("question", "what?", filename="q.txt")),
     "an image as a field": form(part("image", "hi")),
-    "a part with long headers": form(part("question", "x", extra=f"x: {'y' * 100_000}\r\n"), PICTURE),
+    "a part with long headers": form(
+        part("question", "x", extra=f"x: {'y' * 100_000}\r\n"), PICTURE
+    ),
     "a part with many headers": form(part("question", "x", extra="x: y\r\n" * 10_000), PICTURE),
 }
 
@@ -90,11 +94,15 @@ async def test_a_wrong_body_is_a_400_with_a_reason(name):
         assert peer.entrance.uploads.total == 0
 
 
-@pytest.mark.parametrize("charset", ["nope", "utf-16", "idna", "rot13", "base64", "\xff", "latin-1", "\0", "x" * 9_000])
+@pytest.mark.parametrize(
+    "charset", ["nope", "utf-16", "idna", "rot13", "base64", "\xff", "latin-1", "\0", "x" * 9_000]
+)
 @pytest.mark.parametrize("content_type", ["multipart/form-data; boundary=b", "application/json"])
 async def test_a_charset_that_is_not_utf8_is_refused(charset, content_type):
     async with http_peer() as peer:
-        sent = form(PICTURE, part("question", "what?"), content_type=f"{content_type}; charset={charset}")
+        sent = form(
+            PICTURE, part("question", "what?"), content_type=f"{content_type}; charset={charset}"
+        )
         reader, _ = await peer.connect(sent)
         status, _, said = await read_reply(reader)
         assert (status, reason(said)) in ((400, "INVALID_INPUT"), (400, "INVALID_REQUEST")), said
@@ -103,7 +111,9 @@ async def test_a_charset_that_is_not_utf8_is_refused(charset, content_type):
 async def test_a_charset_that_is_utf8_is_taken():
     async with http_peer() as peer:
         content_type = 'multipart/form-data; charset="UTF-8"; boundary=b'
-        reader, _ = await peer.connect(form(PICTURE, part("question", "w\u00e4s?"), content_type=content_type))
+        reader, _ = await peer.connect(
+            form(PICTURE, part("question", "w\u00e4s?"), content_type=content_type)
+        )
         assert json.loads((await read_reply(reader))[2])["answer"] == "w\u00e4s?"
 
 
@@ -119,8 +129,14 @@ async def test_both_kinds_of_body_are_read():
     async with http_peer() as peer, httpx.AsyncClient(base_url=peer.url) as client:
         as_json = await client.post("/v1/vqa", json={"image": IMAGE, "question": "what?"})
         as_form = await client.post("/v1/vqa", files={"image": b"hi"}, data={"question": "wäs?"})
-        as_url = await client.post("/v1/vqa", json={"image": f"data:image/png;base64,{IMAGE}", "question": "what, now?"})
-    assert [reply.json()["answer"] for reply in (as_json, as_form, as_url)] == ["what?", "wäs?", "what, now?"]
+        as_url = await client.post(
+            "/v1/vqa", json={"image": f"data:image/png;base64,{IMAGE}", "question": "what, now?"}
+        )
+    assert [reply.json()["answer"] for reply in (as_json, as_form, as_url)] == [
+        "what?",
+        "wäs?",
+        "what, now?",
+    ]
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=b"])
@@ -134,7 +150,11 @@ async def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(conte
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=b"])
 async def test_a_body_of_unknown_length_is_counted_while_it_comes(content_type):
     head = f"POST /v1/vqa HTTP/1.1\r\nhost: x\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
-    start = part("image", "", filename="a.png").encode() if content_type.startswith("multipart") else b'{"image": "'
+    start = (
+        part("image", "", filename="a.png").encode()
+        if content_type.startswith("multipart")
+        else b'{"image": "'
+    )
     chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
     most = MOST_FORM_BYTES if content_type.startswith("multipart") else MOST_JSON_BYTES
     async with http_peer() as peer:
@@ -155,18 +175,25 @@ async def test_an_image_of_the_largest_size_is_taken():
     async with http_peer() as peer, httpx.AsyncClient(base_url=peer.url, timeout=60) as client:
         image = b"\0" * MAX_BYTES
         as_form = await client.post("/v1/vqa", files={"image": image}, data={"question": "form"})
-        as_json = await client.post("/v1/vqa", json={"image": base64.b64encode(image).decode(), "question": "json"})
+        as_json = await client.post(
+            "/v1/vqa", json={"image": base64.b64encode(image).decode(), "question": "json"}
+        )
     assert (as_form.json()["answer"], as_json.json()["answer"]) == ("form", "json")
 
 
 async def test_uploads_have_a_limit_together():
-    async with http_peer(upload_mib=1, upload_mib_per_caller=1) as peer, httpx.AsyncClient(base_url=peer.url) as client:
+    async with (
+        http_peer(upload_mib=1, upload_mib_per_caller=1) as peer,
+        httpx.AsyncClient(base_url=peer.url) as client,
+    ):
         halfway = await peer.connect(post(b" " * 800_000, length=900_000))
         await until(lambda: peer.entrance.uploads.total >= 800_000)
         refused = await client.post("/v1/vqa", json={"image": IMAGE * 80_000, "question": "what?"})
         assert (refused.status_code, reason(refused.content)) == (429, "OVERLOADED")
         assert int(refused.headers["retry-after"]) >= 1
-        assert (await client.post("/v1/vqa", json={"image": IMAGE, "question": "what?"})).status_code == 200
+        assert (
+            await client.post("/v1/vqa", json={"image": IMAGE, "question": "what?"})
+        ).status_code == 200
         halfway[1].close()
         await until(lambda: peer.entrance.uploads.total == 0)
 

@@ -65,7 +65,9 @@ async def test_thousands_of_half_sent_headers_push_out_each_other_and_nobody_els
 
 
 async def test_hundreds_of_half_sent_bodies_push_out_each_other_and_nobody_else():
-    async with http_peer(connections=50, connections_per_caller=40, requests=5, requests_per_caller=5) as peer:
+    async with http_peer(
+        connections=50, connections_per_caller=40, requests=5, requests_per_caller=5
+    ) as peer:
         for _ in range(300):
             await peer.connect(post(b"{", length=100_000))
         await until(lambda: peer.connections <= 40)
@@ -152,7 +154,12 @@ async def test_a_reply_that_nobody_reads_is_let_go():
 async def test_an_offer_to_upgrade_is_not_taken_up():
     async with http_peer() as peer:
         for protocol in ("websocket", "h2c"):
-            headers = (f"upgrade: {protocol}", "connection: upgrade", "sec-websocket-key: x", "sec-websocket-version: 13")
+            headers = (
+                f"upgrade: {protocol}",
+                "connection: upgrade",
+                "sec-websocket-key: x",
+                "sec-websocket-version: 13",
+            )
             reader, _ = await peer.connect(get("/livez", *headers))
             status, headers, _ = await read_reply(reader)
             assert (status, headers["connection"]) == (200, "close")

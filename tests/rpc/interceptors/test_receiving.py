@@ -39,7 +39,10 @@ async def test_a_message_that_takes_long_makes_room_for_the_next():
 
 async def test_an_address_pushes_out_its_own_messages_first():
     receiving, outcomes = Receiving(most=4, most_per_address=2, fair_s=0.0), []
-    tasks = [asyncio.create_task(half_sent(receiving, address, outcomes)) for address in ("b", "a", "a", "a", "a")]
+    tasks = [
+        asyncio.create_task(half_sent(receiving, address, outcomes))
+        for address in ("b", "a", "a", "a", "a")
+    ]
     await until(lambda: outcomes == ["a", "a"])
     assert receiving.arriving == 3
     for task in tasks:

@@ -5,7 +5,14 @@ from contextlib import ExitStack
 import pytest
 
 from services.core.errors import Overloaded
-from services.rpc.interceptors.turnstile import ANSWERS, CALL_LIMITS, CONTROL, HEALTH, STREAMS, Turnstile
+from services.rpc.interceptors.turnstile import (
+    ANSWERS,
+    CALL_LIMITS,
+    CONTROL,
+    HEALTH,
+    STREAMS,
+    Turnstile,
+)
 
 MOST = 4
 
@@ -28,7 +35,10 @@ def test_an_address_has_so_many_calls_of_a_kind(crowded):
     refused = r"4 answers are open from ipv4:10\.0\.0\.1"
     with pytest.raises(Overloaded, match=refused), crowded.entered(ANSWERS, peer(99)):
         pass
-    with crowded.entered(ANSWERS, peer(99, "10.0.0.2")), crowded.entered(ANSWERS, peer(99, "127.0.0.1")):
+    with (
+        crowded.entered(ANSWERS, peer(99, "10.0.0.2")),
+        crowded.entered(ANSWERS, peer(99, "127.0.0.1")),
+    ):
         pass
 
 
