@@ -13,6 +13,7 @@ import hashlib
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks import arguments
@@ -56,9 +57,8 @@ def measure_pages(given: Arguments) -> Row:
     count = given.share(RECORDS)
     folder = ledger_of(count)
     readings: dict[str, Callable[[], object]] = {"list": lambda: list_runs(folder.parent)}
-    readings |= {
-        name: lambda chosen=chosen: first_page(folder, chosen) for name, chosen in PAGES.items()
-    }  # type: ignore[misc]
+    for name, chosen in PAGES.items():
+        readings[name] = partial(first_page, folder, chosen)
     seconds: dict[str, list[float]] = {name: [] for name in readings}
     for _ in range(given.runs + 1):
         for name, read in readings.items():

@@ -27,7 +27,7 @@ from services.core.contract import Contract
 from services.core.presets import Hyperparameters
 from services.student.datasets import DatasetStore, TrainingSample
 from services.student.execution import Execution
-from services.student.job import Job, Progress
+from services.student.job import Job, TrainingProgress
 
 SAMPLES = {"bundled": 320, "150m": 32}
 BATCH = 16
@@ -88,7 +88,7 @@ async def _ours(folder: Path, name: str, dataset: str, base: Path, threads: int)
         name, "", "v1", str(base), dataset, "", "", Contract(), settings, str(folder), execution
     ).write(job)
     await _run(["services.student.training", str(job)], folder / f"{name}.log", threads)
-    return Progress.read(job).seconds
+    return TrainingProgress.read(job).seconds
 
 
 async def _theirs(folder: Path, dataset: str, base: Path, threads: int, *, is_plain: bool) -> float:

@@ -11,13 +11,13 @@ from protos.mpa.v1 import student_pb2_grpc, teacher_pb2_grpc, training_pb2_grpc,
 from services.engines.fake import FakeModel
 from services.engines.loading import load_model
 from services.engines.serving import of_checkpoint
-from services.engines.teacher import Teacher
+from services.engines.teacher import HostedTeacher
 from services.rpc.images import ImageReceiver, ImageSettings
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
 from services.student.servicers import SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
-from services.student.student import Student
+from services.student.student import HostedStudent
 from services.teacher.servicer import SERVICE, TeacherServicer
 from services.teacher.settings import TeacherSettings
 
@@ -45,7 +45,7 @@ class StudentPeer:
     """A running student: its address, its object, and a stub for each service."""
 
     address: str
-    student: Student
+    student: HostedStudent
     channel: grpc.aio.Channel
     server: GrpcServer
 
@@ -58,7 +58,7 @@ class StudentPeer:
 
 @asynccontextmanager
 async def serving_student(settings: StudentSettings):
-    student = Student(settings)
+    student = HostedStudent(settings)
     servicer = StudentServicer(lambda: student, ImageReceiver(settings.images))
     server = GrpcServer(
         lambda grpc_server: register(lambda: student, servicer, grpc_server),
@@ -96,7 +96,7 @@ async def teacher_at(
         {"MPA_TEACHER_MODEL": str(checkpoint), "MPA_TEACHER_ENGINE": "fake"}
     )
     serving = of_checkpoint(checkpoint, settings.engine, settings.preset.name, settings.model)
-    teacher = Teacher(await load_model(checkpoint, settings.engine), serving)
+    teacher = HostedTeacher(await load_model(checkpoint, settings.engine), serving)
     servicer = TeacherServicer(lambda: teacher, ImageReceiver(ImageSettings(image_root)), shedder)
     server = GrpcServer(
         lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(

@@ -114,7 +114,9 @@ def _gains(results: Results) -> list[str]:
 def _told(arm: str, rows: Sequence[Row]) -> str:
     better = [row["on"] for row in rows if (row["gain"] or 0.0) > 0]
     mean = sum(row["gain"] or 0.0 for row in rows) / len(rows)
-    return f"- `{arm}` gains on {len(better)} of {len(rows)} ({', '.join(better) or 'none'}), {100 * mean:+.1f} points on average."
+    named = ", ".join(better) or "none"
+    share = f"{len(better)} of {len(rows)} ({named})"
+    return f"- `{arm}` gains on {share}, {100 * mean:+.1f} points on average."
 
 
 def _selection(results: Results) -> list[str]:

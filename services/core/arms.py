@@ -30,7 +30,7 @@ from services.core.parity import Sample, select
 T = TypeVar("T")
 
 
-class Source(StrEnum):
+class SampleSource(StrEnum):
     """What an arm trains on."""
 
     NOTHING = "nothing"
@@ -41,19 +41,21 @@ class Source(StrEnum):
     LABELS = "labels"
 
 
-OF_STUDENT = frozenset({Source.GAP, Source.ANNOTATIONS, Source.STEP_MATCHED, Source.RANDOM})
+OF_STUDENT = frozenset(
+    {SampleSource.GAP, SampleSource.ANNOTATIONS, SampleSource.STEP_MATCHED, SampleSource.RANDOM}
+)
 """What comes from a teacher's annotations and the student's answers to them."""
 
 FORMS = {
-    "zero-shot": Source.NOTHING,
-    "teacher": Source.NOTHING,
-    "paper": Source.GAP,
-    "rehearsal": Source.GAP,
-    "without-pi": Source.ANNOTATIONS,
-    "without-pi-step-matched": Source.STEP_MATCHED,
-    "random": Source.RANDOM,
-    "random-rehearsal": Source.RANDOM,
-    "labels": Source.LABELS,
+    "zero-shot": SampleSource.NOTHING,
+    "teacher": SampleSource.NOTHING,
+    "paper": SampleSource.GAP,
+    "rehearsal": SampleSource.GAP,
+    "without-pi": SampleSource.ANNOTATIONS,
+    "without-pi-step-matched": SampleSource.STEP_MATCHED,
+    "random": SampleSource.RANDOM,
+    "random-rehearsal": SampleSource.RANDOM,
+    "labels": SampleSource.LABELS,
 }
 _NAME = re.compile(
     r"(?P<form>zero-shot|teacher|paper|without-pi-step-matched|without-pi|random|(?:random-)?rehearsal(?:-(?P<ratio>\d+(?:\.\d+)?))?"
@@ -73,7 +75,7 @@ class Arm:
     """
 
     name: str
-    source: Source
+    source: SampleSource
     ratio: float = 0.0
     count: int = 0
     is_lora: bool = False
@@ -85,7 +87,7 @@ class Arm:
 
     @property
     def is_trained(self) -> bool:
-        return self.source is not Source.NOTHING
+        return self.source is not SampleSource.NOTHING
 
     @property
     def needs_teacher(self) -> bool:
@@ -122,11 +124,11 @@ def choose(arm: Arm, samples: Sequence[Sample], seed: int, epochs: int) -> list[
     `epochs`: how often `paper` meets each sample, which is how many steps a step-matched arm has to take.
     """
     selected = select(samples, arm.ratio)
-    if arm.source is Source.GAP:
+    if arm.source is SampleSource.GAP:
         chosen = selected
-    elif arm.source is Source.ANNOTATIONS:
+    elif arm.source is SampleSource.ANNOTATIONS:
         chosen = draw(samples, _key, len(samples), seed)
-    elif arm.source is Source.RANDOM:
+    elif arm.source is SampleSource.RANDOM:
         chosen = draw(samples, _key, len(selected), seed)
     else:
         chosen = (
@@ -143,7 +145,7 @@ def choose(arm: Arm, samples: Sequence[Sample], seed: int, epochs: int) -> list[
 
 def epochs_of(arm: Arm, epochs: int) -> int:
     """How often it meets each of its samples, where `paper` meets its own `epochs` times."""
-    return 1 if arm.source is Source.STEP_MATCHED else epochs
+    return 1 if arm.source is SampleSource.STEP_MATCHED else epochs
 
 
 def draw(items: Sequence[T], key: Callable[[T], str], count: int, seed: int) -> list[T]:

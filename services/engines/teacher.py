@@ -35,7 +35,7 @@ def find_task(name: str) -> Task:
     return TASKS[name]
 
 
-class Teacher:
+class HostedTeacher:
     """One frozen model."""
 
     def __init__(self, model: VisionLanguageModel, serving: Serving = UNSTATED) -> None:

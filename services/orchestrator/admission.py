@@ -8,15 +8,15 @@ from itertools import islice
 from services.core.errors import InvalidInput
 from services.core.parity import is_held_out
 from services.orchestrator.images.likeness import Likenesses
-from services.orchestrator.images.reading import Accepted, Refused
-from services.orchestrator.images.source import Item, Source
+from services.orchestrator.images.reading import Accepted, RefusedImage
+from services.orchestrator.images.source import ImageItem, Source
 from services.orchestrator.leaks import LEAK, leaks_of
 from services.orchestrator.ledger import ImageRow, Ledger
 from services.orchestrator.run import Run
 from services.rpc.client import Picture
 
 
-def unfinished(run: Run, source: Source, step: int) -> Generator[Item]:
+def unfinished(run: Run, source: Source, step: int) -> Generator[ImageItem]:
     """The images of the run; those that have come as far as `step`, or were refused, need no reading.
 
     Reads the ledger over a connection of its own, so that any one thread may go through it.
@@ -40,13 +40,13 @@ class Admission:
         distance = run.settings.near_duplicates
         self._near = None if distance is None else NearDuplicates(run.ledger, distance)
 
-    def admit(self, found: Accepted | Refused) -> Picture | None:
+    def admit(self, found: Accepted | RefusedImage) -> Picture | None:
         """The picture to be annotated; None where there is none. What the ledger says of an image stands.
 
         Raises InvalidInput where the file is another than the ledger knows.
         """
         ledger, path = self._run.ledger, found.path
-        if isinstance(found, Refused):
+        if isinstance(found, RefusedImage):
             ledger.add_image(ImageRow(path, found.sha256, found.reason, found.detail))
             return None
         sha256, known = found.picture.sha256, ledger.image(path)

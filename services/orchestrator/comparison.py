@@ -18,7 +18,7 @@ Pair = tuple[Record | None, Record | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class MovedRecord:
     """A question about an image whose cell is another in the second run."""
 
     image: str
@@ -29,7 +29,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RunComparison:
     """Pairs are (first run, second run). `moved` counts records by (cell here, cell there), "" where a run has no such record.
 
     `changed`: a page of those that are in both, in another cell.
@@ -39,7 +39,7 @@ class Comparison:
     settings: dict[str, tuple[str, str]]
     moved: dict[tuple[str, str], int]
     gains: tuple[float | None, float | None]
-    changed: tuple[Change, ...]
+    changed: tuple[MovedRecord, ...]
 
     @property
     def cells(self) -> dict[str, tuple[int, int]]:
@@ -62,20 +62,22 @@ class Comparison:
         return sum(count for pair, count in self.moved.items() if pair[side] == cell)
 
 
-def compare_runs(first: Run, second: Run, limit: int, offset: int) -> Comparison:
+def compare_runs(first: Run, second: Run, limit: int, offset: int) -> RunComparison:
     """Goes once through both ledgers, in constant memory. A record is known by its image and its question."""
     moved: Counter[tuple[str, str]] = Counter()
-    changed: list[Change] = []
+    changed: list[MovedRecord] = []
     seen = 0
     for before, after in _pairs(first.ledger, second.ledger):
         moved[_cell(before), _cell(after)] += 1
         if before and after and before.cell != after.cell:
             if offset <= seen < offset + limit:
                 changed.append(
-                    Change(after.path, after.question, after.answer, _cell(before), _cell(after))
+                    MovedRecord(
+                        after.path, after.question, after.answer, _cell(before), _cell(after)
+                    )
                 )
             seen += 1
-    return Comparison(
+    return RunComparison(
         (str(first.folder), str(second.folder)),
         differing(first.settings, second.settings),
         dict(moved),

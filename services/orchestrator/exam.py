@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from services.core.errors import MpaError, Pending
 from services.orchestrator.annotation import STOPS_THE_RUN
-from services.orchestrator.images.reading import Refused, read_image
+from services.orchestrator.images.reading import RefusedImage, read_image
 from services.orchestrator.images.source import Source
 from services.orchestrator.progress import Meter, Progress
 from services.orchestrator.tasks import together
@@ -89,7 +89,7 @@ async def _sit_image(
     meter: Meter,
 ) -> None:
     found = await asyncio.to_thread(read_image, source, path)
-    if isinstance(found, Refused):
+    if isinstance(found, RefusedImage):
         meter.advance(f"skipped: {found.detail}", by=len(numbers))
         return
     picture = found.picture

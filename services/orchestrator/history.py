@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.core.parity import Cell
-from services.orchestrator.judgement import Evaluation
+from services.orchestrator.judgement import RunEvaluation
 from services.orchestrator.ledger import PRODUCTION, Ledger
 from services.orchestrator.promotion import NOT_PROMOTED, NOTHING_TO_ALIGN, PROMOTED
 
@@ -80,7 +80,7 @@ def _round(ledger: Ledger, number: int) -> Round:
     cells = Counter({str(cell): int(count) for cell, count in ledger.read(CELLS, number)})
     moved = ledger.read(MOVES, number) if number > 1 else ()
     judged = (
-        Evaluation.from_json(meta("evaluation")).held_out.overall if meta("evaluation") else None
+        RunEvaluation.from_json(meta("evaluation")).held_out.overall if meta("evaluation") else None
     )
     return Round(
         number=number,

@@ -10,7 +10,7 @@ from services.engines.model import FinishReason
 from services.orchestrator.annotation import STOPS_THE_RUN, failure
 from services.orchestrator.ledger import AnnotationRow, AnswerRow
 from services.orchestrator.run import Run
-from services.orchestrator.teachers.opinions import Kind, add_opinion
+from services.orchestrator.teachers.opinions import OpinionKind, add_opinion
 from services.orchestrator.teachers.panel import panel_of, require_same_teacher, seat_key
 from services.rpc.client import Picture, StudentClient, TeacherClient
 
@@ -93,7 +93,7 @@ async def _vote(
             continue
         vote = Agreement(int(run.settings.the_matcher.matches(given.answer, annotation.answer)), 1)
         if len(panel) > 1:
-            add_opinion(run.ledger, label, seat, Kind.VOTE, vote)
+            add_opinion(run.ledger, label, seat, OpinionKind.VOTE, vote)
         votes += vote
         verdict = majority(votes.agreed, votes.asked - votes.agreed, len(panel))
         if verdict is not None:

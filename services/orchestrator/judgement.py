@@ -69,7 +69,7 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class RunEvaluation:
     held_out: Comparison
     decision: Decision
     labelled: Labelled | None = None
@@ -78,7 +78,7 @@ class Evaluation:
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Evaluation:
+    def from_json(cls, text: str) -> RunEvaluation:
         fields = json.loads(text)
         labelled = fields["labelled"]
         return cls(
@@ -104,9 +104,9 @@ def _tally(fields: dict[str, float]) -> Tally:
     return Tally(**fields)  # type: ignore[arg-type]
 
 
-def stored_evaluation(ledger: Ledger) -> Evaluation | None:
+def stored_evaluation(ledger: Ledger) -> RunEvaluation | None:
     stored = ledger.meta("evaluation")
-    return Evaluation.from_json(stored) if stored else None
+    return RunEvaluation.from_json(stored) if stored else None
 
 
 def is_evaluated(run: Run, labelled: Path | None) -> bool:
@@ -163,7 +163,7 @@ async def evaluate(
     progress: Progress,
     *,
     may_try: bool = False,
-) -> Evaluation:
+) -> RunEvaluation:
     """Scores version.before and version.after; every answer goes to the ledger.
 
     Both are asked in the run's words (Eq. 1; docs/decisions/contract.md), which are the candidate's own.
@@ -197,7 +197,7 @@ async def evaluate(
                 ],
             )
         )
-        evaluation = Evaluation(comparison, should_promote(comparison))
+        evaluation = RunEvaluation(comparison, should_promote(comparison))
         if labelled is not None:
             respondents: dict[str, Respond] = {
                 **versions,
@@ -210,7 +210,9 @@ async def evaluate(
                 progress,
                 "labelled",
             )
-            evaluation = Evaluation(comparison, evaluation.decision, _labelled(run, labelled, exam))
+            evaluation = RunEvaluation(
+                comparison, evaluation.decision, _labelled(run, labelled, exam)
+            )
     run.ledger.set_meta("evaluation", evaluation.to_json())
     return evaluation
 

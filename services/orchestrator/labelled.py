@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput
 from services.orchestrator.datasets.dataset import Dataset, open_dataset
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 from services.orchestrator.exam import Case
 from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.source import Source
@@ -27,7 +27,7 @@ def read_labelled(path: Path) -> list[Case]:
     return cases
 
 
-def _case(dataset: Dataset, record: Record) -> Case:
+def _case(dataset: Dataset, record: LabelledRecord) -> Case:
     if record.data:
         raise InvalidInput(
             f"{dataset.path} holds its images itself: `mpa-orch datasets evaluate` measures on such a set"

@@ -15,8 +15,8 @@ from services.engines.images import sha256
 from services.orchestrator.datasets.dataset import Dataset, open_dataset
 from services.orchestrator.images.likeness import Likenesses
 from services.orchestrator.images.opening import open_images
-from services.orchestrator.images.reading import Accepted, Refused, read_images
-from services.orchestrator.images.source import Item
+from services.orchestrator.images.reading import Accepted, RefusedImage, read_images
+from services.orchestrator.images.source import ImageItem
 from services.orchestrator.images.store import Store, is_url, open_store
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import Run
@@ -28,7 +28,7 @@ TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt")
 """Suffixes of labelled sets; other files hold images."""
 
 
-Images = tuple[Store, Generator[Item]]
+Images = tuple[Store, Generator[ImageItem]]
 
 
 class Leaks:
@@ -104,7 +104,7 @@ async def _read(of_set: str, images: Images, progress: Progress) -> list[tuple[s
                 meter.advance()
                 if isinstance(found, Accepted):
                     rows.append((found.path, found.picture.sha256, found.likeness))
-                elif isinstance(found, Refused):
+                elif isinstance(found, RefusedImage):
                     refused.append(found.detail)
     if refused:
         progress.note(
@@ -124,7 +124,7 @@ def _images_in(dataset: Dataset) -> Images:
     return open_store(str(dataset.path.absolute().parent)), images_of_dataset(dataset)
 
 
-def images_of_dataset(dataset: Dataset) -> Generator[Item]:
+def images_of_dataset(dataset: Dataset) -> Generator[ImageItem]:
     """The images of a labelled set, each once."""
     seen = set()
     for record in dataset.read():
@@ -132,7 +132,7 @@ def images_of_dataset(dataset: Dataset) -> Generator[Item]:
         if name not in seen:
             seen.add(name)
             file = dataset.images.find(record.image) if record.image else None
-            yield Item(name, partial(_load, name, file, record.data))
+            yield ImageItem(name, partial(_load, name, file, record.data))
 
 
 def _load(name: str, file: Path | None, data: bytes) -> bytes:

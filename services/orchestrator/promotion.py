@@ -13,7 +13,7 @@ from services.orchestrator.images.source import Source
 from services.orchestrator.judgement import held_out_cases
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import Run
-from services.orchestrator.traffic import Question, Traffic
+from services.orchestrator.traffic import Traffic, TrafficQuestion
 from services.rpc.client import StudentClient
 
 PROMOTED, NOT_PROMOTED, NOTHING_TO_ALIGN = "promoted", "not_promoted", "nothing_to_align"
@@ -85,9 +85,10 @@ async def _flip(student: StudentClient, before: str, after: str) -> None:
             raise
 
 
-def _questions(source: Source, cases: Sequence[Case]) -> list[Question]:
+def _questions(source: Source, cases: Sequence[Case]) -> list[TrafficQuestion]:
     return [
-        Question(read_again(source, case.path, case.image_sha256), case.question) for case in cases
+        TrafficQuestion(read_again(source, case.path, case.image_sha256), case.question)
+        for case in cases
     ]
 
 

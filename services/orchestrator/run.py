@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from services.core.errors import Conflict, MpaError, NotFound, WrongState
-from services.orchestrator.costs.pilot import Drawn
+from services.orchestrator.costs.pilot import DrawnImages
 from services.orchestrator.images.kept import WithKept
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.patience import PATIENCE_S
@@ -42,7 +42,7 @@ class Run:
     def find_images(self) -> Source:
         source = open_images(self.settings.images, self.patience_s)
         if self.settings.pilot:
-            return Drawn(source, frozenset(json.loads(self.ledger.meta("pilot.keys"))))
+            return DrawnImages(source, frozenset(json.loads(self.ledger.meta("pilot.keys"))))
         return WithKept(source, KEPT, self.folder / PRODUCTION)
 
     @contextmanager

@@ -17,7 +17,7 @@ UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ListedRun:
     """`state`: the run's outcome, "unfinished", AT_WORK or UNREADABLE (`trouble` says why).
 
     `gain`: accuracy of the candidate less that of the version before, where the last round was evaluated; on labels where there
@@ -36,18 +36,18 @@ class Line:
     size_bytes: int = 0
 
 
-def list_runs(root: Path) -> list[Line]:
+def list_runs(root: Path) -> list[ListedRun]:
     """Every run right below `root`, by name. One that can't be read is in the list as such."""
     return [describe(path.parent) for path in sorted(root.glob("*/ledger.sqlite"))]
 
 
-def describe(folder: Path) -> Line:
+def describe(folder: Path) -> ListedRun:
     """At once, however large the run: nothing is counted that has no index."""
     state = AT_WORK if is_at_work(folder) else ""
     try:
         with read_run(folder) as run:
             ledger = run.ledger
-            return Line(
+            return ListedRun(
                 str(folder),
                 state or ledger.meta("outcome") or "unfinished",
                 task=run.settings.task,
@@ -59,7 +59,9 @@ def describe(folder: Path) -> Line:
                 size_bytes=_size_bytes(folder),
             )
     except MpaError as error:
-        return Line(str(folder), state or UNREADABLE, str(error), size_bytes=_size_bytes(folder))
+        return ListedRun(
+            str(folder), state or UNREADABLE, str(error), size_bytes=_size_bytes(folder)
+        )
 
 
 def gain(ledger: Ledger) -> float | None:

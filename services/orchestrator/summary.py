@@ -11,7 +11,7 @@ from services.core.parity import Cell
 from services.core.usage import Usage
 from services.files import write_atomically
 from services.orchestrator.history import Round, audited, history, why_stop
-from services.orchestrator.judgement import Accuracy, Evaluation, Example, stored_evaluation
+from services.orchestrator.judgement import Accuracy, Example, RunEvaluation, stored_evaluation
 from services.orchestrator.ledger import Ledger
 from services.orchestrator.run import Run
 from services.orchestrator.settings import Settings
@@ -42,7 +42,7 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class VersionComparison:
     """Two versions on one set of questions. `skipped`: questions that could not be put (an unusable image)."""
 
     questions: int
@@ -55,7 +55,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
+class RunVersions:
     before: str
     after: str
 
@@ -99,10 +99,10 @@ class Summary:
     broken: int | None
     mcnemar_p: float | None
     measured_on: str
-    held_out: Measured | None
-    labelled: Measured | None
+    held_out: VersionComparison | None
+    labelled: VersionComparison | None
     examples: tuple[Example, ...]
-    version: Versions
+    version: RunVersions
     outcome: str
     promoted: bool
     reason: str
@@ -156,7 +156,7 @@ def summarise(ledger: Ledger) -> Summary:
         held_out=held_out,
         labelled=labelled,
         examples=found.examples if found else (),
-        version=Versions(ledger.meta("version.before"), ledger.meta("version.after")),
+        version=RunVersions(ledger.meta("version.before"), ledger.meta("version.after")),
         outcome=outcome or "unfinished",
         promoted=outcome == "promoted",
         reason=ledger.meta("reason"),
@@ -235,9 +235,9 @@ def _seconds(ledger: Ledger) -> dict[str, float]:
     return {name: round(float(value), 2) for name, value in rows}
 
 
-def _measured(comparison: Comparison, skipped: int = 0) -> Measured:
+def _measured(comparison: Comparison, skipped: int = 0) -> VersionComparison:
     overall = comparison.overall
-    return Measured(
+    return VersionComparison(
         overall.questions,
         Accuracy(overall.before, {kind: tally.before for kind, tally in comparison.kinds.items()}),
         Accuracy(overall.after, {kind: tally.after for kind, tally in comparison.kinds.items()}),
@@ -248,7 +248,7 @@ def _measured(comparison: Comparison, skipped: int = 0) -> Measured:
     )
 
 
-def _measured_on(evaluation: Evaluation | None) -> str:
+def _measured_on(evaluation: RunEvaluation | None) -> str:
     if evaluation is None:
         return ""
     return evaluation.labelled.path if evaluation.labelled else "held-out records"

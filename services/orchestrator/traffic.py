@@ -15,7 +15,7 @@ CLIENTS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TrafficQuestion:
     picture: Picture
     question: str
 
@@ -28,7 +28,7 @@ class Traffic:
     """
 
     def __init__(
-        self, student: StudentClient, questions: Sequence[Question], before: str, after: str
+        self, student: StudentClient, questions: Sequence[TrafficQuestion], before: str, after: str
     ) -> None:
         self._student, self._questions = student, cycle(questions)
         self._before, self._after = before, after

@@ -15,7 +15,7 @@ ENOUGH_BYTES = 2**20
 """A message that has as many takes no further item: with the largest image that there may be it is still one that is let in."""
 
 
-class Item(Protocol):
+class StreamItem(Protocol):
     """A request or a reply under the client's id, and further ones."""
 
     id: str
@@ -29,7 +29,7 @@ class Item(Protocol):
     def ByteSize(self) -> int: ...
 
 
-AnyItem = TypeVar("AnyItem", bound=Item)
+AnyItem = TypeVar("AnyItem", bound=StreamItem)
 
 
 def apart(message: AnyItem) -> list[AnyItem]:

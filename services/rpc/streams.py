@@ -12,7 +12,7 @@ from services.core.errors import MpaError
 from services.rpc.fields import check_fields
 from services.rpc.interceptors.calls import count_item
 from services.rpc.items import Malformed
-from services.rpc.messages import Item, apart, fill
+from services.rpc.messages import StreamItem, apart, fill
 from services.rpc.request_id import current_request_id
 from services.rpc.status import to_status
 from services.rpc.window import Window
@@ -20,14 +20,14 @@ from services.rpc.window import Window
 _log = logging.getLogger(__name__)
 
 
-class RequestItem(Item, Protocol):
+class RequestItem(StreamItem, Protocol):
     """Without a request it takes back the one of its id."""
 
     @property
     def request(self) -> Any: ...
 
 
-class ReplyItem(Item, Protocol):
+class ReplyItem(StreamItem, Protocol):
     """With a response, or with an error."""
 
     @property

@@ -57,7 +57,7 @@ _QUESTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CanaryQuestion:
     """A question about an image."""
 
     image: LoadedImage
@@ -89,7 +89,7 @@ class Checked:
     passed: int
 
 
-def synthetic_questions() -> list[Question]:
+def synthetic_questions() -> list[CanaryQuestion]:
     """For a version that no data set comes with: drawn shapes, of several sizes and proportions."""
     questions = []
     for number in range(COUNT):
@@ -102,7 +102,7 @@ def synthetic_questions() -> list[Question]:
         file = io.BytesIO()
         canvas.save(file, "PNG")
         questions.append(
-            Question(
+            CanaryQuestion(
                 load_image(file.getvalue()), file.getvalue(), _QUESTIONS[number % len(_QUESTIONS)]
             )
         )
@@ -133,7 +133,7 @@ def reference_settings(folder: Path, dtype: str = "auto", device: str = "") -> E
 async def compute(
     folder: Path,
     contract: Contract,
-    questions: Sequence[Question],
+    questions: Sequence[CanaryQuestion],
     *,
     parent: Path | None = None,
     device: str = "",
@@ -180,12 +180,12 @@ async def compute_for_training(job: Job, output: Path, device: str = "") -> None
         samples, min(CANDIDATES, len(samples))
     ):
         data = datasets.image_path(sample.image_sha256).read_bytes()
-        questions.append(Question(load_stored_image(data), data, sample.question))
+        questions.append(CanaryQuestion(load_stored_image(data), data, sample.question))
     await compute(output, job.contract, questions, parent=base, device=device)
 
 
 async def _answers(
-    folder: Path, contract: Contract, questions: Sequence[Question], device: str
+    folder: Path, contract: Contract, questions: Sequence[CanaryQuestion], device: str
 ) -> list[Reply]:
     model = await load_model(folder, reference_settings(folder, device=device))
     try:

@@ -79,7 +79,7 @@ def _with_contract(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """Optimizer steps, mean loss of late, samples per second, seconds left and seconds spent (all attempts)."""
 
     step: int = 0
@@ -93,29 +93,29 @@ class Progress:
         write_atomically(folder / "progress.json", json.dumps(asdict(self)))
 
     @staticmethod
-    def read(folder: Path) -> Progress:
+    def read(folder: Path) -> TrainingProgress:
         """Nothing yet where the file is damaged: it is only for people, and soon replaced."""
         path = folder / "progress.json"
         try:
             return (
-                read_record(Progress, path, "the training goes on without it")
+                read_record(TrainingProgress, path, "the training goes on without it")
                 if path.exists()
-                else Progress()
+                else TrainingProgress()
             )
         except InvalidInput as error:
             _log.warning("%s", error)
-            return Progress()
+            return TrainingProgress()
 
 
 class Stopwatch:
-    """Turns steps done into Progress, written at most once a second and at the end."""
+    """Turns steps done into TrainingProgress, written at most once a second and at the end."""
 
     def __init__(self, folder: Path, batch_size: int, first_step: int, total_steps: int) -> None:
         self._folder = folder
         self._batch_size = batch_size
         self._first_step = first_step
         self._total_steps = total_steps
-        self._before_s = Progress.read(folder).seconds
+        self._before_s = TrainingProgress.read(folder).seconds
         self._started = time.monotonic()
         self._written = 0.0
 
@@ -127,7 +127,7 @@ class Stopwatch:
         spent = now - self._started
         rate = (step - self._first_step) / spent if spent else 0.0
         left = (self._total_steps - step) / rate if rate else 0.0
-        Progress(
+        TrainingProgress(
             step, self._total_steps, loss, rate * self._batch_size, left, self._before_s + spent
         ).write(self._folder)
 

@@ -21,7 +21,7 @@ from services.core.presets import Hyperparameters
 from services.files import write_atomically
 from services.student import programs
 from services.student.execution import Execution
-from services.student.job import START_AGAIN, Job, Progress
+from services.student.job import START_AGAIN, Job, TrainingProgress
 from services.student.records import read_record
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class TrainingRequest:
     hyperparameters: Hyperparameters
 
 
-Publish = Callable[[Job, Path, Progress], str]
+Publish = Callable[[Job, Path, TrainingProgress], str]
 """Takes the finished checkpoint into the version store (once) and returns the version's name. Runs in a thread."""
 
 
@@ -144,8 +144,8 @@ class TrainingJobs:
             return JobState(Phase.FAILED, error=str(error))
         return JobState(Phase.TRAINING)
 
-    def progress(self, name: str) -> Progress:
-        return Progress.read(self._root / name)
+    def progress(self, name: str) -> TrainingProgress:
+        return TrainingProgress.read(self._root / name)
 
     def start(self, request: TrainingRequest) -> str:
         """Returns the job's name; that of the first one if `request_id` was seen before.

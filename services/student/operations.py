@@ -14,7 +14,7 @@ from protos.mpa.v1 import training_pb2
 from services.core.errors import Cancelled, InvalidInput, MpaError
 from services.rpc.status import to_status
 from services.student.jobs import FINAL, Phase
-from services.student.student import Student
+from services.student.student import HostedStudent
 
 _OPERATIONS = "operations/"
 _MAX_WAIT_S = 600.0
@@ -23,7 +23,7 @@ _MOST_OPERATIONS = 1000
 """Operations on a page."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-ReadyStudent = Callable[[], Student]
+ReadyStudent = Callable[[], HostedStudent]
 
 
 class OperationsServicer(operations_pb2_grpc.OperationsServicer):
@@ -91,7 +91,7 @@ def _job_name(operation: str) -> str:
     return operation.removeprefix(_OPERATIONS)
 
 
-def describe_operation(student: Student, name: str) -> operations_pb2.Operation:
+def describe_operation(student: HostedStudent, name: str) -> operations_pb2.Operation:
     """Raises NotFound."""
     jobs = student.jobs
     state, progress = jobs.state(name), jobs.progress(name)

@@ -63,7 +63,7 @@ class SampleSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class RequestSample:
     image: LoadedImage
     question: str
     answer: str
@@ -86,7 +86,7 @@ class ProductionSamples:
     def __init__(self, settings: SampleSettings) -> None:
         """Raises InvalidInput where the folder can't be used: better told at the start than never."""
         self._rate = settings.rate if settings.folder else 0.0
-        self._waiting: queue.Queue[Sample | None] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[RequestSample | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
         self.dropped = 0
         if settings.folder and self._rate:
@@ -101,7 +101,7 @@ class ProductionSamples:
         if random.random() >= self._rate:
             return
         try:
-            self._waiting.put_nowait(Sample(image, question, answer, version))
+            self._waiting.put_nowait(RequestSample(image, question, answer, version))
         except queue.Full:
             self.dropped += 1
 
@@ -138,7 +138,7 @@ class Segments:
         self._current: Path | None = None
         self._lines = -1
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: RequestSample) -> None:
         """The image before the line that names it. Raises OSError; then the next sample begins a new segment."""
         line = sample.line()
         needed = _on_disk(len(sample.image.data)) + len(line)

@@ -20,7 +20,7 @@ from services.rpc.server import GrpcServer
 from services.student.http import PATHS, app
 from services.student.servicers import SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
-from services.student.student import Student
+from services.student.student import HostedStudent
 
 
 @bentoml.service(name="mpa-student", **bento_settings("MPA_STUDENT_"))
@@ -30,7 +30,7 @@ class StudentService:
     def __init__(self) -> None:
         pin_devices("MPA_STUDENT_")
         settings = StudentSettings.from_env()
-        self._student = Student(settings)
+        self._student = HostedStudent(settings)
         shedder = LoadShedder(settings.load)
         images = ImageReceiver(settings.images)
         servicer = StudentServicer(self._loaded_student, images, shedder)
@@ -46,7 +46,7 @@ class StudentService:
             "student", server, settings.listen, HttpServer(entrance, app, PATHS)
         )
 
-    def _loaded_student(self) -> Student:
+    def _loaded_student(self) -> HostedStudent:
         self._lifecycle.require_loaded()
         return self._student
 

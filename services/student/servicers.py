@@ -1,4 +1,4 @@
-"""mpa.v1 StudentService, VersionService and TrainingService over a Student."""
+"""mpa.v1 StudentService, VersionService and TrainingService over a HostedStudent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from services.rpc.wire import (
 from services.student.datasets import TrainingSample
 from services.student.operations import OperationsServicer, ReadyStudent, describe_operation
 from services.student.plan import Plan
-from services.student.student import Student
+from services.student.student import HostedStudent
 from services.student.version_messages import describe
 
 SERVICES = (
@@ -72,7 +72,7 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
             return await self._answer(student, request, context)
 
     async def _answer(
-        self, student: Student, request: student_pb2.AnswerRequest, context: Context | None
+        self, student: HostedStudent, request: student_pb2.AnswerRequest, context: Context | None
     ) -> student_pb2.AnswerResponse:
         question = check_question(request.question)
         template = check_template(request.template, "template")

@@ -16,7 +16,7 @@ from services.engines.checkpoint import resolve
 from services.engines.images import LoadedImage
 from services.engines.model import Prompt, Reply
 from services.student.datasets import DatasetStore
-from services.student.job import Job, Progress
+from services.student.job import Job, TrainingProgress
 from services.student.jobs import TrainingJobs, TrainingRequest
 from services.student.loader import StoredVersions
 from services.student.pointers import Pointers
@@ -37,7 +37,7 @@ class Answered:
     reply: Reply
 
 
-class Student:
+class HostedStudent:
     """Owns one store; nothing is loaded before `start`."""
 
     def __init__(self, settings: StudentSettings) -> None:
@@ -145,7 +145,7 @@ class Student:
         """The default settings: the preset's."""
         return self._settings.preset.hyperparameters
 
-    def _publish(self, job: Job, output: Path, progress: Progress) -> str:
+    def _publish(self, job: Job, output: Path, progress: TrainingProgress) -> str:
         made = self.store.made_by(job.id)
         if made:
             return made

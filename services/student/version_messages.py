@@ -11,10 +11,10 @@ from services.core.errors import InvalidInput
 from services.rpc.wire import contract_to_proto
 from services.student.canaries import read as read_canaries
 from services.student.store import Manifest
-from services.student.student import Student
+from services.student.student import HostedStudent
 
 
-async def describe(student: Student, name: str) -> versions_pb2.Version:
+async def describe(student: HostedStudent, name: str) -> versions_pb2.Version:
     """A version as it is in memory and on disk; damage in either place is its `error`. Raises NotFound."""
     slot = student.versions.slot(name)
     fault = await asyncio.to_thread(student.store.fault, name)

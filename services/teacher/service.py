@@ -18,7 +18,7 @@ from services.engines.checkpoint import resolve
 from services.engines.loading import load_model
 from services.engines.model import VisionLanguageModel
 from services.engines.serving import Serving, of_checkpoint
-from services.engines.teacher import Teacher
+from services.engines.teacher import HostedTeacher
 from services.environment import pin_devices
 from services.rpc.hosting import bento_settings
 from services.rpc.http.entrance import Entrance
@@ -42,7 +42,7 @@ class TeacherService:
     def __init__(self) -> None:
         pin_devices("MPA_TEACHER_")
         self._settings = TeacherSettings.from_env()
-        self._teacher: Teacher | None = None
+        self._teacher: HostedTeacher | None = None
         shedder = LoadShedder(self._settings.load)
         images = ImageReceiver(self._settings.images)
         servicer = TeacherServicer(self._loaded_teacher, images, shedder)
@@ -59,14 +59,14 @@ class TeacherService:
             "teacher", server, self._settings.listen, HttpServer(entrance, app, PATHS)
         )
 
-    def _loaded_teacher(self) -> Teacher:
+    def _loaded_teacher(self) -> HostedTeacher:
         self._lifecycle.require_loaded()
         if self._teacher is None:
             raise Unavailable("the teacher is stopping")
         return self._teacher
 
     async def _load(self) -> None:
-        self._teacher = Teacher(*await self._model())
+        self._teacher = HostedTeacher(*await self._model())
 
     async def _model(self) -> tuple[VisionLanguageModel, Serving]:
         if self._settings.openai is not None:

@@ -1,4 +1,4 @@
-"""mpa.v1.TeacherService over a Teacher."""
+"""mpa.v1.TeacherService over a HostedTeacher."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from protos.mpa.v1 import teacher_pb2 as pb
 from protos.mpa.v1 import teacher_pb2_grpc
 from services.core.annotation import Annotation
 from services.core.decoding import Decoding
-from services.engines.teacher import Teacher, find_task
+from services.engines.teacher import HostedTeacher, find_task
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question, check_template
 from services.rpc.load_shedding import LoadShedder
@@ -30,7 +30,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
 
     def __init__(
         self,
-        teacher: Callable[[], Teacher],
+        teacher: Callable[[], HostedTeacher],
         images: ImageReceiver,
         shedder: LoadShedder | None = None,
     ) -> None:
@@ -62,7 +62,9 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._annotate(teacher, request)
 
-    async def _annotate(self, teacher: Teacher, request: pb.AnnotateRequest) -> pb.AnnotateResponse:
+    async def _annotate(
+        self, teacher: HostedTeacher, request: pb.AnnotateRequest
+    ) -> pb.AnnotateResponse:
         task = find_task(request.task)
         prompt = check_prompt(request.prompt, "prompt")
         image = await self._images.receive(request.image)
@@ -102,7 +104,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
             return await self._answer(teacher, request)
 
     async def _answer(
-        self, teacher: Teacher, request: pb.TeacherServiceAnswerRequest
+        self, teacher: HostedTeacher, request: pb.TeacherServiceAnswerRequest
     ) -> pb.TeacherServiceAnswerResponse:
         question = check_question(request.question)
         template = check_template(request.template, "template")

@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from services.core.arms import Source, choose, draw, epochs_of, parse_arm
+from services.core.arms import SampleSource, choose, draw, epochs_of, parse_arm
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, Sample, select
 
@@ -14,20 +14,20 @@ SAMPLES = [Sample(f"{at:064x}", f"q{at}?", "a", of) for at, of in enumerate(CELL
 @pytest.mark.parametrize(
     ("name", "source", "ratio", "count", "is_lora", "share"),
     [
-        ("zero-shot", Source.NOTHING, 0.0, 0, False, 1.0),
-        ("teacher", Source.NOTHING, 0.0, 0, False, 1.0),
-        ("paper", Source.GAP, 0.0, 0, False, 1.0),
-        ("paper@0.25", Source.GAP, 0.0, 0, False, 0.25),
-        ("rehearsal", Source.GAP, 1.0, 0, False, 1.0),
-        ("rehearsal-0.5@.1", Source.GAP, 0.5, 0, False, 0.1),
-        ("without-pi", Source.ANNOTATIONS, 0.0, 0, False, 1.0),
-        ("without-pi-step-matched", Source.STEP_MATCHED, 0.0, 0, False, 1.0),
-        ("random", Source.RANDOM, 0.0, 0, False, 1.0),
-        ("random-rehearsal-2", Source.RANDOM, 2.0, 0, False, 1.0),
-        ("labels", Source.LABELS, 0.0, 0, False, 1.0),
-        ("labels-100", Source.LABELS, 0.0, 100, False, 1.0),
-        ("labels-lora", Source.LABELS, 0.0, 0, True, 1.0),
-        ("labels-100-lora", Source.LABELS, 0.0, 100, True, 1.0),
+        ("zero-shot", SampleSource.NOTHING, 0.0, 0, False, 1.0),
+        ("teacher", SampleSource.NOTHING, 0.0, 0, False, 1.0),
+        ("paper", SampleSource.GAP, 0.0, 0, False, 1.0),
+        ("paper@0.25", SampleSource.GAP, 0.0, 0, False, 0.25),
+        ("rehearsal", SampleSource.GAP, 1.0, 0, False, 1.0),
+        ("rehearsal-0.5@.1", SampleSource.GAP, 0.5, 0, False, 0.1),
+        ("without-pi", SampleSource.ANNOTATIONS, 0.0, 0, False, 1.0),
+        ("without-pi-step-matched", SampleSource.STEP_MATCHED, 0.0, 0, False, 1.0),
+        ("random", SampleSource.RANDOM, 0.0, 0, False, 1.0),
+        ("random-rehearsal-2", SampleSource.RANDOM, 2.0, 0, False, 1.0),
+        ("labels", SampleSource.LABELS, 0.0, 0, False, 1.0),
+        ("labels-100", SampleSource.LABELS, 0.0, 100, False, 1.0),
+        ("labels-lora", SampleSource.LABELS, 0.0, 0, True, 1.0),
+        ("labels-100-lora", SampleSource.LABELS, 0.0, 100, True, 1.0),
     ],
 )
 def test_names_of_arms(name, source, ratio, count, is_lora, share):

@@ -181,7 +181,7 @@ def test_the_number_of_parameters_is_that_of_the_architecture(name):
 def test_the_models_of_this_repository_are_as_large_as_their_files_say(name):
     with safe_open(ROOT / "zoo" / PRESETS[name].folder / "model.safetensors", "pt") as weights:
         assert (
-            sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())
+            sum(math.prod(weights.get_slice(key).get_shape()) for key in list(weights.keys()))
             == PRESETS[name].parameters
         )
 

@@ -23,7 +23,7 @@ from services.orchestrator.summary import LAST_ATTEMPTS
 from services.orchestrator.teachers.opinions import (
     BY_CELL,
     OUTVOTED,
-    Kind,
+    OpinionKind,
     add_opinion,
     measured_noise,
 )
@@ -315,8 +315,8 @@ def test_a_label_that_a_later_round_wrote_again_counts_once(ledger):
     ledger.reject(ROW, Rejection.LOW_AGREEMENT)
     ledger.add_annotation(replace(ROW, attempt=2, rejection="low_agreement"))
     label = ("aa", ROW.question, ROW.answer)
-    add_opinion(ledger, label, 0, Kind.SAMPLE, Agreement(1, 4))
-    add_opinion(ledger, label, 0, Kind.VOTE, Agreement(1, 1))
+    add_opinion(ledger, label, 0, OpinionKind.SAMPLE, Agreement(1, 4))
+    add_opinion(ledger, label, 0, OpinionKind.VOTE, Agreement(1, 1))
     found = measured_noise(ledger)
     assert found.agreement == {"1/4": 1}
     assert (found.noise.of, found.outvoted.of) == (1, 1)

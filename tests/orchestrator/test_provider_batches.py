@@ -12,7 +12,7 @@ from services.core.errors import Pending
 from services.core.tasks import ANSWER_INSTRUCTION
 from services.engines.openai import engine as openai
 from services.engines.openai.settings import BatchSettings, OpenAISettings
-from services.engines.teacher import Teacher
+from services.engines.teacher import HostedTeacher
 from services.rpc.images import ImageReceiver
 from services.rpc.server import GrpcServer
 from services.teacher.servicer import SERVICE, TeacherServicer
@@ -42,7 +42,7 @@ async def teacher_at(provider, folder):
     engine = await openai.load(
         MODEL, OpenAISettings(base_url=provider.url, api_key=KEY, batch=batch)
     )
-    servicer = TeacherServicer(lambda: Teacher(engine), ImageReceiver())
+    servicer = TeacherServicer(lambda: HostedTeacher(engine), ImageReceiver())
     server = GrpcServer(
         lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(
             servicer, grpc_server

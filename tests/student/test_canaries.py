@@ -39,7 +39,7 @@ async def test_a_version_of_an_earlier_release_loads(tmp_path, name):
     data = FILES[name]
     version = fake_checkpoint(tmp_path / "version", skill=0.9)
     image = load_stored_image(data, is_halved=False)
-    await canaries.compute(version, Contract(), [canaries.Question(image, data, "what?")])
+    await canaries.compute(version, Contract(), [canaries.CanaryQuestion(image, data, "what?")])
     _as_before(version)
     store = VersionStore(settings.store)
     for _ in range(2):

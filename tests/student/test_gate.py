@@ -10,7 +10,7 @@ from services.rpc.load_shedding import LoadShedder
 from services.student.servicers import StudentServicer
 from services.student.slots import SlotState
 from services.student.store import Origin
-from services.student.student import Student
+from services.student.student import HostedStudent
 from services.student.versions import SwapWay
 from tests.pictures import png
 from tests.serving import fake_checkpoint, fake_student_settings
@@ -19,7 +19,7 @@ from tests.waiting import until
 
 async def test_a_request_that_waits_for_a_swap_does_not_count_as_under_way(tmp_path):
     settings = fake_student_settings(tmp_path, skill=0.5, latency_s=0.5)
-    student, shedder = Student(replace(settings, swap_way=SwapWay.IN_PLACE)), LoadShedder()
+    student, shedder = HostedStudent(replace(settings, swap_way=SwapWay.IN_PLACE)), LoadShedder()
     await student.start()
     name = student.store.add(fake_checkpoint(tmp_path / "other", skill=0.9), Origin(), Contract())
     servicer = StudentServicer(lambda: student, ImageReceiver(), shedder)

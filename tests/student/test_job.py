@@ -16,7 +16,7 @@ from services.core.errors import Conflict
 from services.core.presets import Hyperparameters
 from services.engines import tether
 from services.student.datasets import TrainingSample
-from services.student.job import Job, Progress, sole_trainer
+from services.student.job import Job, TrainingProgress, sole_trainer
 from tests.pictures import numbered_png
 from tests.serving import fake_checkpoint
 
@@ -118,7 +118,7 @@ def test_a_resumed_trainer_waits_for_one_that_is_about_to_end(job):
     orphan.kill()
     orphan.wait()
     assert resumed.wait(timeout=60) == 0, resumed.stderr.read()
-    assert Progress.read(job).step == 3
+    assert TrainingProgress.read(job).step == 3
     assert not (job / "checkpoints").exists()
 
 
@@ -166,9 +166,9 @@ def test_a_trainer_that_does_not_end_is_named(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", '{"step": "one"}', '{"step": 1, "zeal": 2}', "\x00"])
 def test_damaged_progress_is_no_progress(tmp_path, content):
     (tmp_path / "progress.json").write_text(content)
-    assert Progress.read(tmp_path) == Progress()
-    Progress(step=3).write(tmp_path)
-    assert Progress.read(tmp_path).step == 3
+    assert TrainingProgress.read(tmp_path) == TrainingProgress()
+    TrainingProgress(step=3).write(tmp_path)
+    assert TrainingProgress.read(tmp_path).step == 3
 
 
 def test_a_trainer_that_is_told_to_end_dies_of_that_signal(job):

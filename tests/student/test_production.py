@@ -19,7 +19,13 @@ from services.rpc.http.limits import HttpLimits
 from services.rpc.images import ImageReceiver
 from services.rpc.load_shedding import LoadShedder
 from services.student.http import app
-from services.student.production import WAITING, ProductionSamples, Sample, SampleSettings, Segments
+from services.student.production import (
+    WAITING,
+    ProductionSamples,
+    RequestSample,
+    SampleSettings,
+    Segments,
+)
 from services.student.servicers import StudentServicer
 from services.student.settings import StudentSettings
 from tests.pictures import numbered_png, png
@@ -141,8 +147,8 @@ async def test_the_rate_is_a_share_of_the_requests(tmp_path):
     assert 50 < len(lines(folder)) < 160  # 100 of 400, +- 6 standard deviations
 
 
-def sample(number: int, padding: int = 0) -> Sample:
-    return Sample(
+def sample(number: int, padding: int = 0) -> RequestSample:
+    return RequestSample(
         load_image(numbered_png(number)), f"what is {number}?" + "x" * padding, "red", "v1"
     )
 

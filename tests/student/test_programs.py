@@ -84,7 +84,7 @@ def test_on_uvloop_amid_grpc_traffic_none_crashes_before_it_begins(program):
     async def start_many() -> Counter[int]:
         server = GrpcServer(lambda _: None, ())
         port = await server.start("127.0.0.1", 0)
-        client = subprocess.Popen(
+        client = subprocess.Popen(  # noqa: ASYNC220
             [sys.executable, "-c", CLIENT, f"127.0.0.1:{port}"], stderr=subprocess.DEVNULL
         )
         try:

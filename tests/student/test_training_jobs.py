@@ -24,7 +24,7 @@ from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
 from services.student import canaries
 from services.student.execution import Execution
-from services.student.job import Progress
+from services.student.job import TrainingProgress
 from services.student.store import ADAPTER
 from services.student.training import train
 from tests.pictures import numbered_png
@@ -128,7 +128,7 @@ def test_two_processes_end_with_the_weights_of_one(tiny_checkpoint, datasets, tm
         assert done.returncode == 0, done.stderr[-3000:]
         weights.append(load_file(folder / "output" / "model.safetensors"))
     assert furthest(*weights) < 1e-4
-    assert Progress.read(folder).step == 6
+    assert TrainingProgress.read(folder).step == 6
     AutoModelForImageTextToText.from_pretrained(folder / "output")
 
 
@@ -153,7 +153,7 @@ def test_the_whole_student_moves_and_what_is_saved_loads(tiny_checkpoint, datase
     ):
         assert any(part in name for name in moved), part
     assert processor_sha256(output) == processor_sha256(tiny_checkpoint)
-    assert Progress.read(folder).step == Progress.read(folder).total_steps == 12
+    assert TrainingProgress.read(folder).step == TrainingProgress.read(folder).total_steps == 12
     AutoModelForImageTextToText.from_pretrained(output)
 
 

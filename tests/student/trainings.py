@@ -21,8 +21,11 @@ def new_samples(datasets, count):
     ]
 
 
+ONE_PROCESS = Execution()
+
+
 def new_job(
-    tmp_path, datasets, base, samples, name="job", execution=Execution(), **hyperparameters
+    tmp_path, datasets, base, samples, name="job", execution=ONE_PROCESS, **hyperparameters
 ):
     folder = tmp_path / "jobs" / name
     settings = Hyperparameters(**{"learning_rate": 1e-3, "batch_size": 8, **hyperparameters})

@@ -7,7 +7,7 @@ from services.core.decoding import GREEDY
 from services.core.tasks import TASKS
 from services.engines.images import load_image
 from services.engines.model import FinishReason, Reply
-from services.engines.teacher import Teacher
+from services.engines.teacher import HostedTeacher
 from tests.pictures import png
 
 WHOLE = "Question: What color is it?\nAnswer: red"
@@ -53,7 +53,7 @@ class Says:
     ],
 )
 async def test_an_annotation_that_was_withheld_or_cut_off_is_none(text, reason, outcome):
-    annotated = await Teacher(Says(text, reason)).annotate(
+    annotated = await HostedTeacher(Says(text, reason)).annotate(
         load_image(png()), TASKS["vqa"], "", GREEDY
     )
     assert annotated.outcome == outcome

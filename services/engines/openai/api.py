@@ -23,7 +23,7 @@ GIVE_UP_AFTER_S = 100.0
 _log = logging.getLogger(__name__)
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The provider answered with an error that no retry cures; the caller knows what it means for the request."""
 
     def __init__(self, fault: Fault) -> None:
@@ -115,7 +115,7 @@ class Api:
         timeout_s: float,
         content: dict[str, Any],
     ) -> httpx.Response | tuple[MpaError, float | None]:
-        """The response, or what went wrong and how long the provider asks to wait. Raises Refused."""
+        """The response, or what went wrong and how long the provider asks to wait. Raises RequestRefused."""
         origin = self._settings.origin
         try:
             async with asyncio.timeout(timeout_s):
@@ -131,6 +131,6 @@ class Api:
             return response
         fault = Fault.read(response.status_code, response.content, self._settings.api_key)
         if not fault.is_transient:
-            raise Refused(fault)
+            raise RequestRefused(fault)
         asked_s = retry_after_s(response.headers)
         return fault.error(self._model, origin, asked_s or FIRST_DELAY_S), asked_s

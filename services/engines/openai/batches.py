@@ -17,8 +17,8 @@ from typing import Any
 
 from services.core.errors import BadReply, InvalidInput, MpaError, Pending, WrongState
 from services.engines.model import FinishReason, Reply
-from services.engines.openai.api import Api, Refused
-from services.engines.openai.chat import Chat, Unusable
+from services.engines.openai.api import Api, RequestRefused
+from services.engines.openai.chat import ChatCompletions, Unusable
 from services.engines.openai.faults import Fault
 from services.engines.openai.settings import BatchSettings
 from services.engines.openai.store import Batch, BatchStore
@@ -36,7 +36,9 @@ _log = logging.getLogger(__name__)
 class Batches:
     """Collects, hands in, looks after and remembers. Has a task of its own until it is closed."""
 
-    def __init__(self, settings: BatchSettings, api: Api, chat: Chat, store: BatchStore) -> None:
+    def __init__(
+        self, settings: BatchSettings, api: Api, chat: ChatCompletions, store: BatchStore
+    ) -> None:
         self._settings = settings
         self._api = api
         self._chat = chat
@@ -147,7 +149,7 @@ class Batches:
         for batch in self._store.batches("new"):
             try:
                 await self._hand_in(batch)
-            except Refused as error:
+            except RequestRefused as error:
                 self._trouble = self._refused(error.fault)
                 _log.error("batch %d is not handed in: %s", batch.number, self._trouble)
                 return False
@@ -205,7 +207,7 @@ class Batches:
         for batch in self._store.batches("under way"):
             try:
                 await self._look_after(batch)
-            except Refused as error:
+            except RequestRefused as error:
                 _log.warning("batch %s can't be looked up: %s", batch.batch_id, error)
                 if error.fault.status == 404:
                     self._store.fail(batch.number, "the provider does not know it")

@@ -19,7 +19,7 @@ _CUT = frozenset({"length", "max_tokens"})
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class ChatCompletions:
     """How one model is asked, and what its tokens cost."""
 
     model: str

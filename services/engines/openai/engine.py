@@ -13,9 +13,9 @@ from services.core.errors import BadReply, WrongState
 from services.core.usage import Usage
 from services.engines.batching import never
 from services.engines.model import FinishReason, Prompt, Reply
-from services.engines.openai.api import Api, Refused
+from services.engines.openai.api import Api, RequestRefused
 from services.engines.openai.batches import Batches
-from services.engines.openai.chat import Chat, Unusable
+from services.engines.openai.chat import ChatCompletions, Unusable
 from services.engines.openai.images import DataUrls
 from services.engines.openai.prices import price_of
 from services.engines.openai.settings import BatchSettings, OpenAISettings
@@ -41,7 +41,7 @@ def identity(model: str, settings: OpenAISettings) -> str:
 class OpenAIEngine:
     """One model of one provider. Its limits are kept for all requests together."""
 
-    def __init__(self, chat: Chat, api: Api, batches: Batches | None) -> None:
+    def __init__(self, chat: ChatCompletions, api: Api, batches: Batches | None) -> None:
         self._chat = chat
         self._api = api
         self._batches = batches
@@ -84,7 +84,7 @@ class OpenAIEngine:
                 wasted, trouble = wasted + error.usage, error
                 _log.warning("%s", error)
                 continue
-            except Refused as error:
+            except RequestRefused as error:
                 if error.fault.is_withheld:
                     return Reply("", 0, 0, FinishReason.CONTENT_FILTER)
                 raise self._api.error(error.fault) from None
@@ -119,7 +119,10 @@ async def load(model: str, settings: OpenAISettings) -> OpenAIEngine:
     Raises WrongState (key refused, no such model), Unavailable (nobody there), InvalidInput (address, key, price table).
     """
     settings.require_access()
-    chat, api = Chat(model, settings, price_of(model, settings.prices)), Api(settings, model)
+    chat, api = (
+        ChatCompletions(model, settings, price_of(model, settings.prices)),
+        Api(settings, model),
+    )
     try:
         await _check(api, model)
         batches = _batches(settings.batch, api, chat) if settings.batch is not None else None
@@ -131,7 +134,7 @@ async def load(model: str, settings: OpenAISettings) -> OpenAIEngine:
     return OpenAIEngine(chat, api, batches)
 
 
-def _batches(settings: BatchSettings, api: Api, chat: Chat) -> Batches:
+def _batches(settings: BatchSettings, api: Api, chat: ChatCompletions) -> Batches:
     """A store for each model of each provider: a batch is of one model."""
     path = settings.folder / f"{identity(chat.model, chat.settings)[:16]}.sqlite"
     return Batches(settings, api, chat, BatchStore(path))
@@ -142,7 +145,7 @@ async def _check(api: Api, model: str) -> None:
     try:
         await api.call("GET", f"/models/{quote(model, safe='')}")
         return
-    except Refused as error:
+    except RequestRefused as error:
         fault = error.fault
     if fault.status == 403 and "scope" in fault.message:
         _log.warning(
@@ -154,7 +157,7 @@ async def _check(api: Api, model: str) -> None:
     try:
         listed = (await api.call("GET", "/models")).json()["data"]
         names = [str(entry["id"]) for entry in listed]
-    except (Refused, ValueError, LookupError, TypeError):
+    except (RequestRefused, ValueError, LookupError, TypeError):
         _log.warning("the server does not say which models it has, so %s is taken as given", model)
         return
     if model not in names:

@@ -18,7 +18,7 @@ LONGEST_WAIT_S = 60.0
 COME_BACK_S = 15.0
 
 
-class Rate:
+class RequestRate:
     """At most `per_minute` units a minute, spread evenly, with bursts of BURST_S seconds' worth; 0 is no limit.
 
     Each caller is given its place at once (virtual scheduling), so they go in the order they came.
@@ -44,7 +44,10 @@ class Pace:
     def __init__(
         self, requests_per_minute: float, tokens_per_minute: float, max_concurrent: int
     ) -> None:
-        self._requests, self._tokens = Rate(requests_per_minute), Rate(tokens_per_minute)
+        self._requests, self._tokens = (
+            RequestRate(requests_per_minute),
+            RequestRate(tokens_per_minute),
+        )
         self._resume_at = 0.0
         self._slots = asyncio.Semaphore(max_concurrent)
 

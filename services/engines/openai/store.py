@@ -37,7 +37,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class KnownRequest:
     """A request that is known. `status` 0: no response yet."""
 
     batch: int
@@ -71,11 +71,11 @@ class BatchStore:
         with suppress(OSError):
             os.close(self._lock)
 
-    def find(self, key: str) -> Asked | None:
+    def find(self, key: str) -> KnownRequest | None:
         rows = self._db.execute(
             "SELECT batch, status, response FROM requests WHERE key = ?", (key,)
         )
-        return next((Asked(*row) for row in rows), None)
+        return next((KnownRequest(*row) for row in rows), None)
 
     def collect(self, key: str, body: str) -> bool:
         """False where it is known already. Raises WrongState: the disk is full."""

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from services.core.intervals import Interval, wilson
 from services.core.knowledge_gaps import CATEGORIES, Category
 from services.orchestrator.audit.figures import alpha
-from services.orchestrator.audit.key import Arm, Key
+from services.orchestrator.audit.key import DrawnArm, Key
 from services.orchestrator.audit.ratings import Ratings
 from services.orchestrator.audit.studies import CATEGORY
 from services.orchestrator.audit.tagging import Tagged
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CategoryShare:
     """`category` None: undecided. `count`: an error on which raters differ counts in part in each of its categories.
 
     `share`: of all errors, 0 to 1. `by_rule`: of the count.
@@ -37,7 +37,7 @@ class Breakdown:
     asked: int
     errors: int
     population: int
-    parts: Sequence[Part]
+    parts: Sequence[CategoryShare]
     alpha: float | None = None
 
 
@@ -48,7 +48,7 @@ def of_tags(tagged: Tagged) -> Breakdown:
     named: list[Category | None] = [*CATEGORIES[tagged.task], *([None] if counts[None] else [])]
     total = len(tagged.tags)
     parts = [
-        Part(of, counts[of], wilson(counts[of], total, tagged.population), by_rule[of])
+        CategoryShare(of, counts[of], wilson(counts[of], total, tagged.population), by_rule[of])
         for of in named
     ]
     return Breakdown(
@@ -64,9 +64,9 @@ def of_tags(tagged: Tagged) -> Breakdown:
 def of_ratings(key: Key, ratings: Sequence[Ratings]) -> Breakdown:
     """Each error counts for the share of its raters that named the category."""
     counts = Counter(given[CATEGORY] for of in ratings for given in of.answers.values())
-    total, population = len(key.items), key.populations[Arm.AFTER]
+    total, population = len(key.items), key.populations[DrawnArm.AFTER]
     parts = [
-        Part(of, count := counts[of.name] / len(ratings), wilson(count, total, population))
+        CategoryShare(of, count := counts[of.name] / len(ratings), wilson(count, total, population))
         for of in CATEGORIES[key.task]
     ]
     raters = [of.rater for of in ratings]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from services.orchestrator.audit.breakdown import Breakdown, Part
+from services.orchestrator.audit.breakdown import Breakdown, CategoryShare
 from services.orchestrator.audit.report import percent
 from services.orchestrator.reports.listing import print_rows
 
@@ -40,7 +40,7 @@ def show(found: Breakdown, console: Console, *, as_json: bool) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _cells(part: Part) -> tuple[str, ...]:
+def _cells(part: CategoryShare) -> tuple[str, ...]:
     counts = (f"{part.count:g}", f"{part.by_rule:,}", percent(part.share))
     if part.category is None:
         return (UNDECIDED, *counts, "")

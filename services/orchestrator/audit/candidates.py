@@ -12,9 +12,9 @@ from statistics import mode
 from services.core.diversity import COLLAPSED
 from services.core.errors import InvalidInput, WrongState
 from services.core.parity import Cell
-from services.orchestrator.audit.key import Arm, Drawn
+from services.orchestrator.audit.key import DrawnArm, DrawnItem
 from services.orchestrator.datasets.dataset import Dataset
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.images.source import Source
 from services.orchestrator.ledger import POOL
@@ -39,7 +39,7 @@ WHERE r.round = ? AND r.cell = ?
 class Candidate:
     """`load` reads the image's file; it raises InvalidInput where that is gone or has changed."""
 
-    drawn: Drawn
+    drawn: DrawnItem
     load: Callable[[], bytes]
 
     @property
@@ -50,11 +50,11 @@ class Candidate:
 
 
 def before(run: Run) -> Iterator[Candidate]:
-    return _of_ledger(run, Arm.BEFORE, BEFORE, POOL, *COLLAPSED)
+    return _of_ledger(run, DrawnArm.BEFORE, BEFORE, POOL, *COLLAPSED)
 
 
 def after(run: Run) -> Iterator[Candidate]:
-    return _of_ledger(run, Arm.AFTER, AFTER, POOL, run.ledger.round, Cell.GAP)
+    return _of_ledger(run, DrawnArm.AFTER, AFTER, POOL, run.ledger.round, Cell.GAP)
 
 
 def require_gap(run: Run) -> None:
@@ -69,27 +69,31 @@ def require_gap(run: Run) -> None:
         )
 
 
-def _of_ledger(run: Run, arm: Arm, statement: str, *values: str | int) -> Iterator[Candidate]:
+def _of_ledger(run: Run, arm: DrawnArm, statement: str, *values: str | int) -> Iterator[Candidate]:
     source = run.find_images()
     for row in run.ledger.read(statement, *values):
-        drawn = Drawn((arm,), *row)
+        drawn = DrawnItem((arm,), *row)
         yield Candidate(drawn, partial(_read_again, source, drawn))
 
 
-def _read_again(source: Source, drawn: Drawn) -> bytes:
+def _read_again(source: Source, drawn: DrawnItem) -> bytes:
     return read_again(source, drawn.image, drawn.image_sha256).data
 
 
 def written_by_people(dataset: Dataset) -> Iterator[Candidate]:
     """Of several answers the usual one."""
     for record in dataset.read():
-        drawn = Drawn(
-            (Arm.HUMAN,), f"{dataset.name} {record.id}", "", record.question, mode(record.answers)
+        drawn = DrawnItem(
+            (DrawnArm.HUMAN,),
+            f"{dataset.name} {record.id}",
+            "",
+            record.question,
+            mode(record.answers),
         )
         yield Candidate(drawn, partial(_read_file, dataset, record))
 
 
-def _read_file(dataset: Dataset, record: Record) -> bytes:
+def _read_file(dataset: Dataset, record: LabelledRecord) -> bytes:
     if record.data:
         return record.data
     file = dataset.images.find(record.image)
@@ -101,7 +105,7 @@ def _read_file(dataset: Dataset, record: Record) -> bytes:
 
 
 def sample(
-    candidates: Iterable[Candidate], count: int, seed: int, arm: Arm
+    candidates: Iterable[Candidate], count: int, seed: int, arm: DrawnArm
 ) -> tuple[list[Candidate], int]:
     """`count` of them, each as likely as any other, and how many there are. Memory for those alone that it returns."""
     population = 0

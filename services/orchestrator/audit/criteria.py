@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.orchestrator.audit.sheet import Choice, Question
+from services.orchestrator.audit.sheet import SheetChoice, SheetQuestion
 
 YES, NO = "yes", "no"
 HUMAN, MACHINE = "human", "machine"
-_YES_NO = (Choice(YES, "yes"), Choice(NO, "no"))
+_YES_NO = (SheetChoice(YES, "yes"), SheetChoice(NO, "no"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Criterion:
     name: str
     symbol: str
     counted: str
-    question: Question
+    question: SheetQuestion
 
     @property
     def key(self) -> str:
@@ -30,13 +30,13 @@ CRITERIA = (
         "answerability",
         "A",
         YES,
-        Question("answerable", "Can the question be answered from the image?", _YES_NO),
+        SheetQuestion("answerable", "Can the question be answered from the image?", _YES_NO),
     ),
     Criterion(
         "answer correctness",
         "AC",
         YES,
-        Question(
+        SheetQuestion(
             "correct",
             "Is the answer correct?",
             _YES_NO,
@@ -47,7 +47,7 @@ CRITERIA = (
         "task relevance",
         "TR",
         YES,
-        Question(
+        SheetQuestion(
             "relevant", "Does the question fit the task?", _YES_NO, "The task is described above."
         ),
     ),
@@ -55,10 +55,10 @@ CRITERIA = (
         "human-likeness",
         "HLS",
         HUMAN,
-        Question(
+        SheetQuestion(
             "author",
             "Who wrote question and answer?",
-            (Choice(HUMAN, "a human"), Choice(MACHINE, "a machine")),
+            (SheetChoice(HUMAN, "a human"), SheetChoice(MACHINE, "a machine")),
             "Go by your impression.",
         ),
     ),

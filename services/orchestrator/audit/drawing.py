@@ -22,10 +22,10 @@ from services.orchestrator.audit.candidates import (
     sample,
     written_by_people,
 )
-from services.orchestrator.audit.key import KEY, PAGE, Arm, Drawn, Key, Subject
+from services.orchestrator.audit.key import KEY, PAGE, AuditSubject, DrawnArm, DrawnItem, Key
 from services.orchestrator.audit.mistakes import mistake
 from services.orchestrator.audit.page import data_uri, render
-from services.orchestrator.audit.sheet import Item, Sheet
+from services.orchestrator.audit.sheet import Sheet, SheetItem
 from services.orchestrator.audit.studies import study
 from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.progress import Meter, Progress
@@ -36,7 +36,7 @@ Texts = tuple[tuple[str, str], ...]
 
 def draw(
     run: Run,
-    subject: Subject,
+    subject: AuditSubject,
     count: int,
     seed: int,
     human: Dataset | None,
@@ -50,14 +50,14 @@ def draw(
     require_gap(run)
     about = study(subject, run.settings.task)
     arms = (
-        {Arm.AFTER: after(run)}
-        if subject is Subject.ERRORS
-        else {Arm.BEFORE: before(run), Arm.AFTER: after(run)}
+        {DrawnArm.AFTER: after(run)}
+        if subject is AuditSubject.ERRORS
+        else {DrawnArm.BEFORE: before(run), DrawnArm.AFTER: after(run)}
     )
     if human is not None:
-        arms[Arm.HUMAN] = written_by_people(human)
+        arms[DrawnArm.HUMAN] = written_by_people(human)
     samples = {arm: sample(candidates, count, seed, arm) for arm, candidates in arms.items()}
-    if human is not None and not samples[Arm.HUMAN][0]:
+    if human is not None and not samples[DrawnArm.HUMAN][0]:
         raise InvalidInput(f"{human.path} holds no question: name another --human")
     chosen = _numbered([candidates for candidates, _ in samples.values()], seed)
     populations = {arm: population for arm, (_, population) in samples.items()}
@@ -95,16 +95,18 @@ def _numbered(samples: Sequence[Sequence[Candidate]], seed: int) -> Mapping[str,
     return {f"{number:0{width}}": candidate for number, candidate in enumerate(mixed, 1)}
 
 
-def _items(run: Run, subject: Subject, chosen: Mapping[str, Candidate], meter: Meter) -> list[Item]:
-    def one(name: str, candidate: Candidate) -> Item:
+def _items(
+    run: Run, subject: AuditSubject, chosen: Mapping[str, Candidate], meter: Meter
+) -> list[SheetItem]:
+    def one(name: str, candidate: Candidate) -> SheetItem:
         meter.advance()
-        return Item(name, data_uri(candidate.load()), _texts(run, subject, candidate.drawn))
+        return SheetItem(name, data_uri(candidate.load()), _texts(run, subject, candidate.drawn))
 
     return [one(name, candidate) for name, candidate in chosen.items()]
 
 
-def _texts(run: Run, subject: Subject, drawn: Drawn) -> Texts:
-    if subject is Subject.ANNOTATIONS:
+def _texts(run: Run, subject: AuditSubject, drawn: DrawnItem) -> Texts:
+    if subject is AuditSubject.ANNOTATIONS:
         return ("Question", drawn.question), ("Answer", drawn.answer)
     said = mistake(run, drawn).prediction
     return (

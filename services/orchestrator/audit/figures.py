@@ -12,45 +12,45 @@ from dataclasses import dataclass
 from services.core.errors import InvalidInput
 from services.core.intervals import Interval, difference, wilson
 from services.orchestrator.audit.criteria import CRITERIA, Criterion
-from services.orchestrator.audit.key import Arm, Key
+from services.orchestrator.audit.key import DrawnArm, Key
 from services.orchestrator.audit.ratings import Ratings
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class CriterionShares:
     """One criterion: its share (0 to 1) in each arm, after minus before, and Krippendorff's alpha of the raters.
 
     `alpha` None: there is one rater, or everybody chose the same throughout, of which chance can't be told.
     """
 
     criterion: Criterion
-    shares: Mapping[Arm, Interval]
+    shares: Mapping[DrawnArm, Interval]
     change: Interval
     alpha: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class AuditFigures:
     """`measured`: in the order of the paper's table."""
 
     raters: Sequence[str]
-    measured: Sequence[Measured]
+    measured: Sequence[CriterionShares]
 
 
-def figures(key: Key, ratings: Sequence[Ratings]) -> Figures:
+def figures(key: Key, ratings: Sequence[Ratings]) -> AuditFigures:
     """Raises InvalidInput where the library that measures agreement is missing."""
-    return Figures(
+    return AuditFigures(
         [of.rater for of in ratings], [_measure(criterion, key, ratings) for criterion in CRITERIA]
     )
 
 
-def _measure(criterion: Criterion, key: Key, ratings: Sequence[Ratings]) -> Measured:
+def _measure(criterion: Criterion, key: Key, ratings: Sequence[Ratings]) -> CriterionShares:
     shares = {
         arm: wilson(*_counted(criterion, key.of(arm), ratings), population)
         for arm, population in key.populations.items()
     }
-    change = difference(shares[Arm.AFTER], shares[Arm.BEFORE])
-    return Measured(criterion, shares, change, alpha(criterion.key, ratings))
+    change = difference(shares[DrawnArm.AFTER], shares[DrawnArm.BEFORE])
+    return CriterionShares(criterion, shares, change, alpha(criterion.key, ratings))
 
 
 def _counted(

@@ -14,7 +14,7 @@ KEY, PAGE = "key.json", "page.html"
 VERSION = 1
 
 
-class Subject(StrEnum):
+class AuditSubject(StrEnum):
     """What raters judge."""
 
     ANNOTATIONS = "annotations"
@@ -23,7 +23,7 @@ class Subject(StrEnum):
     """What the student got wrong, in the gap (Table 8)."""
 
 
-class Arm(StrEnum):
+class DrawnArm(StrEnum):
     """Where items are drawn from."""
 
     BEFORE = "before"
@@ -35,10 +35,10 @@ class Arm(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnItem:
     """An item's origin. An annotation that both draws took is one item of both arms. `number`, `attempt`: see the ledger."""
 
-    arms: tuple[Arm, ...]
+    arms: tuple[DrawnArm, ...]
     image: str
     image_sha256: str
     question: str
@@ -52,16 +52,16 @@ class Key:
     """`asked`: items of each arm; `populations`: how many there were to draw from."""
 
     audit: str
-    subject: Subject
+    subject: AuditSubject
     run: str
     round: int
     task: str
     seed: int
     asked: int
-    populations: Mapping[Arm, int]
-    items: Mapping[str, Drawn]
+    populations: Mapping[DrawnArm, int]
+    items: Mapping[str, DrawnItem]
 
-    def of(self, arm: Arm) -> list[str]:
+    def of(self, arm: DrawnArm) -> list[str]:
         """The ids of its items."""
         return [name for name, drawn in self.items.items() if arm in drawn.arms]
 
@@ -87,12 +87,12 @@ class Key:
                 raise InvalidInput(
                     f"{path} is another program's: draw the audit again, with its seed"
                 )
-            subject = Subject(content.pop("subject"))
+            subject = AuditSubject(content.pop("subject"))
             populations = {
-                Arm(arm): int(count) for arm, count in content.pop("populations").items()
+                DrawnArm(arm): int(count) for arm, count in content.pop("populations").items()
             }
             items = {
-                name: Drawn(tuple(map(Arm, of.pop("arms"))), **of)
+                name: DrawnItem(tuple(map(DrawnArm, of.pop("arms"))), **of)
                 for name, of in content.pop("items").items()
             }
             return cls(subject=subject, populations=populations, items=items, **content)

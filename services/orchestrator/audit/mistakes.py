@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from services.core.knowledge_gaps import Mistake
-from services.orchestrator.audit.key import Drawn
+from services.orchestrator.audit.key import DrawnItem
 from services.orchestrator.run import Run
 from services.orchestrator.teachers.opinions import samples_of
 
 
-def mistake(run: Run, drawn: Drawn) -> Mistake:
+def mistake(run: Run, drawn: DrawnItem) -> Mistake:
     """By the version that the round began with."""
     ledger = run.ledger
     given = ledger.answer(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NotFound
 from services.orchestrator.audit.key import KEY
-from services.orchestrator.audit.sheet import Question
+from services.orchestrator.audit.sheet import SheetQuestion
 from services.orchestrator.datasets.fields import Fields
 
 
@@ -25,7 +25,7 @@ def read_ratings(
     paths: Sequence[Path],
     audit: str,
     items: Collection[str],
-    questions: Sequence[Question],
+    questions: Sequence[SheetQuestion],
     folder: Path,
 ) -> list[Ratings]:
     """`folder`: where the audit is, for people. Raises InvalidInput that names file and item, NotFound."""
@@ -42,7 +42,7 @@ def read_ratings(
 
 
 def _read(
-    path: Path, audit: str, items: Collection[str], questions: Sequence[Question], folder: Path
+    path: Path, audit: str, items: Collection[str], questions: Sequence[SheetQuestion], folder: Path
 ) -> Ratings:
     fields = _document(path)
     if (of := fields.text("audit")) != audit:
@@ -65,7 +65,7 @@ def _read(
 
 
 def _answers(
-    fields: Fields, path: Path, item: str, questions: Sequence[Question]
+    fields: Fields, path: Path, item: str, questions: Sequence[SheetQuestion]
 ) -> dict[str, str]:
     keys = {question.key for question in questions}
     if unknown := next((key for key in fields.values if key not in keys), ""):
@@ -75,7 +75,7 @@ def _answers(
     return {question.key: _answer(fields, path, item, question) for question in questions}
 
 
-def _answer(fields: Fields, path: Path, item: str, question: Question) -> str:
+def _answer(fields: Fields, path: Path, item: str, question: SheetQuestion) -> str:
     value = fields.values.get(question.key)
     if value is None:
         raise InvalidInput(f'{path}, item {item}: "{question.key}" is not answered')

@@ -9,14 +9,18 @@ from dataclasses import asdict
 from rich.console import Console
 
 from services.core.intervals import Interval
-from services.orchestrator.audit.figures import Figures
-from services.orchestrator.audit.key import Arm, Key
+from services.orchestrator.audit.figures import AuditFigures
+from services.orchestrator.audit.key import DrawnArm, Key
 from services.orchestrator.reports.listing import print_rows
 
-NAMES = {Arm.BEFORE: "before PI", Arm.AFTER: "after PI", Arm.HUMAN: "written by people"}
+NAMES = {
+    DrawnArm.BEFORE: "before PI",
+    DrawnArm.AFTER: "after PI",
+    DrawnArm.HUMAN: "written by people",
+}
 
 
-def show(key: Key, found: Figures, console: Console, *, as_json: bool) -> None:
+def show(key: Key, found: AuditFigures, console: Console, *, as_json: bool) -> None:
     if as_json:
         console.file.write(json.dumps(_document(key, found), indent=2, ensure_ascii=False) + "\n")
         return
@@ -60,7 +64,7 @@ def percent(share: Interval, sign: str = "") -> str:
     return f"{100 * share.expected:{sign}.1f} ({100 * share.low:{sign}.1f} to {100 * share.high:{sign}.1f})"
 
 
-def _document(key: Key, found: Figures) -> dict[str, object]:
+def _document(key: Key, found: AuditFigures) -> dict[str, object]:
     measured = {
         of.criterion.key: {
             **{str(arm): asdict(share) for arm, share in of.shares.items()},

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SheetChoice:
     """`value` is what is saved, `text` what is read."""
 
     value: str
@@ -15,12 +15,12 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SheetQuestion:
     """One choice of several. `hint`: how to decide."""
 
     key: str
     text: str
-    choices: tuple[Choice, ...]
+    choices: tuple[SheetChoice, ...]
     hint: str = ""
 
     @property
@@ -29,7 +29,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class SheetItem:
     """`image` is a data URI. `texts`: (what it is, text), such as ("Question", "what does the sign say?")."""
 
     id: str
@@ -44,8 +44,8 @@ class Sheet:
     audit: str
     title: str
     guide: str
-    questions: Sequence[Question]
-    items: Sequence[Item]
+    questions: Sequence[SheetQuestion]
+    items: Sequence[SheetItem]
 
     def to_document(self) -> dict[str, object]:
         """As JSON has it."""

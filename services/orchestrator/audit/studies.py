@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from services.core.errors import InvalidInput
 from services.core.knowledge_gaps import CATEGORIES
 from services.orchestrator.audit.criteria import CRITERIA, TASKS_FOR_RATERS
-from services.orchestrator.audit.key import Subject
-from services.orchestrator.audit.sheet import Choice, Question
+from services.orchestrator.audit.key import AuditSubject
+from services.orchestrator.audit.sheet import SheetChoice, SheetQuestion
 
 CATEGORY = "category"
 """The key of the question about an error."""
@@ -20,12 +20,12 @@ class Study:
 
     title: str
     guide: str
-    questions: tuple[Question, ...]
+    questions: tuple[SheetQuestion, ...]
 
 
-def study(subject: Subject, task: str) -> Study:
+def study(subject: AuditSubject, task: str) -> Study:
     """Raises InvalidInput where the task has no categories of errors."""
-    return _of_errors(task) if subject is Subject.ERRORS else _of_annotations(task)
+    return _of_errors(task) if subject is AuditSubject.ERRORS else _of_annotations(task)
 
 
 def _of_annotations(task: str) -> Study:
@@ -38,9 +38,9 @@ def _of_errors(task: str) -> Study:
     require_categories(task)
     guide = "A model was asked about each image, and its answer was counted as wrong. Say what kind of mistake it is."
     choices = tuple(
-        Choice(of.name, f"{of.title}: the model {of.meaning}") for of in CATEGORIES[task]
+        SheetChoice(of.name, f"{of.title}: the model {of.meaning}") for of in CATEGORIES[task]
     )
-    question = Question(CATEGORY, "What kind of mistake is it?", choices)
+    question = SheetQuestion(CATEGORY, "What kind of mistake is it?", choices)
     return Study("Mistakes of a model", f"{guide} The task: {TASKS_FOR_RATERS[task]}", (question,))
 
 

@@ -25,7 +25,7 @@ from services.core.knowledge_gaps import (
 from services.files import write_atomically
 from services.orchestrator.annotation import STOPS_THE_RUN
 from services.orchestrator.audit.candidates import Candidate, after, require_gap, sample
-from services.orchestrator.audit.key import Arm, Drawn
+from services.orchestrator.audit.key import DrawnArm, DrawnItem
 from services.orchestrator.audit.mistakes import mistake
 from services.orchestrator.audit.studies import require_categories
 from services.orchestrator.progress import Progress
@@ -44,7 +44,7 @@ class Tag:
     `said`: the judge's reply as it is, or what went wrong.
     """
 
-    drawn: Drawn
+    drawn: DrawnItem
     mistake: Mistake
     category: Category | None = None
     by: str = ""
@@ -76,7 +76,7 @@ async def tag(
     task = run.settings.task
     require_gap(run)
     require_categories(task)
-    chosen, population = sample(after(run), count, seed, Arm.AFTER)
+    chosen, population = sample(after(run), count, seed, DrawnArm.AFTER)
     tags = [_by_rule(run, candidate, CATEGORIES[task]) for candidate in chosen]
     if teacher is not None:
         tags = await _by_judge(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services.orchestrator.audit.key import Subject
+from services.orchestrator.audit.key import AuditSubject
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import again, exit_codes
@@ -21,7 +21,7 @@ Items = Annotated[
     int, typer.Option(min=1, help="Of annotations before PI, as many after it; of errors, in all.")
 ]
 Of = Annotated[
-    Subject,
+    AuditSubject,
     typer.Option(
         "--of", help="What is judged: annotations before and after PI, or the student's errors."
     ),
@@ -63,7 +63,7 @@ LocalTeacher = Annotated[
 def draw(
     run: o.RunFolder,
     output: o.Output,
-    of: Of = Subject.ANNOTATIONS,
+    of: Of = AuditSubject.ANNOTATIONS,
     items: Items = 100,
     seed: DrawSeed = 0,
     human: Human = None,
@@ -78,7 +78,7 @@ def draw(
     from services.orchestrator.progress import Progress
     from services.orchestrator.run import read_run
 
-    if human is not None and of is Subject.ERRORS:
+    if human is not None and of is AuditSubject.ERRORS:
         raise typer.BadParameter(
             "--human is for annotations: nobody's errors are in a labelled data set"
         )
@@ -108,7 +108,7 @@ def show_report(folder: AuditFolder, raters: Raters, as_json: o.Json = False) ->
         ratings = read_ratings(
             raters, key.audit, key.items, study(key.subject, key.task).questions, folder
         )
-        if key.subject is Subject.ERRORS:
+        if key.subject is AuditSubject.ERRORS:
             breakdown_report.show(of_ratings(key, ratings), Console(), as_json=as_json)
         else:
             report.show(key, figures(key, ratings), Console(), as_json=as_json)

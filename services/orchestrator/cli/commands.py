@@ -14,7 +14,7 @@ from services.orchestrator.audit import tagging
 from services.orchestrator.audit.tagging import Tagged
 from services.orchestrator.costs.budget import NO_LIMITS, Limits, within
 from services.orchestrator.images.folder import Folder
-from services.orchestrator.images.reading import Refused, read_image
+from services.orchestrator.images.reading import RefusedImage, read_image
 from services.orchestrator.images.store import open_store
 from services.orchestrator.labelled import read_labelled
 from services.orchestrator.leaks import look_for_leaks
@@ -25,7 +25,7 @@ from services.orchestrator.rounds import ONE_ROUND, StoppingRule
 from services.orchestrator.run import Run, read_run
 from services.orchestrator.summary import Summary, summarise, write_summary
 from services.orchestrator.where import Where
-from services.rpc.client import Pointers
+from services.rpc.client import VersionPointers
 
 
 async def align(
@@ -154,7 +154,7 @@ async def promote(
     return write_summary(run)
 
 
-async def rollback(folder: Path, where: Where, progress: Progress) -> Pointers:
+async def rollback(folder: Path, where: Where, progress: Progress) -> VersionPointers:
     """`folder`: whose student to start, with --local."""
     async with endpoints.student_only(where, folder, progress) as student:
         return await student.rollback()
@@ -165,7 +165,7 @@ async def ask(
 ) -> str:
     """The student's answer with the version that gave it."""
     found = read_image(Folder(open_store(str(image.absolute().parent))), image.name)
-    if isinstance(found, Refused):
+    if isinstance(found, RefusedImage):
         raise InvalidInput(f"{image}: {found.detail}")
     with tempfile.TemporaryDirectory(prefix="mpa-ask-") as nowhere:
         async with endpoints.student_only(where, folder or Path(nowhere), progress) as student:

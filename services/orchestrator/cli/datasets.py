@@ -145,7 +145,7 @@ def evaluate(
     from services.orchestrator.cli import session
     from services.orchestrator.datasets.dataset import open_dataset, task_of
     from services.orchestrator.scoring import conditions, evaluation, report
-    from services.orchestrator.scoring.respondents import Asked
+    from services.orchestrator.scoring.respondents import RespondentChoice
 
     given = {
         "--student": student,
@@ -188,7 +188,7 @@ def evaluate(
         if predictions is not None:
             done = evaluation.take(planned, datasets, predictions, out)
         else:
-            whom = Asked(where, role, version, openai, run or out / "services")
+            whom = RespondentChoice(where, role, version, openai, run or out / "services")
             done = session.gather(
                 lambda progress: evaluation.evaluate(planned, datasets, whom, out, progress)
             )

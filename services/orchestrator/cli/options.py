@@ -16,7 +16,7 @@ from services.core.parity import Cell
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
 from services.orchestrator.costs.amounts import dollars
-from services.orchestrator.exports import Format
+from services.orchestrator.exports import ExportFormat
 
 _services = partial(typer.Option, rich_help_panel="Services")
 _images = partial(typer.Option, rich_help_panel="Images")
@@ -353,7 +353,7 @@ QuestionText = Annotated[
 ]
 PageSize = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows of a page.")]
 Page = Annotated[int, typer.Option("--page", min=1)]
-ExportFormat = Annotated[Format, typer.Option("--format", help="See docs/exports.md.")]
+FormatName = Annotated[ExportFormat, typer.Option("--format", help="See docs/exports.md.")]
 Output = Annotated[
     Path, typer.Option("--output", metavar="PATH", help="A file or folder that isn't there yet.")
 ]

@@ -78,7 +78,7 @@ def compare(
 @app.command()
 def export(
     run: o.RunFolder,
-    form: o.ExportFormat,
+    form: o.FormatName,
     output: o.Output,
     cell: o.Cells = None,
     everything: o.Everything = False,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from services.orchestrator.images.source import Ignored, IsDone, Item, Source
+from services.orchestrator.images.source import Ignored, ImageItem, IsDone, Source
 
 AT_LEAST, SHARE = 50, 0.01
 
@@ -22,7 +22,7 @@ class Draw:
     pool: int
 
 
-class Drawn:
+class DrawnImages:
     """The images of `source` with one of the `keys`, in its order."""
 
     def __init__(self, source: Source, keys: frozenset[str]) -> None:
@@ -32,7 +32,7 @@ class Drawn:
     def total(self) -> int | None:
         return len(self._keys)
 
-    def walk(self, is_done: IsDone) -> Iterator[Item]:
+    def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
         found = self._source.walk(lambda key: key not in self._keys or is_done(key))
         return (item for item in found if item.key in self._keys)
 

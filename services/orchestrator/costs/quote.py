@@ -45,7 +45,7 @@ ROLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class QuotedStage:
     """Of the whole run. `seconds` None where the pilot made no call to take the time of: the cache knew them all."""
 
     name: str
@@ -68,7 +68,7 @@ class Quote:
     pilot: int
     usable: int
     saved_calls: int
-    stages: tuple[Stage, ...]
+    stages: tuple[QuotedStage, ...]
     parity_set: Interval
     training: Training
     wall_s: float | None
@@ -164,17 +164,17 @@ def _calls(ledger: Ledger, name: str) -> tuple[int, int, Usage]:
 
 def _stage(
     name: str, finished: int, made: int, usage: Usage, pilot_s: float, factor: float
-) -> Stage:
+) -> QuotedStage:
     calls = round(finished * factor)
     seconds = pilot_s / made * calls if made else None if finished else 0.0
-    return Stage(name, ROLES[name], calls, seconds, _scaled(usage, factor))
+    return QuotedStage(name, ROLES[name], calls, seconds, _scaled(usage, factor))
 
 
-def _evaluation(answer: Stage, answered: int, judged: int) -> Stage:
+def _evaluation(answer: QuotedStage, answered: int, judged: int) -> QuotedStage:
     """The candidate answers the held-out questions; what the live version said to them is known."""
     share = judged / answered if answered else 0.0
     seconds = None if answer.seconds is None else answer.seconds * share
-    return Stage(
+    return QuotedStage(
         "evaluate",
         ROLES["evaluate"],
         round(answer.calls * share),
@@ -193,7 +193,7 @@ def _scaled(usage: Usage, factor: float) -> Usage:
     )
 
 
-def _wall_s(stages: Sequence[Stage], *, shares_a_machine: bool) -> float | None:
+def _wall_s(stages: Sequence[QuotedStage], *, shares_a_machine: bool) -> float | None:
     """Without the training; None where a stage's time is not known."""
     side_by_side = [stage for stage in stages if stage.name in OVERLAPPING]
     after_s = _total(stage.seconds for stage in stages if stage.name not in OVERLAPPING)

@@ -14,7 +14,7 @@ META = "pilot.training"
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class TrainingPace:
     """Of the student's trainings: samples of a step and passes over them, as its preset says; 0 where that is not known here.
 
     `step_s`: seconds of a step when `version` was trained, the last one in the same way (all weights, or adapters); None where
@@ -41,10 +41,10 @@ async def learn_pace(run: Run, student: StudentClient) -> None:
     preset, trained = await student.trainings()
     alike = [one for one in trained if one.is_adapter == bool(run.settings.lora_rank)]
     known = PRESETS[preset].hyperparameters if preset in PRESETS else None
-    pace = Pace(known.batch_size, known.epochs) if known else Pace()
+    pace = TrainingPace(known.batch_size, known.epochs) if known else TrainingPace()
     if alike:
         last = alike[-1]
-        pace = Pace(pace.batch_size, pace.epochs, last.version, last.seconds / last.steps)
+        pace = TrainingPace(pace.batch_size, pace.epochs, last.version, last.seconds / last.steps)
     run.ledger.set_meta(META, json.dumps(asdict(pace)))
 
 
@@ -55,7 +55,7 @@ def predict_training(run: Run, gap: float, samples: float) -> Training:
         return Training(
             0, 0.0, f"a gap of {gap:,.0f} samples is not trained on: the recipe wants {minimum}"
         )
-    pace = Pace(**json.loads(run.ledger.meta(META) or "{}"))
+    pace = TrainingPace(**json.loads(run.ledger.meta(META) or "{}"))
     if not pace.batch_size:
         return Training(None, None, "the student doesn't say with what it is trained")
     steps = math.ceil(samples / pace.batch_size) * pace.epochs

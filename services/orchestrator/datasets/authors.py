@@ -11,7 +11,7 @@ from pathlib import Path
 from services.core.errors import InvalidInput
 from services.core.evaluation import question_kind
 from services.orchestrator.datasets.fields import Fields, objects, read_json
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 
 def rows(path: Path) -> Iterator[Fields]:
@@ -21,10 +21,10 @@ def rows(path: Path) -> Iterator[Fields]:
     return objects(found, path.name)
 
 
-def record(fields: Fields) -> Record:
+def record(fields: Fields) -> LabelledRecord:
     whose = "ground_truth" if fields.values.get("ground_truth_answer") else "predicted"
     question = fields.text(f"{whose}_question")
-    return Record(
+    return LabelledRecord(
         fields.name("question_id"),
         fields.text("image_path"),
         question,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.core.tasks import TASKS
 from services.orchestrator.datasets.fields import Fields, document
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 
 def textcaps_rows(path: Path) -> Iterator[Fields]:
@@ -25,7 +25,7 @@ def textcaps_rows(path: Path) -> Iterator[Fields]:
             yield fields
 
 
-def textcaps_record(fields: Fields) -> Record:
+def textcaps_record(fields: Fields) -> LabelledRecord:
     image = fields.name("image_id")
     captions = (
         "reference_strs" if fields.values.get("reference_strs") is not None else "caption_str"
@@ -42,9 +42,9 @@ def coco_rows(path: Path) -> Iterator[Fields]:
         yield fields.with_values(captions=captions.get(fields.name("id")))
 
 
-def coco_record(fields: Fields) -> Record:
+def coco_record(fields: Fields) -> LabelledRecord:
     return _record(fields.name("id"), fields.text("file_name"), fields.texts("captions"), "")
 
 
-def _record(name: str, image: str, captions: tuple[str, ...], split: str) -> Record:
-    return Record(name, image, TASKS["captioning"].question, captions, "caption", split)
+def _record(name: str, image: str, captions: tuple[str, ...], split: str) -> LabelledRecord:
+    return LabelledRecord(name, image, TASKS["captioning"].question, captions, "caption", split)

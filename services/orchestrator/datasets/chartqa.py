@@ -8,7 +8,7 @@ from pathlib import Path
 from services.core.errors import InvalidInput
 from services.core.evaluation import question_kind
 from services.orchestrator.datasets.fields import Fields, objects, read_json
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 
 def rows(path: Path) -> Iterator[Fields]:
@@ -22,9 +22,9 @@ def rows(path: Path) -> Iterator[Fields]:
         yield fields.with_values(split=split, number=number)
 
 
-def record(fields: Fields) -> Record:
+def record(fields: Fields) -> LabelledRecord:
     question = fields.text("query")
-    return Record(
+    return LabelledRecord(
         str(fields.number("number")),  # the files have no ids
         fields.text("imgname"),
         question,

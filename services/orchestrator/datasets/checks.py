@@ -13,10 +13,10 @@ from services.core.metrics import yes_or_no
 from services.core.tasks import TASKS
 from services.engines.images import load_image, sha256
 from services.orchestrator.datasets.dataset import Dataset
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 from services.orchestrator.images.likeness import likeness
 from services.orchestrator.images.opening import open_images
-from services.orchestrator.images.source import Item
+from services.orchestrator.images.source import ImageItem
 from services.orchestrator.leaks import Leaks
 
 EXAMPLES = 5
@@ -94,13 +94,13 @@ def check(dataset: Dataset, task: str, pool: Leaks | None = None) -> Findings:
     return findings
 
 
-def _count(record: Record, findings: Findings) -> None:
+def _count(record: LabelledRecord, findings: Findings) -> None:
     findings.records += 1
     findings.kinds[record.kind] += 1
     findings.splits[record.split] += 1
 
 
-def _check_answers(dataset: Dataset, record: Record, task: str, findings: Findings) -> None:
+def _check_answers(dataset: Dataset, record: LabelledRecord, task: str, findings: Findings) -> None:
     given, expected = len(record.answers), dataset.format.answers
     if expected and given != expected:
         findings.add(
@@ -114,7 +114,9 @@ def _check_answers(dataset: Dataset, record: Record, task: str, findings: Findin
         )
 
 
-def _check_image(dataset: Dataset, record: Record, pool: Leaks | None, findings: Findings) -> None:
+def _check_image(
+    dataset: Dataset, record: LabelledRecord, pool: Leaks | None, findings: Findings
+) -> None:
     """Each image once, for all questions about it."""
     name = record.image or sha256(record.data)
     if name in findings.images:
@@ -138,7 +140,7 @@ def pool_images(images: str) -> Leaks:
     return Leaks(usable(open_images(images).walk(lambda _: False)))
 
 
-def usable(items: Iterable[Item]) -> Iterator[tuple[str, str, bytes]]:
+def usable(items: Iterable[ImageItem]) -> Iterator[tuple[str, str, bytes]]:
     """Key, sha256 and likeness of each image that is one."""
     for item in items:
         with suppress(InvalidImage):

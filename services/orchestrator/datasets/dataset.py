@@ -8,9 +8,9 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NotFound
 from services.core.tasks import TASKS
-from services.orchestrator.datasets.formats import FORMATS, Format, recognise
+from services.orchestrator.datasets.formats import FORMATS, DatasetFormat, recognise
 from services.orchestrator.datasets.images import ImageFolder
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Dataset:
     """One file (of a pair: the questions) in one of the published formats."""
 
     path: Path
-    format: Format
+    format: DatasetFormat
     images: ImageFolder
     split: str = ""
     """Only records of this split; "" takes all."""
@@ -27,14 +27,14 @@ class Dataset:
     def name(self) -> str:
         return self.path.stem
 
-    def read(self) -> Iterator[Record]:
+    def read(self) -> Iterator[LabelledRecord]:
         """Raises InvalidInput at the first record that is wrong, naming it and its key; NotFound."""
         for found in self.try_read():
             if isinstance(found, InvalidInput):
                 raise found
             yield found
 
-    def try_read(self) -> Iterator[Record | InvalidInput]:
+    def try_read(self) -> Iterator[LabelledRecord | InvalidInput]:
         """Records, and in their places what is wrong with those that can't be read."""
         for fields in self.format.rows(self.path):
             try:

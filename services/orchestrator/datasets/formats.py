@@ -21,11 +21,11 @@ from services.orchestrator.datasets import (
     vlmevalkit,
 )
 from services.orchestrator.datasets.fields import Fields, read_json
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class DatasetFormat:
     """`task` "": the file doesn't say. `folders`: where its images usually are, below the folder of the file or of its parent.
 
     `answers`: how many references each question has, 0 for any number. Whole JSON files are read at once (they hold no
@@ -35,7 +35,7 @@ class Format:
     name: str
     task: str
     rows: Callable[[Path], Iterator[Fields]]
-    record: Callable[[Fields], Record]
+    record: Callable[[Fields], LabelledRecord]
     folders: tuple[str, ...] = ()
     answers: int = 0
 
@@ -44,28 +44,34 @@ TEXTVQA_FOLDERS = ("train_images", "train_val_images/train_images", "test_images
 COCO_FOLDERS = ("val2014", "train2014", "val2017", "train2017", "images")
 PATHVQA_FOLDERS = ("images/test", "images/val", "images/train", "images")
 
-FORMATS: dict[str, Format] = {
+FORMATS: dict[str, DatasetFormat] = {
     found.name: found
     for found in (
-        Format("textvqa", "textvqa", textvqa.rows, textvqa.record, TEXTVQA_FOLDERS, answers=10),
-        Format("stvqa", "stvqa", stvqa.rows, stvqa.record, ("train_imgs", "train", "Images/train")),
-        Format("chartqa", "chartqa", chartqa.rows, chartqa.record, ("png",)),
-        Format("okvqa", "okvqa", okvqa.rows, okvqa.record, COCO_FOLDERS, answers=10),
-        Format("vqav2", "vqa", okvqa.rows, okvqa.record, COCO_FOLDERS, answers=10),
-        Format("icdar2015", "ocr", icdar.rows, icdar.record, ("images", "ch4_test_word_images_gt")),
-        Format(
+        DatasetFormat(
+            "textvqa", "textvqa", textvqa.rows, textvqa.record, TEXTVQA_FOLDERS, answers=10
+        ),
+        DatasetFormat(
+            "stvqa", "stvqa", stvqa.rows, stvqa.record, ("train_imgs", "train", "Images/train")
+        ),
+        DatasetFormat("chartqa", "chartqa", chartqa.rows, chartqa.record, ("png",)),
+        DatasetFormat("okvqa", "okvqa", okvqa.rows, okvqa.record, COCO_FOLDERS, answers=10),
+        DatasetFormat("vqav2", "vqa", okvqa.rows, okvqa.record, COCO_FOLDERS, answers=10),
+        DatasetFormat(
+            "icdar2015", "ocr", icdar.rows, icdar.record, ("images", "ch4_test_word_images_gt")
+        ),
+        DatasetFormat(
             "textcaps",
             "captioning",
             captions.textcaps_rows,
             captions.textcaps_record,
             TEXTVQA_FOLDERS,
         ),
-        Format("coco", "captioning", captions.coco_rows, captions.coco_record, COCO_FOLDERS),
-        Format("pathvqa", "pathvqa", pathvqa.rows, pathvqa.record, PATHVQA_FOLDERS),
-        Format("vlmevalkit", "", vlmevalkit.rows, vlmevalkit.record, ("images",)),
-        Format("parquet", "", parquet.rows, parquet.record, ("images",)),
-        Format("authors", "", authors.rows, authors.record, ("images",)),
-        Format("jsonl", "", jsonl.rows, jsonl.record, ("images",)),
+        DatasetFormat("coco", "captioning", captions.coco_rows, captions.coco_record, COCO_FOLDERS),
+        DatasetFormat("pathvqa", "pathvqa", pathvqa.rows, pathvqa.record, PATHVQA_FOLDERS),
+        DatasetFormat("vlmevalkit", "", vlmevalkit.rows, vlmevalkit.record, ("images",)),
+        DatasetFormat("parquet", "", parquet.rows, parquet.record, ("images",)),
+        DatasetFormat("authors", "", authors.rows, authors.record, ("images",)),
+        DatasetFormat("jsonl", "", jsonl.rows, jsonl.record, ("images",)),
     )
 }
 BY_SUFFIX = {
@@ -77,7 +83,7 @@ BY_SUFFIX = {
 }
 
 
-def recognise(path: Path) -> Format:
+def recognise(path: Path) -> DatasetFormat:
     """Raises InvalidInput that lists the formats where it is none of them."""
     name = BY_SUFFIX.get(path.suffix.lower()) or _of_json(path)
     return FORMATS[name]

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.core.errors import InvalidInput
 from services.core.tasks import TASKS
 from services.orchestrator.datasets.fields import Fields, read_text
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 LINE = re.compile(r'(?P<image>[^,"]+?)\s*,\s*"(?P<word>.*)"')
 
@@ -22,7 +22,7 @@ def rows(path: Path) -> Iterator[Fields]:
             yield Fields(f"{path.name}, line {number}", {"line": line.strip()})
 
 
-def record(fields: Fields) -> Record:
+def record(fields: Fields) -> LabelledRecord:
     line = fields.text("line")
     found = LINE.fullmatch(line)
     if found is None:
@@ -30,4 +30,4 @@ def record(fields: Fields) -> Record:
     word = re.sub(r'\\(["\\])', r"\1", found["word"])
     if not word.strip():
         raise fields.fault("word", "is empty")
-    return Record(found["image"], found["image"], TASKS["ocr"].question, (word,), "word")
+    return LabelledRecord(found["image"], found["image"], TASKS["ocr"].question, (word,), "word")

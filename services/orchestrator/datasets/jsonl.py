@@ -9,7 +9,7 @@ from pathlib import Path
 from services.core.errors import InvalidInput, NotFound
 from services.core.evaluation import question_kind
 from services.orchestrator.datasets.fields import Fields
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 
 def rows(path: Path) -> Iterator[Fields]:
@@ -24,10 +24,10 @@ def rows(path: Path) -> Iterator[Fields]:
         raise InvalidInput(f"the data set {path} is not UTF-8 text: give a JSONL file") from error
 
 
-def record(fields: Fields) -> Record:
+def record(fields: Fields) -> LabelledRecord:
     fields = _parsed(fields)
     question = fields.text("question")
-    return Record(
+    return LabelledRecord(
         fields.name("id" if fields.values.get("id") is not None else "number"),
         fields.text("image"),
         question,

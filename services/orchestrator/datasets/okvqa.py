@@ -13,7 +13,7 @@ from pathlib import Path
 
 from services.core.errors import NotFound
 from services.orchestrator.datasets.fields import Fields, document
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 
 def annotations_of(path: Path) -> Path:
@@ -50,7 +50,7 @@ def _by_id(answers: Fields) -> Mapping[str, Fields]:
     return found
 
 
-def record(fields: Fields) -> Record:
+def record(fields: Fields) -> LabelledRecord:
     name = fields.name("question_id")
     if "annotation" not in fields.values:
         raise fields.fault("question_id", f"{name} has no annotation in the file beside it")
@@ -60,7 +60,7 @@ def record(fields: Fields) -> Record:
         if not fields.values["types"]
         else annotation.get("question_type")
     )
-    return Record(
+    return LabelledRecord(
         name,
         f"COCO_{fields.text('subset')}_{fields.number('image_id'):012}.jpg",
         fields.text("question"),

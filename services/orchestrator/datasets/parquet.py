@@ -16,7 +16,7 @@ from services.core.errors import InvalidInput, NotFound
 from services.core.evaluation import question_kind
 from services.core.tasks import TASKS
 from services.orchestrator.datasets.fields import Fields
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 ROWS_AT_ONCE = 16
 
@@ -36,13 +36,13 @@ def rows(path: Path) -> Iterator[Fields]:
         raise NotFound(f"the data set {path} can't be read: {error.strerror or error}") from error
 
 
-def record(fields: Fields) -> Record:
+def record(fields: Fields) -> LabelledRecord:
     answers = _first(fields, "answers", "caption_str", "answer")
     question = (
         fields.text("question") if "question" in fields.values else TASKS["captioning"].question
     )
     image, data = _image(fields)
-    return Record(
+    return LabelledRecord(
         fields.name(_first(fields, "question_id", "id", "index", "number")),
         image,
         question,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NotFound
 from services.orchestrator.datasets.fields import Fields, objects, read_json
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 YES_NO = frozenset({"yes", "no"})
 
@@ -60,10 +60,10 @@ def _answer(fields: Fields) -> object:
     return next(iter(label), None) if isinstance(label, dict) else fields.values.get("answer")
 
 
-def record(fields: Fields) -> Record:
+def record(fields: Fields) -> LabelledRecord:
     of_lxmert = "sent" in fields.values
     image = fields.name("img_id" if of_lxmert else "image")
-    return Record(
+    return LabelledRecord(
         fields.name("question_id" if fields.values.get("question_id") is not None else "number"),
         image if Path(image).suffix else f"{image}.jpg",
         fields.text("sent" if of_lxmert else "question"),

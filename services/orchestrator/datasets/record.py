@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LabelledRecord:
     """`id` names it within its data set. `image` is a file below the data set's image folder, or "" where `data` is the image.
 
     `answers` are the references. `kind`: the type of the question; `split`: the part of the data set, such as "human", or "".

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.core.evaluation import question_kind
 from services.orchestrator.datasets.fields import Fields, document
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 TEST_SHARE = 0.15
 
@@ -21,9 +21,9 @@ def rows(path: Path) -> Iterator[Fields]:
     return document(path).objects("data")
 
 
-def record(fields: Fields) -> Record:
+def record(fields: Fields) -> LabelledRecord:
     question, image = fields.text("question"), fields.text("file_path")
-    return Record(
+    return LabelledRecord(
         fields.name("question_id"),
         image,
         question,

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from services.core.evaluation import question_kind
 from services.orchestrator.datasets.fields import Fields, document
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 
 def rows(path: Path) -> Iterator[Fields]:
     return document(path).objects("data")
 
 
-def record(fields: Fields) -> Record:
+def record(fields: Fields) -> LabelledRecord:
     question = fields.text("question")
-    return Record(
+    return LabelledRecord(
         fields.name("question_id"),
         f"{fields.name('image_id')}.jpg",
         question,

@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 from services.core.errors import InvalidInput, NotFound
 from services.core.evaluation import question_kind
 from services.orchestrator.datasets.fields import Fields
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 LONGEST_INDEX = 64
 """A shorter `image` is the index of another row, by VLMEvalKit's own rule."""
@@ -64,7 +64,7 @@ def _read(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise InvalidInput(f"{path} is no TSV ({error})") from error
 
 
-def record(fields: Fields) -> Record:
+def record(fields: Fields) -> LabelledRecord:
     for key in ("question", "answer"):
         if fields.text(key).strip().lower() in NOTHING:
             raise fields.fault(key, "is NaN")
@@ -75,7 +75,7 @@ def record(fields: Fields) -> Record:
         if str(fields.values.get(letter) or "").strip()
     ]
     path = str(fields.values.get("image_path") or "")
-    return Record(
+    return LabelledRecord(
         fields.name("index"),
         path,
         "\n".join([question, *options]),

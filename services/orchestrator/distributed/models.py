@@ -19,7 +19,7 @@ from services.engines.loading import load_model
 from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.serving import of_checkpoint
 from services.engines.settings import EngineSettings
-from services.engines.teacher import Teacher, find_task
+from services.engines.teacher import HostedTeacher, find_task
 from services.environment import Environment
 from services.orchestrator.teachers.panel import Panel
 from services.rpc.client import (
@@ -71,7 +71,7 @@ class Loaded:
         return cast(
             TeacherClient,
             _LoadedTeacher(
-                Teacher(engine, of_checkpoint(folder, self.engine, self.preset, self.model))
+                HostedTeacher(engine, of_checkpoint(folder, self.engine, self.preset, self.model))
             ),
         )
 
@@ -149,7 +149,7 @@ class _LoadedTeacher:
 
     connection = _Here()
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, teacher: HostedTeacher) -> None:
         self._teacher, self._images = teacher, ImageReceiver()
 
     async def model(self) -> TeacherModel:

@@ -24,7 +24,7 @@ from services.orchestrator.distributed.cluster import ClusterFailed
 from services.orchestrator.distributed.models import Loaded, Source
 from services.orchestrator.distributed.stages import ROLES, Stage, Step, from_table, look, to_table
 from services.orchestrator.distributed.work import Parcel, Work
-from services.orchestrator.images.reading import Accepted, Refused
+from services.orchestrator.images.reading import Accepted, RefusedImage
 
 IMAGES_OF_A_BLOCK = 32
 """A block is one task of Ray. A driver that is killed loses those that are under way, some for each actor."""
@@ -45,7 +45,7 @@ Blocks: TypeAlias = Generator[list[T], None, None]
 Sources: TypeAlias = Mapping[str, Source]
 
 
-def looked_at(paths: Sequence[str], images: str) -> Blocks[Accepted | Refused]:
+def looked_at(paths: Sequence[str], images: str) -> Blocks[Accepted | RefusedImage]:
     """In the order of `paths`, blocks of them; pictures come without their bytes."""
     blocks = [pa.table({"path": pa.array(some, pa.string())}) for some in _blocks(paths)]
     found = _dataset(blocks, preserve_order=True).map_batches(

@@ -24,7 +24,7 @@ from services.orchestrator.distributed.models import Source
 from services.orchestrator.distributed.work import Parcel, Work
 from services.orchestrator.identification import identify, student_answer
 from services.orchestrator.images.opening import open_images
-from services.orchestrator.images.reading import Accepted, Refused, read_again, read_image
+from services.orchestrator.images.reading import Accepted, RefusedImage, read_again, read_image
 from services.orchestrator.ledger import SCHEMA_VERSION, AnnotationRow, Ledger
 from services.orchestrator.run import Run
 from services.orchestrator.tasks import together
@@ -77,7 +77,7 @@ def look(paths: pa.Table, images: str) -> pa.Table:
     )
 
 
-def _without_bytes(found: Accepted | Refused) -> Accepted | Refused:
+def _without_bytes(found: Accepted | RefusedImage) -> Accepted | RefusedImage:
     return (
         replace(found, picture=Picture(found.picture.sha256, b""))
         if isinstance(found, Accepted)

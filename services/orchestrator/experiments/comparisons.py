@@ -11,8 +11,8 @@ from sys import intern
 
 from services.core.evaluation import Judgement, bootstrap, compare
 from services.core.metrics import CORPUS_METRICS
-from services.orchestrator.experiments.experiment import Entry
-from services.orchestrator.experiments.plan import Subject, evaluation_folder
+from services.orchestrator.experiments.experiment import TaskEntry
+from services.orchestrator.experiments.plan import MeasuredModel, evaluation_folder
 from services.orchestrator.scoring.evaluation import stored
 from services.orchestrator.scoring.metrics import score
 
@@ -60,7 +60,7 @@ class Evaluations:
         self._out = out
         self._known: dict[Path, Answers] = {}
 
-    def find(self, subject: Subject, entry: Entry) -> Answers | None:
+    def find(self, subject: MeasuredModel, entry: TaskEntry) -> Answers | None:
         folder = evaluation_folder(self._out, subject, entry)
         if folder not in self._known and (folder / "figures.json").is_file():
             self._known[folder] = Answers.read(folder)
@@ -68,7 +68,7 @@ class Evaluations:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ScoreChange:
     """Of the official score, from one model to another; None where nothing is compared.
 
     `gain` with its 95 % interval by paired bootstrap over images (seeds averaged); `fixed` and `broken` questions, mean of the
@@ -91,11 +91,11 @@ class Change:
         return self.p < SIGNIFICANT if self.p is not None else not self.low <= 0 <= self.high
 
 
-NO_CHANGE = Change()
+NO_CHANGE = ScoreChange()
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KindChange:
     """The questions of one kind, from one model to another: scores, and how many were fixed and broken, means of the seeds."""
 
     kind: str
@@ -106,7 +106,7 @@ class Kind:
     broken: float
 
 
-def change(before: Sequence[Answers], after: Sequence[Answers]) -> Change:
+def change(before: Sequence[Answers], after: Sequence[Answers]) -> ScoreChange:
     """On the same questions, seed by seed."""
     pairs = list(zip(before, after, strict=True))
     compared = [compare(map(Judgement, was.kinds, was.each, now.each)) for was, now in pairs]
@@ -117,7 +117,7 @@ def change(before: Sequence[Answers], after: Sequence[Answers]) -> Change:
         )
     ]
     interval = bootstrap(zip(before[0].images, differences, strict=True))
-    found = Change(
+    found = ScoreChange(
         statistics.mean(now.official - was.official for was, now in pairs),
         interval.low,
         interval.high,
@@ -132,14 +132,14 @@ def change(before: Sequence[Answers], after: Sequence[Answers]) -> Change:
     )
 
 
-def by_kind(before: Sequence[Answers], after: Sequence[Answers]) -> tuple[Kind, ...]:
+def by_kind(before: Sequence[Answers], after: Sequence[Answers]) -> tuple[KindChange, ...]:
     """As `change`, of each kind of question; nothing where all are of one kind, or captions."""
     if before[0].metric in CORPUS_METRICS:
         return ()
     pairs = zip(before, after, strict=True)
     compared = [compare(map(Judgement, was.kinds, was.each, now.each)).kinds for was, now in pairs]
     return tuple(
-        Kind(
+        KindChange(
             kind,
             of_kind.questions,
             of_kind.before,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.core.arms import OF_STUDENT, Arm, Source
+from services.core.arms import OF_STUDENT, Arm, SampleSource
 from services.core.recipes import Recipe
 from services.core.tasks import Task
 from services.orchestrator.datasets.dataset import Dataset
@@ -23,7 +23,7 @@ class LabelledSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TaskEntry:
     """What the file calls a task: unlabelled images to learn from, sets to be measured on. `pool` "" : it is only measured on.
 
     `test_on`: the entries that are measured on after a training on this one. `labels` None: no arm trains on labels here.
@@ -80,19 +80,19 @@ class Experiment:
     teachers: tuple[str, ...]
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TaskEntry]
     recipe: Recipe
     tables: tuple[Layout, ...]
     lora: Lora = LORA
     latency: int = LATENCY_QUESTIONS
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def trained_on(self, source: Source) -> list[Entry]:
+    def trained_on(self, source: SampleSource) -> list[TaskEntry]:
         """The entries that an arm of such a source trains on."""
         if source in OF_STUDENT:
             return [entry for entry in self.entries.values() if entry.pool]
         return [
             entry
             for entry in self.entries.values()
-            if entry.labels is not None and source is Source.LABELS
+            if entry.labels is not None and source is SampleSource.LABELS
         ]

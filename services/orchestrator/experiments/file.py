@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from services.core.arms import Source, parse_arm
+from services.core.arms import SampleSource, parse_arm
 from services.core.errors import InvalidInput, NotFound
 from services.core.presets import find_preset
 from services.core.recipes import RECIPES, Recipe
@@ -19,11 +19,11 @@ from services.orchestrator.experiments.experiment import (
     AXES,
     LATENCY_QUESTIONS,
     LORA,
-    Entry,
     Experiment,
     LabelledSet,
     Layout,
     Lora,
+    TaskEntry,
 )
 from services.orchestrator.images.store import is_url
 
@@ -171,7 +171,7 @@ def _lora(top: Fields) -> Lora:
     return Lora(_positive(fields, "rank"), fields.real("learning_rate"))
 
 
-def _entry(name: str, fields: Fields, data: Path, test_on: tuple[str, ...]) -> Entry:
+def _entry(name: str, fields: Fields, data: Path, test_on: tuple[str, ...]) -> TaskEntry:
     """`test_on`: of all tasks that say nothing of their own."""
     _require_known(fields, TASK_KEYS)
     task = fields.get("task", name)
@@ -195,7 +195,7 @@ def _entry(name: str, fields: Fields, data: Path, test_on: tuple[str, ...]) -> E
     limit = fields.number("limit") if "limit" in fields.values else 0
     itself = (name,) if "test" in sets else ()
     tests = fields.texts("test_on") if "test_on" in fields.values else test_on or itself
-    return Entry(name, TASKS[task], where, limit, sets.get("test"), sets.get("labels"), tests)
+    return TaskEntry(name, TASKS[task], where, limit, sets.get("test"), sets.get("labels"), tests)
 
 
 def _set(fields: Fields, data: Path) -> LabelledSet:
@@ -268,7 +268,7 @@ def _require_whole(top: Fields, experiment: Experiment) -> None:
         if not arm.is_teacher and not experiment.students:
             raise top.fault("students", f"is missing, and the arm {arm.name} needs one")
         if arm.is_trained and not experiment.trained_on(arm.source):
-            what = "labels" if arm.source is Source.LABELS else "pool"
+            what = "labels" if arm.source is SampleSource.LABELS else "pool"
             raise top.fault(
                 "tasks", f"has no task with {what}, and the arm {arm.name} trains on that"
             )

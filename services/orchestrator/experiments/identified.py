@@ -14,7 +14,7 @@ from pathlib import Path
 from services.core.errors import WrongState
 from services.files import write_atomically
 from services.orchestrator import alignment, endpoints, phases
-from services.orchestrator.experiments.experiment import Entry, Experiment
+from services.orchestrator.experiments.experiment import Experiment, TaskEntry
 from services.orchestrator.experiments.plan import RUNS, Pair
 from services.orchestrator.experiments.site import Site
 from services.orchestrator.leaks import look_for_leaks
@@ -32,7 +32,7 @@ class Base:
     weights_sha256: str
 
 
-def settings_of(experiment: Experiment, entry: Entry) -> Settings:
+def settings_of(experiment: Experiment, entry: TaskEntry) -> Settings:
     """Of the runs on its pool."""
     chosen = new_settings(entry.pool, entry.task.name, experiment.recipe.name, limit=entry.limit)
     return replace(chosen, recipe=experiment.recipe.of_task(entry.task))

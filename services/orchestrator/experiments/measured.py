@@ -14,16 +14,16 @@ from pathlib import Path
 from services.core.decoding import Decoding
 from services.files import write_atomically
 from services.orchestrator import endpoints
-from services.orchestrator.experiments.experiment import Entry, Experiment
+from services.orchestrator.experiments.experiment import Experiment, TaskEntry
 from services.orchestrator.experiments.identified import settle_base
-from services.orchestrator.experiments.plan import Subject, evaluation_folder, measured_on
+from services.orchestrator.experiments.plan import MeasuredModel, evaluation_folder, measured_on
 from services.orchestrator.experiments.site import Site
-from services.orchestrator.experiments.trained import Trained
+from services.orchestrator.experiments.trained import TrainedArm
 from services.orchestrator.progress import Progress
 from services.orchestrator.scoring import conditions, evaluation
 from services.orchestrator.scoring.asking import picture_of
-from services.orchestrator.scoring.conditions import Evaluation
-from services.orchestrator.scoring.respondents import Asked, Respondent, respondent
+from services.orchestrator.scoring.conditions import ScoredEvaluation
+from services.orchestrator.scoring.respondents import Respondent, RespondentChoice, respondent
 from services.orchestrator.where import Where
 from services.rpc.client import Picture
 
@@ -48,13 +48,13 @@ class Latency:
 class Due:
     """One subject on one test."""
 
-    subject: Subject
-    entry: Entry
-    planned: Evaluation
+    subject: MeasuredModel
+    entry: TaskEntry
+    planned: ScoredEvaluation
     folder: Path
 
 
-def plan_tests(experiment: Experiment) -> dict[str, Evaluation]:
+def plan_tests(experiment: Experiment) -> dict[str, ScoredEvaluation]:
     """The evaluation of each entry, its files checked once. Raises InvalidInput: what is wrong with one."""
     return {
         name: conditions.plan(
@@ -74,8 +74,8 @@ def plan_tests(experiment: Experiment) -> dict[str, Evaluation]:
 
 async def measure_all(
     experiment: Experiment,
-    subjects: Sequence[Subject],
-    planned: dict[str, Evaluation],
+    subjects: Sequence[MeasuredModel],
+    planned: dict[str, ScoredEvaluation],
     site: Site,
     progress: Progress,
 ) -> None:
@@ -111,9 +111,9 @@ async def measure_all(
 
 
 def _due(
-    experiment: Experiment, subject: Subject, planned: dict[str, Evaluation], out: Path
+    experiment: Experiment, subject: MeasuredModel, planned: dict[str, ScoredEvaluation], out: Path
 ) -> list[Due]:
-    trained = Trained.read(out / subject.path)
+    trained = TrainedArm.read(out / subject.path)
     if trained is not None and trained.reason:
         return []
     found = []
@@ -125,19 +125,23 @@ def _due(
     return found
 
 
-def _asked(subject: Subject, where: Where, base: str, out: Path) -> Asked:
+def _asked(subject: MeasuredModel, where: Where, base: str, out: Path) -> RespondentChoice:
     if subject.arm.is_teacher:
-        return Asked(where, "teacher")
-    trained = Trained.read(out / subject.path)
-    return Asked(where, "student", trained.version if trained else base)
+        return RespondentChoice(where, "teacher")
+    trained = TrainedArm.read(out / subject.path)
+    return RespondentChoice(where, "student", trained.version if trained else base)
 
 
-def _is_timed(experiment: Experiment, subject: Subject, out: Path) -> bool:
+def _is_timed(experiment: Experiment, subject: MeasuredModel, out: Path) -> bool:
     return experiment.latency == 0 or Latency.read(out / subject.path) is not None
 
 
 async def _time(
-    experiment: Experiment, subject: Subject, asked: Asked, out: Path, progress: Progress
+    experiment: Experiment,
+    subject: MeasuredModel,
+    asked: RespondentChoice,
+    out: Path,
+    progress: Progress,
 ) -> None:
     """On the first test that it has. Training changes weights, not how long they take: a student is timed once."""
     entry = measured_on(experiment, subject)[0]
@@ -152,7 +156,7 @@ async def _time(
         )
 
 
-async def _seconds(model: Respondent, entry: Entry, questions: int) -> list[float]:
+async def _seconds(model: Respondent, entry: TaskEntry, questions: int) -> list[float]:
     """The images have been sent before: what is timed is the model, not the network's way to it."""
     assert entry.test is not None
     dataset, task = entry.test.datasets[0], entry.task

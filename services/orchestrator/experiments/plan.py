@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.arms import Arm
-from services.orchestrator.experiments.experiment import Entry, Experiment
+from services.orchestrator.experiments.experiment import Experiment, TaskEntry
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.run import read_run, settings_of
 
@@ -29,7 +29,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class MeasuredModel:
     """Who is measured: a student trained by an arm, or a teacher. What makes no difference to it is "" or None."""
 
     arm: Arm
@@ -53,22 +53,23 @@ class Subject:
         return " ".join(self.path.parts[1:])
 
 
-def subjects(experiment: Experiment) -> list[Subject]:
+def subjects(experiment: Experiment) -> list[MeasuredModel]:
     return [subject for arm in experiment.arms for subject in _of_arm(experiment, arm)]
 
 
-def _of_arm(experiment: Experiment, arm: Arm) -> Iterator[Subject]:
+def _of_arm(experiment: Experiment, arm: Arm) -> Iterator[MeasuredModel]:
     if arm.is_teacher:
-        yield from (Subject(arm, teacher=teacher) for teacher in experiment.teachers)
+        yield from (MeasuredModel(arm, teacher=teacher) for teacher in experiment.teachers)
         return
     for student in experiment.students:
         if not arm.is_trained:
-            yield Subject(arm, student)
+            yield MeasuredModel(arm, student)
             continue
         for teacher in experiment.teachers if arm.needs_teacher else ("",):
             for entry in experiment.trained_on(arm.source):
                 yield from (
-                    Subject(arm, student, teacher, entry.name, seed) for seed in experiment.seeds
+                    MeasuredModel(arm, student, teacher, entry.name, seed)
+                    for seed in experiment.seeds
                 )
 
 
@@ -82,7 +83,7 @@ def pairs(experiment: Experiment) -> list[Pair]:
     return list(dict.fromkeys(needed))
 
 
-def measured_on(experiment: Experiment, subject: Subject) -> list[Entry]:
+def measured_on(experiment: Experiment, subject: MeasuredModel) -> list[TaskEntry]:
     """What it is measured on: where its training says so, else everything."""
     trained_on = experiment.entries.get(subject.task)
     names = trained_on.test_on if trained_on else experiment.entries
@@ -93,8 +94,8 @@ def measured_on(experiment: Experiment, subject: Subject) -> list[Entry]:
 class Group:
     """The subjects that differ by their seed alone, on one test."""
 
-    entry: Entry
-    subjects: tuple[Subject, ...]
+    entry: TaskEntry
+    subjects: tuple[MeasuredModel, ...]
 
     @property
     def names(self) -> tuple[str, str, str, str, str]:
@@ -104,7 +105,7 @@ class Group:
 
 
 def groups(experiment: Experiment) -> list[Group]:
-    found: dict[tuple[str, ...], list[tuple[Entry, Subject]]] = defaultdict(list)
+    found: dict[tuple[str, ...], list[tuple[TaskEntry, MeasuredModel]]] = defaultdict(list)
     for subject in subjects(experiment):
         for entry in measured_on(experiment, subject):
             found[
@@ -113,12 +114,12 @@ def groups(experiment: Experiment) -> list[Group]:
     return [Group(of[0][0], tuple(subject for _, subject in of)) for of in found.values()]
 
 
-def evaluation_folder(out: Path, subject: Subject, entry: Entry) -> Path:
+def evaluation_folder(out: Path, subject: MeasuredModel, entry: TaskEntry) -> Path:
     return out / subject.path / EVALUATIONS / entry.name
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlannedWork:
     """What is to be done, how much of it, and how much of that is done. `images` and `questions` bound the calls of models."""
 
     what: str
@@ -127,7 +128,7 @@ class Line:
     detail: str
 
 
-def lines(experiment: Experiment, out: Path) -> list[Line]:
+def lines(experiment: Experiment, out: Path) -> list[PlannedWork]:
     """The whole plan, for people."""
     runs, all_subjects = pairs(experiment), subjects(experiment)
     trainings = [subject for subject in all_subjects if subject.arm.is_trained]
@@ -135,19 +136,19 @@ def lines(experiment: Experiment, out: Path) -> list[Line]:
         (subject, entry) for subject in all_subjects for entry in measured_on(experiment, subject)
     ]
     return [
-        Line(
+        PlannedWork(
             "runs (annotate, identify)",
             len(runs),
             sum(_is_identified(out / run.path) for run in runs),
             _calls(experiment, runs),
         ),
-        Line(
+        PlannedWork(
             "trainings",
             len(trainings),
             sum((out / subject.path / TRAINING).is_file() for subject in trainings),
             f"{len(experiment.seeds)} seeds; each leaves a version of its student in the store",
         ),
-        Line(
+        PlannedWork(
             "evaluations",
             len(evaluations),
             sum(

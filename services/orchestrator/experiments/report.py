@@ -11,10 +11,10 @@ from rich.console import Console
 from services.core.evaluation import format_p
 from services.files import write_atomically
 from services.orchestrator.experiments import results
-from services.orchestrator.experiments.comparisons import Change, Evaluations
+from services.orchestrator.experiments.comparisons import Evaluations, ScoreChange
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.latex import latex
-from services.orchestrator.experiments.plan import Line
+from services.orchestrator.experiments.plan import PlannedWork
 from services.orchestrator.experiments.results import Row
 from services.orchestrator.experiments.tables import Table, tables, title_of
 from services.orchestrator.experiments.versus import Versus, versus
@@ -37,7 +37,7 @@ DETAILS = (
 )
 
 
-def show_plan(lines: Sequence[Line], console: Console) -> None:
+def show_plan(lines: Sequence[PlannedWork], console: Console) -> None:
     rows = [(line.what, f"{line.number:,}", f"{line.done:,}", line.detail) for line in lines]
     print_rows(("what", "number", "done", "detail"), rows, console, numbers=("number", "done"))
 
@@ -138,7 +138,7 @@ def _versus(compared: Sequence[Versus]) -> list[str]:
     return ["## Arms against each other", "", *table(heads, rows)]
 
 
-def _change(change: Change) -> tuple[str, ...]:
+def _change(change: ScoreChange) -> tuple[str, ...]:
     """Gain with its interval, fixed and broken, p."""
     return (
         "" if change.gain is None else f"{100 * change.gain:+.1f}",

@@ -19,16 +19,16 @@ from services.files import write_atomically
 from services.orchestrator.experiments.comparisons import (
     NO_CHANGE,
     Answers,
-    Change,
     Evaluations,
-    Kind,
+    KindChange,
+    ScoreChange,
     by_kind,
     change,
 )
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.measured import Latency
 from services.orchestrator.experiments.plan import Group, groups, subjects
-from services.orchestrator.experiments.trained import Trained
+from services.orchestrator.experiments.trained import TrainedArm
 from services.orchestrator.experiments.versus import Versus
 
 
@@ -56,8 +56,8 @@ class Row:
     contains_sd: float | None = None
     beside: dict[str, float] = field(default_factory=dict)
     zero_shot: float | None = None
-    change: Change = NO_CHANGE
-    kinds: tuple[Kind, ...] = ()
+    change: ScoreChange = NO_CHANGE
+    kinds: tuple[KindChange, ...] = ()
     failed: int = 0
     train_seconds: float = 0.0
     latency_s: float | None = None
@@ -79,7 +79,9 @@ def collect(experiment: Experiment, out: Path, evaluations: Evaluations) -> list
         after = [
             found for subject in group.subjects if (found := evaluations.find(subject, group.entry))
         ]
-        trained = [one for subject in group.subjects if (one := Trained.read(out / subject.path))]
+        trained = [
+            one for subject in group.subjects if (one := TrainedArm.read(out / subject.path))
+        ]
         if after or any(one.reason for one in trained):
             latency = Latency.read(out / (base or group.subjects[0]).path)
             rows.append(_row(group, before, after, trained, latency.median_s if latency else None))
@@ -90,7 +92,7 @@ def _row(
     group: Group,
     before: Answers | None,
     after: Sequence[Answers],
-    trained: Sequence[Trained],
+    trained: Sequence[TrainedArm],
     latency_s: float | None,
 ) -> Row:
     subject = group.subjects[0]

@@ -13,8 +13,8 @@ from services.core.errors import InvalidInput
 from services.core.parity import Cell, Sample
 from services.orchestrator.datasets.checks import look, usable
 from services.orchestrator.datasets.dataset import Dataset
-from services.orchestrator.datasets.record import Record
-from services.orchestrator.experiments.experiment import Entry, LabelledSet
+from services.orchestrator.datasets.record import LabelledRecord
+from services.orchestrator.experiments.experiment import LabelledSet, TaskEntry
 from services.orchestrator.leaks import Leaks, images_of_dataset
 from services.orchestrator.leveling import pictures
 from services.orchestrator.run import read_run
@@ -24,7 +24,7 @@ from services.rpc.client import Picture
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class TrainingSamples:
     """Labels, and each of their images once. `reason`: why there is nothing to train on, or ""."""
 
     labels: Sequence[Label]
@@ -32,7 +32,7 @@ class Samples:
     reason: str = ""
 
 
-def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> Samples:
+def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
     """Drawn from what was identified in the run. A gap below the recipe's minimum is no gap: nothing is trained."""
     with read_run(folder) as run:
         records = list(run.ledger.records())
@@ -43,16 +43,18 @@ def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> Samples:
     }
     gap = sum(sample.cell is Cell.GAP for sample in samples)
     if gap < least:
-        return Samples(
+        return TrainingSamples(
             (), reason=f"the gap has {gap} samples, and fewer than {least} are not trained on"
         )
     chosen = choose(arm, list(samples), seed, epochs)
     paths = {sample.image_sha256: samples[sample] for sample in chosen}
     labels = [(sample.image_sha256, sample.question, sample.answer) for sample in chosen]
-    return Samples(labels, partial(pictures, source, paths))
+    return TrainingSamples(labels, partial(pictures, source, paths))
 
 
-def of_labels(entry: Entry, tests: Iterable[LabelledSet], arm: Arm, seed: int) -> Samples:
+def of_labels(
+    entry: TaskEntry, tests: Iterable[LabelledSet], arm: Arm, seed: int
+) -> TrainingSamples:
     """The answer that most people gave, to questions whose image is in no test. Raises InvalidInput where there are too few."""
     assert entry.labels is not None
     leaks = Leaks(
@@ -66,7 +68,7 @@ def of_labels(entry: Entry, tests: Iterable[LabelledSet], arm: Arm, seed: int) -
     ]
     drawn = draw(records, _name, len(records), seed)
     labels: list[Label] = []
-    images: dict[str, tuple[Dataset, Record]] = {}
+    images: dict[str, tuple[Dataset, LabelledRecord]] = {}
     wanted = round(arm.share * (arm.count or len(records)))
     for dataset, record, picture in _readable(drawn):
         if len(labels) == wanted:
@@ -80,19 +82,19 @@ def of_labels(entry: Entry, tests: Iterable[LabelledSet], arm: Arm, seed: int) -
             f"{entry.name} has {len(labels)} labels whose images can be read and are in no test, and {arm.name} takes {wanted}",
             field="labels",
         )
-    return Samples(labels, lambda: (partial(_picture, *found) for found in images.values()))
+    return TrainingSamples(labels, lambda: (partial(_picture, *found) for found in images.values()))
 
 
 def _readable(
-    records: Iterable[tuple[Dataset, Record]],
-) -> Iterator[tuple[Dataset, Record, Picture]]:
+    records: Iterable[tuple[Dataset, LabelledRecord]],
+) -> Iterator[tuple[Dataset, LabelledRecord, Picture]]:
     for dataset, record in records:
         picture = picture_of(dataset, record)
         if isinstance(picture, Picture):
             yield dataset, record, picture
 
 
-def _picture(dataset: Dataset, record: Record) -> Picture:
+def _picture(dataset: Dataset, record: LabelledRecord) -> Picture:
     found = picture_of(dataset, record)
     if isinstance(found, str):
         raise InvalidInput(
@@ -107,6 +109,6 @@ def _most_given(answers: Sequence[str]) -> str:
     return given.most_common(1)[0][0] if given else ""
 
 
-def _name(item: tuple[Dataset, Record]) -> str:
+def _name(item: tuple[Dataset, LabelledRecord]) -> str:
     dataset, record = item
     return f"{dataset.name}\n{record.id}"

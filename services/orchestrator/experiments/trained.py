@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 
 from protos.mpa.v1 import training_pb2
-from services.core.arms import Source, epochs_of
+from services.core.arms import SampleSource, epochs_of
 from services.core.errors import WrongState
 from services.core.presets import PRESETS
 from services.files import write_atomically
 from services.orchestrator import endpoints
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.identified import Base, settings_of, settle_base
-from services.orchestrator.experiments.plan import TRAINING, Subject, measured_on
-from services.orchestrator.experiments.samples import Samples, of_labels, of_run
+from services.orchestrator.experiments.plan import TRAINING, MeasuredModel, measured_on
+from services.orchestrator.experiments.samples import TrainingSamples, of_labels, of_run
 from services.orchestrator.experiments.site import Site
 from services.orchestrator.leveling import parts, train
 from services.orchestrator.progress import Progress
@@ -29,7 +29,7 @@ from services.rpc.wire import contract_to_proto
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedArm:
     """What came of a training: a version, or the `reason` why there was none. `conditions`: what else decided it, hashed."""
 
     conditions: str
@@ -40,17 +40,19 @@ class Trained:
     reason: str = ""
 
     @staticmethod
-    def read(folder: Path) -> Trained | None:
+    def read(folder: Path) -> TrainedArm | None:
         """None where it isn't done."""
         path = folder / TRAINING
-        return Trained(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        return (
+            TrainedArm(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        )
 
     def write(self, folder: Path) -> None:
         write_atomically(folder / TRAINING, json.dumps(asdict(self), indent=2) + "\n")
 
 
 async def train_all(
-    experiment: Experiment, subjects: Sequence[Subject], site: Site, progress: Progress
+    experiment: Experiment, subjects: Sequence[MeasuredModel], site: Site, progress: Progress
 ) -> None:
     """Of one student; the service is started where something is left to do. Raises WrongState where the file has changed."""
     due = [subject for subject in subjects if not _is_done(experiment, subject, site.out)]
@@ -66,8 +68,8 @@ async def train_all(
             await _train(experiment, subject, base, student, site.out, progress)
 
 
-def _is_done(experiment: Experiment, subject: Subject, out: Path) -> bool:
-    trained = Trained.read(out / subject.path)
+def _is_done(experiment: Experiment, subject: MeasuredModel, out: Path) -> bool:
+    trained = TrainedArm.read(out / subject.path)
     if trained is not None and trained.conditions != conditions(experiment, subject):
         raise WrongState(
             f"{out / subject.path} was trained under other settings (its pool, labels, recipe or adapters have changed): give "
@@ -78,7 +80,7 @@ def _is_done(experiment: Experiment, subject: Subject, out: Path) -> bool:
 
 async def _train(
     experiment: Experiment,
-    subject: Subject,
+    subject: MeasuredModel,
     base: Base,
     student: StudentClient,
     out: Path,
@@ -88,18 +90,18 @@ async def _train(
     samples = await asyncio.to_thread(_samples, experiment, subject, out)
     if samples.reason:
         progress.note(f"{subject}: nothing is trained: {samples.reason}")
-        Trained(known, reason=samples.reason).write(folder)
+        TrainedArm(known, reason=samples.reason).write(folder)
         return
     dataset = await student.upload(lambda: parts(samples.images(), samples.labels))
     began = time.monotonic()
     made = await train(student, partial(_request, experiment, subject, base, dataset), progress)
     seconds = time.monotonic() - began
-    Trained(known, len(samples.labels), made.name, made.weights_sha256, seconds).write(folder)
+    TrainedArm(known, len(samples.labels), made.name, made.weights_sha256, seconds).write(folder)
 
 
-def _samples(experiment: Experiment, subject: Subject, out: Path) -> Samples:
+def _samples(experiment: Experiment, subject: MeasuredModel, out: Path) -> TrainingSamples:
     assert subject.seed is not None
-    if subject.arm.source is Source.LABELS:
+    if subject.arm.source is SampleSource.LABELS:
         tests = [entry.test for entry in measured_on(experiment, subject) if entry.test]
         return of_labels(experiment.entries[subject.task], tests, subject.arm, subject.seed)
     return of_run(
@@ -111,7 +113,7 @@ def _samples(experiment: Experiment, subject: Subject, out: Path) -> Samples:
 
 
 def _request(
-    experiment: Experiment, subject: Subject, base: Base, dataset: str, number: int
+    experiment: Experiment, subject: MeasuredModel, base: Base, dataset: str, number: int
 ) -> training_pb2.TrainRequest:
     """Named by its content: the same training in another experiment, or in another arm, is not done again."""
     usual = PRESETS[subject.student].hyperparameters.epochs
@@ -144,11 +146,11 @@ def _request(
     )
 
 
-def conditions(experiment: Experiment, subject: Subject) -> str:
+def conditions(experiment: Experiment, subject: MeasuredModel) -> str:
     """What decides a training beside the subject's names, as a hash."""
     entry = experiment.entries[subject.task]
     known: Mapping[str, object]
-    if subject.arm.source is Source.LABELS:
+    if subject.arm.source is SampleSource.LABELS:
         assert entry.labels is not None
         files = [
             (dataset.path.name, dataset.split, _digest(dataset.path))

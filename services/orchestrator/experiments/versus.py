@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.core.arms import Source
-from services.orchestrator.experiments.comparisons import Change, Evaluations, change
+from services.core.arms import SampleSource
+from services.orchestrator.experiments.comparisons import Evaluations, ScoreChange, change
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.plan import Group, groups
 
@@ -21,7 +21,7 @@ class Versus:
     task: str
     on: str
     seeds: int
-    change: Change
+    change: ScoreChange
 
 
 def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
@@ -36,7 +36,7 @@ def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
         first = group.subjects[0]
         others = (
             []
-            if first.arm.source is not Source.GAP
+            if first.arm.source is not SampleSource.GAP
             else [other for other in trained if _is_beside(group, other)]
         )
         for other in others:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """Also the name of the format's module."""
 
     PARQUET = "parquet"

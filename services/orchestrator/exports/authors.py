@@ -15,10 +15,10 @@ from pathlib import Path
 from services.orchestrator.exports.json_list import JsonList
 from services.orchestrator.exports.llava import conversation
 from services.orchestrator.exports.pictures import Pictures
-from services.orchestrator.exports.samples import Sample, Samples
+from services.orchestrator.exports.samples import ExportedSample, ExportedSamples
 
 
-def write(samples: Samples, target: Path) -> int:
+def write(samples: ExportedSamples, target: Path) -> int:
     """The number of samples to train on. Ids are whole numbers, as theirs: the same sample has the same in all four files."""
     target.mkdir()
     pictures = Pictures(samples, target)
@@ -47,7 +47,7 @@ def write(samples: Samples, target: Path) -> int:
     return training.count
 
 
-def _annotation(number: int, image: str, sample: Sample) -> dict[str, str | int]:
+def _annotation(number: int, image: str, sample: ExportedSample) -> dict[str, str | int]:
     return {
         "question_id": number,
         "image_path": image,
@@ -58,7 +58,9 @@ def _annotation(number: int, image: str, sample: Sample) -> dict[str, str | int]
     }
 
 
-def _prediction(number: int, image: str, sample: Sample, given: str) -> dict[str, str | int]:
+def _prediction(
+    number: int, image: str, sample: ExportedSample, given: str
+) -> dict[str, str | int]:
     return {
         "question_id": number,
         "image_path": image,

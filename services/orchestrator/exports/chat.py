@@ -10,8 +10,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from services.orchestrator.exports.pictures import suffix
-from services.orchestrator.exports.samples import Samples
-from services.orchestrator.exports.tables import IMAGE, IMAGE_FEATURE, SHARD_BYTES, Tables, schema
+from services.orchestrator.exports.samples import ExportedSamples
+from services.orchestrator.exports.tables import (
+    IMAGE,
+    IMAGE_FEATURE,
+    SHARD_BYTES,
+    ExportTables,
+    schema,
+)
 
 MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
 _TEXT = {"dtype": "string", "_type": "Value"}
@@ -24,9 +30,9 @@ FEATURES = {
 }
 
 
-def write(samples: Samples, target: Path) -> int:
+def write(samples: ExportedSamples, target: Path) -> int:
     target.mkdir()
-    with Tables(
+    with ExportTables(
         schema(FIELDS, FEATURES), lambda number: target / f"train-{number:05}.parquet", SHARD_BYTES
     ) as rows:
         for sample in samples.trainable():

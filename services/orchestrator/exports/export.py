@@ -8,19 +8,19 @@ from pathlib import Path
 from services.core.errors import InvalidInput
 from services.files import written_whole
 from services.orchestrator.entries import Filter, count_entries
-from services.orchestrator.exports import Format
-from services.orchestrator.exports.samples import Samples
+from services.orchestrator.exports import ExportFormat
+from services.orchestrator.exports.samples import ExportedSamples
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import Run
 
 
-def export(run: Run, chosen: Filter, form: Format, output: Path, progress: Progress) -> int:
+def export(run: Run, chosen: Filter, form: ExportFormat, output: Path, progress: Progress) -> int:
     """How many records were written. A file or a folder as the format has it, there at the end or not at all.
 
     Raises MpaError: it exists, nothing was chosen, an image has gone, the disk is full.
     """
     with written_whole(output) as target, progress.stage("export", "records", 0) as meter:
-        samples = Samples(run, chosen, meter)
+        samples = ExportedSamples(run, chosen, meter)
         meter.total = count_entries(run.ledger, chosen)
         written: int = import_module(f"services.orchestrator.exports.{form}").write(samples, target)
         if not written:

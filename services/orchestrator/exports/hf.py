@@ -7,12 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 from services.orchestrator.exports.pictures import suffix
-from services.orchestrator.exports.samples import Samples
+from services.orchestrator.exports.samples import ExportedSamples
 from services.orchestrator.exports.tables import (
     IMAGE,
     IMAGE_FEATURE,
     SHARD_BYTES,
-    Tables,
+    ExportTables,
     provenance_fields,
     schema,
 )
@@ -55,12 +55,12 @@ publish.
 """
 
 
-def write(samples: Samples, target: Path) -> int:
+def write(samples: ExportedSamples, target: Path) -> int:
     (target / "data").mkdir(parents=True)
     columns = schema({"image": IMAGE, **provenance_fields(samples)}, {"image": IMAGE_FEATURE})
     cells: Counter[str] = Counter()
     images, last = 0, ""
-    with Tables(
+    with ExportTables(
         columns, lambda number: target / "data" / f"train-{number:05}.parquet", SHARD_BYTES
     ) as rows:
         for sample in samples.usable():
@@ -73,7 +73,7 @@ def write(samples: Samples, target: Path) -> int:
     return rows.count
 
 
-def _card(samples: Samples, count: int, images: int, cells: Counter[str]) -> str:
+def _card(samples: ExportedSamples, count: int, images: int, cells: Counter[str]) -> str:
     run, settings = samples.run, samples.run.settings
     of_student = f", of the student {settings.student_matcher}" if settings.student_matcher else ""
     name = f"Model parity: {settings.task}, {run.folder.name}"

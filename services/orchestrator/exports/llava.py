@@ -6,10 +6,10 @@ from pathlib import Path
 
 from services.orchestrator.exports.json_list import JsonList
 from services.orchestrator.exports.pictures import Pictures
-from services.orchestrator.exports.samples import Samples
+from services.orchestrator.exports.samples import ExportedSamples
 
 
-def write(samples: Samples, target: Path) -> int:
+def write(samples: ExportedSamples, target: Path) -> int:
     target.mkdir()
     pictures = Pictures(samples, target)
     with JsonList(target / "llava.json") as items:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.orchestrator.exports.samples import Samples
-from services.orchestrator.exports.tables import Tables, provenance_fields, schema
+from services.orchestrator.exports.samples import ExportedSamples
+from services.orchestrator.exports.tables import ExportTables, provenance_fields, schema
 
 
-def write(samples: Samples, target: Path) -> int:
+def write(samples: ExportedSamples, target: Path) -> int:
     columns = schema(
         provenance_fields(samples), {}, **{"mpa.settings": samples.run.settings.to_json()}
     )
-    with Tables(columns, lambda _: target) as rows:
+    with ExportTables(columns, lambda _: target) as rows:
         for entry in samples.entries():
             rows.add(samples.columns(entry))
     return rows.count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from services.orchestrator.exports.samples import Sample, Samples
+from services.orchestrator.exports.samples import ExportedSample, ExportedSamples
 
 SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 
@@ -13,11 +13,11 @@ SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 class Pictures:
     """`add` answers with the path relative to the export's folder. One image's samples come one after another."""
 
-    def __init__(self, samples: Samples, folder: Path) -> None:
+    def __init__(self, samples: ExportedSamples, folder: Path) -> None:
         self._samples, self._folder = samples, folder
         self._last = ("", "")
 
-    def add(self, sample: Sample) -> str:
+    def add(self, sample: ExportedSample) -> str:
         if self._last[0] != sample.image_sha256:
             data = self._samples.image(sample)
             name = f"images/{sample.image_sha256[:2]}/{sample.image_sha256}.{suffix(data)}"

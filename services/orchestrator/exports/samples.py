@@ -23,7 +23,7 @@ EVERYTHING = Filter()
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ExportedSample:
     """A usable annotation."""
 
     entry: Entry
@@ -41,7 +41,7 @@ class Sample:
         return f"{self.image_sha256}-{self.entry.annotation.number}"
 
 
-class Samples:
+class ExportedSamples:
     """The records of `run` that `chosen` takes, as often as they are asked for, never more than one image in memory."""
 
     def __init__(self, run: Run, chosen: Filter, meter: Meter) -> None:
@@ -56,16 +56,16 @@ class Samples:
             self._meter.advance(by=int(entry.annotation is not None))
             yield entry
 
-    def usable(self) -> Iterator[Sample]:
+    def usable(self) -> Iterator[ExportedSample]:
         for entry in self.entries():
             if sample := _sample(entry):
                 yield sample
 
-    def trainable(self) -> Iterator[Sample]:
+    def trainable(self) -> Iterator[ExportedSample]:
         """None of an image that is held out: who trained on it could not be judged on it any more."""
         return (sample for sample in self.usable() if not sample.entry.image.held_out)
 
-    def every_trainable(self) -> Iterator[tuple[Sample, bool]]:
+    def every_trainable(self) -> Iterator[tuple[ExportedSample, bool]]:
         """Whatever was chosen; and whether it was."""
         for entry in read_entries(self.run.ledger, USABLE):
             if (sample := _sample(entry)) and not entry.image.held_out:
@@ -94,11 +94,11 @@ class Samples:
         }
         return {**columns(entry, settings), "in_parity_set": self.is_in_parity_set(entry), **of_run}
 
-    def prompt(self, sample: Sample) -> str:
+    def prompt(self, sample: ExportedSample) -> str:
         """What the student is trained on: the question in the recipe's template."""
         return answer_prompt(sample.question, self.run.settings.recipe.training_template)
 
-    def image(self, sample: Sample) -> bytes:
+    def image(self, sample: ExportedSample) -> bytes:
         """The file as it is. Raises InvalidInput where it has gone or changed since the run saw it."""
         if self._last[0] != sample.image_sha256:
             picture = read_again(self._source, sample.entry.image.path, sample.image_sha256)
@@ -106,9 +106,9 @@ class Samples:
         return self._last[1]
 
 
-def _sample(entry: Entry) -> Sample | None:
+def _sample(entry: Entry) -> ExportedSample | None:
     row = entry.annotation
-    return Sample(entry, row.question, row.answer) if row and not row.rejection else None
+    return ExportedSample(entry, row.question, row.answer) if row and not row.rejection else None
 
 
 def _takes(chosen: Filter, entry: Entry) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from services.orchestrator.exports.json_list import JsonList
 from services.orchestrator.exports.llava import conversation
 from services.orchestrator.exports.pictures import Pictures
-from services.orchestrator.exports.samples import Samples
+from services.orchestrator.exports.samples import ExportedSamples
 
 INFO = {
     "mpa": {
@@ -19,7 +19,7 @@ INFO = {
 }
 
 
-def write(samples: Samples, target: Path) -> int:
+def write(samples: ExportedSamples, target: Path) -> int:
     target.mkdir()
     pictures = Pictures(samples, target)
     with JsonList(target / "sharegpt.json") as items:

@@ -15,7 +15,7 @@ from services.core.agreement import Agreement
 from services.core.parity import Cell
 from services.orchestrator.columns import Value
 from services.orchestrator.entries import Entry
-from services.orchestrator.exports.samples import Samples
+from services.orchestrator.exports.samples import ExportedSamples
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow
 
 GROUP_ROWS, GROUP_BYTES = 1000, 8 * 2**20
@@ -36,7 +36,7 @@ IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 IMAGE_FEATURE = {"_type": "Image"}
 
 
-def provenance_fields(samples: Samples) -> dict[str, pa.DataType]:
+def provenance_fields(samples: ExportedSamples) -> dict[str, pa.DataType]:
     """The columns that explain a record, by name."""
     columns: dict[str, Value] = samples.columns(SPECIMEN)
     return {name: ARROW[str if value is None else _type(value)] for name, value in columns.items()}
@@ -63,7 +63,7 @@ def _dtype(kind: pa.DataType) -> str:
     return {pa.float64(): "float64"}.get(kind, str(kind))
 
 
-class Tables:
+class ExportTables:
     """Writes rows in groups of limited size, into one file or into shards. `path` names shard 0, 1, ..."""
 
     def __init__(

@@ -9,12 +9,12 @@ import base64
 import csv
 from pathlib import Path
 
-from services.orchestrator.exports.samples import Samples
+from services.orchestrator.exports.samples import ExportedSamples
 
 HEADINGS = ("index", "image", "question", "answer", "category", "held_out")
 
 
-def write(samples: Samples, target: Path) -> int:
+def write(samples: ExportedSamples, target: Path) -> int:
     count, first, image_sha256 = 0, 0, ""
     with target.open("w", newline="") as file:
         rows = csv.writer(file, dialect="excel-tab", lineterminator="\n")

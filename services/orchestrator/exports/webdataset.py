@@ -8,12 +8,12 @@ import tarfile
 from pathlib import Path
 
 from services.orchestrator.exports.pictures import suffix
-from services.orchestrator.exports.samples import Samples
+from services.orchestrator.exports.samples import ExportedSamples
 
 SHARD_BYTES = 10**9
 
 
-def write(samples: Samples, target: Path, shard_bytes: int = SHARD_BYTES) -> int:
+def write(samples: ExportedSamples, target: Path, shard_bytes: int = SHARD_BYTES) -> int:
     target.mkdir()
     shards = _Shards(target, shard_bytes)
     try:
@@ -36,7 +36,7 @@ class _Shards:
         """A sample is never split."""
         if self._shard is None or self._shard.offset >= self._shard_bytes:
             self.close()
-            self._shard = tarfile.open(
+            self._shard = tarfile.open(  # noqa: SIM115 (closed by close)
                 self._folder / f"{self._number:05}.tar", "w", format=tarfile.USTAR_FORMAT
             )
             self._number += 1

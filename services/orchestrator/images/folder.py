@@ -10,8 +10,8 @@ from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.orchestrator.images.source import (
     IMAGE_SUFFIXES,
     Ignored,
+    ImageItem,
     IsDone,
-    Item,
     is_hidden,
     is_image,
 )
@@ -32,9 +32,9 @@ class Folder:
     def total(self) -> int | None:
         return None if self.store.is_far else sum(1 for _ in self._images())
 
-    def walk(self, is_done: IsDone) -> Iterator[Item]:
+    def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
         for key in self._images():
-            yield Item(key, None if is_done(key) else partial(self.read, key))
+            yield ImageItem(key, None if is_done(key) else partial(self.read, key))
 
     def read(self, key: str) -> bytes:
         if self.store.is_local:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.core.errors import InvalidImage
-from services.orchestrator.images.source import Ignored, IsDone, Item, Source
+from services.orchestrator.images.source import Ignored, ImageItem, IsDone, Source
 from services.orchestrator.images.store import Store
 
 
@@ -24,7 +24,7 @@ class WithKept:
     def total(self) -> int | None:
         return self._source.total()
 
-    def walk(self, is_done: IsDone) -> Iterator[Item]:
+    def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
         return self._source.walk(is_done)
 
     def read(self, key: str) -> bytes:

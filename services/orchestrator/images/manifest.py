@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from services.core.errors import InvalidImage, InvalidInput, NotFound
-from services.orchestrator.images.source import IMAGE_COLUMNS, Ignored, IsDone, Item, refused
+from services.orchestrator.images.source import IMAGE_COLUMNS, Ignored, ImageItem, IsDone, refused
 from services.orchestrator.images.store import Store, is_url
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
@@ -24,7 +24,7 @@ CONTENT = ("path", "file_name", "url")
 """Where the path is in a column that holds an object."""
 
 
-class Manifest:
+class ImageManifest:
     """Raises InvalidInput where its first line has no column that may name images."""
 
     def __init__(self, store: Store, files: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ class Manifest:
     def total(self) -> int | None:
         return None
 
-    def walk(self, is_done: IsDone) -> Iterator[Item]:
+    def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
         self.ignored, found = Ignored(), False
         for file in self._files:
             for item in self._listed(file, is_done):
@@ -46,7 +46,7 @@ class Manifest:
     def read(self, key: str) -> bytes:
         return self.store.read(key)
 
-    def _listed(self, file: str, is_done: IsDone) -> Iterator[Item]:
+    def _listed(self, file: str, is_done: IsDone) -> Iterator[ImageItem]:
         column, before = "", None
         for number, row in self._rows(file):
             column = column or self._column(file, row)
@@ -61,7 +61,7 @@ class Manifest:
                 )
             elif path != before:
                 key = path if is_url(path) else posixpath.join(posixpath.dirname(file), path)
-                yield Item(key, None if is_done(key) else partial(self.read, key))
+                yield ImageItem(key, None if is_done(key) else partial(self.read, key))
             before = path
 
     def _column(self, file: str, row: Any) -> str:

@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 from services.core.errors import InvalidInput, NotFound
 from services.orchestrator.images import manifest, tables, tars, zips
 from services.orchestrator.images.folder import Folder, names_below
-from services.orchestrator.images.manifest import Manifest
+from services.orchestrator.images.manifest import ImageManifest
 from services.orchestrator.images.patience import PATIENCE_S
 from services.orchestrator.images.source import IMAGE_SUFFIXES, Source, is_hidden
 from services.orchestrator.images.store import Store, is_url, open_store, protocols
-from services.orchestrator.images.tables import Tables
+from services.orchestrator.images.tables import ImageTables
 from services.orchestrator.images.tars import Tars
 from services.orchestrator.images.zips import Zips
 
@@ -25,7 +25,7 @@ SPLIT = re.compile(r"(?:^|/)(train|test|validation|valid|val|dev)(?=[-_./])")
 WITHOUT_GLOBS = ("http", "https")
 """Their "?" is no wildcard."""
 
-CONTAINERS = ((tables.SUFFIXES, Tables), (tars.SUFFIXES, Tars), (zips.SUFFIXES, Zips))
+CONTAINERS = ((tables.SUFFIXES, ImageTables), (tars.SUFFIXES, Tars), (zips.SUFFIXES, Zips))
 
 
 def open_images(images: str, patience_s: float = PATIENCE_S) -> Source:
@@ -93,7 +93,7 @@ def _of_files(store: Store, names: Sequence[str]) -> Source | None:
         if names and all(name.lower().endswith(suffixes) for name in names):
             return kind(store, names)
     if names and all(name.lower().endswith(manifest.SUFFIXES) for name in names):
-        return Manifest(store, names)
+        return ImageManifest(store, names)
     return None
 
 
@@ -107,7 +107,7 @@ def _of_folder(store: Store) -> Source:
             )
         store = open_store(store.at(splits[0]), store.patience.seconds)
     if store.has("state.json") and store.has("dataset_info.json"):
-        return Tables(
+        return ImageTables(
             store,
             [
                 file["filename"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from services.core.errors import InvalidImage, InvalidInput
 from services.engines.images import load_image, sha256
 from services.orchestrator.images.likeness import likeness
-from services.orchestrator.images.source import Item, Source
+from services.orchestrator.images.source import ImageItem, Source
 from services.orchestrator.images.store import Store
 from services.rpc.client import Picture
 
@@ -21,7 +21,7 @@ ITEMS_AT_ONCE, PASSED_AT_ONCE = 16, 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedImage:
     """No usable image. `sha256` "" where it couldn't be read at all."""
 
     path: str
@@ -46,7 +46,7 @@ class Passed:
     count: int
 
 
-def read_image(source: Source, key: str) -> Accepted | Refused:
+def read_image(source: Source, key: str) -> Accepted | RefusedImage:
     """Never raises for what is wrong with the image. Its bytes travel as they are. Raises Unavailable."""
     return _check(key, lambda: source.read(key))
 
@@ -54,7 +54,7 @@ def read_image(source: Source, key: str) -> Accepted | Refused:
 def read_again(source: Source, key: str, image_sha256: str) -> Picture:
     """An image that was accepted before. Raises InvalidInput where it is gone or another by now, Unavailable."""
     found = read_image(source, key)
-    if isinstance(found, Refused):
+    if isinstance(found, RefusedImage):
         raise InvalidInput(
             f"{source.store.at(key)} was an image earlier in this run and is none now: {found.detail}"
         )
@@ -65,27 +65,27 @@ def read_again(source: Source, key: str, image_sha256: str) -> Picture:
     return found.picture
 
 
-def _check(key: str, load: Callable[[], bytes]) -> Accepted | Refused:
+def _check(key: str, load: Callable[[], bytes]) -> Accepted | RefusedImage:
     try:
         data = load()
     except InvalidImage as error:
-        return Refused(key, "", error.reason, str(error))
+        return RefusedImage(key, "", error.reason, str(error))
     try:
         image = load_image(data)
     except InvalidImage as error:
-        return Refused(key, sha256(data), error.reason, str(error))
+        return RefusedImage(key, sha256(data), error.reason, str(error))
     return Accepted(key, Picture(image.sha256, data), likeness(image.pixels))
 
 
 async def read_images(
-    store: Store, items: Generator[Item]
-) -> AsyncGenerator[Accepted | Refused | Passed]:
+    store: Store, items: Generator[ImageItem]
+) -> AsyncGenerator[Accepted | RefusedImage | Passed]:
     """What a walk over a source of `store` finds, at most READ_AHEAD images in memory. To be closed (`aclosing`).
 
     The walk goes on in a thread of its own.
     """
     loop = asyncio.get_running_loop()
-    ahead: deque[asyncio.Future[Accepted | Refused]] = deque()
+    ahead: deque[asyncio.Future[Accepted | RefusedImage]] = deque()
     count = FAR_READERS if store.is_far else READERS
     with ThreadPoolExecutor(1, "walker") as walker, ThreadPoolExecutor(count, "reader") as readers:
         try:
@@ -108,7 +108,7 @@ async def read_images(
             await loop.run_in_executor(walker, items.close)
 
 
-def _take(items: Iterator[Item]) -> tuple[list[tuple[str, Callable[[], bytes]]], int]:
+def _take(items: Iterator[ImageItem]) -> tuple[list[tuple[str, Callable[[], bytes]]], int]:
     """A few that are due, and how many were passed on the way to them. Nothing of both at the end."""
     due: list[tuple[str, Callable[[], bytes]]] = []
     passed = 0

@@ -32,7 +32,7 @@ IsDone = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ImageItem:
     """An image of a source. `load` reads it, in any thread; None where it needs no reading. `load` raises InvalidImage."""
 
     key: str
@@ -83,7 +83,7 @@ class Source(Protocol):
     def total(self) -> int | None:
         """How many images there are, where that can be told without reading much. Raises NotFound where there are none."""
 
-    def walk(self, is_done: IsDone) -> Iterator[Item]:
+    def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
         """Every image, always in the same order, never more than a few in memory. Raises Unavailable, NotFound."""
 
     def read(self, key: str) -> bytes:
@@ -101,19 +101,19 @@ def is_hidden(name: str) -> bool:
     return basename(name).startswith(".") or "__MACOSX" in name
 
 
-def held(key: str, data: bytes) -> Item:
+def held(key: str, data: bytes) -> ImageItem:
     """An image that has been read on the way."""
-    return Item(key, lambda: data)
+    return ImageItem(key, lambda: data)
 
 
-def refused(key: str, error: InvalidImage) -> Item:
+def refused(key: str, error: InvalidImage) -> ImageItem:
     def load() -> bytes:
         raise error
 
-    return Item(key, load)
+    return ImageItem(key, load)
 
 
-def damaged(file: str, error: Exception) -> Item:
+def damaged(file: str, error: Exception) -> ImageItem:
     """Stands for the images of a container that can't be read on; those before it are in use."""
     return refused(
         file, InvalidImage(f"{file} is damaged or cut off: {error}", reason="SOURCE_DAMAGED")

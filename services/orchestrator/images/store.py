@@ -222,4 +222,5 @@ def _unknown(url: str, error: Exception) -> str:
             return f"{protocol}:// needs an extra: pip install 'model-parity-aligner[{EXTRAS[protocol]}]'"
         if isinstance(error, ImportError) and protocol in known_implementations:
             return f"{protocol}:// needs another package: {known_implementations[protocol].get('err') or error}"
-    return f"{url} is no URL that can be read ({error}): name one of {', '.join(sorted(NEAR | {'s3', 'gs', 'az', 'hf', 'https'}))}"
+    readable = ", ".join(sorted(NEAR | {"s3", "gs", "az", "hf", "https"}))
+    return f"{url} is no URL that can be read ({error}): name one of {readable}"

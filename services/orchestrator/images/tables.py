@@ -17,8 +17,8 @@ from services.orchestrator.images.rows import ARROW_SUFFIXES, PARQUET_SUFFIXES, 
 from services.orchestrator.images.source import (
     IMAGE_COLUMNS,
     Ignored,
+    ImageItem,
     IsDone,
-    Item,
     damaged,
     held,
     refused,
@@ -29,7 +29,7 @@ SUFFIXES = (*PARQUET_SUFFIXES, *ARROW_SUFFIXES)
 DAMAGE = (pa.ArrowException, OSError, EOFError)
 
 
-class Tables:
+class ImageTables:
     """`files` in order, all with the column of images that the first one has."""
 
     def __init__(self, store: Store, files: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ class Tables:
         except DAMAGE:
             return None
 
-    def walk(self, is_done: IsDone) -> Iterator[Item]:
+    def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
         self.ignored = Ignored()
         for file in self._files:
             try:
@@ -72,7 +72,7 @@ class Tables:
         except (*DAMAGE, LookupError, ValueError, NotFound) as error:
             raise InvalidImage(f"{key} can't be read: {error}") from error
 
-    def _rows(self, file: str, groups: Groups, column: str, is_done: IsDone) -> Iterator[Item]:
+    def _rows(self, file: str, groups: Groups, column: str, is_done: IsDone) -> Iterator[ImageItem]:
         first = 0
         for group, size in enumerate(groups.sizes):
             keys = [f"{file}#{row:07}" for row in range(first, first + size)]
@@ -80,12 +80,12 @@ class Tables:
             if any(due):
                 cells = (cell for piece in groups.pieces(group, column) for cell in piece)
                 for key, wanted, cell in zip(keys, due, cells, strict=False):
-                    yield self._item(key, cell) if wanted else Item(key, None)
+                    yield self._item(key, cell) if wanted else ImageItem(key, None)
             else:
-                yield from (Item(key, None) for key in keys)
+                yield from (ImageItem(key, None) for key in keys)
             first += size
 
-    def _item(self, key: str, cell: Any) -> Item:
+    def _item(self, key: str, cell: Any) -> ImageItem:
         try:
             return held(key, self._data(key, cell))
         except InvalidImage as error:

@@ -16,8 +16,8 @@ from services.core.errors import InvalidImage, NotFound
 from services.engines.images import MAX_BYTES
 from services.orchestrator.images.source import (
     Ignored,
+    ImageItem,
     IsDone,
-    Item,
     damaged,
     held,
     is_hidden,
@@ -41,7 +41,7 @@ class Tars:
     def total(self) -> int | None:
         return None
 
-    def walk(self, is_done: IsDone) -> Iterator[Item]:
+    def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
         self.ignored, found = Ignored(), False
         for file in self._files:
             try:
@@ -71,7 +71,7 @@ class Tars:
         except (*DAMAGE, NotFound) as error:
             raise InvalidImage(f"{key} can't be read: {error}") from error
 
-    def _members(self, file: str, opened: IO[bytes], is_done: IsDone) -> Iterator[Item]:
+    def _members(self, file: str, opened: IO[bytes], is_done: IsDone) -> Iterator[ImageItem]:
         with tarfile.open(fileobj=opened, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep a million of them
@@ -81,7 +81,7 @@ class Tars:
                     self.ignored.add_file(f"{file}#{member.name}")
                     continue
                 key = f"{file}#{member.name}@{member.offset}"
-                yield Item(key, None) if is_done(key) else _read(key, tar, member)
+                yield ImageItem(key, None) if is_done(key) else _read(key, tar, member)
             _require_end(opened, tar.offset)
 
     def _open(self, file: str, block_bytes: int) -> IO[bytes]:
@@ -89,7 +89,7 @@ class Tars:
         return self.store.open(file, block_bytes=block_bytes, compression=compression)
 
 
-def _read(key: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Item:
+def _read(key: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> ImageItem:
     try:
         return held(key, _data(key, tar, member))
     except InvalidImage as error:

@@ -10,7 +10,14 @@ from functools import partial
 
 from services.core.errors import InvalidImage, NotFound
 from services.engines.images import MAX_BYTES
-from services.orchestrator.images.source import Ignored, IsDone, Item, damaged, is_hidden, is_image
+from services.orchestrator.images.source import (
+    Ignored,
+    ImageItem,
+    IsDone,
+    damaged,
+    is_hidden,
+    is_image,
+)
 from services.orchestrator.images.store import SMALL_BLOCK_BYTES, Store, too_large
 
 SUFFIXES = (".zip",)
@@ -29,7 +36,7 @@ class Zips:
     def total(self) -> int | None:
         return None if self.store.is_far else sum(1 for _ in self.walk(lambda _: True))
 
-    def walk(self, is_done: IsDone) -> Iterator[Item]:
+    def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
         self.ignored, found = Ignored(), False
         for file in self._files:
             try:
@@ -46,7 +53,7 @@ class Zips:
                     self.ignored.add_file(key)
                     continue
                 found = True
-                yield Item(key, None if is_done(key) else partial(self.read, key))
+                yield ImageItem(key, None if is_done(key) else partial(self.read, key))
         if not found:
             raise NotFound(
                 f"there are no images in {self.store.at(self._files[0])}: {self.ignored or 'it is empty'}"

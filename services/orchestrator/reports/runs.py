@@ -12,12 +12,12 @@ from rich.console import Console
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.orchestrator.columns import columns
-from services.orchestrator.comparison import Comparison
+from services.orchestrator.comparison import RunComparison
 from services.orchestrator.entries import Entry
 from services.orchestrator.ledger import AnnotationRow, AnswerRow
 from services.orchestrator.matching import NAMES, Sides
 from services.orchestrator.reports.listing import print_rows
-from services.orchestrator.runs import Line
+from services.orchestrator.runs import ListedRun
 from services.orchestrator.settings import Settings
 
 SAID = {
@@ -29,7 +29,7 @@ SAID = {
 }
 
 
-def show_list(lines: Sequence[Line], folder: Path, console: Console, *, as_json: bool) -> None:
+def show_list(lines: Sequence[ListedRun], folder: Path, console: Console, *, as_json: bool) -> None:
     if as_json:
         _print_json([asdict(line) for line in lines], console)
     elif not lines:
@@ -45,14 +45,14 @@ def show_list(lines: Sequence[Line], folder: Path, console: Console, *, as_json:
                 _say(console, f"{line.run}: {line.trouble}")
 
 
-def line(of: Line) -> str:
+def line(of: ListedRun) -> str:
     """A run by itself."""
     if of.trouble:
         return f"{of.run}  {of.state}  {_size(of.size_bytes)}  ({of.trouble})"
     return f"{of.run}  {of.state}  {of.images:,} images, parity set {of.parity_set:,}, {_size(of.size_bytes)}"
 
 
-def _cells(of: Line) -> tuple[str, ...]:
+def _cells(of: ListedRun) -> tuple[str, ...]:
     if of.trouble:
         return (of.run, of.state, *[""] * 6, _size(of.size_bytes))
     counts = (
@@ -119,7 +119,7 @@ def _usage(row: AnnotationRow | AnswerRow) -> str:
     )
 
 
-def show_comparison(of: Comparison, console: Console, *, as_json: bool) -> None:
+def show_comparison(of: RunComparison, console: Console, *, as_json: bool) -> None:
     if as_json:
         moved = [
             {"before": before, "after": after, "count": count}

@@ -11,7 +11,7 @@ from services.core.decoding import Decoding
 from services.core.errors import InvalidImage, MpaError, Pending
 from services.orchestrator.annotation import STOPS_THE_RUN
 from services.orchestrator.datasets.dataset import Dataset
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 from services.orchestrator.progress import Meter, Progress
 from services.orchestrator.scoring.predictions import Kept, predicted
 from services.orchestrator.scoring.respondents import Respondent
@@ -59,7 +59,7 @@ class Asking:
         if self._pending:
             raise Pending(f"{len(self._pending):,} questions have to wait: {self._pending[0]}")
 
-    async def _ask(self, dataset: Dataset, record: Record, meter: Meter) -> None:
+    async def _ask(self, dataset: Dataset, record: LabelledRecord, meter: Meter) -> None:
         found = await asyncio.to_thread(picture_of, dataset, record, self._read)
         if isinstance(found, str):
             self._fail(dataset, record, found, meter)
@@ -82,13 +82,13 @@ class Asking:
         )
         meter.advance()
 
-    def _fail(self, dataset: Dataset, record: Record, reason: str, meter: Meter) -> None:
+    def _fail(self, dataset: Dataset, record: LabelledRecord, reason: str, meter: Meter) -> None:
         self._kept.add(predicted(dataset.name, record, "", error=reason or "no reason given"))
         meter.advance(f"failed: {reason}")
 
 
 def picture_of(
-    dataset: Dataset, record: Record, read: Callable[[Path], Picture | str] | None = None
+    dataset: Dataset, record: LabelledRecord, read: Callable[[Path], Picture | str] | None = None
 ) -> Picture | str:
     """The picture, or why there is none. `read` takes the place of `read_picture`."""
     if record.data:

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.core.errors import InvalidInput
 from services.core.evaluation import Comparison, Interval, Judgement, bootstrap, compare
 from services.core.metrics import CORPUS_METRICS
-from services.orchestrator.scoring.conditions import Evaluation
+from services.orchestrator.scoring.conditions import ScoredEvaluation
 from services.orchestrator.scoring.evaluation import stored
 from services.orchestrator.scoring.figures import figures
 from services.orchestrator.scoring.predictions import Prediction
@@ -33,8 +33,8 @@ class Compared:
     `mcnemar_p` None where answers aren't right or wrong (captions); `fixed` and `broken` are then those that changed most.
     """
 
-    before: Evaluation
-    after: Evaluation
+    before: ScoredEvaluation
+    after: ScoredEvaluation
     comparison: Comparison
     difference: float
     interval: Interval
@@ -90,7 +90,10 @@ def _changed(row: Prediction, other: Prediction) -> Changed:
 
 
 def _require_comparable(
-    first: Evaluation, second: Evaluation, rows: Sequence[Prediction], others: Sequence[Prediction]
+    first: ScoredEvaluation,
+    second: ScoredEvaluation,
+    rows: Sequence[Prediction],
+    others: Sequence[Prediction],
 ) -> None:
     for name in ("task", "metric"):
         one, other = getattr(first.conditions, name), getattr(second.conditions, name)

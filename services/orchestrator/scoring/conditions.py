@@ -19,7 +19,7 @@ FORCIBLE = (Problem.LEAK, Problem.IMAGE, Problem.ANSWERS)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class EvaluatedDataset:
     """A data set as it was when it was evaluated; `leaked`: how many of its images are in the pool."""
 
     name: str
@@ -38,11 +38,11 @@ class Conditions:
     template: str
     max_new_tokens: int
     limit: int
-    sources: tuple[Source, ...]
+    sources: tuple[EvaluatedDataset, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class ScoredEvaluation:
     """`respondent` for people; `by`: the weights or the fingerprint of the model, "" before its first answer."""
 
     asked: str
@@ -58,10 +58,10 @@ class Evaluation:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Evaluation:
+    def from_json(cls, text: str) -> ScoredEvaluation:
         fields = json.loads(text)
         conditions = fields.pop("conditions")
-        sources = tuple(Source(**source) for source in conditions.pop("sources"))
+        sources = tuple(EvaluatedDataset(**source) for source in conditions.pop("sources"))
         return cls(conditions=Conditions(sources=sources, **conditions), **fields)
 
 
@@ -75,7 +75,7 @@ def plan(
     limit: int,
     pool: str,
     force: bool,
-) -> Evaluation:
+) -> ScoredEvaluation:
     """Checks the data sets. Raises InvalidInput: what is wrong with one, unless it can be and is forced; a wrong metric."""
     _require_metric(task, metric)
     if TASKS[task].metric in CORPUS_METRICS:
@@ -88,7 +88,9 @@ def plan(
         with dataset.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         sources.append(
-            Source(dataset.name, dataset.path.name, digest, dataset.split, len(found.leaked))
+            EvaluatedDataset(
+                dataset.name, dataset.path.name, digest, dataset.split, len(found.leaked)
+            )
         )
     names = [source.name for source in sources]
     if repeated := [name for name in names if names.count(name) > 1]:
@@ -97,7 +99,7 @@ def plan(
         )
     kind = TASKS[task]
     chosen = (metric or kind.metric, template or kind.answer_template, kind.max_new_tokens, limit)
-    return Evaluation(asked, Conditions(task, *chosen, tuple(sources)))
+    return ScoredEvaluation(asked, Conditions(task, *chosen, tuple(sources)))
 
 
 def _require_metric(task: str, metric: str) -> None:

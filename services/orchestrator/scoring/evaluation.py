@@ -21,8 +21,8 @@ from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import locked
 from services.orchestrator.scoring.asking import Asking
-from services.orchestrator.scoring.conditions import Evaluation
-from services.orchestrator.scoring.figures import Figures, figures
+from services.orchestrator.scoring.conditions import ScoredEvaluation
+from services.orchestrator.scoring.figures import ScoreFigures, figures
 from services.orchestrator.scoring.predictions import (
     Kept,
     Key,
@@ -32,12 +32,16 @@ from services.orchestrator.scoring.predictions import (
     read_predictions,
 )
 from services.orchestrator.scoring.report import lines
-from services.orchestrator.scoring.respondents import Asked, respondent
+from services.orchestrator.scoring.respondents import RespondentChoice, respondent
 
 
 async def evaluate(
-    planned: Evaluation, datasets: Sequence[Dataset], asked: Asked, folder: Path, progress: Progress
-) -> tuple[Evaluation, Figures]:
+    planned: ScoredEvaluation,
+    datasets: Sequence[Dataset],
+    asked: RespondentChoice,
+    folder: Path,
+    progress: Progress,
+) -> tuple[ScoredEvaluation, ScoreFigures]:
     """Repeated with the same folder, it asks only what has no answer yet.
 
     Raises WrongState where the folder holds another evaluation, or another model answers than before; Conflict where another
@@ -48,8 +52,12 @@ async def evaluate(
 
 
 async def _evaluate(
-    planned: Evaluation, datasets: Sequence[Dataset], asked: Asked, folder: Path, progress: Progress
-) -> tuple[Evaluation, Figures]:
+    planned: ScoredEvaluation,
+    datasets: Sequence[Dataset],
+    asked: RespondentChoice,
+    folder: Path,
+    progress: Progress,
+) -> tuple[ScoredEvaluation, ScoreFigures]:
     evaluation = _opened(planned, folder)
     keys = _keys(datasets, planned.conditions.limit)
     kept = Kept(folder / "predictions.jsonl")
@@ -85,16 +93,16 @@ async def _evaluate(
 
 
 def take(
-    planned: Evaluation, datasets: Sequence[Dataset], answers: Path, folder: Path
-) -> tuple[Evaluation, Figures]:
+    planned: ScoredEvaluation, datasets: Sequence[Dataset], answers: Path, folder: Path
+) -> tuple[ScoredEvaluation, ScoreFigures]:
     """Scores predictions that somebody else made. What they leave out counts as wrong. Raises InvalidInput for unknown ids."""
     with _held(folder):
         return _take(planned, datasets, answers, folder)
 
 
 def _take(
-    planned: Evaluation, datasets: Sequence[Dataset], answers: Path, folder: Path
-) -> tuple[Evaluation, Figures]:
+    planned: ScoredEvaluation, datasets: Sequence[Dataset], answers: Path, folder: Path
+) -> tuple[ScoredEvaluation, ScoreFigures]:
     evaluation = replace(_opened(planned, folder), respondent=answers.stem)
     keys = _keys(datasets, planned.conditions.limit)
     by_id: dict[str, list[Key]] = defaultdict(list)
@@ -134,7 +142,7 @@ def _held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _opened(planned: Evaluation, folder: Path) -> Evaluation:
+def _opened(planned: ScoredEvaluation, folder: Path) -> ScoredEvaluation:
     stored = folder / "evaluation.json"
     if not stored.is_file():
         if any(not entry.name.startswith(".") for entry in folder.iterdir()):
@@ -144,7 +152,7 @@ def _opened(planned: Evaluation, folder: Path) -> Evaluation:
     return _same(planned, folder)
 
 
-def is_finished(planned: Evaluation, folder: Path) -> bool:
+def is_finished(planned: ScoredEvaluation, folder: Path) -> bool:
     """Is this very evaluation done? Raises WrongState where the folder holds another one."""
     if not (folder / "figures.json").is_file():
         return False
@@ -152,9 +160,9 @@ def is_finished(planned: Evaluation, folder: Path) -> bool:
     return True
 
 
-def _same(planned: Evaluation, folder: Path) -> Evaluation:
+def _same(planned: ScoredEvaluation, folder: Path) -> ScoredEvaluation:
     """The one in the folder. Raises WrongState where it is another one than is planned."""
-    found = Evaluation.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
+    found = ScoredEvaluation.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
     before, now = ({"asked": one.asked, **asdict(one.conditions)} for one in (found, planned))
     if differing := [name for name in before if before[name] != now[name]]:
         raise WrongState(
@@ -163,11 +171,13 @@ def _same(planned: Evaluation, folder: Path) -> Evaluation:
     return found
 
 
-def _store(evaluation: Evaluation, folder: Path) -> None:
+def _store(evaluation: ScoredEvaluation, folder: Path) -> None:
     write_atomically(folder / "evaluation.json", evaluation.to_json())
 
 
-def _concluded(evaluation: Evaluation, predictions: Sequence[Prediction], folder: Path) -> Figures:
+def _concluded(
+    evaluation: ScoredEvaluation, predictions: Sequence[Prediction], folder: Path
+) -> ScoreFigures:
     found, _ = figures(predictions, evaluation.conditions.task, evaluation.conditions.metric)
     write_atomically(
         folder / "figures.json", json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n"
@@ -176,7 +186,7 @@ def _concluded(evaluation: Evaluation, predictions: Sequence[Prediction], folder
     return found
 
 
-def stored(folder: Path) -> tuple[Evaluation, list[Prediction]]:
+def stored(folder: Path) -> tuple[ScoredEvaluation, list[Prediction]]:
     """A finished evaluation. Raises NotFound, WrongState where it isn't finished."""
     if not (folder / "evaluation.json").is_file():
         raise NotFound(
@@ -184,5 +194,7 @@ def stored(folder: Path) -> tuple[Evaluation, list[Prediction]]:
         )
     if not (folder / "figures.json").is_file():
         raise WrongState(f"the evaluation in {folder} isn't finished: repeat its command")
-    evaluation = Evaluation.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation = ScoredEvaluation.from_json(
+        (folder / "evaluation.json").read_text(encoding="utf-8")
+    )
     return evaluation, list(read_predictions(folder / "predictions.jsonl"))

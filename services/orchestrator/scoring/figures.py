@@ -16,7 +16,7 @@ CONTAINS = "contains_accuracy"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ScoredPart:
     """Some of the questions. `official` None where the metric scores no single answer."""
 
     questions: int
@@ -25,7 +25,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ScoreFigures:
     """Scores 0 to 1 (CIDEr 0 to 10). `interval`: 95 %, over images; None for a metric without single scores.
 
     A question without an answer (`failed`) counts as wrong. `beside`: other figures by name.
@@ -43,21 +43,21 @@ class Figures:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
-    kinds: dict[str, Part] = field(default_factory=dict)
-    splits: dict[str, Part] = field(default_factory=dict)
-    datasets: dict[str, Part] = field(default_factory=dict)
+    kinds: dict[str, ScoredPart] = field(default_factory=dict)
+    splits: dict[str, ScoredPart] = field(default_factory=dict)
+    datasets: dict[str, ScoredPart] = field(default_factory=dict)
 
 
 def figures(
     predictions: Sequence[Prediction], task: str, metric: str = ""
-) -> tuple[Figures, tuple[float, ...]]:
+) -> tuple[ScoreFigures, tuple[float, ...]]:
     """And the official score of each prediction. `metric` overrides the task's. Raises InvalidInput."""
     official = metric or TASKS[task].metric
     others = [name for name in TASKS[task].beside if name != official]
     given, wanted = [row.prediction for row in predictions], [row.answers for row in predictions]
     main, contains, *rest = score([official, CONTAINS, *others], given, wanted)
 
-    def by(group: Callable[[Prediction], str]) -> dict[str, Part]:
+    def by(group: Callable[[Prediction], str]) -> dict[str, ScoredPart]:
         groups: dict[str, list[int]] = defaultdict(list)
         for number, row in enumerate(predictions):
             groups[group(row)].append(number)
@@ -67,7 +67,7 @@ def figures(
         }
         return parts if len(parts) > 1 else {}
 
-    found = Figures(
+    found = ScoreFigures(
         metric=official,
         questions=len(predictions),
         images=len({_image(row) for row in predictions}),
@@ -94,11 +94,13 @@ def _image(row: Prediction) -> str:
     return f"{row.dataset}/{row.image}"
 
 
-def _part(numbers: Sequence[int], official: Sequence[float], contains: Sequence[float]) -> Part:
+def _part(
+    numbers: Sequence[int], official: Sequence[float], contains: Sequence[float]
+) -> ScoredPart:
     def mean(scores: Sequence[float]) -> float:
         return sum(scores[number] for number in numbers) / len(numbers)
 
-    return Part(len(numbers), mean(official) if official else None, mean(contains))
+    return ScoredPart(len(numbers), mean(official) if official else None, mean(contains))
 
 
 def _yes_no(predictions: Sequence[Prediction]) -> dict[str, float]:

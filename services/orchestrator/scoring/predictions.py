@@ -12,7 +12,7 @@ from services.core.errors import InvalidInput, NotFound
 from services.core.usage import NO_USAGE, Usage
 from services.files import write_atomically
 from services.orchestrator.datasets.fields import Fields
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 
 Key = tuple[str, str]
 """Data set and id."""
@@ -46,7 +46,7 @@ class Prediction:
 
 def predicted(
     dataset: str,
-    record: Record,
+    record: LabelledRecord,
     prediction: str,
     finish_reason: str = "",
     error: str = "",

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from services.core.evaluation import Tally
-from services.orchestrator.scoring.conditions import Evaluation
-from services.orchestrator.scoring.figures import Figures, Part
+from services.orchestrator.scoring.conditions import ScoredEvaluation
+from services.orchestrator.scoring.figures import ScoredPart, ScoreFigures
 
 ROWS_SHOWN = 15
 """Of the kinds of questions, the largest; figures.json has all."""
 
 
-def lines(evaluation: Evaluation, found: Figures) -> list[str]:
+def lines(evaluation: ScoredEvaluation, found: ScoreFigures) -> list[str]:
     """The official figure first, then everything beside it."""
     within = (
         f" (95 %: {percent(found.interval.low)} to {percent(found.interval.high)})"
@@ -43,12 +43,12 @@ def lines(evaluation: Evaluation, found: Figures) -> list[str]:
     return said
 
 
-def _usage(found: Figures) -> str:
+def _usage(found: ScoreFigures) -> str:
     cost = f", ${found.cost_usd:,.4f} by the price table" if found.cost_usd else ""
     return f"{found.prompt_tokens:,} tokens in and {found.completion_tokens:,} out{cost}"
 
 
-def _parts(title: str, metric: str, parts: Mapping[str, Part]) -> list[str]:
+def _parts(title: str, metric: str, parts: Mapping[str, ScoredPart]) -> list[str]:
     rows = [
         (
             name or "(none)",
@@ -61,7 +61,7 @@ def _parts(title: str, metric: str, parts: Mapping[str, Part]) -> list[str]:
     return table((title, "questions", metric, "contains"), rows)
 
 
-Counted = TypeVar("Counted", Part, Tally)
+Counted = TypeVar("Counted", ScoredPart, Tally)
 
 
 def largest(parts: Mapping[str, Counted]) -> list[tuple[str, Counted]]:
@@ -74,7 +74,7 @@ def listed(facts: Iterable[str]) -> list[str]:
     return [f"- {fact}" for fact in facts]
 
 
-def leaks(evaluations: Iterable[Evaluation]) -> list[str]:
+def leaks(evaluations: Iterable[ScoredEvaluation]) -> list[str]:
     """The mark that every table of them bears."""
     leaked = max(evaluation.leaked for evaluation in evaluations)
     return (

@@ -44,7 +44,7 @@ class Respondent(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Student:
+class StudentRespondent:
     client: StudentClient
     version: str
     weights_sha256: str
@@ -65,7 +65,7 @@ class Student:
 
 
 @dataclass(frozen=True, slots=True)
-class Teacher:
+class TeacherRespondent:
     client: TeacherClient
 
     @property
@@ -104,7 +104,7 @@ def _said(reply: AnswerReply, by: str) -> Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RespondentChoice:
     """Which respondent: exactly one of a service in `where` (`role`), and a `model` of an endpoint. `version` "": the live one.
 
     `folder`: the run whose student is started, where `where` starts one.
@@ -118,20 +118,20 @@ class Asked:
 
 
 @asynccontextmanager
-async def respondent(asked: Asked, progress: Progress) -> AsyncIterator[Respondent]:
+async def respondent(asked: RespondentChoice, progress: Progress) -> AsyncIterator[Respondent]:
     """Raises NotFound (no such version), WrongState (no room to load it), Unavailable."""
     if asked.model:
         async with _endpoint(asked.model) as endpoint:
             yield endpoint
     elif asked.role == "teacher":
         async with endpoints.teacher_only(asked.where, asked.folder, progress) as teacher:
-            yield Teacher(teacher)
+            yield TeacherRespondent(teacher)
     else:
         async with endpoints.student_only(asked.where, asked.folder, progress) as student:
             found = await student.version(asked.version or (await student.pointers()).live)
             if not found.is_loaded:
                 await student.load(found.name)
-            yield Student(student, found.name, found.weights_sha256)
+            yield StudentRespondent(student, found.name, found.weights_sha256)
 
 
 @asynccontextmanager

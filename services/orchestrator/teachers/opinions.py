@@ -42,7 +42,7 @@ Label = tuple[str, str, str]
 """(image sha256, question, answer): what an opinion is about."""
 
 
-class Kind(StrEnum):
+class OpinionKind(StrEnum):
     VOTE = "vote"
     """The blind answer of Eq. 1."""
     SAMPLE = "sample"
@@ -66,7 +66,9 @@ class LabelNoise:
     outvoted: Rate | None
 
 
-def add_opinion(ledger: Ledger, label: Label, seat: int, kind: Kind, opinion: Agreement) -> None:
+def add_opinion(
+    ledger: Ledger, label: Label, seat: int, kind: OpinionKind, opinion: Agreement
+) -> None:
     ledger.write(
         "INSERT OR REPLACE INTO opinions VALUES (?, ?, ?, ?, ?, ?, ?)",
         *label,
@@ -89,7 +91,7 @@ def agreements(ledger: Ledger, teachers: int) -> dict[Label, Agreement]:
 def samples_of(ledger: Ledger, label: Label) -> Agreement:
     """Of all teachers together; none where it was not sampled."""
     statement = "SELECT agreed, asked FROM opinions WHERE image_sha256 = ? AND question = ? AND answer = ? AND kind = ?"
-    rows = ledger.read(statement, *label, Kind.SAMPLE)
+    rows = ledger.read(statement, *label, OpinionKind.SAMPLE)
     return sum((Agreement(int(agreed), int(asked)) for agreed, asked in rows), NOT_SAMPLED)
 
 

@@ -21,7 +21,7 @@ from services.orchestrator.parity_set import ParitySample, chosen
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import Run
 from services.orchestrator.tasks import together
-from services.orchestrator.teachers.opinions import Kind, Label, add_opinion, agreements
+from services.orchestrator.teachers.opinions import Label, OpinionKind, add_opinion, agreements
 from services.orchestrator.teachers.panel import panel_of, require_same_teacher, seat_key
 from services.rpc.client import Picture, TeacherClient
 
@@ -165,7 +165,7 @@ class _Sampling:
                 )
         with self._run.ledger.at_once():
             for (label, seat), opinion in self._opinions.items():
-                add_opinion(self._run.ledger, label, seat, Kind.SAMPLE, opinion)
+                add_opinion(self._run.ledger, label, seat, OpinionKind.SAMPLE, opinion)
 
 
 async def sampled_answer(

@@ -11,7 +11,12 @@ from services.rpc.client.replies import (
     Provenance,
     TeacherModel,
 )
-from services.rpc.client.student import Pointers, StudentClient, StudentVersion, Trained
+from services.rpc.client.student import (
+    StudentClient,
+    StudentVersion,
+    TrainedVersion,
+    VersionPointers,
+)
 from services.rpc.client.teacher import TeacherClient
 from services.rpc.client.training import TrainingState
 
@@ -20,12 +25,12 @@ __all__ = [
     "AnnotationReply",
     "AnswerReply",
     "Picture",
-    "Pointers",
     "Provenance",
     "StudentClient",
     "StudentVersion",
     "TeacherClient",
     "TeacherModel",
-    "Trained",
+    "TrainedVersion",
     "TrainingState",
+    "VersionPointers",
 ]

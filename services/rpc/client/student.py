@@ -32,7 +32,7 @@ class StudentVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Pointers:
+class VersionPointers:
     """Names of versions; "" where there is none."""
 
     live: str
@@ -41,7 +41,7 @@ class Pointers:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedVersion:
     """A version that was trained here: seconds and optimizer steps that it took, of low-rank adapters or of all weights."""
 
     version: str
@@ -101,21 +101,21 @@ class StudentClient(TrainingClient):
             ),
         )
 
-    async def pointers(self) -> Pointers:
+    async def pointers(self) -> VersionPointers:
         request = versions_pb2.ListVersionsRequest()
         reply = await self.connection.call(
             lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S)
         )
-        return Pointers(reply.live, reply.candidate, reply.previous)
+        return VersionPointers(reply.live, reply.candidate, reply.previous)
 
-    async def trainings(self) -> tuple[str, tuple[Trained, ...]]:
+    async def trainings(self) -> tuple[str, tuple[TrainedVersion, ...]]:
         """The preset that the service was started with, and what it has trained; the oldest comes first."""
         request = versions_pb2.ListVersionsRequest()
         reply = await self.connection.call(
             lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S)
         )
         trained = [
-            Trained(
+            TrainedVersion(
                 version.name,
                 version.metrics["train_seconds"],
                 round(version.metrics["train_steps"]),
@@ -143,18 +143,18 @@ class StudentClient(TrainingClient):
             lambda: self._versions.LoadVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
 
-    async def promote(self, name: str, expected_live: str) -> Pointers:
+    async def promote(self, name: str, expected_live: str) -> VersionPointers:
         """Raises Conflict where another version than `expected_live` is live."""
         request = versions_pb2.PromoteVersionRequest(name=name, expected_live=expected_live)
         reply = await self.connection.call(
             lambda: self._versions.PromoteVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
-        return Pointers(reply.live, previous=reply.previous)
+        return VersionPointers(reply.live, previous=reply.previous)
 
-    async def rollback(self) -> Pointers:
+    async def rollback(self) -> VersionPointers:
         """Not retried: a second roll-back would undo the first."""
         request = versions_pb2.RollbackVersionRequest()
         reply = await self.connection.call_once(
             lambda: self._versions.RollbackVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
-        return Pointers(reply.live, previous=reply.previous)
+        return VersionPointers(reply.live, previous=reply.previous)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.core.errors import Overloaded
-from services.engines.openai.pacing import LONGEST_WAIT_S, Pace, Rate, retry_after_s
+from services.engines.openai.pacing import LONGEST_WAIT_S, Pace, RequestRate, retry_after_s
 from tests.engines.openai.asking import prompt, running
 from tests.engines.provider import error, providing
 from tests.waiting import until
@@ -50,7 +50,7 @@ def test_how_long_to_wait():
 
 
 def test_a_rate_is_spread_evenly_after_a_second_at_once():
-    rate, waits = Rate(600), []
+    rate, waits = RequestRate(600), []
     for _ in range(20):
         waits.append(rate.wait_s())
         rate.take(1)
@@ -61,7 +61,7 @@ def test_a_rate_is_spread_evenly_after_a_second_at_once():
 
 
 def test_without_a_rate_nobody_waits():
-    rate = Rate(0)
+    rate = RequestRate(0)
     rate.take(1e9)
     assert rate.wait_s() == 0
 

@@ -10,7 +10,7 @@ import pytest
 from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc
 from services.core.errors import BadReply, BudgetSpent, Pending, Unavailable, WrongState
 from services.engines.openai import engine as openai
-from services.engines.teacher import Teacher
+from services.engines.teacher import HostedTeacher
 from services.orchestrator.costs.budget import Budget, Limits, within
 from services.orchestrator.costs.purse import reserved
 from services.orchestrator.run import open_run
@@ -181,7 +181,9 @@ async def priced_teacher(provider):
     variables = {"MPA_TEACHER_ENGINE": "openai", "MPA_TEACHER_MODEL": MODEL, "OPENAI_API_KEY": KEY}
     settings = TeacherSettings.from_env({**variables, "OPENAI_BASE_URL": provider.url})
     engine = await openai.load(MODEL, settings.openai)
-    servicer = TeacherServicer(lambda: Teacher(engine, of_provider(settings)), ImageReceiver())
+    servicer = TeacherServicer(
+        lambda: HostedTeacher(engine, of_provider(settings)), ImageReceiver()
+    )
     server = GrpcServer(
         lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(
             servicer, grpc_server

@@ -12,8 +12,8 @@ from services.core.intervals import Interval
 from services.core.usage import Usage
 from services.orchestrator.cli import main as cli
 from services.orchestrator.cli import quote as cli_quote
-from services.orchestrator.costs.pilot import Drawn, draw
-from services.orchestrator.costs.quote import Quote, Stage, quote
+from services.orchestrator.costs.pilot import DrawnImages, draw
+from services.orchestrator.costs.quote import Quote, QuotedStage, quote
 from services.orchestrator.costs.training import Training
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.reports.quote import clock, show
@@ -169,7 +169,7 @@ def test_the_draw_is_random_repeatable_and_grows(pool):
     assert not set(forty.keys) <= {f"{number:03}.png" for number in range(60)}
     assert (ten.pool, len(draw(source, 0, 0, seed=0).keys)) == (120, 50)
     assert set(draw(source, 0, 20, seed=0).keys) == {f"{number:03}.png" for number in range(20)}
-    drawn = Drawn(source, frozenset(ten.keys))
+    drawn = DrawnImages(source, frozenset(ten.keys))
     assert [item.key for item in drawn.walk(lambda _: False)] == sorted(ten.keys)
     assert drawn.total() == 10
 
@@ -190,7 +190,7 @@ async def test_the_command_shows_a_table_or_json_and_keeps_to_a_budget(tmp_path,
 
 
 def test_unknown_figures_are_shown_as_such(capsys):
-    stage = Stage("annotate", "teacher", 2000, None, Usage(cost_usd=12.5))
+    stage = QuotedStage("annotate", "teacher", 2000, None, Usage(cost_usd=12.5))
     training = Training(7, None, "never trained there")
     unknown = Quote(
         1000, 50, 49, 50, (stage,), Interval(100, 60, 150), training, None, None, None, 12.5, 0.6

@@ -10,7 +10,7 @@ from services.core.errors import InvalidInput, NotFound
 from services.core.tasks import TASKS
 from services.orchestrator.datasets.dataset import open_dataset, task_of
 from services.orchestrator.datasets.formats import FORMATS
-from services.orchestrator.datasets.record import Record
+from services.orchestrator.datasets.record import LabelledRecord
 from tests.orchestrator.datasets import samples
 from tests.pictures import numbered_png
 
@@ -23,7 +23,7 @@ def read(path, **options):
 def test_textvqa(tmp_path):
     dataset, (first, second) = read(samples.textvqa(tmp_path))
     assert dataset.format.name == "textvqa"
-    assert first == Record(
+    assert first == LabelledRecord(
         "34602", "0a1.jpg", "What does the sign say?", tuple(samples.TEN), "what does", "val"
     )
     assert second.kind == "yes/no"
@@ -73,7 +73,7 @@ def test_vqav2_is_told_by_its_name(tmp_path):
 
 def test_icdar(tmp_path):
     _, (first, second) = read(samples.icdar(tmp_path))
-    assert first == Record(
+    assert first == LabelledRecord(
         "word_1.png", "word_1.png", TASKS["ocr"].question, ("Genaxis Theatre",), "word"
     )
     assert second.answers == ('a "quoted", word',)
@@ -104,7 +104,9 @@ def test_coco_captions(tmp_path):
 
 def test_pathvqa_keeps_the_yes_no_questions(tmp_path):
     dataset, (record,) = read(samples.pathvqa(tmp_path))
-    assert record == Record("1", "test_0273.jpg", "is necrosis present?", ("yes",), "yes/no")
+    assert record == LabelledRecord(
+        "1", "test_0273.jpg", "is necrosis present?", ("yes",), "yes/no"
+    )
     assert dataset.images.find(record.image) == tmp_path / "images/test/test_0273.jpg"
     rows = [
         {"image": "x.jpg", "question": "is it so?", "answer": "no"},
@@ -139,7 +141,7 @@ def test_vlmevalkit_holds_its_images(tmp_path):
 def test_parquet_as_lmms_eval_reads_it(tmp_path):
     _, (first, second) = read(samples.parquet(tmp_path))
     asked = ("7", "", "What is written?", ("stop", "halt"), "what is", "human")
-    assert first == Record(*asked, data=numbered_png(1))
+    assert first == LabelledRecord(*asked, data=numbered_png(1))
     assert (second.id, second.kind) == ("8", "yes/no")
 
 
@@ -185,7 +187,9 @@ def test_jsonl(tmp_path):
         "split": "hard",
     }
     path = samples.write(tmp_path / "labels.jsonl", json.dumps(line))
-    assert read(path)[1] == [Record("q7", "a.png", "Is it red?", ("yes",), "colour", "hard")]
+    assert read(path)[1] == [
+        LabelledRecord("q7", "a.png", "Is it red?", ("yes",), "colour", "hard")
+    ]
     assert [record.id for record in read(samples.jsonl(tmp_path / "plain"))[1]] == ["1", "2"]
 
 

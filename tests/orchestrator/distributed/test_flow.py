@@ -231,7 +231,9 @@ async def test_a_driver_that_is_stopped_or_killed_goes_on(tmp_path, pool, cluste
             before = identified(there.folder)
             process = await start(*command)
             await until(
-                lambda: identified(there.folder) > before or process.returncode is not None,
+                lambda before=before, process=process: (
+                    identified(there.folder) > before or process.returncode is not None
+                ),
                 PATIENCE_S,
             )
             if process.returncode is None:

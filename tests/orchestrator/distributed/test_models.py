@@ -14,7 +14,7 @@ from services.core.tasks import ANSWER_TEMPLATE
 from services.engines.images import sha256
 from services.engines.loading import load_model
 from services.engines.settings import EngineSettings
-from services.engines.teacher import Teacher
+from services.engines.teacher import HostedTeacher
 from services.orchestrator.distributed.models import Loaded, loaded
 from services.rpc.client import Picture, StudentClient
 from services.rpc.images import ImageReceiver
@@ -31,7 +31,7 @@ PICTURE = Picture(sha256(DATA), DATA)
 async def test_a_teacher_annotates_and_answers(tmp_path):
     folder = fake_checkpoint(tmp_path, skill=0.9, unparsed=0.5)
     servicer = TeacherServicer(lambda: served, ImageReceiver())
-    served = Teacher(await load_model(folder, FAKE))
+    served = HostedTeacher(await load_model(folder, FAKE))
     teacher = await Loaded(str(folder), FAKE).teacher()
     rejections = set()
     for seed in range(12):

@@ -14,8 +14,8 @@ from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
 from services.orchestrator.datasets.dataset import open_dataset
 from services.orchestrator.experiments import paper, results
-from services.orchestrator.experiments.comparisons import Change
-from services.orchestrator.experiments.experiment import Entry, Experiment, LabelledSet, Layout
+from services.orchestrator.experiments.comparisons import ScoreChange
+from services.orchestrator.experiments.experiment import Experiment, LabelledSet, Layout, TaskEntry
 from services.orchestrator.experiments.figures import draw
 from services.orchestrator.experiments.latex import escape, latex
 from services.orchestrator.experiments.report import markdown
@@ -31,7 +31,7 @@ def experiment(
     (tmp_path / "test.jsonl").write_text('{"image": "a.png", "question": "q?", "answers": ["a"]}\n')
     labelled = LabelledSet((open_dataset(tmp_path / "test.jsonl"),))
     entries = {
-        name: Entry(name, TASKS[name], "pool", test=labelled, test_on=(name,)) for name in tests
+        name: TaskEntry(name, TASKS[name], "pool", test=labelled, test_on=(name,)) for name in tests
     }
     students, teachers = ("smolvlm-500m", "qwen2vl-2b"), ("qwen2vl-7b", "internvl2-8b")
     return Experiment(
@@ -66,7 +66,7 @@ TRAINED = row(
     sd=0.01,
     samples=1234,
     latency_s=0.02,
-    change=Change(0.05, 0.02, 0.08, 9, 4, 0.01),
+    change=ScoreChange(0.05, 0.02, 0.08, 9, 4, 0.01),
 )
 
 
@@ -138,7 +138,7 @@ def test_table_6_shows_the_samples(tmp_path):
 
 def test_table_3_has_a_row_for_each_metric_and_trains_on_another_task(tmp_path):
     layout = Layout("table3", "Table 3", ("on",), ("arm",), paper="3/10", metrics=True)
-    captions = {"mean": 0.381, "beside": {"bleu1": 0.153}, "change": Change(0.294, 0.1, 0.5)}
+    captions = {"mean": 0.381, "beside": {"bleu1": 0.153}, "change": ScoreChange(0.294, 0.1, 0.5)}
     rows = [
         Row(
             "zero-shot",
@@ -168,12 +168,12 @@ def test_table_3_has_a_row_for_each_metric_and_trains_on_another_task(tmp_path):
 @pytest.mark.parametrize(
     ("change", "is_significant"),
     [
-        (Change(0.05, 0.02, 0.08, 9, 4, 0.01), True),
-        (Change(-0.05, -0.08, -0.02, 4, 9, 0.01), True),
-        (Change(0.05, 0.02, 0.08, 9, 4, 0.2), False),
-        (Change(0.05, 0.02, 0.08), True),
-        (Change(0.05, -0.01, 0.08), False),
-        (Change(), False),
+        (ScoreChange(0.05, 0.02, 0.08, 9, 4, 0.01), True),
+        (ScoreChange(-0.05, -0.08, -0.02, 4, 9, 0.01), True),
+        (ScoreChange(0.05, 0.02, 0.08, 9, 4, 0.2), False),
+        (ScoreChange(0.05, 0.02, 0.08), True),
+        (ScoreChange(0.05, -0.01, 0.08), False),
+        (ScoreChange(), False),
     ],
 )
 def test_what_is_marked(change, is_significant):

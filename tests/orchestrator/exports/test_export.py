@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from services.orchestrator.cli import commands
-from services.orchestrator.exports import Format
+from services.orchestrator.exports import ExportFormat
 from services.orchestrator.exports.export import export as export_run
 from services.orchestrator.exports.samples import choose
 from services.orchestrator.progress import Progress
@@ -24,7 +24,7 @@ from tests.orchestrator.test_runs import said
 from tests.pictures import png
 
 ROOT = Path(__file__).resolve().parents[3]
-FORMATS = list(Format)
+FORMATS = list(ExportFormat)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_what_is_there_already_is_not_overwritten(export, tmp_path, form):
     assert left(tmp_path) == [output.name]
 
 
-@pytest.mark.parametrize("form", [form for form in FORMATS if form != Format.PARQUET])
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != ExportFormat.PARQUET])
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [(Path.unlink, "is none now"), (lambda p: p.write_bytes(png()), "has changed")],
@@ -126,7 +126,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path, own_run, form):
     with read_run(own_run) as opened, Progress(Console(quiet=True)) as progress:
         tracemalloc.start()
         try:
-            export_run(opened, choose([], True), Format(form), tmp_path / "out", progress)
+            export_run(opened, choose([], True), ExportFormat(form), tmp_path / "out", progress)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

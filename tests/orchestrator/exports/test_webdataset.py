@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from services.orchestrator.exports import webdataset
-from services.orchestrator.exports.samples import USABLE, Samples
+from services.orchestrator.exports.samples import USABLE, ExportedSamples
 from services.orchestrator.progress import Progress
 from services.orchestrator.run import read_run
 
@@ -32,7 +32,7 @@ def test_shards_hold_whole_samples(run, records, tmp_path):
     progress = Progress(Console(quiet=True))
     with read_run(run) as opened, progress.stage("export", "records", 0) as meter:
         count = webdataset.write(
-            Samples(opened, USABLE, meter), tmp_path / "out", shard_bytes=20_000
+            ExportedSamples(opened, USABLE, meter), tmp_path / "out", shard_bytes=20_000
         )
     shards = list((tmp_path / "out").glob("*.tar"))
     assert len(shards) > 3

@@ -7,7 +7,7 @@ from datasets import Dataset, DatasetDict, Image
 
 from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.orchestrator.images.opening import open_images, require_images
-from services.orchestrator.images.reading import Accepted, Refused, read_image
+from services.orchestrator.images.reading import Accepted, RefusedImage, read_image
 from tests.orchestrator.images.conftest import (
     PICTURES,
     arrow_of,
@@ -84,7 +84,7 @@ def test_one_bad_row_or_member_is_refused_alone(tmp_path):
     put(str(tmp_path), files)
     table, manifest = open_images(f"{tmp_path}/p.parquet"), open_images(f"{tmp_path}/m.jsonl")
     found = [read_image(table, f"p.parquet#{row:07}") for row in range(4)]
-    assert [type(one) for one in found] == [Accepted, Refused, Refused, Refused]
+    assert [type(one) for one in found] == [Accepted, RefusedImage, RefusedImage, RefusedImage]
     assert [one.reason for one in found[1:]] == [
         "IMAGE_EMPTY",
         "IMAGE_UNREADABLE",

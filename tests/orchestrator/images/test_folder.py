@@ -5,7 +5,7 @@ import pytest
 from services.core.errors import NotFound
 from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.opening import open_images, require_images
-from services.orchestrator.images.reading import Accepted, Refused
+from services.orchestrator.images.reading import Accepted, RefusedImage
 from services.orchestrator.images.reading import read_image as read
 from services.orchestrator.images.store import open_store
 from tests.orchestrator.images.walking import keys
@@ -91,7 +91,7 @@ def test_nothing_there_is_said_so(tmp_path, name):
 def test_a_bad_image_is_refused_with_its_reason(tmp_path, content, reason):
     (tmp_path / "bad.png").write_bytes(content)
     found = read_image(tmp_path, "bad.png")
-    assert isinstance(found, Refused)
+    assert isinstance(found, RefusedImage)
     assert found.reason == reason
     assert found.detail
 

@@ -9,7 +9,7 @@ from moto.server import ThreadedMotoServer
 
 from services.core.errors import InvalidImage, InvalidInput, NotFound, Unavailable
 from services.orchestrator.images.opening import open_images, require_images
-from services.orchestrator.images.reading import Refused, read_image
+from services.orchestrator.images.reading import RefusedImage, read_image
 from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.images.conftest import PICTURES, lines_of, point_at, put, tar_of, zip_of
 from tests.orchestrator.images.walking import contents, keys
@@ -127,7 +127,7 @@ def test_what_isnt_there_is_believed_at_once(bucket):
     put(bucket, {"pool/a.png": PICTURES["000.png"]})
     source = open_images(f"{bucket}/pool", patience_s=60)
     found = read_image(source, "b.png")
-    assert isinstance(found, Refused)
+    assert isinstance(found, RefusedImage)
     assert found.reason == "IMAGE_UNREADABLE"
     with pytest.raises(NotFound, match="nowhere"):
         require_images(f"{bucket}/nowhere")

@@ -9,7 +9,7 @@ from services.engines.images import load_image, sha256
 from services.orchestrator.production.samples import keep, kept, read_requests, require_samples
 from services.orchestrator.run import open_run
 from services.orchestrator.settings import new_settings
-from services.student.production import Sample, Segments
+from services.student.production import RequestSample, Segments
 from tests.pictures import numbered_png
 
 
@@ -18,7 +18,7 @@ def write_samples(folder, asked, max_bytes=2**30):
     folder.mkdir(exist_ok=True)
     segments = Segments(folder, max_bytes)
     for number, question in asked:
-        segments.add(Sample(load_image(numbered_png(number)), question, "red", "v1"))
+        segments.add(RequestSample(load_image(numbered_png(number)), question, "red", "v1"))
     segments.close()
     return folder
 

@@ -12,7 +12,7 @@ from services.orchestrator.progress import Progress
 from services.orchestrator.scoring.conditions import plan
 from services.orchestrator.scoring.evaluation import evaluate, stored, take
 from services.orchestrator.scoring.report import lines
-from services.orchestrator.scoring.respondents import Asked
+from services.orchestrator.scoring.respondents import RespondentChoice
 from services.orchestrator.where import Where
 from tests.engines.provider import KEY, MODEL, providing
 from tests.orchestrator.datasets import samples
@@ -57,7 +57,7 @@ async def run(datasets, asked, folder, task="vqa", **options):
 
 
 def student_at(address, version=""):
-    return Asked(Where(student=address, patience_s=0.3), "student", version)
+    return RespondentChoice(Where(student=address, patience_s=0.3), "student", version)
 
 
 async def test_a_version_of_a_student_is_scored(tmp_path):
@@ -120,7 +120,7 @@ async def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path):
 async def test_another_model_or_other_questions_never_get_mixed_in(tmp_path):
     dataset, teacher = open_dataset(labelled(tmp_path)), ScriptedTeacher()
     async with serving(teacher) as address:
-        asked = Asked(Where(teacher=address, patience_s=0.3), "teacher")
+        asked = RespondentChoice(Where(teacher=address, patience_s=0.3), "teacher")
         teacher.trouble = lambda _: Unavailable("gone") if teacher.calls["answer"] >= 5 else None
         with pytest.raises(Unavailable):
             await run([dataset], asked, tmp_path / "out")
@@ -164,7 +164,7 @@ async def test_an_endpoint_of_chat_completions_is_scored(tmp_path, monkeypatch):
         monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         evaluation, found = await run(
-            [dataset], Asked(Where(), model=MODEL), tmp_path / "out", "ocr"
+            [dataset], RespondentChoice(Where(), model=MODEL), tmp_path / "out", "ocr"
         )
     assert evaluation.respondent == MODEL
     assert (found.metric, found.questions, found.official) == ("word_recognition", 2, 0.0)
