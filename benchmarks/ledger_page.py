@@ -21,15 +21,14 @@ from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import BUILD
 from benchmarks.row import Question, Row
 from services.core.parity import Cell
+from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
-from services.engines.model import FinishReason
 from services.files import written_whole
 from services.orchestrator.entries import Filter, read_entries
 from services.orchestrator.ledger import SCHEMA_VERSION, AnnotationRow, AnswerRow, ImageRow, Ledger
 from services.orchestrator.run import read_run
 from services.orchestrator.runs import list_runs
 from services.orchestrator.settings import new_settings
-from services.rpc.client import Provenance
 
 RECORDS = 1_000_000
 PAGE = 20

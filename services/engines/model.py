@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from services.core.decoding import GREEDY, Decoding
+from services.core.provenance import FinishReason, Provenance
+from services.core.usage import Usage
 from services.engines.images import LoadedImage
 
 
@@ -27,15 +28,6 @@ class Prompt:
     scored: bool = False
 
 
-class FinishReason(StrEnum):
-    """Why a reply ended; only STOP is an answer as the model meant it. As mpa.v1.FinishReason."""
-
-    STOP = "stop"
-    LENGTH = "length"
-    REFUSAL = "refusal"
-    CONTENT_FILTER = "content_filter"
-
-
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What the model wrote, and what it took: `cost_usd` and `system_fingerprint` come from providers of closed models.
@@ -51,6 +43,16 @@ class Reply:
     cost_usd: float = 0.0
     system_fingerprint: str = ""
     logprob: float = 0.0
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            self.prompt_tokens, self.completion_tokens, self.cached_prompt_tokens, self.cost_usd
+        )
+
+    @property
+    def provenance(self) -> Provenance:
+        return Provenance(self.finish_reason, self.usage, self.system_fingerprint)
 
 
 class VisionLanguageModel(Protocol):

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from services.core.annotation import Annotation, Rejection, annotation_pattern, parse_annotation
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput
+from services.core.provenance import FinishReason
 from services.core.tasks import ANSWER_TEMPLATE, TASKS, Task, answer_prompt
 from services.engines.images import LoadedImage
-from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
+from services.engines.model import (
+    Prompt,
+    Reply,
+    VisionLanguageModel,
+)
 from services.engines.serving import UNSTATED, Serving
 
 _WITHHELD = {

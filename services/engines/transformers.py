@@ -19,11 +19,16 @@ from transformers import (
 )
 
 from services.core.errors import EngineFailed, InvalidInput, Unavailable
+from services.core.provenance import FinishReason
 from services.engines import adapters, checkpoint, sharing, tensors
 from services.engines.batching import CLOSE_S, MicroBatcher
 from services.engines.chat import Chat
 from services.engines.computation import Outcome
-from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
+from services.engines.model import (
+    Prompt,
+    Reply,
+    VisionLanguageModel,
+)
 from services.engines.preparation import Preparation, PreparedBatch
 from services.engines.sampling import PerRequestSampling
 from services.engines.settings import EngineSettings

@@ -22,11 +22,16 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from services.core.errors import InvalidInput, Overloaded, Unavailable
+from services.core.provenance import FinishReason
 from services.engines import adapters, checkpoint, tensors, vllm_processes
 from services.engines.batching import CLOSE_S, died
 from services.engines.chat import Chat
 from services.engines.control import unreadable
-from services.engines.model import FinishReason, Prompt, Reply, VisionLanguageModel
+from services.engines.model import (
+    Prompt,
+    Reply,
+    VisionLanguageModel,
+)
 from services.engines.settings import EngineSettings
 from services.engines.vllm_arguments import engine_arguments, sampling
 from services.engines.watchdog import Watchdog

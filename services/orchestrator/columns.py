@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from services.core.parity import Cell
+from services.core.provenance import NOTHING_KNOWN
 from services.orchestrator.entries import Entry
 from services.orchestrator.ledger import AnnotationRow, AnswerRow
 from services.orchestrator.settings import Settings
-from services.rpc.client import NOTHING_KNOWN
 
 Value = str | int | float | bool | None
 RIGHT = {

@@ -6,7 +6,7 @@ from services.core.agreement import Agreement, majority
 from services.core.annotation import Rejection
 from services.core.errors import MpaError, NotFound, WrongState
 from services.core.parity import Cell, cell
-from services.engines.model import FinishReason
+from services.core.provenance import FinishReason
 from services.orchestrator.annotation import STOPS_THE_RUN, failure
 from services.orchestrator.ledger import AnnotationRow, AnswerRow
 from services.orchestrator.run import Run

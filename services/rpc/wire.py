@@ -8,8 +8,8 @@ from protos.mpa.v1 import types_pb2, versions_pb2
 from services.core.contract import Contract
 from services.core.decoding import GREEDY, Decoding
 from services.core.errors import InvalidInput
+from services.core.provenance import FinishReason
 from services.core.usage import Usage
-from services.engines.model import FinishReason, Reply
 
 LARGEST_SEED = 2**63 - 1
 """Engines hold seeds as signed numbers of 64 bits."""
@@ -26,12 +26,12 @@ def decoding_to_proto(decoding: Decoding) -> types_pb2.Decoding:
     )
 
 
-def usage_to_proto(reply: Reply) -> types_pb2.Usage:
+def usage_to_proto(usage: Usage) -> types_pb2.Usage:
     return types_pb2.Usage(
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        cached_prompt_tokens=reply.cached_prompt_tokens,
-        cost_usd=reply.cost_usd,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_prompt_tokens=usage.cached_prompt_tokens,
+        cost_usd=usage.cost_usd,
     )
 
 
@@ -52,11 +52,9 @@ def finish_reason_from_proto(value: types_pb2.FinishReason) -> FinishReason:
         return FinishReason.STOP
 
 
-def finish_reason_to_proto(reply: Reply) -> types_pb2.FinishReason:
-    return cast(
-        types_pb2.FinishReason,
-        types_pb2.FinishReason.Value(f"FINISH_REASON_{reply.finish_reason.name}"),
-    )
+def finish_reason_to_proto(reason: FinishReason) -> types_pb2.FinishReason:
+    name = f"FINISH_REASON_{reason.name}"
+    return cast(types_pb2.FinishReason, types_pb2.FinishReason.Value(name))
 
 
 def decoding_from_proto(message: types_pb2.Decoding, default: Decoding = GREEDY) -> Decoding:

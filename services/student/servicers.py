@@ -87,8 +87,8 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
         return student_pb2.AnswerResponse(
             answer=reply.text,
             version=answered.version,
-            usage=usage_to_proto(reply),
-            finish_reason=finish_reason_to_proto(reply),
+            usage=usage_to_proto(reply.usage),
+            finish_reason=finish_reason_to_proto(reply.finish_reason),
         )
 
     async def AnswerStream(

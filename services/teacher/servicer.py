@@ -73,8 +73,8 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         response = pb.AnnotateResponse(
             text=annotated.reply.text,
             model_fingerprint=teacher.fingerprint,
-            usage=usage_to_proto(annotated.reply),
-            finish_reason=finish_reason_to_proto(annotated.reply),
+            usage=usage_to_proto(annotated.reply.usage),
+            finish_reason=finish_reason_to_proto(annotated.reply.finish_reason),
             system_fingerprint=annotated.reply.system_fingerprint,
         )
         if isinstance(annotated.outcome, Annotation):
@@ -115,8 +115,8 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         return pb.TeacherServiceAnswerResponse(
             answer=reply.text,
             model_fingerprint=teacher.fingerprint,
-            usage=usage_to_proto(reply),
-            finish_reason=finish_reason_to_proto(reply),
+            usage=usage_to_proto(reply.usage),
+            finish_reason=finish_reason_to_proto(reply.finish_reason),
             system_fingerprint=reply.system_fingerprint,
         )
 

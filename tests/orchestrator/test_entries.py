@@ -6,13 +6,12 @@ import pytest
 
 from services.core.errors import InvalidInput
 from services.core.parity import Cell
+from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
-from services.engines.model import FinishReason
 from services.orchestrator.columns import columns
 from services.orchestrator.entries import WHOLE, Filter, _keys, read_entries
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
 from services.orchestrator.settings import new_settings
-from services.rpc.client import Provenance
 
 CELLS = (Cell.GAP, Cell.UNASKED, Cell.NOISE_BOTH_WRONG)
 PROVENANCE = Provenance(FinishReason.STOP, Usage(100, 10, 40, 0.001), "fp_1")

@@ -11,8 +11,8 @@ from services.core.agreement import Agreement
 from services.core.annotation import Rejection
 from services.core.errors import MpaError, WrongState
 from services.core.parity import Cell
+from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
-from services.engines.model import FinishReason
 from services.orchestrator.audit.candidates import AFTER
 from services.orchestrator.history import MOVES
 from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
@@ -27,7 +27,6 @@ from services.orchestrator.teachers.opinions import (
     add_opinion,
     measured_noise,
 )
-from services.rpc.client import Provenance
 from tests.waiting import until
 
 ROW = AnnotationRow("aa", 0, 0, "as written", "what is it?", "red", "", 7, "teacher-a")

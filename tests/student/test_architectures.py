@@ -26,9 +26,12 @@ from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
 from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.presets import Hyperparameters
+from services.core.provenance import FinishReason
 from services.core.tasks import ANSWER_TEMPLATE, TASKS, answer_prompt
 from services.engines.loading import load_model
-from services.engines.model import FinishReason, Prompt
+from services.engines.model import (
+    Prompt,
+)
 from services.engines.rendering import renderer
 from services.engines.settings import EngineSettings
 from services.student import canaries

@@ -4,9 +4,12 @@ import pytest
 
 from services.core.annotation import Annotation, Rejection
 from services.core.decoding import GREEDY
+from services.core.provenance import FinishReason
 from services.core.tasks import TASKS
 from services.engines.images import load_image
-from services.engines.model import FinishReason, Reply
+from services.engines.model import (
+    Reply,
+)
 from services.engines.teacher import HostedTeacher
 from tests.pictures import png
 

@@ -16,7 +16,10 @@ from contextlib import suppress
 from typing import Any
 
 from services.core.errors import BadReply, InvalidInput, MpaError, Pending, WrongState
-from services.engines.model import FinishReason, Reply
+from services.core.provenance import FinishReason
+from services.engines.model import (
+    Reply,
+)
 from services.engines.openai.api import Api, RequestRefused
 from services.engines.openai.chat import ChatCompletions, Unusable
 from services.engines.openai.faults import Fault

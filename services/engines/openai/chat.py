@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.core.errors import BadReply, InvalidInput
+from services.core.provenance import FinishReason
 from services.core.usage import Usage
-from services.engines.model import FinishReason, Prompt, Reply
+from services.engines.model import (
+    Prompt,
+    Reply,
+)
 from services.engines.openai.faults import without_key
 from services.engines.openai.prices import Price
 from services.engines.openai.settings import OpenAISettings

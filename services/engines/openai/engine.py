@@ -10,9 +10,13 @@ from typing import Any
 from urllib.parse import quote
 
 from services.core.errors import BadReply, WrongState
+from services.core.provenance import FinishReason
 from services.core.usage import Usage
 from services.engines.batching import never
-from services.engines.model import FinishReason, Prompt, Reply
+from services.engines.model import (
+    Prompt,
+    Reply,
+)
 from services.engines.openai.api import Api, RequestRefused
 from services.engines.openai.batches import Batches
 from services.engines.openai.chat import ChatCompletions, Unusable

@@ -21,9 +21,13 @@ from typing import TypeVar
 
 from services.core.decoding import Decoding
 from services.core.errors import MpaError, NotFound
+from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
-from services.engines.model import FinishReason
-from services.rpc.client import AnnotationReply, AnswerReply, Provenance, TeacherModel
+from services.rpc.client import (
+    AnnotationReply,
+    AnswerReply,
+    TeacherModel,
+)
 
 VERSION = 2
 """Of keys and replies. What another version wrote is not found, and goes when it is pruned."""

@@ -11,6 +11,7 @@ from typing import cast
 from services.core.annotation import Annotation
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, Unavailable, WrongState
+from services.core.provenance import Provenance
 from services.core.tasks import answer_prompt
 from services.core.usage import Usage
 from services.engines import checkpoint
@@ -26,7 +27,6 @@ from services.rpc.client import (
     AnnotationReply,
     AnswerReply,
     Picture,
-    Provenance,
     StudentClient,
     TeacherClient,
     TeacherModel,

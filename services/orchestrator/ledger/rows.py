@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.core.parity import Cell
+from services.core.provenance import NOTHING_KNOWN, FinishReason, Provenance
 from services.core.usage import Usage
-from services.engines.model import FinishReason
 from services.orchestrator.ledger.schema import CACHED, POOL, PROVENANCE
-from services.rpc.client import NOTHING_KNOWN, Provenance
 
 
 @dataclass(frozen=True, slots=True)

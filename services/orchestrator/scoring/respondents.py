@@ -11,10 +11,14 @@ from typing import Protocol
 
 from services.core.decoding import Decoding
 from services.core.errors import WrongState
+from services.core.provenance import FinishReason
 from services.core.tasks import answer_prompt
 from services.core.usage import NO_USAGE, Usage
 from services.engines.images import load_image
-from services.engines.model import FinishReason, Prompt, VisionLanguageModel
+from services.engines.model import (
+    Prompt,
+    VisionLanguageModel,
+)
 from services.environment import Environment
 from services.orchestrator import endpoints
 from services.orchestrator.progress import Progress

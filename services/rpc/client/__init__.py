@@ -1,33 +1,32 @@
-"""Clients of the two services: typed results, an image sent once and then named, a deadline for each call.
+"""Clients of the two services, with typed results and a deadline for each call.
 
-What an orchestrator asks by the million goes over bidirectional streams (bulk.py); the rest are unary calls.
+An image is sent once and then named by its hash. Annotations and answers travel over bidirectional
+streams (bulk.py); all other calls are unary.
 """
 
 from services.rpc.client.replies import (
-    NOTHING_KNOWN,
     AnnotationReply,
     AnswerReply,
     Picture,
-    Provenance,
-    TeacherModel,
-)
-from services.rpc.client.student import (
-    StudentClient,
     StudentVersion,
+    TeacherModel,
     TrainedVersion,
+    TrainingState,
     VersionPointers,
 )
+from services.rpc.client.roles import AnsweringStudent, Student, Teacher
+from services.rpc.client.student import StudentClient
 from services.rpc.client.teacher import TeacherClient
-from services.rpc.client.training import TrainingState
 
 __all__ = [
-    "NOTHING_KNOWN",
     "AnnotationReply",
     "AnswerReply",
+    "AnsweringStudent",
     "Picture",
-    "Provenance",
+    "Student",
     "StudentClient",
     "StudentVersion",
+    "Teacher",
     "TeacherClient",
     "TeacherModel",
     "TrainedVersion",

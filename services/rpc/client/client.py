@@ -1,4 +1,4 @@
-"""What all clients share: their connection, a deadline for each call, an image that is sent once and then named."""
+"""Shared parts of the clients: the connection, deadlines, and images that are sent only once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REMEMBERED_IMAGES = 4096
 
 
 class Client:
-    """Of one service: the connection to it, and which images it holds already."""
+    """The connection to one service, and the hashes of the images that it already holds."""
 
     name = ""
 
@@ -35,6 +35,14 @@ class Client:
         self._held: dict[str, None] = {}
         self._bulks: list[Bulk[Any, Any]] = []
 
+    @property
+    def address(self) -> str:
+        return self.connection.address
+
+    async def ready(self) -> None:
+        """Waits until the service can answer. Raises Unavailable."""
+        await self.connection.wait_until_serving()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -48,8 +56,8 @@ class Client:
         await self.connection.channel.close(None)
 
     def _bulk(self, open_stream: Open, item: Callable[..., Any]) -> Bulk[Any, Any]:
-        """Streams to ask through, closed with the client."""
-        self._bulks.append(Bulk(open_stream, item, ANSWER_TIMEOUT_S, self.connection.address))
+        """Streams that are closed with the client."""
+        self._bulks.append(Bulk(open_stream, item, ANSWER_TIMEOUT_S, self.address))
         return self._bulks[-1]
 
     async def _with_image(
@@ -59,7 +67,7 @@ class Client:
         *,
         retry: bool = True,
     ) -> Reply:
-        """Sends the bytes once, then only their name; the bytes again where the service has forgotten them."""
+        """Sends the image's bytes once, then only its hash, and the bytes again if it was forgotten."""
         call = self.connection.call if retry else self.connection.call_once
         if picture.sha256 in self._held:
             try:

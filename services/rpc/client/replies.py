@@ -1,11 +1,13 @@
-"""What a client sends and gets, without any protobuf."""
+"""Messages of a client as dataclasses, without protobuf."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.core.usage import NO_USAGE, Tariff, Usage
-from services.engines.model import FinishReason
+from services.core.contract import Contract
+from services.core.errors import MpaError
+from services.core.provenance import Provenance
+from services.core.usage import Tariff
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,26 +19,10 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
-    """How a reply came about: why it ended, what it took, and what a closed model's provider says about its backend.
-
-    `is_cached`: it was known, and nothing was asked for it; `usage` is what it took when it was.
-    """
-
-    finish_reason: FinishReason = FinishReason.STOP
-    usage: Usage = NO_USAGE
-    system_fingerprint: str = ""
-    is_cached: bool = False
-
-
-NOTHING_KNOWN = Provenance()
-
-
-@dataclass(frozen=True, slots=True)
 class TeacherModel:
-    """What decides a reply beside the request: `fingerprint` and `serving_sha256` (hex). `name` is for people.
+    """Identity of a teacher: `fingerprint` and `serving_sha256` (hex) determine its replies.
 
-    `tariff` None: a model of one's own, whose usage has no dollars.
+    `name` is for people. `tariff` None: a model that runs locally and costs no dollars.
     """
 
     fingerprint: str
@@ -47,7 +33,7 @@ class TeacherModel:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationReply:
-    """What the teacher wrote. `rejection` says why it is no annotation, "" where it is one."""
+    """The teacher's text. `rejection` states why it is no annotation, "" if it is one."""
 
     text: str
     question: str
@@ -59,8 +45,55 @@ class AnnotationReply:
 
 @dataclass(frozen=True, slots=True)
 class AnswerReply:
-    """`version`: the student's version, or the teacher's model fingerprint."""
+    """An answer. `version`: the student's version, or the teacher's model fingerprint."""
 
     answer: str
     version: str
     provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class StudentVersion:
+    """A version as its service lists it."""
+
+    name: str
+    is_loaded: bool
+    weights_sha256: str
+    contract: Contract
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPointers:
+    """Names of versions; "" if there is none."""
+
+    live: str
+    candidate: str = ""
+    previous: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedVersion:
+    """A version that its service trained, with the seconds and optimizer steps that this took.
+
+    `is_adapter`: only low-rank adapters were trained, not all weights.
+    """
+
+    version: str
+    seconds: float
+    steps: int
+    is_adapter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """State of a training operation: `version` is set on success, `error` on failure."""
+
+    operation: str
+    phase: str
+    step: int
+    total_steps: int
+    loss: float
+    samples_per_s: float
+    eta_s: float
+    version: str
+    error: MpaError | None

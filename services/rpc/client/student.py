@@ -1,16 +1,22 @@
-"""The student: answers, its versions, and training, all at one address."""
+"""Client of the student: answers and versions; training.py has its training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2, versions_pb2, versions_pb2_grpc
 from services.core.contract import Contract
 from services.core.decoding import Decoding
+from services.core.provenance import Provenance
 from services.rpc.bulk import Bulk
 from services.rpc.client.client import ANSWER_TIMEOUT_S, CONTROL_TIMEOUT_S
-from services.rpc.client.replies import AnswerReply, Picture, Provenance
+from services.rpc.client.replies import (
+    AnswerReply,
+    Picture,
+    StudentVersion,
+    TrainedVersion,
+    VersionPointers,
+)
 from services.rpc.client.training import TrainingClient
 from services.rpc.wire import (
     CHECK,
@@ -21,37 +27,8 @@ from services.rpc.wire import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StudentVersion:
-    """One version, as its service lists it."""
-
-    name: str
-    is_loaded: bool
-    weights_sha256: str
-    contract: Contract
-
-
-@dataclass(frozen=True, slots=True)
-class VersionPointers:
-    """Names of versions; "" where there is none."""
-
-    live: str
-    candidate: str = ""
-    previous: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedVersion:
-    """A version that was trained here: seconds and optimizer steps that it took, of low-rank adapters or of all weights."""
-
-    version: str
-    seconds: float
-    steps: int
-    is_adapter: bool
-
-
 class StudentClient(TrainingClient):
-    """Answers, versions and training: all at the student's one address."""
+    """Answers, versions and training of the student at one address."""
 
     name = "student"
 
@@ -77,7 +54,11 @@ class StudentClient(TrainingClient):
         *,
         retry: bool = True,
     ) -> AnswerReply:
-        """By the live version, or the one pinned. Without `retry`: a unary call that checks the endpoint, never sampled."""
+        """The answer of `version`, the live version by default.
+
+        An empty `template` and a `decoding` of None are those of the version's contract. Without
+        `retry`, a unary call checks the endpoint: it fails at the first error and is never sampled.
+        """
 
         async def send(image: types_pb2.Image) -> student_pb2.AnswerResponse:
             request = student_pb2.AnswerRequest(
@@ -109,7 +90,7 @@ class StudentClient(TrainingClient):
         return VersionPointers(reply.live, reply.candidate, reply.previous)
 
     async def trainings(self) -> tuple[str, tuple[TrainedVersion, ...]]:
-        """The preset that the service was started with, and what it has trained; the oldest comes first."""
+        """The preset of the service and the versions that it trained, oldest first."""
         request = versions_pb2.ListVersionsRequest()
         reply = await self.connection.call(
             lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S)
@@ -137,14 +118,14 @@ class StudentClient(TrainingClient):
         return StudentVersion(reply.version.name, is_loaded, reply.version.weights_sha256, contract)
 
     async def load(self, name: str) -> None:
-        """Beside the live version, as the candidate. Raises WrongState or InvalidInput for bad weights."""
+        """Loads a version as the candidate. Raises WrongState, or InvalidInput for bad weights."""
         request = versions_pb2.LoadVersionRequest(name=name)
         await self.connection.call(
             lambda: self._versions.LoadVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
 
     async def promote(self, name: str, expected_live: str) -> VersionPointers:
-        """Raises Conflict where another version than `expected_live` is live."""
+        """Raises Conflict if another version than `expected_live` is live."""
         request = versions_pb2.PromoteVersionRequest(name=name, expected_live=expected_live)
         reply = await self.connection.call(
             lambda: self._versions.PromoteVersion(request, timeout=CONTROL_TIMEOUT_S)
@@ -152,7 +133,7 @@ class StudentClient(TrainingClient):
         return VersionPointers(reply.live, previous=reply.previous)
 
     async def rollback(self) -> VersionPointers:
-        """Not retried: a second roll-back would undo the first."""
+        """Makes the previous version live. Never retried: a second rollback would undo the first."""
         request = versions_pb2.RollbackVersionRequest()
         reply = await self.connection.call_once(
             lambda: self._versions.RollbackVersion(request, timeout=CONTROL_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""The teacher: annotations and answers, and which model gives them."""
+"""Client of the teacher: annotations, answers, and the model that gives them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import grpc
 
 from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc, types_pb2
 from services.core.decoding import Decoding
+from services.core.provenance import Provenance
 from services.core.usage import Tariff
 from services.rpc.bulk import Bulk
 from services.rpc.client.client import ANSWER_TIMEOUT_S, Client
@@ -15,13 +16,14 @@ from services.rpc.client.replies import (
     AnnotationReply,
     AnswerReply,
     Picture,
-    Provenance,
     TeacherModel,
 )
 from services.rpc.wire import decoding_to_proto, finish_reason_from_proto, usage_from_proto
 
 
 class TeacherClient(Client):
+    """Annotations and answers of the teacher at one address."""
+
     name = "teacher"
 
     @cached_property
@@ -38,12 +40,8 @@ class TeacherClient(Client):
     ) -> Bulk[teacher_pb2.TeacherServiceAnswerRequest, teacher_pb2.TeacherServiceAnswerResponse]:
         return self._bulk(self._stub.AnswerStream, teacher_pb2.TeacherServiceAnswerStreamRequest)
 
-    async def ready(self) -> None:
-        """Waits until the service can answer. Raises Unavailable."""
-        await self.connection.wait_until_serving()
-
     async def model(self) -> TeacherModel | None:
-        """None where the service speaks an older contract, and doesn't say."""
+        """The model that answers; None if the service is too old to report it."""
 
         async def send() -> teacher_pb2.GetModelResponse | None:
             try:

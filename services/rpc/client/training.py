@@ -1,10 +1,9 @@
-"""Training, which is a google.longrunning.Operation of whoever takes a data set."""
+"""Client of training: a data set is uploaded, and a google.longrunning.Operation trains on it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from dataclasses import dataclass
 from functools import cached_property
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
@@ -13,29 +12,15 @@ from protos.mpa.v1 import training_pb2, training_pb2_grpc
 from services.core.errors import MpaError
 from services.rpc import status
 from services.rpc.client.client import ANSWER_TIMEOUT_S, CONTROL_TIMEOUT_S, Client
+from services.rpc.client.replies import TrainingState
 from services.rpc.connection import Reply
 
 UPLOAD_TIMEOUT_S = 86_400.0
-"""The images of a large parity set are a hundred gigabytes; whether the service is there, keepalive sees."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingState:
-    """A training operation as it stands: `version` once it succeeded, `error` once it failed."""
-
-    operation: str
-    phase: str
-    step: int
-    total_steps: int
-    loss: float
-    samples_per_s: float
-    eta_s: float
-    version: str
-    error: MpaError | None
+"""One day: a large parity set has 100 GB of images. Keepalive notices a service that is gone."""
 
 
 class TrainingClient(Client):
-    """The part of a student's client that trains."""
+    """Training of the student at one address."""
 
     @cached_property
     def _training(self) -> training_pb2_grpc.TrainingServiceStub:
@@ -48,7 +33,10 @@ class TrainingClient(Client):
     async def upload(
         self, parts: Callable[[], AsyncIterable[training_pb2.UploadDatasetRequest]]
     ) -> str:
-        """Sends a data set, from its beginning at each try; its name. Raises what `parts` raises."""
+        """Sends a data set, from the start at each try, and returns its name.
+
+        Raises every error that `parts` raises.
+        """
         failures: list[MpaError] = []
         try:
             reply = await self.connection.call(
@@ -56,7 +44,7 @@ class TrainingClient(Client):
                     _each(parts(), failures), timeout=UPLOAD_TIMEOUT_S
                 )
             )
-        except asyncio.CancelledError:  # gRPC's word for an iterator of requests that failed
+        except asyncio.CancelledError:  # raised by gRPC if the iterator of requests failed
             if failures:
                 raise failures[0] from None
             raise

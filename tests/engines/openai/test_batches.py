@@ -7,8 +7,11 @@ import pytest
 
 from services.core.decoding import Decoding
 from services.core.errors import BadReply, Conflict, InvalidInput, Pending, WrongState
+from services.core.provenance import FinishReason
 from services.engines.images import load_image
-from services.engines.model import FinishReason, Prompt
+from services.engines.model import (
+    Prompt,
+)
 from services.engines.openai import engine as openai
 from tests.engines.openai.asking import IMAGE, prompt, running
 from tests.engines.provider import MODEL, completion, providing, text_of

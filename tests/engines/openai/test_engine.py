@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from services.core.decoding import Decoding
 from services.core.errors import BadReply, InvalidInput, Overloaded, Unavailable, WrongState
-from services.engines.model import FinishReason
+from services.core.provenance import FinishReason
 from services.engines.openai import engine as openai
 from services.engines.openai.images import data_url
 from tests.engines.openai.asking import IMAGE, prompt, running, settings_of

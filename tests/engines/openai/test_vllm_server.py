@@ -16,10 +16,13 @@ import pytest
 from services.core.annotation import ANNOTATION_PATTERN
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, WrongState
+from services.core.provenance import FinishReason
 from services.core.tasks import TASKS, answer_prompt
 from services.engines import transformers
 from services.engines.images import load_image
-from services.engines.model import FinishReason, Prompt
+from services.engines.model import (
+    Prompt,
+)
 from services.engines.openai import engine as openai
 from services.engines.openai.settings import OpenAISettings
 from services.engines.settings import EngineSettings

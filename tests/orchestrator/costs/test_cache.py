@@ -13,11 +13,15 @@ from typer.testing import CliRunner
 
 from services.core.decoding import Decoding
 from services.core.errors import MpaError
+from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
-from services.engines.model import FinishReason
 from services.orchestrator.cli.main import app
 from services.orchestrator.costs.cache import Cache, Call, cache_file, looking_into
-from services.rpc.client import AnnotationReply, AnswerReply, Provenance, TeacherModel
+from services.rpc.client import (
+    AnnotationReply,
+    AnswerReply,
+    TeacherModel,
+)
 from tests.waiting import until
 
 MODEL = TeacherModel("f" * 64, "s" * 64, "big (vllm)")

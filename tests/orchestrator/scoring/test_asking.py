@@ -8,7 +8,7 @@ from rich.console import Console
 
 from services.core.decoding import GREEDY
 from services.core.errors import Pending
-from services.engines.model import FinishReason
+from services.core.provenance import FinishReason
 from services.orchestrator.datasets.dataset import open_dataset
 from services.orchestrator.progress import Progress
 from services.orchestrator.scoring.asking import Asking
