@@ -11,7 +11,7 @@ from itertools import accumulate, islice
 from typing import TypeVar
 
 from services.core.annotation import Rejection, question_key
-from services.core.evaluation import question_kind
+from services.core.questions import question_kind
 
 T = TypeVar("T")
 

@@ -1,32 +1,12 @@
-"""Is the candidate better than the live student? Paired comparison, what was fixed and broken, and the decision."""
+"""Comparison of the candidate with the live student on the same questions, and the decision."""
 
 from __future__ import annotations
 
-import random
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
-_YES_NO = frozenset(
-    "is are was were am do does did has have had can could will would shall should may might must isn't aren't wasn't "
-    "weren't doesn't don't didn't".split()
-)
-_ATTRIBUTE_OF = re.compile(r"(what|which) (?:is|are|was|were) the (\w+) of\b")
-
-
-@lru_cache(maxsize=4096)
-def question_kind(question: str) -> str:
-    """The kind of a question: "yes/no", or how it opens ("how many", "what color"; "what is the color of" is "what color")."""
-    words = re.findall(r"[\w']+", question.lower())
-    if not words:
-        return "other"
-    if words[0] in _YES_NO:
-        return "yes/no"
-    if attribute := _ATTRIBUTE_OF.match(" ".join(words)):
-        return " ".join(attribute.groups())
-    return " ".join(words[:2])
+from services.core.intervals import format_p, mcnemar_p
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +20,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How one set of questions fared. `fixed`: wrong before, right after; `broken`: the reverse. Right: a score from .5."""
+    """Totals of a set of questions, with mean scores. A score of .5 or more is right.
+
+    `fixed`: wrong before, right after; `broken`: the reverse.
+    """
 
     questions: int = 0
     before: float = 0.0
@@ -85,56 +68,6 @@ def compare(judgements: Iterable[Judgement]) -> Comparison:
     )
 
 
-def mcnemar_p(fixed: int, broken: int) -> float:
-    """Two-sided exact McNemar test: how likely so uneven a split of the changed answers is if both versions were as good."""
-    changed = fixed + broken
-    if changed == 0:
-        return 1.0
-    tail, ways = 0, 1  # ways: changed choose k, exactly
-    for k in range(min(fixed, broken) + 1):
-        tail += ways
-        ways = ways * (changed - k) // (k + 1)
-    return float(min(1.0, 2 * tail / 2**changed))
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    low: float
-    high: float
-
-
-RESAMPLES = 2000
-
-
-def bootstrap(
-    scores: Iterable[tuple[str, float]], *, level: float = 0.95, seed: int = 0
-) -> Interval:
-    """Percentile interval of the mean of (group, score). Groups are drawn, not scores: questions about one image go together.
-
-    Of differences of two models it is the paired interval.
-    """
-    groups: dict[str, list[float]] = defaultdict(list)
-    for group, score in scores:
-        groups[group].append(score)
-    sums = [(sum(of_group), len(of_group)) for of_group in groups.values()]
-    if not sums:
-        return Interval(0.0, 0.0)
-    draw = random.Random(seed)
-    means = sorted(_mean_of(draw.choices(sums, k=len(sums))) for _ in range(RESAMPLES))
-    edge = round((1 - level) / 2 * RESAMPLES)
-    return Interval(means[edge], means[-edge - 1])
-
-
-def _mean_of(sums: Iterable[tuple[float, int]]) -> float:
-    totals, counts = zip(*sums, strict=True)
-    return float(sum(totals) / sum(counts))
-
-
-def format_p(p: float) -> str:
-    """A p-value for people: "= 0.03", or "< 1e-99" where more digits say nothing."""
-    return f"= {p:.2g}" if p >= 1e-99 else "< 1e-99"
-
-
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Whether to promote, and why (a sentence for people)."""
@@ -144,38 +77,41 @@ class Decision:
 
 
 KIND_TOLERANCE = 0.01
-"""Share of a kind's questions."""
+"""Share of a kind's questions that may be lost on balance."""
 
 
 def should_promote(comparison: Comparison, significance: float = 0.05) -> Decision:
-    """Promote what fixes more than it breaks, beyond chance, and breaks more than it fixes in no kind of question.
+    """Promote a candidate that fixes more than it breaks, beyond chance, overall and in each kind.
 
-    Of a kind with a hundred questions and more, one net loss in a hundred is let pass: no training leaves all answers alone.
+    A kind with 100 questions or more may lose one in 100 on balance: every training changes some
+    answers.
     """
     overall = comparison.overall
+    changed = f"{overall.fixed} fixed, {overall.broken} broken"
     if overall.questions == 0:
         return Decision(False, "there is nothing held out to judge it on")
     if overall.after <= overall.before or overall.fixed <= overall.broken:
         return Decision(
             False,
-            f"it is not better on {overall.questions} held-out questions: {overall.before:.1%} before, {overall.after:.1%} "
-            f"after ({overall.fixed} fixed, {overall.broken} broken)",
+            f"it is not better on {overall.questions} held-out questions: {overall.before:.1%} "
+            f"before, {overall.after:.1%} after ({changed})",
         )
     for kind, tally in comparison.kinds.items():
         if tally.broken - tally.fixed > KIND_TOLERANCE * tally.questions:
             return Decision(
                 False,
-                f'it breaks more than it fixes in questions of the kind "{kind}": {tally.fixed} fixed, {tally.broken} broken '
-                f"of {tally.questions}",
+                f'it breaks more than it fixes in questions of the kind "{kind}": '
+                f"{tally.fixed} fixed, {tally.broken} broken of {tally.questions}",
             )
+    p = format_p(comparison.mcnemar_p)
     if comparison.mcnemar_p >= significance:
         return Decision(
             False,
-            f"its gain may be chance: {overall.fixed} fixed and {overall.broken} broken on {overall.questions} held-out "
-            f"questions, McNemar p {format_p(comparison.mcnemar_p)}",
+            f"its gain may be chance: {overall.fixed} fixed and {overall.broken} broken on "
+            f"{overall.questions} held-out questions, McNemar p {p}",
         )
     return Decision(
         True,
-        f"{overall.before:.1%} before, {overall.after:.1%} after on {overall.questions} held-out questions "
-        f"({overall.fixed} fixed, {overall.broken} broken, McNemar p {format_p(comparison.mcnemar_p)})",
+        f"{overall.before:.1%} before, {overall.after:.1%} after on {overall.questions} held-out "
+        f"questions ({changed}, McNemar p {p})",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.core.diversity import balanced, draw
-from services.core.evaluation import question_kind
+from services.core.questions import question_kind
 
 
 class Cell(StrEnum):

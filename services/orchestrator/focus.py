@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from services.core.diversity import allotted
-from services.core.evaluation import question_kind
 from services.core.parity import Cell
+from services.core.questions import question_kind
 from services.orchestrator.run import Run
 
 FOCUS = "focus"

@@ -16,10 +16,10 @@ from services.core.evaluation import (
     Judgement,
     Tally,
     compare,
-    question_kind,
     should_promote,
 )
 from services.core.parity import STUDENT_RIGHT, Cell
+from services.core.questions import question_kind
 from services.orchestrator.exam import Case, Exam, Respond, Sat, sit
 from services.orchestrator.identification import student_answer, teacher_answer
 from services.orchestrator.images.source import Source

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from services.core.intervals import difference, wilson
+from services.core.intervals import bootstrap, difference, mcnemar_p, wilson
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,25 @@ def test_a_difference_as_published(one, other, low, high):
     found = difference(wilson(*one), wilson(*other))
     assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
     assert found.expected == pytest.approx(one[0] / one[1] - other[0] / other[1])
+
+
+def test_the_interval_of_a_mean_is_drawn_by_group():
+    scores = [(str(n), float(n % 4 == 0)) for n in range(400)]
+    found = bootstrap(scores)
+    assert found == bootstrap(scores)
+    assert found.expected == 0.25
+    assert found.low == pytest.approx(0.25 - 1.96 * 0.02165, abs=0.006)
+    assert found.high == pytest.approx(0.25 + 1.96 * 0.02165, abs=0.006)
+    # Ten questions about each of 40 images that stand and fall together tell no more than 40 questions.
+    together = bootstrap([(str(n // 10), float(n // 10 % 4 == 0)) for n in range(400)])
+    assert together.high - together.low > 2.5 * (found.high - found.low)
+    assert bootstrap([]).low == bootstrap([]).high == 0.0
+
+
+@pytest.mark.parametrize(
+    ("fixed", "broken", "p"),
+    [(0, 0, 1.0), (5, 5, 1.0), (10, 0, 2 / 1024), (9, 1, 22 / 1024), (1, 0, 1.0)],
+)
+def test_mcnemar_is_the_exact_binomial(fixed, broken, p):
+    assert mcnemar_p(fixed, broken) == pytest.approx(p)
+    assert mcnemar_p(broken, fixed) == pytest.approx(p)

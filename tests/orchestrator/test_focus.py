@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from services.core.errors import Unavailable
-from services.core.evaluation import question_kind
+from services.core.questions import question_kind
 from tests.orchestrator.conftest import rows, with_recipe
 from tests.orchestrator.rounds import align, rounds_bench
 from tests.orchestrator.scripted import ScriptedTeacher, draw

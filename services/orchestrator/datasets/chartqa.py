@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.core.errors import InvalidInput
-from services.core.evaluation import question_kind
+from services.core.questions import question_kind
 from services.orchestrator.datasets.fields import Fields, objects, read_json
 from services.orchestrator.datasets.record import LabelledRecord
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from services.core.errors import InvalidInput, NotFound
-from services.core.evaluation import question_kind
+from services.core.questions import question_kind
 from services.core.tasks import TASKS
 from services.orchestrator.datasets.fields import Fields
 from services.orchestrator.datasets.record import LabelledRecord

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.core.evaluation import question_kind
+from services.core.questions import question_kind
 from services.orchestrator.datasets.fields import Fields, document
 from services.orchestrator.datasets.record import LabelledRecord
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from services.core.errors import InvalidInput, NotFound
-from services.core.evaluation import question_kind
+from services.core.questions import question_kind
 from services.orchestrator.datasets.fields import Fields
 from services.orchestrator.datasets.record import LabelledRecord
 

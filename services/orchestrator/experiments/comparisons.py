@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from sys import intern
 
-from services.core.evaluation import Judgement, bootstrap, compare
+from services.core.evaluation import Judgement, compare
+from services.core.intervals import bootstrap
 from services.core.metrics import CORPUS_METRICS
 from services.orchestrator.experiments.experiment import TaskEntry
 from services.orchestrator.experiments.plan import MeasuredModel, evaluation_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from services.core.evaluation import format_p
+from services.core.intervals import format_p
 from services.files import write_atomically
 from services.orchestrator.experiments import results
 from services.orchestrator.experiments.comparisons import Evaluations, ScoreChange

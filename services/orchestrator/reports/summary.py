@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.core.agreement import Rate
-from services.core.evaluation import format_p
+from services.core.intervals import format_p
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.orchestrator import history

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import InvalidInput
-from services.core.evaluation import Comparison, Interval, Judgement, bootstrap, compare
+from services.core.evaluation import Comparison, Judgement, compare
+from services.core.intervals import Interval, bootstrap
 from services.core.metrics import CORPUS_METRICS
 from services.orchestrator.scoring.conditions import ScoredEvaluation
 from services.orchestrator.scoring.evaluation import stored

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.core.evaluation import Tally, format_p
+from services.core.evaluation import Tally
+from services.core.intervals import format_p
 from services.orchestrator.scoring.comparison import Changed, Compared
 from services.orchestrator.scoring.report import largest, leaks, listed, percent, table
 

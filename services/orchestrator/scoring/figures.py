@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from services.core.evaluation import Interval, bootstrap
+from services.core.intervals import Interval, bootstrap
 from services.core.metrics import yes_or_no
 from services.core.tasks import TASKS
 from services.orchestrator.scoring.metrics import score

@@ -1,4 +1,4 @@
-from services.core.evaluation import Interval
+from services.core.intervals import Interval
 from services.orchestrator.scoring.conditions import Conditions, EvaluatedDataset, ScoredEvaluation
 from services.orchestrator.scoring.figures import ScoredPart, ScoreFigures
 from services.orchestrator.scoring.report import lines, table
@@ -13,7 +13,9 @@ def test_the_official_figure_comes_first_and_the_largest_kinds_are_shown():
         "a" * 64,
     )
     kinds = {f"kind {n:02}": ScoredPart(n, 0.5, 0.25) for n in range(1, 31)}
-    found = ScoreFigures("vqa_accuracy", 465, 100, 3, 0.5, Interval(0.45, 0.551), 0.25, kinds=kinds)
+    found = ScoreFigures(
+        "vqa_accuracy", 465, 100, 3, 0.5, Interval(0.5, 0.45, 0.551), 0.25, kinds=kinds
+    )
     said = lines(evaluation, found)
     assert said[0] == "# student v2 on val"
     assert said[2] == "- vqa_accuracy **50.0** (95 %: 45.0 to 55.1), authors' containment 25.0"
