@@ -62,7 +62,7 @@ arms: $(VENV)/.installed
 # The paper's claims on the mini benchmark's four families: stopped and called again, it goes on where it was.
 bench-mini: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiment,minivqa]"
-	$(BIN)/python -m benchmarks.minivqa build runs/minivqa
+	$(BIN)/python -m zoo.minivqa build runs/minivqa
 	for table in 1 5 6 3; do \
 	    $(BIN)/mpa-orch experiment experiments/mini/table$$table.toml --data runs --out runs/mini --local || exit $$?; \
 	done

@@ -13,27 +13,24 @@ import asyncio
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
+from benchmarks.counting import CountingServices, Key, counting_services
 from benchmarks.images import draw
 from benchmarks.processes import work_folder
 from benchmarks.row import Question, Row
 from services.orchestrator.ledger import FAILED, Ledger
-from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
-from tests.orchestrator.scripted_service import serving
 
 IMAGES, KILLS = 600, 20
 DELAY_S = 0.02
 """Of every call, so that there always are some under way."""
 LATE_S = 0.05
 """Up to which a kill may come after the call that it was to follow."""
-
-Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,94 +67,48 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 async def kill_and_resume(folder: Path, images: int, kills: int, seed: int) -> Damage:
     draw(folder / "images", images)
-    async with _services() as calm:
+    async with counting_services(folder / "of-calm", DELAY_S) as calm:
         await _align(folder, "calm", calm)
-        whole = sum(service.calls.total() for service in calm.services)
     chance = random.Random(seed)
-    moments = sorted(chance.sample(range(1, whole), kills))
-    async with _services() as counted:
-        known: Counter[Key] = Counter()
-        hits = 0
+    moments = sorted(chance.sample(range(1, calm.finished.total()), kills))
+    async with counting_services(folder / "of-killed", DELAY_S) as services:
+        finished, known, hits = services.finished, Counter[Key](), 0
         for moment in moments:
-            hits += await _align(
-                folder, "killed", counted, kill_at=moment, late_s=chance.uniform(0, LATE_S)
-            )
-            known |= Counter({key: counted.finished[key] for key in _committed(folder / "killed")})
-        await _align(folder, "killed", counted)
-        repeated = sum(counted.finished[key] - count for key, count in known.items())
-        calls = sum(service.calls.total() for service in counted.services)
+            late_s = chance.uniform(0, LATE_S)
+            hits += await _align(folder, "killed", services, kill_at=moment, late_s=late_s)
+            committed = _committed(folder / "killed")
+            assert all(finished[key] for key in committed), "the ledger has a call that none made"
+            known |= Counter({key: finished[key] for key in committed})
+        await _align(folder, "killed", services)
+    repeated = sum(finished[key] - count for key, count in known.items())
     expected, found = (Counter(_records(folder / name)) for name in ("calm", "killed"))
     twice = sum((found - Counter(set(found))).values())
     return Damage(
-        hits, calls, repeated, (expected - found).total(), twice + (found - expected).total()
+        kills=hits,
+        calls=finished.total(),
+        repeated=repeated,
+        lost=(expected - found).total(),
+        duplicated=twice + (found - expected).total(),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """Both services, and where they are."""
-
-    services: Sequence[ScriptedTeacher | ScriptedStudent]
-    addresses: Sequence[str]
-
-    @property
-    def calls(self) -> int:
-        return sum(service.calls.total() for service in self.services)
-
-    @property
-    def finished(self) -> Counter[Key]:
-        """How often each call was finished, by role, what was asked and of what."""
-        roles = zip(("teacher", "student"), self.services, strict=True)
-        return Counter(
-            {
-                (role, *map(str, key)): count
-                for role, service in roles
-                for key, count in service.keys.items()
-            }
-        )
-
-
-@asynccontextmanager
-async def _services() -> AsyncIterator[_Counted]:
-    teacher, student = ScriptedTeacher(delay_s=DELAY_S), ScriptedStudent(delay_s=DELAY_S)
-    async with serving(teacher) as teacher_at, serving(student) as student_at:
-        yield _Counted((teacher, student), (teacher_at, student_at))
-
-
 async def _align(
-    folder: Path, run: str, counted: _Counted, kill_at: int = 0, late_s: float = 0.0
+    folder: Path, run: str, services: CountingServices, kill_at: int = 0, late_s: float = 0.0
 ) -> bool:
-    """Whether the process was killed, after so many calls in all. Raises RuntimeError where it fails by itself."""
-    teacher, student = counted.addresses
+    """Whether the process was killed, `late_s` after the call `kill_at`. Raises RuntimeError: it failed by itself."""
+    images, kept = str(folder / "images"), str(folder / run)
+    command = [sys.executable, "-m", "services.orchestrator.cli.main", "align", images]
+    command += ["--task", "vqa", "--recipe", "paper", "--run", kept, "--yes", "--no-cache"]
+    command += ["--teacher", services.teacher, "--student", services.student]
     with (folder / f"{run}.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                "-m",
-                "services.orchestrator.cli.main",
-                "align",
-                folder / "images",
-                "--task",
-                "vqa",
-            ),
-            *(
-                "--teacher",
-                teacher,
-                "--student",
-                student,
-                "--run",
-                folder / run,
-                "--recipe",
-                "paper",
-                "--yes",
-                "--no-cache",
-            ),
+            *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
     ended = asyncio.create_task(process.wait())
-    while kill_at and counted.calls < kill_at and not ended.done():  # noqa: ASYNC110 (ends with the process, too)
+    while services.finished.total() < kill_at and not ended.done():  # noqa: ASYNC110 (ends with the process, too)
         await asyncio.sleep(0.001)
     if kill_at:
         await asyncio.sleep(late_s)

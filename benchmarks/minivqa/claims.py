@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.minivqa.families import FAMILIES
 from benchmarks.minivqa.truth import Quality, measure
 from services.core.errors import MpaError, NotFound
 from services.files import write_atomically
 from services.orchestrator.run import read_run
 from services.orchestrator.scoring.report import percent, table
+from zoo.minivqa.families import FAMILIES
 
 STUDENT, TEACHER = "minivqa", "minivqa-teacher"
 OURS = ("paper", "rehearsal")

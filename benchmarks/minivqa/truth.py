@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.minivqa.families import FAMILIES, Family
-from benchmarks.minivqa.parts import Part
 from services.core import metrics
 from services.core.parity import NOISE, Cell
 from services.orchestrator.ledger import Record
 from services.orchestrator.run import read_run
+from zoo.minivqa.families import FAMILIES, Family
+from zoo.minivqa.parts import Part
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.minivqa.__main__ import build
 from benchmarks.minivqa.claims import STUDENT, TEACHER, Results, claims
-from benchmarks.minivqa.families import FAMILIES
 from services.core.errors import NotFound
 from services.orchestrator.experiments import flow, report
 from services.orchestrator.experiments.file import read_experiment
@@ -16,6 +14,8 @@ from services.orchestrator.experiments.site import Site
 from services.orchestrator.progress import Progress
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 from tests.orchestrator.scripted_service import serving
+from zoo.minivqa.__main__ import build
+from zoo.minivqa.families import FAMILIES
 
 MINI = Path(__file__).resolve().parents[2] / "experiments" / "mini"
 

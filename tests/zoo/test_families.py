@@ -15,10 +15,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedT
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 import zoo
-from benchmarks.minivqa import charts, knowledge, reading, scene_text, sources, tables
-from benchmarks.minivqa.lexicon import COLORS, PRINTED_WORDS, SIGN_WORDS
-from benchmarks.minivqa.objects import OBJECTS
-from benchmarks.minivqa.parts import Split
 from services.core.errors import MpaError
 from services.core.tasks import answer_prompt
 from zoo.architecture import Size, build_model
@@ -29,6 +25,10 @@ from zoo.families.progress import load_progress, save_progress
 from zoo.families.pupil import Pupil
 from zoo.families.train import train
 from zoo.measure import Model
+from zoo.minivqa import charts, knowledge, reading, scene_text, sources, tables
+from zoo.minivqa.lexicon import COLORS, PRINTED_WORDS, SIGN_WORDS
+from zoo.minivqa.objects import OBJECTS
+from zoo.minivqa.parts import Split
 from zoo.packing import Conversation, Packer, find_right
 from zoo.shapes import SKILLS, draw_scene
 

@@ -10,13 +10,13 @@ from PIL import Image
 from transformers import AutoProcessor
 
 import zoo
-from benchmarks.minivqa.families import FAMILIES
-from benchmarks.minivqa.parts import Part
 from services.core import metrics
 from services.core.presets import PRESETS
 from services.core.tasks import TASKS, answer_prompt
 from zoo.families.corpus import build_tokenizer
 from zoo.measure import Model
+from zoo.minivqa.families import FAMILIES
+from zoo.minivqa.parts import Part
 
 ZOO = Path(zoo.__file__).parent
 PAIR = ZOO / "families"

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from benchmarks.minivqa import sources
-from benchmarks.minivqa.lettering import letter
-from benchmarks.minivqa.picture import SIDE, Mark, Picture, Question
 from zoo.architecture import build_processor
 from zoo.families.lessons import set_exercise
 from zoo.families.letters import LETTERS
 from zoo.families.spotting import VOCABULARIES, WEIGHT_OF_SIGNS, Names, Spotter, find_spots
+from zoo.minivqa import sources
+from zoo.minivqa.lettering import letter
+from zoo.minivqa.picture import SIDE, Mark, Picture, Question
 from zoo.packing import Packer
 
 

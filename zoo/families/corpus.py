@@ -12,12 +12,12 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
-from benchmarks.minivqa.families import FAMILIES
-from benchmarks.minivqa.lexicon import COLORS
-from benchmarks.minivqa.objects import OBJECTS
-from benchmarks.minivqa.parts import Part
 from services.core.tasks import TASKS, answer_prompt
 from zoo.architecture import CONTEXT_LENGTH, END_OF_TURN, MARKS, PAD
+from zoo.minivqa.families import FAMILIES
+from zoo.minivqa.lexicon import COLORS
+from zoo.minivqa.objects import OBJECTS
+from zoo.minivqa.parts import Part
 
 PICTURES = 100
 """Of each family: enough for every wording."""

@@ -9,14 +9,14 @@ from enum import Enum, auto
 import torch
 from torch.utils.data import Dataset
 
-from benchmarks.minivqa.families import FAMILIES, Family
-from benchmarks.minivqa.parts import Part
-from benchmarks.minivqa.picture import SIDE, Picture, Question
 from services.core.tasks import TASKS, answer_prompt
 from zoo.architecture import Size
 from zoo.curriculum import Curriculum
 from zoo.families.letters import LETTERS, PAGES
 from zoo.families.spotting import find_spots
+from zoo.minivqa.families import FAMILIES, Family
+from zoo.minivqa.parts import Part
+from zoo.minivqa.picture import SIDE, Picture, Question
 from zoo.packing import Batch, Conversation, Packer
 
 

@@ -7,12 +7,12 @@ import string
 
 from PIL import Image
 
-from benchmarks.minivqa.families import Family
-from benchmarks.minivqa.lettering import letter
-from benchmarks.minivqa.parts import Part
-from benchmarks.minivqa.picture import SIDE, Mark, Picture
-from benchmarks.minivqa.reading import draw_colors, draw_word
-from benchmarks.minivqa.sources import FONTS, installed
+from zoo.minivqa.families import Family
+from zoo.minivqa.lettering import letter
+from zoo.minivqa.parts import Part
+from zoo.minivqa.picture import SIDE, Mark, Picture
+from zoo.minivqa.reading import draw_colors, draw_word
+from zoo.minivqa.sources import FONTS, installed
 
 MOST = 6
 HEIGHTS = (18, 60)

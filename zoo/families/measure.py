@@ -1,6 +1,6 @@
 """Measure a model of the pair on the benchmark, by the official metric of each family.
 
-Run: python -m benchmarks.minivqa build runs/minivqa
+Run: python -m zoo.minivqa build runs/minivqa
      python -m zoo.families.measure FOLDER runs/minivqa [--part test] [--questions N]
 """
 
@@ -12,11 +12,11 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.minivqa.families import FAMILIES, Family
-from benchmarks.minivqa.parts import Part
 from services.core import metrics
 from services.core.tasks import answer_prompt
 from zoo.measure import Model
+from zoo.minivqa.families import FAMILIES, Family
+from zoo.minivqa.parts import Part
 
 
 def measure(
@@ -43,7 +43,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure one of the pair on the four families.")
     parser.add_argument("model", type=Path)
-    parser.add_argument("benchmark", type=Path, help="what benchmarks.minivqa has built")
+    parser.add_argument("benchmark", type=Path, help="what zoo.minivqa has built")
     parser.add_argument("--part", type=Part, choices=(Part.TEST, Part.HARDER), default=Part.TEST)
     parser.add_argument("--questions", type=int, help="only the first N of each family")
     given = parser.parse_args()

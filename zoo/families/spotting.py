@@ -14,10 +14,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast
 
-from benchmarks.minivqa.lexicon import COLORS
-from benchmarks.minivqa.objects import OBJECTS
-from benchmarks.minivqa.picture import SIDE, Picture
 from zoo.architecture import MERGE
+from zoo.minivqa.lexicon import COLORS
+from zoo.minivqa.objects import OBJECTS
+from zoo.minivqa.picture import SIDE, Picture
 
 NOTHING, START, HIGHEST = "nothing", "start", "highest"
 VOCABULARIES = (

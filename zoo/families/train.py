@@ -21,7 +21,6 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import AutoProcessor, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from benchmarks.minivqa.picture import SIDE
 from services.core.errors import MpaError
 from zoo.architecture import build_model, build_processor
 from zoo.families.corpus import build_tokenizer
@@ -30,6 +29,7 @@ from zoo.families.neighbours import look_around
 from zoo.families.progress import load_progress, save_progress
 from zoo.families.pupil import Pupil
 from zoo.families.watch import Watch
+from zoo.minivqa.picture import SIDE
 from zoo.packing import Packer
 
 PROCESSOR = (

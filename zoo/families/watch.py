@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.minivqa.parts import Part
 from zoo.families.lessons import TAUGHT, set_exercise
 from zoo.families.pupil import Pupil
+from zoo.minivqa.parts import Part
 from zoo.packing import Packer
 
 PARTS = (Part.TRAINING, Part.TEST)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.minivqa.families import FAMILIES
 from services.core.arms import FORMS
 from services.core.errors import InvalidInput, NotFound
 from services.orchestrator.experiments import paper
@@ -14,6 +13,7 @@ from services.orchestrator.experiments.file import read_experiment
 from services.orchestrator.experiments.plan import lines, measured_on, pairs, subjects
 from tests.orchestrator.datasets import samples
 from tests.orchestrator.experiments.conftest import FILE
+from zoo.minivqa.families import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = sorted((ROOT / "experiments").rglob("*.toml"))

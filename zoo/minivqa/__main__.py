@@ -1,7 +1,7 @@
 """Builds the benchmark, or a contact sheet to look at.
 
-python -m benchmarks.minivqa build runs/minivqa [--pool 1500] [--labels 400] [--test 400] [--seed 0]
-python -m benchmarks.minivqa sheet sheet.png [--part test]
+python -m zoo.minivqa build runs/minivqa [--pool 1500] [--labels 400] [--test 400] [--seed 0]
+python -m zoo.minivqa sheet sheet.png [--part test]
 
 DEST/FAMILY/pool/*.png      unlabeled images
 DEST/FAMILY/labels.jsonl    what people said of some of them: {"image", "question", "answers", "kind"}
@@ -17,9 +17,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from rich.progress import track
 
-from benchmarks.minivqa.families import FAMILIES, Family
-from benchmarks.minivqa.parts import Part
-from benchmarks.minivqa.picture import SIDE
+from zoo.minivqa.families import FAMILIES, Family
+from zoo.minivqa.parts import Part
+from zoo.minivqa.picture import SIDE
 
 COLUMNS = 10
 CAPTION = 26

@@ -6,12 +6,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.minivqa.charts import draw_charts
-from benchmarks.minivqa.knowledge import draw_knowledge
-from benchmarks.minivqa.parts import Part
-from benchmarks.minivqa.picture import Picture
-from benchmarks.minivqa.reading import draw_reading
-from benchmarks.minivqa.scene_text import draw_scene_text
+from zoo.minivqa.charts import draw_charts
+from zoo.minivqa.knowledge import draw_knowledge
+from zoo.minivqa.parts import Part
+from zoo.minivqa.picture import Picture
+from zoo.minivqa.reading import draw_reading
+from zoo.minivqa.scene_text import draw_scene_text
 
 
 @dataclass(frozen=True, slots=True)

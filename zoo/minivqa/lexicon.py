@@ -5,7 +5,7 @@ None has more than six letters (larger print), and none is an answer to anything
 
 from __future__ import annotations
 
-from benchmarks.minivqa.lettering import Color
+from zoo.minivqa.lettering import Color
 
 SIGN_WORDS = tuple(
     "open closed exit enter stop slow bakery cafe hotel bank taxi school park museum market police fire pizza coffee tea "

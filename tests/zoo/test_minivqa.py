@@ -6,15 +6,12 @@ import sys
 
 import pytest
 
-from benchmarks.minivqa.families import FAMILIES
-from benchmarks.minivqa.parts import Part
-from benchmarks.minivqa.picture import SIDE
-from benchmarks.minivqa.sources import FONTS, ICON_SETS, PHOTOGRAPHS
-from benchmarks.minivqa.tables import COLUMNS
-from benchmarks.minivqa.truth import Quality, measure
 from services.core import metrics
-from services.core.parity import Cell
-from services.orchestrator.ledger import Record
+from zoo.minivqa.families import FAMILIES
+from zoo.minivqa.parts import Part
+from zoo.minivqa.picture import SIDE
+from zoo.minivqa.sources import FONTS, ICON_SETS, PHOTOGRAPHS
+from zoo.minivqa.tables import COLUMNS
 
 PICTURES = 12
 
@@ -101,18 +98,8 @@ def test_what_is_marked_is_in_the_picture(family):
 
 
 def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.minivqa",
-        "build",
-        str(tmp_path / "mini"),
-        "--pool",
-        "2",
-        "--labels",
-        "2",
-    ]
-    command += ["--test", "3"]
+    command = [sys.executable, "-m", "zoo.minivqa", "build", str(tmp_path / "mini")]
+    command += ["--pool", "2", "--labels", "2", "--test", "3"]
     subprocess.run(command, check=True, capture_output=True)
     whole = {path: path.read_bytes() for path in (tmp_path / "mini").rglob("*") if path.is_file()}
     lost = tmp_path / "mini" / "charts" / "pool" / "00001.png"
@@ -127,28 +114,3 @@ def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
             ]
             assert len(rows) >= least
             assert all((tmp_path / "mini" / family / row["image"]).is_file() for row in rows)
-
-
-def test_annotations_are_held_against_the_truth():
-    family = FAMILIES["charts"]
-
-    def record(number, question, answer, cell):
-        return Record(f"{number:05}.png", "0" * 64, question, answer, cell, False)
-
-    records = []
-    for number in range(4):
-        fact = family.draw(Part.POOL, 0, number).facts[0]
-        records.append(
-            record(number, fact.wordings.seen[0], fact.answer, Cell.GAP if number else Cell.UNASKED)
-        )
-        records.append(
-            record(
-                number, fact.wordings.seen[1].capitalize(), "no such thing", Cell.NOISE_BOTH_WRONG
-            )
-        )
-    records.append(record(0, "who drew this?", "me", Cell.KNOWN))
-    before, after, noise = measure(records, family, 0)
-    assert before == Quality(annotations=9, answerable=8, correct=4)
-    assert after == Quality(annotations=3, answerable=3, correct=3)
-    assert noise == Quality(annotations=4, answerable=4, correct=0)
-    assert str(after) == "3 annotations, 100.0% answerable, 100.0% correct"

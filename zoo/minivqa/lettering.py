@@ -15,7 +15,7 @@ from fontTools.pens.svgPathPen import SVGPathPen
 from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.minivqa.picture import Mark
+from zoo.minivqa.picture import Mark
 
 Color = tuple[int, int, int]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.minivqa.parts import Split
+from zoo.minivqa.parts import Split
 
 FONTS = Split(
     seen=(

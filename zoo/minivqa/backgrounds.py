@@ -6,9 +6,9 @@ import random
 
 from PIL import Image, ImageEnhance
 
-from benchmarks.minivqa.parts import Part
-from benchmarks.minivqa.picture import SIDE
-from benchmarks.minivqa.sources import PHOTOGRAPHS, photograph
+from zoo.minivqa.parts import Part
+from zoo.minivqa.picture import SIDE
+from zoo.minivqa.sources import PHOTOGRAPHS, photograph
 
 WIDEST = 2.2
 """A crop is up to that many times as wide as the picture, then made smaller."""

@@ -7,13 +7,13 @@ from functools import cache
 
 from PIL import Image, ImageDraw
 
-from benchmarks.minivqa.backgrounds import draw_background
-from benchmarks.minivqa.lettering import letter
-from benchmarks.minivqa.lexicon import COLORS
-from benchmarks.minivqa.objects import OBJECTS, SYNONYMS, Object
-from benchmarks.minivqa.parts import Part, Split
-from benchmarks.minivqa.picture import SIDE, Fact, Mark, Picture, ten
-from benchmarks.minivqa.sources import ICON_SETS, IconSet, glyphs, installed
+from zoo.minivqa.backgrounds import draw_background
+from zoo.minivqa.lettering import letter
+from zoo.minivqa.lexicon import COLORS
+from zoo.minivqa.objects import OBJECTS, SYNONYMS, Object
+from zoo.minivqa.parts import Part, Split
+from zoo.minivqa.picture import SIDE, Fact, Mark, Picture, ten
+from zoo.minivqa.sources import ICON_SETS, IconSet, glyphs, installed
 
 SORT = Split(
     seen=(

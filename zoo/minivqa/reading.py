@@ -6,11 +6,11 @@ import random
 
 from PIL import Image, ImageChops, ImageFilter
 
-from benchmarks.minivqa.lettering import Color, letter
-from benchmarks.minivqa.lexicon import PRINTED_WORDS
-from benchmarks.minivqa.parts import Part, Split
-from benchmarks.minivqa.picture import SIDE, Fact, Picture
-from benchmarks.minivqa.sources import FONTS, installed
+from zoo.minivqa.lettering import Color, letter
+from zoo.minivqa.lexicon import PRINTED_WORDS
+from zoo.minivqa.parts import Part, Split
+from zoo.minivqa.picture import SIDE, Fact, Picture
+from zoo.minivqa.sources import FONTS, installed
 
 WHAT = Split(
     seen=(

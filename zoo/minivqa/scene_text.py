@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from benchmarks.minivqa.backgrounds import draw_background
-from benchmarks.minivqa.lettering import Lettering, letter
-from benchmarks.minivqa.lexicon import COLORS, SIGN_WORDS, ink_on
-from benchmarks.minivqa.parts import Part, Split, filled
-from benchmarks.minivqa.picture import SIDE, Fact, Mark, Picture, ten
-from benchmarks.minivqa.sources import FONTS, installed
+from zoo.minivqa.backgrounds import draw_background
+from zoo.minivqa.lettering import Lettering, letter
+from zoo.minivqa.lexicon import COLORS, SIGN_WORDS, ink_on
+from zoo.minivqa.parts import Part, Split, filled
+from zoo.minivqa.picture import SIDE, Fact, Mark, Picture, ten
+from zoo.minivqa.sources import FONTS, installed
 
 MARGIN = 6
 WHAT_WORD = Split(

@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from functools import cache
 
-from benchmarks.minivqa.parts import Split
-from benchmarks.minivqa.sources import installed
+from zoo.minivqa.parts import Split
+from zoo.minivqa.sources import installed
 
 LARGEST = 99
 

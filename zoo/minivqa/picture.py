@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from benchmarks.minivqa.parts import Part, Split
+from zoo.minivqa.parts import Part, Split
 
 SIDE = 112
 """Width and height in pixels: 64 patches of 14, 16 visual tokens of a Qwen2-VL."""

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from PIL import Image
 
-from benchmarks.minivqa.lexicon import COLORS
-from benchmarks.minivqa.parts import Part, Split, filled
-from benchmarks.minivqa.picture import SIDE, Fact, Mark, Picture
-from benchmarks.minivqa.sources import FONTS, installed
-from benchmarks.minivqa.tables import COLUMNS, values
+from zoo.minivqa.lexicon import COLORS
+from zoo.minivqa.parts import Part, Split, filled
+from zoo.minivqa.picture import SIDE, Fact, Mark, Picture
+from zoo.minivqa.sources import FONTS, installed
+from zoo.minivqa.tables import COLUMNS, values
 
 BAR_COLORS = tuple(color for color in COLORS if color != "white")
 LABEL_SIZES = {2: 17.0, 3: 15.0}
