@@ -1,1 +1,1 @@
-"""The algorithm of the Model Parity Aligner: frozen dataclasses and pure functions, standard library only."""
+"""Algorithm of the Model Parity Aligner: dataclasses and pure functions, no libraries."""

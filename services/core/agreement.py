@@ -1,6 +1,7 @@
-"""Can a label be trusted? Opinions on one annotation: votes of several teachers, samples of each; the noise they show.
+"""Trust in a label: votes of several teachers, sampled answers of each, and the noise they show.
 
-Consistency is not correctness: a teacher that errs alike each time agrees with itself. Another teacher sees what it doesn't.
+Consistency is not correctness: a teacher that makes the same error each time agrees with itself.
+Only another teacher notices.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from services.core.intervals import wilson
 
 @dataclass(frozen=True, slots=True, order=True)
 class Agreement:
-    """Of `asked` opinions on an annotation, `agreed` match its answer. What was declined or cut off is no opinion."""
+    """Opinions on an annotation: `agreed` of the `asked` ones match its answer.
+
+    A reply that was declined or cut off is no opinion.
+    """
 
     agreed: int = 0
     asked: int = 0
@@ -23,12 +27,12 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """0 to 1; 0 where nobody had an opinion."""
+        """0 to 1; 0 without opinions."""
         return self.agreed / self.asked if self.asked else 0.0
 
     @property
     def is_outvoted(self) -> bool:
-        """Half of the opinions or more are against the annotation: its answer is probably wrong."""
+        """Half of the opinions or more contradict the annotation: its answer is probably wrong."""
         return majority(self.agreed, self.asked - self.agreed, self.asked) is False
 
 
@@ -36,9 +40,9 @@ NOT_SAMPLED = Agreement()
 
 
 def majority(agreed: int, against: int, voters: int) -> bool | None:
-    """Is an annotation right by the votes that are in? None: the votes still missing decide. A tie is wrong.
+    """Is an annotation right by the votes so far? None: the missing votes decide. A tie is wrong.
 
-    One voter's own vote decides, so Eq. 1 with a single teacher is the case `voters` = 1.
+    Eq. 1 with a single teacher is the case `voters` = 1: its own vote decides.
     """
     if 2 * agreed > voters:
         return True
@@ -59,13 +63,16 @@ class Rate:
 
 
 def rate(count: int, of: int) -> Rate:
-    """Nothing is known of 0 cases."""
+    """The rate of `count` among `of` cases; 0 cases tell nothing: 0 to 1."""
     found = wilson(count, of)
     return Rate(count, of, found.expected, found.low, found.high)
 
 
 def label_noise(records: Mapping[Agreement, int]) -> Rate:
-    """The share of outvoted annotations; `records` counts them by their agreement. Those without an opinion say nothing."""
+    """The share of outvoted annotations; `records` counts annotations by their agreement.
+
+    Annotations without an opinion are left out.
+    """
     heard = {agreement: count for agreement, count in records.items() if agreement.asked}
     outvoted = sum(count for agreement, count in heard.items() if agreement.is_outvoted)
     return rate(outvoted, sum(heard.values()))

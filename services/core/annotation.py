@@ -1,4 +1,7 @@
-"""Pseudo Annotator (paper, Section 3.1, Algorithm 2): from the teacher's reply to (Q, A), or to the reason why not."""
+"""Pseudo Annotator (paper, Section 3.1, Algorithm 2).
+
+It turns the teacher's reply into a question and an answer, or into the reason why there is none.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,16 @@ from services.core.metrics import normalize_vqa_answer
 from services.core.tasks import Task
 
 READER = "annotation@1"
-"""How replies are read. A change of the rules below, or of a task's limits, gets a new number: caches hold replies as read."""
+"""Version of the rules that read replies: caches store replies as they were read.
+
+A change of the rules below or of a task's limits gets a new number.
+"""
 MAX_QUESTION_CHARS = 300
 ANNOTATION_PATTERN = r"Question: [^\n]{3,300}\nAnswer: [^\n]{1,80}"
-"""What guided decoding lets a teacher write: the scaffold of Appendix D, a line each for question and answer."""
+"""The only replies that guided decoding allows a teacher.
+
+It is the scaffold of Appendix D, with one line for the question and one for the answer.
+"""
 _LETTERS_A_WORD = 10
 
 _MARKUP = re.compile(r"[*_`#>]+|^\s*(?:[-•]|\d+[.)])\s+", re.MULTILINE)
@@ -26,12 +35,12 @@ _PAIR = re.compile(
 
 
 def annotation_pattern(task: Task) -> str:
-    """ANNOTATION_PATTERN, with room for longer answers where the task has them."""
+    """ANNOTATION_PATTERN, with room for the longest answers of the task."""
     return ANNOTATION_PATTERN.replace("80", str(max(80, _LETTERS_A_WORD * task.max_answer_words)))
 
 
 class Rejection(StrEnum):
-    """Why an annotation is not used. Stored with the record; nothing rejected is thrown away."""
+    """Why an annotation is not used. It is stored with the record: rejected records are kept."""
 
     NO_QUESTION = "no_question"
     NO_ANSWER = "no_answer"
@@ -55,12 +64,12 @@ class Rejection(StrEnum):
 UNPARSED = frozenset(
     {Rejection.NO_QUESTION, Rejection.NO_ANSWER, Rejection.PLACEHOLDER, Rejection.CUT_OFF}
 )
-"""The reply could not be read as a question and an answer: worth asking the teacher once more."""
+"""Replies that could not be read as a question and an answer: the teacher is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A pseudo-annotation: the question keeps its "?"; `answer` is A, the label that training uses."""
+    """A pseudo-annotation. The question keeps its "?"; `answer` is A, the training label."""
 
     question: str
     answer: str
@@ -78,8 +87,8 @@ def _clean(text: str) -> str:
 def parse_annotation(reply: str, task: Task) -> Annotation | Rejection:
     """The first usable question and answer in the teacher's reply.
 
-    Tolerates markdown, line breaks, a missing "?", a "?" inside quotes and several pairs. The limits are the task's
-    (`max_answer_words`), since the task asks for a word or a phrase.
+    Markdown, line breaks, a missing "?", a "?" inside quotes and several pairs are accepted. The
+    task limits the answer (`max_answer_words`), since it asks for a word or a phrase.
     """
     text = _MARKUP.sub("", reply)
     pairs = list(_PAIR.finditer(text))
@@ -118,7 +127,7 @@ def _accept(question: str, answer: str, task: Task) -> Annotation | Rejection:
 
 
 def contains_answer(question: str, answer: str) -> bool:
-    """Does the question give its own answer away, word for word? (Yes and no never do.)"""
+    """Does the question contain its own answer, word for word? ("yes" and "no" don't count.)"""
     wanted = normalize_vqa_answer(answer)
     if not wanted or wanted in {"yes", "no"}:
         return False
@@ -127,5 +136,5 @@ def contains_answer(question: str, answer: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def question_key(question: str) -> str:
-    """What makes two questions about one image the same."""
+    """Key of a question: two questions about one image with the same key are the same."""
     return " ".join(re.sub(r"[^\w\s]", " ", question.lower()).split())

@@ -1,7 +1,7 @@
-"""When are two answers equal? Normalisation and the named, versioned matchers of Eq. 1.
+"""Equality of two answers: the named, versioned matchers of Eq. 1.
 
-A matcher is stored by name and version with every record that it decided; change a rule and its version changes. An
-empty string never matches anything.
+Each record stores the name and version of the matcher that decided it: a changed rule gets a new
+version. An empty string matches nothing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ CAPTION_THRESHOLD = 0.5
 _NUMBER_WORDS = {
     word: str(value)
     for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+        "fifteen sixteen seventeen eighteen nineteen twenty".split()
     )
 }
 _NUMBER = re.compile(
@@ -30,7 +30,7 @@ _NUMBER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """`matches(prediction, reference)`; `identity` is what is stored with the data."""
+    """A rule that compares two answers. `identity` is stored with each record that it decided."""
 
     name: str
     version: int
@@ -62,7 +62,10 @@ def _contains(prediction: str, reference: str) -> bool:
 
 
 def parse_number(text: str) -> tuple[float, str] | None:
-    """The number that `text` is, with its unit ("%", a currency sign or ""); None where it is not one number."""
+    """The value of `text` with its unit: "%", a currency sign or "".
+
+    None if it is not one number.
+    """
     text = text.strip().lower().rstrip(".")
     text = _NUMBER_WORDS.get(text, text)
     found = _NUMBER.fullmatch(text)
@@ -73,7 +76,8 @@ def parse_number(text: str) -> tuple[float, str] | None:
 
 
 def _numeric(prediction: str, reference: str) -> bool:
-    left, right = parse_number(prediction), parse_number(reference)
+    left = parse_number(prediction)
+    right = parse_number(reference)
     if left is None or right is None:
         return left is None and right is None and _exact(prediction, reference)
     return left == right
@@ -84,8 +88,8 @@ def _anls(prediction: str, reference: str) -> bool:
 
 
 def _word(prediction: str, reference: str) -> bool:
-    left, right = _letters(prediction), _letters(reference)
-    return bool(left) and left == right
+    left = _letters(prediction)
+    return bool(left) and left == _letters(reference)
 
 
 def _letters(text: str) -> str:
@@ -109,6 +113,12 @@ MATCHERS: dict[str, Matcher] = {
         Matcher("caption", 1, _caption),
     )
 }
-"""`exact`: Eq. 1 on normalised text. `contains`: the authors' released rule, kept for reproduction (it erases signs and
-decimal points). `numeric`: numbers compare by value and unit, all else as `exact`. `anls`: similar spelling suffices.
-`word`: the same letters and digits, in either case (OCR). `caption`: half of the words in the same order (ROUGE-L)."""
+"""Matchers by name.
+
+    exact      Eq. 1 on normalised text
+    contains   the authors' rule, kept for reproduction (it erases signs and decimal points)
+    numeric    numbers by value and unit, all other answers like `exact`
+    anls       similar spelling suffices
+    word       the same letters and digits, in either case (OCR)
+    caption    half of the words in the same order (ROUGE-L)
+"""

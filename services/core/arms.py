@@ -1,17 +1,19 @@
-"""Arms of an experiment: what one student is trained on, so that a gain can be told from what else might have brought it.
+"""Arms of an experiment: ways to choose training samples, so that the cause of a gain can be found.
 
     zero-shot                  nothing
     teacher                    the teacher itself answers
     paper                      the parity gap, as the paper has it (Eq. 2)
-    rehearsal[-R]              the gap, and R samples that the student had right for each of the gap (1 unless given)
+    rehearsal[-R]              the gap, and for each of its samples R that the student had right
+                               (1 unless given)
     without-pi                 every annotation ("MPA (w/o PI)" of Tables 6 and 9)
-    without-pi-step-matched    so many of them, each met once, that training takes the steps of `paper`
-    random                     as many as the gap, drawn from all annotations
-    random-rehearsal[-R]       as many as `rehearsal-R` trains on, drawn from all annotations
-    labels[-N]                 human labels: N of them, or all ("Full SFT" of Table 5, "HL" of Table 6)
+    without-pi-step-matched    annotations, each used once, for as many steps as `paper` takes
+    random                     as many annotations as the gap has, drawn from all
+    random-rehearsal[-R]       as many annotations as `rehearsal-R` trains on, drawn from all
+    labels[-N]                 N human labels, or all ("Full SFT" of Table 5, "HL" of Table 6)
     labels[-N]-lora            the same, with low-rank adapters ("LoRA SFT" of Table 5)
 
-An arm that trains may end in @SHARE, such as paper@0.25: that share of its samples, for a learning curve.
+A trained arm may end in @SHARE, such as paper@0.25, to use that share of its samples: a learning
+curve.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ T = TypeVar("T")
 
 
 class SampleSource(StrEnum):
-    """What an arm trains on."""
+    """Training samples of an arm."""
 
     NOTHING = "nothing"
     GAP = "gap"
@@ -44,7 +46,7 @@ class SampleSource(StrEnum):
 OF_STUDENT = frozenset(
     {SampleSource.GAP, SampleSource.ANNOTATIONS, SampleSource.STEP_MATCHED, SampleSource.RANDOM}
 )
-"""What comes from a teacher's annotations and the student's answers to them."""
+"""Sources that need a teacher's annotations and the student's answers to them."""
 
 FORMS = {
     "zero-shot": SampleSource.NOTHING,
@@ -58,20 +60,22 @@ FORMS = {
     "labels": SampleSource.LABELS,
 }
 _NAME = re.compile(
-    r"(?P<form>zero-shot|teacher|paper|without-pi-step-matched|without-pi|random|(?:random-)?rehearsal(?:-(?P<ratio>\d+(?:\.\d+)?))?"
+    r"(?P<form>zero-shot|teacher|paper|without-pi-step-matched|without-pi|random"
+    r"|(?:random-)?rehearsal(?:-(?P<ratio>\d+(?:\.\d+)?))?"
     r"|labels(?:-(?P<count>[1-9]\d*))?(?P<lora>-lora)?)(?:@(?P<share>0?\.\d+))?"
 )
 WRITTEN = (
-    "zero-shot, teacher, paper, rehearsal-R, without-pi, without-pi-step-matched, random, random-rehearsal-R, labels-N, "
-    "labels-N-lora"
+    "zero-shot, teacher, paper, rehearsal-R, without-pi, without-pi-step-matched, random, "
+    "random-rehearsal-R, labels-N, labels-N-lora"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """`ratio`: known samples for each of the gap, or those of the arm whose size is drawn. `count`: of labels, 0 for all.
+    """One arm.
 
-    `share` of the samples that it would train on.
+    `ratio`: known samples for each gap sample; for a random arm, the ratio of the arm whose size it
+    takes. `count`: number of labels, 0 for all. `share`: the part of its samples that it uses.
     """
 
     name: str
@@ -91,21 +95,21 @@ class Arm:
 
     @property
     def needs_teacher(self) -> bool:
-        """Is a teacher part of what it is?"""
+        """Does the arm depend on a teacher's annotations or answers?"""
         return self.is_teacher or self.source in OF_STUDENT
 
     @property
     def whole(self) -> str:
-        """The arm of whose samples this one has a share; its own name where it has all."""
+        """Name of the arm with all samples: this one without its @SHARE."""
         return self.name.partition("@")[0]
 
 
 def parse_arm(name: str) -> Arm:
-    """Raises InvalidInput that lists the arms."""
+    """The arm of this name. Raises InvalidInput with a list of the arms."""
     found = _NAME.fullmatch(name)
     if not found or (found["share"] and found["form"] in ("zero-shot", "teacher")):
         raise InvalidInput(
-            f"there is no arm {name!r}: choose of {WRITTEN}; one that trains may end in @SHARE",
+            f"there is no arm {name!r}: use {WRITTEN}; a trained arm may end in @SHARE",
             field="arms",
         )
     form = re.sub(r"-\d.*|-lora$", "", found["form"])
@@ -119,9 +123,10 @@ def parse_arm(name: str) -> Arm:
 
 
 def choose(arm: Arm, samples: Sequence[Sample], seed: int, epochs: int) -> list[Sample]:
-    """What it trains on; `samples` are all that were identified. Draws are by `seed`, whatever the order of `samples`.
+    """The training samples of an arm, out of all identified `samples`.
 
-    `epochs`: how often `paper` meets each sample, which is how many steps a step-matched arm has to take.
+    Draws depend on `seed`, not on the order of `samples`. `epochs`: the passes of `paper` over its
+    samples, which decide the steps of a step-matched arm.
     """
     selected = select(samples, arm.ratio)
     if arm.source is SampleSource.GAP:
@@ -131,28 +136,25 @@ def choose(arm: Arm, samples: Sequence[Sample], seed: int, epochs: int) -> list[
     elif arm.source is SampleSource.RANDOM:
         chosen = draw(samples, _key, len(selected), seed)
     else:
-        chosen = (
-            list(islice(cycle(draw(samples, _key, len(samples), seed)), len(selected) * epochs))
-            if samples
-            else []
-        )
-    return (
-        chosen
-        if arm.share == 1.0
-        else draw(chosen, _key, max(1, round(arm.share * len(chosen))), seed)
-    )
+        in_turn = cycle(draw(samples, _key, len(samples), seed))
+        chosen = list(islice(in_turn, len(selected) * epochs))
+    if arm.share == 1.0:
+        return chosen
+    return draw(chosen, _key, max(1, round(arm.share * len(chosen))), seed)
 
 
 def epochs_of(arm: Arm, epochs: int) -> int:
-    """How often it meets each of its samples, where `paper` meets its own `epochs` times."""
+    """Passes of an arm over its samples, given the passes of `paper` over the gap."""
     return 1 if arm.source is SampleSource.STEP_MATCHED else epochs
 
 
 def draw(items: Sequence[T], key: Callable[[T], str], count: int, seed: int) -> list[T]:
-    """`count` of them, or all where there are no more; a larger draw with the same seed holds a smaller one."""
-    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}\n{key(item)}".encode()).digest())[
-        :count
-    ]
+    """Draw up to `count` items. A larger draw with the same seed contains a smaller one."""
+
+    def place(item: T) -> bytes:
+        return hashlib.sha256(f"{seed}\n{key(item)}".encode()).digest()
+
+    return sorted(items, key=place)[:count]
 
 
 def _key(sample: Sample) -> str:

@@ -1,4 +1,4 @@
-"""Contract of a version: the words, decoding and rule in which it is trained, checked, judged and served."""
+"""Contract of a version: templates, decoding and rule by which it is trained, judged and served."""
 
 from __future__ import annotations
 
@@ -11,40 +11,48 @@ from services.core.tasks import ANSWER_TEMPLATE
 
 QUESTION = "{question}"
 OF_THE_MODEL = ("system_prompt", "chat_template_sha256", "processor_sha256", "pixel_budget")
-"""Parts that come with the checkpoint: a training keeps them."""
+"""Parts that come with the checkpoint and that training keeps."""
 AS_ASKED = ("answer_template", "temperature", "top_p", "max_new_tokens", "normaliser")
 """Parts that decide an answer to a plain question, and whether it is right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """How a version is trained and asked. A recipe decides the templates, the decoding and the normaliser.
+    """The way a version is trained and asked.
 
-    `training_template` differs from `answer_template` only under the recipe `authors`. `system_prompt` "" leaves the system
-    turn to the chat template. `normaliser`: identity of the matcher that compares answers. `pixel_budget`: sizes in the
-    image processor's configuration, as JSON; "" where they aren't known. `processor_sha256` guards them.
+    A recipe decides the templates, the decoding and the normaliser.
     """
 
     answer_template: str = ANSWER_TEMPLATE
+    """The user turn of a question; it holds "{question}"."""
     training_template: str = ANSWER_TEMPLATE
+    """The user turn in training. It differs from `answer_template` only in the recipe `authors`."""
     system_prompt: str = ""
+    """The system turn; "" leaves it to the chat template."""
     normaliser: str = MATCHERS["exact"].identity
+    """Identity of the matcher that compares answers."""
     chat_template_sha256: str = ""
+    """Checksum of the checkpoint's chat template."""
     processor_sha256: str = ""
+    """Checksum of the image processor's configuration, `pixel_budget` included."""
     temperature: float = GREEDY.temperature
+    """Sampling temperature of an answer; 0 is greedy."""
     max_new_tokens: int = GREEDY.max_new_tokens
+    """Length limit of an answer, in tokens."""
     top_p: float = GREEDY.top_p
+    """Nucleus sampling of an answer; 1 is off."""
     pixel_budget: str = ""
+    """Sizes in the image processor's configuration, as JSON; "" if they are unknown."""
 
     @property
     def decoding(self) -> Decoding:
-        """Raises InvalidInput: out of range."""
+        """Decoding of an answer. Raises InvalidInput if a number is out of range."""
         return Decoding(
             temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens
         )
 
     def require_servable(self) -> None:
-        """Raises InvalidInput that names the field which no plain question could be answered by."""
+        """Raises InvalidInput with the name of a field that makes it impossible to answer."""
         try:
             _ = self.decoding
         except InvalidInput as error:
@@ -53,25 +61,26 @@ class Contract:
         if self.normaliser not in {matcher.identity for matcher in MATCHERS.values()}:
             known = ", ".join(matcher.identity for matcher in MATCHERS.values())
             raise InvalidInput(
-                f"there is no normaliser {self.normaliser[:80]!r} here: use one of {known}",
+                f"there is no normaliser {self.normaliser[:80]!r}: use one of {known}",
                 field="contract.normaliser",
             )
 
     def require_trainable_from(self, base: Contract) -> None:
-        """Raises InvalidInput that names the field which couldn't be served, or which the base version has otherwise."""
+        """Raises InvalidInput with the name of a field that can't be served or trained."""
         self.require_servable()
         _require_template(self.training_template, "training_template")
         for name in OF_THE_MODEL:
-            asked, own = getattr(self, name), getattr(base, name)
+            asked = getattr(self, name)
+            own = getattr(base, name)
             if asked != own:
                 raise InvalidInput(
-                    f"{name} is {asked[:80]!r}, and the base version has {own[:80]!r}, which a training keeps: leave it empty, "
-                    "or name a base version that has it",
+                    f"{name} is {asked[:80]!r}, and training keeps the base version's, which is "
+                    f"{own[:80]!r}: leave it empty, or name a base version that has it",
                     field=f"contract.{name}",
                 )
 
     def differences(self, other: Contract) -> list[str]:
-        """Each part that decides an answer and isn't the same: "max_new_tokens: 32, not 64"."""
+        """The differing parts that decide an answer, such as "max_new_tokens: 32, not 64"."""
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in AS_ASKED]
         return [f"{name}: {own!r}, not {wanted!r}" for name, own, wanted in pairs if own != wanted]
 
@@ -80,6 +89,7 @@ def _require_template(template: str, name: str) -> None:
     found = template.count(QUESTION)
     if found != 1:
         raise InvalidInput(
-            f"{name} {template[:80]!r} holds {QUESTION} {found} times: put it once, where the question goes",
+            f"{name} {template[:80]!r} holds {QUESTION} {found} times: use it once, "
+            "in the place of the question",
             field=f"contract.{name}",
         )

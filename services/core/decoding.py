@@ -1,4 +1,4 @@
-"""How a reply is generated: part of a recipe, stored with every record."""
+"""Generation of a reply: part of a recipe, stored with every record."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MAX_NEW_TOKENS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """Generation settings; `temperature` 0 is greedy, the default everywhere but in annotation.
+    """Generation settings. `temperature` 0 is greedy, the default everywhere except in annotation.
 
-    With a temperature, `seed` makes one request repeatable whatever else is in its batch.
+    With a temperature, `seed` makes a request repeatable, whatever else is in its batch.
     """
 
     temperature: float = 0.0

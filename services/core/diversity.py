@@ -1,4 +1,4 @@
-"""Different questions: near-duplicates about one image are collapsed, and no kind of question takes more than its share."""
+"""Diversity of questions: near-duplicates are collapsed, and each kind has a largest share."""
 
 from __future__ import annotations
 
@@ -16,35 +16,39 @@ from services.core.questions import question_kind
 T = TypeVar("T")
 
 COLLAPSED = frozenset({Rejection.DUPLICATE, Rejection.NEAR_DUPLICATE, Rejection.KIND_FULL})
-"""The reasons of `collapse`: they depend on the image's other questions, and on nothing else."""
+"""The reasons of `collapse`. They depend only on the other questions about the image."""
 
 TOLD = "These questions were asked about this image before. Ask about something else.\n"
 FEWEST_SHARED = 3
-"""Words that two questions share at least where one of them may have one more."""
+"""Fewest shared words of two near-duplicates of which one has an extra word."""
 ROUNDING = 1e-9
 
 _IN_THE_IMAGE = re.compile(
-    r"\b(?:shown |seen |visible )?in (?:the|this) (?:image|picture|photo|photograph|scene|chart|graph)\b"
+    r"\b(?:shown |seen |visible )?in (?:the|this) "
+    r"(?:image|picture|photo|photograph|scene|chart|graph)\b"
 )
 _EMPTY = frozenset(
     "a an the this that these those is are was were be being do does did what which of s".split()
 )
-"""Words that two wordings of one question may differ in. Prepositions aren't among them: on the table, under the table."""
+"""Words in which two wordings of one question may differ.
+
+Prepositions are not among them: on the table, under the table.
+"""
 _TELLING = frozenset("no not never without".split())
 
 
 @dataclass(frozen=True, slots=True)
 class Collapsed:
-    """Why a question is left out, and the index of the one that stays in its stead."""
+    """The reason why a question is left out, and the index of the question kept instead."""
 
     reason: Rejection
     kept: int
 
 
 def told(prompt: str, asked: Sequence[str]) -> str:
-    """The annotation prompt for a further question about an image; the first one's is `prompt` as it is.
+    """The annotation prompt for another question about an image; `prompt` itself for the first.
 
-    What was asked comes first, so that the prompt still ends in the form of the reply.
+    Earlier questions come first, so that the prompt still ends with the form of the reply.
     """
     if not asked:
         return prompt
@@ -52,7 +56,7 @@ def told(prompt: str, asked: Sequence[str]) -> str:
 
 
 def focused(prompt: str, kind: str) -> str:
-    """The annotation prompt for a question of `kind` (`question_kind`); "" leaves the kind to the teacher."""
+    """The annotation prompt for a question of `kind`; "" leaves the kind to the teacher."""
     if not kind:
         return prompt
     how = "is answered by yes or no" if kind == "yes/no" else f'begins with "{kind}"'
@@ -60,16 +64,20 @@ def focused(prompt: str, kind: str) -> str:
 
 
 def allotted(counts: Mapping[str, int], lot: float) -> str:
-    """A kind, each for a share of the lots in [0, 1) that is its share of `counts`; "" where nothing is counted."""
+    """The kind that a lot in [0, 1) falls on, each as likely as its share of `counts`.
+
+    "" if nothing is counted.
+    """
     kinds = sorted(counts)
     upto = list(accumulate(counts[kind] for kind in kinds))
     return kinds[bisect_right(upto, lot * upto[-1])] if upto else ""
 
 
 def is_near_duplicate(one: str, other: str) -> bool:
-    """The same words in the same order, or all but one, whatever articles, plurals and "in the image" do.
+    """Have both questions the same words in the same order, apart from one word at most?
 
-    Of a number or a negation each word counts, and a yes/no question is no other one: "is the car red?", "which car is red?".
+    Articles, plurals and "in the image" are ignored. The extra word must not be a number or a
+    negation. A yes/no question differs from all others: "is the car red?", "which car is red?".
     """
     if (question_kind(one) == "yes/no") != (question_kind(other) == "yes/no"):
         return False
@@ -98,10 +106,10 @@ def _is_telling(word: str) -> bool:
 def collapse(
     questions: Sequence[str], *, near: bool = False, max_per_kind: int = 0
 ) -> list[Collapsed | None]:
-    """What becomes of each question about one image, in the order they were asked for: None stays.
+    """The outcome for each question about one image, in the order of asking: None stays.
 
-    The same question twice is always collapsed, with `near` another wording of it, too; with `max_per_kind` an image keeps
-    that many of a kind.
+    A repeated question is always collapsed, with `near` also another wording of it. An image keeps
+    `max_per_kind` questions of each kind; 0: all.
     """
     kept: list[int] = []
     outcomes: list[Collapsed | None] = []
@@ -130,7 +138,10 @@ def _clash(
 
 
 def balanced(items: Sequence[T], kind: Callable[[T], str], max_share: float) -> list[T]:
-    """The first of each kind, so many that no kind has more than `max_share` of the result (one of each stays at least)."""
+    """The first items of each kind, so that no kind exceeds `max_share` of the result.
+
+    At least one item of each kind stays.
+    """
     if max_share >= 1.0:
         return list(items)
     sizes = Counter(map(kind, items))
@@ -138,13 +149,16 @@ def balanced(items: Sequence[T], kind: Callable[[T], str], max_share: float) -> 
 
 
 def draw(items: Iterable[T], kind: Callable[[T], str], count: int, max_share: float) -> list[T]:
-    """The first `count`, a kind taking at most `max_share` of them; fewer where the other kinds have no more."""
+    """The first `count` items, at most `max_share` of one kind; fewer if other kinds run out."""
     quota = max(1, int(max_share * count + ROUNDING)) if max_share < 1.0 else count
     return list(islice(_first_of_kinds(items, kind, quota), count))
 
 
 def _largest_quota(sizes: Iterable[int], max_share: float) -> int:
-    """The largest number c of each kind with c <= max_share * the number that are left: the more a quota, the less it fits."""
+    """The largest quota of items per kind that stays within `max_share` of the items left.
+
+    A larger quota never fits if a smaller one doesn't, so bisection finds it.
+    """
     counts = list(sizes)
 
     def is_exceeded(quota: int) -> bool:

@@ -1,25 +1,25 @@
-"""The one tree of errors that users see; anything else that is raised is a bug and shows its traceback.
+"""Errors that users see, all in one tree; any other exception is a bug and shows its traceback.
 
     MpaError
     +-- InvalidInput         the request or file itself is wrong; repeating it cannot help
-    |   `-- InvalidImage     an image that can't be read, or that is too large to be read safely
-    +-- NotFound             a version, run, task or operation that does not exist
-    |   `-- ImageUnknown     an image named by its sha256 that this service does not hold: send its bytes
-    +-- WrongState           right request, wrong moment (a version that is not loaded, a run of another recipe)
-    +-- Conflict             somebody else is doing it (a second training, a run that is open elsewhere)
+    |   `-- InvalidImage     the image can't be read, or is too large to be read safely
+    +-- NotFound             a version, run, task or operation does not exist
+    |   `-- ImageUnknown     the service doesn't hold the image of this sha256: send its bytes
+    +-- WrongState           right request, wrong moment (a version that is not loaded)
+    +-- Conflict             somebody else is doing it (a second training, a run open elsewhere)
     +-- Overloaded           come back after `retry_after_s`
     +-- Unavailable          the service is down, starting or stopping
-    +-- Pending              taken in, but not done for a while (a provider's batch): ask the same again later
-    +-- BadReply             a model answered with nothing that can be used; one request is lost, not the service
-    +-- EngineFailed         the engine raised an error on this request; the service goes on
-    +-- SwapFailed           a version was not brought in; the live version stays live
+    +-- Pending              accepted, but done much later (a provider's batch): repeat the request
+    +-- BadReply             the model's reply is unusable; one request is lost, not the service
+    +-- EngineFailed         the engine raised an error on this request; the service continues
+    +-- SwapFailed           a version was not loaded; the live version stays live
     +-- TimedOut             the caller sent or read nothing for longer than a service waits
-    +-- Cancelled            the caller or an operator called it off
-    +-- BudgetSpent          what a run may cost is spent, or would be by the next call (exit code 4)
+    +-- Cancelled            the caller or an operator cancelled it
+    +-- BudgetSpent          the next call would exceed the budget of the run (exit code 4)
     `-- NothingToAlign       the gap is too small to train on: nothing was trained (exit code 3)
 
-Messages name the value that was wrong and the next thing to do. `rpc/status.py` maps each to its gRPC status, the services'
-HTTP faces to their code, the CLI to an exit code.
+Messages name the value that was wrong and the next thing to do. `rpc/status.py` maps each error to
+its gRPC status, the services' HTTP faces to a status code, the CLI to an exit code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from __future__ import annotations
 class MpaError(Exception):
     """Base of every error a user can act on.
 
-    `reason` is a constant in UPPER_SNAKE_CASE for programs (`google.rpc.ErrorInfo.reason`); `str()` is for people.
+    `reason` is a constant in UPPER_SNAKE_CASE for programs (`google.rpc.ErrorInfo.reason`), and
+    `str()` is for people.
     """
 
     reason = "ERROR"
@@ -40,7 +41,7 @@ class MpaError(Exception):
 
 
 class InvalidInput(MpaError):
-    """The request is wrong as it stands. `field` names the part of it that is."""
+    """The request itself is wrong. `field` names the wrong part."""
 
     reason = "INVALID_INPUT"
 
@@ -50,7 +51,7 @@ class InvalidInput(MpaError):
 
 
 class InvalidImage(InvalidInput):
-    """`reason` says what is wrong with the image (see `images.py` of the service that read it)."""
+    """The image is wrong. `reason` names the fault, such as IMAGE_TOO_LARGE."""
 
     reason = "IMAGE_UNREADABLE"
 
@@ -65,25 +66,25 @@ class NotFound(MpaError):
 
 
 class ImageUnknown(NotFound):
-    """The image was named by its sha256 only, and its bytes are not (or no longer) held here."""
+    """The service does not hold the image of this sha256, or no longer."""
 
     reason = "IMAGE_UNKNOWN"
 
 
 class WrongState(MpaError):
-    """The thing exists but isn't in a state that allows this."""
+    """The state of the thing does not allow this now."""
 
     reason = "WRONG_STATE"
 
 
 class Conflict(MpaError):
-    """Something else that excludes this is under way."""
+    """Something else is under way that excludes this."""
 
     reason = "CONFLICT"
 
 
 class Overloaded(MpaError):
-    """More work than there is room for. `retry_after_s` in seconds."""
+    """There is more work than room. `retry_after_s` in seconds."""
 
     reason = "OVERLOADED"
 
@@ -99,7 +100,7 @@ class Unavailable(MpaError):
 
 
 class Pending(MpaError):
-    """The request was taken in and will be answered much later: who asks the same again gets the answer, or this again.
+    """The request was accepted and will be answered much later: repeat it until then.
 
     `retry_after_s` in seconds, a guess.
     """
@@ -112,42 +113,42 @@ class Pending(MpaError):
 
 
 class BadReply(MpaError):
-    """The model, or the provider it is behind, replied with nothing, or with something that can't be read."""
+    """The model or its provider replied with nothing, or with something that can't be read."""
 
     reason = "BAD_REPLY"
 
 
 class EngineFailed(MpaError):
-    """The engine raised an error while it prepared or computed this one request. Other requests are not harmed."""
+    """The engine raised an error on this one request. Other requests are not harmed."""
 
     reason = "ENGINE_FAILED"
 
 
 class SwapFailed(MpaError):
-    """A version could not be brought in, for a reason that lies with this service. The live version stays live."""
+    """This service could not load a version. The live version stays live."""
 
     reason = "SWAP_FAILED"
 
 
 class TimedOut(MpaError):
-    """The caller was silent, or did not read, for longer than a service waits for one."""
+    """The caller sent or read nothing for longer than a service waits."""
 
     reason = "TIMED_OUT"
 
 
 class Cancelled(MpaError):
-    """Called off before it was done."""
+    """The work was cancelled before it was done."""
 
     reason = "CANCELLED"
 
 
 class BudgetSpent(MpaError):
-    """The run has stopped where its budget ends; everything that was paid for is recorded, and a larger budget goes on."""
+    """The run stopped at its budget. Paid results are recorded; a larger budget continues it."""
 
     reason = "BUDGET_SPENT"
 
 
 class NothingToAlign(MpaError):
-    """The gap is too small to train on: the student is at parity, or the images are too few to tell."""
+    """The gap is too small to train on: the student is at parity, or there are too few images."""
 
     reason = "NOTHING_TO_ALIGN"

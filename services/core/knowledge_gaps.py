@@ -1,7 +1,7 @@
-"""What a student lacks: the error categories of Table 8 (paper, Section 4.1.1 vii), and the rules that decide some of them.
+"""Knowledge gaps of a student: the error categories of Table 8 (paper, Section 4.1.1 vii).
 
-The paper's authors looked at each error themselves. Here a rule decides where the texts alone say enough; the rest is for a
-judge who sees the image: the teacher, by JUDGE, or a person.
+The paper's authors looked at each error themselves. Here a rule decides if the texts alone say
+enough. A judge who sees the image decides the rest: the teacher, by JUDGE, or a person.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from services.core.agreement import NOT_SAMPLED, Agreement
 from services.core.metrics import anls, normalize_vqa_answer, yes_or_no
 
 RULES = "rules@1"
-"""A change of a rule below gets a new number: it stands beside every tag that a rule gave."""
+"""Version of the rules below, stored with each tag that a rule gave; a change gets a new number."""
 MISREAD = 0.5
-"""From this ANLS on two texts are one text, read badly; it is the metric's own threshold."""
+"""Least ANLS of a text and its misreading; it is the metric's own threshold."""
 FEWEST_LETTERS = 4
-"""Of a text that can be told to be misread: shorter words are alike by chance."""
+"""Fewest letters of a misread text: shorter words are alike by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """`title` is the paper's. `meaning` completes "the model ...". Not every error `is_gap`: some are no lack of skill."""
+    """A category of errors, with the paper's title. `meaning` completes "the model ...".
+
+    An error that is not `is_gap` is no lack of skill.
+    """
 
     name: str
     title: str
@@ -88,10 +91,14 @@ CATEGORIES: dict[str, tuple[Category, ...]] = {
     "vqa": _SEEING,
     "pathvqa": _SEEING,
 }
-"""Of a task, by its name. The paper has textvqa, stvqa, chartqa and okvqa; the others take those of the nearest of these."""
+"""Categories by the name of a task.
+
+The paper has textvqa, stvqa, chartqa and okvqa; the others take the categories of the nearest one.
+"""
 
 JUDGE = """\
-A model was asked about this image, and its answer was counted as wrong. Say what kind of mistake it is.
+A model was asked about this image, and its answer was counted as wrong. \
+Say what kind of mistake it is.
 Asked: {question}
 Right answer: {reference}
 The model's answer: {prediction}
@@ -100,24 +107,30 @@ The model
 {categories}
 
 Reply with one letter."""
-"""How the teacher is asked. The categories are those of Table 8; the wording is ours, since the paper asked people."""
+"""Prompt of the teacher as judge. The wording is this project's own: the paper asked people."""
 
 _LETTERS = "ABCDEFGHI"
 _NO_ANSWER = re.compile(
-    r"(i (do not|don'?t|can ?not|can'?t) (know|tell|say|see)|unknown|unanswerable|unsure|not sure|n/?a)\b.*"
+    r"(i (do not|don'?t|can ?not|can'?t) (know|tell|say|see)|unknown|unanswerable|unsure|not sure"
+    r"|n/?a)\b.*"
 )
 _UNSETTLING = frozenset("no not never without or maybe probably possibly perhaps either".split())
 _CHANGING = re.compile(
-    r"\b(increas|decreas|declin|ris(e|es|ing)\b|rose\b|fall(s|ing)?\b|fell\b|grow(s|ing|n)?\b|grew\b|drop|trend|upward|downward)"
+    r"\b(increas|decreas|declin|ris(e|es|ing)\b|rose\b|fall(s|ing)?\b|fell\b|grow(s|ing|n)?\b"
+    r"|grew\b|drop|trend|upward|downward)"
 )
 _DIRECTIONS = frozenset(
-    "up down increase increasing increased decrease decreasing decreased rising falling upward downward".split()
+    "up down increase increasing increased decrease decreasing decreased rising falling "
+    "upward downward".split()
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """An answer that PI counted as wrong. `samples`: what the teacher's sampled answers say of the annotation."""
+    """An answer that PI counted as wrong.
+
+    `samples`: the teacher's sampled opinions on the annotation.
+    """
 
     question: str
     reference: str
@@ -126,12 +139,12 @@ class Mistake:
 
 
 def by_rule(mistake: Mistake, categories: Sequence[Category]) -> Category | None:
-    """The first of `categories` whose rule holds; None where the texts don't decide.
+    """The first of `categories` whose rule holds; None if the texts don't decide.
 
     NOISY     the teacher's own samples contradict the annotation
-    VERBOSE   the right answer word for word, and words around it that take nothing of it back
-    KNOWLEDGE no answer, or one that says it doesn't know
-    TREND     asked how something changes, and answered by yes, no or a direction
+    VERBOSE   the right answer word for word, and other words that don't contradict it
+    KNOWLEDGE no answer, or one such as "I don't know"
+    TREND     a question about a change whose right answer is yes, no or a direction
     OCR       nearly the right text, letter by letter
     """
     rules = (
@@ -182,7 +195,10 @@ def _is_misread(mistake: Mistake) -> bool:
 
 
 def judge_prompt(mistake: Mistake, categories: Sequence[Category]) -> str:
-    """JUDGE, but for "{question}", which is filled in where the teacher is asked: once, whatever the answers say."""
+    """JUDGE, filled in except for "{question}", which the request to the teacher fills in.
+
+    The braces of a "{question}" inside the answers are set apart, so that only one is filled in.
+    """
     listed = "\n".join(
         f"{letter}. {category.meaning}"
         for letter, category in zip(_LETTERS, categories, strict=False)
@@ -197,7 +213,7 @@ def judge_prompt(mistake: Mistake, categories: Sequence[Category]) -> str:
 
 
 def read_verdict(reply: str, categories: Sequence[Category]) -> Category | None:
-    """The category that a judge's reply names, by its letter or its title; None where it names none, or several."""
+    """The category that a judge's reply names, by letter or title; None for none or several."""
     text = reply.strip()
     letter = re.match(r"\W*([A-I])(?:\W*$|[.):])", text)
     if letter and _LETTERS.index(letter[1]) < len(categories):

@@ -1,4 +1,4 @@
-"""Parity Identifier (paper, Section 3.2, Algorithm 3): the cells of Eq. 1, and which samples the student trains on (Eq. 2)."""
+"""Parity Identifier (paper, Section 3.2, Algorithm 3): cells of Eq. 1, samples of Eq. 2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.core.questions import question_kind
 
 
 class Cell(StrEnum):
-    """Where an annotated sample falls: did teacher and student, each asked blind, agree with the annotation?"""
+    """Cell of an annotated sample: did teacher and student, each asked blind, agree with it?"""
 
     GAP = "gap"
     """Teacher right, student wrong: the knowledge gap, the S = 1 of Eq. 2."""
@@ -23,7 +23,7 @@ class Cell(StrEnum):
     NOISE_BOTH_WRONG = "noise_both_wrong"
     """Both wrong: the annotation is unreliable."""
     UNASKED = "unasked"
-    """Student right, teacher not asked: Eq. 2 is a conjunction, so the sample can't be a gap whatever the teacher says."""
+    """Student right, teacher not asked: by Eq. 2 it is no gap, whatever the teacher says."""
 
 
 STUDENT_RIGHT = frozenset({Cell.KNOWN, Cell.UNASKED})
@@ -31,10 +31,10 @@ NOISE = frozenset({Cell.NOISE_STUDENT_RIGHT, Cell.NOISE_BOTH_WRONG})
 
 
 def cell(*, student_right: bool, teacher_right: bool | None) -> Cell:
-    """The cell of a sample. `teacher_right` None means not asked, which is allowed only where the student was right."""
+    """The cell of a sample. `teacher_right`: None, not asked, only if the student was right."""
     if teacher_right is None:
         if not student_right:
-            raise ValueError("the teacher must be asked where the student was wrong")
+            raise ValueError("the teacher must be asked if the student was wrong")
         return Cell.UNASKED
     if teacher_right:
         return Cell.KNOWN if student_right else Cell.GAP
@@ -43,7 +43,7 @@ def cell(*, student_right: bool, teacher_right: bool | None) -> Cell:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One training sample (I, Q, A); the label is the annotation's answer, never a model's second answer."""
+    """One training sample (I, Q, A). The label is the annotation's answer, never a later one."""
 
     image_sha256: str
     question: str
@@ -52,14 +52,14 @@ class Sample:
 
     @property
     def key(self) -> str:
-        """A stable, well-mixed name: the order in which a seedless draw takes samples."""
+        """A stable, well-mixed name, which orders the samples of a draw without a seed."""
         return hashlib.sha256(
             f"{self.image_sha256}\n{self.question}\n{self.answer}".encode()
         ).hexdigest()
 
 
 def is_held_out(image_sha256: str, fraction: float) -> bool:
-    """Is this image kept out of training, to judge the candidate on? Decided by the image alone, so it never wavers."""
+    """Is this image kept out of training, to judge the candidate? The image alone decides it."""
     return int(image_sha256[:8], 16) < fraction * 16**8
 
 
@@ -68,10 +68,10 @@ def select(
 ) -> list[Sample]:
     """The samples to train on: every gap sample, and `rehearsal_ratio` known ones for each of them.
 
-    With `max_share_per_kind` no kind of question takes more than that share, of the gap samples or of the known ones.
-
-    Known samples are those where the student already agreed with the annotation (cells KNOWN and UNASKED): rehearsing them
-    costs no teacher call. Ratio 0 is Eq. 2 as written. The result does not depend on the order of `samples`.
+    `max_share_per_kind`: largest share of one kind of question, in the gap samples and in the known
+    ones. A sample is known if the student agreed with its annotation (cells KNOWN and UNASKED):
+    rehearsing it costs no teacher call. Ratio 0 is Eq. 2 as written. The order of `samples` doesn't
+    matter.
     """
     in_order = sorted(samples, key=lambda sample: sample.key)
     gap = balanced(

@@ -1,7 +1,7 @@
-"""What is known of each model: where its checkpoint is, what runs it, how it is shown images, and how it is trained.
+"""Presets of models: checkpoint, engines, image processing and training settings of each.
 
-The models themselves are in presets.toml: the paper's five students (with Table 11) and three teachers, their successors, and
-the pairs of this repository.
+The models themselves are in presets.toml: the paper's five students (with Table 11) and three
+teachers, their successors, and the pairs of this repository.
 """
 
 from __future__ import annotations
@@ -16,71 +16,83 @@ from typing import Any
 from services.core.errors import InvalidInput
 from services.core.memory import Shape, serving_bytes, training_bytes
 
-TABLE_11 = "learning_rate and batch_size: paper, Table 11; epochs: its Appendix C; all else: this project's own"
-"""The table has no more, and the paper says nothing of warm-up, schedule and weight decay."""
+TABLE_11 = (
+    "learning_rate and batch_size: paper, Table 11; epochs: its Appendix C; "
+    "all else: this project's own"
+)
+"""Source of hyperparameters: the paper gives no warm-up, schedule and weight decay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Parity Leveler settings (paper, Section 3.3). `batch_size` is the effective batch; it and the rate are in Table 11.
-
-    `loss`: "token" averages over the batch's answer tokens, "sample" sums over a sample's tokens and averages over samples
-    (Eq. 3 as printed). `lora_rank` 0 trains the whole student, as the paper does.
-    """
+    """Parity Leveler settings (paper, Section 3.3)."""
 
     learning_rate: float
+    """Peak learning rate of AdamW (paper, Table 11)."""
     batch_size: int = 16
+    """Samples per optimizer step, the effective batch (paper, Table 11)."""
     epochs: int = 1
+    """Passes over the samples."""
     warmup_ratio: float = 0.03
+    """Share of the steps in which the learning rate rises."""
     weight_decay: float = 0.0
+    """Weight decay of AdamW."""
     loss: str = "token"
+    """"token" averages over the batch's answer tokens. "sample" sums over a sample's answer tokens
+    and averages over samples (Eq. 3 as printed)."""
     seed: int = 0
+    """Random seed of the order of samples and of adapters."""
     lora_rank: int = 0
+    """Rank of low-rank adapters; 0 trains the whole student, like the paper."""
     lora_alpha: float = 32.0
+    """Scale of low-rank adapters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One model.
-
-    `roles`: "student" up to the 5B parameters that the paper calls small, else "teacher". `hub_id` "" is a checkpoint of this
-    repository, in this `folder` of zoo/; with the engine "openai" it is the provider's name of the model. `revision`: a
-    commit, "main" where none could be established, "" where there is none. `architecture`: the class in the checkpoint's
-    config.json. `engines` that load the checkpoint as it is published; training takes "transformers". `remote_code`: it comes
-    with Python code without which it can't be loaded. `system_prompt` "" is the chat template's own. `image_processor`: keys
-    to be merged into the checkpoint's image processor. `visual_tokens`: the most that one image becomes with them.
-    `parameters` is 0 and `shape` None where nobody published them. `recipe`: what `mpa-orch align` uses unless told
-    otherwise.
-    """
+    """One model."""
 
     name: str
     roles: tuple[str, ...]
+    """"student" up to 5B parameters, which the paper calls small; else "teacher"."""
     hub_id: str
+    """Name of the checkpoint, or of a provider's model (engine "openai"); "" is one in zoo/."""
     revision: str
+    """Commit of the checkpoint; "main" if it is unknown, "" if there is none."""
     architecture: str
+    """Class in the checkpoint's config.json."""
     engines: tuple[str, ...]
+    """Engines that load the checkpoint as published; training uses "transformers"."""
     licence: str
     hyperparameters: Hyperparameters
     hyperparameters_source: str
     folder: str = ""
+    """Folder in zoo/ of a checkpoint of this repository."""
     remote_code: bool = False
+    """The checkpoint can't be loaded without Python code of its own."""
     chat_template: str = "the checkpoint's"
     system_prompt: str = ""
+    """System turn; "" is the chat template's own."""
     image_processor: Mapping[str, Any] = field(default_factory=dict)
+    """Keys that replace those of the checkpoint's image processor."""
     visual_tokens: int = 0
+    """Most tokens of one image with this image processor."""
     parameters: int = 0
+    """Number of parameters; 0 if it is not published."""
     shape: Shape | None = None
+    """Shape of the language model; None if it is not published."""
     recipe: str = "paper"
+    """Default recipe of `mpa-orch align`."""
     note: str = ""
 
     @property
     def model(self) -> str:
-        """As the services take it: "Qwen/Qwen2-VL-2B-Instruct@895c...". "" for a checkpoint of this repository."""
+        """Name for the services: "Qwen/Qwen2-VL-2B-Instruct@895c..."; "" for one in zoo/."""
         return f"{self.hub_id}@{self.revision}" if self.revision else self.hub_id
 
     @property
     def serving_bytes(self) -> int:
-        """An estimate (memory.py); 0 where the model runs elsewhere."""
+        """An estimate (memory.py); 0 if the model runs elsewhere."""
         return serving_bytes(self.parameters, self.shape, self.visual_tokens) if self.shape else 0
 
     def training_bytes(self, lora_rank: int = 0) -> int:
@@ -90,32 +102,37 @@ class Preset:
         return training_bytes(self.parameters, self.shape, self.visual_tokens, lora_rank)
 
     def require_loadable(self, engine: str, *, trust_remote_code: bool, prefix: str) -> None:
-        """To be asked before any download. `prefix`: of the service's variables, "MPA_STUDENT_". Raises InvalidInput."""
+        """Raises InvalidInput if `engine` can't load the model; called before any download.
+
+        `prefix`: start of the service's settings, such as "MPA_STUDENT_".
+        """
         if not self.hub_id:
             return
         who = f"{self.hub_id} (preset {self.name})"
         if not self.engines:
             raise InvalidInput(
-                f"{who} is loaded by no engine as it is published: {self.note}",
+                f"no engine loads {who} as published: {self.note}",
                 field=f"{prefix}PRESET",
             )
         if engine not in self.engines:
             raise InvalidInput(
-                f"{who} runs on {' or '.join(self.engines)}, not on {engine}: set {prefix}ENGINE={self.engines[-1]}, "
-                f"or name another checkpoint by {prefix}MODEL",
+                f"{who} runs on {' or '.join(self.engines)}, not on {engine}: set "
+                f"{prefix}ENGINE={self.engines[-1]}, or name another checkpoint by {prefix}MODEL",
                 field=f"{prefix}ENGINE",
             )
         if self.remote_code and not trust_remote_code:
             raise InvalidInput(
-                f"{who} comes with Python code of its own, which would run in this service: read it, then set "
-                f"{prefix}TRUST_REMOTE_CODE=1",
+                f"{who} comes with Python code of its own, which would run in this service: "
+                f"read it, then set {prefix}TRUST_REMOTE_CODE=1",
                 field=f"{prefix}TRUST_REMOTE_CODE",
             )
 
 
 def _read(path: Path) -> dict[str, Preset]:
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    shapes, families, models = table["shapes"], table["families"], table["models"]
+    families = table["families"]
+    models = table["models"]
+    shapes = {name: Shape(**fields) for name, fields in table["shapes"].items()}
 
     def preset(name: str) -> Preset:
         own = dict(models[name])
@@ -131,8 +148,9 @@ def _read(path: Path) -> dict[str, Preset]:
         fields["hyperparameters"] = Hyperparameters(
             **fields.get("hyperparameters", {"learning_rate": 1e-5})
         )
-        fields["shape"] = Shape(**shapes[fields["shape"]]) if "shape" in fields else None
-        fields["roles"], fields["engines"] = tuple(fields["roles"]), tuple(fields["engines"])
+        fields["shape"] = shapes[fields["shape"]] if "shape" in fields else None
+        fields["roles"] = tuple(fields["roles"])
+        fields["engines"] = tuple(fields["engines"])
         return Preset(name=name, **fields)
 
     return {name: preset(name) for name in models}
@@ -142,7 +160,7 @@ PRESETS = _read(Path(__file__).with_name("presets.toml"))
 
 
 def find_preset(name: str, role: str = "", *, what: str = "the preset") -> Preset:
-    """`what` names the setting in the message. Raises InvalidInput: no such preset, or none for this `role` ("" takes any)."""
+    """The preset of this name and role. `what` names the setting in InvalidInput."""
     fit = [preset.name for preset in PRESETS.values() if not role or role in preset.roles]
     if name in fit:
         return PRESETS[name]

@@ -21,7 +21,8 @@ class FinishReason(StrEnum):
 class Provenance:
     """Origin of a reply; `system_fingerprint` is a provider's name for its backend.
 
-    `is_cached`: the reply was already known, so nothing was asked; `usage` is that of the first time.
+    `is_cached`: the reply was already known, so nothing was asked. `usage` is that of the first
+    time.
     """
 
     finish_reason: FinishReason = FinishReason.STOP

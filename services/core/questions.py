@@ -1,4 +1,4 @@
-"""Kinds of questions: how a question opens, by which parity sets are balanced and results listed."""
+"""Kinds of questions, by their opening: parity sets are balanced and results listed by kind."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
-"""Recipes: everything about an alignment that is a choice. A run stores its recipe; several stand side by side in a table.
+"""Recipes: the choices of an alignment. Each run stores its recipe.
 
-`paper`      the paper as written: one question for each image, exactly the gap, the loss of Eq. 3. It trains on the gap of
-             the images that aren't held out (85 %), since somebody has to judge the candidate.
-`authors`    their released code with its quirks, for reproduction: indented prompts without the reply scaffold, the
-             instruction glued to the question, containment as matcher, training without the instruction. The version is
-             served as it is judged, with the instruction (docs/decisions/contract.md).
-`rehearsal`  the paper's gap plus as many samples that the student already had right: gap-only training makes small students
-             forget what they knew (docs/decisions/rehearsal.md).
+`paper`      the paper as written: one question per image, exactly the gap, the loss of Eq. 3. It
+             trains on the gap of 85 % of the images; the others judge the candidate.
+`authors`    the authors' released code with its quirks: indented prompts without the reply
+             scaffold, the instruction glued to the question, containment as matcher, training
+             without the instruction. The version is served with the instruction, since it
+             is judged with it (docs/decisions/contract.md).
+`rehearsal`  the paper's gap and as many samples that the student already had right: training on the
+             gap alone makes small students forget (docs/decisions/rehearsal.md).
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from services.core.errors import InvalidInput
 from services.core.tasks import ANSWER_INSTRUCTION, ANSWER_TEMPLATE, Task
 
 SAMPLED = Decoding(temperature=1.0, max_new_tokens=96)
-"""The paper leaves PA's decoding open. Asked greedily, a small teacher puts the same question to every image."""
+"""Decoding of PA, which the paper leaves open.
+
+A small teacher with greedy decoding asks the same question about every image.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One way to run PA, PI and PL. Templates hold "{question}"."""
+    """One way to run PA, PI and PL. Templates contain "{question}"."""
 
     name: str
     questions_per_image: int = 1
@@ -32,31 +36,31 @@ class Recipe:
     answer_template: str = ANSWER_TEMPLATE
     training_template: str = ANSWER_TEMPLATE
     scaffold: bool = True
-    """Send the annotation prompt as printed in Appendix D; False: indented and without its last line."""
+    """The annotation prompt is as printed in Appendix D; False: indented, without its last line."""
     matcher: str = ""
-    """Overrides the task's matcher."""
+    """Matcher instead of the task's."""
     student_matcher: str = ""
-    """Judges the student, where it is not the one for the teacher (docs/decisions/two-matchers.md)."""
+    """Matcher for the student's answers; "" is the same one (docs/decisions/two-matchers.md)."""
     rehearsal_ratio: float = 0.0
     """Known samples for each gap sample."""
     held_out: float = 0.15
-    """Share of the images kept out of training to judge the candidate on."""
+    """Share of the images that are kept out of training, to judge the candidate."""
     minimum_gap: int = 16
-    """With fewer gap samples nothing is trained."""
+    """Fewest gap samples with which a student is trained."""
     distinct_questions: bool = False
-    """Each further question of an image is asked for knowing the earlier ones, and their near-duplicates are collapsed."""
+    """Name the earlier questions of an image in each further prompt; collapse near-duplicates."""
     max_per_kind: int = 0
-    """Questions of one kind that an image keeps; 0: all."""
+    """Most questions of one kind that an image keeps; 0: all."""
     max_share_per_kind: float = 1.0
-    """Of the gap samples, and of the known ones."""
+    """Largest share of one kind of question, in the gap samples and in the known ones."""
     samples: int = 0
-    """How often each teacher is asked again about every record that is chosen for training."""
+    """Number of times each teacher is asked again about every record chosen for training."""
     sample_temperature: float = 0.7
     min_agreement: float = 0.0
-    """Share of those answers that match the annotation's, below which a record is not trained on."""
+    """Least share of those answers that must match the annotation of a training sample."""
     loss: str = ""
-    """"token" averages over the batch's answer tokens, "sample" sums over an answer's tokens and averages over samples
-    (Eq. 3); "" leaves the choice to the student's preset."""
+    """"token" averages over the batch's answer tokens. "sample" sums over an answer's tokens and
+    averages over samples (Eq. 3). "" leaves the choice to the student's preset."""
 
     def __post_init__(self) -> None:
         if self.min_agreement and not self.samples:
@@ -66,9 +70,10 @@ class Recipe:
             )
 
     def of_task(self, task: Task) -> Recipe:
-        """This recipe with the task's own way of asking, where it has one (a caption is no single word).
+        """This recipe with the task's own template, if it has one (a caption is no single word).
 
-        A task with one question for all images is asked it once about each: again, it would be a duplicate.
+        A task with one question for all images asks it once per image: again, it would be a
+        duplicate.
         """
         recipe = replace(self, questions_per_image=1) if task.question else self
         if task.answer_template == ANSWER_TEMPLATE:
@@ -80,7 +85,7 @@ class Recipe:
         )
 
     def annotation_prompt(self, task: Task) -> str:
-        """The task prompt T_pr as this recipe sends it."""
+        """The task prompt T_pr of this recipe."""
         if self.scaffold:
             return task.annotation_prompt
         lines = [
@@ -91,7 +96,7 @@ class Recipe:
         return "\n" + "\n".join(" " * 16 + line if line else line for line in lines)
 
     def sample_decoding(self, seed: int) -> Decoding:
-        """As answers are asked for, but sampled."""
+        """Decoding of an answer, sampled."""
         return replace(
             self.answer_decoding, temperature=self.sample_temperature, top_p=1.0, seed=seed
         )
@@ -99,7 +104,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Amendments:
-    """Parts of a recipe that a run sets for itself; None leaves the recipe's."""
+    """Parts of a recipe that a run sets itself; None keeps the recipe's."""
 
     questions_per_image: int | None = None
     distinct_questions: bool | None = None
@@ -111,7 +116,7 @@ class Amendments:
     loss: str | None = None
 
     def of(self, recipe: Recipe) -> Recipe:
-        """Raises InvalidInput where the parts don't go together."""
+        """The amended recipe. Raises InvalidInput if the parts contradict each other."""
         return replace(
             recipe, **{name: value for name, value in asdict(self).items() if value is not None}
         )

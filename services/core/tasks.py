@@ -1,12 +1,13 @@
-"""The tasks: what the teacher is told to ask, how both models are asked, and how answers are compared.
+"""Tasks: the teacher's annotation prompt, the prompt of both models, and the comparison of answers.
 
-The annotation prompts of `textvqa`, `stvqa`, `chartqa` and `okvqa` are the paper's, Appendix D, as printed (the image
-itself travels beside the text; "Assistant: Question: Q, Answer: A" is the scaffold that fixes the reply's form). `vqa` is
-this project's own task for plain images.
+The annotation prompts of `textvqa`, `stvqa`, `chartqa` and `okvqa` are the paper's, as printed in
+Appendix D. The image travels next to the text; "Assistant: Question: Q, Answer: A" is the scaffold
+that fixes the form of the reply. `vqa` is this project's own task for plain images.
 
-`pathvqa`, `ocr` and `captioning` are what the paper measures beyond them (Tables 3, 7 and 10). It prints no prompts for these:
-questions are put with its QA prompt, which is "common for all datasets" (Appendix D), captions are asked for in the words of
-lmms-eval's TextCaps task, words in those of OCRBench, and the annotation prompts are this project's own.
+`pathvqa`, `ocr` and `captioning` are the paper's other tasks (Tables 3, 7 and 10), for which it
+prints no prompts. Questions use its QA prompt, "common for all datasets" (Appendix D). The request
+for a caption is that of lmms-eval's TextCaps task, the request for words that of OCRBench. The
+annotation prompts are this project's own.
 """
 
 from __future__ import annotations
@@ -17,26 +18,28 @@ ANSWER_INSTRUCTION = "Answer the following question in a single word or phrase."
 """The QA prompt common to all data sets and models (paper, Appendix D, last paragraph)."""
 
 _SCENE_TEXT = """\
-The objective is to generate a question-answer pair for a Textual Visual Question Answering (Text-VQA) task. Your task is \
-to create a contextually relevant question that directly relates to the image's content, incorporating reasoning or direct \
-references to the text, and its correct answer.
+The objective is to generate a question-answer pair for a Textual Visual Question Answering \
+(Text-VQA) task. Your task is to create a contextually relevant question that directly relates to \
+the image's content, incorporating reasoning or direct references to the text, and its correct \
+answer.
 
 Output:
 
 - Question: A natural language question grounded in the image's content and text.
-- Answer: A concise response (single word, phrase, or Yes/No) derived from the text or reasoning based on it.
+- Answer: A concise response (single word, phrase, or Yes/No) derived from the text or reasoning \
+based on it.
 
 Assistant: Question: Q, Answer: A"""
 
 _CHART = """\
-The objective is to generate a question-answer pair for a Chart Visual Question Answering (ChartVQA) task. Your task is to \
-create a contextually relevant question that directly relates to the content of a given chart, incorporating reasoning \
-based on the visualized data.
+The objective is to generate a question-answer pair for a Chart Visual Question Answering \
+(ChartVQA) task. Your task is to create a contextually relevant question that directly relates to \
+the content of a given chart, incorporating reasoning based on the visualized data.
 
 Output Requirements:
 
-- Question: A natural language question grounded in the chart's content, requiring numerical reasoning, trend analysis, or \
-data lookup.
+- Question: A natural language question grounded in the chart's content, requiring numerical \
+reasoning, trend analysis, or data lookup.
 - Answer: A concise response (single word, number, phrase, or Yes/No) derived from the chart's data.
 Guidelines for Question Generation:
 1. Direct Lookup Questions extracting specific values from the chart.
@@ -49,31 +52,36 @@ Ensure the question is meaningful and the answer is accurate based on the chart 
 Assistant: Question: Q, Answer: A"""
 
 _KNOWLEDGE = """\
-The objective is to generate a question-answer pair for a Knowledge-based Visual Question Answering (K-VQA) task. Your task \
-is to create a contextually relevant question that directly relates to the image's content while requiring external world \
-knowledge to answer correctly, and its correct answer.
+The objective is to generate a question-answer pair for a Knowledge-based Visual Question \
+Answering (K-VQA) task. Your task is to create a contextually relevant question that directly \
+relates to the image's content while requiring external world knowledge to answer correctly, and \
+its correct answer.
 
 Output Requirements:
 
-- Question: A natural language question grounded in the image's content but requiring reasoning beyond direct perception, \
-incorporating real-world knowledge.
+- Question: A natural language question grounded in the image's content but requiring reasoning \
+beyond direct perception, incorporating real-world knowledge.
 - Answer: A single-word response based on general world knowledge.
 
 Guidelines for Question Generation:
 
-1. Object & Scene Understanding identifying objects or actions in the image and connecting them to broader knowledge.
+1. Object & Scene Understanding identifying objects or actions in the image and connecting them to \
+broader knowledge.
 2. Commonsense Reasoning requiring logical deductions about the scene.
-3. Cultural & Historical Context related to well-known historical events, traditions, or cultural references
+3. Cultural & Historical Context related to well-known historical events, traditions, or cultural \
+references
 4. Scientific & Factual Knowledge involving basic physics, biology, geography, or general knowledge.
-5. Everyday Life & Social Understanding questions about daily activities, professions, or human behaviors
+5. Everyday Life & Social Understanding questions about daily activities, professions, or human \
+behaviors
 
-Ensure that the generated question is meaningful and requires external knowledge beyond just the image's visual content.
+Ensure that the generated question is meaningful and requires external knowledge beyond just the \
+image's visual content.
 
 Assistant: Question: Q, Answer: A"""
 
 _PLAIN = """\
-Write one question about this image that can be answered by looking at it, and its correct answer as a single word or \
-short phrase.
+Write one question about this image that can be answered by looking at it, and its correct answer \
+as a single word or short phrase.
 Reply in this form:
 Question: Q
 Answer: A"""
@@ -102,7 +110,7 @@ Answer: A"""
 
 
 ANSWER_TEMPLATE = ANSWER_INSTRUCTION + "\n{question}"
-"""How a question is put to student and teacher, word for word the same for both (algorithm: blind answers)."""
+"""The user turn of a question, the same for student and teacher (algorithm: blind answers)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +119,22 @@ class Task:
 
     name: str
     annotation_prompt: str
-    """What the teacher is told (paper, Section 3.1: the task prompt T_pr)."""
+    """The task prompt T_pr of the teacher (paper, Section 3.1)."""
     matcher: str
-    """The matcher of `answers.MATCHERS` that decides Eq. 1 unless the run names another."""
+    """Name in `answers.MATCHERS` of the rule that decides Eq. 1, unless the run names another."""
     metric: str
-    """The official metric: of `metrics.METRICS`, or of `metrics.CORPUS_METRICS` where it scores all answers together."""
+    """Name of the official metric in `metrics.METRICS`, or in `metrics.CORPUS_METRICS` if it
+    scores all answers together."""
     max_answer_words: int
-    """A longer annotated answer is rejected: the task asks for a word or a phrase."""
+    """Most words of an annotated answer: the task asks for a word or a phrase."""
     beside: tuple[str, ...] = ()
-    """Other metrics that are printed beside the official one."""
+    """Other metrics that are also printed."""
     question: str = ""
-    """What is asked about every image, in a task whose data sets come without questions."""
+    """The one question about every image, for data sets without questions."""
     answer_template: str = ANSWER_TEMPLATE
+    """The user turn of a question."""
     max_new_tokens: int = 32
-    """Of an answer."""
+    """Length limit of an answer, in tokens."""
 
 
 TASKS: dict[str, Task] = {
@@ -161,5 +171,5 @@ TASKS: dict[str, Task] = {
 
 
 def answer_prompt(question: str, template: str = ANSWER_TEMPLATE) -> str:
-    """The user turn that asks `question` of either model. Braces in the question are text, not fields."""
+    """The user turn for `question`. Braces in the question are text, not fields."""
     return template.replace("{question}", question)

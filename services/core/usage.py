@@ -1,4 +1,4 @@
-"""What calls of a model take: tokens and, where a provider bills them, money."""
+"""Usage of a model: tokens and, if a provider bills them, money."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call, or of several added up; `cached_prompt_tokens` are part of `prompt_tokens`. US dollars."""
+    """Tokens and US dollars of one call or several. `prompt_tokens` include the cached ones."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -26,21 +26,27 @@ class Usage:
 NO_USAGE = Usage()
 
 TRIES = 2
-"""A reply that can't be used is asked for once more, and both are billed."""
+"""Calls for one reply: an unusable one is asked for once more, and both are billed."""
 SCAFFOLD_TOKENS = 50
-"""Of the chat format around a prompt."""
+"""Tokens of the chat format around a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """What a provider bills: US dollars per million tokens. `image_tokens`: of one image at most, 0 where nobody knows."""
+    """Prices of a provider, in US dollars per million tokens.
+
+    `image_tokens`: most tokens of one image, 0 if unknown.
+    """
 
     input_usd: float
     output_usd: float
     image_tokens: int = 0
 
     def bound_usd(self, text: str, max_new_tokens: int) -> float | None:
-        """No call with this text about one image costs more: a token is a byte at least. None where nobody knows."""
+        """Highest cost of a call with this text about one image; None if unknown.
+
+        A token has at least one byte.
+        """
         if not self.image_tokens:
             return None
         prompt_tokens = self.image_tokens + len(text.encode()) + SCAFFOLD_TOKENS

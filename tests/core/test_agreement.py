@@ -44,8 +44,10 @@ def test_records_without_an_opinion_say_nothing_about_the_noise():
 
 
 def test_the_estimate_is_the_noise_that_was_put_in():
-    """Of 10 % wrong labels, seen through five samples that are right in 85 % of all cases each, in 300 repetitions."""
-    drawn, covered, estimates = random.Random(4), 0, []
+    """10 % wrong labels, five samples that are right in 85 % of all cases, 300 repetitions."""
+    drawn = random.Random(4)
+    covered = 0
+    estimates = []
     for _ in range(300):
         records = Counter()
         for _ in range(400):

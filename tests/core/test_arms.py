@@ -56,7 +56,7 @@ def test_names_of_arms(name, source, ratio, count, is_lora, share):
         "rehearsal-x",
     ],
 )
-def test_what_is_no_arm_is_told_with_those_there_are(name):
+def test_an_unknown_arm_is_refused_with_the_list_of_arms(name):
     with pytest.raises(InvalidInput, match=r"no arm .*without-pi-step-matched|above 0"):
         parse_arm(name)
 

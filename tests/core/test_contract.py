@@ -34,7 +34,7 @@ BASE = Contract(
         ({"pixel_budget": '{"size": 2}'}, "contract.pixel_budget"),
     ],
 )
-def test_what_no_version_could_be_served_by_is_refused_by_its_name(changes, field):
+def test_a_part_that_cannot_be_served_is_refused_by_name(changes, field):
     BASE.require_trainable_from(BASE)
     with pytest.raises(InvalidInput) as refused:
         replace(BASE, **changes).require_trainable_from(BASE)

@@ -62,7 +62,10 @@ def test_other_questions_are_not(one, other):
 
 
 def test_the_near_duplicates_of_a_real_data_set_have_the_same_answer():
-    """Of easy-VQA's training questions, whose answers are known; docs/decisions/votes-and-samples.md has the figures."""
+    """Training questions of easy-VQA, whose answers are known.
+
+    docs/decisions/votes-and-samples.md has the figures.
+    """
     by_image: dict[int, list[tuple[str, str]]] = {}
     for question, answer, image in zip(*easy_vqa.get_train_questions(), strict=True):
         by_image.setdefault(image, []).append((question, answer))
@@ -95,7 +98,7 @@ def test_an_image_keeps_so_many_of_a_kind():
     assert collapse(ASKED, near=True, max_per_kind=1)[3:] == [full, None]
 
 
-def test_what_was_asked_is_told_before_the_prompt_and_the_first_question_is_asked_as_ever():
+def test_earlier_questions_come_before_the_prompt_and_the_first_prompt_is_unchanged():
     assert told("the prompt", []) == "the prompt"
     assert told("the prompt", ["a?", "b?"]).splitlines()[1:] == ["- a?", "- b?", "", "the prompt"]
 

@@ -1,4 +1,4 @@
-"""Every prompt and every choice of every recipe, as text: a change of one word shows as a difference that somebody looks at.
+"""Every prompt and choice of every recipe, as text: a change of one word shows as a difference.
 
 `python -m tests.core.test_golden` writes the files again.
 """
@@ -27,7 +27,8 @@ def recipe_text(name: str) -> str:
 
 
 def _of_task(recipe: str, name: str) -> str:
-    task, settings = TASKS[name], new_settings("images", name, recipe)
+    task = TASKS[name]
+    settings = new_settings("images", name, recipe)
     chosen = settings.recipe
     own = {key: value for key, value in asdict(task).items() if key != "annotation_prompt"}
     changed = {

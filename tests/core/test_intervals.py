@@ -34,7 +34,8 @@ def test_a_large_part_of_the_population_says_more_than_the_same_count_of_many():
 
 @pytest.mark.parametrize("count", [5, 40, 200])
 def test_it_holds_in_about_19_of_20_draws(count):
-    population, chance = [number < count for number in range(400)], random.Random(0)
+    population = [number < count for number in range(400)]
+    chance = random.Random(0)
     hits = 0
     for _ in range(500):
         found = wilson(sum(chance.sample(population, 60)), 60, population=400)
@@ -65,7 +66,7 @@ def test_the_interval_of_a_mean_is_drawn_by_group():
     assert found.expected == 0.25
     assert found.low == pytest.approx(0.25 - 1.96 * 0.02165, abs=0.006)
     assert found.high == pytest.approx(0.25 + 1.96 * 0.02165, abs=0.006)
-    # Ten questions about each of 40 images that stand and fall together tell no more than 40 questions.
+    # Ten questions per image that are always right or wrong together tell no more than one.
     together = bootstrap([(str(n // 10), float(n // 10 % 4 == 0)) for n in range(400)])
     assert together.high - together.low > 2.5 * (found.high - found.low)
     assert bootstrap([]).low == bootstrap([]).high == 0.0

@@ -1,4 +1,4 @@
-"""Every metric against scores that the official implementations gave (metric_vectors.jsonl, caption_vectors.jsonl)."""
+"""Every metric against scores of the official implementations (*_vectors.jsonl)."""
 
 import json
 from pathlib import Path
@@ -131,7 +131,7 @@ def test_vqa_accuracy_of_ten_annotators(agreeing, score):
     ("text", "said"),
     [("Yes.", "yes"), ("no, it is not", "no"), ("yes and no", ""), ("noted", ""), ("", "")],
 )
-def test_what_says_neither_yes_nor_no_is_unknown(text, said):
+def test_an_answer_with_neither_yes_nor_no_is_unknown(text, said):
     assert yes_or_no(text) == said
 
 

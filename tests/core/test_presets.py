@@ -1,4 +1,4 @@
-"""The table of models: what the paper says of them, what the libraries here support, and the estimates of memory."""
+"""The table of models against the paper, the installed libraries and the memory estimates."""
 
 import re
 from dataclasses import asdict
@@ -101,7 +101,7 @@ def test_the_estimates_are_the_stated_formulas():
 
 
 def test_the_papers_setting_fits_the_papers_machine():
-    """Three A6000 with 48 GB each: the teacher serves on one, a 2B student serves on another and trains whole on the third."""
+    """Three A6000 with 48 GB: one serves the teacher, one a 2B student, one trains it whole."""
     a6000 = 48e9
     assert PRESETS["qwen2vl-7b"].serving_bytes < a6000
     assert PRESETS["qwen2vl-2b"].serving_bytes < a6000
@@ -126,7 +126,7 @@ def test_the_papers_setting_fits_the_papers_machine():
         ("nothing like it", "", "'nothing like it': use one of"),
     ],
 )
-def test_an_unknown_preset_is_told_with_the_nearest_and_all_there_are(name, role, said):
+def test_an_unknown_preset_is_refused_with_the_nearest_and_a_list(name, role, said):
     with pytest.raises(InvalidInput, match=said):
         find_preset(name, role)
     assert (
@@ -148,12 +148,12 @@ def test_an_unknown_preset_is_told_with_the_nearest_and_all_there_are(name, role
             "tinyllava-2b",
             "vllm",
             True,
-            "by no engine as it is published.*LlavaForConditionalGeneration",
+            "no engine loads .* as published: .*LlavaForConditionalGeneration",
         ),
         ("gpt-4o", "vllm", False, "runs on openai"),
     ],
 )
-def test_what_cannot_be_loaded_is_refused_with_the_way_out(name, engine, trusted, said):
+def test_an_unloadable_model_is_refused_with_the_way_out(name, engine, trusted, said):
     with pytest.raises(InvalidInput, match=said):
         PRESETS[name].require_loadable(engine, trust_remote_code=trusted, prefix="MPA_STUDENT_")
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_loaded_is_refused_with_the_way_out(name, engine, trusted
         ("bundled", "fake"),
     ],
 )
-def test_what_can_be_loaded_passes(name, engine):
+def test_a_loadable_model_passes(name, engine):
     PRESETS[name].require_loadable(engine, trust_remote_code=True, prefix="MPA_STUDENT_")
 
 

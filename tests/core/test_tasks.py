@@ -32,7 +32,7 @@ def test_every_task_names_a_matcher_and_a_metric_that_exist():
 @pytest.mark.parametrize(
     ("name", "answer"), [("ocr", "Genaxis Theatre"), ("captioning", "A red sign says stop.")]
 )
-def test_what_the_teacher_writes_of_a_task_with_one_question_is_an_annotation(name, answer):
+def test_a_reply_in_a_task_with_one_question_is_an_annotation(name, answer):
     task = TASKS[name]
     assert parse_annotation(f"Question: {task.question}\nAnswer: {answer}", task) == Annotation(
         task.question, answer.rstrip(".")
@@ -41,10 +41,8 @@ def test_what_the_teacher_writes_of_a_task_with_one_question_is_an_annotation(na
 
 def test_the_question_keeps_its_mark_and_its_braces():
     prompt = answer_prompt("what is {question} on the sign?")
-    assert (
-        prompt
-        == "Answer the following question in a single word or phrase.\nwhat is {question} on the sign?"
-    )
+    instruction = "Answer the following question in a single word or phrase."
+    assert prompt == f"{instruction}\nwhat is {{question}} on the sign?"
 
 
 def test_authors_prompt_is_indented_and_has_no_scaffold():

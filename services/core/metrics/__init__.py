@@ -1,4 +1,4 @@
-"""The benchmarks' official metrics, to the letter and in pure Python; the tests hold them to scores of the official code."""
+"""Official metrics of the benchmarks in pure Python; tests compare them with the official code."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ METRICS: dict[str, AnswerMetric] = {
         contains_accuracy,
     )
 }
-"""Of one answer."""
+"""Metrics of one answer, by name."""
 
 CORPUS_METRICS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], float]] = {
     "bleu1": bleu1,
     "rouge_l": rouge_l,
     "cider": cider,
 }
-"""Of all captions of a set, tokenized already."""
+"""Metrics of all captions of a set, which are tokenized already, by name."""

@@ -1,6 +1,6 @@
-"""Scores of one answer against its references, 0 to 1, as the benchmarks' own implementations give them.
+"""Scores of one answer against its references, 0 to 1, equal to the benchmarks' own code.
 
-Each raises InvalidInput where there are no references: such a question can't be scored, and a 0 would hide it.
+Each raises InvalidInput without references: the question can't be scored, and a 0 would hide that.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ AnswerMetric = Callable[[str, Sequence[str]], float]
 
 _RELATIVE_TOLERANCE = 0.05
 _LEAST_SIMILARITY = 0.5
-_NO_LETTER = re.compile(
-    "[^a-z0-9^\u4e00-\u9fa5]"
-)  # "^" is in the reference's class by a slip, and so it stays
+_NO_LETTER = re.compile("[^a-z0-9^\u4e00-\u9fa5]")  # the second "^" is a slip of the reference
 
 
 def _require(references: Sequence[str]) -> None:
@@ -28,7 +26,7 @@ def _require(references: Sequence[str]) -> None:
 
 
 def vqa_accuracy(prediction: str, references: Sequence[str]) -> float:
-    """TextVQA, OKVQA: mean over the annotators of min(1, agreeing other annotators / 3), on normalised answers.
+    """TextVQA, OKVQA: mean over annotators of min(1, agreeing other annotators / 3), normalised.
 
     With a single reference there are no other annotators: 1 if it agrees, else 0.
     """
@@ -42,7 +40,7 @@ def vqa_accuracy(prediction: str, references: Sequence[str]) -> float:
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:
-    """1 if the prediction equals one of the references, as they are."""
+    """1 if the prediction equals one of the references."""
     _require(references)
     return float(prediction in references)
 
@@ -55,11 +53,12 @@ def _relaxed_number(text: str) -> float | None:
 
 
 def relaxed_accuracy(prediction: str, references: Sequence[str]) -> float:
-    """ChartQA: numbers within 5 % of the reference, inclusive; anything else equal but for case."""
+    """ChartQA: numbers within 5 % of the reference, inclusive; texts equal, ignoring case."""
     _require(references)
 
     def correct(reference: str) -> bool:
-        given, wanted = _relaxed_number(prediction), _relaxed_number(reference)
+        given = _relaxed_number(prediction)
+        wanted = _relaxed_number(reference)
         if given is not None and wanted:
             return abs(given - wanted) / abs(wanted) <= _RELATIVE_TOLERANCE
         return prediction.lower() == reference.lower()
@@ -70,24 +69,29 @@ def relaxed_accuracy(prediction: str, references: Sequence[str]) -> float:
 def chartqapro_accuracy(
     prediction: str, references: Sequence[str], *, is_year: bool = False
 ) -> float:
-    """ChartQAPro's variant: "[a, b]" compares element by element, text by ANLS above .5, and a year (`is_year`) exactly."""
+    """ChartQAPro: relaxed accuracy, with lists such as "[a, b]" compared element by element.
+
+    Text scores its ANLS above .5; a year (`is_year`) must be equal.
+    """
     _require(references)
 
     def correct(given: str, wanted: str) -> float:
-        given, wanted = given.strip(), wanted.strip()
         if is_year:
-            return float(given.lower() == wanted.lower())
-        given, wanted = given.strip("%").strip(), wanted.strip("%").strip()
-        numbers = _relaxed_number(given), _relaxed_number(wanted)
-        if numbers[0] is None or numbers[1] is None:
+            return float(given.strip().lower() == wanted.strip().lower())
+        given = given.strip().strip("%").strip()
+        wanted = wanted.strip().strip("%").strip()
+        value = _relaxed_number(given)
+        target = _relaxed_number(wanted)
+        if value is None or target is None:
             similarity = anls(given, [wanted])
             return similarity if similarity > _LEAST_SIMILARITY else 0.0
-        if not numbers[1]:
-            return float(numbers[0] == numbers[1])
-        return float(abs(numbers[0] - numbers[1]) / abs(numbers[1]) <= _RELATIVE_TOLERANCE)
+        if not target:
+            return float(value == target)
+        return float(abs(value - target) / abs(target) <= _RELATIVE_TOLERANCE)
 
     def mean(reference: str) -> float:
-        given, wanted = _elements(prediction), _elements(reference)
+        given = _elements(prediction)
+        wanted = _elements(reference)
         return sum(map(correct, given, wanted)) / max(len(given), len(wanted))
 
     return max(map(mean, references))
@@ -100,16 +104,17 @@ def _elements(text: str) -> list[str]:
 
 
 def _levenshtein(left: str, right: str) -> int:
-    row = list(range(len(right) + 1))
+    above = list(range(len(right) + 1))
     for i, a in enumerate(left, 1):
-        before, row[0] = row[0], i
+        row = [i]
         for j, b in enumerate(right, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
-    return row[-1]
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (a != b)))
+        above = row
+    return above[-1]
 
 
 def anls(prediction: str, references: Sequence[str]) -> float:
-    """ST-VQA: the best 1 - Levenshtein / longer length; below .5 counts as 0."""
+    """ST-VQA: the best 1 - Levenshtein distance / longer length; below .5 counts as 0."""
     _require(references)
 
     def similarity(reference: str) -> float:
@@ -121,7 +126,7 @@ def anls(prediction: str, references: Sequence[str]) -> float:
 
 
 def word_recognition(prediction: str, references: Sequence[str]) -> float:
-    """ICDAR 2015 (WRR): equal once lower-cased and stripped of all but ASCII letters, digits and CJK characters."""
+    """ICDAR 2015 (WRR): equal ASCII letters (ignoring case), digits and CJK characters."""
     _require(references)
     return float(_letters(prediction) in map(_letters, references))
 
@@ -131,26 +136,29 @@ def _letters(text: str) -> str:
 
 
 def ignore_case_match(prediction: str, references: Sequence[str]) -> float:
-    """1 if the prediction equals one of the references but for case."""
+    """1 if the prediction equals one of the references, ignoring case."""
     _require(references)
     return float(prediction.lower() in [reference.lower() for reference in references])
 
 
 def yes_or_no(text: str) -> str:
-    """The whole word "yes" or "no" in `text`; "" (unknown) where there is neither, or both."""
+    """The whole word "yes" or "no" in `text`; "" (unknown) for neither or both."""
     found = {"yes", "no"}.intersection(without_punctuation(text.lower()).split())
     return found.pop() if len(found) == 1 else ""
 
 
 def yes_no_accuracy(prediction: str, references: Sequence[str]) -> float:
-    """PathVQA's yes/no questions: what says neither, or both, is wrong."""
+    """PathVQA's yes/no questions: an answer with neither or both is wrong."""
     _require(references)
     said = yes_or_no(prediction)
     return float(bool(said) and said in map(yes_or_no, references))
 
 
 def contains_accuracy(prediction: str, references: Sequence[str]) -> float:
-    """The authors' released score: the most common reference occurs in the prediction, white space and marks deleted."""
+    """The authors' released score: the prediction contains the most common reference.
+
+    White space and marks are deleted from both.
+    """
     _require(references)
     wanted = max(references, key=list(references).count)
     return float(squeeze(wanted) in squeeze(prediction))

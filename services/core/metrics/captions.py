@@ -1,7 +1,8 @@
-"""Corpus scores of captions: BLEU-1, ROUGE-L and CIDEr-D as the COCO caption evaluation computes them.
+"""Corpus scores of captions: BLEU-1, ROUGE-L and CIDEr-D of the COCO caption evaluation.
 
-Predictions and references stand in the order of the images. With `tokenize` None they are tokens already, with blanks
-between them. Each raises InvalidInput where an image has no reference, or predictions and references aren't one to one.
+Predictions and references are in the order of the images. With `tokenize` None they are tokens
+already, with blanks between them. Each raises InvalidInput if an image has no reference, or if
+predictions and references aren't one to one.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from collections.abc import Callable, Sequence
 from services.core.errors import InvalidInput
 
 Tokenize = Callable[[str], Sequence[str]]
-"""A caption as its words; a text with blanks between them will do."""
+"""Splits a caption into words; it may return them as a text with blanks."""
 
 Words = list[str]
 Vectors = list[dict[tuple[str, ...], float]]
-"""Of one caption: tf-idf by n-gram, for n = 1 to 4."""
+"""tf-idf by n-gram of one caption, for n = 1 to 4."""
 
-_TINY, _SMALL = 1e-15, 1e-9  # what keeps the reference from dividing by zero
+_TINY = 1e-15  # the reference adds these two to avoid a division by zero
+_SMALL = 1e-9
 _BETA = 1.2
 _LONGEST_GRAM = 4
 _SIGMA = 6.0
@@ -31,7 +33,10 @@ def bleu1(
     *,
     tokenize: Tokenize | None = None,
 ) -> float:
-    """Clipped unigram precision of the corpus with the brevity penalty; of several references the closest length counts."""
+    """Clipped unigram precision of the corpus with the brevity penalty.
+
+    The reference of the closest length counts.
+    """
     correct = guessed = wanted = 0
     for given, accepted in _words(predictions, references, tokenize):
         most = Counter[str]()
@@ -39,9 +44,8 @@ def bleu1(
             most |= Counter(reference)
         correct += (Counter(given) & most).total()
         guessed += len(given)
-        wanted += min((abs(len(reference) - len(given)), len(reference)) for reference in accepted)[
-            1
-        ]
+        lengths = [len(reference) for reference in accepted]
+        wanted += min(lengths, key=lambda length: (abs(length - len(given)), length))
     precision = (correct + _TINY) / (guessed + _SMALL)
     ratio = (guessed + _TINY) / (wanted + _SMALL)
     return precision * math.exp(min(0.0, 1 - 1 / ratio))
@@ -53,7 +57,10 @@ def rouge_l(
     *,
     tokenize: Tokenize | None = None,
 ) -> float:
-    """Mean over the images of F (beta 1.2) from the best precision and the best recall of the longest common subsequence."""
+    """Mean over images of F (beta 1.2) from the longest common subsequence.
+
+    Each image takes the best precision and the best recall of its references.
+    """
     return _mean(rouge_l_by_image(predictions, references, tokenize=tokenize))
 
 
@@ -69,8 +76,9 @@ def rouge_l_by_image(
 
 
 def _rouge_l(given: Words, accepted: Sequence[Words]) -> float:
-    # An empty caption counts as one empty word, as it does in the reference.
-    given, accepted = given or [""], [reference or [""] for reference in accepted]
+    # An empty caption counts as one empty word, like in the reference.
+    given = given or [""]
+    accepted = [reference or [""] for reference in accepted]
     common = [_longest_common(reference, given) for reference in accepted]
     precision = max(length / len(given) for length in common)
     recall = max(
@@ -84,12 +92,13 @@ def _rouge_l(given: Words, accepted: Sequence[Words]) -> float:
 
 
 def _longest_common(left: Words, right: Words) -> int:
-    row = [0] * (len(right) + 1)
+    above = [0] * (len(right) + 1)
     for a in left:
-        before = 0
+        row = [0]
         for j, b in enumerate(right, 1):
-            before, row[j] = row[j], before + 1 if a == b else max(row[j], row[j - 1])
-    return row[-1]
+            row.append(above[j - 1] + 1 if a == b else max(above[j], row[-1]))
+        above = row
+    return above[-1]
 
 
 def cider(
@@ -98,7 +107,7 @@ def cider(
     *,
     tokenize: Tokenize | None = None,
 ) -> float:
-    """CIDEr-D, 0 to 10: document frequencies from these references, so a corpus of one image scores 0."""
+    """CIDEr-D, 0 to 10. Document frequencies are from these references: a single image scores 0."""
     return _mean(cider_by_image(predictions, references, tokenize=tokenize))
 
 
@@ -157,7 +166,8 @@ def _words(
 ) -> list[tuple[Words, list[Words]]]:
     if len(predictions) != len(references):
         raise InvalidInput(
-            f"there are {len(predictions):,} captions and references of {len(references):,} images: give one caption an image",
+            f"there are {len(predictions):,} captions and references of {len(references):,} "
+            "images: give one caption per image",
             field="predictions",
         )
     for number, accepted in enumerate(references):

@@ -1,4 +1,4 @@
-"""Normalisation of answers as in the VQA challenge (EvalAI): order and quirks of its steps matter."""
+"""Normalisation of answers in the VQA challenge (EvalAI); the order of its steps matters."""
 
 from __future__ import annotations
 
