@@ -1,4 +1,4 @@
-"""Every row of the table: `make bench`. Each is written to benchmarks/results/ as soon as it is measured.
+"""Every row of the table: `make bench`. Each is written to results.jsonl as soon as it is measured.
 
 python -m benchmarks --model bundled --runs 5
 """
@@ -24,23 +24,23 @@ from benchmarks import (
     training,
 )
 
-MEASURES = [
-    module.measure
-    for module in (
-        *(
-            agreement,
-            stream,
-            pipeline,
-            pipeline_offline,
-            latency,
-            endpoint,
-            training,
-            swaps,
-            swap_latency,
-        ),
-        *(memory, ledger_page, teacher_calls, overhead, overload, resume),
-    )
-]
+MODULES = (
+    agreement,
+    stream,
+    pipeline,
+    pipeline_offline,
+    latency,
+    endpoint,
+    training,
+    swaps,
+    swap_latency,
+    memory,
+    ledger_page,
+    teacher_calls,
+    overhead,
+    overload,
+    resume,
+)
 
 if __name__ == "__main__":
-    arguments.run(MEASURES, __doc__)
+    arguments.run([module.measure for module in MODULES], __doc__)

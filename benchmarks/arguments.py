@@ -1,4 +1,4 @@
-"""The command line that every row has in common."""
+"""The command line that all rows share."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from benchmarks.row import Row, show
+from benchmarks.results import keep
+from benchmarks.row import Row
+from benchmarks.table import show
 
 MODELS = ("bundled", "150m")
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """`runs`: pairs that are measured, after one that is not. `quick`: a tenth of the work. `engine` "" is every one."""
+    """The choices of a command."""
 
     models: tuple[str, ...]
     runs: int
+    """Measured pairs, after one that isn't measured."""
     quick: bool
+    """A tenth of the work."""
     engine: str = ""
+    """One engine alone; "" for every engine."""
 
     def engines(self, of_row: Iterable[str]) -> list[str]:
         return [engine for engine in of_row if self.engine in ("", engine)]
@@ -37,45 +42,49 @@ Measure = Callable[[str, Arguments], AsyncIterator[Row]]
 """Yields the rows of one model, each as soon as it is measured."""
 
 
-def run(measures: Sequence[Measure], description: str | None) -> None:
-    """Runs a module as a program: measures, writes each row as soon as it is there, shows the table."""
-    parser = argparse.ArgumentParser(
+def parser(description: str | None) -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--model", choices=MODELS, action="append", help="one alone; both unless given"
-    )
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work, written nowhere")
-    parser.add_argument(
+    found.add_argument("--model", choices=MODELS, action="append", help="model (default: both)")
+    found.add_argument("--runs", type=int, default=5, help="number of measured pairs")
+    found.add_argument("--quick", action="store_true", help="do a tenth of the work, keep no row")
+    found.add_argument(
         "--engine",
         choices=("fake", "transformers", "vllm"),
         default="",
-        help="one alone, where a row has several",
+        help="engine (default: every engine of the row)",
     )
-    given = parser.parse_args()
+    return found
+
+
+def run(measures: Sequence[Measure], description: str | None) -> None:
+    """Runs a module as a program."""
+    measure(measures, parser(description).parse_args())
+
+
+def measure(measures: Sequence[Measure], given: argparse.Namespace) -> None:
+    """Measures, keeps each row as soon as it is there, shows the table."""
     arguments = Arguments(tuple(given.model or MODELS), given.runs, given.quick, given.engine)
     console = Console()
     wide = console if console.is_terminal else Console(width=220)
     rows, failed = asyncio.run(measure_all(measures, arguments))
     wide.print(show(rows))
     if failed:
-        sys.exit(f"{failed} could not be measured: see above")
+        sys.exit(f"{failed} measurements failed: see above")
 
 
 async def measure_all(measures: Sequence[Measure], arguments: Arguments) -> tuple[list[Row], int]:
-    """The rows, and how many measures broke off: one that does is not the end of the others."""
+    """The rows, and the number of failed measures; the others go on."""
     rows, failed = [], 0
-    for measure, model in itertools.product(measures, arguments.models):
+    for one, model in itertools.product(measures, arguments.models):
         try:
-            async for row in measure(model, arguments):
+            async for row in one(model, arguments):
                 rows.append(row)
                 if not arguments.quick:
-                    row.write()
-                print(
-                    f"{row.name}: {row.ours:.4g} against {row.against:.4g} {row.unit}, ratio {row.ratio:.3f}",
-                    flush=True,
-                )
+                    keep(row)
+                figures = f"{row.ours:.4g} against {row.against:.4g} {row.unit}"
+                print(f"{row.name}: {figures}, ratio {row.ratio:.3f}", flush=True)
         except Exception:
             failed += 1
             traceback.print_exc()

@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from benchmarks.folders import BUILD, ROOT
 from zoo.architecture import STUDENT, TEACHER, Size, build_model, build_processor
 
-ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build" / "bench"
 BUNDLED = {"teacher": ROOT / "zoo" / "teacher", "student": ROOT / "zoo" / "student"}
 LARGE = Size(
     hidden=768, layers=18, heads=24, key_value_heads=12, mlp=2304, vision_width=384, vision_depth=12

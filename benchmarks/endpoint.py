@@ -16,7 +16,8 @@ import httpx
 from benchmarks import arguments, clients
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
-from benchmarks.processes import rest, serving, threads_for, vllm_serve, work_folder
+from benchmarks.folders import work_folder
+from benchmarks.processes import rest, serving, threads_for, vllm_serve
 from benchmarks.questions import ask, decoding
 from benchmarks.row import Pair, Question, Row
 from benchmarks.stores import fill

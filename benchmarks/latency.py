@@ -16,7 +16,8 @@ import httpx
 from benchmarks import arguments, clients
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
-from benchmarks.processes import peer, serving, threads_for, work_folder
+from benchmarks.folders import work_folder
+from benchmarks.processes import peer, serving, threads_for
 from benchmarks.questions import ask, decoding
 from benchmarks.row import Pair, Question, Row, percentile
 from benchmarks.stores import fill

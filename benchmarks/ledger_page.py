@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
-from benchmarks.checkpoints import BUILD
+from benchmarks.folders import BUILD
 from benchmarks.row import Question, Row
 from services.core.parity import Cell
 from services.core.provenance import FinishReason, Provenance

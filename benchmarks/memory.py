@@ -17,7 +17,8 @@ from pathlib import Path
 from benchmarks import arguments, clients
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
-from benchmarks.processes import serving, threads_for, work_folder
+from benchmarks.folders import work_folder
+from benchmarks.processes import serving, threads_for
 from benchmarks.questions import Asked, ask
 from benchmarks.row import Question, Row
 from benchmarks.stores import fill

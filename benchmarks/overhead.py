@@ -21,10 +21,10 @@ import psutil
 
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
-from benchmarks.checkpoints import ROOT
+from benchmarks.folders import ROOT, work_folder
 from benchmarks.images import draw
 from benchmarks.one_pass import Mark, Pass
-from benchmarks.processes import Service, serving, work_folder
+from benchmarks.processes import Service, serving
 from benchmarks.row import Question, Row
 from services.engines.fake import FakeModel
 
@@ -136,7 +136,16 @@ def growth(measured: Measured) -> Row:
 def _question(
     name: str, what: str, unit: str, at_least: float | None = None, at_most: float | None = None
 ) -> Question:
-    return Question(f"overhead-{name}", what, "-", "scripted", "fake", unit, at_least, at_most)
+    return Question(
+        name=f"overhead-{name}",
+        what=what,
+        other="-",
+        model="scripted",
+        engine="fake",
+        unit=unit,
+        at_least=at_least,
+        at_most=at_most,
+    )
 
 
 def _at(marks: tuple[Mark, ...], share: float) -> Mark:
@@ -204,6 +213,7 @@ def _machine_s() -> float:
 
 
 if __name__ == "__main__":
-    is_growth = "--million" in sys.argv
-    sys.argv = [word for word in sys.argv if word != "--million"]
-    arguments.run([measure_growth if is_growth else measure], __doc__)
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--million", action="store_true", help="time per record of a long run")
+    given = parser.parse_args()
+    arguments.measure([measure_growth if given.million else measure], given)

@@ -1,66 +1,54 @@
-"""A service at ten times its capacity: how much of the capacity is still answered in time, and how soon the others hear no.
+"""A service at ten times its capacity: the share of the capacity that it still answers in time, and the speed of its refusals.
 
     python -m benchmarks.overload                     gRPC, then HTTP
     python -m benchmarks.overload --protocol grpc
 
-The student's process with the fake engine, which answers 20 requests a second in batches of four. Callers come at 200 a
-second for a minute, whatever becomes of those before them, and each waits ten seconds. Beside them one lists the versions every
-second. After the storm a caller comes every quarter of a second: all of these must be answered.
+The student's process with the fake engine answers 20 requests/s in batches of four. For a minute 200
+callers a second come, at an even pace, and each waits at most ten seconds. Meanwhile one caller lists
+the versions every second. After the storm a caller comes every 0.25 s; each of these must be answered.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import re
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import cycle
-
-import grpc
 
 from benchmarks import arguments
-from benchmarks.arguments import Arguments, Measure
+from benchmarks.arguments import Arguments
+from benchmarks.callers import (
+    ANSWERED,
+    OUTCOMES,
+    PATIENCE_S,
+    PROTOCOLS,
+    REFUSED,
+    AskOne,
+    list_versions,
+)
+from benchmarks.folders import work_folder
 from benchmarks.images import tiny_png
-from benchmarks.processes import Service, serving, work_folder
+from benchmarks.processes import serving
 from benchmarks.row import Question, Row, percentile
-from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2, versions_pb2, versions_pb2_grpc
 from services.engines.fake import FakeModel
 
 BATCH, BATCH_S = 4, 0.2
 CAPACITY = BATCH / BATCH_S
 TIMES = 10
-PATIENCE_S = 10.0
 STORM_S = 60
 AFTER_S, AFTER_EVERY_S = 20, 0.25
-CONNECTIONS = 16
 IMAGES = 64
-HTTP_HEAD = (
-    b"POST /v1/vqa HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    b"X-Request-Timeout: %g\r\nContent-Length: %%d\r\n\r\n" % PATIENCE_S
-)
-
-ANSWERED, REFUSED, LATE, FAILED = "answered", "refused", "late", "failed"
-HTTP_OUTCOMES = {200: ANSWERED, 429: REFUSED, 503: LATE, 504: LATE}
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-AskOne = Callable[[int], Awaitable[str]]
-Connect = Callable[[Service, list[bytes]], AbstractAsyncContextManager[AskOne]]
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """Seconds that each caller waited, by outcome; answers that were there while callers still came."""
+    """Outcomes of many calls."""
 
-    seconds: dict[str, list[float]] = field(
-        default_factory=lambda: {ANSWERED: [], REFUSED: [], LATE: [], FAILED: []}
-    )
-
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in OUTCOMES})
+    """Seconds that each caller waited, by outcome."""
     answered_meanwhile: int = 0
+    """Answers that came before the last caller did."""
 
     def count(self, outcome: str) -> int:
         return len(self.seconds[outcome])
@@ -96,7 +84,7 @@ async def measure_one(protocol: str, model: str, given: Arguments) -> AsyncItera
     async with (
         serving("student", folder, 1, engine="fake", model=checkpoint, max_batch=BATCH) as service,
         PROTOCOLS[protocol](service, images) as ask,
-        _control(service) as control,
+        list_versions(service) as control,
     ):
         storm = await _storm(ask, control, seconds)
     for row in _rows(protocol, storm, seconds):
@@ -104,9 +92,49 @@ async def measure_one(protocol: str, model: str, given: Arguments) -> AsyncItera
 
 
 def _rows(protocol: str, storm: Storm, seconds: float) -> list[Row]:
+    during, after = storm.during, storm.after
+    return [
+        _question(protocol, "goodput", "answers in time", "of capacity", at_least=0.8).counted(
+            during.answered_meanwhile / (CAPACITY * seconds), 1, **_conditions(storm, seconds)
+        ),
+        _question(protocol, "refusals", "refusals, 99th percentile", "ms", at_most=100.0).counted(
+            1e3 * during.percentile(REFUSED), 1, **_conditions(storm, seconds)
+        ),
+        _question(
+            protocol, "after", "callers not answered after it", "callers", at_most=0.0
+        ).counted(
+            after.missed,
+            1,
+            answered=after.count(ANSWERED),
+            answered_p99_s=round(after.percentile(ANSWERED), 2),
+        ),
+    ]
+
+
+def _question(
+    protocol: str,
+    name: str,
+    what: str,
+    unit: str,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Question:
+    return Question(
+        name=f"overload-{protocol}-{name}",
+        what=f"{protocol} at {TIMES} times its capacity: {what}",
+        other="-",
+        model="fake",
+        engine="fake",
+        unit=unit,
+        at_least=at_least,
+        at_most=at_most,
+    )
+
+
+def _conditions(storm: Storm, seconds: float) -> dict[str, float | int]:
     during = storm.during
-    conditions: dict[str, float | int] = {
-        **{outcome: during.count(outcome) for outcome in during.seconds},
+    return {
+        **{outcome: during.count(outcome) for outcome in OUTCOMES},
         "refused_p50_ms": round(1e3 * during.percentile(REFUSED, 50), 1),
         "refused_p90_ms": round(1e3 * during.percentile(REFUSED, 90), 1),
         "answered_p99_s": round(during.percentile(ANSWERED), 2),
@@ -117,28 +145,6 @@ def _rows(protocol: str, storm: Storm, seconds: float) -> list[Row]:
         "callers_per_s": TIMES * CAPACITY,
         "seconds": seconds,
     }
-
-    def question(
-        name: str, what: str, unit: str, at_least: float | None = None, at_most: float | None = None
-    ) -> Question:
-        what = f"{protocol} at {TIMES} times its capacity: {what}"
-        return Question(
-            f"overload-{protocol}-{name}", what, "", "fake", "fake", unit, at_least, at_most
-        )
-
-    goodput = question("goodput", "answers in time", "of capacity", at_least=0.8)
-    refusals = question("refusals", "refusals, 99th percentile", "ms", at_most=100.0)
-    after = question("after", "callers not answered after it", "callers", at_most=0.0)
-    return [
-        goodput.counted(during.answered_meanwhile / (CAPACITY * seconds), 1, **conditions),
-        refusals.counted(1e3 * during.percentile(REFUSED), 1, **conditions),
-        after.counted(
-            storm.after.missed,
-            1,
-            answered=storm.after.count(ANSWERED),
-            answered_p99_s=round(storm.after.percentile(ANSWERED), 2),
-        ),
-    ]
 
 
 async def _storm(ask: AskOne, control: AskOne, seconds: float) -> Storm:
@@ -151,7 +157,7 @@ async def _storm(ask: AskOne, control: AskOne, seconds: float) -> Storm:
 
 
 async def _come(ask: AskOne, outcomes: Outcomes, every_s: float, seconds: float) -> None:
-    """Callers at an even pace, which does not depend on the service."""
+    """Callers at an even pace, whatever the service does."""
 
     async def call(number: int) -> None:
         began = time.perf_counter()
@@ -168,93 +174,8 @@ async def _come(ask: AskOne, outcomes: Outcomes, every_s: float, seconds: float)
             group.create_task(call(number))
 
 
-@asynccontextmanager
-async def _grpc(service: Service, images: list[bytes]) -> AsyncIterator[AskOne]:
-    async with AsyncExitStack() as stack:
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        opened = [
-            grpc.aio.insecure_channel(service.address, options=options) for _ in range(CONNECTIONS)
-        ]
-        stubs = cycle(
-            [
-                student_pb2_grpc.StudentServiceStub(await stack.enter_async_context(each))
-                for each in opened
-            ]
-        )
-
-        async def ask(number: int) -> str:
-            image = types_pb2.Image(data=images[number % len(images)])
-            request = student_pb2.AnswerRequest(image=image, question=f"what is {number}?")
-            try:
-                await next(stubs).Answer(request, timeout=PATIENCE_S)
-            except grpc.aio.AioRpcError as error:
-                return _OUTCOMES.get(error.code(), FAILED)
-            return ANSWERED
-
-        yield ask
-
-
-_OUTCOMES = {grpc.StatusCode.RESOURCE_EXHAUSTED: REFUSED, grpc.StatusCode.DEADLINE_EXCEEDED: LATE}
-
-
-@asynccontextmanager
-async def _http(service: Service, images: list[bytes]) -> AsyncIterator[AskOne]:
-    """Over plain sockets: two hundred requests a second by a client library would take a core from the service."""
-    idle: list[Connection] = []
-
-    async def ask(number: int) -> str:
-        image = base64.b64encode(images[number % len(images)]).decode()
-        body = json.dumps({"image": image, "question": f"what is {number}?"}).encode()
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while idle and idle[-1][0].at_eof():
-                    idle.pop()[1].close()
-                reader, writer = (
-                    idle.pop()
-                    if idle
-                    else await asyncio.open_connection("127.0.0.1", service.http_port)
-                )
-                writer.write(HTTP_HEAD % len(body) + body)
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = re.search(rb"content-length: (\d+)", head.lower())
-                await reader.readexactly(int(length[1]) if length else 0)
-        except TimeoutError:
-            writer.close()
-            return LATE
-        except (OSError, asyncio.IncompleteReadError):
-            return FAILED
-        if b"connection: close" in head.lower():
-            writer.close()
-        else:
-            idle.append((reader, writer))
-        return HTTP_OUTCOMES.get(int(head.split(maxsplit=2)[1]), FAILED)
-
-    yield ask
-    for _, writer in idle:
-        writer.close()
-
-
-@asynccontextmanager
-async def _control(service: Service) -> AsyncIterator[AskOne]:
-    async with grpc.aio.insecure_channel(service.address) as channel:
-        stub = versions_pb2_grpc.VersionServiceStub(channel)
-
-        async def list_versions(_: int) -> str:
-            try:
-                await stub.ListVersions(versions_pb2.ListVersionsRequest(), timeout=PATIENCE_S)
-            except grpc.aio.AioRpcError as error:
-                return _OUTCOMES.get(error.code(), FAILED)
-            return ANSWERED
-
-        yield list_versions
-
-
-PROTOCOLS: dict[str, Connect] = {"grpc": _grpc, "http": _http}
-
 if __name__ == "__main__":
-    chosen: Measure = measure
-    if "--protocol" in sys.argv:
-        place = sys.argv.index("--protocol")
-        chosen = partial(measure_one, sys.argv[place + 1])
-        del sys.argv[place : place + 2]
-    arguments.run([chosen], __doc__)
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="protocol (default: both)")
+    given = parser.parse_args()
+    arguments.measure([partial(measure_one, given.protocol) if given.protocol else measure], given)

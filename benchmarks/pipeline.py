@@ -21,7 +21,8 @@ from rich.console import Console
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import answering_checkpoint
-from benchmarks.processes import Service, peer, serving, work_folder
+from benchmarks.folders import work_folder
+from benchmarks.processes import Service, peer, serving
 from benchmarks.questions import image_files
 from benchmarks.row import Pair, Question, Row
 from services.orchestrator.alignment import annotate_and_identify

@@ -18,8 +18,9 @@ from benchmarks import arguments
 from benchmarks.arguments import Arguments
 from benchmarks.calls import Call, annotation_calls, answer_calls
 from benchmarks.checkpoints import checkpoint
+from benchmarks.folders import work_folder
 from benchmarks.pipeline import align, pool
-from benchmarks.processes import Peer, peer, serving, threads_for, work_folder
+from benchmarks.processes import Peer, peer, serving, threads_for
 from benchmarks.row import Pair, Question, Row
 from services.orchestrator.run import read_run
 

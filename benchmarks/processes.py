@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import httpx
 import psutil
 
-from benchmarks.checkpoints import BUILD, ROOT
+from benchmarks.folders import ROOT
 from services.orchestrator.local import bento_command, free_ports, service_environment
 
 REPLY_BYTES = 2**24
@@ -218,13 +218,3 @@ async def _ready(url: str, process: asyncio.subprocess.Process, log: Path) -> No
 
 def _end_of(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-
-
-def work_folder(name: str) -> Path:
-    """Empty, below build/bench."""
-    import shutil
-
-    folder = BUILD / "work" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder

@@ -21,8 +21,8 @@ from pathlib import Path
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
 from benchmarks.counting import CountingServices, Key, counting_services
+from benchmarks.folders import work_folder
 from benchmarks.images import draw
-from benchmarks.processes import work_folder
 from benchmarks.row import Question, Row
 from services.orchestrator.ledger import FAILED, Ledger
 

@@ -14,7 +14,8 @@ import statistics
 import httpx
 
 from benchmarks import clients
-from benchmarks.processes import Service, peer, work_folder
+from benchmarks.folders import work_folder
+from benchmarks.processes import Service, peer
 from benchmarks.questions import ask
 from services.core.decoding import Decoding
 

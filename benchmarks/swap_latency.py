@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from benchmarks import arguments, clients
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
-from benchmarks.processes import serving, threads_for, work_folder
+from benchmarks.folders import work_folder
+from benchmarks.processes import serving, threads_for
 from benchmarks.questions import ask
 from benchmarks.row import Pair, Question, Row, percentile
 from benchmarks.stores import fill

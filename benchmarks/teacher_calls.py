@@ -21,7 +21,8 @@ from rich.console import Console
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
-from benchmarks.processes import Service, serving, work_folder
+from benchmarks.folders import work_folder
+from benchmarks.processes import Service, serving
 from benchmarks.questions import image_files
 from benchmarks.row import Pair, Question, Row
 from benchmarks.versions import fake, noisy

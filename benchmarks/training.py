@@ -19,8 +19,9 @@ from pathlib import Path
 
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
-from benchmarks.checkpoints import ROOT, checkpoint
-from benchmarks.processes import computing, work_folder
+from benchmarks.checkpoints import checkpoint
+from benchmarks.folders import ROOT, work_folder
+from benchmarks.processes import computing
 from benchmarks.questions import ask
 from benchmarks.row import Pair, Question, Row
 from services.core.contract import Contract

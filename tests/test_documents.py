@@ -1,6 +1,5 @@
 """What the documents and the package files say is so."""
 
-import json
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from benchmarks.results import read_results
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
 from services.environment import pin_devices
@@ -123,5 +123,5 @@ def test_the_core_loads_nothing_heavy():
     ],
 )
 def test_the_rates_that_scale_is_worked_out_from_are_the_measured_ones(row, said):
-    measured = json.loads((ROOT / f"benchmarks/results/{row}.json").read_text())["ours"]
+    measured = next(each.ours for each in read_results() if each.name == row)
     assert said.format(measured) in (ROOT / "docs/scale.md").read_text()

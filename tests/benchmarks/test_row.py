@@ -1,16 +1,34 @@
-"""The arithmetic and the format of a row; what is fast is for `make bench` to say."""
+"""Arithmetic of a row; speed is for `make bench` to measure."""
 
-import json
-from pathlib import Path
+import re
 
 import pytest
 
-from benchmarks.row import HEADINGS, Pair, Question, Row, markdown, percentile, show, stored
+from benchmarks.row import Pair, Question, percentile
 
-ROOT = Path(__file__).resolve().parents[2]
-
-QUESTION = Question("stream", "answers/s", "offline", "bundled", "vllm", "answers/s", at_least=0.95)
+QUESTION = Question(
+    name="stream",
+    what="answers/s",
+    other="offline",
+    model="bundled",
+    engine="vllm",
+    unit="answers/s",
+    at_least=0.95,
+)
 PAIRS = [Pair(10, 20), Pair(30, 10), Pair(9, 10)]
+
+
+def question(at_least=None, at_most=None):
+    return Question(
+        name="n",
+        what="w",
+        other="-",
+        model="m",
+        engine="e",
+        unit="u",
+        at_least=at_least,
+        at_most=at_most,
+    )
 
 
 def test_the_ratio_is_the_median_of_the_pairs_ratios():
@@ -31,59 +49,28 @@ def test_the_ratio_is_the_median_of_the_pairs_ratios():
     ],
 )
 def test_a_bar_is_a_least_or_a_greatest_ratio(at_least, at_most, is_met):
-    question = Question("n", "w", "o", "m", "e", "u", at_least=at_least, at_most=at_most)
-    assert question.row(PAIRS).is_met is is_met
+    assert question(at_least, at_most).row(PAIRS).is_met is is_met
 
 
 def test_a_count_stands_for_itself():
-    question = Question("swaps", "answers lost", "-", "bundled", "fake", "answers", at_most=0.0)
-    assert question.counted(0, runs=50).is_met
-    assert not question.counted(1, runs=50).is_met
-    assert question.counted(0, runs=50).runs == 50
+    lost = question(at_most=0.0)
+    assert lost.counted(0, runs=50).is_met
+    assert not lost.counted(1, runs=50).is_met
+    assert lost.counted(0, runs=50).runs == 50
+
+
+def test_a_row_names_its_origin():
+    row = QUESTION.row(PAIRS, threads=2)
+    assert row.conditions == {"threads": 2}
+    assert row.command.startswith("python ")
+    assert re.fullmatch(r"[0-9a-f]{7,}(-dirty)?", row.commit)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", row.date)
+    assert set(row.machine) == {"cpu", "cores", "memory_gib"}
+    assert "python" in row.versions
+    assert not row.before
 
 
 @pytest.mark.parametrize("percent, value", [(50, 50), (99, 99), (100, 100), (1, 1)])
 def test_percentiles(percent, value):
     assert percentile(range(100, 0, -1), percent) == value
     assert percentile([7.0], percent) == 7.0
-
-
-def test_a_row_is_read_as_it_was_written(tmp_path):
-    row = QUESTION.row(PAIRS, threads=2)
-    path = row.write(tmp_path)
-    assert path.name == "stream.json"
-    assert Row.read(path) == row
-    written = json.loads(path.read_text())
-    assert {"name", "ours", "against", "ratio", "spread", "runs", "versions", "machine"} <= set(
-        written
-    )
-    assert set(written["machine"]) == {"cpu", "cores", "memory_gib"}
-    assert written["conditions"] == {"threads": 2}
-    assert show([row]).row_count == 1
-
-
-@pytest.mark.parametrize("row", stored(), ids=lambda row: row.name)
-def test_what_is_committed_agrees_with_its_own_pairs(row):
-    if row.pairs:
-        question = Question(
-            row.name,
-            row.what,
-            row.other,
-            row.model,
-            row.engine,
-            row.unit,
-            row.at_least,
-            row.at_most,
-        )
-        assert question.row(row.pairs).ratio == pytest.approx(row.ratio)
-
-
-def test_the_document_has_the_figures_that_were_measured():
-    """`python -m benchmarks.row` prints the table."""
-    document = (ROOT / "docs" / "benchmarks.md").read_text().splitlines()
-    table = [
-        line
-        for line in document
-        if line.startswith("| ") and line.count(" | ") == len(HEADINGS) - 1
-    ]
-    assert table == markdown(stored())
