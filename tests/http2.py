@@ -1,21 +1,19 @@
-"""HTTP/2 frames by hand: libraries send only what the protocol allows."""
+"""HTTP/2 frames by hand: libraries send only valid ones."""
 
 import asyncio
 import struct
 from contextlib import asynccontextmanager, suppress
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    6,
-    7,
-    8,
-    9,
-)
+DATA = 0
+HEADERS = 1
+PRIORITY = 2
+RST_STREAM = 3
+SETTINGS = 4
+PING = 6
+GOAWAY = 7
+WINDOW_UPDATE = 8
+CONTINUATION = 9
 END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
 CANCEL = struct.pack(">I", 8)
 
@@ -30,7 +28,7 @@ def frame(kind, flags=0, stream=0, payload=b""):
 
 
 def headers(path, address="a", **more):
-    """A header block of a gRPC call; every field a literal that enters no table."""
+    """A header block of a gRPC call, with each field as a literal outside any table."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
@@ -44,7 +42,7 @@ def headers(path, address="a", **more):
 
 
 def _text(text):
-    """HPACK's string without Huffman's code; its length a number of a prefix of 7 bits."""
+    """A string in HPACK without Huffman code; its length has a 7-bit prefix."""
     data = text if isinstance(text, bytes) else text.encode()
     if len(data) < 127:
         return bytes([len(data)]) + data
@@ -55,19 +53,19 @@ def _text(text):
 
 
 def opened_and_reset(stream, block, body=b""):
-    """A call that is given up as soon as it is opened."""
+    """A call that is reset as soon as it is opened."""
     data = frame(DATA, END_STREAM, stream, body) if body else b""
     return frame(HEADERS, END_HEADERS, stream, block) + data + frame(RST_STREAM, 0, stream, CANCEL)
 
 
 def message(request):
-    """A gRPC message, as DATA carries it."""
+    """The DATA of a gRPC message."""
     data = request.SerializeToString()
     return b"\0" + struct.pack(">I", len(data)) + data
 
 
 class Raw:
-    """A connection that writes given bytes, and throws away all replies."""
+    """A connection that writes given bytes and ignores the replies."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
@@ -82,11 +80,11 @@ class Raw:
 
     @property
     def is_closed(self):
-        """By the service."""
+        """Whether the service has closed the connection."""
         return self._reading.done()
 
     async def write(self, data):
-        """True as long as the service takes it; waits no longer than a few seconds for that."""
+        """Writes, and returns whether the service read it within a few seconds."""
         if self.is_closed:
             return False
         self.writer.write(data)
@@ -98,7 +96,7 @@ class Raw:
         return True
 
     async def is_hung_up(self, timeout_s):
-        """Whether the service ends the connection in that time."""
+        """Whether the service closes the connection within `timeout_s`."""
         await asyncio.wait([self._reading], timeout=timeout_s)
         return self._reading.done()
 
@@ -109,7 +107,7 @@ class Raw:
 
 @asynccontextmanager
 async def connected(port, first=b"", address="127.0.0.1"):
-    """A raw connection from that address; `first` is written at once."""
+    """A raw connection from `address`; `first` is written at once."""
     raw = Raw(*await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)))
     try:
         if first:
@@ -120,14 +118,14 @@ async def connected(port, first=b"", address="127.0.0.1"):
 
 
 def speaking_http2(port):
-    """A connection that has said hello, and takes all that it is sent."""
+    """A connection after the HTTP/2 preface, with unlimited flow control."""
     return connected(
         port, PREFACE + frame(SETTINGS) + frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30))
     )
 
 
 def ended(raw):
-    """Calls of a connection that the service has ended: each with a block of headers."""
+    """Number of calls that the service has ended, each with a block of headers."""
     found, at = 0, 0
     while at + 9 <= len(raw.received):
         size, kind = int.from_bytes(raw.received[at : at + 3], "big"), raw.received[at + 3]

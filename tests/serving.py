@@ -78,7 +78,7 @@ async def serving_student(settings: StudentSettings):
 async def serving_teacher(
     folder: Path, image_root: Path | None = None, shedder: LoadShedder | None = None, **model
 ):
-    """A stub of it."""
+    """A stub of a running teacher."""
     async with (
         teacher_at(folder, image_root, shedder, **model) as address,
         grpc.aio.insecure_channel(address) as channel,
@@ -90,7 +90,7 @@ async def serving_teacher(
 async def teacher_at(
     folder: Path, image_root: Path | None = None, shedder: LoadShedder | None = None, **model
 ):
-    """Its address."""
+    """The address of a running teacher."""
     checkpoint = fake_checkpoint(folder, **model)
     settings = TeacherSettings.from_env(
         {"MPA_TEACHER_MODEL": str(checkpoint), "MPA_TEACHER_ENGINE": "fake"}

@@ -1,11 +1,11 @@
-"""Waiting for what comes about in its own time."""
+"""Waiting for events."""
 
 import asyncio
 import time
 
 
 async def until(condition, timeout_s=90.0):
-    """Fails where that takes longer."""
+    """Waits until `condition()` is true. Fails after `timeout_s`."""
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end

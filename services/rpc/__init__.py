@@ -1,1 +1,1 @@
-"""The one gRPC toolbox: serve, connect, error <-> status, dataclass <-> proto."""
+"""The gRPC toolbox: serving, connecting, error <-> status, dataclass <-> proto."""

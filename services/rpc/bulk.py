@@ -1,9 +1,9 @@
-"""The client's side of a bidirectional stream, which looks like calls side by side: each has its own status and deadline.
+"""Client side of a bidirectional stream, whose requests look like calls with their own deadlines.
 
-A message on a stream costs a third of a call of its own, and what is asked at the same time shares one (messages.py). Streams
-are few, and as many as the calls under way need: each new one goes to the next address of the endpoint. A stream that breaks
-fails what it had not answered yet, and nothing else; whoever repeats that sends it through another stream. Streams are replaced
-now and then, so that addresses which are added get some.
+A message on a stream costs a third of a unary call, and simultaneous requests share one message
+(messages.py). The number of streams follows the number of calls under way. Each new stream goes to
+the next address of the endpoint. A stream that breaks fails only its unanswered requests; a retry
+uses another stream. Streams are replaced regularly, so that added addresses receive some.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ITEMS_PER_STREAM = 16
 STREAM_LIFE_S = 60.0
 SWEEP_EVERY_S = 0.5
 LINGER_S = 1.0
-"""How long a call that is cancelled still waits: a run that stops keeps what its services are about to finish."""
+"""How long a cancelled call still waits, so that a run that stops keeps almost finished answers."""
 OUT_OF_TIME = "DEADLINE_EXCEEDED"
-"""The reason of the Unavailable that a call ends in which was not answered in time."""
+"""Reason of the Unavailable that is raised for a call without an answer in time."""
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -34,22 +34,23 @@ Open = Callable[[], "grpc.aio.StreamStreamCall[Any, Any]"]
 
 
 class Bulk(Generic[Request, Response]):
-    """`item`: the message that carries a request under an id, or, without a request, takes that id's back."""
+    """Many requests over few streams.
+
+    `item`: the message that carries a request under an id, or, without one, cancels that id.
+    """
 
     def __init__(
         self, open_stream: Open, item: Callable[..., Any], timeout_s: float, address: str
     ) -> None:
-        self._open, self._item, self._timeout_s, self._address = (
-            open_stream,
-            item,
-            timeout_s,
-            address,
-        )
+        self._open = open_stream
+        self._item = item
+        self._timeout_s = timeout_s
+        self._address = address
         self._streams: deque[_Stream] = deque()
         self._ids = itertools.count()
 
     async def ask(self, request: Request) -> Response:
-        """Raises the MpaError of its status; Unavailable where the stream broke or the time was over."""
+        """Raises the MpaError of the status, or Unavailable if the stream broke or time ran out."""
         stream, key = self._stream(), str(next(self._ids))
         answer: asyncio.Future[Response] = stream.send(key, self._item(id=key, request=request))
         try:
@@ -71,7 +72,7 @@ class Bulk(Generic[Request, Response]):
         return answer.result()
 
     def _stream(self) -> _Stream:
-        """The one whose next message waits to be sent, else the next in turn that has room; another one where none has."""
+        """The stream whose next message still waits, else the next with room, else a new one."""
         if self._streams and self._streams[-1].is_filling:
             return self._streams[-1]
         for _ in range(len(self._streams)):
@@ -85,7 +86,7 @@ class Bulk(Generic[Request, Response]):
         return self._streams[-1]
 
     async def close(self) -> None:
-        """Ends the streams in order: what was given up is cancelled at the service, too."""
+        """Ends the streams properly, so that the service also cancels abandoned requests."""
         ending = [stream.end() for stream in self._streams if stream.is_open]
         if ending:
             await asyncio.wait(ending, timeout=LINGER_S)
@@ -98,28 +99,29 @@ def _is_answered(answer: asyncio.Future[Any]) -> bool:
 
 
 def _cancel_later() -> None:
-    """Where this task waits next: by then it has recorded the answer that came after all."""
+    """Cancels this task at its next wait, after it has recorded its late answer."""
     task = asyncio.current_task()
     assert task is not None
     task.cancel()
 
 
 class _Stream:
-    """One bidirectional call, and what it has not answered yet, the oldest first."""
+    """One bidirectional call and its unanswered requests, oldest first."""
 
     def __init__(
         self, call: grpc.aio.StreamStreamCall[Any, Any], timeout_s: float, address: str
     ) -> None:
-        self._call, self._timeout_s, self._address = call, timeout_s, address
+        self._call = call
+        self._timeout_s = timeout_s
+        self._address = address
         self._loop = asyncio.get_running_loop()
         self._unanswered: dict[str, tuple[asyncio.Future[Any], float]] = {}
         self._outbox: asyncio.Queue[Any] = asyncio.Queue()
         self._retires_at = self._loop.time() + STREAM_LIFE_S
-        self.is_open, self._takes_more = True, False
-        self._writing, self._reading = (
-            self._loop.create_task(self._write()),
-            self._loop.create_task(self._read()),
-        )
+        self.is_open = True
+        self._takes_more = False
+        self._writing = self._loop.create_task(self._write())
+        self._reading = self._loop.create_task(self._read())
         self._sweeping = self._loop.call_later(SWEEP_EVERY_S, self._sweep)
 
     @property
@@ -137,7 +139,7 @@ class _Stream:
         return answer
 
     def expect_again(self, key: str, answer: asyncio.Future[Any]) -> asyncio.Future[Any]:
-        """In place of a future that was cancelled with the task that waited for it."""
+        """A new future for the answer if `answer` was cancelled together with its task."""
         if answer.cancelled() and key in self._unanswered:
             answer = self._loop.create_future()
             self._unanswered[key] = answer, self._unanswered[key][1]
@@ -156,7 +158,7 @@ class _Stream:
                 await self._call.write(message)
             await self._call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # _read learns of it, too, with the status
+            pass  # _read meets it, too, together with the status
 
     async def _read(self) -> None:
         error: MpaError = Unavailable(f"{self._address} ended the stream")
@@ -180,7 +182,7 @@ class _Stream:
             answer.set_result(item.response)
 
     def _sweep(self) -> None:
-        """What is overdue ends with TimeoutError; a stream of age takes no more, and is closed once all is answered."""
+        """Ends overdue requests with TimeoutError, and an old stream when it is idle."""
         now = self._loop.time()
         for answer, deadline in self._unanswered.values():
             if deadline > now:
@@ -195,7 +197,7 @@ class _Stream:
         self._sweeping = self._loop.call_later(SWEEP_EVERY_S, self._sweep)
 
     def end(self) -> asyncio.Task[None]:
-        """Sends what is to be sent, and no more; done when the service has ended its side."""
+        """Sends waiting messages and no more; done when the service has ended its side."""
         self.is_open = False
         self._outbox.put_nowait(None)
         return self._reading

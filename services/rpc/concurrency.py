@@ -1,9 +1,10 @@
-"""How many calls an endpoint is given at a time: as many as it takes, which only trying can tell.
+"""Number of simultaneous calls to an endpoint, found by trial as TCP finds its congestion window.
 
-As TCP finds the width of a path: doubled each round up to the first sign of trouble, then one more each round, and down to
-BACK_OFF of itself at each further sign. A round is as many calls as the limit. Signs of trouble: a call refused
-(RESOURCE_EXHAUSTED) or out of time, and a round that took SLOW times as long as rounds lately did. Latency that merely grows
-with the load is none: engines that batch answer slower and far more.
+The limit doubles each round up to the first sign of trouble. After that it grows by one each round
+and falls to BACK_OFF of itself at each further sign. A round is as many calls as the limit. Signs
+of trouble: a call that is refused (RESOURCE_EXHAUSTED) or out of time, and a round that took SLOW
+times as long as recent rounds. Latency that grows with the load is no sign: engines that batch
+answer each call slower but many more of them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ FIRST = 16
 BACK_OFF = 0.75
 SLOW = 2.5
 UNREMARKABLE_S = 0.1
-"""Calls shorter than that are never slow: at such lengths latency tells of this machine, not of the service."""
+"""Calls shorter than this never count as slow: they measure this machine, not the service."""
 
 
 class Concurrency:
-    """Between 1 and `most` places; those who wait for one get it in the order they came."""
+    """Between 1 and `most` places, given to waiting callers in the order of their arrival."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -66,14 +67,17 @@ class Concurrency:
                 place.set_result(None)
 
     def answered(self, seconds: float) -> None:
-        """A call was answered in that time."""
+        """Counts a call that was answered after `seconds`."""
         self._calls += 1
         self._seconds += seconds
         if self._calls >= self.limit:
             self._end_round(self._seconds / self._calls)
 
     def refused(self, began_at: float) -> None:
-        """A call begun then (monotonic) found no room, or no time. Counts once for all calls that were under way together."""
+        """Counts a call begun at that monotonic time that found no room, or no time.
+
+        Calls that were under way together count once.
+        """
         if began_at >= self._cut_at:
             self._cut()
 

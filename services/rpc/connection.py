@@ -1,4 +1,4 @@
-"""A channel to one service, with patience: retries and back-off where it is away or overloaded, then a clear stop."""
+"""A channel to one service, with retries and back-off, and a clear error when they run out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE_S = 60.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
 INTERNAL_ERROR_TRIES = 3
 SPREAD = (1.0, 1.2)
-"""Of waits, so that those who were turned away together don't come back together; never less than was asked for."""
+"""Random factor of waits, so that callers refused together don't retry together. Never below 1."""
 
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     *MESSAGE_OPTIONS,
@@ -45,16 +45,18 @@ Notice = Callable[[str], None]
 
 
 class Connection:
-    """One service: a channel, as many calls at a time as the service takes (at most `in_flight`), and retries.
+    """A channel to one service, with retries and at most `in_flight` calls at a time.
 
-    A call that finds the service away or overloaded waits (as long as RetryInfo says), holding its place, so that load falls
-    by itself. It gives up with Unavailable or Overloaded once the service has answered nobody for `patience_s` seconds.
+    A call that finds the service unreachable or overloaded waits (as long as RetryInfo states) and
+    keeps its place, so that load falls by itself. It gives up with Unavailable or Overloaded once
+    the service has answered nobody for `patience_s` seconds.
     """
 
     def __init__(
         self, name: str, address: str, patience_s: float, in_flight: int, notice: Notice
     ) -> None:
-        self.name, self.address = name, address
+        self.name = name
+        self.address = address
         self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._patience_s = patience_s
         self.concurrency = Concurrency(in_flight)
@@ -91,14 +93,14 @@ class Connection:
                 await asyncio.sleep(wait_s * random.uniform(*SPREAD))
 
     async def call_once(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
-        """No retry and no place to wait for. Raises the MpaError that the status stands for."""
+        """Calls at once and without retries. Raises the MpaError of the status."""
         try:
             return await send()
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error, self.address) from None
 
     async def wait_until_serving(self) -> None:
-        """Until the service's health says SERVING; a service without a health check counts as ready when it answers."""
+        """Waits until the service reports SERVING, or answers, if it has no health check."""
         stub = health_pb2_grpc.HealthStub(self.channel)
 
         async def check() -> None:
@@ -116,11 +118,12 @@ class Connection:
     def _gave_up(self, trouble: MpaError) -> MpaError:
         if isinstance(trouble, Overloaded):
             return Overloaded(
-                f"the {self.name} at {self.address} stayed overloaded for {self._patience_s:g} s: {trouble}"
+                f"the {self.name} at {self.address} stayed overloaded for "
+                f"{self._patience_s:g} s: {trouble}"
             )
         return Unavailable(
-            f"the {self.name} at {self.address} gave no answer for {self._patience_s:g} s ({trouble}): "
-            f"start it with `mpa-orch serve {self.name}`, or name another address"
+            f"the {self.name} at {self.address} gave no answer for {self._patience_s:g} s "
+            f"({trouble}): start it with `mpa-orch serve {self.name}`, or name another address"
         )
 
     def _report(self, trouble: MpaError) -> None:

@@ -1,7 +1,7 @@
 """Values that no field of any request may hold.
 
-Every face checks a request once, where it reads it: `interceptors/reading.py` a call's, `streams.py` an item's,
-`http/endpoint.py` a form's.
+Every face checks each request once, when it reads it: `interceptors/reading.py` for calls,
+`streams.py` for items of streams, `http/endpoint.py` for forms.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from services.core.errors import InvalidInput
 
 LONGEST_NAME = 255
-"""Characters of names, hashes, tokens and ids, as file systems have it."""
+"""Characters of a name, hash, token or id: the limit of file systems."""
 LONGEST_PATH = 4096
 _PATHS = ("uri",)
 _TEXTS = (
@@ -26,14 +26,14 @@ _TEXTS = (
     "answer_template",
     "training_template",
 )
-"""Texts that are long by nature: their readers check them by `limits.py`."""
+"""Long texts: `limits.py` has their limits."""
 _NUMBERS = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 
 
 def check_fields(message: Message, path: str = "") -> None:
-    """Raises InvalidInput: a name that is too long or holds a NUL, a number that is none.
+    """Raises InvalidInput: a name that is too long or contains a NUL, a number that is not finite.
 
-    The items of a stream are checked one by one, when they are answered.
+    The items of a stream are checked one by one when they are answered.
     """
     for field, value in message.ListFields():
         name = path + field.name
@@ -54,5 +54,5 @@ def _check_name(value: str, name: str, longest: int) -> None:
         )
     if "\0" in value:
         raise InvalidInput(
-            f"{name} is {value!r}: it may hold no NUL", field=name, reason="NAME_WITH_NUL"
+            f"{name} is {value!r}: it may contain no NUL", field=name, reason="NAME_WITH_NUL"
         )

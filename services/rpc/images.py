@@ -1,4 +1,4 @@
-"""An image as it travels -> an image ready for a model."""
+"""From an image on the wire to an image ready for a model."""
 
 from __future__ import annotations
 
@@ -34,22 +34,25 @@ CACHE_BYTES = 256 * 2**20
 
 
 def default_memory_gib() -> float:
-    """Share of this machine's memory, enough for the batches that an engine computes and prepares."""
+    """A share of this machine's memory that holds the batches an engine computes and prepares."""
     return max(LEAST_MEMORY_GIB, psutil.virtual_memory().total * MEMORY_SHARE / 2**30)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSettings:
-    """`root`: the folder below which requests may name images by path; None takes bytes alone."""
+    """Images that requests may send.
+
+    `root`: the folder below which requests may name images by path; None allows only bytes.
+    """
 
     root: Path | None = None
     takes_tiff: bool = False
     memory_gib: float = field(default_factory=default_memory_gib)
-    """Memory for the files and pixels of all images that requests hold; beyond it requests are refused for now."""
+    """GiB for files and pixels of the images in use; requests beyond it are refused."""
 
     @staticmethod
     def from_environment(env: Environment) -> ImageSettings:
-        """From MPA_*_IMAGE_ROOT, _IMAGE_TIFF and _IMAGE_MEMORY_GIB. Raises InvalidInput, naming the variable that is wrong."""
+        """Reads MPA_*_IMAGE_ROOT, _IMAGE_TIFF and _IMAGE_MEMORY_GIB. Raises InvalidInput."""
         memory_gib = env.number("IMAGE_MEMORY_GIB", default_memory_gib())
         if not memory_gib > 0:
             variable = env.prefix + "IMAGE_MEMORY_GIB"
@@ -60,8 +63,9 @@ class ImageSettings:
 class ImageReceiver:
     """Resolves `mpa.v1.Image`: bytes, the hash of bytes sent before, or a path below the root.
 
-    Small and plain files are decoded at once, others in a process of their own (image_decoder.py). Requests that bring the same
-    image at the same time wait for one decoding, which is called off when none of them waits any more.
+    Small and plain files are decoded at once, others in a separate process (image_decoder.py).
+    Simultaneous requests with the same image share one decoding, which is cancelled when none of
+    them waits any longer.
     """
 
     def __init__(
@@ -76,11 +80,11 @@ class ImageReceiver:
 
     @property
     def decoding(self) -> int:
-        """Images that are decoded for somebody, or wait for it."""
+        """Number of images that are being decoded or wait for it."""
         return len(self._under_way)
 
     async def receive(self, image: types_pb2.Image) -> LoadedImage:
-        """Raises InvalidImage, ImageUnknown, InvalidInput (a path outside the root), NotFound, Overloaded."""
+        """Raises InvalidImage, ImageUnknown, InvalidInput (no path here), NotFound, Overloaded."""
         source = image.WhichOneof("source")
         if source == "data":
             return await self.receive_bytes(image.data)
@@ -127,7 +131,7 @@ class ImageReceiver:
         return self._cache.keep(image)
 
     def _read(self, uri: str) -> bytes:
-        """At most MAX_BYTES + 1 of it, for the check of its size to see."""
+        """The file's bytes, at most MAX_BYTES + 1: enough for the check of its size."""
         if self._root is None:
             raise InvalidInput(
                 "this service reads no image paths: send the bytes, or start it with an image root",

@@ -1,7 +1,7 @@
-"""The items of a stream's message, counted in its bytes before anything is made of them.
+"""The items of a stream's message, counted in its bytes before the message is parsed.
 
-Ten megabytes hold five million empty items: taking those apart would keep a service busy for minutes. A message is walked field
-by field, which skips the contents of fields, and no further than an honest one goes.
+Ten megabytes can hold five million empty items, and parsing them would take minutes. This check
+steps from field to field, skips their contents, and stops at the limits of an honest message.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ _VARINT_BYTES = 10
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """Placeholder for a message that can't be read. `id`: of its first item, where that much can be."""
+    """Placeholder for an unreadable message. `id`: the id of its first item, if readable."""
 
     error: InvalidInput
     id: str = ""
 
 
 def check_items(kind: type[Message], data: bytes) -> None:
-    """Raises InvalidInput: more than MOST_ITEMS, items within items, fields without end. Other faults are the parser's."""
+    """Raises InvalidInput: more than MOST_ITEMS items, nested items, or too many fields.
+
+    The parser finds all other faults.
+    """
     more = kind.DESCRIPTOR.fields_by_name.get("more")
     if more is None:
         return
@@ -47,7 +50,8 @@ def check_items(kind: type[Message], data: bytes) -> None:
             items += 1
             if items > MOST_ITEMS:
                 raise InvalidInput(
-                    f"a message holds more than {MOST_ITEMS} items: send the others in further messages; none was taken",
+                    f"a message holds more than {MOST_ITEMS} items: send the others in further "
+                    "messages; none was accepted",
                     field="more",
                     reason="TOO_MANY_ITEMS",
                 )
@@ -65,7 +69,7 @@ def _check_item(more: int, data: bytes, start: int, end: int) -> None:
 
 
 def first_id(kind: type[Message], data: bytes) -> str:
-    """The id with which the message begins; "" where it doesn't, or is no stream's message."""
+    """The id at the start of the message; "" if it has none, or is not of a stream."""
     fields = kind.DESCRIPTOR.fields_by_name
     if "more" not in fields:
         return ""
@@ -78,7 +82,7 @@ def first_id(kind: type[Message], data: bytes) -> str:
 
 
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, and where the content begins and ends, of each field; stops at the first that isn't whole."""
+    """Number, start and end of the content of each field, up to the first incomplete field."""
     while at < end:
         tag, at = _varint(data, at, end)
         number, kind = tag >> 3, tag & 7
@@ -89,9 +93,9 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         elif kind in _WIDTHS:
             size = _WIDTHS[kind]
         else:
-            # Groups: no message of ours has any, and fields after one could not be counted.
+            # Groups: the contract has none, and the fields after one could not be counted.
             raise InvalidInput(
-                "a message has a group, which the contract knows nothing of", reason="MALFORMED"
+                "a message has a group, and the contract has none", reason="MALFORMED"
             )
         if at + size > end:
             return
@@ -100,7 +104,7 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number and where the next thing begins: beyond `end` where it is cut off."""
+    """A number and the position after it, which is beyond `end` if the number is cut off."""
     value = 0
     for place in range(_VARINT_BYTES):
         if at + place >= end:

@@ -1,4 +1,4 @@
-"""The life of a service process: listen at once, be ready when the model is, and leave without losing a request."""
+"""Life of a service process: listen at once, be ready with the model, lose no request."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _log = logging.getLogger(__name__)
 REVIVE_EVERY_S = 1.0
 REVIVE_AT_LEAST_EVERY_S = 60.0
 HARD_STOP_AFTER_S = 5.0
-"""Time after the grace for everything else that has to end: then the process ends as it is."""
+"""Time after the grace for everything else to end; then the process is ended."""
 
 
 def _end_supervisor() -> None:
-    """`bentoml serve` restarts a worker that fails, for ever; what can't start for want of a port must end instead.
+    """Ends `bentoml serve`, which would restart a worker without a port for ever.
 
-    Where setproctitle is installed (vLLM brings it), the supervisor calls itself circusd.
+    If setproctitle is installed (vLLM brings it), the supervisor's name is circusd.
     """
     parent = psutil.Process().parent()
     if parent is not None and any(
@@ -44,7 +44,7 @@ def _end_supervisor() -> None:
 
 
 def _settle() -> None:
-    """Libraries and model stay: a collector that looks through them again and again stops every call for half a second.
+    """Exempts libraries and model from garbage collection, which stops calls for half a second.
 
     Call `gc.unfreeze` before a model is unloaded.
     """
@@ -55,14 +55,14 @@ def _settle() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ListenSettings:
-    """Where a service listens, and how it leaves. Durations in seconds."""
+    """Address of a service and time limits of its shutdown, in seconds."""
 
     host: str = "127.0.0.1"
     port: int = 0
     lame_duck_s: float = 1.0
-    """Between saying "not ready" and taking no more requests: clients and balancers look elsewhere meanwhile."""
+    """Seconds from "not ready" to the first refused request: clients go elsewhere."""
     grace_s: float = 30.0
-    """Time for the requests that are under way after that."""
+    """Time after that for the requests under way."""
     http: HttpLimits = field(default_factory=HttpLimits)
 
     @staticmethod
@@ -99,11 +99,12 @@ def _at_least_0(env: Environment, name: str, default: float) -> float:
 
 
 class Lifecycle:
-    """Runs one GrpcServer on the loop of a BentoML worker, and has `http` look after the worker's own server.
+    """Runs one GrpcServer on the loop of a BentoML worker; `http` controls the worker's own server.
 
-    On SIGTERM health and readiness turn negative first; only after the lame-duck period does the handler that the HTTP
-    server had installed run, which then drains HTTP and ends in `stop`. A process that is still there when all its time is
-    over, since a thread hangs or a library waits, writes the stack of every thread and is ended.
+    On SIGTERM, health and readiness turn negative first. After the lame-duck period the HTTP
+    server's own handler runs, drains HTTP and ends in `stop`. A process that still exists when all
+    its time is over, because a thread hangs or a library waits, logs the stack of every thread and
+    is ended.
     """
 
     def __init__(
@@ -130,10 +131,11 @@ class Lifecycle:
         death: Callable[[], Awaitable[str]],
         revive: Callable[[], Awaitable[None]],
     ) -> None:
-        """Listens, then runs `load` in the background; ready when it returns, until `death` does. Then `revive`, ready again,
-        unless the service is about to leave: an engine may have been told to end before it.
+        """Listens, then runs `load` in the background.
 
-        Port taken, SIGTERM not uvicorn's: says so and ends the service.
+        The service is ready from the end of `load` until `death` returns, and again after `revive`.
+        A service that is shutting down no longer restarts its engine. If the port is taken, or
+        SIGTERM is not uvicorn's, the error is logged and the service ends.
         """
         logging.getLogger("services").setLevel(logging.INFO)
         try:
@@ -150,31 +152,32 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        """What /readyz says: loaded, and not about to leave."""
+        """The answer of /readyz: loaded, and not shutting down."""
         return self._loaded and not self._death and not self._leaving
 
     def require_loaded(self) -> None:
-        """Raises Unavailable while loading, WrongState where loading failed. While leaving, requests are still taken."""
+        """Raises Unavailable while loading and WrongState if that failed, but not in shutdown."""
         if self._failure is not None:
             raise WrongState(
                 f"{self._name} has no model: {self._failure}", reason="MODEL_NOT_LOADED"
             )
         if self._death:
             raise Unavailable(
-                f"the {self._name}'s engine has died ({self._death}) and is being started anew: try again in a moment"
+                f"the {self._name}'s engine has died ({self._death}) and is being started again: "
+                "try again in a moment"
             )
         if not self._loaded:
             raise Unavailable(f"{self._name} is still loading its model: try again in a moment")
 
     async def stop(self) -> None:
-        """Lets the gRPC calls under way end."""
+        """Waits for the gRPC calls under way."""
         self._leaving = True
         if self._serving:
             self._serving.cancel()
         await self._stop_grpc()
 
     def _stop_grpc(self) -> asyncio.Task[None]:
-        """Begun once: both faces have the same grace, not one after the other."""
+        """Starts the stop once, so that both faces have the same grace."""
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._server.stop(self._settings.grace_s))
         return self._stopping
@@ -209,7 +212,7 @@ class Lifecycle:
             self._death = ""
 
     async def _reason_of(self, death: Callable[[], Awaitable[str]]) -> str:
-        """An engine that can't be watched any more counts as dead: nobody would notice when it is."""
+        """Reason of the engine's death. An engine that can't be watched any more counts as dead."""
         try:
             return await death() or "it gave no reason"
         except Exception as error:
@@ -217,7 +220,7 @@ class Lifecycle:
             return f"it can't be watched any more: {error!r}"
 
     async def _revive(self, revive: Callable[[], Awaitable[None]]) -> None:
-        """Until it succeeds, ever less often."""
+        """Tries until it succeeds, with growing pauses."""
         for attempt in itertools.count():
             try:
                 await revive()
@@ -228,7 +231,7 @@ class Lifecycle:
                 await asyncio.sleep(pause_s)
 
     def _worker(self) -> uvicorn.Server | None:
-        """BentoML's own server, known by its SIGTERM; None where there is no HTTP. Raises WrongState: SIGTERM isn't its."""
+        """BentoML's HTTP server, found by its SIGTERM; None without HTTP. Raises WrongState."""
         if self._http is None:
             return None
         handler = signal.getsignal(signal.SIGTERM)
@@ -265,9 +268,7 @@ class Lifecycle:
             if self._leaving:
                 return
             self._leaving = True
-            if (
-                http is not None
-            ):  # the process is a worker of BentoML's, to whose end its supervisor sets no limit
+            if http is not None:  # BentoML's supervisor sets no time limit for its workers
                 limit_s = self._settings.lame_duck_s + self._settings.grace_s + HARD_STOP_AFTER_S
                 faulthandler.dump_traceback_later(limit_s, exit=True)
             loop.call_soon_threadsafe(lambda: leaving.add(loop.create_task(leave())))

@@ -1,4 +1,4 @@
-"""Limits that every server and client here shares: message sizes, keepalive, lengths of texts."""
+"""Limits that every server and client shares: sizes of messages, lengths of texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MESSAGE_OPTIONS: list[tuple[str, int]] = [
 
 
 def check_question(question: str) -> str:
-    """The question without blanks around it. Raises InvalidInput: empty, too long, no Unicode text."""
+    """The question without outer blanks. Raises InvalidInput: empty, too long, not Unicode."""
     question = question.strip()
     if not question:
         raise InvalidInput(
@@ -32,22 +32,22 @@ def check_question(question: str) -> str:
 
 
 def check_answer(answer: str) -> str:
-    """An answer to be learned. Raises InvalidInput: empty, too long, no Unicode text."""
+    """Checks an answer for training. Raises InvalidInput: empty, too long, not Unicode."""
     if not answer.strip():
         raise InvalidInput("the answer is empty: leave the sample out", field="sample.answer")
     return _check_text(answer, "the answer", "sample.answer", MAX_ANSWER_CHARS)
 
 
 def check_template(template: str, field: str) -> str:
-    """How a question is put; "" is the version's own. With a question it has 6,000 characters at most.
+    """Checks the text around a question; "" means the version's own template.
 
-    Raises InvalidInput: too long, no "{question}" in it or several, no Unicode text.
+    Raises InvalidInput: too long, no "{question}" in it or several, not Unicode.
     """
     _check_text(template, field, field, MAX_TEMPLATE_CHARS)
     found = template.count(QUESTION)
     if template and found != 1:
         raise InvalidInput(
-            f"{field} has {QUESTION} {found:,} times: write it once, where the question belongs",
+            f"{field} has {QUESTION} {found:,} times: write it once, in place of the question",
             field=field,
             reason="TEMPLATE_INVALID",
         )
@@ -55,7 +55,7 @@ def check_template(template: str, field: str) -> str:
 
 
 def check_prompt(prompt: str, field: str) -> str:
-    """Raises InvalidInput: longer than MAX_PROMPT_CHARS, no Unicode text."""
+    """Raises InvalidInput: longer than MAX_PROMPT_CHARS, not Unicode."""
     return _check_text(prompt, field, field, MAX_PROMPT_CHARS)
 
 
@@ -72,7 +72,8 @@ def _check_text(
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(
-            f"{name} holds half of a surrogate pair at character {error.start + 1:,}: send whole characters",
+            f"{name} contains half of a surrogate pair at character {error.start + 1:,}: "
+            "send whole characters",
             field=field,
             reason="TEXT_NOT_UNICODE",
         ) from error

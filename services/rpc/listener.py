@@ -1,4 +1,4 @@
-"""grpc.aio's server with its C core's limits set, and one fault of it kept from callers."""
+"""grpc.aio's server with limits for its C core and a guard against one of its faults."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from services.rpc.limits import MESSAGE_OPTIONS
 
 MAX_CONNECTIONS = 1024
 STREAMS_PER_CONNECTION = 256
-"""Limit also of a connection's calls that the core holds at all: a caller that opens and resets calls faster
-than they are taken up is refused further ones, which bounds the wait of other callers."""
+"""Also the limit of a connection's calls that the core holds. A caller that opens and resets calls
+faster than they are accepted is refused, which bounds the wait of other callers."""
 IDLE_S = 60.0
-"""How long a connection without an open call stays: idle ones must not use up MAX_CONNECTIONS."""
+"""How long a connection without an open call stays, so that idle ones leave room for others."""
 PENDING_CALLS = 2 * MAX_CONNECTIONS * STREAMS_PER_CONNECTION
-"""Calls that wait to be taken up. Beyond its limit the core cancels those of any caller."""
+"""Calls that wait to be accepted. Beyond this limit the core cancels calls of any caller."""
 
 OPTIONS: list[tuple[str, int]] = [
     *MESSAGE_OPTIONS,
@@ -31,7 +31,7 @@ OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A peer that is gone without a word holds its calls no longer than this.
+    # The calls of a peer that disappears silently end after this time.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
@@ -43,11 +43,11 @@ OPTIONS: list[tuple[str, int]] = [
 
 
 class _Core(cygrpc.AioServer):
-    """Answers calls of unknown methods itself.
+    """Answers calls of unknown methods without reading their names.
 
     grpcio decodes the name of an unknown method outside any guard: a name that isn't UTF-8 ends
-    the whole server. Known methods are registered and come another way, so that whatever comes this
-    way is unknown, and nobody has to read its name.
+    the whole server. Known methods are registered and take another path, so every call on this
+    path is unknown.
     """
 
     _loop: asyncio.AbstractEventLoop
@@ -78,7 +78,7 @@ class _Details(grpc.HandlerCallDetails):
 
 
 class Listener(_server.Server):
-    """A server like that of grpc.aio.server; every method of `services` (full names) must be added before `start`."""
+    """A server like grpc.aio.server; all methods of `services` (full names) precede `start`."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Listener(_server.Server):
     def add_generic_rpc_handlers(
         self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]
     ) -> None:
-        """Registers the methods one by one, as newer generated code does by itself."""
+        """Registers each method, as newer generated code does by itself."""
         pool = descriptor_pool.Default()
         for service in self._services:
             methods = pool.FindServiceByName(service).methods

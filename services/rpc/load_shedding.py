@@ -1,9 +1,8 @@
-"""Refusal of work that could not be answered in time, before anything is done for it.
+"""Early refusal of requests that could not be answered in time.
 
-One LoadShedder stands before a service's engine, for all faces that requests come through. From the
-requests under way and the pace at which requests have been answered it predicts how long another
-one would take. A request that would take longer than its caller waits is refused at once:
-computing it would only delay those that can still be answered.
+One LoadShedder guards a service's engine on all its faces. From the requests under way and the pace
+of recent answers it predicts the duration of another request. A request that would take longer than
+its caller waits is refused at once: computing it would only delay other requests.
 """
 
 from __future__ import annotations
@@ -18,30 +17,30 @@ from services.environment import Environment
 from services.rpc.pace import ServicePace
 
 MARGIN = 0.8
-"""Share of its caller's time that a request may be predicted to take: batches come unevenly."""
+"""Largest predicted duration, as a share of the caller's time: batches are irregular."""
 FEW = 4
-"""Requests under way that are too few to tell a queue from one slow reply."""
+"""With fewer requests under way, a queue looks like one slow reply."""
 QUEUES = 4.0
-"""How many times a request's own time it may take where that is more than the longest wait: a service
-that answers in half a minute still computes many requests together."""
+"""Largest predicted duration, as a multiple of a single request's time, if that is longer than the
+longest wait: a service that answers in half a minute still computes many requests together."""
 FIRST = 256
-"""Requests under way at most as long as nothing has been answered."""
+"""Most requests under way before the first answer."""
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 0.25, 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
-    """How much a service takes on."""
+    """Amount of work that a service accepts."""
 
     most: int = 1024
-    """Requests under way, computed or waiting."""
+    """Most requests under way, computed or waiting."""
     longest_wait_s: float = 30.0
-    """Longest predicted time of a request, whose caller may have set a shorter one. Not kept by a
-    service that takes more than a quarter of it for a single request (QUEUES)."""
+    """Longest predicted duration of a request in seconds, if its caller sets no shorter one. A
+    service that needs more than a quarter of it for a single request exceeds it (QUEUES)."""
 
     @staticmethod
     def from_environment(env: Environment) -> LoadSettings:
-        """From MPA_*_MAX_IN_FLIGHT and MPA_*_LONGEST_WAIT_S. Raises InvalidInput: no room, no time."""
+        """Reads MPA_*_MAX_IN_FLIGHT and MPA_*_LONGEST_WAIT_S. Raises InvalidInput."""
         settings = LoadSettings(
             env.integer("MAX_IN_FLIGHT", 1024), env.number("LONGEST_WAIT_S", 30.0)
         )
@@ -69,15 +68,15 @@ class LoadShedder:
 
     @property
     def in_flight(self) -> int:
-        """Requests admitted and not done."""
+        """Number of requests that are admitted and not done."""
         return self._pace.in_flight
 
     @contextmanager
     def admit(self, time_left_s: float | None = None) -> Iterator[None]:
-        """Room for one request, whose caller waits `time_left_s` (None: no deadline).
+        """Holds room for one request whose caller waits `time_left_s` (None: no deadline).
 
-        Raises Overloaded. A request that fails or is cancelled gives its room back at once, and
-        tells nothing of the pace.
+        Raises Overloaded. A request that fails or is cancelled frees its room at once and does not
+        count for the pace.
         """
         self.require_room(time_left_s)
         began = self._clock()
@@ -91,7 +90,7 @@ class LoadShedder:
         self._pace.answered(ended, ended - began, was_idle=was_idle)
 
     def require_room(self, time_left_s: float | None = None) -> None:
-        """Raises Overloaded where `admit` would: for a face that has not read the request yet."""
+        """Raises Overloaded like `admit`, before the request itself is read."""
         wait_s = self._pace.wait_s
         longest_s = max(self._settings.longest_wait_s, QUEUES * self._pace.alone_s)
         most = self._settings.most if wait_s is not None else min(FIRST, self._settings.most)

@@ -1,7 +1,7 @@
-"""Several items in one message of a bidirectional stream: whatever waits to be sent when the stream is free.
+"""Several items in one message of a bidirectional stream: all that wait when the stream is free.
 
-Whoever gets a message takes it apart. Only a side that has said so (`takes_more`) is sent several, so that older clients and
-services go on as before.
+The receiver separates them. Only a side that has set `takes_more` is sent several items, so that
+older clients and services work as before.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, Protocol, TypeVar
 
 MOST_ITEMS = 64
 ENOUGH_BYTES = 2**20
-"""A message that has as many takes no further item: with the largest image that there may be it is still one that is let in."""
+"""A message of this size takes no further item. With the largest image it is still accepted."""
 
 
 class StreamItem(Protocol):
-    """A request or a reply under the client's id, and further ones."""
+    """A request or a reply under the client's id, with further items."""
 
     id: str
     takes_more: bool
@@ -33,12 +33,12 @@ AnyItem = TypeVar("AnyItem", bound=StreamItem)
 
 
 def apart(message: AnyItem) -> list[AnyItem]:
-    """The items of a message."""
+    """All items of a message."""
     return [message, *message.more]
 
 
 def fill(message: AnyItem, waiting: asyncio.Queue[AnyItem | None]) -> None:
-    """Adds what waits, up to MOST_ITEMS and ENOUGH_BYTES; None ends the queue, and stays in it."""
+    """Adds waiting items, up to MOST_ITEMS and ENOUGH_BYTES. None ends the queue and stays."""
     more: list[AnyItem] = []
     size = message.ByteSize()
     while not waiting.empty() and size < ENOUGH_BYTES and len(more) < MOST_ITEMS - 1:

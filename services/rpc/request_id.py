@@ -1,4 +1,4 @@
-"""An id for each request: the caller gets it with the reply, and the log line of the call holds it."""
+"""An id for each request, returned with the reply and written into the log line of the call."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ current_request_id: ContextVar[str] = ContextVar("current_request_id", default="
 
 
 def request_id(given: str | None) -> str:
-    """The caller's own id if it is short and harmless (letters, digits and `._:-`, at most 64), else a new one."""
+    """The caller's id if it is harmless (at most 64 letters, digits and `._:-`), else a new one."""
     return given if given and _HARMLESS.fullmatch(given) else secrets.token_hex(8)
 
 
 class CallLog:
-    """One line for each call, at a rate that a person can read and that no caller can fill a disk with.
+    """One line for each call, at a limited rate, so that no caller can fill the disk.
 
-    Failures and successes have a limit each; lines beyond it are counted, and the next line says how many were left out.
+    Failures and successes each have a limit. The next line states how many lines were left out.
     """
 
     def __init__(
@@ -42,7 +42,10 @@ class CallLog:
     def ended(
         self, method: str, code: str, seconds: float, *, peer: str, failed: bool, why: str = ""
     ) -> None:
-        """`method`: "POST /v1/vqa" or a gRPC method. `why`: the error's reason and message; it is cut to 300 characters."""
+        """Logs a call. `method`: "POST /v1/vqa" or a gRPC method.
+
+        `why`: the error's reason and message, of which 300 characters are logged.
+        """
         second = int(time.monotonic())
         if second != self._seconds[failed]:
             self._seconds[failed], self._written[failed] = second, 0

@@ -1,4 +1,4 @@
-"""Our grpc.aio server, run inside a BentoML worker: health, reflection, interceptors around every call, a clean shutdown."""
+"""The grpc.aio server inside a BentoML worker: health, reflection, interceptors, clean shutdown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Register = Callable[[grpc.aio.Server], None]
 
 
 class _Health(health_aio.HealthServicer):
-    """Ends open Watch calls on shutdown; otherwise each holds `server.stop` for its whole grace."""
+    """Ends open Watch calls on shutdown; otherwise `server.stop` waits for them the whole grace."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,18 +53,19 @@ class _Health(health_aio.HealthServicer):
 
 @dataclass(frozen=True, slots=True)
 class CallerSettings:
-    """Limits of a single caller of a service's gRPC face."""
+    """Limits of a single gRPC caller."""
 
     most_calls: int = PER_CALLER
-    """Calls of one kind that one address has open at once. Not counted: control calls, health checks, this machine's own."""
+    """Calls of one kind that one address has open at once. Not counted: control calls, health
+    checks, and calls from this machine."""
     silence_s: float = SILENCE_S
-    """How long an upload may send nothing, and an idle stream stay open."""
+    """Seconds that an upload may send nothing, and that an idle stream stays open."""
     idle_s: float = IDLE_S
-    """How long a connection without an open call stays."""
+    """Seconds that a connection without an open call stays."""
 
     @staticmethod
     def from_environment(env: Environment) -> CallerSettings:
-        """From MPA_*_CALLS_PER_CALLER and MPA_*_SILENCE_S. Raises InvalidInput: none, no time."""
+        """Reads MPA_*_CALLS_PER_CALLER and MPA_*_SILENCE_S. Raises InvalidInput."""
         settings = CallerSettings(
             env.integer("CALLS_PER_CALLER", PER_CALLER), env.number("SILENCE_S", SILENCE_S)
         )
@@ -80,9 +81,11 @@ class CallerSettings:
 
 
 class GrpcServer:
-    """Start, mark ready, stop. `register` adds the servicers; `services` are their full names, for health and reflection.
+    """Starts, gets ready and stops.
 
-    `end_waits` answers the calls that wait for something else to end; otherwise each holds `stop` for its whole grace.
+    `register` adds the servicers; `services` are their full names, for health and reflection.
+    `end_waits` answers calls that wait for another event; otherwise `stop` waits for them the
+    whole grace.
     """
 
     def __init__(
@@ -109,7 +112,10 @@ class GrpcServer:
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, host: str, port: int) -> int:
-        """Listens, not yet ready; port 0 picks a free one. Returns the port. Raises Unavailable: port taken or out of range."""
+        """Listens, not yet ready, and returns the port; 0 picks a free one.
+
+        Raises Unavailable: the port is taken or out of range.
+        """
         await self.set_ready(False)
         try:
             bound: int = self._server.add_insecure_port(f"{host}:{port}")
@@ -123,7 +129,7 @@ class GrpcServer:
         return bound
 
     async def set_ready(self, ready: bool) -> None:
-        """What health checks and round-robin clients see."""
+        """Sets the health that checks and round-robin clients see."""
         state = (
             health_pb2.HealthCheckResponse.SERVING
             if ready
@@ -133,11 +139,11 @@ class GrpcServer:
             await self._health.set(name, state)
 
     async def announce_shutdown(self) -> None:
-        """From now on health says NOT_SERVING, for good; calls are still taken."""
+        """Sets health to NOT_SERVING for good; calls are still accepted."""
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace_s: float) -> None:
-        """Takes no new calls; lets those under way end within `grace_s`."""
+        """Refuses new calls and waits up to `grace_s` for those under way."""
         await self.announce_shutdown()
         self._health.end_watches()
         self._end_waits()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MESSAGE_BYTES = 800
-"""Longest message of an error. Metadata holds it three times, in characters of up to three bytes each,
+"""Longest message of an error. Metadata holds it three times, in characters of up to three bytes,
 and a gRPC client refuses more than 8 KB of metadata."""
 NAME_BYTES = 120
 """Longest name of a field, or reason."""
@@ -11,7 +11,7 @@ GAP = " [...] "
 
 
 def shortened(text: str, most_bytes: int = MESSAGE_BYTES) -> str:
-    """The text itself, or its beginning and its end; characters that can't be written as UTF-8 are escaped."""
+    """The text itself, or its start and end. Characters that UTF-8 can't encode are escaped."""
     encoded = text[: 2 * most_bytes].encode("utf-8", "backslashreplace")
     if len(text) <= most_bytes and len(encoded) <= most_bytes:
         return encoded.decode()

@@ -1,4 +1,4 @@
-"""Errors on the wire: MpaError -> google.rpc.Status with details, and back. The table below is the only mapping."""
+"""Errors on the wire: MpaError <-> google.rpc.Status with details. This is the only mapping."""
 
 from __future__ import annotations
 
@@ -65,12 +65,15 @@ def _nearest(table: dict[type[errors.MpaError], T], error: errors.MpaError) -> T
 
 
 def http_status(error: errors.MpaError) -> int:
-    """The status code of the same error on an HTTP face."""
+    """The HTTP status code of an error."""
     return _nearest(_HTTP, error)
 
 
 def to_status(error: errors.MpaError) -> status_pb2.Status:
-    """ErrorInfo always; BadRequest and RetryInfo where they apply. Shortened: a caller's own words may be in any of it."""
+    """A status with ErrorInfo, and with BadRequest or RetryInfo if they apply.
+
+    All texts are shortened: each may quote the caller.
+    """
     message = shortened(str(error))
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=shortened(error.reason, NAME_BYTES), domain=DOMAIN)
@@ -95,12 +98,10 @@ def _packed(message: Message) -> Any:
 
 
 def from_status(status: status_pb2.Status) -> errors.MpaError:
-    """The error that `to_status` was given, as far as the wire carries it."""
-    info, bad, retry = (
-        error_details_pb2.ErrorInfo(),
-        error_details_pb2.BadRequest(),
-        error_details_pb2.RetryInfo(),
-    )
+    """The error that `to_status` received, as far as the wire carries it."""
+    info = error_details_pb2.ErrorInfo()
+    bad = error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
     for detail in status.details:
         for message in (info, bad, retry):
             if detail.Is(message.DESCRIPTOR):
@@ -121,7 +122,7 @@ def from_status(status: status_pb2.Status) -> errors.MpaError:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, peer: str = "") -> errors.MpaError:
-    """What a failed call says to a person; `peer` (HOST:PORT) is named where the service could not be reached."""
+    """The error of a failed call. `peer` (HOST:PORT) is named if the service is unreachable."""
     status = rpc_status.from_call(error)
     if status is not None:
         return from_status(status)

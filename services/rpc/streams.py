@@ -1,4 +1,4 @@
-"""Bulk over a bidirectional stream: many requests under way, answers as they finish, one failure ends only itself."""
+"""Server side of a bidirectional stream: many requests under way, each answered when it is done."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _log = logging.getLogger(__name__)
 
 
 class RequestItem(StreamItem, Protocol):
-    """Without a request it takes back the one of its id."""
+    """An item with a request, or without one, to cancel the request of its id."""
 
     @property
     def request(self) -> Any: ...
 
 
 class ReplyItem(StreamItem, Protocol):
-    """With a response, or with an error."""
+    """An item with a response or an error."""
 
     @property
     def error(self) -> Any: ...
@@ -39,9 +39,10 @@ Reply = TypeVar("Reply", bound=ReplyItem)
 
 
 class Requests(AsyncIterator[Request]):
-    """The messages of a stream, until the client or the service ends them: messages read by then are still answered.
+    """The messages of a stream, until the client or the service ends it.
 
-    The service ends them, too, when nothing has come for `silence_s` and nothing is under way (`is_idle`).
+    Messages read by then are still answered. The service also ends a stream that received nothing
+    for `silence_s` and has nothing under way (`is_idle`).
     """
 
     def __init__(self, requests: AsyncIterator[Request], silence_s: float) -> None:
@@ -90,10 +91,11 @@ async def answer_out_of_order(
     answer: Callable[[Any], Awaitable[Any]],
     reply: Callable[..., Reply],
 ) -> AsyncIterator[Reply]:
-    """Yields the `answer` to each request, or the error that it raised, as a `reply`, in the order they are done.
+    """Yields a `reply` with the `answer` to each request, or with its error, as soon as it is done.
 
-    The stream is not read while its window is full, be it of requests under way or of replies that the client does not read.
-    A request that is taken back is cancelled and not answered. A message that can't be read is answered with its fault.
+    The stream is not read while its window is full of requests under way or of unread replies. A
+    request that its client cancels is not answered. An unreadable message is answered with its
+    fault.
     """
     done: asyncio.Queue[Reply | None] = asyncio.Queue()
     window = Window()

@@ -1,4 +1,4 @@
-"""Bounds of a stream, by count and by bytes: items under way, and replies that nobody has read yet."""
+"""Bounds of a stream by count and bytes, for items under way and unread replies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MOST_BYTES = 64 * 2**20
 
 
 class Window:
-    """An item has its place from when it is read until its reply is written. One may exceed the bytes, not two."""
+    """Places of items, from reading until the reply is written. Only one may exceed the bytes."""
 
     def __init__(self) -> None:
         self.items = 0
@@ -18,7 +18,7 @@ class Window:
         self._has_room.set()
 
     async def enter(self, size: int) -> None:
-        """Waits for room: meanwhile nothing is read, which holds the client back."""
+        """Waits for room. Nothing is read meanwhile, which slows the client."""
         await self._has_room.wait()
         self._change(1, size)
 
@@ -26,7 +26,7 @@ class Window:
         self._change(-1, -size)
 
     def resize(self, before: int, after: int) -> None:
-        """A request's place is its reply's from now on."""
+        """Gives a request's place to its reply."""
         self._change(0, after - before)
 
     def _change(self, items: int, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Dataclass <-> proto, where both sides need it."""
+"""Dataclass <-> proto, for client and server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.core.usage import Usage
 LARGEST_SEED = 2**63 - 1
 """Engines hold seeds as signed numbers of 64 bits."""
 CHECK = ("mpa-traffic", "check")
-"""Metadata of a request that stands in for a user's: it is answered like one and never sampled."""
+"""Metadata of a check: a request that is answered like a user's and never sampled."""
 
 
 def decoding_to_proto(decoding: Decoding) -> types_pb2.Decoding:
@@ -45,7 +45,7 @@ def usage_from_proto(message: types_pb2.Usage) -> Usage:
 
 
 def finish_reason_from_proto(value: types_pb2.FinishReason) -> FinishReason:
-    """A service that does not say (unset, or a reason of a later contract) is taken to mean STOP."""
+    """The reason; STOP if it is unset, or belongs to a later contract."""
     try:
         return FinishReason[types_pb2.FinishReason.Name(value).removeprefix("FINISH_REASON_")]
     except (KeyError, ValueError):
@@ -58,7 +58,7 @@ def finish_reason_to_proto(reason: FinishReason) -> types_pb2.FinishReason:
 
 
 def decoding_from_proto(message: types_pb2.Decoding, default: Decoding = GREEDY) -> Decoding:
-    """An absent or zero field takes the value of `default` (temperature and seed: zero is a value).
+    """An absent or zero field takes the value of `default`; a zero temperature or seed is a value.
 
     Raises InvalidInput: a number that is out of range.
     """
@@ -92,9 +92,9 @@ def contract_to_proto(contract: Contract) -> versions_pb2.Contract:
 
 
 def contract_from_proto(message: versions_pb2.Contract, default: Contract) -> Contract:
-    """An empty part takes that of `default`, an empty training template the answer template that comes of it.
+    """An empty part is that of `default`; an empty training template is the answer template.
 
-    A decoding that is there is whole: its temperature 0 is greedy, whatever the default's.
+    A decoding is complete if it is present: its temperature 0 is greedy, whatever the default.
     """
     answer_template = message.answer_template or default.answer_template
     has_decoding = message.HasField("decoding")

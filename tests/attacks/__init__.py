@@ -1,1 +1,1 @@
-"""Attacks on the services as they are run: over HTTP and gRPC, with a legitimate caller next to each who must be served."""
+"""Attacks on real service processes over HTTP and gRPC, each next to a legitimate caller."""

@@ -1,4 +1,4 @@
-"""An attack that is one request, and the outcomes that it may have."""
+"""Attacks of a single request, with their allowed outcomes."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tests.attacks.target import Target
 
 @dataclass(frozen=True)
 class Attack:
-    """`expected`: any of these statuses is a right answer."""
+    """A request to a target. `expected`: the allowed statuses."""
 
     name: str
     send: Callable[[Target], Awaitable[Outcome]]
@@ -35,7 +35,7 @@ def over_http(name, expected=("400",), **sent):
 
 
 def over_socket(name, *pieces, expected=("400",), **how):
-    """`pieces`: bytes of HTTP/1.1, written one after the other."""
+    """An attack by bytes of HTTP/1.1, written piece by piece."""
 
     async def send(target):
         return await raw(target.service.http_port, *pieces, **how)
@@ -44,7 +44,7 @@ def over_socket(name, *pieces, expected=("400",), **how):
 
 
 async def withstand(target, attack):
-    """The request is answered as it should be, in few words, and harms nobody. Returns its outcome."""
+    """Sends the request, which must be answered as expected and harm nobody."""
     async with besieged(target):
         outcome = await attack.send(target)
     assert outcome.status in attack.expected, f"{outcome.status}: {outcome.said[:1000]}"

@@ -1,4 +1,4 @@
-"""A legitimate caller, who asks all the while and must be answered rightly, over gRPC and over HTTP."""
+"""A legitimate caller over gRPC and HTTP, who must get right answers during each attack."""
 
 import asyncio
 import hashlib
@@ -17,15 +17,15 @@ from tests.waiting import until
 IMAGE = png("teal", size=(48, 48))
 SHA256 = hashlib.sha256(IMAGE).hexdigest()
 ADDRESS = "127.0.0.2"
-"""Address of the bystander alone, since the attacker uses up the limits of its own."""
+"""Address of the bystander: the attacker uses up the limits of its own address."""
 PACE_S = 0.03
 GONE = "grpc._cython.cygrpc.ExecuteBatchError"
-"""Log line of gRPC itself when a caller leaves just as it is answered."""
+"""Log line of gRPC itself when a caller leaves in the moment of its answer."""
 TRACEBACK = "Traceback (most recent call last)"
 
 
 class Bystander:
-    """Asks one question after the other; `failures` describes each error in the caller's words."""
+    """Asks question after question; `failures` describes each error."""
 
     def __init__(self, target, channel, http, repeats):
         self._target, self._http, self._repeats = target, http, repeats
@@ -41,7 +41,7 @@ class Bystander:
         self.is_over = False
 
     async def ask(self, protocol):
-        """One question and its answer, right or not."""
+        """Asks one question and checks the answer."""
         question = f"what is {next(self._numbers) % 50}?"
         asked = self._ask_grpc(question) if protocol == "gRPC" else self._ask_http(question)
         try:
@@ -93,7 +93,7 @@ class Bystander:
 
 
 def is_refusal(error):
-    """Whether there was no room: a caller that asks again may get some."""
+    """Whether the service had no room, so that a retry may succeed."""
     if isinstance(error, grpc.aio.AioRpcError):
         return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 429
@@ -101,7 +101,7 @@ def is_refusal(error):
 
 @asynccontextmanager
 async def bystander_of(target, repeats=False):
-    """`repeats`: asks again where it is refused for want of room."""
+    """A bystander. `repeats`: it asks again if the service has no room."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with (
         grpc.aio.insecure_channel(target.address, options=options) as channel,
@@ -123,7 +123,7 @@ async def bystander_of(target, repeats=False):
 
 
 class _Peak:
-    """The most memory that a service was seen to take."""
+    """Largest observed memory of a service."""
 
     def __init__(self, target):
         self._target, self.bytes = target, target.resident_bytes()
@@ -136,9 +136,10 @@ class _Peak:
 
 @asynccontextmanager
 async def besieged(target, *, most_more_bytes=MOST_MORE_BYTES, allowed_log=()):
-    """An attack happens within. A legitimate caller is served before, throughout and after; the service stays well and bounded.
+    """Surrounds an attack with its checks.
 
-    `allowed_log`: tracebacks that hold one of these are none of ours.
+    A legitimate caller is served before, during and after the attack, and the service stays healthy
+    and within its limits. `allowed_log`: parts of tracebacks that are not faults of ours.
     """
     target.is_wounded = True  # until proven otherwise
     log, identities, descriptors = target.log_size(), target.identities(), target.descriptors()

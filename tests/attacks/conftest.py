@@ -1,4 +1,4 @@
-"""Service processes, started when they are first attacked and replaced when an attack got through."""
+"""Service processes, started at their first attack and replaced after a successful one."""
 
 from contextlib import ExitStack
 
@@ -10,7 +10,7 @@ from tests.serving import fake_checkpoint
 
 
 class Targets:
-    """One process for each kind of service, for as long as it is well."""
+    """One process for each kind of service, as long as it is healthy."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -73,13 +73,13 @@ def teacher(targets, model, image_root):
 
 @pytest.fixture
 def impatient(targets, model):
-    """A student that waits for nobody's request to be finished for long."""
+    """A student with a short grace."""
     return targets.get("impatient", "student", model=model, http_headers_s=3, http_body_s=4)
 
 
 @pytest.fixture
 def reader(targets, tiny_checkpoint):
-    """A student whose model reads: transformers, with a real tokenizer."""
+    """A student with a real tokenizer, on transformers."""
     return targets.get(
         "reader", "student", answers=False, model=tiny_checkpoint, engine="transformers", threads=1
     )

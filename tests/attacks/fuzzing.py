@@ -1,7 +1,7 @@
-"""Requests by the thousand, each a function of its number: a failed one can be sent again.
+"""Thousands of requests, each a function of its number, so that a failed one can be repeated.
 
-Three kinds for gRPC: noise, messages of the contract with odd values in every field, and such messages with bytes changed. For
-HTTP: whole requests, put together of right and odd parts, some with bytes changed anywhere.
+gRPC gets three kinds: noise, messages of the contract with odd values in every field, and such
+messages with changed bytes. HTTP gets requests of valid and odd parts, some with changed bytes.
 """
 
 import base64
@@ -19,9 +19,10 @@ DELETE = "/google.longrunning.Operations/DeleteOperation"
 GRPC_METHODS = sorted(set(METHODS) - {DELETE})
 IMAGES = (IMAGE, png("red", (8, 8)), b"", b"x", IMAGE[:60], bomb_png(), bomb_webp(), bytes(1_000))
 STRINGS = (
-    "", "v1", "v2", "v²", "what is 1?", "{question}", "{question}" * 3, "vqa", "ocr", SHA256, "0", "-1", "²", "1e400",
-    "operations/1", "../../etc/passwd", "a/b", "\0", "\ufeff", "\u2028", "\u0085", "\u202e", "😀" * 50, "x" * 5_000, "%s%n{}",
-    "token", "sample", "http://127.0.0.1:9/", "<|image_pad|>", "Question: a\nAnswer: b",
+    "", "v1", "v2", "v²", "what is 1?", "{question}", "{question}" * 3, "vqa", "ocr", SHA256,
+    "0", "-1", "²", "1e400", "operations/1", "../../etc/passwd", "a/b", "\0", "\ufeff", "\u2028",
+    "\u0085", "\u202e", "😀" * 50, "x" * 5_000, "%s%n{}", "token", "sample",
+    "http://127.0.0.1:9/", "<|image_pad|>", "Question: a\nAnswer: b",
 )  # fmt: skip
 FLOATS = (0.0, -0.0, 0.5, 1.0, -1.0, 1e308, 5e-324, math.nan, math.inf, -math.inf)
 PATHS = ("/v1/vqa",) * 12 + (
@@ -37,12 +38,14 @@ PATHS = ("/v1/vqa",) * 12 + (
     "/x?a=%ff",
 )
 TYPES = (
-    "application/json", "application/json; charset=utf-16", "application/json; charset=klingon", "", "text/plain",
-    "multipart/form-data; boundary=b", "multipart/form-data", "multipart/form-data; boundary=\"", "multipart/mixed; boundary=b",
+    "application/json", "application/json; charset=utf-16", "application/json; charset=klingon",
+    "", "text/plain", "multipart/form-data; boundary=b", "multipart/form-data",
+    "multipart/form-data; boundary=\"", "multipart/mixed; boundary=b",
 )  # fmt: skip
 HEADERS = (
-    "Transfer-Encoding: chunked", "Content-Length: 5", "Content-Length: -1", "Expect: 100-continue", "Content-Encoding: gzip",
-    "Upgrade: h2c", "X-Request-Id: \x7f", "Accept: \xff", "Cookie: a=b; c", "Range: bytes=0-", "Connection: upgrade",
+    "Transfer-Encoding: chunked", "Content-Length: 5", "Content-Length: -1",
+    "Expect: 100-continue", "Content-Encoding: gzip", "Upgrade: h2c", "X-Request-Id: \x7f",
+    "Accept: \xff", "Cookie: a=b; c", "Range: bytes=0-", "Connection: upgrade",
     "X-" + "y" * 500 + ": z",
 )  # fmt: skip
 VALUES = (None, True, 0, -1, 10**30, 1e308, "", [], {}, [[]], {"a": None}, *STRINGS, "\ud800")
@@ -53,7 +56,7 @@ def chance_of(kind, number):
 
 
 def changed(chance, data):
-    """A few bytes replaced, removed, added or repeated; or the rest cut off."""
+    """The data with some bytes replaced, removed, added or repeated, or with its end cut off."""
     data = bytearray(data)
     for _ in range(chance.randint(1, 6)):
         at = chance.randrange(len(data) + 1)
@@ -106,7 +109,7 @@ def value(chance, field, depth):
 
 
 def message(chance, descriptor, depth=0):
-    """Each field of it is there as often as not."""
+    """A message of that type with random fields."""
     made = descriptor._concrete_class()
     for field in descriptor.fields:
         if chance.random() < 0.35 or depth > 3:
@@ -124,7 +127,7 @@ def message(chance, descriptor, depth=0):
 
 
 def grpc_request(number):
-    """A method, and the bytes of each message that it is sent."""
+    """A method and the bytes of each of its messages."""
     chance = chance_of("gRPC", number)
     name = chance.choice(GRPC_METHODS)
     method = METHODS[name]

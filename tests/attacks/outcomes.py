@@ -1,4 +1,4 @@
-"""One request and its outcome: a gRPC status or an HTTP code, with the words that went with it."""
+"""One request and its outcome: a gRPC status or an HTTP code, with its message."""
 
 import asyncio
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from protos.mpa.v1 import student_pb2, teacher_pb2, training_pb2, versions_pb2
 from tests.attacks.target import PATIENCE_S
 
 MOST_SAID = 4_000
-"""Characters of a refusal: it names the value that was wrong, and does not hand a megabyte of it back."""
+"""Most characters of a refusal, which names the wrong value but quotes no megabyte of it."""
 HANGS = "HANGS"
 
 METHODS = {
@@ -30,7 +30,10 @@ TRAIN = "/mpa.v1.TrainingService/Train"
 
 @dataclass(frozen=True)
 class Outcome:
-    """`status`: "OK", "INVALID_ARGUMENT", "200", "400" ... or HANGS. `replies`: messages of gRPC, the response of HTTP."""
+    """Result of a request. `status`: "OK", "INVALID_ARGUMENT", "200", "400" ... or HANGS.
+
+    `replies`: messages of gRPC, or the response of HTTP.
+    """
 
     status: str
     said: str = ""
@@ -42,7 +45,7 @@ class Outcome:
 
 
 def method_of(channel, name):
-    """Takes bytes as well as messages: a caller may send anything."""
+    """A method that accepts messages and arbitrary bytes."""
     method = METHODS[name]
     kinds = {
         (False, False): channel.unary_unary,
@@ -62,7 +65,7 @@ def as_bytes(request):
 
 
 async def call(channel, name, *requests, timeout_s=PATIENCE_S):
-    """Outcome of a call. Of a stream every request is sent and every reply is read."""
+    """Outcome of a call. A stream sends all requests and reads all replies."""
     method = METHODS[name]
     given = iter(requests) if method.client_streaming else requests[0]
     replies = []
@@ -82,7 +85,7 @@ async def call(channel, name, *requests, timeout_s=PATIENCE_S):
 
 
 def _of_items(replies):
-    """A stream in which every item failed has failed, though its call is OK: the status of the first item."""
+    """OK, or the status of the first item if all items of the stream failed."""
     items = [item for reply in replies if hasattr(reply, "more") for item in (reply, *reply.more)]
     if not items or any(item.HasField("response") for item in items):
         return Outcome("OK", replies=tuple(replies))
@@ -95,14 +98,14 @@ def _of_items(replies):
 
 
 async def call_once(address, name, *requests, timeout_s=PATIENCE_S):
-    """On a connection of its own."""
+    """Outcome of a call on a separate connection."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", 64 * 2**20)]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
         return await call(channel, name, *requests, timeout_s=timeout_s)
 
 
 async def request(url, method="POST", path="/v1/vqa", **sent):
-    """A whole HTTP request as httpx makes it."""
+    """Outcome of a complete HTTP request by httpx."""
     try:
         async with httpx.AsyncClient(timeout=PATIENCE_S, verify=False) as client:
             response = await client.request(method, url + path, **sent)
@@ -114,7 +117,7 @@ async def request(url, method="POST", path="/v1/vqa", **sent):
 
 
 async def raw(port, *pieces, pause_s=0.0, timeout_s=PATIENCE_S):
-    """Bytes on a connection of their own. The status of the first response, or CLOSED where the service just hung up."""
+    """Outcome of raw bytes on a separate connection: the first status, or CLOSED without one."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         async with asyncio.timeout(timeout_s):

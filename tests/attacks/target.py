@@ -20,7 +20,7 @@ PATIENCE_S = 20.0
 
 @dataclass
 class Target:
-    """`is_wounded`: an attack got through, so the next one gets another process."""
+    """A process under attack. `is_wounded`: an attack succeeded; the next gets a new process."""
 
     role: str
     service: ServiceProcess
@@ -36,7 +36,7 @@ class Target:
         return self.service.address
 
     def processes(self):
-        """The supervisor, its workers, and all processes that they have started."""
+        """The supervisor, its workers, and all processes that they started."""
         with suppress(psutil.NoSuchProcess):
             supervisor = psutil.Process(self.service.process.pid)
             return [supervisor, *supervisor.children(recursive=True)]
@@ -49,14 +49,14 @@ class Target:
         return sum(_ask(process, psutil.Process.num_fds) for process in self.processes())
 
     def identities(self):
-        """Ids of supervisor and workers: a worker that has died is replaced under another."""
+        """Process ids of supervisor and workers; a replaced worker has a new one."""
         with suppress(psutil.NoSuchProcess):
             supervisor = psutil.Process(self.service.process.pid)
             return {supervisor.pid, *(child.pid for child in supervisor.children())}
         return set()
 
     def complaint(self):
-        """Why it is not well; "" where it is."""
+        """The reason why it is unhealthy; "" if it is healthy."""
         if self.service.process.poll() is not None:
             return f"it has ended with code {self.service.process.returncode}"
         for path in ("/livez", "/readyz"):
@@ -88,7 +88,7 @@ class Target:
             return log.read().decode(errors="replace")
 
     def kill(self):
-        """SIGKILL to all of it."""
+        """Kills all its processes."""
         processes = self.processes()
         for process in processes:
             with suppress(psutil.NoSuchProcess):
@@ -105,7 +105,7 @@ def _ask(process, question):
 
 
 def settles(reading, limit, timeout_s=20.0):
-    """The last reading: the first one within the limit, or the one when the time was up."""
+    """The first reading within the limit, or the last one when time is up."""
     end = time.monotonic() + timeout_s
     while (value := reading()) > limit and time.monotonic() < end:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Small files that take much memory or time to decode, several at once, while others ask and health is checked."""
+"""Small files that need much memory or time to decode, several at once."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from tests.pictures import bomb_webp, fax_tiff, many_scans_jpeg, slow_png, slow_
 pytestmark = pytest.mark.slow
 AT_ONCE = 8
 LIVEZ_WITHIN_S = 10.0
-"""A guard: the event loop is held by nobody's image, however busy the machine is."""
+"""A guard: no image blocks the event loop, even on a busy machine."""
 ANNOTATE = "/mpa.v1.TeacherService/Annotate"
 
 
@@ -29,7 +29,7 @@ BOMBS = {
 
 
 async def check_livez(url):
-    """How long it took, at worst."""
+    """The longest duration."""
     slowest = 0.0
     async with httpx.AsyncClient(timeout=120) as http:
         while True:
@@ -43,7 +43,7 @@ async def check_livez(url):
 
 
 async def send_all(target, sends):
-    """All at once. Returns their statuses; health is checked the while."""
+    """Sends all at once and checks health meanwhile. Returns their statuses."""
     check_livez.slowest = 0.0
     async with besieged(target):
         checking = asyncio.create_task(check_livez(target.url))
@@ -54,7 +54,7 @@ async def send_all(target, sends):
 
 
 def variants(data):
-    """The same image in as many files: none is found in a cache."""
+    """The same image in different files, so that no cache has them."""
     return [data + bytes([number]) for number in range(AT_ONCE)]
 
 

@@ -1,4 +1,4 @@
-"""HTTP connections that are held, half used, or left: none must hold up other callers."""
+"""HTTP connections that are idle, half used, or abandoned: none may block other callers."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ from tests.http2 import connected
 
 pytestmark = pytest.mark.slow
 HUNG_UP_WITHIN_S = 20.0
-"""A guard: a request that never ends is not waited for without end."""
+"""A guard against requests that never end."""
 HALF = 500
 START = b"POST /v1/vqa HTTP/1.1\r\nHost: a\r\n"
 BODY = json.dumps({"image": base64.b64encode(IMAGE).decode(), "question": "what is 1?"}).encode()
@@ -33,7 +33,7 @@ UNFINISHED = {
 
 
 async def hold(stack, port, first, count):
-    """So many connections that have each sent as much."""
+    """N connections that have each sent the same bytes."""
     return await asyncio.gather(
         *(stack.enter_async_context(connected(port, first)) for _ in range(count))
     )
@@ -60,7 +60,7 @@ async def test_headers_that_come_a_byte_at_a_time(impatient):
 
 
 async def test_hundreds_of_half_sent_headers(student):
-    """They are closed, or room is kept for others; the bystander has a connection, and gets new ones."""
+    """They are closed, or leave room: the bystander keeps its connection and gets new ones."""
     async with besieged(student) as bystander, AsyncExitStack() as stack:
         await hold(stack, student.service.http_port, UNFINISHED["half the headers"], HALF)
         await bystander.is_served()
@@ -83,7 +83,7 @@ async def test_bodies_that_come_slowly(student):
 
 
 async def test_a_thousand_requests_in_one_write(student):
-    """Pipelining: as they are answered, or the connection is closed."""
+    """Pipelined requests are answered, or the connection is closed."""
     async with besieged(student) as bystander, AsyncExitStack() as stack:
         (raw,) = await hold(stack, student.service.http_port, WHOLE * 1_000, 1)
         await bystander.is_served()
@@ -128,7 +128,7 @@ async def test_callers_who_leave_in_the_middle_of_an_upload(student):
     ids=["a file", "a field", "JSON", "bytes"],
 )
 async def test_a_body_in_chunks_without_end(student, kind, first):
-    """It is refused when it is larger than the largest image can be: no two gigabytes need be sent to see that."""
+    """It is refused as soon as it is larger than the largest image, before all 2 GB are sent."""
     most, piece = 256 * MIB, b"100000\r\n" + b"a" * MIB + b"\r\n"
     head = START + b"Content-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n" % kind.encode()
     sent = 0

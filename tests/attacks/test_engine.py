@@ -1,4 +1,4 @@
-"""Questions on which the engine fails, hangs or dies: they cost nobody else an answer for longer than a new engine takes."""
+"""Questions on which the engine fails, hangs or dies: a new engine answers the others."""
 
 import asyncio
 
@@ -51,7 +51,7 @@ async def test_one_question_that_fails_in_a_batch_of_sixty(fragile):
 
 @pytest.mark.parametrize("word", ["deadly", "hanging"])
 async def test_the_service_leaves_rotation_and_comes_back(fragile, word):
-    """It says that it is not ready, never that it is while it answers nobody; then a new engine answers."""
+    """It reports "not ready" while it answers nobody; then a new engine answers."""
     fragile.is_wounded = True
     states = []
     async with grpc.aio.insecure_channel(fragile.address) as channel:

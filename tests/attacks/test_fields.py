@@ -41,7 +41,7 @@ COUNTS = {"-1": -1, "the least": -(2**31), "the most": 2**31 - 1}
 
 
 def named(name, value):
-    """Every method that takes a name."""
+    """Every method with a name in its request."""
     long_running, service = "/google.longrunning.Operations/", "/mpa.v1.VersionService/"
     operation = "operations/" + value
     return [

@@ -1,7 +1,7 @@
-"""Thousands of odd requests over each protocol: none may end as UNKNOWN, INTERNAL or 5xx, in a hang or a death.
+"""Thousands of odd requests over each protocol: none may end in UNKNOWN, INTERNAL, 5xx or a hang.
 
-MPA_FUZZ is how many (20,000), MPA_FUZZ_FROM the number of the first, MPA_FUZZ_SEED another course. A failure names the number:
-`MPA_FUZZ_FROM=<number> MPA_FUZZ=1` sends that one again.
+MPA_FUZZ sets their count (20,000), MPA_FUZZ_FROM the number of the first one, and MPA_FUZZ_SEED
+another sequence. A failure names its number: `MPA_FUZZ_FROM=<number> MPA_FUZZ=1` repeats it.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ REQUESTS = range(
 AT_ONCE = 48
 HANGS_AFTER_S = 60.0
 WAITS_S = 1.5
-"""How long a caller over HTTP waits before it ends its side: by then whole requests are answered, and others never will be."""
+"""Seconds until an HTTP caller ends its side: complete requests are answered by then."""
 NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 NEVER = {"UNKNOWN", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "CANCELLED", HANGS}
 
 
 async def send_all(send):
-    """Statuses by count, and for each the numbers of some of its requests."""
+    """Counts of statuses, with the numbers of some requests for each."""
     counts, examples = Counter(), defaultdict(list)
     numbers = iter(REQUESTS)
 
@@ -47,7 +47,7 @@ async def send_all(send):
 
 
 def statuses_of(outcome):
-    """The call's own, and those of its items."""
+    """The statuses of the call and of its items."""
     items = [
         each for reply in outcome.replies if hasattr(reply, "more") for each in (reply, *reply.more)
     ]

@@ -1,4 +1,4 @@
-"""HTTP requests that are whole, and wrong: bodies, headers, methods, paths."""
+"""Complete but wrong HTTP requests: bodies, headers, methods, paths."""
 
 import base64
 import json
@@ -17,9 +17,8 @@ TAKEN = ("200", "400")
 TOO_MUCH = ("400", "413", "414", "431", "CLOSED")
 QUESTION = b'--b\r\ncontent-disposition: form-data; name="question"\r\n\r\nwhat?\r\n'
 PICTURE = (
-    b'--b\r\ncontent-disposition: form-data; name="image"; filename="i.png"\r\ncontent-type: image/png\r\n\r\n'
-    + IMAGE
-    + b"\r\n"
+    b'--b\r\ncontent-disposition: form-data; name="image"; filename="i.png"\r\n'
+    b"content-type: image/png\r\n\r\n" + IMAGE + b"\r\n"
 )
 
 

@@ -36,7 +36,7 @@ REQUEST = message(student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), q
 
 
 async def flood(raw, pieces, seconds=FLOOD_S):
-    """Writes until the service hangs up or the time is over. Returns how many pieces it took."""
+    """Writes until the service hangs up or time is up. Returns the number of pieces written."""
     end = asyncio.get_running_loop().time() + seconds
     count = 0
     for piece in pieces:
@@ -47,7 +47,7 @@ async def flood(raw, pieces, seconds=FLOOD_S):
 
 
 def hundreds(make, first=1, step=2, at_once=100):
-    """Frames for ever higher streams, many in one write."""
+    """Frames for stream after stream, many in one write."""
     streams = itertools.count(first, step)
     while True:
         yield b"".join(make(next(streams)) for _ in range(at_once))
@@ -69,7 +69,7 @@ async def test_rapid_reset_from_two_connections(student, body):
 
 
 async def test_rapid_reset_again_and_again(student):
-    """Callers whose connection was closed come back."""
+    """Callers reconnect after their connection was closed."""
     async with besieged(student):
         for _ in range(20):
             async with speaking_http2(student.service.grpc_port) as raw:

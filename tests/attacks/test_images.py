@@ -1,4 +1,4 @@
-"""Images that are none, that are too large, or that are not the caller's to see."""
+"""Files that are no images, too large, or outside the caller's folder."""
 
 import hashlib
 import io
@@ -68,7 +68,7 @@ REFUSED = ("INVALID_ARGUMENT", "NOT_FOUND")
 
 @pytest.fixture
 def root(image_root):
-    """Things that are no images, where images are."""
+    """Paths below the image root that are no images."""
     if not (image_root / "pipe").exists():
         os.mkfifo(image_root / "pipe")
         (image_root / "link").symlink_to("/etc/passwd")

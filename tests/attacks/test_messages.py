@@ -1,4 +1,4 @@
-"""Bytes that are no message of the contract, to every method of both services; messages that are far too much."""
+"""Bytes that are no message of the contract, and far too large messages, to every method."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def item(name, question="what?"):
 
 
 def malformed(methods):
-    """The first of them to every method, the others where they differ."""
+    """The first bytes to every method, the others only to methods of different kinds."""
     chosen = [(method, "an unfinished number") for method in methods if method != NOT_OFFERED]
     for name in list(NO_MESSAGES)[1:3]:
         chosen += [
@@ -81,7 +81,7 @@ def empty_items(kind, count):
 
 
 def nested(kind, depth):
-    """Items within items; written by hand, for protobuf's own way of building them is slow."""
+    """Nested items, written by hand because protobuf builds them slowly."""
     number, inner = kind.DESCRIPTOR.fields_by_name["more"].number, kind(id="in").SerializeToString()
     for _ in range(depth):
         length, size = len(inner), b""

@@ -1,7 +1,8 @@
-"""Ten times as many questions as the model can answer: those that can be are answered, the others are refused at once.
+"""Ten times as many questions as the model can answer: the others are refused at once.
 
-How fast, and how many, is a benchmark's to say; here: nobody hangs, nothing but answers and refusals comes back, health and
-control calls have room of their own, and when it is over the next caller is served.
+Benchmarks measure speed and numbers. These tests check that no caller hangs, that all replies are
+answers or refusals, that health and control calls have separate room, and that the next caller is
+served afterwards.
 """
 
 import asyncio
@@ -21,11 +22,11 @@ from tests.serving import fake_checkpoint
 
 pytestmark = pytest.mark.slow
 CAPACITY = 20
-"""Answers a second: batches of 4 that take 0.2 s each."""
+"""Answers per second: batches of 4 that take 0.2 s each."""
 SECONDS = 6
 WAITS_S = 10.0
 LONGEST_WAIT_S = 3.0
-"""Promise of the service: a question that would wait longer is refused."""
+"""Longest wait in seconds: the service refuses a question that would wait longer."""
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ async def ask_http(http, number):
 
 
 def caller_at(target, address):
-    """One of several callers: a single address may have less than the service has."""
+    """A caller at `address`: a single one may not use all the room of the service."""
     transport = httpx.AsyncHTTPTransport(
         local_address=address, limits=httpx.Limits(max_connections=200)
     )
@@ -66,7 +67,7 @@ def caller_at(target, address):
 
 
 async def overload(ask):
-    """Ten times the capacity, evenly, from callers who wait a few seconds."""
+    """Sends ten times the capacity at an even rate, from callers that wait a few seconds."""
     asked = []
     for number in range(10 * CAPACITY * SECONDS):
         asked.append(asyncio.create_task(ask(number)))
@@ -76,7 +77,7 @@ async def overload(ask):
 
 
 async def operate(target, done):
-    """Health and control calls, as balancers and operators make them throughout."""
+    """Makes the health and control calls of balancers and operators."""
     async with httpx.AsyncClient(base_url=target.url, timeout=PATIENCE_S) as http:
         while True:
             assert (await http.get("/livez")).status_code == 200
@@ -125,7 +126,7 @@ async def test_ten_times_the_capacity(slow_student, protocol):
 
 
 async def test_one_caller_of_ten_thousand_images_in_bulk(slow_student):
-    """A stream that asks far more than can be answered: others get in where they ask again."""
+    """One stream asks far more than the model can answer; others are served when they retry."""
     request = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?")
 
     async with grpc.aio.insecure_channel(slow_student.address) as channel:

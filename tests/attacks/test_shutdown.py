@@ -1,4 +1,4 @@
-"""A service that is shut down while work hangs and callers hold on to it."""
+"""Shutdown of a service while work hangs and callers keep their connections."""
 
 import asyncio
 import subprocess
@@ -20,12 +20,12 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 GRACE_S = 5
 LEAVES_WITHIN_S = 45.0
-"""Grace, and a guard for a busy machine."""
+"""Grace in seconds, with a guard for a busy machine."""
 REQUEST = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?")
 
 
 async def leaves(target):
-    """Whether it ends in time after SIGTERM. It is killed if not."""
+    """Whether it ends in time after SIGTERM. If not, it is killed."""
     target.service.process.terminate()
     try:
         await asyncio.to_thread(target.service.process.wait, LEAVES_WITHIN_S)
@@ -36,7 +36,7 @@ async def leaves(target):
 
 
 async def ask_and_forget(target, request, count):
-    """Questions whose answers will take too long."""
+    """Questions whose answers take too long."""
     async with grpc.aio.insecure_channel(target.address) as channel:
         calls = [method_of(channel, ANSWER)(request, timeout=LEAVES_WITHIN_S) for _ in range(count)]
         await asyncio.gather(*calls, return_exceptions=True)
@@ -56,7 +56,7 @@ async def test_an_engine_that_hangs_from_the_start(tmp_path):
 
 
 async def test_an_engine_that_hangs_on_a_question(tmp_path):
-    """And no watchdog to end it: SIGTERM ends the process within its grace all the same."""
+    """SIGTERM ends the process within its grace, even without a watchdog."""
     hanging = fake_checkpoint(tmp_path / "hanging", hanging="for ever")
     with serving(
         "student", tmp_path, model=hanging, store=tmp_path / "store", watchdog_s=0, grace_s=GRACE_S
@@ -72,7 +72,7 @@ async def test_an_engine_that_hangs_on_a_question(tmp_path):
 
 
 async def test_callers_who_hold_on(tmp_path, model):
-    """Idle streams, uploads and connections, half-sent requests: none of them keeps the service."""
+    """Idle streams, uploads, connections and half-sent requests do not delay the shutdown."""
     with serving(
         "student", tmp_path, model=model, store=tmp_path / "store", grace_s=GRACE_S
     ) as service:
@@ -92,7 +92,7 @@ async def test_callers_who_hold_on(tmp_path, model):
 
 
 async def test_kept_http_connections_lose_nothing(tmp_path, model):
-    """Callers on kept connections are answered until the connection is closed at the end of a reply."""
+    """Callers on kept connections are answered until a reply closes the connection."""
     with serving(
         "student", tmp_path, model=model, store=tmp_path / "store", lame_duck_s=2
     ) as service:

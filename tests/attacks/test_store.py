@@ -1,4 +1,4 @@
-"""A store that was damaged while nobody looked: the service starts, names the damage, and serves whole versions."""
+"""A damaged store: the service starts, names the damage, and serves the intact versions."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ WAIT = "/google.longrunning.Operations/WaitOperation"
 
 
 async def train_twice(address):
-    """Two versions more; the second is made live."""
+    """Trains two more versions and promotes the second."""
     sample = training_pb2.TrainingSample(image_sha256=SHA256, question="what?", answer="teal")
     picture, named = (
         training_pb2.UploadDatasetRequest(image=IMAGE),
@@ -41,7 +41,7 @@ async def train_twice(address):
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory, model):
-    """A store with three versions, of which the last two were trained; the second is live."""
+    """A store with three versions: the base and two trained ones, of which one is live."""
     folder = tmp_path_factory.mktemp("template")
     with serving("student", folder, model=model, store=folder / "store") as service:
         asyncio.run(train_twice(service.address))
@@ -100,7 +100,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 async def test_damage_is_confined(template, tmp_path, kind):
-    """Versions and trainings that are whole are listed, one answers, and it answers rightly."""
+    """Intact versions and trainings are listed, and one version answers correctly."""
     store = tmp_path / "store"
     shutil.copytree(template, store)
     DAMAGE[kind](store)

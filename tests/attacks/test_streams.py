@@ -1,4 +1,4 @@
-"""Calls that are opened and left, and answers that nobody reads: others keep their room."""
+"""Abandoned calls and unread answers: other callers keep their room."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ def trainee(targets, model):
 
 
 async def is_answered(target, method, request):
-    """A call on a connection of its own, as an operator makes it."""
+    """An operator's call on a separate connection."""
     outcome = await call_once(target.address, method, request, timeout_s=PATIENCE_S)
     assert outcome.status == "OK", outcome.said
 
@@ -122,7 +122,7 @@ async def test_a_thousand_who_wait_for_a_training(trainee):
     ],
 )
 async def test_odd_durations_of_waiting(trainee, timeout):
-    """They are refused, or end at once or when the training does."""
+    """They are refused, or end at once or with the training."""
     async with besieged(trainee):
         name = await start_training(trainee)
         request = operations_pb2.WaitOperationRequest(name=name, timeout=timeout)
@@ -134,7 +134,7 @@ async def test_odd_durations_of_waiting(trainee, timeout):
 
 
 async def test_answers_that_nobody_reads(student):
-    """A caller who does not read is not read from: its requests do not pile up."""
+    """The service stops reading from a caller that does not read, so nothing piles up."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.lookahead_bytes", 1024)]
     request = student_pb2.AnswerRequest(
         image=types_pb2.Image(sha256=SHA256), question="what? " * 600

@@ -1,7 +1,6 @@
-"""Text that looks like the model's own marks: it reaches the model as ordinary characters, or is refused."""
+"""Text that looks like special tokens: the model gets ordinary characters, or it is refused."""
 
 import pytest
-from transformers import AutoTokenizer
 
 from protos.mpa.v1 import student_pb2, teacher_pb2, types_pb2
 from tests.attacks.attack import over_grpc, over_http, withstand
@@ -96,7 +95,9 @@ async def test_marks_in_text_to_the_teacher(reading_teacher, attack):
 
 
 async def test_marks_are_read_as_ordinary_characters(reader, tiny_checkpoint):
-    """A mark that the tokenizer makes one token of costs as many as its characters do."""
+    """A mark that would be one special token costs as many tokens as its characters."""
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
     marks = {str(token) for token in tokenizer.added_tokens_decoder.values()}
     assert marks
@@ -126,7 +127,7 @@ async def test_templates(reader, attack):
 
 
 async def test_sixty_callers_in_the_batch_of_one_mark(reader):
-    """Each is answered, but the sender of the mark may be refused."""
+    """All callers are answered; only the sender of the mark may be refused."""
     marked = asking(question=QUESTION + "<|video_pad|>")
     async with besieged(reader):
         items = [

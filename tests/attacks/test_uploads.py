@@ -1,4 +1,4 @@
-"""Datasets that are odd, unfinished or endless."""
+"""Odd, unfinished and endless datasets."""
 
 import asyncio
 import io
@@ -84,7 +84,7 @@ async def test_odd_datasets(student, attack):
 
 @pytest.mark.parametrize("name", SEPARATORS)
 async def test_a_sample_that_is_taken_can_be_trained_on(student, name):
-    """Characters that some take for the end of a line."""
+    """Characters that some programs read as a line end."""
     odd = part(question=f"what{SEPARATORS[name]}?", answer=f"teal{SEPARATORS[name]}blue")
     async with besieged(student):
         uploaded = await call_once(student.address, UPLOAD, PICTURE, odd)
@@ -132,12 +132,12 @@ async def test_a_template_to_train_on_is_short_and_asks_once(student):
 
 @pytest.fixture
 def small_student(targets, model):
-    """It keeps 8 MiB of datasets."""
+    """A student that keeps 8 MiB of datasets."""
     return targets.get("small", "student", model=model, uploads_max_gib=8 / 1024)
 
 
 def noisy(number):
-    """An image of about a megabyte that can't be compressed; different for each number."""
+    """An incompressible image of about a megabyte, different for each number."""
     pixels = random.Random(number).randbytes(600 * 600 * 3)
     buffer = io.BytesIO()
     Image.frombytes("RGB", (600, 600), pixels).save(buffer, "PNG", compress_level=0)
@@ -150,7 +150,7 @@ def stored_bytes(target):
 
 
 async def test_uploads_do_not_fill_the_disk(small_student):
-    """Forty megabytes, by a caller who never names them in a sample, and by one who goes away."""
+    """Forty megabytes from a caller that uses them in no sample, and from one that disappears."""
     async with besieged(small_student):
         images = [training_pb2.UploadDatasetRequest(image=noisy(number)) for number in range(40)]
         outcome = await call_once(small_student.address, UPLOAD, *images, timeout_s=60)

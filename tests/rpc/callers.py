@@ -1,4 +1,4 @@
-"""A gRPC server with every kind of call, and callers of it."""
+"""A gRPC server with every kind of call, and its callers."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -26,7 +26,7 @@ class Servicer(
     training_pb2_grpc.TrainingServiceServicer,
     operations_pb2_grpc.OperationsServicer,
 ):
-    """Repeats its question. Some questions are errors; a wait lasts until `go`."""
+    """Repeats its question. Some questions raise errors; a wait lasts until `go`."""
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
@@ -79,7 +79,7 @@ class Peer:
         self.operations = operations_pb2_grpc.OperationsStub(self.channel)
 
     async def is_served(self):
-        """A caller of its own connection gets an answer, a control call and a health check."""
+        """Whether a caller on a separate connection gets an answer, control and health calls."""
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=options) as channel:
             other = Peer(self.servicer, self.port, channel)

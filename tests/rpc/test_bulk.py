@@ -1,4 +1,4 @@
-"""The client's side of a stream, over real gRPC."""
+"""Client side of a stream, over real gRPC."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -15,10 +15,16 @@ from services.rpc.server import GrpcServer
 from services.rpc.streams import answer_out_of_order
 from tests.waiting import until
 
+GRACE_S = 3_600.0
+GUARD_S = 60.0
+
 
 @dataclass
 class Answerer(student_pb2_grpc.StudentServiceServicer):
-    """Says what it was asked; "wait" waits for `go`, "refuse" and "full" are errors, "break" ends the whole stream."""
+    """Repeats its question. "wait" waits for `go`, "refuse" and "full" are errors.
+
+    "break" ends the whole stream.
+    """
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list = field(default_factory=list)
@@ -56,7 +62,7 @@ class Answerer(student_pb2_grpc.StudentServiceServicer):
 
 
 class OlderAnswerer(student_pb2_grpc.StudentServiceServicer):
-    """Knows of no second item in a message."""
+    """A service of an older contract: one item per message."""
 
     async def AnswerStream(self, requests, context):
         async for item in requests:
@@ -66,9 +72,11 @@ class OlderAnswerer(student_pb2_grpc.StudentServiceServicer):
 
 
 @asynccontextmanager
-async def serving(servicer):
+async def serving(servicer, end_waits=lambda: None):
     server = GrpcServer(
-        lambda into: student_pb2_grpc.add_StudentServiceServicer_to_server(servicer, into), []
+        lambda into: student_pb2_grpc.add_StudentServiceServicer_to_server(servicer, into),
+        [],
+        end_waits=end_waits,
     )
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)
@@ -78,8 +86,8 @@ async def serving(servicer):
 
 
 @asynccontextmanager
-async def answering(timeout_s=30.0, servicer=None):
-    async with serving(servicer or Answerer()) as (servicer, server, stub):
+async def answering(timeout_s=30.0, servicer=None, end_waits=lambda: None):
+    async with serving(servicer or Answerer(), end_waits) as (servicer, server, stub):
         bulk = Bulk(stub.AnswerStream, student_pb2.AnswerStreamRequest, timeout_s, "the service")
         yield servicer, server, bulk
         await bulk.close()
@@ -117,7 +125,7 @@ async def test_there_are_as_many_streams_as_the_calls_under_way_need():
 
 async def test_what_is_asked_at_the_same_time_shares_a_message():
     async with answering() as (servicer, _, bulk):
-        await bulk.ask(question("first"))  # with its reply the service says that it takes more
+        await bulk.ask(question("first"))  # the reply sets takes_more
         texts = [str(number) for number in range(ITEMS_PER_STREAM)]
         answers = await asyncio.gather(*(bulk.ask(question(text)) for text in texts))
         assert [reply.answer for reply in answers] == texts
@@ -181,7 +189,7 @@ async def test_a_call_that_is_cancelled_as_it_is_answered_keeps_its_answer():
 
 
 async def test_a_call_that_is_not_answered_in_time_ends_alone():
-    async with answering(timeout_s=0.2) as (servicer, _, bulk):
+    async with answering(timeout_s=1.0) as (servicer, _, bulk):
         with pytest.raises(Unavailable, match="did not answer in time") as late:
             await bulk.ask(question("wait"))
         assert late.value.reason == OUT_OF_TIME
@@ -190,7 +198,7 @@ async def test_a_call_that_is_not_answered_in_time_ends_alone():
         await until(lambda: servicer.cancelled)
 
 
-async def test_a_stream_that_breaks_fails_what_it_has_not_answered_and_the_next_call_opens_another():
+async def test_a_stream_that_breaks_fails_its_unanswered_calls_and_the_next_call_opens_another():
     async with answering() as (servicer, _, bulk):
         assert (await bulk.ask(question("first"))).answer == "first"
         outcomes = await asyncio.gather(
@@ -206,14 +214,15 @@ async def test_a_stream_that_breaks_fails_what_it_has_not_answered_and_the_next_
 
 
 async def test_a_service_that_leaves_answers_what_it_has_read_and_ends_the_stream():
-    async with answering() as (servicer, server, bulk):
+    leaving = asyncio.Event()
+    async with answering(end_waits=leaving.set) as (servicer, server, bulk):
         waiting = asyncio.create_task(bulk.ask(question("wait")))
         await until(lambda: servicer.asked)
-        stopping = asyncio.create_task(server.stop(30.0))
-        await asyncio.sleep(0.05)
+        stopping = asyncio.create_task(server.stop(GRACE_S))
+        await leaving.wait()
         servicer.go.set()
         assert (await waiting).answer == "wait"
-        async with asyncio.timeout(5.0):  # not the whole grace, which an open stream would take
+        async with asyncio.timeout(GUARD_S):  # an open stream would take the whole grace
             await stopping
         with pytest.raises(Unavailable):
             await bulk.ask(question("late"))

@@ -1,4 +1,4 @@
-"""Callers of a server who take too much, or send nothing, each next to one who must be served."""
+"""Callers that take too much or send nothing, next to a caller that must be served."""
 
 import asyncio
 import itertools
@@ -79,7 +79,7 @@ async def test_open_calls_of_one_kind_leave_the_others_their_room(peer, what):
 
 
 async def test_half_sent_messages_push_out_each_other(peer):
-    """Each could fill 32 MiB of memory: 256 of them, one connection's, 8 GiB."""
+    """Each could fill 32 MiB of memory; the 256 of one connection, 8 GiB."""
     begun = b"\0" + struct.pack(">I", 30 * 2**20) + bytes(2_000)
     async with speaking_http2(peer.port) as attacker:
         for stream in range(1, 400, 2):
@@ -91,7 +91,7 @@ async def test_half_sent_messages_push_out_each_other(peer):
 
 
 async def test_an_upload_that_is_refused_while_it_is_sent_is_told_why(peer):
-    """Not "Internal error from Core", which gRPC says to a caller that is still sending when its call ends."""
+    """gRPC's own error for a caller that still sends would be "Internal error from Core"."""
     images = [
         training_pb2.UploadDatasetRequest(image=image) for image in (b"full", *[bytes(2**20)] * 40)
     ]
@@ -111,7 +111,7 @@ async def test_an_upload_that_falls_silent_is_ended_and_told_why():
 
 
 async def test_an_idle_stream_is_ended_in_order():
-    async with serving(silence_s=0.2) as peer:
+    async with serving(silence_s=1.0) as peer:
         stream = peer.answers.AnswerStream()
         await stream.write(item("1"))
         assert (await stream.read()).id == "1"

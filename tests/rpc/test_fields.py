@@ -1,4 +1,4 @@
-"""Faults of fields, found by every face before its servicer has the request."""
+"""Faults of fields, found by each face before the servicer gets the request."""
 
 import json
 

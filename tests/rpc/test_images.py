@@ -1,4 +1,4 @@
-"""The way of an image into a service: refused at once, decoded elsewhere, or shared."""
+"""Images on their way into a service: refused at once, decoded elsewhere, or shared."""
 
 import asyncio
 import gc
@@ -36,7 +36,7 @@ async def test_an_image_sent_by_many_at_once_is_decoded_once():
 
 @pytest.fixture
 async def standing():
-    """A receiver whose only decoder stands still, and the process to be resumed."""
+    """A receiver with a single, suspended decoder process, and that process."""
     decoder = ImageDecoder(1)
     receiver = ImageReceiver(decoder=decoder)
     await receiver.receive_bytes(photo(700, 500))

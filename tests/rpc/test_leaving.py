@@ -1,8 +1,9 @@
-"""A server that leaves: callers who wait for something else, or send nothing, don't hold it for its grace."""
+"""Shutdown of a server: callers that wait or send nothing do not delay it for its whole grace."""
 
 import asyncio
 
 import grpc
+import pytest
 from google.longrunning import operations_pb2
 
 from protos.mpa.v1 import training_pb2
@@ -10,7 +11,7 @@ from tests.rpc.callers import ANSWER, UPLOAD, asking, raw, refusal, serving
 
 GRACE_S = 3_600.0
 LEAVES_WITHIN_S = 60.0
-"""A guard: its grace is longer."""
+"""A guard, shorter than the grace."""
 IMAGE = training_pb2.UploadDatasetRequest(image=b"x")
 
 
@@ -33,7 +34,7 @@ CALLS = {
 
 
 async def test_callers_who_send_nothing_do_not_hold_it():
-    """Nothing, or nothing more: their calls are open, and their requests never end."""
+    """Their calls stay open, and their requests never end."""
     async with serving() as peer:
         ended = asyncio.Event()
 
@@ -58,6 +59,7 @@ async def test_callers_who_send_nothing_do_not_hold_it():
         ended.set()
 
 
+@pytest.mark.slow
 async def test_an_upload_that_goes_on_is_taken_to_its_end():
     async with serving() as peer:
         upload = peer.training.UploadDataset()

@@ -1,4 +1,4 @@
-"""An engine that dies is started anew, unless its service is about to leave."""
+"""A dead engine is started again, unless its service is shutting down."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ GUARD_S = 90.0
 
 
 class Engine:
-    """Dies when it is told to, and is there again at once."""
+    """An engine that dies on command and restarts at once."""
 
     def __init__(self):
         self.deaths, self.revived = asyncio.Queue(), asyncio.Semaphore(0)
@@ -50,7 +50,7 @@ async def served():
     signal.signal(signal.SIGTERM, before)
 
 
-async def test_an_engine_that_dies_is_started_anew(served):
+async def test_an_engine_that_dies_is_started_again(served):
     lifecycle, engine = served
     engine.deaths.put_nowait("killed")
     await engine.revived.acquire()
@@ -106,7 +106,7 @@ asyncio.run(start())
 
 
 async def test_a_worker_without_uvicorn_is_not_restarted_for_ever():
-    """Its supervisor, known by its command line, ends with it."""
+    """Its supervisor, found by its command line, ends with it."""
     supervisor = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SUPERVISOR, WORKER, "bentoml serve", stderr=asyncio.subprocess.PIPE
     )

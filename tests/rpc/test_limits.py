@@ -1,4 +1,4 @@
-"""Texts that callers send: how long, how often the question, and whole characters only."""
+"""Texts of callers: length, number of questions, complete characters."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Connections that nobody uses end; those with an open call stay."""
+"""Unused connections end; connections with an open call stay."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -13,7 +13,7 @@ from tests.rpc.callers import asking, item, serving
 
 IDLE_S = 0.3
 HUNG_UP_WITHIN_S = 60.0
-"""A guard."""
+"""A guard for a busy machine."""
 
 
 async def idle_connections_end(port, stack):

@@ -1,4 +1,4 @@
-"""Admission before engines of several kinds, on a clock of the tests' own: no real time passes."""
+"""Admission to engines of several kinds, on a simulated clock."""
 
 import heapq
 import itertools
@@ -34,7 +34,7 @@ class Timeline:
 
 @dataclass
 class BatchEngine:
-    """Computes up to `most` requests together, which takes `seconds_for` their number; those that have gone are left out."""
+    """Computes batches of up to `most` waiting requests in `seconds_for` their number."""
 
     timeline: Timeline
     most: int
@@ -67,7 +67,7 @@ class BatchEngine:
 
 @dataclass
 class Caller:
-    """Sends one request and waits for it for `patience_s`."""
+    """Sends one request and waits `patience_s` for the answer."""
 
     shedder: LoadShedder
     engine: object

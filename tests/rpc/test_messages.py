@@ -1,4 +1,4 @@
-"""What goes into one message, and what waits for the next."""
+"""Items of one message, and items that wait for the next."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Figures that operators and benchmarks read: a call of a bulk stream counts as one."""
+"""Metrics: each item of a bulk stream counts as one call."""
 
 from prometheus_client import REGISTRY
 

@@ -1,4 +1,4 @@
-"""Nonsense that callers send, and the answers that they get."""
+"""Nonsense from callers, and the answers to it."""
 
 import grpc
 import pytest

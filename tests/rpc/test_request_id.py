@@ -1,4 +1,4 @@
-"""Ids of requests, and the log lines that hold them."""
+"""Ids of requests and their log lines."""
 
 import logging
 

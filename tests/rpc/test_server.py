@@ -13,21 +13,29 @@ from services.teacher.servicer import SERVICE
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+GRACE_S = 3_600.0
+GUARD_S = 60.0
 
 
 class Slow(teacher_pb2_grpc.TeacherServiceServicer):
-    """Answers after a while."""
+    """Answers once `go` is set."""
+
+    def __init__(self):
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
 
     async def Answer(self, request, context):
-        await asyncio.sleep(0.3)
+        self.asked.set()
+        await self.go.wait()
         return teacher_pb2.TeacherServiceAnswerResponse(answer="late")
 
 
-def _server(**options):
+def _server(slow=None, end_waits=lambda: None):
     return GrpcServer(
-        lambda server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(Slow(), server),
+        lambda server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(
+            slow or Slow(), server
+        ),
         [SERVICE],
-        **options,
+        end_waits=end_waits,
     )
 
 
@@ -73,7 +81,8 @@ async def test_a_port_out_of_range_is_refused():
 
 
 async def test_stop_lets_calls_end_and_does_not_wait_for_watchers():
-    server = _server()
+    slow, leaving = Slow(), asyncio.Event()
+    server = _server(slow, leaving.set)
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -82,6 +91,9 @@ async def test_stop_lets_calls_end_and_does_not_wait_for_watchers():
         call = teacher_pb2_grpc.TeacherServiceStub(channel).Answer(
             teacher_pb2.TeacherServiceAnswerRequest()
         )
-        await asyncio.sleep(0.1)
-        await asyncio.wait_for(server.stop(20), timeout=5)
+        await slow.asked.wait()
+        stopping = asyncio.create_task(server.stop(GRACE_S))
+        await leaving.wait()
+        slow.go.set()
+        await asyncio.wait_for(stopping, GUARD_S)
         assert (await call).answer == "late"

@@ -67,7 +67,7 @@ class Client:
         *,
         retry: bool = True,
     ) -> Reply:
-        """Sends the image's bytes once, then only its hash, and the bytes again if it was forgotten."""
+        """Sends the bytes once, then only their hash; the bytes again if they are forgotten."""
         call = self.connection.call if retry else self.connection.call_once
         if picture.sha256 in self._held:
             try:

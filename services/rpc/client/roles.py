@@ -53,7 +53,10 @@ class Teacher(Reachable, Protocol):
     async def annotate(
         self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False
     ) -> AnnotationReply:
-        """A question about the image, with its answer. `guided`: the reply must fit the task's form."""
+        """A question about the image, with its answer.
+
+        `guided`: the reply must fit the task's form.
+        """
 
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding

@@ -133,7 +133,7 @@ class StudentClient(TrainingClient):
         return VersionPointers(reply.live, previous=reply.previous)
 
     async def rollback(self) -> VersionPointers:
-        """Makes the previous version live. Never retried: a second rollback would undo the first."""
+        """Makes the previous version live. Not retried: a second rollback would undo the first."""
         request = versions_pb2.RollbackVersionRequest()
         reply = await self.connection.call_once(
             lambda: self._versions.RollbackVersion(request, timeout=CONTROL_TIMEOUT_S)

@@ -1,8 +1,8 @@
-"""The HTTP face of a service: its connections are bounded, its errors are JSON, its shutdown loses no request.
+"""The HTTP face of a service: bounded connections, JSON errors, a shutdown without lost requests.
 
-HttpServer   makes BentoML's server keep our limits, and leave without losing a request
-BoundedHttp  uvicorn's protocol with time limits, and no more than one request of a connection at once
-Gate         the outermost ASGI application: known paths only, request ids, one log line for each call
+HttpServer   sets our limits and our shutdown in BentoML's server
+BoundedHttp  uvicorn's protocol with time limits and one request per connection at a time
+Gate         the outermost ASGI application: known paths only, request ids, a log line per call
 endpoint     a servicer's method as a route: form or JSON -> message -> reply as JSON
-Entrance     what these share: limits, and the room that is taken
+Entrance     the shared state: limits, and the room that is taken
 """

@@ -1,4 +1,4 @@
-"""Connections without a request: their number is bounded, and the one that waits longest makes room for the next."""
+"""Bounded connections without a request: the one that waits longest makes room for the next."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Evictable(Protocol):
 
 
 class WaitingConnections:
-    """Waiting connections in the order in which they began to wait, together and for each caller.
+    """Waiting connections in the order of their arrival, in all and for each caller.
 
-    A new connection is always let in, since only its request can tell whether it is worth more than those that wait:
-    thousands of half-sent headers push out each other, not a caller who sends the whole of it.
+    A new connection is always accepted, because only its request shows whether it is worth more
+    than the others: thousands of half-sent headers push out each other and no complete request.
     """
 
     def __init__(self, most: int, most_per_caller: int) -> None:
@@ -27,7 +27,7 @@ class WaitingConnections:
         return len(self._callers)
 
     def add(self, connection: Evictable, caller: str) -> None:
-        """Evicts the longest waiting one of this caller, or of all, where there are too many."""
+        """Adds a connection and evicts the oldest one if the caller, or all, have too many."""
         self.discard(connection)
         self._callers[connection] = caller
         of_caller = self._of_caller.setdefault(caller, {})

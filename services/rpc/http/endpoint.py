@@ -1,4 +1,4 @@
-"""A servicer's method as a route: form or JSON -> message -> reply as JSON, given up when the caller hangs up."""
+"""A servicer's method as a route: form or JSON -> message -> reply as JSON."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from services.rpc.http.replies import INTERNAL, TOO_LATE, error_body, error_head
 from services.rpc.request_id import current_request_id
 
 DEADLINE = "x-request-timeout"
-"""How many seconds the caller waits."""
+"""Header with the seconds that the caller waits."""
 
 _log = logging.getLogger(__name__)
 
 
 class HttpCall:
-    """Takes the place of a gRPC call's context, of which a servicer asks this."""
+    """The part of a gRPC call's context that servicers use."""
 
     def __init__(self, time_s: float) -> None:
         self._end = time.monotonic() + time_s
@@ -36,7 +36,7 @@ class HttpCall:
         return max(0.0, self._end - time.monotonic())
 
     def invocation_metadata(self) -> tuple[()]:
-        """An HTTP caller can mark its calls in no way: it is a user."""
+        """No metadata: an HTTP call can carry no mark, so it is a user's."""
         return ()
 
 
@@ -44,9 +44,9 @@ def endpoint(
     build: Callable[[Form], Message],
     method: Callable[[Request], Callable[[Any, Any], Coroutine[Any, Any, Message]]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """`build` makes the message of the form, `method` finds the servicer's method for it.
+    """The route of a method. `build` makes its message from a form, `method` finds it.
 
-    Everything that is raised becomes a reply.
+    Every error becomes a reply.
     """
 
     async def respond(request: Request) -> Response:
@@ -61,7 +61,8 @@ def endpoint(
             return _error(
                 500,
                 INTERNAL,
-                f"the service failed ({type(error).__name__}); its log has request {current_request_id.get()}",
+                f"the service failed ({type(error).__name__}); "
+                f"its log has request {current_request_id.get()}",
             )
         return JSONResponse(
             MessageToDict(
@@ -107,8 +108,9 @@ def _time_s(request: Request, longest_s: float) -> float:
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Message]) -> Message:
-    """Cancels `work` when the caller hangs up. To be used after the body was read: the next message is the hang-up."""
-    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
+    """Cancels `work` when the caller hangs up, the only possible message after the body."""
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
         if working.done():

@@ -1,4 +1,4 @@
-"""State that a service's connections, requests and routes share: limits, room that is taken, whether it is leaving."""
+"""Shared state of a service's connections, requests and routes: limits and the room taken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.rpc.load_shedding import LoadShedder
 
 
 class Entrance:
-    """One for each process. `shedder` is the one that gRPC calls pass, too."""
+    """The state of one process. gRPC calls pass the same `shedder`."""
 
     def __init__(self, limits: HttpLimits, shedder: LoadShedder) -> None:
         self.limits = limits

@@ -1,4 +1,4 @@
-"""A request's body -> the image and the text fields in it. Counted while it is read, parsed within limits, never on disk."""
+"""The image and text fields of a request's body, read and parsed within limits, never on disk."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ MOST_FIELD_BYTES = 128 * 1024
 MOST_FORM_BYTES = MAX_BYTES + 2 * MOST_FIELD_BYTES
 MOST_JSON_BYTES = MAX_BYTES * 4 // 3 + 2 * MOST_FIELD_BYTES
 MOST_JSON_MARKS = 2_000
-"""Commas and brackets of a JSON body: base64 has none, a question a few. Millions of values would take 30 times their size."""
+"""Most commas and brackets of a JSON body: base64 has none, a question few. Without this limit,
+millions of values would take 30 times their size in memory."""
 
 Form = tuple[bytes, dict[str, str]]
 
 
 @asynccontextmanager
 async def read_form(request: Request, uploads: Quota) -> AsyncIterator[Form]:
-    """The image and the text fields of a multipart form, or of a JSON object whose `image` is base64.
+    """The image and text fields of a multipart form, or of a JSON object with a base64 `image`.
 
-    The body counts against `uploads` until the context is left. Raises InvalidInput, InvalidImage, Overloaded.
+    The body counts against `uploads` until the context ends. Raises InvalidInput, InvalidImage and
+    Overloaded.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     _require_utf8(options.get(b"charset", b"utf-8").decode("latin-1"))
@@ -70,7 +72,7 @@ def _require_utf8(charset: str) -> None:
 
 
 class _Utf8Parser(MultiPartParser):
-    """Refuses text that is no UTF-8; starlette's own parser takes it for Latin-1."""
+    """Refuses text that is not UTF-8; starlette's own parser reads it as Latin-1."""
 
     def on_part_end(self) -> None:
         self._current_part.data.decode()
@@ -105,7 +107,8 @@ async def _from_json(stream: AsyncGenerator[bytes, None]) -> Form:
         body += chunk
     if sum(map(body.count, b",[{")) > MOST_JSON_MARKS:
         raise InvalidInput(
-            f"the JSON has more than {MOST_JSON_MARKS:,} commas and brackets: send one object of strings"
+            f"the JSON has more than {MOST_JSON_MARKS:,} commas and brackets: "
+            "send one object of strings"
         )
     try:
         pairs = json.loads(body, object_pairs_hook=lambda pairs: pairs)
@@ -123,12 +126,12 @@ async def _from_json(stream: AsyncGenerator[bytes, None]) -> Form:
 
 
 def _are_pairs(pairs: list[object]) -> bool:
-    """A JSON object, read as pairs; a list holds none of these."""
+    """Whether it was a JSON object, read as pairs; a JSON list contains no pairs."""
     return all(isinstance(pair, tuple) for pair in pairs)
 
 
 def _texts(items: list[tuple[str, object]]) -> dict[str, str]:
-    """Raises InvalidInput: a field that comes twice, that is no string, or that is no Unicode."""
+    """Raises InvalidInput: a field that comes twice, is not a string, or is not Unicode."""
     fields: dict[str, str] = {}
     for name, value in items:
         if name in fields:

@@ -1,4 +1,4 @@
-"""The outermost ASGI application: known paths only, an id and a log line for each request, and never a bare 500."""
+"""The outermost ASGI application: known paths only, an id and a log line for each request."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from services.rpc.request_id import HEADER, CallLog, current_request_id, request
 
 METRICS = "/metrics"
 OBSERVED = ("/livez", "/healthz", "/readyz", METRICS)
-"""Paths with room of their own: they are answered however much else is under way."""
+"""Paths with separate room: they are always answered, whatever else is under way."""
 MOST_SCRAPES = 4
-"""Readings of the metrics at once: each collects them from files, on a thread."""
+"""Most simultaneous readings of the metrics: each collects them from files, on a thread."""
 _OF_OBSERVED = ("GET", "HEAD")
 
 _log = logging.getLogger(__name__)
@@ -30,8 +30,10 @@ _REQUESTS = Counter("mpa_http_requests", "HTTP requests by path and status", ["p
 
 
 class Gate:
-    """Gate before everything of BentoML's. BentoML's pages load scripts from elsewhere, its metrics keep a series for each path
-    asked for, of which a caller can make any number, and its time limit keeps a request in memory for as long as it lasts.
+    """Gate in front of all of BentoML's application.
+
+    BentoML's pages load scripts from other hosts, its metrics keep a series for each requested
+    path, and its time limit keeps each request in memory until the limit is over.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class Gate:
                 )
 
     def _room(self, path: str, caller: str) -> AbstractContextManager[None]:
-        """Raises Overloaded. Requests take theirs once they are whole."""
+        """Room for a reading of metrics; requests take theirs when complete. Raises Overloaded."""
         if path == METRICS:
             return self._scrapes.held(caller)
         if path not in OBSERVED:
@@ -107,7 +109,7 @@ class Gate:
 
 
 class _Reply:
-    """A reply with the request's id, and in our shape where starlette or BentoML refuse in plain text."""
+    """A reply with the request's id. Refusals in plain text by starlette or BentoML become JSON."""
 
     def __init__(self, send: Send, given: str) -> None:
         self.status = 0

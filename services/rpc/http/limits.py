@@ -1,4 +1,4 @@
-"""How much of a service's HTTP face callers can take up, each and together."""
+"""Limits of a service's HTTP face, for each caller and in all."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from services.environment import Environment
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """A caller is a peer's address: behind a proxy all callers are one."""
+    """Limits of callers. A caller is a peer's address: behind a proxy all callers are one."""
 
     connections: int = 512
-    """Open connections without a whole request: idle, or with headers or a body that are half sent."""
+    """Most open connections without a complete request: idle, or with half-sent headers or body."""
     connections_per_caller: int = 256
+    """Most such connections of one caller."""
     requests: int = 512
-    """Requests under way, from the end of their upload on."""
+    """Most requests under way, counted from the end of their upload."""
     requests_per_caller: int = 256
+    """Most requests of one caller under way."""
     upload_mib: int = 512
-    """Request bodies in memory."""
+    """MiB of request bodies in memory."""
     upload_mib_per_caller: int = 256
+    """MiB of request bodies of one caller in memory."""
     headers_s: float = 10.0
-    """Longest time until a request's headers are complete."""
+    """Seconds until a request's headers must be complete."""
     body_s: float = 60.0
-    """Longest time from there until its body is complete."""
+    """Seconds from then until its body must be complete."""
     write_s: float = 10.0
-    """Longest time that a reply waits for a caller who reads nothing."""
+    """Seconds that a reply waits for a caller that reads nothing."""
     request_s: float = 300.0
-    """Longest time until a reply, where the caller sets none."""
+    """Seconds until a reply, if the caller sets no shorter time."""
 
     @staticmethod
     def from_environment(env: Environment) -> HttpLimits:
-        """HTTP_CONNECTIONS and so on. Raises InvalidInput: a limit that is not above 0."""
+        """Reads MPA_*_HTTP_CONNECTIONS and so on. Raises InvalidInput: a limit is 0 or less."""
         limits = HttpLimits(**{field.name: _given(env, field) for field in fields(HttpLimits)})
         for field in fields(HttpLimits):
             value = getattr(limits, field.name)
@@ -52,7 +55,7 @@ def _given(env: Environment, field: Field[Any]) -> Any:
 
 
 class Quota:
-    """An amount that callers share, of which each may have a part."""
+    """An amount that callers share, with a limit for each caller."""
 
     def __init__(self, name: str, most: int, most_per_caller: int) -> None:
         self._name = name
@@ -66,18 +69,19 @@ class Quota:
         return self._total
 
     def require_room(self, caller: str, amount: int = 1) -> None:
-        """Raises Overloaded where there is not so much left."""
+        """Raises Overloaded if less is left."""
         if self._total + amount > self._most:
             raise Overloaded(
                 f"{self._total:,} of {self._most:,} {self._name} are taken: ask again in a moment"
             )
         if self._taken[caller] + amount > self._most_per_caller:
             raise Overloaded(
-                f"your address has {self._taken[caller]:,} of the {self._most_per_caller:,} {self._name} it may have"
+                f"your address has {self._taken[caller]:,} of the {self._most_per_caller:,} "
+                f"{self._name} it may have"
             )
 
     def take(self, caller: str, amount: int = 1) -> None:
-        """Raises Overloaded, and takes nothing then."""
+        """Takes the amount, or takes nothing and raises Overloaded."""
         self.require_room(caller, amount)
         self._taken[caller] += amount
         self._total += amount
@@ -90,7 +94,7 @@ class Quota:
 
     @contextmanager
     def held(self, caller: str) -> Iterator[None]:
-        """One, for as long as the context lasts. Raises Overloaded."""
+        """Takes one until the context ends. Raises Overloaded."""
         self.take(caller)
         try:
             yield

@@ -1,4 +1,4 @@
-"""A connection with limits: time for headers, body and reply, bytes of headers, one request at once."""
+"""A connection with limits: time for headers, body and reply, bytes of headers, one request."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from services.rpc.request_id import HEADER, request_id
 
 MOST_HEADER_BYTES = 64 * 1024
 MOST_DISCARDED_BYTES = 32 * 2**20
-"""Bytes of a body that are read after its reply: many callers look for a reply only after they have sent everything."""
+"""Most bytes of a body that are read after its reply: many callers send everything first."""
 LINGER_S = 1.0
-"""Time from the last reply to hanging up: closed at once, unread bytes would take the reply back on their way."""
+"""Seconds from the last reply to the close: after an earlier one, unread bytes would discard it."""
 
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 _log = logging.getLogger(__name__)
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol, which alone waits for ever for headers and bodies, of any number of connections.
+    """uvicorn's protocol, which by itself waits for ever for headers and bodies of any connection.
 
-    A connection without a whole request (its headers are to come, its body, or the rest of one that nobody reads) counts among
-    `entrance.waiting`; any other has one request under way. A second request before the first is answered (pipelining, which no
-    client of today does) is not read: the connection closes after the reply, and the caller asks again (RFC 9112, 9.3.2).
+    A connection without a complete request (whose headers, body, or unread rest of a body are still
+    to come) counts among `entrance.waiting`; any other has one request under way. A second request
+    before the first is answered (pipelining, unused by today's clients) is not read: the connection
+    closes after the reply, and the caller asks again (RFC 9112, 9.3.2).
     """
 
     def __init__(self, entrance: Entrance, **given: Any) -> None:
@@ -59,12 +60,12 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.abort()
 
     def announce_close(self) -> None:
-        """The reply under way, if its headers are not sent yet, says that the connection closes after it."""
+        """Announces the close of the connection in the reply under way, if that has not begun."""
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """Callers who have just connected, or are sending, may still ask; an idle connection ends after a moment."""
+        """Ends an idle connection after a moment; a caller that connects or sends may still ask."""
         if self._is_waiting:
             self._limit(
                 LINGER_S if not self._unasked_bytes else self._limits.headers_s,
@@ -76,7 +77,7 @@ class BoundedHttp(HttpToolsProtocol):
     # Time
 
     def _limit(self, seconds: float, end: Callable[[], None]) -> None:
-        """`end` is called unless another phase of the connection begins within `seconds`."""
+        """Calls `end` after `seconds`, unless another phase of the connection begins before."""
         if self._time_limit is not None:
             self._time_limit.cancel()
         self._time_limit = self.loop.call_later(seconds, end)
@@ -120,7 +121,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self._has_body_to_come:
             if self._unasked_bytes > MOST_DISCARDED_BYTES:
                 self._is_deaf = True
-                self.flow.pause_reading()  # while the caller can't send it may read
+                self.flow.pause_reading()  # a caller that can't send may read
                 self._limit(LINGER_S, self.transport.abort)
         elif self._unasked_bytes > MOST_HEADER_BYTES:
             self._refuse(
@@ -162,13 +163,13 @@ class BoundedHttp(HttpToolsProtocol):
         return False
 
     def _unsupported_upgrade_warning(self) -> None:
-        """An offer to speak another protocol is not taken up; the parser takes no more after one."""
+        """Ignores an offer of another protocol; the parser reads nothing after one."""
         self._is_deaf = True
 
     # Refusals without an application
 
     def send_400_response(self, msg: str) -> None:
-        """The parser has given up."""
+        """Answers a request that the parser could not read."""
         if not self._is_deaf:
             self._refuse(400, "INVALID_REQUEST", "this is no valid HTTP request")
 
@@ -178,7 +179,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.abort()
             return
         self._is_deaf = True
-        if under_way:  # its handler sees the caller gone, and does not ask it to go on
+        if under_way:  # its handler sees that the caller is gone, and does not ask for more
             self.cycle.disconnected = True
             self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()

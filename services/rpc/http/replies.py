@@ -1,4 +1,4 @@
-"""Errors as every HTTP reply of ours gives them: {"error": {"reason", "message"}} with a status."""
+"""Errors of HTTP replies: {"error": {"reason", "message"}} with a status."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ TOO_LATE = "DEADLINE_EXCEEDED"
 INTERNAL = "INTERNAL"
 
 _STATUS_OF_REASON = {"IMAGE_TOO_LARGE": 413, TOO_LARGE: 413, TOO_LATE: 504}
-"""Reasons for which HTTP has a status of its own."""
+"""Reasons with their own HTTP status."""
 
 
 def error_body(reason: str, message: str) -> bytes:
-    """Messages may quote the caller: they are shortened, and ASCII."""
+    """The JSON of an error. Messages may quote the caller, so they are shortened, and ASCII."""
     return json.dumps({"error": {"reason": reason, "message": shortened(message)}}).encode("ascii")
 
 
@@ -27,9 +27,7 @@ def error_status(error: MpaError) -> int:
 
 
 def error_headers(error: MpaError) -> dict[str, str]:
-    """Retry-After, in whole seconds, where trying again helps."""
-    return (
-        {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}
-        if isinstance(error, Overloaded)
-        else {}
-    )
+    """Retry-After in whole seconds, if a retry can help."""
+    if not isinstance(error, Overloaded):
+        return {}
+    return {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}

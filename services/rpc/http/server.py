@@ -1,4 +1,4 @@
-"""The HTTP server that BentoML starts, made to keep our limits and to leave without losing a request."""
+"""Our limits and our shutdown for the HTTP server that BentoML starts."""
 
 from __future__ import annotations
 
@@ -23,19 +23,24 @@ _log = logging.getLogger(__name__)
 
 
 class HttpServer:
-    """BentoML offers no setting for this: it gives uvicorn a Config of its own making. But it calls our start-up
-    hook before uvicorn listens, and uvicorn has taken over SIGTERM by then: that is how it is found, and its Config changed.
+    """The server of BentoML, whose uvicorn Config is changed before it listens.
+
+    BentoML has no setting for this: it makes uvicorn's Config itself. But it calls our start-up
+    hook before uvicorn listens and after uvicorn has taken over SIGTERM, by which it is found.
     """
 
     def __init__(self, entrance: Entrance, app: ASGIApp, posts: Iterable[str]) -> None:
-        """`posts`: the paths of `app`, which take POST."""
+        """`posts`: the paths of `app`, which accept POST."""
         self._entrance = entrance
         self._app = app
         self._posts = tuple(posts)
         self._server: uvicorn.Server | None = None
 
     def adopt(self, server: uvicorn.Server, grace_s: float) -> None:
-        """To be called before `server` listens. Requests under way `grace_s` after it stopped listening are cancelled."""
+        """Changes `server` before it listens.
+
+        Requests still under way `grace_s` after it stopped listening are cancelled.
+        """
         self._server = server
         config: Any = server.config
         config.http_protocol_class = partial(BoundedHttp, self._entrance)
@@ -45,24 +50,23 @@ class HttpServer:
         _allow_files(2 * (limits.connections + limits.requests))
 
     def begin_to_leave(self) -> None:
-        """From now on replies close their connections; requests are still taken."""
+        """Lets replies close their connections from now on; requests are still accepted."""
         self._entrance.is_leaving = True
         for connection in list(self._server.server_state.connections) if self._server else ():
             if isinstance(connection, BoundedHttp):
                 connection.announce_close()
 
     async def stop_listening(self) -> None:
-        """Takes in callers who have connected; from then on the system refuses connections.
+        """Accepts the callers that have connected; the system refuses all later ones.
 
-        The supervisor holds the listening socket, too: if only this process closed it, callers would go on connecting to
-        nobody, and hang.
+        The supervisor also holds the listening socket. If only this process closed it, callers
+        could still connect and would hang.
         """
         if self._server is None:
             return
         accepted: list[socket.socket] = []
-        for listening in getattr(
-            self._server, "servers", ()
-        ):  # none where it is stopped before it listens
+        # There is no attribute `servers` if the server is stopped before it listens.
+        for listening in getattr(self._server, "servers", ()):
             copies = [socket.socket(fileno=os.dup(each.fileno())) for each in listening.sockets]
             listening.close()
             for copy in copies:
@@ -88,15 +92,13 @@ def _accept_the_last(listener: socket.socket) -> list[socket.socket]:
                 connection, _ = listener.accept()
                 connection.setblocking(False)
                 accepted.append(connection)
-        with suppress(
-            OSError
-        ):  # where a system knows no shutdown of a listening socket, its end must do
+        with suppress(OSError):  # not every system can shut down a listening socket
             listener.shutdown(socket.SHUT_RDWR)
     return accepted
 
 
 def _allow_files(most: int) -> None:
-    """Every connection is an open file, and many systems allow 1,024 unless a process asks for more."""
+    """Raises the limit of open files, often 1,024: every connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = most + 1024
     if soft != resource.RLIM_INFINITY and soft < wanted:

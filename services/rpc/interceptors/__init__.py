@@ -1,1 +1,1 @@
-"""Interceptors around every gRPC call, one job a module: calls, failures, turnstile and reading, from the outside in."""
+"""Interceptors of every gRPC call, from the outside in: calls, failures, turnstile, reading."""

@@ -14,7 +14,7 @@ import grpc
 from services.core.errors import TimedOut
 
 UNREAD_S = 60.0
-"""How long a reply waits for a caller that reads none."""
+"""Seconds that a reply waits for a caller that does not read."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -24,7 +24,7 @@ Replies = Callable[[Any, Context], AsyncIterator[Any]]
 
 
 class Around(grpc.aio.ServerInterceptor, abc.ABC):
-    """`around` is entered before a call's request is read, and left when its last reply is sent."""
+    """Enters `around` before the request is read and leaves it after the last reply is sent."""
 
     @abc.abstractmethod
     def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]: ...
@@ -48,8 +48,11 @@ class Around(grpc.aio.ServerInterceptor, abc.ABC):
 
 
 def wrapped(handler: Handler, wrap: Wrap) -> Handler:
-    """The same handler behind `wrap`. A generator of replies becomes a call that writes them: so it
-    is closed with its call, not when its memory is collected."""
+    """The same handler behind `wrap`.
+
+    A generator of replies becomes a call that writes them, so that it is closed with its call and
+    not by the garbage collector.
+    """
     request, response = handler.request_streaming, handler.response_streaming
     name = f"{'stream' if request else 'unary'}_{'stream' if response else 'unary'}"
     inner = getattr(handler, name)

@@ -1,4 +1,4 @@
-"""Every call has an id, a line in the log and a place in the metrics."""
+"""An id, a log line and metrics for every call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _current_method: ContextVar[str] = ContextVar("current_method", default="")
 
 
 class Calls(Around):
-    """Outermost. Health checks and reflection leave no trace."""
+    """Outermost interceptor. Health checks and reflection are neither logged nor counted."""
 
     def __init__(self) -> None:
         self._log = CallLog()
@@ -66,7 +66,10 @@ class Calls(Around):
 
 
 def count_item(code: int) -> None:
-    """Counts the answer to one item of the bulk stream that is being served. `code`: of its google.rpc.Status, 0 for OK."""
+    """Counts the answer to an item of the current bulk stream.
+
+    `code`: that of its google.rpc.Status, 0 for OK.
+    """
     CALLS.labels(_current_method.get(), code_pb2.Code.Name(code)).inc()
 
 
@@ -78,5 +81,5 @@ def _is_bulk(method: str) -> bool:
 
 
 def with_request_id(trailing: Sequence[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
-    """Trailing metadata of an error, which takes the place of all that was set before."""
+    """Trailing metadata of an error, which replaces all earlier trailing metadata."""
     return (*trailing, (HEADER, current_request_id.get()))

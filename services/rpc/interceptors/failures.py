@@ -1,4 +1,4 @@
-"""Errors as statuses: MpaError by its table, anything else as INTERNAL with its traceback in the log."""
+"""Errors as statuses: MpaErrors by their table, others as INTERNAL with a logged traceback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Failures(Around):
-    """No call ends with UNKNOWN, and none shows a caller the inside of the service."""
+    """Ends no call with UNKNOWN, and shows no caller the inside of the service."""
 
     @asynccontextmanager
     async def around(self, method: str, context: Context) -> AsyncIterator[None]:
@@ -39,7 +39,8 @@ def internal(error: Exception, method: str) -> MpaError:
     chosen = current_request_id.get()
     _log.error("%s failed, request id %s", method, chosen, exc_info=error)
     return MpaError(
-        f"the service failed at this request ({type(error).__name__}); its log has the cause under request id {chosen}",
+        f"the service failed at this request ({type(error).__name__}); its log has the cause "
+        f"under request id {chosen}",
         reason="INTERNAL",
     )
 

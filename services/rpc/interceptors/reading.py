@@ -1,7 +1,8 @@
-"""Requests as they are read: in time, and any bytes as a message or as a description of their fault.
+"""Reading of requests, with time limits, and with a description of each unreadable message.
 
-A deserializer that raises would end its call, and a stream's other items, as UNKNOWN. This one returns a Malformed instead: a
-stream answers it and goes on, other calls end with INVALID_ARGUMENT.
+A deserializer that raises would end its call, and the other items of a stream, with UNKNOWN. This
+one returns a Malformed instead: a stream answers it and continues, other calls end with
+INVALID_ARGUMENT.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from services.rpc.items import Malformed, check_items, first_id
 from services.rpc.streams import Requests
 
 UNARY_S = 30.0
-"""A single request arrives in this time: 32 MiB at a megabyte per second."""
+"""Time limit for the arrival of a single request: 32 MiB at a megabyte per second."""
 
 LINGER_S = 2.0
-"""How long a caller whose upload is refused may go on sending."""
+"""Seconds that a caller may continue to send after its upload is refused."""
 
 
 class Reading(grpc.aio.ServerInterceptor):
-    """Innermost. `silence_s`: how long an open upload may send nothing."""
+    """Innermost interceptor. `silence_s`: how long an open upload may send nothing."""
 
     def __init__(self, silence_s: float) -> None:
         self._silence_s = silence_s
@@ -41,8 +42,10 @@ class Reading(grpc.aio.ServerInterceptor):
         self._streams: set[Requests[Any]] = set()
 
     def leave(self) -> None:
-        """Bidirectional streams take no more requests: a client in bulk would never end its own. Other calls whose callers
-        send nothing end soon."""
+        """Ends the requests of bidirectional streams at once, and silent calls soon.
+
+        A bulk client would never end its stream by itself.
+        """
         self._silence.leave()
         for stream in self._streams:
             stream.end()
@@ -57,7 +60,7 @@ class Reading(grpc.aio.ServerInterceptor):
             return None
         handler = wrapped(handler, self._wrap(handler, details.method))
         read, serialize = _reader(handler.request_deserializer), handler.response_serializer
-        # A single request is read as a stream of one, so that the call is counted before it is read.
+        # A single request is read as a stream of one, so the call is counted before it is read.
         if handler.response_streaming:
             call = handler.stream_stream or handler.unary_stream
             return grpc.stream_stream_rpc_method_handler(call, read, serialize)
@@ -95,7 +98,7 @@ class Reading(grpc.aio.ServerInterceptor):
         while True:
             async with self._silence.ended(
                 self._silence_s,
-                f"nothing came for {self._silence_s:g} s: send the whole again, without such a pause",
+                f"nothing came for {self._silence_s:g} s: send it all again without a pause",
             ):
                 message = await anext(requests, None)
             if message is None:
@@ -119,7 +122,10 @@ class Reading(grpc.aio.ServerInterceptor):
 
 
 async def _discard(requests: AsyncIterator[Any]) -> None:
-    """A caller that is still sending when its call ends reads "Internal error from Core", not the refusal: it may end first."""
+    """Reads on for a moment.
+
+    A caller that still sends when its call ends gets "Internal error from Core" and no refusal.
+    """
     with suppress(TimeoutError, StopAsyncIteration):
         async with asyncio.timeout(LINGER_S):
             while True:
@@ -152,6 +158,6 @@ def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Messag
 
 
 def _message_kind(deserialize: Callable[[bytes], Message]) -> type[Message]:
-    """The class whose FromString it is."""
+    """The class of a FromString method."""
     kind: type[Message] = deserialize.__self__  # type: ignore[attr-defined]
     return kind

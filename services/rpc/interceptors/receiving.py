@@ -1,4 +1,4 @@
-"""Messages on their way in: each may fill MAX_MESSAGE_BYTES of memory before it can be looked at, so few arrive at once."""
+"""Limits of messages that arrive at once: each may fill MAX_MESSAGE_BYTES of memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from services.core.errors import Overloaded
 
 MOST, MOST_PER_ADDRESS = 64, 32
-"""Places: 2 GiB of messages in all, 1 GiB from one address."""
+"""Numbers of places: 2 GiB of messages in all, 1 GiB from one address."""
 FAIR_S = 1.0
-"""Time that a message has for itself, even if others wait for its place."""
+"""Seconds that a message always has, even if others wait for its place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,10 +23,10 @@ class _Arrival:
 
 
 class Receiving:
-    """Belongs to one event loop.
+    """Places for arriving messages, on one event loop.
 
-    A message that has been on its way for `fair_s` makes room for the next: half-sent messages push
-    out each other, not a caller who sends the whole of one.
+    A message that takes longer than `fair_s` makes room for the next: half-sent messages push out
+    each other and no complete one.
     """
 
     def __init__(
@@ -40,12 +40,15 @@ class Receiving:
 
     @property
     def arriving(self) -> int:
-        """Messages on their way."""
+        """Number of messages that are arriving."""
         return len(self._arrivals)
 
     @asynccontextmanager
     async def place(self, address: str) -> AsyncIterator[None]:
-        """Waits for a place, and holds it. Raises Overloaded: the message took long, and another needed its place."""
+        """Waits for a place and holds it.
+
+        Raises Overloaded: the message took long, and another one needed its place.
+        """
         await self._room(address)
         eviction = asyncio.timeout(None)
         arrival = _Arrival(address, asyncio.get_running_loop().time(), eviction)
@@ -76,7 +79,7 @@ class Receiving:
                     await self._freed.wait()
 
     def _in_the_way(self, address: str) -> _Arrival | None:
-        """The oldest message that must arrive, or leave, before another of `address` may come; None where there is room."""
+        """The oldest message that blocks another one from `address`; None if there is room."""
         own = [arrival for arrival in self._arrivals if arrival.address == address]
         if len(own) >= self._most_per_address:
             return own[0]

@@ -1,4 +1,4 @@
-"""How long callers may send nothing of a request that they have begun."""
+"""Time limits for callers that pause within a request."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from services.core.errors import TimedOut, Unavailable
 
 WHILE_LEAVING_S = 5.0
-"""Limit for each message once the service leaves: a caller that sends goes on, a silent one holds nothing up.
-The largest image takes so long at 5 MB/s."""
+"""Limit for each message in shutdown: a caller that sends continues, a silent one delays nothing.
+The largest image takes this long at 5 MB/s."""
 
 
 class Silence:
-    """Belongs to one event loop."""
+    """Time limits on one event loop, which a shutdown shortens."""
 
     def __init__(self) -> None:
         self._is_leaving = False
@@ -22,7 +22,7 @@ class Silence:
 
     @asynccontextmanager
     async def ended(self, after_s: float, message: str) -> AsyncIterator[None]:
-        """Raises TimedOut with `message` after that time, or Unavailable sooner where the service leaves."""
+        """Raises TimedOut with `message` after that time, or Unavailable in a shutdown."""
         limit = asyncio.timeout(min(after_s, WHILE_LEAVING_S) if self._is_leaving else after_s)
         try:
             async with limit:
@@ -30,7 +30,7 @@ class Silence:
                 yield
         except TimeoutError:
             if self._is_leaving:
-                raise Unavailable("the service is stopping: send the whole again") from None
+                raise Unavailable("the service is stopping: send it all again") from None
             raise TimedOut(message, reason="SILENCE") from None
         finally:
             self._limits.discard(limit)

@@ -1,6 +1,7 @@
-"""How many calls of a kind are open: in all, from one connection, from one address. No kind can use up another's room.
+"""Bounds of open calls of each kind: in all, from one connection and from one address.
 
-Answers have only wide bounds here: how many of them are under way is the load shedder's business.
+No kind can use up the room of another. Answers have only wide bounds here, because the load shedder
+limits them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ CALL_LIMITS = {
     WATCHES: CallLimits(total=1024, per_connection=16),
 }
 NOT_BY_ADDRESS = (HEALTH, CONTROL)
-"""Kinds without a bound by address: many callers may share one, and health checks among them must be answered."""
+"""Kinds without a bound by address: callers behind one address must all be served."""
 _KINDS = {
     "Answer": ANSWERS,
     "Annotate": ANSWERS,
@@ -54,12 +55,12 @@ _KINDS = {
 
 
 def kind(method: str) -> str:
-    """Kind of a method, by its full name; a method without a kind of its own is a control call."""
+    """Kind of a method by its full name. Methods that no kind names are control calls."""
     return _KINDS.get(method.rpartition("/")[2], CONTROL)
 
 
 class Turnstile(Around):
-    """Counts open calls. `per_caller`: of one kind, from one address that isn't this machine's own."""
+    """Counts open calls. `per_caller`: most calls of one kind from one remote address."""
 
     def __init__(self, per_caller: int = PER_CALLER) -> None:
         self._per_caller = per_caller
@@ -79,7 +80,7 @@ class Turnstile(Around):
             ((what, peer), limits.per_connection, "from your connection"),
         ]
         if what not in NOT_BY_ADDRESS and not _is_local(address):
-            # Nobody has more than half: each open call may hold a half-sent message.
+            # No address has more than half: each open call may hold a half-sent message.
             bounds.append(
                 ((what, address), min(self._per_caller, limits.total // 2), f"from {address}")
             )

@@ -1,4 +1,4 @@
-"""The HTTP face on a real port, with a servicer that answers on demand, and callers who speak raw bytes."""
+"""The HTTP face on a real port, with a servicer that answers on demand, and raw callers."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from tests.waiting import until
 
 
 class Servicer:
-    """Answers once `open` is set, and counts."""
+    """Answers once `open` is set, and counts requests."""
 
     def __init__(self, shedder):
         self.shedder = shedder
@@ -50,7 +50,7 @@ class Servicer:
 
 @dataclass
 class HttpPeer:
-    """A server in this process, on a port of its own."""
+    """A server in this process, on its own port."""
 
     server: uvicorn.Server
     http: HttpServer
@@ -68,7 +68,7 @@ class HttpPeer:
         return len(self.server.server_state.connections)
 
     async def connect(self, *sent):
-        """A connection on which `sent` has been written."""
+        """A connection after `sent` is written to it."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         self.callers.append(writer)
         for each in sent:
@@ -77,7 +77,7 @@ class HttpPeer:
         return reader, writer
 
     async def exchange(self, *sent):
-        """All bytes that come back until the connection ends."""
+        """All bytes that are returned until the connection ends."""
         reader, _ = await self.connect(*sent)
         return await asyncio.wait_for(reader.read(), 60)
 

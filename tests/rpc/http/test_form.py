@@ -1,4 +1,4 @@
-"""Bodies over a real port: too large, damaged, nested, doubled. Every one of them is a 4xx with a reason."""
+"""Bodies over a real port: too large, damaged, nested, doubled; each is a 4xx with a reason."""
 
 import asyncio
 import base64
@@ -149,7 +149,10 @@ async def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(conte
 
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=b"])
 async def test_a_body_of_unknown_length_is_counted_while_it_comes(content_type):
-    head = f"POST /v1/vqa HTTP/1.1\r\nhost: x\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    head = (
+        "POST /v1/vqa HTTP/1.1\r\nhost: x\r\n"
+        f"content-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
+    ).encode()
     start = (
         part("image", "", filename="a.png").encode()
         if content_type.startswith("multipart")

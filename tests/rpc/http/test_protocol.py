@@ -1,4 +1,4 @@
-"""Connections over real sockets: those that hang, flood, pipeline and never read, with another caller who is served."""
+"""Connections that hang, flood, pipeline or never read, next to a caller who is served."""
 
 import asyncio
 import json
@@ -99,7 +99,8 @@ async def test_headers_without_an_end_are_refused():
         b"POST /v1/vqa HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
         b"POST /v1/vqa HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
         b"POST /v1/vqa HTTP/1.1\r\ncontent-length: 99999999999999999999999999\r\n\r\n",
-        b"POST /v1/vqa HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/vqa HTTP/1.1\r\ncontent-length: 3\r\n"
+        b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /v1/vqa HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nnot a size\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -113,7 +114,10 @@ async def test_bytes_that_are_no_http_are_a_400_in_our_shape(sent):
 
 
 async def test_a_refused_caller_who_waits_to_be_let_continue_is_only_refused(caplog):
-    head = b"POST /v1/vqa HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = (
+        b"POST /v1/vqa HTTP/1.1\r\nhost: x\r\n"
+        b"expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
     async with http_peer() as peer:
         assert (await peer.exchange(head + b"no chunk\r\n")).startswith(b"HTTP/1.1 400 ")
         assert await ask(peer) == (200, "what?")
@@ -121,7 +125,7 @@ async def test_a_refused_caller_who_waits_to_be_let_continue_is_only_refused(cap
 
 
 async def test_requests_in_a_row_without_waiting_are_not_queued():
-    """One request of a connection at once; after its reply the connection closes, and unread ones are asked again."""
+    """Only one request is read; the connection closes after its reply."""
     async with http_peer() as peer:
         peer.servicer.open.clear()
         reader, _ = await peer.connect(GOOD, *[GOOD] * 5000)

@@ -1,4 +1,4 @@
-"""Leaving: no request that was sent is lost, and nobody new is let in behind it."""
+"""Shutdown: no request is lost, and no new caller is accepted."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ async def test_kept_and_new_connections_lose_nothing():
             try:
                 reply = await client.post(f"{peer.url}/v1/vqa", json=ASKED)
             except httpx.ConnectError:
-                return  # refused: the service has left, and has said so
+                return  # refused: the service has ended
             except httpx.HTTPError as error:
                 failures.append(repr(error))
                 return

@@ -1,4 +1,4 @@
-"""Places for messages on their way in: slow senders push out each other, and nobody else."""
+"""Places for arriving messages: slow senders push out only each other."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Rooms for calls: each kind has its own, at each address, too."""
+"""Room for calls: separate for each kind, and for each address."""
 
 from contextlib import ExitStack
 
@@ -23,7 +23,7 @@ def peer(number, address="10.0.0.1"):
 
 @pytest.fixture
 def crowded():
-    """A turnstile whose address 10.0.0.1 has as many answers open as it may."""
+    """A turnstile in which the address 10.0.0.1 has as many answers open as allowed."""
     turnstile = Turnstile(MOST)
     with ExitStack() as stack:
         for number in range(MOST):
