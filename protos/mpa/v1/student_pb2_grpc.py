@@ -58,8 +58,8 @@ class StudentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AnswerStream(self, request_iterator, context):
-        """Many questions: replies come in the order they are finished, each with its request's id; one failure does not end the
-        stream.
+        """Many questions: each reply has its request's id and is sent when it is done; one failure does
+        not end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

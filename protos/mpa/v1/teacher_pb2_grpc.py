@@ -67,7 +67,8 @@ class TeacherServiceServicer(object):
     """
 
     def GetModel(self, request, context):
-        """Which model answers here, and what besides a request decides what it says: known before anything is asked.
+        """The model that answers here, and the settings that determine its replies, before the first
+        request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,7 +82,8 @@ class TeacherServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AnnotateStream(self, request_iterator, context):
-        """Many: replies come in the order they are finished, each with its request's id; one failure does not end the stream.
+        """Many annotations: each reply has its request's id and is sent when it is done; one failure does
+        not end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class TrainingServiceStub(object):
-    """Parity Leveler: trains a new version of the student from a parity set. Progress, waiting and cancelling go through the
-    standard google.longrunning.Operations service at the same address.
+    """Parity Leveler: trains a new version of the student from a parity set. Progress, waiting and
+    cancelling go through the standard google.longrunning.Operations service at the same address.
     """
 
     def __init__(self, channel):
@@ -50,20 +50,21 @@ class TrainingServiceStub(object):
 
 
 class TrainingServiceServicer(object):
-    """Parity Leveler: trains a new version of the student from a parity set. Progress, waiting and cancelling go through the
-    standard google.longrunning.Operations service at the same address.
+    """Parity Leveler: trains a new version of the student from a parity set. Progress, waiting and
+    cancelling go through the standard google.longrunning.Operations service at the same address.
     """
 
     def UploadDataset(self, request_iterator, context):
-        """Sends a parity set: the images first, then the samples that name them. Content-addressed: sending it again is harmless.
+        """Sends a parity set: the images first, then the samples that name them. Content-addressed:
+        sending it again is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Train(self, request, context):
-        """Starts a training. A repeated request_id returns the first operation; a second training while one runs is ABORTED.
-        The operation's metadata is TrainMetadata, its response TrainResponse.
+        """Starts a training. A repeated request_id returns the first operation; a second training while
+        one runs is ABORTED. The operation's metadata is TrainMetadata, its response TrainResponse.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -92,8 +93,8 @@ def add_TrainingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainingService(object):
-    """Parity Leveler: trains a new version of the student from a parity set. Progress, waiting and cancelling go through the
-    standard google.longrunning.Operations service at the same address.
+    """Parity Leveler: trains a new version of the student from a parity set. Progress, waiting and
+    cancelling go through the standard google.longrunning.Operations service at the same address.
     """
 
     @staticmethod

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class VersionServiceStub(object):
-    """The student's versions: immutable directories of weights, and the pointers live, candidate and previous.
+    """The student's versions: immutable directories of weights, and the pointers live, candidate and
+    previous.
     """
 
     def __init__(self, channel):
@@ -63,7 +64,8 @@ class VersionServiceStub(object):
 
 
 class VersionServiceServicer(object):
-    """The student's versions: immutable directories of weights, and the pointers live, candidate and previous.
+    """The student's versions: immutable directories of weights, and the pointers live, candidate and
+    previous.
     """
 
     def ListVersions(self, request, context):
@@ -79,14 +81,16 @@ class VersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def LoadVersion(self, request, context):
-        """Loads a version beside the live one and makes it the candidate. Its weights are checked against its manifest first.
+        """Loads a version next to the live one, as the candidate, after a check of its weights against
+        its manifest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PromoteVersion(self, request, context):
-        """Makes a version live (loading it if need be). Requests under way end on the version they began with.
+        """Makes a version live, and loads it if necessary. Requests under way end on the version they
+        began with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,7 +140,8 @@ def add_VersionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class VersionService(object):
-    """The student's versions: immutable directories of weights, and the pointers live, candidate and previous.
+    """The student's versions: immutable directories of weights, and the pointers live, candidate and
+    previous.
     """
 
     @staticmethod
