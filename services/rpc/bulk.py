@@ -51,7 +51,8 @@ class Bulk(Generic[Request, Response]):
 
     async def ask(self, request: Request) -> Response:
         """Raises the MpaError of the status, or Unavailable if the stream broke or time ran out."""
-        stream, key = self._stream(), str(next(self._ids))
+        stream = self._stream()
+        key = str(next(self._ids))
         answer: asyncio.Future[Response] = stream.send(key, self._item(id=key, request=request))
         try:
             await answer

@@ -66,25 +66,32 @@ class Connection:
 
     async def call(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
         async with self.concurrency:
-            began, delay_s, tries = time.monotonic(), FIRST_DELAY_S, 0
+            began = time.monotonic()
+            tries = 0
+            delay_s = FIRST_DELAY_S
             trouble: MpaError
             while True:
-                tries, sent_at = tries + 1, time.monotonic()
+                tries += 1
+                sent_at = time.monotonic()
+                wait_s = delay_s
                 try:
                     reply = await self.call_once(send)
                 except Overloaded as error:
+                    trouble = error
                     self.concurrency.refused(sent_at)
-                    trouble, wait_s = error, error.retry_after_s
+                    wait_s = error.retry_after_s
                 except (Unavailable, Cancelled) as error:
+                    trouble = error
                     if error.reason == OUT_OF_TIME:
                         self.concurrency.refused(sent_at)
-                    wait_s, trouble, delay_s = delay_s, error, min(2 * delay_s, LONGEST_DELAY_S)
+                    delay_s = min(2 * delay_s, LONGEST_DELAY_S)
                 except MpaError as error:
+                    trouble = error
                     if type(error) not in (MpaError, EngineFailed) or tries == INTERNAL_ERROR_TRIES:
                         raise
-                    wait_s, trouble = delay_s, error
                 else:
-                    self._answered_at, self._is_troubled = time.monotonic(), False
+                    self._answered_at = time.monotonic()
+                    self._is_troubled = False
                     self.concurrency.answered(self._answered_at - sent_at)
                     return reply
                 if time.monotonic() + wait_s - max(began, self._answered_at) > self._patience_s:

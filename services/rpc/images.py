@@ -71,7 +71,8 @@ class ImageReceiver:
     def __init__(
         self, settings: ImageSettings | None = None, decoder: ImageDecoder = DECODER
     ) -> None:
-        self._settings, self._decoder = settings or ImageSettings(), decoder
+        self._settings = settings or ImageSettings()
+        self._decoder = decoder
         self._root = self._settings.root.resolve() if self._settings.root else None
         capacity_bytes = int(self._settings.memory_gib * 2**30)
         self._memory = ImageMemory(capacity_bytes)

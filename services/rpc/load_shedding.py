@@ -48,8 +48,11 @@ class LoadSettings:
             variable = f"{env.prefix}MAX_IN_FLIGHT"
             raise InvalidInput(f"{variable} is {settings.most}: give 1 or more", field=variable)
         if not 0 < settings.longest_wait_s < float("inf"):
-            variable, given = f"{env.prefix}LONGEST_WAIT_S", settings.longest_wait_s
-            raise InvalidInput(f"{variable} is {given:g}: give more than 0 seconds", field=variable)
+            variable = f"{env.prefix}LONGEST_WAIT_S"
+            raise InvalidInput(
+                f"{variable} is {settings.longest_wait_s:g}: give more than 0 seconds",
+                field=variable,
+            )
         return settings
 
 

@@ -54,7 +54,8 @@ class Gate:
         given = request_id(Headers(scope=scope).get(HEADER))
         current_request_id.set(given)
         began = time.monotonic()
-        path, caller = scope["path"], scope["client"][0] if scope.get("client") else ""
+        path = scope["path"]
+        caller = scope["client"][0] if scope.get("client") else ""
         reply = _Reply(send, given)
         try:
             await self._admit(scope, receive, reply.send, caller)

@@ -183,7 +183,8 @@ class BoundedHttp(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
-        given, body = request_id(None), error_body(reason, message)
+        given = request_id(None)
+        body = error_body(reason, message)
         _log.warning("%s %s id=%s peer=%s", status, message, given, self._caller)
         head = [
             b"HTTP/1.1 %d %s" % (status, _REASONS[status]),

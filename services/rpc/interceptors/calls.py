@@ -44,7 +44,8 @@ class Calls(Around):
         current_request_id.set(chosen)
         _current_method.set(method)
         context.set_trailing_metadata(((HEADER, chosen),))
-        began, code = time.perf_counter(), "OK"
+        began = time.perf_counter()
+        code = "OK"
         try:
             yield
         except asyncio.CancelledError:

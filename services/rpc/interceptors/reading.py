@@ -59,7 +59,8 @@ class Reading(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         handler = wrapped(handler, self._wrap(handler, details.method))
-        read, serialize = _reader(handler.request_deserializer), handler.response_serializer
+        read = _reader(handler.request_deserializer)
+        serialize = handler.response_serializer
         # A single request is read as a stream of one, so the call is counted before it is read.
         if handler.response_streaming:
             call = handler.stream_stream or handler.unary_stream

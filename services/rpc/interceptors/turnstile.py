@@ -74,7 +74,8 @@ class Turnstile(Around):
     @contextmanager
     def entered(self, what: str, peer: str) -> Iterator[None]:
         """`peer`: ipv4:ADDRESS:PORT or ipv6:[ADDRESS]:PORT. Raises Overloaded: no room."""
-        limits, address = CALL_LIMITS[what], peer.rpartition(":")[0]
+        limits = CALL_LIMITS[what]
+        address = peer.rpartition(":")[0]
         bounds = [
             ((what,), limits.total, "in all"),
             ((what, peer), limits.per_connection, "from your connection"),
