@@ -1,66 +1,82 @@
-# Everything sets itself up on a fresh machine with Python 3.11 or newer:
-#   make demo       a small VLM gets better from unlabeled images alone, through the real services
-#   make demo-vllm  the same on vLLM
-#   make test       checks and tests, as CI runs them
+# Everything sets itself up on a fresh machine with Python 3.11 or newer.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS_VENV := .venv-protos
+# Test processes at a time. Each may load vLLM, which takes 5 GB.
+WORKERS ?= 2
+PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+# For a shorter demo: fewer images (LIMIT), or questions of another file (EVAL).
+DATA := runs/easy-vqa
 RUN := runs/demo
-EVAL := runs/easy-vqa/test.jsonl
+EVAL := $(DATA)/test.jsonl
+LIMIT := 0
 # The first runs of a fresh machine find no warm caches; these keep libraries from looking for the network.
 export HF_HUB_OFFLINE ?= 1
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: demo demo-vllm test haproxy check format protos protos-check arms bench-mini bench zoo clean
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-vllm quick fast test check format protos protos-check protos-released haproxy arms \
+    bench-mini bench zoo clean
 
-demo: $(VENV)/.installed
-	@$(BIN)/python -m zoo.easy_vqa runs/easy-vqa
-	@$(BIN)/mpa-orch align runs/easy-vqa/pool --task vqa --local --run $(RUN) --eval $(EVAL) --yes
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The same with both models in vLLM (its CPU build).
+demo: $(VENV)/.installed  ## Align a small VLM from unlabeled images alone, through the real services
+	@$(BIN)/python -m zoo.easy_vqa $(DATA)
+	@$(BIN)/mpa-orch align $(DATA)/pool --task vqa --local --run $(RUN) --eval $(EVAL) --limit $(LIMIT) --yes
+
 demo-vllm: export MPA_TEACHER_ENGINE = vllm
 demo-vllm: export MPA_STUDENT_ENGINE = vllm
 demo-vllm: export MPA_TEACHER_MAX_MODEL_LEN = 512
 demo-vllm: export MPA_STUDENT_MAX_MODEL_LEN = 512
 demo-vllm: RUN := $(RUN)-vllm
-demo-vllm: $(VENV)/.installed-vllm demo
+demo-vllm: $(VENV)/.installed-vllm demo  ## Run the same demo with both models in vLLM (its CPU build)
 
-test: $(VENV)/.installed-vllm check protos-check haproxy
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
-	$(BIN)/python -m pytest -m slow
+quick: check  ## Check, and run the tests of a minute: for every change (CONTRIBUTING.md)
+	$(BIN)/python -m pytest --quick $(PARALLEL)
+
+fast: check  ## Check, and run every test but the slow ones: real models, real processes
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) --durations 15
+
+# One thread for each process: two that share two cores wait for each other less.
+test: $(VENV)/.installed-vllm check protos-check haproxy  ## Check, and run every test, as CI does
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" $(PARALLEL) --durations 15
+	$(BIN)/python -m pytest -m alone --durations 5
 
 # The proxy whose configuration is tested. Without root, or a network, that one test says that it is missing.
 haproxy:
 	@command -v haproxy /usr/sbin/haproxy > /dev/null || test "$$(id -u)" != 0 || \
 	    { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends haproxy; } || true
 
-# Format, lint, types, import contracts, the protos' style.
-check: $(VENV)/.installed
+check: $(VENV)/.installed  ## Check format, lint, types, import contracts, and the protos against the last release
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/released.binpb
 
-format: $(VENV)/.installed
+format: $(VENV)/.installed  ## Format the code, and mend the lint that can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 # Stubs refuse runtimes older than their generator, so grpcio-tools is older than any grpcio that pyproject.toml allows.
-protos: $(STUBS_VENV)/.installed
+protos: $(STUBS_VENV)/.installed  ## Generate the stubs of protos/mpa/v1
 	protos/generate $(STUBS_VENV)/bin/python
 
 protos-check: protos
 	git diff --exit-code -- protos
 
-# Does selection pay? Arms x seeds on the bundled pair (docs/reproduce.md).
-arms: $(VENV)/.installed
-	$(BIN)/python -m zoo.easy_vqa runs/easy-vqa
+protos-released: $(VENV)/.installed  ## Record the protos as released: later ones may not break them
+	$(BIN)/buf build --exclude-source-info --output protos/released.binpb
+
+arms: $(VENV)/.installed  ## Compare ways of selection on the bundled pair (docs/reproduce.md)
+	$(BIN)/python -m zoo.easy_vqa $(DATA)
 	$(BIN)/mpa-orch experiment experiments/mini/easy-vqa.toml --data runs --out runs/arms --local
 
-# The paper's claims on the mini benchmark's four families: stopped and called again, it goes on where it was.
-bench-mini: $(VENV)/.installed
+# Stopped and called again, it goes on where it was.
+bench-mini: $(VENV)/.installed  ## Check the paper's claims on the mini benchmark's four families (55 minutes)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiment,minivqa]"
 	$(BIN)/python -m zoo.minivqa build runs/minivqa
 	for table in 1 5 6 3; do \
@@ -68,13 +84,11 @@ bench-mini: $(VENV)/.installed
 	done
 	$(BIN)/python -m benchmarks.minivqa.claims runs/mini
 
-# The figures of docs/benchmarks.md: how fast, next to the engines themselves and to what others use.
-bench: $(VENV)/.installed-vllm
+bench: $(VENV)/.installed-vllm  ## Measure speed, next to the engines themselves and to other tools (docs/benchmarks.md)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python -m benchmarks
 
-# Trains the bundled pair again, into build/zoo.
-zoo: $(VENV)/.installed
+zoo: $(VENV)/.installed  ## Train the bundled pair again, into build/zoo
 	$(BIN)/python -m zoo.train teacher --output build/zoo/teacher
 	$(BIN)/python -m zoo.train student --output build/zoo/student
 
@@ -93,5 +107,5 @@ $(STUBS_VENV)/.installed: Makefile
 	$(STUBS_VENV)/bin/python -m pip install --quiet "grpcio-tools==1.76.0"
 	@touch $@
 
-clean:
+clean:  ## Remove the virtual environments, the build and the demo's run
 	rm -rf $(VENV) $(STUBS_VENV) *.egg-info build runs/demo

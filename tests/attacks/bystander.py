@@ -108,7 +108,7 @@ async def bystander_of(target, repeats=False):
         httpx.AsyncClient(
             base_url=target.url,
             timeout=PATIENCE_S,
-            transport=httpx.AsyncHTTPTransport(local_address=ADDRESS),
+            transport=httpx.AsyncHTTPTransport(verify=False, local_address=ADDRESS),
         ) as http,
     ):
         bystander = Bystander(target, channel, http, repeats)

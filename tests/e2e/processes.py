@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,10 @@ import httpx
 import psutil
 
 from services.orchestrator.local import free_ports
+from tests.waiting import until_true
 
 ROOT = Path(__file__).resolve().parents[2]
+BENTOML = (sys.executable, "-m", "bentoml")
 SERVICES = {
     "student": "services.student.service:StudentService",
     "teacher": "services.teacher.service:TeacherService",
@@ -34,17 +35,16 @@ class ServiceProcess:
     def address(self):
         return f"127.0.0.1:{self.grpc_port}"
 
-    def wait_until_ready(self, timeout_s=60.0):
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
+    def wait_until_ready(self):
+        def is_ready():
             assert self.process.poll() is None, self.log.read_text()
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.http_port}/readyz").status_code == 200:
-                    return self
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+            return is_serving(self.http_port)
+
+        until_true(is_ready, describe=self.log.read_text)
+        return self
+
+    def wait_until_logged(self, words):
+        until_true(lambda: words in self.log.read_text(), describe=self.log.read_text)
 
     def kill_at_once(self):
         """SIGKILL to the supervisor and its workers, not to their children: those must end by themselves."""
@@ -57,6 +57,14 @@ class ServiceProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(60)
+
+
+def is_serving(http_port):
+    """Whether it is ready. Certificates are not loaded: that takes longer than the request."""
+    with suppress(httpx.TransportError):
+        ready = httpx.get(f"http://127.0.0.1:{http_port}/readyz", verify=False)
+        return ready.status_code == 200
+    return False
 
 
 @contextmanager
@@ -79,15 +87,7 @@ def serving(name, folder, target=None, wait=True, **settings):
     log = folder / f"{name}-{http_port}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "bentoml",
-                "serve",
-                target or SERVICES[name],
-                "--port",
-                str(http_port),
-            ],
+            [*BENTOML, "serve", target or SERVICES[name], "--port", str(http_port)],
             env=env,
             cwd=ROOT,
             stdout=output,

@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from tests.e2e.processes import ROOT, serving
 from tests.pictures import numbered_png, png
 from tests.serving import fake_checkpoint
+from tests.waiting import until_true, when_steady
 
 pytestmark = pytest.mark.slow
 ORCHESTRATOR = [sys.executable, "-m", "services.orchestrator.cli.main"]
@@ -49,35 +49,39 @@ def _align(pool, run, teacher, student, *more):
     ]
 
 
-def _calls(service, method):
-    text = httpx.get(f"http://127.0.0.1:{service.http_port}/metrics").text
-    counts = re.findall(
-        rf'mpa_grpc_calls_total\{{code="OK",method="/mpa.v1.{method}Stream"[^}}]*\}} (\S+)', text
+def _teacher_calls(teacher):
+    """Finished calls as the service counts them: annotations, answers."""
+    text = httpx.get(f"http://127.0.0.1:{teacher.http_port}/metrics").text
+    line = (
+        r'mpa_grpc_calls_total\{{code="OK",method="/mpa.v1.TeacherService/{}Stream"[^}}]*\}} (\S+)'
     )
-    return int(sum(map(float, counts)))
+    return tuple(
+        int(sum(map(float, re.findall(line.format(method), text))))
+        for method in ("Annotate", "Answer")
+    )
 
 
 def _stored(run):
     """Finished calls in the ledger: annotations, teacher's answers, student's answers."""
     with closing(sqlite3.connect(run / "ledger.sqlite", timeout=10)) as ledger:
-        if (
-            len(
-                ledger.execute(
-                    "SELECT 1 FROM sqlite_master WHERE name IN ('annotations', 'answers')"
-                ).fetchall()
-            )
-            < 2
-        ):
+        tables = "SELECT 1 FROM sqlite_master WHERE name IN ('annotations', 'answers')"
+        if len(ledger.execute(tables).fetchall()) < 2:
             return 0, 0, 0
-        annotations = ledger.execute(
-            "SELECT count(*) FROM annotations WHERE text != ''"
-        ).fetchone()[0]
-        answers = dict(
-            ledger.execute(
-                "SELECT role, count(*) FROM answers WHERE step != 'evaluate' GROUP BY role"
-            ).fetchall()
-        )
-    return annotations, answers.get("teacher", 0), answers.get("student", 0)
+        annotations = "SELECT count(*) FROM annotations WHERE text != ''"
+        answers = "SELECT role, count(*) FROM answers WHERE step != 'evaluate' GROUP BY role"
+        (annotated,) = ledger.execute(annotations).fetchone()
+        answered = dict(ledger.execute(answers).fetchall())
+    return annotated, answered.get("teacher", 0), answered.get("student", 0)
+
+
+def _await_answers(run, count, process):
+    """Waits until the ledger has `count` answers of the student."""
+
+    def has_them():
+        assert process.poll() is None
+        return (run / "ledger.sqlite").exists() and _stored(run)[2] >= count
+
+    until_true(has_them)
 
 
 def _services(folder, latency_s):
@@ -112,23 +116,15 @@ def test_killed_in_the_middle_it_ends_with_the_same_parity_set_and_repeats_no_fi
         first = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        while (
-            not (tmp_path / "two" / "ledger.sqlite").exists() or _stored(tmp_path / "two")[2] < 60
-        ):
-            assert first.poll() is None
-            time.sleep(0.02)
-        first.send_signal(signal.SIGKILL)
+        _await_answers(tmp_path / "two", 60, first)
+        first.kill()
         first.wait()
         kept = _stored(tmp_path / "two")
-        time.sleep(2)
-        before = (
-            _calls(teacher, "TeacherService/Annotate"),
-            _calls(teacher, "TeacherService/Answer"),
-        )
+        before = when_steady(lambda: _teacher_calls(teacher))
         assert before[0] - kept[0] <= IN_FLIGHT
         resumed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert resumed.returncode == 0, resumed.stderr
-        after = _calls(teacher, "TeacherService/Annotate"), _calls(teacher, "TeacherService/Answer")
+        after = _teacher_calls(teacher)
     one, two = tmp_path / "one", tmp_path / "two"
     assert (one / "parity_set.jsonl").read_text() == (two / "parity_set.jsonl").read_text()
     total = _stored(two)
@@ -150,11 +146,7 @@ def test_a_student_that_dies_in_the_middle_and_comes_back_is_waited_for(tmp_path
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        while (
-            not (tmp_path / "run" / "ledger.sqlite").exists() or _stored(tmp_path / "run")[2] < 40
-        ):
-            assert process.poll() is None
-            time.sleep(0.02)
+        _await_answers(tmp_path / "run", 40, process)
         student.kill_at_once()
         again = {
             "model": tmp_path / "s",

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from contextlib import suppress
 
 import httpx
@@ -19,7 +18,7 @@ from tests.e2e.processes import ROOT, serving
 from tests.pictures import png
 from tests.rpc.http.peers import get, post, read_reply
 from tests.serving import fake_checkpoint
-from tests.waiting import until
+from tests.waiting import until, until_true
 
 pytestmark = pytest.mark.slow
 ASKED = {"image": base64.b64encode(png()).decode(), "question": "what?"}
@@ -78,10 +77,8 @@ def test_the_command_that_serves_listens_on_loopback(tmp_path, model):
             stderr=log,
         )
     try:
-        end = time.monotonic() + 60
-        while grpc_port not in (found := listening(process)):
-            assert time.monotonic() < end, (tmp_path / "log").read_text()
-            time.sleep(0.2)
+        until_true(lambda: grpc_port in listening(process), describe=(tmp_path / "log").read_text)
+        found = listening(process)
         assert found == {**found, http_port: "127.0.0.1", grpc_port: "127.0.0.1"}
     finally:
         process.terminate()
@@ -264,9 +261,8 @@ async def test_sigterm_loses_no_request_of_kept_or_new_connections(tmp_path, mod
             await until(lambda: answered >= 100)
             student.process.terminate()
             async with httpx.AsyncClient() as client:
-                end = time.monotonic() + 30
                 while (await client.get(f"{url}/readyz")).status_code == 200:
-                    assert time.monotonic() < end
+                    pass
         assert student.process.wait(60) == 0
     assert lost == []
 
@@ -282,7 +278,6 @@ async def test_a_service_whose_engine_hangs_ends_within_its_grace(tmp_path):
         _, writer = await asyncio.open_connection("127.0.0.1", student.http_port)
         writer.write(post(json.dumps({**ASKED, "question": "does it take for ever?"}).encode()))
         await writer.drain()
-        await asyncio.sleep(0.5)
         student.process.terminate()
         _, alive = await asyncio.to_thread(psutil.wait_procs, everyone, timeout=30)
         assert alive == []

@@ -1,7 +1,5 @@
 """The teacher process with the openai engine, over gRPC, against a provider beside it."""
 
-import time
-
 import grpc
 import psutil
 import pytest
@@ -11,6 +9,7 @@ from services.rpc.status import from_rpc_error
 from tests.e2e.processes import serving
 from tests.engines.provider import KEY, MODEL, completion, error, providing_beside
 from tests.pictures import png
+from tests.waiting import until_true
 
 pytestmark = pytest.mark.slow
 IMAGE = types_pb2.Image(data=png())
@@ -82,10 +81,7 @@ def test_a_wrong_key_is_told_once_and_the_service_is_never_ready(tmp_path, key, 
         with serving(
             "teacher", tmp_path, engine="openai", model=MODEL, env=usual, wait=False
         ) as teacher:
-            end = time.monotonic() + 60
-            while "teacher cannot serve" not in teacher.log.read_text():
-                assert time.monotonic() < end, teacher.log.read_text()
-                time.sleep(0.1)
+            teacher.wait_until_logged("teacher cannot serve")
             log = teacher.log.read_text()
     assert says in log
     assert KEY not in log
@@ -100,12 +96,6 @@ def test_killed_with_a_batch_under_way_the_next_process_has_its_reply(tmp_path):
         "batch_poll_s": 0.2,
     }
 
-    def until(condition):
-        end = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < end
-            time.sleep(0.05)
-
     def reply(teacher):
         with grpc.insecure_channel(teacher.address) as channel:
             return teacher_pb2_grpc.TeacherServiceStub(channel).Annotate(ANNOTATE)
@@ -114,11 +104,11 @@ def test_killed_with_a_batch_under_way_the_next_process_has_its_reply(tmp_path):
         with openai_teacher(tmp_path, provider, **settings) as teacher:
             code, told = failure(reply, teacher)
             assert (code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "PENDING")
-            until(lambda: provider.batches)
+            until_true(lambda: provider.batches)
             teacher.kill_at_once()
         provider.finish("batch_0")
         with openai_teacher(tmp_path, provider, **settings) as teacher:
-            until(lambda: "completed" in teacher.log.read_text())
+            teacher.wait_until_logged("completed")
             annotated = reply(teacher)
     assert annotated.question == "what is number 7?"
     assert annotated.usage.cost_usd == pytest.approx((1000 * 2.5 + 10 * 10) / 1e6 / 2)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from contextlib import contextmanager, suppress
 
 import grpc
@@ -15,10 +14,10 @@ import pytest
 
 from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2
 from services.orchestrator.local import free_ports
-from tests.e2e.processes import ROOT, serving
+from tests.e2e.processes import ROOT, is_serving, serving
 from tests.pictures import png
 from tests.serving import fake_checkpoint
-from tests.waiting import until
+from tests.waiting import until, until_true
 
 pytestmark = pytest.mark.slow
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -50,21 +49,12 @@ def proxied(haproxy, service, **settings):
     }
     process = subprocess.Popen([haproxy, "-f", str(ROOT / "deploy" / "haproxy.cfg")], env=env)
     try:
-        end = time.monotonic() + 30
-        while not _serves(http_port):
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        until_true(lambda: process.poll() is not None or is_serving(http_port))
+        assert process.poll() is None
         yield http_port, grpc_port
     finally:
         process.kill()
         process.wait()
-
-
-def _serves(port):
-    with suppress(httpx.TransportError):
-        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
-    return False
 
 
 async def test_both_faces_are_served_through_the_proxy_and_what_it_refuses_does_not_arrive(
