@@ -1,5 +1,13 @@
 import pytest
 
+pytest_plugins = ("tests.quick",)
+
+
+def pytest_collection_modifyitems(items):
+    """Modules with slow tests come first, lest a long one is left to the end with one process."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def own_teacher_cache(tmp_path_factory):

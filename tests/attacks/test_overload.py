@@ -91,6 +91,7 @@ async def operate(target, done):
             await asyncio.sleep(0.3)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("protocol", ["gRPC", "HTTP"])
 async def test_ten_times_the_capacity(slow_student, protocol):
     target, before, operated = slow_student, slow_student.resident_bytes(), []
