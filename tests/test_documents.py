@@ -10,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from benchmarks import picture
 from benchmarks.results import read_results
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
@@ -59,6 +60,17 @@ def test_the_readme_names_every_task_and_recipe():
 def test_every_path_of_the_readme_exists():
     for link in re.findall(r"\]\(([\w/.-]+)\)", README):
         assert (ROOT / link).exists(), link
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 120
+
+
+def test_the_picture_shows_the_table_of_the_demo():
+    kinds = picture.read_table((ROOT / "docs/results.md").read_text())
+    assert [kind.name for kind in kinds][:1] == ["all 9,673"]
+    assert picture.PICTURE.read_text() == picture.draw(kinds)
+    assert f"]({picture.PICTURE.relative_to(ROOT)})" in README
 
 
 class Variables(dict):
