@@ -1,1 +1,1 @@
-"""What is measured, and the figures."""
+"""Benchmarks of speed, and their figures."""

@@ -1,4 +1,4 @@
-"""Every row of the table: `make bench`. Each is written to results.jsonl as soon as it is measured.
+"""All rows of the table: `make bench`. Each is written to results.jsonl as soon as it is measured.
 
 python -m benchmarks --model bundled --runs 5
 """

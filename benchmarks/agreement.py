@@ -1,8 +1,8 @@
-"""The answers of vLLM and of transformers to the same questions by the same version, in percent alike.
+"""Percentage of questions that vLLM and transformers answer alike with the same version.
 
     python -m benchmarks.agreement --model bundled
 
-Both engines run in float32 here. On GPUs in bfloat16 expect some answers on the edge to tip.
+Both engines run in float32 here. On GPUs in bfloat16 expect a few borderline answers to differ.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ AT_ONCE = 256
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
-    asked, folder = ask(0, given.share(IMAGES)), checkpoint(model)
+    asked = ask(0, given.share(IMAGES))
+    folder = checkpoint(model)
     of_vllm = await answers(folder, model, asked, EngineSettings(engine="vllm", max_model_len=512))
     of_transformers = await answers(folder, model, asked, EngineSettings())
     alike = sum(ours == theirs for ours, theirs in zip(of_vllm, of_transformers, strict=True))

@@ -75,8 +75,9 @@ def measure(measures: Sequence[Measure], given: argparse.Namespace) -> None:
 
 
 async def measure_all(measures: Sequence[Measure], arguments: Arguments) -> tuple[list[Row], int]:
-    """The rows, and the number of failed measures; the others go on."""
-    rows, failed = [], 0
+    """The rows, and the number of failed measurements. A failure doesn't stop the others."""
+    rows = []
+    failed = 0
     for one, model in itertools.product(measures, arguments.models):
         try:
             async for row in one(model, arguments):

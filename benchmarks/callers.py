@@ -1,4 +1,4 @@
-"""Callers with a limited patience, over gRPC and plain HTTP: each gets one of four outcomes."""
+"""Callers with limited patience, over gRPC and plain HTTP: each call has one of four outcomes."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ HTTP_HEAD = (
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 AskOne = Callable[[int], Awaitable[str]]
-"""Makes the call of that number. Returns its outcome."""
+"""Makes the call of that number and returns its outcome."""
 Connect = Callable[[Service, list[bytes]], AbstractAsyncContextManager[AskOne]]
-"""Questions about these images."""
+"""Calls that ask about these images."""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What a run asked of its models, read from its ledger: so that an engine alone can be asked the very same."""
+"""Calls that a run made to its models, read from its ledger; an engine alone can repeat them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.orchestrator.run import Run
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`image`: its file; `text`: the user turn."""
+    """`image`: the file; `text`: the user turn."""
 
     image: str
     text: str
@@ -29,13 +29,12 @@ class Call:
 
 
 def annotation_calls(run: Run) -> Iterator[Call]:
-    """One for each reply, whatever could be read from it."""
-    recipe, prompt = (
-        run.settings.recipe,
-        run.settings.recipe.annotation_prompt(run.settings.the_task),
-    )
+    """One call per reply, readable or not."""
+    recipe = run.settings.recipe
+    prompt = recipe.annotation_prompt(run.settings.the_task)
     for image, seed in run.ledger.read(
-        "SELECT path, seed FROM annotations a JOIN images i ON i.sha256 = a.image_sha256 AND i.rejection = '' "
+        "SELECT path, seed FROM annotations a "
+        "JOIN images i ON i.sha256 = a.image_sha256 AND i.rejection = '' "
         "WHERE model_fingerprint != '' ORDER BY path, number, attempt"
     ):
         yield Call(_file(run, image), prompt, replace(recipe.annotation_decoding, seed=seed))
@@ -44,7 +43,8 @@ def annotation_calls(run: Run) -> Iterator[Call]:
 def answer_calls(run: Run, role: str) -> Iterator[Call]:
     recipe = run.settings.recipe
     for image, question in run.ledger.read(
-        "SELECT path, question FROM answers a JOIN images i ON i.sha256 = a.image_sha256 AND i.rejection = '' "
+        "SELECT path, question FROM answers a "
+        "JOIN images i ON i.sha256 = a.image_sha256 AND i.rejection = '' "
         "WHERE role = ? ORDER BY path, question",
         role,
     ):

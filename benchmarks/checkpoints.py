@@ -1,10 +1,10 @@
-"""The models that are measured: the bundled pair, where our overhead shows most, and 150M parameters, where compute dominates.
+"""The measured models: the bundled pair shows our overhead, 150M parameters are mostly compute.
 
-    python -m benchmarks.checkpoints      (writes build/bench/150m and build/bench/wide-teacher, wide-student)
+    python -m benchmarks.checkpoints      (writes build/bench/150m, wide-teacher and wide-student)
 
-150m        a randomly initialised Qwen2-VL; it never means to stop, so replies get a fixed length.
-wide-...    the bundled teacher and student, widened with zeros to the same cost: they answer as before. A pipeline needs a
-            teacher whose annotations can be read, which random weights don't write.
+150m        a randomly initialised Qwen2-VL. It never ends a reply, so replies have a fixed length.
+wide-...    the bundled teacher and student, widened with zeros to the same cost. They answer as
+            before: a pipeline needs readable annotations, which random weights don't write.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIZES = {"teacher": TEACHER, "student": STUDENT}
 
 
 def checkpoint(model: str, role: str = "student") -> Path:
-    """The folder of "bundled" or "150m"; built if need be."""
+    """The folder of "bundled" or "150m", built on first use."""
     if model == "bundled":
         return BUNDLED[role]
     folder = BUILD / "150m"
@@ -39,7 +39,7 @@ def checkpoint(model: str, role: str = "student") -> Path:
 
 
 def answering_checkpoint(model: str, role: str) -> Path:
-    """As `checkpoint`, of a model that answers as the bundled one does."""
+    """Like `checkpoint`, for a model that answers as the bundled one does."""
     if model == "bundled":
         return BUNDLED[role]
     folder = BUILD / f"wide-{role}"
@@ -51,11 +51,11 @@ def answering_checkpoint(model: str, role: str) -> Path:
 
 
 def widen(narrow: Any, size: Size, processor: Any) -> Any:
-    """A model of LARGE's language model that computes the function of `narrow`.
+    """A model with LARGE's language model that computes the function of `narrow`.
 
-    What is new in each matrix is zero and the layers that are new write nothing. A root mean square over hidden states that are
-    mostly zeros is smaller by sqrt(share), so the norms' weights are too. The vision tower keeps its size: layer norms subtract
-    a mean, which zeros would move.
+    New parts of each matrix are zero, and new layers write nothing. A root mean square over hidden
+    states that are mostly zeros is smaller by sqrt(share), so the norms' weights shrink, too. The
+    vision tower keeps its size: layer norms subtract a mean, which zeros would move.
     """
     groups = size.heads // size.key_value_heads
     heads, layers = LARGE.heads, LARGE.layers
@@ -96,7 +96,7 @@ def _save(model: Any, folder: Path, processor: Any) -> None:
 
 
 def parameters(folder: Path) -> int:
-    """Of a checkpoint, counted."""
+    """Number of parameters of a checkpoint."""
     return sum(
         parameter.numel()
         for parameter in AutoModelForImageTextToText.from_pretrained(folder).parameters()

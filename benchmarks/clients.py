@@ -1,4 +1,4 @@
-"""Clients of the student's faces, as thin as applications write them: an image's bytes once over a stream, then its hash."""
+"""Clients of the student, as thin as applications write them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def connect(address: str) -> grpc.aio.Channel:
 async def stream(
     channel: grpc.aio.Channel, asked: Sequence[Asked], decoding: Decoding
 ) -> tuple[float, list[str]]:
-    """Seconds, and the answers in the order of `asked`, through AnswerStream. Raises RuntimeError: a request failed."""
+    """Seconds, and the answers in the order of `asked`; an image is sent once, then its hash.
+
+    Raises RuntimeError: a request failed.
+    """
     sent: set[str] = set()
     wanted = decoding_to_proto(decoding)
 
@@ -51,8 +54,9 @@ async def stream(
 
 
 def unary(channel: grpc.aio.Channel, decoding: Decoding) -> Ask:
-    """Through gRPC Answer, the image's bytes in every request."""
-    stub, wanted = student_pb2_grpc.StudentServiceStub(channel), decoding_to_proto(decoding)
+    """gRPC Answer, with the image's bytes in every request."""
+    stub = student_pb2_grpc.StudentServiceStub(channel)
+    wanted = decoding_to_proto(decoding)
 
     async def ask(one: Asked) -> str:
         image = types_pb2.Image(data=one.data)
@@ -65,7 +69,7 @@ def unary(channel: grpc.aio.Channel, decoding: Decoding) -> Ask:
 
 
 def http(client: httpx.AsyncClient, url: str) -> Ask:
-    """Through POST /v1/vqa with a base64 image; decoding is the version's own."""
+    """POST /v1/vqa with a base64 image, in the version's own decoding."""
 
     async def ask(one: Asked) -> str:
         body = {"image": base64.b64encode(one.data).decode(), "question": one.question}
@@ -77,7 +81,7 @@ def http(client: httpx.AsyncClient, url: str) -> Ask:
 
 
 def chat_completions(client: httpx.AsyncClient, url: str, model: str, max_tokens: int) -> Ask:
-    """Through an OpenAI-compatible server, the image as a data URL."""
+    """An OpenAI-compatible server, with the image as a data URL."""
 
     async def ask(one: Asked) -> str:
         image = {
@@ -104,7 +108,7 @@ async def one_by_one(ask: Ask, asked: Sequence[Asked]) -> list[float]:
 
 
 async def side_by_side(ask: Ask, asked: Sequence[Asked], clients: int) -> float:
-    """Seconds that so many clients take for all, each sending its next request when the last is answered."""
+    """Seconds for all requests. Each of the clients sends its next request after its last reply."""
     left = iter(asked)
 
     async def client() -> None:

@@ -1,4 +1,4 @@
-"""Teacher and student on loopback ports of this process, which count the calls that they finish. Their models are fakes."""
+"""Teacher and student with fake models, on loopback ports, that count the calls they finish."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from services.teacher.settings import TeacherSettings
 TEACHER_SKILL, STUDENT_SKILL = 0.95, 0.4
 
 Key: TypeAlias = tuple[str, ...]
-"""Role, verb, the image's sha256, and the rest of the call: seed or question, the student's version."""
+"""Role, verb, the image's sha256, then seed or question, then the student's version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
-"""The production endpoint under 32 clients, gRPC and HTTP, against `vllm serve` with the same model and engine settings.
+"""The production endpoint under 32 clients, gRPC and HTTP, against `vllm serve`.
 
     python -m benchmarks.endpoint --model bundled
 
-Every client sends its next question when its last is answered, each with its image's bytes: as protobuf, as base64 JSON to
-POST /v1/vqa, as a data URL to POST /v1/chat/completions. The clients run on the machine that they measure.
+Both have the same model and engine settings. Every client sends its next question after its last
+reply, with the image's bytes: as protobuf, as base64 JSON to POST /v1/vqa, as a data URL to
+POST /v1/chat/completions. The clients run on the same machine.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PER_IMAGE = 4
 
 
 def serve_arguments() -> dict[str, str]:
-    """Arguments of `vllm serve`: the settings of our engine (services/engines/vllm_arguments.py)."""
+    """The settings of our engine (services/engines/vllm_arguments.py) for `vllm serve`."""
     return {
         "dtype": "float32",
         "max-num-seqs": str(EngineSettings().max_batch),
@@ -44,8 +45,10 @@ def serve_arguments() -> dict[str, str]:
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
-    images, threads = given.share(IMAGES[model]), threads_for(model)
-    folder, weights = work_folder(f"endpoint-{model}"), checkpoint(model)
+    images = given.share(IMAGES[model])
+    threads = threads_for(model)
+    folder = work_folder(f"endpoint-{model}")
+    weights = checkpoint(model)
     await asyncio.to_thread(fill, folder, [weights], model)
     pairs: dict[str, list[Pair]] = {"grpc": [], "http": []}
     limits = httpx.Limits(max_connections=CLIENTS)

@@ -1,4 +1,4 @@
-"""Images that cost nothing to decode, each another one: as many as a row wants."""
+"""Any number of different images that cost nothing to decode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIDE = 8
 
 
 def draw(folder: Path, images: int) -> None:
-    """So many different images, a few dozen bytes each, none left in the system's cache: all are read alike."""
+    """Writes different images of a few dozen bytes, none left in the system's cache."""
     folder.mkdir()
     paths = [folder / f"{number:07}.png" for number in range(images)]
     for number, path in enumerate(paths):

@@ -1,9 +1,10 @@
-"""Latency of a single request, nothing else under way: through gRPC and through HTTP, against the engine called in process.
+"""Latency of a single request through gRPC and HTTP, against the engine called in process.
 
     python -m benchmarks.latency --model bundled
 
-Each request carries its image's bytes, over the wire or to `load_image`, so both sides decode them. The three take turns in
-blocks; a block's p50 and p99 make one pair.
+Nothing else is under way. Each request carries its image's bytes, over the wire or to
+`load_image`, so both sides decode them. The three take turns in blocks; a block's p50 and p99
+make one pair.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.stores import fill
 
 ENGINES = ("transformers", "vllm")
 REQUESTS = {"bundled": 300, "150m": 40}
-"""Of each side in each run."""
+"""Number of requests of each side in each run."""
 BARS = {50: 1.1, 99: 1.3}
 MILLISECONDS = 1000.0
 
@@ -36,8 +37,10 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 
 async def measure_engine(model: str, engine: str, given: Arguments) -> list[Row]:
-    requests, threads = given.share(REQUESTS[model]), threads_for(model)
-    folder, weights = work_folder(f"latency-{engine}-{model}"), checkpoint(model)
+    requests = given.share(REQUESTS[model])
+    threads = threads_for(model)
+    folder = work_folder(f"latency-{engine}-{model}")
+    weights = checkpoint(model)
     await asyncio.to_thread(fill, folder, [weights], model)
     through: dict[str, list[list[float]]] = {"grpc": [], "http": []}
     direct = []

@@ -1,9 +1,10 @@
-"""The first page of a ledger with 1,000,000 records: `mpa-orch runs list`, `runs show` and its filters.
+"""The first page of a ledger with 1,000,000 records: `mpa-orch runs list`, `runs show`, filters.
 
     python -m benchmarks.ledger_page
 
-Each reading opens the run anew, as a command does, and takes 20 records. What counts is the slowest of them, the median of its
-readings: a search for a word that no question holds, which has to look at all of them. Starting Python is not in it.
+Each reading opens the run again, as a command does, and takes 20 records. The figure is the median
+of the slowest one: a search for a word that no question contains, which reads all questions.
+Starting Python is not included.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def ledger_of(count: int) -> Path:
 
 
 def fill(folder: Path, count: int) -> None:
-    """A record for each image: a twentieth rejected, half of the others answered by the teacher as well."""
+    """A record per image: a twentieth rejected, half of the others answered by the teacher, too."""
     folder.mkdir(parents=True)
     ledger = Ledger(folder / "ledger.sqlite")
     ledger.set_meta("settings", new_settings("/pool", "vqa", "paper").to_json())

@@ -1,6 +1,8 @@
-"""How many of easy-VQA's test images look like one of 2,000 training images, by the hash alone and with the colours.
+"""Share of easy-VQA's test images that look like one of 2,000 training images.
 
 Run: python -m benchmarks.likeness
+
+Prints it for the hash alone and for the hash with the colours.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ KNOWN = 2000
 
 
 def likenesses(paths: Mapping[int, str]) -> list[bytes]:
-    """Of the images in the order of their ids."""
+    """Likenesses of the images in the order of their ids."""
     return [likeness(Image.open(path).convert("RGB")) for _, path in sorted(paths.items())]
 
 
@@ -26,7 +28,7 @@ def colourless(of: bytes) -> bytes:
 
 
 def share(known: list[bytes], asked: list[bytes], distance: int) -> float:
-    """Of `asked` with one alike among `known`."""
+    """Share of `asked` with a match in `known`."""
     index = Likenesses(distance)
     for one in known:
         index.add(one)
@@ -38,9 +40,8 @@ def main() -> None:
     asked = likenesses(easy_vqa.get_test_image_paths())
     for distance in DISTANCES:
         alone = share([*map(colourless, known)], [*map(colourless, asked)], distance)
-        print(
-            f"{distance} bits: hash alone {alone:.1%}, with colours {share(known, asked, distance):.1%}"
-        )
+        colours = share(known, asked, distance)
+        print(f"{distance} bits: hash alone {alone:.1%}, with colours {colours:.1%}")
 
 
 if __name__ == "__main__":

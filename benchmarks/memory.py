@@ -1,10 +1,11 @@
-"""Resident memory of the student after many requests and swaps, against after a tenth of them.
+"""Growth of the student's resident memory over many requests and swaps, after a tenth of them.
 
     python -m benchmarks.memory
 
-100,000 requests and 1,000 swaps through a real service with the fake engine; 10,000 and 200 with the bundled student in
-transformers. Three versions take turns in two slots, so every swap loads one and unloads one. What is counted is the
-service's whole process tree, first after a warm-up of a tenth, again at the end.
+100,000 requests and 1,000 swaps through a real service with the fake engine; 10,000 and 200 with
+the bundled student in transformers. Three versions take turns in two slots, so every swap loads
+one and unloads one. The figure includes all processes of the service, first after a warm-up of a
+tenth, again at the end.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 async def measure_engine(engine: str, given: Arguments) -> Row:
     requests, swaps = (given.share(amount) for amount in AMOUNTS[engine])
-    folder, threads = work_folder(f"memory-{engine}"), threads_for("bundled")
+    folder = work_folder(f"memory-{engine}")
+    threads = threads_for("bundled")
     versions = make_versions(engine, folder)
     await asyncio.to_thread(fill, folder, versions, "bundled")
-    asked, coming = itertools.cycle(ask(0, 1000, 4)), itertools.cycle(("v2", "v3", "v1"))
+    asked = itertools.cycle(ask(0, 1000, 4))
+    coming = itertools.cycle(("v2", "v3", "v1"))
     async with (
         serving(
             "student", folder, threads, engine=engine, swap="two_slots", max_loaded=2
@@ -92,7 +95,8 @@ async def use(
     student: Student, asked: Iterator[Asked], coming: Iterator[str], requests: int, swaps: int
 ) -> None:
     """The requests from CLIENTS clients, the swaps spread evenly over them."""
-    every, done = max(1, requests // max(1, swaps)), 0
+    every = max(1, requests // max(1, swaps))
+    done = 0
     due: asyncio.Queue[str | None] = asyncio.Queue()
 
     async def client() -> None:

@@ -1,8 +1,9 @@
-"""One pass of the orchestrator, annotate and identify, in a process of its own: how far it was when, and in how much memory.
+"""One pass of the orchestrator, annotate and identify, with its progress and memory over time.
 
     python -m benchmarks.one_pass RUN IMAGES TEACHER STUDENT QUESTIONS_PER_IMAGE CACHE
 
-As `mpa-orch align` does it up to the parity set, teacher cache included. Writes one JSON object, a Pass, to standard output.
+A process of its own that does as `mpa-orch align` up to the parity set, teacher cache included.
+Prints one JSON object, a Pass.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MARK_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """After `seconds`: images that were done, resident bytes, and processor seconds, all of this process."""
+    """Finished images, resident bytes and processor seconds of this process after `seconds`."""
 
     seconds: float
     images: int
@@ -42,7 +43,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """`records` were identified; a mark every second, the last at the end."""
+    """Number of identified records, and a mark every second, the last at the end."""
 
     records: int
     marks: tuple[Mark, ...]
@@ -70,7 +71,8 @@ class _Watched(Progress):
 
 
 async def one_pass(run: Run, where: Where) -> Pass:
-    process, marks = psutil.Process(), []
+    process = psutil.Process()
+    marks = []
 
     with _Watched(Console(file=StringIO())) as progress:
         async with endpoints.both(where, run.folder, progress) as (teacher, student):

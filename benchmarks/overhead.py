@@ -1,11 +1,12 @@
-"""What the orchestrator itself costs: records a second, memory, and time per record as a run grows. Models think for nothing.
+"""Cost of the orchestrator itself: records/s, memory, and time per record as a run grows.
 
     python -m benchmarks.overhead              100,000 records
     python -m benchmarks.overhead --million    1,000,000, for half an hour
 
-Orchestrator, teacher and student are the processes that users start, teacher cache included, on the fake engine. Images are 8x8
-pixels and have ten questions each, so that neither decoding nor reading decides. A record is an annotation with the student's
-answer and, where that was wrong (four in ten), the teacher's: 2.4 calls.
+Orchestrator, teacher and student are the processes that users start, teacher cache included. The
+fake engine replies at once. Images have 8x8 pixels and ten questions each, so decoding and reading
+hardly count. A record is an annotation with the student's answer and, if that was wrong (four in
+ten), the teacher's: 2.4 calls.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from services.engines.fake import FakeModel
 RECORDS, MILLION = 100_000, 1_000_000
 PER_IMAGE = 10
 USABLE = 0.96
-"""Of the questions: the others are the same as another one about their image."""
+"""Share of the questions that aren't duplicates of another one about their image."""
 SKILLS = {"teacher": 0.95, "student": 0.6}
 TENTH = 0.1
 MIB = 2**20
@@ -40,7 +41,7 @@ PERCENT = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A pass, the processor seconds of both services meanwhile, and of everything else on the machine."""
+    """A pass, and the processor seconds of both services and of everything else meanwhile."""
 
     made: Pass
     teacher_s: float
@@ -49,11 +50,9 @@ class Measured:
 
     @property
     def conditions(self) -> dict[str, float | int]:
-        """`processor_ms`: per record, of each process; `others`: cores that work which is not ours took meanwhile."""
-        records, ours = (
-            self.made.records,
-            self.made.marks[-1].processor_s - self.made.marks[0].processor_s,
-        )
+        """Processor time per record of each process, and the cores that other work took."""
+        records = self.made.records
+        ours = self.made.marks[-1].processor_s - self.made.marks[0].processor_s
         spent = {"orchestrator": ours, "teacher": self.teacher_s, "student": self.student_s}
         return {
             "records": records,
@@ -75,13 +74,14 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 
 async def measure_growth(model: str, given: Arguments) -> AsyncIterator[Row]:
-    """Half an hour, so it is not part of `make bench`."""
+    """Takes half an hour, so it is not part of `make bench`."""
     if model == "bundled":
         yield growth(await run_through(given.share(MILLION)))
 
 
 def rows(measured: Measured) -> list[Row]:
-    made, conditions = measured.made, measured.conditions
+    made = measured.made
+    conditions = measured.conditions
     rate = _question(
         "rate",
         "records/s through the orchestrator, which shares the cores with both services",
@@ -106,7 +106,7 @@ def rows(measured: Measured) -> list[Row]:
 
 
 def growth(measured: Measured) -> Row:
-    """Time per record in the last tenth of the run, by time per record in the second (the first warms up)."""
+    """Time per record in the last tenth of the run / in the second (the first warms up)."""
     made = measured.made
     question = _question(
         "million",
@@ -189,8 +189,15 @@ async def run_through(records: int) -> Measured:
 
 async def _one_pass(folder: Path, teacher: Service, student: Service) -> Pass:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.one_pass", folder / "run", folder / "images"),
-        *(teacher.address, student.address, str(PER_IMAGE), folder / "cache.sqlite"),
+        sys.executable,
+        "-m",
+        "benchmarks.one_pass",
+        folder / "run",
+        folder / "images",
+        teacher.address,
+        student.address,
+        str(PER_IMAGE),
+        folder / "cache.sqlite",
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )

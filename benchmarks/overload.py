@@ -1,11 +1,12 @@
-"""A service at ten times its capacity: the share of the capacity that it still answers in time, and the speed of its refusals.
+"""A service at ten times its capacity: answers in time, and the speed of its refusals.
 
     python -m benchmarks.overload                     gRPC, then HTTP
     python -m benchmarks.overload --protocol grpc
 
-The student's process with the fake engine answers 20 requests/s in batches of four. For a minute 200
-callers a second come, at an even pace, and each waits at most ten seconds. Meanwhile one caller lists
-the versions every second. After the storm a caller comes every 0.25 s; each of these must be answered.
+The student's process with the fake engine answers 20 requests/s in batches of four. For a minute
+200 callers a second arrive at an even pace, and each waits at most ten seconds. Meanwhile another
+caller lists the versions every second. After the storm a caller arrives every 0.25 s. Each of
+these must be answered.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ async def measure_one(protocol: str, model: str, given: Arguments) -> AsyncItera
     folder = work_folder(f"overload-{protocol}")
     checkpoint = folder / "fake"
     FakeModel(latency_s=BATCH_S).write(checkpoint)
-    images, seconds = [tiny_png(number) for number in range(IMAGES)], given.share(STORM_S)
+    images = [tiny_png(number) for number in range(IMAGES)]
+    seconds = given.share(STORM_S)
     async with (
         serving("student", folder, 1, engine="fake", model=checkpoint, max_batch=BATCH) as service,
         PROTOCOLS[protocol](service, images) as ask,

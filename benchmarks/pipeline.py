@@ -1,10 +1,11 @@
-"""Annotate, answer, answer: the orchestrator's stream over both services, against the authors' three passes.
+"""Annotate, answer, answer: the orchestrator's stream, against the authors' three passes.
 
     python -m benchmarks.pipeline --model bundled
 
-Two rows: as the platform does it (the teacher answers only where the student was wrong, the same parity set for less), and
-with every question put to both (`full_matrix`), which is the same number of replies as the other side computes. Model loading
-is on neither side. "150m" is the bundled pair widened to that cost: its annotations can be read, those of random weights can't.
+Two rows. In one the teacher answers only the student's wrong questions, as the platform does: the
+same parity set for less. In the other both models answer every question (`full_matrix`), so both
+sides compute the same number of replies. Model loading is on neither side. "150m" is the bundled
+pair widened to that cost, since random weights write no readable annotations.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ IMAGES = {"bundled": 320, "150m": 24}
 ENGINES = ("vllm", "transformers")
 BAR = 3.0
 LEAST_RECORDS = 0.8
-"""For each image; the rest of the annotations can't be read, or the image is there twice."""
+"""Per image. The other annotations are unreadable, or the image is a duplicate."""
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
@@ -45,7 +46,8 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 
 async def measure_engine(model: str, engine: str, given: Arguments) -> list[Row]:
-    images, cores = given.share(IMAGES[model]), len(os.sched_getaffinity(0))
+    images = given.share(IMAGES[model])
+    cores = len(os.sched_getaffinity(0))
     folder = work_folder(f"pipeline-{engine}-{model}")
     teacher_folder, student_folder = (
         answering_checkpoint(model, role) for role in ("teacher", "student")
@@ -89,7 +91,7 @@ def _row(name: str, model: str, engine: str, pairs: list[Pair], images: int, thr
 
 
 def pool(folder: Path, first: int, images: int) -> Path:
-    """A folder of copies: images that no run has seen."""
+    """A folder with copies of images that no run has seen."""
     folder.mkdir()
     for file in image_files()[first : first + images]:
         shutil.copyfile(file, folder / file.name)
@@ -99,7 +101,7 @@ def pool(folder: Path, first: int, images: int) -> Path:
 async def align(
     folder: Path, images: Path, teacher: Service, student: Service, *, full_matrix: bool
 ) -> float:
-    """Seconds for annotate and identify over a folder of images, ledger included."""
+    """Seconds to annotate and identify a folder of images, ledger included."""
     settings = new_settings(str(images), "vqa", "paper", full_matrix=full_matrix)
     with open_run(folder, settings) as run, Progress(Console(file=StringIO())) as progress:
         async with TeacherClient(teacher.address) as one, StudentClient(student.address) as other:

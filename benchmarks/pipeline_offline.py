@@ -1,10 +1,11 @@
-"""Annotate, answer, answer: the orchestrator's stream over both services on vLLM, against the engines' own offline rates.
+"""Annotate, answer, answer: the orchestrator's stream on vLLM, against the engines' offline rates.
 
     python -m benchmarks.pipeline_offline --model bundled
 
-The other side is the time that the run's own calls take offline, `LLM.generate` with all prompts of a stage at once: the
-teacher's annotations, its answers, and the student's, one after another, each engine with the machine to itself. Ours runs them
-side by side on the same cores, so nothing is to be won by that: the sum is what it could take at best.
+The other side is the time of the run's own calls offline, by `LLM.generate` with all prompts of a
+stage at once: the teacher's annotations, its answers, the student's answers, one after another.
+Each engine then has the machine to itself. Ours runs them side by side on the same cores, which
+gains nothing: the sum is the best possible time.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ ENGINE = "vllm"
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """So many calls of one kind, and the seconds that they took offline."""
+    """Number of calls of one kind, and their seconds offline."""
 
     calls: int
     seconds: float
@@ -39,7 +40,8 @@ class Stage:
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
     if model != "bundled" or not given.engines([ENGINE]):
         return
-    images, threads = given.share(IMAGES), threads_for(model)
+    images = given.share(IMAGES)
+    threads = threads_for(model)
     folder = work_folder("pipeline-offline")
     weights = {role: checkpoint(model, role) for role in ("teacher", "student")}
     pairs: list[Pair] = []
@@ -77,7 +79,7 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 
 async def offline(folder: Path, teacher: Peer, student: Peer) -> dict[str, Stage]:
-    """The calls of the run in `folder`, made again."""
+    """Repeats the calls of the run in `folder`."""
     with read_run(folder) as run:
         return {
             "annotations": await _alone(teacher, list(annotation_calls(run))),
@@ -92,7 +94,7 @@ async def _alone(engine: Peer, made: Sequence[Call]) -> Stage:
 
 
 def offline_rates(runs: Sequence[Mapping[str, Stage]]) -> dict[str, float]:
-    """Medians over the runs: calls of each stage, and how many a second its engine does alone."""
+    """Medians over the runs: calls of each stage, and its engine's calls/s offline."""
     found: dict[str, float] = {}
     for name in runs[0]:
         stages = [run[name] for run in runs]

@@ -1,7 +1,7 @@
-"""The processes that are measured: our services as they are started anywhere, and peers that do the same work without us.
+"""The measured processes: our services, and peers that do the same work without us.
 
-A peer is a program of benchmarks/peers. It reads one JSON request a line, does it, and writes one JSON reply a line; so both
-sides stay loaded while they take turns, and nothing of loading is measured.
+A peer is a program of benchmarks/peers. It reads one JSON request per line and writes one JSON
+reply per line. So both sides stay loaded while they take turns, and loading is not measured.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.folders import ROOT
 from services.orchestrator.local import bento_command, free_ports, service_environment
 
 REPLY_BYTES = 2**24
-"""Of a peer, at most."""
+"""Largest reply of a peer."""
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 40.0
 REST_S = 1.5
@@ -40,12 +40,12 @@ QUIET = {
 
 
 def computing(threads: int) -> dict[str, str]:
-    """The environment of every process that computes, ours or not: so many threads, which sleep while the other side works."""
+    """Environment of every computing process, ours or not. Its idle threads sleep."""
     return {**QUIET, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def threads_for(model: str) -> int:
-    """Of one process that computes alone: all cores for a large model; one where a thread's work is too small to divide."""
+    """Threads of a process that computes alone: one for a small model, otherwise all cores."""
     return 1 if model == "bundled" else len(os.sched_getaffinity(0))
 
 
@@ -82,7 +82,7 @@ def _resident(process: psutil.Process) -> int:
 async def serving(
     role: str, folder: Path, threads: int, **settings: str | int | Path
 ) -> AsyncIterator[Service]:
-    """A service of `folder`; `settings` become MPA_<ROLE>_<NAME>."""
+    """Starts a service in `folder`; `settings` become MPA_<ROLE>_<NAME>."""
     http_port, grpc_port = free_ports(2)
     prefix = f"MPA_{role.upper()}_"
     own = {
@@ -107,10 +107,10 @@ async def serving(
 async def vllm_serve(
     checkpoint: Path, folder: Path, threads: int, arguments: Mapping[str, str]
 ) -> AsyncIterator[str]:
-    """`vllm serve` on a free port; yields its address. `arguments` without their dashes; "" for a flag."""
+    """Starts `vllm serve` and yields its address. A flag among the arguments has the value ""."""
     (port,) = free_ports(1)
     options = [word for name, value in arguments.items() for word in (f"--{name}", value) if word]
-    # What `vllm serve` runs; the command itself looks for a package of that name, which the CPU build has not.
+    # The module of `vllm serve`; the command itself needs a package that the CPU build lacks.
     server = ["vllm.entrypoints.openai.api_server", "--model", str(checkpoint)]
     command = [sys.executable, "-m", *server, "--port", str(port)]
     log = folder / "vllm-serve.log"
@@ -123,20 +123,22 @@ async def vllm_serve(
 
 
 async def rest() -> None:
-    """Until a peer that has done its work holds no core: vLLM's processes look out for more for a second, and the other side
-    would pay for it.
+    """Waits until a peer that has finished holds no core, which the other side would pay for.
+
+    vLLM's processes look out for more work for a second.
     """
     await asyncio.sleep(REST_S)
 
 
 class Peer:
-    """A process that does what it is asked, one thing after another."""
+    """A process that does one request after another."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self._process, self._log = process, log
+        self._process = process
+        self._log = log
 
     async def ask(self, **request: Any) -> dict[str, Any]:
-        """Then rests. Raises RuntimeError, with the end of its log, where it has died."""
+        """The reply, after a rest. Raises RuntimeError: the peer has died."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         await self._process.stdin.drain()
@@ -150,7 +152,7 @@ class Peer:
 
 @asynccontextmanager
 async def peer(module: str, folder: Path, threads: int, *arguments: str) -> AsyncIterator[Peer]:
-    """A peer that has loaded its model."""
+    """Starts a peer and waits until it has loaded its model."""
     log = folder / f"{module}.log"
     command = [sys.executable, "-m", f"benchmarks.peers.{module}", *arguments]
     async with _started(command, {**os.environ, **computing(threads)}, log, talks=True) as process:
@@ -163,7 +165,7 @@ Handle: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def answer_requests(load: Callable[[], Handle]) -> None:
-    """A peer's loop, once its model is loaded. What libraries print goes to the log."""
+    """Runs a peer's loop once its model is loaded. Output of libraries is sent to the log."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     handle = load()
@@ -177,12 +179,17 @@ def answer_requests(load: Callable[[], Handle]) -> None:
 async def _started(
     command: list[str], environment: Mapping[str, str], log: Path, *, talks: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """In a session of its own, tethered to this process, and ended with its whole group."""
+    """Starts a process in its own session, tethered to this one; ends it with its whole group."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    pipe = asyncio.subprocess.PIPE
+    nothing = asyncio.subprocess.DEVNULL
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.orchestrator.tether", str(os.getpid()), *command),
+            sys.executable,
+            "-m",
+            "services.orchestrator.tether",
+            str(os.getpid()),
+            *command,
             cwd=ROOT,
             env=dict(environment),
             stdin=pipe if talks else nothing,

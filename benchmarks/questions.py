@@ -1,4 +1,4 @@
-"""What is asked: easy-VQA's own questions about its train images, other images in every run, the same for both sides."""
+"""easy-VQA's questions about its train images: others in every run, the same for both sides."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def decoding(model: str) -> Decoding:
 
 @cache
 def image_files() -> tuple[Path, ...]:
-    """4,000 of them, always in the same random order."""
+    """4,000 files, always in the same random order."""
     paths = {**training_image_paths(), **pool_image_paths()}
     numbers = sorted(paths)
     random.Random(0).shuffle(numbers)
@@ -55,7 +55,7 @@ def _questions() -> dict[int, list[tuple[str, str]]]:
 
 
 def ask(first_image: int, images: int, per_image: int = 4) -> list[Asked]:
-    """Up to `per_image` questions about each image from number `first_image` on, image by image. Wraps around at the end."""
+    """Up to `per_image` questions about each of the images from `first_image` on, in a circle."""
     files = image_files()
     found = []
     for at in range(first_image, first_image + images):

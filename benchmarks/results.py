@@ -14,7 +14,7 @@ RESULTS = Path(__file__).with_name("results.jsonl")
 
 
 def read_results(path: Path = RESULTS) -> list[Row]:
-    """Every row that has been measured."""
+    """All measured rows."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [_row(line) for line in lines]
 

@@ -1,10 +1,11 @@
-"""What a run costs that is killed again and again: calls made twice, records lost, records there twice.
+"""Damage to a run that is killed again and again: calls made twice, records lost or duplicated.
 
     python -m benchmarks.resume
 
-Real `mpa-orch align` processes, ended by SIGKILL at random moments between the first call and the last, against services that
-count. A call is made twice where its result was in the ledger when the process was killed, and the service finished it again
-after that; calls under way at that moment may be made again. The records are compared with those of a run that was let alone.
+Real `mpa-orch align` processes are killed (SIGKILL) at random moments between the first call and
+the last. The services count. A call was made twice if its result was in the ledger at a kill and a
+service finished it again later. Calls under way at a kill may be repeated. The records are
+compared with those of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from services.orchestrator.ledger import FAILED, Ledger
 
 IMAGES, KILLS = 600, 20
 DELAY_S = 0.02
-"""Of every call, so that there always are some under way."""
+"""Time of a call, long enough that there always are some under way."""
 LATE_S = 0.05
-"""Up to which a kill may come after the call that it was to follow."""
+"""Largest delay of a kill after the call that it follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """`kills` that hit a process at work, and what they did."""
+    """`kills` of a process at work, and what they did."""
 
     kills: int
     calls: int
@@ -51,7 +52,8 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
         )
         question = Question(
             name="resume",
-            what=f"finished calls repeated, records lost or there twice, after SIGKILL at {damage.kills} random moments",
+            what="finished calls repeated, records lost or there twice, "
+            f"after SIGKILL at {damage.kills} random moments",
             other="-",
             model="scripted",
             engine="fake",
@@ -72,7 +74,9 @@ async def kill_and_resume(folder: Path, images: int, kills: int, seed: int) -> D
     chance = random.Random(seed)
     moments = sorted(chance.sample(range(1, calm.finished.total()), kills))
     async with counting_services(folder / "of-killed", DELAY_S) as services:
-        finished, known, hits = services.finished, Counter[Key](), 0
+        finished = services.finished
+        known = Counter[Key]()
+        hits = 0
         for moment in moments:
             late_s = chance.uniform(0, LATE_S)
             hits += await _align(folder, "killed", services, kill_at=moment, late_s=late_s)
@@ -95,8 +99,12 @@ async def kill_and_resume(folder: Path, images: int, kills: int, seed: int) -> D
 async def _align(
     folder: Path, run: str, services: CountingServices, kill_at: int = 0, late_s: float = 0.0
 ) -> bool:
-    """Whether the process was killed, `late_s` after the call `kill_at`. Raises RuntimeError: it failed by itself."""
-    images, kept = str(folder / "images"), str(folder / run)
+    """True if the process was killed, `late_s` after call `kill_at`.
+
+    Raises RuntimeError: it failed by itself.
+    """
+    images = str(folder / "images")
+    kept = str(folder / run)
     command = [sys.executable, "-m", "services.orchestrator.cli.main", "align", images]
     command += ["--task", "vqa", "--recipe", "paper", "--run", kept, "--yes", "--no-cache"]
     command += ["--teacher", services.teacher, "--student", services.student]
@@ -108,7 +116,8 @@ async def _align(
             stderr=log,
         )
     ended = asyncio.create_task(process.wait())
-    while services.finished.total() < kill_at and not ended.done():  # noqa: ASYNC110 (ends with the process, too)
+    # It waits for a count or for the end of the process, so it asks.
+    while services.finished.total() < kill_at and not ended.done():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     if kill_at:
         await asyncio.sleep(late_s)
@@ -122,7 +131,7 @@ async def _align(
 
 
 def _committed(run: Path) -> list[Key]:
-    """Every call whose result is in the ledger, as the services count them."""
+    """Keys of the calls whose result is in the ledger, as the services count them."""
     if not (run / "ledger.sqlite").is_file():
         return []
     with closing(Ledger(run / "ledger.sqlite", read_only=True)) as ledger:

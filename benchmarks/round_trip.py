@@ -1,9 +1,9 @@
-"""What a request costs that meets no service: gRPC and HTTP with the clients of the other rows, servers that only wait.
+"""Cost of a request without a service: the other rows' clients, and servers that only wait.
 
     python -m benchmarks.round_trip
 
-Not a row: it tells how much of a single request's latency is below the service (docs/benchmarks.md). The servers wait as long
-as the bundled student computes, so that both processes have been asleep when a reply is due.
+Not a row: it shows which part of a request's latency is below the service (docs/benchmarks.md).
+The servers wait as long as the bundled student computes, so both processes sleep before a reply.
 """
 
 from __future__ import annotations
@@ -47,6 +47,5 @@ async def measure() -> dict[str, list[float]]:
 
 if __name__ == "__main__":
     for face, seconds in asyncio.run(measure()).items():
-        print(
-            f"{face}: {', '.join(f'{1e3 * one:.2f}' for one in seconds)} ms beyond the {1e3 * WAIT_S:.0f} that the server waits"
-        )
+        listed = ", ".join(f"{1e3 * one:.2f}" for one in seconds)
+        print(f"{face}: {listed} ms beyond the {1e3 * WAIT_S:.0f} ms that the server waits")

@@ -1,7 +1,7 @@
-"""A row of the results: paired runs on one machine, the ratio of each pair, and how they were measured.
+"""A row of the results: paired runs on one machine, the ratio of each pair, and their origin.
 
-The two sides take turns (A B A B ...), so other work on the machine meets both. The ratio is the median
-of the pairs' ratios, not the ratio of two medians.
+The two sides take turns (A B A B ...), so other work on the machine meets both. The ratio is the
+median of the pairs' ratios, not the ratio of two medians.
 """
 
 from __future__ import annotations
@@ -118,6 +118,6 @@ class Row(Question):
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The least value that `percent` of 100 of the values do not exceed."""
+    """The least value that at least `percent` % of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-percent * len(ordered) // PERCENT) - 1)]

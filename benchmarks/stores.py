@@ -1,4 +1,4 @@
-"""Student stores made beforehand, with the versions that a row needs."""
+"""Student stores with the versions that a row needs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from services.student.store import Origin, VersionStore
 
 
 def fill(folder: Path, checkpoints: Sequence[Path], model: str) -> None:
-    """A store in `folder`/store of these checkpoints as v1, v2, ...; v1 is live and the parent of the others.
+    """Fills the store in `folder`/store: v1, v2, ...; v1 is live and the parent of the others.
 
-    Contracts fix the length of replies for the random model. Checkpoints that have no canaries get them, told apart from v1.
+    Contracts fix the reply length of the random model. Checkpoints without canaries get some that
+    tell them from v1.
     """
     contract = Contract(max_new_tokens=decoding(model).max_new_tokens)
     for number, checkpoint in enumerate(checkpoints):

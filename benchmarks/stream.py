@@ -2,9 +2,10 @@
 
     python -m benchmarks.stream --model bundled
 
-vLLM against `LLM.generate` offline with the same engine settings; transformers against a plain loop over `generate` at the
-batch size that serves it best. Every run asks about images that neither side has seen: four questions about each, and in a row
-of its own one, for both engines look once at an image that is asked about several times, and a plain loop does not.
+vLLM against `LLM.generate` offline with the same engine settings; transformers against a plain
+loop over `generate` at its best batch size. Every run asks about images that are new to both
+sides: four questions about each, and one in a row of its own. Both engines look only once at an
+image with several questions, a plain loop does not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from benchmarks.row import Pair, Question, Row
 from benchmarks.stores import fill
 
 SEVERAL, ONE = 4, 1
-"""Questions about each image."""
+"""Number of questions about each image."""
 QUESTIONS = {"bundled": 600, "150m": 96}
 BATCH_SIZES = (16, 32, 64, 128)
 PEERS = {"vllm": "vllm_offline", "transformers": "plain_loop"}
@@ -39,8 +40,10 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 
 async def measure_engine(model: str, engine: str, per_image: int, given: Arguments) -> Row:
-    images, threads = given.share(QUESTIONS[model]) // per_image, threads_for(model)
-    folder, weights = work_folder(f"stream-{engine}-{model}"), checkpoint(model)
+    images = given.share(QUESTIONS[model]) // per_image
+    threads = threads_for(model)
+    folder = work_folder(f"stream-{engine}-{model}")
+    weights = checkpoint(model)
     await asyncio.to_thread(fill, folder, [weights], model)
     question = Question(
         name=f"stream-{engine}-{model}" + ("" if per_image == SEVERAL else "-one"),
@@ -80,7 +83,7 @@ async def measure_engine(model: str, engine: str, per_image: int, given: Argumen
 
 
 async def best_batch_size(other: Peer, images: int, per_image: int) -> int:
-    """Of a plain loop: found on as many questions as a run has, each size once."""
+    """The fastest batch size of a plain loop, on as many questions as a run has, each size once."""
     await other.ask(first_image=0, images=8, per_image=per_image, batch_size=8)
     seconds = {}
     for size in BATCH_SIZES:
@@ -90,7 +93,7 @@ async def best_batch_size(other: Peer, images: int, per_image: int) -> int:
 
 
 def agreement(ours: Sequence[str], theirs: Sequence[str]) -> float:
-    """The share of questions that both sides answer alike: they must have done the same work."""
+    """Share of questions that both sides answer alike: they must have done the same work."""
     return sum(one == other for one, other in zip(ours, theirs, strict=True)) / len(ours)
 
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.swap_latency --model bundled
 
-Two rows for each engine: `flips`, both versions staying loaded, so that a swap is a pointer; and `loads`, three versions in two
-slots, so that every swap unloads an engine and loads another from disk while requests go on. On a machine without a core to
-spare loading takes its time from the requests.
+Two rows for each engine. `flips`: both versions stay loaded, so a swap moves a pointer. `loads`:
+three versions in two slots, so every swap unloads an engine and loads another from disk while
+requests continue. Without a spare core, loading takes its time from the requests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MILLISECONDS = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`versions` that are promoted in turn, in two slots."""
+    """`versions` to promote in turn, in two slots."""
 
     name: str
     versions: tuple[str, ...]
@@ -46,11 +46,9 @@ KINDS = (Kind("flips", ("v1", "v2")), Kind("loads", ("v1", "v2", "v3")))
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
     for engine in given.engines(ENGINES):
-        threads, folder, base = (
-            threads_for(model),
-            work_folder(f"swap-latency-{engine}-{model}"),
-            checkpoint(model),
-        )
+        threads = threads_for(model)
+        folder = work_folder(f"swap-latency-{engine}-{model}")
+        base = checkpoint(model)
         others = [noisy(base, folder / f"noisy-{seed}", seed) for seed in (1, 2)]
         await asyncio.to_thread(fill, folder, [base, *others], model)
         async with (
@@ -70,7 +68,9 @@ async def measure_kind(
     expected = await student.expected(ask(0, QUESTIONS, 1), kind.versions)
     quiet_s = QUIET_S[model] / (10 if given.quick else 1)
     coming = itertools.cycle((*kind.versions[1:], kind.versions[0]))
-    pairs, swaps, wrong = [], 0, 0
+    pairs = []
+    swaps = 0
+    wrong = 0
     for number in range(given.runs + 1):
         quiet, swapping, done = await one_pair(student, expected, coming, quiet_s)
         if number:
@@ -102,10 +102,11 @@ async def measure_kind(
 async def one_pair(
     student: Student, expected: Expected, coming: Iterator[str], seconds: float
 ) -> tuple[Tally, Tally, int]:
-    """Traffic without swaps, then with one after another for as long, and at least one to its end; and how many."""
+    """Traffic without swaps, then as long with at least one, and the number of swaps."""
     async with traffic(student, expected) as quiet:
         await asyncio.sleep(seconds)
-    swaps, began = 0, time.monotonic()
+    swaps = 0
+    began = time.monotonic()
     async with traffic(student, expected) as swapping:
         while time.monotonic() - began < seconds:
             await student.promote(next(coming))

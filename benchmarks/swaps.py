@@ -1,9 +1,10 @@
-"""Answers lost or mixed between versions while versions are swapped under 16 clients: each engine, each way.
+"""Answers lost or mixed between versions during swaps under 16 clients: each engine, each way.
 
     python -m benchmarks.swaps --model bundled
 
-Every reply is compared with the answer that the version it names gave before, when nothing else went on. vLLM in place keeps
-part of the old weights of a Qwen2-VL on a CPU; the canaries notice and a new engine is started, which takes long: fewer swaps.
+Every reply is compared with the answer that its version gave before, without other traffic. vLLM
+in place keeps part of the old weights of a Qwen2-VL on a CPU. The canaries notice and a new engine
+starts, which is slow: fewer swaps.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def make_versions(model: str, engine: str, way: str, folder: Path) -> list[Path]
 
 
 async def measure_way(model: str, engine: str, way: str, given: Arguments) -> Row:
-    threads, folder = threads_for(model), work_folder(f"swaps-{engine}-{way}-{model}")
+    threads = threads_for(model)
+    folder = work_folder(f"swaps-{engine}-{way}-{model}")
     await asyncio.to_thread(lambda: fill(folder, make_versions(model, engine, way, folder), model))
     swaps = given.share(SLOW_SWAPS if (engine, way) == ("vllm", "in_place") else SWAPS)
     settings: dict[str, str | int] = {

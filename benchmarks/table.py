@@ -1,4 +1,4 @@
-"""The results as a table: on the terminal, and in docs/benchmarks.md.
+"""The results as a table, on the terminal and in docs/benchmarks.md.
 
 python -m benchmarks.table      (writes the table of docs/benchmarks.md)
 """

@@ -1,11 +1,12 @@
-"""Teacher calls that need not be made: a second student on the same images, and the student first.
+"""Saved teacher calls: for a second student on the same images, and by asking the student first.
 
     python -m benchmarks.teacher_calls --engine fake
 
-Four runs over the same images, with one teacher cache: the first student with the student first, the same with every question
-to both, then a second student. The gap of the first two has to be the same, to the record. The second student's row counts
-after the full matrix, where everything is known; what it asks after student-first alone, where it errs on questions that the
-teacher was never asked, is in the row's conditions.
+Four runs over the same images with one teacher cache: the first student, student first; the same
+with every question to both; then a second student. The first two must find the same gap, to the
+record. The second student's row counts after the full matrix, where everything is known. After
+student-first alone it errs on questions that the teacher was never asked; the row's conditions
+have that count.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ IMAGES = {"fake": 2000, "transformers": 160}
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """`calls` really made of the teacher, `answers` of its that the run rests on, and the keys of the gap's records."""
+    """Calls made to the teacher, its answers in the run, and the keys of the gap's records."""
 
     calls: int
     answers: int
@@ -55,15 +56,14 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 
 async def measure_engine(engine: str, given: Arguments) -> list[Row]:
-    folder, images = work_folder(f"teacher-calls-{engine}"), given.share(IMAGES[engine])
+    folder = work_folder(f"teacher-calls-{engine}")
+    images = given.share(IMAGES[engine])
     teacher_folder, first_folder, second_folder = _models(engine, folder)
     for name in ("first", "second"):
         (folder / name).mkdir()
-    pool, cache, early = (
-        _pool(folder / "pool", images),
-        folder / "cache.sqlite",
-        folder / "early.sqlite",
-    )
+    pool = _pool(folder / "pool", images)
+    cache = folder / "cache.sqlite"
+    early = folder / "early.sqlite"
     async with (
         serving("teacher", folder, 1, model=teacher_folder, engine=engine) as teacher,
         serving("student", folder / "first", 1, model=first_folder, engine=engine) as first,
@@ -110,7 +110,7 @@ async def measure_engine(engine: str, given: Arguments) -> list[Row]:
 
 
 def _models(engine: str, folder: Path) -> tuple[Path, Path, Path]:
-    """Teacher, student, and another student that errs elsewhere, too."""
+    """Teacher, student, and another student with other errors."""
     if engine == "fake":
         return fake(folder / "teacher", 0.95), fake(folder / "one", 0.6), fake(folder / "two", 0.4)
     base = checkpoint("bundled")

@@ -1,4 +1,4 @@
-"""Sixteen clients that ask on and on, and check every answer against the version that the reply names."""
+"""Sixteen clients that ask all the time, and check each answer against the version it names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CLIENTS = 16
 LOAD_TIMEOUT_S = 300.0
 
 Expected = Mapping[str, Mapping[Asked, str]]
-"""Version to question to the answer it gives."""
+"""Answers by question by version."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the requests.
+    """Outcomes of the requests.
 
-    `mixed`: the answer is that of another version than the one the reply names; `other`: of none.
+    `mixed`: the answer of another version than the reply names; `other`: the answer of no version.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -52,16 +52,17 @@ class Student:
         return response
 
     async def promote(self, version: str) -> str:
-        """The way it was swapped in."""
+        """Promotes a version and returns the way it was swapped in."""
         request = versions_pb2.PromoteVersionRequest(name=version)
         reply = await self._versions.PromoteVersion(request, timeout=LOAD_TIMEOUT_S)
         return str(versions_pb2.SwapWay.Name(reply.swap_way)).removeprefix("SWAP_WAY_").lower()
 
     async def expected(self, asked: Sequence[Asked], versions: Sequence[str]) -> Expected:
-        """Of the questions that the versions answer unlike, asked of each as the live one, with nothing else going on.
+        """Answers to the questions that the versions answer differently, each version live in turn.
 
-        Asked twice, alone and among sixteen: greedy answers on the edge may depend on what else is in their batch, and say
-        nothing about versions then. `versions` are promoted in turn; the first is live in the end.
+        Each is asked twice, alone and among sixteen, without other traffic: a borderline greedy
+        answer may depend on its batch and would say nothing about versions. `versions[0]` is live
+        in the end.
         """
         found: dict[str, dict[Asked, str]] = {}
         for version in (*versions[1:], versions[0]):
@@ -87,9 +88,10 @@ class Student:
 
 @asynccontextmanager
 async def traffic(student: Student, expected: Expected) -> AsyncIterator[Tally]:
-    """CLIENTS clients, until the block ends; then those under way are waited for."""
+    """Runs CLIENTS clients until the block ends, then waits for their last replies."""
     questions = itertools.cycle(next(iter(expected.values())))
-    tally, ended = Tally(), asyncio.Event()
+    tally = Tally()
+    ended = asyncio.Event()
 
     async def client() -> None:
         while not ended.is_set():

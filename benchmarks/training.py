@@ -1,11 +1,12 @@
-"""Training samples per second: the Leveler against TRL's SFTTrainer, same model, samples, effective batch and epochs.
+"""Training samples/s: the Leveler against TRL's SFTTrainer.
 
     python -m benchmarks.training --model bundled
 
-SFTTrainer runs with its defaults (gradient checkpointing among them), but for what makes the work the same: batch size,
-learning rate, epochs, the loss on the answer alone (prompt and completion, as it takes vision data), no logging services, and
-float32, where its default is bf16. Of both only the training loop counts, as the Trainer that both are built on reports it;
-each pair starts fresh processes. A second row switches TRL's gradient checkpointing off, as the Leveler's is.
+Same model, samples, effective batch and epochs. SFTTrainer keeps its defaults (gradient
+checkpointing among them) except where the work would differ: batch size, learning rate, epochs,
+loss on the answer only (prompt and completion, as it takes vision data), no logging services, and
+float32 instead of bf16. Only the training loop counts, as the Trainer under both reports it. Each
+pair starts fresh processes. A second row turns TRL's gradient checkpointing off, as in the Leveler.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ KINDS = {
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
-    folder, samples = work_folder(f"training-{model}"), given.share(SAMPLES[model])
+    folder = work_folder(f"training-{model}")
+    samples = given.share(SAMPLES[model])
     threads = len(os.sched_getaffinity(0))
     dataset = _dataset(folder, samples)
     pairs: dict[str, list[Pair]] = {kind: [] for kind in KINDS}
@@ -80,10 +82,8 @@ def _dataset(folder: Path, count: int) -> str:
 
 async def _ours(folder: Path, name: str, dataset: str, base: Path, threads: int) -> float:
     """Seconds of the training loop, as progress.json has them."""
-    job, settings = (
-        folder / "jobs" / name,
-        Hyperparameters(learning_rate=1e-5, batch_size=BATCH, epochs=EPOCHS),
-    )
+    job = folder / "jobs" / name
+    settings = Hyperparameters(learning_rate=1e-5, batch_size=BATCH, epochs=EPOCHS)
     execution = Execution(precision="fp32")
     Job(
         name, "", "v1", str(base), dataset, "", "", Contract(), settings, str(folder), execution
@@ -112,7 +112,9 @@ async def _run(command: list[str], log: Path, threads: int) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *command),
+            sys.executable,
+            "-m",
+            *command,
             cwd=ROOT,
             env={**os.environ, **computing(threads), "HF_HUB_OFFLINE": "1"},
             stdout=output,

@@ -1,4 +1,4 @@
-"""Versions that answer distinguishably: a checkpoint, and the same with noise, as whole weights or as an adapter."""
+"""Versions with different answers: a checkpoint, and the same with noise or with an adapter."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from services.engines.fake import FakeModel
 from services.student.lora import add_adapter, save_adapter
 
 NOISE = 1.5
-"""Of each matrix's own standard deviation: enough to change a third of the answers, little enough for them to be words."""
+"""Times each matrix's standard deviation: changes a third of the answers, which remain words."""
 ADAPTER_STD = 0.4
-"""Of an adapter's second matrix, which is zero before training."""
+"""Standard deviation of an adapter's second matrix, which is zero before training."""
 LORA_RANK = 8
 
 
 def noisy(base: Path, folder: Path, seed: int) -> Path:
-    """A checkpoint in `folder`, with noise on the output side of every block of the language model."""
+    """A checkpoint with noise on the output side of every block of the language model."""
     model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
     torch.manual_seed(seed)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def noisy(base: Path, folder: Path, seed: int) -> Path:
 
 
 def adapted(base: Path, folder: Path, seed: int) -> Path:
-    """A checkpoint in `folder` with a random adapter for `base` in folder/adapter, merged into the weights beside it."""
+    """A checkpoint with a random adapter for `base` in folder/adapter, merged into its weights."""
     model: Any = AutoModelForImageTextToText.from_pretrained(base, dtype="float32")
     peft = add_adapter(
         model, Hyperparameters(learning_rate=1e-3, lora_rank=LORA_RANK, lora_alpha=float(LORA_RANK))

@@ -1,1 +1,1 @@
-"""Results on the mini benchmark (zoo/minivqa), judged: the paper's claims, and annotations against the truth."""
+"""Results on the mini benchmark (zoo/minivqa): the paper's claims, the annotations' quality."""

@@ -1,9 +1,9 @@
-"""Which of the paper's claims hold on the mini benchmark: the five rows of `make bench-mini`.
+"""The paper's claims on the mini benchmark: the five rows of `make bench-mini`.
 
 Run: python -m benchmarks.minivqa.claims RESULTS [--seed N]
 
-RESULTS is the --out that the experiments of experiments/mini/ share; their tables are there in full. CLAIMS.md is written
-beside them.
+RESULTS is the --out that the experiments of experiments/mini/ share, with their full tables.
+CLAIMS.md is written there, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONTROLS = ("without-pi", "without-pi-step-matched", "random")
 LABELS = ("labels-100-lora", "labels-100")
 CHANGE = ("gain", "95 %", "fixed", "broken", "p")
 Row = dict[str, Any]
-"""One of an experiment's FILE.json."""
+"""A row of an experiment's FILE.json."""
 
 
 class Results:
@@ -37,7 +37,7 @@ class Results:
         self.folder = folder
 
     def rows(self, name: str) -> list[Row]:
-        """Raises NotFound: that experiment has not been run."""
+        """Rows of an experiment. Raises NotFound: it has not been run."""
         path = self.folder / f"{name}.json"
         if not path.is_file():
             raise NotFound(
@@ -47,7 +47,7 @@ class Results:
         return found
 
     def cell(self, name: str, arm: str, on: str, task: str = "") -> Row:
-        """Of an arm on a family, trained on that family unless another `task` is named."""
+        """The row of an arm on a family, trained on that family unless `task` names another."""
         fit = [
             row
             for row in self.rows(name)
@@ -55,7 +55,7 @@ class Results:
         ]
         if not fit:
             raise NotFound(
-                f"{self.folder / name}.json has no row of {arm} on {on}: the experiment is not finished"
+                f"{self.folder / name}.json has no row of {arm} on {on}: finish that experiment"
             )
         return fit[0]
 
@@ -236,7 +236,7 @@ def _moved(row: Row) -> tuple[str, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="The paper's claims on the mini benchmark.")
     parser.add_argument("results", type=Path)
-    parser.add_argument("--seed", type=int, default=0, help="what the benchmark was built with")
+    parser.add_argument("--seed", type=int, default=0, help="the benchmark's own seed")
     given = parser.parse_args()
     try:
         text = "\n".join(claims(Results(given.results), given.seed))

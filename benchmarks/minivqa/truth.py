@@ -1,9 +1,10 @@
-"""How good a run's annotations are before and after identifying parity (Table 4 of the paper), held against the truth.
+"""Quality of a run's annotations before and after identifying parity (Table 4 of the paper).
 
 Run: python -m benchmarks.minivqa.truth RUN FAMILY [--seed N]
 
-Every picture of the pool can be drawn again, with all that is true of it; so nobody has to rate a sample. A question counts as
-answerable where the benchmark knows its wording and the picture has what it asks for; another one may make sense, too.
+Every picture of the pool can be drawn again with all its facts, so nobody has to rate a sample. A
+question is answerable if the benchmark knows its wording and the picture has the fact it asks for.
+Other questions may make sense, too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from zoo.minivqa.parts import Part
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Of so many annotations: how many have a question that can be answered, and how many the right answer to it."""
+    """Number of annotations, and of those that are answerable and correct."""
 
     annotations: int = 0
     answerable: int = 0
@@ -39,11 +40,12 @@ class Quality:
 
     def __str__(self) -> str:
         count = max(1, self.annotations)
-        return f"{self.annotations} annotations, {self.answerable / count:.1%} answerable, {self.correct / count:.1%} correct"
+        shares = f"{self.answerable / count:.1%} answerable, {self.correct / count:.1%} correct"
+        return f"{self.annotations} annotations, {shares}"
 
 
 class Judged(NamedTuple):
-    """Annotations before PI (all that were identified) and after it (the gap), and those that the teacher contradicted."""
+    """Annotations before PI (all), after PI (the gap), and set aside as noise."""
 
     before: Quality
     after: Quality
@@ -51,7 +53,7 @@ class Judged(NamedTuple):
 
 
 def measure(records: Iterable[Record], family: Family, seed: int) -> Judged:
-    """Correct is an answer that scores half or more."""
+    """An answer is correct if it scores 0.5 or more."""
     score = getattr(metrics, family.metric)
     before = after = noise = Quality()
     for record in records:
@@ -72,7 +74,7 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("family", choices=tuple(FAMILIES))
-    parser.add_argument("--seed", type=int, default=0, help="what the benchmark was built with")
+    parser.add_argument("--seed", type=int, default=0, help="the benchmark's own seed")
     given = parser.parse_args()
     with read_run(given.run) as run:
         judged = measure(run.ledger.records(), FAMILIES[given.family], given.seed)

@@ -1,1 +1,1 @@
-"""What we are compared with, each in a process of its own: the engines without a service, and the authors' shape."""
+"""Programs to compare with, each a process: engines without a service, the authors' shape."""

@@ -1,6 +1,6 @@
-"""Servers with no service behind them: a gRPC servicer and an HTTP route that wait in a thread. Argument: SECONDS.
+"""Servers without a service: a gRPC servicer and an HTTP route that wait in a thread.
 
-The reply to the first request names the ports.
+Argument: SECONDS. The reply to the first request names the ports.
 """
 
 from __future__ import annotations

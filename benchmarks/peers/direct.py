@@ -1,4 +1,7 @@
-"""Our engine called in process, no service: one request at a time. Arguments: CHECKPOINT, MODEL, ENGINE."""
+"""Our engine called in process, without a service: one request at a time.
+
+Arguments: CHECKPOINT, MODEL, ENGINE.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A loop over transformers' processor and `generate`, batch after batch. Arguments: CHECKPOINT, MODEL ("bundled" or "150m")."""
+"""A loop over transformers' processor and `generate`, batch after batch.
+
+Arguments: CHECKPOINT, MODEL ("bundled" or "150m").
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from services.engines.images import load_image
 
 
 class PlainLoop:
-    """One model."""
+    """A model with its processor."""
 
     def __init__(self, folder: Path) -> None:
         self._processor: Any = AutoProcessor.from_pretrained(folder)
@@ -45,7 +48,7 @@ class PlainLoop:
         ]
 
     def answer(self, asked: list[Asked], batch_size: int, max_new_tokens: int) -> list[str]:
-        """Each image is decoded once, however often it is asked about."""
+        """Answers in order. Each image is decoded once for all its questions."""
         images = {one.sha256: load_image(one.data).pixels for one in asked}
         answers = []
         for start in range(0, len(asked), batch_size):

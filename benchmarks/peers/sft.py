@@ -1,4 +1,7 @@
-"""TRL's SFTTrainer on a data set of the student's store. Arguments: a JSON request, and the file for the trainer's metrics."""
+"""TRL's SFTTrainer on a data set of the student's store.
+
+Arguments: a JSON request, and the file for the trainer's metrics.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from services.student.datasets import DatasetStore
 
 
 def samples(store: DatasetStore, name: str) -> Dataset:
-    """Prompt and completion, as SFTTrainer takes vision data: it then learns the completion alone."""
+    """Prompt and completion, as SFTTrainer takes vision data; only the completion is learned."""
     rows = [
         {
             "images": [str(store.image_path(sample.image_sha256))],

@@ -1,7 +1,8 @@
-"""The authors' shape: both models in one process, three passes one after another, transformers' `generate` in fixed batches.
+"""The authors' shape: both models in one process, three passes, `generate` in fixed batches.
 
-The teacher annotates every image, the teacher answers every annotated question, the student answers them all; batches of 8 for
-the teacher and 4 for the student. Arguments: TEACHER, STUDENT.
+The teacher annotates every image, the teacher answers every annotated question, the student
+answers them all, in batches of 8 for the teacher and 4 for the student.
+Arguments: TEACHER, STUDENT.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""`vllm.LLM.generate`: all prompts handed over at once, no service. Arguments: CHECKPOINT, MODEL ("bundled" or "150m").
+"""`vllm.LLM.generate` with all prompts at once, without a service.
 
-Either questions of easy-VQA about so many images, or `calls`: what a service was asked in a run (benchmarks/calls.py).
+Arguments: CHECKPOINT, MODEL ("bundled" or "150m"). Requests hold `images`, to ask easy-VQA's
+questions about that many images, or `calls`, those of a run (benchmarks/calls.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The five rows of `make bench-mini`: from the shipped files, over real loopback gRPC, on a benchmark of a few pictures."""
+"""The five rows of `make bench-mini`, from the shipped files, on a benchmark of a few pictures."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The mini benchmark: the same pictures again, nothing of the test seen before, answers that score."""
+"""The mini benchmark: pictures are reproducible, tests show unseen entities, answers score."""
 
 import json
 import subprocess

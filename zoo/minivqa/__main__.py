@@ -4,7 +4,7 @@ python -m zoo.minivqa build runs/minivqa [--pool 1500] [--labels 400] [--test 40
 python -m zoo.minivqa sheet sheet.png [--part test]
 
 DEST/FAMILY/pool/*.png      unlabeled images
-DEST/FAMILY/labels.jsonl    what people said of some of them: {"image", "question", "answers", "kind"}
+DEST/FAMILY/labels.jsonl    people's answers about some: {"image", "question", "answers", "kind"}
 DEST/FAMILY/test/*.png      and test.jsonl, likewise; harder/, too
 """
 
@@ -26,9 +26,9 @@ CAPTION = 26
 
 
 def build(destination: Path, pool: int, labels: int, test: int, seed: int) -> None:
-    """Per family `pool` images, at least `labels` questions about the first of them, and of either test at least `test`.
+    """Draws `pool` images per family, and at least `labels` and `test` questions.
 
-    A file that is there is not drawn again.
+    The labels are about the first images of the pool. Existing files are not drawn again.
     """
     for family in FAMILIES.values():
         folder = destination / family.name
@@ -52,7 +52,7 @@ def _save(family: Family, part: Part, seed: int, number: int, folder: Path) -> P
 def _write_questions(
     family: Family, part: Part, count: int, seed: int, folder: Path, name: str
 ) -> None:
-    """One line per question; several about one image."""
+    """Writes one line per question; an image may have several."""
     lines: list[str] = []
     number = 0
     while len(lines) < count:
@@ -92,14 +92,18 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     building = commands.add_parser("build")
     building.add_argument("destination", type=Path)
-    building.add_argument("--pool", type=int, default=1500, help="images per family")
+    building.add_argument(
+        "--pool", type=int, default=1500, help="number of unlabeled images per family"
+    )
     building.add_argument(
         "--labels",
         type=int,
         default=400,
-        help="questions per family that people answered, at least",
+        help="least number of questions per family that people answered",
     )
-    building.add_argument("--test", type=int, default=400, help="questions per family, at least")
+    building.add_argument(
+        "--test", type=int, default=400, help="least number of test questions per family"
+    )
     looking = commands.add_parser("sheet")
     looking.add_argument("path", type=Path)
     looking.add_argument("--part", type=Part, choices=list(Part), default=Part.TEST)

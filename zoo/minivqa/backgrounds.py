@@ -1,4 +1,4 @@
-"""What stands behind signs and objects: crops of photographs."""
+"""Backgrounds of signs and objects: crops of photographs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoo.minivqa.picture import SIDE
 from zoo.minivqa.sources import PHOTOGRAPHS, photograph
 
 WIDEST = 2.2
-"""A crop is up to that many times as wide as the picture, then made smaller."""
+"""Largest width of a crop in widths of the picture; it is then made smaller."""
 
 
 def draw_background(part: Part, rng: random.Random) -> tuple[Image.Image, str]:

@@ -1,4 +1,4 @@
-"""Charts, after ChartQA: two or three bars with their values, from a column of a real table; lookups, the highest, how many."""
+"""Charts, after ChartQA: two or three bars with values from a real table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zoo.minivqa.tables import COLUMNS, values
 
 BAR_COLORS = tuple(color for color in COLORS if color != "white")
 LABEL_SIZES = {2: 17.0, 3: 15.0}
-"""Points, by the number of bars: as large as their places allow."""
+"""Points, by the number of bars: as large as fits."""
 VALUE = Split(
     seen=(
         "what is the value of the {color} bar?",
@@ -91,7 +91,8 @@ class Bar:
 
 
 def draw_charts(part: Part, rng: random.Random) -> Picture:
-    column, font = COLUMNS.draw(part, rng), FONTS.draw(part, rng)
+    column = COLUMNS.draw(part, rng)
+    font = FONTS.draw(part, rng)
     count = rng.choice((2, 3))
     bars = [
         Bar(c, v)
@@ -107,7 +108,7 @@ def draw_charts(part: Part, rng: random.Random) -> Picture:
 
 
 def _different(column: tuple[int, ...], count: int, rng: random.Random) -> list[int]:
-    """Values far enough apart that the highest bar can be seen to be the highest."""
+    """Values far enough apart to see which bar is the highest."""
     chosen: list[int] = []
     while len(chosen) < count:
         value = rng.choice(column)
@@ -154,7 +155,8 @@ def _by_matplotlib(
     marks = [_mark(bar.color, shown) for bar, shown in zip(bars, drawn, strict=True)]
     marks.append(_mark("highest", drawn[heights.index(max(heights))]))
     for bar, text in zip(bars, labels, strict=True):
-        whole, digits = _mark(bar.color, text), text.get_text()
+        whole = _mark(bar.color, text)
+        digits = text.get_text()
         step = (whole.right - whole.left) / len(digits)
         marks.append(whole)
         marks += (
@@ -174,13 +176,13 @@ def _by_matplotlib(
 
 
 def _mark(name: str, drawn: Artist) -> Mark:
-    """Where it is on the figure; pixels are counted from the top."""
+    """Place of a drawn part. Pixels count from the top."""
     box = drawn.get_window_extent()
     return Mark(name, box.x0, SIDE - box.y1, box.x1, SIDE - box.y0)
 
 
 def _by_vega(bars: list[Bar], rng: random.Random) -> tuple[Image.Image, tuple[Mark, ...]]:
-    """Without marks: nothing is trained on this renderer."""
+    """Without marks: no training uses this renderer."""
     rows = [
         {"place": place, "value": bar.value, "color": _hex(bar.color)}
         for place, bar in enumerate(bars)
@@ -218,7 +220,7 @@ def _hex(color: str) -> str:
 
 
 def _facts(bars: list[Bar]) -> list[Fact]:
-    """Values first."""
+    """Facts of a chart, the values first."""
     highest = max(bars, key=lambda bar: bar.value)
     rows = [
         *((filled(VALUE, color=bar.color), str(bar.value), "value") for bar in bars),

@@ -1,4 +1,4 @@
-"""The four families by name: what draws them, and what scores them."""
+"""The four families by name: how they are drawn and scored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoo.minivqa.scene_text import draw_scene_text
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`metric`: a function of services/core/metrics; `task`: the platform's task whose prompts and matcher fit."""
+    """`metric`: a function of services/core/metrics; `task`: gives prompts and matcher."""
 
     name: str
     paint: Callable[[Part, random.Random], Picture]

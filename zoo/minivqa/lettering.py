@@ -1,4 +1,4 @@
-"""Text and icons as transparent images, by two renderers: FreeType through Pillow, and resvg from the glyphs' outlines."""
+"""Text and icons as transparent images, by FreeType (Pillow) or from outlines (resvg)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Lettering:
-    """A transparent image, and what is where on it: its characters, after what they stand on."""
+    """A transparent image with the places of its characters, after the ground they stand on."""
 
     image: Image.Image
     marks: tuple[Mark, ...]
@@ -44,15 +44,13 @@ class Lettering:
         return Lettering(self.image.resize((width, height), Image.Resampling.LANCZOS), tuple(marks))
 
     def rotated(self, degrees: float) -> Lettering:
-        """Counterclockwise, with more room where it needs some."""
+        """Turns counterclockwise; the image grows to fit."""
         turned = self.image.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
         sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
 
         def moved(mark: Mark) -> Mark:
-            x, y = (
-                (mark.left + mark.right - self.width) / 2,
-                (mark.top + mark.bottom - self.height) / 2,
-            )
+            x = (mark.left + mark.right - self.width) / 2
+            y = (mark.top + mark.bottom - self.height) / 2
             new_x, new_y = x * cosine + y * sine, y * cosine - x * sine
             return mark.moved(
                 new_x - x + (turned.width - self.width) / 2,
@@ -62,7 +60,7 @@ class Lettering:
         return Lettering(turned, tuple(map(moved, self.marks)))
 
     def flipped(self) -> Lettering:
-        """Of a drawing: characters would be none any more."""
+        """Mirrors a drawing. Characters don't survive it."""
         marks = (
             Mark(m.name, self.width - m.right, m.top, self.width - m.left, m.bottom)
             for m in self.marks
@@ -70,7 +68,7 @@ class Lettering:
         return Lettering(self.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), tuple(marks))
 
     def put_on(self, canvas: Image.Image, left: int, top: int) -> tuple[Mark, ...]:
-        """Paints it; where its marks are on the canvas."""
+        """Paints it and returns the places of its marks on the canvas."""
         canvas.paste(self.image, (left, top), self.image)
         return tuple(mark.moved(left, top) for mark in self.marks)
 
@@ -78,7 +76,10 @@ class Lettering:
 def letter(
     text: str, font: Path, height: int, color: Color, *, outlines: bool = False
 ) -> Lettering:
-    """`text` cropped to its ink, `height` pixels high; with `outlines` by the other renderer. A mark takes the whole height."""
+    """Text cropped to its ink, `height` pixels high, by FreeType or from `outlines`.
+
+    A mark takes the whole height.
+    """
     drawn, edges = (
         _by_outlines(text, font, color) if outlines else _by_freetype(text, font, height * 2, color)
     )
@@ -95,7 +96,7 @@ def letter(
 
 
 def _by_freetype(text: str, font: Path, size: int, color: Color) -> tuple[Image.Image, list[float]]:
-    """The image, and where each character begins, and the last one ends."""
+    """The image, with the left edge of each character and the right edge of the last."""
     face = _face(font, size)
     left, top, right, bottom = face.getbbox(text)
     canvas = Image.new("RGBA", (round(right - left) + 4, round(bottom - top) + 4), (*color, 0))
@@ -110,10 +111,17 @@ def _face(font: Path, size: int) -> ImageFont.FreeTypeFont:
 
 def _by_outlines(text: str, font: Path, color: Color) -> tuple[Image.Image, list[float]]:
     face = _outlines(font)
-    glyphs, names, advance, paths = face.getGlyphSet(), face.getBestCmap(), 0.0, []
-    low, high, advances = 0.0, 1.0, [0.0]
+    glyphs = face.getGlyphSet()
+    names = face.getBestCmap()
+    advance = 0.0
+    paths = []
+    low = 0.0
+    high = 1.0
+    advances = [0.0]
     for character in text:
-        glyph, pen, bounds = glyphs[names[ord(character)]], SVGPathPen(glyphs), BoundsPen(glyphs)
+        glyph = glyphs[names[ord(character)]]
+        pen = SVGPathPen(glyphs)
+        bounds = BoundsPen(glyphs)
         glyph.draw(pen)
         glyph.draw(bounds)
         if bounds.bounds:
@@ -124,7 +132,8 @@ def _by_outlines(text: str, font: Path, color: Color) -> tuple[Image.Image, list
     scale = 128 / (high - low)
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{advance * scale + 8:.0f}" height="136">'
-        f'<g fill="rgb{color}" transform="translate(4 {4 + high * scale}) scale({scale} {-scale})">{"".join(paths)}</g></svg>'
+        f'<g fill="rgb{color}" transform="translate(4 {4 + high * scale}) scale({scale} {-scale})">'
+        f"{''.join(paths)}</g></svg>"
     )
     drawn = Image.open(io.BytesIO(vl_convert.svg_to_png(svg))).convert("RGBA")
     return drawn, [4 + advance * scale for advance in advances]

@@ -1,4 +1,4 @@
-"""What is known of the objects that icons show: the facts behind the knowledge questions."""
+"""Objects that icons show, and the facts behind the knowledge questions."""
 
 from __future__ import annotations
 
@@ -33,27 +33,28 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "finding the way": ("navigation", "directions"),
     "calling": ("talking", "to call"),
 }
-"""What other people would have said: the minority among ten answers."""
+"""Minority answers among ten people's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """`seen` and `unseen`: its names in the icon sets of either half (an icon set may lack it). "" where a fact makes no sense.
-
-    `place`: where it moves, lives or stands; `use`: what it is for.
-    """
+    """An object and its facts."""
 
     name: str
     sort: str
     seen: tuple[str, ...]
+    """Its names in the icon sets of the pool and of training; a set may lack it."""
     unseen: tuple[str, ...]
+    """Its names in the icon sets of the test."""
     place: str = ""
+    """Where it moves, lives or stands; "" if that makes no sense."""
     use: str = ""
+    """Its purpose; "" if that makes no sense."""
     is_alive: bool = False
     is_electric: bool = False
 
 
-# Each has four drawings or more to learn it from, and two or more in the test's icon sets.
+# Each has four or more drawings for training, and two or more in the test's icon sets.
 OBJECTS = (
     Object(
         "car",

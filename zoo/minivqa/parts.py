@@ -1,4 +1,4 @@
-"""The parts of the benchmark, and which entities each may use."""
+"""The parts of the benchmark, and the entities that each may use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Part(StrEnum):
-    """`POOL` and `TRAINING` share their entities and no picture; `HARDER` shows the test's entities by another renderer."""
+    """POOL and TRAINING share entities but no picture; HARDER is TEST by another renderer."""
 
     TRAINING = "training"
     POOL = "pool"
@@ -20,7 +20,7 @@ class Part(StrEnum):
 
     @property
     def is_unseen(self) -> bool:
-        """Are its entities those that neither the pool nor training shows?"""
+        """True if its entities appear neither in the pool nor in training."""
         return self in (Part.TEST, Part.HARDER)
 
 
@@ -39,7 +39,7 @@ class Split(Generic[T]):
 
 
 def filled(wordings: Split[str], **words: str) -> Split[str]:
-    """The same wordings, of something in particular."""
+    """The wordings with their fields filled in."""
     return Split(
         *(tuple(text.format(**words) for text in half) for half in (wordings.seen, wordings.unseen))
     )

@@ -1,4 +1,4 @@
-"""A picture of the benchmark, with what is asked about it, and all that can be."""
+"""A picture of the benchmark, with its questions and all its facts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE = 112
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`answer` is the one a model is taught; `references` are those it is scored by (ten where the metric is VQA accuracy)."""
+    """A question. `answer` is taught; `references` score answers (ten of them for VQA accuracy)."""
 
     text: str
     answer: str
@@ -25,7 +25,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that is true of a picture, and the wordings in which it may be asked for."""
+    """A fact about a picture, and the wordings of questions that ask for it."""
 
     wordings: Split[str]
     answer: str
@@ -38,10 +38,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is where: a character, an object, or something of one color. In pixels; upright, also where it was turned.
-
-    `after`, of a character: the one before it, "" for the first.
-    """
+    """Upright box, in pixels, around a character, an object, or something of one color."""
 
     name: str
     left: float
@@ -49,6 +46,7 @@ class Mark:
     right: float
     bottom: float
     after: str | None = None
+    """The character before this one; "" for the first."""
 
     def moved(self, right: float, down: float) -> Mark:
         edges = self.left + right, self.top + down, self.right + right, self.bottom + down
@@ -57,18 +55,19 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`facts`: whatever may be asked, `questions` being some of it. `entities`: what was drawn from the split, by sort: for
-    checks that no test entity was ever seen. `marks`: the ground before what stands on it.
-    """
+    """A drawn picture and its truth."""
 
     image: Image.Image
     questions: tuple[Question, ...]
+    """Questions about some of the facts."""
     entities: tuple[tuple[str, str], ...]
+    """Entities of the split, by kind. No entity of the test may be in the pool or in training."""
     facts: tuple[Fact, ...]
     marks: tuple[Mark, ...]
+    """Places, each ground before the marks that stand on it."""
 
     def find_fact(self, question: str) -> Fact | None:
-        """What a question asks for, in wordings of either half; None where this picture has no such question."""
+        """The fact that a question asks for, in any wording; None if this picture has none."""
         asked = question.strip().lower()
         return next(
             (f for f in self.facts if asked in (*f.wordings.seen, *f.wordings.unseen)), None
@@ -76,6 +75,6 @@ class Picture:
 
 
 def ten(answer: str, *variants: str) -> tuple[str, ...]:
-    """Ten people's answers: seven agree, three say a variant (or agree, too). The one that is taught scores 1."""
+    """Ten people's answers: seven agree, three say a variant (or agree). `answer` scores 1."""
     others = [variants[i % len(variants)] if variants else answer for i in range(3)]
     return (*[answer] * 7, *others)

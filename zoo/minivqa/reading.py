@@ -1,4 +1,4 @@
-"""Reading only, after ICDAR 2015: one printed word, cropped, blurred and turned as a camera would."""
+"""Reading only, after ICDAR 2015: one printed word, cropped, blurred and turned as by a camera."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def draw_reading(part: Part, rng: random.Random) -> Picture:
 def draw_word(
     word: str, part: Part, rng: random.Random, heights: tuple[int, int] = HEIGHTS
 ) -> Picture:
-    """`heights`: of the ink, from and to, in pixels; a word that would not fit is made narrower."""
+    """A word with ink of a height between `heights`, in pixels; narrowed if it is too wide."""
     font = FONTS.draw(part, rng)
     ground, ink = draw_colors(rng)
     shown = rng.choice((word, word, word.upper(), word.title()))
@@ -73,7 +73,7 @@ def _paper(ground: Color, rng: random.Random) -> Image.Image:
 
 
 def draw_colors(rng: random.Random) -> tuple[Color, Color]:
-    """Of paper and ink."""
+    """Colors of paper and ink."""
     while True:
         ground, ink = (
             (rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)) for _ in range(2)

@@ -131,7 +131,7 @@ def _paint(sign: Sign, font: str, part: Part, rng: random.Random) -> Lettering:
 def _hang(
     canvas: Image.Image, board: Lettering, top: int, bottom: int, rng: random.Random
 ) -> tuple[Mark, ...]:
-    """Anywhere between `top` and `bottom` where it is wholly seen."""
+    """Puts it anywhere between `top` and `bottom`, wholly visible."""
     left = rng.randint(0, max(0, SIDE - board.width))
     return board.put_on(canvas, left, rng.randint(top, max(top, bottom - board.height)))
 

@@ -1,4 +1,4 @@
-"""Fonts, drawings, photographs and tables out of installed packages, each sort split by entity."""
+"""Fonts, drawings, photographs and tables from installed packages, each kind split by entity."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FONTS = Split(
         *(f"matplotlib/mpl-data/fonts/ttf/DejaVuSerif{style}.ttf" for style in ("", "-Bold")),
     ),
 )
-"""A family is in one half only, whatever its styles."""
+"""Each family is in one half only."""
 
 PHOTOGRAPHS = Split(
     seen=(
@@ -92,7 +92,7 @@ ICON_SETS = Split(
 
 
 def installed(path: str) -> Path:
-    """A file of an installed package, by "package/path inside it"; nothing of the package is run."""
+    """A file of an installed package, as "package/path inside it". No code of the package runs."""
     package, _, inside = path.partition("/")
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:

@@ -48,7 +48,7 @@ COLUMNS = Split(
 
 @cache
 def values(column: Column) -> tuple[int, ...]:
-    """Whole numbers from 1 to LARGEST: the column's own, in the largest decimal unit in which they fit."""
+    """Whole numbers from 1 to LARGEST: the column's, in the largest decimal unit that fits."""
     path = installed(f"vega_datasets/_data/{column.table}")
     with path.open(encoding="utf-8", newline="") as file:
         rows = json.load(file) if path.suffix == ".json" else list(csv.DictReader(file))
