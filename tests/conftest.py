@@ -23,3 +23,20 @@ def tiny_checkpoint(tmp_path_factory):
     from tests.tiny import save_tiny_checkpoint
 
     return save_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory):
+    """See tests/installation.py; built once."""
+    from tests.installation import install
+
+    return install(tmp_path_factory.mktemp("installation"))
+
+
+@pytest.fixture(scope="session")
+def remote(installation, tmp_path_factory):
+    """Two services of this environment, and a run that the small installation aligned on them."""
+    from tests.remote import aligned
+
+    with aligned(installation, tmp_path_factory.mktemp("remote")) as remote:
+        yield remote

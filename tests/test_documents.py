@@ -3,11 +3,9 @@
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from benchmarks import picture
@@ -21,15 +19,6 @@ from services.teacher.settings import TeacherSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-
-
-@pytest.mark.parametrize("bentofile", ["bentofile.yaml", "services/teacher/bentofile.yaml"])
-def test_bentos_want_what_the_package_wants(bentofile):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert (
-        yaml.safe_load((ROOT / bentofile).read_text())["python"]["packages"]
-        == project["dependencies"]
-    )
 
 
 def test_every_command_of_the_readme_exists():

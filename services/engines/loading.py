@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
+from services.core import extras
 from services.core.errors import InvalidInput
-from services.engines import checkpoint, tether
+from services.engines import checkpoint
 from services.engines.model import VisionLanguageModel
 from services.engines.settings import EngineSettings
 
@@ -38,6 +38,8 @@ async def load_model(folder: Path, settings: EngineSettings) -> VisionLanguageMo
         require_installed("vllm")
         for name, value in _VLLM_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        from services.engines import tether
+
         tether.own()
         from services.engines import vllm
 
@@ -49,10 +51,10 @@ async def load_model(folder: Path, settings: EngineSettings) -> VisionLanguageMo
 
 def require_installed(engine: str) -> None:
     """Raises InvalidInput that names the extra: the library of an optional engine goes by the engine's name."""
-    if importlib.util.find_spec(engine) is None:
+    if not extras.is_installed(engine):
         raise InvalidInput(
-            f'the {engine} engine is not installed: pip install "model-parity-aligner[{engine}]" on a machine with a GPU, '
-            f".ci/install-{engine}-cpu on one without",
+            f"the {engine} engine is not installed: {extras.install(engine)} on a machine with "
+            f"a GPU, .ci/install-{engine}-cpu on one without",
             field="engine",
             reason="ENGINE_NOT_INSTALLED",
         )

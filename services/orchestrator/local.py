@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import services
+from services.core import extras
 from services.core.errors import Conflict, MpaError, Unavailable
 from services.orchestrator.progress import Progress
 from services.orchestrator.tasks import together
@@ -46,6 +47,8 @@ class Addresses:
 
 
 def bento_command(role: str, http_port: int, host: str = "127.0.0.1") -> list[str]:
+    """Raises InvalidInput if the services are not installed here."""
+    extras.require("bentoml", "serve", f"a {role} on this machine")
     listen = ["--host", host, "--port", str(http_port), "--working-dir", str(ROOT)]
     return [sys.executable, "-m", "bentoml", "serve", ENTRIES[role], *listen]
 

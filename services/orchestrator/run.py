@@ -8,11 +8,9 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from services.core.errors import Conflict, MpaError, NotFound, WrongState
 from services.orchestrator.costs.pilot import DrawnImages
@@ -117,8 +115,8 @@ def is_at_work(folder: Path) -> bool:
     """Whether an orchestrator is on it now. The lock is tried only where the process that it names lives."""
     try:
         with (folder / ".lock").open() as lock:
-            if not psutil.pid_exists(int(lock.read(32) or 0)):
-                return False
+            with suppress(PermissionError):  # a process of another user
+                os.kill(int(lock.read(32)), 0)
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

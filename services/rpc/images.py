@@ -8,8 +8,6 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from protos.mpa.v1 import types_pb2
 from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.engines.image_cache import ImageCache
@@ -35,7 +33,8 @@ CACHE_BYTES = 256 * 2**20
 
 def default_memory_gib() -> float:
     """A share of this machine's memory that holds the batches an engine computes and prepares."""
-    return max(LEAST_MEMORY_GIB, psutil.virtual_memory().total * MEMORY_SHARE / 2**30)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(LEAST_MEMORY_GIB, total * MEMORY_SHARE / 2**30)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,10 @@ Each item counts for the share of its raters that said so, so several raters are
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.core.errors import InvalidInput
+from services.core import extras
 from services.core.intervals import Interval, difference, wilson
 from services.orchestrator.audit.criteria import CRITERIA, Criterion
 from services.orchestrator.audit.key import DrawnArm, Key
@@ -70,10 +69,7 @@ def alpha(question: str, ratings: Sequence[Ratings]) -> float | None:
     ]
     if len(ratings) < 2 or len({value for _, _, value in answers}) < 2:
         return None
-    if importlib.util.find_spec("nltk") is None:
-        raise InvalidInput(
-            "the agreement of raters is measured by NLTK: `pip install 'model-parity-aligner[audit]'`"
-        )
+    extras.require("nltk", "audit", "the agreement of raters")
     from nltk.metrics.agreement import AnnotationTask
 
     return float(AnnotationTask(answers).alpha())

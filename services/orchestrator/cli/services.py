@@ -79,9 +79,10 @@ def serve(
     from services.orchestrator.local import BENTOML_HOMES, bento_command, service_environment
 
     is_teacher = role is o.Role.TEACHER
+    with exit_codes():
+        command = bento_command(role, port or (3001 if is_teacher else 3000), host)
     environment = service_environment(
         role, grpc_port or (50051 if is_teacher else 50052), BENTOML_HOMES / role
     )
     environment[f"MPA_{role.upper()}_HOST"] = host
-    command = bento_command(role, port or (3001 if is_teacher else 3000), host)
     os.execve(command[0], command, environment)

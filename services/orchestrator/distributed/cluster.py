@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import signal
@@ -10,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from services.core import extras
 from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
 from services.orchestrator.local import ROOT
 
@@ -38,7 +38,7 @@ def joined(address: str, patience_s: float) -> Iterator[None]:
     Raises InvalidInput (Ray is not installed, an address of another kind), Unavailable (nobody there), WrongState (another
     version of Ray or Python than the cluster's).
     """
-    require_installed()
+    extras.require("ray", "ray", "--engine ray")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if address and address != "auto":
@@ -72,13 +72,6 @@ def gpus() -> float:
     import ray
 
     return float(ray.cluster_resources().get("GPU", 0.0))
-
-
-def require_installed() -> None:
-    if importlib.util.find_spec("ray") is None:
-        raise InvalidInput(
-            '--engine ray needs Ray: pip install "model-parity-aligner[ray]", here and on every machine of the cluster'
-        )
 
 
 def _require_reachable(address: str, patience_s: float) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from services.core import extras
 from services.core.intervals import format_p
 from services.files import write_atomically
 from services.orchestrator.experiments import results
@@ -58,7 +58,7 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
         lines += [*markdown(one), ""]
     lines += [*_versus(compared), ""] if compared else []
     written = [*lines, *_kinds(rows), *_details(rows)]
-    if importlib.util.find_spec("matplotlib") is not None:
+    if extras.is_installed("matplotlib"):
         from services.orchestrator.experiments.figures import draw
 
         written += [

@@ -14,6 +14,7 @@ import fsspec
 from fsspec.compression import compr
 from fsspec.registry import known_implementations
 
+from services.core import extras
 from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.engines.images import MAX_BYTES
 from services.orchestrator.images.patience import ABSENT, DAMAGE, PATIENCE_S, Patience, PatientFile
@@ -219,7 +220,7 @@ def _explained(name: str) -> Iterator[None]:
 def _unknown(url: str, error: Exception) -> str:
     for protocol in protocols(url):
         if isinstance(error, ImportError) and protocol in EXTRAS:
-            return f"{protocol}:// needs an extra: pip install 'model-parity-aligner[{EXTRAS[protocol]}]'"
+            return f"{protocol}:// needs an extra: {extras.install(EXTRAS[protocol])}"
         if isinstance(error, ImportError) and protocol in known_implementations:
             return f"{protocol}:// needs another package: {known_implementations[protocol].get('err') or error}"
     readable = ", ".join(sorted(NEAR | {"s3", "gs", "az", "hf", "https"}))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from services.core import extras
 from services.core.errors import InvalidInput, MpaError
 
 JAR = "stanford-corenlp-3.4.1.jar"
@@ -122,11 +123,11 @@ def find_tokenizer() -> Tokenizer:
     java, jar = shutil.which("java"), _jar()
     if java and jar:
         return PTB(java, jar)
-    if importlib.util.find_spec("nltk") is not None:
+    if extras.is_installed("nltk"):
         return Treebank()
     raise InvalidInput(
-        "captions can't be scored without a tokenizer: `pip install 'model-parity-aligner[captions]'`, or install Java and "
-        f"name {JAR} in MPA_PTB_JAR"
+        f"captions can't be scored without a tokenizer: {extras.install('captions')}, "
+        f"or install Java and name {JAR} in MPA_PTB_JAR"
     )
 
 

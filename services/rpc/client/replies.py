@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from services.core.contract import Contract
@@ -16,6 +17,10 @@ class Picture:
 
     sha256: str
     data: bytes
+
+    @classmethod
+    def of(cls, data: bytes) -> Picture:
+        return cls(hashlib.sha256(data).hexdigest(), data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +102,7 @@ class TrainingState:
     eta_s: float
     version: str
     error: MpaError | None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.version != "" or self.error is not None

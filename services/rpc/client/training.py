@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from functools import cached_property
+from functools import cached_property, partial
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
@@ -66,6 +66,19 @@ class TrainingClient(Client):
                 lambda: self._operations.GetOperation(request, timeout=ANSWER_TIMEOUT_S)
             )
         )
+
+    async def operations(self) -> list[TrainingState]:
+        """Every training that the service knows, oldest first."""
+        found: list[TrainingState] = []
+        page = ""
+        while True:
+            request = operations_pb2.ListOperationsRequest(page_token=page)
+            send = partial(self._operations.ListOperations, request, timeout=ANSWER_TIMEOUT_S)
+            reply = await self.connection.call(send)
+            found += map(_training_state, reply.operations)
+            page = reply.next_page_token
+            if not page:
+                return found
 
 
 async def _each(parts: AsyncIterable[Reply], failures: list[MpaError]) -> AsyncIterator[Reply]:

@@ -1,0 +1,25 @@
+"""Extras of the package: libraries that an installation may lack."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from services.core.errors import InvalidInput
+
+
+def install(extra: str) -> str:
+    """The command that brings the extra."""
+    return f"pip install 'model-parity-aligner[{extra}]'"
+
+
+def is_installed(library: str) -> bool:
+    return find_spec(library) is not None
+
+
+def require(library: str, extra: str, purpose: str) -> None:
+    """Raises InvalidInput that names the extra if the library is missing."""
+    if not is_installed(library):
+        raise InvalidInput(
+            f"{purpose} needs {library}, which is not installed: {install(extra)}",
+            reason="NOT_INSTALLED",
+        )

@@ -1,0 +1,160 @@
+"""The package: its dependencies, and what an installation without extras can do."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from services.orchestrator.cli.main import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+HEAVY = {
+    "accelerate",
+    "bentoml",
+    "matplotlib",
+    "nltk",
+    "pandas",
+    "peft",
+    "ray",
+    "safetensors",
+    "starlette",
+    "torch",
+    "torchvision",
+    "transformers",
+    "uvicorn",
+    "vllm",
+}
+RECORD = {"image": "pool/000.png", "question": "what color is object 1?", "answers": ["red"]}
+EXPERIMENT = """
+title = "A small one"
+students = ["qwen2vl-2b"]
+teachers = ["qwen2vl-7b"]
+arms = ["zero-shot", "paper"]
+
+[tasks.vqa]
+pool = "pool"
+test = { files = "labelled.jsonl" }
+"""
+
+
+def commands(group, *before):
+    for name, command in group.commands.items():
+        yield (*before, name)
+        if hasattr(command, "commands"):
+            yield from commands(command, *before, name)
+
+
+def test_a_dozen_hard_dependencies():
+    assert len(PROJECT["dependencies"]) <= 12
+
+
+@pytest.mark.parametrize("bentofile", ["bentofile.yaml", "services/teacher/bentofile.yaml"])
+def test_bentos_want_what_a_service_wants(bentofile):
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["serve"]]
+    listed = yaml.safe_load((ROOT / bentofile).read_text())["python"]["packages"]
+    assert sorted(listed) == sorted(wanted)
+
+
+@pytest.mark.slow
+def test_an_installation_without_extras_is_small_and_typed(installation, tmp_path):
+    assert not installation.distributions & HEAVY
+    program = "import services.rpc.client; from importlib.resources import files; print(*("
+    program += "(files(name) / 'py.typed').is_file() for name in ('services', 'protos')))"
+    done = installation.run("python", "-c", program, cwd=tmp_path)
+    assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+@pytest.mark.slow
+def test_every_command_has_its_help(installation, tmp_path):
+    named = [(), *commands(typer.main.get_command(app))]
+    assert len(named) > 25
+    program = "import json, sys\nfrom typer.testing import CliRunner\n"
+    program += "from services.orchestrator.cli.main import app\n"
+    program += "invoke = CliRunner().invoke\n"
+    program += "for one in json.loads(sys.argv[1]):\n"
+    program += "    assert invoke(app, [*one, '--help']).exit_code == 0, one\n"
+    done = installation.run("python", "-c", program, json.dumps(named), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "align" in installation.run("mpa-orch", "--help", cwd=tmp_path).stdout
+
+
+@pytest.mark.slow
+def test_it_aligns_on_running_services(remote):
+    assert remote.aligned.returncode == 0, remote.aligned.stderr
+    summary = json.loads((remote.folder / "run" / "summary.json").read_text())
+    assert summary["promoted"]
+    assert summary["version"] == {"before": "v1", "after": "v2"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status", "run"),
+        ("rounds", "run"),
+        ("matchers", "run"),
+        ("runs", "list", "."),
+        ("runs", "show", "run"),
+        ("runs", "export", "run", "--format", "hf", "--output", "hf"),
+        ("runs", "export", "run", "--format", "webdataset", "--output", "shards"),
+        ("audit", "draw", "run", "--output", "audit"),
+        ("audit", "errors", "run"),
+        ("cache", "show"),
+        ("models",),
+    ],
+    ids=" ".join,
+)
+def test_a_run_is_read_without_services(remote, command):
+    done = remote.run(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout
+
+
+@pytest.mark.slow
+def test_the_other_commands_that_ask_services(remote):
+    (remote.folder / "labelled.jsonl").write_text(json.dumps(RECORD) + "\n")
+    (remote.folder / "small.toml").write_text(EXPERIMENT)
+    teacher, student = ("--teacher", remote.teacher.address), ("--student", remote.student.address)
+    evaluate = ("datasets", "evaluate", "labelled.jsonl", "--task", "vqa", "--out", "evaluated")
+    begin = ("annotate", "pool", "--task", "vqa", "--recipe", "rehearsal", "--run", "second")
+    for command in (
+        ("rollback", *student),
+        ("ask", "pool/000.png", RECORD["question"], *student),
+        ("quote", "pool", "--task", "vqa", "--run", "quoted", *teacher, *student),
+        ("datasets", "check", "labelled.jsonl"),
+        (*evaluate, *student),
+        (*begin, *teacher),
+        ("identify", "second", *teacher, *student),
+        ("level", "second", *student),
+        ("evaluate", "second", *student),
+        ("promote", "second", *student),
+        ("runs", "compare", "run", "second"),
+        ("experiment", "small.toml", *teacher, *student),
+    ):
+        done = remote.run(*command)
+        assert done.returncode == 0, (command, done.stdout + done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        (("serve", "teacher"), "serve"),
+        (("serve", "student"), "serve"),
+        (("align", "pool", "--task", "vqa", "--run", "here", "--local"), "serve"),
+        (("align", "pool", "--task", "vqa", "--run", "one", "--single-device"), "serve"),
+        (("align", "s3://bucket/images", "--task", "vqa", "--run", "far"), "s3"),
+        (("align", "pool", "--task", "vqa", "--run", "wide", "--engine", "ray"), "ray"),
+    ],
+    ids=str,
+)
+def test_a_missing_extra_is_named(remote, command, extra):
+    is_here = {"serve", "--local", "--single-device"} & set(command)
+    done = remote.run(*command, *(() if is_here else remote.addresses))
+    assert done.returncode == 1, done.stderr
+    assert f"pip install 'model-parity-aligner[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
