@@ -9,7 +9,7 @@ from typing import Any
 
 from services.core.decoding import Decoding
 from services.core.tasks import answer_prompt
-from services.orchestrator.run import Run
+from services.orchestrator.run.run import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,17 @@ from services.core.parity import Cell
 from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
 from services.files import written_whole
-from services.orchestrator.entries import Filter, read_entries
-from services.orchestrator.ledger import SCHEMA_VERSION, AnnotationRow, AnswerRow, ImageRow, Ledger
-from services.orchestrator.run import read_run
-from services.orchestrator.runs import list_runs
-from services.orchestrator.settings import new_settings
+from services.orchestrator.run.entries import Filter, read_entries
+from services.orchestrator.run.ledger import (
+    SCHEMA_VERSION,
+    AnnotationRow,
+    AnswerRow,
+    ImageRow,
+    Ledger,
+)
+from services.orchestrator.run.listing import list_runs
+from services.orchestrator.run.run import read_run
+from services.orchestrator.run.settings import new_settings
 
 RECORDS = 1_000_000
 PAGE = 20

@@ -21,12 +21,12 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from services.orchestrator import endpoints
 from services.orchestrator.alignment import annotate_and_identify
-from services.orchestrator.progress import Meter, Progress
-from services.orchestrator.run import Run, open_run
-from services.orchestrator.settings import new_settings
-from services.orchestrator.where import Where
+from services.orchestrator.endpoints import connect
+from services.orchestrator.endpoints.where import Where
+from services.orchestrator.run.progress import Meter, Progress
+from services.orchestrator.run.run import Run, open_run
+from services.orchestrator.run.settings import new_settings
 
 MARK_EVERY_S = 1.0
 
@@ -75,7 +75,7 @@ async def one_pass(run: Run, where: Where) -> Pass:
     marks = []
 
     with _Watched(Console(file=StringIO())) as progress:
-        async with endpoints.both(where, run.folder, progress) as (teacher, student):
+        async with connect.both(where, run.folder, progress) as (teacher, student):
             began = time.perf_counter()
 
             def mark() -> None:

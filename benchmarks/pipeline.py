@@ -27,9 +27,9 @@ from benchmarks.processes import Service, peer, serving
 from benchmarks.questions import image_files
 from benchmarks.row import Pair, Question, Row
 from services.orchestrator.alignment import annotate_and_identify
-from services.orchestrator.progress import Progress
-from services.orchestrator.run import open_run
-from services.orchestrator.settings import new_settings
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import open_run
+from services.orchestrator.run.settings import new_settings
 from services.rpc.client import StudentClient, TeacherClient
 
 IMAGES = {"bundled": 320, "150m": 24}

@@ -23,7 +23,7 @@ from benchmarks.folders import work_folder
 from benchmarks.pipeline import align, pool
 from benchmarks.processes import Peer, peer, serving, threads_for
 from benchmarks.row import Pair, Question, Row
-from services.orchestrator.run import read_run
+from services.orchestrator.run.run import read_run
 
 IMAGES = 640
 ENGINE = "vllm"

@@ -22,7 +22,7 @@ import httpx
 import psutil
 
 from benchmarks.folders import ROOT
-from services.orchestrator.local import bento_command, free_ports, service_environment
+from services.orchestrator.endpoints.processes import bento_command, free_ports, service_environment
 
 REPLY_BYTES = 2**24
 """Largest reply of a peer."""
@@ -190,6 +190,13 @@ async def _started(
             "services.orchestrator.tether",
             str(os.getpid()),
             *command,
+            *(
+                sys.executable,
+                "-m",
+                "services.orchestrator.endpoints.die_with_parent",
+                str(os.getpid()),
+                *command,
+            ),
             cwd=ROOT,
             env=dict(environment),
             stdin=pipe if talks else nothing,

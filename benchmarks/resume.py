@@ -25,7 +25,7 @@ from benchmarks.counting import CountingServices, Key, counting_services
 from benchmarks.folders import work_folder
 from benchmarks.images import draw
 from benchmarks.row import Question, Row
-from services.orchestrator.ledger import FAILED, Ledger
+from services.orchestrator.run.ledger import FAILED, Ledger
 
 IMAGES, KILLS = 600, 20
 DELAY_S = 0.02

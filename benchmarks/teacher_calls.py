@@ -28,13 +28,13 @@ from benchmarks.questions import image_files
 from benchmarks.row import Pair, Question, Row
 from benchmarks.versions import fake, noisy
 from services.core.parity import Cell
-from services.orchestrator import endpoints
 from services.orchestrator.alignment import annotate_and_identify
-from services.orchestrator.progress import Progress
-from services.orchestrator.run import open_run
-from services.orchestrator.settings import new_settings
-from services.orchestrator.summary import summarise
-from services.orchestrator.where import Where
+from services.orchestrator.endpoints import connect
+from services.orchestrator.endpoints.where import Where
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import open_run
+from services.orchestrator.run.settings import new_settings
+from services.orchestrator.run.summary import summarise
 
 IMAGES = {"fake": 2000, "transformers": 160}
 
@@ -136,7 +136,7 @@ async def identify(
     settings = new_settings(str(images), "vqa", "paper", full_matrix=full_matrix)
     where = Where(teacher.address, student.address, cache=cache)
     with open_run(folder, settings) as run, Progress(Console(file=StringIO())) as progress:
-        async with endpoints.both(where, folder, progress) as (one, other):
+        async with connect.both(where, folder, progress) as (one, other):
             await annotate_and_identify(run, one, other, progress)
         gap = frozenset(
             (r.image_sha256, r.question, r.answer)

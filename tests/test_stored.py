@@ -6,6 +6,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from services.orchestrator.summary import write_summary
+from services.orchestrator.where import Where
 from typer.testing import CliRunner
 
 from protos.mpa.v1 import student_pb2, types_pb2
@@ -13,8 +15,6 @@ from services.orchestrator.cli import commands
 from services.orchestrator.cli.main import app
 from services.orchestrator.rounds import StoppingRule
 from services.orchestrator.run import open_run
-from services.orchestrator.summary import write_summary
-from services.orchestrator.where import Where
 from services.rpc.client import StudentClient
 from tests.orchestrator.conftest import Bench, bench, rows
 from tests.orchestrator.rounds import CELLS, in_ledger

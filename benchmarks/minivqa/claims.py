@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.minivqa.truth import Quality, measure
 from services.core.errors import MpaError, NotFound
 from services.files import write_atomically
-from services.orchestrator.run import read_run
+from services.orchestrator.run.run import read_run
 from services.orchestrator.scoring.report import percent, table
 from zoo.minivqa.families import FAMILIES
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from services.core import metrics
 from services.core.parity import NOISE, Cell
-from services.orchestrator.ledger import Record
-from services.orchestrator.run import read_run
+from services.orchestrator.run.ledger import Record
+from services.orchestrator.run.run import read_run
 from zoo.minivqa.families import FAMILIES, Family
 from zoo.minivqa.parts import Part
 

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from benchmarks.processes import Handle, answer_requests
 from protos.mpa.v1 import student_pb2, student_pb2_grpc
-from services.orchestrator.local import free_ports
+from services.orchestrator.endpoints.processes import free_ports
 from services.rpc.limits import MESSAGE_OPTIONS
 
 

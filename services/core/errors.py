@@ -152,3 +152,7 @@ class NothingToAlign(MpaError):
     """The gap is too small to train on: the student is at parity, or there are too few images."""
 
     reason = "NOTHING_TO_ALIGN"
+
+
+STOPS_THE_RUN = (Unavailable, Overloaded, Cancelled, WrongState, BudgetSpent)
+"""Errors of the service rather than of one request: what is done stays done, the rest is for the next try."""

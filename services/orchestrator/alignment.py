@@ -6,18 +6,19 @@ import asyncio
 from pathlib import Path
 
 from services.core.errors import Cancelled, MpaError, NothingToAlign, Pending, WrongState
+from services.orchestrator.endpoints.panel import require_panel
 from services.orchestrator.images.source import Source
-from services.orchestrator.judgement import evaluate, is_evaluated
-from services.orchestrator.leveling import level
-from services.orchestrator.parity_set import ParitySample, write_parity_set
-from services.orchestrator.production import audit
-from services.orchestrator.progress import Progress
-from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm, promote
-from services.orchestrator.run import Run
+from services.orchestrator.production import requests
+from services.orchestrator.run.evaluation import NOTHING_TO_ALIGN
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run
+from services.orchestrator.run.summary import write_summary
+from services.orchestrator.steps.evaluation import evaluate, is_evaluated
+from services.orchestrator.steps.leveling import level
+from services.orchestrator.steps.parity_set import ParitySample, write_parity_set
+from services.orchestrator.steps.promotion import Confirm, promote
+from services.orchestrator.steps.sampling import take_samples
 from services.orchestrator.stream import Stream
-from services.orchestrator.summary import write_summary
-from services.orchestrator.teachers.panel import require_panel
-from services.orchestrator.teachers.sampling import take_samples
 from services.rpc.client import StudentClient, StudentVersion, TeacherClient
 
 DECLINED = "nothing was trained: declined at the prompt; repeat the command to be asked again"
@@ -91,9 +92,9 @@ async def _flow(
         await Stream(run, pool, teacher, student).flow(progress, total)
         if not is_told:
             tell_ignored(run, pool, progress)
-        await audit.annotate_requests(run, teacher, progress)
+        await requests.annotate_requests(run, teacher, progress)
         if student is not None:
-            await audit.identify_requests(run, teacher, student, progress)
+            await requests.identify_requests(run, teacher, student, progress)
             await require_same_student(run, student)
         require_working_services(run)
         run.ledger.set_meta("done.annotate", "yes")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign
 from services.files import write_atomically
-from services.orchestrator import alignment, focus
-from services.orchestrator.history import why_stop
-from services.orchestrator.parity_set import PARITY_SET
-from services.orchestrator.production import audit
-from services.orchestrator.promotion import NOTHING_TO_ALIGN
-from services.orchestrator.run import Run
+from services.orchestrator import alignment
+from services.orchestrator.production import requests
+from services.orchestrator.run.evaluation import NOTHING_TO_ALIGN
+from services.orchestrator.run.history import why_stop
+from services.orchestrator.run.run import PARITY_SET, Run
+from services.orchestrator.steps import focus
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +87,5 @@ def begin_next(run: Run) -> None:
         ledger.set_meta("version.before.weights", weights)
         if kinds:
             focus.set_kinds(run, kinds)
-        if not (run.settings.redo_rejected or run.settings.focus or audit.is_asked_for(run)):
+        if not (run.settings.redo_rejected or run.settings.focus or requests.is_asked_for(run)):
             ledger.set_meta("done.annotate", "yes")

@@ -13,16 +13,16 @@ from contextlib import ExitStack, aclosing
 from functools import partial
 
 from services.core.parity import Cell
-from services.orchestrator.admission import Admission, unfinished
-from services.orchestrator.annotation import annotate
-from services.orchestrator.identification import identify
 from services.orchestrator.images.reading import Passed, read_images
 from services.orchestrator.images.source import Source
 from services.orchestrator.in_flight import InFlight
-from services.orchestrator.progress import Meter, Progress
-from services.orchestrator.run import Run
-from services.orchestrator.tasks import together
+from services.orchestrator.run.progress import Meter, Progress
+from services.orchestrator.run.run import Run
+from services.orchestrator.steps.admission import Admission, unfinished
+from services.orchestrator.steps.annotation import annotate
+from services.orchestrator.steps.identification import identify
 from services.rpc.client import Picture, StudentClient, TeacherClient
+from services.together import together
 
 ANNOTATED, IDENTIFIED = 1, 2
 

@@ -7,9 +7,9 @@ from services.core.annotation import Rejection
 from services.core.decoding import Decoding
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS, answer_prompt
-from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow
-from services.orchestrator.run import open_run
-from services.orchestrator.settings import new_settings
+from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow
+from services.orchestrator.run.run import open_run
+from services.orchestrator.run.settings import new_settings
 from tests.pictures import png
 
 RECIPE = RECIPES["paper"]

@@ -11,7 +11,7 @@ from services.core.errors import NotFound
 from services.orchestrator.experiments import flow, report
 from services.orchestrator.experiments.file import read_experiment
 from services.orchestrator.experiments.site import Site
-from services.orchestrator.progress import Progress
+from services.orchestrator.run.progress import Progress
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 from tests.orchestrator.scripted_service import serving
 from zoo.minivqa.__main__ import build

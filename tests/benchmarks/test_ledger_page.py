@@ -1,7 +1,7 @@
 """What the row reads is what it says; how fast is for `make bench` to say."""
 
 from benchmarks.ledger_page import PAGE, PAGES, fill, first_page
-from services.orchestrator.runs import list_runs
+from services.orchestrator.run.listing import list_runs
 
 
 def test_every_page_of_the_row_finds_its_records(tmp_path):

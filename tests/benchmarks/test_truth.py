@@ -2,7 +2,7 @@
 
 from benchmarks.minivqa.truth import Quality, measure
 from services.core.parity import Cell
-from services.orchestrator.ledger import Record
+from services.orchestrator.run.ledger import Record
 from zoo.minivqa.families import FAMILIES
 from zoo.minivqa.parts import Part
 

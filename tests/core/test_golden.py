@@ -11,7 +11,7 @@ import pytest
 from services.core.diversity import focused, told
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS, answer_prompt
-from services.orchestrator.settings import new_settings
+from services.orchestrator.run.settings import new_settings
 
 FOLDER = Path(__file__).with_name("golden")
 QUESTION = "what is {question} on the sign?"

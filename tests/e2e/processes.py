@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from services.orchestrator.local import free_ports
+from services.orchestrator.endpoints.processes import free_ports
 from tests.waiting import until_true
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,8 +17,8 @@ from protos.mpa.v1 import (
 from services.core.tasks import ANSWER_TEMPLATE, CAPTION_REQUEST
 from services.engines.images import load_image
 from services.engines.rendering import renderer
-from services.orchestrator.leveling import parts
-from services.orchestrator.settings import new_settings
+from services.orchestrator.run.settings import new_settings
+from services.orchestrator.steps.leveling import parts
 from services.rpc.client import Picture, StudentClient
 from services.rpc.wire import contract_to_proto
 from services.student import canaries

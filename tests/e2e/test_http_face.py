@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from services.orchestrator.local import bento_command, free_ports
+from services.orchestrator.endpoints.processes import bento_command, free_ports
 from tests.e2e.processes import ROOT, serving
 from tests.pictures import png
 from tests.rpc.http.peers import get, post, read_reply

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2
-from services.orchestrator.local import free_ports
+from services.orchestrator.endpoints.processes import free_ports
 from tests.e2e.processes import ROOT, is_serving, serving
 from tests.pictures import png
 from tests.serving import fake_checkpoint

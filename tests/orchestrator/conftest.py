@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from services.orchestrator.cli import commands
-from services.orchestrator.ledger import Ledger
-from services.orchestrator.progress import Progress
-from services.orchestrator.run import open_run
-from services.orchestrator.settings import Settings, new_settings
-from services.orchestrator.where import Where
+from services.orchestrator.endpoints.where import Where
+from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import open_run
+from services.orchestrator.run.settings import Settings, new_settings
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 from tests.orchestrator.scripted_service import serving
 from tests.pictures import numbered_png

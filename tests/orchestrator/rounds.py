@@ -2,7 +2,7 @@
 
 from services.orchestrator.cli import commands
 from services.orchestrator.rounds import StoppingRule
-from services.orchestrator.run import open_run
+from services.orchestrator.run.run import open_run
 from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.scripted import ScriptedStudent
 

@@ -8,8 +8,8 @@ import pytest
 
 from services.core.errors import Cancelled, Conflict, InvalidInput, MpaError, WrongState
 from services.orchestrator.cli import commands
-from services.orchestrator.run import open_run
-from services.orchestrator.where import Where
+from services.orchestrator.endpoints.where import Where
+from services.orchestrator.run.run import open_run
 from tests.orchestrator.conftest import bench, with_recipe
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, draw, truth
 from tests.pictures import numbered_png

@@ -151,7 +151,7 @@ WALL_CLOCKS = {
 }
 TELLS_THE_DATE = {
     "services/orchestrator/cli/reach.py",  # in the name of a folder
-    "services/orchestrator/costs/cache.py",  # when a reply was made and used, for pruning by age
+    "services/orchestrator/endpoints/cache.py",  # when a reply was made and used, for pruning by age
     "services/orchestrator/reports/cache.py",
 }
 

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
-from services.orchestrator import phases, rounds
+from services.orchestrator import in_turn, rounds
 from services.orchestrator.cli.main import app
 from services.orchestrator.rounds import StoppingRule
-from services.orchestrator.run import open_run
+from services.orchestrator.run.run import open_run
 from tests.orchestrator.conftest import rows, with_recipe
 from tests.orchestrator.rounds import CELLS, align, rounds_bench
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
@@ -226,7 +226,7 @@ async def test_one_device_at_a_time_makes_the_same_rounds(tmp_path, pool):
         with open_run(b.folder, b.settings) as opened, b.progress() as progress:
             rounds.set_rule(opened, StoppingRule(2))
             one = partial(
-                phases.align,
+                in_turn.align,
                 opened,
                 b.where,
                 None,

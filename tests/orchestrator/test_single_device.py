@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from services.core.errors import MpaError
-from services.orchestrator.ledger import Ledger
+from services.orchestrator.run.ledger import Ledger
 from tests.orchestrator.cli.test_main import ROOT, run, start
-from tests.orchestrator.test_local import images, models, services_of
+from tests.orchestrator.endpoints.test_processes import images, models, services_of
 
 __all__ = ["images", "models"]
 

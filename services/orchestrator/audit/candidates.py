@@ -17,8 +17,8 @@ from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.datasets.record import LabelledRecord
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.images.source import Source
-from services.orchestrator.ledger import POOL
-from services.orchestrator.run import Run
+from services.orchestrator.run.ledger import POOL
+from services.orchestrator.run.run import Run
 
 COLUMNS = "i.path, a.image_sha256, a.question, a.answer, a.number, a.attempt"
 IN_USE = "JOIN images i ON i.sha256 = a.image_sha256 AND i.rejection = ''"

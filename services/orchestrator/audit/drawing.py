@@ -28,8 +28,8 @@ from services.orchestrator.audit.page import data_uri, render
 from services.orchestrator.audit.sheet import Sheet, SheetItem
 from services.orchestrator.audit.studies import study
 from services.orchestrator.datasets.dataset import Dataset
-from services.orchestrator.progress import Meter, Progress
-from services.orchestrator.run import Run
+from services.orchestrator.run.progress import Meter, Progress
+from services.orchestrator.run.run import Run
 
 Texts = tuple[tuple[str, str], ...]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from services.core.knowledge_gaps import Mistake
 from services.orchestrator.audit.key import DrawnItem
-from services.orchestrator.run import Run
-from services.orchestrator.teachers.opinions import samples_of
+from services.orchestrator.run.opinions import samples_of
+from services.orchestrator.run.run import Run
 
 
 def mistake(run: Run, drawn: DrawnItem) -> Mistake:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.core.decoding import Decoding
-from services.core.errors import MpaError, Pending
+from services.core.errors import STOPS_THE_RUN, MpaError, Pending
 from services.core.knowledge_gaps import (
     CATEGORIES,
     RULES,
@@ -23,15 +23,14 @@ from services.core.knowledge_gaps import (
     read_verdict,
 )
 from services.files import write_atomically
-from services.orchestrator.annotation import STOPS_THE_RUN
 from services.orchestrator.audit.candidates import Candidate, after, require_gap, sample
 from services.orchestrator.audit.key import DrawnArm, DrawnItem
 from services.orchestrator.audit.mistakes import mistake
 from services.orchestrator.audit.studies import require_categories
-from services.orchestrator.progress import Progress
-from services.orchestrator.run import Run
-from services.orchestrator.tasks import together
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run
 from services.rpc.client import Picture, TeacherClient
+from services.together import together
 
 IN_FLIGHT = 64
 VERDICT = Decoding(max_new_tokens=16)

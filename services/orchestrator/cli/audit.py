@@ -72,11 +72,12 @@ def draw(
     """Draws a sample, and writes the page for raters (page.html) with its key (key.json), which raters don't see."""
     from rich.console import Console
 
-    from services.orchestrator.audit import drawing, report
+    from services.orchestrator.audit import drawing
     from services.orchestrator.audit.key import KEY, PAGE
     from services.orchestrator.datasets.dataset import open_dataset
-    from services.orchestrator.progress import Progress
-    from services.orchestrator.run import read_run
+    from services.orchestrator.reports import audit
+    from services.orchestrator.run.progress import Progress
+    from services.orchestrator.run.run import read_run
 
     if human is not None and of is AuditSubject.ERRORS:
         raise typer.BadParameter(
@@ -86,7 +87,7 @@ def draw(
         written = open_dataset(human, images=images) if human else None
         with Progress(Console(stderr=True)) as progress:
             key = drawing.draw(opened, of, items, seed, written, output, progress)
-        for line in report.drawn(key):
+        for line in audit.drawn(key):
             typer.echo(line)
         typer.echo(f"for the raters {output / PAGE}, for you alone {output / KEY}")
 
@@ -96,12 +97,12 @@ def show_report(folder: AuditFolder, raters: Raters, as_json: o.Json = False) ->
     """What the raters found: the measures before and after PI, or the kinds of errors; and how far the raters agree."""
     from rich.console import Console
 
-    from services.orchestrator.audit import breakdown_report, report
     from services.orchestrator.audit.breakdown import of_ratings
     from services.orchestrator.audit.figures import figures
     from services.orchestrator.audit.key import Key
     from services.orchestrator.audit.ratings import read_ratings
     from services.orchestrator.audit.studies import study
+    from services.orchestrator.reports import audit, breakdown
 
     with exit_codes():
         key = Key.read(folder)
@@ -109,9 +110,9 @@ def show_report(folder: AuditFolder, raters: Raters, as_json: o.Json = False) ->
             raters, key.audit, key.items, study(key.subject, key.task).questions, folder
         )
         if key.subject is AuditSubject.ERRORS:
-            breakdown_report.show(of_ratings(key, ratings), Console(), as_json=as_json)
+            breakdown.show(of_ratings(key, ratings), Console(), as_json=as_json)
         else:
-            report.show(key, figures(key, ratings), Console(), as_json=as_json)
+            audit.show(key, figures(key, ratings), Console(), as_json=as_json)
 
 
 @app.command()
@@ -129,10 +130,11 @@ def errors(
     """What the student lacks: errors of the gap by category, by rules, and by the teacher as judge where one is named."""
     from rich.console import Console
 
-    from services.orchestrator.audit import breakdown_report, tagging
+    from services.orchestrator.audit import tagging
     from services.orchestrator.audit.breakdown import of_tags
     from services.orchestrator.cli import commands, session
-    from services.orchestrator.run import read_run
+    from services.orchestrator.reports import breakdown
+    from services.orchestrator.run.run import read_run
 
     with exit_codes(again()), read_run(run) as opened:
         where = None
@@ -145,4 +147,4 @@ def errors(
         )
         if output is not None:
             tagging.write(tagged, output)
-        breakdown_report.show(of_tags(tagged), Console(), as_json=as_json)
+        breakdown.show(of_tags(tagged), Console(), as_json=as_json)

@@ -10,8 +10,8 @@ import typer
 
 from services.core.errors import InvalidInput
 from services.orchestrator.cli import options as o
+from services.orchestrator.cli.amounts import seconds, size_bytes
 from services.orchestrator.cli.exits import exit_codes
-from services.orchestrator.costs.amounts import seconds, size_bytes
 
 app = typer.Typer(
     help="What teachers have said, kept for every later run (MPA_CACHE names the file).",
@@ -47,7 +47,7 @@ def show(as_json: o.Json = False) -> None:
     """The replies it holds, by model."""
     from rich.console import Console
 
-    from services.orchestrator.costs.cache import cache_file, looking_into
+    from services.orchestrator.endpoints.cache import cache_file, looking_into
     from services.orchestrator.reports import cache as cache_report
 
     with exit_codes():
@@ -75,7 +75,7 @@ def show(as_json: o.Json = False) -> None:
 @app.command()
 def prune(older_than: OlderThan = "", model: Model = "", max_size: MaxSize = "") -> None:
     """Removes replies: the next run that needs them asks the teacher again."""
-    from services.orchestrator.costs.cache import cache_file, looking_into
+    from services.orchestrator.endpoints.cache import cache_file, looking_into
 
     with exit_codes():
         if not (older_than or model or max_size):

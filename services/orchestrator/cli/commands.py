@@ -9,22 +9,25 @@ from functools import partial
 from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
-from services.orchestrator import alignment, endpoints, judgement, phases, promotion, rounds
+from services.orchestrator import alignment, in_turn, rounds
 from services.orchestrator.audit import tagging
 from services.orchestrator.audit.tagging import Tagged
-from services.orchestrator.costs.budget import NO_LIMITS, Limits, within
+from services.orchestrator.endpoints import connect
+from services.orchestrator.endpoints.budget import NO_LIMITS, Limits, within
+from services.orchestrator.endpoints.where import Where
 from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.reading import RefusedImage, read_image
 from services.orchestrator.images.store import open_store
-from services.orchestrator.labelled import read_labelled
-from services.orchestrator.leaks import look_for_leaks
-from services.orchestrator.production import audit
-from services.orchestrator.progress import Progress
-from services.orchestrator.promotion import NOTHING_TO_ALIGN, Confirm
+from services.orchestrator.production import requests
 from services.orchestrator.rounds import ONE_ROUND, StoppingRule
-from services.orchestrator.run import Run, read_run
-from services.orchestrator.summary import Summary, summarise, write_summary
-from services.orchestrator.where import Where
+from services.orchestrator.run.evaluation import NOTHING_TO_ALIGN, PROMOTED, stored_evaluation
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run, read_run
+from services.orchestrator.run.summary import Summary, summarise, write_summary
+from services.orchestrator.steps import evaluation, promotion
+from services.orchestrator.steps.labelled import read_labelled
+from services.orchestrator.steps.leaks import look_for_leaks
+from services.orchestrator.steps.promotion import Confirm
 from services.rpc.client import VersionPointers
 
 
@@ -44,7 +47,7 @@ async def align(
         read_labelled(labelled)
     rounds.set_rule(run, rule)
     await look_for_leaks(run, labelled, progress)
-    audit.set_folders(run, production)
+    requests.set_folders(run, production)
     if not rounds.is_finished(run, labelled):
         async with within(limits, run, where.cache) as budget:
             await _align(run, replace(where, budget=budget), labelled, confirm, progress)
@@ -61,9 +64,9 @@ async def _align(
     run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress
 ) -> None:
     if where.is_single_device:
-        in_turn = phases.takes_a_device(where)
+        takes_turns = in_turn.takes_a_device(where)
         one = partial(
-            phases.align, run, where, labelled, confirm, progress, teacher_takes_turns=in_turn
+            in_turn.align, run, where, labelled, confirm, progress, teacher_takes_turns=takes_turns
         )
         await rounds.repeat(run, one)
     elif where.is_ray:
@@ -71,7 +74,7 @@ async def _align(
 
         await rounds.repeat(run, partial(flow.align, run, where, labelled, confirm, progress))
     else:
-        async with endpoints.both(where, run.folder, progress) as (teacher, student):
+        async with connect.both(where, run.folder, progress) as (teacher, student):
             one = partial(
                 alignment.align,
                 run,
@@ -89,7 +92,7 @@ async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
     run, where = _acquainted(run, where)
     await look_for_leaks(run, None, progress)
     if not run.ledger.meta("done.annotate"):
-        async with endpoints.teacher_only(where, run.folder, progress) as teacher:
+        async with connect.teacher_only(where, run.folder, progress) as teacher:
             await alignment.annotate_only(run, teacher, progress)
     return write_summary(run)
 
@@ -102,7 +105,7 @@ async def identify(run: Run, where: Where, progress: Progress) -> Summary:
             f"the run in {run.folder} is not annotated yet: repeat its `mpa-orch annotate`"
         )
     if not run.ledger.meta("done.identify"):
-        async with endpoints.both(where, run.folder, progress) as (teacher, student):
+        async with connect.both(where, run.folder, progress) as (teacher, student):
             await alignment.annotate_and_identify(run, teacher, student, progress)
     alignment.choose(run)
     return write_summary(run)
@@ -112,27 +115,27 @@ async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) ->
     run, where = _acquainted(run, where)
     if not run.ledger.meta("version.after"):
         alignment.choose(run)
-        async with endpoints.student_only(where, run.folder, progress) as student:
+        async with connect.student_only(where, run.folder, progress) as student:
             await alignment.train(run, student, confirm, progress)
     return write_summary(run)
 
 
 async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Progress) -> Summary:
     run, where = _acquainted(run, where)
-    judgement.require_candidate(run)
+    evaluation.require_candidate(run)
     await look_for_leaks(run, labelled, progress)
     if (
         labelled is not None
         and read_labelled(labelled)
-        and not judgement.is_evaluated(run, labelled)
+        and not evaluation.is_evaluated(run, labelled)
     ):
-        async with endpoints.both(where, run.folder, progress) as (teacher, student):
-            await judgement.evaluate(
+        async with connect.both(where, run.folder, progress) as (teacher, student):
+            await evaluation.evaluate(
                 run, student, teacher, labelled, progress, may_try=where.may_try
             )
-    elif not judgement.is_evaluated(run, labelled):
-        async with endpoints.student_only(where, run.folder, progress) as student:
-            await judgement.evaluate(run, student, None, None, progress, may_try=where.may_try)
+    elif not evaluation.is_evaluated(run, labelled):
+        async with connect.student_only(where, run.folder, progress) as student:
+            await evaluation.evaluate(run, student, None, None, progress, may_try=where.may_try)
     return write_summary(run)
 
 
@@ -140,23 +143,21 @@ async def promote(
     run: Run, where: Where, confirm: Confirm, progress: Progress, *, force: bool
 ) -> Summary:
     run, where = _acquainted(run, where)
-    evaluation = judgement.stored_evaluation(run.ledger)
-    if evaluation is None:
+    found = stored_evaluation(run.ledger)
+    if found is None:
         raise WrongState(
             f"the candidate of {run.folder} is not evaluated yet: `mpa-orch evaluate {run.folder}` does that"
         )
     outcome = run.ledger.meta("outcome")
-    if not outcome or (force and outcome != promotion.PROMOTED):
-        async with endpoints.student_only(where, run.folder, progress) as student:
-            await promotion.promote(
-                run, student, evaluation.decision, confirm, progress, force=force
-            )
+    if not outcome or (force and outcome != PROMOTED):
+        async with connect.student_only(where, run.folder, progress) as student:
+            await promotion.promote(run, student, found.decision, confirm, progress, force=force)
     return write_summary(run)
 
 
 async def rollback(folder: Path, where: Where, progress: Progress) -> VersionPointers:
     """`folder`: whose student to start, with --local."""
-    async with endpoints.student_only(where, folder, progress) as student:
+    async with connect.student_only(where, folder, progress) as student:
         return await student.rollback()
 
 
@@ -168,7 +169,7 @@ async def ask(
     if isinstance(found, RefusedImage):
         raise InvalidInput(f"{image}: {found.detail}")
     with tempfile.TemporaryDirectory(prefix="mpa-ask-") as nowhere:
-        async with endpoints.student_only(where, folder or Path(nowhere), progress) as student:
+        async with connect.student_only(where, folder or Path(nowhere), progress) as student:
             reply = await student.answer(found.picture, question, version=version)
     return f"{reply.answer}  (version {reply.version})"
 
@@ -180,7 +181,7 @@ async def tag_errors(
     if where is None:
         return await tagging.tag(run, count, seed, None, progress)
     run, where = _acquainted(run, where)
-    async with endpoints.teacher_only(where, run.folder, progress) as teacher:
+    async with connect.teacher_only(where, run.folder, progress) as teacher:
         return await tagging.tag(run, count, seed, teacher, progress)
 
 

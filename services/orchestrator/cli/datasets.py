@@ -12,7 +12,7 @@ from services.core.metrics import CORPUS_METRICS, METRICS
 from services.core.tasks import TASKS
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli.exits import again, exit_codes
-from services.orchestrator.where import Where
+from services.orchestrator.endpoints.where import Where
 
 app = typer.Typer(
     help="Labelled data sets as downloaded: TextVQA, ST-VQA, ChartQA, OKVQA, ICDAR 2015, TextCaps, PathVQA, ..."
@@ -103,9 +103,9 @@ def check(
     """What is in a data set, and what is wrong with it: records, ids, answers, images, leaks into the pool."""
     from rich.console import Console
 
-    from services.orchestrator.datasets import report
     from services.orchestrator.datasets.checks import check, pool_images
     from services.orchestrator.datasets.dataset import open_dataset, task_of
+    from services.orchestrator.reports import datasets
 
     with exit_codes():
         in_pool = pool_images(pool) if pool else None
@@ -113,7 +113,7 @@ def check(
         for file in files:
             dataset = open_dataset(file, format_name, images, split)
             found = check(dataset, task_of(dataset, task, is_needed=False), in_pool)
-            report.show_findings(dataset, found, Console())
+            datasets.show_findings(dataset, found, Console())
             faults += found.faults.total()
         if faults:
             raise InvalidInput(f"{faults:,} faults: mend the files, or leave them out")
@@ -144,7 +144,7 @@ def evaluate(
     """The official score of a model, or of predictions. Repeat the same command to resume; the folder keeps every answer."""
     from services.orchestrator.cli import session
     from services.orchestrator.datasets.dataset import open_dataset, task_of
-    from services.orchestrator.scoring import conditions, evaluation, report
+    from services.orchestrator.scoring import conditions, evaluation
     from services.orchestrator.scoring.respondents import RespondentChoice
 
     given = {
@@ -198,8 +198,8 @@ def evaluate(
 @app.command()
 def compare(before: Before, after: After, examples: Examples = 5) -> None:
     """Two evaluations of the same questions: difference with interval, McNemar, what was fixed and what was broken."""
+    from services.orchestrator.reports.scoring import comparison_lines
     from services.orchestrator.scoring.comparison import compare_evaluations
-    from services.orchestrator.scoring.comparison_report import comparison_lines
 
     with exit_codes():
         typer.echo("\n".join(comparison_lines(compare_evaluations(before, after, examples))))

@@ -84,8 +84,7 @@ def experiment(
     from services.orchestrator.experiments import flow, plan, report
     from services.orchestrator.experiments.file import read_experiment
     from services.orchestrator.experiments.site import Site, addresses
-    from services.orchestrator.run import locked
-    from services.orchestrator.where import RUNS
+    from services.orchestrator.run.run import RUNS, locked
 
     with exit_codes(again()):
         asked = read_experiment(file, data)

@@ -83,8 +83,8 @@ def align(
 ) -> None:
     """All of it: annotate, identify, level, evaluate, promote. Repeat the same command to resume."""
     from services.orchestrator.cli import commands, session
-    from services.orchestrator.costs.amounts import dollars
-    from services.orchestrator.costs.budget import Limits
+    from services.orchestrator.cli.amounts import dollars
+    from services.orchestrator.endpoints.budget import Limits
     from services.orchestrator.rounds import StoppingRule
 
     first, further = reach.teachers(task, teacher)
@@ -321,15 +321,15 @@ def show_rounds(run: o.RunFolder, as_json: o.Json = False) -> None:
     """What each round of a run found, brought and changed."""
     from rich.console import Console
 
-    from services.orchestrator import history
     from services.orchestrator.cli import commands
+    from services.orchestrator.reports import rounds as rounds_report
 
     with _exit_codes():
         summary = commands.status(run)
         if as_json:
-            typer.echo(history.to_json(summary.rounds, summary.stopped))
+            typer.echo(rounds_report.to_json(summary.rounds, summary.stopped))
         else:
-            history.show(summary.rounds, summary.stopped, Console())
+            rounds_report.show(summary.rounds, summary.stopped, Console())
 
 
 app.command()(cli_runs.matchers)

@@ -15,7 +15,7 @@ from services.core.errors import InvalidInput
 from services.core.parity import Cell
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
-from services.orchestrator.costs.amounts import dollars
+from services.orchestrator.cli.amounts import dollars
 from services.orchestrator.exports import ExportFormat
 
 _services = partial(typer.Option, rich_help_panel="Services")

@@ -12,7 +12,7 @@ from services.core.recipes import Amendments
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import again, exit_codes
-from services.orchestrator.where import RUNS
+from services.orchestrator.run.run import RUNS
 
 Pilot = Annotated[
     int,
@@ -67,12 +67,12 @@ def quote(
     from rich.console import Console
 
     from services.orchestrator.cli import session
-    from services.orchestrator.costs import quote as quoting
-    from services.orchestrator.costs.amounts import dollars
-    from services.orchestrator.costs.budget import Limits, within
-    from services.orchestrator.progress import Progress
+    from services.orchestrator.cli.amounts import dollars
+    from services.orchestrator.endpoints.budget import Limits, within
+    from services.orchestrator.quotes import quote as quoting
     from services.orchestrator.reports import quote as quote_report
-    from services.orchestrator.run import Run, open_run
+    from services.orchestrator.run.progress import Progress
+    from services.orchestrator.run.run import Run, open_run
 
     amendments = Amendments(
         questions,

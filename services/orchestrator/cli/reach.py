@@ -10,12 +10,13 @@ from pathlib import Path
 import typer
 
 from services.core.errors import InvalidInput
-from services.orchestrator.where import RUNS, Where
+from services.orchestrator.endpoints.where import Where
+from services.orchestrator.run.run import RUNS
 
 
 def teachers(task: str, named: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
     """The first teacher of the task, "" where there is none, and the others. Raises a usage error."""
-    from services.orchestrator.teachers.panel import addresses_for
+    from services.orchestrator.endpoints.panel import addresses_for
 
     try:
         first, *further = addresses_for(task, named or ()) or ("",)
@@ -26,7 +27,7 @@ def teachers(task: str, named: Sequence[str] | None) -> tuple[str, tuple[str, ..
 
 def task_of(run: Path) -> str:
     """ "" where there is no run yet, which the command tells by itself."""
-    from services.orchestrator.run import settings_of
+    from services.orchestrator.run.run import settings_of
 
     settings = settings_of(run)
     return settings.task if settings else ""
@@ -67,7 +68,7 @@ def cluster(where: Where, is_ray: bool, address: str, has_limits: bool) -> Where
 
 def cache(is_off: bool) -> Path | None:
     """The file; None where it is off."""
-    from services.orchestrator.costs.cache import cache_file
+    from services.orchestrator.endpoints.cache import cache_file
 
     return None if is_off else cache_file()
 

@@ -11,7 +11,7 @@ import typer
 
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli.exits import exit_codes
-from services.orchestrator.where import RUNS
+from services.orchestrator.run.run import RUNS
 
 app = typer.Typer(
     help="The runs there are: list, show, compare, export, delete.", no_args_is_help=True
@@ -23,11 +23,11 @@ def list_all(folder: o.RunsFolder = RUNS, as_json: o.Json = False) -> None:
     """All runs below a folder: state, size, gain."""
     from rich.console import Console
 
-    from services.orchestrator import runs
     from services.orchestrator.reports import runs as runs_report
+    from services.orchestrator.run import listing
 
     with exit_codes():
-        runs_report.show_list(runs.list_runs(folder), folder, Console(), as_json=as_json)
+        runs_report.show_list(listing.list_runs(folder), folder, Console(), as_json=as_json)
 
 
 @app.command()
@@ -43,9 +43,9 @@ def show(
     """The records of a run, a page at a time, each with its reasons: what was asked, who answered what, what came of it."""
     from rich.console import Console
 
-    from services.orchestrator.entries import Filter, read_entries
     from services.orchestrator.reports import runs as runs_report
-    from services.orchestrator.run import read_run
+    from services.orchestrator.run.entries import Filter, read_entries
+    from services.orchestrator.run.run import read_run
 
     with exit_codes(), read_run(run) as opened:
         chosen = Filter(tuple(cell or ()), rejected, question)
@@ -66,9 +66,9 @@ def compare(
     """What differs between two runs: settings, cells, gains, and the records that are in another cell."""
     from rich.console import Console
 
-    from services.orchestrator.comparison import compare_runs
     from services.orchestrator.reports import runs as runs_report
-    from services.orchestrator.run import read_run
+    from services.orchestrator.run.comparison import compare_runs
+    from services.orchestrator.run.run import read_run
 
     with exit_codes(), read_run(first) as one, read_run(second) as other:
         compared = compare_runs(one, other, limit, limit * (page - 1))
@@ -88,8 +88,8 @@ def export(
 
     from services.orchestrator.exports.export import export
     from services.orchestrator.exports.samples import choose
-    from services.orchestrator.progress import Progress
-    from services.orchestrator.run import read_run
+    from services.orchestrator.run.progress import Progress
+    from services.orchestrator.run.run import read_run
 
     with exit_codes(), _ended_by_sigterm(), read_run(run) as opened:
         with Progress(Console(stderr=True)) as progress:
@@ -100,17 +100,17 @@ def export(
 @app.command()
 def delete(run: o.RunFolder, yes: o.YesDelete = False) -> None:
     """Deletes a run: ledger, parity set, logs, and the versions of a student that it has started."""
-    from services.orchestrator import runs
     from services.orchestrator.reports import runs as runs_report
+    from services.orchestrator.run import listing
 
     with exit_codes():
-        runs.require_deletable(run)
+        listing.require_deletable(run)
         if not yes and not sys.stdin.isatty():
             raise typer.BadParameter("nobody is there to be asked: give --yes")
-        typer.echo(runs_report.line(runs.describe(run)), err=True)
+        typer.echo(runs_report.line(listing.describe(run)), err=True)
         if not yes:
             typer.confirm(f"Delete {run} with all that is in it?", abort=True, err=True)
-        runs.delete(run)
+        listing.delete(run)
 
 
 def matchers(
@@ -124,10 +124,10 @@ def matchers(
     """How many samples each matcher puts into each cell, from the answers that a run has: no model is asked."""
     from rich.console import Console
 
-    from services.orchestrator.matching import compare_matchers, rules
-    from services.orchestrator.progress import Progress
     from services.orchestrator.reports import runs as runs_report
-    from services.orchestrator.run import read_run
+    from services.orchestrator.run.matching import compare_matchers, rules
+    from services.orchestrator.run.progress import Progress
+    from services.orchestrator.run.run import read_run
 
     with exit_codes(), read_run(run) as opened, Progress(Console(stderr=True)) as progress:
         shown = limit if disagreements else 0

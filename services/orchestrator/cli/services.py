@@ -57,7 +57,7 @@ def models(name: o.ModelName = "", role: o.RoleOption = None, as_json: o.Json = 
     from rich.console import Console
 
     from services.core.presets import find_preset
-    from services.orchestrator import models
+    from services.orchestrator.reports import models
 
     with exit_codes():
         chosen = [find_preset(name, role or "")] if name else models.listed(role or "")
@@ -76,7 +76,11 @@ def serve(
     grpc_port: o.GrpcPort = 0,
 ) -> None:
     """Runs one service in the foreground, with the bundled model unless the environment names another (`mpa-orch models`)."""
-    from services.orchestrator.local import BENTOML_HOMES, bento_command, service_environment
+    from services.orchestrator.endpoints.processes import (
+        BENTOML_HOMES,
+        bento_command,
+        service_environment,
+    )
 
     is_teacher = role is o.Role.TEACHER
     with exit_codes():

@@ -17,15 +17,15 @@ from rich.console import Console
 from services.core.errors import NothingToAlign
 from services.core.presets import PRESETS
 from services.core.recipes import AS_IT_IS, Amendments
+from services.orchestrator.endpoints.where import Where
 from services.orchestrator.images.opening import require_images
 from services.orchestrator.images.store import settled
-from services.orchestrator.progress import Progress
-from services.orchestrator.promotion import Confirm
 from services.orchestrator.reports import summary as report
-from services.orchestrator.run import Run, open_run, settings_of
-from services.orchestrator.settings import Settings, new_settings
-from services.orchestrator.summary import Summary, summarise
-from services.orchestrator.where import Where
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run, open_run, settings_of
+from services.orchestrator.run.settings import Settings, new_settings
+from services.orchestrator.run.summary import Summary, summarise
+from services.orchestrator.steps.promotion import Confirm
 from services.rpc.client import StudentClient
 
 T = TypeVar("T")

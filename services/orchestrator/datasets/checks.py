@@ -14,10 +14,10 @@ from services.core.tasks import TASKS
 from services.engines.images import load_image, sha256
 from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.datasets.record import LabelledRecord
+from services.orchestrator.images.leaks import Leaks
 from services.orchestrator.images.likeness import likeness
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.images.source import ImageItem
-from services.orchestrator.leaks import Leaks
 
 EXAMPLES = 5
 

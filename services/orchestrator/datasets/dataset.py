@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from services.core.errors import InvalidInput, NotFound
+from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.core.tasks import TASKS
+from services.engines.images import sha256
 from services.orchestrator.datasets.formats import FORMATS, DatasetFormat, recognise
 from services.orchestrator.datasets.images import ImageFolder
 from services.orchestrator.datasets.record import LabelledRecord
+from services.orchestrator.images.source import ImageItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +80,20 @@ def task_of(dataset: Dataset, task: str = "", *, is_needed: bool = True) -> str:
             field="task",
         )
     return found
+
+
+def images_of_dataset(dataset: Dataset) -> Generator[ImageItem]:
+    """The images of a labelled set, each once."""
+    seen = set()
+    for record in dataset.read():
+        name = record.image or sha256(record.data)
+        if name not in seen:
+            seen.add(name)
+            file = dataset.images.find(record.image) if record.image else None
+            yield ImageItem(name, partial(_load, name, file, record.data))
+
+
+def _load(name: str, file: Path | None, data: bytes) -> bytes:
+    if file is None and not data:
+        raise InvalidImage(f"there is no image {name}")
+    return file.read_bytes() if file else data

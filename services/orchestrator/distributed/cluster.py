@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from services.core import extras
 from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
-from services.orchestrator.local import ROOT
+from services.orchestrator.endpoints.processes import ROOT
 
 LOCAL = "local"
 LEAST_CPUS = 4

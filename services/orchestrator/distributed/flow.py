@@ -16,23 +16,24 @@ from pathlib import Path
 from typing import TypeVar
 
 from services.core.parity import Cell
-from services.orchestrator import alignment, endpoints
-from services.orchestrator.admission import Admission
+from services.orchestrator import alignment
 from services.orchestrator.distributed import cluster
 from services.orchestrator.distributed.excerpt import Excerpts, meta
 from services.orchestrator.distributed.models import Loaded, Served, Source, loaded
 from services.orchestrator.distributed.work import Parcel, Work
+from services.orchestrator.endpoints import connect
+from services.orchestrator.endpoints.panel import require_teachers
+from services.orchestrator.endpoints.where import Where
 from services.orchestrator.images.source import Source as Images
-from services.orchestrator.ledger import STEPS_OF_A_ROUND, Ledger
-from services.orchestrator.production import audit
-from services.orchestrator.progress import Meter, Progress
-from services.orchestrator.promotion import Confirm
-from services.orchestrator.run import KEPT, Run
+from services.orchestrator.production import requests
+from services.orchestrator.run.ledger import STEPS_OF_A_ROUND, Ledger
+from services.orchestrator.run.progress import Meter, Progress
+from services.orchestrator.run.run import KEPT, Run
+from services.orchestrator.run.summary import write_summary
+from services.orchestrator.steps.admission import Admission
+from services.orchestrator.steps.promotion import Confirm
+from services.orchestrator.steps.sampling import take_samples
 from services.orchestrator.stream import IDENTIFIED
-from services.orchestrator.summary import write_summary
-from services.orchestrator.teachers.panel import require_teachers
-from services.orchestrator.teachers.sampling import take_samples
-from services.orchestrator.where import Where
 from services.rpc.client import StudentClient, StudentVersion, TeacherClient
 
 STALLED_S = 600.0
@@ -56,7 +57,7 @@ async def align(
     """A round: PA and PI on the cluster, the rest as anywhere. Raises NothingToAlign."""
     if not run.ledger.meta("done.identify"):
         await annotate_and_identify(run, where, progress)
-    async with endpoints.both(where, run.folder, progress) as (teacher, student):
+    async with connect.both(where, run.folder, progress) as (teacher, student):
         if not run.ledger.meta("done.identify"):
             await complete(run, teacher, student, progress)
         await alignment.align(
@@ -71,8 +72,8 @@ async def complete(
 
     Raises WrongState where the student is not the one that the cluster began with.
     """
-    await audit.annotate_requests(run, teacher, progress)
-    await audit.identify_requests(run, teacher, student, progress)
+    await requests.annotate_requests(run, teacher, progress)
+    await requests.identify_requests(run, teacher, student, progress)
     await alignment.require_same_student(run, student)
     alignment.require_working_services(run)
     await take_samples(run, teacher, progress)
@@ -84,7 +85,7 @@ async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> N
     require_teachers(run, where.teachers)
     base = await _base_version(run, where, progress)
     if not where.starts("teacher"):
-        async with endpoints.teacher_only(where, run.folder, progress):
+        async with connect.teacher_only(where, run.folder, progress):
             pass  # it is there
     try:
         with cluster.joined(where.ray_address, where.patience_s), run.timed("identify"):
@@ -100,7 +101,7 @@ async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> N
 async def _base_version(run: Run, where: Where, progress: Progress) -> StudentVersion:
     """A student that the actors load themselves is up only to be asked which version that is."""
     is_loaded_there = where.starts("student")
-    async with endpoints.student_only(
+    async with connect.student_only(
         where, run.folder, progress, is_serving=not is_loaded_there
     ) as student:
         return await alignment.settle_base_version(run, student, may_load=not is_loaded_there)

@@ -22,7 +22,7 @@ from services.engines.serving import of_checkpoint
 from services.engines.settings import EngineSettings
 from services.engines.teacher import HostedTeacher, find_task
 from services.environment import Environment
-from services.orchestrator.teachers.panel import Panel
+from services.orchestrator.endpoints.panel import Panel
 from services.rpc.client import (
     AnnotationReply,
     AnswerReply,

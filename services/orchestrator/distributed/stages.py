@@ -17,18 +17,18 @@ from typing import Any
 import pyarrow as pa
 
 from services.core.annotation import Rejection
-from services.core.errors import MpaError, WrongState
-from services.orchestrator.annotation import STOPS_THE_RUN, annotate
+from services.core.errors import STOPS_THE_RUN, MpaError, WrongState
 from services.orchestrator.distributed.excerpt import Excerpt, Excerpts
 from services.orchestrator.distributed.models import Source
 from services.orchestrator.distributed.work import Parcel, Work
-from services.orchestrator.identification import identify, student_answer
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.images.reading import Accepted, RefusedImage, read_again, read_image
-from services.orchestrator.ledger import SCHEMA_VERSION, AnnotationRow, Ledger
-from services.orchestrator.run import Run
-from services.orchestrator.tasks import together
+from services.orchestrator.run.ledger import SCHEMA_VERSION, AnnotationRow, Ledger
+from services.orchestrator.run.run import Run
+from services.orchestrator.steps.annotation import annotate
+from services.orchestrator.steps.identification import identify, student_answer
 from services.rpc.client import Picture, StudentClient, TeacherClient
+from services.together import together
 
 
 class Step(StrEnum):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from services.core.errors import MpaError
 from services.orchestrator.distributed.excerpt import Excerpt
-from services.orchestrator.ledger import SCHEMA_VERSION
-from services.orchestrator.settings import Settings
+from services.orchestrator.run.ledger import SCHEMA_VERSION
+from services.orchestrator.run.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

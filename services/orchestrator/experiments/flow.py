@@ -8,7 +8,7 @@ from services.orchestrator.experiments.measured import measure_all, plan_tests
 from services.orchestrator.experiments.plan import pairs, subjects
 from services.orchestrator.experiments.site import Site
 from services.orchestrator.experiments.trained import train_all
-from services.orchestrator.progress import Progress
+from services.orchestrator.run.progress import Progress
 
 
 async def work(experiment: Experiment, site: Site, progress: Progress) -> None:

@@ -13,14 +13,15 @@ from pathlib import Path
 
 from services.core.errors import WrongState
 from services.files import write_atomically
-from services.orchestrator import alignment, endpoints, phases
+from services.orchestrator import alignment, in_turn
+from services.orchestrator.endpoints import connect
 from services.orchestrator.experiments.experiment import Experiment, TaskEntry
 from services.orchestrator.experiments.plan import RUNS, Pair
 from services.orchestrator.experiments.site import Site
-from services.orchestrator.leaks import look_for_leaks
-from services.orchestrator.progress import Progress
-from services.orchestrator.run import Run, open_run
-from services.orchestrator.settings import Settings, new_settings
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run, open_run
+from services.orchestrator.run.settings import Settings, new_settings
+from services.orchestrator.steps.leaks import look_for_leaks
 from services.rpc.client import StudentClient
 
 
@@ -67,7 +68,7 @@ async def identify(
 async def _side_by_side(pair: Pair, runs: Sequence[Run], site: Site, progress: Progress) -> None:
     async with (
         site.up(progress, teacher=pair.teacher, student=pair.student) as where,
-        endpoints.both(where, site.out, progress) as (teacher, student),
+        connect.both(where, site.out, progress) as (teacher, student),
     ):
         for run in runs:
             await _begin(run, pair, student, site.out)
@@ -83,25 +84,25 @@ async def _in_turn(pair: Pair, runs: Sequence[Run], site: Site, progress: Progre
     """One model in memory at a time, each loaded once for all the runs."""
     async with (
         site.up(progress, teacher=pair.teacher) as where,
-        endpoints.teacher_only(where, site.out, progress) as teacher,
+        connect.teacher_only(where, site.out, progress) as teacher,
     ):
         for run in runs:
             await alignment.annotate_only(run, teacher, progress)
     async with (
         site.up(progress, student=pair.student) as where,
-        endpoints.student_only(where, site.out, progress) as student,
+        connect.student_only(where, site.out, progress) as student,
     ):
         for run in runs:
             await _begin(run, pair, student, site.out)
             await alignment.settle_base_version(run, student)
             if not run.ledger.meta("done.answer"):
-                await phases.answer(run, student, progress)
+                await in_turn.answer(run, student, progress)
     async with (
         site.up(progress, teacher=pair.teacher) as where,
-        endpoints.teacher_only(where, site.out, progress) as teacher,
+        connect.teacher_only(where, site.out, progress) as teacher,
     ):
         for run in runs:
-            await phases.decide(run, teacher, progress)
+            await in_turn.decide(run, teacher, progress)
 
 
 async def _begin(run: Run, pair: Pair, student: StudentClient, out: Path) -> None:

@@ -13,18 +13,18 @@ from pathlib import Path
 
 from services.core.decoding import Decoding
 from services.files import write_atomically
-from services.orchestrator import endpoints
+from services.orchestrator.endpoints import connect
+from services.orchestrator.endpoints.where import Where
 from services.orchestrator.experiments.experiment import Experiment, TaskEntry
 from services.orchestrator.experiments.identified import settle_base
 from services.orchestrator.experiments.plan import MeasuredModel, evaluation_folder, measured_on
 from services.orchestrator.experiments.site import Site
 from services.orchestrator.experiments.trained import TrainedArm
-from services.orchestrator.progress import Progress
+from services.orchestrator.run.progress import Progress
 from services.orchestrator.scoring import conditions, evaluation
 from services.orchestrator.scoring.asking import picture_of
 from services.orchestrator.scoring.conditions import ScoredEvaluation
 from services.orchestrator.scoring.respondents import Respondent, RespondentChoice, respondent
-from services.orchestrator.where import Where
 from services.rpc.client import Picture
 
 LATENCY = "latency.json"
@@ -95,7 +95,7 @@ async def measure_all(
     async with site.up(progress, student=student, teacher=teacher) as where:
         base = ""
         if student:
-            async with endpoints.student_only(where, site.out, progress) as client:
+            async with connect.student_only(where, site.out, progress) as client:
                 base = (await settle_base(student, client, site.out)).version
         for number, one in enumerate(due):
             progress.note(f"evaluate {number + 1} of {len(due)}: {one.subject} on {one.entry.name}")

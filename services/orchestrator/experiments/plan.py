@@ -10,7 +10,7 @@ from pathlib import Path
 from services.core.arms import Arm
 from services.orchestrator.experiments.experiment import Experiment, TaskEntry
 from services.orchestrator.images.opening import open_images
-from services.orchestrator.run import read_run, settings_of
+from services.orchestrator.run.run import read_run, settings_of
 
 TRAINING, EVALUATIONS, RUNS, SERVICES = "training.json", "on", "runs", "services"
 

@@ -12,14 +12,14 @@ from services.core.arms import Arm, choose, draw
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, Sample
 from services.orchestrator.datasets.checks import look, usable
-from services.orchestrator.datasets.dataset import Dataset
+from services.orchestrator.datasets.dataset import Dataset, images_of_dataset
 from services.orchestrator.datasets.record import LabelledRecord
 from services.orchestrator.experiments.experiment import LabelledSet, TaskEntry
-from services.orchestrator.leaks import Leaks, images_of_dataset
-from services.orchestrator.leveling import pictures
-from services.orchestrator.run import read_run
+from services.orchestrator.images.leaks import Leaks
+from services.orchestrator.run.opinions import Label
+from services.orchestrator.run.run import read_run
 from services.orchestrator.scoring.asking import picture_of
-from services.orchestrator.teachers.opinions import Label
+from services.orchestrator.steps.leveling import pictures
 from services.rpc.client import Picture
 
 

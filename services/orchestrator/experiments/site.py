@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.core.errors import InvalidInput
+from services.orchestrator.endpoints.processes import local_services
+from services.orchestrator.endpoints.where import Where
 from services.orchestrator.experiments.plan import SERVICES
-from services.orchestrator.local import local_services
-from services.orchestrator.phases import takes_a_device
-from services.orchestrator.progress import Progress
-from services.orchestrator.where import Where
+from services.orchestrator.in_turn import takes_a_device
+from services.orchestrator.run.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

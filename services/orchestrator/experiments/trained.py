@@ -16,14 +16,14 @@ from services.core.arms import SampleSource, epochs_of
 from services.core.errors import WrongState
 from services.core.presets import PRESETS
 from services.files import write_atomically
-from services.orchestrator import endpoints
+from services.orchestrator.endpoints import connect
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.identified import Base, settings_of, settle_base
 from services.orchestrator.experiments.plan import TRAINING, MeasuredModel, measured_on
 from services.orchestrator.experiments.samples import TrainingSamples, of_labels, of_run
 from services.orchestrator.experiments.site import Site
-from services.orchestrator.leveling import parts, train
-from services.orchestrator.progress import Progress
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.steps.leveling import parts, train
 from services.rpc.client import StudentClient
 from services.rpc.wire import contract_to_proto
 
@@ -60,7 +60,7 @@ async def train_all(
         return
     async with (
         site.up(progress, student=due[0].student, is_serving=not site.is_single_device) as where,
-        endpoints.student_only(where, site.out, progress) as student,
+        connect.student_only(where, site.out, progress) as student,
     ):
         base = await settle_base(due[0].student, student, site.out)
         for number, subject in enumerate(due):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput
 from services.files import written_whole
-from services.orchestrator.entries import Filter, count_entries
 from services.orchestrator.exports import ExportFormat
 from services.orchestrator.exports.samples import ExportedSamples
-from services.orchestrator.progress import Progress
-from services.orchestrator.run import Run
+from services.orchestrator.run.entries import Filter, count_entries
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run
 
 
 def export(run: Run, chosen: Filter, form: ExportFormat, output: Path, progress: Progress) -> int:

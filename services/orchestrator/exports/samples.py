@@ -10,12 +10,11 @@ from pathlib import Path
 from services.core.errors import WrongState
 from services.core.parity import Cell
 from services.core.tasks import answer_prompt
-from services.orchestrator.columns import Value, columns
-from services.orchestrator.entries import Entry, Filter, read_entries
 from services.orchestrator.images.reading import read_again
-from services.orchestrator.parity_set import PARITY_SET
-from services.orchestrator.progress import Meter
-from services.orchestrator.run import Run
+from services.orchestrator.run.columns import Value, columns
+from services.orchestrator.run.entries import Entry, Filter, read_entries
+from services.orchestrator.run.progress import Meter
+from services.orchestrator.run.run import PARITY_SET, Run
 
 PARITY_SET_ALONE = Filter(listed=True)
 USABLE = Filter(usable=True)

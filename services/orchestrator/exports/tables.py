@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from services.core.agreement import Agreement
 from services.core.parity import Cell
-from services.orchestrator.columns import Value
-from services.orchestrator.entries import Entry
 from services.orchestrator.exports.samples import ExportedSamples
-from services.orchestrator.ledger import AnnotationRow, AnswerRow, ImageRow
+from services.orchestrator.run.columns import Value
+from services.orchestrator.run.entries import Entry
+from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow
 
 GROUP_ROWS, GROUP_BYTES = 1000, 8 * 2**20
 SHARD_BYTES = 500 * 10**6

@@ -16,8 +16,8 @@ from pathlib import Path
 from services.core.annotation import question_key
 from services.core.errors import InvalidInput, NotFound
 from services.files import write_atomically
-from services.orchestrator.ledger import PRODUCTION
-from services.orchestrator.run import Run
+from services.orchestrator.run.ledger import PRODUCTION
+from services.orchestrator.run.run import Run
 from services.rpc.client import Picture
 
 

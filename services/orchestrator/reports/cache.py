@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from services.orchestrator.costs.cache import DAY_S, ModelRow
+from services.orchestrator.endpoints.cache import DAY_S, ModelRow
 
 
 def show(path: Path, size_bytes: int, models: Sequence[ModelRow], console: Console) -> None:

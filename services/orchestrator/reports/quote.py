@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from services.orchestrator.costs.quote import Quote
+from services.orchestrator.quotes.quote import Quote
 
 COLUMNS = ("stage", "asks", "calls", "time", "tokens in", "tokens out", "cost")
 

@@ -11,14 +11,14 @@ from rich.console import Console
 
 from services.core.parity import Cell
 from services.core.usage import Usage
-from services.orchestrator.columns import columns
-from services.orchestrator.comparison import RunComparison
-from services.orchestrator.entries import Entry
-from services.orchestrator.ledger import AnnotationRow, AnswerRow
-from services.orchestrator.matching import NAMES, Sides
 from services.orchestrator.reports.listing import print_rows
-from services.orchestrator.runs import ListedRun
-from services.orchestrator.settings import Settings
+from services.orchestrator.run.columns import columns
+from services.orchestrator.run.comparison import RunComparison
+from services.orchestrator.run.entries import Entry
+from services.orchestrator.run.ledger import AnnotationRow, AnswerRow
+from services.orchestrator.run.listing import ListedRun
+from services.orchestrator.run.matching import NAMES, Sides
+from services.orchestrator.run.settings import Settings
 
 SAID = {
     Cell.GAP: "teacher right, student wrong",

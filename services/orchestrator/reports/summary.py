@@ -9,9 +9,9 @@ from services.core.agreement import Rate
 from services.core.intervals import format_p
 from services.core.parity import Cell
 from services.core.usage import Usage
-from services.orchestrator import history
-from services.orchestrator.summary import Summary
-from services.orchestrator.teachers.opinions import LabelNoise
+from services.orchestrator.reports import rounds as rounds_report
+from services.orchestrator.run.opinions import LabelNoise
+from services.orchestrator.run.summary import Summary
 
 
 def show(summary: Summary, console: Console) -> None:
@@ -20,7 +20,7 @@ def show(summary: Summary, console: Console) -> None:
     _show_accuracies(summary, console)
     _show_examples(summary, console)
     if len(summary.rounds) > 1:
-        history.show(summary.rounds, summary.stopped, console)
+        rounds_report.show(summary.rounds, summary.stopped, console)
     _show_outcome(summary, console)
 
 

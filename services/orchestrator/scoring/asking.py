@@ -8,15 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from services.core.decoding import Decoding
-from services.core.errors import InvalidImage, MpaError, Pending
-from services.orchestrator.annotation import STOPS_THE_RUN
+from services.core.errors import STOPS_THE_RUN, InvalidImage, MpaError, Pending
 from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.datasets.record import LabelledRecord
-from services.orchestrator.progress import Meter, Progress
+from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.scoring.predictions import Kept, predicted
 from services.orchestrator.scoring.respondents import Respondent
-from services.orchestrator.tasks import together
 from services.rpc.client import Picture
+from services.together import together
 
 QUESTIONS_IN_FLIGHT = 64
 IMAGES_REMEMBERED = 64

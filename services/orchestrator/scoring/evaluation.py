@@ -18,8 +18,8 @@ from services.core.decoding import Decoding
 from services.core.errors import MpaError, NotFound, WrongState
 from services.files import write_atomically
 from services.orchestrator.datasets.dataset import Dataset
-from services.orchestrator.progress import Progress
-from services.orchestrator.run import locked
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import locked
 from services.orchestrator.scoring.asking import Asking
 from services.orchestrator.scoring.conditions import ScoredEvaluation
 from services.orchestrator.scoring.figures import ScoreFigures, figures

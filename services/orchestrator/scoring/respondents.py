@@ -20,9 +20,9 @@ from services.engines.model import (
     VisionLanguageModel,
 )
 from services.environment import Environment
-from services.orchestrator import endpoints
-from services.orchestrator.progress import Progress
-from services.orchestrator.where import Where
+from services.orchestrator.endpoints import connect
+from services.orchestrator.endpoints.where import Where
+from services.orchestrator.run.progress import Progress
 from services.rpc.client import AnswerReply, Picture, StudentClient, TeacherClient
 
 
@@ -128,10 +128,10 @@ async def respondent(asked: RespondentChoice, progress: Progress) -> AsyncIterat
         async with _endpoint(asked.model) as endpoint:
             yield endpoint
     elif asked.role == "teacher":
-        async with endpoints.teacher_only(asked.where, asked.folder, progress) as teacher:
+        async with connect.teacher_only(asked.where, asked.folder, progress) as teacher:
             yield TeacherRespondent(teacher)
     else:
-        async with endpoints.student_only(asked.where, asked.folder, progress) as student:
+        async with connect.student_only(asked.where, asked.folder, progress) as student:
             found = await student.version(asked.version or (await student.pointers()).live)
             if not found.is_loaded:
                 await student.load(found.name)

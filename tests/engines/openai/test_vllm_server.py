@@ -26,7 +26,7 @@ from services.engines.model import (
 from services.engines.openai import engine as openai
 from services.engines.openai.settings import OpenAISettings
 from services.engines.settings import EngineSettings
-from services.orchestrator.local import free_ports
+from services.orchestrator.endpoints.processes import free_ports
 from tests.e2e.processes import ROOT
 from zoo.shapes import draw_scene, find_answer, list_questions
 

@@ -12,7 +12,7 @@ from services.core.intervals import wilson
 from services.core.knowledge_gaps import RULES
 from services.orchestrator.audit.breakdown import of_tags
 from services.orchestrator.cli import commands
-from services.orchestrator.run import open_run, read_run
+from services.orchestrator.run.run import open_run, read_run
 from tests.orchestrator import scripted
 from tests.orchestrator.audit.conftest import fill_in, invoke, key, sheet
 from tests.orchestrator.conftest import bench

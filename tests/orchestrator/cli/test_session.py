@@ -9,10 +9,10 @@ import pytest
 from services.core.errors import Unavailable, WrongState
 from services.core.recipes import AS_IT_IS, Amendments
 from services.orchestrator.cli import session
-from services.orchestrator.ledger import Ledger
-from services.orchestrator.run import open_run
-from services.orchestrator.settings import Settings, new_settings
-from services.orchestrator.where import Where
+from services.orchestrator.endpoints.where import Where
+from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.run import open_run
+from services.orchestrator.run.settings import Settings, new_settings
 from tests.orchestrator.cli.test_main import at, run
 from tests.orchestrator.conftest import bench
 

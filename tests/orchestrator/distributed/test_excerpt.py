@@ -3,7 +3,7 @@ import pytest
 from services.core.errors import WrongState
 from services.core.parity import Cell
 from services.orchestrator.distributed.excerpt import Excerpt, Excerpts, meta
-from services.orchestrator.ledger import AnnotationRow, AnswerRow, Ledger
+from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, Ledger
 
 SHA = "a" * 64
 

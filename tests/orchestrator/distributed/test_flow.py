@@ -12,27 +12,27 @@ import pytest
 from rich.console import Console
 
 from services.core.errors import MpaError, Unavailable, WrongState
-from services.orchestrator.admission import Admission, unfinished
 from services.orchestrator.alignment import choose, settle_base_version
 from services.orchestrator.cli.commands import align
 from services.orchestrator.distributed import cluster as clusters
 from services.orchestrator.distributed.flow import Flow, complete
 from services.orchestrator.images.reading import read_image
-from services.orchestrator.ledger import Ledger
-from services.orchestrator.progress import Progress
 from services.orchestrator.rounds import StoppingRule
-from services.orchestrator.run import open_run
-from services.orchestrator.settings import new_settings
+from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import open_run
+from services.orchestrator.run.settings import new_settings
+from services.orchestrator.steps.admission import Admission, unfinished
 from services.orchestrator.stream import IDENTIFIED, Stream
 from services.rpc.client import StudentClient, TeacherClient
 from tests.orchestrator.cli.test_main import align_arguments, at, start
 from tests.orchestrator.cli.test_main import run as run_command
 from tests.orchestrator.conftest import bench, with_recipe
 from tests.orchestrator.distributed.conftest import add_node
+from tests.orchestrator.endpoints.test_processes import models
 from tests.orchestrator.production.test_samples import write_samples
 from tests.orchestrator.rounds import improving
 from tests.orchestrator.scripted import ScriptedTeacher
-from tests.orchestrator.test_local import models
 from tests.waiting import until
 
 __all__ = ["models"]

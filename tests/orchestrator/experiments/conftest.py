@@ -12,7 +12,7 @@ from rich.console import Console
 from services.orchestrator.experiments import flow, report
 from services.orchestrator.experiments.file import read_experiment
 from services.orchestrator.experiments.site import Site
-from services.orchestrator.progress import Progress
+from services.orchestrator.run.progress import Progress
 from tests.orchestrator.scripted import truth
 from tests.pictures import numbered_png
 

@@ -16,11 +16,11 @@ from services.orchestrator.cli import commands
 from services.orchestrator.exports import ExportFormat
 from services.orchestrator.exports.export import export as export_run
 from services.orchestrator.exports.samples import choose
-from services.orchestrator.progress import Progress
-from services.orchestrator.run import open_run, read_run
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import open_run, read_run
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.exports.conftest import sha256
-from tests.orchestrator.test_runs import said
+from tests.orchestrator.run.test_listing import said
 from tests.pictures import png
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 
 from services.orchestrator.exports.tables import ARROW, SPECIMEN
-from services.orchestrator.run import read_run
+from services.orchestrator.run.run import read_run
 
 
 def test_every_record_is_there_with_all_that_show_tells(export, records, parity_set):

@@ -4,8 +4,8 @@ from rich.console import Console
 
 from services.orchestrator.exports import webdataset
 from services.orchestrator.exports.samples import USABLE, ExportedSamples
-from services.orchestrator.progress import Progress
-from services.orchestrator.run import read_run
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import read_run
 
 
 def read(shards):

@@ -8,7 +8,7 @@ import pytest
 
 from services.core.errors import InvalidInput, Unavailable
 from services.orchestrator.cli import commands
-from services.orchestrator.run import open_run
+from services.orchestrator.run.run import open_run
 from tests.orchestrator.cli.test_main import align_arguments, at, run, start
 from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.images.conftest import arrow_of, lines_of, parquet_of, put, tar_of, zip_of

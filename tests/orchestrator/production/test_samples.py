@@ -7,8 +7,8 @@ import pytest
 from services.core.errors import InvalidInput, NotFound
 from services.engines.images import load_image, sha256
 from services.orchestrator.production.samples import keep, kept, read_requests, require_samples
-from services.orchestrator.run import open_run
-from services.orchestrator.settings import new_settings
+from services.orchestrator.run.run import open_run
+from services.orchestrator.run.settings import new_settings
 from services.student.production import RequestSample, Segments
 from tests.pictures import numbered_png
 

@@ -10,7 +10,7 @@ from services.core.decoding import GREEDY
 from services.core.errors import Pending
 from services.core.provenance import FinishReason
 from services.orchestrator.datasets.dataset import open_dataset
-from services.orchestrator.progress import Progress
+from services.orchestrator.run.progress import Progress
 from services.orchestrator.scoring.asking import Asking
 from services.orchestrator.scoring.predictions import Kept
 from services.orchestrator.scoring.respondents import Said

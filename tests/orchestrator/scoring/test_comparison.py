@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 from services.core.errors import InvalidInput
 from services.orchestrator.cli.main import app
 from services.orchestrator.datasets.dataset import open_dataset
+from services.orchestrator.reports.scoring import comparison_lines
 from services.orchestrator.scoring.comparison import compare_evaluations
-from services.orchestrator.scoring.comparison_report import comparison_lines
 from services.orchestrator.scoring.conditions import plan
 from services.orchestrator.scoring.evaluation import take
 from tests.orchestrator.datasets import samples

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from services.core.errors import Conflict, InvalidInput, NotFound, Unavailable, WrongState
 from services.orchestrator.datasets.dataset import open_dataset
-from services.orchestrator.progress import Progress
+from services.orchestrator.endpoints.where import Where
+from services.orchestrator.run.progress import Progress
 from services.orchestrator.scoring.conditions import plan
 from services.orchestrator.scoring.evaluation import evaluate, stored, take
 from services.orchestrator.scoring.report import lines
 from services.orchestrator.scoring.respondents import RespondentChoice
-from services.orchestrator.where import Where
 from tests.engines.provider import KEY, MODEL, providing
 from tests.orchestrator.datasets import samples
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, truth

@@ -1,0 +1,203 @@
+"""What a run may cost: dollars and hours, over all the commands that work on it. It stops before it costs more.
+
+A call of the teacher reserves what it may cost at most and settles what it did. Where that doesn't fit any more, it waits for
+those under way: they may take less than they reserved. Once none is, the run stops; every call that was paid is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import BudgetSpent, Pending, WrongState
+from services.core.usage import TRIES
+from services.orchestrator.endpoints.cache import paid_usd
+from services.orchestrator.run.run import Run
+
+NOTE_TIME_EVERY_S = 10.0
+ENDING_S, ENDING_SHARE = 10.0, 0.05
+"""Kept of the hours for services to stop, at most that share of what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of a run, None for none. `usd_per_hour`: what its devices cost together, besides what a provider bills."""
+
+    usd: float | None = None
+    hours: float | None = None
+    usd_per_hour: float = 0.0
+
+    def require_price(self, is_priced: bool, teacher: str) -> None:
+        """Raises WrongState where dollars are to be kept to, and nothing says what a call costs."""
+        if self.usd and not is_priced and not self.usd_per_hour:
+            raise WrongState(
+                f"{teacher} has no price, so a budget in dollars can't be kept: say what its devices cost with --usd-per-hour, "
+                "limit the time with --max-hours, or, for a provider's model, give the teacher a price table "
+                "(MPA_TEACHER_PRICES)"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a call did cost, and the time it took."""
+
+    usd: float
+    took_s: float = 0.0
+
+
+NO_LIMITS = Limits()
+
+
+class Budget:
+    """`billed_usd`, `worked_s`: of the commands before. Its clock starts when it is made; to be used on one event loop.
+
+    `on_change` is called whenever money was spent.
+    """
+
+    def __init__(self, limits: Limits, billed_usd: float = 0.0, worked_s: float = 0.0) -> None:
+        self.limits = limits
+        self.on_change: Callable[[], None] = lambda: None
+        self._billed_usd, self._worked_s = billed_usd, worked_s
+        self._began = time.monotonic()
+        self._reserved_usd = self._slowest_s = 0.0
+        self._dearest_usd: dict[str, float] = {}
+        self._under_way = 0
+        self._change = asyncio.Event()
+
+    @property
+    def billed_usd(self) -> float:
+        """By providers."""
+        return self._billed_usd
+
+    @property
+    def worked_s(self) -> float:
+        return self._worked_s + time.monotonic() - self._began
+
+    @property
+    def spent_usd(self) -> float:
+        return self._billed_usd + self.limits.usd_per_hour * self.worked_s / 3600
+
+    @property
+    def left_s(self) -> float | None:
+        """Until the hours are over, or the dollars at so many an hour. None: no limit."""
+        limits, left = self.limits, []
+        if limits.hours is not None:
+            left.append(limits.hours * 3600 - self.worked_s)
+        if limits.usd is not None and limits.usd_per_hour:
+            left.append((limits.usd - self.spent_usd) / limits.usd_per_hour * 3600)
+        return min(left) if left else None
+
+    async def reserve(self, kind: str, bound_usd: float | None) -> float:
+        """Dollars for one call, once there is room for it. `bound_usd` None where nobody knows. Raises as `room`."""
+        while (usd := self.room(kind, bound_usd)) is None:
+            await self._change.wait()
+        return usd
+
+    def room(self, kind: str, bound_usd: float | None) -> float | None:
+        """As `reserve`, but None where it doesn't fit before another call has settled.
+
+        Raises BudgetSpent where no room is left, Pending where nothing may be spent at all: that call alone is left out.
+        """
+        if self.limits.usd == 0:
+            raise Pending("what they need is not in the cache, and the budget is 0")
+        usd = self._fitting(kind, bound_usd)
+        if usd is not None:
+            self._under_way += 1
+            self._reserved_usd += usd
+        elif not self._under_way:
+            raise self.spent()
+        return usd
+
+    async def settle(self, kind: str, usd: float, paid: Paid | None) -> None:
+        """The call that had reserved `usd` is over; `paid` None where that is billed, and nobody knows how much of it."""
+        self._under_way -= 1
+        self._reserved_usd -= usd
+        if paid is not None:
+            self._slowest_s = max(self._slowest_s, paid.took_s)
+            self._dearest_usd[kind] = max(self._dearest_usd.get(kind, 0.0), paid.usd)
+        self.bill(usd if paid is None else paid.usd)
+
+    def bill(self, usd: float) -> None:
+        """What was spent without having been reserved here."""
+        self._billed_usd += usd
+        self._change.set()
+        self._change = asyncio.Event()
+        self.on_change()
+
+    def _fitting(self, kind: str, bound_usd: float | None) -> float | None:
+        """The dollars that such a call reserves; None where it doesn't fit now."""
+        if self.left_s is not None and self.left_s <= self._slowest_s:
+            return None
+        if self.limits.usd is None:
+            return 0.0
+        left_usd = self.limits.usd - self.spent_usd - self._reserved_usd
+        if (
+            bound_usd is None and kind not in self._dearest_usd
+        ):  # the first one tells, and is made alone
+            return left_usd if left_usd > 0 and not self._under_way else None
+        dearest = self._dearest_usd.get(kind, 0.0)
+        usd = TRIES * dearest if bound_usd is None else max(bound_usd, dearest)
+        return usd if usd <= left_usd else None
+
+    def spent(self) -> BudgetSpent:
+        limits = self.limits
+        if limits.usd is not None:
+            used = f"${self.spent_usd:,.4f} of the budget of ${limits.usd:,.2f} are spent, and the next call may cost too much"
+        else:
+            used = f"{self.worked_s / 3600:.3g} of {limits.hours:g} hours are worked, and the next step may take too long"
+        return BudgetSpent(
+            f"{used}: everything so far is kept; repeat the command with a larger --budget or --max-hours"
+        )
+
+
+@asynccontextmanager
+async def within(
+    limits: Limits, run: Run, cache: Path | None = None
+) -> AsyncIterator[Budget | None]:
+    """For the time of one command, whose hours are counted in any case; None without limits.
+
+    Raises BudgetSpent where the time is over: what is under way is called off, as by Ctrl-C."""
+    budget = Budget(limits, _billed_usd(run, cache), float(run.ledger.meta("worked_s") or 0.0))
+    clock = asyncio.create_task(_note_time(run, budget))
+    try:
+        async with asyncio.timeout(None) as timeout:
+
+            def tell_deadline() -> None:
+                if (left_s := budget.left_s) is not None and not timeout.expired():
+                    kept_s = min(ENDING_S, ENDING_SHARE * left_s)
+                    timeout.reschedule(asyncio.get_running_loop().time() + left_s - kept_s)
+
+            budget.on_change = tell_deadline
+            tell_deadline()
+            yield budget if limits != NO_LIMITS else None
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        raise budget.spent() from None
+    except Pending as error:
+        if limits.usd != 0:
+            raise
+        raise BudgetSpent(
+            f"{error}: what the cache knows is done; repeat the command with a larger --budget"
+        ) from error
+    finally:
+        clock.cancel()
+        with suppress(asyncio.CancelledError):
+            await clock
+        run.ledger.set_meta("worked_s", f"{budget.worked_s:.1f}")
+
+
+def _billed_usd(run: Run, cache: Path | None) -> float:
+    """Whichever knows of more: a command that was killed had paid for replies that are in the cache alone."""
+    recorded = sum(usage.cost_usd for usage in run.ledger.usage().values())
+    return max(recorded, paid_usd(cache, run.id) if cache else 0.0)
+
+
+async def _note_time(run: Run, budget: Budget) -> None:
+    while True:
+        run.ledger.set_meta("worked_s", f"{budget.worked_s:.1f}")
+        await asyncio.sleep(NOTE_TIME_EVERY_S)

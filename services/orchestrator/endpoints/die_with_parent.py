@@ -1,0 +1,26 @@
+"""`python -m services.orchestrator.endpoints.die_with_parent PARENT COMMAND...` becomes COMMAND, and gets SIGTERM when PARENT dies.
+
+A `finally` does not run when the orchestrator is killed with SIGKILL; Linux's death signal, which outlives exec, does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    parent, *command = sys.argv[1:]
+    if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
+        sys.exit("prctl(PR_SET_PDEATHSIG) failed: this needs Linux")
+    if os.getppid() != int(parent):  # it died before the call above
+        sys.exit(1)
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

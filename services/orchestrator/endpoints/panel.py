@@ -1,0 +1,98 @@
+"""The teachers of a run: one, or a panel of several whose majority says whether an annotation is right.
+
+`--teacher A --teacher B` names two (MPA_TEACHER separates them by spaces), `--teacher chartqa=C` one for runs of that task.
+Replicas of one teacher are one address, as gRPC writes it: ipv4:10.0.0.1:50051,10.0.0.2:50051.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.core.decoding import Decoding
+from services.core.errors import InvalidInput, WrongState
+from services.core.tasks import TASKS
+from services.orchestrator.run.opinions import seat_key
+from services.orchestrator.run.run import Run
+from services.rpc.client import AnnotationReply, AnswerReply, Picture, TeacherClient, TeacherModel
+
+
+class Panel(TeacherClient):
+    """Several teachers where one is expected: the first annotates, and answers what isn't put to the vote."""
+
+    def __init__(self, members: Sequence[TeacherClient]) -> None:
+        self.members = tuple(members)
+        self.connection = self.members[0].connection
+
+    async def model(self) -> TeacherModel | None:
+        return await self.members[0].model()
+
+    async def annotate(
+        self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False
+    ) -> AnnotationReply:
+        return await self.members[0].annotate(picture, task, prompt, decoding, guided=guided)
+
+    async def answer(
+        self, picture: Picture, question: str, template: str, decoding: Decoding
+    ) -> AnswerReply:
+        return await self.members[0].answer(picture, question, template, decoding)
+
+
+def panel_of(teacher: TeacherClient) -> tuple[TeacherClient, ...]:
+    """In the order of their seats; a single teacher is a panel of one."""
+    return teacher.members if isinstance(teacher, Panel) else (teacher,)
+
+
+def require_panel(run: Run, teacher: TeacherClient) -> None:
+    """Raises WrongState where there are more or fewer teachers than the run began with."""
+    require_teachers(run, len(panel_of(teacher)))
+
+
+def require_teachers(run: Run, count: int) -> None:
+    """As `require_panel`."""
+    wanted = run.settings.teachers
+    if count != wanted:
+        raise WrongState(
+            f"this run began with {wanted} teachers, and {count} are named: name the same ones, in the same order"
+        )
+
+
+def require_same_teacher(run: Run, teacher: TeacherClient, fingerprint: str, seat: int = 0) -> None:
+    """Raises WrongState where another model than before answers in this seat, or the model of another seat."""
+    known = run.ledger.meta(seat_key(seat))
+    if known == fingerprint:
+        return
+    if known:
+        raise WrongState(
+            f"the teacher at {teacher.connection.address} is another model ({fingerprint[:12]}) than the one this run began "
+            f"with ({known[:12]}): start that one, or give another --run"
+        )
+    if any(
+        run.ledger.meta(seat_key(other)) == fingerprint for other in range(run.settings.teachers)
+    ):
+        raise WrongState(
+            f"the teacher at {teacher.connection.address} is the same model as another one of this run: a vote takes different "
+            "ones (replicas of one teacher are one address: ipv4:HOST:PORT,HOST:PORT)"
+        )
+    run.ledger.set_meta(seat_key(seat), fingerprint)
+
+
+def addresses_for(task: str, named: Sequence[str]) -> tuple[str, ...]:
+    """The teachers of `task` among those named, in their order: those named for it, else those named for no task.
+
+    Raises InvalidInput: an unknown task, or one teacher twice.
+    """
+    by_task: dict[str, list[str]] = {}
+    for name in named:
+        of, _, address = name.rpartition("=")
+        if of and of not in TASKS:
+            raise InvalidInput(
+                f"--teacher {name}: there is no task {of!r}, choose one of {', '.join(TASKS)}",
+                field="teacher",
+            )
+        by_task.setdefault(of, []).append(address)
+    found = by_task.get(task) or by_task.get("", [])
+    if twice := next((address for address in found if found.count(address) > 1), ""):
+        raise InvalidInput(
+            f"the teacher {twice} is named twice: a vote takes different ones", field="teacher"
+        )
+    return tuple(found)

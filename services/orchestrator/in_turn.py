@@ -1,0 +1,208 @@
+"""A run on a device that has room for one model: its stages in turn, each with the one service that it needs.
+
+    teacher   annotates
+    student   answers every question
+    teacher   answers where the student was wrong, and the labelled questions
+    student   trains, serving nothing
+    student   is evaluated and promoted
+
+The same records as side by side: what a model says waits in the ledger until the other one is up. A teacher that takes no
+device here (it has an address, or is a provider's) stays up beside the student; training is alone even then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from services.core.annotation import Rejection
+from services.core.errors import STOPS_THE_RUN, MpaError
+from services.orchestrator import alignment
+from services.orchestrator.endpoints import connect
+from services.orchestrator.endpoints.where import Where
+from services.orchestrator.images.reading import read_again
+from services.orchestrator.production import requests
+from services.orchestrator.run.ledger import FAILED, AnnotationRow
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run
+from services.orchestrator.steps.identification import identify, student_answer, teacher_answer
+from services.orchestrator.steps.labelled import labelled_images, read_labelled
+from services.orchestrator.steps.promotion import Confirm
+from services.orchestrator.steps.questioning import sit
+from services.orchestrator.steps.sampling import take_samples
+from services.orchestrator.stream import IDENTIFIED
+from services.rpc.client import Picture, StudentClient, TeacherClient
+from services.together import together
+
+IMAGES_AT_ONCE = 256
+IMAGES = "SELECT path, sha256 FROM images WHERE rejection = '' ORDER BY path"
+
+Work = Callable[[Picture, AnnotationRow], Coroutine[Any, Any, object]]
+
+
+def takes_a_device(where: Where, variables: Mapping[str, str] = os.environ) -> bool:
+    """Whether the teacher's model is on this machine, where the student's has to make room for it."""
+    return not where.teacher and variables.get("MPA_TEACHER_ENGINE") != "openai"
+
+
+async def align(
+    run: Run,
+    where: Where,
+    labelled: Path | None,
+    confirm: Confirm,
+    progress: Progress,
+    *,
+    teacher_takes_turns: bool,
+) -> None:
+    """Every stage looks in the ledger first. Raises NothingToAlign where the student is at parity already."""
+    if teacher_takes_turns:
+        await annotate_and_identify_in_turn(run, where, labelled, progress)
+    elif not run.ledger.meta("done.identify"):
+        async with connect.both(where, run.folder, progress) as (teacher, student):
+            await alignment.annotate_and_identify(run, teacher, student, progress)
+    if not run.ledger.meta("version.after"):
+        alignment.choose(run)
+        async with connect.student_only(where, run.folder, progress, is_serving=False) as student:
+            await alignment.train(run, student, confirm, progress)
+    if labelled is not None and not teacher_takes_turns:
+        async with connect.both(where, run.folder, progress) as (teacher, student):
+            await alignment.evaluate_and_promote(
+                run, teacher, student, labelled, confirm, progress, may_try=where.may_try
+            )
+    else:
+        async with connect.student_only(where, run.folder, progress) as student:
+            await alignment.evaluate_and_promote(
+                run, None, student, labelled, confirm, progress, may_try=where.may_try
+            )
+    progress.note(
+        f"to serve the student: MPA_STUDENT_STORE={run.folder.absolute() / 'student'} mpa-orch serve student"
+    )
+
+
+async def annotate_and_identify_in_turn(
+    run: Run, where: Where, labelled: Path | None, progress: Progress
+) -> None:
+    if not run.ledger.meta("done.annotate"):
+        async with connect.teacher_only(where, run.folder, progress) as teacher:
+            await alignment.annotate_only(run, teacher, progress)
+    if not (run.ledger.meta("done.answer") or run.ledger.meta("done.identify")):
+        async with connect.student_only(where, run.folder, progress) as student:
+            await alignment.settle_base_version(run, student)
+            await answer(run, student, progress)
+    if not run.ledger.meta("done.identify") or _is_labelled_due(run, labelled):
+        async with connect.teacher_only(where, run.folder, progress) as teacher:
+            await decide(run, teacher, progress)
+            alignment.choose(run)
+            if labelled is not None:
+                await answer_labelled(run, teacher, labelled, progress)
+
+
+async def answer(run: Run, student: StudentClient, progress: Progress) -> None:
+    """The student answers every usable annotation's question; a failed call is recorded as `identify` does."""
+    base = run.ledger.meta("version.before")
+
+    def is_due(row: AnnotationRow) -> bool:
+        return run.ledger.answer(row.image_sha256, row.question, "student", base) is None
+
+    async def ask(picture: Picture, row: AnnotationRow) -> None:
+        try:
+            await student_answer(run, student, picture, row.question)
+        except STOPS_THE_RUN:
+            raise
+        except MpaError as error:
+            run.ledger.reject(row, Rejection.STUDENT_ERROR, str(error))
+
+    await _over_images(run, "answer", is_due, ask, progress)
+    alignment.require_working_services(run)
+    run.ledger.set_meta("done.answer", "yes")
+
+
+async def decide(run: Run, teacher: TeacherClient, progress: Progress) -> None:
+    """The teacher answers where it has to, and every record gets its cell."""
+    if run.ledger.meta("done.identify"):
+        return
+
+    def is_due(row: AnnotationRow) -> bool:
+        return row.rejection != Rejection.STUDENT_ERROR and not run.ledger.cell(
+            row.image_sha256, row.number
+        )
+
+    async def ask(picture: Picture, row: AnnotationRow) -> None:
+        await identify(run, teacher, None, picture, row)
+
+    await _over_images(run, "identify", is_due, ask, progress, step=IDENTIFIED)
+    await requests.require_agreement(run, teacher, progress)
+    alignment.require_working_services(run)
+    await take_samples(run, teacher, progress)
+    run.ledger.set_meta("done.identify", "yes")
+
+
+async def answer_labelled(
+    run: Run, teacher: TeacherClient, labelled: Path, progress: Progress
+) -> None:
+    """What `evaluate` wants of the teacher, while it is up."""
+    respondents = {"teacher": partial(teacher_answer, run, teacher, step="evaluate")}
+    with run.timed("evaluate"):
+        await sit(
+            labelled_images(labelled), read_labelled(labelled), respondents, progress, "labelled"
+        )
+    run.ledger.set_meta("done.labelled", str(labelled.absolute()))
+
+
+def _is_labelled_due(run: Run, labelled: Path | None) -> bool:
+    return labelled is not None and run.ledger.meta("done.labelled") != str(labelled.absolute())
+
+
+async def _over_images(
+    run: Run,
+    name: str,
+    is_due: Callable[[AnnotationRow], bool],
+    ask: Work,
+    progress: Progress,
+    step: int = 0,
+) -> None:
+    """Does `ask` for every usable annotation that is due, an image at a time; `step` is what its image has reached then."""
+    source, images = run.find_images(), list(run.ledger.read(IMAGES))
+    permits = asyncio.Semaphore(IMAGES_AT_ONCE)
+    with run.timed(name), progress.stage(name, "images", len(images)) as meter:
+
+        async def one(path: str, image_sha256: str, due: list[AnnotationRow]) -> None:
+            picture = await asyncio.to_thread(read_again, source, path, image_sha256)
+            async with together() as group:
+                for row in due:
+                    group.create_task(ask(picture, _standing(run, row)))
+            run.ledger.set_step(image_sha256, step)
+            meter.advance()
+
+        async with together() as group:
+            for path, image_sha256 in images:
+                due = [
+                    row
+                    for row in run.ledger.annotations(image_sha256)
+                    if _is_usable(row) and is_due(row)
+                ]
+                if not due:
+                    run.ledger.set_step(image_sha256, step)
+                    meter.advance(counts=False)
+                    continue
+                await permits.acquire()
+                task = group.create_task(one(path, image_sha256, due))
+                task.add_done_callback(lambda _: permits.release())
+
+
+def _is_usable(row: AnnotationRow) -> bool:
+    """A question that stands, whatever became of the call that answered it."""
+    return bool(row.question) and row.rejection in ("", *FAILED)
+
+
+def _standing(run: Run, row: AnnotationRow) -> AnnotationRow:
+    """The annotation without the mark of a call that failed: it is made again."""
+    if row.rejection:
+        row = replace(row, rejection="", detail="")
+        run.ledger.add_annotation(row)
+    return row

@@ -1,0 +1,264 @@
+"""Production disagreement: the teacher audits what users asked, and where the student fell short the record joins the gap.
+
+The teacher's answer to a user's question, given as in identification, is the annotation. From there the record is like any
+other: its image's hash says whether it is held out, the student of the round answers, it has a cell, anew in each round. But
+nobody but the teacher stands behind that answer, and asked the same thing in the same way a model can't contradict itself. So a
+record of the gap stays only if most of SAMPLES answers, at a temperature, agree with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from services.core.agreement import Agreement
+from services.core.annotation import MAX_QUESTION_CHARS, Rejection, question_key
+from services.core.errors import STOPS_THE_RUN, MpaError
+from services.core.parity import Cell
+from services.orchestrator.endpoints.panel import panel_of
+from services.orchestrator.images.reading import read_image
+from services.orchestrator.production.samples import (
+    Request,
+    keep,
+    kept,
+    read_requests,
+    require_samples,
+)
+from services.orchestrator.run.ledger import FAILED, PRODUCTION, AnnotationRow
+from services.orchestrator.run.matching import NO_ANSWER
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import KEPT, Run
+from services.orchestrator.steps.admission import Admission
+from services.orchestrator.steps.annotation import failure
+from services.orchestrator.steps.identification import identify, teacher_answer
+from services.orchestrator.steps.sampling import sampled_answer
+from services.rpc.client import Picture, StudentClient, TeacherClient
+from services.together import together
+
+SAMPLES = 3
+FIRST_NUMBER = 1000
+"""Of users' questions about an image; the teacher's own are counted from 0."""
+IMAGES_IN_FLIGHT = 64
+AUDITED = "SELECT DISTINCT image_sha256 FROM annotations WHERE origin = ? ORDER BY image_sha256"
+GAP = """
+SELECT DISTINCT r.image_sha256 FROM records r
+JOIN annotations a ON a.shelf = r.shelf AND a.image_sha256 = r.image_sha256 AND a.number = r.number AND a.origin = ?
+WHERE r.round = ? AND r.cell = ? ORDER BY r.image_sha256
+"""
+
+Questions = list[tuple[int, str]]
+"""About one image, with their numbers."""
+Work = Callable[[str], Coroutine[Any, Any, None]]
+
+
+def set_folders(run: Run, folders: Sequence[Path]) -> None:
+    """Of the command, not of the run: production goes on, and a later round may be the first to learn from it.
+
+    Raises NotFound where one isn't there.
+    """
+    require_samples(folders)
+    run.ledger.set_meta(PRODUCTION, json.dumps([str(folder.absolute()) for folder in folders]))
+
+
+def is_asked_for(run: Run) -> bool:
+    return bool(_folders(run))
+
+
+def _folders(run: Run) -> list[Path]:
+    return [Path(folder) for folder in json.loads(run.ledger.meta(PRODUCTION) or "[]")]
+
+
+async def annotate_requests(run: Run, teacher: TeacherClient, progress: Progress) -> None:
+    """Every sampled question that isn't in the run yet gets the teacher's answer."""
+    requests = await asyncio.to_thread(read_requests, _folders(run))
+    due = await _admitted(
+        run, {image: _due(run, image, asked) for image, asked in requests.items()}, requests
+    )
+
+    async def one(image_sha256: str) -> None:
+        picture = await asyncio.to_thread(kept, run, image_sha256)
+        async with together() as group:
+            for number, question in due[image_sha256]:
+                group.create_task(_annotate(run, teacher, picture, number, question))
+
+    await _over(list(due), one, progress, "audit")
+
+
+async def _admitted(
+    run: Run, due: Mapping[str, Questions], requests: Mapping[str, Sequence[Request]]
+) -> dict[str, Questions]:
+    """Those about images that the run uses, by the rules for those of its source; one that lies there, too, is the same."""
+    admission, source, ledger = Admission(run), run.find_images(), run.ledger
+    found: dict[str, Questions] = {}
+    for image_sha256, questions in due.items():
+        if not questions or not await asyncio.to_thread(
+            keep, run, image_sha256, requests[image_sha256]
+        ):
+            continue
+        key = KEPT + image_sha256
+        if ledger.path_of(image_sha256) or admission.admit(
+            await asyncio.to_thread(read_image, source, key)
+        ):
+            found[image_sha256] = questions
+    return found
+
+
+def _due(run: Run, image_sha256: str, requests: Sequence[Request]) -> Questions:
+    """What is yet to be answered. A question's number is the same however often a run is interrupted."""
+    rows = run.ledger.annotations(image_sha256)
+    known = {
+        question_key(row.text if row.origin == PRODUCTION else row.question): row for row in rows
+    }
+    taken = {row.number for row in rows}
+    free = (number for number in count(FIRST_NUMBER) if number not in taken)
+    due: Questions = []
+    for request in requests:
+        row = known.get(question_key(request.question))
+        if row is None:
+            due.append((next(free), request.question))
+        elif row.rejection in FAILED and not row.question:
+            due.append((row.number, request.question))
+    return due
+
+
+async def _annotate(
+    run: Run, teacher: TeacherClient, picture: Picture, number: int, asked: str
+) -> None:
+    """`text` is what the user asked; `question` "" where no answer stands beside it."""
+    answer, rejection, detail = "", "", ""
+    if len(asked) > MAX_QUESTION_CHARS:
+        rejection = str(Rejection.QUESTION_TOO_LONG)
+    else:
+        try:
+            answer = (await teacher_answer(run, teacher, picture, asked)).strip()
+            rejection = _fault(run, answer)
+        except STOPS_THE_RUN:
+            raise
+        except MpaError as error:
+            rejection, detail = str(failure(error)), str(error)
+    question = "" if rejection else asked
+    row = AnnotationRow(
+        picture.sha256,
+        number,
+        0,
+        asked,
+        question,
+        answer,
+        rejection,
+        0,
+        "",
+        detail,
+        origin=PRODUCTION,
+    )
+    run.ledger.add_annotation(row)
+
+
+def _fault(run: Run, answer: str) -> str:
+    if not answer:
+        return str(Rejection.NO_ANSWER)
+    is_long = len(answer.split()) > run.settings.the_task.max_answer_words
+    return str(Rejection.ANSWER_TOO_LONG) if is_long else ""
+
+
+async def identify_requests(
+    run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress
+) -> None:
+    """Every audited record of the run, those of earlier rounds included, gets its cell in this one."""
+    images = [image_sha256 for (image_sha256,) in run.ledger.read(AUDITED, PRODUCTION)]
+
+    async def one(image_sha256: str) -> None:
+        rows = _audited(run, image_sha256)
+        picture = await asyncio.to_thread(kept, run, image_sha256)
+        async with together() as group:
+            for row in rows:
+                group.create_task(identify(run, teacher, student, picture, _standing(run, row)))
+
+    await _over(images, one, progress, "compare")
+    await require_agreement(run, teacher, progress)
+
+
+def _audited(run: Run, image_sha256: str) -> list[AnnotationRow]:
+    """What stands, whatever became of the call that came after."""
+    rows = run.ledger.annotations(image_sha256)
+    return [
+        row
+        for row in rows
+        if row.origin == PRODUCTION and row.question and row.rejection in ("", *FAILED)
+    ]
+
+
+def _standing(run: Run, row: AnnotationRow) -> AnnotationRow:
+    """Without the mark of a call that failed: it is made again."""
+    if row.rejection:
+        row = replace(row, rejection="", detail="")
+        run.ledger.add_annotation(row)
+    return row
+
+
+async def require_agreement(run: Run, teacher: TeacherClient, progress: Progress) -> None:
+    """Rejects the records of the gap whose annotation the teacher doesn't stand by."""
+    images = [
+        image_sha256
+        for (image_sha256,) in run.ledger.read(GAP, PRODUCTION, run.ledger.round, Cell.GAP)
+    ]
+
+    async def one(image_sha256: str) -> None:
+        picture = await asyncio.to_thread(kept, run, image_sha256)
+        async with together() as group:
+            for row in _audited(run, image_sha256):
+                if run.ledger.cell(image_sha256, row.number) == Cell.GAP:
+                    group.create_task(_ask_again(run, teacher, picture, _standing(run, row)))
+
+    await _over(images, one, progress, "agree")
+
+
+async def _ask_again(
+    run: Run, teacher: TeacherClient, picture: Picture, row: AnnotationRow
+) -> None:
+    member = panel_of(teacher)[0]
+    try:
+        async with together() as group:
+            asked = [
+                group.create_task(sampled_answer(run, member, picture, row.question, 0, number))
+                for number in range(SAMPLES)
+            ]
+    except STOPS_THE_RUN:
+        raise
+    except MpaError as error:
+        run.ledger.reject(row, failure(error), str(error))
+        return
+    given = [
+        answer
+        for task in asked
+        if (answer := task.result()).provenance.finish_reason not in NO_ANSWER
+    ]
+    found = Agreement(
+        sum(run.settings.the_matcher.matches(answer.answer, row.answer) for answer in given),
+        SAMPLES,
+    )
+    if found.is_outvoted:
+        run.ledger.reject(
+            row, Rejection.LOW_AGREEMENT, f"{found.agreed} of {found.asked} samples agree"
+        )
+
+
+async def _over(images: Sequence[str], work: Work, progress: Progress, name: str) -> None:
+    """No stage where there is nothing to do: most runs audit nothing."""
+    if not images:
+        return
+    permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
+    with progress.stage(name, "images", len(images)) as meter:
+
+        def done(_: asyncio.Task[None]) -> None:
+            permits.release()
+            meter.advance()
+
+        async with together() as group:
+            for image_sha256 in images:
+                await permits.acquire()
+                group.create_task(work(image_sha256)).add_done_callback(done)

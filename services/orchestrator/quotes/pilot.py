@@ -1,0 +1,43 @@
+"""The pilot of a quote: a few images of the pool, drawn at random, that a run of its own goes through."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from services.orchestrator.images.source import Source
+
+AT_LEAST, SHARE = 50, 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """`pool`: how many images there are to draw from."""
+
+    keys: tuple[str, ...]
+    pool: int
+
+
+def draw(source: Source, size: int, limit: int, seed: int) -> Draw:
+    """`size` 0 is 1 % of the pool, and 50 images at least. Goes through the pool twice, and reads no image.
+
+    Each image's place is decided by its key and the seed alone: a larger draw holds the smaller one.
+    """
+
+    def keys() -> Iterator[str]:
+        return (item.key for item in islice(source.walk(lambda _: True), limit or None))
+
+    pool = sum(1 for _ in keys())
+    size = size or max(AT_LEAST, math.ceil(SHARE * pool))
+    return Draw(
+        tuple(
+            heapq.nsmallest(
+                size, keys(), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest()
+            )
+        ),
+        pool,
+    )

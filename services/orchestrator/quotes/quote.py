@@ -1,0 +1,232 @@
+"""A quote: what a run over the whole pool would take, from a pilot that goes through the same steps.
+
+The pilot takes its stages in turn, so that the time of each is one service's own. Its teacher calls are in the cache then, and
+the run that follows doesn't pay for them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from services.core.errors import NothingToAlign
+from services.core.intervals import Interval, wilson
+from services.core.parity import STUDENT_RIGHT, Cell
+from services.core.usage import Usage
+from services.orchestrator import alignment, in_turn
+from services.orchestrator.endpoints import connect
+from services.orchestrator.endpoints.where import Where
+from services.orchestrator.images.opening import open_images
+from services.orchestrator.quotes.pilot import draw
+from services.orchestrator.quotes.training import Training, learn_pace, predict_training
+from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run
+from services.orchestrator.steps.evaluation import JUDGED
+
+USAGE = "sum(prompt_tokens), sum(completion_tokens), sum(cached_prompt_tokens), sum(cost_usd)"
+CALLS = {
+    "annotate": f"SELECT count(*), sum(1 - cached), {USAGE} FROM annotations WHERE model_fingerprint != ''",
+    "answer": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'student' AND step = 'identify'",
+    "identify": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'teacher' AND step = 'identify'",
+    "sample": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'sample'",
+}
+OVERLAPPING = ("annotate", "answer", "identify")
+ROLES = {
+    "annotate": "teacher",
+    "answer": "student",
+    "identify": "teacher",
+    "sample": "teacher",
+    "evaluate": "student",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedStage:
+    """Of the whole run. `seconds` None where the pilot made no call to take the time of: the cache knew them all."""
+
+    name: str
+    role: str
+    calls: int
+    seconds: float | None
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """`wall_s`: annotating and identifying overlap where the services have machines of their own; what follows does not. The
+    training is in it where its time is known.
+
+    `pilot_usd`: the part of the provider's bill that the pilot has paid, or the cache holds. `gpu_hours`: `devices` for the
+    whole time; `devices_usd` what they cost. None where there is no time to count with.
+    """
+
+    pool: int
+    pilot: int
+    usable: int
+    saved_calls: int
+    stages: tuple[QuotedStage, ...]
+    parity_set: Interval
+    training: Training
+    wall_s: float | None
+    gpu_hours: float | None
+    devices_usd: float | None
+    provider_usd: float
+    pilot_usd: float
+
+
+async def quote(
+    run: Run, where: Where, size: int, devices: int, usd_per_hour: float, progress: Progress
+) -> Quote:
+    """Repeated on the same run it goes on where it was."""
+    await _draw(run, size, progress)
+    if not run.ledger.meta("done.identify"):
+        if where.is_single_device and in_turn.takes_a_device(where):
+            with suppress(NothingToAlign):
+                await in_turn.annotate_and_identify_in_turn(run, where, None, progress)
+            async with connect.student_only(
+                where, run.folder, progress, is_serving=False
+            ) as student:
+                await learn_pace(run, student)
+        else:
+            async with connect.both(where, run.folder, progress) as (teacher, student):
+                await alignment.annotate_only(run, teacher, progress)
+                await alignment.settle_base_version(run, student)
+                await in_turn.answer(run, student, progress)
+                await in_turn.decide(run, teacher, progress)
+                await learn_pace(run, student)
+    shares_a_machine = where.is_local or where.is_single_device
+    return predict(run, devices, usd_per_hour, shares_a_machine=shares_a_machine)
+
+
+async def _draw(run: Run, size: int, progress: Progress) -> None:
+    if run.ledger.meta("pilot.keys"):
+        return
+    source, settings = open_images(run.settings.images), run.settings
+    drawn = await asyncio.to_thread(draw, source, size, settings.limit, settings.seed)
+    if ignored := str(source.ignored):
+        progress.note(f"ignored, never read: {ignored}: no label is used")
+    run.ledger.set_meta("pilot.pool", str(drawn.pool))
+    run.ledger.set_meta("pilot.keys", json.dumps(drawn.keys))
+
+
+def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bool) -> Quote:
+    ledger = run.ledger
+    pool, pilot = int(ledger.meta("pilot.pool")), len(json.loads(ledger.meta("pilot.keys")))
+    found = {
+        name: _calls(ledger, name)
+        for name in CALLS
+        if name != "sample" or run.settings.recipe.samples
+    }
+    stages = [
+        _stage(name, *found[name], float(ledger.meta(f"seconds.{name}") or 0), pool / pilot)
+        for name in found
+    ]
+    judged = sum(record.held_out and record.cell in JUDGED for record in ledger.records())
+    stages.append(_evaluation(stages[1], found["answer"][0], judged))
+    gap, parity_set = _parity_set(run, pool, pilot)
+    training = predict_training(run, gap, parity_set.expected)
+    wall_s = _wall_s(stages, shares_a_machine=shares_a_machine)
+    if wall_s is not None:
+        wall_s += training.seconds or 0.0
+    usable = next(
+        int(count) for (count,) in ledger.read("SELECT count(*) FROM images WHERE rejection = ''")
+    )
+    return Quote(
+        pool=pool,
+        pilot=pilot,
+        usable=usable,
+        saved_calls=sum(finished - made for finished, made, _ in found.values()),
+        stages=tuple(stages),
+        parity_set=parity_set,
+        training=training,
+        wall_s=wall_s,
+        gpu_hours=None if wall_s is None else devices * wall_s / 3600,
+        devices_usd=None if wall_s is None or not usd_per_hour else usd_per_hour * wall_s / 3600,
+        provider_usd=sum(stage.usage.cost_usd for stage in stages),
+        pilot_usd=sum(usage.cost_usd for _, _, usage in found.values()),
+    )
+
+
+def _calls(ledger: Ledger, name: str) -> tuple[int, int, Usage]:
+    """Finished in the pilot, made among them, and what they took whenever they were made."""
+    finished, made, *usage = next(ledger.read(CALLS[name]))
+    prompt, completion, cached, cost_usd = (value or 0 for value in usage)
+    return (
+        int(finished),
+        int(made or 0),
+        Usage(int(prompt), int(completion), int(cached), float(cost_usd)),
+    )
+
+
+def _stage(
+    name: str, finished: int, made: int, usage: Usage, pilot_s: float, factor: float
+) -> QuotedStage:
+    calls = round(finished * factor)
+    seconds = pilot_s / made * calls if made else None if finished else 0.0
+    return QuotedStage(name, ROLES[name], calls, seconds, _scaled(usage, factor))
+
+
+def _evaluation(answer: QuotedStage, answered: int, judged: int) -> QuotedStage:
+    """The candidate answers the held-out questions; what the live version said to them is known."""
+    share = judged / answered if answered else 0.0
+    seconds = None if answer.seconds is None else answer.seconds * share
+    return QuotedStage(
+        "evaluate",
+        ROLES["evaluate"],
+        round(answer.calls * share),
+        seconds,
+        _scaled(answer.usage, share),
+    )
+
+
+def _scaled(usage: Usage, factor: float) -> Usage:
+    prompt, completion = (
+        round(usage.prompt_tokens * factor),
+        round(usage.completion_tokens * factor),
+    )
+    return Usage(
+        prompt, completion, round(usage.cached_prompt_tokens * factor), usage.cost_usd * factor
+    )
+
+
+def _wall_s(stages: Sequence[QuotedStage], *, shares_a_machine: bool) -> float | None:
+    """Without the training; None where a stage's time is not known."""
+    side_by_side = [stage for stage in stages if stage.name in OVERLAPPING]
+    after_s = _total(stage.seconds for stage in stages if stage.name not in OVERLAPPING)
+    teacher_s, student_s = (
+        _total(stage.seconds for stage in side_by_side if stage.role == role)
+        for role in ("teacher", "student")
+    )
+    if teacher_s is None or student_s is None or after_s is None:
+        return None
+    return after_s + (teacher_s + student_s if shares_a_machine else max(teacher_s, student_s))
+
+
+def _total(seconds: Iterable[float | None]) -> float | None:
+    known = list(seconds)
+    return None if None in known else sum(each for each in known if each is not None)
+
+
+def _parity_set(run: Run, pool: int, pilot: int) -> tuple[float, Interval]:
+    """Its samples, first those of the gap alone: outside the held-out images, and then with what the recipe rehearses.
+
+    A trial is an image, not a question: questions about one image fare alike, and counting them apart would promise more
+    than the pilot knows.
+    """
+    recipe = run.settings.recipe
+    cells = Counter(record.cell for record in run.ledger.records() if not record.held_out)
+    per_image = recipe.questions_per_image
+    gap = wilson(cells[Cell.GAP] / per_image, pilot, pool).times(pool * per_image)
+    known = sum(cells[cell] for cell in STUDENT_RIGHT) * pool / pilot
+
+    def with_rehearsal(samples: float) -> float:
+        return round(samples + min(recipe.rehearsal_ratio * samples, known))
+
+    return gap.expected, Interval(
+        with_rehearsal(gap.expected), with_rehearsal(gap.low), with_rehearsal(gap.high)
+    )

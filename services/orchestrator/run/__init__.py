@@ -1,0 +1,13 @@
+"""A run, and everything that is read from it.
+
+run.py         the folder, its lock, its settings and its ledger
+settings.py    the choices that a run keeps from its beginning
+ledger/        the SQLite file: every image, reply, answer and record with its reason
+opinions.py    votes and samples of the teachers
+entries.py     records one by one, for people and tools; columns.py: as a table
+evaluation.py  candidate against live, as it is kept
+history.py     the rounds; summary.py: the outcome in numbers
+matching.py    other matchers on the same answers
+comparison.py  two runs side by side; listing.py: all runs of a folder
+progress.py    progress of a long stage, on a terminal or in plain lines
+"""

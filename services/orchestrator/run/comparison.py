@@ -1,0 +1,118 @@
+"""Two runs side by side: settings that differ, cells, records that changed their cell, gains."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import itemgetter
+
+from services.orchestrator.run.ledger import Ledger, Record
+from services.orchestrator.run.listing import gain
+from services.orchestrator.run.run import Run
+from services.orchestrator.run.settings import Settings
+
+Pair = tuple[Record | None, Record | None]
+
+
+@dataclass(frozen=True, slots=True)
+class MovedRecord:
+    """A question about an image whose cell is another in the second run."""
+
+    image: str
+    question: str
+    answer: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunComparison:
+    """Pairs are (first run, second run). `moved` counts records by (cell here, cell there), "" where a run has no such record.
+
+    `changed`: a page of those that are in both, in another cell.
+    """
+
+    runs: tuple[str, str]
+    settings: dict[str, tuple[str, str]]
+    moved: dict[tuple[str, str], int]
+    gains: tuple[float | None, float | None]
+    changed: tuple[MovedRecord, ...]
+
+    @property
+    def cells(self) -> dict[str, tuple[int, int]]:
+        """How many records each cell has, in either; "" those that only the other run has."""
+        return {
+            cell: (self._total(0, cell), self._total(1, cell))
+            for cell in sorted({cell for pair in self.moved for cell in pair})
+        }
+
+    @property
+    def changes(self) -> dict[tuple[str, str], int]:
+        """The records in both whose cell differs."""
+        return {
+            pair: count
+            for pair, count in sorted(self.moved.items())
+            if all(pair) and pair[0] != pair[1]
+        }
+
+    def _total(self, side: int, cell: str) -> int:
+        return sum(count for pair, count in self.moved.items() if pair[side] == cell)
+
+
+def compare_runs(first: Run, second: Run, limit: int, offset: int) -> RunComparison:
+    """Goes once through both ledgers, in constant memory. A record is known by its image and its question."""
+    moved: Counter[tuple[str, str]] = Counter()
+    changed: list[MovedRecord] = []
+    seen = 0
+    for before, after in _pairs(first.ledger, second.ledger):
+        moved[_cell(before), _cell(after)] += 1
+        if before and after and before.cell != after.cell:
+            if offset <= seen < offset + limit:
+                changed.append(
+                    MovedRecord(
+                        after.path, after.question, after.answer, _cell(before), _cell(after)
+                    )
+                )
+            seen += 1
+    return RunComparison(
+        (str(first.folder), str(second.folder)),
+        differing(first.settings, second.settings),
+        dict(moved),
+        (gain(first.ledger), gain(second.ledger)),
+        tuple(changed),
+    )
+
+
+def differing(first: Settings, second: Settings) -> dict[str, tuple[str, str]]:
+    """By name, a recipe's parts with "recipe." before theirs."""
+    here, there = _named(first), _named(second)
+    return {name: (str(here[name]), str(there[name])) for name in here if here[name] != there[name]}
+
+
+def _named(settings: Settings) -> dict[str, object]:
+    values = asdict(settings)
+    return {**{f"recipe.{name}": value for name, value in values.pop("recipe").items()}, **values}
+
+
+def _pairs(first: Ledger, second: Ledger) -> Iterator[Pair]:
+    """Both are in the order of the images' hashes, so one image's records meet."""
+    streams = ((_sided(ledger.records(), side)) for side, ledger in enumerate((first, second)))
+    for _, group in groupby(heapq.merge(*streams, key=itemgetter(0)), key=itemgetter(0)):
+        sides: tuple[dict[str, Record], dict[str, Record]] = ({}, {})
+        for _, side, record in group:
+            sides[side][record.question] = record
+        yield from (
+            (sides[0].get(question), sides[1].get(question))
+            for question in {**sides[0], **sides[1]}
+        )
+
+
+def _sided(records: Iterable[Record], side: int) -> Iterator[tuple[str, int, Record]]:
+    return ((record.image_sha256, side, record) for record in records)
+
+
+def _cell(record: Record | None) -> str:
+    return str(record.cell) if record else ""

@@ -1,0 +1,80 @@
+"""The evaluation of a round, as the ledger keeps it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from services.core.evaluation import Comparison, Decision, Tally
+from services.orchestrator.run.ledger import Ledger
+
+PROMOTED, NOT_PROMOTED, NOTHING_TO_ALIGN = "promoted", "not_promoted", "nothing_to_align"
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    accuracy: float
+    kinds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question that the training fixed."""
+
+    image: str
+    question: str
+    reference: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """How the versions and the teacher did on the labelled set at `path`."""
+
+    path: str
+    comparison: Comparison
+    teacher: Accuracy
+    skipped: int
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvaluation:
+    held_out: Comparison
+    decision: Decision
+    labelled: Labelled | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunEvaluation:
+        fields = json.loads(text)
+        labelled = fields["labelled"]
+        return cls(
+            _comparison(fields["held_out"]),
+            Decision(**fields["decision"]),
+            labelled
+            and Labelled(
+                labelled["path"],
+                _comparison(labelled["comparison"]),
+                Accuracy(**labelled["teacher"]),
+                labelled["skipped"],
+                tuple(Example(**example) for example in labelled["examples"]),
+            ),
+        )
+
+
+def _comparison(fields: dict[str, dict[str, dict[str, float]]]) -> Comparison:
+    kinds = {kind: _tally(tally) for kind, tally in fields["kinds"].items()}
+    return Comparison(_tally(fields["overall"]), kinds)  # type: ignore[arg-type]
+
+
+def _tally(fields: dict[str, float]) -> Tally:
+    return Tally(**fields)  # type: ignore[arg-type]
+
+
+def stored_evaluation(ledger: Ledger) -> RunEvaluation | None:
+    stored = ledger.meta("evaluation")
+    return RunEvaluation.from_json(stored) if stored else None

@@ -1,0 +1,121 @@
+"""What each round of a run found, brought and changed, computed from the ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from services.core.parity import Cell
+from services.orchestrator.run.evaluation import (
+    NOT_PROMOTED,
+    NOTHING_TO_ALIGN,
+    PROMOTED,
+    RunEvaluation,
+)
+from services.orchestrator.run.ledger import PRODUCTION, Ledger
+
+CELLS = "SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell"
+MOVES = """
+SELECT iif(redone.attempt, 'new', coalesce(earlier.cell, 'new')), r.cell, count(*) FROM records r
+LEFT JOIN annotations redone
+ON redone.shelf = r.shelf AND redone.image_sha256 = r.image_sha256 AND redone.number = r.number AND redone.attempt = r.round
+LEFT JOIN records earlier
+ON earlier.shelf = r.shelf AND earlier.image_sha256 = r.image_sha256 AND earlier.number = r.number
+AND earlier.round = r.round - 1
+WHERE r.round = ? GROUP BY 1, 2
+"""
+AUDITED = """
+SELECT CASE a.rejection WHEN '' THEN coalesce(r.cell, 'unidentified') ELSE a.rejection END, count(*) FROM annotations a
+LEFT JOIN records r ON r.shelf = a.shelf AND r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
+WHERE a.origin = ? GROUP BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """`count` records that were in cell `before` in the round before and are in `after` now.
+
+    "new": in none, or another question has taken the place of one that was rejected.
+    """
+
+    before: str
+    after: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """`accuracy_before` and `accuracy_after` (0 to 1), `fixed`, `broken`: on its held-out records; None until it is judged."""
+
+    number: int
+    records: int
+    gap: int
+    parity_set: int
+    version_before: str
+    version_after: str
+    accuracy_before: float | None
+    accuracy_after: float | None
+    fixed: int | None
+    broken: int | None
+    outcome: str
+    reason: str
+    moves: tuple[Move, ...] = ()
+
+    @property
+    def gap_rate(self) -> float:
+        """0 to 1."""
+        return self.gap / self.records if self.records else 0.0
+
+
+def history(ledger: Ledger) -> tuple[Round, ...]:
+    """Every round that was begun, in order."""
+    return tuple(_round(ledger, number) for number in range(1, ledger.round + 1))
+
+
+def _round(ledger: Ledger, number: int) -> Round:
+    def meta(key: str) -> str:
+        return ledger.meta(key, of_round=number)
+
+    cells = Counter({str(cell): int(count) for cell, count in ledger.read(CELLS, number)})
+    moved = ledger.read(MOVES, number) if number > 1 else ()
+    judged = (
+        RunEvaluation.from_json(meta("evaluation")).held_out.overall if meta("evaluation") else None
+    )
+    return Round(
+        number=number,
+        records=cells.total(),
+        gap=cells[str(Cell.GAP)],
+        parity_set=int(meta("parity_set") or 0),
+        version_before=meta("version.before"),
+        version_after=meta("version.after"),
+        accuracy_before=judged.before if judged else None,
+        accuracy_after=judged.after if judged else None,
+        fixed=judged.fixed if judged else None,
+        broken=judged.broken if judged else None,
+        outcome=meta("outcome") or "unfinished",
+        reason=meta("reason"),
+        moves=tuple(Move(str(before), str(after), int(count)) for before, after, count in moved),
+    )
+
+
+def audited(ledger: Ledger) -> dict[str, int]:
+    """Users' requests that the teacher audited, by their cell in this round or by what they were rejected for."""
+    return {
+        str(became): int(count) for became, count in ledger.read(AUDITED, ledger.round, PRODUCTION)
+    }
+
+
+def why_stop(ledger: Ledger) -> str:
+    """Why no further round begins, for people; "" where one does, or the present one isn't over."""
+    outcome, reason, rounds = (
+        ledger.meta("outcome"),
+        ledger.meta("reason"),
+        int(ledger.meta("rounds") or 1),
+    )
+    if outcome == NOTHING_TO_ALIGN:
+        return reason
+    if outcome == NOT_PROMOTED:
+        return f"no gain in round {ledger.round}: {reason}"
+    if outcome == PROMOTED and ledger.round >= rounds:
+        return f"{ledger.round} of {rounds} rounds are done"
+    return ""

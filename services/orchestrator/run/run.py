@@ -1,0 +1,186 @@
+"""A run: its folder, its lock, its settings and its ledger. One orchestrator works on a run at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import Conflict, MpaError, NotFound, WrongState
+from services.orchestrator.images.drawn import DrawnImages
+from services.orchestrator.images.kept import WithKept
+from services.orchestrator.images.opening import open_images, require_images
+from services.orchestrator.images.patience import PATIENCE_S
+from services.orchestrator.images.source import Source
+from services.orchestrator.run.ledger import PRODUCTION, Ledger
+from services.orchestrator.run.settings import Settings, require_same
+
+PARITY_SET = "parity_set.jsonl"
+
+RUNS = Path("runs")
+
+KEPT = f"{PRODUCTION}:"
+"""Before the sha256, where the ledger names the path of an image in the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`id` names the run to the student (requests, version manifests); it survives moving the folder."""
+
+    folder: Path
+    id: str
+    settings: Settings
+    ledger: Ledger
+    patience_s: float = PATIENCE_S
+    """With a bucket that is away."""
+
+    def find_images(self) -> Source:
+        source = open_images(self.settings.images, self.patience_s)
+        if self.settings.pilot:
+            return DrawnImages(source, frozenset(json.loads(self.ledger.meta("pilot.keys"))))
+        return WithKept(source, KEPT, self.folder / PRODUCTION)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the wall time to the ledger, also where the stage ends early."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.ledger.add_seconds(stage, time.monotonic() - began)
+
+
+@contextmanager
+def open_run(folder: Path, settings: Settings | None = None) -> Iterator[Run]:
+    """Creates the run, or takes it up again; `settings` None takes it up with its own.
+
+    Raises WrongState where it has other settings, NotFound where there is none to take up or no image, Conflict where another
+    orchestrator is at work on it.
+    """
+    if settings is None:
+        require_run(folder)
+    else:
+        if settings_of(folder) is None:
+            require_images(settings.images)
+        _make(folder)
+    with locked(folder), _closing(Ledger(folder / "ledger.sqlite")) as ledger:
+        yield _opened(folder, ledger, settings)
+
+
+@contextmanager
+def _closing(ledger: Ledger) -> Iterator[Ledger]:
+    """Closes it at the end. An error that only damage explains becomes an MpaError that says so."""
+    try:
+        yield ledger
+    except MpaError:
+        raise
+    except Exception:
+        ledger.require_intact()
+        raise
+    finally:
+        ledger.close()
+
+
+def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
+    stored = ledger.meta("settings")
+    if stored and settings is not None:
+        require_same(Settings.from_json(stored), settings, folder)
+    if not stored:
+        if settings is None:
+            raise NotFound(
+                f"{folder} holds no run that was begun: `mpa-orch annotate IMAGES --run {folder}` begins one"
+            )
+        ledger.set_meta("id", uuid.uuid4().hex)
+        ledger.set_meta("settings", settings.to_json())
+    return Run(folder, ledger.meta("id"), Settings.from_json(ledger.meta("settings")), ledger)
+
+
+@contextmanager
+def read_run(folder: Path) -> Iterator[Run]:
+    """A run to look at, at rest or at work.
+
+    Raises NotFound, WrongState where it has not begun or is a later program's, MpaError where its ledger is damaged.
+    """
+    require_run(folder)
+    with _closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
+        if not ledger.meta("settings"):
+            raise WrongState(f"the run in {folder} has not begun")
+        yield Run(folder, ledger.meta("id"), Settings.from_json(ledger.meta("settings")), ledger)
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether an orchestrator is on it now. The lock is tried only where the process that it names lives."""
+    try:
+        with (folder / ".lock").open() as lock:
+            with suppress(PermissionError):  # a process of another user
+                os.kill(int(lock.read(32)), 0)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def require_run(folder: Path) -> None:
+    if not (folder / "ledger.sqlite").is_file():
+        raise NotFound(
+            f"there is no run in {folder}: `mpa-orch runs list` shows the runs in {RUNS}/"
+        )
+
+
+def settings_of(folder: Path) -> Settings | None:
+    """Of the run in `folder`; None where there is none."""
+    if not (folder / "ledger.sqlite").is_file():
+        return None
+    with _closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
+        stored = ledger.meta("settings")
+        return Settings.from_json(stored) if stored else None
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MpaError(
+            f"the run folder {folder} can't be made ({error.strerror}): give another --run"
+        ) from error
+    foreign = next(
+        (entry.name for entry in folder.iterdir() if not entry.name.startswith(".")), None
+    )
+    if foreign is not None and not any(
+        (folder / own).exists() for own in ("ledger.sqlite", "logs", "student")
+    ):
+        raise WrongState(
+            f"{folder} is not a run and not empty (it holds {foreign}): give another --run"
+        )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Raises Conflict where another orchestrator is at work on it."""
+    try:
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise MpaError(
+            f"{folder} can't be written ({error.strerror}): give another --run"
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(lock, 32).decode() or "unknown"
+            raise Conflict(
+                f"another mpa-orch (process {holder}) is at work in {folder}: wait for it, or stop it"
+            ) from error
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(lock)

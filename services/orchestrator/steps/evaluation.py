@@ -1,0 +1,268 @@
+"""Candidate against live: on held-out records, which decides, and on a labelled set where one is given, which only measures."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from services.core.errors import WrongState
+from services.core.evaluation import (
+    Judgement,
+    compare,
+    should_promote,
+)
+from services.core.parity import STUDENT_RIGHT, Cell
+from services.core.questions import question_kind
+from services.orchestrator.images.source import Source
+from services.orchestrator.run.evaluation import (
+    Accuracy,
+    Example,
+    Labelled,
+    RunEvaluation,
+    stored_evaluation,
+)
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run
+from services.orchestrator.scoring.metrics import score
+from services.orchestrator.steps.identification import student_answer, teacher_answer
+from services.orchestrator.steps.labelled import labelled_images, read_labelled
+from services.orchestrator.steps.questioning import Case, Exam, Respond, Sat, sit
+from services.rpc.client import StudentClient, TeacherClient
+
+JUDGED = STUDENT_RIGHT | {Cell.GAP}
+EXAMPLES = 3
+SMALLEST_KIND = 10
+ONE_MODEL_FITS = "ONE_MODEL_FITS"
+"""The reason that a student gives where it can't load a version beside the live one."""
+
+Score = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
+"""Of one respondent's answers to all questions, with the references of each."""
+
+
+def is_evaluated(run: Run, labelled: Path | None) -> bool:
+    """With this labelled set, or with any where none is named."""
+    done = stored_evaluation(run.ledger)
+    if done is None or labelled is None:
+        return done is not None
+    return done.labelled is not None and done.labelled.path == str(labelled.absolute())
+
+
+def require_candidate(run: Run) -> None:
+    if not run.ledger.meta("version.after"):
+        raise WrongState(
+            f"the run in {run.folder} has no candidate yet: `mpa-orch level {run.folder}` trains one"
+        )
+
+
+async def require_served_as_judged(run: Run, student: StudentClient) -> None:
+    """Raises WrongState where plain questions would be put to the candidate otherwise than the run puts them."""
+    after = run.ledger.meta("version.after")
+    differing = (await student.version(after)).contract.differences(run.settings.contract)
+    if differing:
+        raise WrongState(
+            f"{after} at {student.connection.address} would be served otherwise than it is judged ({'; '.join(differing)}): a "
+            "service of an earlier release has trained it: train it again by this one, in another --run"
+        )
+
+
+def held_out_cases(run: Run) -> list[Case]:
+    """Annotations of held-out images that a model confirmed: the annotation is the reference.
+
+    Kinds with fewer than SMALLEST_KIND questions are judged together, as "other": a generated question opens in odd ways, and
+    one answer of a kind of its own must not decide.
+    """
+    records = [
+        record for record in run.ledger.records() if record.held_out and record.cell in JUDGED
+    ]
+    sizes = Counter(question_kind(record.question) for record in records)
+
+    def kind(question: str) -> str:
+        found = question_kind(question)
+        return found if sizes[found] >= SMALLEST_KIND else "other"
+
+    return [
+        Case(r.path, r.image_sha256, r.question, (r.answer,), kind(r.question)) for r in records
+    ]
+
+
+async def evaluate(
+    run: Run,
+    student: StudentClient,
+    teacher: TeacherClient | None,
+    labelled: Path | None,
+    progress: Progress,
+    *,
+    may_try: bool = False,
+) -> RunEvaluation:
+    """Scores version.before and version.after; every answer goes to the ledger.
+
+    Both are asked in the run's words (Eq. 1; docs/decisions/contract.md), which are the candidate's own.
+
+    `teacher` is asked on the labelled set only; None where it isn't up, and what it said is in the ledger. Where the student
+    has room for one model, `may_try` lets the candidate answer in the live version's place; else WrongState is raised.
+    """
+    if is_evaluated(run, labelled):
+        found = stored_evaluation(run.ledger)
+        assert found is not None
+        return found
+    require_candidate(run)
+    await require_served_as_judged(run, student)
+    before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
+    with run.timed("evaluate"):
+        if not await _load_both(student, before, after):
+            await _ask_in_turn(run, student, labelled, progress, may_try=may_try)
+        versions: dict[str, Respond] = {
+            "before": partial(student_answer, run, student, version=before, step="evaluate"),
+            "after": partial(student_answer, run, student, version=after, step="evaluate"),
+        }
+        exam = await sit(run.find_images(), held_out_cases(run), versions, progress, "evaluate")
+        matches = run.settings.the_matcher.matches
+        comparison = compare(
+            _scored(
+                run,
+                "held_out",
+                exam,
+                lambda given, wanted: [
+                    matches(a, w[0]) for a, w in zip(given, wanted, strict=True)
+                ],
+            )
+        )
+        evaluation = RunEvaluation(comparison, should_promote(comparison))
+        if labelled is not None:
+            respondents: dict[str, Respond] = {
+                **versions,
+                "teacher": partial(teacher_answer, run, teacher, step="evaluate"),
+            }
+            exam = await sit(
+                labelled_images(labelled),
+                read_labelled(labelled),
+                respondents,
+                progress,
+                "labelled",
+            )
+            evaluation = RunEvaluation(
+                comparison, evaluation.decision, _labelled(run, labelled, exam)
+            )
+    run.ledger.set_meta("evaluation", evaluation.to_json())
+    return evaluation
+
+
+async def _load_both(student: StudentClient, *versions: str) -> bool:
+    """False where the student has room for one model."""
+    try:
+        for version in versions:
+            if not (await student.version(version)).is_loaded:
+                await student.load(version)
+    except WrongState as error:
+        if error.reason != ONE_MODEL_FITS:
+            raise
+        return False
+    return True
+
+
+async def _ask_in_turn(
+    run: Run, student: StudentClient, labelled: Path | None, progress: Progress, *, may_try: bool
+) -> None:
+    """First the live version, then the candidate in its place, which it leaves again. The answers wait in the ledger."""
+    before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
+    if not may_try:
+        raise WrongState(
+            f"the student at {student.connection.address} has room for one model, so {after} can't be judged beside {before}: "
+            "give it room, or let the candidate answer everybody while it is judged (--trial)",
+            reason=ONE_MODEL_FITS,
+        )
+    sets: list[tuple[Source, list[Case], str]] = [
+        (run.find_images(), held_out_cases(run), "evaluate")
+    ]
+    if labelled is not None:
+        sets.append((labelled_images(labelled), read_labelled(labelled), "labelled"))
+    if (await student.pointers()).live == after:  # an earlier try was interrupted
+        await student.promote(before, expected_live=after)
+    try:
+        for version in (before, after):
+            if version == after:
+                progress.note(
+                    f"evaluate: one model fits, so {after} answers in the place of {before}"
+                )
+                await student.promote(after, expected_live=before)
+            respondent: dict[str, Respond] = {
+                version: partial(student_answer, run, student, version=version, step="evaluate")
+            }
+            for source, cases, name in sets:
+                await sit(source, cases, respondent, progress, f"{name} {version}")
+    finally:
+        if (await student.pointers()).live == after:
+            await student.promote(before, expected_live=after)
+
+
+def _scored(run: Run, question_set: str, exam: Exam, score: Score) -> list[Judgement]:
+    references = [sat.case.references for sat in exam.sat]
+    scores = {
+        name: [float(value) for value in score([sat.answers[name] for sat in exam.sat], references)]
+        for name in (exam.sat[0].answers if exam.sat else ())
+    }
+    with run.ledger.at_once():
+        for number, sat in enumerate(exam.sat):
+            asked = (question_set, sat.image_sha256, sat.case.question)
+            for name, values in scores.items():
+                run.ledger.add_score(
+                    *asked, name, _version(run, name), sat.case.kind, values[number]
+                )
+    return [
+        Judgement(sat.case.kind, scores["before"][number], scores["after"][number])
+        for number, sat in enumerate(exam.sat)
+    ]
+
+
+def _version(run: Run, respondent: str) -> str:
+    return run.ledger.meta("teacher" if respondent == "teacher" else f"version.{respondent}")
+
+
+def _labelled(run: Run, path: Path, exam: Exam) -> Labelled:
+    def official(given: Sequence[str], wanted: Sequence[Sequence[str]]) -> Sequence[float]:
+        return score([run.settings.the_task.metric], given, wanted)[0].each
+
+    judgements = _scored(run, str(path.absolute()), exam, official)
+    scores = official(
+        [sat.answers["teacher"] for sat in exam.sat], [sat.case.references for sat in exam.sat]
+    )
+    by_kind: dict[str, list[float]] = defaultdict(list)
+    for sat, value in zip(exam.sat, scores, strict=True):
+        by_kind[sat.case.kind].append(value)
+    teacher = Accuracy(
+        _mean(scores), {kind: _mean(of_kind) for kind, of_kind in sorted(by_kind.items())}
+    )
+    fixed = [
+        sat
+        for sat, judged in zip(exam.sat, judgements, strict=True)
+        if judged.before < 0.5 <= judged.after
+    ]
+    return Labelled(
+        str(path.absolute()), compare(judgements), teacher, exam.skipped, _examples(fixed)
+    )
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def _examples(fixed: Sequence[Sat]) -> tuple[Example, ...]:
+    """Of different kinds where there are."""
+    kinds: dict[str, Sat] = {}
+    for sat in fixed:
+        kinds.setdefault(sat.case.kind, sat)
+    chosen = [*kinds.values(), *(sat for sat in fixed if sat is not kinds[sat.case.kind])][
+        :EXAMPLES
+    ]
+    return tuple(
+        Example(
+            sat.case.path,
+            sat.case.question,
+            sat.case.references[0],
+            sat.answers["before"],
+            sat.answers["after"],
+        )
+        for sat in chosen
+    )

@@ -1,0 +1,123 @@
+"""Images of evaluation sets that are in the pool, too: found by content and by likeness, and never annotated or trained on.
+
+Each set (--eval, --leak-check) is read once; what its images are like stays in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+
+from services.engines.images import sha256
+from services.orchestrator.datasets.dataset import Dataset, images_of_dataset, open_dataset
+from services.orchestrator.images.leaks import DISTANCE, Leaks
+from services.orchestrator.images.opening import open_images
+from services.orchestrator.images.reading import Accepted, RefusedImage, read_images
+from services.orchestrator.images.source import ImageItem
+from services.orchestrator.images.store import Store, is_url, open_store
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run
+
+LEAK = "leak"
+TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt")
+"""Suffixes of labelled sets; other files hold images."""
+
+
+Images = tuple[Store, Generator[ImageItem]]
+
+
+def leaks_of(run: Run) -> Leaks:
+    chosen = run.settings.near_duplicates
+    known = run.ledger.evaluation_images()
+    images = (
+        (f"{path} of {Path(of_set).name}", content, likeness)
+        for of_set, path, content, likeness in known
+    )
+    return Leaks(images, DISTANCE if chosen is None else chosen)
+
+
+async def look_for_leaks(
+    run: Run, labelled: Path | None, progress: Progress, datasets: Sequence[Dataset] = ()
+) -> None:
+    """Takes in every evaluation set that is new, and rejects what is in it of the images that the run knows already.
+
+    `datasets`: further ones that are open already. What has been trained on can't be taken back: it is counted, and the summary
+    tells.
+    """
+    named = [str(labelled.absolute())] if labelled else []
+    sets: dict[str, Callable[[], Images]] = {
+        of_set: partial(_images_of, of_set) for of_set in (*named, *run.settings.leak_check)
+    }
+    states = {of_set: _state(of_set) for of_set in sets}
+    for dataset in datasets:
+        name = str(dataset.path.absolute()) + (f" ({dataset.split})" if dataset.split else "")
+        sets[name], states[name] = partial(_images_in, dataset), sha256(dataset.path.read_bytes())
+    new = {
+        of_set: state
+        for of_set, state in states.items()
+        if run.ledger.meta(f"leaks.{of_set}") != state
+    }
+    for of_set, state in new.items():
+        rows = await _read(of_set, sets[of_set](), progress)
+        with run.ledger.at_once():
+            run.ledger.set_evaluation_images(of_set, rows)
+            run.ledger.set_meta(f"leaks.{of_set}", state)
+    if new:
+        _reject_known(run)
+
+
+async def _read(of_set: str, images: Images, progress: Progress) -> list[tuple[str, str, bytes]]:
+    """Path, sha256 and likeness of each image."""
+    store, items = images
+    rows, refused = [], []
+    with progress.stage("leaks", "images", None) as meter:
+        async with aclosing(read_images(store, items)) as reading:
+            async for found in reading:
+                meter.advance()
+                if isinstance(found, Accepted):
+                    rows.append((found.path, found.picture.sha256, found.likeness))
+                elif isinstance(found, RefusedImage):
+                    refused.append(found.detail)
+    if refused:
+        progress.note(
+            f"leaks: {len(refused):,} images of {of_set} can't be read and aren't looked for (such as: {refused[0]})"
+        )
+    return rows
+
+
+def _images_of(of_set: str) -> Images:
+    if not is_url(of_set) and of_set.endswith(TEXTS):
+        return _images_in(open_dataset(Path(of_set)))
+    source = open_images(of_set)
+    return source.store, (item for item in source.walk(lambda _: False))
+
+
+def _images_in(dataset: Dataset) -> Images:
+    return open_store(str(dataset.path.absolute().parent)), images_of_dataset(dataset)
+
+
+def _state(of_set: str) -> str:
+    """Changes with a file of this machine; anything else is read once."""
+    path = Path(of_set)
+    return (
+        sha256(path.read_bytes())
+        if not is_url(of_set) and path.is_file() and path.suffix in TEXTS
+        else "read"
+    )
+
+
+def _reject_known(run: Run) -> None:
+    leaks, is_trained = leaks_of(run), bool(run.ledger.meta("training.begun", of_round=1))
+    found = [
+        (path, which)
+        for path, content, likeness in run.ledger.likenesses()
+        if (which := leaks.find(content, likeness))
+    ]
+    if is_trained:
+        run.ledger.set_meta("leaks_used", str(len(found)))
+        return
+    with run.ledger.at_once():
+        for path, which in found:
+            run.ledger.reject_image(path, LEAK, which)

@@ -1,0 +1,139 @@
+"""Parity Leveler (paper, Section 3.3), seen from outside: send the parity set to the student, have it train, follow it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import count
+
+from protos.mpa.v1 import training_pb2
+from services.core.errors import MpaError, NotFound
+from services.orchestrator.images.reading import read_again
+from services.orchestrator.images.source import Source
+from services.orchestrator.run.opinions import Label
+from services.orchestrator.run.progress import Meter, Progress
+from services.orchestrator.run.run import Run
+from services.orchestrator.steps.parity_set import ParitySample
+from services.rpc.client import Picture, StudentClient, StudentVersion, TrainingState
+from services.rpc.wire import contract_to_proto
+
+POLL_EVERY_S = 0.5
+
+
+async def level(
+    run: Run, student: StudentClient, parity_set: Sequence[ParitySample], progress: Progress
+) -> str:
+    """The new version's name. Repeated after an interruption it follows the same training. Raises as `train`."""
+    if done := run.ledger.meta("version.after"):
+        return done
+    with run.timed("level"):
+        source = run.find_images()
+        paths = {parity.sample.image_sha256: parity.path for parity in parity_set}
+        labels = [parity.label for parity in parity_set]
+        dataset = await student.upload(lambda: parts(pictures(source, paths), labels))
+        run.ledger.set_meta("training.begun", "yes")
+        made = await train(student, partial(_request, run, dataset), progress)
+    with run.ledger.at_once():
+        run.ledger.set_meta("version.after.weights", made.weights_sha256)
+        run.ledger.set_meta("version.after", made.name)
+    return made.name
+
+
+async def train(
+    student: StudentClient, request: Callable[[int], training_pb2.TrainRequest], progress: Progress
+) -> StudentVersion:
+    """The version that was made. `request` is that of the nth try: one that failed before is begun anew, as another one.
+
+    The training belongs to the student service: interrupting the orchestrator doesn't stop it, and the same request finds it
+    again. Raises MpaError where it failed or was cancelled under this command's eyes.
+    """
+    for number in count():
+        asked = request(number)
+        state = await student.train(asked)
+        if state.error is None:
+            break
+        progress.note(f"level: {state.operation} has failed before ({state.error}), training anew")
+    state = await _follow(student, asked, state, progress)
+    if state.error is not None:
+        raise MpaError(
+            f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; repeat to train anew"
+        )
+    return await student.version(state.version)
+
+
+async def _follow(
+    student: StudentClient,
+    request: training_pb2.TrainRequest,
+    state: TrainingState,
+    progress: Progress,
+) -> TrainingState:
+    """Until it has ended, well or not."""
+    with progress.stage("level", "steps", state.total_steps) as meter:
+        while not state.version and state.error is None:
+            _show(meter, state)
+            await asyncio.sleep(POLL_EVERY_S)
+            try:
+                state = await student.training(state.operation)
+            except NotFound:  # the service was restarted and takes the request up again
+                state = await student.train(request)
+        _show(meter, state)
+    return state
+
+
+def _round(run: Run) -> str:
+    """Each round's training is another one, even on the same samples."""
+    return f"round{run.ledger.round}-" if run.ledger.round > 1 else ""
+
+
+def _request(run: Run, dataset: str, number: int) -> training_pb2.TrainRequest:
+    """The processor is that of the student that was identified: one with another pixel budget is refused."""
+    settings, processor = run.settings, run.ledger.meta("version.before.processor")
+    return training_pb2.TrainRequest(
+        request_id=f"{run.id}-{dataset[:16]}-{_round(run)}{number}",
+        dataset=dataset,
+        base_version=run.ledger.meta("version.before"),
+        run=run.id,
+        recipe=settings.recipe.name,
+        hyperparameters=training_pb2.Hyperparameters(
+            seed=settings.seed, lora_rank=settings.lora_rank, loss=settings.recipe.loss or None
+        ),
+        training_template=settings.recipe.training_template,
+        contract=contract_to_proto(replace(settings.contract, processor_sha256=processor)),
+    )
+
+
+def pictures(source: Source, paths: Mapping[str, str]) -> Iterator[Callable[[], Picture]]:
+    """Images that were accepted before, by sha256 and path: in the order of the source, where neighbours are read together."""
+    for image_sha256, path in sorted(paths.items(), key=lambda image: image[1]):
+        yield partial(read_again, source, path, image_sha256)
+
+
+async def parts(
+    images: Iterable[Callable[[], Picture]], labels: Iterable[Label]
+) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
+    """A data set as the student takes it: the images first, each once, then the samples that name them."""
+    for load in images:
+        picture = await asyncio.to_thread(load)
+        yield training_pb2.UploadDatasetRequest(image=picture.data)
+    for image_sha256, question, answer in labels:
+        sample = training_pb2.TrainingSample(
+            image_sha256=image_sha256, question=question, answer=answer
+        )
+        yield training_pb2.UploadDatasetRequest(sample=sample)
+
+
+def _show(meter: Meter, state: TrainingState) -> None:
+    meter.total = state.total_steps
+    if not state.step:  # loading the model is no step
+        meter.began = time.monotonic()
+    remark = (
+        f"{state.phase} loss {state.loss:.3f} {state.samples_per_s:.0f} samples/s"
+        if state.step
+        else state.phase
+    )
+    if state.eta_s:
+        remark += f" {state.eta_s:.0f} s left"
+    meter.set_done(state.step, remark)

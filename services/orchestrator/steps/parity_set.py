@@ -1,0 +1,120 @@
+"""The parity set: chosen from the identified records of the images that aren't held out, and written for people and tools."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.core.annotation import Rejection
+from services.core.errors import NothingToAlign
+from services.core.intervals import wilson
+from services.core.parity import NOISE, Cell, Sample, select
+from services.files import write_atomically
+from services.orchestrator.run.ledger import POOL
+from services.orchestrator.run.opinions import Label
+from services.orchestrator.run.run import PARITY_SET, Run
+
+AT_PARITY_BELOW = 0.1
+"""A student counts as at parity if the gap's share of what the teacher knows is below this, at 95 % confidence."""
+LOW_GAP = """
+SELECT count(*) FROM records JOIN annotations USING (shelf, image_sha256, number) JOIN images ON sha256 = image_sha256
+WHERE cell = 'gap' AND round = ? AND annotations.rejection = ? AND images.rejection = '' AND NOT held_out
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ParitySample:
+    """`path` is relative to the images' root."""
+
+    path: str
+    sample: Sample
+    origin: str = POOL
+
+    @property
+    def label(self) -> Label:
+        return self.sample.image_sha256, self.sample.question, self.sample.answer
+
+
+def chosen(run: Run, rehearsal_ratio: float, max_share_per_kind: float) -> list[ParitySample]:
+    """What is selected of the records as they are now."""
+    records = [record for record in run.ledger.records() if not record.held_out]
+    of_sample = {Sample(r.image_sha256, r.question, r.answer, r.cell): r for r in records}
+    selected = select(list(of_sample), rehearsal_ratio, max_share_per_kind)
+    return [
+        ParitySample(of_sample[sample].path, sample, of_sample[sample].origin)
+        for sample in selected
+    ]
+
+
+def write_parity_set(run: Run) -> list[ParitySample]:
+    """Raises NothingToAlign where the gap is below the recipe's minimum, or below the rate at which rounds are to stop: the
+    file is written even so.
+    """
+    recipe = run.settings.recipe
+    parity_set = chosen(run, recipe.rehearsal_ratio, recipe.max_share_per_kind)
+    write_atomically(run.folder / PARITY_SET, "".join(map(_line, parity_set)))
+    run.ledger.set_meta("parity_set", str(len(parity_set)))
+    gap = sum(parity.sample.cell is Cell.GAP for parity in parity_set)
+    identified = list(run.ledger.records())
+    if gap < max(1, recipe.minimum_gap):
+        cells = [record.cell for record in identified if not record.held_out]
+        images = len({record.image_sha256 for record in identified})
+        why = _why_filtered(run, gap, cells) or _why_so_few(cells, images, recipe.minimum_gap)
+        raise NothingToAlign(
+            f"only {gap} samples that the teacher knows and the student does not "
+            f"(at least {recipe.minimum_gap} are trained on), nothing was trained: {why}"
+        )
+    rate = sum(record.cell is Cell.GAP for record in identified) / max(1, len(identified))
+    if rate < (until_gap := float(run.ledger.meta("until_gap") or 0)):
+        raise NothingToAlign(
+            f"the gap is {rate:.1%} of the records, below the {until_gap:.1%} at which rounds stop"
+        )
+    return parity_set
+
+
+def _why_filtered(run: Run, gap: int, cells: Sequence[Cell]) -> str:
+    """ "" where it would be as small without the run's filters."""
+    found, least = cells.count(Cell.GAP), run.settings.recipe.minimum_gap
+    if found > gap and found >= least:
+        return f"--max-share-per-kind {run.settings.recipe.max_share_per_kind} leaves no more of {found}"
+    low = next(
+        int(number)
+        for (number,) in run.ledger.read(LOW_GAP, run.ledger.round, Rejection.LOW_AGREEMENT)
+    )
+    is_cause = low and gap + low >= least
+    return (
+        f"--min-agreement rejected {low} others, whose samples contradict the annotation"
+        if is_cause
+        else ""
+    )
+
+
+def _why_so_few(cells: Sequence[Cell], images: int, minimum_gap: int) -> str:
+    noise, gap = sum(cell in NOISE for cell in cells), cells.count(Cell.GAP)
+    if not cells:
+        return "not one annotation is usable"
+    if noise > len(cells) / 2:
+        return f"the teacher contradicts {noise} of its {len(cells)} annotations when asked blind, so it can't teach this"
+    known = len(cells) - noise
+    if wilson(gap, known).high < AT_PARITY_BELOW:
+        return "the student is at parity with the teacher on these images"
+    enough = f"about {math.ceil(images * minimum_gap / gap):,}" if gap else "more"
+    return (
+        f"{images:,} images are too few to call it parity "
+        f"(the gap is {gap} of {known} questions, {gap / known:.0%}): align {enough} images"
+    )
+
+
+def _line(parity: ParitySample) -> str:
+    sample = parity.sample
+    fields = {
+        "image": parity.path,
+        "sha256": sample.image_sha256,
+        "question": sample.question,
+        "answer": sample.answer,
+        "cell": str(sample.cell),
+        "origin": parity.origin,
+    }
+    return json.dumps(fields, ensure_ascii=False) + "\n"

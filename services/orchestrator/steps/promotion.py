@@ -1,0 +1,97 @@
+"""The swap: the candidate goes live under traffic if the evaluation says so, else the live version stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from services.core.errors import Conflict
+from services.core.evaluation import Decision
+from services.orchestrator.images.reading import read_again
+from services.orchestrator.images.source import Source
+from services.orchestrator.run.evaluation import NOT_PROMOTED, PROMOTED
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run
+from services.orchestrator.steps.evaluation import held_out_cases
+from services.orchestrator.steps.questioning import Case
+from services.orchestrator.steps.traffic import Traffic, TrafficQuestion
+from services.rpc.client import StudentClient
+
+QUESTIONS = 64
+REQUESTS_EACH_SIDE, SECONDS_EACH_SIDE = 200, 1.5
+
+Confirm = Callable[[str], bool]
+
+
+async def promote(
+    run: Run,
+    student: StudentClient,
+    decision: Decision,
+    confirm: Confirm,
+    progress: Progress,
+    *,
+    force: bool = False,
+) -> None:
+    """Leaves the outcome and its reason in the ledger. Raises Conflict where another version has become live meanwhile."""
+    before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
+    if not decision.promote and not force:
+        _settle(run, NOT_PROMOTED, decision.reason)
+        return
+    if not confirm(f"Promote {after} ({decision.reason})?"):
+        _settle(run, NOT_PROMOTED, "declined at the prompt")
+        return
+    reason = decision.reason if decision.promote else f"forced, though {decision.reason}"
+    with run.timed("promote"):
+        if (await student.pointers()).live != after:
+            progress.note(f"promote: {after} replaces {before} under traffic")
+            contract, old = (
+                (await student.version(after)).contract,
+                (await student.version(before)).contract,
+            )
+            if changed := contract.differences(old):
+                progress.note(
+                    f"promote: users' questions are put otherwise than {before} gets them: {'; '.join(changed)}"
+                )
+            await _swap(run, student, before, after)
+    _settle(run, PROMOTED, reason)
+
+
+async def _swap(run: Run, student: StudentClient, before: str, after: str) -> None:
+    # Held-out questions, or any where nothing is held out.
+    cases = held_out_cases(run) or [
+        Case(r.path, r.image_sha256, r.question, (), "") for r in run.ledger.records()
+    ]
+    questions = await asyncio.to_thread(_questions, run.find_images(), cases[:QUESTIONS])
+    if not questions:
+        await _flip(student, before, after)
+        return
+    async with Traffic(student, questions, before, after) as traffic:
+        await traffic.flow(REQUESTS_EACH_SIDE, SECONDS_EACH_SIDE)
+        await _flip(student, before, after)
+        traffic.swapped()
+        await traffic.flow(REQUESTS_EACH_SIDE, SECONDS_EACH_SIDE)
+    run.ledger.set_meta("swap.requests", str(traffic.requests))
+    run.ledger.set_meta("swap.failed", str(traffic.failed))
+    run.ledger.set_meta("swap.first_failure", traffic.first_failure)
+
+
+async def _flip(student: StudentClient, before: str, after: str) -> None:
+    try:
+        await student.promote(after, expected_live=before)
+    except Conflict:
+        if (
+            await student.pointers()
+        ).live != after:  # else an earlier try succeeded and its reply was lost
+            raise
+
+
+def _questions(source: Source, cases: Sequence[Case]) -> list[TrafficQuestion]:
+    return [
+        TrafficQuestion(read_again(source, case.path, case.image_sha256), case.question)
+        for case in cases
+    ]
+
+
+def _settle(run: Run, outcome: str, reason: str) -> None:
+    run.ledger.set_meta("reason", reason)
+    run.ledger.set_meta("outcome", outcome)

@@ -1,0 +1,119 @@
+"""Asking many questions of several models: one image is read once and put with all its questions to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.core.errors import STOPS_THE_RUN, MpaError, Pending
+from services.orchestrator.images.reading import RefusedImage, read_image
+from services.orchestrator.images.source import Source
+from services.orchestrator.run.progress import Meter, Progress
+from services.rpc.client import Picture
+from services.together import together
+
+IMAGES_IN_FLIGHT = 64
+
+Respond = Callable[[Picture, str], Coroutine[None, None, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question with its references. `path` is its key in the source; `image_sha256` "" where it isn't known yet."""
+
+    path: str
+    image_sha256: str
+    question: str
+    references: tuple[str, ...]
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sat:
+    """A case with what each respondent answered."""
+
+    case: Case
+    image_sha256: str
+    answers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """`sat` in the order of the cases; `skipped` counts questions that could not be put (unusable image, refused question)."""
+
+    sat: tuple[Sat, ...]
+    skipped: int
+
+
+async def sit(
+    source: Source,
+    cases: Sequence[Case],
+    respondents: Mapping[str, Respond],
+    progress: Progress,
+    name: str,
+) -> Exam:
+    """Puts every case to every respondent. Answers come through the ledger, so an interrupted exam goes on where it was.
+
+    Raises Pending, once everything is asked, where answers come in a provider's batch.
+    """
+    by_image: dict[str, list[int]] = defaultdict(list)
+    for number, case in enumerate(cases):
+        by_image[case.path].append(number)
+    sat: dict[int, Sat] = {}
+    pending: list[Pending] = []
+    permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
+    with progress.stage(name, "questions", len(cases)) as meter:
+        async with together() as group:
+            for path, numbers in by_image.items():
+                await permits.acquire()
+                task = group.create_task(
+                    _sit_image(source, path, cases, numbers, respondents, sat, pending, meter)
+                )
+                task.add_done_callback(lambda _: permits.release())
+    if pending:
+        raise Pending(f"{len(pending)} questions have to wait: {pending[0]}")
+    return Exam(tuple(sat[number] for number in sorted(sat)), len(cases) - len(sat))
+
+
+async def _sit_image(
+    source: Source,
+    path: str,
+    cases: Sequence[Case],
+    numbers: Sequence[int],
+    respondents: Mapping[str, Respond],
+    sat: dict[int, Sat],
+    pending: list[Pending],
+    meter: Meter,
+) -> None:
+    found = await asyncio.to_thread(read_image, source, path)
+    if isinstance(found, RefusedImage):
+        meter.advance(f"skipped: {found.detail}", by=len(numbers))
+        return
+    picture = found.picture
+
+    async def put(number: int) -> None:
+        case = cases[number]
+        try:
+            async with together() as group:
+                asked = {
+                    name: group.create_task(respond(picture, case.question))
+                    for name, respond in respondents.items()
+                }
+        except STOPS_THE_RUN:
+            raise
+        except Pending as error:
+            pending.append(error)
+            return
+        except MpaError as error:
+            meter.advance(f"skipped: {error}")
+            return
+        sat[number] = Sat(
+            case, picture.sha256, {name: task.result() for name, task in asked.items()}
+        )
+        meter.advance()
+
+    async with together() as group:
+        for number in numbers:
+            group.create_task(put(number))

@@ -1,0 +1,199 @@
+"""Label noise: the teachers are asked again, several times at a temperature, about every record that is chosen for training.
+
+A record whose samples agree too little with the annotation is rejected (Rejection.LOW_AGREEMENT). Where a rehearsed one goes,
+the next in the order of the draw takes its place and is asked about: the set is the same however often a run is interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from services.core.agreement import Agreement
+from services.core.annotation import Rejection
+from services.core.errors import STOPS_THE_RUN, MpaError, Pending
+from services.orchestrator.endpoints.panel import panel_of, require_same_teacher
+from services.orchestrator.images.reading import read_again
+from services.orchestrator.run.ledger import AnnotationRow, AnswerRow
+from services.orchestrator.run.matching import NO_ANSWER
+from services.orchestrator.run.opinions import Label, OpinionKind, add_opinion, agreements, seat_key
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run
+from services.orchestrator.steps.parity_set import ParitySample, chosen
+from services.rpc.client import Picture, TeacherClient
+from services.together import together
+
+IMAGES_IN_FLIGHT = 64
+ROLE = "sample"
+"""Of the answers' rows: apart from the blind answers, which are compared and exported."""
+
+
+async def take_samples(run: Run, teacher: TeacherClient, progress: Progress) -> None:
+    """Until every record that would be trained on has its samples and none agrees too little.
+
+    The whole gap first, since what is rehearsed depends on how much of it stays.
+    """
+    recipe = run.settings.recipe
+    if not recipe.samples:
+        return
+    with run.timed("sample"):
+        for ratio, max_share in ((0.0, 1.0), (recipe.rehearsal_ratio, recipe.max_share_per_kind)):
+            while True:
+                parity_set = chosen(run, ratio, max_share)
+                known = agreements(run.ledger, run.settings.teachers)
+                due = [parity for parity in parity_set if parity.label not in known]
+                if not due and not _reject_low(run, parity_set, known):
+                    break
+                await _sample(run, teacher, due, progress)
+
+
+def _reject_low(
+    run: Run, parity_set: Sequence[ParitySample], known: Mapping[Label, Agreement]
+) -> bool:
+    """Whether any was."""
+    least = run.settings.recipe.min_agreement
+    low = [parity for parity in parity_set if known[parity.label].share < least]
+    with run.ledger.at_once():
+        for parity in low:
+            row = next(
+                row
+                for row in run.ledger.annotations(parity.sample.image_sha256)
+                if _is_of(row, parity)
+            )
+            found = known[parity.label]
+            run.ledger.reject(
+                row, Rejection.LOW_AGREEMENT, f"{found.agreed} of {found.asked} samples agree"
+            )
+    return bool(low)
+
+
+def _is_of(row: AnnotationRow, parity: ParitySample) -> bool:
+    return (row.question, row.answer, row.rejection) == (
+        parity.sample.question,
+        parity.sample.answer,
+        "",
+    )
+
+
+async def _sample(
+    run: Run, teacher: TeacherClient, due: Sequence[ParitySample], progress: Progress
+) -> None:
+    """Opinions are stored when all are in, so that a teacher that fails leaves none; what was answered is never asked again.
+
+    Raises Pending where a provider's batch is under way, and MpaError where a teacher failed most of its calls: one that
+    fails a few has no opinion there.
+    """
+    by_image: dict[str, list[ParitySample]] = defaultdict(list)
+    for parity in due:
+        by_image[parity.path].append(parity)
+    source, permits, sampling = (
+        run.find_images(),
+        asyncio.Semaphore(IMAGES_IN_FLIGHT),
+        _Sampling(run, panel_of(teacher)),
+    )
+    with progress.stage("sample", "records", len(due)) as meter:
+
+        async def one(path: str, of_image: Sequence[ParitySample]) -> None:
+            picture = await asyncio.to_thread(
+                read_again, source, path, of_image[0].sample.image_sha256
+            )
+            async with together() as group:
+                for parity in of_image:
+                    group.create_task(sampling.hear(picture, parity.label)).add_done_callback(
+                        lambda _: meter.advance()
+                    )
+
+        async with together() as group:
+            for path, of_image in sorted(
+                by_image.items()
+            ):  # neighbours of the source are read together
+                await permits.acquire()
+                group.create_task(one(path, of_image)).add_done_callback(
+                    lambda _: permits.release()
+                )
+    sampling.store()
+
+
+class _Sampling:
+    """Asks every teacher about one label after the other and remembers what they said, and what failed in each seat."""
+
+    def __init__(self, run: Run, panel: Sequence[TeacherClient]) -> None:
+        self._run, self._panel = run, panel
+        self._opinions: dict[tuple[Label, int], Agreement] = {}
+        self._failures: dict[int, list[MpaError]] = defaultdict(list)
+
+    async def hear(self, picture: Picture, label: Label) -> None:
+        async with together() as group:
+            for seat in range(len(self._panel)):
+                group.create_task(self._hear_one(picture, label, seat))
+
+    async def _hear_one(self, picture: Picture, label: Label, seat: int) -> None:
+        async with together() as group:
+            asked = [
+                group.create_task(self._ask(picture, label[1], seat, number))
+                for number in range(self._run.settings.recipe.samples)
+            ]
+        given = [answer for task in asked if (answer := task.result()) is not None]
+        matches = self._run.settings.the_matcher.matches
+        self._opinions[label, seat] = Agreement(
+            sum(matches(answer, label[2]) for answer in given), len(given)
+        )
+
+    async def _ask(self, picture: Picture, question: str, seat: int, number: int) -> str | None:
+        """None: declined, cut off or failed."""
+        try:
+            row = await sampled_answer(
+                self._run, self._panel[seat], picture, question, seat, number
+            )
+        except STOPS_THE_RUN:
+            raise
+        except MpaError as error:
+            self._failures[seat].append(error)
+            return None
+        return None if row.provenance.finish_reason in NO_ANSWER else row.answer
+
+    def store(self) -> None:
+        asked = len(self._opinions) // len(self._panel) * self._run.settings.recipe.samples
+        for failures in self._failures.values():
+            if pending := [error for error in failures if isinstance(error, Pending)]:
+                raise Pending(f"{len(pending)} samples have to wait: {pending[0]}")
+            if 2 * len(failures) > asked:
+                raise MpaError(
+                    f"{len(failures)} of {asked} samples met a teacher that failed ({failures[0]}): see its log, then repeat"
+                )
+        with self._run.ledger.at_once():
+            for (label, seat), opinion in self._opinions.items():
+                add_opinion(self._run.ledger, label, seat, OpinionKind.SAMPLE, opinion)
+
+
+async def sampled_answer(
+    run: Run, teacher: TeacherClient, picture: Picture, question: str, seat: int, number: int
+) -> AnswerRow:
+    """The `number`th sample of this teacher's answer. Asked at most once: the ledger keeps it under "FINGERPRINT#NUMBER"."""
+    known = run.ledger.answer(
+        picture.sha256, question, ROLE, f"{run.ledger.meta(seat_key(seat))}#{number}"
+    )
+    if known is not None:
+        return known
+    recipe, decoding = (
+        run.settings.recipe,
+        run.settings.sample_decoding(picture.sha256, question, number),
+    )
+    reply = await teacher.answer(picture, question, recipe.answer_template, decoding)
+    require_same_teacher(run, teacher, reply.version, seat)
+    version = f"{reply.version}#{number}"
+    row = AnswerRow(
+        *(
+            picture.sha256,
+            question,
+            ROLE,
+            version,
+            reply.answer,
+            run.settings.sample_conditions,
+            "sample",
+            reply.provenance,
+        )
+    )
+    run.ledger.add_answer(row)
+    return row

@@ -1,1 +1,0 @@
-"""Several teachers as one: a panel that votes, and what it thinks of an annotation."""
