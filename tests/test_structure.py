@@ -152,11 +152,10 @@ def documented():
     for name, tree in modules().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-                if isinstance(node.value.value, str):
-                    yield f"{name}:{node.lineno}", node.value.value
+                yield f"{name}:{node.lineno}", str(node.value.value)
             elif isinstance(node, ast.keyword) and node.arg == "help":
-                if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-                    yield f"{name}:{node.value.lineno}", node.value.value
+                texts = (n for n in ast.walk(node.value) if isinstance(n, ast.Constant))
+                yield from ((f"{name}:{n.lineno}", n.value) for n in texts if n.value)
 
 
 def test_help_and_docstrings_begin_with_a_noun_or_an_imperative():

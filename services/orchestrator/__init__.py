@@ -1,7 +1,11 @@
-"""The orchestrator: drives teacher and student through one run. `alignment.py` is the flow, top to bottom.
+"""The orchestrator: drives teacher and student through one run. Its root is the flow, the folders are rooms.
 
-images/ -> stream.py [admission.py -> annotation.py -> identification.py] -> teachers/ -> parity_set.py
-                                                         -> leveling.py -> judgement.py -> promotion.py
-                               every record goes to ledger/; summary.py and reports/ read it, and
-                               entries.py for runs.py, comparison.py, matching.py and exports/
+rounds.py       rounds of an alignment, each with a better student
+alignment.py    one round, top to bottom
+stream.py       images through annotation and identification, many at once; in_flight.py bounds their number
+in_turn.py      the same with teacher and student taking turns on one device
+
+Each room imports only rooms below it (pyproject.toml keeps this):
+cli/ -> experiments/ -> reports/ -> audit/ | quotes/ | distributed/ -> the flow -> production/ -> steps/
+     -> scoring/ -> endpoints/ | exports/ -> datasets/ | run/ -> images/
 """

@@ -144,7 +144,7 @@ def evaluate(
     """The official score of a model, or of predictions. Repeat the same command to resume; the folder keeps every answer."""
     from services.orchestrator.cli import session
     from services.orchestrator.datasets.dataset import open_dataset, task_of
-    from services.orchestrator.scoring import conditions, evaluation
+    from services.orchestrator.scoring import conditions, evaluation, report
     from services.orchestrator.scoring.respondents import RespondentChoice
 
     given = {

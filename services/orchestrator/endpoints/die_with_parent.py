@@ -1,4 +1,6 @@
-"""`python -m services.orchestrator.endpoints.die_with_parent PARENT COMMAND...` becomes COMMAND, and gets SIGTERM when PARENT dies.
+"""A command that ends with its parent: `python -m ...die_with_parent PARENT COMMAND...`.
+
+The process becomes COMMAND, and gets SIGTERM when PARENT dies.
 
 A `finally` does not run when the orchestrator is killed with SIGKILL; Linux's death signal, which outlives exec, does.
 """
