@@ -10,7 +10,7 @@ from services.core.annotation import Rejection
 from services.core.answers import MATCHERS, Matcher
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, cell
-from services.engines.model import FinishReason
+from services.core.provenance import FinishReason
 from services.orchestrator.run.entries import Entry, Filter, read_entries
 from services.orchestrator.run.ledger import AnswerRow
 from services.orchestrator.run.progress import Progress
