@@ -187,16 +187,9 @@ async def _started(
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "services.orchestrator.tether",
+            "services.orchestrator.endpoints.die_with_parent",
             str(os.getpid()),
             *command,
-            *(
-                sys.executable,
-                "-m",
-                "services.orchestrator.endpoints.die_with_parent",
-                str(os.getpid()),
-                *command,
-            ),
             cwd=ROOT,
             env=dict(environment),
             stdin=pipe if talks else nothing,
