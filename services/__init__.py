@@ -1,4 +1,4 @@
-"""Model Parity Aligner: a small vision-language model learns from a large one what it doesn't know yet.
+"""Model Parity Aligner: a small vision-language model closes its knowledge gaps to a large one.
 
     images -> annotate (teacher writes Q, A)            core/annotation.py   PA
            -> answer   (student first, teacher blind)   teacher/, student/
@@ -7,5 +7,6 @@
            -> evaluate (candidate against live)         core/evaluation.py
            -> promote  (hot swap under traffic)         student/slots.py
 
-Import rule: teacher | student | orchestrator (never each other) -> rpc -> engines -> core. `make check` enforces it.
+Import rule: teacher | student | orchestrator -> rpc -> engines -> files | environment -> core.
+`make check` enforces it.
 """

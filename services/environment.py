@@ -1,4 +1,4 @@
-"""Settings from environment variables: one prefix for each service, errors that name the variable."""
+"""Settings from environment variables: a prefix for each service, errors that name the variable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEVICE = re.compile(r"\d+|(GPU|MIG)-[0-9A-Za-z/-]+")
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """`variables` that begin with `prefix` ("MPA_TEACHER_"); an unset or empty one takes the default."""
+    """Variables that begin with `prefix` ("MPA_TEACHER_"); an empty one takes the default."""
 
     prefix: str
     variables: Mapping[str, str]
@@ -37,7 +37,7 @@ class Environment:
         return self._number(name, default, float)
 
     def flag(self, name: str, *, default: bool = False) -> bool:
-        """On for 1, true and yes, off for 0, false and no."""
+        """True for 1, true and yes; False for 0, false and no."""
         given = self.text(name, "1" if default else "0").lower()
         if given not in ("0", "1", "true", "false", "yes", "no"):
             raise InvalidInput(
@@ -46,14 +46,17 @@ class Environment:
         return given in ("1", "true", "yes")
 
     def devices(self, name: str) -> str:
-        """As CUDA_VISIBLE_DEVICES takes them: "0,1", or UUIDs. Raises InvalidInput: no device, or one that is named twice."""
+        """Devices in the form of CUDA_VISIBLE_DEVICES: "0,1", or UUIDs.
+
+        Raises InvalidInput: not a device, or one that is named twice.
+        """
         given = [device.strip() for device in self.text(name).split(",")] if self.text(name) else []
         variable = self.prefix + name
         for device in given:
             if not _DEVICE.fullmatch(device):
                 raise InvalidInput(
-                    f"{variable} is {self.text(name)!r}: {device!r} is no device; give numbers or UUIDs with commas between "
-                    "them, as 0,1",
+                    f"{variable} is {self.text(name)!r}: {device!r} is no device; "
+                    "give numbers or UUIDs with commas between them, as 0,1",
                     field=variable,
                 )
             if given.count(device) > 1:
@@ -74,9 +77,9 @@ class Environment:
 
 
 def pin_devices(prefix: str, variables: MutableMapping[str, str] = os.environ) -> None:
-    """The devices that `prefix`DEVICES names become the only ones this process and its children see.
+    """Limits this process and its children to the devices in the variable `prefix`DEVICES.
 
-    To be called before anything asks CUDA for its devices. Raises InvalidInput.
+    Must be called before anything asks CUDA for its devices. Raises InvalidInput.
     """
     if devices := Environment(prefix, variables).devices("DEVICES"):
         variables["CUDA_VISIBLE_DEVICES"] = devices

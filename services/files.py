@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after a crash."""
+"""Files that are complete or absent, even after a crash."""
 
 from __future__ import annotations
 
@@ -12,29 +12,35 @@ from pathlib import Path
 
 from services.core.errors import MpaError
 
-_BESIDE = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?")
-"""Names of files and folders that are being written. The second number came later."""
+_UNFINISHED = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?")
+"""Names of unfinished files and folders. Earlier releases had no second number."""
 
 
-def beside(path: Path) -> Path:
-    """Path to which this call alone writes a new `path`: threads and processes that write the same one don't meet."""
+def unfinished_path(path: Path) -> Path:
+    """Path for a new `path` while it is written, unlike that of any other thread or process."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Removes unfinished files of killed writers anywhere in `folder`, and returns them. Only for a folder's one owner."""
+    """Removes unfinished files of killed writers anywhere in `folder`, and returns them.
+
+    Only for the folder's single owner.
+    """
     left = []
     for above, folders, files in os.walk(folder):
-        left += [Path(above, name) for name in (*folders, *files) if _BESIDE.fullmatch(name)]
+        left += [Path(above, name) for name in (*folders, *files) if _UNFINISHED.fullmatch(name)]
     for path in left:
         _remove(path)
     return left
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes beside `path`, flushes to disk, renames over it. Raises MpaError: disk full, not allowed."""
+    """Writes a file next to `path`, flushes it to disk, renames it to `path`.
+
+    Raises MpaError: disk full, not allowed.
+    """
     content = data.encode() if isinstance(data, str) else data
-    unfinished = beside(path)
+    unfinished = unfinished_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
@@ -54,13 +60,13 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Where to write a large file or a folder, which becomes `path` at the end; an exception leaves nothing of it.
+    """Path for a large file or a folder, which becomes `path` at the end.
 
-    Raises MpaError: `path` exists, disk full, not allowed.
+    An exception removes it. Raises MpaError: `path` exists, disk full, not allowed.
     """
     if path.exists():
         raise MpaError(f"{path} is there already: delete it or name another", reason="EXISTS")
-    unfinished = beside(path)
+    unfinished = unfinished_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished

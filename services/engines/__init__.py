@@ -1,1 +1,1 @@
-"""The models behind one interface, `model.VisionLanguageModel`: transformers here and now, vLLM and closed teachers alike."""
+"""All models behind one interface, `model.VisionLanguageModel`: transformers, vLLM, providers."""

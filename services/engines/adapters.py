@@ -1,13 +1,21 @@
-"""Low-rank adapters on disk, in peft's format: adapter_config.json and adapter_model.safetensors."""
+"""Low-rank adapters: on disk, in peft's format, and as models on an engine that has their base.
+
+peft's files are adapter_config.json and adapter_model.safetensors.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from services.core.errors import InvalidInput
 from services.engines import checkpoint
+from services.engines.model import Prompt, Reply
+
+A = TypeVar("A")
+A_contra = TypeVar("A_contra", contravariant=True)
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -22,18 +30,18 @@ def sha256(folder: Path) -> str:
 
 
 def fingerprint(base: str, folder: Path) -> str:
-    """Of a base model, by its own fingerprint, with the adapter in `folder`."""
+    """Fingerprint of a model that is a base, known by its own fingerprint, with an adapter."""
     return hashlib.sha256(f"{base} {sha256(folder)}".encode()).hexdigest()
 
 
 def rank(folder: Path) -> int:
-    """Of the adapter in `folder`; 1 where it doesn't say."""
+    """Rank of the adapter in `folder`; 1 if its configuration is missing."""
     config = folder / CONFIG
     return int(json.loads(config.read_text())["r"]) if config.is_file() else 1
 
 
 def require_fits(folder: Path, base: Path, max_rank: int) -> None:
-    """Raises InvalidInput: no adapter, one for another base, or one of too high a rank for this engine."""
+    """Raises InvalidInput: no adapter, one for another base, or one whose rank is too high."""
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise InvalidInput(
             f"{folder} holds no {CONFIG} and {WEIGHTS}: it is not an adapter", field="model"
@@ -42,13 +50,50 @@ def require_fits(folder: Path, base: Path, max_rank: int) -> None:
     wanted, found = config.get("base_model_name_or_path", ""), checkpoint.weights_sha256(base)
     if wanted != found:
         raise InvalidInput(
-            f"the adapter in {folder} goes with a base of sha256 {wanted[:12]}..., the base loaded has {found[:12]}...",
+            f"the adapter in {folder} goes with a base of sha256 {wanted[:12]}..., "
+            f"the loaded base has {found[:12]}...",
             field="model",
             reason="ADAPTER_OF_ANOTHER_BASE",
         )
     if config["r"] > max_rank:
         raise InvalidInput(
-            f"the adapter in {folder} has rank {config['r']}, this engine takes up to {max_rank}: set MAX_LORA_RANK higher",
+            f"the adapter in {folder} has rank {config['r']}, this engine takes up to {max_rank}: "
+            "set MAX_LORA_RANK higher",
             field="model",
             reason="ADAPTER_RANK",
         )
+
+
+class AdapterBase(Protocol[A_contra]):
+    """An engine that has adapters next to its own weights; `A_contra` is how it names one."""
+
+    async def generate_with(self, prompt: Prompt, adapter: A_contra) -> Reply:
+        """Answers by an adapter. Raises as `VisionLanguageModel.generate`."""
+
+    async def death(self) -> str:
+        """Returns the reason if the engine dies by itself."""
+
+    async def drop_adapter(self, adapter: A_contra) -> None:
+        """Frees an adapter's memory. Does nothing on a dead engine; doesn't wait for a hung one."""
+
+
+class AdaptedModel(Generic[A]):
+    """An adapter on an engine, as a model of its own."""
+
+    def __init__(self, base: AdapterBase[A], adapter: A, fingerprint: str) -> None:
+        self._base = base
+        self._adapter = adapter
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    async def generate(self, prompt: Prompt) -> Reply:
+        return await self._base.generate_with(prompt, self._adapter)
+
+    async def death(self) -> str:
+        return await self._base.death()
+
+    async def close(self) -> None:
+        await self._base.drop_adapter(self._adapter)

@@ -1,4 +1,4 @@
-"""Micro-batching: concurrent requests become one batch, on a thread of its own, so that the event loop stays free."""
+"""Micro-batching: concurrent requests become one batch, computed off the event loop."""
 
 from __future__ import annotations
 
@@ -14,35 +14,37 @@ from services.engines.watchdog import Watchdog
 
 LINGER_S = 0.003
 CLOSE_S = 10.0
-"""How long an engine that is closed may take for the requests it has."""
+"""Seconds that a closed engine may take for its requests."""
 
 _log = logging.getLogger(__name__)
 
 
 async def never() -> str:
-    """The death of an engine that can't die: its work is done elsewhere, and every call of it has a time limit."""
+    """Death of an engine that can't die: it works elsewhere, and each of its calls has a limit."""
     await asyncio.Event().wait()
     return ""
 
 
 def died(reason: str) -> Unavailable:
-    """The error of requests that a dead engine has or gets."""
+    """Error for all requests to a dead engine."""
     return Unavailable(
         f"the engine has died ({reason}): the service is starting another, ask again"
     )
 
 
 class MicroBatcher:
-    """Runs `run` on up to `max_batch` waiting prompts at a time; prompts of one batch share adapter and `max_new_tokens`.
+    """Runs `run` on up to `max_batch` waiting prompts at a time.
 
-    A batch starts as soon as the engine is idle. Only where the last batch was larger than what waits now does it linger
-    for LINGER_S, so that callers who have just been answered can ask again: a lone caller never waits.
+    Prompts of one batch share adapter and `max_new_tokens`. A batch starts as soon as the engine
+    is idle. It waits LINGER_S more only if fewer prompts wait than were in the last batch, so that
+    callers who have just been answered can ask again. A lone caller never waits.
 
-    With `prepare`, which has a thread of its own, a batch is prepared while the one before is computed; only a full one, for
-    it takes nobody in afterwards. One bad prompt harms nobody else (computation.py).
+    With `prepare`, which has its own thread, a full batch is prepared while the one before it is
+    computed; others can still grow. One bad prompt harms nobody else (computation.py).
 
-    The batcher dies, and with it the engine, when the watchdog says so (no progress for `watchdog_s`, and no answer to a
-    canary), or when one of its threads or its task ends. Every request then fails with Unavailable, and `death` returns.
+    The batcher dies, and with it the engine, when the watchdog says so (no progress for
+    `watchdog_s`, and no answer to a canary), or when one of its threads or its task ends. Every
+    request then fails with Unavailable, and `death` returns.
     """
 
     def __init__(
@@ -73,7 +75,11 @@ class MicroBatcher:
         self._worker.add_done_callback(self._worker_ended)
 
     async def submit(self, prompt: Prompt, adapter: str = "") -> Reply:
-        """Raises Overloaded, Unavailable (closed, or dead), EngineFailed (on this prompt), and the errors of `run`."""
+        """Replies to a prompt.
+
+        Raises Overloaded, Unavailable (closed or dead), EngineFailed (on this prompt), and the
+        errors of `run`.
+        """
         if self._death.done():
             raise died(self._death.result())
         if self._closed:
@@ -98,7 +104,10 @@ class MicroBatcher:
         self._unanswered.discard(pending)
 
     async def between_batches(self, work: Callable[[], None]) -> None:
-        """Runs `work` on the engine's thread, while no batch is computed. Raises MpaError; Unavailable if the engine dies."""
+        """Runs `work` on the engine's thread, while no batch is computed.
+
+        Raises MpaError; Unavailable if the engine dies.
+        """
         working = asyncio.ensure_future(self._computation.between(work))
         either: set[asyncio.Future[Any]] = {working, self._death}
         try:
@@ -110,22 +119,22 @@ class MicroBatcher:
             working.cancel()
 
     def beat(self) -> None:
-        """To be called by `run` at every step of a long computation. Raises Cancelled: all callers of the batch have gone."""
+        """Notes a step of a long computation in `run`. Raises Cancelled: no caller is left."""
         self._watchdog.beat()
         self._computation.require_somebody_waits()
 
     def die(self, reason: str) -> None:
-        """Ends the engine at once: whatever waits or is under way fails with Unavailable."""
+        """Ends the engine at once: all its requests fail with Unavailable."""
         if not self._death.done() and not self._closed:
             self._death.set_result(reason)
             self._fail_all(died(reason))
 
     async def death(self) -> str:
-        """Returns, with the reason, when the engine has died; never for one that was closed alive."""
+        """Returns the reason when the engine has died; never if it was closed alive."""
         return await asyncio.shield(self._death)
 
     async def close(self) -> None:
-        """Answers what waits, then ends. Within twice `close_s`, whatever hangs: a thread that does is left behind."""
+        """Answers waiting requests, then ends within twice `close_s`; abandons a hung thread."""
         self._closed = True
         self._wake.set()
         is_alive = not self._death.done()
@@ -165,7 +174,7 @@ class MicroBatcher:
                 task.add_done_callback(self._ended)
 
     def _is_due(self) -> bool:
-        """Whether to begin a batch now."""
+        """Whether a batch should begin now."""
         if not self._under_way:
             return bool(self._waiting)
         return (
@@ -182,7 +191,7 @@ class MicroBatcher:
             self.die("a batch was left unanswered")
 
     def _take(self) -> list[PendingPrompt]:
-        """The oldest request and those behind it that fit its batch; requests given up meanwhile are dropped."""
+        """Takes the oldest request and later ones that fit its batch; drops cancelled requests."""
         batch: list[PendingPrompt] = []
         for pending in tuple(self._waiting):
             if len(batch) == self._max_batch:

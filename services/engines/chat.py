@@ -1,6 +1,6 @@
-"""How a prompt becomes the token ids that a model reads: one place for serving and for training.
+"""From a prompt to a model's token ids, for serving and training alike.
 
-Words of callers and teachers are text: no control token comes from them (docs/decisions/text-is-text.md).
+No control token comes from the words of callers and teachers (docs/decisions/text-is-text.md).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from services.core.errors import InvalidInput
 from services.engines.control import ControlTokens, unreadable
 
 HARMLESS = "What is there to be seen in this image?"
-"""Placeholder for a prompt's text: everything that is added around it is the template's and the processor's."""
+"""Placeholder for a prompt's text: all tokens around it come from template and processor."""
 _PLACEHOLDER = "<image>"
 """The image in templates that take strings only."""
 _SYSTEMS = 16
-"""A model is asked under one system prompt, its version's."""
+"""System prompts to remember; usually there is one, that of the version."""
 
 
 def conversation(text: str, system: str = "") -> list[dict[str, Any]]:
-    """One user message with the image before the text, as `apply_chat_template` takes it, behind a system turn if given."""
+    """Messages for `apply_chat_template`: a system turn if given, then image and text."""
     turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
     return (
         [{"role": "system", "content": [{"type": "text", "text": system}]}, turn]
@@ -34,7 +34,7 @@ def conversation(text: str, system: str = "") -> list[dict[str, Any]]:
 
 
 def plain_conversation(text: str, system: str = "") -> list[dict[str, str]]:
-    """The same for templates that take strings only (checkpoints with remote code, such as InternVL2)."""
+    """Messages for templates that take strings only (remote code, such as InternVL2)."""
     turn = {"role": "user", "content": f"{_PLACEHOLDER}\n{text}"}
     return [{"role": "system", "content": system}, turn] if system else [turn]
 
@@ -45,23 +45,23 @@ class Frame:
 
     rendered: str
     before: str
-    """The template's characters before a text, and `after` those behind it."""
+    """Characters of the template before a text; `after` has those behind it."""
     after: str
     ids: list[int]
     control: list[int]
-    """The control tokens among `ids`."""
+    """Control tokens among `ids`."""
     opening: list[int]
-    """The tokenizer's own tokens before every text ("<s>"), and `closing` those behind it."""
+    """Tokens that the tokenizer puts before every text ("<s>"); `closing` has those behind it."""
     closing: list[int]
     has_placeholder: bool
-    """Whether the image's place is one token of `ids`."""
+    """Whether one token of `ids` marks the image's place."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizedPrompt:
-    """A prompt's token ids, the image's placeholder as the template writes it: one token, whatever the image's size.
+    """A prompt's token ids, with one placeholder token for an image of any size.
 
-    `rendered`: its characters; "" where a tokenizer would not read them as these ids.
+    `rendered`: its characters; "" if a tokenizer would not read them as these ids.
     """
 
     ids: list[int]
@@ -81,7 +81,7 @@ class Chat:
 
     @staticmethod
     def of(folder: Path, trust_remote_code: bool = False) -> Chat:
-        """Raises InvalidInput: no processor that can be read."""
+        """Reads the processor in `folder`. Raises InvalidInput: it can't be read."""
         try:
             return Chat(AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code))
         except Exception as error:
@@ -90,7 +90,7 @@ class Chat:
             ) from error
 
     def render(self, text: str, system: str = "") -> str:
-        """The prompt up to where the model writes, image placeholder included."""
+        """Characters of the prompt, with the image's placeholder, up to the model's turn."""
         messages = (
             conversation(text, system) if self._has_parts else plain_conversation(text, system)
         )
@@ -100,9 +100,9 @@ class Chat:
         return rendered
 
     def tokenize(self, text: str, system: str = "") -> TokenizedPrompt:
-        """The rendered prompt's token ids: its control tokens are the template's, those that `text` spells are characters.
+        """Token ids of the rendered prompt. Control tokens that `text` spells become characters.
 
-        Raises InvalidInput: a text that can't be read so.
+        Raises InvalidInput: the text can't be read as characters.
         """
         (found,) = self.tokenize_all([(text, system)])
         if isinstance(found, InvalidInput):
@@ -112,7 +112,7 @@ class Chat:
     def tokenize_all(
         self, turns: Sequence[tuple[str, str]]
     ) -> list[TokenizedPrompt | InvalidInput]:
-        """`tokenize` for each text and system prompt, faster."""
+        """Does `tokenize` for each text and system prompt, faster."""
         frames = [self._frame(system) for _, system in turns]
         rendered = [self.render(text, system) for text, system in turns]
         rows = self._tokenizer(rendered)["input_ids"] if turns else []
@@ -132,15 +132,15 @@ class Chat:
             return error
 
     def text_ids(self, text: str) -> list[int]:
-        """Token ids of a text on its own (an answer to be learned), none of them a control token. Raises InvalidInput."""
+        """Token ids of an answer to learn, none of them a control token. Raises InvalidInput."""
         ids = self._bare_ids(text)
         is_ordinary = not self._control.among(ids) and not self._control.is_marked(text)
         return ids if is_ordinary else self._control.plain_ids(text)
 
     def end_of_turn(self) -> list[int]:
-        """The tokens that the template puts behind an answer, up to the special one that ends it ("<|im_end|>", "</s>").
+        """Tokens behind an answer, up to the special one that ends it ("<|im_end|>", "</s>").
 
-        The tokenizer's end of text, where the template puts nothing special there (LLaVA).
+        If the template has no special token there (LLaVA), the tokenizer's end of text.
         """
         answer = "An answer."
         content = [{"type": "text", "text": answer}] if self._has_parts else answer
@@ -155,7 +155,7 @@ class Chat:
         return [tokenizer.eos_token_id] if end is None else list(behind[: end + 1])
 
     def _by_pieces(self, rendered: str, frame: Frame) -> list[int]:
-        """The template's control tokens, and as plain characters the text between the two that enclose a prompt's text."""
+        """Ids of the template's control tokens around a prompt's text, read as characters."""
         before, after = frame.before, frame.after
         written = rendered[len(before) : len(rendered) - len(after)]
         if rendered != before + written + after:

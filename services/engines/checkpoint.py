@@ -1,4 +1,4 @@
-"""A checkpoint on disk: finding it, fingerprinting it, and refusing what must not be loaded."""
+"""A checkpoint on disk: find it, fingerprint it, refuse one that must not be loaded."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _PROCESSOR = (
 
 
 def resolve(model: str) -> Path:
-    """The folder of a model given as a folder or a hub id ("Qwen/Qwen2-VL-2B-Instruct"), which is downloaded if need be.
+    """Folder of a model named by folder or hub id ("Qwen/Qwen2-VL-2B-Instruct").
 
-    A hub id may end in "@" and a commit, tag or branch.
+    A hub id may end in "@" and a commit, tag or branch; the model is downloaded if necessary.
     """
     folder = Path(model)
     if folder.is_dir():
@@ -51,7 +51,8 @@ def resolve(model: str) -> Path:
     hub_id, _, revision = model.partition("@")
     if hub_id.count("/") != 1 or hub_id.startswith((".", "/")):
         raise NotFound(
-            f"there is no model folder {model!r}: give a folder or a hub id such as Qwen/Qwen2-VL-2B-Instruct"
+            f"there is no model folder {model!r}: "
+            "give a folder or a hub id such as Qwen/Qwen2-VL-2B-Instruct"
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -64,12 +65,12 @@ def resolve(model: str) -> Path:
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise NotFound(
-            f"model {model!r} is neither a folder nor to be had from the hub: {error}"
+            f"model {model!r} is not a folder, and the hub doesn't provide it: {error}"
         ) from error
 
 
 def check(folder: Path) -> None:
-    """Raises InvalidInput unless the folder holds a checkpoint: config.json and safetensors, no pickles in their place."""
+    """Raises InvalidInput unless the folder has a checkpoint: config.json and safetensors."""
     if (folder / "fake.json").is_file():
         return
     if not (folder / "config.json").is_file():
@@ -87,7 +88,7 @@ def check(folder: Path) -> None:
 
 
 def set_image_processor(folder: Path, settings: Mapping[str, object]) -> None:
-    """Writes `settings` (a pixel budget) into the image processor's configuration, where every loader finds them.
+    """Writes `settings` (a pixel budget) into the image processor's configuration.
 
     Raises InvalidInput: the checkpoint has no such configuration.
     """
@@ -108,7 +109,7 @@ def set_image_processor(folder: Path, settings: Mapping[str, object]) -> None:
 
 
 def pixel_budget(folder: Path) -> str:
-    """Sizes in the image processor's configuration, as JSON; "" where it names none."""
+    """Sizes in the image processor's configuration, as JSON; "" if it has none."""
     for name, part in (
         ("processor_config.json", "image_processor"),
         ("preprocessor_config.json", ""),
@@ -140,7 +141,7 @@ def weights_sha256(folder: Path) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """Hex SHA-256 over everything that decides what the model answers."""
+    """Hex SHA-256 over everything that decides the model's answers."""
     return _digest(folder, ("*.safetensors", *_IDENTITY))
 
 
@@ -150,7 +151,7 @@ def processor_sha256(folder: Path) -> str:
 
 
 def rest_sha256(folder: Path) -> str:
-    """Hex SHA-256 over configuration, code and adapter: all that neither weights, processor nor template cover."""
+    """Hex SHA-256 over configuration, code and adapter: all but weights, processor, template."""
     return _digest(folder, _REST)
 
 

@@ -1,4 +1,4 @@
-"""Which model a service runs, and how: from MPA_*_PRESET, _MODEL, _ENGINE and so on."""
+"""The model that a service runs and its engine, from MPA_*_PRESET, _MODEL, _ENGINE and so on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BUNDLED = {"teacher": "bundled-teacher", "student": "bundled"}
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`model`: a folder or a hub id, the preset's unless it is named."""
+    """A model (a folder or a hub id), its preset and its engine."""
 
     model: str
     preset: Preset
@@ -26,7 +26,8 @@ class Choice:
     def from_environment(env: Environment, role: str) -> Choice:
         """Raises InvalidInput, naming the variable that is wrong."""
         preset = find_preset(env.text("PRESET", BUNDLED[role]), role, what=f"{env.prefix}PRESET")
-        engine, model = EngineSettings.from_environment(env), env.text("MODEL")
+        engine = EngineSettings.from_environment(env)
+        model = env.text("MODEL")
         if not model:
             preset.require_loadable(
                 engine.engine, trust_remote_code=engine.trust_remote_code, prefix=env.prefix

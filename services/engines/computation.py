@@ -1,7 +1,8 @@
 """The computation of batches, in which one bad prompt harms nobody else.
 
-A batch that can't be prepared is prepared prompt by prompt, and goes on without those that fail. A batch whose computation
-fails is computed in halves, until the culprit is alone; a batch too large for the device's memory is helped by the same.
+A batch that can't be prepared is prepared prompt by prompt, and computed without those that fail.
+A batch whose computation fails is computed in halves until the culprit is alone; this also helps
+a batch that is too large for the device's memory.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from services.engines.model import Prompt, Reply
 from services.engines.worker import WorkerThread
 
 WORTH_PREPARING_AGAIN = 1 / 8
-"""Share of a prepared batch whose callers have gone, from which on the rest is prepared again without them."""
+"""Share of a prepared batch whose callers have gone that has the rest prepared again."""
 
 Outcome = Reply | MpaError
 Prepare = Callable[[Sequence[Prompt]], Any]
 """Prepares a batch's prompts for `Run`."""
 Run = Callable[[Any, str], Sequence[Outcome]]
-"""Computes a batch, prepared if it is to be, by an adapter ("": the model's own weights)."""
+"""Computes a batch (prepared, if there is a Prepare) by an adapter ("": the model itself)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +42,7 @@ class PendingPrompt:
 
     @property
     def is_over(self) -> bool:
-        """Whether its caller has been answered, or has gone."""
+        """Whether its caller has been answered or has gone."""
         return self.reply.done()
 
     def settle(self, outcome: Outcome) -> None:
@@ -56,7 +57,8 @@ class PendingPrompt:
 class Computation:
     """Two threads of an engine: one prepares batches, one computes them.
 
-    `replied` is called when the model has replied to some of a batch, `died` if a thread ends by itself.
+    `replied` is called when the model has replied to some prompts of a batch, `died` if a thread
+    ends by itself.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Computation:
         return self._prepare is not None
 
     async def answer(self, batch: list[PendingPrompt]) -> None:
-        """Settles each of a batch whose caller still waits."""
+        """Settles each prompt of a batch whose caller still waits."""
         parts = [batch]
         while parts:
             part = _still_there(parts.pop())
@@ -94,12 +96,12 @@ class Computation:
         await self._engine.do(work)
 
     def require_somebody_waits(self) -> None:
-        """Checks from within `run`. Raises Cancelled: every caller of the batch that is computed has gone."""
+        """Checks from within `run`. Raises Cancelled: every caller of its batch has gone."""
         if self._batch and all(pending.is_over for pending in self._batch):
             raise Cancelled("every caller of this batch has gone")
 
     async def end(self, within_s: float) -> None:
-        """A thread that hangs is left behind."""
+        """Ends both threads; abandons one that hangs."""
         threads = (self._preparer, self._engine)
         for thread in threads:
             thread.end()
@@ -109,7 +111,7 @@ class Computation:
                     await thread.ended()
 
     async def _answer(self, batch: list[PendingPrompt]) -> MpaError | None:
-        """Settles a batch, or returns the error that it fails with as a whole."""
+        """Settles a batch, or returns the error of the whole batch."""
         outcomes = None
         try:
             while outcomes is None:
@@ -121,7 +123,8 @@ class Computation:
             return error
         if len(outcomes) != len(batch):
             return EngineFailed(
-                f"the engine gave {len(outcomes)} replies to {len(batch)} requests: its log may say why"
+                f"the engine gave {len(outcomes)} replies to {len(batch)} requests: "
+                "its log may say why"
             )
         for pending, outcome in zip(batch, outcomes, strict=True):
             pending.settle(outcome)
@@ -130,7 +133,7 @@ class Computation:
         return None
 
     def _compute(self, batch: Sequence[PendingPrompt], prepared: Any) -> Sequence[Outcome] | None:
-        """Runs on the engine's thread. None where too many have gone while the batch waited for the one before."""
+        """Runs on the engine's thread. None if too many callers left while the batch waited."""
         if len(batch) - len(_still_there(batch)) >= len(batch) * WORTH_PREPARING_AGAIN:
             return None
         self._batch = batch
@@ -140,7 +143,7 @@ class Computation:
             self._batch = ()
 
     async def _prepared(self, batch: list[PendingPrompt]) -> tuple[list[PendingPrompt], Any]:
-        """The prompts of a batch that can be prepared, and the input of `Run` made from them."""
+        """Prompts of a batch that can be prepared, and the input of `Run` made from them."""
         if self._prepare is None or not batch:
             return batch, _prompts(batch)
         try:
@@ -152,7 +155,7 @@ class Computation:
         return left, await self._preparer.do(self._prepare, _prompts(left)) if left else None
 
     async def _can_be_prepared(self, pending: PendingPrompt) -> bool:
-        """Whether it can; if not, its caller gets the reason."""
+        """Whether a prompt can be prepared; if not, its caller gets the reason."""
         assert self._prepare is not None
         if pending.is_over:
             return False

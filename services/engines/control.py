@@ -1,4 +1,4 @@
-"""A tokenizer's control tokens, and how a text is read so that none of them comes from it."""
+"""A tokenizer's control tokens, and a way to read text without any of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from services.core.errors import InvalidInput
 
 
 class ControlTokens:
-    """Tokens that mean something to a model or its processor beyond their characters: the added and the special ones.
+    """Added and special tokens: they mean more to a model or its processor than their characters.
 
-    Added tokens that are blanks only (Gemma's "\\n\\n") are text. So is the token for unknown characters, unless it also
-    begins or ends a text: tokenizers without bytes write it for ordinary text.
+    Added tokens of blanks only (Gemma's "\\n\\n") are text. So is the token for unknown
+    characters, unless it also begins or ends a text: tokenizers without bytes write it for
+    ordinary text.
 
-    `marks`: strings that stand for something although the tokenizer has no token for them.
+    `marks`: strings with such a meaning that are no tokens of the tokenizer.
     """
 
     def __init__(self, tokenizer: Any, marks: Sequence[str] = ()) -> None:
@@ -38,22 +39,23 @@ class ControlTokens:
         self._pattern = _any_of([*contents.values(), *marks])
 
     def among(self, ids: Iterable[int]) -> list[int]:
-        """The control tokens of `ids`, in their order."""
+        """Control tokens of `ids`, in their order."""
         return [token for token in ids if token in self._ids]
 
     def is_marked(self, text: str) -> bool:
-        """Whether the text holds a mark that its token ids may not show."""
+        """Whether the text has a mark that its token ids may not show."""
         return any(mark in text for mark in self._marks)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Places of `text` where control tokens are written."""
+        """Start and end of each control token that is written in `text`."""
         return [found.span() for found in self._pattern.finditer(text)]
 
     def plain_ids(self, text: str) -> list[int]:
         """Token ids of a text in which every control token is read as its characters.
 
-        Tokenizers leave that to a setting for special tokens; other added tokens are cut behind their first character.
-        Raises InvalidInput: a character of the text is itself a control token.
+        Tokenizers have a setting for that, but for special tokens only; other added tokens are cut
+        behind their first character. Raises InvalidInput: a character of the text is itself a
+        control token.
         """
         pieces = [text]
         while found := self.among(ids := self._split(pieces)):
@@ -73,8 +75,9 @@ class ControlTokens:
 
 def unreadable(mark: str = "") -> InvalidInput:
     """The error for a text that can't reach the model as ordinary characters."""
+    spelled = f" ({mark[:40]})" if mark else ""
     return InvalidInput(
-        f"the text spells a control token of this model{f' ({mark[:40]})' if mark else ''}, which can't be read as ordinary "
+        f"the text spells a control token of this model{spelled}, which can't be read as ordinary "
         "characters: leave it out",
         field="question",
         reason="TEXT_HAS_CONTROL_TOKENS",
@@ -82,7 +85,7 @@ def unreadable(mark: str = "") -> InvalidInput:
 
 
 def _any_of(contents: Iterable[str]) -> re.Pattern[str]:
-    """The longest of them that stands at a place."""
+    """Pattern of the longest of `contents` at a place."""
     longest_first = sorted(set(contents) - {""}, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 

@@ -1,9 +1,10 @@
 """A scripted model that needs no weights: for tests and for trying the platform.
 
-A fake checkpoint is a folder with `fake.json`: {"skill": 0.6, "unparsed": 0.02, ...} (FakeModel). Every (image, question)
-has a true answer drawn from their hash. A model of skill s answers rightly where the sample's own draw lies below s, so a
-more skilled model knows all that a less skilled one does. Asked to annotate, it writes a question (by the request's seed)
-and the true answer; the share `unparsed` of its replies is no annotation. Everything is a function of the request.
+A fake checkpoint is a folder with `fake.json`: {"skill": 0.6, "unparsed": 0.02, ...} (FakeModel).
+Every (image, question) has a true answer and a draw in [0, 1), both from their hash. A model of
+skill s answers correctly if the draw is below s, so a more skilled model knows all that a less
+skilled one does. Asked to annotate, it writes a question (by the request's seed) and the true
+answer; a share `unparsed` of its replies is no annotation. Replies depend on the request alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from services.core.annotation import question_key
 from services.core.errors import InvalidInput
 from services.core.tasks import ANSWER_INSTRUCTION
 from services.engines import checkpoint
+from services.engines.adapters import AdaptedModel
 from services.engines.batching import MicroBatcher
 from services.engines.computation import Outcome
 from services.engines.model import Prompt, Reply, VisionLanguageModel
@@ -34,28 +36,27 @@ _QUESTIONS = (
 )
 _MISTAKE = "unknown"
 _GIVEN = re.compile(r"^ *Question: (?!Q$)(.+)$", re.MULTILINE)
-"""In the annotation prompt of a task whose question is always the same."""
+"""The question in the annotation prompt of a task that always asks the same one."""
 
 
 @dataclass(frozen=True, slots=True)
 class FakeModel:
-    """The content of fake.json.
-
-    `memory_gib` is what it claims to need. Loaded in place of another, a `stale` model leaves the old one's skill behind, as
-    real engines have been seen to do.
-
-    Words that, unless they are "", do harm in a question that holds them: `deadly` kills the engine at once, `hanging`
-    blocks its thread for good, `failing` makes the computation of any batch raise an error.
-    """
+    """The content of fake.json."""
 
     skill: float = 0.6
     unparsed: float = 0.0
     latency_s: float = 0.0
+    """Seconds that a batch takes."""
     memory_gib: float = 0.0
+    """Memory that the model claims to need."""
     stale: bool = False
+    """Keep the old model's skill when loaded in its place, as real engines have been seen to do."""
     deadly: str = ""
+    """A question with this word kills the engine at once; "" is no word, here and below."""
     hanging: str = ""
+    """A question with this word blocks the engine's thread for good."""
     failing: str = ""
+    """A question with this word makes the computation of its batch raise an error."""
 
     @staticmethod
     def read(folder: Path) -> FakeModel:
@@ -81,7 +82,7 @@ def true_answer(image_sha256: str, question: str) -> str:
 
 
 def reply_text(model: FakeModel, prompt: Prompt) -> str:
-    """What `model` replies; the prompt tells whether an annotation or an answer is wanted."""
+    """Reply of `model`; the prompt shows whether an annotation or an answer is wanted."""
     image = prompt.image.sha256
     if "Question:" in prompt.text:  # every annotation prompt says what form the reply has
         seed = prompt.decoding.seed
@@ -94,7 +95,8 @@ def reply_text(model: FakeModel, prompt: Prompt) -> str:
             else _QUESTIONS[int(pick * len(_QUESTIONS))].format(n=int(pick * 1e6) % 40)
         )
         right = _draw("annotation", image, question) < model.skill
-        return f"Question: {question}\nAnswer: {true_answer(image, question) if right else _ANSWERS[0]}"
+        answer = true_answer(image, question) if right else _ANSWERS[0]
+        return f"Question: {question}\nAnswer: {answer}"
     question = prompt.text.replace(ANSWER_INSTRUCTION, "").strip()
     return (
         true_answer(image, question)
@@ -104,7 +106,7 @@ def reply_text(model: FakeModel, prompt: Prompt) -> str:
 
 
 class FakeEngine:
-    """FakeModel behind the interface of a real engine: batches, adapters, weights replaced in place, death."""
+    """A FakeModel with all that a real engine has: batches, adapters, reloads, death."""
 
     def __init__(self, folder: Path, settings: EngineSettings) -> None:
         self._folder = folder
@@ -127,7 +129,7 @@ class FakeEngine:
         return await self.generate_with(prompt, "")
 
     async def generate_with(self, prompt: Prompt, adapter: str) -> Reply:
-        """As `generate`, by an adapter."""
+        """Answers by an adapter; "" is the model itself."""
         if _holds(prompt, self._models[adapter].deadly):
             self._batcher.die("it was asked a deadly question")
         return await self._batcher.submit(prompt, adapter)
@@ -144,7 +146,10 @@ class FakeEngine:
         if not self._settings.max_lora_rank:
             raise InvalidInput("this engine serves no adapters: set MAX_LORA_RANK", field="model")
         self._models[str(folder)] = FakeModel.read(folder)
-        return FakeAdapter(self, folder)
+        return AdaptedModel(self, str(folder), checkpoint.fingerprint(folder))
+
+    async def drop_adapter(self, adapter: str) -> None:
+        """Keeps it: another version may be the same folder's."""
 
     async def close(self) -> None:
         await self._batcher.close()
@@ -168,23 +173,6 @@ def _holds(prompt: Prompt, word: str) -> bool:
     return bool(word) and word in prompt.text
 
 
-class FakeAdapter:
-    """A fake.json of its own on a FakeEngine."""
-
-    def __init__(self, base: FakeEngine, folder: Path) -> None:
-        self._base = base
-        self._name = str(folder)
-        self._fingerprint = checkpoint.fingerprint(folder)
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    async def generate(self, prompt: Prompt) -> Reply:
-        return await self._base.generate_with(prompt, self._name)
-
-    async def death(self) -> str:
-        return await self._base.death()
-
-    async def close(self) -> None:
-        pass
+def memory_bytes(folder: Path, settings: EngineSettings, gpu_bytes: int | None) -> int:
+    """Bytes that fake.json claims."""
+    return int(FakeModel.read(folder).memory_gib * 2**30)

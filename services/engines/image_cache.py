@@ -1,4 +1,4 @@
-"""The images a process has had lately, by hash, so that the next question need not send or decode them again."""
+"""Recent images of a process, by hash: the next question need not send or decode them again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from services.engines.images import LoadedImage
 
 
 class ImageCache:
-    """Safe to use from several threads.
+    """Holds at most `capacity_bytes` of pixels and files. Safe for several threads.
 
-    Holds at most `capacity_bytes` of pixels and files: the least recently used is dropped first, and an image that is larger
-    than all of it is not kept.
+    The least recently used image is dropped first. A larger one than the cache is not kept.
     """
 
     def __init__(self, capacity_bytes: int = 256 * 2**20) -> None:
@@ -27,7 +26,7 @@ class ImageCache:
         return self._bytes
 
     def keep(self, image: LoadedImage) -> LoadedImage:
-        """The same image that was kept before, where there is one."""
+        """Keeps an image; returns the one that is already kept, if any."""
         with self._lock:
             if known := self._images.get(image.sha256):
                 self._images.move_to_end(image.sha256)
@@ -46,7 +45,7 @@ class ImageCache:
             return image
 
     def get(self, sha256: str) -> LoadedImage:
-        """Raises ImageUnknown: the caller must send the bytes."""
+        """Finds an image. Raises ImageUnknown: the caller must send the bytes."""
         if image := self.find(sha256):
             return image
         raise ImageUnknown(f"no image with sha256 {sha256[:64]!r} is held here: send its bytes")

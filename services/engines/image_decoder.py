@@ -1,8 +1,9 @@
-"""Images of others are decoded in a few processes of their own, one at a time in each.
+"""Callers' images are decoded in a few separate processes, one image at a time in each.
 
-A thread can't be stopped, and the event loop must not wait: an image that takes too long or too much memory, or crashes the
-decoder, ends a process that serves nobody, and the next image gets a fresh one. Processes are started when first needed,
-by vfork() (see programs.py of the student), and end with this process.
+A thread can't be stopped, and the event loop must not wait. An image that takes too long or too
+much memory, or crashes the decoder, only ends a process that serves nobody; the next image gets a
+new one. Processes are started when first needed, by vfork() (see programs.py of the student), and
+end with this process.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from services.engines.images import FORMATS, LoadedImage, check_bytes, load_imag
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU_S = 10
-"""Seconds of a core for one image: 50 megapixels in a progressive JPEG take one or two."""
+"""Seconds of CPU time for one image: 50 megapixels in a progressive JPEG take one or two."""
 TIMEOUT_S = 60.0
-"""Limit by the clock, for a process that does not even use up its CPU_S."""
+"""Seconds of wall time, for a process that does not even use up its CPU_S."""
 PROCESSES = min(4, os.cpu_count() or 1)
 _PIPE_BYTES = 2**20
 _HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -40,24 +41,25 @@ _HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 class ImageDecoder:
-    """Threads that hand files to processes, `processes` at most of each; further images wait their turn."""
+    """At most `processes` threads, each with a process for its files; other images wait."""
 
     def __init__(
         self, processes: int = PROCESSES, *, cpu_s: int = CPU_S, timeout_s: float = TIMEOUT_S
     ) -> None:
-        self._cpu_s, self.timeout_s = cpu_s, timeout_s
+        self._cpu_s = cpu_s
+        self.timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(processes, "image-decoder")
         self._own = threading.local()
         self.pids: set[int] = set()
 
     def load(self, data: bytes, *, takes_tiff: bool = False) -> LoadedImage:
-        """Waits in this thread. Raises InvalidImage."""
+        """Loads a file and waits for it in this thread. Raises as `submit`."""
         if is_cheap(data):
             return load_image(data, FORMATS)
         return self.submit(data, takes_tiff=takes_tiff).result()
 
     def submit(self, data: bytes, *, takes_tiff: bool = False) -> Future[LoadedImage]:
-        """Loads like `load_image`. Raises also IMAGE_TOO_EXPENSIVE: its process did not survive the image."""
+        """Loads like `load_image`. Also raises IMAGE_TOO_EXPENSIVE: the image ended its process."""
         return self._threads.submit(self._load, data, takes_tiff)
 
     def _load(self, data: bytes, takes_tiff: bool) -> LoadedImage:
@@ -73,7 +75,7 @@ class ImageDecoder:
         return LoadedImage(sha256(data), pixels, data)
 
     def _process(self) -> _Process:
-        """This thread's own."""
+        """Process of this thread."""
         process: _Process | None = getattr(self._own, "process", None)
         if process is not None and process.has_ended:
             self._end(process)
@@ -90,11 +92,11 @@ class ImageDecoder:
 
 
 class _Process:
-    """A running image_worker.py: a pipe each way, and a file in memory that pixels come back in."""
+    """A running image_worker.py: a pipe each way, and a file in memory that returns pixels."""
 
     def __init__(self, cpu_s: int) -> None:
         self._cpu_s = cpu_s
-        # Sealed at its size: it could be cut off while it is read, if the image has taken the process over.
+        # Sealed: a process that an image has taken over could cut the file off while it is read.
         descriptor = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(descriptor, PIXELS_BYTES)
@@ -130,7 +132,7 @@ class _Process:
         return self._process.poll() is not None
 
     def decode(self, data: bytes, takes_tiff: bool, deadline: float) -> Image.Image:
-        """Raises InvalidImage; OSError or TimeoutError where the process is of no more use."""
+        """Decodes a file. Raises InvalidImage; OSError or TimeoutError: the process is unusable."""
         self._write(REQUEST.pack(len(data), takes_tiff), deadline)
         self._write(data, deadline)
         width, height, start = RESPONSE.unpack(self._read(RESPONSE.size, deadline))
@@ -164,7 +166,7 @@ class _Process:
             return Image.frombytes("RGB", (width, height), pixels)
 
     def end(self) -> str:
-        """Kills the process if it is left. Returns the reason why it is of no more use."""
+        """Kills the process if it still runs. Returns the reason why it is unusable."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         self._process.kill()
@@ -174,11 +176,9 @@ class _Process:
             file.close()
         if code == -signal.SIGXCPU:
             return f"it takes more than {self._cpu_s} s of a core"
-        return (
-            f"its process was ended by signal {-code}"
-            if code < 0
-            else f"its process ended ({code})"
-        )
+        if code < 0:
+            return f"its process was ended by signal {-code}"
+        return f"its process ended ({code})"
 
 
 def _wait(pipe: int, event: int, deadline: float) -> None:

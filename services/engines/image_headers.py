@@ -1,4 +1,4 @@
-"""Headers of image files, read without decoding anything and in time that the file's size bounds."""
+"""Headers of image files, read without decoding, in a time bounded by the file's size."""
 
 from __future__ import annotations
 
@@ -35,22 +35,21 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES = frozenset((0xC4, 0xDB, 0xDD, 0xE0, 0xEE, 0xFE))
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
-"""The start of a part, as libjpeg finds it: stuffed zeros and restarts are part of a scan."""
+"""Start of a segment, as libjpeg finds it: stuffed zeros and restarts belong to a scan."""
 _MARKERS_READ = 4096
-"""Parts of a JPEG that are told apart; after so many, whatever looks like a scan counts as one."""
+"""Segments of a JPEG that are read; after that, all that looks like a scan counts as one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`scans`: passes over all pixels that decoding takes at most.
-
-    `is_plain`: the file has only parts whose cost its size bounds.
-    """
+    """Size of an image, and the cost of decoding it."""
 
     width: int
     height: int
     is_plain: bool
+    """Whether the file only has parts whose cost is bounded by its size."""
     scans: int = 1
+    """Largest number of passes over all pixels."""
 
     @property
     def pixels(self) -> int:
@@ -58,7 +57,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of a PNG, JPEG or WebP file; None for others, and for files that end before they state their size."""
+    """Header of a PNG, JPEG or WebP file; None for others, and for files cut off before it."""
     try:
         if data.startswith(_PNG):
             return _png(data)
@@ -72,7 +71,7 @@ def read_header(data: bytes) -> Header | None:
 
 
 def is_cheap(data: bytes) -> bool:
-    """Decoding takes some milliseconds at most, whoever made the file."""
+    """Whether decoding takes a few milliseconds at most, even for a hostile file."""
     header = read_header(data) if len(data) <= PLAIN_BYTES else None
     return header is not None and header.is_plain and header.pixels <= PLAIN_PIXELS
 
@@ -83,7 +82,7 @@ def _png(data: bytes) -> Header:
 
 
 def _has_plain_chunks(data: bytes) -> bool:
-    """No compressed text or profile, no EXIF, no animation."""
+    """Whether there is no compressed text or profile, no EXIF, no animation."""
     at = len(_PNG)
     for _ in range(_PLAIN_CHUNKS):
         if at >= len(data):
@@ -96,7 +95,7 @@ def _has_plain_chunks(data: bytes) -> bool:
 
 
 def _jpeg(data: bytes) -> Header | None:
-    """Scans are counted up to the end of the image as libjpeg finds it: a telephone may put a video behind."""
+    """Counts scans up to the image's end as libjpeg finds it: phones may append a video."""
     size, is_plain, scans, at = None, True, 0, 2
     for _ in range(_MARKERS_READ):
         found = _MARKER.search(data, at)

@@ -1,4 +1,4 @@
-"""The memory that images take while requests hold them, bounded as a whole: one of 28 bytes may be 50 MB of pixels."""
+"""Bounded memory for the images of all requests: a file of 28 bytes may have 50 MB of pixels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from services.engines.images import LoadedImage
 
 
 class ImageMemory:
-    """Counts images from before they are decoded until the last request, or cache, has let go of them.
+    """Counts images from before they are decoded until no request or cache holds them.
 
-    Not to be called from several threads; images may end in any.
+    For one thread; images may be freed in any.
     """
 
     def __init__(self, capacity_bytes: int) -> None:
@@ -30,11 +30,11 @@ class ImageMemory:
 
     @contextmanager
     def reserved(self, size: int) -> Iterator[None]:
-        """Raises Overloaded. One image is always let in, however large."""
+        """Holds `size` bytes. One image is always allowed. Raises Overloaded."""
         if self.taken_bytes and self._taken + size > self._capacity_bytes:
             raise Overloaded(
-                f"the images of requests under way take {self._taken >> 20:,} of {self._capacity_bytes >> 20:,} MiB already: "
-                "send fewer at a time, or smaller ones"
+                f"the images of requests under way already take {self._taken >> 20:,} of "
+                f"{self._capacity_bytes >> 20:,} MiB: send fewer at a time, or smaller ones"
             )
         self._taken += size
         try:
@@ -43,7 +43,7 @@ class ImageMemory:
             self._taken -= size
 
     def count(self, image: LoadedImage) -> None:
-        """From here to its end."""
+        """Counts an image until it is freed."""
         self._taken += image.nbytes
-        # A deque, since an image may end amid any line of any thread: appending is atomic, a sum is not.
+        # An image may be freed at any moment in any thread: appending is atomic, a sum is not.
         weakref.finalize(image, self._ended.append, image.nbytes).atexit = False

@@ -1,9 +1,10 @@
-"""A process that decodes images for another one: `python -m services.engines.image_worker PARENT PIXELS CPU_S`.
+"""A process that decodes images: `python -m services.engines.image_worker PARENT PIXELS CPU_S`.
 
-On standard input come files, each behind its REQUEST: bytes, and whether TIFF is taken. On standard output go RESPONSES: width,
-height, and where the RGB bytes of the image start in the file whose descriptor is PIXELS; or 0, the size of a JSON list that
-follows (why not), and 0. It ends with its input, with its parent, or by the kernel's hand where an image takes more memory or
-time of a core than it may.
+Standard input has files, each behind its REQUEST: its bytes, and whether TIFF is allowed. Standard
+output has a RESPONSE for each: width, height, and the start of the RGB bytes in the file whose
+descriptor is PIXELS; or 0, the size of the JSON list that follows (message, reason), and 0. The
+process ends with its input or its parent. The kernel ends it if an image takes too much memory or
+CPU time.
 """
 
 from __future__ import annotations
@@ -33,11 +34,8 @@ MEMORY_BYTES = 2**30
 
 def main(parent: int, descriptor: int, cpu_s: int) -> None:
     _bind_to(parent)
-    source, sink, pixels = (
-        sys.stdin.buffer,
-        sys.stdout.buffer,
-        os.fdopen(descriptor, "wb", buffering=0),
-    )
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    pixels = os.fdopen(descriptor, "wb", buffering=0)
     while request := source.read(REQUEST.size):
         size, takes_tiff = REQUEST.unpack(request)
         _allow_cpu(cpu_s)
@@ -47,19 +45,15 @@ def main(parent: int, descriptor: int, cpu_s: int) -> None:
             sink.write(_refusal(str(error), error.reason))
         except MemoryError:
             limit = f"{MEMORY_BYTES >> 20:,} MiB of memory"
-            sink.write(
-                _refusal(
-                    f"decoding the image takes more than {limit}: scale it down",
-                    "IMAGE_TOO_EXPENSIVE",
-                )
-            )
+            message = f"decoding the image takes more than {limit}: scale it down"
+            sink.write(_refusal(message, "IMAGE_TOO_EXPENSIVE"))
         sink.flush()
 
 
 def _decode(data: bytes, takes_tiff: bool, pixels: FileIO) -> bytes:
     image = decode(data, ALL_FORMATS if takes_tiff else FORMATS)
     pixels.seek(0)
-    image.save(pixels, "PPM")  # its header is short, and this is four times as fast as `tobytes`
+    image.save(pixels, "PPM")  # four times as fast as `tobytes`; its header is short
     return RESPONSE.pack(*image.size, pixels.tell() - image.width * image.height * 3)
 
 
@@ -85,13 +79,13 @@ def _bind_to(parent: int) -> None:
 
 
 def _allow_cpu(seconds: int) -> None:
-    """Limits the next image alone: the kernel ends this process if it takes more."""
+    """Sets the limit for the next image alone; beyond it, the kernel ends this process."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     _limit(resource.RLIMIT_CPU, int(spent.ru_utime + spent.ru_stime) + 1 + seconds)
 
 
 def _limit(kind: int, value: int) -> None:
-    """The service's own limit stays above it."""
+    """Sets a limit, at most the service's own."""
     _, hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 

@@ -1,7 +1,8 @@
-"""Images at the door: checked before they are decoded, brought upright and to RGB, known by their SHA-256.
+"""Image files: checked before they are decoded, turned upright, made RGB, known by their SHA-256.
 
-`load_image` is the one way from a file to pixels, in serving and in training. Files from others are loaded in a process of
-their own (image_decoder.py). Why these limits: docs/decisions/image-limits.md.
+`load_image` is the one way from a file to pixels, in serving and in training. Files from callers
+are loaded in separate processes (image_decoder.py). docs/decisions/image-limits.md explains the
+limits.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from services.engines.image_headers import read_header
 MAX_BYTES = 24 * 2**20
 MAX_PIXELS = 64_000_000
 WEBP_PIXELS_PER_BYTE = 5_000
-"""WebP alone packs any number of pixels into some bytes; sparse scans take 1,000 to 2,000 in one."""
+"""Only WebP packs any number of pixels into a few bytes; sparse scans have 1,000 to 2,000."""
 FREE_PIXELS = 12_500_000
-"""Up to here a WebP may be as small as it likes: as many as a telephone takes, and more than a page at 300 dpi has."""
+"""Pixels that a WebP of any size may have: a telephone's photo, more than a page at 300 dpi."""
 HALVED_ABOVE = 16_000_000
-"""An image of more pixels is brought to half its width and height: no preset's model looks at more than 5.3 megapixels."""
+"""Images with more pixels are halved in width and height: no preset's model uses over 5.3 MP."""
 MAX_PASSES = 1_000_000_000
-"""Pixels times scans of a JPEG: a scan may have a few bytes. 15 scans of 64 megapixels; encoders write some 10."""
+"""Pixels times scans of a JPEG, whose scans may be tiny: 15 of 64 MP; encoders write about 10."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 ALL_FORMATS = (*FORMATS, "TIFF")
 STORED_FORMATS = (*ALL_FORMATS, "BMP", "PPM")
 STORED_PIXELS = 100_000_000
-"""Formats and pixels that earlier releases took, and stores may hold."""
+"""Formats and pixels that earlier releases accepted; stores may contain them."""
 BYTES_PER_PIXEL = 4
-"""In memory: Pillow keeps RGB in four bytes."""
+"""Size in memory: Pillow keeps RGB in four bytes."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class LoadedImage:
-    """An image ready for a model. `pixels` is RGB and upright, `data` the file it came as, whose hash names it."""
+    """An image ready for a model: `pixels` is RGB and upright, `sha256` is the hash of its file."""
 
     sha256: str
     pixels: Image.Image
@@ -54,18 +55,19 @@ def sha256(data: bytes) -> str:
 
 
 def load_image(data: bytes, formats: tuple[str, ...] = ALL_FORMATS) -> LoadedImage:
-    """Decodes an encoded image file: the first frame, EXIF rotation applied, transparency laid on white, 16 bit scaled to 8.
+    """Decodes the first frame of an image file.
 
-    Raises InvalidImage with a reason (IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_EXPENSIVE,
-    IMAGE_UNREADABLE, IMAGE_TRUNCATED); size and pixel count are checked before anything is decoded.
+    EXIF rotation is applied, transparency is put on white, 16 bits are scaled to 8. Size and
+    pixel count are checked first. Raises InvalidImage with a reason (IMAGE_EMPTY, IMAGE_TOO_LARGE,
+    IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_EXPENSIVE, IMAGE_UNREADABLE, IMAGE_TRUNCATED).
     """
     return LoadedImage(sha256(data), decode(data, formats), data)
 
 
 def load_stored_image(data: bytes, *, is_halved: bool = True) -> LoadedImage:
-    """Loads a file of our own store like `load_image`, but takes whatever any release took.
+    """Loads a file of our own store like `load_image`, but accepts files of all earlier releases.
 
-    `is_halved`: whether a large one is brought to half its size; releases before that rule kept all pixels.
+    `is_halved`: whether a large image is halved; releases before that rule kept all pixels.
     """
     check_bytes(data)
     opened = _open(data, STORED_FORMATS)
@@ -74,14 +76,15 @@ def load_stored_image(data: bytes, *, is_halved: bool = True) -> LoadedImage:
 
 
 def decode(data: bytes, formats: tuple[str, ...] = ALL_FORMATS) -> Image.Image:
-    """The pixels of `load_image`."""
+    """Pixels of `load_image`."""
     check_bytes(data)
     if header := read_header(data):
         _check_pixels(header.width, header.height)
         if header.scans * header.pixels > MAX_PASSES:
             raise InvalidImage(
-                f"the image is a JPEG of {header.width} x {header.height} pixels in {header.scans:,} scans; at most "
-                f"{MAX_PASSES // header.pixels:,} are taken: save it again",
+                f"the image is a JPEG of {header.width} x {header.height} pixels in "
+                f"{header.scans:,} scans; at most {MAX_PASSES // header.pixels:,} are taken: "
+                "save it again",
                 reason="IMAGE_TOO_EXPENSIVE",
             )
     opened = _open(data, formats)
@@ -103,19 +106,20 @@ def _pixels(opened: Image.Image, is_halved: bool) -> Image.Image:
 
 
 def most_bytes(data: bytes) -> int:
-    """Bytes of memory that `load_image` takes up for it: by its header, or else the most there can be."""
+    """Memory that `load_image` takes for a file, by its header; without one, the most possible."""
     header = read_header(data)
     pixels = min(header.pixels, HALVED_ABOVE) if header else HALVED_ABOVE
     return pixels * BYTES_PER_PIXEL + len(data)
 
 
 def check_bytes(data: bytes) -> None:
-    """Raises InvalidImage: none, or too many."""
+    """Raises InvalidImage: no bytes, or too many."""
     if not data:
         raise InvalidImage("the image is empty (0 bytes)", reason="IMAGE_EMPTY")
     if len(data) > MAX_BYTES:
         raise InvalidImage(
-            f"the image has {len(data):,} bytes; at most {MAX_BYTES:,} are taken: send a smaller one",
+            f"the image has {len(data):,} bytes; at most {MAX_BYTES:,} are taken: "
+            "send a smaller one",
             reason="IMAGE_TOO_LARGE",
         )
 
@@ -123,7 +127,8 @@ def check_bytes(data: bytes) -> None:
 def _check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
     if width * height > most:
         raise InvalidImage(
-            f"the image is {width} x {height} pixels; at most {most:,} in all are taken: scale it down",
+            f"the image is {width} x {height} pixels; at most {most:,} in all are taken: "
+            "scale it down",
             reason="IMAGE_TOO_MANY_PIXELS",
         )
 
@@ -131,8 +136,8 @@ def _check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
 def _check_packing(width: int, height: int, size: int) -> None:
     if width * height > max(FREE_PIXELS, size * WEBP_PIXELS_PER_BYTE):
         raise InvalidImage(
-            f"the image is {width} x {height} pixels in {size:,} bytes, which hold next to nothing: scale it down to "
-            f"{FREE_PIXELS:,} pixels",
+            f"the image is {width} x {height} pixels in {size:,} bytes, which hold next to "
+            f"nothing: scale it down to {FREE_PIXELS:,} pixels",
             reason="IMAGE_TOO_MANY_PIXELS",
         )
 
@@ -153,16 +158,16 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
         if data.startswith((b"II*\0", b"MM\0*")) and "TIFF" not in formats:
             hint = ": it is a TIFF, which a service takes with IMAGE_TIFF=1"
         raise InvalidImage(
-            f"these {len(data):,} bytes are not an image that can be read ({', '.join(formats)}){hint}",
+            f"these {len(data):,} bytes are not an image that can be read "
+            f"({', '.join(formats)}){hint}",
             reason="IMAGE_UNREADABLE",
         ) from error
 
 
 def _to_rgb(image: Image.Image, is_halved: bool) -> Image.Image:
     if is_halved and _is_large(image):
-        image.draft(
-            None, (image.width // 2, image.height // 2)
-        )  # a JPEG is decoded at half its size at once
+        # Lets a JPEG be decoded at half its size.
+        image.draft(None, (image.width // 2, image.height // 2))
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):

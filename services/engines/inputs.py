@@ -1,7 +1,7 @@
-"""Inputs of a model: token ids with an image's tokens in place of its placeholder, and the image's tensors.
+"""Inputs of a model: token ids, with image tokens in place of the placeholder, and image tensors.
 
-The processor is shown the template around a harmless text only: it expands placeholders by searching strings, and text of a
-caller must not be found.
+The processor only sees the template around a harmless text: it expands placeholders by searching
+strings, and a caller's text must not match.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from services.core.errors import InvalidImage, MpaError
 from services.engines.chat import TokenizedPrompt
 
 OF_TEXT = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
-"""Tensors with an entry for each token; all others are the image's."""
+"""Tensors with an entry for each token; all others belong to the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Splice:
-    """A change of one row of the processor's: after its part from `start` to `end` come `own`, the ids of the prompt's text."""
+    """Change of one row: the processor's ids from `start` to `end`, then the prompt's `own` ids."""
 
     start: int
     end: int
@@ -33,9 +33,9 @@ class _Splice:
 
 
 def build_inputs(processor: Any, prompts: Sequence[TokenizedPrompt], images: Sequence[Any]) -> Any:
-    """A BatchFeature like the processor's own, padded on the left; one image for each prompt.
+    """A BatchFeature like the processor's, padded on the left; one image for each prompt.
 
-    Raises InvalidImage: an image that the processor can't take.
+    Raises InvalidImage: the processor doesn't accept an image.
     """
     texts = [prompt.frame.rendered for prompt in prompts]
     padding = {"padding": True, "padding_side": "left"} if len(prompts) > 1 else {}
@@ -53,7 +53,7 @@ def build_inputs(processor: Any, prompts: Sequence[TokenizedPrompt], images: Seq
 
 
 def _splice(framed: torch.Tensor, length: int, prompt: TokenizedPrompt) -> _Splice:
-    """Keeps the ids that the prompt shares with the template around the harmless text, in the row made of the template."""
+    """Keeps the start of a row that the prompt shares with the template around harmless text."""
     harmless, ids = prompt.frame.ids, prompt.ids
     pairs = enumerate(zip(harmless, ids, strict=False))
     shared = next(
@@ -62,7 +62,8 @@ def _splice(framed: torch.Tensor, length: int, prompt: TokenizedPrompt) -> _Spli
     end = len(framed) - (len(harmless) - shared)
     if framed[end:].tolist() != harmless[shared:]:
         raise MpaError(
-            "the model's processor writes text behind the image otherwise than its tokenizer does: it can't be served",
+            "the model's processor writes text behind the image otherwise than its tokenizer does: "
+            "it can't be served",
             reason="PROCESSOR_UNKNOWN",
         )
     return _Splice(len(framed) - length, end, ids[shared:])
@@ -71,7 +72,7 @@ def _splice(framed: torch.Tensor, length: int, prompt: TokenizedPrompt) -> _Spli
 def _spliced(
     name: str, framed: torch.Tensor, splices: Sequence[_Splice], pad_token: int
 ) -> torch.Tensor:
-    """Shape (prompts, tokens of the longest); ids of token types are 0 for text."""
+    """Spliced rows, shape (prompts, tokens of the longest); token types of text are 0."""
     width = max(splice.length for splice in splices)
     rows = framed.new_full((len(splices), width), pad_token if name == "input_ids" else 0)
     for row, splice in enumerate(splices):

@@ -1,17 +1,20 @@
-"""From an engine's name and a checkpoint to a loaded model. Each engine's library is imported only if it is asked for."""
+"""The engines by name: how each loads a checkpoint, and how much memory it takes.
+
+An engine's library is imported only when a model is loaded.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.core import extras
 from services.core.errors import InvalidInput
-from services.engines import checkpoint
+from services.engines import checkpoint, fake, vllm_memory, weights
 from services.engines.model import VisionLanguageModel
 from services.engines.settings import EngineSettings
-
-ENGINES = ("transformers", "vllm", "fake")
 
 _VLLM_ENVIRONMENT = {  # read by vLLM when it is imported
     # A fork of a process that serves gRPC inherits its locked locks.
@@ -23,34 +26,62 @@ _VLLM_ENVIRONMENT = {  # read by vLLM when it is imported
 }
 
 
+@dataclass(frozen=True, slots=True)
+class EngineKind:
+    """One way to run a checkpoint."""
+
+    load: Callable[[Path, EngineSettings], Awaitable[VisionLanguageModel]]
+    memory_bytes: Callable[[Path, EngineSettings, int | None], int]
+    """Bytes that a loaded checkpoint takes on each device, given a GPU's total (None: a CPU)."""
+    takes_gpu: bool = True
+
+
+async def _load_fake(folder: Path, settings: EngineSettings) -> VisionLanguageModel:
+    return fake.FakeEngine(folder, settings)
+
+
+async def _load_transformers(folder: Path, settings: EngineSettings) -> VisionLanguageModel:
+    from services.engines import transformers
+
+    return await transformers.load(folder, settings)
+
+
+async def _load_vllm(folder: Path, settings: EngineSettings) -> VisionLanguageModel:
+    require_installed("vllm")
+    for name, value in _VLLM_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from services.engines import tether
+
+    tether.own()
+    from services.engines import vllm
+
+    return await vllm.load(folder, settings)
+
+
+ENGINES = {
+    "transformers": EngineKind(_load_transformers, weights.memory_bytes),
+    "vllm": EngineKind(_load_vllm, vllm_memory.memory_bytes),
+    "fake": EngineKind(_load_fake, fake.memory_bytes, takes_gpu=False),
+}
+
+
+def find_engine(name: str) -> EngineKind:
+    """Raises InvalidInput: unknown engine."""
+    if name not in ENGINES:
+        raise InvalidInput(
+            f"there is no engine {name!r}: use one of {', '.join(ENGINES)}", field="engine"
+        )
+    return ENGINES[name]
+
+
 async def load_model(folder: Path, settings: EngineSettings) -> VisionLanguageModel:
     """Raises InvalidInput: unknown engine, or a checkpoint that must not or can't be loaded."""
     checkpoint.check(folder)
-    if settings.engine == "fake":
-        from services.engines import fake
-
-        return fake.FakeEngine(folder, settings)
-    if settings.engine == "transformers":
-        from services.engines import transformers
-
-        return await transformers.load(folder, settings)
-    if settings.engine == "vllm":
-        require_installed("vllm")
-        for name, value in _VLLM_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        from services.engines import tether
-
-        tether.own()
-        from services.engines import vllm
-
-        return await vllm.load(folder, settings)
-    raise InvalidInput(
-        f"there is no engine {settings.engine!r}: use one of {', '.join(ENGINES)}", field="engine"
-    )
+    return await find_engine(settings.engine).load(folder, settings)
 
 
 def require_installed(engine: str) -> None:
-    """Raises InvalidInput that names the extra: the library of an optional engine goes by the engine's name."""
+    """Raises InvalidInput that names the extra: an optional engine is named after its library."""
     if not extras.is_installed(engine):
         raise InvalidInput(
             f"the {engine} engine is not installed: {extras.install(engine)} on a machine with "

@@ -1,4 +1,4 @@
-"""The one interface that services call: a prompt about an image in, a reply out, however the engine batches."""
+"""The interface that services call: a prompt about an image in, a reply out."""
 
 from __future__ import annotations
 
@@ -14,26 +14,22 @@ from services.engines.images import LoadedImage
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One user turn about one image. The engine puts it into its model's own chat template.
-
-    `system` "" leaves the system turn to the template. `pattern`: a regular expression that the reply must match (guided
-    decoding); "" where the model is free. `scored` asks for the reply's `logprob`, too.
-    """
+    """One user turn about one image. The engine puts it into its model's own chat template."""
 
     image: LoadedImage
     text: str
     decoding: Decoding = GREEDY
     system: str = ""
+    """System prompt; "" leaves it to the template."""
     pattern: str = ""
+    """Regular expression that the reply must match (guided decoding); "" allows any reply."""
     scored: bool = False
+    """Whether the reply needs its `logprob`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model wrote, and what it took: `cost_usd` and `system_fingerprint` come from providers of closed models.
-
-    `logprob`: natural logarithm of the probability of the whole reply, where the prompt asked for it.
-    """
+    """The model's text and its cost. Only providers of closed models set the fields on dollars."""
 
     text: str
     prompt_tokens: int
@@ -42,7 +38,9 @@ class Reply:
     cached_prompt_tokens: int = 0
     cost_usd: float = 0.0
     system_fingerprint: str = ""
+    """The provider's name for the system that replied; "" from other engines."""
     logprob: float = 0.0
+    """Natural logarithm of the whole reply's probability, if the prompt asked for it."""
 
     @property
     def usage(self) -> Usage:
@@ -60,38 +58,41 @@ class VisionLanguageModel(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over weights, configuration, tokenizer and processor; stored with every record."""
+        """Hex SHA-256 over weights, configuration, tokenizer and processor, kept in each record."""
 
     async def generate(self, prompt: Prompt) -> Reply:
-        """Raises InvalidInput (the prompt doesn't fit the model), Overloaded (queue full), Unavailable (closed, or dead).
+        """Replies to a prompt. A cancelled caller withdraws its request.
 
-        A caller that is cancelled takes its request back.
+        Raises InvalidInput (the prompt doesn't fit the model), Overloaded (queue full),
+        Unavailable (closed or dead).
         """
 
     async def death(self) -> str:
-        """Returns only if the engine dies by itself, with the reason; requests then raise Unavailable."""
+        """Returns the reason if the engine dies by itself; requests then raise Unavailable."""
 
     async def close(self) -> None:
-        """Ends after the requests it has; frees the memory."""
+        """Finishes the requests under way, then frees the memory."""
 
 
 @runtime_checkable
 class Reloadable(Protocol):
-    """An engine that can take other weights of the same architecture into the place of its own."""
+    """An engine that can replace its weights with others of the same architecture."""
 
     async def reload(self, folder: Path) -> None:
-        """Only while no request is under way. May leave wrong weights behind: the caller asks the canaries.
+        """Replaces the weights, while no request is under way.
 
-        Raises InvalidInput: the checkpoint does not fit; what is loaded then is unknown, and must be loaded anew.
+        May leave wrong weights behind: the caller asks the canaries. Raises InvalidInput: the
+        checkpoint does not fit; the weights are then unknown and must be loaded again.
         """
 
 
 @runtime_checkable
 class Adaptable(Protocol):
-    """An engine that can serve low-rank adapters beside its own weights, chosen per request."""
+    """An engine that can serve low-rank adapters next to its own weights, chosen per request."""
 
     async def with_adapter(self, folder: Path) -> VisionLanguageModel:
         """The same engine, answering by the adapter in `folder`; closing it leaves this one loaded.
 
-        Raises InvalidInput: an adapter for another base, of too high a rank, or one that this engine can't take.
+        Raises InvalidInput: an adapter for another base, of too high a rank, or of a kind that
+        this engine doesn't support.
         """

@@ -1,4 +1,4 @@
-"""Preparation of a batch for the transformers engine, each prompt refused for itself."""
+"""Preparation of a batch for the transformers engine; each prompt is refused on its own."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from services.engines.model import Prompt
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """The prompts that can be computed, the model's inputs for them, and the number of tokens of each.
-
-    `images`: where each one's occurs first. `refusals`: for every prompt that was asked, None where it is among them.
-    """
+    """The prompts that can be computed, and the model's inputs for them."""
 
     prompts: Sequence[Prompt]
     inputs: Any
     lengths: Sequence[int]
+    """Number of tokens of each prompt."""
     images: Sequence[int]
+    """Place of each image's first occurrence."""
     refusals: Sequence[InvalidInput | None]
+    """One for every prompt of the batch; None if it can be computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """Makes batches of prompts, for a model that takes `window` tokens."""
+    """Makes batches of prompts for a model with a window of `window` tokens."""
 
     chat: Chat
     window: int
 
     def __call__(self, prompts: Sequence[Prompt]) -> PreparedBatch:
-        """A prompt whose text alone is too long is refused before any image is looked at."""
+        """Prepares a batch. A prompt whose text is too long is refused before images are read."""
         tokenized = self.chat.tokenize_all([(prompt.text, prompt.system) for prompt in prompts])
         read = [
             self._if_it_fits(one, prompt) for one, prompt in zip(tokenized, prompts, strict=True)
@@ -68,8 +68,9 @@ class Preparation:
 
     def _too_long(self, length: int, prompt: Prompt) -> InvalidInput:
         return InvalidInput(
-            f"image and question take {length} tokens and the reply up to {prompt.decoding.max_new_tokens}, but the model's "
-            f"window is {self.window}: ask a shorter question or send a smaller image",
+            f"image and question take {length} tokens and the reply up to "
+            f"{prompt.decoding.max_new_tokens}, but the model's window is {self.window}: "
+            "ask a shorter question or send a smaller image",
             field="question",
             reason="PROMPT_TOO_LONG",
         )

@@ -1,4 +1,7 @@
-"""What a checkpoint's processor makes of a prompt: the token ids and pixel grid that training and serving must share."""
+"""A prompt as a checkpoint's processor renders it: token ids and pixel grid.
+
+Training and serving must share them.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,20 @@ _GRID_VALUES = 64
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """`token_ids`: hex SHA-256 over the prompt's ids, image tokens expanded; `tokens`: how many they are.
-
-    `grid`: every image tensor by name, the values of small ones (image_grid_thw), the shape of others (pixel_values).
-    """
+    """A rendered prompt, in short."""
 
     token_ids: str
+    """Hex SHA-256 over the prompt's ids, image tokens expanded."""
     tokens: int
     grid: str
+    """JSON of image tensors by name: values of small ones (image_grid_thw), else their shape."""
 
 
 Render = Callable[[Prompt], Rendering]
 
 
 def renderer(folder: Path, trust_remote_code: bool = False) -> Render:
-    """For the checkpoint in `folder`. Raises InvalidInput: a processor that can't be read."""
+    """Function that renders prompts for a checkpoint. Raises InvalidInput: unreadable processor."""
     if (folder / "fake.json").is_file():
         return _render_words
     from services.engines.chat import Chat
@@ -57,7 +59,7 @@ def _grid(tensor: Any) -> Any:
 
 
 def _render_words(prompt: Prompt) -> Rendering:
-    """The fake engine's: a word is a token."""
+    """Renders for the fake engine: a word is a token."""
     return Rendering(
         _sha256(prompt.text), len(prompt.text.split()), json.dumps(prompt.image.pixels.size)
     )

@@ -1,4 +1,4 @@
-"""Sampling by a seed of each request's own, in engines whose library knows one seed for all."""
+"""Sampling with one seed for each request, for engines whose library has one seed for all."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from services.core.decoding import Decoding
 class PerRequestSampling(LogitsProcessor):
     """Samples each row by its own decoding settings, inside a greedy `generate`.
 
-    Adding Gumbel noise to logits / temperature and taking the maximum draws from their softmax. The noise comes from the
-    row's own seed, so a reply does not depend on what else is in its batch, and greedy rows stay greedy.
+    Gumbel noise is added to logits / temperature; the maximum is then a draw from their softmax.
+    The noise comes from the row's own seed, so a reply does not depend on the rest of its batch,
+    and greedy rows stay greedy.
     """
 
     def __init__(self, decodings: Sequence[Decoding]) -> None:
@@ -25,7 +26,7 @@ class PerRequestSampling(LogitsProcessor):
         ]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """`scores`: logits, shape (batch, vocabulary)."""
+        """Adds noise to `scores`: logits, shape (batch, vocabulary)."""
         for row, decoding, generator in self._rows:
             logits = scores[row].float() / decoding.temperature
             if decoding.top_p < 1.0:
@@ -38,7 +39,7 @@ class PerRequestSampling(LogitsProcessor):
 
 
 def _nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Leaves the smallest set of tokens whose probability reaches `top_p`, at least one."""
+    """Keeps the smallest set of tokens whose probability reaches `top_p`, at least one."""
     ordered, order = logits.sort(descending=True)
     probabilities = ordered.softmax(-1)
     cut = probabilities.cumsum(-1) - probabilities >= top_p

@@ -1,4 +1,4 @@
-"""How a model is served: what besides a request decides its replies."""
+"""Serving conditions of a model: everything but the request that decides its replies."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from services.engines.settings import EngineSettings
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """`conditions`: what decides a reply beside the request and the model's fingerprint. `tariff` None: a model of one's own.
-
-    `engine`, `preset` and `model` are names for people.
-    """
+    """How a model is served. `preset` and `model` are names for people."""
 
     conditions: tuple[str, ...] = ()
+    """Everything that decides a reply besides request, engine and the model's fingerprint."""
     engine: str = ""
     preset: str = ""
     model: str = ""
     tariff: Tariff | None = None
+    """Prices of a provider; None for a model on our own machines."""
 
     @property
     def sha256(self) -> str:
-        """Hex. The engine counts, and its precision: a seed draws another reply there."""
+        """Hex SHA-256. Engine and precision count: with another, a seed draws another reply."""
         return hashlib.sha256(
             json.dumps([READER, self.engine, *self.conditions]).encode()
         ).hexdigest()
@@ -38,7 +37,6 @@ UNSTATED = Serving()
 
 
 def of_checkpoint(folder: Path, engine: EngineSettings, preset: str, model: str) -> Serving:
-    """The image processor decides with its pixel budget, the engine with its precision."""
-    return Serving(
-        (engine.dtype, checkpoint.processor_sha256(folder)), engine.engine, preset, model
-    )
+    """Serving of a checkpoint; its conditions are precision and processor (pixel budget)."""
+    conditions = (engine.dtype, checkpoint.processor_sha256(folder))
+    return Serving(conditions, engine.engine, preset, model)

@@ -1,4 +1,4 @@
-"""How a service runs its models."""
+"""Settings for the engine that runs a service's models."""
 
 from __future__ import annotations
 
@@ -9,49 +9,56 @@ from services.environment import Environment
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """`device` "" takes a GPU if there is one; `dtype` "auto" is the checkpoint's own on a GPU, float32 elsewhere; `threads` 0
-    leaves the number of CPU threads to torch (two processes that use all cores each slow one another down badly).
-
-    `max_batch` prompts are computed at a time, `max_waiting` may wait. `max_lora_rank` 0 serves no adapters, else up to
-    `max_loras` beside the base. `trust_remote_code` runs Python code that comes with a checkpoint.
-
-    An engine that makes no progress for `watchdog_s` seconds while requests wait is asked a canary; if that is not answered
-    within as long again, the engine is dead. 0 watches nothing.
-
-    For vLLM: `tensor_parallel` devices hold one model, `memory_share` of each is taken (or `kv_cache_gib` for the KV cache,
-    whatever else there is), `max_model_len` 0 is the checkpoint's own window.
-    """
+    """Engine settings, read from MPA_*_ENGINE, _DEVICE, _DTYPE and so on."""
 
     engine: str = "transformers"
+    """Name of an engine in loading.py, or "openai" for a teacher."""
     device: str = ""
+    """Device of the model; "" takes a GPU if there is one."""
     dtype: str = "auto"
+    """Precision; "auto" is the checkpoint's own on a GPU, float32 on a CPU."""
     threads: int = 0
+    """CPU threads; 0 leaves them to torch. Two processes on all cores slow each other down."""
     max_batch: int = 64
+    """Prompts that are computed at the same time."""
     max_waiting: int = 4096
+    """Prompts that may wait."""
     max_lora_rank: int = 0
+    """Highest rank of an adapter; 0 serves no adapters."""
     max_loras: int = 4
+    """Adapters that may be loaded next to the base."""
     trust_remote_code: bool = False
+    """Whether Python code that comes with a checkpoint may run."""
     tensor_parallel: int = 1
+    """Devices that share one model (vLLM only, like the next three)."""
     memory_share: float = 0.9
+    """Share of each device's memory that the engine takes."""
     kv_cache_gib: float = 0.0
+    """GiB of the KV cache; if set, it replaces `memory_share`."""
     max_model_len: int = 0
+    """Window in tokens; 0 is the checkpoint's own."""
     watchdog_s: float = 120.0
+    """Seconds without progress, while requests wait, after which a canary is asked; 0: never.
+
+    The engine is dead if the canary has no answer after as many seconds again.
+    """
 
     @staticmethod
     def from_environment(env: Environment) -> EngineSettings:
-        """From MPA_*_ENGINE, _DEVICE, _DTYPE and so on. Raises InvalidInput, naming the variable that is wrong."""
+        """Raises InvalidInput, naming the variable that is wrong."""
+        usual = EngineSettings()
         return EngineSettings(
-            engine=env.text("ENGINE", "transformers"),
+            engine=env.text("ENGINE", usual.engine),
             device=env.text("DEVICE"),
-            dtype=env.text("DTYPE", "auto"),
-            threads=env.integer("THREADS", 0),
-            max_batch=env.integer("MAX_BATCH", 64),
-            max_lora_rank=env.integer("MAX_LORA_RANK", 0),
-            max_loras=env.integer("MAX_LORAS", 4),
+            dtype=env.text("DTYPE", usual.dtype),
+            threads=env.integer("THREADS", usual.threads),
+            max_batch=env.integer("MAX_BATCH", usual.max_batch),
+            max_lora_rank=env.integer("MAX_LORA_RANK", usual.max_lora_rank),
+            max_loras=env.integer("MAX_LORAS", usual.max_loras),
             trust_remote_code=env.flag("TRUST_REMOTE_CODE"),
-            tensor_parallel=env.integer("TENSOR_PARALLEL", 1),
-            memory_share=env.number("MEMORY_SHARE", 0.9),
-            kv_cache_gib=env.number("KV_CACHE_GIB", 0.0),
-            max_model_len=env.integer("MAX_MODEL_LEN", 0),
-            watchdog_s=env.number("WATCHDOG_S", 120.0),
+            tensor_parallel=env.integer("TENSOR_PARALLEL", usual.tensor_parallel),
+            memory_share=env.number("MEMORY_SHARE", usual.memory_share),
+            kv_cache_gib=env.number("KV_CACHE_GIB", usual.kv_cache_gib),
+            max_model_len=env.integer("MAX_MODEL_LEN", usual.max_model_len),
+            watchdog_s=env.number("WATCHDOG_S", usual.watchdog_s),
         )

@@ -1,7 +1,8 @@
-"""Prompts of a batch about the same image share its pixels and what the vision tower makes of them.
+"""Prompts of a batch about the same image share its pixels and its features.
 
-Questions about an image tend to come together (an annotation has several, streams send an image once), and looking at it costs
-more than answering: a tower of 0.6B parameters reads four patches for each token that the language model reads.
+Questions about an image tend to arrive together: an annotation has several, and streams send an
+image once. Encoding it costs more than answering: a tower of 0.6B parameters reads four patches
+for each token that the language model reads.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from typing import Any
 import torch
 
 MODEL_TYPES = frozenset({"qwen2_vl", "qwen2_5_vl", "idefics3", "internvl", "llava_onevision"})
-"""Seen to answer the same. LLaVA's processor counts an image's tokens on its pixels, so it needs all of them."""
+"""Model types that are tested to answer the same. LLaVA needs all pixels to count image tokens."""
 
 _PIXELS = "pixel_"
-"""How the tensors of pixels begin (pixel_values, pixel_attention_mask); all others have an entry for each image."""
+"""Prefix of pixel tensors (pixel_values, pixel_attention_mask); others have a row per image."""
 
 
 class DistinctImages:
-    """An image processor that works on each image of a call once. What it says of an image, it says as often as it is there."""
+    """An image processor that processes each distinct image of a call once.
+
+    Pixels are returned once, every other tensor once for each occurrence.
+    """
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
@@ -29,7 +33,7 @@ class DistinctImages:
         return getattr(self._processor, name)
 
     def __call__(self, images: Sequence[Sequence[Any]], **settings: Any) -> Any:
-        """`images`: one list of one image for each prompt."""
+        """Processes `images`: a list of one image for each prompt."""
         places = distinct([id(image) for (image,) in images])
         if len(set(places)) == len(images):
             return self._processor(images, **settings)
@@ -46,19 +50,19 @@ class DistinctImages:
 
 
 def distinct(keys: Sequence[Any]) -> list[int]:
-    """Where each key occurs for the first time."""
+    """Place of each key's first occurrence."""
     first: dict[Any, int] = {}
     return [first.setdefault(key, place) for place, key in enumerate(keys)]
 
 
 def _ranks(places: Sequence[int]) -> list[int]:
-    """The number of each among the distinct ones."""
+    """Number of each place among the distinct ones."""
     rank = {place: number for number, place in enumerate(sorted(set(places)))}
     return [rank[place] for place in places]
 
 
 def can_share(model: Any) -> bool:
-    """Whether a model of that type takes image features in place of pixels (transformers 5.16 has none that does)."""
+    """Whether a model takes image features instead of pixels (none does in transformers 5.16)."""
     return (
         model.config.model_type in MODEL_TYPES
         and "mm_encoder_outputs" in inspect.signature(model.forward).parameters
@@ -66,10 +70,11 @@ def can_share(model: Any) -> bool:
 
 
 def share_features(model: Any, inputs: Any, places: Sequence[int]) -> dict[str, Any]:
-    """What to `generate` from, given the pixels of distinct images and where each prompt's image occurs first.
+    """Inputs for `generate`, made from the pixels of distinct images.
 
-    The tower's features, (tokens, width) for each image or one tensor of tiles (tiles, tokens, width), are put in the order of
-    the prompts. A prompt has one image.
+    `places`: where each prompt's image occurs first; a prompt has one image. The tower's features
+    are (tokens, width) for each image, or one tensor (tiles, tokens, width); they are put in the
+    order of the prompts.
     """
     firsts, ranks = sorted(set(places)), _ranks(places)
     if len(firsts) == len(places):
@@ -88,7 +93,7 @@ def share_features(model: Any, inputs: Any, places: Sequence[int]) -> dict[str, 
 
 
 def _repeated(features: Any, tokens: torch.Tensor, ranks: Sequence[int]) -> Any:
-    """`features` of images that fill so many `tokens` each, one for each of `ranks`."""
+    """Features of the images at `ranks`; `tokens` is the number of tokens of each image."""
     if not isinstance(features, torch.Tensor):
         return [features[rank] for rank in ranks]
     tiles = tokens * len(features) // tokens.sum()

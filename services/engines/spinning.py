@@ -1,8 +1,9 @@
-"""Bounds how long vLLM's processes on a CPU hold a core while they wait for one another.
+"""A limit on the time that waiting vLLM processes occupy a CPU core.
 
-They hand on messages through shared memory, and one that waits looks for the next again and again until a second has passed
-since its last (vLLM 0.32, `SpinCondition`). On a GPU that costs a core nobody needs. On a CPU it is a core that another engine,
-or the same engine's next stage, would compute with. vLLM has no setting for it (docs/decisions/vllm-spinning.md).
+vLLM's processes pass messages through shared memory. A waiting one looks for the next message
+again and again for a second after its last (vLLM 0.32, `SpinCondition`). With a GPU that costs a
+core nobody needs. On a CPU another engine, or the same engine's next stage, needs the core. vLLM
+has no setting for it (docs/decisions/vllm-spinning.md).
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from services.engines.tether import OWNER
 
 SPIN_S = 0.005
 RECHECK_MS = 10
-"""vLLM drops the wake-up that follows another too closely; one that waits looks again after so long (5 s in vLLM)."""
+"""Interval of looking again (vLLM: 5 s), since vLLM drops a wake-up soon after another."""
 
 _log = logging.getLogger(__name__)
 
 
 def bound() -> None:
-    """vLLM runs this in each of its processes, as a plugin (pyproject.toml); it does nothing where the engine isn't ours."""
+    """Sets the limit in a vLLM process, as a plugin (pyproject.toml), if the engine is ours."""
     if not os.environ.get(OWNER):
         return
     from vllm.platforms import current_platform

@@ -1,4 +1,4 @@
-"""The teacher as a plain object: what its gRPC servicer, its HTTP face and the actors of a cluster call."""
+"""The teacher as a plain object, called by its gRPC servicer, its HTTP face and Ray actors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WITHHELD = {
 
 @dataclass(frozen=True, slots=True)
 class Annotated:
-    """A reply to an annotation prompt, and what could be read from it."""
+    """A reply to an annotation prompt, and the annotation read from it or the reason for none."""
 
     reply: Reply
     outcome: Annotation | Rejection
@@ -60,9 +60,10 @@ class HostedTeacher:
         *,
         guided: bool = False,
     ) -> Annotated:
-        """Pseudo Annotator (paper, Section 3.1): `prompt` "" is the task's own. A refusal is no annotation.
+        """Pseudo Annotator (paper, Section 3.1): `prompt` "" is the task's own.
 
-        Of a reply that was cut off, only whole lines count: the last one may have lost the end of its answer.
+        A refusal is no annotation. If a reply was cut off, only its whole lines count: the last
+        one may lack the end of its answer.
         """
         pattern = annotation_pattern(task) if guided else ""
         reply = await self._model.generate(
@@ -73,13 +74,13 @@ class HostedTeacher:
     async def answer(
         self, image: LoadedImage, question: str, template: str, decoding: Decoding
     ) -> Reply:
-        """The blind answer of Eq. 1: a fresh request that knows nothing of the annotation."""
+        """Blind answer of Eq. 1: a new request that doesn't see the annotation."""
         return await self._model.generate(
             Prompt(image, answer_prompt(question, template or ANSWER_TEMPLATE), decoding)
         )
 
     async def death(self) -> str:
-        """Returns only if the engine dies by itself, with the reason."""
+        """Returns the reason if the engine dies by itself."""
         return await self._model.death()
 
     async def close(self) -> None:

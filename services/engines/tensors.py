@@ -1,4 +1,4 @@
-"""Does a checkpoint hold the tensors that its configuration asks for, no more and no fewer?"""
+"""Check that a checkpoint has exactly the tensors of its configuration."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from services.core.errors import InvalidInput
 
 
 def require_whole(folder: Path, loading_info: Mapping[str, Collection[Any]]) -> None:
-    """Raises InvalidInput: transformers only warns of tensors that are missing, misshapen or foreign."""
+    """Raises InvalidInput if tensors are missing, misshapen or foreign; transformers only warns."""
+    found = {
+        "tensors are missing": loading_info["missing_keys"],
+        "tensors have another shape": loading_info["mismatched_keys"],
+        "tensors belong to another architecture": loading_info["unexpected_keys"],
+    }
     faults = [
-        f"{len(keys)} {what} ({min(map(str, keys))} ...)"
-        for what, keys in (
-            ("tensors are missing", loading_info["missing_keys"]),
-            ("tensors have another shape", loading_info["mismatched_keys"]),
-            ("tensors belong to another architecture", loading_info["unexpected_keys"]),
-        )
-        if keys
+        f"{len(keys)} {fault} ({min(map(str, keys))} ...)" for fault, keys in found.items() if keys
     ]
     if faults:
         raise InvalidInput(
@@ -30,9 +29,10 @@ def require_whole(folder: Path, loading_info: Mapping[str, Collection[Any]]) -> 
 
 
 def check_tensors(folder: Path) -> None:
-    """The same without reading the weights, for engines that would serve a checkpoint with holes in it.
+    """Does the same without reading the weights, for engines that would serve with tensors missing.
 
-    An architecture that transformers does not know (remote code) is left to the engine. Raises InvalidInput.
+    An architecture that transformers does not know (remote code) is left to the engine.
+    Raises InvalidInput.
     """
     if type(AutoConfig.from_pretrained(folder)) not in AutoModelForImageTextToText._model_mapping:
         return
@@ -48,16 +48,16 @@ def check_tensors(folder: Path) -> None:
 
 
 def require_same_architecture(loaded: Path, folder: Path) -> None:
-    """Can the weights in `folder` take the place of those in `loaded`? Raises InvalidInput."""
-    ours, theirs = (
-        _telling(AutoConfig.from_pretrained(each).to_diff_dict()) for each in (loaded, folder)
-    )
+    """Raises InvalidInput unless the weights in `folder` can replace those in `loaded`."""
+    ours = _essential(AutoConfig.from_pretrained(loaded).to_diff_dict())
+    theirs = _essential(AutoConfig.from_pretrained(folder).to_diff_dict())
     differing = sorted(
         key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)
     )
     if differing:
         raise InvalidInput(
-            f"the checkpoint in {folder} is of another architecture than the one loaded: {', '.join(differing)} differ",
+            f"the checkpoint in {folder} is of another architecture than the one loaded: "
+            f"{', '.join(differing)} differ",
             field="model",
         )
 
@@ -65,10 +65,10 @@ def require_same_architecture(loaded: Path, folder: Path) -> None:
 _INCIDENTAL = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"}
 
 
-def _telling(config: dict[str, Any]) -> dict[str, Any]:
-    """Without what says nothing about the architecture, in the configurations of tower and language model neither."""
+def _essential(config: dict[str, Any]) -> dict[str, Any]:
+    """Drops incidental keys, also in the nested configurations of tower and language model."""
     return {
-        key: _telling(value) if isinstance(value, dict) else value
+        key: _essential(value) if isinstance(value, dict) else value
         for key, value in config.items()
         if key not in _INCIDENTAL
     }

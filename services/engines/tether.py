@@ -1,8 +1,11 @@
-"""Keeps processes from outliving the service that started them: killed, it would leave them in the device's memory.
+"""A tether for processes: they end with the service that started them, even if it is killed.
 
-    python -m services.engines.tether MODULE ARGUMENTS...     runs MODULE, tethered before anything heavy is imported
+Otherwise they would stay in the device's memory.
 
-vLLM runs `hold` in each of its processes, as a plugin (pyproject.toml, entry point group `vllm.general_plugins`).
+    python -m services.engines.tether MODULE ARGUMENTS...
+
+runs MODULE and tethers it before it imports anything heavy. vLLM runs `hold` in each of its
+processes, as a plugin (pyproject.toml, entry point group `vllm.general_plugins`).
 """
 
 from __future__ import annotations
@@ -17,23 +20,23 @@ import psutil
 
 OWNER = "MPA_ENGINE_OWNER"
 _SAME_WITHIN_S = 2.0
-"""Two readings of when a process was created differ by as much when the clock is set."""
+"""Largest difference between two readings of a process's start time; setting the clock moves it."""
 
 
 def mark() -> dict[str, str]:
-    """The environment variable that makes this process the owner of those it starts: its id, and when it was created."""
+    """Environment variable that makes this process an owner: its id and its start time."""
     return {OWNER: f"{os.getpid()} {psutil.Process().create_time()}"}
 
 
 def own() -> None:
-    """Says that processes started from here on belong to this one."""
+    """Makes this process the owner of all processes it starts from now on."""
     os.environ.update(mark())
 
 
 def hold() -> None:
-    """Ends this process as soon as its owner has ended, even if that was long ago and another process has its id now.
+    """Ends this process when its owner ends, or now if the owner's id already has a new process.
 
-    Does nothing in the owner itself, or where there is none.
+    Does nothing in the owner itself, or without one.
     """
     pid, _, created = os.environ.get(OWNER, "").partition(" ")
     if not pid or int(pid) == os.getpid():

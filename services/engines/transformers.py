@@ -1,4 +1,4 @@
-"""Any Hugging Face vision-language model with a chat template, batched: left padding, greedy unless asked otherwise."""
+"""Any Hugging Face vision-language model with a chat template, in batches with left padding."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from transformers import (
 from services.core.errors import EngineFailed, InvalidInput, Unavailable
 from services.core.provenance import FinishReason
 from services.engines import adapters, checkpoint, sharing, tensors
+from services.engines.adapters import AdaptedModel
 from services.engines.batching import CLOSE_S, MicroBatcher
 from services.engines.chat import Chat
 from services.engines.computation import Outcome
@@ -35,7 +36,7 @@ from services.engines.settings import EngineSettings
 
 
 class TransformersEngine:
-    """One loaded checkpoint, and the adapters that were loaded beside it."""
+    """One loaded checkpoint and its adapters."""
 
     def __init__(self, model: Any, processor: Any, folder: Path, settings: EngineSettings) -> None:
         self._model = model
@@ -49,7 +50,7 @@ class TransformersEngine:
         self._chat = Chat(processor)
         self._end_of_turn = self._chat.end_of_turn()[-1]
         self._adapters = itertools.count(1)
-        # A tokenizer must not be used by two threads at once: prompts are read by one, replies written by another.
+        # No tokenizer is for two threads at once: one reads prompts, another writes replies.
         self._tokenizer = copy.deepcopy(processor.tokenizer)
         self._batcher = MicroBatcher(
             self._run,
@@ -68,7 +69,7 @@ class TransformersEngine:
         return await self.generate_with(prompt, "")
 
     async def generate_with(self, prompt: Prompt, adapter: str) -> Reply:
-        """As `generate`, by an adapter."""
+        """Answers by an adapter; "" is the model itself."""
         if prompt.pattern:
             raise InvalidInput(
                 "the transformers engine has no guided decoding: leave it out, or use vllm",
@@ -80,7 +81,7 @@ class TransformersEngine:
         return await self._batcher.death()
 
     async def reload(self, folder: Path) -> None:
-        """Tensor by tensor, so that the device never holds two models."""
+        """Copies tensor by tensor, so that the device never holds two models."""
         tensors.require_same_architecture(self._folder, folder)
         await asyncio.to_thread(self._read_weights, folder)
         self._folder, self._fingerprint = folder, checkpoint.fingerprint(folder)
@@ -93,27 +94,26 @@ class TransformersEngine:
         adapters.require_fits(folder, self._folder, self._max_lora_rank)
         name = f"adapter-{next(self._adapters)}"
         try:
-            # On the engine's own thread: no batch is under way while the layers are put in place.
+            # On the engine's thread no batch is under way while the layers are put in place.
             await self._batcher.between_batches(lambda: self._load_adapter(name, folder))
         except EngineFailed as error:
             raise InvalidInput(
                 f"the adapter in {folder} can't be loaded: {error}", field="model"
             ) from error
-        return TransformersAdapter(self, name, folder)
+        return AdaptedModel(self, name, adapters.fingerprint(self.fingerprint, folder))
 
     def _load_adapter(self, name: str, folder: Path) -> None:
         try:
             self._model.load_adapter(str(folder), adapter_name=name)
         except BaseException:
-            with suppress(ValueError):  # there may be nothing of it yet; otherwise it takes memory
+            with suppress(ValueError):  # nothing of it may be there yet
                 self._model.delete_adapter(name)
             raise
 
-    async def drop_adapter(self, name: str) -> None:
-        """Does nothing on an engine that is dead; one that hangs is not waited for."""
+    async def drop_adapter(self, adapter: str) -> None:
         with suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                await self._batcher.between_batches(lambda: self._model.delete_adapter(name))
+                await self._batcher.between_batches(lambda: self._model.delete_adapter(adapter))
 
     async def close(self) -> None:
         await self._batcher.close()
@@ -138,7 +138,7 @@ class TransformersEngine:
         ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
         ends = [*(ends if isinstance(ends, list) else [ends]), self._end_of_turn]
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-        # The checkpoint's own sampling defaults (temperature .01, repetition penalty ...) must not leak in: only its tokens do.
+        # Only the checkpoint's tokens count, not its sampling defaults (temperature .01 ...).
         scored = any(prompt.scored for prompt in prompts)
         settings = GenerationConfig(
             max_new_tokens=limit,
@@ -171,10 +171,10 @@ class TransformersEngine:
             reason = FinishReason.LENGTH if end is None else FinishReason.STOP
             replies.append(
                 Reply(
-                    _whole(text),
-                    prompt_tokens,
-                    tokens,
-                    reason,
+                    text=_whole(text),
+                    prompt_tokens=prompt_tokens,
+                    completion_tokens=tokens,
+                    finish_reason=reason,
                     logprob=logprob[:tokens].sum().item(),
                 )
             )
@@ -182,7 +182,10 @@ class TransformersEngine:
 
 
 def _at_each_layer(model: Any, beat: Callable[[], None]) -> None:
-    """Calls `beat` before each layer of each step: progress also within the long first step of a large batch on a CPU."""
+    """Calls `beat` before each layer of each step.
+
+    The first step of a large batch takes long on a CPU; its layers are progress, too.
+    """
     for layers in model.modules():
         if isinstance(layers, torch.nn.ModuleList):
             for layer in layers:
@@ -190,36 +193,17 @@ def _at_each_layer(model: Any, beat: Callable[[], None]) -> None:
 
 
 def _whole(text: str) -> str:
-    """Without the character that a reply was cut off in: half of one is no text, and vLLM writes none either."""
+    """Drops the last character if the reply was cut off within it, as vLLM does."""
     return text.rstrip("\N{REPLACEMENT CHARACTER}").strip()
 
 
 def _logprobs(written: torch.Tensor, logits: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Of each token of `written`, shape (batch, steps), by the logits of each step, shape (batch, vocabulary) each."""
+    """Log probabilities of `written`, shape (batch, steps).
+
+    `logits`: one tensor for each step, shape (batch, vocabulary).
+    """
     steps = torch.stack([step.float().log_softmax(-1) for step in logits], dim=1)
     return steps.gather(-1, written[..., None])[..., 0]
-
-
-class TransformersAdapter:
-    """An adapter of a TransformersEngine, as a model of its own."""
-
-    def __init__(self, base: TransformersEngine, name: str, folder: Path) -> None:
-        self._base = base
-        self._name = name
-        self._fingerprint = adapters.fingerprint(base.fingerprint, folder)
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    async def generate(self, prompt: Prompt) -> Reply:
-        return await self._base.generate_with(prompt, self._name)
-
-    async def death(self) -> str:
-        return await self._base.death()
-
-    async def close(self) -> None:
-        await self._base.drop_adapter(self._name)
 
 
 def _read(
@@ -246,7 +230,10 @@ def _read(
 
 
 async def load(folder: Path, settings: EngineSettings) -> TransformersEngine:
-    """Loads a checkpoint without holding up the event loop. Raises InvalidInput: missing, foreign or misshapen tensors."""
+    """Loads a checkpoint without blocking the event loop.
+
+    Raises InvalidInput: missing, foreign or misshapen tensors.
+    """
     device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = "float32" if device == "cpu" and settings.dtype == "auto" else settings.dtype
     if settings.threads:

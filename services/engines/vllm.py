@@ -1,7 +1,8 @@
-"""vLLM in this process (`AsyncLLM`): continuous batching, prefix and image caches, adapters, guided decoding.
+"""vLLM (`AsyncLLM`): continuous batching, prefix and image caches, adapters, guided decoding.
 
-The model itself lives in processes of vLLM's own. An image is known by its SHA-256 (`multi_modal_uuids`), so that the second
-question about it finds its pixels processed, its embedding encoded and its prefix in the KV cache.
+The model itself runs in processes of vLLM's own. An image is known by its SHA-256
+(`multi_modal_uuids`): at the second question about it, its pixels are processed, its embedding is
+encoded and its prefix is in the KV cache.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from services.core.errors import InvalidInput, Overloaded, Unavailable
 from services.core.provenance import FinishReason
 from services.engines import adapters, checkpoint, tensors, vllm_processes
+from services.engines.adapters import AdaptedModel
 from services.engines.batching import CLOSE_S, died
 from services.engines.chat import Chat
 from services.engines.control import unreadable
@@ -71,14 +73,14 @@ class VllmEngine:
 
     @property
     def unfinished(self) -> int:
-        """Requests that the engine works on or that wait in it."""
+        """Number of requests in the engine, computed or waiting."""
         return int(self._engine.get_num_unfinished_requests())
 
     async def generate(self, prompt: Prompt) -> Reply:
         return await self.generate_with(prompt, None)
 
     async def generate_with(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
-        """As `generate`, by an adapter."""
+        """Answers by an adapter; None is the model itself."""
         if self._death.done():
             raise died(self._death.result())
         if self._closed:
@@ -134,15 +136,19 @@ class VllmEngine:
             )
         reason = FinishReason.LENGTH if completion.finish_reason == "length" else FinishReason.STOP
         return Reply(
-            *(completion.text.strip(), prompt_tokens, written, reason),
+            text=completion.text.strip(),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=written,
+            finish_reason=reason,
             cached_prompt_tokens=final.num_cached_tokens or 0,
             logprob=completion.cumulative_logprob or 0.0,
         )
 
     def _input(self, prompt: Prompt) -> Mapping[str, Any]:
-        """Token ids, in which vLLM finds the image's place by its token: it reads no text that a caller wrote.
+        """Token ids, in which vLLM finds the image's place by its token: it reads no caller's text.
 
-        Where the place is no token of the tokenizer's, vLLM looks for it in the text, so that only ordinary text is taken.
+        If the tokenizer has no such token, vLLM looks for the place in the text; then only
+        ordinary text is accepted.
         """
         tokenized = self._chat.tokenize(prompt.text, prompt.system)
         if len(tokenized.ids) >= self._window:
@@ -170,18 +176,21 @@ class VllmEngine:
 
     def _too_long(self, what: str) -> InvalidInput:
         return InvalidInput(
-            f"{what} the model's window is {self._window}: ask a shorter question or send a smaller image",
+            f"{what} the model's window is {self._window}: "
+            "ask a shorter question or send a smaller image",
             field="question",
             reason="PROMPT_TOO_LONG",
         )
 
     async def reload(self, folder: Path) -> None:
-        """Pauses, reads the weights, forgets every cache, goes on. vLLM has been seen to keep part of the old weights."""
+        """Pauses, reads the weights, clears every cache, continues.
+
+        vLLM has been seen to keep part of the old weights.
+        """
         tensors.require_same_architecture(self._folder, folder)
         await asyncio.to_thread(tensors.check_tensors, folder)
-        self._watchdog.replied(
-            others_wait=False
-        )  # nothing is under way, and a paused engine answers no canary
+        # Nothing is under way, and a paused engine answers no canary.
+        self._watchdog.replied(others_wait=False)
         try:
             async with asyncio.timeout(_RELOAD_S):
                 await self._engine.pause_generation(mode="wait", clear_cache=True)
@@ -207,7 +216,12 @@ class VllmEngine:
             raise InvalidInput(
                 f"the adapter in {folder} can't be loaded: {error}", field="model"
             ) from error
-        return VllmAdapter(self, self._engine, request, folder)
+        return AdaptedModel(self, request, adapters.fingerprint(self.fingerprint, folder))
+
+    async def drop_adapter(self, adapter: LoRARequest) -> None:
+        with suppress(EngineDeadError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._engine.remove_lora(adapter.lora_int_id)
 
     async def death(self) -> str:
         return await asyncio.shield(self._death)
@@ -223,7 +237,7 @@ class VllmEngine:
             asking.cancel()
 
     async def _feel_pulse(self) -> None:
-        """vLLM has no event for its death, nor for a step that it has made."""
+        """Polls vLLM, which has no event for its death, nor for a step that it has made."""
         before = 0
         while not self._closed and not self._death.done():
             if self._engine.errored:
@@ -235,7 +249,7 @@ class VllmEngine:
             await asyncio.sleep(_HEARTBEAT_S)
 
     async def close(self) -> None:
-        """Ends within twice CLOSE_S, even if vLLM hangs: processes of it that are left then are killed."""
+        """Ends within twice CLOSE_S, even if vLLM hangs: its remaining processes are killed."""
         self._closed = True
         if self._asking and not self._death.done():
             await asyncio.wait(self._asking, timeout=CLOSE_S)
@@ -244,36 +258,11 @@ class VllmEngine:
         await vllm_processes.end(self._engine, CLOSE_S)
 
 
-class VllmAdapter:
-    """An adapter of a VllmEngine, as a model of its own."""
-
-    def __init__(
-        self, base: VllmEngine, engine: AsyncLLM, request: LoRARequest, folder: Path
-    ) -> None:
-        self._base = base
-        self._engine = engine
-        self._request = request
-        self._fingerprint = adapters.fingerprint(base.fingerprint, folder)
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    async def generate(self, prompt: Prompt) -> Reply:
-        return await self._base.generate_with(prompt, self._request)
-
-    async def death(self) -> str:
-        return await self._base.death()
-
-    async def close(self) -> None:
-        """Does nothing on an engine that is dead; one that hangs is not waited for."""
-        with suppress(EngineDeadError, TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await self._engine.remove_lora(self._request.lora_int_id)
-
-
 async def load(folder: Path, settings: EngineSettings) -> VllmEngine:
-    """Starts an engine and waits until it is ready (15 s and more). Raises InvalidInput: a checkpoint it can't load."""
+    """Starts an engine and waits until it is ready (15 s or more).
+
+    Raises InvalidInput: a checkpoint that vLLM can't load.
+    """
     chat = await asyncio.to_thread(Chat.of, folder, settings.trust_remote_code)
     await asyncio.to_thread(tensors.check_tensors, folder)
     if settings.threads:
@@ -283,7 +272,8 @@ async def load(folder: Path, settings: EngineSettings) -> VllmEngine:
         engine = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
     except Exception as error:
         raise InvalidInput(
-            f"vLLM can't load {folder}: {error} (the log above says more; out of memory: lower MEMORY_SHARE or MAX_MODEL_LEN)",
+            f"vLLM can't load {folder}: {error} (see the log above; "
+            "out of memory: lower MEMORY_SHARE or MAX_MODEL_LEN)",
             field="model",
             reason="MODEL_NOT_LOADED",
         ) from error

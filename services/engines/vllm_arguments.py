@@ -1,4 +1,4 @@
-"""The arguments that vLLM is started with, and those of a request."""
+"""Arguments for vLLM: at its start, and for each request."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOu
 
 from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
-
-_CPU_KV_CACHE_GIB = 1.0
+from services.engines.vllm_memory import kv_cache_bytes
 
 
 def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
-    """Arguments that vLLM is started with. On a CPU the dtype is float32 and the KV cache has a fixed size."""
+    """Start arguments. On a CPU the dtype is float32 and the KV cache has a fixed size."""
     on_cpu = current_platform.is_cpu()
-    kv_cache_gib = settings.kv_cache_gib or (_CPU_KV_CACHE_GIB if on_cpu else 0.0)
+    cache_bytes = kv_cache_bytes(settings, on_cpu)
     window = {"max_model_len": settings.max_model_len} if settings.max_model_len else {}
-    cache = {"kv_cache_memory_bytes": int(kv_cache_gib * 2**30)} if kv_cache_gib else {}
-    # A seeded request whose prompt is taken in several chunks kills vLLM's CPU engine: no generator there can be set back.
+    cache = {"kv_cache_memory_bytes": cache_bytes} if cache_bytes else {}
+    # A seeded request whose prompt is taken in several chunks kills vLLM's CPU engine, which can't
+    # reset its random generator.
     prefill = {"enable_chunked_prefill": False} if on_cpu else {}
     lora: dict[str, Any] = {}
     if settings.max_lora_rank:
-        # Adapters reach the vision tower and the connector, too: that is where much of the gap is closed.
+        # Adapters also change the vision tower and the connector, which close much of the gap.
         lora = {
             "enable_lora": True,
             "max_lora_rank": settings.max_lora_rank,
@@ -49,7 +49,7 @@ def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
 
 
 def sampling(prompt: Prompt, end_of_turn: int) -> SamplingParams:
-    """The prompt's decoding alone: the sampling defaults that come with a checkpoint must not leak in."""
+    """Request arguments from the prompt's decoding alone, without the checkpoint's defaults."""
     decoding = prompt.decoding
     guide = (
         {"structured_outputs": StructuredOutputsParams(regex=prompt.pattern)}

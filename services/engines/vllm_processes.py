@@ -1,4 +1,4 @@
-"""The processes of one vLLM engine: whether they make progress, and their end."""
+"""The processes of one vLLM engine: their progress and their end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 
 
 def tokens_written(engine: Any) -> int:
-    """Tokens written by an AsyncLLM for the requests under way."""
+    """Number of tokens that an AsyncLLM has written for the requests under way."""
     states = engine.output_processor.request_states.values()
     return sum(
         state.detokenizer.num_output_tokens() for state in states if state.detokenizer is not None
@@ -19,9 +19,9 @@ def tokens_written(engine: Any) -> int:
 
 
 async def end(engine: Any, within_s: float) -> None:
-    """Shuts an AsyncLLM down; kills the processes of it that are left after `within_s`, stopped and hung ones included."""
+    """Shuts an AsyncLLM down; kills its processes left after `within_s`, stopped or hung."""
     processes = _processes(engine)
-    # Half of the time for vLLM's own way, which tells them to end and kills them then. It may hang itself.
+    # vLLM's own shutdown ends them, then kills them. It has half of the time, since it may hang.
     ending = threading.Thread(
         target=engine.shutdown, kwargs={"timeout": within_s / 2}, name="end of vllm", daemon=True
     )
@@ -33,7 +33,7 @@ async def end(engine: Any, within_s: float) -> None:
 
 
 def _processes(engine: Any) -> list[psutil.Process]:
-    """The engine's core, and the workers that this has started."""
+    """The engine's core and the workers that it has started."""
     manager = engine.engine_core.resources.engine_manager
     found: list[psutil.Process] = []
     for core in getattr(manager, "processes", ()):

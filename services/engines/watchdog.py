@@ -1,4 +1,4 @@
-"""A watchdog tells an engine that is slow from one that answers nobody any more."""
+"""A watchdog that distinguishes a slow engine from one that no longer answers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ _log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Asks a canary when nothing has come of an engine for `patience_s` although it was asked something.
+    """Asks a canary if requests wait and the engine makes no progress for `patience_s`.
 
-    A reply is progress, and so is a `beat`: a step of a computation that takes long. An engine whose canary fails, or waits
-    for `patience_s` without progress, is dead: `die` is called with the reason. `patience_s` 0 watches nothing.
+    A reply is progress; so is a `beat`, a step of a long computation. An engine whose canary
+    fails, or waits for `patience_s` without progress, is dead: `die` is called with the reason.
+    `patience_s` 0 turns the watchdog off.
     """
 
     def __init__(
@@ -46,13 +47,13 @@ class Watchdog:
         self._watching = asyncio.create_task(self._watch()) if patience_s > 0 else None
 
     def asked(self) -> None:
-        """A request has come in. One that fails or is given up leaves the question open whether the engine can answer."""
+        """Notes a request. Its failure or cancellation doesn't show whether the engine answers."""
         if not self._is_unmet.is_set():
             self._unmet_since = time.monotonic()
             self._is_unmet.set()
 
     def replied(self, *, others_wait: bool) -> None:
-        """A request has been answered."""
+        """Notes a reply."""
         self._replied_at = self._unmet_since = time.monotonic()
         if not others_wait:
             self._is_unmet.clear()
@@ -76,7 +77,7 @@ class Watchdog:
                 return
 
     async def _trouble(self, idle_s: float) -> str:
-        """Why the engine is dead; "" where it isn't."""
+        """Why the engine is dead; "" if it is alive."""
         asked_at = time.monotonic()
         _log.warning("the engine has answered nobody for %.1f s: asking a canary", idle_s)
         canary = asyncio.ensure_future(self._ask(CANARY))
@@ -86,12 +87,10 @@ class Watchdog:
             is_done = canary.done()
             canary.cancel()
         if not is_done:
-            hangs = max(self._replied_at, self._beaten_at) < asked_at
-            return (
-                f"it hangs: no reply and no progress for {idle_s + time.monotonic() - asked_at:.1f} s"
-                if hangs
-                else ""
-            )
+            if max(self._replied_at, self._beaten_at) >= asked_at:
+                return ""
+            waited_s = idle_s + time.monotonic() - asked_at
+            return f"it hangs: no reply and no progress for {waited_s:.1f} s"
         self._unmet_since = time.monotonic()
         error = canary.exception()
         if error is None or isinstance(error, InvalidInput) or self._replied_at > asked_at:

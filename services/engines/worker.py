@@ -1,7 +1,7 @@
-"""A thread that works for an engine: one piece after another, off the event loop, and abandoned if it hangs.
+"""A thread that works for an engine off the event loop, one job at a time; abandoned if it hangs.
 
-Not an executor: the interpreter waits for an executor's threads when it exits, and an exception such as StopIteration
-can't pass through a future, so that its caller waits for ever.
+An executor would not do: the interpreter waits for an executor's threads when it exits, and an
+exception such as StopIteration can't pass through a future, so that its caller waits for ever.
 """
 
 from __future__ import annotations
@@ -20,28 +20,31 @@ from services.core.errors import EngineFailed, MpaError
 T = TypeVar("T")
 
 MOST_QUOTED = 300
-"""Characters of a foreign error's text that are passed on to callers."""
+"""Characters of a library's error text that are passed on to callers."""
 
 _log = logging.getLogger(__name__)
 
 
 def failure_of(error: BaseException) -> MpaError:
-    """The error that a caller sees: an MpaError as it is, anything else as EngineFailed.
+    """Error for a caller: an MpaError as it is, anything else as EngineFailed.
 
-    It comes without traceback: the frames would hold the tensors of the batch that failed, and with them the memory that
-    is missing where memory was the trouble.
+    It has no traceback, whose frames would keep the tensors of the failed batch in memory, and
+    memory may be what was missing.
     """
     if isinstance(error, MpaError):
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
     said = f"{type(error).__name__}: {error}"[:MOST_QUOTED]
     return EngineFailed(
-        f"the engine failed on this request ({said}): its log says more; other requests are not affected"
+        f"the engine failed on this request ({said}): see its log; other requests are not affected"
     )
 
 
 class WorkerThread:
-    """Runs functions in the order they are handed in. `died` is called on the loop if the thread ends by itself."""
+    """Runs functions in the order of their submission.
+
+    `died` is called on the loop if the thread ends by itself.
+    """
 
     def __init__(self, name: str, died: Callable[[str], None]) -> None:
         self._name = name
@@ -55,13 +58,16 @@ class WorkerThread:
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     async def do(self, work: Callable[..., T], *arguments: Any) -> T:
-        """The result of `work`. Raises MpaError (EngineFailed for any other error of `work`). Given up, it isn't begun."""
+        """The result of `work`, which is skipped if the caller is cancelled before it begins.
+
+        Raises MpaError (EngineFailed for any other error of `work`).
+        """
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((future, partial(work, *arguments)))
         return await future
 
     def end(self) -> None:
-        """Ends the thread after all work that has been handed in."""
+        """Ends the thread after all submitted work."""
         self._is_ending = True
         self._jobs.put(None)
 
@@ -81,15 +87,15 @@ class WorkerThread:
     def _do(self, future: asyncio.Future[Any], work: Callable[[], Any]) -> None:
         try:
             value = work()
-        except BaseException as error:  # SystemExit, too, is the trouble of one piece of work
+        except BaseException as error:  # SystemExit, too, is the failure of one job
             if not future.done() and not isinstance(error, MpaError):
-                _log.exception("a piece of work of thread %s failed", self._name)
+                _log.exception("a job of thread %s failed", self._name)
             self._tell(_settle, future, None, failure_of(error))
         else:
             self._tell(_settle, future, value, None)
 
     def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
-        with suppress(RuntimeError):  # the loop has been closed: nobody is there who waits
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits
             self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _end(self) -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from services.core.errors import InvalidInput, MpaError, NotFound
 from services.engines.image_decoder import ImageDecoder
-from services.files import beside, sync_folder, write_atomically
+from services.files import sync_folder, unfinished_path, write_atomically
 from services.rpc.limits import check_answer, check_question
 
 MAX_SAMPLES = 1_000_000
@@ -111,7 +111,7 @@ class DatasetWriter:
 
     def __init__(self, datasets: DatasetStore) -> None:
         self._datasets = datasets
-        self._unfinished = beside(datasets.root / "upload")
+        self._unfinished = unfinished_path(datasets.root / "upload")
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
         self.samples = 0

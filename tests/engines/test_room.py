@@ -1,7 +1,9 @@
 import torch
 from safetensors.torch import save_file
 
-from services.engines.room import GIB, room_for, weight_bytes
+from services.engines.room import room_for
+from services.engines.vllm_memory import GIB
+from services.engines.weights import weight_bytes
 from services.engines.settings import EngineSettings
 from tests.serving import fake_checkpoint
 

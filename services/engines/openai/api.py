@@ -1,4 +1,4 @@
-"""Sending to the provider: paced, retried with one idempotency key, its errors turned into ours."""
+"""Calls of the provider: paced, retried with one idempotency key, its errors turned into ours."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from services.engines.openai.faults import Fault, without_key
 from services.engines.openai.pacing import Pace, retry_after_s
 from services.engines.openai.settings import OpenAISettings
 
-FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 10.0
+FIRST_DELAY_S = 0.5
+LONGEST_DELAY_S = 10.0
 GIVE_UP_AFTER_S = 100.0
-"""A little less than a caller's usual deadline (two minutes), so that it hears the reason."""
+"""A little less than a caller's usual deadline (two minutes), so that the reason reaches it."""
 
 _log = logging.getLogger(__name__)
 
 
 class RequestRefused(Exception):
-    """The provider answered with an error that no retry cures; the caller knows what it means for the request."""
+    """An error of the provider that no retry cures; the caller knows its meaning."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
@@ -32,7 +33,7 @@ class RequestRefused(Exception):
 
 
 class Api:
-    """One server, one key. Everything that goes over the network goes through here."""
+    """One server, one key. All network traffic passes through here."""
 
     def __init__(self, settings: OpenAISettings, model: str) -> None:
         self._settings = settings
@@ -65,29 +66,27 @@ class Api:
         timeout_s: float | None = None,
         **content: Any,
     ) -> httpx.Response:
-        """A successful response; `content` as httpx takes it (json, files, params), `tokens` the estimate that is paced by.
+        """Sends a request until it has a successful response.
 
-        `timeout_s`, of one try, is for transfers of whole files; otherwise it is the one of the settings.
+        `content`: arguments of httpx (json, files, params). `tokens`: estimate for the pace.
+        `timeout_s`: limit of one try, for transfers of whole files; None: that of the settings.
 
-        Raises Refused: the answer is final. Overloaded, Unavailable: it stayed so after all retries. A POST carries an
-        idempotency key that stays the same, so a provider that honours it does not compute, or bill, a request twice
-        whose answer got lost.
+        Retries of a POST keep one idempotency key: a provider that honours it doesn't compute or
+        bill a request twice whose answer was lost.
+
+        Raises RequestRefused: the answer is final. Overloaded, Unavailable: all retries failed.
         """
         headers = {"Idempotency-Key": uuid.uuid4().hex} if method == "POST" else {}
         give_up_at = time.monotonic() + (timeout_s or GIVE_UP_AFTER_S)
-        delay_s, tries = FIRST_DELAY_S, 0
+        delay_s = FIRST_DELAY_S
+        tries = 0
         while True:
             tries += 1
             await self.pace.turn(tokens)
             async with self.pace:
                 left_s = max(1.0, give_up_at - time.monotonic())
-                outcome = await self._try(
-                    method,
-                    path,
-                    headers,
-                    min(timeout_s or self._settings.timeout_s, left_s),
-                    content,
-                )
+                try_s = min(timeout_s or self._settings.timeout_s, left_s)
+                outcome = await self._try(method, path, headers, try_s, content)
             if isinstance(outcome, httpx.Response):
                 return outcome
             trouble, asked_s = outcome
@@ -97,14 +96,8 @@ class Api:
                 self.pace.pause(wait_s)
             if tries > self._settings.retries or time.monotonic() + wait_s > give_up_at:
                 raise trouble
-            _log.info(
-                "%s, try %d of %d in %.1f s: %s",
-                path,
-                tries + 1,
-                self._settings.retries + 1,
-                wait_s,
-                trouble,
-            )
+            number = f"try {tries + 1} of {self._settings.retries + 1}"
+            _log.info("%s, %s in %.1f s: %s", path, number, wait_s, trouble)
             await asyncio.sleep(wait_s)
 
     async def _try(
@@ -115,7 +108,10 @@ class Api:
         timeout_s: float,
         content: dict[str, Any],
     ) -> httpx.Response | tuple[MpaError, float | None]:
-        """The response, or what went wrong and how long the provider asks to wait. Raises RequestRefused."""
+        """The response, or an error and the seconds that the provider asks to wait.
+
+        Raises RequestRefused.
+        """
         origin = self._settings.origin
         try:
             async with asyncio.timeout(timeout_s):
@@ -125,7 +121,8 @@ class Api:
         except httpx.RequestError as error:
             detail = without_key(str(error), self._settings.api_key) or type(error).__name__
             return Unavailable(
-                f"the connection to {origin} failed ({detail}): check OPENAI_BASE_URL and the network"
+                f"the connection to {origin} failed ({detail}): "
+                "check OPENAI_BASE_URL and the network"
             ), None
         if response.is_success:
             return response

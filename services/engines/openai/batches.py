@@ -1,8 +1,9 @@
 """The provider's batch API: half the price, within a day (docs/decisions/batch-api.md).
 
-Nobody waits for a batch on an open call. A request that is asked for is collected and the caller told that it is pending;
-collected requests become a batch; whoever asks the same again, at any later time and of any later process, finds it under way
-or gets its reply. The key of a request is its content, so nothing is handed in, or paid for, twice.
+Nobody waits for a batch on an open call. A request is collected, and its caller is informed that
+it is pending. Collected requests become a batch. The same request, asked again at any time and of
+any later process, is found under way or gets its reply. The key of a request is its content, so
+nothing is submitted, or paid for, twice.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from services.engines.openai.settings import BatchSettings
 from services.engines.openai.store import Batch, BatchStore
 
 MAX_BYTES = 100 * 2**20
-"""Of a batch's file; providers take 200 MB and up to 50,000 requests."""
+"""Largest file of a batch; providers accept 200 MB and up to 50,000 requests."""
 TRANSFER_TIMEOUT_S = 900.0
 TICK_S = 1.0
 CLOSE_S = 5.0
@@ -37,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Batches:
-    """Collects, hands in, looks after and remembers. Has a task of its own until it is closed."""
+    """Collects requests, submits and follows batches, keeps replies; in a task of its own."""
 
     def __init__(
         self, settings: BatchSettings, api: Api, chat: ChatCompletions, store: BatchStore
@@ -57,12 +58,12 @@ class Batches:
         return self._store.find(key) is not None
 
     def add(self, key: str, body: dict[str, Any]) -> None:
-        """Raises WrongState, once, where the provider has refused a whole batch since."""
+        """Collects a request. Raises WrongState, once for each batch that the provider refused."""
         for batch in self._store.batches("failed"):
             self._store.told(batch.number)
             raise WrongState(
-                f"the provider refused the batch {batch.batch_id} ({batch.detail}): put that right, then repeat; "
-                "what was in it will be asked anew",
+                f"the provider refused the batch {batch.batch_id} ({batch.detail}): "
+                "correct that, then repeat; its requests will be asked again",
                 reason="BATCH_FAILED",
             )
         if not self._collected:
@@ -74,7 +75,7 @@ class Batches:
             self._close_pile()
 
     def reply(self, key: str) -> Reply:
-        """Raises Pending; or what the provider, or the reply, has against this request."""
+        """Reply to a request. Raises Pending, or the error of the request."""
         asked = self._store.find(key)
         if asked is None or asked.status == 0:
             if self._trouble is not None:
@@ -95,9 +96,10 @@ class Batches:
         raise error
 
     async def close(self) -> None:
-        """Hands in what is collected; what is under way goes on at the provider, and is found again.
+        """Submits collected requests. Batches under way continue at the provider.
 
-        An upload gets CLOSE_S to end: the provider would have the file of one that is cut off, and this side wouldn't know.
+        An upload has CLOSE_S to end: if it were cut off, the provider might have a file that this
+        side doesn't know.
         """
         with suppress(TimeoutError):
             await asyncio.wait_for(self._at_work.acquire(), CLOSE_S)
@@ -122,12 +124,13 @@ class Batches:
                 retry_after_s=self._settings.poll_s,
             )
         return Pending(
-            f"the provider's batch {batch.batch_id} is under way ({batch.detail or 'handed in'}): {later}",
+            f"the provider's batch {batch.batch_id} is under way ({batch.detail or 'handed in'}): "
+            f"{later}",
             retry_after_s=self._settings.poll_s,
         )
 
     async def _work(self) -> None:
-        """Nothing that goes wrong ends it: what is not handed in or not looked up now is at the next round."""
+        """Runs a round after another; a failed one is repeated."""
         while True:
             try:
                 async with self._at_work:
@@ -148,7 +151,7 @@ class Batches:
             await self._look_after_all()
 
     async def _hand_in_all(self) -> bool:
-        """Did it work? Where it did not, and won't by itself, the next caller hears why."""
+        """Whether all new batches were submitted. A lasting error is kept for the next caller."""
         for batch in self._store.batches("new"):
             try:
                 await self._hand_in(batch)
@@ -163,28 +166,12 @@ class Batches:
         return True
 
     async def _hand_in(self, batch: Batch) -> None:
-        """A batch whose creation nobody saw (the service was killed) is looked for by its file before it is created again."""
-        batch_id, file_id = "", batch.file_id
-        if file_id:
-            batch_id = await self._find(file_id)
-        else:
-            lines = (_line(key, body) for key, body in self._store.bodies(batch.number))
-            file = {
-                "file": (
-                    f"batch-{batch.number}.jsonl",
-                    "".join(lines).encode(),
-                    "application/jsonl",
-                )
-            }
-            uploaded = await self._api.call(
-                "POST",
-                "/files",
-                files=file,
-                data={"purpose": "batch"},
-                timeout_s=TRANSFER_TIMEOUT_S,
-            )
-            file_id = str(uploaded.json()["id"])
-            self._store.uploaded(batch.number, file_id)
+        """Submits a batch, unless the service was killed after it had done so.
+
+        Such a batch is found by its file.
+        """
+        file_id = batch.file_id or await self._upload(batch)
+        batch_id = await self._find(file_id) if batch.file_id else ""
         if not batch_id:
             wanted = {
                 "input_file_id": file_id,
@@ -195,16 +182,27 @@ class Batches:
         self._store.created(batch.number, batch_id)
         _log.info("handed in batch %s", batch_id)
 
-    async def _find(self, file_id: str) -> str:
-        listed = (await self._api.call("GET", "/batches", params={"limit": 100})).json()
-        return next(
-            (
-                str(found["id"])
-                for found in listed.get("data", [])
-                if found.get("input_file_id") == file_id
-            ),
-            "",
+    async def _upload(self, batch: Batch) -> str:
+        lines = "".join(_line(key, body) for key, body in self._store.bodies(batch.number))
+        name = f"batch-{batch.number}.jsonl"
+        uploaded = await self._api.call(
+            "POST",
+            "/files",
+            files={"file": (name, lines.encode(), "application/jsonl")},
+            data={"purpose": "batch"},
+            timeout_s=TRANSFER_TIMEOUT_S,
         )
+        file_id = str(uploaded.json()["id"])
+        self._store.uploaded(batch.number, file_id)
+        return file_id
+
+    async def _find(self, file_id: str) -> str:
+        """Id of the batch that was created from a file; "" if there is none."""
+        listed = (await self._api.call("GET", "/batches", params={"limit": 100})).json()
+        for found in listed.get("data", []):
+            if found.get("input_file_id") == file_id:
+                return str(found["id"])
+        return ""
 
     async def _look_after_all(self) -> None:
         for batch in self._store.batches("under way"):
@@ -241,17 +239,16 @@ class Batches:
             )
 
     def _read(self, lines: str) -> Iterator[tuple[str, int, str]]:
-        """Final responses: key, status, body. What merely met a bad moment (429, 500, expired) is left out."""
+        """Final responses: key, status, body; without transient failures (429, 500, expired)."""
         for line in filter(None, lines.split("\n")):
             try:
                 result = json.loads(line)
-                key, response = str(result["custom_id"]), result.get("response") or {}
-                status, body = (
-                    int(response.get("status_code") or 0),
-                    json.dumps(response.get("body")),
-                )
+                key = str(result["custom_id"])
+                response = result.get("response") or {}
+                status = int(response.get("status_code") or 0)
+                body = json.dumps(response.get("body"))
             except (ValueError, LookupError, TypeError, AttributeError):
-                _log.warning("a line of a batch's output can't be read and is passed over")
+                _log.warning("a line of a batch's output can't be read and is skipped")
                 continue
             if status == 200 or (
                 status and not Fault.read(status, body, self._chat.settings.api_key).is_transient
@@ -261,16 +258,16 @@ class Batches:
     def _refused(self, fault: Fault) -> WrongState:
         if fault.status in (404, 405, 501):
             return WrongState(
-                f"{self._chat.settings.origin} offers no batch API ({fault.status}): start without MPA_TEACHER_BATCH"
+                f"{self._chat.settings.origin} offers no batch API ({fault.status}): "
+                "start without MPA_TEACHER_BATCH"
             )
         error = self._api.error(fault)
-        return (
-            error
-            if isinstance(error, WrongState)
-            else WrongState(str(error), reason="BATCH_FAILED")
-        )
+        if isinstance(error, WrongState):
+            return error
+        return WrongState(str(error), reason="BATCH_FAILED")
 
 
 def _line(key: str, body: str) -> str:
     """A line of a batch's file; `body` is JSON already."""
-    return f'{{"custom_id": "{key}", "method": "POST", "url": "/v1/chat/completions", "body": {body}}}\n'
+    request = f'"custom_id": "{key}", "method": "POST", "url": "/v1/chat/completions"'
+    return f'{{{request}, "body": {body}}}\n'

@@ -24,16 +24,17 @@ _CUT = frozenset({"length", "max_tokens"})
 
 @dataclass(frozen=True, slots=True)
 class ChatCompletions:
-    """How one model is asked, and what its tokens cost."""
+    """Requests and responses of one model, with the price of its tokens."""
 
     model: str
     settings: OpenAISettings
     price: Price
 
     def body(self, prompt: Prompt, data_url: str) -> dict[str, Any]:
-        """The JSON body. Raises InvalidInput: guided decoding, and the server isn't known to take a pattern.
+        """JSON body of a request.
 
-        The limit goes as `max_completion_tokens`: OpenAI's newer models refuse `max_tokens`, and vLLM takes both.
+        The limit is `max_completion_tokens`: OpenAI's newer models refuse `max_tokens`, vLLM takes
+        both. Raises InvalidInput: guided decoding on a server that isn't known to have it.
         """
         decoding = prompt.decoding
         content = [
@@ -59,27 +60,23 @@ class ChatCompletions:
             return {}
         if not self.settings.guided:
             raise InvalidInput(
-                "guided decoding needs a server that takes a regular expression, OpenAI's takes none: ask without `guided`, "
-                "or, with vLLM at OPENAI_BASE_URL, set MPA_TEACHER_GUIDED=structured_outputs (guided_regex for an old one)",
+                "guided decoding needs a server that takes a regular expression, OpenAI's takes "
+                "none: ask without `guided`, or, with vLLM at OPENAI_BASE_URL, set "
+                "MPA_TEACHER_GUIDED=structured_outputs (guided_regex for an old one)",
                 field="guided",
             )
-        return (
-            {"guided_regex": pattern}
-            if self.settings.guided == "guided_regex"
-            else {"structured_outputs": {"regex": pattern}}
-        )
+        if self.settings.guided == "guided_regex":
+            return {"guided_regex": pattern}
+        return {"structured_outputs": {"regex": pattern}}
 
     def tokens(self, prompt: Prompt) -> int:
-        """An estimate of what the request takes, before anyone has counted: GPT-4o's rule for images, four letters a token."""
-        image = (
-            85
-            if self.settings.image_detail == "low"
-            else 85 + 170 * _tiles(*prompt.image.pixels.size)
-        )
+        """Estimated tokens of request and reply: GPT-4o's rule for images, four letters a token."""
+        is_low = self.settings.image_detail == "low"
+        image = 85 + (0 if is_low else 170 * _tiles(*prompt.image.pixels.size))
         return image + (len(prompt.text) + len(prompt.system)) // 4 + prompt.decoding.max_new_tokens
 
     def reply(self, content: bytes | str, *, batch: bool = False) -> Reply:
-        """What the response says. Raises Unusable: it is no JSON, or it holds no choice or an empty one."""
+        """Reply in a response. Raises Unusable: no JSON, no choice, or an empty one."""
         try:
             answered = json.loads(content)
             usage = _usage(answered.get("usage") or {})
@@ -103,13 +100,13 @@ class ChatCompletions:
         if not text and finish_reason is FinishReason.STOP:
             raise Unusable(f"{self.model} replied with nothing", spent)
         return Reply(
-            text,
-            spent.prompt_tokens,
-            spent.completion_tokens,
-            finish_reason,
-            spent.cached_prompt_tokens,
-            spent.cost_usd,
-            str(answered.get("system_fingerprint") or ""),
+            text=text,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
+            finish_reason=finish_reason,
+            cached_prompt_tokens=spent.cached_prompt_tokens,
+            cost_usd=spent.cost_usd,
+            system_fingerprint=str(answered.get("system_fingerprint") or ""),
         )
 
     def _start(self, content: bytes | str) -> str:
@@ -118,7 +115,7 @@ class ChatCompletions:
 
 
 class Unusable(BadReply):
-    """A response that is no reply; `usage`: what it cost all the same."""
+    """A response without a reply; it costs `usage` all the same."""
 
     def __init__(self, message: str, usage: Usage | None = None) -> None:
         super().__init__(message)
@@ -145,6 +142,6 @@ def _usage(fields: Mapping[str, Any]) -> Usage:
 
 
 def _tiles(width: int, height: int) -> int:
-    """Squares of 512 pixels, after the longer side is brought to 2048 at most and the shorter to 768 at most."""
+    """Squares of 512 pixels, in an image scaled to at most 2048 x 768 pixels (longer x shorter)."""
     scale = min(1.0, 2048 / max(width, height), 768 / min(width, height))
     return math.ceil(width * scale / 512) * math.ceil(height * scale / 512)

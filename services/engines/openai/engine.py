@@ -1,4 +1,4 @@
-"""A closed teacher, or a server of one's own, behind the interface of every other engine."""
+"""The engine for a closed teacher or your own server, behind the interface of other engines."""
 
 from __future__ import annotations
 
@@ -32,18 +32,17 @@ _log = logging.getLogger(__name__)
 
 
 def identity(model: str, settings: OpenAISettings) -> str:
-    """Hex SHA-256 over server, model name and image detail: what was asked, for the weights are not ours to hash.
+    """Hex SHA-256 over server, model name and image detail, since the weights are unknown.
 
-    It stays the same when the provider changes what is behind the name; that shows in each reply's `system_fingerprint`, and
-    is why a dated name (gpt-4o-2024-11-20) is better than an alias (gpt-4o).
+    It stays the same when the provider changes the model behind the name. Each reply's
+    `system_fingerprint` shows that, and a dated name (gpt-4o-2024-11-20) avoids it.
     """
-    return hashlib.sha256(
-        f"openai\n{settings.origin}\n{model}\n{settings.image_detail}".encode()
-    ).hexdigest()
+    asked = f"openai\n{settings.origin}\n{model}\n{settings.image_detail}"
+    return hashlib.sha256(asked.encode()).hexdigest()
 
 
 class OpenAIEngine:
-    """One model of one provider. Its limits are kept for all requests together."""
+    """One model of one provider, whose limits apply to all requests together."""
 
     def __init__(self, chat: ChatCompletions, api: Api, batches: Batches | None) -> None:
         self._chat = chat
@@ -57,7 +56,10 @@ class OpenAIEngine:
         return self._fingerprint
 
     async def generate(self, prompt: Prompt) -> Reply:
-        """Besides what every engine raises: BadReply (unusable twice), WrongState (key, quota, model), Pending (in a batch)."""
+        """Replies to a prompt.
+
+        Also raises BadReply (unusable twice), WrongState (key, quota, model), Pending (in a batch).
+        """
         if self._batches is None:
             return await self._ask(prompt)
         key = _key(self.fingerprint, prompt)
@@ -77,15 +79,17 @@ class OpenAIEngine:
         return self._chat.body(prompt, await self._images.get(prompt.image))
 
     async def _ask(self, prompt: Prompt) -> Reply:
-        """A response that can't be used is asked for once more; what it cost is added to the bill of the reply."""
-        body, estimate = await self._body(prompt), self._chat.tokens(prompt)
+        """Asks again once after an unusable response, whose cost is added to that of the reply."""
+        body = await self._body(prompt)
+        estimate = self._chat.tokens(prompt)
         wasted = Usage()
         for _ in range(TRIES_OF_A_REPLY):
             try:
                 response = await self._api.call("POST", COMPLETIONS, json=body, tokens=estimate)
                 reply = self._chat.reply(response.content)
             except Unusable as error:
-                wasted, trouble = wasted + error.usage, error
+                wasted += error.usage
+                trouble = error
                 _log.warning("%s", error)
                 continue
             except RequestRefused as error:
@@ -98,11 +102,18 @@ class OpenAIEngine:
 
 
 def _key(fingerprint: str, prompt: Prompt) -> str:
-    """The content of a request as a hash: the same question, asked again at any time, has the same."""
+    """Hash of a request's content: the same question, asked again at any time, has the same key."""
     decoding = prompt.decoding
     asked = [
-        *(fingerprint, prompt.image.sha256, prompt.system, prompt.text, prompt.pattern),
-        *(decoding.temperature, decoding.top_p, decoding.max_new_tokens, decoding.seed),
+        fingerprint,
+        prompt.image.sha256,
+        prompt.system,
+        prompt.text,
+        prompt.pattern,
+        decoding.temperature,
+        decoding.top_p,
+        decoding.max_new_tokens,
+        decoding.seed,
     ]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
@@ -118,15 +129,14 @@ def _with(reply: Reply, wasted: Usage) -> Reply:
 
 
 async def load(model: str, settings: OpenAISettings) -> OpenAIEngine:
-    """Checks key and model with a call that costs nothing.
+    """Connects to a model; checks key and model with a call that costs nothing.
 
-    Raises WrongState (key refused, no such model), Unavailable (nobody there), InvalidInput (address, key, price table).
+    Raises WrongState (key refused, no such model), Unavailable (no connection), InvalidInput
+    (address, key, price table).
     """
     settings.require_access()
-    chat, api = (
-        ChatCompletions(model, settings, price_of(model, settings.prices)),
-        Api(settings, model),
-    )
+    chat = ChatCompletions(model, settings, price_of(model, settings.prices))
+    api = Api(settings, model)
     try:
         await _check(api, model)
         batches = _batches(settings.batch, api, chat) if settings.batch is not None else None
@@ -139,13 +149,16 @@ async def load(model: str, settings: OpenAISettings) -> OpenAIEngine:
 
 
 def _batches(settings: BatchSettings, api: Api, chat: ChatCompletions) -> Batches:
-    """A store for each model of each provider: a batch is of one model."""
+    """Batches of one model, in a store for each model of each provider."""
     path = settings.folder / f"{identity(chat.model, chat.settings)[:16]}.sqlite"
     return Batches(settings, api, chat, BatchStore(path))
 
 
 async def _check(api: Api, model: str) -> None:
-    """Asks for the model, then for the list of models: servers offer one, the other, both or neither (then it is let pass)."""
+    """Asks for the model, then for the list of models.
+
+    Servers offer one, the other, both or neither; then the model is accepted unchecked.
+    """
     try:
         await api.call("GET", f"/models/{quote(model, safe='')}")
         return
@@ -162,10 +175,11 @@ async def _check(api: Api, model: str) -> None:
         listed = (await api.call("GET", "/models")).json()["data"]
         names = [str(entry["id"]) for entry in listed]
     except (RequestRefused, ValueError, LookupError, TypeError):
-        _log.warning("the server does not say which models it has, so %s is taken as given", model)
+        _log.warning("the server does not list its models, so %s is taken as given", model)
         return
     if model not in names:
         raise WrongState(
-            f"there is no model {model!r} there, only {', '.join(names[:5]) or 'none'}: name one of those in MPA_TEACHER_MODEL",
+            f"there is no model {model!r} there, only {', '.join(names[:5]) or 'none'}: "
+            "name one of those in MPA_TEACHER_MODEL",
             reason="MODEL_NOT_FOUND",
         )

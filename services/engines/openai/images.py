@@ -1,4 +1,4 @@
-"""Images as data URLs: PNG, so that the provider sees the pixels the student sees; JPEG (quality 95) where PNG gets heavy."""
+"""Images as data URLs: PNG, with the pixels that the student sees; JPEG for large images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from PIL import Image
 from services.engines.images import LoadedImage
 
 MAX_SIDE = 2048
-"""Pixels. GPT-4o itself scales what is larger down to this, so nothing more is worth sending."""
+"""Pixels of the longer side. GPT-4o itself scales larger images down to this."""
 MAX_PNG_BYTES = 1_000_000
 ENCODING = f"png {MAX_PNG_BYTES}, jpeg 95, {MAX_SIDE}"
-"""What `data_url` makes of pixels, as a name: another encoding is another picture to the model."""
+"""Name of the encoding of `data_url`: with another one, the model sees another picture."""
 CAPACITY_BYTES = 256 * 2**20
 
 
 def data_url(pixels: Image.Image) -> str:
-    """`pixels` RGB."""
+    """Encodes RGB pixels."""
     if max(pixels.size) > MAX_SIDE:
         pixels = pixels.copy()
         pixels.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
@@ -33,7 +33,7 @@ def data_url(pixels: Image.Image) -> str:
 
 
 class DataUrls:
-    """Encodes in threads, each image once for all questions about it; the oldest go when CAPACITY_BYTES are reached."""
+    """Encodes in threads, each image once; the oldest are dropped at CAPACITY_BYTES."""
 
     def __init__(self) -> None:
         self._urls: OrderedDict[str, asyncio.Task[str]] = OrderedDict()

@@ -1,10 +1,11 @@
-"""Keeping to a provider's limits: requests and tokens a minute, and a pause for all after it said 429."""
+"""A pace within a provider's limits: requests and tokens a minute, pauses for all after a 429."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -14,40 +15,39 @@ from services.core.errors import Overloaded
 
 BURST_S = 1.0
 LONGEST_WAIT_S = 60.0
-"""Who would wait longer is told to come back: a caller's deadline must not pass while its request only stands in line."""
+"""Callers who would wait longer are refused: no deadline must pass in a queue."""
 COME_BACK_S = 15.0
 
 
 class RequestRate:
-    """At most `per_minute` units a minute, spread evenly, with bursts of BURST_S seconds' worth; 0 is no limit.
+    """At most `per_minute` units a minute (0: no limit), with bursts of BURST_S seconds' worth.
 
-    Each caller is given its place at once (virtual scheduling), so they go in the order they came.
+    Callers get their places at once (virtual scheduling), in the order of their requests.
     """
 
-    def __init__(self, per_minute: float) -> None:
+    def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds_per_unit = 60.0 / per_minute if per_minute else 0.0
         self._paid_until = 0.0
+        self._clock = clock
 
     def wait_s(self) -> float:
-        """How long who comes now would wait."""
-        return max(0.0, self._paid_until - time.monotonic()) if self._seconds_per_unit else 0.0
+        """Seconds that a caller would wait now."""
+        return max(0.0, self._paid_until - self._clock()) if self._seconds_per_unit else 0.0
 
     def take(self, amount: float) -> None:
-        """Less than 0 gives back what was taken too much."""
-        now = time.monotonic()
-        self._paid_until = max(self._paid_until, now - BURST_S) + amount * self._seconds_per_unit
+        """Takes units; a negative amount gives them back."""
+        since = max(self._paid_until, self._clock() - BURST_S)
+        self._paid_until = since + amount * self._seconds_per_unit
 
 
 class Pace:
-    """Who may send when. A pause holds for every request, whichever of them was told to slow down."""
+    """Start times for requests. A pause applies to all, whichever of them got the 429."""
 
     def __init__(
         self, requests_per_minute: float, tokens_per_minute: float, max_concurrent: int
     ) -> None:
-        self._requests, self._tokens = (
-            RequestRate(requests_per_minute),
-            RequestRate(tokens_per_minute),
-        )
+        self._requests = RequestRate(requests_per_minute)
+        self._tokens = RequestRate(tokens_per_minute)
         self._resume_at = 0.0
         self._slots = asyncio.Semaphore(max_concurrent)
 
@@ -55,7 +55,7 @@ class Pace:
         self._resume_at = max(self._resume_at, time.monotonic() + seconds)
 
     def settle(self, estimated: int, actual: int) -> None:
-        """After a reply has said what it took."""
+        """Corrects the estimate by the tokens of the reply."""
         self._tokens.take(actual - estimated)
 
     async def __aenter__(self) -> None:
@@ -63,7 +63,7 @@ class Pace:
         try:
             while (left := self._resume_at - time.monotonic()) > 0:
                 _refuse_long(left)
-                # Not all in the same instant: that is how the next 429 comes about.
+                # All in the same instant would cause the next 429.
                 await asyncio.sleep(left + random.uniform(0, min(1.0, left / 4)))
         except BaseException:
             self._slots.release()
@@ -73,7 +73,7 @@ class Pace:
         self._slots.release()
 
     async def turn(self, tokens: int) -> None:
-        """Waits until a request of `tokens` is within the limits. Raises Overloaded: that is too far off."""
+        """Waits until a request of `tokens` is within the limits. Raises Overloaded: too long."""
         wait_s = max(self._requests.wait_s(), self._tokens.wait_s())
         _refuse_long(max(wait_s, self._resume_at - time.monotonic()))
         self._requests.take(1)
@@ -95,7 +95,7 @@ def _refuse_long(wait_s: float) -> None:
 
 
 def retry_after_s(headers: httpx.Headers) -> float | None:
-    """What `retry-after-ms` or `Retry-After` (seconds or a date) asks for; None where neither does."""
+    """Seconds to wait by `retry-after-ms` or `Retry-After` (seconds or a date); None without."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
             return max(0.0, float(headers[name]) * unit)
@@ -105,6 +105,5 @@ def retry_after_s(headers: httpx.Headers) -> float | None:
         at = parsedate_to_datetime(headers["retry-after"])
     except (KeyError, ValueError, TypeError):
         return None
-    return max(
-        0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
-    )
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())

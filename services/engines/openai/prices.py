@@ -1,8 +1,9 @@
-"""What tokens cost. The table ages: MPA_TEACHER_PRICES names a JSON file that overrides it, model by model.
+"""Prices of tokens. MPA_TEACHER_PRICES names a JSON file that overrides the table, per model.
 
-    {"gpt-4o-2024-11-20": {"input": 2.5, "cached_input": 1.25, "output": 10.0, "batch_discount": 0.5}}
+    {"gpt-4o-2024-11-20": {"input": 2.5, "cached_input": 1.25, "output": 10, "batch_discount": 0.5}}
 
-US dollars per million tokens; `cached_input` defaults to `input`, `batch_discount` (the share that a batch saves) to 0.5.
+US dollars per million tokens. `cached_input` defaults to `input`, `batch_discount` (the share that
+a batch saves) to 0.5.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from services.core.errors import InvalidInput
 from services.core.usage import Usage
 
 LOOKED_UP = "2026-11-23"
-"""When BUILT_IN was looked up, in public price lists of that year: check it against your provider's before you budget."""
+"""Date of BUILT_IN, from public price lists: compare your provider's before you budget."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Price:
             raise ValueError(f"batch_discount is {self.batch_discount}")
 
     def cost_usd(self, usage: Usage, *, batch: bool = False) -> float:
-        """Of calls that took `usage`."""
+        """Price of calls with this usage."""
         full = usage.prompt_tokens - usage.cached_prompt_tokens
         dollars = (
             full * self.input
@@ -62,22 +63,23 @@ _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
 def price_of(model: str, table: Path | None = None) -> Price:
-    """A dated model (gpt-4o-2024-11-20) without a row of its own takes that of its family. Unknown: free, and the log says so.
+    """Price of a model; a dated one (gpt-4o-2024-11-20) without a row has that of its family.
 
-    Raises InvalidInput: `table` can't be read.
+    An unknown model is free, with a warning in the log. Raises InvalidInput: `table` can't be read.
     """
     prices = {**BUILT_IN, **(_read(table) if table else {})}
     found = prices.get(model) or prices.get(_DATE.sub("", model))
     if found is None:
         _log.warning(
-            "no price is known for %s: its calls are counted at 0 dollars; MPA_TEACHER_PRICES names a price table",
+            "no price is known for %s: its calls are counted at 0 dollars; "
+            "MPA_TEACHER_PRICES names a price table",
             model,
         )
     return found or FREE
 
 
 def image_tokens(model: str, detail: str) -> int:
-    """Of one image at most (as `Chat.tokens` counts them); 0 for models whose rule isn't GPT-4o's, such as its mini."""
+    """Most tokens of one image; 0 for models whose rule isn't GPT-4o's, such as its mini."""
     if _DATE.sub("", model) not in ("gpt-4o", "gpt-4.1"):
         return 0
     return 85 if detail == "low" else 85 + 8 * 170

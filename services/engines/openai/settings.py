@@ -1,4 +1,4 @@
-"""The settings of the openai engine, from MPA_TEACHER_* and the provider's own OPENAI_*."""
+"""Settings of the openai engine, from MPA_TEACHER_* and the provider's own OPENAI_*."""
 
 from __future__ import annotations
 
@@ -17,40 +17,47 @@ GUIDED = ("structured_outputs", "guided_regex")
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """The provider's batch API. A batch is handed in once it has `size` requests, or `wait_s` after its first one.
-
-    `folder` holds what was handed in and what came back; the state of under-way batches is asked for every `poll_s`.
-    """
+    """Use of the provider's batch API."""
 
     folder: Path = Path(".mpa/teacher/batches")
+    """Folder of submitted requests and their replies."""
     size: int = 10_000
+    """Requests after which a batch is submitted."""
     wait_s: float = 60.0
+    """Seconds after the first request when a smaller batch is submitted."""
     poll_s: float = 60.0
+    """Seconds between two looks at batches under way."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenAISettings:
-    """`requests_per_minute` and `tokens_per_minute` 0: no limit of one's own, the provider's 429 rules.
-
-    `api_key` comes from OPENAI_API_KEY alone and is in no repr; "" for a server that wants none. `retries` are tries after the
-    first. `guided`: the field in which the server takes a regular expression that the reply must match, "" where it takes none.
-    `prices`: a JSON file that overrides the built-in price table.
-    """
+    """Access to a provider, its limits and its prices."""
 
     base_url: str = BASE_URL
+    """Address of the server, from OPENAI_BASE_URL."""
     api_key: str = field(default="", repr=False)
+    """Key, from OPENAI_API_KEY alone and in no repr; "" for a server without keys."""
     image_detail: str = "auto"
+    """OpenAI's detail of images: low, high or auto."""
     requests_per_minute: float = 0.0
+    """Limit of requests; 0 leaves it to the provider's 429."""
     tokens_per_minute: float = 0.0
+    """Limit of tokens; 0 leaves it to the provider's 429."""
     max_concurrent: int = 64
+    """Requests under way at the same time."""
     timeout_s: float = 60.0
+    """Seconds for one try."""
     retries: int = 5
+    """Tries after the first."""
     prices: Path | None = None
+    """JSON file that overrides the built-in price table."""
     guided: str = ""
+    """Field of a request for the reply's regular expression; "" if the server has none."""
     batch: BatchSettings | None = None
+    """Settings of the batch API; None doesn't use it."""
 
     def require_access(self) -> None:
-        """Raises InvalidInput where address or key can't be right; what was given is not repeated, it may be the secret."""
+        """Raises InvalidInput: impossible address or key, not quoted since it may be the secret."""
         _require_plain(self.base_url)
         _require_key(self.api_key, self.base_url)
 
@@ -62,7 +69,10 @@ class OpenAISettings:
 
     @staticmethod
     def from_environment(env: Environment) -> OpenAISettings:
-        """Raises InvalidInput, naming the variable that is wrong. Address and key are looked at when the model is loaded."""
+        """Raises InvalidInput, naming the variable that is wrong.
+
+        Address and key are checked when the model is loaded.
+        """
         usual, batches = OpenAISettings(), BatchSettings()
         return OpenAISettings(
             base_url=(env.variables.get("OPENAI_BASE_URL") or BASE_URL).strip().rstrip("/"),
@@ -87,7 +97,7 @@ class OpenAISettings:
 
 
 def _require_plain(base_url: str) -> None:
-    """A secret in a URL ends up in logs."""
+    """Raises InvalidInput for an address with a secret, which would end up in logs, or none."""
     try:
         parts = urlsplit(base_url)
         has_port = parts.port is None or parts.port > 0
@@ -95,12 +105,14 @@ def _require_plain(base_url: str) -> None:
         parts, has_port = urlsplit(""), False
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise InvalidInput(
-            "OPENAI_BASE_URL holds a user name, a password or a query: give the plain address there, the key in OPENAI_API_KEY",
+            "OPENAI_BASE_URL holds a user name, a password or a query: "
+            "give the plain address there, the key in OPENAI_API_KEY",
             field="OPENAI_BASE_URL",
         )
     if parts.scheme not in ("http", "https") or not parts.hostname or not has_port:
         raise InvalidInput(
-            f"OPENAI_BASE_URL is not the address of a server: give one such as {BASE_URL} or http://127.0.0.1:8000/v1",
+            "OPENAI_BASE_URL is not the address of a server: "
+            f"give one such as {BASE_URL} or http://127.0.0.1:8000/v1",
             field="OPENAI_BASE_URL",
         )
 
@@ -108,13 +120,14 @@ def _require_plain(base_url: str) -> None:
 def _require_key(key: str, base_url: str) -> None:
     if not key and base_url == BASE_URL:
         raise InvalidInput(
-            "OPENAI_API_KEY is not set: put the provider's key there (it is read from the environment alone), or name a "
-            "server that wants none in OPENAI_BASE_URL",
+            "OPENAI_API_KEY is not set: put the provider's key there (it is read from the "
+            "environment alone), or name a server that wants none in OPENAI_BASE_URL",
             field="OPENAI_API_KEY",
         )
     if not re.fullmatch(r"[!-~]*", key):
         raise InvalidInput(
-            "OPENAI_API_KEY holds blanks, line breaks or other characters that no key has: copy it again",
+            "OPENAI_API_KEY holds blanks, line breaks or other characters that no key has: "
+            "copy it again",
             field="OPENAI_API_KEY",
         )
 
@@ -122,9 +135,9 @@ def _require_key(key: str, base_url: str) -> None:
 def _one_of(env: Environment, name: str, values: tuple[str, ...], default: str) -> str:
     given = env.text(name, default)
     if given not in values:
+        known = ", ".join(value for value in values if value)
         raise InvalidInput(
-            f"{env.prefix}{name} is {given!r}: use one of {', '.join(value for value in values if value)}",
-            field=env.prefix + name,
+            f"{env.prefix}{name} is {given!r}: use one of {known}", field=env.prefix + name
         )
     return given
 

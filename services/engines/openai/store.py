@@ -1,4 +1,4 @@
-"""What was asked in batches and what came back: one SQLite file, so that a service that was killed pays for nothing twice."""
+"""Requests in batches and their replies, in a SQLite file: a killed service pays nothing twice."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from pathlib import Path
 from services.core.errors import Conflict, MpaError, WrongState
 
 _SCHEMA = """
--- batch 0: collected, in no batch yet. The body is needed until the batch is created; status 0: no response yet.
+-- batch 0: in no batch yet. The body is needed until the batch is created. status 0: no response.
 CREATE TABLE IF NOT EXISTS requests (
     key TEXT PRIMARY KEY, batch INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL,
     status INTEGER NOT NULL DEFAULT 0, response TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS requests_by_batch ON requests (batch);
--- state: 'new', 'under way', 'done', or 'failed' until the failure has been told to somebody, then 'told'.
+-- state: 'new', 'under way', 'done', or 'failed' until a caller has got the failure, then 'told'.
 CREATE TABLE IF NOT EXISTS batches (
-    number INTEGER PRIMARY KEY, state TEXT NOT NULL DEFAULT 'new', file_id TEXT NOT NULL DEFAULT '',
-    batch_id TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '');
+    number INTEGER PRIMARY KEY, state TEXT NOT NULL DEFAULT 'new',
+    file_id TEXT NOT NULL DEFAULT '', batch_id TEXT NOT NULL DEFAULT '',
+    detail TEXT NOT NULL DEFAULT '');
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`file_id`, `batch_id`: the provider's names, "" until it has given them. `detail`: how far it is, or why it failed."""
+    """A batch; `file_id` and `batch_id` are the provider's names, "" until it has given them."""
 
     number: int
     state: str
     file_id: str
     batch_id: str
     detail: str
+    """Progress, or the reason of a failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownRequest:
-    """A request that is known. `status` 0: no response yet."""
+    """A request in the store. `status` 0: no response yet."""
 
     batch: int
     status: int
@@ -46,10 +48,10 @@ class KnownRequest:
 
 
 class BatchStore:
-    """One service at a time owns a store."""
+    """A store of requests and batches, owned by one service at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Raises Conflict: another process has it; MpaError: it can't be written."""
+        """Raises Conflict: another process owns the store; MpaError: it can't be written."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -59,11 +61,13 @@ class BatchStore:
             self._db.executescript(_SCHEMA)
         except BlockingIOError as error:
             raise Conflict(
-                f"another teacher works with the batches in {path.parent}: stop it, or give another folder"
+                f"another teacher works with the batches in {path.parent}: "
+                "stop it, or give another folder"
             ) from error
         except (OSError, sqlite3.Error) as error:
             raise MpaError(
-                f"the batches can't be kept in {path} ({error}): set another MPA_TEACHER_BATCH_FOLDER"
+                f"the batches can't be kept in {path} ({error}): "
+                "set another MPA_TEACHER_BATCH_FOLDER"
             ) from error
 
     def close(self) -> None:
@@ -78,32 +82,28 @@ class BatchStore:
         return next((KnownRequest(*row) for row in rows), None)
 
     def collect(self, key: str, body: str) -> bool:
-        """False where it is known already. Raises WrongState: the disk is full."""
+        """Adds a request; False if it is known already. Raises WrongState: the disk is full."""
+        insert = "INSERT OR IGNORE INTO requests (key, body) VALUES (?, ?)"
         try:
-            return (
-                self._db.execute(
-                    "INSERT OR IGNORE INTO requests (key, body) VALUES (?, ?)", (key, body)
-                ).rowcount
-                > 0
-            )
+            return self._db.execute(insert, (key, body)).rowcount > 0
         except sqlite3.OperationalError as error:
             raise WrongState(
                 f"requests can't be collected for a batch ({error}): make room, then repeat"
             ) from error
 
     def forget(self, key: str) -> None:
-        """So that it can be asked anew."""
+        """Removes a request, so that it can be asked again."""
         self._db.execute("DELETE FROM requests WHERE key = ?", (key,))
 
     def collected(self) -> tuple[int, int]:
-        """Requests that are in no batch yet, and their size in bytes."""
+        """Number of requests that are in no batch yet, and their size in bytes."""
         row = self._db.execute(
             "SELECT count(*), sum(length(body)) FROM requests WHERE batch = 0"
         ).fetchone()
         return int(row[0]), int(row[1] or 0)
 
     def close_pile(self) -> None:
-        """What is collected becomes a batch, not handed in yet."""
+        """Makes a new batch of the collected requests."""
         self._db.execute("BEGIN IMMEDIATE")
         number = self._db.execute("INSERT INTO batches DEFAULT VALUES").lastrowid
         self._db.execute("UPDATE requests SET batch = ? WHERE batch = 0", (number,))
@@ -134,7 +134,7 @@ class BatchStore:
         self._db.execute("UPDATE batches SET file_id = ? WHERE number = ?", (file_id, number))
 
     def created(self, number: int, batch_id: str) -> None:
-        """The provider has everything: the bodies, images in them, are let go."""
+        """Notes that the provider has the batch, and removes its bodies, which have images."""
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute(
             "UPDATE batches SET state = 'under way', batch_id = ? WHERE number = ?",
@@ -147,7 +147,7 @@ class BatchStore:
         self._db.execute("UPDATE batches SET detail = ? WHERE number = ?", (detail, number))
 
     def finish(self, number: int, responses: Iterable[tuple[str, int, str]]) -> None:
-        """`responses`: key, HTTP status and body. A request that got none is forgotten: it may be asked anew."""
+        """Keeps `responses` (key, HTTP status, body); requests without one may be asked again."""
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany(
             "UPDATE requests SET status = ?, response = ? WHERE key = ? AND batch = ?",
@@ -158,7 +158,7 @@ class BatchStore:
         self._db.execute("COMMIT")
 
     def fail(self, number: int, detail: str) -> None:
-        """The provider refused the batch as a whole: nothing was computed, everything may be asked anew."""
+        """Notes that the provider refused a whole batch; its requests may be asked again."""
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("DELETE FROM requests WHERE batch = ?", (number,))
         self._db.execute(

@@ -1,0 +1,49 @@
+"""Memory that a checkpoint's weights take, read from the headers of its safetensors files."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+
+from services.core.errors import InvalidInput
+from services.engines.settings import EngineSettings
+
+MARGIN = 1.25
+"""Factor for activations, and for memory that an allocator can't use."""
+_MAX_HEADER_BYTES = 100 * 2**20
+"""The limit of safetensors itself."""
+_DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def memory_bytes(folder: Path, settings: EngineSettings, gpu_bytes: int | None) -> int:
+    """Bytes of the loaded weights and their activations on each device.
+
+    `gpu_bytes`: total memory of a GPU, None on a CPU. Raises InvalidInput: a damaged header.
+    """
+    dtype_bytes = _DTYPE_BYTES.get(settings.dtype, 4 if gpu_bytes is None else 2)
+    devices = 1 if gpu_bytes is None else settings.tensor_parallel
+    return int(weight_bytes(folder, dtype_bytes) / devices * MARGIN)
+
+
+def weight_bytes(folder: Path, bytes_per_parameter: int) -> int:
+    """Size of a checkpoint that is loaded with `bytes_per_parameter`.
+
+    Raises InvalidInput: a damaged header.
+    """
+    return sum(_parameters(path) for path in folder.glob("*.safetensors")) * bytes_per_parameter
+
+
+def _parameters(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
+        return sum(
+            math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"
+        )
+    except (struct.error, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidInput(
+            f"{path} is damaged: its header can't be read", field="model", reason="VERSION_CORRUPT"
+        ) from error
