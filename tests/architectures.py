@@ -1,7 +1,8 @@
-"""A checkpoint of every architecture that the platform serves, with random weights: a few hundred thousand parameters each.
+"""Checkpoints of all served architectures, with a few hundred thousand random weights each.
 
-They share the bundled pair's byte-level BPE. Each has the template, the image tokens and the kind of tiling that checkpoints of
-its architecture come with, on images of 28 to 84 pixels. A head is 32 wide: vLLM's CPU attention supports that.
+They share the bundled pair's byte-level BPE. Each has the template, the image tokens and the kind
+of tiling of real checkpoints, on images of 28 to 84 pixels. A head is 32 wide, which vLLM's CPU
+attention supports.
 """
 
 from __future__ import annotations
@@ -12,45 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoTokenizer,
-    CLIPImageProcessor,
-    GenerationConfig,
-    GotOcr2ImageProcessor,
-    Idefics3Config,
-    Idefics3ForConditionalGeneration,
-    Idefics3ImageProcessor,
-    Idefics3Processor,
-    InternVLConfig,
-    InternVLForConditionalGeneration,
-    InternVLProcessor,
-    InternVLVideoProcessor,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaOnevisionConfig,
-    LlavaOnevisionForConditionalGeneration,
-    LlavaOnevisionImageProcessor,
-    LlavaOnevisionProcessor,
-    LlavaOnevisionVideoProcessor,
-    LlavaProcessor,
-    PreTrainedTokenizerBase,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2_5_VLProcessor,
-    Qwen2VLImageProcessor,
-    Qwen2VLVideoProcessor,
-)
-
-from tests.tiny import SIZE
-from zoo.architecture import (
-    CHAT_TEMPLATE,
-    CONTEXT_LENGTH,
-    build_model,
-    build_processor,
-    build_tokenizer,
-)
+from tests.tiny import build_tiny
 
 WIDTH, HEADS, MLP = 64, 2, 128
 TILE, PATCH = 28, 7
@@ -59,21 +22,25 @@ TILE, PATCH = 28, 7
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """`build` makes model and processor. `vision`, `connector` and `language` are in the names of its tensors on disk."""
+    """A small model; `vision`, `connector`, `language` are parts of its tensors' names on disk."""
 
     build: Callable[[], tuple[Any, Any]]
+    """Makes model and processor."""
     end_of_turn: str
     vision: str
     connector: str
     language: str
     prefix: str = ""
-    """What `vision` is followed by in checkpoints from the hub, as engines know them; transformers has come to leave it out."""
-
+    """Name behind `vision` in checkpoints from the hub; newer releases of transformers omit it."""
     unused: str = ""
-    """A pattern of the tensors that no answer depends on."""
+    """Pattern of the tensors that no answer depends on."""
 
     def save(self, folder: Path, seed: int = 0) -> Path:
-        """Weights, configuration, tokenizer, processor and chat template."""
+        """Writes weights, configuration, tokenizer, processor and chat template."""
+        import torch
+        from safetensors.torch import load_file, save_file
+        from transformers import GenerationConfig
+
         torch.manual_seed(seed)
         model, processor = self.build()
         tokenizer = processor.tokenizer
@@ -95,8 +62,10 @@ class Architecture:
         return folder
 
 
-def _spread(model: torch.nn.Module) -> None:
-    """Matrices at 1/sqrt(fan-in), embeddings at 1: what is seen and asked makes a difference to what is answered."""
+def _spread(model: Any) -> None:
+    """Sets matrices at 1/sqrt(fan-in), embeddings at 1: answers depend on image and question."""
+    import torch
+
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d | torch.nn.Conv3d):
             torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
@@ -104,8 +73,10 @@ def _spread(model: torch.nn.Module) -> None:
             torch.nn.init.normal_(module.weight)
 
 
-def _keep_to_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Writes no halves of a character: engines differ in what they show for those, although their tokens are the same."""
+def _keep_to_text(model: Any, tokenizer: Any) -> None:
+    """Keeps the model from halves of characters, which engines show differently."""
+    import torch
+
     texts = [tokenizer.decode([token]) for token in range(len(tokenizer))]
     halves = [
         token for token, text in enumerate(texts) if not (text.isascii() and text.isprintable())
@@ -114,8 +85,12 @@ def _keep_to_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         model.get_output_embeddings().weight[halves] = 0.0
 
 
-def _tokenizer(*marks: str, eos: str, **named: str) -> PreTrainedTokenizerBase:
-    """The pair's, with special tokens of an architecture's own; those `named` become attributes of the tokenizer."""
+def _tokenizer(*marks: str, eos: str, **named: str) -> Any:
+    """The pair's tokenizer with an architecture's special tokens; `named` become attributes."""
+    from transformers import AutoTokenizer
+
+    from zoo.architecture import build_tokenizer
+
     tokenizer = build_tokenizer()
     tokenizer.add_special_tokens({"eos_token": eos})
     tokenizer.add_special_tokens(
@@ -123,27 +98,29 @@ def _tokenizer(*marks: str, eos: str, **named: str) -> PreTrainedTokenizerBase:
     )
     with TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        return (
-            AutoTokenizer.from_pretrained(folder, extra_special_tokens=named)
-            if named
-            else tokenizer
-        )
+        if not named:
+            return tokenizer
+        return AutoTokenizer.from_pretrained(folder, extra_special_tokens=named)
 
 
 def _template(turn: str, image: str, end: str, generation: str) -> str:
     """A template that writes `turn`, the message's parts and `end` for every message."""
-    parts = (
-        "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
+    part = (
         "{% if part.type == 'image' %}"
         + image
         + "{% elif part.type == 'text' %}{{ part.text }}{% endif %}"
-        "{% endfor %}{% endif %}"
+    )
+    parts = (
+        "{% if message.content is string %}{{ message.content }}"
+        "{% else %}{% for part in message.content %}" + part + "{% endfor %}{% endif %}"
     )
     messages = "{% for message in messages %}" + turn + parts + end + "{% endfor %}"
     return messages + "{% if add_generation_prompt %}" + generation + "{% endif %}"
 
 
-def _language(tokenizer: PreTrainedTokenizerBase, model_type: str) -> dict[str, Any]:
+def _language(tokenizer: Any, model_type: str) -> dict[str, Any]:
+    from zoo.architecture import CONTEXT_LENGTH
+
     return {
         "model_type": model_type,
         "vocab_size": len(tokenizer),
@@ -170,13 +147,18 @@ def _tower(**more: Any) -> dict[str, Any]:
     return {**shape, "image_size": TILE, "patch_size": PATCH, **more}
 
 
-def _qwen2_vl() -> tuple[Any, Any]:
-    processor = build_processor()
-    return build_model(SIZE, processor.tokenizer), processor
-
-
 def _qwen2_5_vl() -> tuple[Any, Any]:
-    """84 pixels are 3x3 visual tokens; a window is 2x2 of them."""
+    """Qwen2.5-VL: 84 pixels are 3x3 visual tokens; a window is 2x2 of them."""
+    from transformers import (
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2_5_VLProcessor,
+        Qwen2VLImageProcessor,
+        Qwen2VLVideoProcessor,
+    )
+
+    from zoo.architecture import CHAT_TEMPLATE, build_tokenizer
+
     tokenizer = build_tokenizer()
     pixels = {"shortest_edge": 84**2, "longest_edge": 84**2}
     processor = Qwen2_5_VLProcessor(
@@ -215,7 +197,14 @@ _IDEFICS_TEMPLATE = "<|im_start|>" + _template(
 
 
 def _idefics3() -> tuple[Any, Any]:
-    """As SmolVLM-500M: up to 2x2 tiles and the whole, by the image's proportions; 4 visual tokens each."""
+    """SmolVLM-500M: up to 2x2 tiles, by the image's proportions, and the whole; 4 tokens each."""
+    from transformers import (
+        Idefics3Config,
+        Idefics3ForConditionalGeneration,
+        Idefics3ImageProcessor,
+        Idefics3Processor,
+    )
+
     tokenizer = _tokenizer(
         "<fake_token_around_image>", "<image>", "<global-img>", *_CELLS, eos="<end_of_utterance>"
     )
@@ -239,7 +228,14 @@ LLAVA_TEMPLATE = _template("{{ message.role | upper }}: ", "<image>\n", " ", "AS
 
 
 def _llava() -> tuple[Any, Any]:
-    """As LLaVA 1.5: a CLIP tower read at its last layer but one, 16 visual tokens, no special token between the turns."""
+    """LLaVA 1.5: a CLIP tower read at its last layer but one, 16 visual tokens, plain turns."""
+    from transformers import (
+        CLIPImageProcessor,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
     tokenizer = _tokenizer("<image>", eos="</s>")
     processor = LlavaProcessor(
         CLIPImageProcessor(size={"shortest_edge": TILE}, crop_size={"height": TILE, "width": TILE}),
@@ -264,7 +260,15 @@ _CHATML = _template(
 
 
 def _llava_onevision() -> tuple[Any, Any]:
-    """A SigLIP tower; up to 2x2 tiles and the whole, 16 visual tokens each, and one that ends a row."""
+    """LLaVA-OneVision: up to 2x2 tiles and the whole, 16 tokens each, and one to end a row."""
+    from transformers import (
+        LlavaOnevisionConfig,
+        LlavaOnevisionForConditionalGeneration,
+        LlavaOnevisionImageProcessor,
+        LlavaOnevisionProcessor,
+        LlavaOnevisionVideoProcessor,
+    )
+
     tokenizer = _tokenizer("<image>", "<video>", eos="<|im_end|>")
     size = {"height": TILE, "width": TILE}
     pinpoints = [[rows * TILE, columns * TILE] for rows in (1, 2) for columns in (1, 2)]
@@ -287,7 +291,15 @@ def _llava_onevision() -> tuple[Any, Any]:
 
 
 def _internvl() -> tuple[Any, Any]:
-    """As InternVL3 in transformers' own format: tiles by the image's proportions, 4 visual tokens each."""
+    """InternVL3 in transformers' format: tiles by the image's proportions, 4 visual tokens each."""
+    from transformers import (
+        GotOcr2ImageProcessor,
+        InternVLConfig,
+        InternVLForConditionalGeneration,
+        InternVLProcessor,
+        InternVLVideoProcessor,
+    )
+
     tokenizer = _tokenizer(
         eos="<|im_end|>",
         start_image_token="<img>",
@@ -315,37 +327,49 @@ def _internvl() -> tuple[Any, Any]:
 
 ARCHITECTURES = {
     "qwen2_5_vl": Architecture(
-        _qwen2_5_vl, "<|im_end|>", "visual.blocks", "visual.merger", "layers.0.self_attn"
+        build=_qwen2_5_vl,
+        end_of_turn="<|im_end|>",
+        vision="visual.blocks",
+        connector="visual.merger",
+        language="layers.0.self_attn",
     ),
     "idefics3": Architecture(
-        _idefics3, "<end_of_utterance>", "vision_model.encoder", "connector", "text_model.layers"
+        build=_idefics3,
+        end_of_turn="<end_of_utterance>",
+        vision="vision_model.encoder",
+        connector="connector",
+        language="text_model.layers",
     ),
     "llava": Architecture(
-        *(
-            _llava,
-            "</s>",
-            "vision_tower",
-            "multi_modal_projector",
-            "language_model",
-            ".vision_model",
-        ),
+        build=_llava,
+        end_of_turn="</s>",
+        vision="vision_tower",
+        connector="multi_modal_projector",
+        language="language_model",
+        prefix=".vision_model",
         unused=r"vision_model\.(encoder\.layers\.1|post_layernorm)\.",
     ),
     "llava_onevision": Architecture(
-        *(
-            _llava_onevision,
-            "<|im_end|>",
-            "vision_tower",
-            "multi_modal_projector",
-            "language_model",
-            ".vision_model",
-        ),
+        build=_llava_onevision,
+        end_of_turn="<|im_end|>",
+        vision="vision_tower",
+        connector="multi_modal_projector",
+        language="language_model",
+        prefix=".vision_model",
         unused=r"vision_model\.post_layernorm\.",
     ),
     "internvl": Architecture(
-        _internvl, "<|im_end|>", "vision_tower", "multi_modal_projector", "language_model"
+        build=_internvl,
+        end_of_turn="<|im_end|>",
+        vision="vision_tower",
+        connector="multi_modal_projector",
+        language="language_model",
     ),
     "qwen2_vl": Architecture(
-        _qwen2_vl, "<|im_end|>", "visual.blocks", "visual.merger", "layers.0.self_attn"
+        build=build_tiny,
+        end_of_turn="<|im_end|>",
+        vision="visual.blocks",
+        connector="visual.merger",
+        language="layers.0.self_attn",
     ),
 }

@@ -33,7 +33,7 @@ def numbered_png(number):
 
 
 def bomb_png(width=50_000, height=50_000):
-    """A PNG whose header promises width x height pixels; a few bytes long."""
+    """A PNG of a few bytes whose header promises width x height pixels."""
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = png_chunk(b"IDAT", zlib.compress(b"\0" * 64))
@@ -45,7 +45,7 @@ def png_chunk(kind, body):
 
 
 def photo(width=4032, height=3024, seed=0, **options):
-    """A JPEG as large as a telephone's: 12 megapixels, 2 to 8 MB."""
+    """A JPEG as large as a phone's: 12 megapixels, 2 to 8 MB."""
     noise = random.Random(seed).randbytes(126 * 96 * 3)
     small = Image.frombytes("RGB", (126, 96), noise).resize(
         (width // 4, height // 4), Image.Resampling.BICUBIC
@@ -59,7 +59,7 @@ def photo(width=4032, height=3024, seed=0, **options):
 
 
 def bomb_webp(width=10_000, height=10_000):
-    """A lossless WebP of 28 bytes that is width x height black pixels: a code with one symbol takes no bits."""
+    """A lossless WebP with black pixels in 28 bytes: a code with one symbol takes no bits."""
     bits, length = 0, 0
 
     def put(value, count):
@@ -84,14 +84,14 @@ def bomb_webp(width=10_000, height=10_000):
 
 
 def slow_png(width=10_000, height=10_000):
-    """12 kB that are 100 megapixels of one bit each, one of the two colors transparent."""
+    """A PNG of 12 kB: 100 megapixels of one bit each, one of the two colors transparent."""
     image = Image.new("P", (width, height))
     image.putpalette([0, 0, 0, 255, 255, 255])
     return encoded(image, "PNG", bits=1, transparency=0, optimize=True)
 
 
 def slow_tiff(width=10_000, height=10_000):
-    """6 kB that are 100 megapixels of grey and transparency."""
+    """A TIFF of 6 kB: 100 megapixels of grey and transparency."""
     image = Image.new("LA", (width, height))
     return encoded(image, "TIFF", compression="zstd", strip_size=2 * width * height)
 
@@ -102,7 +102,7 @@ def fax_tiff(width=30_000, height=3_300):
 
 
 def many_scans_jpeg(scans=2_000, size=(5_000, 5_000)):
-    """A progressive JPEG whose last scan comes again and again: some bytes, and a pass over all coefficients."""
+    """A progressive JPEG that repeats its last scan: a few bytes, but a pass over all pixels."""
     data = encoded(Image.new("L", size, 128), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + data[-2:]
@@ -122,13 +122,13 @@ def encoded(image, kind, **options):
 
 
 def disguised_scans_jpeg(scans=2_000, size=(5_000, 5_000)):
-    """`many_scans_jpeg` with an end of image in a comment before each scan: a count up to that finds one."""
+    """`many_scans_jpeg` with an end of image in a comment before each scan, to hide them."""
     comment = b"\xff\xfe\x00\x04\xff\xd9"
     return many_scans_jpeg(scans, size).replace(b"\xff\xda", comment + b"\xff\xda")
 
 
 def longest_png(seed=0):
-    """A PNG with the most pixels that are taken, in the dearest way: interlaced, 16 bits, Paeth. Seconds of a core."""
+    """A PNG that takes seconds: the most pixels that are allowed, interlaced, 16 bits, Paeth."""
     width, height = 8_000, 7_900 + seed
     header = struct.pack(">IIBBBBB", width, height, 16, 6, 0, 0, 1)
     compressor = zlib.compressobj(1)

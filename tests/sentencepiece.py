@@ -1,9 +1,9 @@
-"""A LLaVA processor on a tokenizer of LLaMA's kind: blanks as SentencePiece's, bytes for unknown characters, "<s>" in front."""
+"""A LLaVA processor on a tokenizer like LLaMA's.
+
+Its blanks are SentencePiece's, unknown characters become bytes, and "<s>" begins each text.
+"""
 
 import json
-
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
 
 from tests.architectures import LLAVA_TEMPLATE, PATCH, TILE
 
@@ -13,6 +13,9 @@ _CORPUS = [
 
 
 def sentencepiece_processor():
+    from tokenizers import AddedToken
+    from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
+
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=_tokenizer(),
         bos_token="<s>",
@@ -33,7 +36,10 @@ def sentencepiece_processor():
 
 
 def _tokenizer():
-    special, byte_tokens = ["<unk>", "<s>", "</s>"], [f"<0x{byte:02X}>" for byte in range(256)]
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    special = ["<unk>", "<s>", "</s>"]
+    byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     trainer = trainers.BpeTrainer(

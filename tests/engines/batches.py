@@ -20,9 +20,10 @@ def answers(prompts):
 
 
 class Script:
-    """Prepares and computes; treats a batch that holds a text as `at` names for it. Notes all batches that got through.
+    """Prepares and computes batches, and notes those that got through.
 
-    `running` is set when a batch is computed, which is held up until `go` is set.
+    `at`: by stage and text, a function to call for a batch with that text. `running` is set when
+    a batch is computed, which waits until `go` is set.
     """
 
     def __init__(self, **at):
@@ -57,7 +58,7 @@ def raising(error):
 
 
 async def ask_all(batcher, texts):
-    """Replies' texts, or errors."""
+    """Texts of the replies, or errors."""
     outcomes = await asyncio.gather(
         *(batcher.submit(asking(text)) for text in texts), return_exceptions=True
     )

@@ -1,4 +1,4 @@
-"""A provider on a loopback port: chat completions, models, files and batches, misbehaving as a test scripts it."""
+"""A provider on a loopback port, which misbehaves as scripted: completions, models, batches."""
 
 import asyncio
 import hashlib
@@ -62,22 +62,17 @@ def text_of(body):
 
 
 def say(body):
-    """What the model says unless a test scripts otherwise: an annotation where one is wanted, else a word drawn by question."""
+    """Default reply: an annotation if one is wanted, else a word that depends on the question."""
     text = text_of(body)
     word = ("red", "green", "blue")[hashlib.sha256(text.encode()).digest()[0] % 3]
-    return (
-        f"Question: what is number {body['seed'] % 1000}?\nAnswer: {word}"
-        if "Question:" in text
-        else word
-    )
+    if "Question:" in text:
+        return f"Question: what is number {body['seed'] % 1000}?\nAnswer: {word}"
+    return word
 
 
 @dataclass
 class Provider:
-    """`script`: what the next completions meet, in this order: a Response, a completion's dict, seconds to dawdle, or "cut".
-
-    After the script every completion succeeds with what `say` says.
-    """
+    """A provider. After its script, every completion succeeds with the reply of `say`."""
 
     key: str = KEY
     models: tuple = (MODEL,)
@@ -85,10 +80,13 @@ class Provider:
     may_look_up: bool = True
     has_batches: bool = True
     script: deque = field(default_factory=deque)
+    """For each next completion: a Response, a dict, seconds or an Event to wait for, or "cut"."""
     answer: object = say
     requests: list = field(default_factory=list)
     times: list = field(default_factory=list)
     headers: list = field(default_factory=list)
+    under_way: int = 0
+    most_under_way: int = 0
     calls: Counter = field(default_factory=Counter)
     files: dict = field(default_factory=dict)
     uploads: int = 0
@@ -151,7 +149,17 @@ class Provider:
         self.requests.append(body)
         self.times.append(time.monotonic())
         self.headers.append(dict(request.headers))
-        step = self.script.popleft() if self.script else None
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            return await self.follow(self.script.popleft() if self.script else None, body)
+        finally:
+            self.under_way -= 1
+
+    async def follow(self, step, body):
+        if isinstance(step, asyncio.Event):
+            await step.wait()
+            step = None
         if isinstance(step, (int, float)):
             await asyncio.sleep(step)
             step = None
@@ -197,7 +205,7 @@ class Provider:
         return JSONResponse(found) if found else error(404, "no such batch")
 
     def finish(self, name, status="completed", outcomes=lambda number, body: None):
-        """Ends a batch. `outcomes(number, body)`: a result line's own fields, None for a usual success, "expired" for none."""
+        """Ends a batch. `outcomes(number, body)`: result fields, None (success) or "expired"."""
         found = self.batches[name]
         lines, failures = [], []
         for number, line in enumerate(self.files[found["input_file_id"]].splitlines()):
@@ -213,10 +221,8 @@ class Provider:
             body = completion(self.answer(request["body"]))
             result = result or {"response": {"status_code": 200, "body": body}, "error": None}
             lines.append(json.dumps({"custom_id": request["custom_id"], **result}))
-        self.files[f"{name}-output"], self.files[f"{name}-errors"] = (
-            "\n".join(lines) + "\n",
-            "\n".join(failures),
-        )
+        self.files[f"{name}-output"] = "\n".join(lines) + "\n"
+        self.files[f"{name}-errors"] = "\n".join(failures)
         found |= {
             "status": status,
             "output_file_id": f"{name}-output",
@@ -253,7 +259,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def providing(**settings):
-    """On the test's own loop."""
+    """Runs a provider on the test's loop."""
     provider = Provider(**settings)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -270,7 +276,7 @@ async def providing(**settings):
 
 @contextmanager
 def providing_beside(**settings):
-    """On a thread of its own, for tests that block on other processes."""
+    """Runs a provider on its own thread, for tests that block on other processes."""
     provider = Provider(**settings)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

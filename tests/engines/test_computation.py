@@ -1,4 +1,4 @@
-"""One bad prompt harms nobody else, whatever it does, and nothing is computed for callers who have gone."""
+"""One bad prompt harms nobody else, and nothing is computed for callers who have gone."""
 
 import asyncio
 

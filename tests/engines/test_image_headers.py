@@ -1,4 +1,4 @@
-"""Headers say the same as Pillow, and a file is only cheap where nothing in it can cost more than its size."""
+"""Headers agree with Pillow, and a file is only cheap if its size bounds its cost."""
 
 import io
 

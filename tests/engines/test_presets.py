@@ -1,23 +1,8 @@
-"""What the presets say of the libraries is asked of the libraries: classes, image processors, numbers of parameters."""
+"""The presets agree with the libraries: classes, image processors, numbers of parameters."""
 
 import math
 
 import pytest
-import torch
-from safetensors import safe_open
-from transformers import (
-    AutoModelForImageTextToText,
-    GotOcr2ImageProcessor,
-    Idefics3Config,
-    InternVLConfig,
-    LlavaOnevisionConfig,
-    Qwen2_5_VLConfig,
-    Qwen2VLConfig,
-    Qwen2VLImageProcessor,
-    Qwen3VLConfig,
-    SmolVLMConfig,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from services.core.presets import PRESETS
 from tests.test_documents import ROOT
@@ -26,6 +11,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_transformers_has_the_classes_of_the_models_that_it_loads():
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
     known = set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values())
     for preset in PRESETS.values():
         assert (preset.architecture in known) == ("transformers" in preset.engines), preset.name
@@ -46,6 +33,8 @@ def _text(preset, **more):
 
 
 def _qwen2vl(preset):
+    from transformers import Qwen2VLConfig
+
     tied = preset.shape.hidden < 3000
     vision = {"hidden_size": preset.shape.hidden, "embed_dim": 1280, "depth": 32, "num_heads": 16}
     return Qwen2VLConfig(
@@ -56,6 +45,8 @@ def _qwen2vl(preset):
 
 
 def _qwen25vl(preset):
+    from transformers import Qwen2_5_VLConfig
+
     tied = preset.shape.hidden < 3000
     vision = {
         "hidden_size": 1280,
@@ -71,6 +62,8 @@ def _qwen25vl(preset):
 
 
 def _qwen3vl(preset):
+    from transformers import Qwen3VLConfig
+
     tied = preset.shape.hidden < 4000
     small = {
         "hidden_size": 1024,
@@ -93,18 +86,24 @@ def _qwen3vl(preset):
 
 
 def _internvl(preset):
+    from transformers import InternVLConfig
+
     vision = {
         "hidden_size": 1024,
         "intermediate_size": 4096,
         "num_hidden_layers": 24,
         "num_attention_heads": 16,
+        "image_size": [448, 448],
+        "patch_size": [14, 14],
+        "attention_bias": True,
     }
-    vision |= {"image_size": [448, 448], "patch_size": [14, 14], "attention_bias": True}
     text = _text(preset, model_type="qwen2", vocab_size=151_674)
     return InternVLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False)
 
 
 def _smolvlm(preset):
+    from transformers import Idefics3Config, SmolVLMConfig
+
     small = {
         "hidden_size": 768,
         "intermediate_size": 3072,
@@ -125,20 +124,22 @@ def _smolvlm(preset):
         "image_size": preset.image_processor["max_image_size"]["longest_edge"],
     }
     config = Idefics3Config if preset.architecture.startswith("Idefics3") else SmolVLMConfig
-    text, scale = _text(preset, model_type="llama"), 4 if is_small else 3
     return config(
-        text_config=text, vision_config=vision, scale_factor=scale, tie_word_embeddings=False
+        text_config=_text(preset, model_type="llama"),
+        vision_config=vision,
+        scale_factor=4 if is_small else 3,
+        tie_word_embeddings=False,
     )
 
 
 def _llava_onevision(preset):
+    from transformers import LlavaOnevisionConfig
+
     vision = {
         "model_type": "siglip_vision_model",
         "hidden_size": 1152,
         "intermediate_size": 4304,
         "num_hidden_layers": 26,
-    }
-    vision |= {
         "num_attention_heads": 16,
         "image_size": 384,
         "patch_size": 14,
@@ -170,6 +171,9 @@ CONFIGS = {
     [name for name, preset in PRESETS.items() if preset.architecture in CONFIGS and preset.hub_id],
 )
 def test_the_number_of_parameters_is_that_of_the_architecture(name):
+    import torch
+    from transformers import AutoModelForImageTextToText
+
     preset = PRESETS[name]
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(CONFIGS[preset.architecture](preset))
@@ -179,18 +183,21 @@ def test_the_number_of_parameters_is_that_of_the_architecture(name):
 
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.folder])
 def test_the_models_of_this_repository_are_as_large_as_their_files_say(name):
+    from safetensors import safe_open
+
     with safe_open(ROOT / "zoo" / PRESETS[name].folder / "model.safetensors", "pt") as weights:
-        assert (
-            sum(math.prod(weights.get_slice(key).get_shape()) for key in list(weights.keys()))
-            == PRESETS[name].parameters
-        )
+        shapes = [weights.get_slice(key).get_shape() for key in list(weights.keys())]
+    assert sum(map(math.prod, shapes)) == PRESETS[name].parameters
 
 
 @pytest.mark.parametrize(
     ("name", "side"), [("qwen2vl-2b", 28), ("qwen2.5vl-3b", 28), ("qwen3vl-2b", 32)]
 )
 def test_the_pixel_budget_of_qwen_bounds_the_visual_tokens(name, side):
-    """The merged keys win over the size that the checkpoint has, in whichever form it has it."""
+    """The preset's keys win over the size in the checkpoint, in both of its forms."""
+    import torch
+    from transformers import Qwen2VLImageProcessor
+
     preset = PRESETS[name]
     for own in (
         {"min_pixels": 3136, "max_pixels": 12_845_056},
@@ -207,6 +214,9 @@ def test_the_pixel_budget_of_qwen_bounds_the_visual_tokens(name, side):
 
 
 def test_the_tiles_of_internvl_bound_the_visual_tokens():
+    import torch
+    from transformers import GotOcr2ImageProcessor
+
     preset = PRESETS["internvl3-2b"]
     processor = GotOcr2ImageProcessor(size={"height": 448, "width": 448}, **preset.image_processor)
     pixels = processor(torch.zeros(3, 3000, 4000, dtype=torch.uint8), return_tensors="pt")[

@@ -1,30 +1,12 @@
-import torch
-from safetensors.torch import save_file
-
 from services.engines.room import room_for
-from services.engines.vllm_memory import GIB
-from services.engines.weights import weight_bytes
 from services.engines.settings import EngineSettings
+from services.engines.vllm_memory import GIB
+from tests.engines.checkpoints import save_weights
 from tests.serving import fake_checkpoint
 
 
-def _weights(folder, parameters):
-    save_file(
-        {
-            "a": torch.zeros(parameters // 2, dtype=torch.bfloat16),
-            "b": torch.zeros(1, parameters // 2),
-        },
-        folder / "m.safetensors",
-    )
-    return folder
-
-
-def test_weights_are_counted_without_being_read(tmp_path):
-    assert weight_bytes(_weights(tmp_path, 1000), bytes_per_parameter=2) == 2000
-
-
 def test_on_a_cpu_a_model_takes_float32_weights_and_vllm_its_cache(tmp_path):
-    _weights(tmp_path, 2**20)
+    save_weights(tmp_path, 2**20)
     plain = room_for(tmp_path, EngineSettings(device="cpu"))
     assert plain.device == "CPU"
     assert 2**22 < plain.needed < 2**23

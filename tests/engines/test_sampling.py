@@ -1,19 +1,29 @@
 """A seed decides the draws, at any place of any batch, step after step."""
 
-import torch
+import pytest
 
 from services.core.decoding import GREEDY, Decoding
-from services.engines.sampling import PerRequestSampling
 
-LOGITS = torch.randn(50, generator=torch.Generator().manual_seed(7))
+pytestmark = pytest.mark.slow
 STEPS = 12
 
 
+def _logits():
+    import torch
+
+    return torch.randn(50, generator=torch.Generator().manual_seed(7))
+
+
 def _drawn(*decodings):
-    """The tokens of each row, all of which have the same logits at each step."""
+    """Tokens of each row; all rows have the same logits at each step."""
+    import torch
+
+    from services.engines.sampling import PerRequestSampling
+
     sampling = PerRequestSampling(decodings)
+    logits = _logits()
     rows = [
-        sampling(torch.zeros(0), LOGITS.repeat(len(decodings), 1)).argmax(-1).tolist()
+        sampling(torch.zeros(0), logits.repeat(len(decodings), 1)).argmax(-1).tolist()
         for _ in range(STEPS)
     ]
     return [list(tokens) for tokens in zip(*rows, strict=True)]
@@ -40,12 +50,16 @@ def test_each_step_is_a_draw_of_its_own():
     assert len(set(tokens)) > 3
 
 
-def test_greedy_rows_stay_greedy_beside_others():
-    assert _drawn(GREEDY, _seeded(3), GREEDY)[::2] == [[LOGITS.argmax().item()] * STEPS] * 2
+def test_greedy_rows_stay_greedy_next_to_others():
+    assert _drawn(GREEDY, _seeded(3), GREEDY)[::2] == [[_logits().argmax().item()] * STEPS] * 2
 
 
 def test_draws_follow_the_probabilities():
     """Temperature and nucleus, by the share of each token in many draws."""
+    import torch
+
+    from services.engines.sampling import PerRequestSampling
+
     logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
     for temperature, top_p, expected in (
         (1.0, 1.0, [0.5, 0.3, 0.15, 0.05]),

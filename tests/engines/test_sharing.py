@@ -1,13 +1,10 @@
-"""That every architecture answers the same is in student/test_architectures.py."""
+"""Shared images. student/test_architectures.py tests that every architecture answers the same."""
 
 import asyncio
 
 import pytest
-import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from services.core.decoding import Decoding
-from services.engines import sharing
 from services.engines.images import load_image
 from services.engines.loading import load_model
 from services.engines.model import Prompt
@@ -22,7 +19,16 @@ ORDER = [0, 1, 0, 0, 1]
 
 @pytest.fixture
 def processor(tiny_checkpoint):
+    from transformers import AutoProcessor
+
     return AutoProcessor.from_pretrained(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint):
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_pretrained(tiny_checkpoint).eval()
 
 
 def _inputs(processor):
@@ -37,10 +43,16 @@ def _inputs(processor):
 
 
 def test_where_each_occurs_first():
+    from services.engines import sharing
+
     assert sharing.distinct(["a", "b", "a", "c", "b"]) == [0, 1, 0, 3, 1]
 
 
 def test_an_image_is_processed_once_and_described_for_each_prompt(processor):
+    import torch
+
+    from services.engines import sharing
+
     plain = _inputs(processor)
     processor.image_processor = sharing.DistinctImages(processor.image_processor)
     shared = _inputs(processor)
@@ -50,8 +62,11 @@ def test_an_image_is_processed_once_and_described_for_each_prompt(processor):
     assert torch.equal(shared["pixel_values"], plain["pixel_values"][: patches[:2].sum()])
 
 
-def test_an_image_is_encoded_once(processor, tiny_checkpoint):
-    model = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint).eval()
+def test_an_image_is_encoded_once(processor, model):
+    import torch
+
+    from services.engines import sharing
+
     seen = []
     model.model.visual.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     expected = model.model.get_image_features(**_pixels(_inputs(processor))).pooler_output
@@ -72,14 +87,15 @@ def _pixels(inputs):
     return {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
 
 
-def test_a_prompt_for_each_image_is_left_as_it_is(processor, tiny_checkpoint):
-    model = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint)
+def test_a_prompt_for_each_image_is_left_as_it_is(processor, model):
+    from services.engines import sharing
+
     inputs = _inputs(processor)
     assert sharing.share_features(model, inputs, [0, 1, 2, 3, 4]) == dict(inputs)
 
 
 async def test_questions_about_few_images_are_answered_as_one_by_one(tiny_checkpoint):
-    """The same image under another object, too."""
+    """Also if the same image is another object."""
     engine = await load_model(tiny_checkpoint, EngineSettings(device="cpu"))
     prompts = [
         Prompt(load_image(numbered_png(number)), text, Decoding(max_new_tokens=12), scored=True)

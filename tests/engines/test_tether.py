@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -12,22 +11,29 @@ from services.engines.tether import OWNER
 from tests.e2e.processes import ROOT
 
 HELD = """
-import os, subprocess, sys, time
+import subprocess, sys, threading, time
 from services.engines import tether
 tether.own()
-program = "import time; from services.engines.tether import hold; hold(); time.sleep(60)"
-child = subprocess.Popen([sys.executable, "-c", program])
-print(child.pid, flush=True)
+program = '''
+import time
+from services.engines.tether import hold
+hold()
+print("held", flush=True)
+time.sleep(60)
+'''
+child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+assert child.stdout.readline() == "held\\n"
 tether.hold()
+print(child.pid, threading.active_count(), flush=True)
 time.sleep(60)
 """
 
 
 def test_what_is_held_ends_with_its_owner_however_that_ends():
     owner = subprocess.Popen([sys.executable, "-c", HELD], stdout=subprocess.PIPE, text=True)
-    child = psutil.Process(int(owner.stdout.readline()))
-    time.sleep(2.5)
-    assert owner.poll() is None, "the owner does not watch itself"
+    pid, threads = owner.stdout.readline().split()
+    child = psutil.Process(int(pid))
+    assert threads == "1", "the owner does not watch itself"
     assert child.is_running()
     owner.kill()
     owner.wait()

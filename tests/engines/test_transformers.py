@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from safetensors.torch import load_file, save_file
+import pytest_asyncio
 
 from services.core.decoding import Decoding
 from services.core.errors import EngineFailed, InvalidInput
@@ -15,13 +15,10 @@ from services.engines.images import LoadedImage, load_image
 from services.engines.loading import load_model
 from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
-from services.engines.transformers import _at_each_layer
 from tests.pictures import numbered_png, png
-from tests.tiny import SIZE
-from zoo.architecture import CONTEXT_LENGTH
+from tests.tiny import LAYERS, VISION_DEPTH
 
-pytestmark = pytest.mark.slow
-WINDOW = CONTEXT_LENGTH
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 QUESTIONS = [
     "what color is the shape?",
     "is there a circle?",
@@ -29,7 +26,7 @@ QUESTIONS = [
 ]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(tiny_checkpoint):
     engine = await load_model(tiny_checkpoint, EngineSettings(device="cpu"))
     yield engine
@@ -49,7 +46,7 @@ def _prompts(**decoding):
 
 
 async def test_alone_or_in_a_batch_the_answer_is_the_same(engine):
-    """Left padding done right: prompts of different lengths do not disturb each other."""
+    """Prompts of different lengths, padded on the left, do not disturb each other."""
     together = await asyncio.gather(*(engine.generate(prompt) for prompt in _prompts()))
     alone = [await engine.generate(prompt) for prompt in _prompts()]
     assert [reply.text for reply in together] == [reply.text for reply in alone]
@@ -90,13 +87,15 @@ async def test_an_image_that_can_not_be_prepared_fails_alone(engine):
 
 
 async def test_every_layer_of_every_step_is_a_sign_of_life(engine):
+    from services.engines.transformers import _at_each_layer
+
     beats = []
     _at_each_layer(engine._model, lambda: beats.append(1))
     await engine.generate(Prompt(load_image(png()), "why?", Decoding(max_new_tokens=1)))
     first = len(beats)
-    assert first >= SIZE.layers + SIZE.vision_depth
+    assert first >= LAYERS + VISION_DEPTH
     reply = await engine.generate(Prompt(load_image(png()), "why?", Decoding(max_new_tokens=5)))
-    assert len(beats) >= 2 * first + (reply.completion_tokens - 1) * SIZE.layers
+    assert len(beats) >= 2 * first + (reply.completion_tokens - 1) * LAYERS
 
 
 async def test_an_adapter_that_does_not_load_leaves_nothing_behind(tiny_checkpoint, tmp_path):
@@ -148,21 +147,21 @@ async def test_a_prompt_that_does_not_fit_fails_alone(engine):
 
 async def test_a_prompt_that_does_not_fit_with_its_image_fails_alone(engine):
     """The question alone would fit."""
+    from zoo.architecture import CONTEXT_LENGTH
+
     limit = Decoding(max_new_tokens=4)
     image = load_image(png())
     taken = (await engine.generate(Prompt(image, "why", limit))).prompt_tokens
-    room = WINDOW - limit.max_new_tokens - taken
+    room = CONTEXT_LENGTH - limit.max_new_tokens - taken
     fitting, too_long = (Prompt(image, "why" + "~" * count, limit) for count in (room, room + 1))
     prompts = [Prompt(load_image(numbered_png(1)), "why?", limit), too_long, fitting]
     first, refused, last = await asyncio.gather(
         *map(engine.generate, prompts), return_exceptions=True
     )
     assert refused.reason == "PROMPT_TOO_LONG"
-    assert f"take {WINDOW - 3} tokens" in str(refused)
-    assert (first.text, last.text) == (
-        (await engine.generate(prompts[0])).text,
-        (await engine.generate(fitting)).text,
-    )
+    assert f"take {CONTEXT_LENGTH - 3} tokens" in str(refused)
+    assert first.text == (await engine.generate(prompts[0])).text
+    assert last.text == (await engine.generate(fitting)).text
 
 
 @pytest.mark.parametrize(
@@ -180,6 +179,8 @@ async def test_a_prompt_that_does_not_fit_with_its_image_fails_alone(engine):
 async def test_a_checkpoint_that_does_not_fit_is_refused(
     tiny_checkpoint, tmp_path, damage, message
 ):
+    from safetensors.torch import load_file, save_file
+
     broken = tmp_path / "broken"
     shutil.copytree(tiny_checkpoint, broken)
     tensors = load_file(broken / "model.safetensors")

@@ -1,4 +1,4 @@
-"""vLLM itself on the bundled student: the answers of transformers, images known by name, aborts, guidance, death."""
+"""vLLM on the bundled student: answers as in transformers, known images, aborts, death."""
 
 import asyncio
 import io
@@ -37,6 +37,14 @@ async def engine():
     await engine.close()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def reference():
+    """The same model in the transformers engine."""
+    engine = await load_model(ZOO / "student", EngineSettings(threads=2))
+    yield engine
+    await engine.close()
+
+
 def _images(count):
     """Scenes like those that the student knows."""
     files = [io.BytesIO() for _ in range(count)]
@@ -49,13 +57,11 @@ def _children():
     return psutil.Process().children(recursive=True)
 
 
-async def test_it_answers_as_transformers_does(engine):
+async def test_it_answers_as_transformers_does(engine, reference):
     prompts = [
         Prompt(image, answer_prompt(question)) for image in _images(75) for question in QUESTIONS
     ]
-    reference = await load_model(ZOO / "student", EngineSettings(threads=2))
     expected = await asyncio.gather(*(reference.generate(prompt) for prompt in prompts))
-    await reference.close()
     found = await asyncio.gather(*(engine.generate(prompt) for prompt in prompts))
     alike = sum(ours.text == theirs.text for ours, theirs in zip(found, expected, strict=True))
     assert alike >= 0.99 * len(prompts), (
@@ -65,8 +71,8 @@ async def test_it_answers_as_transformers_does(engine):
     assert len({reply.text for reply in found}) > 5
 
 
-async def test_control_tokens_in_a_question_are_text(engine):
-    """Placeholders, turns and the pair's end of text, as transformers reads them, next to an ordinary question."""
+async def test_control_tokens_in_a_question_are_text(engine, reference):
+    """Placeholders, turns and end of text are read as in transformers, in one batch with others."""
     marks = [
         "<|image_pad|>",
         "<|video_pad|>",
@@ -87,9 +93,7 @@ async def test_control_tokens_in_a_question_are_text(engine):
         for image in _images(4)
         for question in questions
     ]
-    reference = await load_model(ZOO / "student", EngineSettings(threads=2))
     expected = await asyncio.gather(*(reference.generate(prompt) for prompt in prompts))
-    await reference.close()
     found = await asyncio.gather(*(engine.generate(prompt) for prompt in prompts))
     assert [reply.prompt_tokens for reply in found] == [reply.prompt_tokens for reply in expected]
     assert sum(
@@ -103,7 +107,7 @@ async def test_an_image_is_known_by_its_sha256(engine):
     first = await engine.generate(prompt)
     posing = LoadedImage(one.sha256, other.pixels)
     again = await engine.generate(Prompt(posing, answer_prompt(QUESTIONS[1]), scored=True))
-    assert again.logprob == pytest.approx(first.logprob, abs=1e-4), "the pixels were processed anew"
+    assert again.logprob == pytest.approx(first.logprob, abs=1e-4), "the pixels were read again"
     itself = await engine.generate(Prompt(other, answer_prompt(QUESTIONS[1]), scored=True))
     assert itself.logprob != pytest.approx(first.logprob, abs=1e-4)
 

@@ -54,7 +54,7 @@ async def test_an_engine_that_hangs_is_dead_and_lets_everybody_go(stage, hung):
 
 
 async def test_an_engine_that_hangs_is_closed_all_the_same(hung):
-    """Also where no watchdog has found out."""
+    """Also if no watchdog has noticed it."""
     batcher = _batcher(Script(run={"hang": hung}), watchdog_s=0, close_s=0.1)
     asked = asyncio.create_task(batcher.submit(asking("hang")))
     await asyncio.sleep(0)
@@ -131,7 +131,7 @@ async def test_an_engine_that_has_answered_everybody_is_left_alone():
 
 
 def _end(thread):
-    """Ends a thread like the interpreter does: raises SystemExit in it, outside of any piece of work."""
+    """Ends a thread as the interpreter does: raises SystemExit in it, outside of any job."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
     )

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from services.core.decoding import Decoding
 from services.core.errors import BadReply, InvalidInput, Overloaded, Unavailable, WrongState
 from services.core.provenance import FinishReason
+from services.engines.model import Reply
 from services.engines.openai import engine as openai
 from services.engines.openai.images import data_url
 from tests.engines.openai.asking import IMAGE, prompt, running, settings_of
@@ -32,25 +33,28 @@ async def test_a_question_becomes_a_chat_completion_and_its_usage_is_paid_for():
         assert engine.fingerprint == openai.identity(
             MODEL, settings_of(provider, IMAGE_DETAIL="high")
         )
-    assert (reply.text, reply.finish_reason, reply.system_fingerprint) == (
-        "red",
-        FinishReason.STOP,
-        "fp_a1b2c3",
+    assert reply == Reply(
+        text="red",
+        prompt_tokens=1_000_000,
+        completion_tokens=100_000,
+        finish_reason=FinishReason.STOP,
+        cached_prompt_tokens=400_000,
+        cost_usd=pytest.approx(0.6 * 2.50 + 0.4 * 1.25 + 0.1 * 10),
+        system_fingerprint="fp_a1b2c3",
     )
-    assert (reply.prompt_tokens, reply.cached_prompt_tokens, reply.completion_tokens) == (
-        1_000_000,
-        400_000,
-        100_000,
-    )
-    assert reply.cost_usd == pytest.approx(0.6 * 2.50 + 0.4 * 1.25 + 0.1 * 10)
     content = body["messages"][1]["content"]
     url = content[0]["image_url"].pop("url")
     pixels = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
     assert pixels.convert("RGB").tobytes() == IMAGE.pixels.tobytes()
-    assert body | {"messages": None} == {
-        "model": MODEL, "messages": None, "max_completion_tokens": 17, "temperature": 0.7, "top_p": 0.9, "seed": 42,
-    }  # fmt: skip
-    assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+    system, _ = body.pop("messages")
+    assert body == {
+        "model": MODEL,
+        "max_completion_tokens": 17,
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "seed": 42,
+    }
+    assert system == {"role": "system", "content": "Be brief."}
     assert content == [
         {"type": "image_url", "image_url": {"detail": "high"}},
         {"type": "text", "text": "what color?"},
@@ -60,7 +64,7 @@ async def test_a_question_becomes_a_chat_completion_and_its_usage_is_paid_for():
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 503])
 async def test_what_passes_is_retried_with_the_same_idempotency_key(status):
     async with providing() as provider, running(provider) as engine:
-        provider.script += [error(status), error(status)]
+        provider.script += [error(status, headers={"retry-after-ms": "5"})] * 2
         reply = await engine.generate(prompt())
         await engine.generate(prompt("another?"))
     assert reply.text

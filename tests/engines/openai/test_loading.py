@@ -130,7 +130,8 @@ def test_the_fingerprint_names_server_model_and_detail():
 def test_prices(tmp_path):
     table = tmp_path / "prices.json"
     table.write_text(
-        '{"mine": {"input": 1, "output": 2}, "gpt-4o": {"input": 9, "output": 9, "batch_discount": 0.25}}'
+        '{"mine": {"input": 1, "output": 2},'
+        ' "gpt-4o": {"input": 9, "output": 9, "batch_discount": 0.25}}'
     )
     assert price_of("gpt-4o-2024-11-20").input == 2.5
     assert price_of("gpt-4o-2024-05-13").input == 5

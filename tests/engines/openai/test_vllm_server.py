@@ -1,4 +1,4 @@
-"""The openai engine against a real `vllm serve`: the same model answers as it does in transformers."""
+"""The openai engine against a real `vllm serve`: the same model answers as in transformers."""
 
 import asyncio
 import io
@@ -18,11 +18,9 @@ from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, WrongState
 from services.core.provenance import FinishReason
 from services.core.tasks import TASKS, answer_prompt
-from services.engines import transformers
 from services.engines.images import load_image
-from services.engines.model import (
-    Prompt,
-)
+from services.engines.loading import load_model
+from services.engines.model import Prompt
 from services.engines.openai import engine as openai
 from services.engines.openai.settings import OpenAISettings
 from services.engines.settings import EngineSettings
@@ -49,29 +47,13 @@ def server(tmp_path_factory):
         "VLLM_NO_USAGE_STATS": "1",
     }
     command = [
-        # What `vllm serve` runs; the command itself asks for the version of a package that the CPU build does not carry.
-        *(
-            sys.executable,
-            "-m",
-            "vllm.entrypoints.openai.api_server",
-            "--model",
-            TEACHER,
-            "--served-model-name",
-            NAME,
-        ),
-        *(
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--dtype",
-            "float32",
-            "--enforce-eager",
-            "--max-model-len",
-            "1024",
-        ),
+        # The module of `vllm serve`; the command asks for a package that the CPU build lacks.
+        *[sys.executable, "-m", "vllm.entrypoints.openai.api_server"],
+        *["--model", TEACHER, "--served-model-name", NAME, "--max-model-len", "1024"],
+        *["--host", "127.0.0.1", "--port", str(port)],
+        *["--dtype", "float32", "--enforce-eager"],
         # The checkpoint's own sampling defaults must not leak in.
-        *("--generation-config", "vllm"),
+        *["--generation-config", "vllm"],
     ]
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -127,7 +109,7 @@ def prompts():
 async def test_it_answers_as_the_same_model_in_transformers(engine):
     asked = prompts()
     remote = await asyncio.gather(*[engine.generate(prompt) for prompt in asked])
-    local_engine = await transformers.load(TEACHER, EngineSettings(device="cpu", threads=1))
+    local_engine = await load_model(TEACHER, EngineSettings(device="cpu", threads=1))
     local = await asyncio.gather(*[local_engine.generate(prompt) for prompt in asked])
     await local_engine.close()
     same = sum(a.text == b.text for a, b in zip(remote, local, strict=True)) / len(asked)
