@@ -6,15 +6,16 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from services.orchestrator.summary import write_summary
-from services.orchestrator.where import Where
 from typer.testing import CliRunner
 
+import tests.stored
 from protos.mpa.v1 import student_pb2, types_pb2
 from services.orchestrator.cli import commands
 from services.orchestrator.cli.main import app
+from services.orchestrator.endpoints.where import Where
 from services.orchestrator.rounds import StoppingRule
-from services.orchestrator.run import open_run
+from services.orchestrator.run.run import open_run
+from services.orchestrator.run.summary import write_summary
 from services.rpc.client import StudentClient
 from tests.orchestrator.conftest import Bench, bench, rows
 from tests.orchestrator.rounds import CELLS, in_ledger
@@ -23,7 +24,7 @@ from tests.pictures import numbered_png
 from tests.serving import fake_student_settings, serving_student, teacher_at
 from tests.stored.pool import POOL, fill_pool, rejects
 
-ARCHIVE = Path(__file__).parent / "stored" / "stored.tar.gz"
+ARCHIVE = Path(tests.stored.__file__).parent / "stored.tar.gz"
 RUNS = ("finished", "unfinished")
 UNREACHABLE = Where("127.0.0.1:1", "127.0.0.1:1", patience_s=0.0)
 
