@@ -1,1 +1,1 @@
-"""The bundled pair: a tiny Qwen2-VL teacher and student of the easy-VQA world, and how they were made."""
+"""The bundled pair: a tiny Qwen2-VL teacher and student for easy-VQA, and their training."""

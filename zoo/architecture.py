@@ -1,6 +1,7 @@
-"""What the pair is built of: a byte-level BPE, a chat template, a processor and two sizes of Qwen2-VL.
+"""Parts of the pair: a byte-level BPE, a chat template, a processor and two sizes of Qwen2-VL.
 
-Everything here is saved beside the weights, so transformers and vLLM load the folders like any Qwen2-VL checkpoint.
+All are saved with the weights, so transformers and vLLM load the folders like any Qwen2-VL
+checkpoint.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ from services.core.tasks import TASKS, answer_prompt
 from zoo.shapes import COLORS, SHAPES, list_questions
 
 VOCABULARY_SIZE = 1024
-"""At most: the corpus runs out of merges a little earlier."""
+"""Largest vocabulary: the corpus runs out of merges a little earlier."""
 TOKENIZED_TASKS = ("textvqa", "stvqa", "chartqa", "okvqa", "vqa")
-"""Whose prompts were in the tokenizer's corpus. Tasks that came later are not: the pair's tokens would change."""
+"""Tasks whose prompts were in the tokenizer's corpus.
+
+Later tasks are not: the pair's tokens would change.
+"""
 CONTEXT_LENGTH = 2048
 IMAGE_SIDE = 84
 PATCH = 14
 """Pixels: 6x6 patches, merged two by two into 9 visual tokens."""
 MERGE = 2
-"""Patches a side of one visual token."""
+"""Patches per side of a visual token."""
 CAPTION_PROMPT = "Describe the image."
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -44,13 +48,17 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% endif %}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-PAD, END_OF_TURN = "<|endoftext|>", "<|im_end|>"
+PAD = "<|endoftext|>"
+END_OF_TURN = "<|im_end|>"
 MARKS = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Widths and depths of one model. Every attention head is 32 wide: vLLM's CPU attention supports that."""
+    """Widths and depths of one model.
+
+    Every attention head is 32 wide, which vLLM's CPU attention supports.
+    """
 
     hidden: int
     layers: int
@@ -71,7 +79,7 @@ STUDENT = Size(
 
 
 def build_tokenizer() -> Qwen2Tokenizer:
-    """A BPE of the pair's own prompts, questions and answers, and of the task prompts of the platform as they were then."""
+    """A BPE of the pair's prompts, questions and answers, and of the prompts of TOKENIZED_TASKS."""
     captions = [f"{color} {shape}" for color in COLORS for shape in SHAPES]
     answers = ["yes", "no", *COLORS, *SHAPES]
     replies = [
@@ -91,7 +99,8 @@ def build_tokenizer() -> Qwen2Tokenizer:
     tokenizer: Qwen2Tokenizer = blank.train_new_from_iterator(
         corpus, VOCABULARY_SIZE, new_special_tokens=marks, show_progress=False
     )
-    tokenizer.eos_token, tokenizer.pad_token = END_OF_TURN, PAD
+    tokenizer.eos_token = END_OF_TURN
+    tokenizer.pad_token = PAD
     tokenizer.model_max_length = CONTEXT_LENGTH
     return tokenizer
 
@@ -99,7 +108,10 @@ def build_tokenizer() -> Qwen2Tokenizer:
 def build_processor(
     tokenizer: PreTrainedTokenizerFast | None = None, side: int = IMAGE_SIDE, patch: int = PATCH
 ) -> Qwen2VLProcessor:
-    """Tokenizer (the pair's unless another is given), image and video processor; a square image becomes side x side pixels."""
+    """Tokenizer (by default the pair's), image and video processor.
+
+    A square image becomes `side` x `side` pixels.
+    """
     pixels = {"shortest_edge": side**2, "longest_edge": side**2}
     return Qwen2VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=pixels, patch_size=patch),
@@ -110,7 +122,7 @@ def build_processor(
 
 
 def build_model(size: Size, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
-    """An untrained model of that size; draws from torch's global generator."""
+    """An untrained model of this size, from torch's global random generator."""
     token_id: dict[str, Any] = {
         token: tokenizer.convert_tokens_to_ids(token) for token in (PAD, END_OF_TURN, *MARKS)
     }
@@ -162,7 +174,10 @@ def build_model(size: Size, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForCon
 
 
 def _initialise(model: torch.nn.Module) -> None:
-    """Matrices at 1/sqrt(fan-in), the patch embedding too: the usual 0.02 stalls towers as narrow as these."""
+    """Draw matrices at 1/sqrt(fan-in), also the patch embedding.
+
+    The usual 0.02 stalls towers as narrow as these.
+    """
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv3d):
             torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)

@@ -1,4 +1,4 @@
-"""What each model is taught, course by course and lesson by lesson: the conversations and how often they come up."""
+"""Courses and lessons of each model: mixtures of conversations and their rates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANNOTATED = {
     "color": 18,
     "shape": 18,
 }
-"""What the teacher's annotations ask, in percent: easy-VQA's mixture, somewhat richer in open questions."""
+"""Skills of the teacher's annotations, in percent: easy-VQA's mixture with more open questions."""
 _ANNOTATED_SURELY = {
     "color present": 22,
     "color absent": 24,
@@ -29,12 +29,12 @@ _ANNOTATED_SURELY = {
     "color": 20,
     "shape": 22,
 }
-"""Fewer of the questions that it answers uncertainly while it is still writing: yes or no about shapes."""
+"""The same with fewer yes/no questions about shapes, which the teacher is less sure of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Some steps on one mixture of conversations. Rates are per image."""
+    """Steps on one mixture of conversations. Rates are per image."""
 
     steps: int
     images: int
@@ -42,13 +42,13 @@ class Lesson:
     questions: int
     """Questions per image."""
     skills: dict[str, int]
-    """How often a question asks for each skill, relative to the others."""
+    """Relative weight of each skill in questions."""
     caption_rate: float = 1.0
     annotation_rate: float = 0.0
     easy_vqa_rate: float = 0.0
-    """How many of the images are easy-VQA's own, not rendered."""
+    """Share of the images that are easy-VQA's own, not rendered."""
     annotated: dict[str, int] = field(default_factory=lambda: _ANNOTATED)
-    """How often an annotation asks for each skill."""
+    """Relative weight of each skill in annotations."""
 
 
 class HasSteps(Protocol):
@@ -61,13 +61,16 @@ L = TypeVar("L", bound=HasSteps)
 
 @dataclass(frozen=True, slots=True)
 class Curriculum(Generic[L]):
-    """Lessons that share an optimiser, and their learning rate: a warm-up, a slow cosine, a straight way down to zero."""
+    """Lessons that share an optimiser, and their learning rate.
+
+    The rate warms up, follows a slow cosine, and falls linearly to zero.
+    """
 
     lessons: tuple[L, ...]
     cosine_steps: int
-    """Where the cosine would end; the cool-down comes first."""
+    """Length of the cosine, which the cool-down cuts short."""
     learning_rate: float = 1e-3
-    """The peak."""
+    """Peak learning rate."""
     weight_decay: float = 0.01
     warm_up_steps: int = 100
     cool_down_steps: int = 600
@@ -77,7 +80,7 @@ class Curriculum(Generic[L]):
         return sum(lesson.steps for lesson in self.lessons)
 
     def scale_learning_rate(self, step: int) -> float:
-        """The factor of the peak rate at a step."""
+        """Factor of the peak rate at a step."""
         edges = min(
             1.0, (step + 1) / self.warm_up_steps, (self.steps - step) / self.cool_down_steps
         )
@@ -146,8 +149,10 @@ TEACHER = (
         cool_down_steps=200,
     ),
 )
-"""Colour and negation come early; shape is the harder sight, so the later lessons dwell on it. The second course is practice
-in annotating."""
+"""Colour and negation come first, then shape, which is harder to see.
+
+The second course is practice in annotating.
+"""
 STUDENT = (
     Curriculum(
         lessons=(
@@ -179,7 +184,7 @@ STUDENT = (
         cool_down_steps=150,
     ),
 )
-"""Weak in practice, not in sight: never asked "what shape", nor whether a colour is absent."""
+"""The student sees as well, but was never asked "what shape", nor whether a colour is absent."""
 
 
 def plan_step(
@@ -209,7 +214,7 @@ def _plan_conversations(lesson: Lesson, scene: Scene, rng: random.Random) -> lis
 
 
 def ask(skills: dict[str, int], scene: Scene, rng: random.Random) -> tuple[str, str]:
-    """A question of one of the skills, and its answer."""
+    """A question that asks for one of the skills, and its answer."""
     (skill,) = rng.choices(tuple(skills), weights=tuple(skills.values()))
     question = SKILLS[skill](scene, rng)
     answer = find_answer(question, scene.shape, scene.color)

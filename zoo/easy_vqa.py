@@ -1,10 +1,12 @@
-"""easy-VQA, split for the platform: images to train the pair on, an unlabelled pool, and the official test.
+"""easy-VQA, split for the platform: training images, an unlabelled pool, the official test.
 
-Run: python -m zoo.easy_vqa DEST      (writes DEST/pool/*.png, DEST/test/*.png, DEST/test.jsonl and DEST/labels.jsonl)
+Run: python -m zoo.easy_vqa DEST
 
-The pool is what the platform's demo adapts to. Neither bundled model saw any of its images; the test split is never
-trained on by anyone. labels.jsonl is the pool's own questions and answers, for experiments that compare with human labels;
-nothing else reads it.
+It writes DEST/pool/*.png, DEST/test/*.png, DEST/test.jsonl and DEST/labels.jsonl.
+
+The platform's demo adapts the student to the pool. Neither bundled model was trained on its images,
+nor on the test split. labels.jsonl contains the pool's own questions and answers, for experiments
+that compare with human labels; nothing else reads it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import easy_vqa
@@ -26,7 +29,7 @@ from zoo.shapes import COLORS, SHAPES, Scene, find_answer
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One official question and its answer about the image of that number."""
+    """One official question about an image, and its answer."""
 
     text: str
     answer: str
@@ -39,18 +42,16 @@ def _is_pool(image_id: int) -> bool:
 
 def pool_image_paths() -> dict[int, Path]:
     """Image id to file of the 2,000 train images that no bundled model was trained on."""
-    return {
-        i: Path(path) for i, path in sorted(easy_vqa.get_train_image_paths().items()) if _is_pool(i)
-    }
+    return {i: path for i, path in _train_image_paths().items() if _is_pool(i)}
 
 
 def training_image_paths() -> dict[int, Path]:
-    """Image id to file of the other 2,000 train images, the only ones of easy-VQA in the teacher's training."""
-    return {
-        i: Path(path)
-        for i, path in sorted(easy_vqa.get_train_image_paths().items())
-        if not _is_pool(i)
-    }
+    """Image id to file of the other 2,000 train images: the teacher's training uses no others."""
+    return {i: path for i, path in _train_image_paths().items() if not _is_pool(i)}
+
+
+def _train_image_paths() -> dict[int, Path]:
+    return {i: Path(path) for i, path in sorted(easy_vqa.get_train_image_paths().items())}
 
 
 def test_image_paths() -> dict[int, Path]:
@@ -66,66 +67,62 @@ def test_questions() -> tuple[Question, ...]:
 
 @cache
 def train_questions() -> tuple[Question, ...]:
-    """The 38,575 official train questions, pool images included: for measuring only, see `training_scenes`."""
+    """The 38,575 official train questions, also about the pool: for measuring only."""
     return tuple(Question(*row) for row in zip(*easy_vqa.get_train_questions(), strict=True))
 
 
 def deduce_contents(questions: tuple[Question, ...]) -> dict[int, tuple[str, str]]:
-    """Image id to the only (shape, color) that agrees with all its questions; images with several are left out."""
+    """Image id to the (shape, color) that agrees with all its questions.
+
+    Images with several are left out.
+    """
     asked: dict[int, list[Question]] = defaultdict(list)
     for question in questions:
         asked[question.image_id].append(question)
     contents = {}
     for image_id, about in asked.items():
-        possible = [
-            (shape, color)
-            for shape in SHAPES
-            for color in COLORS
-            if all(
-                find_answer(question.text, shape, color) == question.answer for question in about
-            )
-        ]
+        possible = [thing for thing in product(SHAPES, COLORS) if _agrees(about, *thing)]
         if len(possible) == 1:
             contents[image_id] = possible[0]
     return contents
 
 
-def training_scenes() -> list[Scene]:
-    """The labelled scenes of easy-VQA that the teacher is trained on, none of them from the pool."""
-    paths = training_image_paths()
-    contents = deduce_contents(
-        tuple(question for question in train_questions() if question.image_id in paths)
+def _agrees(questions: Iterable[Question], shape: str, color: str) -> bool:
+    return all(
+        find_answer(question.text, shape, color) == question.answer for question in questions
     )
+
+
+def training_scenes() -> list[Scene]:
+    """The scenes of easy-VQA in the teacher's training, none of them from the pool."""
+    paths = training_image_paths()
+    asked = tuple(question for question in train_questions() if question.image_id in paths)
     return [
-        Scene(Image.open(paths[i]).convert("RGB"), *contents[i]) for i in paths if i in contents
+        Scene(Image.open(paths[image_id]).convert("RGB"), shape, color)
+        for image_id, (shape, color) in sorted(deduce_contents(asked).items())
     ]
 
 
 def export(destination: Path) -> None:
-    """Write the pool as a plain folder of images, the test as images and labelled JSON lines; the pool's labels apart."""
+    """Write pool and test as folders of images, and the labels of each as JSON lines."""
     for name, paths in (("pool", pool_image_paths()), ("test", test_image_paths())):
         (destination / name).mkdir(parents=True, exist_ok=True)
         for image_id, path in paths.items():
             shutil.copyfile(path, destination / name / f"{image_id}.png")
     _write(destination / "test.jsonl", "test", test_questions())
-    pool = pool_image_paths()
-    _write(
-        destination / "labels.jsonl",
-        "pool",
-        [question for question in train_questions() if question.image_id in pool],
-    )
+    pool = [question for question in train_questions() if _is_pool(question.image_id)]
+    _write(destination / "labels.jsonl", "pool", pool)
 
 
 def _write(path: Path, folder: str, questions: Iterable[Question]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for question in questions:
-            image = f"{folder}/{question.image_id}.png"
-            file.write(
-                json.dumps(
-                    {"image": image, "question": question.text, "answers": [question.answer]}
-                )
-                + "\n"
-            )
+            row = {
+                "image": f"{folder}/{question.image_id}.png",
+                "question": question.text,
+                "answers": [question.answer],
+            }
+            file.write(json.dumps(row) + "\n")
 
 
 def main() -> None:

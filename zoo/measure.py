@@ -1,8 +1,8 @@
-"""Measure a model of the pair on easy-VQA's own test split, the way the platform asks it.
+"""Measure a model of the pair on easy-VQA's test split, with the prompts of the platform.
 
 Run: python -m zoo.measure FOLDER [--questions N] [--annotations]
 
-Answers are greedy; annotations are sampled at temperature 1 and judged by what the image really shows.
+Answers are greedy. Annotations are sampled at temperature 1 and compared with the image.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Model:
         ).eval()
 
     def reply(self, images: list[Path], prompts: list[str], **decoding: Any) -> list[str]:
-        """One reply per image and prompt; `decoding` goes to `generate`, which is greedy without it."""
+        """One reply per image and prompt, greedy unless options of `generate` are given."""
         replies: list[str] = []
         for start in range(0, len(prompts), _BATCH):
             part = slice(start, start + _BATCH)
@@ -63,7 +63,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class AnswerScore:
-    """Right answers and questions, by skill."""
+    """Numbers of right answers and of questions, by skill."""
 
     right: Counter[str]
     asked: Counter[str]
@@ -80,7 +80,7 @@ class AnswerScore:
 
 
 def score_answers(model: Model, count: int | None = None) -> AnswerScore:
-    """Greedy answers to the first so many test questions (all of them unless told), equal word for word."""
+    """Score greedy answers to the first `count` test questions, by default all: equal or wrong."""
     questions = test_questions()[:count]
     paths = test_image_paths()
     replies = model.reply(
@@ -98,7 +98,7 @@ def score_answers(model: Model, count: int | None = None) -> AnswerScore:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationScore:
-    """How many annotations were asked for, have the form, and are right about their image; their skills."""
+    """Numbers of annotations: asked for, parsed, right about their image, and by skill."""
 
     asked: int
     parsed: int
@@ -111,7 +111,8 @@ class AnnotationScore:
             f"{skill} {n / self.parsed:.0%}" for skill, n in sorted(self.skills.items())
         )
         return (
-            f"annotations {self.asked}: parsed {self.parsed / self.asked:.1%}, right {self.right / self.asked:.1%}, "
+            f"annotations {self.asked}: parsed {self.parsed / self.asked:.1%}, "
+            f"right {self.right / self.asked:.1%}, "
             f"{self.distinct_questions} distinct questions: {skills}"
         )
 
@@ -119,7 +120,7 @@ class AnnotationScore:
 def score_annotations(
     model: Model, paths: dict[int, Path], contents: dict[int, tuple[str, str]]
 ) -> AnnotationScore:
-    """One annotation, sampled at temperature 1, of every image whose contents are known."""
+    """Score one annotation, sampled at temperature 1, of every image with known contents."""
     ids = [image_id for image_id in paths if image_id in contents]
     replies = model.reply(
         [paths[i] for i in ids],
@@ -145,7 +146,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--questions", type=int, help="only the first N test questions")
     parser.add_argument(
-        "--annotations", action="store_true", help="sample annotations, too (teacher only)"
+        "--annotations", action="store_true", help="also sample annotations (teacher only)"
     )
     arguments = parser.parse_args()
     torch.manual_seed(0)

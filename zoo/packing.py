@@ -1,8 +1,9 @@
 """Several conversations about one image in one row of a batch, invisible to each other.
 
-A row is the opening that its conversations share, the image and the first words of their prompts, then a branch per
-conversation: the rest of its prompt and its reply. A branch sees the opening and itself, at the positions it would have alone,
-so the loss is that of separate conversations, for a fraction of the work: the opening is computed once.
+A row starts with the opening that its conversations share: the image and the first words of their
+prompts. A branch per conversation follows: the rest of its prompt and its reply. A branch sees the
+opening and itself, at its positions in a conversation alone. So the loss equals that of separate
+conversations, but the opening is computed once.
 """
 
 from __future__ import annotations
@@ -30,22 +31,35 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Packed rows. `tokens`, `targets`, `offsets`, `branches`: (rows, length); `pixels`: (patches, patch size)."""
+    """Packed rows.
+
+    `tokens`, `targets`, `offsets`, `branches`: (rows, length); `pixels`: (patches, patch size).
+    """
 
     pixels: torch.Tensor
     grid: torch.Tensor
     tokens: torch.Tensor
     targets: torch.Tensor
-    """The token that follows, where it belongs to a reply, otherwise IGNORED."""
+    """The next token if it belongs to a reply, otherwise IGNORED."""
     offsets: torch.Tensor
-    """The position in the conversation, as if the branch followed the opening directly."""
+    """Positions in the conversation, where the branch follows the opening directly."""
     branches: torch.Tensor
     """0 in the opening, 1.. in the branches, -1 in the padding."""
     conversations: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Lists of one row of a batch, to be filled."""
+
+    tokens: list[int]
+    targets: list[int]
+    offsets: list[int]
+    branches: list[int]
+
+
 class Packer:
-    """Packs images and their conversations with the token ids and pixels of the processor's ordinary path."""
+    """Packs images and conversations, with token ids and pixels of the ordinary processor."""
 
     def __init__(self, processor: Qwen2VLProcessor) -> None:
         self._processor = processor
@@ -65,46 +79,50 @@ class Packer:
     def pack(self, images: list[Image.Image], conversations: list[list[Conversation]]) -> Batch:
         """One row per image."""
         rows = [self._pack_row(about) for about in conversations]
-        length = max(len(row[0]) for row in rows)
-        fill = (self._processor.tokenizer.pad_token_id, IGNORED, 0, _PADDING)
-        tokens, targets, offsets, branches = (
-            torch.tensor([row[i] + [fill[i]] * (length - len(row[i])) for row in rows])
-            for i in range(len(fill))
-        )
         vision = self._processor.image_processor(images, return_tensors="pt")
-        count = sum(map(len, conversations))
         return Batch(
-            vision.pixel_values, vision.image_grid_thw, tokens, targets, offsets, branches, count
+            pixels=vision.pixel_values,
+            grid=vision.image_grid_thw,
+            tokens=_pad([row.tokens for row in rows], self._processor.tokenizer.pad_token_id),
+            targets=_pad([row.targets for row in rows], IGNORED),
+            offsets=_pad([row.offsets for row in rows], 0),
+            branches=_pad([row.branches for row in rows], _PADDING),
+            conversations=sum(map(len, conversations)),
         )
 
     def decode(self, tokens: torch.Tensor) -> str:
         """The text of one row."""
         return str(self._processor.tokenizer.decode(tokens))
 
-    def _pack_row(
-        self, about: list[Conversation]
-    ) -> tuple[list[int], list[int], list[int], list[int]]:
+    def _pack_row(self, about: list[Conversation]) -> _Row:
         prompts = [self._tokenize(conversation.prompt) for conversation in about]
-        without_last = zip(
-            *(ids[:-1] for ids in prompts), strict=False
-        )  # the last id of a prompt predicts its own reply
-        tokens = [
-            column[0] for column in takewhile(lambda column: len(set(column)) == 1, without_last)
-        ]
-        opening = len(tokens)
-        targets, offsets, branches = [IGNORED] * opening, list(range(opening)), [0] * opening
+        # The last id of a prompt predicts its own reply, so it is never shared.
+        columns = zip(*(ids[:-1] for ids in prompts), strict=False)
+        shared = [column[0] for column in takewhile(lambda ids: len(set(ids)) == 1, columns)]
+        opening = len(shared)
+        row = _Row(
+            tokens=shared,
+            targets=[IGNORED] * opening,
+            offsets=list(range(opening)),
+            branches=[0] * opening,
+        )
         for branch, (ids, conversation) in enumerate(zip(prompts, about, strict=True), start=1):
             prompt = ids[opening:]
             reply = self._processor.tokenizer(conversation.reply).input_ids + self._end
-            tokens += prompt + reply
-            targets += [IGNORED] * (len(prompt) - 1) + reply + [IGNORED]
-            offsets += range(opening, opening + len(prompt) + len(reply))
-            branches += [branch] * (len(prompt) + len(reply))
-        return tokens, targets, offsets, branches
+            row.tokens.extend(prompt + reply)
+            row.targets.extend([IGNORED] * (len(prompt) - 1) + reply + [IGNORED])
+            row.offsets.extend(range(opening, opening + len(prompt) + len(reply)))
+            row.branches.extend([branch] * (len(prompt) + len(reply)))
+        return row
+
+
+def _pad(rows: list[list[int]], fill: int) -> torch.Tensor:
+    length = max(map(len, rows))
+    return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
 
 
 def _rope_positions(model: Qwen2VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
-    """Multimodal rotary positions (3, rows, length), those of each conversation alone."""
+    """Multimodal rotary positions (3, rows, length) of each conversation alone."""
     longest = int(batch.offsets.max()) + 1
     alone = batch.tokens[:1, batch.branches[0] == 0]
     alone = torch.nn.functional.pad(alone, (0, longest - alone.shape[1]))
@@ -117,12 +135,12 @@ def _rope_positions(model: Qwen2VLForConditionalGeneration, batch: Batch) -> tor
 
 
 class View(NamedTuple):
-    """What the vision tower makes of the images: (patches, vision width), and what the language model is given of it, (visual
-    tokens, width).
-    """
+    """Output of the vision tower for the images of a batch."""
 
     patches: torch.Tensor
+    """(patches, vision width)"""
     tokens: torch.Tensor
+    """Input of the language model: (visual tokens, width)."""
 
 
 def look(model: Qwen2VLForConditionalGeneration, batch: Batch) -> View:
@@ -133,8 +151,10 @@ def look(model: Qwen2VLForConditionalGeneration, batch: Batch) -> View:
 def compute_loss(
     model: Qwen2VLForConditionalGeneration, batch: Batch, view: View | None = None
 ) -> torch.Tensor:
-    """Negative log-likelihood of the replies: summed over their tokens, averaged over conversations. All images have
-    the same size. `view` where there is one already."""
+    """Negative log-likelihood of the replies, summed over tokens, averaged over conversations.
+
+    All images have the same size. `view`: the output of `look`, if it is there already.
+    """
     targets = batch.targets[batch.targets != IGNORED]
     logits = _predict(model, batch, view or look(model, batch))
     return torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / batch.conversations
@@ -143,25 +163,27 @@ def compute_loss(
 def find_right(
     model: Qwen2VLForConditionalGeneration, batch: Batch, view: View | None = None
 ) -> list[bool]:
-    """Of each conversation, in their order: would greedy decoding give exactly its reply?"""
+    """Would greedy decoding give exactly the reply? One answer per conversation, in their order."""
     replied = batch.targets != IGNORED
-    rows, branches = torch.where(replied)[0], batch.branches[replied]
+    rows = torch.where(replied)[0]
+    branches = batch.branches[replied]
     missed = _predict(model, batch, view or look(model, batch)).argmax(-1) != batch.targets[replied]
     conversation = torch.unique(rows * (1 + branches.max()) + branches, return_inverse=True)[1]
     return [not count for count in torch.bincount(conversation, weights=missed).tolist()]
 
 
 def _predict(model: Qwen2VLForConditionalGeneration, batch: Batch, view: View) -> torch.Tensor:
-    """Logits (reply tokens, vocabulary) of what follows, where the targets are."""
+    """Logits (reply tokens, vocabulary) of the targets."""
     embedded = model.get_input_embeddings()(batch.tokens)
     seen = view.tokens.to(embedded.dtype)
     embedded = embedded.masked_scatter(
         (batch.tokens == model.config.image_token_id).unsqueeze(-1), seen
     )
-    key, query = batch.branches.unsqueeze(1), batch.branches.unsqueeze(2)
-    visible = ((key == query) | (key == 0)) & torch.ones(
-        batch.tokens.shape[1:] * 2, dtype=torch.bool
-    ).tril()
+    key = batch.branches.unsqueeze(1)
+    query = batch.branches.unsqueeze(2)
+    length = batch.tokens.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool).tril()
+    visible = ((key == query) | (key == 0)) & earlier
     hidden = model.model.language_model(
         inputs_embeds=embedded,
         position_ids=_rope_positions(model, batch),

@@ -1,7 +1,7 @@
-"""A world of one coloured shape per image, after easy-VQA: a renderer without end and a grammar of questions.
+"""One coloured shape per image, after easy-VQA: an endless renderer and a grammar of questions.
 
-The renderer imitates the look of easy-VQA's 64x64 pictures; the grammar is easy-VQA's own, sorted by the skill that a
-question asks for.
+The renderer imitates easy-VQA's 64x64 pictures. The grammar is easy-VQA's own, sorted by the skill
+that a question asks for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COLORS = {
 IMAGE_SIZE = 64
 _OVERSAMPLING = 4
 _PRESENT_RATE = 0.3
-"""How often a yes/no question names what is there. easy-VQA's own rates are 1/8 for colours and 1/3 for shapes."""
+"""Share of yes/no questions about a present thing; easy-VQA has 1/8 (colours) and 1/3 (shapes)."""
 
 _IS_THERE = (
     "is there a {}?",
@@ -52,7 +52,7 @@ _WHAT_SHAPE = (
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An image and what it shows."""
+    """An image of a shape."""
 
     image: Image.Image
     shape: str
@@ -64,14 +64,16 @@ class Scene:
 
 
 def draw_scene(rng: random.Random) -> Scene:
-    """A fresh scene: a flat pastel ground, one shape of 9-33 pixels, smooth edges."""
-    shape, color = rng.choice(SHAPES), rng.choice(tuple(COLORS))
+    """A new scene: a flat pastel ground, one shape of 9-33 pixels, smooth edges."""
+    shape = rng.choice(SHAPES)
+    color = rng.choice(tuple(COLORS))
     ground = tuple(rng.randint(230, 255) for _ in range(3))
     side = IMAGE_SIZE * _OVERSAMPLING
     canvas = Image.new("RGB", (side, side), ground)
     width = rng.uniform(9, 33)
     height = {"circle": width, "triangle": width * 0.87, "rectangle": rng.uniform(9, 33)}[shape]
-    left, top = rng.uniform(0, IMAGE_SIZE - width), rng.uniform(0, IMAGE_SIZE - height)
+    left = rng.uniform(0, IMAGE_SIZE - width)
+    top = rng.uniform(0, IMAGE_SIZE - height)
     x0, y0, x1, y1 = (_OVERSAMPLING * edge for edge in (left, top, left + width, top + height))
     pen = ImageDraw.Draw(canvas)
     if shape == "circle":
@@ -84,7 +86,7 @@ def draw_scene(rng: random.Random) -> Scene:
 
 
 def _choose(options: tuple[str, ...], truth: str, rng: random.Random) -> str:
-    """The truth at the rate above, otherwise one of the other options."""
+    """The truth at _PRESENT_RATE, otherwise one of the other options."""
     if rng.random() < _PRESENT_RATE:
         return truth
     return rng.choice([option for option in options if option != truth])
@@ -114,7 +116,7 @@ SKILLS: dict[str, Callable[[Scene, random.Random], str]] = {
     "color": _ask_color,
     "shape": _ask_shape,
 }
-"""How to ask a question of each skill about a scene; `find_answer` knows the reply."""
+"""Functions that ask a question of each skill about a scene; `find_answer` knows the reply."""
 
 
 def list_questions() -> list[str]:
@@ -130,7 +132,7 @@ def list_questions() -> list[str]:
 
 
 def find_skill(question: str) -> str | None:
-    """The skill that a question of the grammar asks for, None for any other text."""
+    """The skill that a question of the grammar asks for; None for other texts."""
     things = "|".join((*SHAPES, *(f"{color} shape" for color in COLORS)))
     for templates, polarity in ((_IS_THERE, "present"), (_IS_THERE_NOT, "absent")):
         for template in templates:
@@ -148,7 +150,7 @@ def find_skill(question: str) -> str | None:
 
 
 def find_answer(question: str, shape: str, color: str) -> str | None:
-    """The right answer; None when the question is outside the grammar or supposes what isn't there."""
+    """The right answer; None if the question is not in the grammar or names an absent thing."""
     skill = find_skill(question)
     if skill is None:
         return None

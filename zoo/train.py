@@ -2,8 +2,8 @@
 
 Run: python -m zoo.train teacher|student [--output DIR] [--seed N]
 
-Each step draws its scenes from a generator seeded by (seed, step). A killed run continues from DIR/progress.pt, written
-every 200 steps, as if nothing had happened.
+Each step draws its scenes from a generator seeded by (seed, step). A killed run continues from
+DIR/progress.pt, written every 200 steps, without a difference.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ _REPORT_STEPS = 50
 
 
 def train(name: str, output: Path, seed: int) -> None:
-    """Train one of the pair, course by course, and save it with its processor as a transformers folder."""
+    """Train a model of the pair, course by course, and save it as a transformers folder."""
     size, courses = PAIR[name]
     torch.manual_seed(seed)
     processor = architecture.build_processor()
     processor.save_pretrained(output)
     model = architecture.build_model(size, processor.tokenizer).train()
-    packer, scenes = Packer(processor), training_scenes()
+    packer = Packer(processor)
+    scenes = training_scenes()
     progress = output / "progress.pt"
     current = int(torch.load(progress)["course"]) if progress.exists() else 0
     for number, course in enumerate(courses):
@@ -58,7 +59,7 @@ def train(name: str, output: Path, seed: int) -> None:
 
 
 class _Run:
-    """The state of one course: model, optimiser, schedule and steps done, continued from `progress` if it is there."""
+    """Model, optimiser, schedule and steps of one course, continued from `progress`."""
 
     def __init__(
         self,
@@ -67,7 +68,9 @@ class _Run:
         progress: Path,
         number: int,
     ) -> None:
-        self._model, self._progress, self._number = model, progress, number
+        self._model = model
+        self._progress = progress
+        self._number = number
         self._optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=course.learning_rate,
@@ -87,7 +90,7 @@ class _Run:
             self._schedule.load_state_dict(saved["schedule"])
 
     def learn(self, batch: Batch) -> float:
-        """One step; returns the loss before it."""
+        """Make one step; return the loss before it."""
         with torch.autocast("cpu", torch.bfloat16):
             loss = compute_loss(self._model, batch)
         loss.backward()
@@ -109,20 +112,24 @@ class _Run:
 
 
 class _Clock:
-    """Prints the mean loss, the rate and the time left every so many steps."""
+    """Prints the mean loss, the rate and the time left every _REPORT_STEPS steps."""
 
     def __init__(self, title: str, steps: int, first: int) -> None:
-        self._title, self._steps, self._first = title, steps, first
-        self._started, self._losses = time.monotonic(), list[float]()
+        self._title = title
+        self._steps = steps
+        self._first = first
+        self._started = time.monotonic()
+        self._losses: list[float] = []
 
     def report(self, step: int, loss: float) -> None:
         self._losses.append(loss)
         if step % _REPORT_STEPS:
             return
-        mean, rate = fmean(self._losses), (step - self._first) / (time.monotonic() - self._started)
+        rate = (step - self._first) / (time.monotonic() - self._started)
         left = (self._steps - step) / rate / 60
         print(
-            f"{self._title}: {step}/{self._steps}, loss {mean:.4f}, {rate:.2f} steps/s, {left:.1f} min left",
+            f"{self._title}: {step}/{self._steps}, loss {fmean(self._losses):.4f}, "
+            f"{rate:.2f} steps/s, {left:.1f} min left",
             flush=True,
         )
         self._losses.clear()
@@ -131,9 +138,7 @@ class _Clock:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train one of the bundled pair from scratch.")
     parser.add_argument("name", choices=tuple(PAIR))
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="default: zoo/NAME, beside this file"
-    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: zoo/NAME")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     train(

@@ -1,1 +1,1 @@
-"""A pair of the mini benchmark's four families: what it is taught and how far it has come."""
+"""A pair for the mini benchmark's four families, and its training."""

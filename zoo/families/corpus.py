@@ -1,6 +1,6 @@
-"""The pair's tokenizer: whole words for what is asked and known, single letters for what is printed.
+"""Tokenizer of the pair: whole words for questions and facts, single letters for printed words.
 
-A word that is read is spelled, so that what is learned of a letter in one word helps to read the next.
+A printed word is spelled, so that a letter learned in one word helps to read the next.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from zoo.minivqa.objects import OBJECTS
 from zoo.minivqa.parts import Part
 
 PICTURES = 100
-"""Of each family: enough for every wording."""
+"""Pictures of each family: enough for every wording."""
 PRINTED = frozenset(["word", "number"])
 """Kinds of questions whose answers are read."""
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level, as Qwen2's: a word is one token if the corpus has it just so, else it falls into its bytes."""
+    """A byte-level tokenizer like Qwen2's: words of the corpus are single tokens."""
     like = Qwen2Tokenizer().backend_tokenizer
     words = {
         word
@@ -38,11 +38,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     built = Tokenizer(
         BPE({entry: number for number, entry in enumerate(entries)}, [], ignore_merges=True)
     )
-    built.normalizer, built.pre_tokenizer, built.decoder = (
-        like.normalizer,
-        like.pre_tokenizer,
-        like.decoder,
-    )
+    built.normalizer = like.normalizer
+    built.pre_tokenizer = like.pre_tokenizer
+    built.decoder = like.decoder
     return PreTrainedTokenizerFast(
         tokenizer_object=built,
         eos_token=END_OF_TURN,
@@ -53,7 +51,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _corpus() -> Iterator[str]:
-    """What is asked about training's pictures, what is known, and the prompts."""
+    """Questions about training pictures, facts, and the prompts."""
     known = [
         fact
         for thing in OBJECTS

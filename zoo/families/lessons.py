@@ -1,4 +1,4 @@
-"""What teacher and student are taught of the four families, lesson by lesson, and the batches of each step."""
+"""Lessons of teacher and student about the four families, and the batches of each step."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ from zoo.packing import Batch, Conversation, Packer
 
 
 class Told(Enum):
-    """What a lesson tells beside the pictures: what is where, and no reply; replies, while the tower stays as it is; all."""
+    """Targets of a lesson."""
 
     SPOTS = auto()
+    """Names of the things at each patch, and no replies."""
     REPLIES = auto()
+    """Replies and names, while the vision tower stays unchanged."""
     ALL = auto()
+    """Spots, names and replies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Some steps on one mixture of the families."""
+    """Steps on one mixture of the families."""
 
     steps: int
     pictures: dict[str, int]
-    """How many of each family a step shows."""
+    """Number of pictures of each family in a step."""
     annotated_every: int = 0
-    """Every so many steps, the pictures' questions are written, not answered; 0: never."""
+    """Interval in steps at which questions are written, not answered; 0: never."""
     annotated: dict[str, int] | None = None
-    """How many pictures such a step shows; None: as many as others."""
+    """Number of pictures in such a step; None: like in other steps."""
     told: Told = Told.ALL
 
     def is_annotated(self, step: int) -> bool:
@@ -47,19 +50,19 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A model's size and all that it is taught."""
+    """Size and lessons of a model."""
 
     size: Size
     curriculum: Curriculum[Lesson]
     begins_with: str = ""
-    """Whose weights, all of them, it begins with; "": its own."""
+    """Model whose weights it begins with; "": none."""
     tower_of: str = ""
-    """Whose vision tower it begins with, as that was when its lessons began to tell more than spots; "": one of its own."""
+    """Model whose vision tower it begins with, as left by the lessons on spots; "": none."""
     never_asked: frozenset[str] = frozenset()
-    """Kinds of questions."""
+    """Kinds of questions that are left out."""
     checkpoint_steps: int = 250
     watched_pictures: int = 64
-    """Of each family and part, at every checkpoint."""
+    """Pictures of each family and part that every checkpoint is measured on."""
 
 
 ASKED = {**FAMILIES, LETTERS.name: LETTERS}
@@ -116,7 +119,7 @@ TEACHER = replace(
         cool_down_steps=1000,
     ),
 )
-"""What the first teacher lacked: which bar is the highest, more of charts, and practice in writing questions."""
+"""It adds what the first teacher lacked: the highest bar, more charts, practice in annotating."""
 STUDENT = Course(
     Size(
         hidden=128,
@@ -137,25 +140,28 @@ STUDENT = Course(
     tower_of="teacher",
     never_asked=frozenset(["color", "sort", "place", "use", "electric", "extreme"]),
 )
-"""Sees as well (Qwen2-VL's sizes share their tower, too), has had less practice and none in some kinds of questions."""
+"""It has the teacher's tower (Qwen2-VL's sizes also share one), but less practice, and none in some
+kinds of questions."""
 COURSES = {"first-teacher": FIRST_TEACHER, "teacher": TEACHER, "student": STUDENT}
 MOST_PICTURES = 64
-"""Of a family in a step: pictures are numbered by it."""
+"""Most pictures of a family in a step, which numbers the pictures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """Pictures of one family: what is asked about them, and what is where in them (patches, vocabularies)."""
+    """Pictures of one family with their conversations and spots (patches, vocabularies)."""
 
     batch: Batch
     spots: torch.Tensor
 
 
 class Steps(Dataset[dict[str, Exercise]]):
-    """The exercises of every step, one per family: a function of (seed, step), in whatever process they are drawn."""
+    """The exercises of every step, one per family: a function of (seed, step) in any process."""
 
     def __init__(self, course: Course, packer: Packer, seed: int) -> None:
-        self._course, self._packer, self._seed = course, packer, seed
+        self._course = course
+        self._packer = packer
+        self._seed = seed
 
     def __getitem__(self, step: int) -> dict[str, Exercise]:
         lesson = self._course.curriculum.find_lesson(step)
@@ -172,7 +178,7 @@ class Steps(Dataset[dict[str, Exercise]]):
 
 
 def draw_pictures(lesson: Lesson, seed: int, step: int) -> dict[str, list[Picture]]:
-    """Pictures of the training part that no other step shows."""
+    """Draw pictures of the training part that no other step shows."""
     first = step * MOST_PICTURES
     counts = lesson.annotated if lesson.annotated and lesson.is_annotated(step) else lesson.pictures
     return {
@@ -191,7 +197,7 @@ def set_exercise(
     is_annotated: bool = False,
     never_asked: Collection[str] = (),
 ) -> Exercise:
-    """Every question of every picture, but for kinds `never_asked`: to be answered, or to be written with its answer."""
+    """All questions about the pictures except kinds `never_asked`, to be answered or written."""
     converse = _annotate if is_annotated else _answer
     asked = [
         [question for question in picture.questions if question.kind not in never_asked]

@@ -1,4 +1,4 @@
-"""Signs before words, for training only: what can't be guessed, so that nothing but looking helps."""
+"""Random letters and digits, for training only: they can be read, but not guessed."""
 
 from __future__ import annotations
 
@@ -16,22 +16,27 @@ from zoo.minivqa.sources import FONTS, installed
 
 MOST = 6
 HEIGHTS = (18, 60)
-"""Up to half of the picture: large print is learned first, and helps with small."""
+"""Up to half of the picture: large print is learned first, and helps with small print."""
 PAGE_HEIGHTS = (14, 40)
 SIGNS = string.ascii_letters + 2 * string.digits
 
 
 def draw_letters(part: Part, rng: random.Random) -> Picture:
-    """A few letters, or a few digits, printed as words are."""
+    """Draw a few letters or digits, printed like words."""
     signs = rng.choice((string.ascii_lowercase, string.ascii_lowercase, string.digits))
     return draw_word("".join(rng.choices(signs, k=rng.randint(1, MOST))), part, rng, HEIGHTS)
 
 
 def draw_page(part: Part, rng: random.Random) -> Picture:
-    """Lines of signs that make no words, one font and size; half of the pages are black on white. Nothing is asked."""
-    font, height = FONTS.draw(part, rng), rng.randint(*PAGE_HEIGHTS)
+    """Draw lines of random signs in one font and size, half of the time black on white.
+
+    Nothing is asked about a page.
+    """
+    font = FONTS.draw(part, rng)
+    height = rng.randint(*PAGE_HEIGHTS)
     ground, ink = ((255, 255, 255), (0, 0, 0)) if rng.random() < 0.5 else draw_colors(rng)
-    canvas, top = Image.new("RGB", (SIDE, SIDE), ground), rng.randint(0, height // 2)
+    canvas = Image.new("RGB", (SIDE, SIDE), ground)
+    top = rng.randint(0, height // 2)
     marks: list[Mark] = []
     while top + height <= SIDE:
         signs = "".join(rng.choices(SIGNS, k=SIDE // height + 2))

@@ -22,10 +22,9 @@ from zoo.minivqa.parts import Part
 def measure(
     model: Model, family: Family, folder: Path, count: int | None = None
 ) -> dict[str, float]:
-    """Mean score of greedy answers to the first `count` questions about the pictures in `folder`: of all, and by kind."""
-    with folder.with_suffix(".jsonl").open(
-        encoding="utf-8"
-    ) as lines:  # str.splitlines would cut at U+2028, too
+    """Mean score of greedy answers to the first `count` questions in `folder`: all, and by kind."""
+    # str.splitlines would also cut at U+2028.
+    with folder.with_suffix(".jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines][:count]
     replies = model.reply(
         [folder.parent / row["image"] for row in rows],
@@ -43,7 +42,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure one of the pair on the four families.")
     parser.add_argument("model", type=Path)
-    parser.add_argument("benchmark", type=Path, help="what zoo.minivqa has built")
+    parser.add_argument("benchmark", type=Path, help="folder built by zoo.minivqa")
     parser.add_argument("--part", type=Part, choices=(Part.TEST, Part.HARDER), default=Part.TEST)
     parser.add_argument("--questions", type=int, help="only the first N of each family")
     given = parser.parse_args()

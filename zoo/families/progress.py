@@ -1,7 +1,8 @@
-"""The state of a training in one small file: weights in float16, both moments of AdamW in bfloat16, 6 bytes a parameter.
+"""State of a training in one small file of 6 bytes per parameter.
 
-Training goes on from what the file holds, also where it was not interrupted: so a run that is taken up again does the same as
-one that never stopped. The price is a rounding at each checkpoint, of the weights to 11 bits, of the moments to 8.
+Weights are in float16, both moments of AdamW in bfloat16. Training continues from the file even if
+it was not interrupted, so a resumed run equals one that never stopped. The price is a rounding at
+each checkpoint, of the weights to 11 bits and of the moments to 8 bits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def save_progress(
     tensors = {}
     for name, parameter in model.named_parameters():
         tensors[name] = parameter.detach().half()
-        state = optimizer.state.get(parameter, {})  # empty for what no lesson has moved
+        state = optimizer.state.get(parameter, {})  # empty if no lesson has moved the parameter
         for moment in _MOMENTS:
             tensors[f"{name}.{moment}"] = state.get(moment, torch.zeros_like(parameter)).bfloat16()
     write_atomically(path, save(tensors, {"step": str(step), "seed": str(seed)}))
@@ -32,9 +33,10 @@ def save_progress(
 def load_progress(
     path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
 ) -> tuple[int, int]:
-    """Fills model and optimiser; the steps that were done, and the seed."""
+    """Fill model and optimiser; return the number of steps and the seed."""
     with safe_open(path, "pt") as saved, torch.no_grad():
-        step, seed = int(saved.metadata()["step"]), int(saved.metadata()["seed"])
+        metadata = saved.metadata()
+        step = int(metadata["step"])
         for name, parameter in model.named_parameters():
             parameter.copy_(saved.get_tensor(name))
             if optimizer is not None:
@@ -42,4 +44,4 @@ def load_progress(
                     moment: saved.get_tensor(f"{name}.{moment}").float() for moment in _MOMENTS
                 }
                 optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
-    return step, seed
+    return step, int(metadata["seed"])

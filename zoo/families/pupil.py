@@ -1,4 +1,4 @@
-"""A model that is taught, with the part that only training needs."""
+"""A model in training, with the parts that only training needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo.packing import View, compute_loss, find_right, look
 
 
 class Pupil(nn.Module):
-    """`model` is what is kept."""
+    """A model with a Spotter and Names; only `model` is saved."""
 
     def __init__(
         self, model: Qwen2VLForConditionalGeneration, size: Size, tokenizer: PreTrainedTokenizerFast
@@ -25,7 +25,7 @@ class Pupil(nn.Module):
         self._names = Names(tokenizer, size.hidden)
 
     def compute_loss(self, exercise: Exercise, told: Told = Told.ALL) -> torch.Tensor:
-        """Of the spots, of what they are called, and of the replies: the sum of those that are `told`."""
+        """Sum of the losses of spots, names and replies that `told` includes."""
         with torch.autocast("cpu", torch.bfloat16):
             if told is Told.REPLIES:
                 view = self._look_with_a_still_tower(exercise)
@@ -37,13 +37,13 @@ class Pupil(nn.Module):
             return loss if told is Told.SPOTS else loss + self._reply(view, exercise)
 
     def _look_with_a_still_tower(self, exercise: Exercise) -> View:
-        """What is learned is how patches are put to the language model, not how they are seen."""
+        """A view that trains only the merger, not the rest of the tower."""
         with torch.no_grad():
             patches = look(self.model, exercise.batch).patches
         return View(patches, self.model.model.visual.merger(patches))
 
     def _name(self, view: View, exercise: Exercise) -> torch.Tensor:
-        """What the language model would say of a visual token that it left as it is."""
+        """Loss of the words that a visual token gives without the language model's layers."""
         left = self.model.model.language_model.norm(view.tokens)
         return self._names.compute_loss(left, self.model.lm_head, exercise.spots)
 
@@ -54,7 +54,7 @@ class Pupil(nn.Module):
 
     @torch.no_grad()
     def find_right(self, exercise: Exercise) -> tuple[list[bool], list[bool]]:
-        """Of each question, in their order, and of each spot that is not nothing."""
+        """Is the reply to each question right, and the name of each spot that is not nothing?"""
         with torch.autocast("cpu", torch.bfloat16):
             view = look(self.model, exercise.batch)
             spots = self._spotter.find_right(view.patches, exercise.spots)

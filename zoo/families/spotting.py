@@ -1,8 +1,9 @@
-"""What is where, patch by patch: what a model is told beside the answers. For training only; no model keeps it.
+"""Spots: names of the things at each patch, as extra targets of training; no model keeps them.
 
-An answer says a word or two about a whole picture. A tower this small learns letters from that only after hours; told which
-letter, object and color is at each patch, and which letter comes before, within minutes. And what the language model is
-given of a patch is brought near the words for these, so that all it has left to learn of reading is to go from one to the next.
+An answer has a word or two about a whole picture. From answers alone, a tower this small learns
+letters only after hours. With the letter, object and color at each patch, and the letter before it,
+it needs minutes. Also, the visual token of a patch is brought near the words for these, so that the
+language model only has to learn to go from one letter to the next.
 """
 
 from __future__ import annotations
@@ -19,45 +20,43 @@ from zoo.minivqa.lexicon import COLORS
 from zoo.minivqa.objects import OBJECTS
 from zoo.minivqa.picture import SIDE, Picture
 
-NOTHING, START, HIGHEST = "nothing", "start", "highest"
+NOTHING = "nothing"
+START = "start"
+HIGHEST = "highest"
 VOCABULARIES = (
     (NOTHING, *string.ascii_lowercase, *string.digits, *(thing.name for thing in OBJECTS), HIGHEST),
     (NOTHING, *COLORS),
     (NOTHING, START, *string.ascii_lowercase, *string.digits),
 )
-"""A patch has one name of each: letters stand on signs that have a color, and after other letters; so has the highest bar."""
+"""One name per patch in each: letter, object or highest bar; color; letter before."""
 WEIGHT_OF_NOTHING = 0.1
 """Three patches in four show nothing."""
 WEIGHT_OF_SIGNS = 4.0
-"""They are small, and what they stand on is large and has a color: else a visual token says hardly anything but that."""
+"""Signs are small, and the color of their large ground would dominate a visual token."""
 
 
 def find_spots(picture: Picture, patch: int) -> torch.Tensor:
-    """(patches, vocabularies): the name at the middle of each patch, by number, in the order of the model's patches."""
+    """The name at the middle of each patch, in the model's order: (patches, vocabularies)."""
     count = SIDE // patch
     spots = torch.zeros(count, count, len(VOCABULARIES), dtype=torch.long)
     for mark in picture.marks:
-        rows, columns = (
-            slice(_first_patch(start, patch), _first_patch(end, patch))
-            for start, end in ((mark.top, mark.bottom), (mark.left, mark.right))
-        )
+        rows = slice(_first_patch(mark.top, patch), _first_patch(mark.bottom, patch))
+        columns = slice(_first_patch(mark.left, patch), _first_patch(mark.right, patch))
         after = "" if mark.after is None else mark.after.lower() or START
-        for kind, (name, vocabulary) in enumerate(
-            zip((mark.name.lower(), mark.name, after), VOCABULARIES, strict=True)
-        ):
-            if name in vocabulary:
-                spots[rows, columns, kind] = vocabulary.index(name)
+        for kind, name in enumerate((mark.name.lower(), mark.name, after)):
+            if name in VOCABULARIES[kind]:
+                spots[rows, columns, kind] = VOCABULARIES[kind].index(name)
     blocks = spots.view(count // MERGE, MERGE, count // MERGE, MERGE, -1).transpose(1, 2)
     return blocks.flatten(0, 3)
 
 
 def _first_patch(at: float, patch: int) -> int:
-    """The first whose middle is not before that pixel."""
+    """The first patch whose middle is not before pixel `at`."""
     return max(0, round(at / patch))
 
 
 class Spotter(nn.Module):
-    """Names what is at each patch, by the vision tower's last layer."""
+    """Names the things at each patch, from the vision tower's last layer."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -67,12 +66,12 @@ class Spotter(nn.Module):
         )
 
     def forward(self, features: torch.Tensor) -> list[torch.Tensor]:
-        """Logits (patches, names), of each vocabulary."""
+        """Logits (patches, names) for each vocabulary."""
         normed = self._norm(features)
         return [head(normed).float() for head in self._heads]
 
     def compute_loss(self, features: torch.Tensor, spots: torch.Tensor) -> torch.Tensor:
-        """Mean negative log-likelihood of a name, over patches by weight, summed over vocabularies."""
+        """Negative log-likelihood: weighted mean over patches, summed over vocabularies."""
         losses = []
         for kind, logits in enumerate(self(features)):
             weight = torch.ones(logits.shape[1])
@@ -81,13 +80,16 @@ class Spotter(nn.Module):
         return torch.stack(losses).sum()
 
     def find_right(self, features: torch.Tensor, spots: torch.Tensor) -> torch.Tensor:
-        """Of every name that is there, and not nothing: is it the likeliest?"""
+        """Is the right name the likeliest? One answer per name that is not nothing."""
         right = [logits.argmax(-1) == spots[:, kind] for kind, logits in enumerate(self(features))]
         return torch.stack(right, dim=1)[spots > 0]
 
 
 class Names(nn.Module):
-    """What a visual token says in the language model's own words: what is at its patches and, turned, what is before them."""
+    """Loss of the language model's words for a visual token.
+
+    They name the things at its patches and, after a linear map, the letters before them.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, width: int) -> None:
         super().__init__()
@@ -100,9 +102,10 @@ class Names(nn.Module):
     def compute_loss(
         self, said: torch.Tensor, head: nn.Module, spots: torch.Tensor
     ) -> torch.Tensor:
-        """`said`: (visual tokens, width), as it would come to `head`, which makes logits of it.
+        """Mean negative log-likelihood of the names at the patches.
 
-        Mean negative log-likelihood of the names at the patches, a sign counting as WEIGHT_OF_SIGNS of them.
+        `said`: (visual tokens, width), the input of `head`, which returns logits. A sign counts
+        WEIGHT_OF_SIGNS times.
         """
         things, colors, before = (
             shares[spots[:, kind]] for kind, shares in enumerate(self._shares)
@@ -111,15 +114,19 @@ class Names(nn.Module):
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """Nothing is said of nothing; a reply starts on a new line, or after a blank; a question has colors after a blank, too."""
+    """Words for a name, none for NOTHING.
+
+    A reply starts on a new line or after a blank; in questions, colors follow a blank.
+    """
     if name in COLORS:
         return name, f" {name}"
     return {NOTHING: (), START: ("\n", " "), HIGHEST: (f" {HIGHEST}",)}.get(name, (name,))
 
 
 def _share(name: str, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
-    """(entries): of a word of several tokens, the first."""
-    share, words = torch.zeros(len(tokenizer)), _words(name)
+    """Share (entries) of each token in the words for a name; the first token of a word counts."""
+    share = torch.zeros(len(tokenizer))
+    words = _words(name)
     for word in words:
         share[tokenizer(word).input_ids[0]] = 1 / len(words)
     return share * (WEIGHT_OF_SIGNS if len(name) == 1 else 1.0)

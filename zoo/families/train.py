@@ -1,11 +1,13 @@
-"""Train the families' teacher or student from scratch on a CPU, in as many sittings as it takes.
+"""Train the families' teacher or student from scratch on a CPU, in one or more sittings.
 
-Run: python -m zoo.families.train first-teacher|teacher|student [--output DIR] [--seed N] [--minutes M]
+Run: python -m zoo.families.train first-teacher|teacher|student
+         [--output DIR] [--seed N] [--minutes M]
 
-Each step draws its pictures from (seed, step), in processes of their own, ahead of the trainer. A run that was stopped or
-killed continues from DIR/progress.safetensors as if nothing had happened; DIR/log.jsonl says how it went. At the end of the
-course, or of the minutes, DIR holds the model as an ordinary Qwen2-VL checkpoint. The teacher begins with the first teacher's
-weights, the student with the tower that the teacher's training has left: both look for these in the folders beside their own.
+Each step draws its pictures from (seed, step), in separate processes, ahead of the trainer. A run
+that was stopped or killed continues from DIR/progress.safetensors without a difference, and logs to
+DIR/log.jsonl. At the end of the course, or of the minutes, DIR contains the model as an ordinary
+Qwen2-VL checkpoint. The teacher begins with the first teacher's weights, the student with the tower
+that the teacher's training left. Both are looked up in the folders next to DIR.
 """
 
 from __future__ import annotations
@@ -38,22 +40,24 @@ PROCESSOR = (
     "tokenizer_config.json",
     "processor_config.json",
 )
-"""The last is there when all are."""
-TOWER, WEIGHTS = "tower/tower.safetensors", "model.safetensors"
-"""The tower in a folder of its own: vLLM loads whatever weights lie beside a model."""
+"""Files of a processor; the last one is written last."""
+WEIGHTS = "model.safetensors"
+TOWER = "tower/tower.safetensors"
+"""The tower is in a separate folder: vLLM loads all weights in the folder of a model."""
 
 
 def train(
     course: Course, output: Path, seed: int, *, minutes: float = float("inf"), workers: int = 1
 ) -> None:
-    """Train for so many minutes, and up to the next checkpoint; saves what there is as a transformers folder."""
+    """Train for `minutes` and up to the next checkpoint; save a transformers folder."""
     started = time.monotonic()
     processor = _load_processor(course, output)
     torch.manual_seed(seed)
     model = _begin(course, output.parent, processor)
     pupil = Pupil(model, course.size, processor.tokenizer).train()
     run = _Run(pupil, course, output / "progress.safetensors", seed)
-    packer, curriculum = Packer(processor), course.curriculum
+    packer = Packer(processor)
+    curriculum = course.curriculum
     watch = Watch(packer, output / "log.jsonl", course.watched_pictures)
     last = curriculum.steps if minutes > 0 else run.step
     for exercises in _draw_ahead(Steps(course, packer, seed), run.step, last, workers):
@@ -72,8 +76,10 @@ def train(
 def _begin(
     course: Course, trained: Path, processor: Qwen2VLProcessor
 ) -> Qwen2VLForConditionalGeneration:
-    """A model as its course begins: with the weights, or the tower, of another that was trained below `trained`, or with heads
-    that look at their neighbours. Raises MpaError: that one wasn't.
+    """A model at the start of its course.
+
+    It has the weights or the tower of another model in the folder `trained`, or heads that look at
+    their neighbours. Raises MpaError if the other model was not trained.
     """
     if course.begins_with:
         weights = _find(trained / course.begins_with, WEIGHTS)
@@ -104,7 +110,7 @@ def _tower(model: Qwen2VLForConditionalGeneration) -> dict[str, torch.Tensor]:
 
 
 def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
-    """The one that a run began with. Raises MpaError, as `_begin` does."""
+    """The processor of a run. Raises MpaError like `_begin`."""
     if not (output / PROCESSOR[-1]).exists():
         if course.begins_with:
             output.mkdir(parents=True, exist_ok=True)
@@ -128,15 +134,16 @@ def _draw_ahead(steps: Steps, first: int, last: int, workers: int) -> Iterator[d
 
 
 class _Run:
-    """Model, optimiser and steps done, continued from `progress` if it is there. Raises MpaError: it has another seed."""
+    """Model, optimiser and steps of a run, continued from `progress` if it exists.
+
+    Raises MpaError if that has another seed.
+    """
 
     def __init__(self, pupil: Pupil, course: Course, progress: Path, seed: int) -> None:
-        self._pupil, self._curriculum, self._progress, self._seed = (
-            pupil,
-            course.curriculum,
-            progress,
-            seed,
-        )
+        self._pupil = pupil
+        self._curriculum = course.curriculum
+        self._progress = progress
+        self._seed = seed
         self._optimizer = torch.optim.AdamW(
             pupil.parameters(),
             betas=(0.9, 0.98),
@@ -148,20 +155,21 @@ class _Run:
             self.step, begun_with = load_progress(progress, pupil, self._optimizer)
             if begun_with != seed:
                 raise MpaError(
-                    f"{progress} was begun with seed {begun_with}, not {seed}: name that or another folder"
+                    f"{progress} was begun with seed {begun_with}, not {seed}: "
+                    "give that seed or another folder"
                 )
 
     def learn(self, exercises: dict[str, Exercise]) -> dict[str, float]:
-        """One step; returns each family's loss before it."""
-        losses, told = {}, self._curriculum.find_lesson(self.step).told
+        """Make one step; return each family's loss before it."""
+        losses = {}
+        told = self._curriculum.find_lesson(self.step).told
         for family, exercise in exercises.items():
             loss = self._pupil.compute_loss(exercise, told)
             (loss / len(exercises)).backward()
             losses[family] = loss.item()
+        scale = self._curriculum.scale_learning_rate(self.step)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._curriculum.learning_rate * self._curriculum.scale_learning_rate(
-                self.step
-            )
+            group["lr"] = self._curriculum.learning_rate * scale
         torch.nn.utils.clip_grad_norm_(self._pupil.parameters(), 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad()
@@ -169,7 +177,7 @@ class _Run:
         return losses
 
     def save(self) -> None:
-        """Write the state, and go on from what was written."""
+        """Write the state, and continue from the written one."""
         save_progress(self._progress, self._pupil, self._optimizer, self.step, self._seed)
         load_progress(self._progress, self._pupil, self._optimizer)
 
@@ -185,7 +193,7 @@ def main() -> None:
         "--minutes",
         type=float,
         default=float("inf"),
-        help="of this sitting, to the next checkpoint; 0: only saves what there is",
+        help="length of this sitting, up to the next checkpoint; 0 only saves the model",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes that draw pictures")
     given = parser.parse_args()

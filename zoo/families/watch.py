@@ -1,4 +1,4 @@
-"""How a training goes: losses, and answers about pictures that it is never trained on, as lines of JSON."""
+"""Log of a training: losses, and scores on pictures that are never trained on, as JSON lines."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from zoo.minivqa.parts import Part
 from zoo.packing import Packer
 
 PARTS = (Part.TRAINING, Part.TEST)
-"""Pictures of entities that training shows, and of those that it doesn't."""
+"""Parts with entities that training shows, and with others."""
 SEED = -1
-"""Of no training and of no benchmark: neither's pictures are looked at."""
+"""Seed that no training and no benchmark uses, so that their pictures are not shown."""
 _BATCH = 32
 
 
 class Watch:
-    """Gathers losses and appends a line to `log` at every checkpoint."""
+    """Collects losses and appends a line to `log` at every checkpoint."""
 
     def __init__(self, packer: Packer, log: Path, pictures: int) -> None:
-        self._packer, self._log, self._pictures = packer, log, pictures
+        self._packer = packer
+        self._log = log
+        self._pictures = pictures
         self._losses: dict[str, list[float]] = defaultdict(list)
         self._since = time.monotonic()
 
@@ -34,7 +36,7 @@ class Watch:
             self._losses[family].append(loss)
 
     def report(self, step: int, pupil: Pupil) -> None:
-        """Shares of answers that are right word for word, by part, family and kind of question, and of `spots`."""
+        """Log shares of right answers, by part, family and kind of question, and of right spots."""
         line: dict[str, Any] = {
             "step": step,
             "seconds": round(time.monotonic() - self._since),
