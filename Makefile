@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS_VENV := .venv-protos
-# Test processes at a time. Each may load vLLM, which takes 5 GB.
-WORKERS ?= 2
+# Test processes: more than cores, since tests wait for half of their time. Each takes up to 5 GB.
+WORKERS ?= 3
 PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # For a shorter demo: fewer images (LIMIT), or questions of another file (EVAL).
 DATA := runs/easy-vqa
@@ -39,7 +39,7 @@ quick: check  ## Check, and run the tests of a minute: for every change (CONTRIB
 fast: check  ## Check, and run every test but the slow ones: real models, real processes
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) --durations 15
 
-# One thread for each process: two that share two cores wait for each other less.
+# One thread for each process: several that share two cores wait for each other less.
 test: $(VENV)/.installed-vllm check protos-check haproxy  ## Check, and run every test, as CI does
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" $(PARALLEL) --durations 15
 	$(BIN)/python -m pytest -m alone --durations 5

@@ -4,14 +4,27 @@ pytest_plugins = ("tests.quick",)
 
 
 def pytest_collection_modifyitems(items):
-    """Modules with slow tests come first, lest a long one is left to the end with one process."""
+    """Long modules begin first, lest one is left to a single process at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: ("vllm" not in item.path.stem, item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A process takes a module at a time, and all modules of vLLM: two would need 10 GB."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByModule(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            module = super()._split_scope(nodeid)
+            return "vllm" if "vllm" in module else module
+
+    return ByModule(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def own_teacher_cache(tmp_path_factory):
-    """Of each test module: never the user's."""
+    """A cache for each test module: never the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPA_CACHE", str(tmp_path_factory.mktemp("cache") / "teacher.sqlite"))
         yield

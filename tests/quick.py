@@ -1,4 +1,4 @@
-"""`pytest --quick`: the tests of half a minute, chosen by rule.
+"""`pytest --quick`: the tests of twenty seconds, chosen by rule.
 
 Every run records how long the fast tests of each module took, in pytest's cache. A quick run first
 takes the modules that mirror the files changed since the last commit, then all others; of both, the
@@ -11,7 +11,7 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-SECONDS = 30.0
+SECONDS = 20.0
 GUESS_S = 1.0
 """Duration of a module that has not run yet."""
 RECORD = "mpa/seconds"
@@ -54,7 +54,7 @@ def fast_modules():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--quick", action="store_true", help="Run the tests of half a minute.")
+    parser.addoption("--quick", action="store_true", help="Run the tests of twenty seconds.")
 
 
 def pytest_configure(config):
