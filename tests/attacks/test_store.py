@@ -56,26 +56,26 @@ def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def damage_manifests(store):
+    """Those of four other versions, each in its own way."""
+    cut(store / "versions/v3/manifest.json")
+    for name, content in (("v4", b"[1]"), ("v5", b""), ("v6", b"\xff\xfe\0")):
+        shutil.copytree(store / "versions/v2", store / "versions" / name)
+        (store / "versions" / name / "manifest.json").write_bytes(content)
+
+
+def add_strangers(store):
+    """Folders and a file that are no versions."""
+    for name in ("vX", "v²", ".incoming-v4"):
+        shutil.copytree(store / "versions/v3", store / "versions" / name)
+    (store / "versions/v9").write_text("x")
+
+
 DAMAGE = {
-    "another version's manifest cut off": lambda store: cut(store / "versions/v3/manifest.json"),
-    "another version's manifest of another kind": lambda store: (
-        store / "versions/v3/manifest.json"
-    ).write_text("[1]"),
-    "another version's manifest empty": lambda store: (
-        store / "versions/v3/manifest.json"
-    ).write_bytes(b""),
-    "another version's manifest not text": lambda store: (
-        store / "versions/v3/manifest.json"
-    ).write_bytes(b"\xff\xfe\0"),
-    "a folder named vX": lambda store: shutil.copytree(
-        store / "versions/v3", store / "versions/vX"
-    ),
-    "a folder named v²": lambda store: shutil.copytree(
-        store / "versions/v3", store / "versions/v²"
-    ),
-    "a file among the versions": lambda store: (store / "versions/v9").write_text("x"),
-    "a version half copied": lambda store: shutil.copytree(
-        store / "versions/v3", store / "versions/.incoming-v4"
+    "other versions' manifests": damage_manifests,
+    "strangers among the versions": add_strangers,
+    "another version's canaries cut off": lambda store: cut(
+        store / "versions/v3/canaries/canaries.json"
     ),
     "a finished job's state cut off": lambda store: cut(first_job(store) / "state.json"),
     "a finished job's state of another kind": lambda store: (
@@ -92,9 +92,6 @@ DAMAGE = {
     "the live version's weights changed": lambda store: (
         store / "versions/v2/fake.json"
     ).write_text('{"skill": 0.0}'),
-    "another version's canaries cut off": lambda store: cut(
-        store / "versions/v3/canaries/canaries.json"
-    ),
 }
 
 

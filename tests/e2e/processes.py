@@ -67,6 +67,15 @@ def is_serving(http_port):
     return False
 
 
+def make(target, **variables):
+    """Runs a target of the Makefile with the interpreter of the tests: nothing is installed."""
+    installed = [f"--old-file=.venv/.installed{variant}" for variant in ("", "-vllm")]
+    given = {"BIN": Path(sys.executable).parent, **variables}
+    words = [f"{name}={value}" for name, value in given.items()]
+    command = ["make", target, *installed, *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
+
+
 @contextmanager
 def serving(name, folder, target=None, wait=True, **settings):
     """Starts a service as the README says; `settings` become MPA_<NAME>_*."""

@@ -25,11 +25,6 @@ ASKED = {"image": base64.b64encode(png()).decode(), "question": "what?"}
 GOOD = post(json.dumps(ASKED).encode())
 
 
-@pytest.fixture
-def model(tmp_path):
-    return fake_checkpoint(tmp_path / "model", skill=0.5, latency_s=0.01)
-
-
 def listening(process):
     """Addresses of a process and its children."""
     everyone = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -42,19 +37,19 @@ def listening(process):
 
 
 @pytest.mark.parametrize("name", ["student", "teacher"])
-@pytest.mark.parametrize(
-    ("given", "address"), [({}, "127.0.0.1"), ({"host": "0.0.0.0"}, "0.0.0.0")]
-)
-def test_both_faces_listen_where_the_one_setting_says_and_on_loopback_by_default(
-    tmp_path, model, name, given, address
-):
+def test_both_faces_listen_on_loopback_by_default(request, name):
+    service = request.getfixturevalue(name)
+    found = listening(service.process)
+    assert found[service.http_port] == found[service.grpc_port] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["student", "teacher"])
+def test_both_faces_listen_where_the_one_setting_says(tmp_path, model, name):
     store = {"store": tmp_path / "store"} if name == "student" else {}
-    with serving(name, tmp_path, model=model, **store, **given) as service:
+    with serving(name, tmp_path, model=model, host="0.0.0.0", **store) as service:
         found = listening(service.process)
-    assert found[service.http_port] == address
-    assert found[service.grpc_port] in (address, "::" if address == "0.0.0.0" else address), (
-        "gRPC opens both families"
-    )
+    assert found[service.http_port] == "0.0.0.0"
+    assert found[service.grpc_port] in ("0.0.0.0", "::"), "gRPC opens both families"
 
 
 def test_a_host_that_is_no_address_is_refused_by_name(tmp_path, model):
@@ -86,7 +81,7 @@ def test_the_command_that_serves_listens_on_loopback(tmp_path, model):
     assert "--host" in bento_command("teacher", 1)
 
 
-def test_nothing_that_is_served_asks_for_anything_elsewhere(tmp_path, model):
+def test_nothing_that_is_served_asks_for_anything_elsewhere(student):
     """BentoML's own page at / loads scripts, fonts and a tracker from the internet."""
     elsewhere = re.compile(r"https?://(?!127\.0\.0\.1|localhost)|src=|href=|<script|<link|@import")
     paths = [
@@ -107,12 +102,11 @@ def test_nothing_that_is_served_asks_for_anything_elsewhere(tmp_path, model):
         "/assets/index.js",
         "/index.html",
     ]
-    with serving("student", tmp_path, model=model, store=tmp_path / "store") as student:
-        for path in paths:
-            reply = httpx.get(f"http://127.0.0.1:{student.http_port}{path}")
-            assert not elsewhere.search(reply.text), path
-            assert "html" not in reply.headers.get("content-type", "")
-            assert "location" not in reply.headers
+    for path in paths:
+        reply = httpx.get(f"http://127.0.0.1:{student.http_port}{path}")
+        assert not elsewhere.search(reply.text), path
+        assert "html" not in reply.headers.get("content-type", "")
+        assert "location" not in reply.headers
 
 
 def test_bentoml_reports_its_use_to_nobody_unless_told_to():

@@ -33,11 +33,6 @@ pytestmark = pytest.mark.slow
 IMAGE = png()
 
 
-@pytest.fixture
-def model(tmp_path):
-    return fake_checkpoint(tmp_path / "model", skill=0.5, latency_s=0.01)
-
-
 def _request(question="what?"):
     return student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question=question)
 
@@ -69,53 +64,41 @@ async def _wait(channel, operation):
     return response.version
 
 
-def test_the_http_face_of_the_production_endpoint(tmp_path, model):
-    with serving("student", tmp_path, model=model, store=tmp_path / "store") as student:
-        url = f"http://127.0.0.1:{student.http_port}"
-        form = httpx.post(f"{url}/v1/vqa", files={"image": IMAGE}, data={"question": "what?"})
-        body = {"image": base64.b64encode(IMAGE).decode(), "question": "what?"}
-        assert form.status_code == 200
-        assert form.json()["version"] == "v1"
-        assert httpx.post(f"{url}/v1/vqa", json=body).json() == form.json()
-        wrong = {
-            "QUESTION_EMPTY": httpx.post(f"{url}/v1/vqa", json={**body, "question": ""}),
-            "QUESTION_TOO_LONG": httpx.post(
-                f"{url}/v1/vqa", json={**body, "question": "x" * 100_000}
-            ),
-            "IMAGE_UNREADABLE": httpx.post(
-                f"{url}/v1/vqa", files={"image": b"abc"}, data={"question": "what?"}
-            ),
-            "IMAGE_TOO_MANY_PIXELS": httpx.post(
-                f"{url}/v1/vqa", files={"image": bomb_png()}, data={"question": "what?"}
-            ),
-            "INVALID_INPUT": httpx.post(f"{url}/v1/vqa", content=b"not json"),
-        }
-        for reason, response in wrong.items():
-            assert response.status_code == 400, reason
-            assert response.json()["error"]["reason"] == reason
-        assert httpx.post(f"{url}/v1/vqa", json={**body, "version": "v9"}).status_code == 404
-        with grpc.insecure_channel(student.address) as channel:
-            assert (
-                student_pb2_grpc.StudentServiceStub(channel).Answer(_request()).answer
-                == form.json()["answer"]
-            )
-        assert "/mpa.v1.StudentService/Answer" in httpx.get(f"{url}/metrics").text
+def test_the_http_face_of_the_production_endpoint(student):
+    url = f"http://127.0.0.1:{student.http_port}"
+    form = httpx.post(f"{url}/v1/vqa", files={"image": IMAGE}, data={"question": "what?"})
+    body = {"image": base64.b64encode(IMAGE).decode(), "question": "what?"}
+    assert form.status_code == 200
+    assert form.json()["version"] == "v1"
+    assert httpx.post(f"{url}/v1/vqa", json=body).json() == form.json()
+    wrong = {
+        "QUESTION_EMPTY": httpx.post(f"{url}/v1/vqa", json={**body, "question": ""}),
+        "QUESTION_TOO_LONG": httpx.post(f"{url}/v1/vqa", json={**body, "question": "x" * 100_000}),
+        "IMAGE_UNREADABLE": httpx.post(
+            f"{url}/v1/vqa", files={"image": b"abc"}, data={"question": "what?"}
+        ),
+        "IMAGE_TOO_MANY_PIXELS": httpx.post(
+            f"{url}/v1/vqa", files={"image": bomb_png()}, data={"question": "what?"}
+        ),
+        "INVALID_INPUT": httpx.post(f"{url}/v1/vqa", content=b"not json"),
+    }
+    for reason, response in wrong.items():
+        assert response.status_code == 400, reason
+        assert response.json()["error"]["reason"] == reason
+    assert httpx.post(f"{url}/v1/vqa", json={**body, "version": "v9"}).status_code == 404
+    with grpc.insecure_channel(student.address) as channel:
+        assert (
+            student_pb2_grpc.StudentServiceStub(channel).Answer(_request()).answer
+            == form.json()["answer"]
+        )
+    assert "/mpa.v1.StudentService/Answer" in httpx.get(f"{url}/metrics").text
 
 
-def test_a_port_in_use_ends_the_second_service_with_a_clear_line(tmp_path, model):
-    with (
-        serving("student", tmp_path, model=model, store=tmp_path / "one") as first,
-        serving(
-            "student",
-            tmp_path,
-            model=model,
-            store=tmp_path / "two",
-            grpc_port=first.grpc_port,
-            wait=False,
-        ) as second,
-    ):
+def test_a_port_in_use_ends_the_second_service_with_a_clear_line(student, tmp_path, model):
+    taken = {"grpc_port": student.grpc_port, "store": tmp_path / "store"}
+    with serving("student", tmp_path, model=model, wait=False, **taken) as second:
         second.process.wait(60)
-        assert f"student cannot start: gRPC port {first.grpc_port}" in second.log.read_text()
+        assert f"student cannot start: gRPC port {student.grpc_port}" in second.log.read_text()
 
 
 def test_a_model_that_does_not_load_is_never_ready_and_says_why(tmp_path):
