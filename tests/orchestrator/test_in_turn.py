@@ -14,6 +14,7 @@ from services.orchestrator.endpoints.where import Where
 from services.orchestrator.run.run import open_run
 from services.orchestrator.run.summary import write_summary
 from tests.orchestrator.conftest import bench, rows, with_recipe
+from tests.orchestrator.rounds import in_ledger
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 from tests.orchestrator.scripted_service import gone_after, serving
 from tests.orchestrator.test_alignment import labelled
@@ -117,10 +118,9 @@ async def test_stopped_anywhere_it_goes_on_to_the_same_parity_set_and_asks_nothi
 
         return now
 
-    teacher, student = (
-        ScriptedTeacher(trouble=trouble("teacher")),
-        ScriptedStudent(trouble=trouble("student")),
-    )
+    teacher = ScriptedTeacher(trouble=trouble("teacher"))
+    student = ScriptedStudent(trouble=trouble("student"))
+    finished = {}
     async with bench(tmp_path / "run", pool, teacher, student, patience_s=0.1) as b:
         stopped = 0
         while who:
@@ -128,6 +128,8 @@ async def test_stopped_anywhere_it_goes_on_to_the_same_parity_set_and_asks_nothi
                 await align_in_turn(b)
             stopped, (who, when) = stopped + 1, next(stops)
             asked["teacher"], asked["student"] = teacher.calls.total(), student.calls.total()
+            counted = teacher.keys + student.keys
+            finished |= {key: counted[key] for key in set(in_ledger(b.folder)) - set(finished)}
         summary = await align_in_turn(b)
     assert stopped == 5
     assert b.parity_set() == calm.parity_set()
@@ -135,8 +137,8 @@ async def test_stopped_anywhere_it_goes_on_to_the_same_parity_set_and_asks_nothi
         whole.teacher_calls,
         whole.student_calls,
     )
-    assert max(teacher.keys.values()) == 1
-    assert max(count for key, count in student.keys.items() if key[-1]) == 1
+    counted = teacher.keys + student.keys
+    assert {key: counted[key] for key in finished} == finished != {}
 
 
 async def test_a_run_may_change_between_side_by_side_and_in_turn(tmp_path, pool):
