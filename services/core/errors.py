@@ -155,4 +155,4 @@ class NothingToAlign(MpaError):
 
 
 STOPS_THE_RUN = (Unavailable, Overloaded, Cancelled, WrongState, BudgetSpent)
-"""Errors of the service rather than of one request: what is done stays done, the rest is for the next try."""
+"""Errors of the service, not of one request: finished work is kept, the next try does the rest."""

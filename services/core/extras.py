@@ -8,7 +8,7 @@ from services.core.errors import InvalidInput
 
 
 def install(extra: str) -> str:
-    """The command that brings the extra."""
+    """The command that installs the extra."""
     return f"pip install 'model-parity-aligner[{extra}]'"
 
 
@@ -17,7 +17,7 @@ def is_installed(library: str) -> bool:
 
 
 def require(library: str, extra: str, purpose: str) -> None:
-    """Raises InvalidInput that names the extra if the library is missing."""
+    """Raises InvalidInput with the name of the extra if the library is missing."""
     if not is_installed(library):
         raise InvalidInput(
             f"{purpose} needs {library}, which is not installed: {install(extra)}",

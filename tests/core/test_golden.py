@@ -18,7 +18,7 @@ QUESTION = "what is {question} on the sign?"
 
 
 def recipe_text(name: str) -> str:
-    """A recipe's parts, and its prompts for each task."""
+    """Parts of a recipe and its prompts for each task."""
     parts = [
         f"recipe {name}",
         *(f"{key} = {value!r}" for key, value in asdict(RECIPES[name]).items()),
@@ -51,7 +51,7 @@ def _of_task(recipe: str, name: str) -> str:
 
 
 def wishes_text() -> str:
-    """Additions to an annotation prompt: questions that are known, and a kind that is wished."""
+    """Additions to an annotation prompt: earlier questions, and a wanted kind."""
     prompt = TASKS["vqa"].annotation_prompt
     return "\n".join(
         [

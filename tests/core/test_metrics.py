@@ -87,7 +87,7 @@ def test_chartqapro_compares_lists_element_by_element(prediction, reference, sco
 
 
 def test_normalizes_as_the_vqa_challenge_does():
-    """Every entry of its contraction table is among the rows."""
+    """The rows include every entry of its contraction table."""
     rows = [row for row in VECTORS if row["metric"] == "normalize_vqa_answer"]
     assert len(rows) == 292
     assert [row for row in rows if normalize_vqa_answer(row["prediction"]) != row["expected"]] == []
