@@ -19,7 +19,7 @@ from services.orchestrator.steps.parity_set import ParitySample, write_parity_se
 from services.orchestrator.steps.promotion import Confirm, promote
 from services.orchestrator.steps.sampling import take_samples
 from services.orchestrator.stream import Stream
-from services.rpc.client import StudentClient, StudentVersion, TeacherClient
+from services.rpc.client import Student, StudentVersion, Teacher
 
 DECLINED = "nothing was trained: declined at the prompt; repeat the command to be asked again"
 
@@ -32,8 +32,8 @@ def is_finished(run: Run, labelled: Path | None) -> bool:
 
 async def align(
     run: Run,
-    teacher: TeacherClient,
-    student: StudentClient,
+    teacher: Teacher,
+    student: Student,
     labelled: Path | None,
     confirm: Confirm,
     progress: Progress,
@@ -48,8 +48,8 @@ async def align(
 
 async def evaluate_and_promote(
     run: Run,
-    teacher: TeacherClient | None,
-    student: StudentClient,
+    teacher: Teacher | None,
+    student: Student,
     labelled: Path | None,
     confirm: Confirm,
     progress: Progress,
@@ -64,13 +64,13 @@ async def evaluate_and_promote(
         write_summary(run)
 
 
-async def annotate_only(run: Run, teacher: TeacherClient, progress: Progress) -> None:
+async def annotate_only(run: Run, teacher: Teacher, progress: Progress) -> None:
     if not run.ledger.meta("done.annotate"):
         await _flow(run, teacher, None, progress)
 
 
 async def annotate_and_identify(
-    run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress
+    run: Run, teacher: Teacher, student: Student, progress: Progress
 ) -> None:
     if not run.ledger.meta("done.identify"):
         await settle_base_version(run, student)
@@ -80,9 +80,7 @@ async def annotate_and_identify(
         run.ledger.set_meta("done.identify", "yes")
 
 
-async def _flow(
-    run: Run, teacher: TeacherClient, student: StudentClient | None, progress: Progress
-) -> None:
+async def _flow(run: Run, teacher: Teacher, student: Student | None, progress: Progress) -> None:
     pool = run.find_images()
     total = await asyncio.to_thread(pool.total)
     is_told = tell_ignored(run, pool, progress)
@@ -127,7 +125,7 @@ def require_working_services(run: Run) -> None:
 
 
 async def settle_base_version(
-    run: Run, student: StudentClient, *, may_load: bool = True
+    run: Run, student: Student, *, may_load: bool = True
 ) -> StudentVersion:
     """The student of PI is the very version that training starts from: the one live when the run first asked.
 
@@ -141,7 +139,7 @@ async def settle_base_version(
     known = run.ledger.meta("version.before.weights")
     if known and known != version.weights_sha256:
         raise WrongState(
-            f"version {before} at {student.connection.address} has other weights than the student of this run: "
+            f"version {before} at {student.address} has other weights than the student of this run: "
             "name that student, or give another --run"
         )
     run.ledger.set_meta("version.before", before)
@@ -152,7 +150,7 @@ async def settle_base_version(
     return version
 
 
-async def require_same_student(run: Run, student: StudentClient) -> None:
+async def require_same_student(run: Run, student: Student) -> None:
     """At the end of a pass, by the weights that were there at its beginning: a reply names its version, not the weights.
 
     Raises WrongState. Which answers are whose can't be told any more, so the run is of no use from then on.
@@ -165,7 +163,7 @@ async def require_same_student(run: Run, student: StudentClient) -> None:
         raise WrongState(mixed) from error
 
 
-async def train(run: Run, student: StudentClient, confirm: Confirm, progress: Progress) -> None:
+async def train(run: Run, student: Student, confirm: Confirm, progress: Progress) -> None:
     if run.ledger.meta("version.after"):
         return
     parity_set = choose(run)

@@ -36,7 +36,7 @@ from services.orchestrator.steps.promotion import Confirm
 from services.orchestrator.steps.questioning import sit
 from services.orchestrator.steps.sampling import take_samples
 from services.orchestrator.stream import IDENTIFIED
-from services.rpc.client import Picture, StudentClient, TeacherClient
+from services.rpc.client import Picture, Student, Teacher
 from services.together import together
 
 IMAGES_AT_ONCE = 256
@@ -102,7 +102,7 @@ async def annotate_and_identify_in_turn(
                 await answer_labelled(run, teacher, labelled, progress)
 
 
-async def answer(run: Run, student: StudentClient, progress: Progress) -> None:
+async def answer(run: Run, student: Student, progress: Progress) -> None:
     """The student answers every usable annotation's question; a failed call is recorded as `identify` does."""
     base = run.ledger.meta("version.before")
 
@@ -122,7 +122,7 @@ async def answer(run: Run, student: StudentClient, progress: Progress) -> None:
     run.ledger.set_meta("done.answer", "yes")
 
 
-async def decide(run: Run, teacher: TeacherClient, progress: Progress) -> None:
+async def decide(run: Run, teacher: Teacher, progress: Progress) -> None:
     """The teacher answers where it has to, and every record gets its cell."""
     if run.ledger.meta("done.identify"):
         return
@@ -142,9 +142,7 @@ async def decide(run: Run, teacher: TeacherClient, progress: Progress) -> None:
     run.ledger.set_meta("done.identify", "yes")
 
 
-async def answer_labelled(
-    run: Run, teacher: TeacherClient, labelled: Path, progress: Progress
-) -> None:
+async def answer_labelled(run: Run, teacher: Teacher, labelled: Path, progress: Progress) -> None:
     """What `evaluate` wants of the teacher, while it is up."""
     respondents = {"teacher": partial(teacher_answer, run, teacher, step="evaluate")}
     with run.timed("evaluate"):

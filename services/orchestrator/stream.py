@@ -21,7 +21,7 @@ from services.orchestrator.run.run import Run
 from services.orchestrator.steps.admission import Admission, unfinished
 from services.orchestrator.steps.annotation import annotate
 from services.orchestrator.steps.identification import identify
-from services.rpc.client import Picture, StudentClient, TeacherClient
+from services.rpc.client import Picture, Student, Teacher
 from services.together import together
 
 ANNOTATED, IDENTIFIED = 1, 2
@@ -30,9 +30,7 @@ ANNOTATED, IDENTIFIED = 1, 2
 class Stream:
     """One pass over the pool. Without a student it annotates only."""
 
-    def __init__(
-        self, run: Run, pool: Source, teacher: TeacherClient, student: StudentClient | None
-    ) -> None:
+    def __init__(self, run: Run, pool: Source, teacher: Teacher, student: Student | None) -> None:
         self._run, self._pool, self._teacher, self._student = run, pool, teacher, student
         self._goal = IDENTIFIED if student else ANNOTATED
         self._under_way: set[str] = set()

@@ -29,7 +29,7 @@ from services.orchestrator.audit.mistakes import mistake
 from services.orchestrator.audit.studies import require_categories
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
-from services.rpc.client import Picture, TeacherClient
+from services.rpc.client import Picture, Teacher
 from services.together import together
 
 IN_FLIGHT = 64
@@ -65,7 +65,7 @@ class Tagged:
 
 
 async def tag(
-    run: Run, count: int, seed: int, teacher: TeacherClient | None, progress: Progress
+    run: Run, count: int, seed: int, teacher: Teacher | None, progress: Progress
 ) -> Tagged:
     """`teacher` None: by rules alone. The sample is the one that `audit draw --of errors` puts before people.
 
@@ -91,7 +91,7 @@ def _by_rule(run: Run, candidate: Candidate, categories: Sequence[Category]) -> 
 
 
 async def _by_judge(
-    teacher: TeacherClient,
+    teacher: Teacher,
     tags: Sequence[tuple[Candidate, Tag]],
     categories: Sequence[Category],
     progress: Progress,

@@ -34,7 +34,7 @@ from services.orchestrator.steps.admission import Admission
 from services.orchestrator.steps.promotion import Confirm
 from services.orchestrator.steps.sampling import take_samples
 from services.orchestrator.stream import IDENTIFIED
-from services.rpc.client import StudentClient, StudentVersion, TeacherClient
+from services.rpc.client import Student, StudentVersion, Teacher
 
 STALLED_S = 600.0
 """The actors of a lost machine may have no room on the others; a prompt may kill every engine that it is given to."""
@@ -65,9 +65,7 @@ async def align(
         )
 
 
-async def complete(
-    run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress
-) -> None:
+async def complete(run: Run, teacher: Teacher, student: Student, progress: Progress) -> None:
     """What the images of the pool are not: users' requests, and samples of label noise.
 
     Raises WrongState where the student is not the one that the cluster began with.

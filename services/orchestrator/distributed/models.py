@@ -6,14 +6,12 @@ import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Self
 
 from services.core.annotation import Annotation
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, Unavailable, WrongState
-from services.core.provenance import Provenance
 from services.core.tasks import answer_prompt
-from services.core.usage import Usage
 from services.engines import checkpoint
 from services.engines.choice import Choice
 from services.engines.loading import load_model
@@ -22,17 +20,21 @@ from services.engines.serving import of_checkpoint
 from services.engines.settings import EngineSettings
 from services.engines.teacher import HostedTeacher, find_task
 from services.environment import Environment
-from services.orchestrator.endpoints.panel import Panel
+from services.orchestrator.endpoints.panel import seated
 from services.rpc.client import (
     AnnotationReply,
+    AnsweringStudent,
     AnswerReply,
     Picture,
     StudentClient,
+    Teacher,
     TeacherClient,
     TeacherModel,
 )
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_question
+
+HERE = "the actors of the cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,12 @@ class Served:
     addresses: tuple[str, ...]
     patience_s: float
 
-    async def teacher(self) -> TeacherClient:
-        members = [TeacherClient(address, patience_s=self.patience_s) for address in self.addresses]
-        return Panel(members) if len(members) > 1 else members[0]
+    async def teacher(self) -> Teacher:
+        return seated(
+            [TeacherClient(address, patience_s=self.patience_s) for address in self.addresses]
+        )
 
-    async def student(self) -> StudentClient:
+    async def student(self) -> AnsweringStudent:
         (address,) = self.addresses
         return StudentClient(address, patience_s=self.patience_s)
 
@@ -65,18 +68,14 @@ class Loaded:
     weights_sha256: str = ""
     preset: str = ""
 
-    async def teacher(self) -> TeacherClient:
+    async def teacher(self) -> Teacher:
         engine = Mortal(await self._load())
         folder = await asyncio.to_thread(checkpoint.resolve, self.model)
-        return cast(
-            TeacherClient,
-            _LoadedTeacher(
-                HostedTeacher(engine, of_checkpoint(folder, self.engine, self.preset, self.model))
-            ),
-        )
+        serving = of_checkpoint(folder, self.engine, self.preset, self.model)
+        return LoadedTeacher(HostedTeacher(engine, serving))
 
-    async def student(self) -> StudentClient:
-        return cast(StudentClient, _LoadedStudent(Mortal(await self._load()), self.system_prompt))
+    async def student(self) -> AnsweringStudent:
+        return LoadedStudent(Mortal(await self._load()), self.system_prompt)
 
     async def _load(self) -> VisionLanguageModel:
         """Raises WrongState where the folder holds other weights than it should."""
@@ -139,18 +138,23 @@ class Mortal:
         await self._engine.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Here:
-    address: str = "the actors of the cluster"
+class LoadedTeacher:
+    """A teacher in the process of the actor."""
 
-
-class _LoadedTeacher:
-    """What the stages ask of a TeacherClient."""
-
-    connection = _Here()
+    address = HERE
 
     def __init__(self, teacher: HostedTeacher) -> None:
-        self._teacher, self._images = teacher, ImageReceiver()
+        self._teacher = teacher
+        self._images = ImageReceiver()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self._teacher.close()
+
+    async def ready(self) -> None:
+        """Returns at once: the model is loaded."""
 
     async def model(self) -> TeacherModel:
         serving = self._teacher.serving
@@ -163,62 +167,50 @@ class _LoadedTeacher:
     async def annotate(
         self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False
     ) -> AnnotationReply:
-        done = await self._teacher.annotate(
-            await self._images.receive_bytes(picture.data),
-            find_task(task),
-            prompt,
-            decoding,
-            guided=guided,
+        image = await self._images.receive_bytes(picture.data)
+        done = await self._teacher.annotate(image, find_task(task), prompt, decoding, guided=guided)
+        written = done.outcome if isinstance(done.outcome, Annotation) else None
+        return AnnotationReply(
+            text=done.reply.text,
+            question=written.question if written else "",
+            answer=written.answer if written else "",
+            rejection="" if isinstance(done.outcome, Annotation) else done.outcome,
+            model_fingerprint=self._teacher.fingerprint,
+            provenance=done.reply.provenance,
         )
-        fingerprint, provenance = self._teacher.fingerprint, _provenance(done.reply)
-        if isinstance(done.outcome, Annotation):
-            return AnnotationReply(
-                done.reply.text,
-                done.outcome.question,
-                done.outcome.answer,
-                "",
-                fingerprint,
-                provenance,
-            )
-        return AnnotationReply(done.reply.text, "", "", done.outcome, fingerprint, provenance)
 
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding
     ) -> AnswerReply:
-        reply = await self._teacher.answer(
-            await self._images.receive_bytes(picture.data),
-            check_question(question),
-            template,
-            decoding,
-        )
-        return AnswerReply(reply.text, self._teacher.fingerprint, _provenance(reply))
+        image = await self._images.receive_bytes(picture.data)
+        reply = await self._teacher.answer(image, check_question(question), template, decoding)
+        return AnswerReply(reply.text, self._teacher.fingerprint, reply.provenance)
 
 
-class _LoadedStudent:
-    """What the stages ask of a StudentClient."""
+class LoadedStudent:
+    """A student in the process of the actor."""
 
-    connection = _Here()
+    address = HERE
 
     def __init__(self, model: VisionLanguageModel, system_prompt: str) -> None:
-        self._model, self._system_prompt, self._images = model, system_prompt, ImageReceiver()
+        self._model = model
+        self._system_prompt = system_prompt
+        self._images = ImageReceiver()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self._model.close()
+
+    async def ready(self) -> None:
+        """Returns at once: the model is loaded."""
 
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding, version: str
     ) -> AnswerReply:
         text = answer_prompt(check_question(question), template)
-        reply = await self._model.generate(
-            Prompt(
-                await self._images.receive_bytes(picture.data),
-                text,
-                decoding,
-                system=self._system_prompt,
-            )
-        )
-        return AnswerReply(reply.text, version, _provenance(reply))
-
-
-def _provenance(reply: Reply) -> Provenance:
-    usage = Usage(
-        reply.prompt_tokens, reply.completion_tokens, reply.cached_prompt_tokens, reply.cost_usd
-    )
-    return Provenance(reply.finish_reason, usage, reply.system_fingerprint)
+        image = await self._images.receive_bytes(picture.data)
+        prompt = Prompt(image, text, decoding, system=self._system_prompt)
+        reply = await self._model.generate(prompt)
+        return AnswerReply(reply.text, version, reply.provenance)

@@ -27,7 +27,7 @@ from services.orchestrator.run.ledger import SCHEMA_VERSION, AnnotationRow, Ledg
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.annotation import annotate
 from services.orchestrator.steps.identification import identify, student_answer
-from services.rpc.client import Picture, StudentClient, TeacherClient
+from services.rpc.client import AnsweringStudent, Picture, Teacher
 from services.together import together
 
 
@@ -164,7 +164,9 @@ class Stage:
         return await self._model
 
 
-async def _answer(run: Run, student: StudentClient, picture: Picture, row: AnnotationRow) -> None:
+async def _answer(
+    run: Run, student: AnsweringStudent, picture: Picture, row: AnnotationRow
+) -> None:
     try:
         await student_answer(run, student, picture, row.question)
     except STOPS_THE_RUN:
@@ -173,5 +175,5 @@ async def _answer(run: Run, student: StudentClient, picture: Picture, row: Annot
         run.ledger.reject(row, Rejection.STUDENT_ERROR, str(error))
 
 
-async def _identify(run: Run, teacher: TeacherClient, picture: Picture, row: AnnotationRow) -> None:
+async def _identify(run: Run, teacher: Teacher, picture: Picture, row: AnnotationRow) -> None:
     await identify(run, teacher, None, picture, row)

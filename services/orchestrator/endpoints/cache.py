@@ -23,11 +23,7 @@ from services.core.decoding import Decoding
 from services.core.errors import MpaError, NotFound
 from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
-from services.rpc.client import (
-    AnnotationReply,
-    AnswerReply,
-    TeacherModel,
-)
+from services.rpc.client import AnnotationReply, AnswerReply, TeacherModel
 
 VERSION = 2
 """Of keys and replies. What another version wrote is not found, and goes when it is pruned."""

@@ -1,44 +1,56 @@
-"""A teacher that is asked only what isn't known yet, and only while there is budget for it."""
+"""A teacher that gets only questions without a known answer, within a budget."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Self
 
 from services.core.decoding import Decoding
 from services.core.errors import Pending
 from services.core.tasks import ANSWER_TEMPLATE, answer_prompt
 from services.orchestrator.endpoints.budget import NO_LIMITS
 from services.orchestrator.endpoints.cache import Call, Reply
-from services.orchestrator.endpoints.panel import Panel, panel_of
+from services.orchestrator.endpoints.panel import seated
 from services.orchestrator.endpoints.spending import Purse, reserved
-from services.rpc.client import AnnotationReply, AnswerReply, Picture, TeacherClient, TeacherModel
+from services.rpc.client import AnnotationReply, AnswerReply, Picture, Teacher, TeacherModel
 
 AWAY = "cache:"
 
 
-def thrifty(teacher: TeacherClient, purse: Purse) -> TeacherClient:
-    """Every member of a panel by itself."""
-    members = [ThriftyTeacher(member, purse) for member in panel_of(teacher)]
-    return Panel(members) if len(members) > 1 else members[0]
+def cached(teachers: Sequence[Teacher], purse: Purse) -> Teacher:
+    """One teacher or a panel of several, each behind the cache and the budget."""
+    return seated([CachedTeacher(teacher, purse) for teacher in teachers])
 
 
-class ThriftyTeacher(TeacherClient):
-    """In front of a TeacherClient: looks into the cache first, and reserves in the budget what it has to ask for.
+class CachedTeacher:
+    """A teacher behind the cache and the budget: only unknown replies are asked for, and paid.
 
-    The address "cache:FINGERPRINT" is no service: a teacher that is away and answers what the cache knows of it.
+    The address "cache:FINGERPRINT" is no service: such a teacher is unreachable, and only the cache
+    answers for it.
     """
 
-    def __init__(self, teacher: TeacherClient, purse: Purse) -> None:
-        self._teacher, self._purse = teacher, purse
-        self.connection = teacher.connection
-        self._is_away = self.connection.address.startswith(AWAY)
+    def __init__(self, teacher: Teacher, purse: Purse) -> None:
+        self._teacher = teacher
+        self._purse = purse
+        self._is_away = self.address.startswith(AWAY)
         self._met: TeacherModel | None = None
         self._is_met = not (self._is_away or purse.has_cache or purse.limits != NO_LIMITS)
         self._meeting = asyncio.Lock()
 
+    @property
+    def address(self) -> str:
+        return self._teacher.address
+
+    async def __aenter__(self) -> Self:
+        await self._teacher.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._teacher.__aexit__(*error)
+
     async def ready(self) -> None:
-        """Raises NotFound, too: the cache knows no teacher of that name."""
+        """Raises Unavailable, or NotFound if the cache knows no teacher of that name."""
         if self._is_away:
             await self._meet()
         else:
@@ -46,7 +58,7 @@ class ThriftyTeacher(TeacherClient):
 
     async def model(self) -> TeacherModel | None:
         if self._is_away:
-            return self._purse.model(self.connection.address.removeprefix(AWAY))
+            return self._purse.model(self.address.removeprefix(AWAY))
         return await self._teacher.model()
 
     async def annotate(
@@ -78,23 +90,23 @@ class ThriftyTeacher(TeacherClient):
             return known
         reply = await self._paid(call, model, ask)
         by = reply.model_fingerprint if isinstance(reply, AnnotationReply) else reply.version
-        if (
-            model and key and by == model.fingerprint
-        ):  # the service may have been replaced by another
+        # The service may have been replaced by another one.
+        if model and key and by == model.fingerprint:
             self._purse.keep(key, call, model, reply)
         return reply
 
     async def _meet(self) -> TeacherModel | None:
-        """Which model it is: known before its first reply. Asked once a command; another model's replies tell on themselves."""
+        """The teacher's model, asked once per command; the replies of another model show it."""
         if self._is_met:
             return self._met
         async with self._meeting:
             if not self._is_met:
-                self._met, self._is_met = await self.model(), True
+                self._met = await self.model()
+                self._is_met = True
                 if self._met is None and self._purse.has_cache:
                     self._purse.tell(
-                        f"the teacher at {self.connection.address} is of an older version and can't say beforehand which model "
-                        "it is: going on without a cache"
+                        f"the teacher at {self.address} is of an older version and can't state its "
+                        "model in advance: going on without a cache"
                     )
         return self._met
 
@@ -103,13 +115,13 @@ class ThriftyTeacher(TeacherClient):
     ) -> Reply:
         if self._is_away:
             raise Pending(
-                "what they need is not in the cache, and the teacher is away: name its address to ask it"
+                "the cache lacks their replies, and the teacher is unreachable: name its address"
             )
         limits = self._purse.limits
         if limits == NO_LIMITS:
             return await ask()
         tariff = model.tariff if model else None
-        limits.require_price(tariff is not None, f"the teacher at {self.connection.address}")
+        limits.require_price(tariff is not None, f"the teacher at {self.address}")
         bound_usd = tariff.bound_usd(call.text, call.decoding.max_new_tokens) if tariff else 0.0
         async with reserved(self._purse, call.kind, bound_usd) as settle:
             reply = await ask()

@@ -1,61 +1,55 @@
-"""Where the services are: at the addresses given, or started here for as long as the command takes."""
+"""Connections to the services, at given addresses or started for the time of the command."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from services.orchestrator.endpoints.cached_teacher import thrifty
-from services.orchestrator.endpoints.panel import Panel, panel_of
+from services.orchestrator.endpoints.cached_teacher import cached
 from services.orchestrator.endpoints.processes import Addresses, local_services
 from services.orchestrator.endpoints.spending import open_purse
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.run.progress import Progress
-from services.rpc.client import StudentClient, TeacherClient
+from services.rpc.client import Student, StudentClient, Teacher, TeacherClient
 from services.together import together
 
 
 @asynccontextmanager
 async def both(
     where: Where, folder: Path, progress: Progress
-) -> AsyncIterator[tuple[TeacherClient, StudentClient]]:
+) -> AsyncIterator[tuple[Teacher, Student]]:
     async with (
         _addresses(where, folder, ("teacher", "student"), progress) as at,
         _teacher(where, at, progress) as teacher,
         _student(where, at, progress) as student,
     ):
         async with together() as group:
-            for member in panel_of(teacher):
-                group.create_task(member.ready())
-            group.create_task(student.connection.wait_until_serving())
+            group.create_task(teacher.ready())
+            group.create_task(student.ready())
         yield teacher, student
 
 
 @asynccontextmanager
-async def teacher_only(
-    where: Where, folder: Path, progress: Progress
-) -> AsyncIterator[TeacherClient]:
+async def teacher_only(where: Where, folder: Path, progress: Progress) -> AsyncIterator[Teacher]:
     async with (
         _addresses(where, folder, ("teacher",), progress) as at,
         _teacher(where, at, progress) as teacher,
     ):
-        async with together() as group:
-            for member in panel_of(teacher):
-                group.create_task(member.ready())
+        await teacher.ready()
         yield teacher
 
 
 @asynccontextmanager
 async def student_only(
     where: Where, folder: Path, progress: Progress, *, is_serving: bool = True
-) -> AsyncIterator[StudentClient]:
-    """One that is started here and not `is_serving` loads no version: its device is free for training."""
+) -> AsyncIterator[Student]:
+    """Unless `is_serving`, a student that is started here loads no version and leaves its device free."""
     async with (
         _addresses(where, folder, ("student",), progress, is_serving=is_serving) as at,
         _student(where, at, progress) as student,
     ):
-        await student.connection.wait_until_serving()
+        await student.ready()
         yield student
 
 
@@ -70,19 +64,16 @@ async def _addresses(
 
 
 @asynccontextmanager
-async def _teacher(where: Where, at: Addresses, progress: Progress) -> AsyncIterator[TeacherClient]:
-    """One, or several as a panel."""
+async def _teacher(where: Where, at: Addresses, progress: Progress) -> AsyncIterator[Teacher]:
     further = () if where.starts("teacher") else where.further_teachers
-    async with AsyncExitStack() as stack:
-        purse = stack.enter_context(open_purse(where.cache, where.run, where.budget, progress.note))
-        members = [
-            await stack.enter_async_context(
-                TeacherClient(address, patience_s=where.patience_s, notice=progress.note)
-            )
+    with open_purse(where.cache, where.run, where.budget, progress.note) as purse:
+        clients = [
+            TeacherClient(address, patience_s=where.patience_s, notice=progress.note)
             for address in (at.teacher, *further)
         ]
-        yield thrifty(Panel(members) if further else members[0], purse)
+        async with cached(clients, purse) as teacher:
+            yield teacher
 
 
-def _student(where: Where, at: Addresses, progress: Progress) -> StudentClient:
+def _student(where: Where, at: Addresses, progress: Progress) -> Student:
     return StudentClient(at.student, patience_s=where.patience_s, notice=progress.note)

@@ -7,21 +7,43 @@ Replicas of one teacher are one address, as gRPC writes it: ipv4:10.0.0.1:50051,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Self
 
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, WrongState
 from services.core.tasks import TASKS
 from services.orchestrator.run.opinions import seat_key
 from services.orchestrator.run.run import Run
-from services.rpc.client import AnnotationReply, AnswerReply, Picture, TeacherClient, TeacherModel
+from services.rpc.client import AnnotationReply, AnswerReply, Picture, Teacher, TeacherModel
+from services.together import together
 
 
-class Panel(TeacherClient):
-    """Several teachers where one is expected: the first annotates, and answers what isn't put to the vote."""
+class Panel:
+    """Several teachers as one. The first annotates and answers every question without a vote."""
 
-    def __init__(self, members: Sequence[TeacherClient]) -> None:
+    def __init__(self, members: Sequence[Teacher]) -> None:
         self.members = tuple(members)
-        self.connection = self.members[0].connection
+        self._opened = AsyncExitStack()
+
+    @property
+    def address(self) -> str:
+        return self.members[0].address
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for member in self.members:
+                await stack.enter_async_context(member)
+            self._opened = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._opened.__aexit__(*error)
+
+    async def ready(self) -> None:
+        async with together() as group:
+            for member in self.members:
+                group.create_task(member.ready())
 
     async def model(self) -> TeacherModel | None:
         return await self.members[0].model()
@@ -37,12 +59,17 @@ class Panel(TeacherClient):
         return await self.members[0].answer(picture, question, template, decoding)
 
 
-def panel_of(teacher: TeacherClient) -> tuple[TeacherClient, ...]:
-    """In the order of their seats; a single teacher is a panel of one."""
+def seated(members: Sequence[Teacher]) -> Teacher:
+    """One teacher, or a panel of several."""
+    return Panel(members) if len(members) > 1 else members[0]
+
+
+def panel_of(teacher: Teacher) -> tuple[Teacher, ...]:
+    """The teachers in the order of their seats; a single teacher is a panel of one."""
     return teacher.members if isinstance(teacher, Panel) else (teacher,)
 
 
-def require_panel(run: Run, teacher: TeacherClient) -> None:
+def require_panel(run: Run, teacher: Teacher) -> None:
     """Raises WrongState where there are more or fewer teachers than the run began with."""
     require_teachers(run, len(panel_of(teacher)))
 
@@ -56,21 +83,21 @@ def require_teachers(run: Run, count: int) -> None:
         )
 
 
-def require_same_teacher(run: Run, teacher: TeacherClient, fingerprint: str, seat: int = 0) -> None:
+def require_same_teacher(run: Run, teacher: Teacher, fingerprint: str, seat: int = 0) -> None:
     """Raises WrongState where another model than before answers in this seat, or the model of another seat."""
     known = run.ledger.meta(seat_key(seat))
     if known == fingerprint:
         return
     if known:
         raise WrongState(
-            f"the teacher at {teacher.connection.address} is another model ({fingerprint[:12]}) than the one this run began "
+            f"the teacher at {teacher.address} is another model ({fingerprint[:12]}) than the one this run began "
             f"with ({known[:12]}): start that one, or give another --run"
         )
     if any(
         run.ledger.meta(seat_key(other)) == fingerprint for other in range(run.settings.teachers)
     ):
         raise WrongState(
-            f"the teacher at {teacher.connection.address} is the same model as another one of this run: a vote takes different "
+            f"the teacher at {teacher.address} is the same model as another one of this run: a vote takes different "
             "ones (replicas of one teacher are one address: ipv4:HOST:PORT,HOST:PORT)"
         )
     run.ledger.set_meta(seat_key(seat), fingerprint)

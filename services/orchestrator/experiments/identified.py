@@ -22,7 +22,7 @@ from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run, open_run
 from services.orchestrator.run.settings import Settings, new_settings
 from services.orchestrator.steps.leaks import look_for_leaks
-from services.rpc.client import StudentClient
+from services.rpc.client import Student
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +105,13 @@ async def _in_turn(pair: Pair, runs: Sequence[Run], site: Site, progress: Progre
             await in_turn.decide(run, teacher, progress)
 
 
-async def _begin(run: Run, pair: Pair, student: StudentClient, out: Path) -> None:
+async def _begin(run: Run, pair: Pair, student: Student, out: Path) -> None:
     base = await settle_base(pair.student, student, out)
     if not run.ledger.meta("version.before"):
         run.ledger.set_meta("version.before", base.version)
 
 
-async def settle_base(name: str, student: StudentClient, out: Path) -> Base:
+async def settle_base(name: str, student: Student, out: Path) -> Base:
     """Raises WrongState where the student at this address has other weights under that name."""
     path = out / RUNS / name / "base.json"
     if not path.is_file():
@@ -121,7 +121,7 @@ async def settle_base(name: str, student: StudentClient, out: Path) -> Base:
     found = await student.version(base.version)
     if found.weights_sha256 != base.weights_sha256:
         raise WrongState(
-            f"version {base.version} of {name} at {student.connection.address} has other weights than this experiment began "
+            f"version {base.version} of {name} at {student.address} has other weights than this experiment began "
             "with: name that student, or give another --out"
         )
     return base

@@ -24,7 +24,7 @@ from services.orchestrator.experiments.samples import TrainingSamples, of_labels
 from services.orchestrator.experiments.site import Site
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.steps.leveling import parts, train
-from services.rpc.client import StudentClient
+from services.rpc.client import Student
 from services.rpc.wire import contract_to_proto
 
 
@@ -82,7 +82,7 @@ async def _train(
     experiment: Experiment,
     subject: MeasuredModel,
     base: Base,
-    student: StudentClient,
+    student: Student,
     out: Path,
     progress: Progress,
 ) -> None:

@@ -37,7 +37,7 @@ from services.orchestrator.steps.admission import Admission
 from services.orchestrator.steps.annotation import failure
 from services.orchestrator.steps.identification import identify, teacher_answer
 from services.orchestrator.steps.sampling import sampled_answer
-from services.rpc.client import Picture, StudentClient, TeacherClient
+from services.rpc.client import Picture, Student, Teacher
 from services.together import together
 
 SAMPLES = 3
@@ -73,7 +73,7 @@ def _folders(run: Run) -> list[Path]:
     return [Path(folder) for folder in json.loads(run.ledger.meta(PRODUCTION) or "[]")]
 
 
-async def annotate_requests(run: Run, teacher: TeacherClient, progress: Progress) -> None:
+async def annotate_requests(run: Run, teacher: Teacher, progress: Progress) -> None:
     """Every sampled question that isn't in the run yet gets the teacher's answer."""
     requests = await asyncio.to_thread(read_requests, _folders(run))
     due = await _admitted(
@@ -126,9 +126,7 @@ def _due(run: Run, image_sha256: str, requests: Sequence[Request]) -> Questions:
     return due
 
 
-async def _annotate(
-    run: Run, teacher: TeacherClient, picture: Picture, number: int, asked: str
-) -> None:
+async def _annotate(run: Run, teacher: Teacher, picture: Picture, number: int, asked: str) -> None:
     """`text` is what the user asked; `question` "" where no answer stands beside it."""
     answer, rejection, detail = "", "", ""
     if len(asked) > MAX_QUESTION_CHARS:
@@ -166,7 +164,7 @@ def _fault(run: Run, answer: str) -> str:
 
 
 async def identify_requests(
-    run: Run, teacher: TeacherClient, student: StudentClient, progress: Progress
+    run: Run, teacher: Teacher, student: Student, progress: Progress
 ) -> None:
     """Every audited record of the run, those of earlier rounds included, gets its cell in this one."""
     images = [image_sha256 for (image_sha256,) in run.ledger.read(AUDITED, PRODUCTION)]
@@ -200,7 +198,7 @@ def _standing(run: Run, row: AnnotationRow) -> AnnotationRow:
     return row
 
 
-async def require_agreement(run: Run, teacher: TeacherClient, progress: Progress) -> None:
+async def require_agreement(run: Run, teacher: Teacher, progress: Progress) -> None:
     """Rejects the records of the gap whose annotation the teacher doesn't stand by."""
     images = [
         image_sha256
@@ -217,9 +215,7 @@ async def require_agreement(run: Run, teacher: TeacherClient, progress: Progress
     await _over(images, one, progress, "agree")
 
 
-async def _ask_again(
-    run: Run, teacher: TeacherClient, picture: Picture, row: AnnotationRow
-) -> None:
+async def _ask_again(run: Run, teacher: Teacher, picture: Picture, row: AnnotationRow) -> None:
     member = panel_of(teacher)[0]
     try:
         async with together() as group:

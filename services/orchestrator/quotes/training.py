@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from services.core.presets import PRESETS
 from services.orchestrator.run.run import Run
-from services.rpc.client import StudentClient
+from services.rpc.client import Student
 
 META = "pilot.training"
 
@@ -36,7 +36,7 @@ class Training:
     basis: str
 
 
-async def learn_pace(run: Run, student: StudentClient) -> None:
+async def learn_pace(run: Run, student: Student) -> None:
     """Into the ledger, so that a quote is told again without services."""
     preset, trained = await student.trainings()
     alike = [one for one in trained if one.is_adapter == bool(run.settings.lora_rank)]

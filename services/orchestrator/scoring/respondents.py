@@ -23,7 +23,7 @@ from services.environment import Environment
 from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.run.progress import Progress
-from services.rpc.client import AnswerReply, Picture, StudentClient, TeacherClient
+from services.rpc.client import AnswerReply, Picture, Student, Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Respondent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StudentRespondent:
-    client: StudentClient
+    client: Student
     version: str
     weights_sha256: str
 
@@ -70,7 +70,7 @@ class StudentRespondent:
 
 @dataclass(frozen=True, slots=True)
 class TeacherRespondent:
-    client: TeacherClient
+    client: Teacher
 
     @property
     def name(self) -> str:
@@ -97,10 +97,7 @@ class Endpoint:
         reply = await self.model.generate(
             Prompt(image, answer_prompt(question, template), decoding)
         )
-        usage = Usage(
-            reply.prompt_tokens, reply.completion_tokens, reply.cached_prompt_tokens, reply.cost_usd
-        )
-        return Said(reply.text, self.model.fingerprint, reply.finish_reason, usage)
+        return Said(reply.text, self.model.fingerprint, reply.finish_reason, reply.usage)
 
 
 def _said(reply: AnswerReply, by: str) -> Said:

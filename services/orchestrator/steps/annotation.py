@@ -16,7 +16,7 @@ from services.orchestrator.endpoints.panel import require_same_teacher
 from services.orchestrator.run.ledger import FAILED, AnnotationRow
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps import focus
-from services.rpc.client import Picture, TeacherClient
+from services.rpc.client import Picture, Teacher
 from services.together import together
 
 
@@ -25,7 +25,7 @@ def failure(error: MpaError) -> Rejection:
     return Rejection.PENDING if isinstance(error, Pending) else Rejection.TEACHER_ERROR
 
 
-async def annotate(run: Run, teacher: TeacherClient, picture: Picture) -> list[AnnotationRow]:
+async def annotate(run: Run, teacher: Teacher, picture: Picture) -> list[AnnotationRow]:
     """The usable annotations of the image; every reply, usable or not, is in the ledger with its reason."""
     earlier = run.ledger.annotations(picture.sha256)
     if run.settings.recipe.distinct_questions:
@@ -43,7 +43,7 @@ async def annotate(run: Run, teacher: TeacherClient, picture: Picture) -> list[A
 
 
 async def _annotate_in_turn(
-    run: Run, teacher: TeacherClient, picture: Picture, earlier: list[AnnotationRow]
+    run: Run, teacher: Teacher, picture: Picture, earlier: list[AnnotationRow]
 ) -> list[AnnotationRow]:
     """Each further question is asked for knowing the earlier ones, whatever became of them."""
     rows: list[AnnotationRow] = []
@@ -56,7 +56,7 @@ async def _annotate_in_turn(
 
 async def _annotate_once(
     run: Run,
-    teacher: TeacherClient,
+    teacher: Teacher,
     picture: Picture,
     number: int,
     earlier: list[AnnotationRow],
@@ -94,7 +94,7 @@ def _standing(run: Run, earlier: list[AnnotationRow], attempt: int) -> Annotatio
 
 async def _ask(
     run: Run,
-    teacher: TeacherClient,
+    teacher: Teacher,
     picture: Picture,
     number: int,
     attempt: int,

@@ -29,7 +29,7 @@ from services.orchestrator.scoring.metrics import score
 from services.orchestrator.steps.identification import student_answer, teacher_answer
 from services.orchestrator.steps.labelled import labelled_images, read_labelled
 from services.orchestrator.steps.questioning import Case, Exam, Respond, Sat, sit
-from services.rpc.client import StudentClient, TeacherClient
+from services.rpc.client import Student, Teacher
 
 JUDGED = STUDENT_RIGHT | {Cell.GAP}
 EXAMPLES = 3
@@ -56,13 +56,13 @@ def require_candidate(run: Run) -> None:
         )
 
 
-async def require_served_as_judged(run: Run, student: StudentClient) -> None:
+async def require_served_as_judged(run: Run, student: Student) -> None:
     """Raises WrongState where plain questions would be put to the candidate otherwise than the run puts them."""
     after = run.ledger.meta("version.after")
     differing = (await student.version(after)).contract.differences(run.settings.contract)
     if differing:
         raise WrongState(
-            f"{after} at {student.connection.address} would be served otherwise than it is judged ({'; '.join(differing)}): a "
+            f"{after} at {student.address} would be served otherwise than it is judged ({'; '.join(differing)}): a "
             "service of an earlier release has trained it: train it again by this one, in another --run"
         )
 
@@ -89,8 +89,8 @@ def held_out_cases(run: Run) -> list[Case]:
 
 async def evaluate(
     run: Run,
-    student: StudentClient,
-    teacher: TeacherClient | None,
+    student: Student,
+    teacher: Teacher | None,
     labelled: Path | None,
     progress: Progress,
     *,
@@ -149,7 +149,7 @@ async def evaluate(
     return evaluation
 
 
-async def _load_both(student: StudentClient, *versions: str) -> bool:
+async def _load_both(student: Student, *versions: str) -> bool:
     """False where the student has room for one model."""
     try:
         for version in versions:
@@ -163,13 +163,13 @@ async def _load_both(student: StudentClient, *versions: str) -> bool:
 
 
 async def _ask_in_turn(
-    run: Run, student: StudentClient, labelled: Path | None, progress: Progress, *, may_try: bool
+    run: Run, student: Student, labelled: Path | None, progress: Progress, *, may_try: bool
 ) -> None:
     """First the live version, then the candidate in its place, which it leaves again. The answers wait in the ledger."""
     before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
     if not may_try:
         raise WrongState(
-            f"the student at {student.connection.address} has room for one model, so {after} can't be judged beside {before}: "
+            f"the student at {student.address} has room for one model, so {after} can't be judged beside {before}: "
             "give it room, or let the candidate answer everybody while it is judged (--trial)",
             reason=ONE_MODEL_FITS,
         )

@@ -12,13 +12,13 @@ from services.orchestrator.run.matching import NO_ANSWER
 from services.orchestrator.run.opinions import OpinionKind, add_opinion, seat_key
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.annotation import failure
-from services.rpc.client import Picture, StudentClient, TeacherClient
+from services.rpc.client import AnsweringStudent, Picture, Student, Teacher
 
 
 async def identify(
     run: Run,
-    teacher: TeacherClient,
-    student: StudentClient | None,
+    teacher: Teacher,
+    student: Student | None,
     picture: Picture,
     annotation: AnnotationRow,
 ) -> Cell | None:
@@ -71,7 +71,7 @@ async def identify(
 
 
 async def _vote(
-    run: Run, teacher: TeacherClient, picture: Picture, annotation: AnnotationRow
+    run: Run, teacher: Teacher, picture: Picture, annotation: AnnotationRow
 ) -> bool | AnswerRow:
     """Is the annotation right by the majority of the teachers? They are asked in turn, and no further than it takes.
 
@@ -96,7 +96,7 @@ async def _vote(
 
 async def student_answer(
     run: Run,
-    student: StudentClient | None,
+    student: AnsweringStudent | None,
     picture: Picture,
     question: str,
     version: str = "",
@@ -118,7 +118,7 @@ async def student_answer(
     )
     if reply.version != version:
         raise WrongState(
-            f"the student at {student.connection.address} answered by version {reply.version!r}, not by {version!r} as asked: "
+            f"the student at {student.address} answered by version {reply.version!r}, not by {version!r} as asked: "
             "start it with the versions of this run"
         )
     conditions = run.settings.conditions
@@ -138,7 +138,7 @@ async def student_answer(
 
 
 async def teacher_answer(
-    run: Run, teacher: TeacherClient | None, picture: Picture, question: str, step: str = "identify"
+    run: Run, teacher: Teacher | None, picture: Picture, question: str, step: str = "identify"
 ) -> str:
     """In a fresh context, under the student's conditions. Asked at most once. "" where it declined or was cut off.
 
@@ -150,7 +150,7 @@ async def teacher_answer(
 
 async def _ask_teacher(
     run: Run,
-    teacher: TeacherClient | None,
+    teacher: Teacher | None,
     picture: Picture,
     question: str,
     step: str = "identify",

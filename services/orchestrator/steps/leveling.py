@@ -17,14 +17,14 @@ from services.orchestrator.run.opinions import Label
 from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.parity_set import ParitySample
-from services.rpc.client import Picture, StudentClient, StudentVersion, TrainingState
+from services.rpc.client import Picture, Student, StudentVersion, TrainingState
 from services.rpc.wire import contract_to_proto
 
 POLL_EVERY_S = 0.5
 
 
 async def level(
-    run: Run, student: StudentClient, parity_set: Sequence[ParitySample], progress: Progress
+    run: Run, student: Student, parity_set: Sequence[ParitySample], progress: Progress
 ) -> str:
     """The new version's name. Repeated after an interruption it follows the same training. Raises as `train`."""
     if done := run.ledger.meta("version.after"):
@@ -43,7 +43,7 @@ async def level(
 
 
 async def train(
-    student: StudentClient, request: Callable[[int], training_pb2.TrainRequest], progress: Progress
+    student: Student, request: Callable[[int], training_pb2.TrainRequest], progress: Progress
 ) -> StudentVersion:
     """The version that was made. `request` is that of the nth try: one that failed before is begun anew, as another one.
 
@@ -65,7 +65,7 @@ async def train(
 
 
 async def _follow(
-    student: StudentClient,
+    student: Student,
     request: training_pb2.TrainRequest,
     state: TrainingState,
     progress: Progress,

@@ -15,7 +15,7 @@ from services.orchestrator.run.run import Run
 from services.orchestrator.steps.evaluation import held_out_cases
 from services.orchestrator.steps.questioning import Case
 from services.orchestrator.steps.traffic import Traffic, TrafficQuestion
-from services.rpc.client import StudentClient
+from services.rpc.client import Student
 
 QUESTIONS = 64
 REQUESTS_EACH_SIDE, SECONDS_EACH_SIDE = 200, 1.5
@@ -25,7 +25,7 @@ Confirm = Callable[[str], bool]
 
 async def promote(
     run: Run,
-    student: StudentClient,
+    student: Student,
     decision: Decision,
     confirm: Confirm,
     progress: Progress,
@@ -56,7 +56,7 @@ async def promote(
     _settle(run, PROMOTED, reason)
 
 
-async def _swap(run: Run, student: StudentClient, before: str, after: str) -> None:
+async def _swap(run: Run, student: Student, before: str, after: str) -> None:
     # Held-out questions, or any where nothing is held out.
     cases = held_out_cases(run) or [
         Case(r.path, r.image_sha256, r.question, (), "") for r in run.ledger.records()
@@ -75,7 +75,7 @@ async def _swap(run: Run, student: StudentClient, before: str, after: str) -> No
     run.ledger.set_meta("swap.first_failure", traffic.first_failure)
 
 
-async def _flip(student: StudentClient, before: str, after: str) -> None:
+async def _flip(student: Student, before: str, after: str) -> None:
     try:
         await student.promote(after, expected_live=before)
     except Conflict:

@@ -21,7 +21,7 @@ from services.orchestrator.run.opinions import Label, OpinionKind, add_opinion, 
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.parity_set import ParitySample, chosen
-from services.rpc.client import Picture, TeacherClient
+from services.rpc.client import Picture, Teacher
 from services.together import together
 
 IMAGES_IN_FLIGHT = 64
@@ -29,7 +29,7 @@ ROLE = "sample"
 """Of the answers' rows: apart from the blind answers, which are compared and exported."""
 
 
-async def take_samples(run: Run, teacher: TeacherClient, progress: Progress) -> None:
+async def take_samples(run: Run, teacher: Teacher, progress: Progress) -> None:
     """Until every record that would be trained on has its samples and none agrees too little.
 
     The whole gap first, since what is rehearsed depends on how much of it stays.
@@ -77,7 +77,7 @@ def _is_of(row: AnnotationRow, parity: ParitySample) -> bool:
 
 
 async def _sample(
-    run: Run, teacher: TeacherClient, due: Sequence[ParitySample], progress: Progress
+    run: Run, teacher: Teacher, due: Sequence[ParitySample], progress: Progress
 ) -> None:
     """Opinions are stored when all are in, so that a teacher that fails leaves none; what was answered is never asked again.
 
@@ -118,7 +118,7 @@ async def _sample(
 class _Sampling:
     """Asks every teacher about one label after the other and remembers what they said, and what failed in each seat."""
 
-    def __init__(self, run: Run, panel: Sequence[TeacherClient]) -> None:
+    def __init__(self, run: Run, panel: Sequence[Teacher]) -> None:
         self._run, self._panel = run, panel
         self._opinions: dict[tuple[Label, int], Agreement] = {}
         self._failures: dict[int, list[MpaError]] = defaultdict(list)
@@ -168,7 +168,7 @@ class _Sampling:
 
 
 async def sampled_answer(
-    run: Run, teacher: TeacherClient, picture: Picture, question: str, seat: int, number: int
+    run: Run, teacher: Teacher, picture: Picture, question: str, seat: int, number: int
 ) -> AnswerRow:
     """The `number`th sample of this teacher's answer. Asked at most once: the ledger keeps it under "FINGERPRINT#NUMBER"."""
     known = run.ledger.answer(

@@ -9,7 +9,7 @@ from itertools import cycle
 from typing import Self
 
 from services.core.errors import MpaError
-from services.rpc.client import Picture, StudentClient
+from services.rpc.client import Picture, Student
 
 CLIENTS = 16
 
@@ -28,7 +28,7 @@ class Traffic:
     """
 
     def __init__(
-        self, student: StudentClient, questions: Sequence[TrafficQuestion], before: str, after: str
+        self, student: Student, questions: Sequence[TrafficQuestion], before: str, after: str
     ) -> None:
         self._student, self._questions = student, cycle(questions)
         self._before, self._after = before, after

@@ -86,7 +86,9 @@ async def test_with_everything_known_the_teacher_may_be_away(tmp_path, pool, cac
         summary = await second.align()
         assert (summary.teacher_calls, summary.promoted) == (0, True)
         second.folder, second.settings = tmp_path / "other", replace(second.settings, seed=1)
-        with pytest.raises(Pending, match=r"240 annotations have to wait.*the teacher is away"):
+        with pytest.raises(
+            Pending, match=r"240 annotations have to wait.*the teacher is unreachable"
+        ):
             await second.align()
         second.where = replace(second.where, teacher="cache:nobody")
         with pytest.raises(NotFound, match="no model whose fingerprint begins with 'nobody'"):

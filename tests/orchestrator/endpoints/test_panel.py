@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
+import grpc
 import pytest
 from typer.testing import CliRunner
 
@@ -10,8 +11,9 @@ from protos.mpa.v1 import types_pb2
 from services.core.errors import InvalidInput, NothingToAlign, Unavailable, WrongState
 from services.orchestrator.cli import commands
 from services.orchestrator.cli.main import app
-from services.orchestrator.endpoints.panel import addresses_for
+from services.orchestrator.endpoints.panel import Panel, addresses_for, panel_of
 from services.orchestrator.run.run import open_run
+from services.rpc.client import TeacherClient
 from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.scripted import ScriptedTeacher
 from tests.orchestrator.scripted_service import serving
@@ -214,3 +216,24 @@ def test_the_environment_separates_teachers_by_spaces_and_the_run_knows_how_many
         app, [*arguments, "--teacher", "okvqa=127.0.0.1:1"], env={"MPA_STUDENT": "127.0.0.1:3"}
     )
     assert (result.exit_code, "--teacher" in result.output) == (2, True), result.output
+
+
+async def test_a_panel_is_closed_with_all_its_members():
+    first, second = teacher("a"), teacher("b")
+    async with serving(first) as one, serving(second) as other:
+        clients = [TeacherClient(address, patience_s=0) for address in (one, other)]
+        async with Panel(clients) as both:
+            await both.ready()
+            assert both.address == one
+            assert (await both.model()).fingerprint == "teacher-a"
+            assert panel_of(both) == tuple(clients)
+    states = {client.connection.channel.get_state() for client in clients}
+    assert states == {grpc.ChannelConnectivity.SHUTDOWN}
+
+
+async def test_a_panel_is_ready_when_all_its_members_are():
+    async with serving(teacher("a")) as one:
+        nobody = TeacherClient("127.0.0.1:1", patience_s=0)
+        async with Panel([TeacherClient(one), nobody]) as both:
+            with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1 gave no answer"):
+                await both.ready()
