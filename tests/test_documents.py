@@ -1,5 +1,6 @@
 """What the documents and the package files say is so."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from services.teacher.settings import TeacherSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 
 
 def test_every_command_of_the_readme_exists():
@@ -126,3 +128,62 @@ def test_the_core_loads_nothing_heavy():
 def test_the_rates_that_scale_is_worked_out_from_are_the_measured_ones(row, said):
     measured = next(each.ours for each in read_results() if each.name == row)
     assert said.format(measured) in (ROOT / "docs/scale.md").read_text()
+
+
+def named_in_the_tree() -> list[str]:
+    """Modules of services/ as docs/architecture.md lists them, a path without its suffix each."""
+    _, _, listed = ARCHITECTURE.partition("\nservices/\n")
+    found, folders = [], ["services"]
+    for line in listed.partition("\n```")[0].splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = re.split(r"  +", line.strip())[0].split()
+        del folders[depth:]
+        found += ["/".join([*folders, name]) for name in names if not name.endswith("/")]
+        folders += [name.rstrip("/") for name in names if name.endswith("/")]
+    return found
+
+
+def test_the_tree_names_every_module_once():
+    modules = [
+        str(path.relative_to(ROOT).with_suffix(""))
+        for path in (ROOT / "services").rglob("*.py")
+        if path.name != "__init__.py"
+    ]
+    assert sorted(named_in_the_tree()) == sorted(modules)
+
+
+def test_the_tree_names_every_folder_of_the_repository():
+    tracked = subprocess.run(
+        ["git", "ls-files", "*/*"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    folders = {name.partition("/")[0] for name in tracked.stdout.split()}
+    listed = re.findall(r"^(\w+)/", ARCHITECTURE.partition("\n## Modules\n")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(name for name in folders if not name.startswith("."))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Packages that a module imports, wherever the statement is."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+    return found
+
+
+def test_heavy_libraries_have_the_addresses_of_the_table():
+    rows = re.findall(r"^\| (\w+) \| ((?:`[\w.]+`(?:, )?)+) \|$", ARCHITECTURE, re.MULTILINE)
+    assert len(rows) == 10
+    importing = {
+        ".".join(path.relative_to(ROOT / "services").with_suffix("").parts): imports_of(path)
+        for path in (ROOT / "services").rglob("*.py")
+    }
+    for library, cell in rows:
+        addresses = re.findall(r"`([\w.]+)`", cell)
+        found = {
+            next((a for a in addresses if f"{name}.".startswith(f"{a}.")), name)
+            for name, libraries in importing.items()
+            if library in libraries
+        }
+        assert found == set(addresses), library
