@@ -20,14 +20,13 @@ from benchmarks.checkpoints import checkpoint
 from benchmarks.folders import work_folder
 from benchmarks.processes import peer, serving, threads_for
 from benchmarks.questions import ask, decoding
-from benchmarks.row import Pair, Question, Row, percentile
+from benchmarks.row import MILLISECONDS, Pair, Question, Row, percentile
 from benchmarks.stores import fill
 
 ENGINES = ("transformers", "vllm")
 REQUESTS = {"bundled": 300, "150m": 40}
 """Number of requests of each side in each run."""
 BARS = {50: 1.1, 99: 1.3}
-MILLISECONDS = 1000.0
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:

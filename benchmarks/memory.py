@@ -21,7 +21,7 @@ from benchmarks.checkpoints import checkpoint
 from benchmarks.folders import work_folder
 from benchmarks.processes import serving, threads_for
 from benchmarks.questions import Asked, ask
-from benchmarks.row import Question, Row
+from benchmarks.row import MIB, PERCENT, Question, Row
 from benchmarks.stores import fill
 from benchmarks.traffic import CLIENTS, Student
 from benchmarks.versions import fake, noisy
@@ -30,8 +30,6 @@ AMOUNTS = {"fake": (100_000, 1_000), "transformers": (10_000, 200)}
 """Requests and swaps."""
 WARM_UP = 0.1
 SETTLE_S = 3.0
-MIB = 2**20
-PERCENT = 100.0
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:

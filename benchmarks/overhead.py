@@ -26,7 +26,7 @@ from benchmarks.folders import ROOT, work_folder
 from benchmarks.images import draw
 from benchmarks.one_pass import Mark, Pass
 from benchmarks.processes import Service, serving
-from benchmarks.row import Question, Row
+from benchmarks.row import MIB, PERCENT, Question, Row
 from services.engines.fake import FakeModel
 
 RECORDS, MILLION = 100_000, 1_000_000
@@ -35,8 +35,6 @@ USABLE = 0.96
 """Share of the questions that aren't duplicates of another one about their image."""
 SKILLS = {"teacher": 0.95, "student": 0.6}
 TENTH = 0.1
-MIB = 2**20
-PERCENT = 100.0
 
 
 @dataclass(frozen=True, slots=True)

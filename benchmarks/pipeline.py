@@ -11,7 +11,6 @@ pair widened to that cost, since random weights write no readable annotations.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator
 from io import StringIO
@@ -24,7 +23,7 @@ from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import answering_checkpoint
 from benchmarks.folders import work_folder
 from benchmarks.processes import Service, peer, serving
-from benchmarks.questions import image_files
+from benchmarks.questions import copy_images
 from benchmarks.row import Pair, Question, Row
 from services.orchestrator.alignment import annotate_and_identify
 from services.orchestrator.run.progress import Progress
@@ -63,7 +62,9 @@ async def measure_engine(model: str, engine: str, given: Arguments) -> list[Row]
             seconds = {}
             for at, name in enumerate(pairs):
                 run = folder / f"{name}-{number}"
-                chosen = pool(folder / f"pool-{name}-{number}", (2 * number + at) * images, images)
+                chosen = copy_images(
+                    folder / f"pool-{name}-{number}", (2 * number + at) * images, images
+                )
                 seconds[name] = await align(
                     run, chosen, teacher, student, full_matrix=name == "pipeline-full-matrix"
                 )
@@ -88,14 +89,6 @@ def _row(name: str, model: str, engine: str, pairs: list[Pair], images: int, thr
     return question.row(
         pairs, images_per_run=images, threads_each=threads, their_threads=2 * threads
     )
-
-
-def pool(folder: Path, first: int, images: int) -> Path:
-    """A folder with copies of images that no run has seen."""
-    folder.mkdir()
-    for file in image_files()[first : first + images]:
-        shutil.copyfile(file, folder / file.name)
-    return folder
 
 
 async def align(

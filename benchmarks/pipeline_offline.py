@@ -20,8 +20,9 @@ from benchmarks.arguments import Arguments
 from benchmarks.calls import Call, annotation_calls, answer_calls
 from benchmarks.checkpoints import checkpoint
 from benchmarks.folders import work_folder
-from benchmarks.pipeline import align, pool
+from benchmarks.pipeline import align
 from benchmarks.processes import Peer, peer, serving, threads_for
+from benchmarks.questions import copy_images
 from benchmarks.row import Pair, Question, Row
 from services.orchestrator.run.run import read_run
 
@@ -58,7 +59,7 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
     ):
         for number in range(given.runs + 1):
             run = folder / f"run-{number}"
-            chosen = pool(folder / f"pool-{number}", number * images, images)
+            chosen = copy_images(folder / f"pool-{number}", number * images, images)
             seconds = await align(run, chosen, teacher, student, full_matrix=False)
             alone = await offline(run, teacher_alone, student_alone)
             if number:  # the first one warms both sides up

@@ -144,7 +144,7 @@ class Peer:
         await self._process.stdin.drain()
         line = await self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the peer has ended:\n{_end_of(self._log)}")
+            raise RuntimeError(f"the peer has ended:\n{end_of(self._log)}")
         reply: dict[str, Any] = json.loads(line)
         await rest()
         return reply
@@ -220,8 +220,9 @@ async def _ready(url: str, process: asyncio.subprocess.Process, log: Path) -> No
                 if (await client.get(url)).status_code == httpx.codes.OK:
                     return
             await asyncio.sleep(0.3)
-    raise RuntimeError(f"{url} does not come up:\n{_end_of(log)}")
+    raise RuntimeError(f"{url} does not come up:\n{end_of(log)}")
 
 
-def _end_of(log: Path) -> str:
+def end_of(log: Path) -> str:
+    """The last 20 lines of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-20:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
@@ -43,6 +44,14 @@ def image_files() -> tuple[Path, ...]:
     numbers = sorted(paths)
     random.Random(0).shuffle(numbers)
     return tuple(paths[number] for number in numbers)
+
+
+def copy_images(folder: Path, first: int, images: int) -> Path:
+    """A new folder with copies of the images from number `first` on."""
+    folder.mkdir()
+    for file in image_files()[first : first + images]:
+        shutil.copyfile(file, folder / file.name)
+    return folder
 
 
 @cache

@@ -14,6 +14,8 @@ from typing import Any
 from benchmarks.origin import origin
 
 PERCENT = 100.0
+MILLISECONDS = 1000.0
+MIB = 2**20
 
 Condition = str | int | float
 

@@ -21,7 +21,7 @@ from benchmarks.checkpoints import checkpoint
 from benchmarks.folders import work_folder
 from benchmarks.processes import serving, threads_for
 from benchmarks.questions import ask
-from benchmarks.row import Pair, Question, Row, percentile
+from benchmarks.row import MILLISECONDS, Pair, Question, Row, percentile
 from benchmarks.stores import fill
 from benchmarks.traffic import CLIENTS, Expected, Student, Tally, traffic
 from benchmarks.versions import noisy
@@ -30,7 +30,6 @@ ENGINES = ("transformers", "vllm")
 QUIET_S = {"bundled": 6.0, "150m": 15.0}
 BETWEEN_S = 0.3
 QUESTIONS = 64
-MILLISECONDS = 1000.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
 from benchmarks.folders import work_folder
 from benchmarks.processes import Service, serving
-from benchmarks.questions import image_files
+from benchmarks.questions import copy_images
 from benchmarks.row import Pair, Question, Row
 from benchmarks.versions import fake, noisy
 from services.core.parity import Cell
@@ -61,7 +61,7 @@ async def measure_engine(engine: str, given: Arguments) -> list[Row]:
     teacher_folder, first_folder, second_folder = _models(engine, folder)
     for name in ("first", "second"):
         (folder / name).mkdir()
-    pool = _pool(folder / "pool", images)
+    pool = copy_images(folder / "pool", 0, images)
     cache = folder / "cache.sqlite"
     early = folder / "early.sqlite"
     async with (
@@ -115,13 +115,6 @@ def _models(engine: str, folder: Path) -> tuple[Path, Path, Path]:
         return fake(folder / "teacher", 0.95), fake(folder / "one", 0.6), fake(folder / "two", 0.4)
     base = checkpoint("bundled")
     return checkpoint("bundled", "teacher"), base, noisy(base, folder / "two", 1)
-
-
-def _pool(folder: Path, images: int) -> Path:
-    folder.mkdir()
-    for file in image_files()[:images]:
-        shutil.copyfile(file, folder / file.name)
-    return folder
 
 
 async def identify(

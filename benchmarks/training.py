@@ -22,7 +22,7 @@ from benchmarks import arguments
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
 from benchmarks.folders import ROOT, work_folder
-from benchmarks.processes import computing
+from benchmarks.processes import computing, end_of
 from benchmarks.questions import ask
 from benchmarks.row import Pair, Question, Row
 from services.core.contract import Contract
@@ -121,10 +121,7 @@ async def _run(command: list[str], log: Path, threads: int) -> None:
             stderr=output,
         )
     if await process.wait():
-        raise RuntimeError(
-            f"{command[0]} failed:\n"
-            + "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        )
+        raise RuntimeError(f"{command[0]} failed:\n{end_of(log)}")
 
 
 if __name__ == "__main__":
