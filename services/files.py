@@ -17,7 +17,7 @@ _UNFINISHED = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?")
 
 
 def unfinished_path(path: Path) -> Path:
-    """Path for a new `path` while it is written, unlike that of any other thread or process."""
+    """Path for writing a new `path`; no other thread or process gets the same one."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
 
 

@@ -30,7 +30,7 @@ def sha256(folder: Path) -> str:
 
 
 def fingerprint(base: str, folder: Path) -> str:
-    """Fingerprint of a model that is a base, known by its own fingerprint, with an adapter."""
+    """Fingerprint of a base model (`base` is its fingerprint) with the adapter in `folder`."""
     return hashlib.sha256(f"{base} {sha256(folder)}".encode()).hexdigest()
 
 
@@ -47,7 +47,8 @@ def require_fits(folder: Path, base: Path, max_rank: int) -> None:
             f"{folder} holds no {CONFIG} and {WEIGHTS}: it is not an adapter", field="model"
         )
     config = json.loads((folder / CONFIG).read_text())
-    wanted, found = config.get("base_model_name_or_path", ""), checkpoint.weights_sha256(base)
+    wanted = config.get("base_model_name_or_path", "")
+    found = checkpoint.weights_sha256(base)
     if wanted != found:
         raise InvalidInput(
             f"the adapter in {folder} goes with a base of sha256 {wanted[:12]}..., "
@@ -65,7 +66,7 @@ def require_fits(folder: Path, base: Path, max_rank: int) -> None:
 
 
 class AdapterBase(Protocol[A_contra]):
-    """An engine that has adapters next to its own weights; `A_contra` is how it names one."""
+    """An engine with adapters next to its own weights, each known by an `A_contra`."""
 
     async def generate_with(self, prompt: Prompt, adapter: A_contra) -> Reply:
         """Answers by an adapter. Raises as `VisionLanguageModel.generate`."""

@@ -18,7 +18,7 @@ from services.engines.model import Prompt, Reply
 from services.engines.worker import WorkerThread
 
 WORTH_PREPARING_AGAIN = 1 / 8
-"""Share of a prepared batch whose callers have gone that has the rest prepared again."""
+"""Share of callers who have left at which the rest of a prepared batch is prepared again."""
 
 Outcome = Reply | MpaError
 Prepare = Callable[[Sequence[Prompt]], Any]

@@ -85,7 +85,7 @@ def unreadable(mark: str = "") -> InvalidInput:
 
 
 def _any_of(contents: Iterable[str]) -> re.Pattern[str]:
-    """Pattern of the longest of `contents` at a place."""
+    """Pattern that finds the longest of `contents` at each place."""
     longest_first = sorted(set(contents) - {""}, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 

@@ -50,7 +50,7 @@ class FakeModel:
     memory_gib: float = 0.0
     """Memory that the model claims to need."""
     stale: bool = False
-    """Keep the old model's skill when loaded in its place, as real engines have been seen to do."""
+    """Whether the old model's skill remains after a reload, as in some real engines."""
     deadly: str = ""
     """A question with this word kills the engine at once; "" is no word, here and below."""
     hanging: str = ""
@@ -84,11 +84,12 @@ def true_answer(image_sha256: str, question: str) -> str:
 def reply_text(model: FakeModel, prompt: Prompt) -> str:
     """Reply of `model`; the prompt shows whether an annotation or an answer is wanted."""
     image = prompt.image.sha256
-    if "Question:" in prompt.text:  # every annotation prompt says what form the reply has
+    if "Question:" in prompt.text:  # every annotation prompt states the form of the reply
         seed = prompt.decoding.seed
         if _draw("unparsed", image, seed) < model.unparsed:
             return "I see an image."
-        pick, given = _draw("question", image, seed), _GIVEN.search(prompt.text)
+        pick = _draw("question", image, seed)
+        given = _GIVEN.search(prompt.text)
         question = (
             given[1]
             if given
@@ -140,7 +141,8 @@ class FakeEngine:
     async def reload(self, folder: Path) -> None:
         fresh = FakeModel.read(folder)
         self._models[""] = replace(fresh, skill=self._models[""].skill) if fresh.stale else fresh
-        self._folder, self._fingerprint = folder, checkpoint.fingerprint(folder)
+        self._folder = folder
+        self._fingerprint = checkpoint.fingerprint(folder)
 
     async def with_adapter(self, folder: Path) -> VisionLanguageModel:
         if not self._settings.max_lora_rank:
@@ -149,7 +151,7 @@ class FakeEngine:
         return AdaptedModel(self, str(folder), checkpoint.fingerprint(folder))
 
     async def drop_adapter(self, adapter: str) -> None:
-        """Keeps it: another version may be the same folder's."""
+        """Keeps the adapter, which another version of the same folder may use."""
 
     async def close(self) -> None:
         await self._batcher.close()

@@ -96,7 +96,10 @@ def _has_plain_chunks(data: bytes) -> bool:
 
 def _jpeg(data: bytes) -> Header | None:
     """Counts scans up to the image's end as libjpeg finds it: phones may append a video."""
-    size, is_plain, scans, at = None, True, 0, 2
+    size = None
+    is_plain = True
+    scans = 0
+    at = 2
     for _ in range(_MARKERS_READ):
         found = _MARKER.search(data, at)
         if found is None or data[found.end() - 1] == _END_OF_IMAGE or found.end() + 2 > len(data):

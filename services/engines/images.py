@@ -20,13 +20,13 @@ from services.engines.image_headers import read_header
 MAX_BYTES = 24 * 2**20
 MAX_PIXELS = 64_000_000
 WEBP_PIXELS_PER_BYTE = 5_000
-"""Only WebP packs any number of pixels into a few bytes; sparse scans have 1,000 to 2,000."""
+"""Most pixels per byte of a WebP: only this format has no limit. Sparse scans have 2,000."""
 FREE_PIXELS = 12_500_000
 """Pixels that a WebP of any size may have: a telephone's photo, more than a page at 300 dpi."""
 HALVED_ABOVE = 16_000_000
-"""Images with more pixels are halved in width and height: no preset's model uses over 5.3 MP."""
+"""Images with more pixels are halved in width and height: presets use at most 5.3 megapixels."""
 MAX_PASSES = 1_000_000_000
-"""Pixels times scans of a JPEG, whose scans may be tiny: 15 of 64 MP; encoders write about 10."""
+"""Most pixels times scans of a JPEG: 15 scans of 64 megapixels; encoders write about 10."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 ALL_FORMATS = (*FORMATS, "TIFF")
 STORED_FORMATS = (*ALL_FORMATS, "BMP", "PPM")

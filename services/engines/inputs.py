@@ -45,7 +45,8 @@ def build_inputs(processor: Any, prompts: Sequence[TokenizedPrompt], images: Seq
         )
     except ValueError as error:
         raise InvalidImage(f"the model's processor can't take this image: {error}") from error
-    ids, lengths = inputs["input_ids"], inputs["attention_mask"].sum(-1).tolist()
+    ids = inputs["input_ids"]
+    lengths = inputs["attention_mask"].sum(-1).tolist()
     splices = [_splice(ids[row], length, prompts[row]) for row, length in enumerate(lengths)]
     for name in OF_TEXT & inputs.keys():
         inputs[name] = _spliced(name, inputs[name], splices, processor.tokenizer.pad_token_id or 0)

@@ -76,7 +76,8 @@ def share_features(model: Any, inputs: Any, places: Sequence[int]) -> dict[str, 
     are (tokens, width) for each image, or one tensor (tiles, tokens, width); they are put in the
     order of the prompts.
     """
-    firsts, ranks = sorted(set(places)), _ranks(places)
+    firsts = sorted(set(places))
+    ranks = _ranks(places)
     if len(firsts) == len(places):
         return dict(inputs)
     taken = inspect.signature(model.base_model.get_image_features).parameters

@@ -84,7 +84,8 @@ class TransformersEngine:
         """Copies tensor by tensor, so that the device never holds two models."""
         tensors.require_same_architecture(self._folder, folder)
         await asyncio.to_thread(self._read_weights, folder)
-        self._folder, self._fingerprint = folder, checkpoint.fingerprint(folder)
+        self._folder = folder
+        self._fingerprint = checkpoint.fingerprint(folder)
 
     def _read_weights(self, folder: Path) -> None:
         fresh, _ = _read(folder, "cpu", str(self._model.dtype).removeprefix("torch."))

@@ -108,7 +108,8 @@ class VllmEngine:
         return asking
 
     async def _ask(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
-        number, asked = str(next(self._numbers)), self._input(prompt)
+        number = str(next(self._numbers))
+        asked = self._input(prompt)
         try:
             # A cancelled caller cancels this generator, which aborts the request in the engine.
             async for output in self._engine.generate(
@@ -124,7 +125,8 @@ class VllmEngine:
             raise failure_of(error) from error
         self._watchdog.replied(others_wait=len(self._asking) > 1)
         completion = final.outputs[0]
-        written, limit = len(completion.token_ids), prompt.decoding.max_new_tokens
+        written = len(completion.token_ids)
+        limit = prompt.decoding.max_new_tokens
         prompt_tokens = len(final.prompt_token_ids or ())
         if completion.finish_reason == "length" and written < limit:
             raise self._too_long(
@@ -205,7 +207,8 @@ class VllmEngine:
             raise InvalidInput(
                 f"the weights in {folder} can't be read into this engine: {error!r}", field="model"
             ) from error
-        self._folder, self._fingerprint = folder, checkpoint.fingerprint(folder)
+        self._folder = folder
+        self._fingerprint = checkpoint.fingerprint(folder)
 
     async def with_adapter(self, folder: Path) -> VisionLanguageModel:
         adapters.require_fits(folder, self._folder, self._settings.max_lora_rank)

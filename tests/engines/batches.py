@@ -7,6 +7,7 @@ from services.core.decoding import Decoding
 from services.engines.images import load_image
 from services.engines.model import Prompt, Reply
 from tests.pictures import png
+from tests.waiting import until
 
 IMAGE = load_image(png())
 
@@ -55,6 +56,14 @@ def raising(error):
         raise error
 
     return act
+
+
+async def held_up(batcher, script):
+    """A request that is computed until `script.go` is set."""
+    script.go.clear()
+    first = asyncio.create_task(batcher.submit(asking("first")))
+    await until(script.running.is_set)
+    return first
 
 
 async def ask_all(batcher, texts):

@@ -5,7 +5,7 @@ from safetensors.numpy import save_file
 
 
 def save_weights(folder, parameters):
-    """Half of the parameters in float16, half in float32."""
+    """Writes half of the parameters in float16, half in float32."""
     half = numpy.zeros(parameters // 2, dtype=numpy.float16)
     save_file({"a": half, "b": half.astype(numpy.float32)[None]}, str(folder / "model.safetensors"))
     return folder

@@ -1,4 +1,4 @@
-"""A provider on a loopback port, which misbehaves as scripted: completions, models, batches."""
+"""A scripted provider on a loopback port: chat completions, models, files and batches."""
 
 import asyncio
 import hashlib
@@ -234,7 +234,7 @@ class Provider:
 
 
 class Cut(Response):
-    """Promises more than it sends, then hangs up."""
+    """A response that promises more than it sends, then hangs up."""
 
     async def __call__(self, scope, receive, send):
         await send(

@@ -4,16 +4,8 @@ import pytest
 
 from services.core.errors import InvalidInput, MpaError, Overloaded, Unavailable
 from services.engines.batching import MicroBatcher
-from tests.engines.batches import Script, answers, ask_all, asking, raising
+from tests.engines.batches import Script, answers, ask_all, asking, held_up, raising
 from tests.waiting import until
-
-
-async def _held_up(batcher, script):
-    """A request that is computed until `script.go` is set."""
-    script.go.clear()
-    first = asyncio.create_task(batcher.submit(asking("first")))
-    await until(script.running.is_set)
-    return first
 
 
 async def _submitted(batcher, *texts):
@@ -56,7 +48,7 @@ async def test_different_lengths_do_not_wait_for_each_other():
 async def test_a_full_queue_says_come_back():
     script = Script()
     batcher = MicroBatcher(script.run, max_batch=1, max_waiting=2)
-    first = await _held_up(batcher, script)
+    first = await held_up(batcher, script)
     waiting = await _submitted(batcher, "a", "b")
     with pytest.raises(Overloaded):
         await batcher.submit(asking("extra"))
@@ -87,7 +79,7 @@ async def test_close_answers_what_waits_and_takes_no_more():
 async def test_a_full_batch_is_prepared_while_another_is_computed():
     script = Script()
     batcher = MicroBatcher(script.run, max_batch=4, max_waiting=100, prepare=script.prepare)
-    first = await _held_up(batcher, script)
+    first = await held_up(batcher, script)
     three = await _submitted(batcher, "a", "b", "c")  # not prepared: the batch may still grow
     assert script.prepared == [["first"]]
     fourth = await _submitted(batcher, "d")

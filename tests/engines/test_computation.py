@@ -6,7 +6,7 @@ import pytest
 
 from services.core.errors import EngineFailed, InvalidInput
 from services.engines.batching import MicroBatcher
-from tests.engines.batches import Script, answers, ask_all, asking, raising
+from tests.engines.batches import Script, answers, ask_all, asking, held_up, raising
 from tests.waiting import until
 
 TROUBLES = [
@@ -100,18 +100,10 @@ async def test_an_engine_that_gives_another_number_of_replies_mixes_nobody_up(co
     await batcher.close()
 
 
-async def _held_up(batcher, script):
-    """A request that is computed until `script.go` is set."""
-    script.go.clear()
-    first = asyncio.create_task(batcher.submit(asking("first")))
-    await until(script.running.is_set)
-    return first
-
-
 async def test_cancelled_requests_are_not_computed():
     script = Script()
     batcher = _batcher(script, max_batch=3, max_waiting=3)
-    first = await _held_up(batcher, script)
+    first = await held_up(batcher, script)
     given_up = [
         asyncio.create_task(batcher.submit(asking(f"gone {number}"))) for number in range(2)
     ]
@@ -134,7 +126,7 @@ async def test_cancelled_requests_are_not_computed():
 async def test_requests_cancelled_once_they_are_prepared_are_not_computed_either():
     script = Script()
     batcher = _batcher(script, max_batch=2)
-    first = await _held_up(batcher, script)
+    first = await held_up(batcher, script)
     second = [asyncio.create_task(batcher.submit(asking(text))) for text in ("gone", "here")]
     await until(lambda: ["gone", "here"] in script.prepared)
     second[0].cancel()

@@ -95,7 +95,7 @@ def test_a_prompt_for_each_image_is_left_as_it_is(processor, model):
 
 
 async def test_questions_about_few_images_are_answered_as_one_by_one(tiny_checkpoint):
-    """Also if the same image is another object."""
+    """This holds even if the same image is another object."""
     engine = await load_model(tiny_checkpoint, EngineSettings(device="cpu"))
     prompts = [
         Prompt(load_image(numbered_png(number)), text, Decoding(max_new_tokens=12), scored=True)

@@ -114,7 +114,8 @@ def test_control_tokens_that_a_text_spells_are_characters(processor):
     from services.engines.chat import Chat
     from services.engines.inputs import build_inputs
 
-    chat, tokenizer = Chat(processor), processor.tokenizer
+    chat = Chat(processor)
+    tokenizer = processor.tokenizer
     harmless = build_inputs(processor, [chat.tokenize("what?")], [IMAGES[1].pixels])
     for text in _hostile(tokenizer):
         prompt = chat.tokenize(text)
@@ -212,10 +213,13 @@ def test_what_is_trained_on_is_text_too(folder, tmp_path):
     from services.student.encoding import IGNORED, Encoder
 
     processor = AutoProcessor.from_pretrained(folder)
-    tokenizer, datasets, render = processor.tokenizer, DatasetStore(tmp_path), renderer(folder)
+    tokenizer = processor.tokenizer
+    datasets = DatasetStore(tmp_path)
+    render = renderer(folder)
     image = load_image(png(size=(84, 30)))
     sha256 = datasets.add_image(image.data)
-    encoder, chat = Encoder(processor, datasets, ANSWER_TEMPLATE), Chat(processor)
+    encoder = Encoder(processor, datasets, ANSWER_TEMPLATE)
+    chat = Chat(processor)
     end = chat.end_of_turn()
     for text in [*_spelled(tokenizer), INJECTION, "an ordinary answer"]:
         row = encoder(TrainingSample(sha256, text, text))

@@ -54,7 +54,7 @@ async def test_an_engine_that_hangs_is_dead_and_lets_everybody_go(stage, hung):
 
 
 async def test_an_engine_that_hangs_is_closed_all_the_same(hung):
-    """Also if no watchdog has noticed it."""
+    """This holds even if no watchdog has noticed."""
     batcher = _batcher(Script(run={"hang": hung}), watchdog_s=0, close_s=0.1)
     asked = asyncio.create_task(batcher.submit(asking("hang")))
     await asyncio.sleep(0)

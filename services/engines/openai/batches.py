@@ -70,7 +70,8 @@ class Batches:
             self._due_at = time.monotonic() + self._settings.wait_s
         text = json.dumps(body)
         if self._store.collect(key, text):
-            self._collected, self._bytes = self._collected + 1, self._bytes + len(text)
+            self._collected += 1
+            self._bytes += len(text)
         if self._collected >= self._settings.size or self._bytes >= MAX_BYTES:
             self._close_pile()
 
@@ -217,7 +218,8 @@ class Batches:
 
     async def _look_after(self, batch: Batch) -> None:
         found = (await self._api.call("GET", f"/batches/{batch.batch_id}")).json()
-        status, counts = str(found.get("status")), found.get("request_counts") or {}
+        status = str(found.get("status"))
+        counts = found.get("request_counts") or {}
         if status == "failed":
             reasons = [
                 str(error.get("message")) for error in (found.get("errors") or {}).get("data") or []

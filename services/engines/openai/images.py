@@ -24,10 +24,12 @@ def data_url(pixels: Image.Image) -> str:
     if max(pixels.size) > MAX_SIDE:
         pixels = pixels.copy()
         pixels.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    buffer, kind = io.BytesIO(), "png"
+    kind = "png"
+    buffer = io.BytesIO()
     pixels.save(buffer, "PNG")
     if buffer.tell() > MAX_PNG_BYTES:
-        buffer, kind = io.BytesIO(), "jpeg"
+        kind = "jpeg"
+        buffer = io.BytesIO()
         pixels.save(buffer, "JPEG", quality=95, subsampling=0)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 

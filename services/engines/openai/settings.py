@@ -102,7 +102,8 @@ def _require_plain(base_url: str) -> None:
         parts = urlsplit(base_url)
         has_port = parts.port is None or parts.port > 0
     except ValueError:
-        parts, has_port = urlsplit(""), False
+        parts = urlsplit("")
+        has_port = False
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise InvalidInput(
             "OPENAI_BASE_URL holds a user name, a password or a query: "

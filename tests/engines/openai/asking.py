@@ -1,4 +1,4 @@
-"""Engines of a provider, and what they are asked."""
+"""Engines of a provider, and prompts for them."""
 
 from services.engines.images import load_image
 from services.engines.model import Prompt
@@ -25,7 +25,8 @@ class running:
     """An engine of `provider`, closed at the end."""
 
     def __init__(self, provider, model=MODEL, **variables):
-        self.model, self.settings = model, settings_of(provider, **variables)
+        self.model = model
+        self.settings = settings_of(provider, **variables)
 
     async def __aenter__(self):
         self.engine = await openai.load(self.model, self.settings)

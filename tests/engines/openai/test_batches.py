@@ -1,4 +1,4 @@
-"""The batch API: handed in once, found again by whoever asks, whatever was killed in between."""
+"""The batch API: a request is submitted once and found again, even after a kill."""
 
 import asyncio
 import json
@@ -111,7 +111,7 @@ async def test_what_is_collected_is_handed_in_when_the_service_stops(tmp_path):
 
 
 async def killed(engine):
-    """As SIGKILL leaves it: no goodbye."""
+    """Leaves an engine as SIGKILL does."""
     engine._batches._worker.cancel()
     engine._batches._store.close()
     await engine._api.close()
@@ -173,7 +173,9 @@ async def test_results_that_are_no_answers(tmp_path):
         assert isinstance(empty, BadReply)
         assert fine.finish_reason is FinishReason.STOP
         with pytest.raises(Pending):
-            await engine.generate(prompt(QUESTIONS[3]))  # an unusable reply is asked for anew
+            await engine.generate(
+                prompt(QUESTIONS[3])
+            )  # after an unusable reply the request is asked again
 
 
 async def test_what_expired_or_met_a_bad_moment_is_handed_in_again(tmp_path):

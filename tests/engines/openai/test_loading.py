@@ -1,4 +1,4 @@
-"""What is checked before a provider is asked: address, key, model, settings, prices."""
+"""Checks before a provider is asked: address, key, model, settings, prices."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""How fast a provider is asked."""
+"""The pace of requests to a provider."""
 
 import asyncio
 import time
@@ -77,7 +77,8 @@ async def test_a_pace_keeps_to_its_rates(pace):
 
 
 async def test_a_reply_that_took_less_than_estimated_gives_the_rest_back():
-    pace, estimated = Pace(0, 60_000, 9), round(1000 * (LONGEST_WAIT_S + 5))
+    pace = Pace(0, 60_000, 9)
+    estimated = round(1000 * (LONGEST_WAIT_S + 5))
     await pace.turn(estimated)
     with pytest.raises(Overloaded):
         await pace.turn(100)

@@ -33,7 +33,7 @@ NAME = "bundled-teacher"
 TEACHER = ROOT / "zoo" / "teacher"
 IMAGES, QUESTIONS = 60, 2
 AGREEMENT = 0.97
-"""The two compute in another order, so a near tie may fall the other way."""
+"""The two compute in another order, which may decide a near tie."""
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,12 @@ def server(tmp_path_factory):
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_NO_USAGE_STATS": "1",
     }
-    command = [
-        # The module of `vllm serve`; the command asks for a package that the CPU build lacks.
-        *[sys.executable, "-m", "vllm.entrypoints.openai.api_server"],
-        *["--model", TEACHER, "--served-model-name", NAME, "--max-model-len", "1024"],
-        *["--host", "127.0.0.1", "--port", str(port)],
-        *["--dtype", "float32", "--enforce-eager"],
-        # The checkpoint's own sampling defaults must not leak in.
-        *["--generation-config", "vllm"],
-    ]
+    # The module of `vllm serve`: that command asks for a package that the CPU build lacks.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", TEACHER]
+    command += f"--served-model-name {NAME} --max-model-len 1024".split()
+    command += f"--host 127.0.0.1 --port {port} --dtype float32 --enforce-eager".split()
+    # The checkpoint's own sampling defaults must not leak in.
+    command += ["--generation-config", "vllm"]
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
