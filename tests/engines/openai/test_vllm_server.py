@@ -61,7 +61,7 @@ def server(tmp_path_factory):
             cwd=ROOT,
         )
     try:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600
         while True:
             assert process.poll() is None and time.monotonic() < end, log.read_text()[-3000:]
             try:
