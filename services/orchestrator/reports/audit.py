@@ -11,7 +11,7 @@ from rich.console import Console
 from services.core.intervals import Interval
 from services.orchestrator.audit.figures import AuditFigures
 from services.orchestrator.audit.key import DrawnArm, Key
-from services.orchestrator.reports.listing import print_rows
+from services.orchestrator.reports.listing import print_rows, say
 
 NAMES = {
     DrawnArm.BEFORE: "before PI",
@@ -42,11 +42,9 @@ def show(key: Key, found: AuditFigures, console: Console, *, as_json: bool) -> N
         numbers=headings[1:],
         caption="in brackets 95 %; agreement: Krippendorff's alpha",
     )
-    console.print(
-        f"raters: {', '.join(found.raters)}", highlight=False, markup=False, soft_wrap=True
-    )
+    say(console, f"raters: {', '.join(found.raters)}")
     for line in drawn(key):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
 
 
 def drawn(key: Key) -> Iterator[str]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from services.orchestrator.audit.breakdown import Breakdown, CategoryShare
 from services.orchestrator.reports.audit import percent
-from services.orchestrator.reports.listing import print_rows
+from services.orchestrator.reports.listing import print_rows, say
 
 UNDECIDED = "undecided"
 
@@ -37,7 +37,7 @@ def show(found: Breakdown, console: Console, *, as_json: bool) -> None:
             "undecided: no rule decides, and no judge was asked or named one category (--teacher asks one)"
         )
     for line in said:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
 
 
 def _cells(part: CategoryShare) -> tuple[str, ...]:

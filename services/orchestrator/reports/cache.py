@@ -10,12 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from services.orchestrator.endpoints.cache import DAY_S, ModelRow
+from services.orchestrator.reports.listing import say
 
 
 def show(path: Path, size_bytes: int, models: Sequence[ModelRow], console: Console) -> None:
-    console.print(
-        f"{path}: {size_bytes / 2**20:,.1f} MiB", highlight=False, markup=False, soft_wrap=True
-    )
+    say(console, f"{path}: {size_bytes / 2**20:,.1f} MiB")
     table = Table()
     for column in ("model", "fingerprint", "annotations", "answers", "cost", "oldest", "used"):
         table.add_column(

@@ -8,28 +8,26 @@ from rich.console import Console
 
 from services.orchestrator.datasets.checks import Findings, Problem
 from services.orchestrator.datasets.dataset import Dataset
+from services.orchestrator.reports.listing import say
 
 KINDS_SHOWN = 8
 
 
 def show_findings(dataset: Dataset, findings: Findings, console: Console) -> None:
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    say(f"{dataset.path}  {dataset.format.name}")
-    say(f"  {findings.records:,} questions about {len(findings.images):,} images")
+    say(console, f"{dataset.path}  {dataset.format.name}")
+    say(console, f"  {findings.records:,} questions about {len(findings.images):,} images")
     if len(findings.splits) > 1:
-        say(f"  splits: {_listed(findings.splits)}")
-    say(f"  kinds: {_listed(findings.kinds)}")
+        say(console, f"  splits: {_listed(findings.splits)}")
+    say(console, f"  kinds: {_listed(findings.kinds)}")
     for problem in Problem:
         if count := findings.faults[problem]:
-            say(f"  {problem}: {count:,}")
+            say(console, f"  {problem}: {count:,}")
             for example in findings.examples[problem]:
-                say(f"    {example}")
+                say(console, f"    {example}")
             if count > len(findings.examples[problem]):
-                say("    ...")
+                say(console, "    ...")
     if not findings.faults:
-        say("  nothing is wrong with it")
+        say(console, "  nothing is wrong with it")
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -1,4 +1,4 @@
-"""Rows for people and tools: a table on a terminal, else a line of tab-separated columns each."""
+"""Lines and rows for people and tools."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.table import Table
+
+
+def say(console: Console, text: str) -> None:
+    """Prints a line as it is: no markup, no highlighting, no wrapping."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_rows(
@@ -16,7 +21,10 @@ def print_rows(
     numbers: Collection[str] = (),
     caption: str | None = None,
 ) -> None:
-    """`numbers`: the headings of columns that stand to the right. `caption` is for people, and only on a terminal."""
+    """Prints a table on a terminal, elsewhere a line of tab-separated columns per row.
+
+    `numbers`: headings of right-aligned columns. `caption`: printed on a terminal only.
+    """
     if not console.is_terminal:
         console.file.writelines(
             "\t".join(cells) + "\n" for cells in (headings, *rows)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from services.core.memory import GIB
 from services.core.presets import PRESETS, Preset
-from services.orchestrator.reports.listing import print_rows
+from services.orchestrator.reports.listing import print_rows, say
 
 COLUMNS = (
     "name",
@@ -108,9 +108,9 @@ def show(preset: Preset, console: Console) -> None:
     }
     for name, text in lines.items():
         if text:
-            _say(console, f"{name:<13}{text}")
+            say(console, f"{name:<13}{text}")
     for command in commands(preset):
-        _say(console, f"{'start':<13}{command}")
+        say(console, f"{'start':<13}{command}")
 
 
 def _memory(preset: Preset) -> str:
@@ -133,7 +133,3 @@ def _size(parameters: int) -> str:
 
 def _listed(settings: Any) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.orchestrator.quotes.quote import Quote
+from services.orchestrator.reports.listing import say
 
 COLUMNS = ("stage", "asks", "calls", "time", "tokens in", "tokens out", "cost")
 
@@ -17,7 +18,7 @@ def show(quote: Quote, console: Console) -> None:
         if quote.saved_calls
         else ""
     )
-    _say(
+    say(
         console,
         f"pilot        {quote.pilot:,} of {quote.pool:,} images, {quote.usable:,} of them usable{saved}",
     )
@@ -32,28 +33,28 @@ def show(quote: Quote, console: Console) -> None:
         )
     console.print(table)
     found = quote.parity_set
-    _say(
+    say(
         console,
         f"parity set   {found.expected:,.0f} samples (95 %: {found.low:,.0f} to {found.high:,.0f})",
     )
     training = quote.training
     steps = "? steps" if training.steps is None else f"{training.steps:,} steps"
-    _say(console, f"training     {steps}, {clock(training.seconds)} ({training.basis})")
+    say(console, f"training     {steps}, {clock(training.seconds)} ({training.basis})")
     is_whole = training.seconds is not None
-    _say(
+    say(
         console,
         f"time         {clock(quote.wall_s)}{'' if is_whole else ', and the training on top of it'}",
     )
     if quote.gpu_hours is not None:
         at = f", ${quote.devices_usd:,.2f}" if quote.devices_usd is not None else ""
-        _say(console, f"devices      {quote.gpu_hours:,.2f} GPU-hours{at}")
+        say(console, f"devices      {quote.gpu_hours:,.2f} GPU-hours{at}")
     if quote.provider_usd:
-        _say(
+        say(
             console,
             f"provider     ${quote.provider_usd:,.2f}, of which the pilot's ${quote.pilot_usd:,.2f} are paid",
         )
     if quote.wall_s is None:
-        _say(
+        say(
             console,
             "The cache knew all that a stage asks: its time can't be told. --no-cache measures it, and pays again.",
         )
@@ -65,7 +66,3 @@ def clock(seconds: float | None) -> str:
         return "?"
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from services.orchestrator.reports.listing import say
 from services.orchestrator.run.history import Round
 
 
@@ -35,14 +36,9 @@ def show(rounds: tuple[Round, ...], stopped: str, console: Console) -> None:
             if move.before != move.after
         ]
         if changed:
-            console.print(
-                f"round {row.number} moved: {', '.join(changed)}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            say(console, f"round {row.number} moved: {', '.join(changed)}")
     if stopped:
-        console.print(f"stopped      {stopped}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"stopped      {stopped}")
 
 
 def to_json(rounds: tuple[Round, ...], stopped: str) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from services.core.parity import Cell
 from services.core.usage import Usage
-from services.orchestrator.reports.listing import print_rows
+from services.orchestrator.reports.listing import print_rows, say
 from services.orchestrator.run.columns import columns
 from services.orchestrator.run.comparison import RunComparison
 from services.orchestrator.run.entries import Entry
@@ -33,16 +33,14 @@ def show_list(lines: Sequence[ListedRun], folder: Path, console: Console, *, as_
     if as_json:
         _print_json([asdict(line) for line in lines], console)
     elif not lines:
-        _say(
-            console, f"no runs in {folder}/: `mpa-orch align IMAGES --task vqa --local` begins one"
-        )
+        say(console, f"no runs in {folder}/: `mpa-orch align IMAGES --task vqa --local` begins one")
     else:
         numbers = ("round", "images", "parity set", "gain", "size")
         headings = ("run", "state", "task", "recipe", *numbers)
         print_rows(headings, [_cells(line) for line in lines], console, numbers=numbers)
         for line in lines:
             if line.trouble:
-                _say(console, f"{line.run}: {line.trouble}")
+                say(console, f"{line.run}: {line.trouble}")
 
 
 def line(of: ListedRun) -> str:
@@ -74,10 +72,10 @@ def show_entries(
         )
         return
     if not entries:
-        _say(console, "no such records")
+        say(console, "no such records")
     for entry in entries:
         for text in _entry(entry):
-            _say(console, text)
+            say(console, text)
 
 
 def _entry(entry: Entry) -> Iterable[str]:
@@ -136,9 +134,9 @@ def show_comparison(of: RunComparison, console: Console, *, as_json: bool) -> No
     rows += [("gain", *map(_gain, of.gains))]
     print_rows(("", first, second), rows, console)
     for (before, after), count in of.changes.items():
-        _say(console, f"{before} -> {after}: {count:,}")
+        say(console, f"{before} -> {after}: {count:,}")
     for change in of.changed:
-        _say(
+        say(
             console,
             f"{change.image}  {change.question}  ->  {change.answer}: {change.before}, then {change.after}",
         )
@@ -155,18 +153,18 @@ def show_matchers(sides: Sides, console: Console, *, as_json: bool) -> None:
     caption = "the first is the run's own; unknown: student wrong by this rule, but the teacher was not asked"
     numbers = (*NAMES, "gap against the run's")
     print_rows(("matcher", *numbers), rows, console, numbers=numbers, caption=caption)
-    _say(
+    say(
         console,
         f"{sides.disagreeing:,} records on which they disagree"
         + ("" if sides.disagreements else ": --disagreements"),
     )
     for row in sides.disagreements:
         teacher = "not asked" if row.teacher is None else row.teacher
-        _say(
+        say(
             console,
             f"{row.image}  {row.question}  ->  {row.annotation}   student: {row.student}   teacher: {teacher}",
         )
-        _say(console, f"    {', '.join(f'{rule}: {cell}' for rule, cell in row.cells.items())}")
+        say(console, f"    {', '.join(f'{rule}: {cell}' for rule, cell in row.cells.items())}")
 
 
 def _gain(gain: float | None) -> str:
@@ -179,7 +177,3 @@ def _size(size_bytes: int) -> str:
 
 def _print_json(document: object, console: Console) -> None:
     console.file.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

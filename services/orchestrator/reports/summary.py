@@ -10,6 +10,7 @@ from services.core.intervals import format_p
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.orchestrator.reports import rounds as rounds_report
+from services.orchestrator.reports.listing import say
 from services.orchestrator.run.opinions import LabelNoise
 from services.orchestrator.run.summary import Summary
 
@@ -24,10 +25,6 @@ def show(summary: Summary, console: Console) -> None:
     _show_outcome(summary, console)
 
 
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
 def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
 
@@ -40,34 +37,34 @@ def _tokens(usage: Usage) -> str:
 def _show_counts(summary: Summary, console: Console) -> None:
     files = summary.image_files
     refused = f"; refused: {_listed(files.refused)}" if files.refused else ""
-    _say(console, f"images       {files.accepted:,} ({files.held_out:,} held out){refused}")
+    say(console, f"images       {files.accepted:,} ({files.held_out:,} held out){refused}")
     if files.leak:
-        _say(
+        say(
             console,
             f"leaks        {files.refused['leak']:,} images are in an evaluation set and not used: {files.leak}",
         )
     if files.leaks_used:
-        _say(
+        say(
             console,
             f"leaks        {files.leaks_used:,} images were used before the set that they are in was named: measure on others",
         )
     if files.ignored:
-        _say(console, f"ignored      {files.ignored}: never read")
+        say(console, f"ignored      {files.ignored}: never read")
     rejected = f"; rejected: {_listed(summary.rejected)}" if summary.rejected else ""
-    _say(console, f"annotations  {summary.annotations:,}{rejected}")
-    _say(console, f"cells        {_listed({str(cell): summary.cells[cell] for cell in Cell})}")
+    say(console, f"annotations  {summary.annotations:,}{rejected}")
+    say(console, f"cells        {_listed({str(cell): summary.cells[cell] for cell in Cell})}")
     of_student = summary.settings.student_matcher
     matcher = f"matcher {summary.matcher}" + (
         f", of the student {of_student}" if of_student else ""
     )
     if summary.audited:
-        _say(
+        say(
             console,
             f"production   {sum(summary.audited.values()):,} requests audited: {_listed(summary.audited)}",
         )
     held_out = summary.settings.recipe.held_out
     of_images = f" of the {1 - held_out:.0%} of the images that aren't held out" if held_out else ""
-    _say(
+    say(
         console,
         f"parity set   {summary.parity_set:,} samples{of_images} (recipe {summary.recipe}, {matcher})",
     )
@@ -79,7 +76,7 @@ def _show_counts(summary: Summary, console: Console) -> None:
     if summary.label_noise:
         _show_label_noise(summary.label_noise, console)
     samples = f", samples {summary.sample_calls:,}" if summary.sample_calls else ""
-    _say(
+    say(
         console,
         f"model calls  teacher {summary.teacher_calls:,}{saved}{samples}, student {summary.student_calls:,}",
     )
@@ -89,19 +86,19 @@ def _show_counts(summary: Summary, console: Console) -> None:
         if usage.prompt_tokens
     }
     if used:
-        _say(
+        say(
             console,
             f"tokens       {', '.join(f'{role} {_tokens(usage)}' for role, usage in used.items())}",
         )
     if cost_usd := sum(usage.cost_usd for usage in used.values()):
-        _say(console, f"cost         ${cost_usd:,.{2 if cost_usd >= 1 else 4}f} by the price table")
+        say(console, f"cost         ${cost_usd:,.{2 if cost_usd >= 1 else 4}f} by the price table")
 
 
 def _show_label_noise(found: LabelNoise, console: Console) -> None:
     if found.noise:
         cells = "; ".join(f"{cell} {_interval(rate)}" for cell, rate in found.by_cell.items())
-        _say(console, f"label noise  {_interval(found.noise)} of the sampled records: {cells}")
-        _say(
+        say(console, f"label noise  {_interval(found.noise)} of the sampled records: {cells}")
+        say(
             console,
             f"agreement    {', '.join(f'{share} {count:,}' for share, count in found.agreement.items())}",
         )
@@ -109,7 +106,7 @@ def _show_label_noise(found: LabelNoise, console: Console) -> None:
         votes = ", ".join(
             f"{teacher} {rate.count:,} of {rate.of:,}" for teacher, rate in found.votes.items()
         )
-        _say(
+        say(
             console,
             f"votes        {votes}; outvoted: {_interval(found.outvoted)} of what the first one confirmed",
         )
@@ -126,7 +123,7 @@ def _show_accuracies(summary: Summary, console: Console) -> None:
     assert shown is not None and summary.mcnemar_p is not None
     columns = [summary.zero_shot, summary.aligned, *([summary.teacher] if summary.teacher else [])]
     skipped = f", {shown.skipped:,} skipped" if shown.skipped else ""
-    _say(console, f"accuracy     on {shown.questions:,} questions ({summary.measured_on}{skipped})")
+    say(console, f"accuracy     on {shown.questions:,} questions ({summary.measured_on}{skipped})")
     table = Table()
     for heading in ("questions", "zero-shot", "aligned", "teacher")[: 1 + len(columns)]:
         table.add_column(heading, justify="left" if heading == "questions" else "right")
@@ -136,7 +133,7 @@ def _show_accuracies(summary: Summary, console: Console) -> None:
     for kind in summary.zero_shot.kinds:
         table.add_row(kind, *(f"{column.kinds.get(kind, 0.0):.1%}" for column in columns))
     console.print(table)
-    _say(
+    say(
         console,
         f"fixed {summary.fixed}, broken {summary.broken}, McNemar p {format_p(summary.mcnemar_p)}",
     )
@@ -144,8 +141,8 @@ def _show_accuracies(summary: Summary, console: Console) -> None:
 
 def _show_examples(summary: Summary, console: Console) -> None:
     for example in summary.examples:
-        _say(console, f'{example.image}: "{example.question}"')
-        _say(
+        say(console, f'{example.image}: "{example.question}"')
+        say(
             console,
             f"    before: {example.before}   after: {example.after}   reference: {example.reference}",
         )
@@ -154,16 +151,16 @@ def _show_examples(summary: Summary, console: Console) -> None:
 def _show_outcome(summary: Summary, console: Console) -> None:
     before, after = summary.version.before, summary.version.after
     if summary.promoted:
-        _say(console, f"promoted     {after} is live in place of {before}: {summary.reason}")
+        say(console, f"promoted     {after} is live in place of {before}: {summary.reason}")
         if summary.swap.requests:
             failure = f" (first: {summary.swap.first_failure})" if summary.swap.failed else ""
-            _say(
+            say(
                 console,
                 f"swap         {summary.swap.requests:,} requests under way, {summary.swap.failed} failed{failure}",
             )
     elif summary.outcome == "not_promoted":
-        _say(console, f"not promoted {before} stays live: {summary.reason}")
+        say(console, f"not promoted {before} stays live: {summary.reason}")
     elif summary.outcome == "nothing_to_align":
-        _say(console, f"no training  {summary.reason}")
+        say(console, f"no training  {summary.reason}")
     elif summary.outcome == "unfinished":
-        _say(console, "unfinished   repeat the command to go on")
+        say(console, "unfinished   repeat the command to go on")
