@@ -10,7 +10,8 @@ from benchmarks.questions import decoding
 from services.core.contract import Contract
 from services.student import canaries
 from services.student.pointers import Pointers
-from services.student.store import Origin, VersionStore
+from services.student.manifest import Origin
+from services.student.store import VersionStore
 
 
 def fill(folder: Path, checkpoints: Sequence[Path], model: str) -> None:

@@ -29,7 +29,8 @@ from services.core.contract import Contract
 from services.core.presets import Hyperparameters
 from services.student.datasets import DatasetStore, TrainingSample
 from services.student.execution import Execution
-from services.student.job import Job, TrainingProgress
+from services.student.job import Job
+from services.student.progress import TrainingProgress
 
 SAMPLES = {"bundled": 320, "150m": 32}
 BATCH = 16
@@ -86,7 +87,14 @@ async def _ours(folder: Path, name: str, dataset: str, base: Path, threads: int)
     settings = Hyperparameters(learning_rate=1e-5, batch_size=BATCH, epochs=EPOCHS)
     execution = Execution(precision="fp32")
     Job(
-        name, "", "v1", str(base), dataset, "", "", Contract(), settings, str(folder), execution
+        id=name,
+        base_version="v1",
+        base_folder=str(base),
+        dataset=dataset,
+        contract=Contract(),
+        hyperparameters=settings,
+        store=str(folder),
+        execution=execution,
     ).write(job)
     await _run(["services.student.training", str(job)], folder / f"{name}.log", threads)
     return TrainingProgress.read(job).seconds

@@ -1,1 +1,1 @@
-"""The student service: the production VQA endpoint, its versions, its training and its hot swap."""
+"""The student service: the production VQA endpoint, its versions, training and hot swap."""

@@ -1,4 +1,4 @@
-"""Which samples are trained on together, in which order, and in which process."""
+"""Order of the training samples, and their division into batches and among processes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from collections.abc import Iterator, Sequence
 from torch.utils.data import Sampler
 
 _GROUPED_BATCHES = 50
-"""Batches that are sorted by length together: enough to save most of the padding, few enough to stay a random draw."""
+"""Number of batches that are sorted by length together.
+
+Enough to save most of the padding, few enough to stay a random draw.
+"""
 
 
 class EffectiveBatches(Sampler[list[int]]):
-    """One epoch after another: effective batches drawn at random, each cut into micro batches for every process.
+    """Effective batches of one epoch after another, each cut into micro batches for every process.
 
-    The effective batches depend on nothing but the seed and the epoch, so neither the size of a micro batch nor the number of
-    processes changes what is learned from one step. All processes get as many micro batches; where an epoch's last batch can't
-    be divided, ~i stands for a sample to compute and learn nothing from.
+    The effective batches are drawn at random. They depend only on the seed and the epoch: neither
+    the size of a micro batch nor the number of processes changes what one step learns. All
+    processes get the same number of micro batches. If an epoch's last batch can't be divided, it
+    is filled with indices ~i: the sample is computed, but nothing is learned from it.
     """
 
     def __init__(
@@ -42,11 +46,11 @@ class EffectiveBatches(Sampler[list[int]]):
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of an epoch."""
+        """Number of optimizer steps in an epoch."""
         return math.ceil(self._samples / self._batch_size)
 
     def __len__(self) -> int:
-        """Micro batches of one process in an epoch."""
+        """Number of micro batches of one process in an epoch."""
         whole, tail = divmod(self._samples, self._batch_size)
         at_once = self._micro_batch * self._processes
         return whole * (self._batch_size // at_once) + math.ceil(tail / at_once)
@@ -58,7 +62,7 @@ class EffectiveBatches(Sampler[list[int]]):
                 yield [*together, *[~together[0]] * missing][self._process :: self._processes]
 
     def draw(self) -> list[list[int]]:
-        """This epoch's effective batches. The last one may be smaller."""
+        """Draw the effective batches of this epoch. The last one may be smaller."""
         random_order = random.Random(f"{self._seed} {self.epoch}")
         order = list(range(self._samples))
         random_order.shuffle(order)
@@ -69,7 +73,7 @@ class EffectiveBatches(Sampler[list[int]]):
             [at for group in groups for at in sorted(group, key=self._lengths.__getitem__)],
             self._batch_size,
         )
-        # The trainer takes the smaller batch for the last one.
+        # The trainer expects the smaller batch last.
         whole = len(batches) - (len(batches[-1]) < self._batch_size)
         return [*random_order.sample(batches[:whole], whole), *batches[whole:]]
 

@@ -1,4 +1,4 @@
-"""Parity sets as the student received them: images by hash, samples by the hash of their list."""
+"""Datasets of the student: images named by their hash, sample lists by the hash of the list."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from services.rpc.limits import check_answer, check_question
 MAX_SAMPLES = 1_000_000
 SHA256 = re.compile(r"[0-9a-f]{64}")
 UPLOAD_DECODER = ImageDecoder(1)
-"""For uploads alone: images that are asked about never wait behind those of a dataset."""
+"""Decoder for uploads only, so that images of requests never wait behind those of a dataset."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSample:
-    """(I, Q, A) of Section 3.3, the image by its SHA-256."""
+    """Triple (I, Q, A) of Section 3.3; the image is named by its SHA-256."""
 
     image_sha256: str
     question: str
     answer: str
 
     def line(self) -> bytes:
-        """Raises InvalidInput: nothing that can be trained on."""
+        """The sample as a JSON line. Raises InvalidInput: a bad question or answer."""
         check_question(self.question)
         check_answer(self.answer)
         return json.dumps(asdict(self), ensure_ascii=False).encode() + b"\n"
@@ -58,7 +58,7 @@ class DatasetStore:
         return path
 
     def names(self) -> list[str]:
-        """The least recently used first."""
+        """Names of all datasets, the least recently used first."""
         found = [path for path in self.root.glob("*.jsonl") if SHA256.fullmatch(path.stem)]
         return [path.stem for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
 
@@ -71,7 +71,10 @@ class DatasetStore:
         return image.sha256
 
     def add(self, samples: Iterable[TrainingSample]) -> str:
-        """Returns the dataset's name. Raises InvalidInput: no samples, an image not sent, an empty question or answer."""
+        """Store samples as a dataset and return its name.
+
+        Raises InvalidInput: no samples, an image that was not sent, an empty question or answer.
+        """
         writer = DatasetWriter(self)
         try:
             for sample in samples:
@@ -81,14 +84,14 @@ class DatasetStore:
             writer.abandon()
 
     def samples(self, name: str) -> list[TrainingSample]:
-        """Raises NotFound, InvalidInput: the file differs from the upload."""
+        """Read a dataset. Raises NotFound; InvalidInput: the file is damaged."""
         path = self.path(name)
         self.verify(name)
         with path.open("rb") as lines:
             return [TrainingSample(**json.loads(line)) for line in lines]
 
     def verify(self, name: str) -> None:
-        """Reads it, and makes it the one that was used last. Raises NotFound, InvalidInput: damaged."""
+        """Check a dataset's hash; mark it as used now. Raises NotFound; InvalidInput: damaged."""
         path = self.path(name)
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -100,14 +103,14 @@ class DatasetStore:
         os.utime(path)
 
     def images_of(self, name: str) -> Iterator[str]:
-        """The hash of each sample's image. Raises NotFound, ValueError: damaged."""
+        """Image hash of each sample. Raises NotFound; ValueError: damaged."""
         with self.path(name).open("rb") as lines:
             for line in lines:
                 yield str(json.loads(line)["image_sha256"])
 
 
 class DatasetWriter:
-    """One dataset on its way to disk: each sample is checked and written as it comes, and none is kept in memory."""
+    """Writer of one dataset. Each sample is checked and written at once; none is kept in memory."""
 
     def __init__(self, datasets: DatasetStore) -> None:
         self._datasets = datasets
@@ -118,19 +121,18 @@ class DatasetWriter:
         self.size_bytes = 0
 
     def add(self, sample: TrainingSample) -> None:
-        """Raises InvalidInput, MpaError: the disk is full."""
+        """Write a sample. Raises InvalidInput; MpaError: the disk is full."""
         if self.samples == MAX_SAMPLES:
             raise InvalidInput(
                 f"the dataset has more than {MAX_SAMPLES:,} samples: send it in parts",
                 field="sample",
             )
         line = sample.line()
-        if (
-            not SHA256.fullmatch(sample.image_sha256)
-            or not self._datasets.image_path(sample.image_sha256).is_file()
-        ):
+        image = sample.image_sha256
+        if not SHA256.fullmatch(image) or not self._datasets.image_path(image).is_file():
             raise InvalidInput(
-                f"image {sample.image_sha256[:64]!r} of a sample was not sent: send images before the samples that name them",
+                f"image {image[:64]!r} of a sample was not sent: "
+                "send images before the samples that name them",
                 field="sample.image_sha256",
             )
         with self._on_disk():
@@ -144,12 +146,12 @@ class DatasetWriter:
 
     @property
     def replaces_bytes(self) -> int:
-        """Size of the same dataset, if it is there already."""
+        """Size of an existing copy of this dataset; 0 if there is none."""
         path = self._datasets.root / f"{self._digest.hexdigest()}.jsonl"
         return path.stat().st_size if path.is_file() else 0
 
     def flush(self) -> None:
-        """Puts all samples on disk. Raises InvalidInput: there are none; MpaError: the disk is full."""
+        """Sync all samples to disk. Raises InvalidInput: no samples; MpaError: the disk is full."""
         if self._file is None:
             raise InvalidInput("the dataset has no samples", field="sample")
         with self._on_disk():
@@ -157,7 +159,7 @@ class DatasetWriter:
             os.fsync(self._file.fileno())
 
     def finish(self) -> str:
-        """The dataset's name. Raises as `flush` does."""
+        """Complete the dataset and return its name. Raises the errors of `flush`."""
         self.flush()
         assert self._file is not None
         name = self._digest.hexdigest()
@@ -168,7 +170,7 @@ class DatasetWriter:
         return name
 
     def abandon(self) -> None:
-        """Removes everything that is unfinished."""
+        """Remove an unfinished file."""
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
@@ -180,6 +182,7 @@ class DatasetWriter:
             yield
         except OSError as error:
             raise MpaError(
-                f"{self._datasets.root} can't be written ({error.strerror}): make room or allow it, then repeat",
+                f"{self._datasets.root} can't be written ({error.strerror}): "
+                "free disk space or grant access, then repeat",
                 reason="STORAGE_FAILED",
             ) from error

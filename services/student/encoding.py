@@ -1,4 +1,4 @@
-"""Parity set -> tensors: the prompt exactly as it is served, then the answer as it would be generated."""
+"""Tensors of training samples: the prompt exactly as it is served, then the answer."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ IGNORED = -100
 CACHE_BYTES = 2**30
 
 Row: TypeAlias = dict[str, torch.Tensor]
-"""What the model's processor makes of one sample, each tensor with its batch dimension of one, and its labels."""
+"""One sample as tensors of the model's processor, with a batch dimension of 1, and its labels."""
 
 
 class Encoder:
-    """Samples -> rows whose labels are the answer and the end of the turn, nothing else.
+    """Encoder of samples. Labels of a row are the answer and the end of the turn, nothing else.
 
-    The prompt is tokenized exactly as the engine does to serve it (image tokens expanded, generation prompt included), then
-    the answer's tokens follow and those that the chat template puts behind an answer. Nothing is truncated.
+    The prompt is tokenized as the engine does to serve it (image tokens expanded, generation prompt
+    included). The tokens of the answer follow, then the chat template's end of a turn. Nothing is
+    truncated.
     """
 
     def __init__(
@@ -60,7 +61,10 @@ class Encoder:
 
 
 def append_target(row: Row, target: torch.Tensor) -> Row:
-    """Puts the target, shaped (1, tokens), behind the prompt. Tensors shaped (1, length) grow with it; pixels stay."""
+    """Append the target, shaped (1, tokens), to the prompt.
+
+    Tensors shaped (1, length) grow with it; pixels stay.
+    """
     prompt = row["input_ids"]
     behind = {"input_ids": target, "attention_mask": torch.ones_like(target)}
     grown = {
@@ -73,16 +77,17 @@ def append_target(row: Row, target: torch.Tensor) -> Row:
 
 
 def collate(rows: Sequence[Row], pad_token: int) -> dict[str, torch.Tensor]:
-    """Rows -> a batch: tokens padded on the right, pixels one after the other.
+    """Join rows into a batch: tokens padded on the right, pixels one after the other.
 
-    Where images come in unlike numbers of tiles (Idefics3, LLaVA-OneVision), empty tiles fill up, as the processors do.
+    If images have different numbers of tiles (Idefics3, LLaVA-OneVision), empty tiles are added, as
+    the processors do.
     """
     fills = {"input_ids": pad_token, "labels": IGNORED}
     return {name: _stack([row[name] for row in rows], fills.get(name, 0)) for name in rows[0]}
 
 
 def _stack(tensors: Sequence[torch.Tensor], fill: int) -> torch.Tensor:
-    """Along the first dimension, the others filled up to the largest."""
+    """Join along the first dimension; pad the others to the largest size."""
     sizes = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
     return torch.cat([_grow(tensor, sizes, fill) for tensor in tensors])
 
@@ -98,9 +103,9 @@ def _grow(tensor: torch.Tensor, sizes: Sequence[int], fill: int) -> torch.Tensor
 
 
 class EncodedSamples(Dataset[Row]):
-    """Rows of a parity set, each encoded once as long as `cache_bytes` of memory last.
+    """Encoded rows of a dataset, kept in memory up to `cache_bytes`.
 
-    Index ~i is sample i with nothing to learn: it fills up the last batch of an epoch.
+    Index ~i is sample i with nothing to learn: it completes the last batch of an epoch.
     """
 
     def __init__(
@@ -126,5 +131,5 @@ class EncodedSamples(Dataset[Row]):
         return row
 
     def lengths(self) -> list[int]:
-        """Tokens of each sample, image and answer included; encodes them all."""
+        """Number of tokens of each sample, image and answer included. Encodes all samples."""
         return [self[index]["input_ids"].shape[1] for index in range(len(self))]

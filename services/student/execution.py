@@ -1,5 +1,7 @@
-"""How a training is carried out, as opposed to what is trained: memory, number format, devices. None of it changes the result
-beyond rounding, except `group_by_length`, which changes what is drawn together."""
+"""Execution of a training: memory, number format, devices.
+
+None of it changes the result beyond rounding, except `group_by_length`, which changes the batches.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +15,26 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Read from MPA_STUDENT_TRAINING_*.
-
-    `micro_batch`: samples that one process computes at a time (0: its whole share at once); the effective batch is
-    `micro_batch` x accumulation x `processes`.
-    `gradient_checkpointing` computes activations twice instead of keeping them.
-    `precision`: "bf16" computes in bfloat16 over fp32 master weights, "auto" does so on a GPU that can.
-    `processes`: one for each device. With `sharded` they hold a part of the weights, gradients and optimizer state each
-    (FSDP), otherwise all of them (DDP).
-    `group_by_length` draws samples of like length together, so that less is padding.
-    `workers`: processes that decode and tokenize ahead of each training process; 0 leaves it to the training process itself.
-    """
+    """Settings read from MPA_STUDENT_TRAINING_*."""
 
     micro_batch: int = 0
+    """Samples that one process computes at a time; 0: its whole share.
+
+    The effective batch is `micro_batch` x accumulation x `processes`.
+    """
     gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them."""
     precision: str = "auto"
+    """"bf16": compute in bfloat16 with fp32 master weights; "auto": the same on a GPU that can."""
     processes: int = 1
+    """Number of training processes, one for each device."""
     sharded: bool = False
+    """Divide weights, gradients and optimizer state among the processes (FSDP) instead of copying
+    them (DDP)."""
     group_by_length: bool = False
+    """Draw samples of similar length together, to save padding."""
     workers: int = 0
+    """Processes that decode and tokenize for each training process; 0: it does so itself."""
 
     @staticmethod
     def from_environment(env: Environment) -> Execution:
@@ -64,21 +67,22 @@ class Execution:
         return execution
 
     def divide(self, batch_size: int) -> tuple[int, int]:
-        """An effective batch as (micro batch of one process, micro batches that are accumulated).
+        """Divide an effective batch into (size of a micro batch, number of accumulated ones).
 
-        Raises InvalidInput: it can't be divided without a rest.
+        Raises InvalidInput: the division leaves a rest.
         """
         share, rest = divmod(batch_size, self.processes)
         if rest:
             raise InvalidInput(
-                f"batch_size is {batch_size}: that can't be divided among {self.processes} training processes",
+                f"batch_size is {batch_size}: that can't be divided among {self.processes} "
+                "training processes; give a multiple",
                 field="hyperparameters.batch_size",
             )
         micro_batch = min(self.micro_batch or share, share)
         if share % micro_batch:
             raise InvalidInput(
-                f"batch_size is {batch_size}, {share} for each training process: that can't be divided into micro batches of "
-                f"{micro_batch}",
+                f"batch_size is {batch_size}, {share} for each training process: that can't be "
+                f"divided into micro batches of {micro_batch}; give a multiple",
                 field="hyperparameters.batch_size",
             )
         return micro_batch, share // micro_batch

@@ -1,9 +1,9 @@
-"""Training for the fake engine: takes as many steps, learns by getting more skilled. Resumes like the real one.
+"""Training for the fake engine: the same steps and resumption, but only the skill grows.
 
     python -m services.student.fake_training STORE/jobs/<id>
 
-MPA_FAKE_GAIN is the skill gained (default 0.3); a negative one makes a worse student, for trying the refusal. Each
-step takes MPA_FAKE_STEP_S seconds (default 0.01).
+MPA_FAKE_GAIN is the gain in skill (default 0.3). A negative gain makes a worse student, to try out
+the refusal. Each step takes MPA_FAKE_STEP_S seconds (default 0.01).
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from services.engines.fake import FakeModel
 from services.files import write_atomically
 from services.student import canaries
 from services.student.datasets import DatasetStore
-from services.student.job import Job, Stopwatch, finish, partial_output, sole_trainer
-from services.student.store import ADAPTER
+from services.student.job import Job, finish, partial_output, sole_trainer
+from services.student.manifest import ADAPTER
+from services.student.progress import Stopwatch
 
 
 def train(folder: Path) -> None:
-    """Does the job in `folder`, from its last checkpoint if there is one."""
+    """Do the job in `folder`, from its last checkpoint if there is one."""
     with sole_trainer(folder):
         if not (folder / "output").is_dir():
             _train(folder)

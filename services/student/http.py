@@ -1,4 +1,7 @@
-"""The production endpoint over HTTP: POST /v1/vqa, multipart (image, question, version) or JSON with a base64 image."""
+"""HTTP endpoint of the student: POST /v1/vqa.
+
+A request is multipart (image, question, version) or JSON with a base64 image.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whether a version's files are still those that it was made with.
+"""Integrity of a version's files.
 
-A full check reads everything. Between two of them a glance at sizes and times tells whether anything has changed at all.
+A full check reads everything. Between full checks, sizes and times of the files show any change.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from services.core.errors import InvalidInput, MpaError
 _log = logging.getLogger(__name__)
 CORRUPT = "VERSION_CORRUPT"
 ADDED_LATER = ("canaries",)
-"""Subfolders that may come after the version."""
+"""Subfolders that may be added to a version later."""
 
 Glance: TypeAlias = Mapping[str, tuple[int, ...]]
-"""Size, inode and times of each file of a version, by its path in there."""
+"""Size, inode and times of each file of a version, by its relative path."""
 
 
 def glance(folder: Path) -> Glance:
@@ -44,14 +44,14 @@ def glance(folder: Path) -> Glance:
 
 
 def require_same(version: str, before: Glance, after: Glance, when: str) -> None:
-    """Raises InvalidInput that names the files which differ."""
+    """Raises InvalidInput, naming the files that differ."""
     changed = sorted(
         name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
     )
     if changed:
         raise InvalidInput(
-            f"version {version} was changed on disk while it was {when} ({', '.join(changed)}): try again once nobody writes "
-            "there",
+            f"version {version} was changed on disk while it was {when} ({', '.join(changed)}): "
+            "repeat once nothing writes to its folder",
             reason=CORRUPT,
         )
 
@@ -63,7 +63,7 @@ class _Verdict:
 
 
 class Watch:
-    """Verifies versions, and remembers how their files looked then."""
+    """Verifies versions, and remembers sizes and times of the verified files."""
 
     def __init__(self, folder: Callable[[str], Path], verify: Callable[[str], None]) -> None:
         self._folder = folder
@@ -72,7 +72,7 @@ class Watch:
         self._one_at_a_time = Lock()
 
     def verify(self, name: str) -> None:
-        """Reads everything. Raises MpaError: damaged, or changed while it was read."""
+        """Read all files of a version. Raises MpaError: damaged, or changed during the check."""
         before = glance(self._folder(name))
         try:
             self._verify(name)
@@ -83,14 +83,14 @@ class Watch:
         self._verdicts[name] = _Verdict(before, "")
 
     def require_unchanged(self, name: str) -> None:
-        """Check of a version that has been loaded since it was verified. Raises InvalidInput."""
+        """Raises InvalidInput: the files have changed since they were verified."""
         require_same(name, self._verdicts[name].seen, glance(self._folder(name)), "loaded")
 
     def fault(self, name: str) -> str:
-        """The fault of a version's files; "" where none is known.
+        """Fault of a version's files; "" if none is known.
 
-        Quick for files that look as they did when they were last verified, and for those that never were: they are before
-        they are used. Files that have changed since are verified here.
+        Only files that have changed since their last check are read. Files that were never verified
+        count as whole: they are verified before use.
         """
         with self._one_at_a_time:
             known = self._verdicts.get(name)

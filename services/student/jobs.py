@@ -1,28 +1,25 @@
-"""The student's trainings: one at a time, in a subprocess, durable, cancellable, resumed after a crash of the service."""
+"""Trainings of the student: one at a time, each in a subprocess.
+
+They are durable and can be cancelled. After a crash of the service they are resumed.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
-import shutil
 import signal
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 
-from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
-from services.core.presets import Hyperparameters
-from services.files import write_atomically
 from services.student import programs
 from services.student.execution import Execution
-from services.student.job import START_AGAIN, Job, TrainingProgress
-from services.student.records import read_record
+from services.student.job import Job, TrainingRequest
+from services.student.job_state import JobState, Phase
+from services.student.progress import TrainingProgress
 
 _log = logging.getLogger(__name__)
 _PROGRAMS = {"fake": "services.student.fake_training"}
@@ -30,48 +27,18 @@ _PROGRAM = "services.student.training"
 _AGAIN_AFTER_S = 3.0
 
 
-class Phase(StrEnum):
-    """Where a job stands. The last three are final."""
-
-    TRAINING = "training"
-    SAVING = "saving"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-FINAL = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
-
-
-@dataclass(frozen=True, slots=True)
-class JobState:
-    """`version` is set when done, `error` when failed."""
-
-    phase: Phase
-    version: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRequest:
-    """What a caller asks for, defaults filled in."""
-
-    request_id: str
-    dataset: str
-    base_version: str
-    base_folder: Path
-    run: str
-    recipe: str
-    contract: Contract
-    hyperparameters: Hyperparameters
-
-
 Publish = Callable[[Job, Path, TrainingProgress], str]
-"""Takes the finished checkpoint into the version store (once) and returns the version's name. Runs in a thread."""
+"""Function that stores a trained checkpoint as a version (once) and returns the version's name.
+
+It runs in a thread.
+"""
 
 
 class TrainingJobs:
-    """STORE/jobs. `engine` picks the program; `devices` is its CUDA_VISIBLE_DEVICES ("" inherits)."""
+    """Trainings in STORE/jobs.
+
+    `engine` decides the program; `devices` is its CUDA_VISIBLE_DEVICES ("" inherits).
+    """
 
     def __init__(
         self, store: Path, publish: Publish, *, engine: str, devices: str, execution: Execution
@@ -88,13 +55,13 @@ class TrainingJobs:
         self._waits: set[asyncio.Future[None]] = set()
         self._is_leaving = False
         self._states: dict[str, JobState] = {}
-        """States of jobs that this process knows, also where the disk was too full to keep them."""
+        """States of jobs known to this process, also those that a full disk could not keep."""
         self._by_request: dict[str, str] = {}
 
     def resume(self) -> None:
-        """Takes up the job that was under way when the service went down, and removes files that ended jobs no longer need."""
+        """Resume the job that the last service left unfinished; tidy up after the others."""
         for name in self.names():
-            phase = self.state(name).phase
+            state = self.state(name)
             try:
                 job = self.job(name)
             except InvalidInput as error:
@@ -102,14 +69,14 @@ class TrainingJobs:
                 continue
             if job.request_id:
                 self._by_request.setdefault(job.request_id, name)
-            if phase in (Phase.DONE, Phase.CANCELLED):
-                self._tidy(name, phase)
-            elif phase is not Phase.FAILED:
+            if state.phase in (Phase.DONE, Phase.CANCELLED):
+                state.tidy(self._root / name)
+            elif state.phase is not Phase.FAILED:
                 _log.info("training %s goes on", name)
                 self._launch(name)
 
     def names(self) -> list[str]:
-        """Oldest first, damaged ones included."""
+        """Names of all jobs, the oldest first, damaged ones included."""
         found = []
         for path in self._root.glob("*/job.json"):
             with suppress(OSError):
@@ -117,12 +84,12 @@ class TrainingJobs:
         return [name for _, name in sorted(found)]
 
     def job(self, name: str) -> Job:
-        """Raises NotFound, InvalidInput: its file is damaged."""
+        """Raises NotFound; InvalidInput: the job's file is damaged."""
         self._require(name)
         return Job.read(self._root / name)
 
     def datasets_in_use(self) -> set[str]:
-        """Data sets that a training under way reads, or will when it is resumed. May be asked in a thread."""
+        """Datasets of trainings under way. It may be called in a thread."""
         found = set()
         for name in list(self._running):
             with suppress(MpaError):
@@ -130,27 +97,17 @@ class TrainingJobs:
         return found
 
     def state(self, name: str) -> JobState:
-        """FAILED, and why, where its file or that of the job is damaged."""
-        if name in self._states:
-            return self._states[name]
-        path = self._root / name / "state.json"
-        try:
-            if path.exists():
-                return read_record(
-                    JobState, path, f"look whether it made a version; if not, {START_AGAIN}"
-                )
-            Job.read(self._root / name)
-        except InvalidInput as error:
-            return JobState(Phase.FAILED, error=str(error))
-        return JobState(Phase.TRAINING)
+        """FAILED, with the reason, if a file of the job is damaged."""
+        return self._states.get(name) or JobState.read(self._root / name)
 
     def progress(self, name: str) -> TrainingProgress:
         return TrainingProgress.read(self._root / name)
 
-    def start(self, request: TrainingRequest) -> str:
-        """Returns the job's name; that of the first one if `request_id` was seen before.
+    def start(self, request: TrainingRequest, base: Path) -> str:
+        """Start a training on the files of version `base`, and return its name.
 
-        Raises Conflict: one is under way; InvalidInput: the batch can't be divided among the processes.
+        A repeated `request_id` starts nothing and returns the name of the first training.
+        Raises Conflict: one is under way; InvalidInput: the batch can't be divided among processes.
         """
         if request.request_id in self._by_request:
             return self._by_request[request.request_id]
@@ -161,18 +118,8 @@ class TrainingJobs:
             )
         self._execution.divide(request.hyperparameters.batch_size)
         name = uuid.uuid4().hex[:12]
-        job = Job(
-            id=name,
-            request_id=request.request_id,
-            base_version=request.base_version,
-            base_folder=str(request.base_folder.resolve()),
-            dataset=request.dataset,
-            run=request.run,
-            recipe=request.recipe,
-            contract=request.contract,
-            hyperparameters=request.hyperparameters,
-            store=str(self._store.resolve()),
-            execution=self._execution,
+        job = Job.carry_out(
+            request, id=name, base=base, store=self._store, execution=self._execution
         )
         job.write(self._root / name)
         if request.request_id:
@@ -181,7 +128,7 @@ class TrainingJobs:
         return name
 
     async def cancel(self, name: str) -> None:
-        """Stops a job; one that has ended stays as it ended. Raises NotFound."""
+        """Stop a job; a job that has ended is left alone. Raises NotFound."""
         self._require(name)
         task = self._running.get(name)
         if task is not None:
@@ -190,7 +137,7 @@ class TrainingJobs:
             await asyncio.wait([task])
 
     async def wait(self, name: str, timeout_s: float | None) -> None:
-        """Returns when the job has ended, the time is up or the service leaves. Raises NotFound."""
+        """Wait until the job has ended, the time is up or the service stops. Raises NotFound."""
         self._require(name)
         task = self._running.get(name)
         if task is None or self._is_leaving:
@@ -205,14 +152,14 @@ class TrainingJobs:
             self._waits.discard(leaving)
 
     def end_waits(self) -> None:
-        """Waits return, now and from now on: the service leaves, and its jobs go on when it is back."""
+        """End all waits, also later ones: the service stops. Its jobs resume when it is back."""
         self._is_leaving = True
         for leaving in self._waits:
             if not leaving.done():
                 leaving.set_result(None)
 
     async def close(self) -> None:
-        """Stops the subprocess; the job resumes when the service is back."""
+        """Stop the subprocess; the job resumes when the service is back."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -236,18 +183,15 @@ class TrainingJobs:
         try:
             code = await self._train(name)
             while code == -signal.SIGTERM:
-                # Nobody cancelled it. `bentoml serve` hands its own SIGTERM to every child, so most likely the service is
-                # about to stop, which ends this wait; the job then resumes with the next start.
+                # Nobody cancelled it. `bentoml serve` passes its own SIGTERM to every child, so
+                # the service is probably about to stop, which ends this sleep. The job then
+                # resumes at the next start.
                 await asyncio.sleep(_AGAIN_AFTER_S)
                 code = await self._train(name)
             if code != 0:
-                self._end(
-                    name,
-                    JobState(
-                        Phase.FAILED,
-                        error=f"the training process ended with code {code}: {self._last_words(name)}",
-                    ),
-                )
+                said = self._last_words(name)
+                error = f"the training process ended with code {code}: {said}"
+                self._end(name, JobState(Phase.FAILED, error=error))
                 return
             self._end(name, JobState(Phase.SAVING))
             folder = self._root / name
@@ -259,9 +203,9 @@ class TrainingJobs:
             if name in self._cancelled:
                 self._end(name, JobState(Phase.CANCELLED, error="cancelled"))
             raise
-        except Exception as error:
+        except Exception as failure:
             _log.exception("training %s", name)
-            self._end(name, JobState(Phase.FAILED, error=str(error)))
+            self._end(name, JobState(Phase.FAILED, error=str(failure)))
 
     async def _train(self, name: str) -> int:
         folder = self._root / name
@@ -272,24 +216,14 @@ class TrainingJobs:
         folder = self._root / name
         said = next(path for path in (folder / "error.txt", folder / "log.txt") if path.is_file())
         lines = said.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "it printed nothing"
 
     def _end(self, name: str, state: JobState) -> None:
-        """Keeps the state, on disk unless that is full or broken: then the service's next start takes the job up again."""
+        """Keep the state. If the disk can't, the service's next start resumes the job."""
         self._states[name] = state
         try:
-            write_atomically(self._root / name / "state.json", json.dumps(asdict(state)))
+            state.write(self._root / name)
         except MpaError as error:
             _log.error("training %s is %s, but that can't be kept: %s", name, state.phase, error)
             return
-        self._tidy(name, state.phase)
-
-    def _tidy(self, name: str, phase: Phase) -> None:
-        """Removes the weights that a job which has ended no longer needs. A failed one keeps its output, for people."""
-        unneeded = {
-            Phase.DONE: ("checkpoints", "output.partial", "output"),
-            Phase.CANCELLED: ("checkpoints", "output.partial", "output"),
-            Phase.FAILED: ("checkpoints", "output.partial"),
-        }
-        for part in unneeded.get(phase, ()):
-            shutil.rmtree(self._root / name / part, ignore_errors=True)
+        state.tidy(self._root / name)

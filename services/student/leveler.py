@@ -1,9 +1,13 @@
-"""The training loop: transformers' Trainer, with exact losses over effective batches, and checkpoints that read back right."""
+"""Training loop: transformers' Trainer with exact losses over effective batches.
+
+It also reads its own checkpoints back correctly.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,19 +19,23 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 
 from services.student.batches import EffectiveBatches
 from services.student.encoding import IGNORED
+from services.student.progress import Stopwatch
 
 
 class Leveler(Trainer):
-    """Trains on `batches`, with the loss of Eq. 3 ("sample": sum over tokens, mean over samples) or the token mean ("token").
+    """Trainer on `batches`, with one of two losses.
 
-    Both means are over the whole effective batch, however many micro batches and processes it is spread over.
+    "sample" is the loss of Eq. 3: the sum over tokens, averaged over samples. "token" is the mean
+    over tokens. Both means are over the whole effective batch, whatever its micro batches and
+    processes.
     """
 
     def __init__(self, *, loss: str, batches: EffectiveBatches, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._loss = loss
         self._batches = batches
-        # Tells the trainer that `compute_loss` divides by the items of the effective batch, so that it does not divide again.
+        # `compute_loss` divides by the items of the effective batch: the trainer must not do so
+        # again.
         self.model_accepts_loss_kwargs = True
         self.add_callback(_NextEpoch(batches))
 
@@ -45,7 +53,7 @@ class Leveler(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor]:
-        """The micro batches of one optimizer step, and the items of that step in all processes."""
+        """Micro batches of one optimizer step, and the number of its items in all processes."""
         micro_batches = list(islice(epoch_iterator, num_batches))
         items = torch.tensor(
             sum(count_items(batch["labels"], self._loss) for batch in micro_batches), device=device
@@ -60,11 +68,13 @@ class Leveler(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         targets = inputs["labels"][:, 1:]
-        # Logits are computed only where any row has an answer: with a vocabulary of 150,000 they are the bulk of the memory.
+        # Logits are computed only at positions where a row has an answer: with a vocabulary of
+        # 150,000 they take most of the memory.
         answered = (targets != IGNORED).any(0).nonzero().flatten()
         positions = answered if len(answered) else answered.new_zeros(1)
         features = {name: tensor for name, tensor in inputs.items() if name != "labels"}
-        # A cache of keys and values is of no use here, and layers that are computed again would find their own in it.
+        # A cache of keys and values is useless here, and recomputed layers would find their own
+        # entries in it.
         outputs = model(**features, logits_to_keep=positions, use_cache=False)
         total = cross_entropy(
             outputs.logits.flatten(0, 1).float(),
@@ -75,12 +85,12 @@ class Leveler(Trainer):
         items = (
             count_items(targets, self._loss) if num_items_in_batch is None else num_items_in_batch
         )
-        # Gradients are averaged over the processes; the sum is what `items` has counted.
+        # Gradients are averaged over the processes, but `items` is a sum.
         loss = total * self.accelerator.num_processes / items
         return (loss, outputs) if return_outputs else loss
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Shards on CPUs as on GPUs: accelerate (1.15) ignores FSDP there without a word, although torch can do it."""
+        """Enable FSDP on CPUs: accelerate (1.15) silently ignores it there, but torch can do it."""
         super().create_accelerator_and_postprocess()
         state = AcceleratorState()
         if self.args.fsdp and state.distributed_type == DistributedType.MULTI_CPU:
@@ -93,11 +103,11 @@ class Leveler(Trainer):
             self.is_fsdp_enabled = True
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Reads a checkpoint of the whole model as `from_pretrained` does.
+        """Read a checkpoint of the whole model as `from_pretrained` does.
 
-        `save_pretrained` writes some architectures (Qwen2-VL) under their older tensor names; the trainer's own way of
-        reading does not translate them back, warns, and would go on from the base weights (transformers 5.19). Adapters and
-        shards are written and read under the names they have in memory.
+        `save_pretrained` writes some architectures (Qwen2-VL) under their older tensor names. The
+        trainer's own code does not translate them back: it warns, and would go on from the base
+        weights (transformers 5.19). Adapters and shards keep their names in memory.
         """
         model = model or self.model
         if self.is_fsdp_enabled or hasattr(model, "peft_config"):
@@ -110,13 +120,13 @@ class Leveler(Trainer):
 
 
 def count_items(labels: torch.Tensor, loss: str) -> int:
-    """What a loss averages over: labelled tokens ("token"), or samples that have any ("sample")."""
+    """Number of items of a mean: labelled tokens ("token"), or samples with labels ("sample")."""
     labelled = labels != IGNORED
     return int(labelled.sum() if loss == "token" else labelled.any(-1).sum())
 
 
 class _NextEpoch(TrainerCallback):
-    """Tells the sampler which epoch it draws; right also after a resumption."""
+    """Callback that sets the sampler's epoch, also after a resumption."""
 
     def __init__(self, batches: EffectiveBatches) -> None:
         self._batches = batches
@@ -125,3 +135,34 @@ class _NextEpoch(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._batches.epoch = state.global_step // self._batches.steps
+
+
+class Reporter(TrainerCallback):
+    """Callback that writes progress.json."""
+
+    def __init__(self, folder: Path, batch_size: int) -> None:
+        self._folder = folder
+        self._batch_size = batch_size
+        self._watch: Stopwatch | None = None
+        self._loss = 0.0
+
+    def on_log(
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._loss = float((logs or {}).get("loss", self._loss))
+
+    def on_train_begin(
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._watch = Stopwatch(self._folder, self._batch_size, state.global_step, state.max_steps)
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._watch is not None and state.is_world_process_zero:
+            self._watch.report(state.global_step, self._loss)

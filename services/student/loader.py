@@ -1,4 +1,4 @@
-"""From a version in the store to a model that answers as it should."""
+"""Loading of stored versions, and the check that they answer as trained."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from services.engines.loading import load_model
 from services.engines.model import Adaptable, Reloadable, VisionLanguageModel
 from services.engines.room import Room, room_for
 from services.engines.settings import EngineSettings
-from services.student import canaries, programs
-from services.student.canaries import Checked
-from services.student.store import ADAPTER, VersionStore
+from services.student import canaries, canary_check, programs
+from services.student.canary_check import Checked
+from services.student.manifest import ADAPTER
+from services.student.store import VersionStore
 
 _log = logging.getLogger(__name__)
 
 
 class StoredVersions:
-    """Loads versions of a store; `devices` are those of the training process, which computes missing canaries."""
+    """Loads versions of a store. Missing canaries are computed on `devices`, those of training."""
 
     def __init__(self, store: VersionStore, settings: EngineSettings, devices: str = "") -> None:
         self._store = store
@@ -42,7 +43,7 @@ class StoredVersions:
         return adapters.rank(self._store.path(name) / ADAPTER) <= self._settings.max_lora_rank
 
     async def inspect(self, name: str) -> None:
-        """Raises InvalidInput: files that are not what the manifest says, tensors that are missing or foreign."""
+        """Raises InvalidInput: a file differs from the manifest, a tensor is missing or unknown."""
         folder = await asyncio.to_thread(self._store.verify, name)
         if self._settings.engine != "fake":
             from services.engines.tensors import check_tensors
@@ -58,7 +59,7 @@ class StoredVersions:
         return await self._checked(await base.with_adapter(folder / ADAPTER), name)
 
     async def reload(self, model: VisionLanguageModel, name: str) -> Checked:
-        """Where an engine has once been seen to keep old weights, it isn't tried again."""
+        """Raises WrongState: the engine can't replace weights, or once kept old ones."""
         if not isinstance(model, Reloadable) or self._keeps_old_weights:
             raise WrongState(
                 f"the {self._settings.engine} engine can't replace its weights in place"
@@ -79,36 +80,36 @@ class StoredVersions:
             try:
                 await model.close()
             except Exception:
-                _log.exception(
-                    "the engine of version %s, which is not to serve, did not end as it should",
-                    name,
-                )
+                _log.exception("the engine of refused version %s was not closed cleanly", name)
             raise
 
     async def _check(self, model: VisionLanguageModel, name: str) -> Checked:
-        """Raises InvalidInput: it answers otherwise than it should, or its files were changed while they were loaded."""
+        """Raises InvalidInput: wrong answers, or the files were changed while they were loaded."""
         folder = self._store.path(name)
         await asyncio.to_thread(self._store.require_unchanged, name)
         in_float32 = self._settings.dtype == "float32" or (
             self._settings.dtype == "auto" and self.room(name).device == "CPU"
         )
-        return await canaries.check(
+        return await canary_check.check(
             model,
             folder,
             self.contract(name),
-            canaries.TOLERANCE if in_float32 else canaries.COARSE_TOLERANCE,
+            canary_check.TOLERANCE if in_float32 else canary_check.COARSE_TOLERANCE,
             trust_remote_code=self._settings.trust_remote_code,
         )
 
     async def _with_canaries(self, name: str) -> Path:
-        """A version's folder, its files verified. The first version, which no trainer made, gets its canaries here."""
+        """Verify a version's files, and return its folder.
+
+        The canaries of the first version, which no training made, are computed here.
+        """
         folder = await asyncio.to_thread(self._store.verify, name)
         if not canaries.read(folder):
             await self._compute_canaries(folder, self.contract(name))
         return folder
 
     async def _compute_canaries(self, folder: Path, contract: Contract) -> None:
-        """In a process of its own, unless this one holds the reference engine anyway."""
+        """Compute canaries in a process of its own, unless the engine is the reference engine."""
         if self._settings.engine == canaries.reference_settings(folder).engine:
             await canaries.compute(
                 folder, contract, canaries.synthetic_questions(), device=self._settings.device
@@ -120,7 +121,7 @@ class StoredVersions:
             output.seek(0)
             said = output.read()
         if code != 0:
-            lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            lines = said.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
             raise MpaError(
                 f"the canaries of {folder.name} can't be computed: {lines[-1]}",
                 reason="CANARIES_NOT_COMPUTED",

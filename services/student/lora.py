@@ -1,4 +1,4 @@
-"""Low-rank adapters of the student: which layers have one, and how a trained one is written (LoRA, through peft)."""
+"""Low-rank adapters (LoRA, through peft) of the student, and their files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from services.core.presets import Hyperparameters
 
 
 def add_adapter(model: Any, settings: Hyperparameters) -> PeftModel:
-    """Freezes the model and gives every linear layer an adapter of `lora_rank`, scaled by lora_alpha / lora_rank.
+    """Freeze the model and give every linear layer an adapter.
 
-    That is all linear layers of the language model, the connector and the vision tower; the output layer, the embeddings and
-    convolutions stay as they are. The adapters are in fp32 and change nothing until they are trained.
+    The rank is `lora_rank`, the scale lora_alpha / lora_rank. Linear layers of the language model,
+    the connector and the vision tower have one; the output layer, embeddings and convolutions have
+    none. Adapters are in fp32 and change nothing until they are trained.
     """
     config = LoraConfig(
         r=settings.lora_rank,
@@ -28,13 +29,11 @@ def add_adapter(model: Any, settings: Hyperparameters) -> PeftModel:
 
 
 def save_adapter(model: PeftModel, base_sha256: str, folder: Path) -> None:
-    """Writes adapter_config.json, which names the base by the SHA-256 of its weights, and adapter_model.safetensors."""
+    """Write adapter_config.json and adapter_model.safetensors.
+
+    The configuration names the base by the SHA-256 of its weights.
+    """
     for config in model.peft_config.values():
         config.base_model_name_or_path = base_sha256
     model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
-
-
-def merge(model: PeftModel) -> Any:
-    """The whole model, adapters added to its weights; the adapter is gone from it then."""
-    return model.merge_and_unload(safe_merge=True)

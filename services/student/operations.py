@@ -1,4 +1,4 @@
-"""google.longrunning.Operations over a student's trainings."""
+"""google.longrunning.Operations for the trainings of a student."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from google.protobuf.empty_pb2 import Empty
 from protos.mpa.v1 import training_pb2
 from services.core.errors import Cancelled, InvalidInput, MpaError
 from services.rpc.status import to_status
-from services.student.jobs import FINAL, Phase
+from services.student.job_state import FINAL, Phase
 from services.student.student import HostedStudent
 
 _OPERATIONS = "operations/"
 _MAX_WAIT_S = 600.0
-"""A wait that is longer ends with the operation as it then stands."""
+"""Longest wait. After it, the unfinished operation is returned."""
 _MOST_OPERATIONS = 1000
-"""Operations on a page."""
+"""Most operations on a page."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 ReadyStudent = Callable[[], HostedStudent]
 
 
 class OperationsServicer(operations_pb2_grpc.OperationsServicer):
-    """Operations are kept; DeleteOperation is not offered."""
+    """Servicer of operations. They are kept forever: there is no DeleteOperation."""
 
     def __init__(self, student: ReadyStudent) -> None:
         self._student = student
@@ -65,11 +65,12 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
 
 
 def _page(request: operations_pb2.ListOperationsRequest) -> tuple[int, int]:
-    """First operation and most operations of a page."""
-    size, token = request.page_size or _MOST_OPERATIONS, request.page_token or "0"
+    """Index of a page's first operation, and the largest number of operations on it."""
+    size = request.page_size or _MOST_OPERATIONS
+    token = request.page_token or "0"
     if size < 0:
         raise InvalidInput(
-            f"page_size is {size}: give 1 or more, or 0 for the service's own", field="page_size"
+            f"page_size is {size}: give 1 or more, or 0 for the default", field="page_size"
         )
     if not (token.isascii() and token.isdigit() and len(token) < 10):
         raise InvalidInput(
@@ -94,7 +95,8 @@ def _job_name(operation: str) -> str:
 def describe_operation(student: HostedStudent, name: str) -> operations_pb2.Operation:
     """Raises NotFound."""
     jobs = student.jobs
-    state, progress = jobs.state(name), jobs.progress(name)
+    state = jobs.state(name)
+    progress = jobs.progress(name)
     operation = operations_pb2.Operation(name=_OPERATIONS + name, done=state.phase in FINAL)
     metadata = training_pb2.TrainMetadata(
         step=progress.step,
@@ -104,13 +106,11 @@ def describe_operation(student: HostedStudent, name: str) -> operations_pb2.Oper
         eta_seconds=progress.eta_seconds,
         phase=state.phase,
     )
-    with suppress(InvalidInput):  # a damaged job: its state says so where that matters
+    with suppress(InvalidInput):  # a damaged job: its state names the fault
         job = jobs.job(name)
-        metadata.request_id, metadata.base_version, metadata.dataset = (
-            job.request_id,
-            job.base_version,
-            job.dataset,
-        )
+        metadata.request_id = job.request_id
+        metadata.base_version = job.base_version
+        metadata.dataset = job.dataset
     operation.metadata.Pack(metadata)
     if state.phase is Phase.DONE:
         response = training_pb2.TrainResponse(

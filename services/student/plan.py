@@ -1,4 +1,4 @@
-"""Plan of a swap: the version comes in next to the live one, or in its place."""
+"""Plan of a swap: load the version next to the live one, or in its place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SwapWay(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a version would be brought in, and why."""
+    """Way of a swap, with the reason for it."""
 
     way: SwapWay
     reason: str

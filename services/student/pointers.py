@@ -1,7 +1,7 @@
-"""Which version is live: one file, and a copy of it.
+"""Pointers to the live, candidate and previous version: one file and a copy of it.
 
 STORE/pointers.json         {"live": "v2", "candidate": "", "previous": "v1"}
-STORE/pointers.copy.json    written after it; read where the first is damaged or gone
+STORE/pointers.copy.json    written second; read if the first is damaged or missing
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pointers:
-    """Names of versions; "" where there is none."""
+    """Names of versions; "" if there is none."""
 
     live: str = ""
     candidate: str = ""
@@ -35,20 +35,19 @@ class PointerFile:
         self._copy = root / "pointers.copy.json"
 
     def read(self) -> Pointers:
-        """The pointers; from the copy where the file is damaged or gone, none where both are."""
+        """The pointers, from the copy if the file is damaged or missing; none if both are."""
         for path in (self._file, self._copy):
             if not path.exists():
                 continue
             try:
-                return read_record(
-                    Pointers, path, "its copy is used, or else the newest version that is whole"
-                )
+                way_out = "its copy is used, or else the newest whole version"
+                return read_record(Pointers, path, way_out)
             except InvalidInput as error:
                 _log.error("%s", error)
         return Pointers()
 
     def write(self, pointers: Pointers) -> None:
-        """Writes the pointers durably, all at once. Raises MpaError; then nothing has moved."""
+        """Write the pointers durably and atomically. Raises MpaError: they are unchanged."""
         text = json.dumps(asdict(pointers))
         write_atomically(self._file, text)
         try:

@@ -1,11 +1,12 @@
-"""Samples of what users ask the live version, kept on disk so that the next round can learn from them. Off unless asked for.
+"""Samples of users' requests to the live version, kept on disk for the next round. Off by default.
 
     DIR/20261124T021530.123456-4711/   a segment; the oldest is removed when the limit is reached
-        samples.jsonl                  {"image": SHA256, "question", "answer", "version", "time"} on each line
-        images/SHA256                  the bytes as they were sent, each image once in its segment
+        samples.jsonl                  a JSON object on each line:
+                                       {"image": SHA256, "question", "answer", "version", "time"}
+        images/SHA256                  the image file as sent, once in each segment
 
-No request waits for it or fails by it: a thread writes, what it can't keep up with is dropped, and an error is logged. Nothing
-tells who asked.
+Samples never delay a request or make it fail: a thread writes them, drops those that it has no time
+for, and logs errors. Samples don't identify the caller.
 """
 
 from __future__ import annotations
@@ -30,16 +31,19 @@ _log = logging.getLogger(__name__)
 
 WAITING = 64
 SEGMENTS = 8
-"""A segment is closed at this part of the limit, so about as much is lost when the oldest goes."""
+"""A segment is closed at this fraction of the limit, so removing the oldest loses about as much."""
 SEGMENT = re.compile(r"\d{8}T\d{6}\.\d{6}-\d+")
-"""What segments are called: nothing else in the folder is ever touched."""
+"""Names of segments. Nothing else in the folder is ever touched."""
 BLOCK_BYTES = 4096
 STOP_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class SampleSettings:
-    """`folder` None keeps nothing. `rate`: the share of requests, 0 to 1. `max_bytes`: of all that is in the folder."""
+    """Settings of the samples. A `folder` of None keeps none.
+
+    `rate` is the sampled share of requests, 0 to 1; `max_bytes` the largest size of the folder.
+    """
 
     folder: Path | None = None
     rate: float = 0.01
@@ -47,8 +51,9 @@ class SampleSettings:
 
     @staticmethod
     def from_environment(env: Environment) -> SampleSettings:
-        """Raises InvalidInput: a rate that is no share, no room."""
-        rate, max_gib = env.number("SAMPLE_RATE", 0.01), env.number("SAMPLES_MAX_GIB", 1.0)
+        """Raises InvalidInput: the rate is outside 0 to 1, or the size is not above 0."""
+        rate = env.number("SAMPLE_RATE", 0.01)
+        max_gib = env.number("SAMPLES_MAX_GIB", 1.0)
         if not 0 <= rate <= 1:
             raise InvalidInput(
                 f"{env.prefix}SAMPLE_RATE is {rate:g}: give a share from 0 to 1",
@@ -64,6 +69,8 @@ class SampleSettings:
 
 @dataclass(frozen=True, slots=True)
 class RequestSample:
+    """One request of a user with its answer."""
+
     image: LoadedImage
     question: str
     answer: str
@@ -81,10 +88,10 @@ class RequestSample:
 
 
 class ProductionSamples:
-    """Takes samples from the request path and leaves the writing to a thread. `dropped` counts those it had no time for."""
+    """Queue of samples between requests and the writing thread. `dropped` counts lost samples."""
 
     def __init__(self, settings: SampleSettings) -> None:
-        """Raises InvalidInput where the folder can't be used: better told at the start than never."""
+        """Raises InvalidInput: the folder can't be written."""
         self._rate = settings.rate if settings.folder else 0.0
         self._waiting: queue.Queue[RequestSample | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
@@ -97,7 +104,7 @@ class ProductionSamples:
             self._thread.start()
 
     def offer(self, image: LoadedImage, question: str, answer: str, version: str) -> None:
-        """Never waits and never raises."""
+        """Keep a sample at random, by the rate. It never waits and never raises."""
         if random.random() >= self._rate:
             return
         try:
@@ -106,7 +113,7 @@ class ProductionSamples:
             self.dropped += 1
 
     def close(self) -> None:
-        """What was taken is written first, for a few seconds."""
+        """Write the waiting samples, for at most STOP_WITHIN_S seconds, and stop the thread."""
         if self._thread is None:
             return
         try:
@@ -123,23 +130,24 @@ class ProductionSamples:
                 is_troubled = False
             except OSError as error:
                 if not is_troubled:
-                    _log.warning("samples of requests can't be kept: %s", error)
+                    _log.warning("samples of requests can't be written: %s", error)
                 is_troubled = True
         segments.close()
 
 
 class Segments:
-    """The folder, for one writer: the segment that is being written, and how much each one takes. Oldest first."""
+    """Writer of the folder, with the current segment and the size of each one."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+        self._folder = folder
+        self._max_bytes = max_bytes
         earlier = sorted(path for path in folder.iterdir() if SEGMENT.fullmatch(path.name))
         self._sizes = {path: _size_bytes(path) for path in earlier}
         self._current: Path | None = None
         self._lines = -1
 
     def add(self, sample: RequestSample) -> None:
-        """The image before the line that names it. Raises OSError; then the next sample begins a new segment."""
+        """Write the image, then the line that names it. After an OSError a new segment begins."""
         line = sample.line()
         needed = _on_disk(len(sample.image.data)) + len(line)
         if needed + 2 * BLOCK_BYTES > self._max_bytes:
@@ -152,9 +160,10 @@ class Segments:
                 beside.write_bytes(sample.image.data)
                 beside.replace(image)
                 self._sizes[current] += _on_disk(len(sample.image.data))
-            # One write of a whole line: a reader finds it there or not. What a full disk cut off ends its segment.
+            # One write for the line: a reader finds it whole or not at all. If a full disk cuts a
+            # line off, its segment ends.
             if os.write(self._lines, line) != len(line):
-                raise OSError("only a part of a line could be written")
+                raise OSError("only part of a line could be written")
             self._sizes[current] += len(line)
         except OSError:
             self.close()
@@ -163,13 +172,12 @@ class Segments:
     def close(self) -> None:
         if self._lines >= 0:
             os.close(self._lines)
-        self._current, self._lines = None, -1
+        self._current = None
+        self._lines = -1
 
     def _make_room(self, needed: int) -> Path:
-        if (
-            self._current is not None
-            and self._sizes[self._current] + needed > self._max_bytes // SEGMENTS
-        ):
+        limit = self._max_bytes // SEGMENTS
+        if self._current is not None and self._sizes[self._current] + needed > limit:
             self.close()
         current = self._current or self._begin()
         while sum(self._sizes.values()) + needed > self._max_bytes and len(self._sizes) > 1:
@@ -196,7 +204,8 @@ def _open(folder: Path, max_bytes: int) -> Segments:
         return Segments(folder, max_bytes)
     except OSError as error:
         raise InvalidInput(
-            f"MPA_STUDENT_SAMPLES is {folder}: that can't be written ({error.strerror})",
+            f"MPA_STUDENT_SAMPLES is {folder}: it can't be written ({error.strerror}); "
+            "give another folder",
             field="MPA_STUDENT_SAMPLES",
         ) from error
 

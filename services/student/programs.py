@@ -1,8 +1,9 @@
-"""Programs that the student service runs in processes of their own, on devices of their own.
+"""Programs that the student service runs in their own processes, on their own devices.
 
-They are started by `subprocess`, not by the event loop. uvloop, which the HTTP server takes where it is installed, starts them
-by fork(); grpc's handlers for that crash the copy now and then before it has become the program (seen: exit code -11 from 25
-of 1,500). `subprocess` calls vfork(), for which no handlers run.
+They are started by `subprocess`, not by the event loop. uvloop, which the HTTP server uses if it is
+installed, starts them by fork(). grpc's fork handlers sometimes crash the copy before it has become
+the program (seen: exit code -11 in 25 of 1,500 starts). `subprocess` calls vfork(), which runs no
+handlers.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ TERMINATE_S = 10.0
 
 
 async def run(module: str, arguments: Sequence[str], devices: str, output: BinaryIO) -> int:
-    """Runs `python -m MODULE ARGUMENTS...` to its end, all that it says into `output`; returns its exit code, -N for signal N.
+    """Run `python -m MODULE ARGUMENTS...` to its end, and return its exit code (-N for signal N).
 
-    `devices` is its CUDA_VISIBLE_DEVICES, "" inherits. Cancelled, it ends the program first: by SIGTERM, and by SIGKILL where
-    that takes longer than TERMINATE_S. The program ends with this process, however that ends.
+    Its output is written to `output`. `devices` is its CUDA_VISIBLE_DEVICES; "" inherits. If this
+    call is cancelled, it first ends the program: by SIGTERM, then by SIGKILL after TERMINATE_S
+    seconds. The program always ends with this process.
     """
     environment = {
         **os.environ,
@@ -52,7 +54,7 @@ async def run(module: str, arguments: Sequence[str], devices: str, output: Binar
 
 
 async def _end_of(process: subprocess.Popen[bytes]) -> int:
-    """Waits without a thread: a training takes hours."""
+    """Wait for the end without a thread: a training takes hours."""
     loop = asyncio.get_running_loop()
     has_ended = asyncio.Event()
     descriptor = os.pidfd_open(process.pid)

@@ -1,4 +1,7 @@
-"""Small JSON files of the store, read into dataclasses. One that is damaged is named, with the fault and the way out."""
+"""Small JSON files of the store, read into dataclasses.
+
+The error for a damaged file names it, the fault and the way out.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from services.core.errors import InvalidInput
 
 T = TypeVar("T")
 Adapt: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""Function from the keys of an earlier release to those of this one."""
+"""Function that converts the keys of an earlier release to those of this one."""
 MAX_BYTES = 16 * 2**20
 
 
@@ -26,9 +29,10 @@ def read_record(
     reason: str = "FILE_DAMAGED",
     earlier: Adapt | None = None,
 ) -> T:
-    """The dataclass that `path` holds. `way_out`: what people can do about a damaged file.
+    """Read the dataclass in `path`. `way_out` tells people how to handle a damaged file.
 
-    Raises InvalidInput (`reason`): no file that can be read, not JSON, keys that are missing, of another type, or unknown.
+    Raises InvalidInput (`reason`): the file can't be read or isn't JSON, or a key is missing, has
+    another type or is unknown.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -40,7 +44,7 @@ def read_record(
         unknown = _unknown(json.loads(text), asdict(cast(Any, record)))
         if unknown:
             raise ValueError(
-                f"this release does not know {unknown}; a later one may have written it"
+                f"{unknown} is unknown to this release; a later one may have written it"
             )
         return record
     except ValidationError as error:
@@ -60,7 +64,7 @@ def _reader(kind: Hashable) -> TypeAdapter[Any]:
 
 
 def _unknown(raw: Any, known: Any, above: str = "") -> str:
-    """The first key of `raw` that `known` has not, with those above it; "" where all are known."""
+    """Path of the first key of `raw` that is not in `known`; "" if all are."""
     if not isinstance(raw, dict) or not isinstance(known, Mapping):
         return ""
     for key, value in raw.items():

@@ -1,4 +1,4 @@
-"""The student, the production VQA endpoint, as a BentoML service that runs our gRPC server in the same process.
+"""The student as a BentoML service with our gRPC server in the same process.
 
     bentoml serve services.student.service:StudentService --port 3002
 
@@ -35,7 +35,8 @@ class StudentService:
         images = ImageReceiver(settings.images)
         servicer = StudentServicer(self._loaded_student, images, shedder)
         entrance = Entrance(settings.listen.http, shedder)
-        app.state.servicer, app.state.entrance = servicer, entrance
+        app.state.servicer = servicer
+        app.state.entrance = entrance
         server = GrpcServer(
             lambda grpc_server: register(self._loaded_student, servicer, grpc_server),
             SERVICES,

@@ -19,35 +19,46 @@ from services.rpc.server import CallerSettings
 from services.student.execution import Execution
 from services.student.plan import SwapWay
 from services.student.production import SampleSettings
-from services.student.uploads import UploadLimits
+from services.student.upload_room import UploadLimits
 
 GRPC_PORT = 50052
 
 
 @dataclass(frozen=True, slots=True)
 class StudentSettings:
-    """`model`: a folder or a hub id (the preset's unless it is named), imported as the first version of an empty `store`.
-
-    `max_loaded`: versions with an engine of their own in memory at once. `swap_way` None is chosen by the memory there is.
-    `training_devices`: CUDA_VISIBLE_DEVICES of the training process ("" inherits). Without `is_serving` no version is loaded at
-    start: the service trains and manages versions on a device that has no room for more.
-    """
+    """All settings of one student service."""
 
     model: str
+    """Folder or hub id, by default the preset's: the first version of an empty store."""
     store: Path
+    """Folder of versions, datasets and trainings."""
     preset: Preset
+    """Defaults for the model: prompts, pixels, hyperparameters."""
     images: ImageSettings
+    """Images of requests: folder for images by path, formats."""
     max_loaded: int
+    """Largest number of versions that are loaded with an engine of their own."""
     swap_way: SwapWay | None
+    """Way of swaps; None: chosen by the free memory."""
     training_devices: str
+    """CUDA_VISIBLE_DEVICES of the training process; "": inherited."""
     is_serving: bool
+    """Load the live version at the start. If not, the service trains and manages versions, on a
+    device without room for a model."""
     training: Execution
+    """Execution of trainings: memory, number format, processes."""
     samples: SampleSettings
+    """Samples of users' requests."""
     uploads: UploadLimits
+    """Disk space of datasets."""
     listen: ListenSettings
+    """Addresses and limits of gRPC and HTTP."""
     load: LoadSettings
+    """Load shedding."""
     callers: CallerSettings
+    """Limits of each caller."""
     engine: EngineSettings
+    """Engine of the versions."""
 
     @staticmethod
     def from_env(variables: Mapping[str, str] = os.environ) -> StudentSettings:
@@ -55,7 +66,8 @@ class StudentSettings:
         env = Environment("MPA_STUDENT_", variables)
         if env.text("ENGINE") == "openai":
             raise InvalidInput(
-                "MPA_STUDENT_ENGINE is 'openai': a student is trained, and weights at a provider can't be: use vllm",
+                "MPA_STUDENT_ENGINE is 'openai': a student is trained, and a provider's weights "
+                "can't be; use vllm",
                 field="MPA_STUDENT_ENGINE",
             )
         choice = Choice.from_environment(env, "student")

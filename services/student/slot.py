@@ -1,4 +1,4 @@
-"""One version in memory: its state, its leases, and how a loader makes it."""
+"""One version in memory: its state, its leases, and the protocol of its loader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from services.core.contract import Contract
 from services.engines.model import Adaptable, VisionLanguageModel
-from services.student.canaries import Checked
+from services.student.canary_check import Checked
 
 
 class SlotState(StrEnum):
@@ -23,7 +23,7 @@ class SlotState(StrEnum):
 
 
 class Loader(Protocol):
-    """Loads versions by name, each seen to answer as its trainer computed.
+    """Loads versions by name, and checks that each answers as its trainer computed.
 
     Raises MpaError, or any error of the engine or the disk.
     """
@@ -31,21 +31,21 @@ class Loader(Protocol):
     def contract(self, name: str) -> Contract: ...
 
     async def inspect(self, name: str) -> None:
-        """Looks at the files only."""
+        """Check the files only."""
 
     async def load(self, name: str) -> tuple[VisionLanguageModel, Checked]:
-        """A new engine."""
+        """Load the version into a new engine."""
 
     async def adapt(self, base: Adaptable, name: str) -> tuple[VisionLanguageModel, Checked]:
-        """The version's adapter, on a base that is loaded."""
+        """Load the version's adapter into the engine of its loaded base."""
 
     async def reload(self, model: VisionLanguageModel, name: str) -> Checked:
-        """The version's weights into an engine that holds others."""
+        """Replace the weights of an engine by the version's."""
 
 
 @dataclass(slots=True)
 class Slot:
-    """One version in memory. `base`: the version whose engine it shares; "" where it has its own."""
+    """One version in memory. `base`: the version whose engine it shares; "": it has its own."""
 
     name: str
     contract: Contract

@@ -1,12 +1,15 @@
-"""Versions in memory: slots with their states, leases that let requests end where they began, and a gate for swaps in place.
+"""Versions in memory: slots with states and leases, and the gate of a swap in place.
+
+A lease lets a request end on the version that it began with.
 
     LOADING -> AVAILABLE -> DRAINING -> (gone)
        |            `-----> FAILED     its engine died
        `------------------> FAILED
 
-Invariants: a slot has its leases counted and is unloaded, or its weights replaced, only at zero; between looking a version up
-and leasing it nothing is awaited, so no request falls between two versions; requests that come while the gate is closed wait.
-When a change ends, with any error, the gate is open again, and a slot that was available is so again or has been reported dead.
+Invariants: a slot is unloaded, or its weights replaced, only at zero leases. Nothing is awaited
+between the look-up of a version and its lease, so no request falls between two versions. Requests
+that come while the gate is closed wait. When a change ends, even by an error, the gate is open
+again, and a slot that was available is available again or has been reported dead.
 """
 
 from __future__ import annotations
@@ -18,16 +21,19 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
-from services.core.errors import Conflict, Overloaded, Unavailable, WrongState
+from services.core.errors import Conflict, Unavailable, WrongState
 from services.engines.model import Adaptable
+from services.student.gate import SwapGate
 from services.student.slot import Lease, Loader, Slot, SlotState
 
 _log = logging.getLogger(__name__)
-MAX_AT_GATE = 4096
 DRAIN_S = 600.0
-"""How long the requests of a version that is to go may take; without a model that hangs they end long before."""
+"""Longest wait for the requests of a version before it is unloaded.
+
+They end much earlier unless the model hangs.
+"""
 END_S = 5.0
-"""The same for a dead engine, whose requests have been failed, and for a service that ends, which has waited already."""
+"""The same for a dead engine, whose requests have failed, and for a service that is stopping."""
 
 
 class Slots:
@@ -38,20 +44,20 @@ class Slots:
         self._max_engines = max_engines
         self._max_adapters = max_adapters
         self._slots: dict[str, Slot] = {}
-        self._gate = asyncio.Event()
-        self._gate.set()
-        self._at_gate = 0
+        self.gate = SwapGate()
         self._is_closing = False
         self.deaths: asyncio.Queue[tuple[set[str], str]] = asyncio.Queue()
-        """Each engine that died by itself: the names of its versions, and the reason."""
+        """Engines that died by themselves: the names of their versions, and the reason."""
 
     def get(self, name: str) -> Slot | None:
         return self._slots.get(name)
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncIterator[Lease]:
-        """Raises WrongState (not loaded), Unavailable (its engine died), Overloaded (too many wait at the gate)."""
-        await self.pass_gate()
+        """Hold a version for one request that has entered the gate.
+
+        Raises WrongState: it is not loaded; Unavailable: its engine died.
+        """
         slot = self._slots.get(name)
         if slot is None or not slot.is_available:
             if slot is not None and slot.state is SlotState.FAILED and slot.model is not None:
@@ -60,7 +66,8 @@ class Slots:
                 )
             why = f" ({slot.error})" if slot is not None and slot.error else ""
             raise WrongState(
-                f"version {name} is not loaded{why}: load or promote it first, or leave the version out",
+                f"version {name} is not loaded{why}: "
+                "load or promote it first, or leave the version out",
                 reason="VERSION_NOT_LOADED",
             )
         assert slot.model is not None
@@ -73,29 +80,14 @@ class Slots:
             if slot.leases == 0:
                 slot.idle.set()
 
-    async def pass_gate(self) -> None:
-        """Returns at once unless weights are being replaced."""
-        while not self._gate.is_set():
-            if self._at_gate >= MAX_AT_GATE:
-                raise Overloaded(
-                    f"{self._at_gate} requests wait for a version to be swapped in already",
-                    retry_after_s=1.0,
-                )
-            self._at_gate += 1
-            try:
-                await self._gate.wait()
-            finally:
-                self._at_gate -= 1
-
     def adaptable(self, name: str) -> Adaptable | None:
-        """The engine of a loaded version, if it can serve adapters."""
+        """Engine of a loaded version, if it can serve adapters."""
         slot = self._slots.get(name)
-        return (
-            slot.model if slot and slot.is_available and isinstance(slot.model, Adaptable) else None
-        )
+        model = slot.model if slot is not None and slot.is_available else None
+        return model if isinstance(model, Adaptable) else None
 
     async def bring_in(self, name: str, *, base: str = "") -> None:
-        """Loads a version beside the others: as an adapter where its `base` is named, else with an engine of its own."""
+        """Load a version next to the others: as an adapter of `base`, or with its own engine."""
         await self._take_out(name)  # remains of an earlier failure
         slot = self._slots[name] = Slot(name, self._loader.contract(name), base)
         try:
@@ -103,19 +95,20 @@ class Slots:
             loading = self._loader.adapt(engine, name) if engine else self._loader.load(name)
             slot.model, slot.canaries = await loading
         except BaseException as error:
-            slot.state, slot.error = SlotState.FAILED, str(error) or repr(error)
+            slot.state = SlotState.FAILED
+            slot.error = str(error) or repr(error)
             _free_memory_of(error)
             raise
         self._open(slot)
 
     async def replace(self, old: str, new: str, commit: Callable[[], Awaitable[None]]) -> None:
-        """Gate, drain, other weights into the place of the old, verify, `commit`, reopen.
+        """Close the gate, drain, replace the weights of `old`, verify, `commit`, open the gate.
 
-        An engine whose weights can't be replaced, or that answers wrongly after it, is ended and another started. Where that
-        fails, too, by whatever error, `old` is back then, or it has been reported dead.
+        If the weights can't be replaced, or the answers are wrong afterwards, the engine is ended
+        and another started. If that fails too, `old` is loaded again or has been reported dead.
         """
         await self._loader.inspect(new)
-        self._gate.clear()
+        self.gate.close()
         try:
             if not await self._reload(old, new):
                 await self._renew(old, new)
@@ -126,47 +119,42 @@ class Slots:
                 await self._bring_back(old)
                 raise
         finally:
-            self._gate.set()
+            self.gate.open()
 
     async def _reload(self, old: str, new: str) -> bool:
-        """Whether the engine of `old` could be drained and holds `new` now; if not, its weights may be anything."""
+        """Drain the engine of `old`, load `new` into it. False: its weights may be anything now."""
         slot = self._slots.get(old)
         if slot is None or slot.model is None or not slot.is_available:
             return False
         if not await self._drained(slot):
             slot.state = SlotState.AVAILABLE
             raise Conflict(
-                f"the requests of version {old} have not ended within {DRAIN_S:g} s: look at them, then repeat"
+                f"the requests of version {old} have not ended within {DRAIN_S:g} s: "
+                "end them, then repeat"
             )
         try:
             checked = await self._loader.reload(slot.model, new)
             contract = self._loader.contract(new)
         except Exception as error:
-            _log.warning(
-                "version %s can't be read into the place of %s (%r): starting another engine",
-                new,
-                old,
-                error,
-            )
+            text = "version %s can't replace %s in its engine (%r): starting another engine"
+            _log.warning(text, new, old, error)
             _free_memory_of(error)
             return False
         except BaseException:
             await self._bring_back(old)
             raise
-        if slot.state is not SlotState.DRAINING:  # it has died meanwhile
+        if slot.state is not SlotState.DRAINING:  # it has died in the meantime
             return False
         del self._slots[old]
-        slot.name, slot.contract, slot.canaries, slot.state = (
-            new,
-            contract,
-            checked,
-            SlotState.AVAILABLE,
-        )
+        slot.name = new
+        slot.contract = contract
+        slot.canaries = checked
+        slot.state = SlotState.AVAILABLE
         self._slots[new] = slot
         return True
 
     async def _renew(self, old: str, new: str) -> None:
-        """Ends the engine of `old` and starts one with `new`; with `old` again, and raises the error, where that fails."""
+        """End the engine of `old`; start one with `new` or, after an error, with `old` again."""
         slot = self._slots.get(old)
         base = slot.base if slot is not None else ""
         await self._take_out(old)
@@ -178,16 +166,15 @@ class Slots:
             raise
 
     async def _bring_back(self, name: str) -> None:
-        """A version that was available before a change that failed. Never raises: one that can't return is dead."""
+        """Load a version again after a failed change. If that fails, it is reported dead."""
         if self._is_closing:
             return
         try:
             await self.bring_in(name)
         except Exception as error:
-            _log.exception("version %s does not come back", name)
-            self.deaths.put_nowait(
-                ({name}, f"it does not come back after a swap that failed: {error}")
-            )
+            _log.exception("version %s can't be loaded again", name)
+            reason = f"it can't be loaded again after a failed swap: {error}"
+            self.deaths.put_nowait(({name}, reason))
 
     def _open(self, slot: Slot) -> None:
         slot.idle.set()
@@ -196,26 +183,26 @@ class Slots:
             slot.watch = asyncio.get_running_loop().create_task(self._watch(slot))
 
     async def _watch(self, slot: Slot) -> None:
-        """Marks a version whose engine has died, and those that share it, as failed."""
+        """Mark a version, and those that share its engine, as failed when the engine dies."""
         assert slot.model is not None
         try:
             reason = await slot.model.death()
         except Exception as error:
-            _log.exception("the engine of %s can't be watched any more", slot.name)
-            reason = f"it can't be watched any more: {error!r}"
-        dead = {
-            each.name for each in self._slots.values() if each is slot or each.base == slot.name
-        }
-        for name in dead:
-            self._slots[name].state, self._slots[name].error = SlotState.FAILED, reason
-        self.deaths.put_nowait((dead, reason))
+            _log.exception("the engine of %s can no longer be watched", slot.name)
+            reason = f"it can no longer be watched: {error!r}"
+        dead = [each for each in self._slots.values() if each is slot or each.base == slot.name]
+        for each in dead:
+            each.state = SlotState.FAILED
+            each.error = reason
+        self.deaths.put_nowait(({each.name for each in dead}, reason))
 
     async def make_room(
         self, keep: Collection[str], last: Collection[str], *, all_unneeded: bool = False
     ) -> None:
-        """Unloads versions, the oldest without leases first, until one more engine and one more adapter may be loaded.
+        """Unload versions until one more engine and one more adapter may be loaded.
 
-        Never those in `keep`; those in `last` only after the others. `all_unneeded`: whatever is not kept.
+        The oldest without leases are first. Versions in `keep` stay; those in `last` are unloaded
+        after the others. `all_unneeded`: unload everything but `keep`.
         """
         for is_adapter, most in ((True, self._max_adapters), (False, self._max_engines)):
             while True:
@@ -235,7 +222,7 @@ class Slots:
                 )
 
     async def _take_out(self, name: str) -> None:
-        """Ends within DRAIN_S and the time that the engine takes to close, even if it hangs."""
+        """Unload a version, within DRAIN_S and the time to close its engine, even if it hangs."""
         slot = self._slots.get(name)
         if slot is None:
             return
@@ -247,13 +234,13 @@ class Slots:
             try:
                 await slot.model.close()
             except Exception:
-                _log.exception("the engine of version %s did not end as it should", name)
+                _log.exception("the engine of version %s was not closed cleanly", name)
             finally:
-                gc.unfreeze()  # its cycles, too, are to be found (services/rpc/lifecycle.py)
+                gc.unfreeze()  # so that its cycles are found too (services/rpc/lifecycle.py)
         self._slots.pop(name, None)
 
     async def _drained(self, slot: Slot) -> bool:
-        """Whether the requests of a version have ended within the time that they have; new ones are not taken."""
+        """Refuse new requests of a version and wait for the others. False: they did not end."""
         seconds = END_S if self._is_closing or slot.state is SlotState.FAILED else DRAIN_S
         if slot.is_available:
             slot.state = SlotState.DRAINING
@@ -270,25 +257,25 @@ class Slots:
         return True
 
     def end_soon(self) -> None:
-        """Begins the end: requests are hardly waited for, and a change that fails brings nothing back."""
+        """From now on wait only END_S for requests; load nothing again after a failed change."""
         self._is_closing = True
 
     async def take_out_all(self) -> None:
-        """Ends all versions for good, adapters before their bases."""
+        """Unload all versions for good, adapters before their bases."""
         self.end_soon()
         for is_adapter in (True, False):
             names = [slot.name for slot in self._slots.values() if bool(slot.base) is is_adapter]
             await asyncio.gather(*(self._take_out(name) for name in names))
 
     async def take_out_dead(self) -> None:
-        """Frees what is left of engines that died."""
+        """Free the resources of dead engines."""
         for slot in sorted(self._slots.values(), key=lambda slot: not slot.base):
             if slot.state is SlotState.FAILED:
                 await self._take_out(slot.name)
 
 
 def _free_memory_of(error: BaseException | None) -> None:
-    """Frames of a load that failed would hold its tensors for as long as anybody, a log say, holds the error."""
+    """Clear the frames of a failed load: they would hold its tensors as long as the error lives."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -1,9 +1,10 @@
-"""The student's versions on disk: immutable folders with a manifest, and the pointers that say which is live.
+"""Versions of the student on disk: immutable folders with a manifest, and pointers to some of them.
 
 STORE/versions/v1/{manifest.json, config.json, model.safetensors, ...}
-STORE/versions/.last       the newest version there ever was, so that no name is given twice
+STORE/versions/.last       the newest version that ever existed, so that no name is used twice
 STORE/pointers.json        see pointers.py
-STORE/datasets/, STORE/jobs/   see datasets.py and jobs.py
+STORE/datasets/            see datasets.py
+STORE/jobs/                see job.py
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,96 +26,17 @@ from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
 from services.engines import checkpoint
 from services.files import sweep, sync_folder, write_atomically
 from services.student.intact import CORRUPT, Watch, glance, require_same
+from services.student.manifest import ADAPTER, MANIFEST, Manifest, Origin
 from services.student.pointers import PointerFile, Pointers
-from services.student.records import damaged, read_record
+from services.student.records import damaged
 
-MANIFEST = "manifest.json"
-ADAPTER = "adapter"
-CONTRACT_BROKEN = "CONTRACT_BROKEN"
-"""Reason for a version that would be asked otherwise than it was trained."""
 _LAST = ".last"
 _NAME = re.compile(r"v[1-9][0-9]{0,17}")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a version comes from. The first version has no parent."""
-
-    parent: str = ""
-    run: str = ""
-    recipe: str = ""
-    dataset: str = ""
-    job: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """Written once, beside the weights; never changed."""
-
-    name: str
-    created_at: str
-    weights_sha256: str
-    contract: Contract
-    origin: Origin
-    adapter_of: str = ""
-    """The version that the adapter in adapter/ goes with; "" where there is none. The weights beside it are merged."""
-
-    rest_sha256: str = ""
-    """Hash over configuration, code and adapter; "" in versions of earlier releases."""
-
-    @staticmethod
-    def read(folder: Path) -> Manifest:
-        """Raises InvalidInput: the file is damaged."""
-        way_out = f"restore it, or move {folder} away; other versions are not concerned"
-        manifest = read_record(Manifest, folder / MANIFEST, way_out, CORRUPT)
-        try:
-            datetime.fromisoformat(manifest.created_at)
-        except ValueError as error:
-            raise damaged(folder / MANIFEST, f"created_at: {error}", way_out, CORRUPT) from error
-        return manifest
-
-    def verify(self, folder: Path) -> None:
-        """Reads all files. Raises InvalidInput: one has changed, or the contract can't be kept here."""
-        checkpoint.check(folder)
-        try:
-            found = self._found(folder)
-        except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f"version {self.name} is damaged: a file in {folder} can't be read ({error}); it will not be loaded",
-                reason=CORRUPT,
-            ) from error
-        for what, actual, expected, reason in found:
-            if actual != expected:
-                raise InvalidInput(
-                    f"version {self.name} is damaged: its {what} has sha256 {actual[:12]}..., its manifest says "
-                    f"{expected[:12]}...; it will not be loaded",
-                    reason=reason,
-                )
-        try:
-            self.contract.require_servable()
-        except InvalidInput as error:
-            raise InvalidInput(
-                f"the contract of version {self.name} can't be kept here ({error}): serve it with the release that trained it",
-                field=error.field,
-                reason=CONTRACT_BROKEN,
-            ) from error
-
-    def _found(self, folder: Path) -> list[tuple[str, str, str, str]]:
-        """Each part, its hash, the one that it should have, and the reason if they differ."""
-        template, processor = self.contract.chat_template_sha256, self.contract.processor_sha256
-        rest = checkpoint.rest_sha256(folder) if self.rest_sha256 else ""
-        return [
-            ("weights", checkpoint.weights_sha256(folder), self.weights_sha256, CORRUPT),
-            ("chat template", checkpoint.chat_template_sha256(folder), template, CONTRACT_BROKEN),
-            ("processor", checkpoint.processor_sha256(folder), processor, CONTRACT_BROKEN),
-            ("configuration", rest, self.rest_sha256, CORRUPT),
-        ]
-
-
 class VersionStore:
-    """One writer: the student service that owns the folder. Raises Conflict: the folder has an owner already."""
+    """Folder of one student service, its only writer. Raises Conflict: another one owns it."""
 
     def __init__(self, root: Path) -> None:
         self._versions = root / "versions"
@@ -129,15 +51,15 @@ class VersionStore:
                 f"another student service uses the store {root}: stop it, or name another store"
             ) from error
         for leftover in [*self._versions.glob(".incoming-*"), *sweep(root)]:
-            _log.info("%s was left half-written, and is removed", leftover)
+            _log.info("removing %s, which was left unfinished", leftover)
             shutil.rmtree(leftover, ignore_errors=True)
 
     def close(self) -> None:
-        """Lets another service own the folder."""
+        """Release the folder to other services."""
         self._lock.close()
 
     def names(self) -> list[str]:
-        """Oldest first, damaged ones included."""
+        """Names of all versions, the oldest first, damaged ones included."""
         found = [path.name for path in self._versions.iterdir() if _NAME.fullmatch(path.name)]
         return sorted(found, key=_number)
 
@@ -151,17 +73,17 @@ class VersionStore:
         return self._versions / name
 
     def manifest(self, name: str) -> Manifest:
-        """Raises NotFound, InvalidInput: it is damaged."""
+        """Raises NotFound; InvalidInput: the manifest is damaged."""
         manifest = Manifest.read(self.path(name))
         if manifest.name != name:
-            why = f"says that it is {manifest.name[:20]}"
+            why = f"its name is {manifest.name[:20]}"
             raise damaged(
                 self.path(name) / MANIFEST, why, "move away what was copied by hand", CORRUPT
             )
         return manifest
 
     def fault(self, name: str) -> str:
-        """Fault of a version on disk; "" where none is known. See Watch.fault. Raises NotFound."""
+        """Fault of a version on disk; "" if none is known (Watch.fault). Raises NotFound."""
         try:
             self.manifest(name)
             return self._watch.fault(name)
@@ -169,11 +91,11 @@ class VersionStore:
             return str(error)
 
     def intact(self) -> list[str]:
-        """Versions whose manifest can be read, the newest first. Their files may be damaged nonetheless."""
+        """Versions without a known fault, the newest first. Their files may still be damaged."""
         return [name for name in reversed(self.names()) if not self.fault(name)]
 
     def made_by(self, job: str) -> str:
-        """The version that a training job made; "" if it made none."""
+        """Name of the version that a training job made; "" if it made none."""
         return next((name for name in self.intact() if self.manifest(name).origin.job == job), "")
 
     def add(
@@ -183,10 +105,10 @@ class VersionStore:
         contract: Contract,
         image_processor: Mapping[str, object] | None = None,
     ) -> str:
-        """Copies a checkpoint in as the next version and returns its name. Whole or not at all.
+        """Copy a checkpoint, as a whole or not at all, as the next version. Return its name.
 
-        `image_processor`: settings (a pixel budget) that replace the checkpoint's. The hashes and the pixel budget of
-        `contract` are taken from the checkpoint itself. Raises InvalidInput: no checkpoint.
+        `image_processor`: settings (a pixel budget) that replace the checkpoint's. Hashes and pixel
+        budget of `contract` are taken from the checkpoint. Raises InvalidInput: no checkpoint.
         """
         checkpoint.check(checkpoint_folder)
         name = self._next()
@@ -203,7 +125,7 @@ class VersionStore:
             sync_folder(self._versions)
         except (OSError, shutil.Error) as error:
             raise MpaError(
-                f"version {name} can't be stored ({error}): make room, then repeat",
+                f"version {name} can't be stored ({error}): free disk space, then repeat",
                 reason="STORAGE_FAILED",
             ) from error
         finally:
@@ -218,7 +140,7 @@ class VersionStore:
         contract: Contract,
         image_processor: Mapping[str, object],
     ) -> None:
-        """Makes a copy of a checkpoint a version, and puts it on disk."""
+        """Turn a copy of a checkpoint into a version, and sync it to disk."""
         checkpoint.set_image_processor(incoming, image_processor)
         manifest = Manifest(
             name=name,
@@ -241,42 +163,43 @@ class VersionStore:
         write_atomically(incoming / MANIFEST, json.dumps(asdict(manifest), indent=2))
 
     def _next(self) -> str:
-        """A name that no version has or had, damaged and removed ones included."""
+        """A name that no version has or ever had, damaged and removed ones included."""
         used = [*self.names(), *asdict(self.pointers()).values()]
         with suppress(OSError, UnicodeDecodeError):
             used.append((self._versions / _LAST).read_text())
         return f"v{max((_number(name) for name in used if _NAME.fullmatch(name)), default=0) + 1}"
 
     def verify(self, name: str) -> Path:
-        """The folder of a version whose files match its manifest, and whose contract can be kept here.
+        """Check a version's files against its manifest, and return its folder.
 
-        Raises NotFound, InvalidInput: damaged (VERSION_CORRUPT), or it would be asked otherwise than it was trained
-        (CONTRACT_BROKEN).
+        Raises NotFound; InvalidInput: it is damaged (VERSION_CORRUPT), or would be asked
+        differently than it was trained (CONTRACT_BROKEN).
         """
         self._watch.verify(name)
         return self.path(name)
 
     def require_unchanged(self, name: str) -> None:
-        """Raises InvalidInput where a version's files have changed since they were verified: after they were loaded."""
+        """Raises InvalidInput: a version's files have changed since they were verified."""
         self._watch.require_unchanged(name)
 
     def _verify(self, name: str) -> None:
         self.manifest(name).verify(self.path(name))
 
     def pointers(self) -> Pointers:
-        """The pointers; none where nothing is live yet, or where both copies are damaged."""
+        """The pointers; none if nothing is live yet, or if both files are damaged."""
         return self._pointers.read()
 
     def point(self, pointers: Pointers) -> None:
-        """Moves the pointers, durably, all at once."""
+        """Move the pointers durably and atomically."""
         self._pointers.write(pointers)
 
 
 @contextmanager
 def verified(folder: Path) -> Iterator[None]:
-    """Guards the reading of a version in another process than the store's owner; a folder that is no version is not looked at.
+    """Verify a version before it is read by another process than the store's owner, and afterwards.
 
-    Raises InvalidInput: it is damaged, or was changed while it was read.
+    A folder that is no version is not checked.
+    Raises InvalidInput: the version is damaged, or was changed while it was read.
     """
     if not (folder / MANIFEST).is_file():
         yield

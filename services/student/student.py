@@ -1,4 +1,4 @@
-"""The student as a plain object: answers, versions and trainings, whatever face asks."""
+"""The student as a plain object, independent of gRPC and HTTP: answers, versions, trainings."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from pathlib import Path
 from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.errors import WrongState
-from services.core.presets import Hyperparameters
 from services.core.tasks import answer_prompt
 from services.engines.checkpoint import resolve
 from services.engines.images import LoadedImage
 from services.engines.model import Prompt, Reply
 from services.student.datasets import DatasetStore
-from services.student.job import Job, TrainingProgress
-from services.student.jobs import TrainingJobs, TrainingRequest
+from services.student.job import Job, TrainingRequest
+from services.student.jobs import TrainingJobs
 from services.student.loader import StoredVersions
+from services.student.manifest import Origin
 from services.student.pointers import Pointers
 from services.student.production import ProductionSamples
+from services.student.progress import TrainingProgress
 from services.student.settings import StudentSettings
-from services.student.store import Origin, VersionStore
-from services.student.uploads import Uploads
+from services.student.store import VersionStore
+from services.student.upload_room import UploadRoom
 from services.student.versions import Versions
 
 _log = logging.getLogger(__name__)
@@ -38,10 +39,11 @@ class Answered:
 
 
 class HostedStudent:
-    """Owns one store; nothing is loaded before `start`."""
+    """Owner of one store. Nothing is loaded before `start`."""
 
     def __init__(self, settings: StudentSettings) -> None:
         self._settings = settings
+        self.preset = settings.preset
         self.store = VersionStore(settings.store)
         self.samples = ProductionSamples(settings.samples)
         self.datasets = DatasetStore(settings.store, takes_tiff=settings.images.takes_tiff)
@@ -59,16 +61,18 @@ class HostedStudent:
             devices=settings.training_devices,
             execution=settings.training,
         )
-        self.uploads = Uploads(self.datasets, settings.uploads, self.jobs.datasets_in_use)
+        self.uploads = UploadRoom(self.datasets, settings.uploads, self.jobs.datasets_in_use)
 
     async def start(self) -> None:
-        """Imports the base model into an empty store, loads the live version if it serves, takes up an interrupted training."""
+        """Import the base model into an empty store, load the live version, resume the training.
+
+        A student that does not serve loads no version.
+        """
         if not self.store.names():
             folder = await asyncio.to_thread(resolve, self._settings.model)
-            preset = self._settings.preset
-            contract = Contract(system_prompt=preset.system_prompt)
+            contract = Contract(system_prompt=self.preset.system_prompt)
             await asyncio.to_thread(
-                self.store.add, folder, Origin(), contract, preset.image_processor
+                self.store.add, folder, Origin(), contract, self.preset.image_processor
             )
         if not self.store.pointers().live:
             self._point_at_newest()
@@ -80,16 +84,13 @@ class HostedStudent:
         self.jobs.resume()
 
     def _point_at_newest(self) -> None:
-        """Chooses the live version of a new store, or of one without pointers. Raises WrongState: no version is whole."""
+        """Make the newest whole version of a store without pointers live. Raises WrongState."""
         whole = self.store.intact()
         if not whole:
             faults = "; ".join(self.store.fault(name) for name in self.store.names())
             raise WrongState(f"no version can be served: {faults}", reason="NO_VERSION")
         if len(self.store.names()) > 1:
-            _log.error(
-                "it isn't known any more which version was live: it is %s now, the newest that is whole",
-                whole[0],
-            )
+            _log.error("the pointers are lost: %s, the newest whole version, is live", whole[0])
         self.store.point(Pointers(live=whole[0]))
 
     async def close(self) -> None:
@@ -107,7 +108,7 @@ class HostedStudent:
         decoding: Decoding | None = None,
         version: str = "",
     ) -> Answered:
-        """Answers with `version`, or the live one; template and decoding are its contract's unless given."""
+        """Answer with `version`, or the live one; template and decoding default to its contract."""
         async with self.versions.lease(version) as lease:
             contract = lease.contract
             text = answer_prompt(question, template or contract.answer_template)
@@ -116,34 +117,12 @@ class HostedStudent:
             )
             return Answered(lease.version, await lease.model.generate(prompt))
 
-    async def train(
-        self,
-        request_id: str,
-        dataset: str,
-        base_version: str,
-        run: str,
-        recipe: str,
-        contract: Contract,
-        hyperparameters: Hyperparameters,
-    ) -> str:
-        """Starts a training. The version that it makes is asked by `contract`. Raises NotFound, InvalidInput, Conflict."""
-        await asyncio.to_thread(self.datasets.verify, dataset)
-        folder = await asyncio.to_thread(self.store.verify, base_version)
-        contract.require_trainable_from(self.store.manifest(base_version).contract)
-        return self.jobs.start(
-            TrainingRequest(
-                request_id, dataset, base_version, folder, run, recipe, contract, hyperparameters
-            )
-        )
-
-    @property
-    def preset(self) -> str:
-        return self._settings.preset.name
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        """The default settings: the preset's."""
-        return self._settings.preset.hyperparameters
+    async def train(self, request: TrainingRequest) -> str:
+        """Start a training, and return its job's name. Raises NotFound, InvalidInput, Conflict."""
+        await asyncio.to_thread(self.datasets.verify, request.dataset)
+        base = await asyncio.to_thread(self.store.verify, request.base_version)
+        request.contract.require_trainable_from(self.store.manifest(request.base_version).contract)
+        return self.jobs.start(request, base)
 
     def _publish(self, job: Job, output: Path, progress: TrainingProgress) -> str:
         made = self.store.made_by(job.id)
@@ -154,5 +133,12 @@ class HostedStudent:
             "train_seconds": progress.seconds,
             "train_steps": float(progress.total_steps),
         }
-        origin = Origin(job.base_version, job.run, job.recipe, job.dataset, job.id, metrics)
+        origin = Origin(
+            parent=job.base_version,
+            run=job.run,
+            recipe=job.recipe,
+            dataset=job.dataset,
+            job=job.id,
+            metrics=metrics,
+        )
         return self.store.add(output, origin, job.contract)

@@ -1,4 +1,4 @@
-"""A version, in memory and on disk, as mpa.v1.Version."""
+"""Description of a version, in memory and on disk, as mpa.v1.Version."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from protos.mpa.v1 import versions_pb2
 from services.core.errors import InvalidInput
 from services.rpc.wire import contract_to_proto
 from services.student.canaries import read as read_canaries
-from services.student.store import Manifest
+from services.student.manifest import Manifest
 from services.student.student import HostedStudent
 
 
 async def describe(student: HostedStudent, name: str) -> versions_pb2.Version:
-    """A version as it is in memory and on disk; damage in either place is its `error`. Raises NotFound."""
+    """Describe a version. `error` names damage in memory or on disk. Raises NotFound."""
     slot = student.versions.slot(name)
     fault = await asyncio.to_thread(student.store.fault, name)
     state = slot.state.name if slot else "FAILED" if fault else "UNLOADED"
@@ -26,7 +26,7 @@ async def describe(student: HostedStudent, name: str) -> versions_pb2.Version:
         leases=slot.leases if slot else 0,
         canaries_passed=slot.canaries.passed if slot and slot.canaries else -1,
     )
-    with suppress(InvalidInput):  # `fault` says so
+    with suppress(InvalidInput):  # `fault` names it
         _add_manifest(version, student.store.manifest(name))
     try:
         version.canaries = len(read_canaries(student.store.path(name)))
@@ -36,7 +36,7 @@ async def describe(student: HostedStudent, name: str) -> versions_pb2.Version:
 
 
 def _add_manifest(version: versions_pb2.Version, manifest: Manifest) -> None:
-    """Provenance and contract."""
+    """Add provenance and contract."""
     origin = manifest.origin
     version.weights_sha256 = manifest.weights_sha256
     version.parent = origin.parent

@@ -1,1 +1,1 @@
-"""The teacher service: the large model, frozen, that annotates images and answers questions blind."""
+"""The teacher service: the large, frozen model that annotates images and answers questions."""

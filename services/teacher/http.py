@@ -1,4 +1,7 @@
-"""The teacher's HTTP face: POST /v1/annotate with an image (multipart or base64 JSON) and, if wanted, a task."""
+"""HTTP endpoint of the teacher: POST /v1/annotate.
+
+A request is multipart or JSON with a base64 image. Its task is optional.
+"""
 
 from __future__ import annotations
 

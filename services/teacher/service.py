@@ -1,4 +1,4 @@
-"""The teacher as a BentoML service that runs our gRPC server in the same process.
+"""The teacher as a BentoML service with our gRPC server in the same process.
 
     bentoml serve services.teacher.service:TeacherService --port 3001
 
@@ -47,7 +47,8 @@ class TeacherService:
         images = ImageReceiver(self._settings.images)
         servicer = TeacherServicer(self._loaded_teacher, images, shedder)
         entrance = Entrance(self._settings.listen.http, shedder)
-        app.state.servicer, app.state.entrance = servicer, entrance
+        app.state.servicer = servicer
+        app.state.entrance = entrance
         server = GrpcServer(
             lambda grpc_server: teacher_pb2_grpc.add_TeacherServiceServicer_to_server(
                 servicer, grpc_server
@@ -69,14 +70,13 @@ class TeacherService:
         self._teacher = HostedTeacher(*await self._model())
 
     async def _model(self) -> tuple[VisionLanguageModel, Serving]:
-        if self._settings.openai is not None:
+        settings = self._settings
+        if settings.openai is not None:
             from services.engines.openai import engine as openai
 
-            return await openai.load(self._settings.model, self._settings.openai), of_provider(
-                self._settings
-            )
-        folder = await asyncio.to_thread(resolve, self._settings.model)
-        settings = self._settings
+            model = await openai.load(settings.model, settings.openai)
+            return model, of_provider(settings)
+        folder = await asyncio.to_thread(resolve, settings.model)
         serving = of_checkpoint(folder, settings.engine, settings.preset.name, settings.model)
         return await load_model(folder, settings.engine), serving
 
@@ -89,7 +89,7 @@ class TeacherService:
         try:
             await self._teacher.close()
         except Exception:
-            _log.exception("the engine that has died did not end as it should")
+            _log.exception("the dead engine was not closed cleanly")
         await self._load()
 
     @bentoml.on_startup

@@ -1,4 +1,4 @@
-"""mpa.v1.TeacherService over a HostedTeacher."""
+"""mpa.v1.TeacherService on top of a HostedTeacher."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def Annotate(
         self, request: pb.AnnotateRequest, context: Context | None = None
     ) -> pb.AnnotateResponse:
-        """Annotates for every face: unary, each item of a stream, HTTP."""
+        """Annotates one image, for unary calls, each item of a stream, and HTTP."""
         teacher = self._teacher()
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._annotate(teacher, request)
@@ -78,10 +78,8 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
             system_fingerprint=annotated.reply.system_fingerprint,
         )
         if isinstance(annotated.outcome, Annotation):
-            response.question, response.answer = (
-                annotated.outcome.question,
-                annotated.outcome.answer,
-            )
+            response.question = annotated.outcome.question
+            response.answer = annotated.outcome.answer
         else:
             response.rejection = annotated.outcome
         return response
@@ -98,7 +96,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def Answer(
         self, request: pb.TeacherServiceAnswerRequest, context: Context | None = None
     ) -> pb.TeacherServiceAnswerResponse:
-        """Answers for unary calls and each item of a stream."""
+        """Answers one question, for unary calls and each item of a stream."""
         teacher = self._teacher()
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._answer(teacher, request)

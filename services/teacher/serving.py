@@ -1,4 +1,4 @@
-"""How a provider's model is served: what besides a request decides the reply, and what is billed for it."""
+"""Serving of a provider's model: the settings that decide its replies, and its price."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ def of_provider(settings: TeacherSettings) -> Serving:
     from services.engines.openai.prices import FREE, image_tokens, price_of
 
     assert settings.openai is not None
-    found, detail = price_of(settings.model, settings.openai.prices), settings.openai.image_detail
-    tariff = (
-        Tariff(found.input, found.output, image_tokens(settings.model, detail))
-        if found != FREE
-        else None
-    )
+    price = price_of(settings.model, settings.openai.prices)
+    detail = settings.openai.image_detail
+    tariff = Tariff(price.input, price.output, image_tokens(settings.model, detail))
     return Serving(
         (detail, ENCODING, settings.openai.guided),
-        "openai",
-        settings.preset.name,
-        settings.model,
-        tariff,
+        engine="openai",
+        preset=settings.preset.name,
+        model=settings.model,
+        tariff=tariff if price != FREE else None,
     )

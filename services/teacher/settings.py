@@ -21,9 +21,10 @@ GRPC_PORT = 50051
 
 @dataclass(frozen=True, slots=True)
 class TeacherSettings:
-    """`model`: a folder or a hub id, the preset's unless it is named; with `openai`, the provider's name of it."""
+    """All settings of one teacher service."""
 
     model: str
+    """Folder or hub id, by default the preset's; with `openai`, the provider's model name."""
     preset: Preset
     images: ImageSettings
     listen: ListenSettings
@@ -37,6 +38,7 @@ class TeacherSettings:
         """Raises InvalidInput, naming the variable that is wrong."""
         env = Environment("MPA_TEACHER_", variables)
         choice = Choice.from_environment(env, "teacher")
+        is_at_provider = choice.engine.engine == "openai"
         return TeacherSettings(
             model=choice.model,
             preset=choice.preset,
@@ -45,7 +47,5 @@ class TeacherSettings:
             load=LoadSettings.from_environment(env),
             callers=CallerSettings.from_environment(env),
             engine=choice.engine,
-            openai=OpenAISettings.from_environment(env)
-            if choice.engine.engine == "openai"
-            else None,
+            openai=OpenAISettings.from_environment(env) if is_at_provider else None,
         )

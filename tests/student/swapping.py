@@ -1,4 +1,4 @@
-"""Hot swap without gRPC or weights: a store of four versions, and engines that answer with their version's name."""
+"""Hot swap without gRPC or weights: a store of four versions, engines that answer by name."""
 
 import asyncio
 
@@ -6,17 +6,21 @@ from services.core.contract import Contract
 from services.core.errors import InvalidInput, Unavailable
 from services.engines.model import Reply
 from services.engines.room import Room
-from services.student.canaries import Checked
+from services.student.canary_check import Checked
+from services.student.manifest import ADAPTER, Origin
 from services.student.pointers import Pointers
-from services.student.store import ADAPTER, Origin, VersionStore
+from services.student.store import VersionStore
 from services.student.versions import Versions
 from tests.serving import fake_checkpoint
 
-PLENTY, LITTLE = Room(1, 100, "CPU"), Room(100, 1, "CPU")
+PLENTY = Room(1, 100, "CPU")
+LITTLE = Room(100, 1, "CPU")
+STEP_S = 0.01
+"""Seconds of each step of an engine."""
 
 
 class Engine:
-    """Answers with its version's name; can be reloaded, adapted and killed; says when it is closed."""
+    """Engine that answers with its version's name. It can be reloaded, adapted and killed."""
 
     def __init__(self, name):
         self.name = name
@@ -29,7 +33,7 @@ class Engine:
 
     async def generate(self, prompt):
         before = self.name
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(STEP_S)
         assert not self.closed
         assert before == self.name, "weights were replaced under a request"
         if self.dead.is_set():
@@ -41,7 +45,7 @@ class Engine:
         return "killed"
 
     async def reload(self, folder):
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(STEP_S)
         self.name = folder.name
 
     async def with_adapter(self, folder):
@@ -63,18 +67,22 @@ class Adapter(Engine):
 
 
 class Loader:
-    """Loads Engines; `room`: the memory that it finds; `broken` do not load, `stale` do not reload.
+    """Loader of Engines. `broken` versions do not load, `stale` ones do not reload.
 
-    `troubles`: by step and version, the errors that the step ends with, one after the other; `holds`: events that it waits for.
+    `room_found` is the free memory. For each step and version, `troubles` has the errors that it
+    raises, one after the other, and `holds` an event that it waits for.
     """
 
     def __init__(self, store):
         self.store = store
         self.room_found = PLENTY
         self.serves_adapters = True
-        self.broken, self.stale = set(), set()
+        self.broken = set()
+        self.stale = set()
         self.engines = []
-        self.troubles, self.holds, self.began = {}, {}, []
+        self.troubles = {}
+        self.holds = {}
+        self.began = []
 
     async def _step(self, step, name):
         self.began.append((step, name))
@@ -99,7 +107,7 @@ class Loader:
 
     async def load(self, name):
         await self.inspect(name)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(STEP_S)
         await self._step("load", name)
         self.engines.append(Engine(name))
         return self.engines[-1], Checked(4, 4)
@@ -117,7 +125,7 @@ class Loader:
 
 
 class Store(VersionStore):
-    """`troubles`: the errors that moving the pointers ends with, one after the other; `is_written`: once they are on disk."""
+    """Store that raises `troubles` one by one when pointers move, if `is_written` after the move."""
 
     troubles = ()
     is_written = False

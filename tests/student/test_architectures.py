@@ -2,25 +2,24 @@
 
 On vLLM (0.32, its CPU build), these checkpoints:
 
-| architecture | vLLM's class | answers | weights replaced in place |
+| architecture | vLLM's class | answers | swap in place |
 | --- | --- | --- | --- |
-| Qwen2-VL | Qwen2VLForConditionalGeneration | see engines/test_vllm.py | wrong, see test_student_on_vllm.py |
-| Qwen2.5-VL | Qwen2_5_VLForConditionalGeneration | those of transformers | right |
-| Idefics3, SmolVLM | Idefics3ForConditionalGeneration | those of transformers | right |
-| LLaVA | LlavaForConditionalGeneration | those of transformers | right |
-| LLaVA-OneVision | LlavaOnevisionForConditionalGeneration | those of transformers | right |
-| InternVL | InternS1ForConditionalGeneration | those of transformers | right |
+| Qwen2-VL | Qwen2VLForConditionalGeneration | test_vllm.py | wrong (test_student_on_vllm.py) |
+| Qwen2.5-VL | Qwen2_5_VLForConditionalGeneration | equal to transformers | right |
+| Idefics3, SmolVLM | Idefics3ForConditionalGeneration | equal to transformers | right |
+| LLaVA | LlavaForConditionalGeneration | equal to transformers | right |
+| LLaVA-OneVision | LlavaOnevisionForConditionalGeneration | equal to transformers | right |
+| InternVL | InternS1ForConditionalGeneration | equal to transformers | right |
 """
 
 import asyncio
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
 from services.core.contract import Contract
@@ -36,54 +35,72 @@ from services.engines.rendering import renderer
 from services.engines.settings import EngineSettings
 from services.student import canaries
 from services.student.datasets import DatasetStore, TrainingSample
-from services.student.encoding import IGNORED, Encoder, collate
 from services.student.execution import Execution
 from services.student.job import Job
+from services.student.manifest import Origin
 from services.student.settings import StudentSettings
-from services.student.store import Origin
-from services.student.training import read_student, save, train
-from tests.architectures import ARCHITECTURES, Architecture
 from tests.serving import serving_student
 
 pytestmark = pytest.mark.slow
-QUESTIONS = canaries.synthetic_questions()
-"""About images of many proportions: those that tile them make unlike numbers of tiles."""
-ON_VLLM = [name for name in ARCHITECTURES if name != "qwen2_vl"]
+NAMES = ("idefics3", "internvl", "llava", "llava_onevision", "qwen2_5_vl", "qwen2_vl")
+ON_VLLM = [name for name in NAMES if name != "qwen2_vl"]
 ANSWERS = ["red", "a yellow triangle", "no"]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A checkpoint, what two steps of training have made of it, and what it was trained on."""
+    """A checkpoint, its version after two training steps, and the samples."""
 
     name: str
-    architecture: Architecture
+    architecture: Any
     base: Path
     output: Path
     datasets: DatasetStore
     samples: list[TrainingSample]
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@cache
+def questions():
+    """Questions about images of many proportions, so that numbers of tiles differ."""
+    return canaries.synthetic_questions()
+
+
+def test_every_architecture_is_tried():
+    from tests.architectures import ARCHITECTURES
+
+    assert set(NAMES) == set(ARCHITECTURES)
+
+
+@pytest.fixture(scope="module", params=NAMES)
 def trained(request, tmp_path_factory):
     """Both versions with their canaries."""
+
+    from services.student.training import train
+    from tests.architectures import ARCHITECTURES
+
     root = tmp_path_factory.mktemp(request.param)
     architecture = ARCHITECTURES[request.param]
     base = architecture.save(root / "base")
-    asyncio.run(canaries.compute(base, Contract(), QUESTIONS))
+    asyncio.run(canaries.compute(base, Contract(), questions()))
     datasets = DatasetStore(root)
     samples = [
         TrainingSample(datasets.add_image(question.data), question.text, ANSWERS[number % 3])
-        for number, question in enumerate(QUESTIONS[:16])
+        for number, question in enumerate(questions()[:16])
     ]
     settings = Hyperparameters(learning_rate=1e-2, batch_size=8, epochs=1)
     job, dataset = root / "jobs" / "job", datasets.add(samples)
     Job(
-        *("job", "", "v1", str(base), dataset, "", "", Contract(), settings, str(root)),
+        id="job",
+        base_version="v1",
+        base_folder=str(base),
+        dataset=dataset,
+        contract=Contract(),
+        hyperparameters=settings,
+        store=str(root),
         execution=Execution(micro_batch=4),
     ).write(job)
     train(job)
-    asyncio.run(canaries.compute(job / "output", Contract(), QUESTIONS, parent=base))
+    asyncio.run(canaries.compute(job / "output", Contract(), questions(), parent=base))
     return Trained(request.param, architecture, base, job / "output", datasets, samples)
 
 
@@ -94,7 +111,9 @@ async def test_it_annotates_and_answers(trained):
         TASKS["vqa"].annotation_prompt,
         *map(answer_prompt, ("what color is it?", "is it a circle?")),
     ]
-    prompts = [Prompt(question.image, text, short) for question in QUESTIONS[:5] for text in texts]
+    prompts = [
+        Prompt(question.image, text, short) for question in questions()[:5] for text in texts
+    ]
     replies = await asyncio.gather(*(model.generate(prompt) for prompt in prompts))
     alone = [await model.generate(prompt) for prompt in prompts]
     await model.close()
@@ -104,12 +123,16 @@ async def test_it_annotates_and_answers(trained):
 
 
 def test_only_the_answer_and_the_end_of_turn_are_learned(trained):
+    from transformers import AutoProcessor
+
+    from services.student.encoding import IGNORED, Encoder, collate
+
     processor = AutoProcessor.from_pretrained(trained.base)
     encoder = Encoder(processor, trained.datasets, ANSWER_TEMPLATE)
     rows = [encoder(sample) for sample in trained.samples[:6]]
     batch = collate(rows, processor.tokenizer.pad_token_id)
     render = renderer(trained.base)
-    for row, sample, question in zip(batch["labels"], trained.samples, QUESTIONS, strict=False):
+    for row, sample, question in zip(batch["labels"], trained.samples, questions(), strict=False):
         assert (
             processor.tokenizer.decode(row[row != IGNORED])
             == sample.answer + trained.architecture.end_of_turn
@@ -121,6 +144,11 @@ def test_only_the_answer_and_the_end_of_turn_are_learned(trained):
 
 
 def test_a_sample_counts_the_same_alone_and_in_a_batch(trained):
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from services.student.encoding import IGNORED, Encoder, collate
+
     processor = AutoProcessor.from_pretrained(trained.base)
     encoder = Encoder(processor, trained.datasets, ANSWER_TEMPLATE)
     rows = [encoder(sample) for sample in trained.samples[:6]]
@@ -140,6 +168,9 @@ def test_a_sample_counts_the_same_alone_and_in_a_batch(trained):
 
 
 def test_tower_connector_and_language_model_are_trained(trained):
+    import torch
+    from safetensors.torch import load_file
+
     before, after = (
         load_file(folder / "model.safetensors") for folder in (trained.base, trained.output)
     )
@@ -156,6 +187,10 @@ def test_tower_connector_and_language_model_are_trained(trained):
 
 
 def test_what_is_saved_is_what_was_in_memory(trained, tmp_path):
+    import torch
+
+    from services.student.checkpoints import read_student, save
+
     model, dtype = read_student(trained.base, Hyperparameters(1e-3))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -209,7 +244,7 @@ async def _promote(peer, trained):
 
 
 async def _answers_as(peer, version, folder, agreement=1.0):
-    """What is answered is what transformers has answered by the checkpoint in `folder`."""
+    """The answers equal those of transformers with the checkpoint in `folder`."""
     expected = canaries.read(folder)
     requests = [
         student_pb2.AnswerRequest(
@@ -231,13 +266,16 @@ async def _answers_as(peer, version, folder, agreement=1.0):
 
 
 async def _reads_control_tokens_as_text(peer, trained):
-    """A question of each has as many tokens as in training (engines/test_text_is_text.py: they are characters)."""
+    """A question with a control token has as many tokens as in training."""
+
+    from transformers import AutoProcessor
+
     tokenizer, render = (
         AutoProcessor.from_pretrained(trained.base).tokenizer,
         renderer(trained.base),
     )
     marks = [added.content for added in tokenizer.added_tokens_decoder.values()]
-    image = QUESTIONS[0]
+    image = questions()[0]
     asked = [
         student_pb2.AnswerRequest(image=types_pb2.Image(data=image.data), question=mark)
         for mark in marks

@@ -1,7 +1,8 @@
-"""Canaries whose images earlier releases took: other formats, and large ones with all their pixels."""
+"""Canaries with images of earlier releases: other formats, and large ones with all pixels."""
 
 import asyncio
 import json
+from functools import cache
 
 import pytest
 from PIL import Image
@@ -12,17 +13,20 @@ from services.engines.images import load_stored_image
 from services.student import canaries
 from services.student.datasets import DatasetStore, TrainingSample
 from services.student.job import Job
-from services.student.store import Origin, VersionStore
+from services.student.manifest import Origin
+from services.student.store import VersionStore
 from tests.pictures import encoded, slow_png
 from tests.serving import fake_checkpoint, fake_student_settings, serving_student
 from tests.student.trainings import new_job
 
 SMALL = Image.new("RGB", (9, 7), "teal")
-FILES = {
-    **{kind: encoded(SMALL, kind) for kind in ("BMP", "PPM", "TIFF")},
-    "large": slow_png(6_000, 4_000),
-    "too large": slow_png(9_000, 8_000),
-}
+SIZES = {"large": (6_000, 4_000), "too large": (9_000, 8_000)}
+FILES = ("BMP", "PPM", "TIFF", *SIZES)
+
+
+@cache
+def file(name):
+    return slow_png(*SIZES[name]) if name in SIZES else encoded(SMALL, name)
 
 
 def _as_before(folder):
@@ -36,7 +40,7 @@ def _as_before(folder):
 @pytest.mark.parametrize("name", FILES)
 async def test_a_version_of_an_earlier_release_loads(tmp_path, name):
     settings = fake_student_settings(tmp_path)
-    data = FILES[name]
+    data = file(name)
     version = fake_checkpoint(tmp_path / "version", skill=0.9)
     image = load_stored_image(data, is_halved=False)
     await canaries.compute(version, Contract(), [canaries.CanaryQuestion(image, data, "what?")])
@@ -54,9 +58,9 @@ async def test_a_version_of_an_earlier_release_loads(tmp_path, name):
 async def test_a_dataset_of_an_earlier_release_is_trained_on(tmp_path, name):
     """Large images are halved, as they are when they are asked about."""
     datasets = DatasetStore(tmp_path)
-    image = load_stored_image(FILES[name])
+    image = load_stored_image(file(name))
     datasets.image_path(image.sha256).parent.mkdir(parents=True)
-    datasets.image_path(image.sha256).write_bytes(FILES[name])
+    datasets.image_path(image.sha256).write_bytes(file(name))
     base = fake_checkpoint(tmp_path / "base")
     folder = new_job(tmp_path, datasets, base, [TrainingSample(image.sha256, "what?", "red")])
     output = fake_checkpoint(tmp_path / "output", skill=0.9)

@@ -1,4 +1,4 @@
-"""The contract of a version: the parts that a training names are published, checked and served, or refused by name."""
+"""The contract of a version: published, checked and served, or refused with its field."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,8 @@ from services.rpc.status import from_rpc_error
 from services.rpc.wire import contract_from_proto, contract_to_proto
 from services.student import canaries
 from services.student.job import Job
-from services.student.store import MANIFEST, Manifest, Origin, VersionStore
+from services.student.manifest import MANIFEST, Manifest, Origin
+from services.student.store import VersionStore
 from tests.serving import fake_checkpoint, fake_student_settings, serving_student
 from tests.student.test_servicers import _ask, _upload, _wait
 
@@ -268,16 +269,15 @@ def test_a_job_of_an_earlier_release_goes_on_by_its_bases_contract(tmp_path):
     )
     folder = tmp_path / "job"
     Job(
-        "one",
-        "",
-        "v1",
-        str(base),
-        "d",
-        "r",
-        "authors",
-        Contract(),
-        Hyperparameters(1e-5),
-        str(tmp_path),
+        id="one",
+        base_version="v1",
+        base_folder=str(base),
+        dataset="d",
+        run="r",
+        recipe="authors",
+        contract=Contract(),
+        hyperparameters=Hyperparameters(1e-5),
+        store=str(tmp_path),
     ).write(folder)
     raw = json.loads((folder / "job.json").read_text())
     del raw["contract"]
@@ -292,5 +292,16 @@ def test_a_job_of_an_earlier_release_goes_on_by_its_bases_contract(tmp_path):
 
 
 def test_a_contract_survives_the_wire():
-    contract = Contract("a {question}", "b {question}", "s", "anls@1", "c", "p", 0.25, 7, 0.5, "{}")
+    contract = Contract(
+        answer_template="a {question}",
+        training_template="b {question}",
+        system_prompt="s",
+        normaliser="anls@1",
+        chat_template_sha256="c",
+        processor_sha256="p",
+        temperature=0.25,
+        max_new_tokens=7,
+        top_p=0.5,
+        pixel_budget="{}",
+    )
     assert contract_from_proto(contract_to_proto(contract), Contract()) == contract

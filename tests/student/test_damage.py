@@ -1,4 +1,4 @@
-"""Damaged files of a store, over gRPC: the damage is confined to its version or job, and named; all else goes on."""
+"""Damaged files of a store: the damage is named and affects only its version or job."""
 
 import json
 import os
@@ -13,8 +13,9 @@ from services.core.contract import Contract
 from services.engines.images import sha256
 from services.rpc.status import from_rpc_error
 from services.student.datasets import TrainingSample
+from services.student.manifest import MANIFEST, Origin
 from services.student.pointers import Pointers
-from services.student.store import MANIFEST, Origin, VersionStore
+from services.student.store import VersionStore
 from tests.pictures import numbered_png, png
 from tests.serving import fake_checkpoint, fake_student_settings, serving_student
 
@@ -206,7 +207,7 @@ async def test_without_pointers_and_copy_the_newest_whole_version_is_live(settin
     (settings.store / "versions" / "v3" / MANIFEST).write_text("{")
     async with serving_student(settings) as peer:
         assert (await peer.versions.ListVersions(versions_pb2.ListVersionsRequest())).live == "v2"
-        assert "newest that is whole" in caplog.text
+        assert "the newest whole version" in caplog.text
 
 
 async def test_pointers_to_versions_that_are_gone(settings):

@@ -1,25 +1,24 @@
-"""Versions that only loading shows to be broken, brought into a student that runs transformers: the live one serves on."""
+"""Versions that fail only when they are loaded, on transformers: the live version serves on."""
 
 import gc
 import json
 import shutil
 
 import pytest
-from transformers import Qwen2VLForConditionalGeneration
 
 from services.core.contract import Contract
 from services.core.errors import MpaError
 from services.engines.settings import EngineSettings
 from services.student import canaries
 from services.student.loader import StoredVersions
+from services.student.manifest import Origin
 from services.student.plan import SwapWay
 from services.student.pointers import Pointers
 from services.student.slot import SlotState
-from services.student.store import Origin, VersionStore
+from services.student.store import VersionStore
 from services.student.versions import Versions
 
 pytestmark = pytest.mark.slow
-QUESTION = canaries.synthetic_questions()[0]
 
 
 def _unknown_processor(folder):
@@ -48,18 +47,18 @@ DAMAGES = [_unknown_processor, _template_that_fails, _template_without_image, _t
 
 
 async def _answer(versions):
+    question = canaries.synthetic_questions()[0]
+    prompt = canaries.prompt_for(question.image, question.text, Contract())
     async with versions.lease() as lease:
-        return (
-            await lease.model.generate(
-                canaries.prompt_for(QUESTION.image, QUESTION.text, Contract())
-            )
-        ).text
+        return (await lease.model.generate(prompt)).text
 
 
 @pytest.mark.parametrize("way", [SwapWay.IN_PLACE, SwapWay.TWO_SLOTS])
 async def test_whatever_is_broken_the_live_version_answers_as_before(
     tiny_checkpoint, tmp_path, way
 ):
+    from transformers import Qwen2VLForConditionalGeneration
+
     store = VersionStore(tmp_path / "store")
     store.add(tiny_checkpoint, Origin(), Contract())
     store.point(Pointers(live="v1"))

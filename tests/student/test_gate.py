@@ -7,9 +7,9 @@ from protos.mpa.v1 import student_pb2, types_pb2
 from services.core.contract import Contract
 from services.rpc.images import ImageReceiver
 from services.rpc.load_shedding import LoadShedder
+from services.student.manifest import Origin
 from services.student.servicers import StudentServicer
 from services.student.slots import SlotState
-from services.student.store import Origin
 from services.student.student import HostedStudent
 from services.student.versions import SwapWay
 from tests.pictures import png

@@ -16,7 +16,8 @@ from services.core.errors import Conflict
 from services.core.presets import Hyperparameters
 from services.engines import tether
 from services.student.datasets import TrainingSample
-from services.student.job import Job, TrainingProgress, sole_trainer
+from services.student.job import Job, sole_trainer
+from services.student.progress import TrainingProgress
 from tests.pictures import numbered_png
 from tests.serving import fake_checkpoint
 
@@ -47,9 +48,14 @@ def job(tmp_path, datasets):
     ]
     folder = tmp_path / "jobs" / "one"
     base = str(fake_checkpoint(tmp_path / "base", skill=0.5))
-    settings = Hyperparameters(1e-3, batch_size=1)
     Job(
-        "one", "", "v1", base, datasets.add(samples), "", "", Contract(), settings, str(tmp_path)
+        id="one",
+        base_version="v1",
+        base_folder=base,
+        dataset=datasets.add(samples),
+        contract=Contract(),
+        hyperparameters=Hyperparameters(1e-3, batch_size=1),
+        store=str(tmp_path),
     ).write(folder)
     return folder
 

@@ -1,4 +1,4 @@
-"""Requests that no sane client sends, to every method of the student: each ends with a reason, none as the service's fault."""
+"""Absurd requests to every method of the student: each ends as the caller's fault."""
 
 import random
 
@@ -166,7 +166,7 @@ async def test_an_odd_item_of_a_stream_ends_alone(peer):
 
 
 async def test_random_bytes_never_end_as_the_services_fault(peer):
-    """A few hundred of them to every method; the lane of attacks sends many more to the real processes."""
+    """Send a few hundred to every method; tests/attacks sends many more to real processes."""
     draw = random.Random(0)
     for method, kind in METHODS.items():
         call = peer.channel.unary_unary(

@@ -1,4 +1,4 @@
-"""Samples of production requests: what is taken, from which face, within which limit, and what a request never notices."""
+"""Samples of users' requests: their choice, their limits, and requests that never wait."""
 
 import asyncio
 import json
@@ -204,7 +204,7 @@ def test_a_segment_that_vanishes_costs_a_sample_and_no_more(tmp_path):
 
 
 def test_a_writer_that_is_stuck_holds_no_request_up(tmp_path):
-    """Its file is a pipe that nobody reads, so the thread never gets on: what the queue can't hold is dropped."""
+    """The file is a pipe without a reader, so the thread is stuck, and the queue overflows."""
     samples = ProductionSamples(SampleSettings(tmp_path, 1.0, 2**40))
     one = sample(1, padding=200_000)
     reading, writing = os.pipe()

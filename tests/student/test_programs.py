@@ -1,4 +1,4 @@
-"""Programs that run beside the service."""
+"""Programs in processes of their own."""
 
 import asyncio
 import subprocess
@@ -53,7 +53,9 @@ def program(tmp_path, monkeypatch):
 
 async def test_code_and_all_that_it_said(program):
     module = program(
-        "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.exit('no ' + sys.argv[1])"
+        "import os, sys\n"
+        "print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
+        "sys.exit('no ' + sys.argv[1])"
     )
     assert await _run(module, "model", devices="2,3") == (1, "2,3\nno model\n")
 

@@ -15,6 +15,7 @@ from services.rpc.client import StudentClient
 from services.rpc.status import from_rpc_error
 from tests.pictures import bomb_png, numbered_png, png
 from tests.serving import fake_student_settings, serving_student
+from tests.waiting import until
 
 IMAGE = png()
 
@@ -60,6 +61,14 @@ async def _wait(peer, operation):
     response = training_pb2.TrainResponse()
     done.response.Unpack(response)
     return done, response
+
+
+def _trainers():
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "services.student.fake_training" in child.cmdline()
+    ]
 
 
 async def test_every_answer_names_its_version(peer):
@@ -215,7 +224,7 @@ async def test_progress_can_be_watched_and_operations_listed(peer, monkeypatch):
         metadata = training_pb2.TrainMetadata()
         operation.metadata.Unpack(metadata)
         seen.append((metadata.phase, metadata.step, metadata.total_steps))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.02)
     assert any(phase == "training" and 0 < step < total == 8 for phase, step, total in seen)
     assert seen[-1] == ("done", 8, 8)
     listing = await peer.operations.ListOperations(operations_pb2.ListOperationsRequest())
@@ -277,7 +286,8 @@ async def test_the_service_goes_on_with_a_training_it_was_stopped_in(tmp_path, m
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0.3")
     async with serving_student(settings) as peer:
         operation = await _train(peer, samples=160)
-        await asyncio.sleep(1.2)
+        name = operation.name.removeprefix("operations/")
+        await until(lambda: peer.student.jobs.progress(name).step > 0)
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0")
     async with serving_student(settings) as peer:
         done, response = await _wait(peer, operation)
@@ -286,15 +296,11 @@ async def test_the_service_goes_on_with_a_training_it_was_stopped_in(tmp_path, m
 
 
 async def test_a_training_process_that_is_told_to_end_goes_on_later(peer, monkeypatch):
-    """`bentoml serve` hands its SIGTERM to every child: the training must outlast the service, not fail with it."""
+    """`bentoml serve` passes SIGTERM to every child: the training must outlast the service."""
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0.3")
     operation = await _train(peer)
-    await asyncio.sleep(0.6)
-    (trainer,) = [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "fake_training" in " ".join(child.cmdline())
-    ]
+    await until(_trainers)
+    (trainer,) = _trainers()
     trainer.terminate()
     done, response = await _wait(peer, operation)
     assert not done.HasField("error")
@@ -334,6 +340,6 @@ async def test_sixteen_clients_through_ten_promotions_over_grpc(peer):
             group.create_task(client(number))
         for _ in range(10):
             await peer.versions.RollbackVersion(versions_pb2.RollbackVersionRequest())
-            await asyncio.sleep(0.05)
+            enough = answered + 16
+            await until(lambda enough=enough: answered >= enough)
         stop.set()
-    assert answered > 160

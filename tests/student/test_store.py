@@ -8,8 +8,9 @@ import pytest
 
 from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, NotFound
+from services.student.manifest import MANIFEST, Origin
 from services.student.pointers import Pointers
-from services.student.store import MANIFEST, Origin, VersionStore, verified
+from services.student.store import VersionStore, verified
 from tests.serving import fake_checkpoint
 
 
@@ -92,7 +93,7 @@ def test_no_name_is_given_twice(store, tmp_path, damage):
 def test_a_version_copied_by_hand_is_a_damaged_one(store, tmp_path):
     store.add(fake_checkpoint(tmp_path / "a"), Origin(job="j"), Contract())
     shutil.copytree(store.path("v1"), tmp_path / "store" / "versions" / "v2")
-    assert "says that it is v1" in store.fault("v2")
+    assert "its name is v1" in store.fault("v2")
     assert store.made_by("j") == "v1"
 
 
@@ -162,7 +163,8 @@ from pathlib import Path
 from services.core.contract import Contract
 from services.core.errors import MpaError
 from services.student.pointers import Pointers
-from services.student.store import Origin, VersionStore
+from services.student.manifest import Origin
+from services.student.store import VersionStore
 
 store = VersionStore(Path(sys.argv[1]))
 if sys.argv[3] == "full":
@@ -172,7 +174,8 @@ else:
 
     def count(event, arguments):
         global calls
-        if event in ("os.rename", "open", "os.mkdir", "os.remove") and str(arguments[0]).startswith(sys.argv[1]):
+        writes = event in ("os.rename", "open", "os.mkdir", "os.remove")
+        if writes and str(arguments[0]).startswith(sys.argv[1]):
             calls -= 1
             if calls == 0:
                 os.kill(os.getpid(), signal.SIGKILL)

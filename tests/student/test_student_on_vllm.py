@@ -1,4 +1,4 @@
-"""The student on vLLM over real gRPC: calls that are given up, weights replaced in place, an engine that is killed."""
+"""The student on vLLM over real gRPC: cancelled calls, a swap in place, a killed engine."""
 
 import asyncio
 import shutil
@@ -6,15 +6,13 @@ import shutil
 import grpc
 import psutil
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
 from services.core.contract import Contract
 from services.engines.choice import ZOO
 from services.student import canaries
+from services.student.manifest import Origin
 from services.student.settings import StudentSettings
-from services.student.store import Origin
 from tests.serving import serving_student
 from tests.waiting import until
 
@@ -24,6 +22,10 @@ SETTINGS = {"ENGINE": "vllm", "MAX_MODEL_LEN": 512, "THREADS": 2, "SWAP": "in_pl
 
 async def _another_version(folder):
     """The bundled student with noise on every matrix: most of its answers are others."""
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
     shutil.copytree(ZOO / "student", folder)
     weights = folder / "model.safetensors"
     tensors = load_file(weights)
@@ -76,7 +78,8 @@ async def test_given_up_swapped_in_place_and_killed(tmp_path):
         }
         await until(lambda: engine.unfinished == 0, timeout_s=5.0)
 
-        # vLLM's CPU build keeps part of the old weights here: the canaries see it, a new engine takes over, nothing is lost.
+        # vLLM's CPU build keeps part of the old weights here. The canaries notice it, and a new
+        # engine takes over: no request is lost.
         peer.student.store.add(
             await _another_version(tmp_path / "v2"), Origin(parent="v1"), Contract()
         )
@@ -89,11 +92,11 @@ async def test_given_up_swapped_in_place_and_killed(tmp_path):
                 )
 
         clients = [asyncio.create_task(client()) for _ in range(4)]
-        await asyncio.sleep(0.5)
+        await until(lambda: "v1" in seen)
         promoted = await peer.versions.PromoteVersion(
             versions_pb2.PromoteVersionRequest(name="v2", expected_live="v1")
         )
-        await asyncio.sleep(0.5)
+        await until(lambda: seen[-1] == "v2")
         stop.set()
         await asyncio.gather(*clients)
         assert promoted.swap_way == versions_pb2.SWAP_WAY_IN_PLACE

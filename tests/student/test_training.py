@@ -1,25 +1,17 @@
-"""The Parity Leveler on a real architecture with random weights: what is learned of a sample, its losses and its batches."""
+"""The Parity Leveler on a real architecture with random weights: labels, losses, batches."""
 
 import math
 import shutil
 
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from services.core.errors import InvalidInput
 from services.core.presets import Hyperparameters
 from services.core.tasks import ANSWER_TEMPLATE, answer_prompt
-from services.engines.chat import conversation
 from services.engines.images import load_image, sha256
-from services.student.batches import EffectiveBatches
 from services.student.datasets import TrainingSample
-from services.student.encoding import IGNORED, EncodedSamples, Encoder, append_target, collate
 from services.student.execution import Execution
-from services.student.leveler import Leveler
-from services.student.training import read_student, train, training_arguments
 from tests.pictures import encoded
 from tests.student.trainings import batch_of, furthest, new_job, new_samples
 
@@ -28,12 +20,21 @@ pytestmark = pytest.mark.slow
 
 def _trained(tmp_path, datasets, base, samples, name, **settings):
     """Weights after a training in this process."""
+
+    from safetensors.torch import load_file
+
+    from services.student.training import train
+
     folder = new_job(tmp_path, datasets, base, samples, name, **settings)
     train(folder)
     return load_file(folder / "output" / "model.safetensors")
 
 
 def test_only_the_answer_and_the_end_of_turn_are_learned(tiny_checkpoint, datasets):
+    from transformers import AutoProcessor
+
+    from services.student.encoding import IGNORED
+
     tokenizer = AutoProcessor.from_pretrained(tiny_checkpoint).tokenizer
     samples = new_samples(datasets, 6)
     batch = batch_of(tiny_checkpoint, datasets, samples)
@@ -43,6 +44,12 @@ def test_only_the_answer_and_the_end_of_turn_are_learned(tiny_checkpoint, datase
 
 
 def test_the_prompt_trained_on_is_the_prompt_served(tiny_checkpoint, datasets):
+    import torch
+    from transformers import AutoProcessor
+
+    from services.engines.chat import conversation
+    from services.student.encoding import IGNORED
+
     processor = AutoProcessor.from_pretrained(tiny_checkpoint)
     samples = new_samples(datasets, 4)
     batch = batch_of(tiny_checkpoint, datasets, samples)
@@ -62,6 +69,8 @@ def test_the_prompt_trained_on_is_the_prompt_served(tiny_checkpoint, datasets):
 
 
 def test_images_that_earlier_releases_stored_are_trained_on(tiny_checkpoint, datasets):
+    import torch
+
     batches = []
     for kind in ("PNG", "BMP", "PPM"):
         data = encoded(Image.radial_gradient("L").convert("RGB"), kind)
@@ -75,6 +84,10 @@ def test_images_that_earlier_releases_stored_are_trained_on(tiny_checkpoint, dat
 
 
 def test_targets_stand_right_behind_prompts_of_any_length():
+    import torch
+
+    from services.student.encoding import IGNORED, append_target, collate
+
     def row(prompt, target):
         inputs = {
             "input_ids": torch.tensor([prompt]),
@@ -90,6 +103,13 @@ def test_targets_stand_right_behind_prompts_of_any_length():
 
 
 def test_the_two_losses_are_eq_3_and_the_token_mean(tiny_checkpoint, datasets, tmp_path):
+    from transformers import AutoModelForImageTextToText
+
+    from services.student.batches import EffectiveBatches
+    from services.student.encoding import IGNORED
+    from services.student.leveler import Leveler
+    from services.student.training import training_arguments
+
     model = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint)
     batch = batch_of(tiny_checkpoint, datasets, new_samples(datasets, 6))
     losses = {}
@@ -117,10 +137,15 @@ def test_the_two_losses_are_eq_3_and_the_token_mean(tiny_checkpoint, datasets, t
 
 
 def test_the_learning_rate_rises_and_falls_by_optimizer_steps(tiny_checkpoint, datasets, tmp_path):
-    samples, settings = (
-        new_samples(datasets, 39),
-        Hyperparameters(1e-3, batch_size=4, epochs=2, warmup_ratio=0.2),
-    )
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from services.student.batches import EffectiveBatches
+    from services.student.encoding import EncodedSamples, Encoder, collate
+    from services.student.leveler import Leveler
+    from services.student.training import training_arguments
+
+    samples = new_samples(datasets, 39)
+    settings = Hyperparameters(1e-3, batch_size=4, epochs=2, warmup_ratio=0.2)
     processor = AutoProcessor.from_pretrained(tiny_checkpoint)
     arguments = training_arguments(
         settings, Execution(micro_batch=2), len(samples), tmp_path / "out"
@@ -146,6 +171,8 @@ def test_the_learning_rate_rises_and_falls_by_optimizer_steps(tiny_checkpoint, d
 
 @pytest.mark.parametrize("loss", ["token", "sample"])
 def test_however_a_batch_is_computed_the_same_is_learned(tiny_checkpoint, datasets, tmp_path, loss):
+    from safetensors.torch import load_file
+
     samples = new_samples(datasets, 20)  # the last batch is a half
     base = load_file(tiny_checkpoint / "model.safetensors")
     whole = _trained(tmp_path, datasets, tiny_checkpoint, samples, "whole", loss=loss)
@@ -183,6 +210,8 @@ def test_however_a_batch_is_computed_the_same_is_learned(tiny_checkpoint, datase
 
 
 def test_batches_of_like_length_have_less_padding_and_every_sample_once(datasets):
+    from services.student.batches import EffectiveBatches
+
     lengths = [10 + 7 * (n % 23) for n in range(400)]
     grouped = EffectiveBatches(400, 8, 8, seed=1, lengths=lengths).draw()
     random_order = EffectiveBatches(400, 8, 8, seed=1).draw()
@@ -208,6 +237,14 @@ def test_weights_are_trained_in_fp32_and_saved_in_the_checkpoints_format(
     tiny_checkpoint, datasets, tmp_path, lora_rank
 ):
     """In bfloat16, steps of 1e-6 would be rounded away: a weight of 0.02 has neighbours at 1e-4."""
+
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForImageTextToText
+
+    from services.student.checkpoints import read_student
+    from services.student.training import train
+
     base = tmp_path / "base"
     shutil.copytree(tiny_checkpoint, base)
     AutoModelForImageTextToText.from_pretrained(
@@ -232,7 +269,12 @@ def test_weights_are_trained_in_fp32_and_saved_in_the_checkpoints_format(
 
 
 def test_small_steps_add_up(tiny_checkpoint, datasets, tmp_path):
-    """100 steps, each too small to change a bfloat16 weight of 1 (its neighbour is 0.008 away), change it together."""
+    """100 steps, each too small to change a bfloat16 weight of 1, change it together."""
+
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForImageTextToText
+
     base = tmp_path / "base"
     shutil.copytree(tiny_checkpoint, base)
     AutoModelForImageTextToText.from_pretrained(
@@ -252,6 +294,8 @@ def test_small_steps_add_up(tiny_checkpoint, datasets, tmp_path):
 
 
 def test_each_epoch_has_its_own_order_which_the_seed_decides():
+    from services.student.batches import EffectiveBatches
+
     def order(seed, epoch):
         batches = EffectiveBatches(40, 8, 4, seed=seed)
         batches.epoch = epoch
@@ -266,6 +310,13 @@ def test_each_epoch_has_its_own_order_which_the_seed_decides():
 
 
 def test_the_trainer_draws_another_order_in_each_epoch(tiny_checkpoint, datasets, tmp_path):
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from services.student.batches import EffectiveBatches
+    from services.student.encoding import EncodedSamples, Encoder, collate
+    from services.student.leveler import Leveler
+    from services.student.training import training_arguments
+
     samples = new_samples(datasets, 12)
     seen = []
     processor = AutoProcessor.from_pretrained(tiny_checkpoint)

@@ -1,4 +1,4 @@
-"""Trainings as jobs, in one process and in several: what they leave, and what becomes of one that is killed or stopped."""
+"""Trainings as jobs, in one process and in several: their results, kills and stops."""
 
 import asyncio
 import json
@@ -9,10 +9,6 @@ import time
 
 import psutil
 import pytest
-import torch
-from peft import PeftModel
-from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText
 
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput
@@ -24,9 +20,8 @@ from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
 from services.student import canaries
 from services.student.execution import Execution
-from services.student.job import TrainingProgress
-from services.student.store import ADAPTER
-from services.student.training import train
+from services.student.manifest import ADAPTER
+from services.student.progress import TrainingProgress
 from tests.pictures import numbered_png
 from tests.student.trainings import batch_of, furthest, new_job, new_samples
 
@@ -35,6 +30,13 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_adapter_answers_alike_merged_and_on_its_base(tiny_checkpoint, datasets, tmp_path):
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForImageTextToText
+
+    from services.student.training import train
+
     folder = new_job(
         tmp_path,
         datasets,
@@ -71,6 +73,8 @@ def test_an_adapter_answers_alike_merged_and_on_its_base(tiny_checkpoint, datase
 
 
 async def test_engines_serve_an_adapter_as_its_merged_version(tiny_checkpoint, datasets, tmp_path):
+    from services.student.training import train
+
     folder = new_job(
         tmp_path,
         datasets,
@@ -116,7 +120,11 @@ async def test_engines_serve_an_adapter_as_its_merged_version(tiny_checkpoint, d
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["replicated", "sharded"])
 def test_two_processes_end_with_the_weights_of_one(tiny_checkpoint, datasets, tmp_path, sharded):
-    """Real processes over gloo; sharded is FSDP. The odd last batch needs a sample to fill up with."""
+    """Real processes over gloo; sharded is FSDP. The odd last batch is completed by a sample."""
+
+    from safetensors.torch import load_file
+    from transformers import AutoModelForImageTextToText
+
     samples = new_samples(datasets, 21)
     spread = Execution(processes=2, micro_batch=1, sharded=sharded, gradient_checkpointing=sharded)
     weights = []
@@ -133,6 +141,12 @@ def test_two_processes_end_with_the_weights_of_one(tiny_checkpoint, datasets, tm
 
 
 def test_the_whole_student_moves_and_what_is_saved_loads(tiny_checkpoint, datasets, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForImageTextToText
+
+    from services.student.training import train
+
     folder = new_job(tmp_path, datasets, tiny_checkpoint, new_samples(datasets, 24), epochs=4)
     train(folder)
     output = folder / "output"
@@ -169,6 +183,8 @@ def test_the_whole_student_moves_and_what_is_saved_loads(tiny_checkpoint, datase
 def test_killed_in_the_middle_it_ends_with_the_same_weights(
     tiny_checkpoint, datasets, tmp_path, settings, tensors
 ):
+    from safetensors.torch import load_file
+
     samples = new_samples(datasets, 2 * 60)
     unbroken = new_job(
         tmp_path, datasets, tiny_checkpoint, samples, "unbroken", batch_size=2, **settings

@@ -7,9 +7,9 @@ import pytest
 from services.core.errors import InvalidInput, Overloaded
 from services.engines.images import sha256
 from services.environment import Environment
-from services.student import uploads as module
 from services.student.datasets import TrainingSample
-from services.student.uploads import GIB, UploadLimits
+from services.student.upload_room import GIB, UploadLimits
+from services.student.uploads import STEP_BYTES, Upload
 from tests.pictures import numbered_png
 from tests.serving import fake_student_settings, serving_student
 from tests.student.uploading import (
@@ -27,78 +27,78 @@ from tests.student.uploading import (
 
 
 def test_the_least_recently_used_dataset_makes_room(tmp_path):
-    uploads = opened(tmp_path, module.STEP_BYTES + 3 * SIZE + SOME)
-    names = [take(uploads, [number], f"what is {number}?", large) for number in range(3)]
+    room = opened(tmp_path, STEP_BYTES + 3 * SIZE + SOME)
+    names = [take(room, [number], f"what is {number}?", large) for number in range(3)]
     for seconds, name in zip((9000, 8000, 7000), names, strict=True):
-        age(uploads, name, seconds)
-    uploads.datasets.verify(names[0])  # as a training does
-    new = take(uploads, [5], "another?", large)
-    assert uploads.datasets.names() == [names[2], names[0], new]
+        age(room, name, seconds)
+    room.datasets.verify(names[0])  # as a training does
+    new = take(room, [5], "another?", large)
+    assert room.datasets.names() == [names[2], names[0], new]
     images = sorted(f"images/{sha256(large(number))}" for number in (0, 2, 5))
     assert [name for name in files_in(tmp_path / "datasets") if "images" in name] == images
 
 
 def test_no_more_datasets_go_than_are_missing(tmp_path):
     """A tenth of all room was freed, whatever was missing."""
-    uploads = opened(tmp_path, module.STEP_BYTES + 30 * SIZE + 30 * SOME)
-    names = [take(uploads, [number], f"what is {number}?", large) for number in range(30)]
+    room = opened(tmp_path, STEP_BYTES + 30 * SIZE + 30 * SOME)
+    names = [take(room, [number], f"what is {number}?", large) for number in range(30)]
     for number, name in enumerate(names):
-        age(uploads, name, 9000 - number)
-    new = take(uploads, [30], "another?", large)
-    assert uploads.datasets.names() == [*names[1:], new]
+        age(room, name, 9000 - number)
+    new = take(room, [30], "another?", large)
+    assert room.datasets.names() == [*names[1:], new]
 
 
 def test_an_image_that_two_datasets_name_makes_room_with_the_second(tmp_path):
-    uploads = opened(tmp_path, module.STEP_BYTES + 2 * SIZE + SOME)
-    names = [take(uploads, [0], f"{question}?", large) for question in "ab"]
-    names.append(take(uploads, [1], "c?", large))
+    room = opened(tmp_path, STEP_BYTES + 2 * SIZE + SOME)
+    names = [take(room, [0], f"{question}?", large) for question in "ab"]
+    names.append(take(room, [1], "c?", large))
     for number, name in enumerate(names):
-        age(uploads, name, 9000 - number)
-    new = take(uploads, [2], "d?", large)
-    assert uploads.datasets.names() == [names[2], new]
+        age(room, name, 9000 - number)
+    new = take(room, [2], "d?", large)
+    assert room.datasets.names() == [names[2], new]
 
 
 def test_nothing_goes_for_an_upload_that_is_refused_all_the_same(tmp_path):
     """For example on a disk that others have filled."""
     in_use = []
-    uploads = opened(tmp_path, module.STEP_BYTES + 3 * SIZE + SOME, in_use)
-    names = [take(uploads, [number], f"what is {number}?", large) for number in range(3)]
+    room = opened(tmp_path, STEP_BYTES + 3 * SIZE + SOME, in_use)
+    names = [take(room, [number], f"what is {number}?", large) for number in range(3)]
     for name in names:
-        age(uploads, name, 9000)
+        age(room, name, 9000)
     in_use.extend(names[1:])
     before = files_in(tmp_path)
     for size in (2 * SIZE, psutil.disk_usage(str(tmp_path)).free):
         with pytest.raises(Overloaded):
-            uploads.take(size)
+            room.take(size)
         assert files_in(tmp_path) == before
-    uploads.take(SIZE)
-    assert uploads.datasets.names() == names[1:]
+    room.take(SIZE)
+    assert room.datasets.names() == names[1:]
 
 
 def test_datasets_in_use_or_lately_used_are_kept_and_the_upload_is_refused(tmp_path):
     in_use = []
-    uploads = opened(tmp_path, module.STEP_BYTES + 3 * SIZE + SOME, in_use)
-    old, young = take(uploads, [1], "old?", large), take(uploads, [2], "young?", large)
-    age(uploads, old, 9000)
+    room = opened(tmp_path, STEP_BYTES + 3 * SIZE + SOME, in_use)
+    old, young = take(room, [1], "old?", large), take(room, [2], "young?", large)
+    age(room, old, 9000)
     in_use.append(old)
     before = files_in(tmp_path)
     with pytest.raises(Overloaded, match="MPA_STUDENT_UPLOADS_MAX_GIB"):
-        take(uploads, [3, 4], "third?", large)
+        take(room, [3, 4], "third?", large)
     assert files_in(tmp_path) == before
     in_use.clear()
-    new = take(uploads, [3, 4], "third?", large)
-    assert uploads.datasets.names() == [young, new]
+    new = take(room, [3, 4], "third?", large)
+    assert room.datasets.names() == [young, new]
 
 
 def test_what_an_upload_took_is_given_back(tmp_path):
-    uploads = opened(tmp_path)
+    room = opened(tmp_path)
     for _ in range(3):
-        take(uploads, [1, 2])
-        broken = uploads.begin()
+        take(room, [1, 2])
+        broken = Upload(room)
         broken.add_image(numbered_png(9))
         broken.add_sample(TrainingSample(sha256(numbered_png(9)), "what?", "red"))
         broken.end()
-    assert uploads._bytes == sum(
+    assert room._bytes == sum(
         path.stat().st_size for path in (tmp_path / "datasets").rglob("*") if path.is_file()
     )
 
@@ -117,10 +117,10 @@ async def test_a_full_store_refuses_by_resource_exhausted(tmp_path):
 
 
 def test_the_disk_is_never_filled(tmp_path, monkeypatch):
-    uploads = opened(tmp_path)
+    room = opened(tmp_path)
     free = psutil.disk_usage(str(tmp_path)).free
     with pytest.raises(Overloaded, match="of the disk are free"):
-        uploads.take(free)
+        room.take(free)
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "many"])

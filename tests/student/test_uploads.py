@@ -12,8 +12,9 @@ from protos.mpa.v1 import student_pb2, training_pb2, training_pb2_grpc, types_pb
 from services.core.errors import InvalidInput
 from services.engines.images import sha256
 from services.rpc.limits import MAX_ANSWER_CHARS
-from services.student import uploads as module
 from services.student.datasets import UPLOAD_DECODER, DatasetStore, TrainingSample
+from services.student.upload_room import THREADS
+from services.student.uploads import Upload
 from tests.pictures import numbered_png, photo
 from tests.serving import fake_student_settings, serving_student
 from tests.student.uploading import (
@@ -83,9 +84,9 @@ def test_half_a_character_is_refused(tmp_path):
 
 
 def test_images_that_others_hold_or_name_are_kept(tmp_path):
-    uploads = opened(tmp_path)
-    kept = take(uploads, [1, 2])
-    first, second = uploads.begin(), uploads.begin()
+    room = opened(tmp_path)
+    kept = take(room, [1, 2])
+    first, second = Upload(room), Upload(room)
     for upload in (first, second):
         for number in (2, 3, 4):
             upload.add_image(numbered_png(number))
@@ -105,13 +106,13 @@ def test_images_that_others_hold_or_name_are_kept(tmp_path):
 
 
 def test_images_of_a_killed_upload_go_at_the_next_start(tmp_path):
-    uploads = opened(tmp_path)
-    name = take(uploads, [1])
-    uploads.begin().add_image(numbered_png(2))
+    room = opened(tmp_path)
+    name = take(room, [1])
+    Upload(room).add_image(numbered_png(2))
     before = files_in(tmp_path)
     opened(tmp_path)
     assert set(before) - set(files_in(tmp_path)) == {f"datasets/images/{sha256(numbered_png(2))}"}
-    assert uploads.datasets.samples(name)
+    assert room.datasets.samples(name)
 
 
 async def test_answers_do_not_wait_for_uploads(tmp_path):
@@ -134,9 +135,7 @@ async def test_answers_do_not_wait_for_uploads(tmp_path):
                     training = training_pb2_grpc.TrainingServiceStub(channel)
                 part = training_pb2.UploadDatasetRequest(image=photo(640, 481 + number))
                 uploading.append(training.UploadDataset(iter([part])))
-            await until(
-                lambda: peer.student.uploads.threads._work_queue.qsize() == 40 - module.THREADS
-            )
+            await until(lambda: peer.student.uploads.threads._work_queue.qsize() == 40 - THREADS)
             request = student_pb2.AnswerRequest(
                 image=types_pb2.Image(data=photo(640, 480)), question="what?"
             )
@@ -149,15 +148,15 @@ async def test_answers_do_not_wait_for_uploads(tmp_path):
 
 
 def test_a_damaged_dataset_is_named_before_anything_is_trained(tmp_path):
-    uploads = opened(tmp_path)
-    name = take(uploads, [1])
-    path = uploads.datasets.path(name)
+    room = opened(tmp_path)
+    name = take(room, [1])
+    path = room.datasets.path(name)
     path.write_text(path.read_text()[:-20])
     with pytest.raises(InvalidInput, match=f"{name}.jsonl is damaged"):
-        uploads.datasets.verify(name)
+        room.datasets.verify(name)
     opened(tmp_path)
-    assert take(uploads, [1]) == name, "sent again it is whole"
-    assert len(uploads.datasets.samples(name)) == 1
+    assert take(room, [1]) == name, "sent again it is whole"
+    assert len(room.datasets.samples(name)) == 1
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The engines behind versions: three ways to swap, adapters on their base, canaries that fail, engines that die."""
+"""Engines of versions: ways to swap, adapters, failed canaries, dead engines."""
 
 import asyncio
 
@@ -8,21 +8,24 @@ from services.core.errors import InvalidInput, Unavailable, WrongState
 from services.student.plan import SwapWay
 from services.student.pointers import Pointers
 from tests.student.swapping import LITTLE, ask
+from tests.waiting import until
 
 
 async def test_the_way_follows_from_the_memory_there_is(world):
     versions = await world.versions()
-    assert (await versions.plan("v2")).way is SwapWay.TWO_SLOTS
-    assert (await versions.plan("v4")).way is SwapWay.ADAPTER
+    assert (await versions.planner.plan("v2")).way is SwapWay.TWO_SLOTS
+    assert (await versions.planner.plan("v4")).way is SwapWay.ADAPTER
     world.loader.room_found = LITTLE
-    plan = await versions.plan("v2")
+    plan = await versions.planner.plan("v2")
     assert plan.way is SwapWay.IN_PLACE
     assert "does not fit" in plan.reason
-    with pytest.raises(WrongState, match="can't be loaded beside v1") as refused:
+    with pytest.raises(WrongState, match="can't be loaded next to v1") as refused:
         await versions.load("v2")
     assert refused.value.reason == "ONE_MODEL_FITS"
-    assert (await (await world.versions(way=SwapWay.TWO_SLOTS)).plan("v2")).way is SwapWay.TWO_SLOTS
-    assert (await (await world.versions(max_loaded=1)).plan("v2")).way is SwapWay.IN_PLACE
+    assert (
+        await (await world.versions(way=SwapWay.TWO_SLOTS)).planner.plan("v2")
+    ).way is SwapWay.TWO_SLOTS
+    assert (await (await world.versions(max_loaded=1)).planner.plan("v2")).way is SwapWay.IN_PLACE
 
 
 async def test_an_adapter_shares_its_bases_engine(world):
@@ -71,14 +74,13 @@ async def test_in_place_a_damaged_version_leaves_the_live_one_alone(world):
     assert await ask(versions) == ("v1", "v1")
 
 
-async def test_an_engine_that_dies_is_started_anew(world):
+async def test_an_engine_that_dies_is_started_again(world):
     versions = await world.versions()
     await versions.load("v2")
     world.loader.engines[1].dead.set()
     dying = asyncio.create_task(versions.death())
-    await asyncio.sleep(0.01)
+    await until(lambda: versions.slot("v2") is None)
     assert not dying.done(), "v2 is not live"
-    assert versions.slot("v2") is None
     world.loader.engines[0].dead.set()
     assert await dying == "killed"
     with pytest.raises(Unavailable, match="has failed"):

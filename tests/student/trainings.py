@@ -1,12 +1,9 @@
-"""Trainings of a few samples: the samples, a batch of them, a job, and how far two sets of weights are apart."""
-
-from transformers import AutoProcessor
+"""Small trainings: samples, a batch of them, a job, and the distance of two sets of weights."""
 
 from services.core.contract import Contract
 from services.core.presets import Hyperparameters
 from services.core.tasks import ANSWER_TEMPLATE
 from services.student.datasets import TrainingSample
-from services.student.encoding import EncodedSamples, Encoder, collate
 from services.student.execution import Execution
 from services.student.job import Job
 from tests.pictures import numbered_png
@@ -31,12 +28,23 @@ def new_job(
     settings = Hyperparameters(**{"learning_rate": 1e-3, "batch_size": 8, **hyperparameters})
     dataset = datasets.add(samples)
     Job(
-        name, "", "v1", str(base), dataset, "", "", Contract(), settings, str(tmp_path), execution
+        id=name,
+        base_version="v1",
+        base_folder=str(base),
+        dataset=dataset,
+        contract=Contract(),
+        hyperparameters=settings,
+        store=str(tmp_path),
+        execution=execution,
     ).write(folder)
     return folder
 
 
 def batch_of(checkpoint, datasets, samples):
+    from transformers import AutoProcessor
+
+    from services.student.encoding import EncodedSamples, Encoder, collate
+
     processor = AutoProcessor.from_pretrained(checkpoint)
     encoded = EncodedSamples(samples, Encoder(processor, datasets, ANSWER_TEMPLATE))
     return collate([encoded[at] for at in range(len(samples))], processor.tokenizer.pad_token_id)

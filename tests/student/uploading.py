@@ -5,12 +5,13 @@ import time
 
 from protos.mpa.v1 import training_pb2
 from services.engines.images import sha256
-from services.student import uploads as module
 from services.student.datasets import DatasetStore, TrainingSample
-from services.student.uploads import UploadLimits, Uploads
+from services.student.upload_room import UploadLimits, UploadRoom
+from services.student.uploads import STEP_BYTES, Upload
 from tests.pictures import numbered_png
 
-SIZE, SOME = 2 * module.STEP_BYTES, 10_000
+SIZE = 2 * STEP_BYTES
+SOME = 10_000
 LINE_BREAKS = "a\u2028b\u2029c\u0085d\x1ce\x1df\x1eg\x0bh\x0ci\rj\nk"
 
 
@@ -19,13 +20,13 @@ def files_in(folder):
 
 
 def opened(tmp_path, max_bytes=None, in_use=()):
-    uploads = Uploads(DatasetStore(tmp_path), UploadLimits(max_bytes), lambda: in_use)
-    uploads.sweep()
-    return uploads
+    room = UploadRoom(DatasetStore(tmp_path), UploadLimits(max_bytes), lambda: in_use)
+    room.sweep()
+    return room
 
 
-def take(uploads, numbers, question="what?", image=numbered_png):
-    upload = uploads.begin()
+def take(room, numbers, question="what?", image=numbered_png):
+    upload = Upload(room)
     try:
         for number in numbers:
             upload.add_image(image(number))
@@ -41,9 +42,9 @@ def large(number):
     return numbered_png(number).ljust(SIZE, b"\0")
 
 
-def age(uploads, name, seconds):
+def age(room, name, seconds):
     then = time.time() - seconds
-    os.utime(uploads.datasets.path(name), (then, then))
+    os.utime(room.datasets.path(name), (then, then))
 
 
 def image_part(number):

@@ -1,4 +1,4 @@
-"""Requests that no sane client sends, to the teacher: each ends with a reason, none as the service's fault."""
+"""Absurd requests to the teacher: each ends as the caller's fault."""
 
 import random
 

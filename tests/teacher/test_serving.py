@@ -1,4 +1,4 @@
-"""What a teacher says of how it is served: whatever changes a reply changes the hash, and the price is the provider's."""
+"""Serving of a teacher: every setting that changes a reply changes the hash; the price."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the teacher makes of replies that are not answers as the model meant them."""
+"""Annotations from replies that are withheld, cut off or verbose."""
 
 import pytest
 

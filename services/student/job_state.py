@@ -1,0 +1,67 @@
+"""State of a training job, as the service keeps it.
+
+The weights that a job no longer needs are removed when it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from services.core.errors import InvalidInput
+from services.files import write_atomically
+from services.student.job import START_AGAIN, Job
+from services.student.records import read_record
+
+
+class Phase(StrEnum):
+    """Phases of a job. The last three are final."""
+
+    TRAINING = "training"
+    SAVING = "saving"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
+_UNNEEDED = {
+    Phase.DONE: ("checkpoints", "output.partial", "output"),
+    Phase.CANCELLED: ("checkpoints", "output.partial", "output"),
+    Phase.FAILED: ("checkpoints", "output.partial"),
+}
+"""Folders that are removed after each phase. A failed job keeps its output, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """`version` is set when done, `error` when failed."""
+
+    phase: Phase
+    version: str = ""
+    error: str = ""
+
+    @staticmethod
+    def read(folder: Path) -> JobState:
+        """FAILED, with the reason, if the file of the state or of the job is damaged."""
+        path = folder / "state.json"
+        try:
+            if path.exists():
+                way_out = f"check whether it made a version; if not, {START_AGAIN}"
+                return read_record(JobState, path, way_out)
+            Job.read(folder)
+        except InvalidInput as error:
+            return JobState(Phase.FAILED, error=str(error))
+        return JobState(Phase.TRAINING)
+
+    def write(self, folder: Path) -> None:
+        """Raises MpaError: the disk is full or broken."""
+        write_atomically(folder / "state.json", json.dumps(asdict(self)))
+
+    def tidy(self, folder: Path) -> None:
+        """Remove the weights that the job no longer needs."""
+        for part in _UNNEEDED.get(self.phase, ()):
+            shutil.rmtree(folder / part, ignore_errors=True)

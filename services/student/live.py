@@ -1,0 +1,42 @@
+"""Pointers of the running service, moved on disk first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from services.student.pointers import Pointers
+from services.student.store import VersionStore
+
+_log = logging.getLogger(__name__)
+
+
+class LivePointers:
+    """Pointers that requests follow. `now` is replaced once a move is on disk."""
+
+    def __init__(self, store: VersionStore) -> None:
+        self._store = store
+        self.now = Pointers()
+
+    async def move(self, pointers: Pointers) -> None:
+        """Move the pointers on disk, then in memory. After any error both are as before.
+
+        After a crash, the service thus starts with the version that it last reported. No request
+        waits for the disk.
+        """
+        moving = asyncio.ensure_future(asyncio.to_thread(self._store.point, pointers))
+        try:
+            await asyncio.shield(moving)
+        except BaseException:
+            await asyncio.wait({moving})
+            await asyncio.to_thread(self._move_back)
+            raise
+        self.now = pointers
+
+    def _move_back(self) -> None:
+        """Undo a failed write, which may have reached the disk all the same."""
+        try:
+            if self._store.pointers() != self.now:
+                self._store.point(self.now)
+        except Exception:
+            _log.exception("check the pointers on disk: live must be %s", self.now.live)
