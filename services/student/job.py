@@ -59,7 +59,7 @@ class Job(TrainingRequest):
     execution: Execution = field(default_factory=Execution)
 
     @staticmethod
-    def carry_out(
+    def of_request(
         request: TrainingRequest, *, id: str, base: Path, store: Path, execution: Execution
     ) -> Job:
         """The job that carries out a request, on the files of version `base`."""
@@ -82,7 +82,7 @@ class Job(TrainingRequest):
 
 
 def _with_contract(raw: dict[str, Any]) -> dict[str, Any]:
-    """Add the contract that an earlier release left to the base version, except the template."""
+    """Add the contract to a job of an earlier release: its base's, with the job's template."""
     if "contract" in raw:
         return raw
     base = Path(raw["base_folder"])

@@ -118,7 +118,7 @@ class TrainingJobs:
             )
         self._execution.divide(request.hyperparameters.batch_size)
         name = uuid.uuid4().hex[:12]
-        job = Job.carry_out(
+        job = Job.of_request(
             request, id=name, base=base, store=self._store, execution=self._execution
         )
         job.write(self._root / name)

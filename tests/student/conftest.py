@@ -1,4 +1,4 @@
-"""A world of versions to swap, and a store of data sets to train on."""
+"""A world of versions to swap, and a store of datasets to train on."""
 
 import pytest
 

@@ -88,12 +88,12 @@ def trained(request, tmp_path_factory):
         for number, question in enumerate(questions()[:16])
     ]
     settings = Hyperparameters(learning_rate=1e-2, batch_size=8, epochs=1)
-    job, dataset = root / "jobs" / "job", datasets.add(samples)
+    job = root / "jobs" / "job"
     Job(
         id="job",
         base_version="v1",
         base_folder=str(base),
-        dataset=dataset,
+        dataset=datasets.add(samples),
         contract=Contract(),
         hyperparameters=settings,
         store=str(root),
@@ -101,7 +101,14 @@ def trained(request, tmp_path_factory):
     ).write(job)
     train(job)
     asyncio.run(canaries.compute(job / "output", Contract(), questions(), parent=base))
-    return Trained(request.param, architecture, base, job / "output", datasets, samples)
+    return Trained(
+        name=request.param,
+        architecture=architecture,
+        base=base,
+        output=job / "output",
+        datasets=datasets,
+        samples=samples,
+    )
 
 
 async def test_it_annotates_and_answers(trained):
@@ -270,10 +277,8 @@ async def _reads_control_tokens_as_text(peer, trained):
 
     from transformers import AutoProcessor
 
-    tokenizer, render = (
-        AutoProcessor.from_pretrained(trained.base).tokenizer,
-        renderer(trained.base),
-    )
+    tokenizer = AutoProcessor.from_pretrained(trained.base).tokenizer
+    render = renderer(trained.base)
     marks = [added.content for added in tokenizer.added_tokens_decoder.values()]
     image = questions()[0]
     asked = [

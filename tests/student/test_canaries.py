@@ -30,7 +30,7 @@ def file(name):
 
 
 def _as_before(folder):
-    """Files of earlier releases have no word of halving."""
+    """Remove `is_halved`, which files of earlier releases lack."""
     path = folder / "canaries" / "canaries.json"
     raw = json.loads(path.read_text())
     assert all(canary.pop("is_halved") for canary in raw)
@@ -56,7 +56,7 @@ async def test_a_version_of_an_earlier_release_loads(tmp_path, name):
 
 @pytest.mark.parametrize("name", FILES)
 async def test_a_dataset_of_an_earlier_release_is_trained_on(tmp_path, name):
-    """Large images are halved, as they are when they are asked about."""
+    """Large images are halved, as in requests."""
     datasets = DatasetStore(tmp_path)
     image = load_stored_image(file(name))
     datasets.image_path(image.sha256).parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""How an effective batch is divided, and what the settings refuse."""
+"""Division of an effective batch, and refused settings."""
 
 import pytest
 

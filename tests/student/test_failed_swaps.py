@@ -16,7 +16,7 @@ from tests.waiting import until
 
 
 class OutOfMemoryError(RuntimeError):
-    """Error with the name of torch's."""
+    """Error named like torch's."""
 
 
 TROUBLES = [
@@ -85,7 +85,8 @@ async def test_the_files_fault_is_told_as_such(world):
 @pytest.mark.parametrize("trouble", TROUBLES, ids=repr)
 async def test_a_pointer_that_can_not_be_written(world, settings, trouble, is_written):
     versions = await world.versions(**settings)
-    world.store.troubles, world.store.is_written = [trouble], is_written
+    world.store.troubles = [trouble]
+    world.store.is_written = is_written
     await _promote_in_vain(versions, "v2")
     await _is_still_live(world, versions)
     assert (await versions.promote("v2"))[0].live == "v2"

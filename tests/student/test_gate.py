@@ -1,4 +1,4 @@
-"""The gate of a swap in place, and the pace that the service believes it has."""
+"""Gate of a swap in place, and the service's estimate of its pace."""
 
 import asyncio
 from dataclasses import replace
@@ -8,10 +8,10 @@ from services.core.contract import Contract
 from services.rpc.images import ImageReceiver
 from services.rpc.load_shedding import LoadShedder
 from services.student.manifest import Origin
+from services.student.plan import SwapWay
 from services.student.servicers import StudentServicer
-from services.student.slots import SlotState
+from services.student.slot import SlotState
 from services.student.student import HostedStudent
-from services.student.versions import SwapWay
 from tests.pictures import png
 from tests.serving import fake_checkpoint, fake_student_settings
 from tests.waiting import until
@@ -19,7 +19,8 @@ from tests.waiting import until
 
 async def test_a_request_that_waits_for_a_swap_does_not_count_as_under_way(tmp_path):
     settings = fake_student_settings(tmp_path, skill=0.5, latency_s=0.5)
-    student, shedder = HostedStudent(replace(settings, swap_way=SwapWay.IN_PLACE)), LoadShedder()
+    student = HostedStudent(replace(settings, swap_way=SwapWay.IN_PLACE))
+    shedder = LoadShedder()
     await student.start()
     name = student.store.add(fake_checkpoint(tmp_path / "other", skill=0.9), Origin(), Contract())
     servicer = StudentServicer(lambda: student, ImageReceiver(), shedder)

@@ -1,4 +1,4 @@
-"""One trainer of a job at a time, that ends with its service, whenever that ends."""
+"""Trainers: one for each job at a time, and none outlives its service."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def test_a_program_whose_owner_is_killed_while_it_imports_ends(tmp_path, when):
 
 
 def test_another_process_with_the_owners_id_is_not_the_owner():
-    """The owner is long gone, and this process has got its id."""
+    """The owner has ended, and this process has its id."""
     program = "from services.engines import tether; tether.hold(); import time; time.sleep(60)"
     created = psutil.Process().create_time()
     owners = {

@@ -1,4 +1,4 @@
-"""Trainings under way: who waits for them, and who looks at them meanwhile."""
+"""Trainings under way: waits for them, and reads of their files."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from tests.serving import fake_student_settings, serving_student
 from tests.student.test_servicers import _train
 
 LEAVES_WITHIN_S = 60.0
-"""A guard: its grace is longer."""
+"""Limit for a service that hangs; the grace period in the test is longer."""
 
 
 @pytest.fixture
@@ -32,10 +32,12 @@ async def test_a_service_that_leaves_answers_who_waits_for_a_training(peer):
 
 
 async def test_data_sets_in_use_are_asked_for_while_a_training_ends(peer, tmp_path):
-    """In a thread, which a pipe in place of the job's file holds meanwhile."""
+    """The reading thread is held by a pipe in place of the job's file."""
     name = (await _train(peer)).name.rpartition("/")[2]
-    jobs, path = peer.student.jobs, tmp_path / "store" / "jobs" / name / "job.json"
-    dataset, written = jobs.job(name).dataset, path.read_bytes()
+    jobs = peer.student.jobs
+    dataset = jobs.job(name).dataset
+    path = tmp_path / "store" / "jobs" / name / "job.json"
+    written = path.read_bytes()
     path.unlink()
     os.mkfifo(path)
     asking = asyncio.create_task(asyncio.to_thread(jobs.datasets_in_use))

@@ -181,7 +181,7 @@ async def test_random_bytes_never_end_as_the_services_fault(peer):
 
 
 def _mutated(draw, kind):
-    """A message of which some fields are set, with some of its bytes changed."""
+    """A message with some fields set and some bytes changed."""
     message = kind()
     for field in kind.DESCRIPTOR.fields:
         if field.type == field.TYPE_STRING and draw.random() < 0.7:

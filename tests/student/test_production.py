@@ -47,7 +47,7 @@ def taken(folder):
 
 
 def sampling(tmp_path, rate=1.0, **model):
-    """A student that samples, and where."""
+    """Settings of a student that samples, and its folder of samples."""
     folder = tmp_path / "samples"
     return replace(
         fake_student_settings(tmp_path, **model), samples=SampleSettings(folder, rate, 2**30)
@@ -191,7 +191,7 @@ def test_a_sample_beyond_the_whole_limit_is_left_out(tmp_path):
 
 
 def test_a_segment_that_vanishes_costs_a_sample_and_no_more(tmp_path):
-    """As when somebody tidies up, or a disk comes and goes."""
+    """For example when somebody tidies up, or a disk disappears for a while."""
     segments = Segments(tmp_path, 2**20)
     segments.add(sample(1))
     for path in tmp_path.iterdir():
@@ -221,7 +221,7 @@ def test_a_writer_that_is_stuck_holds_no_request_up(tmp_path):
         assert samples.dropped >= 18
     finally:
         os.close(writing)
-        os.close(reading)  # whoever writes gets an error, and goes on in a new segment
+        os.close(reading)  # the writer gets an error, and goes on in a new segment
     samples.close()
     assert lines(tmp_path)[-1]["question"] == one.question
 

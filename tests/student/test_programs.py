@@ -41,7 +41,7 @@ async def _run(module: str, *arguments: str, devices: str = "") -> tuple[int, st
 
 @pytest.fixture
 def program(tmp_path, monkeypatch):
-    """Makes a module that the programs find."""
+    """Function that writes a module for the programs."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def make(text: str) -> str:

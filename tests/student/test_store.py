@@ -191,7 +191,7 @@ except MpaError as error:
 
 
 def _begin(store, tmp_path):
-    """v1, live; and a checkpoint of 10,000 bytes to add."""
+    """Make v1 live, and return a checkpoint of 10,000 bytes to add."""
     store.add(fake_checkpoint(tmp_path / "a"), Origin(), Contract())
     store.point(Pointers(live="v1"))
     store.close()
@@ -213,7 +213,7 @@ def _run(tmp_path, checkpoint, *arguments):
 
 
 def _live(tmp_path):
-    """The live version of a store that is whole; anything between two versions is a failure."""
+    """Live version of the store. Fails if the store is between two versions."""
     store = VersionStore(tmp_path / "store")
     assert not [
         path for path in (tmp_path / "store").rglob(".*") if path.name not in (".lock", ".last")

@@ -51,7 +51,7 @@ def _ask(question, **decoding):
 
 
 def _long_questions():
-    """More than the engine gets done in half a second."""
+    """More questions than the engine answers in half a second."""
     return [_ask("why?", temperature=2.0, max_new_tokens=480, seed=seed) for seed in range(200)]
 
 
@@ -65,7 +65,7 @@ async def test_given_up_swapped_in_place_and_killed(tmp_path):
     async with serving_student(settings) as peer:
         versions = peer.student.versions
 
-        # A caller whose deadline passes, or who hangs up, takes the request back from the engine.
+        # A passed deadline, or a caller who hangs up, cancels the request in the engine.
         engine = versions.slot("v1").model
         late = [peer.answers.Answer(request, timeout=0.5) for request in _long_questions()]
         hanging_up = [peer.answers.Answer(request) for request in _long_questions()]
@@ -83,7 +83,8 @@ async def test_given_up_swapped_in_place_and_killed(tmp_path):
         peer.student.store.add(
             await _another_version(tmp_path / "v2"), Origin(parent="v1"), Contract()
         )
-        stop, seen = asyncio.Event(), []
+        stop = asyncio.Event()
+        seen = []
 
         async def client():
             while not stop.is_set():
@@ -105,7 +106,7 @@ async def test_given_up_swapped_in_place_and_killed(tmp_path):
         listed = await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v2"))
         assert listed.version.canaries_passed == listed.version.canaries == canaries.COUNT
 
-        # The engine's process is killed: who waits is told, and a new one is started.
+        # The engine's process is killed: waiting callers get an error, and a new one starts.
         waiting = [peer.answers.Answer(request) for request in _long_questions()]
         dying = asyncio.create_task(versions.death())
         engine = versions.slot("v2").model

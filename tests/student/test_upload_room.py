@@ -1,4 +1,4 @@
-"""Room for uploads: quota, what makes way, and the disk that is never filled."""
+"""Room for uploads: quota, removal of old datasets, and free disk space."""
 
 import grpc
 import psutil
@@ -39,7 +39,7 @@ def test_the_least_recently_used_dataset_makes_room(tmp_path):
 
 
 def test_no_more_datasets_go_than_are_missing(tmp_path):
-    """A tenth of all room was freed, whatever was missing."""
+    """An earlier release freed a tenth of all room."""
     room = opened(tmp_path, STEP_BYTES + 30 * SIZE + 30 * SOME)
     names = [take(room, [number], f"what is {number}?", large) for number in range(30)]
     for number, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""Datasets on their way in: samples, remains of refused uploads, and shared images."""
+"""Uploads of datasets: samples, remains of refused uploads, and shared images."""
 
 import asyncio
 import json
@@ -116,7 +116,7 @@ def test_images_of_a_killed_upload_go_at_the_next_start(tmp_path):
 
 
 async def test_answers_do_not_wait_for_uploads(tmp_path):
-    """The decoder of uploads stands still, and more of them are open than asyncio has threads."""
+    """The decoder of uploads is suspended; more uploads are open than asyncio has threads."""
     async with (
         serving_student(fake_student_settings(tmp_path)) as peer,
         AsyncExitStack() as channels,
@@ -161,7 +161,7 @@ def test_a_damaged_dataset_is_named_before_anything_is_trained(tmp_path):
 
 @pytest.mark.slow
 async def test_many_samples_take_little_memory(tmp_path):
-    """200 MB of samples; kept as messages and in one text they took 1.2 times their size."""
+    """200 MB of samples: an earlier release needed 1.2 times their size in memory."""
     async with serving_student(fake_student_settings(tmp_path)) as peer:
         question, answer = "x" * 3_990, "y" * 4_000
         process = psutil.Process()

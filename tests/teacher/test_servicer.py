@@ -91,7 +91,7 @@ async def test_streams_annotations(tmp_path):
 
 @pytest.mark.parametrize("method", ["AnnotateStream", "AnswerStream"])
 async def test_a_streams_deadline_is_each_items(tmp_path, method):
-    """A caller who waits 300 s is answered where requests take 1,000 s; he would be too late."""
+    """An item is refused if requests take 1,000 s and its caller waits 300 s."""
     now = 0.0
     shedder = LoadShedder(LoadSettings(longest_wait_s=36_000.0), lambda: now)
     image = types_pb2.Image(data=IMAGE)

@@ -41,7 +41,7 @@ class Says:
             WHOLE,
             FinishReason.LENGTH,
             Rejection.CUT_OFF,
-        ),  # "red" may have been going to be "redwood"
+        ),  # "red" might have become "redwood"
         ("Question: What color is it?, Answer: red", FinishReason.LENGTH, Rejection.CUT_OFF),
         (
             f"{WHOLE}\nI chose this since",
