@@ -59,7 +59,7 @@ class StudentPeer:
 @asynccontextmanager
 async def serving_student(settings: StudentSettings):
     student = HostedStudent(settings)
-    servicer = StudentServicer(lambda: student, ImageReceiver(settings.images))
+    servicer = StudentServicer(lambda: student, ImageReceiver(settings.rpc.images))
     server = GrpcServer(
         lambda grpc_server: register(lambda: student, servicer, grpc_server),
         SERVICES,

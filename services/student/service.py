@@ -31,20 +31,20 @@ class StudentService:
         pin_devices("MPA_STUDENT_")
         settings = StudentSettings.from_env()
         self._student = HostedStudent(settings)
-        shedder = LoadShedder(settings.load)
-        images = ImageReceiver(settings.images)
+        shedder = LoadShedder(settings.rpc.load)
+        images = ImageReceiver(settings.rpc.images)
         servicer = StudentServicer(self._loaded_student, images, shedder)
-        entrance = Entrance(settings.listen.http, shedder)
+        entrance = Entrance(settings.rpc.listen.http, shedder)
         app.state.servicer = servicer
         app.state.entrance = entrance
         server = GrpcServer(
             lambda grpc_server: register(self._loaded_student, servicer, grpc_server),
             SERVICES,
-            settings.callers,
+            settings.rpc.callers,
             self._student.jobs.end_waits,
         )
         self._lifecycle = Lifecycle(
-            "student", server, settings.listen, HttpServer(entrance, app, PATHS)
+            "student", server, settings.rpc.listen, HttpServer(entrance, app, PATHS)
         )
 
     def _loaded_student(self) -> HostedStudent:

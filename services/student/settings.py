@@ -12,10 +12,7 @@ from services.core.presets import Preset
 from services.engines.choice import Choice
 from services.engines.settings import EngineSettings
 from services.environment import Environment
-from services.rpc.images import ImageSettings
-from services.rpc.lifecycle import ListenSettings
-from services.rpc.load_shedding import LoadSettings
-from services.rpc.server import CallerSettings
+from services.rpc.settings import RpcSettings
 from services.student.execution import Execution
 from services.student.plan import SwapWay
 from services.student.production import SampleSettings
@@ -34,8 +31,8 @@ class StudentSettings:
     """Folder of versions, datasets and trainings."""
     preset: Preset
     """Defaults for the model: prompts, pixels, hyperparameters."""
-    images: ImageSettings
-    """Images of requests: folder for images by path, formats."""
+    engine: EngineSettings
+    """Engine of the versions."""
     max_loaded: int
     """Largest number of versions that are loaded with an engine of their own."""
     swap_way: SwapWay | None
@@ -51,14 +48,8 @@ class StudentSettings:
     """Samples of users' requests."""
     uploads: UploadLimits
     """Disk space of datasets."""
-    listen: ListenSettings
-    """Addresses and limits of gRPC and HTTP."""
-    load: LoadSettings
-    """Load shedding."""
-    callers: CallerSettings
-    """Limits of each caller."""
-    engine: EngineSettings
-    """Engine of the versions."""
+    rpc: RpcSettings
+    """Addresses of gRPC and HTTP, and limits of requests."""
 
     @staticmethod
     def from_env(variables: Mapping[str, str] = os.environ) -> StudentSettings:
@@ -75,7 +66,7 @@ class StudentSettings:
             model=choice.model,
             store=env.path("STORE") or Path(".mpa/student"),
             preset=choice.preset,
-            images=ImageSettings.from_environment(env),
+            engine=choice.engine,
             max_loaded=_at_least_one(env, "MAX_LOADED", 3),
             swap_way=_swap_way(env),
             training_devices=env.devices("TRAINING_DEVICES"),
@@ -83,10 +74,7 @@ class StudentSettings:
             training=Execution.from_environment(env),
             samples=SampleSettings.from_environment(env),
             uploads=UploadLimits.from_environment(env),
-            listen=ListenSettings.from_environment(env, GRPC_PORT),
-            load=LoadSettings.from_environment(env),
-            callers=CallerSettings.from_environment(env),
-            engine=choice.engine,
+            rpc=RpcSettings.from_environment(env, GRPC_PORT),
         )
 
 

@@ -46,7 +46,7 @@ class HostedStudent:
         self.preset = settings.preset
         self.store = VersionStore(settings.store)
         self.samples = ProductionSamples(settings.samples)
-        self.datasets = DatasetStore(settings.store, takes_tiff=settings.images.takes_tiff)
+        self.datasets = DatasetStore(settings.store, takes_tiff=settings.rpc.images.takes_tiff)
         self.versions = Versions(
             self.store,
             StoredVersions(self.store, settings.engine, settings.training_devices),

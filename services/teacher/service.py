@@ -43,10 +43,10 @@ class TeacherService:
         pin_devices("MPA_TEACHER_")
         self._settings = TeacherSettings.from_env()
         self._teacher: HostedTeacher | None = None
-        shedder = LoadShedder(self._settings.load)
-        images = ImageReceiver(self._settings.images)
+        shedder = LoadShedder(self._settings.rpc.load)
+        images = ImageReceiver(self._settings.rpc.images)
         servicer = TeacherServicer(self._loaded_teacher, images, shedder)
-        entrance = Entrance(self._settings.listen.http, shedder)
+        entrance = Entrance(self._settings.rpc.listen.http, shedder)
         app.state.servicer = servicer
         app.state.entrance = entrance
         server = GrpcServer(
@@ -54,10 +54,10 @@ class TeacherService:
                 servicer, grpc_server
             ),
             [SERVICE],
-            self._settings.callers,
+            self._settings.rpc.callers,
         )
         self._lifecycle = Lifecycle(
-            "teacher", server, self._settings.listen, HttpServer(entrance, app, PATHS)
+            "teacher", server, self._settings.rpc.listen, HttpServer(entrance, app, PATHS)
         )
 
     def _loaded_teacher(self) -> HostedTeacher:

@@ -11,10 +11,7 @@ from services.engines.choice import Choice
 from services.engines.openai.settings import OpenAISettings
 from services.engines.settings import EngineSettings
 from services.environment import Environment
-from services.rpc.images import ImageSettings
-from services.rpc.lifecycle import ListenSettings
-from services.rpc.load_shedding import LoadSettings
-from services.rpc.server import CallerSettings
+from services.rpc.settings import RpcSettings
 
 GRPC_PORT = 50051
 
@@ -26,11 +23,8 @@ class TeacherSettings:
     model: str
     """Folder or hub id, by default the preset's; with `openai`, the provider's model name."""
     preset: Preset
-    images: ImageSettings
-    listen: ListenSettings
-    load: LoadSettings
-    callers: CallerSettings
     engine: EngineSettings
+    rpc: RpcSettings
     openai: OpenAISettings | None = None
 
     @staticmethod
@@ -42,10 +36,7 @@ class TeacherSettings:
         return TeacherSettings(
             model=choice.model,
             preset=choice.preset,
-            images=ImageSettings.from_environment(env),
-            listen=ListenSettings.from_environment(env, GRPC_PORT),
-            load=LoadSettings.from_environment(env),
-            callers=CallerSettings.from_environment(env),
             engine=choice.engine,
+            rpc=RpcSettings.from_environment(env, GRPC_PORT),
             openai=OpenAISettings.from_environment(env) if is_at_provider else None,
         )

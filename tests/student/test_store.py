@@ -157,37 +157,71 @@ def test_what_comes_to_a_version_later_is_no_change(store, tmp_path):
     assert not store.fault(name)
 
 
-STORE = """
+WRITERS = """
 import os, resource, signal, sys
 from pathlib import Path
 from services.core.contract import Contract
 from services.core.errors import MpaError
-from services.student.pointers import Pointers
 from services.student.manifest import Origin
+from services.student.pointers import Pointers
 from services.student.store import VersionStore
 
-store = VersionStore(Path(sys.argv[1]))
-if sys.argv[3] == "full":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
-else:
-    calls = int(sys.argv[4])
+def limit(most):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
+def kill(left, root):
     def count(event, arguments):
-        global calls
+        nonlocal left
         writes = event in ("os.rename", "open", "os.mkdir", "os.remove")
-        if writes and str(arguments[0]).startswith(sys.argv[1]):
-            calls -= 1
-            if calls == 0:
+        if writes and str(arguments[0]).startswith(root):
+            left -= 1
+            if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-try:
-    name = store.add(Path(sys.argv[2]), Origin(parent="v1"), Contract())
-    store.point(Pointers(live=name, previous="v1"))
-    print("done")
-except MpaError as error:
-    print(error.reason)
+
+def write(root, checkpoint, how, number):
+    store = VersionStore(Path(root))
+    limit(number) if how == "full" else kill(number, root)
+    try:
+        name = store.add(Path(checkpoint), Origin(parent="v1"), Contract())
+        store.point(Pointers(live=name, previous="v1"))
+        return 0
+    except MpaError as error:
+        return 1 if error.reason == "STORAGE_FAILED" else 2
+
+for line in sys.stdin:
+    root, checkpoint, how, number = line.rstrip().split("\t")
+    child = os.fork()
+    if child == 0:
+        code = 2
+        try:
+            code = write(root, checkpoint, how, int(number))
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
 """
+
+
+DONE = 0
+STORAGE_FAILED = 1
+
+
+@pytest.fixture(scope="module")
+def writers():
+    """Function that adds a version in another process, and returns its exit code."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITERS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def run(tmp_path, checkpoint, how, number):
+            process.stdin.write(f"{tmp_path / 'store'}\t{checkpoint}\t{how}\t{number}\n")
+            process.stdin.flush()
+            return int(process.stdout.readline())
+
+        yield run
+        process.stdin.close()
 
 
 def _begin(store, tmp_path):
@@ -198,18 +232,6 @@ def _begin(store, tmp_path):
     checkpoint = fake_checkpoint(tmp_path / "b")
     (checkpoint / "config.json").write_text(" " * 10_000)
     return checkpoint
-
-
-def _run(tmp_path, checkpoint, *arguments):
-    command = [
-        sys.executable,
-        "-c",
-        STORE,
-        str(tmp_path / "store"),
-        str(checkpoint),
-        *map(str, arguments),
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def _live(tmp_path):
@@ -227,27 +249,25 @@ def _live(tmp_path):
 
 
 @pytest.mark.parametrize("most", [1, 100, 9_000])
-def test_a_disk_that_is_full_leaves_nothing_half_written(store, tmp_path, most):
+def test_a_disk_that_is_full_leaves_nothing_half_written(store, tmp_path, writers, most):
     checkpoint = _begin(store, tmp_path)
-    done = _run(tmp_path, checkpoint, "full", most)
-    assert done.stdout.strip() == "STORAGE_FAILED", done.stderr
+    assert writers(tmp_path, checkpoint, "full", most) == STORAGE_FAILED
     assert _live(tmp_path) == "v1"
-    assert [path.name for path in (tmp_path / "store" / "versions").iterdir() if path.is_dir()] == [
-        "v1"
-    ]
-    assert _run(tmp_path, checkpoint, "full", 10**6).stdout.strip() == "done"
+    folders = [path for path in (tmp_path / "store" / "versions").iterdir() if path.is_dir()]
+    assert [path.name for path in folders] == ["v1"]
+    assert writers(tmp_path, checkpoint, "full", 10**6) == DONE
     assert _live(tmp_path) == "v2"
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_store_is_whole_at_the_next_start(store, tmp_path):
+def test_killed_at_any_moment_the_store_is_whole_at_the_next_start(store, tmp_path, writers):
     checkpoint = _begin(store, tmp_path)
     for calls in range(1, 100):
-        ended = _run(tmp_path, checkpoint, "killed", calls)
+        code = writers(tmp_path, checkpoint, "killed", calls)
         live = _live(tmp_path)
-        if ended.returncode == 0:
+        if code == DONE:
             break
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert code == -signal.SIGKILL
     assert calls > 10
     assert live != "v1"
 

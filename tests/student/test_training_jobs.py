@@ -19,6 +19,7 @@ from services.engines.loading import load_model
 from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
 from services.student import canaries
+from services.student.datasets import DatasetStore
 from services.student.execution import Execution
 from services.student.manifest import ADAPTER
 from services.student.progress import TrainingProgress
@@ -26,66 +27,68 @@ from tests.pictures import numbered_png
 from tests.student.trainings import batch_of, furthest, new_job, new_samples
 
 TRAIN = [sys.executable, "-m", "services.student.training"]
+ODD = 21
+"""Samples that leave an odd last batch."""
 pytestmark = pytest.mark.slow
 
 
-def test_an_adapter_answers_alike_merged_and_on_its_base(tiny_checkpoint, datasets, tmp_path):
+@pytest.fixture(scope="module")
+def adapted(tiny_checkpoint, tmp_path_factory):
+    """Checkpoint of a trained adapter."""
+    from services.student.training import train
+
+    root = tmp_path_factory.mktemp("adapted")
+    datasets = DatasetStore(root)
+    samples = new_samples(datasets, 24)
+    settings = {"epochs": 4, "learning_rate": 5e-3, "lora_rank": 4}
+    folder = new_job(root, datasets, tiny_checkpoint, samples, **settings)
+    train(folder)
+    return folder / "output"
+
+
+@pytest.fixture(scope="module")
+def weights_of_one(tiny_checkpoint, tmp_path_factory):
+    """Weights of a training on ODD samples in one process."""
+    from safetensors.torch import load_file
+
+    from services.student.training import train
+
+    root = tmp_path_factory.mktemp("one")
+    datasets = DatasetStore(root)
+    folder = new_job(root, datasets, tiny_checkpoint, new_samples(datasets, ODD), batch_size=4)
+    train(folder)
+    return load_file(folder / "output" / "model.safetensors")
+
+
+def test_an_adapter_answers_alike_merged_and_on_its_base(tiny_checkpoint, datasets, adapted):
     import torch
     from peft import PeftModel
     from safetensors.torch import load_file
     from transformers import AutoModelForImageTextToText
 
-    from services.student.training import train
-
-    folder = new_job(
-        tmp_path,
-        datasets,
-        tiny_checkpoint,
-        new_samples(datasets, 24),
-        epochs=4,
-        learning_rate=5e-3,
-        lora_rank=4,
-    )
-    train(folder)
-    output = folder / "output"
-    base, merged = (
+    base, bare, merged = (
         AutoModelForImageTextToText.from_pretrained(path).eval()
-        for path in (tiny_checkpoint, output)
+        for path in (tiny_checkpoint, tiny_checkpoint, adapted)
     )
-    adapted = PeftModel.from_pretrained(
-        AutoModelForImageTextToText.from_pretrained(tiny_checkpoint), output / ADAPTER
-    ).eval()
+    on_base = PeftModel.from_pretrained(bare, adapted / ADAPTER).eval()
     batch = batch_of(tiny_checkpoint, datasets, new_samples(datasets, 6))
     batch.pop("labels")
     with torch.inference_mode():
-        before, one, other = (model(**batch).logits for model in (base, merged, adapted))
+        before, one, other = (model(**batch).logits for model in (base, merged, on_base))
     assert (one - other).abs().max() < 1e-3
     assert (one - before).abs().max() > 0.1
-    config = json.loads((output / ADAPTER / "adapter_config.json").read_text())
+    config = json.loads((adapted / ADAPTER / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == weights_sha256(tiny_checkpoint)
     parts = {
         name.split(".layers.")[0].split(".blocks.")[0]
-        for name in load_file(output / ADAPTER / "adapter_model.safetensors")
+        for name in load_file(adapted / ADAPTER / "adapter_model.safetensors")
     }
     assert any("visual" in part for part in parts)
     assert any("merger" in part for part in parts)
     assert any("language_model" in part for part in parts)
 
 
-async def test_engines_serve_an_adapter_as_its_merged_version(tiny_checkpoint, datasets, tmp_path):
-    from services.student.training import train
-
-    folder = new_job(
-        tmp_path,
-        datasets,
-        tiny_checkpoint,
-        new_samples(datasets, 24),
-        epochs=4,
-        learning_rate=5e-3,
-        lora_rank=4,
-    )
-    await asyncio.to_thread(train, folder)
-    output = folder / "output"
+async def test_engines_serve_an_adapter_as_its_merged_version(tiny_checkpoint, adapted):
     prompts = [
         Prompt(
             load_image(numbered_png(n)),
@@ -103,39 +106,42 @@ async def test_engines_serve_an_adapter_as_its_merged_version(tiny_checkpoint, d
         ]
 
     base = await load_model(tiny_checkpoint, EngineSettings(max_lora_rank=8))
-    merged = await load_model(output, EngineSettings())
+    merged = await load_model(adapted, EngineSettings())
     before = await ask(base)
-    adapted = await base.with_adapter(output / ADAPTER)
-    assert await ask(adapted) == await ask(merged)
-    mixed = await asyncio.gather(ask(base), ask(adapted), ask(base))
+    on_base = await base.with_adapter(adapted / ADAPTER)
+    assert await ask(on_base) == await ask(merged)
+    mixed = await asyncio.gather(ask(base), ask(on_base), ask(base))
     assert mixed == [before, await ask(merged), before], "chosen per request"
     assert before != await ask(merged)
-    await adapted.close()
+    await on_base.close()
     assert await ask(base) == before
     with pytest.raises(InvalidInput, match="goes with a base"):
-        await merged.with_adapter(output / ADAPTER)
+        await merged.with_adapter(adapted / ADAPTER)
     await base.close()
     await merged.close()
 
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["replicated", "sharded"])
-def test_two_processes_end_with_the_weights_of_one(tiny_checkpoint, datasets, tmp_path, sharded):
+def test_two_processes_end_with_the_weights_of_one(
+    tiny_checkpoint, datasets, tmp_path, weights_of_one, sharded
+):
     """Real processes over gloo; sharded is FSDP. The odd last batch is completed by a sample."""
 
     from safetensors.torch import load_file
     from transformers import AutoModelForImageTextToText
 
-    samples = new_samples(datasets, 21)
-    spread = Execution(processes=2, micro_batch=1, sharded=sharded, gradient_checkpointing=sharded)
-    weights = []
-    for name, execution in (("one", Execution()), ("two", spread)):
-        folder = new_job(
-            tmp_path, datasets, tiny_checkpoint, samples, name, batch_size=4, execution=execution
-        )
-        done = subprocess.run([*TRAIN, str(folder)], capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
-        weights.append(load_file(folder / "output" / "model.safetensors"))
-    assert furthest(*weights) < 1e-4
+    samples = new_samples(datasets, ODD)
+    settings = {
+        "batch_size": 4,
+        "execution": Execution(
+            processes=2, micro_batch=1, sharded=sharded, gradient_checkpointing=sharded
+        ),
+    }
+    folder = new_job(tmp_path, datasets, tiny_checkpoint, samples, **settings)
+    done = subprocess.run([*TRAIN, str(folder)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    weights = load_file(folder / "output" / "model.safetensors")
+    assert furthest(weights, weights_of_one) < 1e-4
     assert TrainingProgress.read(folder).step == 6
     AutoModelForImageTextToText.from_pretrained(folder / "output")
 
