@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmarks.questions import decoding
 from services.core.contract import Contract
 from services.student import canaries
-from services.student.pointers import Pointers
 from services.student.manifest import Origin
+from services.student.pointers import Pointers
 from services.student.store import VersionStore
 
 
