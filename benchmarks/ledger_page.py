@@ -36,6 +36,7 @@ from services.orchestrator.run.ledger import (
 from services.orchestrator.run.listing import list_runs
 from services.orchestrator.run.run import read_run
 from services.orchestrator.run.settings import new_settings
+from services.orchestrator.run.state import State, Version
 
 RECORDS = 1_000_000
 PAGE = 20
@@ -107,9 +108,10 @@ def fill(folder: Path, count: int) -> None:
     """A record per image: a twentieth rejected, half of the others answered by the teacher, too."""
     folder.mkdir(parents=True)
     ledger = Ledger(folder / "ledger.sqlite")
-    ledger.set_meta("settings", new_settings("/pool", "vqa", "paper").to_json())
-    ledger.set_meta("version.before", "v1")
-    ledger.set_meta("teacher", TEACHER)
+    state = State(ledger)
+    state.settings = new_settings("/pool", "vqa", "paper").to_json()
+    state.base = Version("v1")
+    state.set_teacher(0, TEACHER)
     try:
         for first in range(0, count, AT_ONCE):
             with ledger.at_once():

@@ -9,9 +9,9 @@ from services.core.errors import Cancelled, MpaError, NothingToAlign, Pending, W
 from services.orchestrator.endpoints.panel import require_panel
 from services.orchestrator.images.source import Source
 from services.orchestrator.production import requests
-from services.orchestrator.run.evaluation import NOTHING_TO_ALIGN
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
+from services.orchestrator.run.state import Outcome, Version
 from services.orchestrator.run.summary import write_summary
 from services.orchestrator.steps.evaluation import evaluate, is_evaluated
 from services.orchestrator.steps.leveling import level
@@ -26,8 +26,10 @@ DECLINED = "nothing was trained: declined at the prompt; repeat the command to b
 
 def is_finished(run: Run, labelled: Path | None) -> bool:
     """Nothing left to do: the repeated command answers from the ledger, without any service."""
-    outcome = run.ledger.meta("outcome")
-    return outcome == NOTHING_TO_ALIGN or (bool(outcome) and is_evaluated(run, labelled))
+    outcome = run.state.outcome
+    return outcome is Outcome.NOTHING_TO_ALIGN or (
+        outcome is not None and is_evaluated(run, labelled)
+    )
 
 
 async def align(
@@ -59,25 +61,25 @@ async def evaluate_and_promote(
     """`teacher` None where what it said to the labelled questions is in the ledger."""
     evaluation = await evaluate(run, student, teacher, labelled, progress, may_try=may_try)
     write_summary(run)
-    if not run.ledger.meta("outcome"):
+    if run.state.outcome is None:
         await promote(run, student, evaluation.decision, confirm, progress)
         write_summary(run)
 
 
 async def annotate_only(run: Run, teacher: Teacher, progress: Progress) -> None:
-    if not run.ledger.meta("done.annotate"):
+    if not run.state.annotated:
         await _flow(run, teacher, None, progress)
 
 
 async def annotate_and_identify(
     run: Run, teacher: Teacher, student: Student, progress: Progress
 ) -> None:
-    if not run.ledger.meta("done.identify"):
+    if not run.state.identified:
         await settle_base_version(run, student)
         require_panel(run, teacher)
         await _flow(run, teacher, student, progress)
         await take_samples(run, teacher, progress)
-        run.ledger.set_meta("done.identify", "yes")
+        run.state.identified = True
 
 
 async def _flow(run: Run, teacher: Teacher, student: Student | None, progress: Progress) -> None:
@@ -95,7 +97,7 @@ async def _flow(run: Run, teacher: Teacher, student: Student | None, progress: P
             await requests.identify_requests(run, teacher, student, progress)
             await require_same_student(run, student)
         require_working_services(run)
-        run.ledger.set_meta("done.annotate", "yes")
+        run.state.annotated = True
     finally:
         write_summary(run)
 
@@ -104,7 +106,7 @@ def tell_ignored(run: Run, pool: Source, progress: Progress) -> bool:
     """False where nothing is known to be there, yet."""
     ignored = str(pool.ignored)
     if ignored:
-        run.ledger.set_meta("ignored", ignored)
+        run.state.ignored = ignored
         progress.note(f"ignored, never read: {ignored}: no label is used")
     return bool(ignored)
 
@@ -132,19 +134,17 @@ async def settle_base_version(
     `may_load` False where it isn't this service that will answer. Raises WrongState where the student at this address has other
     weights under that name.
     """
-    if mixed := run.ledger.meta("version.mixed"):
+    if mixed := run.state.mixed:
         raise WrongState(mixed)
-    before = run.ledger.meta("version.before") or (await student.pointers()).live
+    base = run.state.base
+    before = base.name if base else (await student.pointers()).live
     version = await student.version(before)
-    known = run.ledger.meta("version.before.weights")
-    if known and known != version.weights_sha256:
+    if base and base.weights_sha256 not in ("", version.weights_sha256):
         raise WrongState(
             f"version {before} at {student.address} has other weights than the student of this run: "
             "name that student, or give another --run"
         )
-    run.ledger.set_meta("version.before", before)
-    run.ledger.set_meta("version.before.weights", version.weights_sha256)
-    run.ledger.set_meta("version.before.processor", version.contract.processor_sha256)
+    run.state.base = Version(before, version.weights_sha256, version.contract.processor_sha256)
     if may_load and not version.is_loaded:
         await student.load(before)
     return version
@@ -159,18 +159,18 @@ async def require_same_student(run: Run, student: Student) -> None:
         await settle_base_version(run, student)
     except WrongState as error:
         mixed = f"{str(error).partition(': ')[0]}, and both have answered: give another --run"
-        run.ledger.set_meta("version.mixed", mixed)
+        run.state.mixed = mixed
         raise WrongState(mixed) from error
 
 
 async def train(run: Run, student: Student, confirm: Confirm, progress: Progress) -> None:
-    if run.ledger.meta("version.after"):
+    if run.state.candidate:
         return
     parity_set = choose(run)
-    if not run.ledger.meta("training.confirmed"):
-        if not confirm(f"Train {run.ledger.meta('version.before')} on {len(parity_set)} samples?"):
+    if not run.state.training_confirmed:
+        if not confirm(f"Train {run.state.the_base.name} on {len(parity_set)} samples?"):
             raise Cancelled(DECLINED)
-        run.ledger.set_meta("training.confirmed", "yes")
+        run.state.training_confirmed = True
     try:
         await level(run, student, parity_set, progress)
     finally:
@@ -179,15 +179,15 @@ async def train(run: Run, student: Student, confirm: Confirm, progress: Progress
 
 def choose(run: Run) -> list[ParitySample]:
     """The parity set. Raises NothingToAlign, and WrongState before every image is identified."""
-    if not run.ledger.meta("done.identify"):
+    if not run.state.identified:
         raise WrongState(
             f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that"
         )
     try:
         return write_parity_set(run)
     except NothingToAlign as error:
-        run.ledger.set_meta("outcome", NOTHING_TO_ALIGN)
-        run.ledger.set_meta("reason", str(error))
+        run.state.outcome = Outcome.NOTHING_TO_ALIGN
+        run.state.reason = str(error)
         raise
     finally:
         write_summary(run)

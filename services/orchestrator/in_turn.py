@@ -62,10 +62,10 @@ async def align(
     """Every stage looks in the ledger first. Raises NothingToAlign where the student is at parity already."""
     if teacher_takes_turns:
         await annotate_and_identify_in_turn(run, where, labelled, progress)
-    elif not run.ledger.meta("done.identify"):
+    elif not run.state.identified:
         async with connect.both(where, run.folder, progress) as (teacher, student):
             await alignment.annotate_and_identify(run, teacher, student, progress)
-    if not run.ledger.meta("version.after"):
+    if run.state.candidate is None:
         alignment.choose(run)
         async with connect.student_only(where, run.folder, progress, is_serving=False) as student:
             await alignment.train(run, student, confirm, progress)
@@ -87,14 +87,14 @@ async def align(
 async def annotate_and_identify_in_turn(
     run: Run, where: Where, labelled: Path | None, progress: Progress
 ) -> None:
-    if not run.ledger.meta("done.annotate"):
+    if not run.state.annotated:
         async with connect.teacher_only(where, run.folder, progress) as teacher:
             await alignment.annotate_only(run, teacher, progress)
-    if not (run.ledger.meta("done.answer") or run.ledger.meta("done.identify")):
+    if not (run.state.answered or run.state.identified):
         async with connect.student_only(where, run.folder, progress) as student:
             await alignment.settle_base_version(run, student)
             await answer(run, student, progress)
-    if not run.ledger.meta("done.identify") or _is_labelled_due(run, labelled):
+    if not run.state.identified or _is_labelled_due(run, labelled):
         async with connect.teacher_only(where, run.folder, progress) as teacher:
             await decide(run, teacher, progress)
             alignment.choose(run)
@@ -104,7 +104,7 @@ async def annotate_and_identify_in_turn(
 
 async def answer(run: Run, student: Student, progress: Progress) -> None:
     """The student answers every usable annotation's question; a failed call is recorded as `identify` does."""
-    base = run.ledger.meta("version.before")
+    base = run.state.the_base.name
 
     def is_due(row: AnnotationRow) -> bool:
         return run.ledger.answer(row.image_sha256, row.question, "student", base) is None
@@ -119,12 +119,12 @@ async def answer(run: Run, student: Student, progress: Progress) -> None:
 
     await _over_images(run, "answer", is_due, ask, progress)
     alignment.require_working_services(run)
-    run.ledger.set_meta("done.answer", "yes")
+    run.state.answered = True
 
 
 async def decide(run: Run, teacher: Teacher, progress: Progress) -> None:
     """The teacher answers where it has to, and every record gets its cell."""
-    if run.ledger.meta("done.identify"):
+    if run.state.identified:
         return
 
     def is_due(row: AnnotationRow) -> bool:
@@ -139,7 +139,7 @@ async def decide(run: Run, teacher: Teacher, progress: Progress) -> None:
     await requests.require_agreement(run, teacher, progress)
     alignment.require_working_services(run)
     await take_samples(run, teacher, progress)
-    run.ledger.set_meta("done.identify", "yes")
+    run.state.identified = True
 
 
 async def answer_labelled(run: Run, teacher: Teacher, labelled: Path, progress: Progress) -> None:
@@ -149,11 +149,11 @@ async def answer_labelled(run: Run, teacher: Teacher, labelled: Path, progress: 
         await sit(
             labelled_images(labelled), read_labelled(labelled), respondents, progress, "labelled"
         )
-    run.ledger.set_meta("done.labelled", str(labelled.absolute()))
+    run.state.labelled = str(labelled.absolute())
 
 
 def _is_labelled_due(run: Run, labelled: Path | None) -> bool:
-    return labelled is not None and run.ledger.meta("done.labelled") != str(labelled.absolute())
+    return labelled is not None and run.state.labelled != str(labelled.absolute())
 
 
 async def _over_images(

@@ -14,9 +14,9 @@ from services.core.errors import InvalidInput, NothingToAlign
 from services.files import write_atomically
 from services.orchestrator import alignment
 from services.orchestrator.production import requests
-from services.orchestrator.run.evaluation import NOTHING_TO_ALIGN
 from services.orchestrator.run.history import why_stop
 from services.orchestrator.run.run import PARITY_SET, Run
+from services.orchestrator.run.state import Outcome
 from services.orchestrator.steps import focus
 
 
@@ -45,13 +45,13 @@ ONE_ROUND = StoppingRule()
 
 def set_rule(run: Run, rule: StoppingRule) -> None:
     """Kept with the run, which so can always say why it stopped. Where the old rule stopped it, it is asked again."""
-    ledger = run.ledger
-    is_laxer = rule.until_gap < float(ledger.meta("until_gap") or 0)
-    with ledger.at_once():
-        ledger.set_meta("rounds", str(rule.rounds))
-        ledger.set_meta("until_gap", str(rule.until_gap))
-        if is_laxer and ledger.meta("outcome") == NOTHING_TO_ALIGN:
-            ledger.set_meta("outcome", "")
+    state = run.state
+    is_laxer = rule.until_gap < state.until_gap
+    with run.ledger.at_once():
+        state.rounds = rule.rounds
+        state.until_gap = rule.until_gap
+        if is_laxer and state.outcome is Outcome.NOTHING_TO_ALIGN:
+            state.outcome = None
 
 
 def is_finished(run: Run, labelled: Path | None) -> bool:
@@ -77,15 +77,14 @@ async def repeat(run: Run, one_round: Callable[[], Awaitable[None]]) -> None:
 def begin_next(run: Run) -> None:
     """All at once, so that an interrupted run is in the old round or in the new one. The old parity set is put aside."""
     ledger = run.ledger
-    made, weights = ledger.meta("version.after"), ledger.meta("version.after.weights")
+    made = run.state.the_candidate
     kinds = focus.kinds_of_gap(run) if run.settings.focus else {}
     kept = run.folder / "rounds" / str(ledger.round) / PARITY_SET
     write_atomically(kept, (run.folder / PARITY_SET).read_bytes())
     with ledger.at_once():
         ledger.begin_round(ledger.round + 1)
-        ledger.set_meta("version.before", made)
-        ledger.set_meta("version.before.weights", weights)
+        run.state.base = made
         if kinds:
-            focus.set_kinds(run, kinds)
+            run.state.focus = kinds
         if not (run.settings.redo_rejected or run.settings.focus or requests.is_asked_for(run)):
-            ledger.set_meta("done.annotate", "yes")
+            run.state.annotated = True

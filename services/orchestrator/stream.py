@@ -64,9 +64,9 @@ class Stream:
                         task.add_done_callback(partial(self._leave, size))
             finally:
                 if self._annotated_at > self._began:
-                    self._run.ledger.add_seconds("annotate", self._annotated_at - self._began)
+                    self._run.state.add_seconds("annotate", self._annotated_at - self._began)
                 if self._student:
-                    self._run.ledger.add_seconds("identify", time.monotonic() - self._began)
+                    self._run.state.add_seconds("identify", time.monotonic() - self._began)
 
     def _is_taken(self, path: str, picture: Picture) -> bool:
         """A manifest may name an image again while it is under way, or after."""

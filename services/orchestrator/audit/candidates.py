@@ -59,7 +59,7 @@ def after(run: Run) -> Iterator[Candidate]:
 
 def require_gap(run: Run) -> None:
     """Raises WrongState where the run is not identified, or its gap is empty."""
-    if not run.ledger.meta("done.identify"):
+    if not run.state.identified:
         raise WrongState(
             f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that"
         )

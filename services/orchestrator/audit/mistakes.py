@@ -11,9 +11,7 @@ from services.orchestrator.run.run import Run
 def mistake(run: Run, drawn: DrawnItem) -> Mistake:
     """By the version that the round began with."""
     ledger = run.ledger
-    given = ledger.answer(
-        drawn.image_sha256, drawn.question, "student", ledger.meta("version.before")
-    )
+    given = ledger.answer(drawn.image_sha256, drawn.question, "student", run.state.the_base.name)
     assert given is not None  # a record of the gap has one
     samples = samples_of(ledger, (drawn.image_sha256, drawn.question, drawn.answer))
     return Mistake(drawn.question, drawn.answer, given.answer, samples)

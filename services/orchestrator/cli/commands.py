@@ -20,9 +20,9 @@ from services.orchestrator.images.reading import RefusedImage, read_image
 from services.orchestrator.images.store import open_store
 from services.orchestrator.production import requests
 from services.orchestrator.rounds import ONE_ROUND, StoppingRule
-from services.orchestrator.run.evaluation import NOTHING_TO_ALIGN, PROMOTED, stored_evaluation
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run, read_run
+from services.orchestrator.run.state import Outcome
 from services.orchestrator.run.summary import Summary, summarise, write_summary
 from services.orchestrator.steps import evaluation, promotion
 from services.orchestrator.steps.labelled import read_labelled
@@ -55,8 +55,8 @@ async def align(
         progress.note(
             f"round {run.ledger.round} is over: further requests are audited in the next one (--rounds)"
         )
-    if run.ledger.round == 1 and run.ledger.meta("outcome") == NOTHING_TO_ALIGN:
-        raise NothingToAlign(run.ledger.meta("reason"))
+    if run.ledger.round == 1 and run.state.outcome is Outcome.NOTHING_TO_ALIGN:
+        raise NothingToAlign(run.state.reason)
     return write_summary(run)
 
 
@@ -91,7 +91,7 @@ async def _align(
 async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
     run, where = _acquainted(run, where)
     await look_for_leaks(run, None, progress)
-    if not run.ledger.meta("done.annotate"):
+    if not run.state.annotated:
         async with connect.teacher_only(where, run.folder, progress) as teacher:
             await alignment.annotate_only(run, teacher, progress)
     return write_summary(run)
@@ -100,11 +100,11 @@ async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
 async def identify(run: Run, where: Where, progress: Progress) -> Summary:
     """Raises NothingToAlign where the gap is too small to train on."""
     run, where = _acquainted(run, where)
-    if not run.ledger.meta("done.annotate"):
+    if not run.state.annotated:
         raise WrongState(
             f"the run in {run.folder} is not annotated yet: repeat its `mpa-orch annotate`"
         )
-    if not run.ledger.meta("done.identify"):
+    if not run.state.identified:
         async with connect.both(where, run.folder, progress) as (teacher, student):
             await alignment.annotate_and_identify(run, teacher, student, progress)
     alignment.choose(run)
@@ -113,7 +113,7 @@ async def identify(run: Run, where: Where, progress: Progress) -> Summary:
 
 async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) -> Summary:
     run, where = _acquainted(run, where)
-    if not run.ledger.meta("version.after"):
+    if run.state.candidate is None:
         alignment.choose(run)
         async with connect.student_only(where, run.folder, progress) as student:
             await alignment.train(run, student, confirm, progress)
@@ -143,13 +143,13 @@ async def promote(
     run: Run, where: Where, confirm: Confirm, progress: Progress, *, force: bool
 ) -> Summary:
     run, where = _acquainted(run, where)
-    found = stored_evaluation(run.ledger)
+    found = run.state.evaluation
     if found is None:
         raise WrongState(
             f"the candidate of {run.folder} is not evaluated yet: `mpa-orch evaluate {run.folder}` does that"
         )
-    outcome = run.ledger.meta("outcome")
-    if not outcome or (force and outcome != PROMOTED):
+    outcome = run.state.outcome
+    if not outcome or (force and outcome is not Outcome.PROMOTED):
         async with connect.student_only(where, run.folder, progress) as student:
             await promotion.promote(run, student, found.decision, confirm, progress, force=force)
     return write_summary(run)

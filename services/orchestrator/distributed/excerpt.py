@@ -41,10 +41,6 @@ class Excerpt:
 NOTHING = Excerpt({}, {})
 
 
-def meta(ledger: Ledger) -> dict[str, str]:
-    return {str(key): str(value) for key, value in ledger.read("SELECT key, value FROM meta")}
-
-
 class Excerpts:
     """Takes them from a ledger and puts them into it. They name tables and columns, so either side may have more of them."""
 
@@ -62,7 +58,7 @@ class Excerpts:
             table: self._rows(table, names, image_sha256) for table, names in self._tables.items()
         }
         learned = {
-            key: value for key, value in meta(self._ledger).items() if known.get(key) != value
+            key: value for key, value in self._ledger.metas().items() if known.get(key) != value
         }
         return Excerpt({table: rows for table, rows in found.items() if rows}, learned)
 
@@ -87,17 +83,14 @@ class Excerpts:
                 )
 
     def _learn(self, key: str, value: str) -> None:
-        known = next(
-            (known for (known,) in self._ledger.read("SELECT value FROM meta WHERE key = ?", key)),
-            "",
-        )
+        known = self._ledger.meta(key)
         if known and known != value:
             raise WrongState(
                 f"the {key} of this run is {known[:12]}, and {value[:12]} answered on the cluster: let every actor and every "
                 "replica have the model that this run began with, or give another --run"
             )
         if not known:
-            self._ledger.write("INSERT INTO meta VALUES (?, ?)", key, value)
+            self._ledger.set_meta(key, value)
 
     def _rows(self, table: str, names: list[str], image_sha256: str) -> list[Cells]:
         names = [name for name in names if name != SHELF]

@@ -18,7 +18,7 @@ from typing import TypeVar
 from services.core.parity import Cell
 from services.orchestrator import alignment
 from services.orchestrator.distributed import cluster
-from services.orchestrator.distributed.excerpt import Excerpts, meta
+from services.orchestrator.distributed.excerpt import Excerpts
 from services.orchestrator.distributed.models import Loaded, Served, Source, loaded
 from services.orchestrator.distributed.work import Parcel, Work
 from services.orchestrator.endpoints import connect
@@ -55,10 +55,10 @@ async def align(
     run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress
 ) -> None:
     """A round: PA and PI on the cluster, the rest as anywhere. Raises NothingToAlign."""
-    if not run.ledger.meta("done.identify"):
+    if not run.state.identified:
         await annotate_and_identify(run, where, progress)
     async with connect.both(where, run.folder, progress) as (teacher, student):
-        if not run.ledger.meta("done.identify"):
+        if not run.state.identified:
             await complete(run, teacher, student, progress)
         await alignment.align(
             run, teacher, student, labelled, confirm, progress, may_try=where.may_try
@@ -75,7 +75,7 @@ async def complete(run: Run, teacher: Teacher, student: Student, progress: Progr
     await alignment.require_same_student(run, student)
     alignment.require_working_services(run)
     await take_samples(run, teacher, progress)
-    run.ledger.set_meta("done.identify", "yes")
+    run.state.identified = True
 
 
 async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> None:
@@ -91,7 +91,7 @@ async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> N
             await flow.admit()
             await flow.identify()
         alignment.require_working_services(run)
-        run.ledger.set_meta("done.annotate", "yes")
+        run.state.annotated = True
     finally:
         write_summary(run)
 
@@ -179,7 +179,7 @@ class Flow:
 
         left, failures = {parcel.path: parcel for parcel in parcels}, 0
         while left:
-            work = Work(self._run.settings, self._run.id, meta(self._run.ledger))
+            work = Work(self._run.settings, self._run.id, self._run.ledger.metas())
             try:
                 async with aclosing(
                     _apart(identified(list(left.values()), work, self._sources, self._stalled_s))
@@ -199,7 +199,7 @@ class Flow:
                 )
 
     def _unfinished(self, goal: int, after: str) -> list[Parcel]:
-        known = meta(self._run.ledger)
+        known = self._run.ledger.metas()
         rows = list(
             self._run.ledger.read(
                 f"SELECT path, sha256 {UNFINISHED} ORDER BY path LIMIT {IMAGES_AT_ONCE}",

@@ -113,7 +113,7 @@ class Stage:
         """Like the run's own, with these images alone."""
         ledger = Ledger(folder / "ledger.sqlite")
         for key, value in self._work.meta.items():
-            ledger.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
+            ledger.set_meta(key, value)
         ledger.close()
         ledger = Ledger(folder / "ledger.sqlite")
         excerpts = Excerpts(ledger)

@@ -161,7 +161,7 @@ async def within(
     """For the time of one command, whose hours are counted in any case; None without limits.
 
     Raises BudgetSpent where the time is over: what is under way is called off, as by Ctrl-C."""
-    budget = Budget(limits, _billed_usd(run, cache), float(run.ledger.meta("worked_s") or 0.0))
+    budget = Budget(limits, _billed_usd(run, cache), run.state.worked_s)
     clock = asyncio.create_task(_note_time(run, budget))
     try:
         async with asyncio.timeout(None) as timeout:
@@ -188,7 +188,7 @@ async def within(
         clock.cancel()
         with suppress(asyncio.CancelledError):
             await clock
-        run.ledger.set_meta("worked_s", f"{budget.worked_s:.1f}")
+        run.state.worked_s = budget.worked_s
 
 
 def _billed_usd(run: Run, cache: Path | None) -> float:
@@ -199,5 +199,5 @@ def _billed_usd(run: Run, cache: Path | None) -> float:
 
 async def _note_time(run: Run, budget: Budget) -> None:
     while True:
-        run.ledger.set_meta("worked_s", f"{budget.worked_s:.1f}")
+        run.state.worked_s = budget.worked_s
         await asyncio.sleep(NOTE_TIME_EVERY_S)

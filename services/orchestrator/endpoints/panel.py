@@ -13,7 +13,6 @@ from typing import Any, Self
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, WrongState
 from services.core.tasks import TASKS
-from services.orchestrator.run.opinions import seat_key
 from services.orchestrator.run.run import Run
 from services.rpc.client import AnnotationReply, AnswerReply, Picture, Teacher, TeacherModel
 from services.together import together
@@ -85,7 +84,7 @@ def require_teachers(run: Run, count: int) -> None:
 
 def require_same_teacher(run: Run, teacher: Teacher, fingerprint: str, seat: int = 0) -> None:
     """Raises WrongState where another model than before answers in this seat, or the model of another seat."""
-    known = run.ledger.meta(seat_key(seat))
+    known = run.state.teacher(seat)
     if known == fingerprint:
         return
     if known:
@@ -93,14 +92,12 @@ def require_same_teacher(run: Run, teacher: Teacher, fingerprint: str, seat: int
             f"the teacher at {teacher.address} is another model ({fingerprint[:12]}) than the one this run began "
             f"with ({known[:12]}): start that one, or give another --run"
         )
-    if any(
-        run.ledger.meta(seat_key(other)) == fingerprint for other in range(run.settings.teachers)
-    ):
+    if any(run.state.teacher(other) == fingerprint for other in range(run.settings.teachers)):
         raise WrongState(
             f"the teacher at {teacher.address} is the same model as another one of this run: a vote takes different "
             "ones (replicas of one teacher are one address: ipv4:HOST:PORT,HOST:PORT)"
         )
-    run.ledger.set_meta(seat_key(seat), fingerprint)
+    run.state.set_teacher(seat, fingerprint)
 
 
 def addresses_for(task: str, named: Sequence[str]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from services.orchestrator.experiments.site import Site
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run, open_run
 from services.orchestrator.run.settings import Settings, new_settings
+from services.orchestrator.run.state import Version
 from services.orchestrator.steps.leaks import look_for_leaks
 from services.rpc.client import Student
 
@@ -58,7 +59,7 @@ async def identify(
                 [dataset for test in tests if test for dataset in test.datasets],
             )
             runs.append(replace(run, patience_s=site.patience_s))
-        due = [run for run in runs if not run.ledger.meta("done.identify")]
+        due = [run for run in runs if not run.state.identified]
         if due and site.takes_turns(pairs[0].teacher):
             await _in_turn(pairs[0], due, site, progress)
         elif due:
@@ -95,7 +96,7 @@ async def _in_turn(pair: Pair, runs: Sequence[Run], site: Site, progress: Progre
         for run in runs:
             await _begin(run, pair, student, site.out)
             await alignment.settle_base_version(run, student)
-            if not run.ledger.meta("done.answer"):
+            if not run.state.answered:
                 await in_turn.answer(run, student, progress)
     async with (
         site.up(progress, teacher=pair.teacher) as where,
@@ -107,8 +108,8 @@ async def _in_turn(pair: Pair, runs: Sequence[Run], site: Site, progress: Progre
 
 async def _begin(run: Run, pair: Pair, student: Student, out: Path) -> None:
     base = await settle_base(pair.student, student, out)
-    if not run.ledger.meta("version.before"):
-        run.ledger.set_meta("version.before", base.version)
+    if run.state.base is None:
+        run.state.base = Version(base.version)
 
 
 async def settle_base(name: str, student: Student, out: Path) -> Base:

@@ -164,7 +164,7 @@ def _is_identified(folder: Path) -> bool:
     if settings_of(folder) is None:
         return False
     with read_run(folder) as run:
-        return bool(run.ledger.meta("done.identify"))
+        return bool(run.state.identified)
 
 
 def _calls(experiment: Experiment, runs: list[Pair]) -> str:

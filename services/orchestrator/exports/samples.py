@@ -124,7 +124,7 @@ def choose(cells: list[Cell], everything: bool) -> Filter:
 def _list_parity_set(run: Run, *, is_needed: bool) -> None:
     """Into a temporary table, which SQLite keeps on disk. Raises WrongState where it is needed and there is none yet."""
     path = run.folder / PARITY_SET
-    is_there = bool(run.ledger.meta("parity_set")) and path.is_file()
+    is_there = run.state.parity_set is not None and path.is_file()
     if is_needed and not is_there:
         raise WrongState(
             f"the run in {run.folder} has no parity set yet: `mpa-orch identify {run.folder}` makes it; "

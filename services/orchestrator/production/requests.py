@@ -9,7 +9,6 @@ record of the gap stays only if most of SAMPLES answers, at a temperature, agree
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -62,7 +61,7 @@ def set_folders(run: Run, folders: Sequence[Path]) -> None:
     Raises NotFound where one isn't there.
     """
     require_samples(folders)
-    run.ledger.set_meta(PRODUCTION, json.dumps([str(folder.absolute()) for folder in folders]))
+    run.state.production = tuple(str(folder.absolute()) for folder in folders)
 
 
 def is_asked_for(run: Run) -> bool:
@@ -70,7 +69,7 @@ def is_asked_for(run: Run) -> bool:
 
 
 def _folders(run: Run) -> list[Path]:
-    return [Path(folder) for folder in json.loads(run.ledger.meta(PRODUCTION) or "[]")]
+    return [Path(folder) for folder in run.state.production]
 
 
 async def annotate_requests(run: Run, teacher: Teacher, progress: Progress) -> None:

@@ -6,23 +6,15 @@ import hashlib
 import heapq
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 from services.orchestrator.images.source import Source
+from services.orchestrator.run.state import Pilot
 
 AT_LEAST, SHARE = 50, 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """`pool`: how many images there are to draw from."""
-
-    keys: tuple[str, ...]
-    pool: int
-
-
-def draw(source: Source, size: int, limit: int, seed: int) -> Draw:
+def draw(source: Source, size: int, limit: int, seed: int) -> Pilot:
     """`size` 0 is 1 % of the pool, and 50 images at least. Goes through the pool twice, and reads no image.
 
     Each image's place is decided by its key and the seed alone: a larger draw holds the smaller one.
@@ -33,7 +25,7 @@ def draw(source: Source, size: int, limit: int, seed: int) -> Draw:
 
     pool = sum(1 for _ in keys())
     size = size or max(AT_LEAST, math.ceil(SHARE * pool))
-    return Draw(
+    return Pilot(
         tuple(
             heapq.nsmallest(
                 size, keys(), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest()

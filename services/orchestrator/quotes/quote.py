@@ -7,7 +7,6 @@ the run that follows doesn't pay for them again.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -84,7 +83,7 @@ async def quote(
 ) -> Quote:
     """Repeated on the same run it goes on where it was."""
     await _draw(run, size, progress)
-    if not run.ledger.meta("done.identify"):
+    if not run.state.identified:
         if where.is_single_device and in_turn.takes_a_device(where):
             with suppress(NothingToAlign):
                 await in_turn.annotate_and_identify_in_turn(run, where, None, progress)
@@ -104,28 +103,27 @@ async def quote(
 
 
 async def _draw(run: Run, size: int, progress: Progress) -> None:
-    if run.ledger.meta("pilot.keys"):
+    if run.state.pilot:
         return
     source, settings = open_images(run.settings.images), run.settings
     drawn = await asyncio.to_thread(draw, source, size, settings.limit, settings.seed)
     if ignored := str(source.ignored):
         progress.note(f"ignored, never read: {ignored}: no label is used")
-    run.ledger.set_meta("pilot.pool", str(drawn.pool))
-    run.ledger.set_meta("pilot.keys", json.dumps(drawn.keys))
+    run.state.pilot = drawn
 
 
 def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bool) -> Quote:
-    ledger = run.ledger
-    pool, pilot = int(ledger.meta("pilot.pool")), len(json.loads(ledger.meta("pilot.keys")))
+    ledger, drawn = run.ledger, run.state.pilot
+    assert drawn is not None
+    pool = drawn.pool
+    pilot = len(drawn.keys)
+    seconds = run.state.seconds
     found = {
         name: _calls(ledger, name)
         for name in CALLS
         if name != "sample" or run.settings.recipe.samples
     }
-    stages = [
-        _stage(name, *found[name], float(ledger.meta(f"seconds.{name}") or 0), pool / pilot)
-        for name in found
-    ]
+    stages = [_stage(name, *found[name], seconds.get(name, 0.0), pool / pilot) for name in found]
     judged = sum(record.held_out and record.cell in JUDGED for record in ledger.records())
     stages.append(_evaluation(stages[1], found["answer"][0], judged))
     gap, parity_set = _parity_set(run, pool, pilot)

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from services.core.presets import PRESETS
 from services.orchestrator.run.run import Run
+from services.orchestrator.run.state import TrainingPace
 from services.rpc.client import Student
-
-META = "pilot.training"
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPace:
-    """Of the student's trainings: samples of a step and passes over them, as its preset says; 0 where that is not known here.
-
-    `step_s`: seconds of a step when `version` was trained, the last one in the same way (all weights, or adapters); None where
-    there was none.
-    """
-
-    batch_size: int = 0
-    epochs: int = 0
-    version: str = ""
-    step_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +29,7 @@ async def learn_pace(run: Run, student: Student) -> None:
     if alike:
         last = alike[-1]
         pace = TrainingPace(pace.batch_size, pace.epochs, last.version, last.seconds / last.steps)
-    run.ledger.set_meta(META, json.dumps(asdict(pace)))
+    run.state.training_pace = pace
 
 
 def predict_training(run: Run, gap: float, samples: float) -> Training:
@@ -55,7 +39,7 @@ def predict_training(run: Run, gap: float, samples: float) -> Training:
         return Training(
             0, 0.0, f"a gap of {gap:,.0f} samples is not trained on: the recipe wants {minimum}"
         )
-    pace = TrainingPace(**json.loads(run.ledger.meta(META) or "{}"))
+    pace = run.state.training_pace
     if not pace.batch_size:
         return Training(None, None, "the student doesn't say with what it is trained")
     steps = math.ceil(samples / pace.batch_size) * pace.epochs

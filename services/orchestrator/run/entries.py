@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, takewhile
 
 from services.core.agreement import NOT_SAMPLED, Agreement
 from services.core.errors import InvalidInput
 from services.core.parity import Cell
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger, shelf_of
-from services.orchestrator.run.opinions import samples_of, seat_key
+from services.orchestrator.run.opinions import samples_of
+from services.orchestrator.run.state import State
 
 WHOLE = -1
 """The limit of a stream, to SQLite."""
@@ -81,7 +81,8 @@ def read_entries(
 ) -> Iterator[Entry]:
     """Annotations first, refused images after them. Raises InvalidInput for a reason that nothing was rejected for."""
     _require_reason(ledger, chosen.rejection)
-    version, teachers = ledger.meta("version.before"), _teachers(ledger)
+    state = State(ledger)
+    version, teachers = state.base.name if state.base else "", state.teachers
     read, image, rows = 0, ImageRow("", ""), list[AnnotationRow]()
     for _, image_sha256, number, attempt in _keys(ledger, chosen, limit, offset):
         if image.sha256 != image_sha256:
@@ -184,11 +185,6 @@ def _accepted(ledger: Ledger, image_sha256: str) -> ImageRow:
     paths = ledger.read("SELECT path FROM images WHERE sha256 = ? AND rejection = ''", image_sha256)
     row = next((ledger.image(path) for (path,) in paths), None)
     return row or ImageRow("", image_sha256)
-
-
-def _teachers(ledger: Ledger) -> list[str]:
-    """Their fingerprints, by seat."""
-    return list(takewhile(bool, (ledger.meta(seat_key(seat)) for seat in count())))
 
 
 def _entry(

@@ -6,9 +6,6 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from services.core.evaluation import Comparison, Decision, Tally
-from services.orchestrator.run.ledger import Ledger
-
-PROMOTED, NOT_PROMOTED, NOTHING_TO_ALIGN = "promoted", "not_promoted", "nothing_to_align"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +70,3 @@ def _comparison(fields: dict[str, dict[str, dict[str, float]]]) -> Comparison:
 
 def _tally(fields: dict[str, float]) -> Tally:
     return Tally(**fields)  # type: ignore[arg-type]
-
-
-def stored_evaluation(ledger: Ledger) -> RunEvaluation | None:
-    stored = ledger.meta("evaluation")
-    return RunEvaluation.from_json(stored) if stored else None

@@ -6,13 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from services.core.parity import Cell
-from services.orchestrator.run.evaluation import (
-    NOT_PROMOTED,
-    NOTHING_TO_ALIGN,
-    PROMOTED,
-    RunEvaluation,
-)
 from services.orchestrator.run.ledger import PRODUCTION, Ledger
+from services.orchestrator.run.state import Outcome, State
 
 CELLS = "SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell"
 MOVES = """
@@ -73,27 +68,24 @@ def history(ledger: Ledger) -> tuple[Round, ...]:
 
 
 def _round(ledger: Ledger, number: int) -> Round:
-    def meta(key: str) -> str:
-        return ledger.meta(key, of_round=number)
-
+    state = State(ledger, of_round=number)
     cells = Counter({str(cell): int(count) for cell, count in ledger.read(CELLS, number)})
     moved = ledger.read(MOVES, number) if number > 1 else ()
-    judged = (
-        RunEvaluation.from_json(meta("evaluation")).held_out.overall if meta("evaluation") else None
-    )
+    evaluation, base, made = state.evaluation, state.base, state.candidate
+    judged = evaluation.held_out.overall if evaluation else None
     return Round(
         number=number,
         records=cells.total(),
         gap=cells[str(Cell.GAP)],
-        parity_set=int(meta("parity_set") or 0),
-        version_before=meta("version.before"),
-        version_after=meta("version.after"),
+        parity_set=state.parity_set or 0,
+        version_before=base.name if base else "",
+        version_after=made.name if made else "",
         accuracy_before=judged.before if judged else None,
         accuracy_after=judged.after if judged else None,
         fixed=judged.fixed if judged else None,
         broken=judged.broken if judged else None,
-        outcome=meta("outcome") or "unfinished",
-        reason=meta("reason"),
+        outcome=state.outcome or "unfinished",
+        reason=state.reason,
         moves=tuple(Move(str(before), str(after), int(count)) for before, after, count in moved),
     )
 
@@ -107,15 +99,12 @@ def audited(ledger: Ledger) -> dict[str, int]:
 
 def why_stop(ledger: Ledger) -> str:
     """Why no further round begins, for people; "" where one does, or the present one isn't over."""
-    outcome, reason, rounds = (
-        ledger.meta("outcome"),
-        ledger.meta("reason"),
-        int(ledger.meta("rounds") or 1),
-    )
-    if outcome == NOTHING_TO_ALIGN:
-        return reason
-    if outcome == NOT_PROMOTED:
-        return f"no gain in round {ledger.round}: {reason}"
-    if outcome == PROMOTED and ledger.round >= rounds:
-        return f"{ledger.round} of {rounds} rounds are done"
+    state = State(ledger)
+    outcome = state.outcome
+    if outcome is Outcome.NOTHING_TO_ALIGN:
+        return state.reason
+    if outcome is Outcome.NOT_PROMOTED:
+        return f"no gain in round {state.round}: {state.reason}"
+    if outcome is Outcome.PROMOTED and state.round >= state.rounds:
+        return f"{state.round} of {state.rounds} rounds are done"
     return ""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import Conflict, MpaError
-from services.orchestrator.run.evaluation import stored_evaluation
 from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.run import is_at_work, locked, read_run, require_run
+from services.orchestrator.run.state import State
 
 AT_WORK = "at_work"
 UNREADABLE = "unreadable"
@@ -49,12 +49,12 @@ def describe(folder: Path) -> ListedRun:
             ledger = run.ledger
             return ListedRun(
                 str(folder),
-                state or ledger.meta("outcome") or "unfinished",
+                state or run.state.outcome or "unfinished",
                 task=run.settings.task,
                 recipe=run.settings.recipe.name,
                 round=ledger.round,
                 images=_accepted_images(ledger),
-                parity_set=int(ledger.meta("parity_set") or 0),
+                parity_set=run.state.parity_set or 0,
                 gain=gain(ledger),
                 size_bytes=_size_bytes(folder),
             )
@@ -65,7 +65,7 @@ def describe(folder: Path) -> ListedRun:
 
 
 def gain(ledger: Ledger) -> float | None:
-    evaluation = stored_evaluation(ledger)
+    evaluation = State(ledger).evaluation
     if evaluation is None:
         return None
     comparison = evaluation.labelled.comparison if evaluation.labelled else evaluation.held_out

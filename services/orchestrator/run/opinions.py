@@ -13,6 +13,7 @@ from enum import StrEnum
 from services.core.agreement import NOT_SAMPLED, Agreement, Rate, label_noise, rate
 from services.core.annotation import Rejection
 from services.orchestrator.run.ledger import Ledger, shelf_of
+from services.orchestrator.run.state import State
 
 SAMPLED = """
 SELECT image_sha256, question, answer, sum(agreed), sum(asked) FROM opinions
@@ -103,9 +104,9 @@ def measured_noise(ledger: Ledger) -> LabelNoise | None:
         for cell, n, of in ledger.read(BY_CELL, ledger.round, Rejection.LOW_AGREEMENT)
     ]
     shares = Counter(agreement for _, agreement in rows)
+    state = State(ledger)
     votes = {
-        ledger.meta(seat_key(int(seat)))[:12]: rate(int(n), int(of))
-        for seat, n, of in ledger.read(VOTES)
+        state.teacher(int(seat))[:12]: rate(int(n), int(of)) for seat, n, of in ledger.read(VOTES)
     }
     confirmed, outvoted = next(ledger.read(OUTVOTED, ledger.round, Rejection.LOW_AGREEMENT))
     return LabelNoise(
@@ -130,8 +131,3 @@ def _noise(found: Iterable[Agreement]) -> Rate:
 def _from_the_best(counted: tuple[Agreement, int]) -> tuple[float, int]:
     agreement, _ = counted
     return -agreement.share, -agreement.asked
-
-
-def seat_key(seat: int) -> str:
-    """Where the ledger's meta holds the fingerprint of the teacher in that seat, counted from 0."""
-    return f"teacher.{seat + 1}" if seat else "teacher"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 import uuid
@@ -20,6 +19,7 @@ from services.orchestrator.images.patience import PATIENCE_S
 from services.orchestrator.images.source import Source
 from services.orchestrator.run.ledger import PRODUCTION, Ledger
 from services.orchestrator.run.settings import Settings, require_same
+from services.orchestrator.run.state import State
 
 PARITY_SET = "parity_set.jsonl"
 
@@ -40,10 +40,16 @@ class Run:
     patience_s: float = PATIENCE_S
     """With a bucket that is away."""
 
+    @property
+    def state(self) -> State:
+        """How far the run has come, in its present round."""
+        return State(self.ledger)
+
     def find_images(self) -> Source:
         source = open_images(self.settings.images, self.patience_s)
         if self.settings.pilot:
-            return DrawnImages(source, frozenset(json.loads(self.ledger.meta("pilot.keys"))))
+            drawn = self.state.pilot
+            return DrawnImages(source, frozenset(drawn.keys if drawn else ()))
         return WithKept(source, KEPT, self.folder / PRODUCTION)
 
     @contextmanager
@@ -53,7 +59,7 @@ class Run:
         try:
             yield
         finally:
-            self.ledger.add_seconds(stage, time.monotonic() - began)
+            self.state.add_seconds(stage, time.monotonic() - began)
 
 
 @contextmanager
@@ -88,7 +94,8 @@ def _closing(ledger: Ledger) -> Iterator[Ledger]:
 
 
 def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
-    stored = ledger.meta("settings")
+    state = State(ledger)
+    stored = state.settings
     if stored and settings is not None:
         require_same(Settings.from_json(stored), settings, folder)
     if not stored:
@@ -96,9 +103,9 @@ def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
             raise NotFound(
                 f"{folder} holds no run that was begun: `mpa-orch annotate IMAGES --run {folder}` begins one"
             )
-        ledger.set_meta("id", uuid.uuid4().hex)
-        ledger.set_meta("settings", settings.to_json())
-    return Run(folder, ledger.meta("id"), Settings.from_json(ledger.meta("settings")), ledger)
+        state.id = uuid.uuid4().hex
+        state.settings = settings.to_json()
+    return Run(folder, state.id, Settings.from_json(state.settings), ledger)
 
 
 @contextmanager
@@ -109,9 +116,10 @@ def read_run(folder: Path) -> Iterator[Run]:
     """
     require_run(folder)
     with _closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
-        if not ledger.meta("settings"):
+        state = State(ledger)
+        if not state.settings:
             raise WrongState(f"the run in {folder} has not begun")
-        yield Run(folder, ledger.meta("id"), Settings.from_json(ledger.meta("settings")), ledger)
+        yield Run(folder, state.id, Settings.from_json(state.settings), ledger)
 
 
 def is_at_work(folder: Path) -> bool:
@@ -140,7 +148,7 @@ def settings_of(folder: Path) -> Settings | None:
     if not (folder / "ledger.sqlite").is_file():
         return None
     with _closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
-        stored = ledger.meta("settings")
+        stored = State(ledger).settings
         return Settings.from_json(stored) if stored else None
 
 

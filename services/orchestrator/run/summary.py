@@ -10,12 +10,13 @@ from services.core.evaluation import Comparison
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.files import write_atomically
-from services.orchestrator.run.evaluation import Accuracy, Example, RunEvaluation, stored_evaluation
+from services.orchestrator.run.evaluation import Accuracy, Example, RunEvaluation
 from services.orchestrator.run.history import Round, audited, history, why_stop
 from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.opinions import LabelNoise, measured_noise
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.settings import Settings
+from services.orchestrator.run.state import Outcome, State, Swap
 
 LAST_ATTEMPTS = """
 SELECT a.rejection, count(*) FROM annotations a
@@ -58,13 +59,6 @@ class VersionComparison:
 class RunVersions:
     before: str
     after: str
-
-
-@dataclass(frozen=True, slots=True)
-class Swap:
-    requests: int
-    failed: int
-    first_failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +111,18 @@ class Summary:
 
 
 def summarise(ledger: Ledger) -> Summary:
-    settings, evaluation = Settings.from_json(ledger.meta("settings")), stored_evaluation(ledger)
+    state = State(ledger)
+    settings, evaluation = Settings.from_json(state.settings), state.evaluation
+    base, made = state.base, state.candidate
     held_out = _measured(evaluation.held_out) if evaluation else None
     found = evaluation.labelled if evaluation else None
     labelled = _measured(found.comparison, found.skipped) if found else None
     shown = labelled or held_out
     images, last = _images(ledger), _counts(ledger, LAST_ATTEMPTS)
     calls = _calls(ledger)
-    outcome = ledger.meta("outcome")
+    outcome = state.outcome
     return Summary(
-        run=ledger.meta("id"),
+        run=state.id,
         images=images.accepted,
         image_files=images,
         annotations=last.pop("", 0),
@@ -135,7 +131,7 @@ def summarise(ledger: Ledger) -> Summary:
             "retried"
         ],
         cells=_cells(ledger),
-        parity_set=int(ledger.meta("parity_set") or 0),
+        parity_set=state.parity_set or 0,
         label_noise=measured_noise(ledger),
         teacher_calls=calls["annotate"] + calls["teacher identify"],
         teacher_calls_saved=calls["saved"],
@@ -156,16 +152,12 @@ def summarise(ledger: Ledger) -> Summary:
         held_out=held_out,
         labelled=labelled,
         examples=found.examples if found else (),
-        version=RunVersions(ledger.meta("version.before"), ledger.meta("version.after")),
+        version=RunVersions(base.name if base else "", made.name if made else ""),
         outcome=outcome or "unfinished",
-        promoted=outcome == "promoted",
-        reason=ledger.meta("reason"),
-        swap=Swap(
-            int(ledger.meta("swap.requests") or 0),
-            int(ledger.meta("swap.failed") or 0),
-            ledger.meta("swap.first_failure"),
-        ),
-        seconds=_seconds(ledger),
+        promoted=outcome is Outcome.PROMOTED,
+        reason=state.reason,
+        swap=state.swap,
+        seconds={name: round(spent, 2) for name, spent in state.seconds.items()},
         recipe=settings.recipe.name,
         matcher=settings.matcher,
         settings=settings,
@@ -195,6 +187,7 @@ def _cells(ledger: Ledger) -> dict[str, int]:
 
 def _images(ledger: Ledger) -> Images:
     """Refused ones are few and have an index; the rest is one pass over the table rather than one look-up for each."""
+    state = State(ledger)
     refused = _counts(
         ledger, "SELECT rejection, count(*) FROM images WHERE rejection != '' GROUP BY rejection"
     )
@@ -207,9 +200,9 @@ def _images(ledger: Ledger) -> Images:
         everything - refused.total(),
         held_out["held_out"],
         dict(refused),
-        ledger.meta("ignored"),
+        state.ignored,
         _leak(ledger),
-        int(ledger.meta("leaks_used") or 0),
+        state.leaked_into_training,
     )
 
 
@@ -228,11 +221,6 @@ def _calls(ledger: Ledger) -> Counter[str]:
     answers = "SELECT iif(cached, 'saved', role || ' ' || step), count(*) FROM answers GROUP BY 1"
     annotated = "SELECT iif(cached, 'saved', 'annotate'), count(*) FROM annotations WHERE model_fingerprint != '' GROUP BY 1"
     return _counts(ledger, answers) + _counts(ledger, annotated)
-
-
-def _seconds(ledger: Ledger) -> dict[str, float]:
-    rows = ledger.read("SELECT substr(key, 9), value FROM meta WHERE key LIKE 'seconds.%'")
-    return {name: round(float(value), 2) for name, value in rows}
 
 
 def _measured(comparison: Comparison, skipped: int = 0) -> VersionComparison:

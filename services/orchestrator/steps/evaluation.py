@@ -21,7 +21,6 @@ from services.orchestrator.run.evaluation import (
     Example,
     Labelled,
     RunEvaluation,
-    stored_evaluation,
 )
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
@@ -43,14 +42,14 @@ Score = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
 
 def is_evaluated(run: Run, labelled: Path | None) -> bool:
     """With this labelled set, or with any where none is named."""
-    done = stored_evaluation(run.ledger)
+    done = run.state.evaluation
     if done is None or labelled is None:
         return done is not None
     return done.labelled is not None and done.labelled.path == str(labelled.absolute())
 
 
 def require_candidate(run: Run) -> None:
-    if not run.ledger.meta("version.after"):
+    if run.state.candidate is None:
         raise WrongState(
             f"the run in {run.folder} has no candidate yet: `mpa-orch level {run.folder}` trains one"
         )
@@ -58,7 +57,7 @@ def require_candidate(run: Run) -> None:
 
 async def require_served_as_judged(run: Run, student: Student) -> None:
     """Raises WrongState where plain questions would be put to the candidate otherwise than the run puts them."""
-    after = run.ledger.meta("version.after")
+    after = run.state.the_candidate.name
     differing = (await student.version(after)).contract.differences(run.settings.contract)
     if differing:
         raise WrongState(
@@ -104,12 +103,13 @@ async def evaluate(
     has room for one model, `may_try` lets the candidate answer in the live version's place; else WrongState is raised.
     """
     if is_evaluated(run, labelled):
-        found = stored_evaluation(run.ledger)
+        found = run.state.evaluation
         assert found is not None
         return found
     require_candidate(run)
     await require_served_as_judged(run, student)
-    before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
+    before = run.state.the_base.name
+    after = run.state.the_candidate.name
     with run.timed("evaluate"):
         if not await _load_both(student, before, after):
             await _ask_in_turn(run, student, labelled, progress, may_try=may_try)
@@ -145,7 +145,7 @@ async def evaluate(
             evaluation = RunEvaluation(
                 comparison, evaluation.decision, _labelled(run, labelled, exam)
             )
-    run.ledger.set_meta("evaluation", evaluation.to_json())
+    run.state.evaluation = evaluation
     return evaluation
 
 
@@ -166,7 +166,8 @@ async def _ask_in_turn(
     run: Run, student: Student, labelled: Path | None, progress: Progress, *, may_try: bool
 ) -> None:
     """First the live version, then the candidate in its place, which it leaves again. The answers wait in the ledger."""
-    before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
+    before = run.state.the_base.name
+    after = run.state.the_candidate.name
     if not may_try:
         raise WrongState(
             f"the student at {student.address} has room for one model, so {after} can't be judged beside {before}: "
@@ -217,7 +218,9 @@ def _scored(run: Run, question_set: str, exam: Exam, score: Score) -> list[Judge
 
 
 def _version(run: Run, respondent: str) -> str:
-    return run.ledger.meta("teacher" if respondent == "teacher" else f"version.{respondent}")
+    if respondent == "teacher":
+        return run.state.teacher()
+    return (run.state.the_base if respondent == "before" else run.state.the_candidate).name
 
 
 def _labelled(run: Run, path: Path, exam: Exam) -> Labelled:

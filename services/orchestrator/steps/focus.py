@@ -6,7 +6,6 @@ more of what the student fails at. It is a wish in the prompt; what the teacher 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -14,14 +13,6 @@ from services.core.diversity import allotted
 from services.core.parity import Cell
 from services.core.questions import question_kind
 from services.orchestrator.run.run import Run
-
-FOCUS = "focus"
-"""The meta key of a round: {kind: how many of the gap before it}, as JSON."""
-
-
-def set_kinds(run: Run, counts: dict[str, int]) -> None:
-    """Of the round that begins."""
-    run.ledger.set_meta(FOCUS, json.dumps(counts))
 
 
 def kinds_of_gap(run: Run) -> dict[str, int]:
@@ -42,8 +33,8 @@ def questions(run: Run, image_sha256: str) -> Iterator[tuple[int, str]]:
     ):  # one question for all images has one kind
         return
     for number in range(2, run.ledger.round + 1):
-        counts = json.loads(run.ledger.meta(FOCUS, of_round=number) or "{}")
-        yield first + number - 2, allotted(counts, run.settings.lot(image_sha256, FOCUS, number))
+        counts = run.state.of_round(number).focus
+        yield first + number - 2, allotted(counts, run.settings.lot(image_sha256, "focus", number))
 
 
 def round_of(run: Run, number: int, attempt: int) -> int:

@@ -9,7 +9,7 @@ from services.core.parity import Cell, cell
 from services.orchestrator.endpoints.panel import panel_of, require_same_teacher
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow
 from services.orchestrator.run.matching import NO_ANSWER
-from services.orchestrator.run.opinions import OpinionKind, add_opinion, seat_key
+from services.orchestrator.run.opinions import OpinionKind, add_opinion
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.annotation import failure
 from services.rpc.client import AnsweringStudent, Picture, Student, Teacher
@@ -106,7 +106,7 @@ async def student_answer(
 
     Raises NotFound where it has none and the student is not up (None).
     """
-    version = version or run.ledger.meta("version.before")
+    version = version or run.state.the_base.name
     known = run.ledger.answer(picture.sha256, question, "student", version)
     if known is not None:
         return known.answer
@@ -156,7 +156,7 @@ async def _ask_teacher(
     step: str = "identify",
     seat: int = 0,
 ) -> AnswerRow:
-    known = run.ledger.answer(picture.sha256, question, "teacher", run.ledger.meta(seat_key(seat)))
+    known = run.ledger.answer(picture.sha256, question, "teacher", run.state.teacher(seat))
     if known is not None:
         return known
     if teacher is None:

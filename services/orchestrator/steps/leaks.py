@@ -55,15 +55,13 @@ async def look_for_leaks(
         name = str(dataset.path.absolute()) + (f" ({dataset.split})" if dataset.split else "")
         sets[name], states[name] = partial(_images_in, dataset), sha256(dataset.path.read_bytes())
     new = {
-        of_set: state
-        for of_set, state in states.items()
-        if run.ledger.meta(f"leaks.{of_set}") != state
+        of_set: state for of_set, state in states.items() if run.state.leaks_state(of_set) != state
     }
     for of_set, state in new.items():
         rows = await _read(of_set, sets[of_set](), progress)
         with run.ledger.at_once():
             run.ledger.set_evaluation_images(of_set, rows)
-            run.ledger.set_meta(f"leaks.{of_set}", state)
+            run.state.set_leaks_state(of_set, state)
     if new:
         _reject_known(run)
 
@@ -109,14 +107,14 @@ def _state(of_set: str) -> str:
 
 
 def _reject_known(run: Run) -> None:
-    leaks, is_trained = leaks_of(run), bool(run.ledger.meta("training.begun", of_round=1))
+    leaks, is_trained = leaks_of(run), run.state.of_round(1).training_begun
     found = [
         (path, which)
         for path, content, likeness in run.ledger.likenesses()
         if (which := leaks.find(content, likeness))
     ]
     if is_trained:
-        run.ledger.set_meta("leaks_used", str(len(found)))
+        run.state.leaked_into_training = len(found)
         return
     with run.ledger.at_once():
         for path, which in found:

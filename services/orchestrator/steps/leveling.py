@@ -16,6 +16,7 @@ from services.orchestrator.images.source import Source
 from services.orchestrator.run.opinions import Label
 from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.run import Run
+from services.orchestrator.run.state import Version
 from services.orchestrator.steps.parity_set import ParitySample
 from services.rpc.client import Picture, Student, StudentVersion, TrainingState
 from services.rpc.wire import contract_to_proto
@@ -27,18 +28,17 @@ async def level(
     run: Run, student: Student, parity_set: Sequence[ParitySample], progress: Progress
 ) -> str:
     """The new version's name. Repeated after an interruption it follows the same training. Raises as `train`."""
-    if done := run.ledger.meta("version.after"):
-        return done
+    if done := run.state.candidate:
+        return done.name
     with run.timed("level"):
         source = run.find_images()
         paths = {parity.sample.image_sha256: parity.path for parity in parity_set}
         labels = [parity.label for parity in parity_set]
         dataset = await student.upload(lambda: parts(pictures(source, paths), labels))
-        run.ledger.set_meta("training.begun", "yes")
+        run.state.training_begun = True
         made = await train(student, partial(_request, run, dataset), progress)
     with run.ledger.at_once():
-        run.ledger.set_meta("version.after.weights", made.weights_sha256)
-        run.ledger.set_meta("version.after", made.name)
+        run.state.candidate = Version(made.name, made.weights_sha256)
     return made.name
 
 
@@ -90,11 +90,12 @@ def _round(run: Run) -> str:
 
 def _request(run: Run, dataset: str, number: int) -> training_pb2.TrainRequest:
     """The processor is that of the student that was identified: one with another pixel budget is refused."""
-    settings, processor = run.settings, run.ledger.meta("version.before.processor")
+    settings, base = run.settings, run.state.the_base
+    processor = base.processor_sha256
     return training_pb2.TrainRequest(
         request_id=f"{run.id}-{dataset[:16]}-{_round(run)}{number}",
         dataset=dataset,
-        base_version=run.ledger.meta("version.before"),
+        base_version=base.name,
         run=run.id,
         recipe=settings.recipe.name,
         hyperparameters=training_pb2.Hyperparameters(

@@ -55,7 +55,7 @@ def write_parity_set(run: Run) -> list[ParitySample]:
     recipe = run.settings.recipe
     parity_set = chosen(run, recipe.rehearsal_ratio, recipe.max_share_per_kind)
     write_atomically(run.folder / PARITY_SET, "".join(map(_line, parity_set)))
-    run.ledger.set_meta("parity_set", str(len(parity_set)))
+    run.state.parity_set = len(parity_set)
     gap = sum(parity.sample.cell is Cell.GAP for parity in parity_set)
     identified = list(run.ledger.records())
     if gap < max(1, recipe.minimum_gap):
@@ -67,7 +67,7 @@ def write_parity_set(run: Run) -> list[ParitySample]:
             f"(at least {recipe.minimum_gap} are trained on), nothing was trained: {why}"
         )
     rate = sum(record.cell is Cell.GAP for record in identified) / max(1, len(identified))
-    if rate < (until_gap := float(run.ledger.meta("until_gap") or 0)):
+    if rate < (until_gap := run.state.until_gap):
         raise NothingToAlign(
             f"the gap is {rate:.1%} of the records, below the {until_gap:.1%} at which rounds stop"
         )

@@ -9,9 +9,9 @@ from services.core.errors import Conflict
 from services.core.evaluation import Decision
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.images.source import Source
-from services.orchestrator.run.evaluation import NOT_PROMOTED, PROMOTED
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
+from services.orchestrator.run.state import Outcome, Swap
 from services.orchestrator.steps.evaluation import held_out_cases
 from services.orchestrator.steps.questioning import Case
 from services.orchestrator.steps.traffic import Traffic, TrafficQuestion
@@ -33,12 +33,13 @@ async def promote(
     force: bool = False,
 ) -> None:
     """Leaves the outcome and its reason in the ledger. Raises Conflict where another version has become live meanwhile."""
-    before, after = run.ledger.meta("version.before"), run.ledger.meta("version.after")
+    before = run.state.the_base.name
+    after = run.state.the_candidate.name
     if not decision.promote and not force:
-        _settle(run, NOT_PROMOTED, decision.reason)
+        _settle(run, Outcome.NOT_PROMOTED, decision.reason)
         return
     if not confirm(f"Promote {after} ({decision.reason})?"):
-        _settle(run, NOT_PROMOTED, "declined at the prompt")
+        _settle(run, Outcome.NOT_PROMOTED, "declined at the prompt")
         return
     reason = decision.reason if decision.promote else f"forced, though {decision.reason}"
     with run.timed("promote"):
@@ -53,7 +54,7 @@ async def promote(
                     f"promote: users' questions are put otherwise than {before} gets them: {'; '.join(changed)}"
                 )
             await _swap(run, student, before, after)
-    _settle(run, PROMOTED, reason)
+    _settle(run, Outcome.PROMOTED, reason)
 
 
 async def _swap(run: Run, student: Student, before: str, after: str) -> None:
@@ -70,9 +71,7 @@ async def _swap(run: Run, student: Student, before: str, after: str) -> None:
         await _flip(student, before, after)
         traffic.swapped()
         await traffic.flow(REQUESTS_EACH_SIDE, SECONDS_EACH_SIDE)
-    run.ledger.set_meta("swap.requests", str(traffic.requests))
-    run.ledger.set_meta("swap.failed", str(traffic.failed))
-    run.ledger.set_meta("swap.first_failure", traffic.first_failure)
+    run.state.swap = Swap(traffic.requests, traffic.failed, traffic.first_failure)
 
 
 async def _flip(student: Student, before: str, after: str) -> None:
@@ -92,6 +91,6 @@ def _questions(source: Source, cases: Sequence[Case]) -> list[TrafficQuestion]:
     ]
 
 
-def _settle(run: Run, outcome: str, reason: str) -> None:
-    run.ledger.set_meta("reason", reason)
-    run.ledger.set_meta("outcome", outcome)
+def _settle(run: Run, outcome: Outcome, reason: str) -> None:
+    run.state.reason = reason
+    run.state.outcome = outcome

@@ -17,7 +17,7 @@ from services.orchestrator.endpoints.panel import panel_of, require_same_teacher
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow
 from services.orchestrator.run.matching import NO_ANSWER
-from services.orchestrator.run.opinions import Label, OpinionKind, add_opinion, agreements, seat_key
+from services.orchestrator.run.opinions import Label, OpinionKind, add_opinion, agreements
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.parity_set import ParitySample, chosen
@@ -171,9 +171,7 @@ async def sampled_answer(
     run: Run, teacher: Teacher, picture: Picture, question: str, seat: int, number: int
 ) -> AnswerRow:
     """The `number`th sample of this teacher's answer. Asked at most once: the ledger keeps it under "FINGERPRINT#NUMBER"."""
-    known = run.ledger.answer(
-        picture.sha256, question, ROLE, f"{run.ledger.meta(seat_key(seat))}#{number}"
-    )
+    known = run.ledger.answer(picture.sha256, question, ROLE, f"{run.state.teacher(seat)}#{number}")
     if known is not None:
         return known
     recipe, decoding = (

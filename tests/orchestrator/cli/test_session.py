@@ -13,6 +13,7 @@ from services.orchestrator.endpoints.where import Where
 from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.run import open_run
 from services.orchestrator.run.settings import Settings, new_settings
+from services.orchestrator.run.state import State
 from tests.orchestrator.cli.test_main import at, run
 from tests.orchestrator.conftest import bench
 
@@ -30,10 +31,10 @@ def begin(folder, **recipe_of_then):
     with open_run(folder, recipe_of_then.pop("settings")):
         pass
     ledger = Ledger(folder / "ledger.sqlite")
-    stored = json.loads(ledger.meta("settings"))
+    stored = json.loads(State(ledger).settings)
     stored["recipe"].update(recipe_of_then)
     stored["recipe"].pop("loss", None)
-    ledger.set_meta("settings", json.dumps(stored))
+    State(ledger).settings = json.dumps(stored)
     ledger.close()
 
 

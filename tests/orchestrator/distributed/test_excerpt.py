@@ -2,8 +2,9 @@ import pytest
 
 from services.core.errors import WrongState
 from services.core.parity import Cell
-from services.orchestrator.distributed.excerpt import Excerpt, Excerpts, meta
+from services.orchestrator.distributed.excerpt import Excerpt, Excerpts
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, Ledger
+from services.orchestrator.run.state import State
 
 SHA = "a" * 64
 
@@ -17,7 +18,7 @@ def ledgers(tmp_path):
 
 
 def fill(ledger):
-    ledger.set_meta("teacher", "teacher-a")
+    State(ledger).set_teacher(0, "teacher-a")
     ledger.add_annotation(
         AnnotationRow(SHA, 0, 0, "Question: q? Answer: é", "q?", "é", "", 7, "teacher-a")
     )
@@ -31,19 +32,19 @@ def fill(ledger):
 def test_an_image_travels_with_all_that_is_known_of_it(ledgers):
     one, other = ledgers
     fill(one)
-    taken = Excerpt.from_json(Excerpts(one).take(SHA, meta(other)).to_json())
+    taken = Excerpt.from_json(Excerpts(one).take(SHA, other.metas()).to_json())
     for _ in range(2):  # a second time changes nothing
         Excerpts(other).put(taken)
     assert other.annotations(SHA) == one.annotations(SHA)
     assert other.answer(SHA, "q?", "student", "v1") == one.answer(SHA, "q?", "student", "v1")
     assert other.cell(SHA, 0) == Cell.GAP
     assert other.annotations("b" * 64) == []
-    assert other.meta("teacher") == "teacher-a"
+    assert State(other).teacher() == "teacher-a"
 
 
 def test_what_the_reader_knows_stays_at_home(ledgers):
     fill(ledgers[0])
-    assert Excerpts(ledgers[0]).take(SHA, meta(ledgers[0])).meta == {}
+    assert Excerpts(ledgers[0]).take(SHA, ledgers[0].metas()).meta == {}
 
 
 def test_a_later_state_of_a_row_takes_the_place_of_the_earlier(ledgers):
@@ -58,9 +59,9 @@ def test_a_later_state_of_a_row_takes_the_place_of_the_earlier(ledgers):
 def test_another_teacher_is_refused(ledgers):
     one, other = ledgers
     fill(one)
-    other.set_meta("teacher", "teacher-b")
+    State(other).set_teacher(0, "teacher-b")
     with pytest.raises(
         WrongState, match=r"teacher of this run is teacher-b, and teacher-a answered"
     ):
-        Excerpts(other).put(Excerpts(one).take(SHA, meta(other)))
+        Excerpts(other).put(Excerpts(one).take(SHA, other.metas()))
     assert other.annotations(SHA) == []

@@ -22,6 +22,7 @@ from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import open_run
 from services.orchestrator.run.settings import new_settings
+from services.orchestrator.run.state import Version
 from services.orchestrator.steps.admission import Admission, unfinished
 from services.orchestrator.stream import IDENTIFIED, Stream
 from services.rpc.client import StudentClient, TeacherClient
@@ -79,10 +80,10 @@ def opened(folder, pool):
 async def near(folder, pool, sources) -> dict:
     """By the local stream, with the models in this process."""
     with opened(folder, pool) as run, Progress(Console(file=io.StringIO())) as progress:
-        run.ledger.set_meta("version.before", "v1")
+        run.state.base = Version("v1")
         teacher, student = await sources["teacher"].teacher(), await sources["student"].student()
         await Stream(run, run.find_images(), teacher, student).flow(progress, None)
-        run.ledger.set_meta("done.identify", "yes")
+        run.state.identified = True
         choose(run)
     return content(folder)
 
@@ -90,13 +91,13 @@ async def near(folder, pool, sources) -> dict:
 async def far(folder, pool, sources, address) -> dict:
     """By actors of the cluster that load the models; the images have been admitted before."""
     with opened(folder, pool) as run, Progress(Console(file=io.StringIO())) as progress:
-        run.ledger.set_meta("version.before", "v1")
+        run.state.base = Version("v1")
         admission = Admission(run)
         for item in unfinished(run, run.find_images(), IDENTIFIED):
             admission.admit(read_image(run.find_images(), item.key))
         with clusters.joined(address, 5):
             await Flow(run, sources, progress, stalled_s=60).identify()
-        run.ledger.set_meta("done.identify", "yes")
+        run.state.identified = True
         choose(run)
     return content(folder)
 

@@ -108,7 +108,7 @@ async def test_hours_end_the_run_too_and_add_up_over_its_commands(tmp_path, pool
             with pytest.raises(BudgetSpent, match="everything so far is kept"):
                 await b.align(limits=limits)
         with open_run(b.folder) as opened:
-            assert float(opened.ledger.meta("worked_s")) >= 0.9
+            assert opened.state.worked_s >= 0.9
         teacher.delay_s = 0.0
         await b.align()
     assert b.parity_set() == calm.parity_set()
@@ -123,7 +123,7 @@ async def test_a_step_that_is_under_way_when_the_time_is_over_is_called_off(tmp_
             async with within(Limits(hours=0.2 / 3600), opened):
                 await asyncio.sleep(30)
         with open_run(b.folder) as opened, pytest.raises(Unavailable):
-            assert float(opened.ledger.meta("worked_s")) >= 0.1
+            assert opened.state.worked_s >= 0.1
             async with within(Limits(hours=1.0), opened):
                 raise Unavailable("as without a budget")
 

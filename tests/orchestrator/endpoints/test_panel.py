@@ -137,7 +137,7 @@ async def test_every_seat_keeps_its_model(tmp_path, pool):
     async with panel(tmp_path / "run", pool, teacher("a"), teacher("b")) as b:
         with open_run(b.folder, b.settings) as run, b.progress() as progress:
             await commands.annotate(run, b.where, progress)
-            run.ledger.set_meta("teacher.2", "teacher-c")
+            run.state.set_teacher(1, "teacher-c")
             with pytest.raises(
                 WrongState,
                 match=r"another model \(teacher-b\) than the one this run began with \(teacher-c\)",

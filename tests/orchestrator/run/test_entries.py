@@ -12,6 +12,7 @@ from services.orchestrator.run.columns import columns
 from services.orchestrator.run.entries import WHOLE, Filter, _keys, read_entries
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
 from services.orchestrator.run.settings import new_settings
+from services.orchestrator.run.state import State, Version
 
 CELLS = (Cell.GAP, Cell.UNASKED, Cell.NOISE_BOTH_WRONG)
 PROVENANCE = Provenance(FinishReason.STOP, Usage(100, 10, 40, 0.001), "fp_1")
@@ -21,9 +22,10 @@ PROVENANCE = Provenance(FinishReason.STOP, Usage(100, 10, 40, 0.001), "fp_1")
 def ledger(tmp_path):
     """30 images with a question each, every fifth rejected; then a refused one and a duplicate."""
     opened = Ledger(tmp_path / "ledger.sqlite")
-    opened.set_meta("settings", new_settings("pool", "vqa", "paper").to_json())
-    opened.set_meta("version.before", "v1")
-    opened.set_meta("teacher", "teacher-a")
+    state = State(opened)
+    state.settings = new_settings("pool", "vqa", "paper").to_json()
+    state.base = Version("v1")
+    state.set_teacher(0, "teacher-a")
     for number in range(30):
         add(opened, number)
     opened.add_image(ImageRow("broken.png", "", "IMAGE_TRUNCATED", "cut off"))

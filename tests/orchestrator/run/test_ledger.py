@@ -173,12 +173,6 @@ def test_cells_are_counted(ledger):
     assert ledger.cell_counts() == {Cell.GAP: 1}
 
 
-def test_seconds_add_up(ledger):
-    ledger.add_seconds("level", 1.5)
-    ledger.add_seconds("level", 2.0)
-    assert float(ledger.meta("seconds.level")) == 3.5
-
-
 def test_a_file_that_is_no_ledger_is_told(tmp_path):
     (tmp_path / "ledger.sqlite").write_bytes(b"not a database" * 1000)
     with pytest.raises(MpaError, match="damaged"):
@@ -276,23 +270,15 @@ def test_a_ledger_of_schema_1_is_taken_up(tmp_path, indices):
         taken_up.close()
 
 
-def test_each_round_has_records_steps_and_keys_of_its_own(ledger, tmp_path):
+def test_each_round_has_records_and_steps_of_its_own(ledger, tmp_path):
     fill(ledger)
-    ledger.set_meta("outcome", "promoted")
-    ledger.set_meta("teacher", "teacher-a")
     ledger.begin_round(2)
-    assert (ledger.meta("outcome"), ledger.meta("teacher")) == ("", "teacher-a")
     assert (ledger.cell("aa", 0), ledger.image("a.png").step, list(ledger.records())) == ("", 0, [])
     ledger.add_record("aa", 0, Cell.UNASKED, "exact@1")
     ledger.set_step("aa", 1)
     assert ledger.image("a.png").step == 1
-    ledger.set_meta("outcome", "not_promoted")
     reader = Ledger(tmp_path / "ledger.sqlite", read_only=True)
-    assert (reader.round, reader.meta("outcome"), reader.meta("outcome", of_round=1)) == (
-        2,
-        "not_promoted",
-        "promoted",
-    )
+    assert reader.round == 2
     assert [record.cell for record in reader.records()] == [Cell.UNASKED]
     assert list(reader.read("SELECT cell FROM records ORDER BY round")) == [("gap",), ("unasked",)]
     reader.close()

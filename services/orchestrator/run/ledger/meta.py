@@ -9,25 +9,13 @@ from pathlib import Path
 from services.orchestrator.run.ledger.database import Database
 from services.orchestrator.run.ledger.migration import bring_up_to_date, read_as_up_to_date
 
-OF_A_ROUND = (
-    "done.",
-    "version.",
-    "training",
-    "parity_set",
-    "evaluation",
-    "swap.",
-    "outcome",
-    "reason",
-    "focus",
-)
-"""What the meta keys begin with that each round has for itself: "outcome" is round 1's, "round.2.outcome" the second's."""
 STEPS_OF_A_ROUND = 2
 
 
 class Meta(Database):
     """Raises WrongState: the ledger of a later program.
 
-    `round`: the one that is at work, or was last. The keys OF_A_ROUND are always that round's.
+    `round`: the one that is at work, or was last. state.py knows the keys and gives them types.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -44,14 +32,21 @@ class Meta(Database):
         self.write("INSERT OR REPLACE INTO meta VALUES ('round', ?)", str(number))
         self.round = number
 
-    def meta(self, key: str, *, of_round: int = 0) -> str:
-        """ "" where it was never set. `of_round` 0 is the present round."""
-        name = _of_round(key, of_round or self.round)
+    def meta(self, key: str) -> str:
+        """The text under `key`, or "" if it was never set."""
         if not self._is_batching:
-            return self._meta(name)
-        if name not in self._known_meta:
-            self._known_meta[name] = self._meta(name)
-        return self._known_meta[name]
+            return self._meta(key)
+        if key not in self._known_meta:
+            self._known_meta[key] = self._meta(key)
+        return self._known_meta[key]
+
+    def metas(self, prefix: str = "") -> dict[str, str]:
+        """Every key that begins with `prefix`, without it, and its text."""
+        rows = self.read("SELECT key, value FROM meta ORDER BY key")
+        found = {str(key): str(value) for key, value in rows}
+        return {
+            key.removeprefix(prefix): text for key, text in found.items() if key.startswith(prefix)
+        }
 
     def _meta(self, key: str) -> str:
         return next(
@@ -59,15 +54,8 @@ class Meta(Database):
         )
 
     def set_meta(self, key: str, value: str) -> None:
-        name = _of_round(key, self.round)
-        self.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", name, value)
-        self._known_meta.pop(name, None)
-
-    def add_seconds(self, stage: str, seconds: float) -> None:
-        """Time adds up over interruptions."""
-        self.set_meta(
-            f"seconds.{stage}", f"{float(self.meta(f'seconds.{stage}') or 0) + seconds:.3f}"
-        )
+        self.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
+        self._known_meta.pop(key, None)
 
     @contextmanager
     def in_batches(self) -> Iterator[None]:
@@ -83,7 +71,3 @@ class Meta(Database):
         except BaseException:
             self._known_meta.clear()
             raise
-
-
-def _of_round(key: str, number: int) -> str:
-    return f"round.{number}.{key}" if number > 1 and key.startswith(OF_A_ROUND) else key
