@@ -1,4 +1,4 @@
-"""Draws the demo's accuracy by kind of question as docs/demo.svg, from its table in docs/results.md.
+"""The demo's accuracy by kind of question: docs/demo.svg, from the table in docs/results.md.
 
 python -m benchmarks.picture
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+from benchmarks.folders import ROOT
+
+DOCS = ROOT / "docs"
 PICTURE = DOCS / "demo.svg"
 ROW = re.compile(r"^\| ([^|]+) \| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) % \|$", re.MULTILINE)
 BARS = (

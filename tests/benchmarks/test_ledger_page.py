@@ -1,4 +1,4 @@
-"""What the row reads is what it says; how fast is for `make bench` to say."""
+"""The pages that the row reads have records; speed is for `make bench` to measure."""
 
 from benchmarks.ledger_page import PAGE, PAGES, fill, first_page
 from services.orchestrator.run.listing import list_runs
