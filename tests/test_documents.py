@@ -187,3 +187,22 @@ def test_heavy_libraries_have_the_addresses_of_the_table():
             if library in libraries
         }
         assert found == set(addresses), library
+
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("zoo/**/*.md")])
+OPENINGS = ("Of", "Those", "What", "As", "How", "Why", "Where")
+PLAIN = re.compile(r"\b(anew|beside|is told|so many|comes? home|goes on|that is away)\b")
+"""Turns of phrase that a reader has to parse twice."""
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documents_are_plain_and_name_files_that_exist(path):
+    text = path.read_text()
+    headings = re.findall(r"^#+ (\w+)", text, re.MULTILINE)
+    assert [word for word in headings if word in OPENINGS] == []
+    assert PLAIN.findall(text) == []
+    places = (ROOT, ROOT / "services", ROOT / "services/orchestrator", ROOT / "benchmarks")
+    named = re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|md|toml|proto|cfg|yaml))`", text)
+    assert [name for name in named if not any((at / name).exists() for at in places)] == []
+    links = re.findall(r"\]\(([^):#]+)(?:#[\w-]+)?\)", text)
+    assert [link for link in links if not (path.parent / link).exists()] == []
