@@ -2,6 +2,7 @@
 
 run.py         the folder, its lock, its settings and its ledger
 settings.py    the choices that a run keeps from its beginning
+state.py       how far the run has come, by typed names; keys.py: their keys in the ledger
 ledger/        the SQLite file: every image, reply, answer and record with its reason
 opinions.py    votes and samples of the teachers
 entries.py     records one by one, for people and tools; columns.py: as a table
