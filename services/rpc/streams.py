@@ -14,17 +14,11 @@ from services.rpc.interceptors.calls import count_item
 from services.rpc.items import Malformed
 from services.rpc.messages import StreamItem, apart, fill
 from services.rpc.request_id import current_request_id
+from services.rpc.requests import Request, Requests
 from services.rpc.status import to_status
 from services.rpc.window import Window
 
 _log = logging.getLogger(__name__)
-
-
-class RequestItem(StreamItem, Protocol):
-    """An item with a request, or without one, to cancel the request of its id."""
-
-    @property
-    def request(self) -> Any: ...
 
 
 class ReplyItem(StreamItem, Protocol):
@@ -34,56 +28,7 @@ class ReplyItem(StreamItem, Protocol):
     def error(self) -> Any: ...
 
 
-Request = TypeVar("Request", bound=RequestItem)
 Reply = TypeVar("Reply", bound=ReplyItem)
-
-
-class Requests(AsyncIterator[Request]):
-    """The messages of a stream, until the client or the service ends it.
-
-    Messages read by then are still answered. The service also ends a stream that received nothing
-    for `silence_s` and has nothing under way (`is_idle`).
-    """
-
-    def __init__(self, requests: AsyncIterator[Request], silence_s: float) -> None:
-        self._requests = requests
-        self._silence_s = silence_s
-        self._reader: asyncio.Task[Any] | None = None
-        self._silence: asyncio.TimerHandle | None = None
-        self._is_over = False
-        self.is_idle: Callable[[], bool] = lambda: False
-
-    async def __anext__(self) -> Request:
-        if self._is_over:
-            raise StopAsyncIteration
-        self._reader = asyncio.current_task()
-        self._look_later()
-        try:
-            return await anext(self._requests)
-        except asyncio.CancelledError:
-            if not self._is_over:
-                raise
-            assert self._reader is not None
-            self._reader.uncancel()
-            raise StopAsyncIteration from None
-        finally:
-            if self._silence is not None:
-                self._silence.cancel()
-            self._reader = None
-
-    def end(self) -> None:
-        self._is_over = True
-        if self._reader is not None:
-            self._reader.cancel()
-
-    def _look_later(self) -> None:
-        self._silence = asyncio.get_running_loop().call_later(self._silence_s, self._look)
-
-    def _look(self) -> None:
-        if self.is_idle():
-            self.end()
-        else:
-            self._look_later()
 
 
 async def answer_out_of_order(

@@ -23,7 +23,7 @@ from services.rpc.interceptors.receiving import Receiving
 from services.rpc.interceptors.silence import Silence
 from services.rpc.interceptors.turnstile import ANSWERS, kind
 from services.rpc.items import Malformed, check_items, first_id
-from services.rpc.streams import Requests
+from services.rpc.requests import Requests
 
 UNARY_S = 30.0
 """Time limit for the arrival of a single request: 32 MiB at a megabyte per second."""
