@@ -149,7 +149,10 @@ def test_the_tree_names_every_module_once():
         for path in (ROOT / "services").rglob("*.py")
         if path.name != "__init__.py"
     ]
-    assert sorted(named_in_the_tree()) == sorted(modules)
+    named = named_in_the_tree()
+    assert sorted(set(modules) - set(named)) == [], "name them in the tree of docs/architecture.md"
+    assert sorted(set(named) - set(modules)) == [], "remove them from docs/architecture.md"
+    assert len(named) == len(modules), "a module stands twice in docs/architecture.md"
 
 
 def test_the_tree_names_every_folder_of_the_repository():
