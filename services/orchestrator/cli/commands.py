@@ -13,7 +13,8 @@ from services.orchestrator import alignment, in_turn, rounds
 from services.orchestrator.audit import tagging
 from services.orchestrator.audit.tagging import Tagged
 from services.orchestrator.endpoints import connect
-from services.orchestrator.endpoints.budget import NO_LIMITS, Limits, within
+from services.orchestrator.endpoints.billing import within
+from services.orchestrator.endpoints.budget import NO_LIMITS, Limits
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.reading import RefusedImage, read_image

@@ -84,7 +84,8 @@ def experiment(
     from services.orchestrator.experiments import flow, plan, report
     from services.orchestrator.experiments.file import read_experiment
     from services.orchestrator.experiments.site import Site, addresses
-    from services.orchestrator.run.run import RUNS, locked
+    from services.orchestrator.run import RUNS
+    from services.orchestrator.run.run import locked
 
     with exit_codes(again()):
         asked = read_experiment(file, data)

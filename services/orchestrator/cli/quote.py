@@ -12,7 +12,7 @@ from services.core.recipes import Amendments
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import again, exit_codes
-from services.orchestrator.run.run import RUNS
+from services.orchestrator.run import RUNS
 
 Pilot = Annotated[
     int,
@@ -68,7 +68,8 @@ def quote(
 
     from services.orchestrator.cli import session
     from services.orchestrator.cli.amounts import dollars
-    from services.orchestrator.endpoints.budget import Limits, within
+    from services.orchestrator.endpoints.billing import within
+    from services.orchestrator.endpoints.budget import Limits
     from services.orchestrator.quotes import quote as quoting
     from services.orchestrator.reports import quote as quote_report
     from services.orchestrator.run.progress import Progress

@@ -11,7 +11,7 @@ import typer
 
 from services.core.errors import InvalidInput
 from services.orchestrator.endpoints.where import Where
-from services.orchestrator.run.run import RUNS
+from services.orchestrator.run import RUNS
 
 
 def teachers(task: str, named: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:

@@ -11,7 +11,7 @@ import typer
 
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli.exits import exit_codes
-from services.orchestrator.run.run import RUNS
+from services.orchestrator.run import RUNS
 
 app = typer.Typer(
     help="The runs there are: list, show, compare, export, delete.", no_args_is_help=True

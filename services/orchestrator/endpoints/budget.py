@@ -8,19 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from services.core.errors import BudgetSpent, Pending, WrongState
 from services.core.usage import TRIES
-from services.orchestrator.endpoints.cache import paid_usd
-from services.orchestrator.run.run import Run
-
-NOTE_TIME_EVERY_S = 10.0
-ENDING_S, ENDING_SHARE = 10.0, 0.05
-"""Kept of the hours for services to stop, at most that share of what is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,52 +144,3 @@ class Budget:
         return BudgetSpent(
             f"{used}: everything so far is kept; repeat the command with a larger --budget or --max-hours"
         )
-
-
-@asynccontextmanager
-async def within(
-    limits: Limits, run: Run, cache: Path | None = None
-) -> AsyncIterator[Budget | None]:
-    """For the time of one command, whose hours are counted in any case; None without limits.
-
-    Raises BudgetSpent where the time is over: what is under way is called off, as by Ctrl-C."""
-    budget = Budget(limits, _billed_usd(run, cache), run.state.worked_s)
-    clock = asyncio.create_task(_note_time(run, budget))
-    try:
-        async with asyncio.timeout(None) as timeout:
-
-            def tell_deadline() -> None:
-                if (left_s := budget.left_s) is not None and not timeout.expired():
-                    kept_s = min(ENDING_S, ENDING_SHARE * left_s)
-                    timeout.reschedule(asyncio.get_running_loop().time() + left_s - kept_s)
-
-            budget.on_change = tell_deadline
-            tell_deadline()
-            yield budget if limits != NO_LIMITS else None
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        raise budget.spent() from None
-    except Pending as error:
-        if limits.usd != 0:
-            raise
-        raise BudgetSpent(
-            f"{error}: what the cache knows is done; repeat the command with a larger --budget"
-        ) from error
-    finally:
-        clock.cancel()
-        with suppress(asyncio.CancelledError):
-            await clock
-        run.state.worked_s = budget.worked_s
-
-
-def _billed_usd(run: Run, cache: Path | None) -> float:
-    """Whichever knows of more: a command that was killed had paid for replies that are in the cache alone."""
-    recorded = sum(usage.cost_usd for usage in run.ledger.usage().values())
-    return max(recorded, paid_usd(cache, run.id) if cache else 0.0)
-
-
-async def _note_time(run: Run, budget: Budget) -> None:
-    while True:
-        run.state.worked_s = budget.worked_s
-        await asyncio.sleep(NOTE_TIME_EVERY_S)

@@ -12,3 +12,8 @@ matching.py    other matchers on the same answers
 comparison.py  two runs side by side; listing.py: all runs of a folder
 progress.py    progress of a long stage, on a terminal or in plain lines
 """
+
+from pathlib import Path
+
+RUNS = Path("runs")
+"""Folder of the runs, unless a command names another."""

@@ -17,13 +17,12 @@ from services.orchestrator.images.kept import WithKept
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.patience import PATIENCE_S
 from services.orchestrator.images.source import Source
+from services.orchestrator.run import RUNS
 from services.orchestrator.run.ledger import PRODUCTION, Ledger
 from services.orchestrator.run.settings import Settings, require_same
 from services.orchestrator.run.state import State
 
 PARITY_SET = "parity_set.jsonl"
-
-RUNS = Path("runs")
 
 KEPT = f"{PRODUCTION}:"
 """Before the sha256, where the ledger names the path of an image in the source."""

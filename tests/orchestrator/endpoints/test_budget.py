@@ -11,7 +11,8 @@ from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc
 from services.core.errors import BadReply, BudgetSpent, Pending, Unavailable, WrongState
 from services.engines.openai import engine as openai
 from services.engines.teacher import HostedTeacher
-from services.orchestrator.endpoints.budget import Budget, Limits, within
+from services.orchestrator.endpoints.billing import within
+from services.orchestrator.endpoints.budget import Budget, Limits
 from services.orchestrator.endpoints.spending import reserved
 from services.orchestrator.run.run import open_run
 from services.rpc.images import ImageReceiver
