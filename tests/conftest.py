@@ -39,11 +39,19 @@ def tiny_checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def installation(tmp_path_factory):
-    """See tests/installation.py; built once."""
+def wheel(tmp_path_factory):
+    """The package, built once."""
+    from tests.installation import build_wheel
+
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def installation(wheel, tmp_path_factory):
+    """See tests/installation.py; without extras."""
     from tests.installation import install
 
-    return install(tmp_path_factory.mktemp("installation"))
+    return install(wheel, tmp_path_factory.mktemp("installation"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What `pip install .` brings, in an environment of its own, made without a network.
+"""What `pip install .` or an extra brings, in an environment of its own, made without a network.
 
 pip builds the package and installs the wheel. The distributions that it requires are linked from the
 environment of the tests, found by their metadata, and `pip check` confirms that none is missing.
@@ -40,13 +40,12 @@ class Installation:
         )
 
 
-def install(folder: Path) -> Installation:
-    home = folder / "environment"
+def install(wheel: Path, home: Path, extra: str = "") -> Installation:
     venv.create(home, symlinks=True)
     (packages,) = (home / "lib").glob("python*/site-packages")
-    _pip("--python", home, "install", "--no-index", "--no-deps", _wheel(folder))
+    _pip("--python", home, "install", "--no-index", "--no-deps", wheel)
     (package,) = Distribution.discover(name=PACKAGE, path=[str(packages)])
-    required = _required(package)
+    required = _required(package, extra)
     for one in required.values():
         _link(one, packages)
     _pip("--python", home, "check")
@@ -59,7 +58,7 @@ def _pip(*arguments):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _wheel(folder: Path) -> Path:
+def build_wheel(folder: Path) -> Path:
     """Built from a copy, since a build writes into its source."""
     source = folder / "source"
     for name in SOURCES:
@@ -74,20 +73,21 @@ def _wheel(folder: Path) -> Path:
     return wheel
 
 
-def _required(package: Distribution) -> dict[str, Distribution]:
-    """By canonical name: all that it requires without an extra, and what these require in turn."""
+def _required(package: Distribution, extra: str) -> dict[str, Distribution]:
+    """By canonical name: all that it requires, with `extra` or none, and what these require in turn."""
     found: dict[str, Distribution] = {}
-    open_ends = [(package, "")]
+    seen: set[tuple[str, str]] = set()
+    open_ends = [(package, ""), (package, extra)]
     while open_ends:
-        one, extra = open_ends.pop()
+        one, of_extra = open_ends.pop()
         for requirement in map(Requirement, one.requires or ()):
-            if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            if requirement.marker and not requirement.marker.evaluate({"extra": of_extra}):
                 continue
             name = canonicalize_name(requirement.name)
-            if name not in found:
-                found[name] = distribution(name)
-                open_ends.append((found[name], ""))
-            open_ends += [(found[name], wanted) for wanted in requirement.extras]
+            found.setdefault(name, distribution(name))
+            for wanted in {(name, ""), *((name, wanted) for wanted in requirement.extras)} - seen:
+                seen.add(wanted)
+                open_ends.append((found[name], wanted[1]))
     return found
 
 

@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from services.orchestrator.cli.main import app
+from tests.installation import install
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -29,6 +30,15 @@ HEAVY = {
     "vllm",
 }
 RECORD = {"image": "pool/000.png", "question": "what color is object 1?", "answers": ["red"]}
+IMPORT_ALL = """
+import pkgutil
+import services
+for module in pkgutil.walk_packages(services.__path__, "services."):
+    try:
+        __import__(module.name)
+    except ModuleNotFoundError as error:
+        print(error.name.split(".")[0])
+"""
 EXPERIMENT = """
 title = "A small one"
 students = ["qwen2vl-2b"]
@@ -66,6 +76,14 @@ def test_an_installation_without_extras_is_small_and_typed(installation, tmp_pat
     program += "(files(name) / 'py.typed').is_file() for name in ('services', 'protos')))"
     done = installation.run("python", "-c", program, cwd=tmp_path)
     assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+@pytest.mark.slow
+def test_the_extra_serve_has_all_that_the_services_import(wheel, tmp_path):
+    installed = install(wheel, tmp_path / "environment", "serve")
+    done = installed.run("python", "-c", IMPORT_ALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {"matplotlib", "ray", "vllm"}
 
 
 @pytest.mark.slow
