@@ -1,6 +1,7 @@
 """The package: its dependencies, and what an installation without extras can do."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def commands(group, *before):
 
 def test_a_dozen_hard_dependencies():
     assert len(PROJECT["dependencies"]) <= 12
+
+
+def test_the_extras_that_messages_name_exist():
+    sources = "".join(path.read_text() for path in (ROOT / "services").rglob("*.py"))
+    named = re.findall(r"extras\.install\(['\"](\w+)|extras\.require\([^,]+, \"(\w+)", sources)
+    found = {one or other for one, other in named}
+    assert {"serve", "ray", "audit", "captions"} <= found <= set(PROJECT["optional-dependencies"])
 
 
 @pytest.mark.parametrize("bentofile", ["bentofile.yaml", "services/teacher/bentofile.yaml"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from services.core import extras
 from zoo.minivqa.parts import Split
 
 FONTS = Split(
@@ -96,7 +97,7 @@ def installed(path: str) -> Path:
     package, _, inside = path.partition("/")
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise SystemExit(f"{package} is not installed: pip install 'model-parity-aligner[minivqa]'")
+        raise SystemExit(f"{package} is not installed: {extras.install('minivqa')}")
     return Path(found.submodule_search_locations[0]) / inside
 
 

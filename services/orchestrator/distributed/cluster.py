@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.core import extras
 from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
 from services.orchestrator.endpoints.processes import ROOT
 
@@ -35,10 +34,9 @@ class ClusterFailed(Unavailable):
 def joined(address: str, patience_s: float) -> Iterator[None]:
     """`address`: HOST:PORT of the head node, "auto" for the cluster that this machine is a node of, "" starts one here.
 
-    Raises InvalidInput (Ray is not installed, an address of another kind), Unavailable (nobody there), WrongState (another
+    Raises InvalidInput (an address of another kind), Unavailable (nobody there), WrongState (another
     version of Ray or Python than the cluster's).
     """
-    extras.require("ray", "ray", "--engine ray")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if address and address != "auto":

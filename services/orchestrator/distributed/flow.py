@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from services.core import extras
 from services.core.parity import Cell
 from services.orchestrator import alignment
 from services.orchestrator.distributed import cluster
@@ -80,6 +81,7 @@ async def complete(run: Run, teacher: Teacher, student: Student, progress: Progr
 
 async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> None:
     """Every image, with the records of the local stream. Models without an address are loaded by the actors."""
+    extras.require("ray", "ray", "--engine ray")
     require_teachers(run, where.teachers)
     base = await _base_version(run, where, progress)
     if not where.starts("teacher"):

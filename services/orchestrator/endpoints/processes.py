@@ -130,6 +130,7 @@ class _Service:
         cls, role: str, folder: Path, progress: Progress, settings: Mapping[str, str]
     ) -> _Service:
         http_port, grpc_port = free_ports(2)
+        command = bento_command(role, http_port)
         log = folder / "logs" / f"{role}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**local_environment(role, grpc_port, folder), **settings}
@@ -139,7 +140,7 @@ class _Service:
             role,
             grpc_port,
             log,
-            await _spawn(bento_command(role, http_port), environment, log),
+            await _spawn(command, environment, log),
             log_start,
         )
 
