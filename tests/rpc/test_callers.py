@@ -78,6 +78,7 @@ async def test_open_calls_of_one_kind_leave_the_others_their_room(peer, what):
         task.cancel()
 
 
+@pytest.mark.slow
 async def test_half_sent_messages_push_out_each_other(peer):
     """Each could fill 32 MiB of memory; the 256 of one connection, 8 GiB."""
     begun = b"\0" + struct.pack(">I", 30 * 2**20) + bytes(2_000)
@@ -119,6 +120,7 @@ async def test_an_idle_stream_is_ended_in_order():
         assert await stream.code() is grpc.StatusCode.OK
 
 
+@pytest.mark.slow
 async def test_a_stream_that_is_written_and_never_read_is_held_back(peer):
     stream = peer.answers.AnswerStream()
     written = 0

@@ -92,6 +92,7 @@ async def test_the_loop_goes_on_while_costly_images_are_decoded():
     ]
 
 
+@pytest.mark.slow
 async def test_images_that_take_too_much_memory_together_are_turned_away_until_some_are_answered():
     receiver = ImageReceiver(ImageSettings(memory_gib=0.1))
     held = [await receiver.receive_bytes(bomb_webp(4000, 2500 + number)) for number in range(2)]

@@ -33,6 +33,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 async def test_callers_who_send_nothing_do_not_hold_it():
     """Their calls stay open, and their requests never end."""
     async with serving() as peer:
