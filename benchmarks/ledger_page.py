@@ -25,7 +25,7 @@ from services.core.parity import Cell
 from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
 from services.files import written_whole
-from services.orchestrator.run.entries import Filter, read_entries
+from services.orchestrator.run.entries import read_entries
 from services.orchestrator.run.ledger import (
     SCHEMA_VERSION,
     AnnotationRow,
@@ -33,6 +33,7 @@ from services.orchestrator.run.ledger import (
     ImageRow,
     Ledger,
 )
+from services.orchestrator.run.ledger.search import Filter
 from services.orchestrator.run.listing import list_runs
 from services.orchestrator.run.run import read_run
 from services.orchestrator.run.settings import new_settings

@@ -18,6 +18,7 @@ LONGEST_MODULE = 300
 MEAN_LINE = 46
 OPENINGS = ("Of", "Those", "What", "As")
 STATE_KEYS = re.compile(r"\bledger\.(set_)?meta\(")
+SQL = re.compile(r"\bledger\.(read|write)\(|\"(SELECT|INSERT|UPDATE|DELETE) ")
 
 
 @cache
@@ -134,6 +135,17 @@ def test_no_call_spreads_out_a_tuple_that_it_has_just_written():
         if isinstance(argument, ast.Starred) and isinstance(argument.value, ast.Tuple)
     ]
     assert spread == []
+
+
+def test_statements_to_a_ledger_are_in_its_room():
+    cache = ORCHESTRATOR / "endpoints" / "cache.py"  # a database of its own
+    found = [
+        str(path.relative_to(ROOT))
+        for path in sorted(ORCHESTRATOR.rglob("*.py"))
+        if not path.is_relative_to(ORCHESTRATOR / "run" / "ledger") and path != cache
+        if SQL.search(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
 
 
 def test_the_state_of_a_run_is_asked_for_by_name():

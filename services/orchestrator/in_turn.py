@@ -28,6 +28,7 @@ from services.orchestrator.endpoints.where import Where
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.production import requests
 from services.orchestrator.run.ledger import FAILED, AnnotationRow
+from services.orchestrator.run.ledger.selections import images_in_use
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.identification import identify, student_answer, teacher_answer
@@ -40,7 +41,6 @@ from services.rpc.client import Picture, Student, Teacher
 from services.together import together
 
 IMAGES_AT_ONCE = 256
-IMAGES = "SELECT path, sha256 FROM images WHERE rejection = '' ORDER BY path"
 
 Work = Callable[[Picture, AnnotationRow], Coroutine[Any, Any, object]]
 
@@ -165,7 +165,7 @@ async def _over_images(
     step: int = 0,
 ) -> None:
     """Does `ask` for every usable annotation that is due, an image at a time; `step` is what its image has reached then."""
-    source, images = run.find_images(), list(run.ledger.read(IMAGES))
+    source, images = run.find_images(), images_in_use(run.ledger)
     permits = asyncio.Semaphore(IMAGES_AT_ONCE)
     with run.timed(name), progress.stage(name, "images", len(images)) as meter:
 

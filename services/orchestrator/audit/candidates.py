@@ -9,30 +9,14 @@ from functools import partial
 from heapq import nsmallest
 from statistics import mode
 
-from services.core.diversity import COLLAPSED
 from services.core.errors import InvalidInput, WrongState
-from services.core.parity import Cell
 from services.orchestrator.audit.key import DrawnArm, DrawnItem
 from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.datasets.record import LabelledRecord
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.images.source import Source
-from services.orchestrator.run.ledger import POOL
+from services.orchestrator.run.ledger.selections import Selected, gap_annotations, made_annotations
 from services.orchestrator.run.run import Run
-
-COLUMNS = "i.path, a.image_sha256, a.question, a.answer, a.number, a.attempt"
-IN_USE = "JOIN images i ON i.sha256 = a.image_sha256 AND i.rejection = ''"
-BEFORE = f"""
-SELECT {COLUMNS} FROM annotations a {IN_USE}
-WHERE a.question != '' AND a.origin = ? AND a.rejection NOT IN ({", ".join("?" * len(COLLAPSED))})
-"""
-"""What PA made, whatever PI made of it since. Questions of users are nobody's annotations."""
-AFTER = f"""
-SELECT {COLUMNS} FROM records r
-JOIN annotations a ON a.shelf = r.shelf AND a.image_sha256 = r.image_sha256 AND a.number = r.number
-AND a.rejection = '' AND a.origin = ? {IN_USE}
-WHERE r.round = ? AND r.cell = ?
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +34,11 @@ class Candidate:
 
 
 def before(run: Run) -> Iterator[Candidate]:
-    return _of_ledger(run, DrawnArm.BEFORE, BEFORE, POOL, *COLLAPSED)
+    return _of_ledger(run, DrawnArm.BEFORE, made_annotations(run.ledger))
 
 
 def after(run: Run) -> Iterator[Candidate]:
-    return _of_ledger(run, DrawnArm.AFTER, AFTER, POOL, run.ledger.round, Cell.GAP)
+    return _of_ledger(run, DrawnArm.AFTER, gap_annotations(run.ledger))
 
 
 def require_gap(run: Run) -> None:
@@ -69,9 +53,9 @@ def require_gap(run: Run) -> None:
         )
 
 
-def _of_ledger(run: Run, arm: DrawnArm, statement: str, *values: str | int) -> Iterator[Candidate]:
+def _of_ledger(run: Run, arm: DrawnArm, rows: Iterator[Selected]) -> Iterator[Candidate]:
     source = run.find_images()
-    for row in run.ledger.read(statement, *values):
+    for row in rows:
         drawn = DrawnItem((arm,), *row)
         yield Candidate(drawn, partial(_read_again, source, drawn))
 

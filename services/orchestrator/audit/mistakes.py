@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.core.knowledge_gaps import Mistake
 from services.orchestrator.audit.key import DrawnItem
-from services.orchestrator.run.opinions import samples_of
+from services.orchestrator.run.ledger.opinions import samples_of
 from services.orchestrator.run.run import Run
 
 

@@ -44,7 +44,8 @@ def show(
     from rich.console import Console
 
     from services.orchestrator.reports import runs as runs_report
-    from services.orchestrator.run.entries import Filter, read_entries
+    from services.orchestrator.run.entries import read_entries
+    from services.orchestrator.run.ledger.search import Filter
     from services.orchestrator.run.run import read_run
 
     with exit_codes(), read_run(run) as opened:

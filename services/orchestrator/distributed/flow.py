@@ -19,7 +19,6 @@ from services.core import extras
 from services.core.parity import Cell
 from services.orchestrator import alignment
 from services.orchestrator.distributed import cluster
-from services.orchestrator.distributed.excerpt import Excerpts
 from services.orchestrator.distributed.models import Loaded, Served, Source, loaded
 from services.orchestrator.distributed.work import Parcel, Work
 from services.orchestrator.endpoints import connect
@@ -27,7 +26,10 @@ from services.orchestrator.endpoints.panel import require_teachers
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.images.source import Source as Images
 from services.orchestrator.production import requests
-from services.orchestrator.run.ledger import STEPS_OF_A_ROUND, Ledger
+from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.ledger.counts import images_of_source
+from services.orchestrator.run.ledger.excerpt import Excerpts
+from services.orchestrator.run.ledger.selections import count_unfinished, unfinished
 from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.run import KEPT, Run
 from services.orchestrator.run.summary import write_summary
@@ -44,10 +46,6 @@ IMAGES_AT_ONCE = 200_000
 """Of one pipeline: the driver's memory is bounded by it, and models are loaded once for so many."""
 PIPELINES = 3
 """In a row that fail without having finished anything: then the cluster is not what it should be."""
-SEEN = f"SELECT count(*) FROM images WHERE path NOT LIKE '{KEPT}%'"
-UNFINISHED = (
-    f"FROM images WHERE rejection = '' AND step < ? AND path > ? AND path NOT LIKE '{KEPT}%'"
-)
 
 T = TypeVar("T")
 
@@ -152,7 +150,7 @@ class Flow:
         if total is not None and self._run.settings.limit:
             total = min(total, self._run.settings.limit)
         with self._progress.stage("look", "images", total) as meter:
-            meter.advance(by=int(next(self._run.ledger.read(SEEN))[0]), counts=False)
+            meter.advance(by=images_of_source(self._run.ledger, KEPT), counts=False)
             async with aclosing(_apart(unknown(self._run, self._images))) as pages:
                 async for page in pages:
                     async with aclosing(
@@ -167,11 +165,10 @@ class Flow:
 
     async def identify(self) -> None:
         """Raises the error that stopped an image; what is home by then is in the ledger."""
-        goal = IDENTIFIED + STEPS_OF_A_ROUND * (self._run.ledger.round - 1)
-        total = int(next(self._run.ledger.read(f"SELECT count(*) {UNFINISHED}", goal, ""))[0])
+        total = count_unfinished(self._run.ledger, IDENTIFIED, KEPT)
         with self._progress.stage("identify", "images", total) as meter:
             last = ""
-            while parcels := self._unfinished(goal, last):
+            while parcels := self._unfinished(last):
                 last = parcels[-1].path
                 await self._identify(parcels, meter)
 
@@ -200,15 +197,9 @@ class Flow:
                     f"{error}; beginning again with the {len(left):,} images that are not done"
                 )
 
-    def _unfinished(self, goal: int, after: str) -> list[Parcel]:
+    def _unfinished(self, after: str) -> list[Parcel]:
         known = self._run.ledger.metas()
-        rows = list(
-            self._run.ledger.read(
-                f"SELECT path, sha256 {UNFINISHED} ORDER BY path LIMIT {IMAGES_AT_ONCE}",
-                goal,
-                after,
-            )
-        )
+        rows = unfinished(self._run.ledger, IDENTIFIED, after, KEPT, IMAGES_AT_ONCE)
         return [Parcel(path, sha256, self._excerpts.take(sha256, known)) for path, sha256 in rows]
 
     def _commit(self, block: list[Parcel], meter: Meter) -> None:

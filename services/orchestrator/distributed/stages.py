@@ -18,12 +18,12 @@ import pyarrow as pa
 
 from services.core.annotation import Rejection
 from services.core.errors import STOPS_THE_RUN, MpaError, WrongState
-from services.orchestrator.distributed.excerpt import Excerpt, Excerpts
 from services.orchestrator.distributed.models import Source
 from services.orchestrator.distributed.work import Parcel, Work
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.images.reading import Accepted, RefusedImage, read_again, read_image
 from services.orchestrator.run.ledger import SCHEMA_VERSION, AnnotationRow, Ledger
+from services.orchestrator.run.ledger.excerpt import Excerpt, Excerpts
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.annotation import annotate
 from services.orchestrator.steps.identification import identify, student_answer
@@ -112,8 +112,7 @@ class Stage:
     def _ledger(self, folder: Path, parcels: list[Parcel]) -> Ledger:
         """Like the run's own, with these images alone."""
         ledger = Ledger(folder / "ledger.sqlite")
-        for key, value in self._work.meta.items():
-            ledger.set_meta(key, value)
+        ledger.set_metas(self._work.meta)
         ledger.close()
         ledger = Ledger(folder / "ledger.sqlite")
         excerpts = Excerpts(ledger)

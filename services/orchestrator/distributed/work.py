@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.core.errors import MpaError
-from services.orchestrator.distributed.excerpt import Excerpt
 from services.orchestrator.run.ledger import SCHEMA_VERSION
+from services.orchestrator.run.ledger.excerpt import Excerpt
 from services.orchestrator.run.settings import Settings
 
 

@@ -16,7 +16,7 @@ from services.orchestrator.datasets.dataset import Dataset, images_of_dataset
 from services.orchestrator.datasets.record import LabelledRecord
 from services.orchestrator.experiments.experiment import LabelledSet, TaskEntry
 from services.orchestrator.images.leaks import Leaks
-from services.orchestrator.run.opinions import Label
+from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.run import read_run
 from services.orchestrator.scoring.asking import picture_of
 from services.orchestrator.steps.leveling import pictures

@@ -9,7 +9,7 @@ from services.core.errors import InvalidInput
 from services.files import written_whole
 from services.orchestrator.exports import ExportFormat
 from services.orchestrator.exports.samples import ExportedSamples
-from services.orchestrator.run.entries import Filter, count_entries
+from services.orchestrator.run.ledger.search import Filter, count_found
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 
@@ -21,7 +21,7 @@ def export(run: Run, chosen: Filter, form: ExportFormat, output: Path, progress:
     """
     with written_whole(output) as target, progress.stage("export", "records", 0) as meter:
         samples = ExportedSamples(run, chosen, meter)
-        meter.total = count_entries(run.ledger, chosen)
+        meter.total = count_found(run.ledger, chosen)
         written: int = import_module(f"services.orchestrator.exports.{form}").write(samples, target)
         if not written:
             raise InvalidInput(

@@ -12,7 +12,8 @@ from services.core.parity import Cell
 from services.core.tasks import answer_prompt
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.run.columns import Value, columns
-from services.orchestrator.run.entries import Entry, Filter, read_entries
+from services.orchestrator.run.entries import Entry, read_entries
+from services.orchestrator.run.ledger.search import Filter, is_listed, list_questions
 from services.orchestrator.run.progress import Meter
 from services.orchestrator.run.run import PARITY_SET, Run
 
@@ -79,8 +80,7 @@ class ExportedSamples:
     def is_in_parity_set(self, entry: Entry) -> bool:
         if entry.annotation is None or entry.annotation.rejection:
             return False
-        statement = "SELECT 1 FROM listed WHERE image_sha256 = ? AND question = ?"
-        return any(self.run.ledger.read(statement, entry.image.sha256, entry.annotation.question))
+        return is_listed(self.run.ledger, entry.image.sha256, entry.annotation.question)
 
     def columns(self, entry: Entry) -> dict[str, Value]:
         """Everything that is known of it."""
@@ -130,15 +130,7 @@ def _list_parity_set(run: Run, *, is_needed: bool) -> None:
             f"the run in {run.folder} has no parity set yet: `mpa-orch identify {run.folder}` makes it; "
             "--cell and --all export what there is"
         )
-    ledger = run.ledger
-    ledger.write(
-        "CREATE TEMP TABLE IF NOT EXISTS listed "
-        "(image_sha256 TEXT, question TEXT, PRIMARY KEY (image_sha256, question)) WITHOUT ROWID"
-    )
-    with ledger.at_once():
-        ledger.write("DELETE FROM listed")
-        for sha256, question in _read_parity_set(path) if is_there else ():
-            ledger.write("INSERT OR IGNORE INTO listed VALUES (?, ?)", sha256, question)
+    list_questions(run.ledger, _read_parity_set(path) if is_there else ())
 
 
 def _read_parity_set(path: Path) -> Iterator[tuple[str, str]]:

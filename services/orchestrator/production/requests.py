@@ -29,6 +29,7 @@ from services.orchestrator.production.samples import (
     require_samples,
 )
 from services.orchestrator.run.ledger import FAILED, PRODUCTION, AnnotationRow
+from services.orchestrator.run.ledger.selections import audited_gap, audited_images
 from services.orchestrator.run.matching import NO_ANSWER
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import KEPT, Run
@@ -43,12 +44,6 @@ SAMPLES = 3
 FIRST_NUMBER = 1000
 """Of users' questions about an image; the teacher's own are counted from 0."""
 IMAGES_IN_FLIGHT = 64
-AUDITED = "SELECT DISTINCT image_sha256 FROM annotations WHERE origin = ? ORDER BY image_sha256"
-GAP = """
-SELECT DISTINCT r.image_sha256 FROM records r
-JOIN annotations a ON a.shelf = r.shelf AND a.image_sha256 = r.image_sha256 AND a.number = r.number AND a.origin = ?
-WHERE r.round = ? AND r.cell = ? ORDER BY r.image_sha256
-"""
 
 Questions = list[tuple[int, str]]
 """About one image, with their numbers."""
@@ -166,7 +161,7 @@ async def identify_requests(
     run: Run, teacher: Teacher, student: Student, progress: Progress
 ) -> None:
     """Every audited record of the run, those of earlier rounds included, gets its cell in this one."""
-    images = [image_sha256 for (image_sha256,) in run.ledger.read(AUDITED, PRODUCTION)]
+    images = audited_images(run.ledger)
 
     async def one(image_sha256: str) -> None:
         rows = _audited(run, image_sha256)
@@ -199,10 +194,7 @@ def _standing(run: Run, row: AnnotationRow) -> AnnotationRow:
 
 async def require_agreement(run: Run, teacher: Teacher, progress: Progress) -> None:
     """Rejects the records of the gap whose annotation the teacher doesn't stand by."""
-    images = [
-        image_sha256
-        for (image_sha256,) in run.ledger.read(GAP, PRODUCTION, run.ledger.round, Cell.GAP)
-    ]
+    images = audited_gap(run.ledger)
 
     async def one(image_sha256: str) -> None:
         picture = await asyncio.to_thread(kept, run, image_sha256)

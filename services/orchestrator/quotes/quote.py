@@ -22,18 +22,11 @@ from services.orchestrator.endpoints.where import Where
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.quotes.pilot import draw
 from services.orchestrator.quotes.training import Training, learn_pace, predict_training
-from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.ledger import counts
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.evaluation import JUDGED
 
-USAGE = "sum(prompt_tokens), sum(completion_tokens), sum(cached_prompt_tokens), sum(cost_usd)"
-CALLS = {
-    "annotate": f"SELECT count(*), sum(1 - cached), {USAGE} FROM annotations WHERE model_fingerprint != ''",
-    "answer": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'student' AND step = 'identify'",
-    "identify": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'teacher' AND step = 'identify'",
-    "sample": f"SELECT count(*), sum(1 - cached), {USAGE} FROM answers WHERE role = 'sample'",
-}
 OVERLAPPING = ("annotate", "answer", "identify")
 ROLES = {
     "annotate": "teacher",
@@ -119,8 +112,8 @@ def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bo
     pilot = len(drawn.keys)
     seconds = run.state.seconds
     found = {
-        name: _calls(ledger, name)
-        for name in CALLS
+        name: counts.stage_calls(ledger, name)
+        for name in counts.FINISHED
         if name != "sample" or run.settings.recipe.samples
     }
     stages = [_stage(name, *found[name], seconds.get(name, 0.0), pool / pilot) for name in found]
@@ -131,9 +124,7 @@ def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bo
     wall_s = _wall_s(stages, shares_a_machine=shares_a_machine)
     if wall_s is not None:
         wall_s += training.seconds or 0.0
-    usable = next(
-        int(count) for (count,) in ledger.read("SELECT count(*) FROM images WHERE rejection = ''")
-    )
+    usable = counts.usable_images(ledger)
     return Quote(
         pool=pool,
         pilot=pilot,
@@ -147,17 +138,6 @@ def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bo
         devices_usd=None if wall_s is None or not usd_per_hour else usd_per_hour * wall_s / 3600,
         provider_usd=sum(stage.usage.cost_usd for stage in stages),
         pilot_usd=sum(usage.cost_usd for _, _, usage in found.values()),
-    )
-
-
-def _calls(ledger: Ledger, name: str) -> tuple[int, int, Usage]:
-    """Finished in the pilot, made among them, and what they took whenever they were made."""
-    finished, made, *usage = next(ledger.read(CALLS[name]))
-    prompt, completion, cached, cost_usd = (value or 0 for value in usage)
-    return (
-        int(finished),
-        int(made or 0),
-        Usage(int(prompt), int(completion), int(cached), float(cost_usd)),
     )
 
 

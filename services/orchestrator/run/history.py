@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 from services.core.parity import Cell
-from services.orchestrator.run.ledger import PRODUCTION, Ledger
+from services.orchestrator.run.ledger import Ledger, counts
 from services.orchestrator.run.state import Outcome, State
-
-CELLS = "SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell"
-MOVES = """
-SELECT iif(redone.attempt, 'new', coalesce(earlier.cell, 'new')), r.cell, count(*) FROM records r
-LEFT JOIN annotations redone
-ON redone.shelf = r.shelf AND redone.image_sha256 = r.image_sha256 AND redone.number = r.number AND redone.attempt = r.round
-LEFT JOIN records earlier
-ON earlier.shelf = r.shelf AND earlier.image_sha256 = r.image_sha256 AND earlier.number = r.number
-AND earlier.round = r.round - 1
-WHERE r.round = ? GROUP BY 1, 2
-"""
-AUDITED = """
-SELECT CASE a.rejection WHEN '' THEN coalesce(r.cell, 'unidentified') ELSE a.rejection END, count(*) FROM annotations a
-LEFT JOIN records r ON r.shelf = a.shelf AND r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
-WHERE a.origin = ? GROUP BY 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +52,8 @@ def history(ledger: Ledger) -> tuple[Round, ...]:
 
 def _round(ledger: Ledger, number: int) -> Round:
     state = State(ledger, of_round=number)
-    cells = Counter({str(cell): int(count) for cell, count in ledger.read(CELLS, number)})
-    moved = ledger.read(MOVES, number) if number > 1 else ()
+    cells = counts.cells_of_round(ledger, number)
+    moved = counts.moves_of_round(ledger, number) if number > 1 else ()
     evaluation, base, made = state.evaluation, state.base, state.candidate
     judged = evaluation.held_out.overall if evaluation else None
     return Round(
@@ -86,15 +69,8 @@ def _round(ledger: Ledger, number: int) -> Round:
         broken=judged.broken if judged else None,
         outcome=state.outcome or "unfinished",
         reason=state.reason,
-        moves=tuple(Move(str(before), str(after), int(count)) for before, after, count in moved),
+        moves=tuple(Move(*move) for move in moved),
     )
-
-
-def audited(ledger: Ledger) -> dict[str, int]:
-    """Users' requests that the teacher audited, by their cell in this round or by what they were rejected for."""
-    return {
-        str(became): int(count) for became, count in ledger.read(AUDITED, ledger.round, PRODUCTION)
-    }
 
 
 def why_stop(ledger: Ledger) -> str:

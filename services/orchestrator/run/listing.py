@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import Conflict, MpaError
-from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.ledger import Ledger, counts
 from services.orchestrator.run.run import is_at_work, locked, read_run, require_run
 from services.orchestrator.run.state import State
 
@@ -53,7 +53,7 @@ def describe(folder: Path) -> ListedRun:
                 task=run.settings.task,
                 recipe=run.settings.recipe.name,
                 round=ledger.round,
-                images=_accepted_images(ledger),
+                images=counts.accepted_images(ledger),
                 parity_set=run.state.parity_set or 0,
                 gain=gain(ledger),
                 size_bytes=_size_bytes(folder),
@@ -70,14 +70,6 @@ def gain(ledger: Ledger) -> float | None:
         return None
     comparison = evaluation.labelled.comparison if evaluation.labelled else evaluation.held_out
     return comparison.overall.after - comparison.overall.before
-
-
-def _accepted_images(ledger: Ledger) -> int:
-    """All less the refused ones: both are counted within an index."""
-    statement = (
-        "SELECT (SELECT count(*) FROM images) - (SELECT count(*) FROM images WHERE rejection != '')"
-    )
-    return next(int(count) for (count,) in ledger.read(statement))
 
 
 def _size_bytes(folder: Path) -> int:

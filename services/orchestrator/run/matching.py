@@ -11,8 +11,9 @@ from services.core.answers import MATCHERS, Matcher
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, cell
 from services.core.provenance import FinishReason
-from services.orchestrator.run.entries import Entry, Filter, read_entries
-from services.orchestrator.run.ledger import AnswerRow
+from services.orchestrator.run.entries import Entry, read_entries
+from services.orchestrator.run.ledger import AnswerRow, counts
+from services.orchestrator.run.ledger.search import Filter
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 
@@ -123,7 +124,7 @@ def compare_matchers(
 
 
 def _answered(run: Run, progress: Progress) -> Iterator[Entry]:
-    total = next(int(count) for (count,) in run.ledger.read("SELECT count(*) FROM annotations"))
+    total = counts.replies(run.ledger)
     with progress.stage("match", "records", total) as meter:
         for entry in read_entries(run.ledger, Filter(usable=True)):
             meter.advance()

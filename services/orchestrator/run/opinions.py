@@ -1,52 +1,14 @@
-"""What the teachers think of an annotation, in the ledger: their votes where there are several, and the samples of each.
-
-An opinion is about a question with its answer, so it holds in every round.
-"""
+"""Noise of the labels that a run trains on, by the opinions of its teachers."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
-from services.core.agreement import NOT_SAMPLED, Agreement, Rate, label_noise, rate
-from services.core.annotation import Rejection
-from services.orchestrator.run.ledger import Ledger, shelf_of
+from services.core.agreement import Agreement, Rate, label_noise, rate
+from services.orchestrator.run.ledger import Ledger, opinions
 from services.orchestrator.run.state import State
-
-SAMPLED = """
-SELECT image_sha256, question, answer, sum(agreed), sum(asked) FROM opinions
-WHERE kind = 'sample' GROUP BY image_sha256, question, answer HAVING count(*) = ?
-"""
-OF_RECORD = f"""
-JOIN annotations a ON a.shelf = {shelf_of("o.image_sha256")} AND a.image_sha256 = o.image_sha256
-AND a.question = o.question AND a.answer = o.answer
-JOIN records r ON r.shelf = a.shelf AND r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
-WHERE a.rejection IN ('', ?) GROUP BY o.image_sha256, o.question, o.answer
-"""
-"""One row for each label, also where it was annotated again in a later round."""
-BY_CELL = f"""
-SELECT max(cell), agreed, asked FROM (
-    SELECT image_sha256, question, answer, sum(agreed) AS agreed, sum(asked) AS asked FROM opinions
-    WHERE kind = 'sample' GROUP BY image_sha256, question, answer) o {OF_RECORD}
-"""
-VOTES = "SELECT seat, sum(agreed), sum(asked) FROM opinions WHERE kind = 'vote' GROUP BY seat ORDER BY seat"
-OUTVOTED = f"""
-SELECT count(*), sum(is_outvoted) FROM (
-    SELECT max(cell IN ('noise_student_right', 'noise_both_wrong')) AS is_outvoted FROM (
-        SELECT image_sha256, question, answer FROM opinions WHERE kind = 'vote' AND seat = 0 AND agreed) o {OF_RECORD})
-"""
-
-Label = tuple[str, str, str]
-"""(image sha256, question, answer): what an opinion is about."""
-
-
-class OpinionKind(StrEnum):
-    VOTE = "vote"
-    """The blind answer of Eq. 1."""
-    SAMPLE = "sample"
-    """Answers to the same question at a temperature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,49 +28,18 @@ class LabelNoise:
     outvoted: Rate | None
 
 
-def add_opinion(
-    ledger: Ledger, label: Label, seat: int, kind: OpinionKind, opinion: Agreement
-) -> None:
-    ledger.write(
-        "INSERT OR REPLACE INTO opinions VALUES (?, ?, ?, ?, ?, ?, ?)",
-        *label,
-        seat,
-        kind,
-        opinion.agreed,
-        opinion.asked,
-    )
-
-
-def agreements(ledger: Ledger, teachers: int) -> dict[Label, Agreement]:
-    """Of every label that all the teachers were sampled on."""
-    rows = ledger.read(SAMPLED, teachers)
-    return {
-        (image, question, answer): Agreement(int(agreed), int(asked))
-        for image, question, answer, agreed, asked in rows
-    }
-
-
-def samples_of(ledger: Ledger, label: Label) -> Agreement:
-    """Of all teachers together; none where it was not sampled."""
-    statement = "SELECT agreed, asked FROM opinions WHERE image_sha256 = ? AND question = ? AND answer = ? AND kind = ?"
-    rows = ledger.read(statement, *label, OpinionKind.SAMPLE)
-    return sum((Agreement(int(agreed), int(asked)) for agreed, asked in rows), NOT_SAMPLED)
-
-
 def measured_noise(ledger: Ledger) -> LabelNoise | None:
-    """None where no opinions were asked for."""
-    if not any(ledger.read("SELECT 1 FROM opinions LIMIT 1")):
+    """Noise of this round's labels; None if no opinions were asked for."""
+    if not opinions.has_opinions(ledger):
         return None
-    rows = [
-        (cell, Agreement(int(n), int(of)))
-        for cell, n, of in ledger.read(BY_CELL, ledger.round, Rejection.LOW_AGREEMENT)
-    ]
+    rows = opinions.samples_by_cell(ledger)
     shares = Counter(agreement for _, agreement in rows)
     state = State(ledger)
     votes = {
-        state.teacher(int(seat))[:12]: rate(int(n), int(of)) for seat, n, of in ledger.read(VOTES)
+        state.teacher(seat)[:12]: rate(vote.agreed, vote.asked)
+        for seat, vote in opinions.votes(ledger).items()
     }
-    confirmed, outvoted = next(ledger.read(OUTVOTED, ledger.round, Rejection.LOW_AGREEMENT))
+    confirmed, outvoted = opinions.outvoted(ledger)
     return LabelNoise(
         noise=_noise(agreement for _, agreement in rows) if rows else None,
         by_cell={
@@ -120,7 +51,7 @@ def measured_noise(ledger: Ledger) -> LabelNoise | None:
             for a, count in sorted(shares.items(), key=_from_the_best)
         },
         votes=votes,
-        outvoted=rate(int(outvoted or 0), int(confirmed)) if votes else None,
+        outvoted=rate(outvoted, confirmed) if votes else None,
     )
 
 

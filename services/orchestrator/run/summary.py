@@ -11,19 +11,13 @@ from services.core.parity import Cell
 from services.core.usage import Usage
 from services.files import write_atomically
 from services.orchestrator.run.evaluation import Accuracy, Example, RunEvaluation
-from services.orchestrator.run.history import Round, audited, history, why_stop
-from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.history import Round, history, why_stop
+from services.orchestrator.run.ledger import Ledger, counts
+from services.orchestrator.run.ledger.selections import first_leak
 from services.orchestrator.run.opinions import LabelNoise, measured_noise
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.settings import Settings
 from services.orchestrator.run.state import Outcome, State, Swap
-
-LAST_ATTEMPTS = """
-SELECT a.rejection, count(*) FROM annotations a
-WHERE a.attempt = (SELECT max(attempt) FROM annotations b
-    WHERE b.shelf = a.shelf AND b.image_sha256 = a.image_sha256 AND b.number = a.number)
-GROUP BY a.rejection
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +112,8 @@ def summarise(ledger: Ledger) -> Summary:
     found = evaluation.labelled if evaluation else None
     labelled = _measured(found.comparison, found.skipped) if found else None
     shown = labelled or held_out
-    images, last = _images(ledger), _counts(ledger, LAST_ATTEMPTS)
-    calls = _calls(ledger)
+    images, last = _images(ledger), counts.last_rejections(ledger)
+    calls = counts.finished_calls(ledger)
     outcome = state.outcome
     return Summary(
         run=state.id,
@@ -127,9 +121,7 @@ def summarise(ledger: Ledger) -> Summary:
         image_files=images,
         annotations=last.pop("", 0),
         rejected={**last, **({"image": sum(images.refused.values())} if images.refused else {})},
-        retried=_counts(ledger, "SELECT 'retried', count(*) FROM annotations WHERE attempt > 0")[
-            "retried"
-        ],
+        retried=counts.retried(ledger),
         cells=_cells(ledger),
         parity_set=state.parity_set or 0,
         label_noise=measured_noise(ledger),
@@ -163,7 +155,7 @@ def summarise(ledger: Ledger) -> Summary:
         settings=settings,
         rounds=history(ledger),
         stopped=why_stop(ledger),
-        audited=audited(ledger),
+        audited=counts.audited_requests(ledger),
     )
 
 
@@ -176,51 +168,22 @@ def write_summary(run: Run) -> Summary:
     return summary
 
 
-def _counts(ledger: Ledger, statement: str) -> Counter[str]:
-    return Counter({str(name): int(count) for name, count in ledger.read(statement)})
-
-
 def _cells(ledger: Ledger) -> dict[str, int]:
     found = Counter(record.cell for record in ledger.records())
     return {str(cell): found[cell] for cell in Cell}
 
 
 def _images(ledger: Ledger) -> Images:
-    """Refused ones are few and have an index; the rest is one pass over the table rather than one look-up for each."""
     state = State(ledger)
-    refused = _counts(
-        ledger, "SELECT rejection, count(*) FROM images WHERE rejection != '' GROUP BY rejection"
-    )
-    held_out = _counts(
-        ledger,
-        "SELECT 'held_out', count(*) FROM images NOT INDEXED WHERE held_out AND rejection = ''",
-    )
-    everything = _counts(ledger, "SELECT 'all', count(*) FROM images")["all"]
+    refused = counts.refused_images(ledger)
     return Images(
-        everything - refused.total(),
-        held_out["held_out"],
+        counts.images(ledger) - refused.total(),
+        counts.held_out_images(ledger),
         dict(refused),
         state.ignored,
-        _leak(ledger),
+        first_leak(ledger),
         state.leaked_into_training,
     )
-
-
-def _leak(ledger: Ledger) -> str:
-    rows = ledger.read(
-        "SELECT path || ': ' || detail FROM images WHERE rejection = 'leak' ORDER BY path LIMIT 1"
-    )
-    return next((leak for (leak,) in rows), "")
-
-
-def _calls(ledger: Ledger) -> Counter[str]:
-    """Finished model calls, each counted once whatever was interrupted. Those that failed aren't in it.
-
-    "saved": what the teacher cache answered.
-    """
-    answers = "SELECT iif(cached, 'saved', role || ' ' || step), count(*) FROM answers GROUP BY 1"
-    annotated = "SELECT iif(cached, 'saved', 'annotate'), count(*) FROM annotations WHERE model_fingerprint != '' GROUP BY 1"
-    return _counts(ledger, answers) + _counts(ledger, annotated)
 
 
 def _measured(comparison: Comparison, skipped: int = 0) -> VersionComparison:

@@ -8,8 +8,8 @@ from services.core.errors import STOPS_THE_RUN, MpaError, NotFound, WrongState
 from services.core.parity import Cell, cell
 from services.orchestrator.endpoints.panel import panel_of, require_same_teacher
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow
+from services.orchestrator.run.ledger.opinions import OpinionKind, add_opinion
 from services.orchestrator.run.matching import NO_ANSWER
-from services.orchestrator.run.opinions import OpinionKind, add_opinion
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.annotation import failure
 from services.rpc.client import AnsweringStudent, Picture, Student, Teacher

@@ -13,7 +13,7 @@ from protos.mpa.v1 import training_pb2
 from services.core.errors import MpaError, NotFound
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.images.source import Source
-from services.orchestrator.run.opinions import Label
+from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Version

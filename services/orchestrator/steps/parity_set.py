@@ -7,21 +7,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.core.annotation import Rejection
 from services.core.errors import NothingToAlign
 from services.core.intervals import wilson
 from services.core.parity import NOISE, Cell, Sample, select
 from services.files import write_atomically
 from services.orchestrator.run.ledger import POOL
-from services.orchestrator.run.opinions import Label
+from services.orchestrator.run.ledger.counts import gap_of_low_agreement
+from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.run import PARITY_SET, Run
 
 AT_PARITY_BELOW = 0.1
 """A student counts as at parity if the gap's share of what the teacher knows is below this, at 95 % confidence."""
-LOW_GAP = """
-SELECT count(*) FROM records JOIN annotations USING (shelf, image_sha256, number) JOIN images ON sha256 = image_sha256
-WHERE cell = 'gap' AND round = ? AND annotations.rejection = ? AND images.rejection = '' AND NOT held_out
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +75,7 @@ def _why_filtered(run: Run, gap: int, cells: Sequence[Cell]) -> str:
     found, least = cells.count(Cell.GAP), run.settings.recipe.minimum_gap
     if found > gap and found >= least:
         return f"--max-share-per-kind {run.settings.recipe.max_share_per_kind} leaves no more of {found}"
-    low = next(
-        int(number)
-        for (number,) in run.ledger.read(LOW_GAP, run.ledger.round, Rejection.LOW_AGREEMENT)
-    )
+    low = gap_of_low_agreement(run.ledger)
     is_cause = low and gap + low >= least
     return (
         f"--min-agreement rejected {low} others, whose samples contradict the annotation"

@@ -16,8 +16,8 @@ from services.core.errors import STOPS_THE_RUN, MpaError, Pending
 from services.orchestrator.endpoints.panel import panel_of, require_same_teacher
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow
+from services.orchestrator.run.ledger.opinions import Label, OpinionKind, add_opinion, agreements
 from services.orchestrator.run.matching import NO_ANSWER
-from services.orchestrator.run.opinions import Label, OpinionKind, add_opinion, agreements
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.parity_set import ParitySample, chosen

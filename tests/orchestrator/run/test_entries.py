@@ -9,8 +9,9 @@ from services.core.parity import Cell
 from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
 from services.orchestrator.run.columns import columns
-from services.orchestrator.run.entries import WHOLE, Filter, _keys, read_entries
+from services.orchestrator.run.entries import read_entries
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
+from services.orchestrator.run.ledger.search import WHOLE, Filter, find
 from services.orchestrator.run.settings import new_settings
 from services.orchestrator.run.state import State, Version
 
@@ -178,6 +179,6 @@ def test_a_page_is_read_by_an_index_and_sorted_by_none(ledger, chosen, index):
         def read(self, statement, *values):
             return ledger.read(f"EXPLAIN QUERY PLAN {statement}", *values)
 
-    plan = " / ".join(row[3] for row in _keys(Explained(), chosen, 20, 0))
+    plan = " / ".join(row[3] for row in find(Explained(), chosen, 20, 0))
     assert index in plan
     assert "TEMP B-TREE" not in plan

@@ -13,20 +13,12 @@ from services.core.errors import MpaError, WrongState
 from services.core.parity import Cell
 from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
-from services.orchestrator.audit.candidates import AFTER
-from services.orchestrator.production.requests import GAP
-from services.orchestrator.run.history import MOVES
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
+from services.orchestrator.run.ledger.counts import LAST_ATTEMPTS, LOW_GAP, MOVES
+from services.orchestrator.run.ledger.opinions import BY_CELL, OUTVOTED, OpinionKind, add_opinion
 from services.orchestrator.run.ledger.schema import IMAGES_ON_A_SHELF
-from services.orchestrator.run.opinions import (
-    BY_CELL,
-    OUTVOTED,
-    OpinionKind,
-    add_opinion,
-    measured_noise,
-)
-from services.orchestrator.run.summary import LAST_ATTEMPTS
-from services.orchestrator.steps.parity_set import LOW_GAP
+from services.orchestrator.run.ledger.selections import AUDITED_GAP, GAP
+from services.orchestrator.run.opinions import measured_noise
 from tests.waiting import until
 
 ROW = AnnotationRow("aa", 0, 0, "as written", "what is it?", "red", "", 7, "teacher-a")
@@ -117,7 +109,7 @@ def test_rows_lie_by_when_their_image_came(ledger, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "statement", [MOVES, LAST_ATTEMPTS, BY_CELL, OUTVOTED, GAP, LOW_GAP, AFTER]
+    "statement", [MOVES, LAST_ATTEMPTS, BY_CELL, OUTVOTED, AUDITED_GAP, LOW_GAP, GAP]
 )
 def test_what_else_is_known_of_an_image_is_found_by_its_shelf(ledger, statement):
     plan = [

@@ -17,7 +17,8 @@ from services.core.errors import (
 )
 from services.core.recipes import Amendments
 from services.orchestrator.reports.summary import show
-from services.orchestrator.run.entries import Filter, read_entries
+from services.orchestrator.run.entries import read_entries
+from services.orchestrator.run.ledger.search import Filter
 from services.orchestrator.run.run import open_run, settings_of
 from services.orchestrator.run.settings import Settings, new_settings, require_same
 from tests.orchestrator.cli.test_main import align_arguments, at, run

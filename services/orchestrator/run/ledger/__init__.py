@@ -1,7 +1,11 @@
-"""The ledger of a run: one SQLite file, from which a run that was killed goes on.
+"""The ledger of a run: one SQLite file, from which a run that was killed goes on. SQL is here alone.
 
-`schema` has the tables and `migration` brings older ones up to date; `database` writes in order and in batches, `meta` are the
-keys and values, `rows` what is in the tables, and `ledger` reads and writes that.
+database.py    writes in order and in batches; schema.py has the tables, migration.py updates older ones
+meta.py        keys and values
+rows.py        contents of the tables; ledger.py reads and writes them
+counts.py      counts; selections.py: images and annotations that a step goes through
+search.py      annotations by a filter; opinions.py: votes and samples
+excerpt.py     one image's rows as a text
 """
 
 from services.orchestrator.run.ledger.ledger import FAILED, Ledger

@@ -234,6 +234,19 @@ class Ledger(Meta):
         rows = self.read(statement, self.shelf(image_sha256), image_sha256, number, self.round)
         return next((cell for (cell,) in rows), "")
 
+    def decision(self, image_sha256: str, number: int) -> tuple[Cell, str, str] | None:
+        """Cell of this round, and the matchers of teacher and student that decided on it."""
+        statement = (
+            "SELECT cell, matcher, student_matcher FROM records "
+            "WHERE (shelf, image_sha256, number, round) = (?, ?, ?, ?)"
+        )
+        shelf = self.shelf(image_sha256)
+        for cell, matcher, of_student in self.read(
+            statement, shelf, image_sha256, number, self.round
+        ):
+            return Cell(cell), matcher, of_student or matcher
+        return None
+
     def add_record(
         self, image_sha256: str, number: int, cell: Cell, matcher: str, student_matcher: str = ""
     ) -> None:

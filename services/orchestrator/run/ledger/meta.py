@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,6 +56,11 @@ class Meta(Database):
     def set_meta(self, key: str, value: str) -> None:
         self.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
         self._known_meta.pop(key, None)
+
+    def set_metas(self, found: Mapping[str, str]) -> None:
+        """Sets every key, as `metas` of another ledger found it."""
+        for key, value in found.items():
+            self.set_meta(key, value)
 
     @contextmanager
     def in_batches(self) -> Iterator[None]:

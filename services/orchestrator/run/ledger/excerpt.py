@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from services.core.errors import WrongState
-from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.ledger.ledger import Ledger
 
 COLUMNS = """
 SELECT tables.name, columns.name FROM sqlite_master tables JOIN pragma_table_info(tables.name) columns

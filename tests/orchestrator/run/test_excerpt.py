@@ -2,8 +2,8 @@ import pytest
 
 from services.core.errors import WrongState
 from services.core.parity import Cell
-from services.orchestrator.distributed.excerpt import Excerpt, Excerpts
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, Ledger
+from services.orchestrator.run.ledger.excerpt import Excerpt, Excerpts
 from services.orchestrator.run.state import State
 
 SHA = "a" * 64
