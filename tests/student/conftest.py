@@ -4,6 +4,7 @@ import pytest
 
 from services.student.datasets import DatasetStore
 from tests.student.swapping import World
+from tests.student.trained import NAMES, train_both
 
 
 @pytest.fixture
@@ -14,3 +15,9 @@ def world(tmp_path):
 @pytest.fixture
 def datasets(tmp_path):
     return DatasetStore(tmp_path)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def trained(request, tmp_path_factory):
+    """Both versions of an architecture."""
+    return train_both(request.param, tmp_path_factory.mktemp(request.param))

@@ -1,27 +1,11 @@
-"""Every architecture the whole way: annotate, answer, train, save, load, swap, roll back.
-
-On vLLM (0.32, its CPU build), these checkpoints:
-
-| architecture | vLLM's class | answers | swap in place |
-| --- | --- | --- | --- |
-| Qwen2-VL | Qwen2VLForConditionalGeneration | test_vllm.py | wrong (test_student_on_vllm.py) |
-| Qwen2.5-VL | Qwen2_5_VLForConditionalGeneration | equal to transformers | right |
-| Idefics3, SmolVLM | Idefics3ForConditionalGeneration | equal to transformers | right |
-| LLaVA | LlavaForConditionalGeneration | equal to transformers | right |
-| LLaVA-OneVision | LlavaOnevisionForConditionalGeneration | equal to transformers | right |
-| InternVL | InternS1ForConditionalGeneration | equal to transformers | right |
-"""
+"""Every architecture the whole way: annotate, answer, train, save, load, swap, roll back."""
 
 import asyncio
 import re
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
+from protos.mpa.v1 import versions_pb2
 from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.presets import Hyperparameters
@@ -34,81 +18,23 @@ from services.engines.model import (
 from services.engines.rendering import renderer
 from services.engines.settings import EngineSettings
 from services.student import canaries
-from services.student.datasets import DatasetStore, TrainingSample
-from services.student.execution import Execution
-from services.student.job import Job
-from services.student.manifest import Origin
-from services.student.settings import StudentSettings
 from tests.serving import serving_student
+from tests.student.trained import (
+    NAMES,
+    answers_as,
+    promote,
+    questions,
+    reads_control_tokens_as_text,
+    settings_of,
+)
 
 pytestmark = pytest.mark.slow
-NAMES = ("idefics3", "internvl", "llava", "llava_onevision", "qwen2_5_vl", "qwen2_vl")
-ON_VLLM = [name for name in NAMES if name != "qwen2_vl"]
-ANSWERS = ["red", "a yellow triangle", "no"]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A checkpoint, its version after two training steps, and the samples."""
-
-    name: str
-    architecture: Any
-    base: Path
-    output: Path
-    datasets: DatasetStore
-    samples: list[TrainingSample]
-
-
-@cache
-def questions():
-    """Questions about images of many proportions, so that numbers of tiles differ."""
-    return canaries.synthetic_questions()
 
 
 def test_every_architecture_is_tried():
     from tests.architectures import ARCHITECTURES
 
     assert set(NAMES) == set(ARCHITECTURES)
-
-
-@pytest.fixture(scope="module", params=NAMES)
-def trained(request, tmp_path_factory):
-    """Both versions with their canaries."""
-
-    from services.student.training import train
-    from tests.architectures import ARCHITECTURES
-
-    root = tmp_path_factory.mktemp(request.param)
-    architecture = ARCHITECTURES[request.param]
-    base = architecture.save(root / "base")
-    asyncio.run(canaries.compute(base, Contract(), questions()))
-    datasets = DatasetStore(root)
-    samples = [
-        TrainingSample(datasets.add_image(question.data), question.text, ANSWERS[number % 3])
-        for number, question in enumerate(questions()[:16])
-    ]
-    settings = Hyperparameters(learning_rate=1e-2, batch_size=8, epochs=1)
-    job = root / "jobs" / "job"
-    Job(
-        id="job",
-        base_version="v1",
-        base_folder=str(base),
-        dataset=datasets.add(samples),
-        contract=Contract(),
-        hyperparameters=settings,
-        store=str(root),
-        execution=Execution(micro_batch=4),
-    ).write(job)
-    train(job)
-    asyncio.run(canaries.compute(job / "output", Contract(), questions(), parent=base))
-    return Trained(
-        name=request.param,
-        architecture=architecture,
-        base=base,
-        output=job / "output",
-        datasets=datasets,
-        samples=samples,
-    )
 
 
 async def test_it_annotates_and_answers(trained):
@@ -210,81 +136,11 @@ def test_what_is_saved_is_what_was_in_memory(trained, tmp_path):
 
 async def test_it_goes_live_and_back(trained, tmp_path):
     async with serving_student(
-        _settings(trained, tmp_path, ENGINE="transformers", THREADS=1, SWAP="two_slots")
+        settings_of(trained, tmp_path, ENGINE="transformers", THREADS=1, SWAP="two_slots")
     ) as peer:
-        await _answers_as(peer, "v1", trained.base)
-        await _reads_control_tokens_as_text(peer, trained)
-        await _promote(peer, trained)
-        await _answers_as(peer, "v2", trained.output)
+        await answers_as(peer, "v1", trained.base)
+        await reads_control_tokens_as_text(peer, trained)
+        await promote(peer, trained)
+        await answers_as(peer, "v2", trained.output)
         await peer.versions.RollbackVersion(versions_pb2.RollbackVersionRequest())
-        await _answers_as(peer, "v1", trained.base)
-
-
-@pytest.mark.parametrize("trained", ON_VLLM, indirect=True)
-async def test_it_goes_live_in_place_on_vllm(trained, tmp_path):
-    settings = _settings(
-        trained, tmp_path, ENGINE="vllm", MAX_MODEL_LEN=512, THREADS=2, SWAP="in_place"
-    )
-    async with serving_student(settings) as peer:
-        await _answers_as(peer, "v1", trained.base, agreement=0.9)
-        await _reads_control_tokens_as_text(peer, trained)
-        engine = peer.student.versions.slot("v1").model
-        await _promote(peer, trained)
-        await _answers_as(peer, "v2", trained.output, agreement=0.9)
-        await peer.versions.RollbackVersion(versions_pb2.RollbackVersionRequest())
-        await _answers_as(peer, "v1", trained.base, agreement=0.9)
-        assert peer.student.versions.slot("v1").model is engine, "no reload failed its canaries"
-
-
-def _settings(trained, folder, **variables):
-    variables = {**variables, "MODEL": trained.base, "STORE": folder / "store"}
-    return StudentSettings.from_env(
-        {f"MPA_STUDENT_{name}": str(value) for name, value in variables.items()}
-    )
-
-
-async def _promote(peer, trained):
-    peer.student.store.add(trained.output, Origin(parent="v1"), Contract())
-    await peer.versions.PromoteVersion(
-        versions_pb2.PromoteVersionRequest(name="v2", expected_live="v1")
-    )
-
-
-async def _answers_as(peer, version, folder, agreement=1.0):
-    """The answers equal those of transformers with the checkpoint in `folder`."""
-    expected = canaries.read(folder)
-    requests = [
-        student_pb2.AnswerRequest(
-            image=types_pb2.Image(
-                data=(folder / canaries.FOLDER / canary.image_sha256).read_bytes()
-            ),
-            question=canary.question,
-        )
-        for canary in expected
-    ]
-    found = await asyncio.gather(*(peer.answers.Answer(request) for request in requests))
-    assert {answer.version for answer in found} == {version}
-    alike = sum(
-        answer.answer == canary.answer for answer, canary in zip(found, expected, strict=True)
-    )
-    assert alike >= agreement * len(expected), (
-        f"{alike} of {len(expected)} answers are those of {version}"
-    )
-
-
-async def _reads_control_tokens_as_text(peer, trained):
-    """A question with a control token has as many tokens as in training."""
-
-    from transformers import AutoProcessor
-
-    tokenizer = AutoProcessor.from_pretrained(trained.base).tokenizer
-    render = renderer(trained.base)
-    marks = [added.content for added in tokenizer.added_tokens_decoder.values()]
-    image = questions()[0]
-    asked = [
-        student_pb2.AnswerRequest(image=types_pb2.Image(data=image.data), question=mark)
-        for mark in marks
-    ]
-    found = await asyncio.gather(*(peer.answers.Answer(request) for request in asked))
-    expected = [render(canaries.prompt_for(image.image, mark, Contract())).tokens for mark in marks]
-    assert [answer.usage.prompt_tokens for answer in found] == expected
+        await answers_as(peer, "v1", trained.base)

@@ -21,7 +21,7 @@ from tests.student.trainings import new_job
 
 SMALL = Image.new("RGB", (9, 7), "teal")
 SIZES = {"large": (6_000, 4_000), "too large": (9_000, 8_000)}
-FILES = ("BMP", "PPM", "TIFF", *SIZES)
+FILES = ("BMP", "PPM", "TIFF", "large", pytest.param("too large", marks=pytest.mark.slow))
 
 
 @cache

@@ -224,22 +224,29 @@ async def test_a_training_has_the_base_versions_system_turn(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["preprocessor_config.json", "chat_template.jinja"])
-async def test_a_version_with_another_processor_or_template_is_never_loaded(peer, file):
-    _, made = await _wait(peer, await _train(peer))
-    (peer.student.store.path(made.version) / file).write_text("{}")
-    await _refused_as_broken(peer, made.version)
+async def test_a_version_with_another_processor_or_template_is_never_loaded(peer, tmp_path, file):
+    name = _add(peer, tmp_path)
+    (peer.student.store.path(name) / file).write_text("{}")
+    await _refused_as_broken(peer, name)
 
 
 @pytest.mark.parametrize(
     "changes", [{"normaliser": "exact@9"}, {"answer_template": "none"}, {"max_new_tokens": 0}]
 )
-async def test_a_version_whose_contract_cannot_be_kept_here_is_never_loaded(peer, changes):
-    _, made = await _wait(peer, await _train(peer))
-    path = peer.student.store.path(made.version) / MANIFEST
+async def test_a_version_whose_contract_cannot_be_kept_here_is_never_loaded(
+    peer, tmp_path, changes
+):
+    name = _add(peer, tmp_path)
+    path = peer.student.store.path(name) / MANIFEST
     manifest = json.loads(path.read_text())
     manifest["contract"].update(changes)
     path.write_text(json.dumps(manifest))
-    await _refused_as_broken(peer, made.version)
+    await _refused_as_broken(peer, name)
+
+
+def _add(peer, tmp_path):
+    """Another version."""
+    return peer.student.store.add(fake_checkpoint(tmp_path / "other"), Origin(), Contract())
 
 
 async def _refused_as_broken(peer, version):

@@ -223,26 +223,30 @@ async def test_pointers_to_versions_that_are_gone(settings):
 
 
 @pytest.mark.parametrize("file", ["state.json", "job.json", "progress.json"])
-@pytest.mark.parametrize(
-    "content", ["", '{"phase": "do', '{"phase": "resting"}', "[]", '{"step": "one"}']
-)
-async def test_a_damaged_file_of_a_finished_job(settings, file, content):
+async def test_damaged_files_of_finished_jobs(settings, file):
+    contents = ["", '{"phase": "do', '{"phase": "resting"}', "[]", '{"step": "one"}']
     async with serving_student(settings) as peer:
         done = await _train(peer, request_id="one")
-    path = settings.store / "jobs" / done.name.removeprefix("operations/") / file
-    path.write_text(content)
+    jobs = settings.store / "jobs"
+    whole = jobs / done.name.removeprefix("operations/")
+    for number, content in enumerate(contents):
+        shutil.copytree(whole, jobs / f"damaged{number}")
+        (jobs / f"damaged{number}" / file).write_text(content)
     async with serving_student(settings) as peer:
         again = await _train(peer, request_id="two")
         assert again.HasField("response"), again.error
         listing = await peer.operations.ListOperations(operations_pb2.ListOperationsRequest())
         listed = {operation.name: operation for operation in listing.operations}
-        got = await peer.operations.GetOperation(operations_pb2.GetOperationRequest(name=done.name))
-        assert got == listed[done.name]
-        assert got.done
-        if file == "state.json":
-            assert str(path) in got.error.message
-        else:
-            assert got.HasField("response")
+        for number in range(len(contents)):
+            name = f"operations/damaged{number}"
+            request = operations_pb2.GetOperationRequest(name=name)
+            got = await peer.operations.GetOperation(request)
+            assert got == listed[name]
+            assert got.done
+            if file == "state.json":
+                assert str(jobs / f"damaged{number}" / file) in got.error.message
+            else:
+                assert got.HasField("response")
 
 
 async def test_a_job_that_was_under_way_when_its_file_was_damaged_is_named_and_left_alone(

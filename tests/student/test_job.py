@@ -113,6 +113,7 @@ def test_another_process_with_the_owners_id_is_not_the_owner():
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_resumed_trainer_waits_for_one_that_is_about_to_end(job):
     orphan = _train(job, MPA_FAKE_STEP_S="600")
     while not (job / "trainer.lock").is_file():

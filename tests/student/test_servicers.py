@@ -213,6 +213,7 @@ async def test_cancel_ends_a_training_and_frees_the_place(peer, monkeypatch):
     assert response.version == "v2"
 
 
+@pytest.mark.slow
 async def test_progress_can_be_watched_and_operations_listed(peer, monkeypatch):
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0.4")
     operation = await _train(peer, samples=128)
@@ -295,6 +296,7 @@ async def test_the_service_goes_on_with_a_training_it_was_stopped_in(tmp_path, m
         assert response.version == "v2"
 
 
+@pytest.mark.slow
 async def test_a_training_process_that_is_told_to_end_goes_on_later(peer, monkeypatch):
     """`bentoml serve` passes SIGTERM to every child: the training must outlast the service."""
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0.3")

@@ -17,7 +17,7 @@ from tests.serving import serving_student
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
-SETTINGS = {"ENGINE": "vllm", "MAX_MODEL_LEN": 512, "THREADS": 2, "SWAP": "in_place"}
+SETTINGS = {"ENGINE": "vllm", "MAX_MODEL_LEN": 512, "THREADS": 1, "SWAP": "in_place"}
 
 
 async def _another_version(folder):
