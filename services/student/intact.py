@@ -63,7 +63,7 @@ class _Verdict:
 
 
 class Watch:
-    """Verifies versions, and remembers sizes and times of the verified files."""
+    """Verifier of versions. It remembers sizes and times of the verified files."""
 
     def __init__(self, folder: Callable[[str], Path], verify: Callable[[str], None]) -> None:
         self._folder = folder

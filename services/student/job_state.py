@@ -46,7 +46,7 @@ class JobState:
 
     @staticmethod
     def read(folder: Path) -> JobState:
-        """FAILED, with the reason, if the file of the state or of the job is damaged."""
+        """State of a job: FAILED, with the reason, if its file or the job's is damaged."""
         path = folder / "state.json"
         try:
             if path.exists():

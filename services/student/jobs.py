@@ -89,7 +89,7 @@ class TrainingJobs:
         return Job.read(self._root / name)
 
     def datasets_in_use(self) -> set[str]:
-        """Datasets of trainings under way. It may be called in a thread."""
+        """Names of datasets of trainings under way. It may be called in a thread."""
         found = set()
         for name in list(self._running):
             with suppress(MpaError):
@@ -97,7 +97,7 @@ class TrainingJobs:
         return found
 
     def state(self, name: str) -> JobState:
-        """FAILED, with the reason, if a file of the job is damaged."""
+        """State of a job: FAILED, with the reason, if a file is damaged."""
         return self._states.get(name) or JobState.read(self._root / name)
 
     def progress(self, name: str) -> TrainingProgress:

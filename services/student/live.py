@@ -1,4 +1,4 @@
-"""Pointers of the running service, moved on disk first."""
+"""Pointers of the running service. A move is written to disk first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LivePointers:
     async def move(self, pointers: Pointers) -> None:
         """Move the pointers on disk, then in memory. After any error both are as before.
 
-        After a crash, the service thus starts with the version that it last reported. No request
+        After a crash, the service starts with the version that it last reported. No request
         waits for the disk.
         """
         moving = asyncio.ensure_future(asyncio.to_thread(self._store.point, pointers))
@@ -34,7 +34,7 @@ class LivePointers:
         self.now = pointers
 
     def _move_back(self) -> None:
-        """Undo a failed write, which may have reached the disk all the same."""
+        """Undo a failed write, which may have reached the disk anyway."""
         try:
             if self._store.pointers() != self.now:
                 self._store.point(self.now)

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class StoredVersions:
-    """Loads versions of a store. Missing canaries are computed on `devices`, those of training."""
+    """Loader of a store's versions. It computes missing canaries on `devices`."""
 
     def __init__(self, store: VersionStore, settings: EngineSettings, devices: str = "") -> None:
         self._store = store

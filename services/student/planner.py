@@ -24,7 +24,7 @@ class VersionLoader(Loader, Protocol):
 
 
 class SwapPlanner:
-    """Plans swaps. A `way` of None is chosen by the free memory; `max_loaded` counts engines."""
+    """Planner of swaps. A `way` of None is chosen by free memory; `max_loaded` counts engines."""
 
     def __init__(
         self,

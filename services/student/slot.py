@@ -23,7 +23,7 @@ class SlotState(StrEnum):
 
 
 class Loader(Protocol):
-    """Loads versions by name, and checks that each answers as its trainer computed.
+    """Loader of versions by name. It checks that each answers as its trainer computed.
 
     Raises MpaError, or any error of the engine or the disk.
     """

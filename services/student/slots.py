@@ -37,7 +37,7 @@ END_S = 5.0
 
 
 class Slots:
-    """At most `max_engines` engines, and `max_adapters` adapters on them."""
+    """Loaded versions: at most `max_engines` engines, and `max_adapters` adapters on them."""
 
     def __init__(self, loader: Loader, max_engines: int, max_adapters: int) -> None:
         self._loader = loader

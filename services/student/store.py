@@ -78,7 +78,7 @@ class VersionStore:
         if manifest.name != name:
             why = f"its name is {manifest.name[:20]}"
             raise damaged(
-                self.path(name) / MANIFEST, why, "move away what was copied by hand", CORRUPT
+                self.path(name) / MANIFEST, why, "move the folder away, it is a copy", CORRUPT
             )
         return manifest
 
@@ -105,7 +105,7 @@ class VersionStore:
         contract: Contract,
         image_processor: Mapping[str, object] | None = None,
     ) -> str:
-        """Copy a checkpoint, as a whole or not at all, as the next version. Return its name.
+        """Copy a checkpoint as the next version, whole or not at all, and return its name.
 
         `image_processor`: settings (a pixel budget) that replace the checkpoint's. Hashes and pixel
         budget of `contract` are taken from the checkpoint. Raises InvalidInput: no checkpoint.
@@ -196,7 +196,7 @@ class VersionStore:
 
 @contextmanager
 def verified(folder: Path) -> Iterator[None]:
-    """Verify a version before it is read by another process than the store's owner, and afterwards.
+    """Verify a version before and after another process than the store's owner reads it.
 
     A folder that is no version is not checked.
     Raises InvalidInput: the version is damaged, or was changed while it was read.

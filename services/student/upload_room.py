@@ -82,7 +82,7 @@ class UploadRoom:
                 _log.error("unnamed images are kept, because a dataset can't be read: %s", error)
 
     def take(self, size_bytes: int) -> None:
-        """Reserve room, if needed that of the least recently used datasets. Raises Overloaded."""
+        """Reserve room, if needed by removing old datasets. Raises Overloaded: there is none."""
         with self._lock:
             missing = self._missing(size_bytes)
             if missing > 0:

@@ -14,7 +14,7 @@ STEP_BYTES = 2**20
 
 
 class Upload:
-    """One caller's dataset on its way in. Only one thread at a time works on it."""
+    """Upload of one caller's dataset. One thread at a time works on it."""
 
     def __init__(self, room: UploadRoom) -> None:
         self._room = room

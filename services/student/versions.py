@@ -116,7 +116,7 @@ class Versions:
         _log.info("not serving: live version %s is not loaded", self.pointers.live)
 
     async def _begin_instead(self, pointers: Pointers, error: Exception) -> None:
-        """Load the previous version. If the disk has lost live and previous, load any whole one."""
+        """Load the previous version. If the disk lost both, load the newest whole one."""
         others = [pointers.previous] if pointers.previous else []
         if isinstance(error, MpaError) and error.reason in _LOST:
             known = (pointers.live, pointers.previous)

@@ -26,7 +26,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
-    """`teacher` raises Unavailable until the model is loaded."""
+    """Servicer of the teacher. `teacher` raises Unavailable until the model is loaded."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def Annotate(
         self, request: pb.AnnotateRequest, context: Context | None = None
     ) -> pb.AnnotateResponse:
-        """Annotates one image, for unary calls, each item of a stream, and HTTP."""
+        """Annotate one image, for unary calls, each item of a stream, and HTTP."""
         teacher = self._teacher()
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._annotate(teacher, request)
@@ -96,7 +96,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
     async def Answer(
         self, request: pb.TeacherServiceAnswerRequest, context: Context | None = None
     ) -> pb.TeacherServiceAnswerResponse:
-        """Answers one question, for unary calls and each item of a stream."""
+        """Answer one question, for unary calls and each item of a stream."""
         teacher = self._teacher()
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._answer(teacher, request)

@@ -8,7 +8,7 @@ from services.teacher.settings import TeacherSettings
 
 
 def of_provider(settings: TeacherSettings) -> Serving:
-    """Raises InvalidInput: the price table can't be read."""
+    """Serving by the provider in the settings. Raises InvalidInput: a bad price table."""
     from services.engines.openai.images import ENCODING
     from services.engines.openai.prices import FREE, image_tokens, price_of
 

@@ -125,7 +125,7 @@ class Loader:
 
 
 class Store(VersionStore):
-    """Store that raises `troubles` one by one when pointers move, if `is_written` after the move."""
+    """Store that raises `troubles` one by one as pointers move, if `is_written` after the move."""
 
     troubles = ()
     is_written = False
