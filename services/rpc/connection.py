@@ -12,7 +12,14 @@ from typing import TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.core.errors import Cancelled, EngineFailed, MpaError, Overloaded, Unavailable
+from services.core.errors import (
+    Cancelled,
+    EngineFailed,
+    MpaError,
+    Overloaded,
+    Unavailable,
+    WrongState,
+)
 from services.rpc import status
 from services.rpc.bulk import OUT_OF_TIME
 from services.rpc.concurrency import Concurrency
@@ -100,7 +107,12 @@ class Connection:
                 await asyncio.sleep(wait_s * random.uniform(*SPREAD))
 
     async def call_once(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
-        """Calls at once and without retries. Raises the MpaError of the status."""
+        """Calls at once and without retries. Raises the MpaError of the status, or WrongState."""
+        # grpcio crashes when a stub is made on a closed channel, as `send` may do.
+        if self.channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN:
+            raise WrongState(
+                f"the client of the {self.name} at {self.address} is closed: open another one"
+            )
         try:
             return await send()
         except grpc.aio.AioRpcError as error:
@@ -108,9 +120,9 @@ class Connection:
 
     async def wait_until_serving(self) -> None:
         """Waits until the service reports SERVING, or answers, if it has no health check."""
-        stub = health_pb2_grpc.HealthStub(self.channel)
 
         async def check() -> None:
+            stub = health_pb2_grpc.HealthStub(self.channel)
             try:
                 health = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
             except grpc.aio.AioRpcError as error:
