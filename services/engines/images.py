@@ -22,7 +22,7 @@ MAX_PIXELS = 64_000_000
 WEBP_PIXELS_PER_BYTE = 5_000
 """Most pixels per byte of a WebP: only this format has no limit. Sparse scans have 2,000."""
 FREE_PIXELS = 12_500_000
-"""Pixels that a WebP of any size may have: a telephone's photo, more than a page at 300 dpi."""
+"""Pixels that a WebP of any size may have: a phone's photo, more than a page at 300 dpi."""
 HALVED_ABOVE = 16_000_000
 """Images with more pixels are halved in width and height: presets use at most 5.3 megapixels."""
 MAX_PASSES = 1_000_000_000

@@ -1,4 +1,4 @@
-"""The interface that services call: a prompt about an image in, a reply out."""
+"""Interface of every model: a prompt about an image in, a reply out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The model's text and its cost. Only providers of closed models set the fields on dollars."""
+    """The model's text and its cost; `cost_usd` is 0 unless a provider bills it."""
 
     text: str
     prompt_tokens: int

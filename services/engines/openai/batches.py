@@ -2,7 +2,7 @@
 
 Nobody waits for a batch on an open call. A request is collected, and its caller is informed that
 it is pending. Collected requests become a batch. The same request, asked again at any time and of
-any later process, is found under way or gets its reply. The key of a request is its content, so
+any later process, is found under way or has its reply. The key of a request is its content, so
 nothing is submitted, or paid for, twice.
 """
 
@@ -131,7 +131,7 @@ class Batches:
         )
 
     async def _work(self) -> None:
-        """Runs a round after another; a failed one is repeated."""
+        """Runs one round after another; a failed one is repeated."""
         while True:
             try:
                 async with self._at_work:

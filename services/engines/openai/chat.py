@@ -1,4 +1,4 @@
-"""A prompt as the body of a chat completion, and its response as a reply."""
+"""Chat completions: a prompt becomes a request body, a response becomes a reply."""
 
 from __future__ import annotations
 

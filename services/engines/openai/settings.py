@@ -97,7 +97,7 @@ class OpenAISettings:
 
 
 def _require_plain(base_url: str) -> None:
-    """Raises InvalidInput for an address with a secret, which would end up in logs, or none."""
+    """Raises InvalidInput: no server's address, or one with a secret, which logs would show."""
     try:
         parts = urlsplit(base_url)
         has_port = parts.port is None or parts.port > 0
