@@ -18,6 +18,7 @@ from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, WrongState
 from services.core.provenance import FinishReason
 from services.core.tasks import TASKS, answer_prompt
+from services.engines import tether
 from services.engines.images import load_image
 from services.engines.loading import load_model
 from services.engines.model import Prompt
@@ -47,7 +48,8 @@ def server(tmp_path_factory):
         "VLLM_NO_USAGE_STATS": "1",
     }
     # The module of `vllm serve`: that command asks for a package that the CPU build lacks.
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", TEACHER]
+    program = ["services.engines.tether", "vllm.entrypoints.openai.api_server"]
+    command = [sys.executable, "-m", *program, "--model", str(TEACHER)]
     command += f"--served-model-name {NAME} --max-model-len 1024".split()
     command += f"--host 127.0.0.1 --port {port} --dtype float32 --enforce-eager".split()
     # The checkpoint's own sampling defaults must not leak in.
@@ -55,7 +57,7 @@ def server(tmp_path_factory):
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
-            env={**os.environ, **quiet, "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, **quiet, **tether.mark(), "HF_HUB_OFFLINE": "1"},
             stdout=output,
             stderr=output,
             cwd=ROOT,
