@@ -167,9 +167,14 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
         video_processor=Qwen2VLVideoProcessor(size=pixels),
         chat_template=CHAT_TEMPLATE,
     )
-    names = {"image": "<|image_pad|>", "video": "<|video_pad|>", "vision_start": "<|vision_start|>"}
-    ids = {
-        f"{name}_token_id": tokenizer.convert_tokens_to_ids(token) for name, token in names.items()
+    ids: dict[str, Any] = {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
+        for name, token in {
+            "image": "image_pad",
+            "video": "video_pad",
+            "vision_start": "vision_start",
+            "vision_end": "vision_end",
+        }.items()
     }
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}
     config = Qwen2_5_VLConfig(
@@ -184,7 +189,6 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
             "window_size": 56,
             "fullatt_block_indexes": [1],
         },
-        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
         **ids,
     )
     return Qwen2_5_VLForConditionalGeneration(config), processor

@@ -96,4 +96,4 @@ def _link(one: Distribution, packages: Path) -> None:
         if ".." not in file.parts:
             link = packages / file
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(Path(one.locate_file(file)))
+            link.symlink_to(str(one.locate_file(file)))

@@ -28,28 +28,26 @@ BOMBS = {
 }
 
 
-async def check_livez(url):
-    """The longest duration."""
-    slowest = 0.0
+async def check_livez(url, took_s):
+    """Adds how long each request takes to `took_s`."""
     async with httpx.AsyncClient(timeout=120) as http:
         while True:
             began = time.monotonic()
             try:
                 assert (await http.get(f"{url}/livez")).status_code == 200
             finally:
-                slowest = max(slowest, time.monotonic() - began)
-                check_livez.slowest = slowest
+                took_s.append(time.monotonic() - began)
             await asyncio.sleep(0.1)
 
 
 async def send_all(target, sends):
     """Sends all at once and checks health meanwhile. Returns their statuses."""
-    check_livez.slowest = 0.0
+    took_s = [0.0]
     async with besieged(target):
-        checking = asyncio.create_task(check_livez(target.url))
+        checking = asyncio.create_task(check_livez(target.url, took_s))
         outcomes = await asyncio.gather(*sends)
         checking.cancel()
-    assert check_livez.slowest < LIVEZ_WITHIN_S
+    assert max(took_s) < LIVEZ_WITHIN_S
     return {outcome.status for outcome in outcomes}
 
 

@@ -3,7 +3,9 @@
 `python -m tests.core.test_golden` writes the files again.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,8 +68,8 @@ def wishes_text() -> str:
     )
 
 
-GOLDEN = {
-    **{f"{name}.txt": lambda name=name: recipe_text(name) for name in RECIPES},
+GOLDEN: dict[str, Callable[[], str]] = {
+    **{f"{name}.txt": partial(recipe_text, name) for name in RECIPES},
     "wishes.txt": wishes_text,
 }
 

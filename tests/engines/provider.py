@@ -6,9 +6,11 @@ import json
 import socket
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from threading import Thread
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -81,7 +83,7 @@ class Provider:
     has_batches: bool = True
     script: deque = field(default_factory=deque)
     """For each next completion: a Response, a dict, seconds or an Event to wait for, or "cut"."""
-    answer: object = say
+    answer: Callable[[Any], str] = say
     requests: list = field(default_factory=list)
     times: list = field(default_factory=list)
     headers: list = field(default_factory=list)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -77,7 +78,8 @@ async def test_another_seed_is_another_sample(engine):
 
 
 async def test_an_image_that_can_not_be_prepared_fails_alone(engine):
-    broken = replace(_prompts()[0], image=LoadedImage("0" * 64, None))
+    nothing: Any = None
+    broken = replace(_prompts()[0], image=LoadedImage("0" * 64, nothing))
     alone = [await engine.generate(prompt) for prompt in _prompts()]
     failed, *others = await asyncio.gather(
         *(engine.generate(prompt) for prompt in (broken, *_prompts())), return_exceptions=True
@@ -99,7 +101,8 @@ async def test_every_layer_of_every_step_is_a_sign_of_life(engine):
 
 
 async def test_an_adapter_that_does_not_load_leaves_nothing_behind(tiny_checkpoint, tmp_path):
-    engine = await load_model(tiny_checkpoint, EngineSettings(device="cpu", max_lora_rank=8))
+    settings = EngineSettings(device="cpu", max_lora_rank=8)
+    engine: Any = await load_model(tiny_checkpoint, settings)
     before = (await engine.generate(_prompts()[0])).text
     config = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"]}
     config["base_model_name_or_path"] = checkpoint.weights_sha256(tiny_checkpoint)
@@ -137,9 +140,8 @@ async def test_a_prompt_that_does_not_fit_fails_alone(engine):
     image = load_image(png())
     long = Prompt(image, "why " * 5000, Decoding(max_new_tokens=4))
     short = Prompt(image, "why?", Decoding(max_new_tokens=4))
-    refused, answered = await asyncio.gather(
-        engine.generate(long), engine.generate(short), return_exceptions=True
-    )
+    replies = [engine.generate(prompt) for prompt in (long, short)]
+    refused, answered = await asyncio.gather(*replies, return_exceptions=True)
     assert isinstance(refused, InvalidInput)
     assert refused.reason == "PROMPT_TOO_LONG"
     assert answered.completion_tokens <= 4

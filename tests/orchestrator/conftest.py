@@ -65,7 +65,7 @@ class Bench:
 @asynccontextmanager
 async def bench(
     folder: Path,
-    images: Path,
+    images: Path | str,
     teacher=None,
     student=None,
     recipe="rehearsal",

@@ -68,7 +68,9 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
     fails: Callable[[str, int], MpaError | None] = lambda *_: None
     fingerprint: str = "teacher-a"
     rejects: Callable[[str, int], str] = lambda *_: ""
-    finishes: Callable[[str], int] = lambda _: types_pb2.FINISH_REASON_UNSPECIFIED
+    finishes: Callable[[str], types_pb2.FinishReason] = lambda _: (
+        types_pb2.FINISH_REASON_UNSPECIFIED
+    )
     question: Callable[[str, int], str] = lambda sha256, seed: (
         f"what color is thing {int(draw(sha256, seed) * 1000)}?"
     )

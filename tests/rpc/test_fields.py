@@ -47,12 +47,14 @@ async def test_a_form_has_it_found():
 
 @pytest.mark.parametrize("name", ["answer_template", "training_template", "system_prompt"])
 def test_texts_of_a_contract_are_no_names(name):
-    contract = versions_pb2.Contract(**{name: "x" * 1_990 + "{question}"})
+    contract = versions_pb2.Contract()
+    setattr(contract, name, "x" * 1_990 + "{question}")
     check_fields(training_pb2.TrainRequest(contract=contract))
 
 
 @pytest.mark.parametrize("name", ["normaliser", "processor_sha256", "chat_template_sha256"])
 def test_names_of_a_contract_are_short(name):
-    contract = versions_pb2.Contract(**{name: "x" * 300})
+    contract = versions_pb2.Contract()
+    setattr(contract, name, "x" * 300)
     with pytest.raises(InvalidInput, match=f"contract.{name} has 300 characters"):
         check_fields(training_pb2.TrainRequest(contract=contract))

@@ -3,6 +3,7 @@
 import heapq
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -38,7 +39,7 @@ class BatchEngine:
 
     timeline: Timeline
     most: int
-    seconds_for: object
+    seconds_for: Callable[[int], float]
     waiting: list = field(default_factory=list)
     is_busy: bool = False
 
@@ -70,7 +71,7 @@ class Caller:
     """Sends one request and waits `patience_s` for the answer."""
 
     shedder: LoadShedder
-    engine: object
+    engine: BatchEngine
     outcomes: Counter
     patience_s: float | None = PATIENCE_S
     is_over: bool = True

@@ -5,6 +5,7 @@ import pytest
 from google.rpc import code_pb2
 
 from protos.mpa.v1 import student_pb2
+from services.core.errors import InvalidInput
 from services.rpc.messages import MOST_ITEMS
 from services.rpc.request_id import HEADER
 from services.rpc.status import from_rpc_error
@@ -91,7 +92,9 @@ async def test_a_message_that_is_too_long_quotes_little_of_itself_back(peer):
     assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert len(refused.details()) < 1000
     assert sum(len(str(key)) + len(value) for key, value in refused.trailing_metadata()) < 8000
-    assert len(from_rpc_error(refused).field) < 200
+    error = from_rpc_error(refused)
+    assert isinstance(error, InvalidInput)
+    assert len(error.field) < 200
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -32,8 +32,10 @@ def test_an_error_survives_the_wire(error, code, http):
     assert (str(back), back.reason) == (str(error), error.reason)
     assert isinstance(error, type(back)) or type(back) is errors.Unavailable
     if isinstance(error, errors.InvalidInput):
+        assert isinstance(back, errors.InvalidInput)
         assert back.field == error.field
     if isinstance(error, errors.Overloaded):
+        assert isinstance(back, errors.Overloaded)
         assert back.retry_after_s == pytest.approx(0.25)
     if isinstance(error, (errors.Pending, errors.BadReply, errors.EngineFailed, errors.SwapFailed)):
         assert type(back) is type(error)

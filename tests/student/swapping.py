@@ -1,6 +1,7 @@
 """Hot swap without gRPC or weights: a store of four versions, engines that answer by name."""
 
 import asyncio
+from typing import Any
 
 from services.core.contract import Contract
 from services.core.errors import InvalidInput, Unavailable
@@ -56,7 +57,7 @@ class Engine:
 
 
 class Adapter(Engine):
-    reload = None
+    reload: Any = None
 
     def __init__(self, base, name):
         super().__init__(name)

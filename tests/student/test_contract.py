@@ -8,6 +8,7 @@ import pytest
 
 from protos.mpa.v1 import training_pb2, versions_pb2
 from services.core.contract import Contract
+from services.core.errors import InvalidInput
 from services.core.presets import Hyperparameters
 from services.rpc.status import from_rpc_error
 from services.rpc.wire import contract_from_proto, contract_to_proto
@@ -153,7 +154,9 @@ async def test_a_contract_that_cannot_be_served_is_refused_and_its_field_named(
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await _train(peer, versions_pb2.Contract(**contract))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert from_rpc_error(refused.value).field == field
+    error = from_rpc_error(refused.value)
+    assert isinstance(error, InvalidInput)
+    assert error.field == field
     assert peer.student.jobs.names() == []
 
 
@@ -171,8 +174,10 @@ async def test_templates_may_be_as_long_as_they_are_said_to_be(peer):
 
 @pytest.mark.parametrize("name", ["answer_template", "training_template"])
 async def test_a_template_that_is_too_long_is_told_how_long_it_may_be(peer, name):
+    contract = versions_pb2.Contract()
+    setattr(contract, name, "x" * 1_991 + "{question}")
     with pytest.raises(grpc.aio.AioRpcError, match="at most 2,000") as refused:
-        await _train(peer, versions_pb2.Contract(**{name: "x" * 1_991 + "{question}"}))
+        await _train(peer, contract)
     assert from_rpc_error(refused.value).reason == "TEXT_TOO_LONG"
 
 

@@ -81,7 +81,7 @@ async def test_whatever_is_broken_the_live_version_answers_as_before(
         assert slot is None or (
             slot.state is SlotState.FAILED and slot.error and slot.model is None
         )
-    refused = None
+    del refused
     gc.collect()
     loaded = [
         thing for thing in gc.get_objects() if isinstance(thing, Qwen2VLForConditionalGeneration)

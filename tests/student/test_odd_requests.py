@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2
 
 from protos.mpa.v1 import student_pb2, training_pb2, types_pb2, versions_pb2
+from services.core.errors import InvalidInput
 from services.rpc.status import from_rpc_error
 from tests.pictures import png
 from tests.serving import fake_student_settings, serving_student
@@ -107,7 +108,9 @@ async def test_a_name_that_names_nothing_is_not_found_or_invalid(peer, name):
 async def test_a_number_out_of_range_is_invalid(peer, decoding):
     refused = await refusal(peer.answers.Answer(asking(decoding=types_pb2.Decoding(**decoding))))
     assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert from_rpc_error(refused).field.startswith("decoding.")
+    error = from_rpc_error(refused)
+    assert isinstance(error, InvalidInput)
+    assert error.field.startswith("decoding.")
 
 
 async def test_the_largest_seed_is_taken(peer):

@@ -9,6 +9,7 @@ import pytest
 from google.longrunning import operations_pb2
 
 from protos.mpa.v1 import student_pb2, training_pb2, types_pb2, versions_pb2
+from services.core.errors import InvalidInput
 from services.engines.fake import true_answer
 from services.engines.images import sha256
 from services.rpc.client import StudentClient
@@ -253,7 +254,9 @@ async def test_hyperparameters_that_cannot_be_meant(peer, hyperparameters, field
     )
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await peer.training.Train(request)
-    assert from_rpc_error(refused.value).field == f"hyperparameters.{field}"
+    error = from_rpc_error(refused.value)
+    assert isinstance(error, InvalidInput)
+    assert error.field == f"hyperparameters.{field}"
 
 
 async def test_a_dataset_that_was_not_sent(peer):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import psutil
 import pytest
@@ -105,13 +106,13 @@ async def test_engines_serve_an_adapter_as_its_merged_version(tiny_checkpoint, a
             for reply in await asyncio.gather(*map(model.generate, prompts))
         ]
 
-    base = await load_model(tiny_checkpoint, EngineSettings(max_lora_rank=8))
-    merged = await load_model(adapted, EngineSettings())
+    base: Any = await load_model(tiny_checkpoint, EngineSettings(max_lora_rank=8))
+    merged: Any = await load_model(adapted, EngineSettings())
     before = await ask(base)
     on_base = await base.with_adapter(adapted / ADAPTER)
     assert await ask(on_base) == await ask(merged)
     mixed = await asyncio.gather(ask(base), ask(on_base), ask(base))
-    assert mixed == [before, await ask(merged), before], "chosen per request"
+    assert list(mixed) == [before, await ask(merged), before], "chosen per request"
     assert before != await ask(merged)
     await on_base.close()
     assert await ask(base) == before

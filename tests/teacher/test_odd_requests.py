@@ -1,6 +1,7 @@
 """Absurd requests to the teacher: each ends as the caller's fault."""
 
 import random
+from typing import Any
 
 import grpc
 import pytest
@@ -13,7 +14,8 @@ from tests.serving import serving_teacher, teacher_at
 
 IMAGE = types_pb2.Image(data=png())
 CALLERS_FAULT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
-ODD = {
+USUAL: dict[str, Any] = {"image": IMAGE, "task": "vqa"}
+ODD: dict[str, dict[str, Any]] = {
     "task": {"task": "x" * 4_000},
     "task with NUL": {"task": "vqa\0"},
     "unknown task": {"task": "²"},
@@ -30,7 +32,7 @@ ODD = {
 async def test_an_odd_annotation_is_told_what_is_wrong(tmp_path, root):
     async with serving_teacher(tmp_path / "t", tmp_path if root else None) as teacher:
         for fields in ODD.values():
-            request = teacher_pb2.AnnotateRequest(**{"image": IMAGE, "task": "vqa", **fields})
+            request = teacher_pb2.AnnotateRequest(**{**USUAL, **fields})
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await teacher.Annotate(request)
             assert refused.value.code() in CALLERS_FAULT
@@ -39,11 +41,11 @@ async def test_an_odd_annotation_is_told_what_is_wrong(tmp_path, root):
 
 async def test_odd_items_of_a_stream_end_alone(tmp_path):
     async with serving_teacher(tmp_path / "t") as teacher:
-        items = [{}, *ODD.values(), {}]
+        items: list[dict[str, Any]] = [{}, *ODD.values(), {}]
         requests = [
             teacher_pb2.AnnotateStreamRequest(
                 id=str(number),
-                request=teacher_pb2.AnnotateRequest(**{"image": IMAGE, "task": "vqa", **fields}),
+                request=teacher_pb2.AnnotateRequest(**{**USUAL, **fields}),
             )
             for number, fields in enumerate(items)
         ]

@@ -1,6 +1,7 @@
 """The teacher over real gRPC, fake engine."""
 
 from contextlib import ExitStack
+from typing import Any
 
 import grpc
 import pytest
@@ -97,7 +98,7 @@ async def test_a_streams_deadline_is_each_items(tmp_path, method):
     image = types_pb2.Image(data=IMAGE)
     if method == "AnnotateStream":
         request = teacher_pb2.AnnotateRequest(image=image, task="vqa")
-        item = teacher_pb2.AnnotateStreamRequest(id="1", request=request)
+        item: Any = teacher_pb2.AnnotateStreamRequest(id="1", request=request)
     else:
         asked = teacher_pb2.TeacherServiceAnswerRequest(image=image, question="what?")
         item = teacher_pb2.TeacherServiceAnswerStreamRequest(id="1", request=asked)

@@ -6,6 +6,7 @@ from services.core.annotation import Annotation, Rejection
 from services.core.decoding import GREEDY
 from services.core.provenance import FinishReason
 from services.core.tasks import TASKS
+from services.engines.batching import never
 from services.engines.images import load_image
 from services.engines.model import (
     Reply,
@@ -26,6 +27,12 @@ class Says:
 
     async def generate(self, prompt):
         return self._reply
+
+    async def death(self):
+        return await never()
+
+    async def close(self):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ STUDENT = Path(zoo.__file__).parent / "student"
 
 def test_packed_loss_is_that_of_separate_conversations():
     import torch
-    from transformers import AutoModelForImageTextToText
+    from transformers import Qwen2VLForConditionalGeneration
 
     from zoo.architecture import build_processor
     from zoo.curriculum import Lesson, plan_step
     from zoo.packing import Packer, compute_loss
 
     processor = build_processor()
-    model = AutoModelForImageTextToText.from_pretrained(STUDENT, dtype=torch.float32)
+    model = Qwen2VLForConditionalGeneration.from_pretrained(STUDENT, dtype=torch.float32)
     skills = {"color": 1, "shape absent": 1}
     lesson = Lesson(1, images=2, questions=3, skills=skills, annotation_rate=1)
     scenes, conversations = plan_step(lesson, random.Random(0), [])
@@ -49,7 +49,7 @@ def reply_loss(processor, model, image, conversation):
 
 def test_a_reply_is_right_if_greedy_decoding_gives_it(tmp_path):
     import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoProcessor, Qwen2VLForConditionalGeneration
 
     from zoo.curriculum import ask
     from zoo.measure import Model
@@ -64,7 +64,7 @@ def test_a_reply_is_right_if_greedy_decoding_gives_it(tmp_path):
             [Conversation(answer_prompt(question), answer) for question, answer in asked]
         )
     packer = Packer(AutoProcessor.from_pretrained(STUDENT))
-    model = AutoModelForImageTextToText.from_pretrained(STUDENT, dtype=torch.float32)
+    model = Qwen2VLForConditionalGeneration.from_pretrained(STUDENT, dtype=torch.float32)
     with torch.no_grad():
         found = find_right(model, packer.pack([scene.image for scene in scenes], conversations))
     paths = []

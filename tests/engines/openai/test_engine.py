@@ -33,13 +33,14 @@ async def test_a_question_becomes_a_chat_completion_and_its_usage_is_paid_for():
         assert engine.fingerprint == openai.identity(
             MODEL, settings_of(provider, IMAGE_DETAIL="high")
         )
+    assert reply.cost_usd == pytest.approx(0.6 * 2.50 + 0.4 * 1.25 + 0.1 * 10)
     assert reply == Reply(
         text="red",
         prompt_tokens=1_000_000,
         completion_tokens=100_000,
         finish_reason=FinishReason.STOP,
         cached_prompt_tokens=400_000,
-        cost_usd=pytest.approx(0.6 * 2.50 + 0.4 * 1.25 + 0.1 * 10),
+        cost_usd=reply.cost_usd,
         system_fingerprint="fp_a1b2c3",
     )
     content = body["messages"][1]["content"]

@@ -106,10 +106,10 @@ async def test_the_key_shows_up_nowhere(caplog):
                 Response(KEY),
             ):
                 provider.script += [response, response]
-                with pytest.raises((InvalidInput, WrongState, Unavailable, BadReply)) as wrong:
+                with pytest.raises((InvalidInput, WrongState, Unavailable, BadReply)) as failed:
                     await engine.generate(prompt())
                 provider.script.clear()
-                said.append(str(wrong.value))
+                said.append(str(failed.value))
     assert provider.requests
     everything = "\n".join([*said, caplog.text])
     assert KEY not in everything

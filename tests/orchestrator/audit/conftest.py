@@ -44,7 +44,8 @@ def draw(run, tmp_path):
 
 def sheet(folder):
     """As the page's own script reads it."""
-    return json.loads(EMBEDDED.search((folder / "page.html").read_text())[1])
+    (embedded,) = EMBEDDED.findall((folder / "page.html").read_text())
+    return json.loads(embedded)
 
 
 def key(folder):

@@ -53,7 +53,7 @@ async def test_another_service_at_the_address():
 def test_a_cluster_of_another_version(cluster):
     import json
 
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 
     store = GcsClient(address=cluster.address)
     key, namespace = b"CLUSTER_METADATA", b"cluster"

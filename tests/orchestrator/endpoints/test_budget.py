@@ -181,6 +181,7 @@ async def priced_teacher(provider):
     """The address of a real teacher service at the provider, with its prices."""
     variables = {"MPA_TEACHER_ENGINE": "openai", "MPA_TEACHER_MODEL": MODEL, "OPENAI_API_KEY": KEY}
     settings = TeacherSettings.from_env({**variables, "OPENAI_BASE_URL": provider.url})
+    assert settings.openai is not None
     engine = await openai.load(MODEL, settings.openai)
     servicer = TeacherServicer(
         lambda: HostedTeacher(engine, of_provider(settings)), ImageReceiver()

@@ -73,13 +73,15 @@ class Laboratory:
         file.write_text(text.format(arms=json.dumps(list(arms)), seeds=list(seeds)))
         return read_experiment(file, self.data)
 
-    async def work(self, experiment, teacher: str = "", student: str = "", patience_s=0.3, **site):
+    async def work(
+        self, experiment, teacher: str = "", student: str = "", patience_s=0.3, **options
+    ):
         site = Site(
             self.out,
             {"qwen2vl-7b": teacher},
             {"qwen2vl-2b": student},
             patience_s=patience_s,
-            **site,
+            **options,
         )
         with Progress(Console(file=self.output)) as progress:
             await flow.work(experiment, site, progress)

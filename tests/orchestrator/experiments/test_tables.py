@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -112,8 +113,8 @@ def test_the_papers_own_average_gain_comes_out_of_its_figures():
     """ "3.4 % average gain" and "15.2 % maximum" (Section 4.1), so Table 1 is copied without a slip."""
     of_key = {(f.student, f.teacher, f.on, f.arm): f.score for f in paper.of_table("1")}
     gains = [
-        score - of_key[(*key, "zero-shot")]
-        for (*key, arm), score in of_key.items()
+        score - of_key[student, teacher, on, "zero-shot"]
+        for (student, teacher, on, arm), score in of_key.items()
         if arm == "paper"
     ]
     assert len(gains) == 40
@@ -138,7 +139,11 @@ def test_table_6_shows_the_samples(tmp_path):
 
 def test_table_3_has_a_row_for_each_metric_and_trains_on_another_task(tmp_path):
     layout = Layout("table3", "Table 3", ("on",), ("arm",), paper="3/10", metrics=True)
-    captions = {"mean": 0.381, "beside": {"bleu1": 0.153}, "change": ScoreChange(0.294, 0.1, 0.5)}
+    captions: dict[str, Any] = {
+        "mean": 0.381,
+        "beside": {"bleu1": 0.153},
+        "change": ScoreChange(0.294, 0.1, 0.5),
+    }
     rows = [
         Row(
             "zero-shot",
@@ -251,7 +256,9 @@ def test_figures_are_drawn_of_what_there_is(tmp_path):
     for path in drawn:
         with Image.open(path) as image:
             assert min(image.size) > 400
-            assert len(image.convert("RGB").getcolors(1 << 24)) > 10
+            colors = image.convert("RGB").getcolors(1 << 24)
+            assert colors is not None
+            assert len(colors) > 10
     svg = (tmp_path / "mine-curve.svg").read_text()
     assert "<svg" in svg
     assert draw(experiment(tmp_path), [UNTRAINED], tmp_path)[0].name == "mine-latency.png"

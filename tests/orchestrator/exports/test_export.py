@@ -71,18 +71,12 @@ def test_a_full_disk_or_a_place_that_can_not_be_written_is_told(run, tmp_path):
     assert "can't be written" in said(*given, "--output", "/proc/nowhere/out", code=1)
     program = f'ulimit -f 40; exec "{sys.executable}" -m services.orchestrator.cli.main "$@"'
     # A limit on the size of files stands in for the full disk.
-    given = (
-        "runs",
-        "export",
-        str(run),
-        "--format",
-        "webdataset",
-        "--all",
-        "--output",
-        str(tmp_path / "out"),
-    )
+    large = ("runs", "export", str(run), "--format", "webdataset", "--all")
     done = subprocess.run(
-        ["bash", "-c", program, "bash", *given], cwd=ROOT, capture_output=True, text=True
+        ["bash", "-c", program, "bash", *large, "--output", str(tmp_path / "out")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1, done.stderr
     assert "make room" in done.stderr

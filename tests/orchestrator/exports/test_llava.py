@@ -12,7 +12,7 @@ def check(folder, image, turns, parity_set):
     """The key of the sample; its image opens, its turns are those of the parity set."""
     path = folder / image
     with Image.open(path) as opened:
-        assert path.suffix == {"JPEG": ".jpg", "PNG": ".png"}[opened.format]
+        assert path.suffix == {"JPEG": ".jpg", "PNG": ".png"}[str(opened.format)]
     human, gpt = turns
     assert (human["from"], gpt["from"]) == ("human", "gpt")
     assert human["value"].count("<image>") == 1

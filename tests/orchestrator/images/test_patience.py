@@ -12,7 +12,7 @@ from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.reading import RefusedImage, read_image
 from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.images.conftest import PICTURES, lines_of, point_at, put, tar_of, zip_of
-from tests.orchestrator.images.walking import contents, keys
+from tests.orchestrator.images.walking import contents, keys, read
 from tests.orchestrator.scripted import ScriptedTeacher
 from tests.pictures import numbered_png
 from tests.waiting import until
@@ -168,10 +168,10 @@ def test_a_lost_read_goes_on_where_it_was(flighty, kind):
     url = f"{flighty.url}/{'pool.tar' if kind == 'tar' else 'pool'}"
     expected = list(contents(open_images(url)).values())
     walk = open_images(url, patience_s=30).walk(lambda _: False)
-    found = [next(walk).load() for _ in range(10)]
+    found = [read(next(walk)) for _ in range(10)]
     flighty.leave()
     timer = threading.Timer(0.5, flighty.come_back)
     timer.start()
-    found += [item.load() for item in walk]
+    found += [read(item) for item in walk]
     timer.join()
     assert found == expected

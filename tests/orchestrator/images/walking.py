@@ -1,6 +1,6 @@
 """What the tests of every source do with it."""
 
-from services.orchestrator.images.source import Source
+from services.orchestrator.images.source import ImageItem, Source
 
 
 def keys(source: Source, done=()) -> list[str]:
@@ -9,4 +9,9 @@ def keys(source: Source, done=()) -> list[str]:
 
 
 def contents(source: Source) -> dict[str, bytes]:
-    return {item.key: item.load() for item in source.walk(lambda _: False)}
+    return {item.key: read(item) for item in source.walk(lambda _: False)}
+
+
+def read(item: ImageItem) -> bytes:
+    assert item.load is not None
+    return item.load()

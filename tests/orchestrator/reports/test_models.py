@@ -78,14 +78,18 @@ def test_an_unknown_name_is_one_line():
     assert CliRunner().invoke(app, ["models", "qwen2vl-7b", "--role", "student"]).exit_code == 1
 
 
+SETTINGS: dict[str, type[StudentSettings] | type[TeacherSettings]] = {
+    "student": StudentSettings,
+    "teacher": TeacherSettings,
+}
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_commands_are_settings_that_the_service_takes(name):
     for command in models.commands(PRESETS[name]):
         assignments, _, role = command.rpartition("mpa-orch serve ")
         variables = dict(assignment.split("=") for assignment in assignments.split())
-        settings = {"student": StudentSettings, "teacher": TeacherSettings}[role].from_env(
-            variables
-        )
+        settings = SETTINGS[role].from_env(variables)
         assert settings.model == (
             variables.get(f"MPA_{role.upper()}_MODEL") or PRESETS[name].model or settings.model
         )

@@ -149,6 +149,6 @@ def test_each_round_has_a_state_of_its_own(ledger, state):
 
 def test_a_wrong_name_is_an_error(state):
     with pytest.raises(AttributeError):
-        _ = state.identifed  # type: ignore[attr-defined]
+        _ = state.identifed
     with pytest.raises(AttributeError):
-        state.identifed = True  # type: ignore[attr-defined]
+        state.identifed = True

@@ -6,6 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import tests.stored
@@ -14,10 +15,11 @@ from services.orchestrator.cli import commands
 from services.orchestrator.cli.main import app
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.rounds import StoppingRule
+from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import open_run
 from services.orchestrator.run.summary import write_summary
 from services.rpc.client import StudentClient
-from tests.orchestrator.conftest import Bench, bench, rows
+from tests.orchestrator.conftest import bench, rows
 from tests.orchestrator.rounds import CELLS, in_ledger
 from tests.orchestrator.scripted import ScriptedTeacher
 from tests.pictures import numbered_png
@@ -130,6 +132,6 @@ async def test_a_stored_store_serves_promotes_and_rolls_back(stored):
 async def align(run: Path, where: Where, rule: StoppingRule):
     with (
         open_run(run) as opened,
-        Bench(run, None, where, None, None, io.StringIO()).progress() as progress,
+        Progress(Console(file=io.StringIO())) as progress,
     ):
         return await commands.align(opened, where, None, lambda _: True, progress, rule)

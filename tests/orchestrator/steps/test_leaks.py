@@ -15,6 +15,7 @@ from services.orchestrator.cli.main import app
 from services.orchestrator.cli.session import leak_check
 from services.orchestrator.reports.summary import show
 from services.orchestrator.run.run import open_run
+from services.orchestrator.steps.leaks import look_for_leaks
 from tests.orchestrator.conftest import bench, rows, with_recipe
 from tests.orchestrator.images.conftest import zip_of
 from tests.orchestrator.images.test_likeness import scene
@@ -191,7 +192,7 @@ async def test_a_changed_evaluation_set_is_looked_for_anew(tmp_path, scenes, lab
     async with bench(tmp_path / "run", scenes) as b:
         b.labelled = labelled
         with open_run(b.folder, b.settings) as run, b.progress() as progress:
-            await commands.look_for_leaks(run, labelled, progress)
+            await look_for_leaks(run, labelled, progress)
             (labelled.parent / "new.png").write_bytes(stored(scene(55), "PNG"))
             with labelled.open("a") as file:
                 file.write(

@@ -18,7 +18,9 @@ def test_untrained_heads_look_at_their_neighbours(tokenizer):
     turned = torch.cat([angles, angles], dim=1)
     biases = attention.qkv.bias.view(3, attention.num_heads, -1)[:2]
     everywhere = biases.unsqueeze(1).expand(-1, len(places), -1, -1)
-    query, key = apply_rotary_pos_emb_vision(*everywhere, turned.cos(), turned.sin())
+    query, key = apply_rotary_pos_emb_vision(
+        everywhere[0], everywhere[1], turned.cos(), turned.sin()
+    )
     for head, (down, right) in enumerate(DISTANCES[0]):
         scores = key[:, head] @ query[middle * side + middle, head]
         assert int(scores.argmax()) == (middle + down) * side + middle + right
