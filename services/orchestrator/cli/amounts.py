@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 def dollars(text: str) -> float:
-    """Of "20USD", "20" or "$20". Raises InvalidInput."""
+    """US dollars in "20USD", "20" or "$20". Raises InvalidInput."""
     found = _NUMBER.fullmatch(text.strip().removeprefix("$"))
     if found is None or found[2].upper() not in ("", "USD"):
         raise InvalidInput(f"{text!r} is no amount of US dollars: give one such as 20USD")
@@ -21,17 +21,17 @@ def dollars(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """Of "30d", "12h", "90m", "45s" or "2w". Raises InvalidInput."""
+    """Seconds in "30d", "12h", "90m", "45s" or "2w". Raises InvalidInput."""
     return _measured(text, SECONDS, "duration: give one such as 30d or 12h")
 
 
 def size_bytes(text: str) -> int:
-    """Of "2GiB", "500MB" or a number of bytes. Raises InvalidInput."""
+    """Bytes in "2GiB", "500MB" or a plain number. Raises InvalidInput."""
     return int(_measured(text, BYTES, "size: give one such as 2GiB or 500MB"))
 
 
-def _measured(text: str, units: dict[str, int], what: str) -> float:
+def _measured(text: str, units: dict[str, int], expected: str) -> float:
     found = _NUMBER.fullmatch(text)
     if found is None or found[2].lower() not in units:
-        raise InvalidInput(f"{text!r} is no {what}")
+        raise InvalidInput(f"{text!r} is no {expected}")
     return float(found[1]) * units[found[2].lower()]

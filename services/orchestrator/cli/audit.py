@@ -1,8 +1,7 @@
-"""`mpa-orch audit`: people judge a run's annotations before and after PI, and its student's errors (docs/audit.md)."""
+"""`mpa-orch audit`: people judge a run's annotations and its student's errors (docs/audit.md)."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,49 +12,62 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import again, exit_codes
 
-app = typer.Typer(
-    help="Annotations before and after PI, and the student's errors: pages for people, and their reports."
-)
+app = typer.Typer(no_args_is_help=True)
 
 Items = Annotated[
-    int, typer.Option(min=1, help="Of annotations before PI, as many after it; of errors, in all.")
+    int,
+    typer.Option(
+        "--items",
+        min=1,
+        metavar="N",
+        help="Number of errors; of annotations, N from before PI and N from after it.",
+    ),
 ]
 Of = Annotated[
     AuditSubject,
     typer.Option(
-        "--of", help="What is judged: annotations before and after PI, or the student's errors."
+        "--of",
+        help="Items to judge: annotations before and after PI, or the student's errors.",
     ),
 ]
 DrawSeed = Annotated[
-    int, typer.Option("--seed", min=0, help="Of the draw: the same one draws the same items.")
+    int,
+    typer.Option(
+        "--seed", min=0, metavar="N", help="Random seed of the draw; equal seeds draw equal items."
+    ),
 ]
 Human = Annotated[
     Path | None,
     typer.Option(
         "--human",
         metavar="FILE",
-        help="Mix in as many items of this labelled data set, written by people.",
+        help="Labelled data set, written by people: mix in N of its items.",
     ),
 ]
 ImageFolder = Annotated[
     Path | None,
     typer.Option(
-        "--images", metavar="DIR", help="Where the images of --human are. Default: beside its file."
+        "--images",
+        metavar="DIR",
+        help="Folder of the images of --human. Default: next to its file.",
     ),
 ]
-AuditFolder = Annotated[Path, typer.Argument(metavar="DIR", help="What `audit draw` wrote.")]
+AuditFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder written by `audit draw`.")]
 Raters = Annotated[
     list[Path],
-    typer.Argument(metavar="RATER.json...", help="What the page saved, one file of each rater."),
+    typer.Argument(metavar="RATER.json...", help="Files saved by the page, one for each rater."),
 ]
 TagsFile = Annotated[
     Path | None,
     typer.Option(
-        "--output", metavar="FILE", help="Every error with its category, a line of JSON each."
+        "--output",
+        metavar="FILE",
+        help="Also write every error with its category to FILE, as JSON lines.",
     ),
 ]
 LocalTeacher = Annotated[
-    bool, typer.Option("--local", help="Start the bundled teacher here as judge.")
+    bool,
+    o.flag("--local", help="Start the teacher on this machine, as judge (default: rules alone)."),
 ]
 
 
@@ -69,7 +81,10 @@ def draw(
     human: Human = None,
     images: ImageFolder = None,
 ) -> None:
-    """Draws a sample, and writes the page for raters (page.html) with its key (key.json), which raters don't see."""
+    """Draw a sample, and write the raters' page (page.html) with its key (key.json).
+
+    Keep the key from the raters: it states where each item is from.
+    """
     from rich.console import Console
 
     from services.orchestrator.audit import drawing
@@ -94,7 +109,10 @@ def draw(
 
 @app.command(name="report")
 def show_report(folder: AuditFolder, raters: Raters, as_json: o.Json = False) -> None:
-    """What the raters found: the measures before and after PI, or the kinds of errors; and how far the raters agree."""
+    """Report the raters' judgements, and how far the raters agree.
+
+    For annotations: measures before and after PI. For errors: their categories.
+    """
     from rich.console import Console
 
     from services.orchestrator.audit.breakdown import of_ratings
@@ -127,7 +145,10 @@ def errors(
     patience: o.Patience = 60.0,
     as_json: o.Json = False,
 ) -> None:
-    """What the student lacks: errors of the gap by category, by rules, and by the teacher as judge where one is named."""
+    """Sort the student's errors in the gap by category.
+
+    By rules; also by the teacher as judge, if --teacher or --local is given.
+    """
     from rich.console import Console
 
     from services.orchestrator.audit import tagging
@@ -139,8 +160,12 @@ def errors(
     with exit_codes(again()), read_run(run) as opened:
         where = None
         if teacher or local:
-            where = replace(
-                reach.services(teacher, "", local, patience, "teacher"), cache=reach.cache(no_cache)
+            where = reach.where(
+                "teacher",
+                teachers=[teacher] if teacher else None,
+                local=local,
+                cache=reach.cache(no_cache),
+                patience_s=patience,
             )
         tagged = session.gather(
             lambda progress: commands.tag_errors(opened, where, items, seed, progress)

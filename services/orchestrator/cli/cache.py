@@ -1,4 +1,4 @@
-"""`mpa-orch cache`: what the teacher cache holds, and making it smaller."""
+"""`mpa-orch cache`: show or prune the cache of teachers' replies."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli.amounts import seconds, size_bytes
 from services.orchestrator.cli.exits import exit_codes
 
-app = typer.Typer(
-    help="What teachers have said, kept for every later run (MPA_CACHE names the file).",
-    no_args_is_help=True,
-)
+app = typer.Typer(no_args_is_help=True)
 
 OlderThan = Annotated[
     str,
     typer.Option(
         "--older-than",
         metavar="AGE",
-        help="Only replies unused for this long: 30d.",
+        help="Remove replies unused for AGE, such as 30d or 12h.",
         callback=o.checked(seconds),
     ),
 ]
 Model = Annotated[
     str,
-    typer.Option("--model", metavar="FP", help="Replies of models whose fingerprint begins so."),
+    typer.Option(
+        "--model",
+        metavar="FINGERPRINT",
+        help="Remove replies of models whose fingerprint begins with FINGERPRINT.",
+    ),
 ]
 MaxSize = Annotated[
     str,
     typer.Option(
         "--max-size",
         metavar="SIZE",
-        help="The longest unused replies beyond this size: 2GiB.",
+        help="Remove the longest unused replies until the cache has SIZE, such as 2GiB.",
         callback=o.checked(size_bytes),
     ),
 ]
@@ -44,7 +45,10 @@ MaxSize = Annotated[
 
 @app.command()
 def show(as_json: o.Json = False) -> None:
-    """The replies it holds, by model."""
+    """Show the replies in the cache by model.
+
+    The environment variable MPA_CACHE names the cache's file.
+    """
     from rich.console import Console
 
     from services.orchestrator.endpoints.cache import cache_file, looking_into
@@ -74,12 +78,18 @@ def show(as_json: o.Json = False) -> None:
 
 @app.command()
 def prune(older_than: OlderThan = "", model: Model = "", max_size: MaxSize = "") -> None:
-    """Removes replies: the next run that needs them asks the teacher again."""
+    """Remove replies.
+
+    A run that needs them again asks the teacher. --older-than and --model together remove only
+    replies that meet both.
+    """
     from services.orchestrator.endpoints.cache import cache_file, looking_into
 
     with exit_codes():
         if not (older_than or model or max_size):
-            raise InvalidInput("say what is to go: --older-than 30d, --model FP or --max-size 2GiB")
+            raise InvalidInput(
+                "say which replies to remove: --older-than 30d, --model FP or --max-size 2GiB"
+            )
         path = cache_file()
         if not path.is_file():
             typer.echo(f"no cache yet at {path}")

@@ -1,4 +1,4 @@
-"""What each command does, given its run: reach the services that it needs, take its steps, show the result."""
+"""Work of each command, given its run: reach the services, take the steps, return the result."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.reading import RefusedImage, read_image
 from services.orchestrator.images.store import open_store
 from services.orchestrator.production import requests
+from services.orchestrator.quotes import quote as quoting
 from services.orchestrator.rounds import ONE_ROUND, StoppingRule
 from services.orchestrator.run.progress import Progress
-from services.orchestrator.run.run import Run, read_run
+from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Outcome
-from services.orchestrator.run.summary import Summary, summarise, write_summary
+from services.orchestrator.run.summary import Summary, write_summary
 from services.orchestrator.steps import evaluation, promotion
 from services.orchestrator.steps.labelled import read_labelled
 from services.orchestrator.steps.leaks import look_for_leaks
@@ -42,7 +43,10 @@ async def align(
     limits: Limits = NO_LIMITS,
     production: Sequence[Path] = (),
 ) -> Summary:
-    """Raises NothingToAlign, at a repetition too, and BudgetSpent where going on would cost more than the `limits`."""
+    """The whole run. `limits` hold over all commands that work on it.
+
+    Raises NothingToAlign, also when repeated, and BudgetSpent before the limits are exceeded.
+    """
     run, where = _acquainted(run, where)
     if labelled is not None:
         read_labelled(labelled)
@@ -54,7 +58,8 @@ async def align(
             await _align(run, replace(where, budget=budget), labelled, confirm, progress)
     elif production:
         progress.note(
-            f"round {run.ledger.round} is over: further requests are audited in the next one (--rounds)"
+            f"round {run.ledger.round} is over: further requests are audited in the next one "
+            "(--rounds)"
         )
     if run.ledger.round == 1 and run.state.outcome is Outcome.NOTHING_TO_ALIGN:
         raise NothingToAlign(run.state.reason)
@@ -99,7 +104,7 @@ async def annotate(run: Run, where: Where, progress: Progress) -> Summary:
 
 
 async def identify(run: Run, where: Where, progress: Progress) -> Summary:
-    """Raises NothingToAlign where the gap is too small to train on."""
+    """Raises NothingToAlign if the gap is too small to train on."""
     run, where = _acquainted(run, where)
     if not run.state.annotated:
         raise WrongState(
@@ -147,7 +152,8 @@ async def promote(
     found = run.state.evaluation
     if found is None:
         raise WrongState(
-            f"the candidate of {run.folder} is not evaluated yet: `mpa-orch evaluate {run.folder}` does that"
+            f"the candidate of {run.folder} is not evaluated yet: "
+            f"`mpa-orch evaluate {run.folder}` does that"
         )
     outcome = run.state.outcome
     if not outcome or (force and outcome is not Outcome.PROMOTED):
@@ -156,8 +162,23 @@ async def promote(
     return write_summary(run)
 
 
+async def quote(
+    run: Run, where: Where, pilot: int, devices: int, limits: Limits, progress: Progress
+) -> quoting.Quote:
+    """`pilot`: number of images, 0 for the usual share. `devices`: number used at the same time."""
+    async with within(limits, run, where.cache) as budget:
+        return await quoting.quote(
+            run,
+            replace(where, budget=budget, run=run.id),
+            pilot,
+            devices,
+            limits.usd_per_hour,
+            progress,
+        )
+
+
 async def rollback(folder: Path, where: Where, progress: Progress) -> VersionPointers:
-    """`folder`: whose student to start, with --local."""
+    """`folder`: the run whose student starts, with --local."""
     async with connect.student_only(where, folder, progress) as student:
         return await student.rollback()
 
@@ -165,7 +186,7 @@ async def rollback(folder: Path, where: Where, progress: Progress) -> VersionPoi
 async def ask(
     image: Path, question: str, version: str, folder: Path | None, where: Where, progress: Progress
 ) -> str:
-    """The student's answer with the version that gave it."""
+    """The student's answer, with the version that gave it."""
     found = read_image(Folder(open_store(str(image.absolute().parent))), image.name)
     if isinstance(found, RefusedImage):
         raise InvalidInput(f"{image}: {found.detail}")
@@ -178,7 +199,7 @@ async def ask(
 async def tag_errors(
     run: Run, where: Where | None, count: int, seed: int, progress: Progress
 ) -> Tagged:
-    """`where` None: nobody is asked."""
+    """`where` None: by rules alone, no teacher is asked."""
     if where is None:
         return await tagging.tag(run, count, seed, None, progress)
     run, where = _acquainted(run, where)
@@ -188,9 +209,3 @@ async def tag_errors(
 
 def _acquainted(run: Run, where: Where) -> tuple[Run, Where]:
     return replace(run, patience_s=where.patience_s), replace(where, run=run.id)
-
-
-def status(folder: Path) -> Summary:
-    """Of a run at rest or at work."""
-    with read_run(folder) as run:
-        return summarise(run.ledger)

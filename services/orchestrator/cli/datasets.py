@@ -1,7 +1,8 @@
-"""`mpa-orch datasets`: labelled data sets, as downloaded."""
+"""`mpa-orch datasets`: check labelled data sets as downloaded, and score models on them."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,80 +15,140 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli.exits import again, exit_codes
 from services.orchestrator.endpoints.where import Where
 
-app = typer.Typer(
-    help="Labelled data sets as downloaded: TextVQA, ST-VQA, ChartQA, OKVQA, ICDAR 2015, TextCaps, PathVQA, ..."
-)
+app = typer.Typer(no_args_is_help=True)
+ANSWERS = "Model that answers (exactly one)"
+QUESTIONS = "Prompt and score"
+_answers = partial(typer.Option, rich_help_panel=ANSWERS)
+_questions = partial(typer.Option, rich_help_panel=QUESTIONS)
 
 Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE...", help="Data sets; of a pair, the questions.")
+    list[Path],
+    typer.Argument(
+        metavar="FILE...",
+        help="Data sets as downloaded. If questions and answers are two files: the questions.",
+    ),
 ]
-FormatName = Annotated[str, typer.Option("--format", help="Default: found out from the file.")]
+FormatName = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="Format of the files (docs/evaluation.md). Default: detected from each file.",
+    ),
+]
 ImageFolder = Annotated[
     Path | None,
     typer.Option(
         "--images",
         metavar="DIR",
-        help="Where the images are. Default: beside the file, or where usual.",
+        help="Folder of the images. Default: next to the file, or the data set's usual folder.",
     ),
 ]
 OfTask = Annotated[
     str,
     typer.Option(
-        "--task", help=f"{', '.join(TASKS)}. Default: the data set's own.", callback=o.one_of(TASKS)
+        "--task",
+        metavar="TASK",
+        help=f"Task of the questions: {', '.join(TASKS)}. Default: the data set's own.",
+        callback=o.one_of(TASKS),
     ),
 ]
-Split = Annotated[str, typer.Option(help="Only this part, such as test or human.")]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split", metavar="NAME", help="Use only this part of a data set, such as test or human."
+    ),
+]
 Pool = Annotated[
     str,
     typer.Option(
         "--pool",
         metavar="IMAGES",
-        help="The unlabeled pool: images of the data set in it are leaks.",
+        help="Unlabeled images of a run: report each image that the data set shares with them.",
     ),
 ]
 
 StudentAt = Annotated[
     str,
-    typer.Option("--student", metavar="HOST:PORT", help="A student service answers, by --version."),
+    _answers(
+        "--student", metavar="HOST:PORT", help="Address of a student service (see --version)."
+    ),
 ]
 TeacherAt = Annotated[
-    str, typer.Option("--teacher", metavar="HOST:PORT", help="A teacher service answers.")
+    str, _answers("--teacher", metavar="HOST:PORT", help="Address of a teacher service.")
 ]
 OpenAI = Annotated[
-    str, typer.Option("--openai", metavar="MODEL", help="A model at OPENAI_BASE_URL answers.")
+    str, _answers("--openai", metavar="MODEL", help="Model of the API at OPENAI_BASE_URL.")
 ]
-LocalRole = Annotated[
-    o.Role | None, typer.Option("--local", help="This service is started here, and answers.")
-]
+LocalRole = Annotated[o.Role | None, _answers("--local", help="Service to start on this machine.")]
 Predictions = Annotated[
     Path | None,
-    typer.Option(
-        "--predictions", metavar="JSONL", help='Nobody is asked: lines of {"id", "prediction"}.'
+    _answers(
+        "--predictions",
+        metavar="JSONL",
+        help='File of answers, no model is asked: lines of {"id", "prediction"}.',
+    ),
+]
+StudentVersion = Annotated[
+    str,
+    _answers(
+        "--version",
+        metavar="VERSION",
+        help="With a student: its version, such as v2. Default: live.",
+    ),
+]
+StudentOfRun = Annotated[
+    Path | None,
+    _answers(
+        "--run", metavar="RUN", help="With --local student: folder of the run that trained it."
     ),
 ]
 Metric = Annotated[
     str,
-    typer.Option(
-        help="Default: the task's official one.", callback=o.one_of([*METRICS, *CORPUS_METRICS])
+    _questions(
+        "--metric",
+        metavar="NAME",
+        help=f"Metric: {', '.join([*METRICS, *CORPUS_METRICS])}. Default: the task's official one.",
+        callback=o.one_of([*METRICS, *CORPUS_METRICS]),
     ),
 ]
 Prompt = Annotated[
-    str, typer.Option(help='How a question is put, with "{question}" in it. Default: the task\'s.')
+    str,
+    _questions(
+        "--prompt",
+        metavar="TEXT",
+        help="Prompt with \"{question}\" in the question's place. Default: the task's.",
+    ),
 ]
 Limit = Annotated[
-    int, typer.Option(min=0, help="The first N questions of each data set only; 0 takes all.")
+    int,
+    typer.Option(
+        "--limit",
+        min=0,
+        metavar="N",
+        help="Use only the first N questions of each data set; 0: all.",
+    ),
 ]
 Force = Annotated[
     bool,
-    typer.Option(
-        "--force", help="Though images leak or are missing, or answers are few: it is marked."
+    o.flag(
+        "--force",
+        help="Continue if images leak or are missing, or answers are few; the score states it.",
+        rich_help_panel=QUESTIONS,
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where answers and scores go.")]
-Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="The folder of an evaluation.")]
-After = Annotated[Path, typer.Argument(metavar="AFTER", help="Another, of the same questions.")]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder of the answers and scores.")
+]
+Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="Folder of an evaluation.")]
+After = Annotated[
+    Path, typer.Argument(metavar="AFTER", help="Folder of another one with the same questions.")
+]
 Examples = Annotated[
-    int, typer.Option(min=0, help="How many fixed and how many broken questions to show.")
+    int,
+    typer.Option(
+        "--examples", min=0, metavar="N", help="Examples of fixed and of broken questions to show."
+    ),
 ]
 
 
@@ -100,7 +161,10 @@ def check(
     split: Split = "",
     pool: Pool = "",
 ) -> None:
-    """What is in a data set, and what is wrong with it: records, ids, answers, images, leaks into the pool."""
+    """Check data sets: records, ids, answers, images, and images shared with a pool.
+
+    Exit code 1 if a data set has faults.
+    """
     from rich.console import Console
 
     from services.orchestrator.datasets.checks import check, pool_images
@@ -123,25 +187,28 @@ def check(
 def evaluate(
     files: Files,
     out: Out,
+    task: OfTask = "",
+    split: Split = "",
+    limit: Limit = 0,
     student: StudentAt = "",
-    version: o.Version = "",
+    version: StudentVersion = "",
     teacher: TeacherAt = "",
     openai: OpenAI = "",
     local: LocalRole = None,
-    run: o.OfRun = None,
+    run: StudentOfRun = None,
     predictions: Predictions = None,
-    task: OfTask = "",
     metric: Metric = "",
     prompt: Prompt = "",
+    force: Force = False,
     format_name: FormatName = "",
     images: ImageFolder = None,
-    split: Split = "",
-    limit: Limit = 0,
     pool: Pool = "",
-    force: Force = False,
     patience: o.Patience = 60.0,
 ) -> None:
-    """The official score of a model, or of predictions. Repeat the same command to resume; the folder keeps every answer."""
+    """Score a model, or a file of predictions, by the official metric.
+
+    Every answer is kept in the folder of --out. Repeat the same command to resume.
+    """
     from services.orchestrator.cli import session
     from services.orchestrator.datasets.dataset import open_dataset, task_of
     from services.orchestrator.scoring import conditions, evaluation, report
@@ -157,7 +224,8 @@ def evaluate(
     named = [name for name, value in given.items() if value]
     if len(named) != 1:
         raise typer.BadParameter(
-            f"say who answers, by exactly one of {', '.join(given)}; given: {', '.join(named) or 'none'}"
+            f"say who answers, by exactly one of {', '.join(given)}; "
+            f"given: {', '.join(named) or 'none'}"
         )
     if prompt and "{question}" not in prompt:
         raise typer.BadParameter('--prompt has no "{question}" in it')
@@ -168,7 +236,8 @@ def evaluate(
         tasks = {task_of(dataset, task) for dataset in datasets}
         if len(tasks) > 1:
             raise InvalidInput(
-                f"these are data sets of several tasks ({', '.join(sorted(tasks))}): evaluate them one by one"
+                f"these are data sets of several tasks ({', '.join(sorted(tasks))}): "
+                "evaluate them one by one"
             )
         asked = (
             f"{role} {version}".strip()
@@ -197,7 +266,11 @@ def evaluate(
 
 @app.command()
 def compare(before: Before, after: After, examples: Examples = 5) -> None:
-    """Two evaluations of the same questions: difference with interval, McNemar, what was fixed and what was broken."""
+    """Compare two evaluations of the same questions.
+
+    Shows the difference with its interval, McNemar's test, and the questions that AFTER fixed or
+    broke.
+    """
     from services.orchestrator.reports.scoring import comparison_lines
     from services.orchestrator.scoring.comparison import compare_evaluations
 

@@ -1,4 +1,7 @@
-"""How a command ends: 0 done, 1 an error to act on, 2 usage, 3 nothing to align, 4 the budget is spent, 130 interrupted."""
+"""Exit codes of `mpa-orch`.
+
+0 done, 1 an error to act on, 2 wrong usage, 3 nothing to align, 4 budget spent, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,14 @@ from services.core.errors import (
 
 
 def again(new_folder: Path | None = None) -> str:
-    """This very command, with the run folder that it was given by default."""
+    """The command line to repeat, with the run folder if the command has just named one."""
     command = ["mpa-orch", *sys.argv[1:]]
     return shlex.join(command + (["--run", str(new_folder)] if new_folder else []))
 
 
 @contextmanager
 def exit_codes(resume_with: str = "") -> Iterator[None]:
-    """A user's mistake is one line, never a traceback; anything that is no MpaError is a bug and shows one."""
+    """An MpaError ends the command with one line; any other error is a bug: traceback."""
     try:
         yield
     except NothingToAlign as error:
@@ -51,7 +54,8 @@ def exit_codes(resume_with: str = "") -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
             raise
         typer.echo(
-            f"error: {error.filename or 'the disk'}: {error.strerror}: make room, then repeat the command",
+            f"error: {error.filename or 'the disk'}: {error.strerror}: "
+            "make room, then repeat the command",
             err=True,
         )
         raise typer.Exit(1) from None

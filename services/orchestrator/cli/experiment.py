@@ -1,4 +1,4 @@
-"""`mpa-orch experiment`: arms, students, teachers, tasks and seeds from one file, and the tables that come of them."""
+"""`mpa-orch experiment`: from one file to tables that compare arms, models, tasks and seeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from services.orchestrator.cli.exits import again, exit_codes
 File = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="What is compared (TOML): experiments/ has the paper's tables."
+        metavar="FILE",
+        help="Description of the comparison (TOML). experiments/ has those of the paper's tables.",
     ),
 ]
 Out = Annotated[
@@ -23,25 +24,28 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
-        help="Results. Experiments with one folder share what they have in common. Default: runs/FILE.",
+        help="Folder of the results. Experiments in the same folder share their common parts. "
+        "Default: runs/NAME, with the experiment's name.",
     ),
 ]
 Data = Annotated[
     Path,
     typer.Option(
-        "--data", metavar="DIR", help="Where the file's relative paths start.", show_default=True
+        "--data",
+        metavar="DIR",
+        help="Folder that relative paths in FILE start from.",
+        show_default=True,
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show the plan with its counts, and spend nothing.")
+    bool, o.flag("--dry-run", help="Show the plan with its counts, without any work.")
 ]
 Teachers = Annotated[
     list[str] | None,
     typer.Option(
         "--teacher",
         metavar="NAME=HOST:PORT",
-        help="The service of that teacher.",
-        rich_help_panel="Services",
+        help="Address of the service of teacher NAME. Can be repeated.",
     ),
 ]
 Students = Annotated[
@@ -49,20 +53,21 @@ Students = Annotated[
     typer.Option(
         "--student",
         metavar="NAME=HOST:PORT",
-        help="The service of that student.",
-        rich_help_panel="Services",
+        help="Address of the service of student NAME. Can be repeated.",
     ),
 ]
 Local = Annotated[
     bool,
-    typer.Option(
+    o.flag(
         "--local",
-        help="Start those without an address here, when they are needed.",
-        rich_help_panel="Services",
+        help="Start services without an address on this machine, when they are needed.",
     ),
 ]
 
+app = typer.Typer()
 
+
+@app.command(rich_help_panel="Start here")
 def experiment(
     file: File,
     out: Out = None,
@@ -77,7 +82,10 @@ def experiment(
     no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
 ) -> None:
-    """Everything that a file compares, up to its tables and figures. Repeat the same command to resume."""
+    """Run the comparison that a file describes, up to its tables and figures.
+
+    Repeat the same command to resume.
+    """
     from rich.console import Console
 
     from services.orchestrator.cli import session
@@ -112,8 +120,15 @@ def experiment(
                 "--engine ray has the models up side by side: leave out --single-device"
             )
         site = Site(
-            *(folder, at["teacher"], at["student"], asked.settings, single_device),
-            *(engine is o.Engine.RAY, ray_address, reach.cache(no_cache), patience),
+            folder,
+            teachers=at["teacher"],
+            students=at["student"],
+            settings=asked.settings,
+            is_single_device=single_device,
+            is_ray=engine is o.Engine.RAY,
+            ray_address=ray_address,
+            cache=reach.cache(no_cache),
+            patience_s=patience,
         )
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):

@@ -1,9 +1,9 @@
-"""`mpa-orch quote`: what a run would take."""
+"""`mpa-orch quote`: the price of a run, before it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -11,8 +11,12 @@ import typer
 from services.core.recipes import Amendments
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
+from services.orchestrator.cli import run_options as r
 from services.orchestrator.cli.exits import again, exit_codes
+from services.orchestrator.cli.request import RunRequest
 from services.orchestrator.run import RUNS
+
+app = typer.Typer()
 
 Pilot = Annotated[
     int,
@@ -23,110 +27,108 @@ Pilot = Annotated[
 Devices = Annotated[
     int,
     typer.Option(
-        "--devices", min=0, help="At work at once. Default: one for each service that runs."
+        "--devices",
+        min=0,
+        metavar="N",
+        help="Number of devices used at the same time. Default: one for each service that runs.",
     ),
 ]
 QUOTES = RUNS / "quotes"
 
 
+@app.command(rich_help_panel="Start here")
 def quote(
-    images: o.Images,
-    task: o.Task,
+    images: r.Images,
+    task: r.Task,
     teacher: o.Teachers = None,
     student: o.Student = "",
     local: o.Local = False,
     single_device: o.SingleDevice = False,
-    run: o.RunOption = None,
-    recipe: o.RecipeName = "",
-    limit: o.Limit = 0,
-    matcher: o.Matcher = "",
-    student_matcher: o.StudentMatcher = "",
-    full_matrix: o.FullMatrix = False,
-    seed: o.Seed = 0,
-    lora_rank: o.LoraRank = 0,
-    guided: o.Guided = False,
-    near_duplicates: o.NearDuplicates = None,
-    leak_check: o.LeakCheck = None,
-    questions: o.Questions = None,
-    distinct: o.Distinct = None,
-    max_per_kind: o.MaxPerKind = None,
-    max_share_per_kind: o.MaxShare = None,
-    samples: o.Samples = None,
-    sample_temperature: o.SampleTemperature = None,
-    min_agreement: o.MinAgreement = None,
-    loss: o.LossName = None,
+    run: r.RunOption = None,
+    recipe: r.RecipeName = "",
+    limit: r.Limit = 0,
     pilot: Pilot = 0,
-    devices: Devices = 0,
-    usd_per_hour: o.UsdPerHour = 0.0,
-    budget: o.BudgetUsd = "",
-    no_cache: o.NoCache = False,
     as_json: o.Json = False,
+    near_duplicates: r.NearDuplicates = None,
+    leak_check: r.LeakCheck = None,
+    questions: r.Questions = None,
+    distinct: r.Distinct = None,
+    max_per_kind: r.MaxPerKind = None,
+    guided: r.Guided = False,
+    matcher: r.Matcher = "",
+    student_matcher: r.StudentMatcher = "",
+    full_matrix: r.FullMatrix = False,
+    samples: r.Samples = None,
+    sample_temperature: r.SampleTemperature = None,
+    min_agreement: r.MinAgreement = None,
+    max_share_per_kind: r.MaxShare = None,
+    lora_rank: r.LoraRank = 0,
+    loss: r.LossName = None,
+    seed: r.Seed = 0,
+    devices: Devices = 0,
+    budget: r.BudgetUsd = "",
+    usd_per_hour: r.UsdPerHour = 0.0,
+    no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
 ) -> None:
-    """What `align` with the same options would take: calls, time, money, samples; from a pilot, which it pays for."""
+    """Estimate calls, time, money and samples of an `align` with the same options.
+
+    The estimate comes from a pilot run on a few of the images. The pilot calls the teacher, at
+    its price.
+    """
     from rich.console import Console
 
-    from services.orchestrator.cli import session
+    from services.orchestrator.cli import commands, session
     from services.orchestrator.cli.amounts import dollars
-    from services.orchestrator.endpoints.billing import within
     from services.orchestrator.endpoints.budget import Limits
-    from services.orchestrator.quotes import quote as quoting
     from services.orchestrator.reports import quote as quote_report
-    from services.orchestrator.run.progress import Progress
-    from services.orchestrator.run.run import Run, open_run
+    from services.orchestrator.run.run import open_run
 
-    amendments = Amendments(
-        questions,
-        distinct,
-        max_per_kind,
-        max_share_per_kind,
-        samples,
-        sample_temperature,
-        min_agreement,
-        loss,
+    where = reach.where(
+        "teacher",
+        "student",
+        task=task,
+        teachers=teacher,
+        student=student,
+        local=local,
+        single_device=single_device,
+        cache=reach.cache(no_cache),
+        patience_s=patience,
     )
-    first, further = reach.teachers(task, teacher)
-    if single_device:
-        where = reach.one_device(first, student, patience)
-    else:
-        where = reach.services(first, student, local, patience, "teacher", "student")
-    where = replace(where, further_teachers=further, cache=reach.cache(no_cache))
-    folder = run or QUOTES / reach.new_folder(task).name
-    with exit_codes(again(folder if run is None else None)):
-        limits = Limits(dollars(budget) if budget else None, None, usd_per_hour)
-        asked = (
-            images,
-            task,
-            recipe,
-            matcher,
-            limit,
-            full_matrix,
-            seed,
-            lora_rank,
-            guided,
-            student_matcher,
-        )
-        settings = replace(
-            session.settings(folder, *asked, amendments, where=where),
-            near_duplicates=near_duplicates,
-            leak_check=session.leak_check(leak_check),
-            pilot=True,
-        )
-
-        async def steps(opened: Run, progress: Progress) -> quoting.Quote:
-            async with within(limits, opened, where.cache) as purse:
-                at = replace(where, budget=purse, run=opened.id)
-                return await quoting.quote(
-                    opened,
-                    at,
-                    pilot,
-                    devices or (1 if single_device else 2),
-                    usd_per_hour,
-                    progress,
-                )
-
-        with open_run(folder, settings) as opened:
-            found = session.gather(lambda progress: steps(opened, progress))
+    request = RunRequest(
+        folder=run or QUOTES / reach.new_folder(task).name,
+        where=where,
+        images=images,
+        task=task,
+        recipe=recipe,
+        amendments=Amendments(
+            questions_per_image=questions,
+            distinct_questions=distinct,
+            max_per_kind=max_per_kind,
+            max_share_per_kind=max_share_per_kind,
+            samples=samples,
+            sample_temperature=sample_temperature,
+            min_agreement=min_agreement,
+            loss=loss,
+        ),
+        matcher=matcher,
+        student_matcher=student_matcher,
+        limit=limit,
+        near_duplicates=near_duplicates,
+        leak_check=tuple(leak_check or ()),
+        full_matrix=full_matrix,
+        guided=guided,
+        seed=seed,
+        lora_rank=lora_rank,
+        pilot=True,
+    )
+    limits = Limits(dollars(budget) if budget else None, None, usd_per_hour)
+    devices = devices or (1 if single_device else 2)
+    with exit_codes(again(None if run else request.folder)):
+        with open_run(request.folder, session.settings(request)) as opened:
+            found = session.gather(
+                lambda progress: commands.quote(opened, where, pilot, devices, limits, progress)
+            )
         if as_json:
             typer.echo(json.dumps(asdict(found), indent=2))
         else:

@@ -1,4 +1,4 @@
-"""`mpa-orch runs`: the runs there are, what is in them, how two differ, and an end to one; and `mpa-orch matchers`."""
+"""`mpa-orch runs`: list, show, compare, export and delete runs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,62 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from services.core.annotation import Rejection
+from services.core.parity import Cell
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli.exits import exit_codes
+from services.orchestrator.exports import ExportFormat
 from services.orchestrator.run import RUNS
 
-app = typer.Typer(
-    help="The runs there are: list, show, compare, export, delete.", no_args_is_help=True
-)
+app = typer.Typer(no_args_is_help=True)
+
+RunsFolder = Annotated[
+    Path, typer.Argument(metavar="[DIR]", help="Folder of the runs.", show_default=True)
+]
+OtherRun = Annotated[
+    Path, typer.Argument(metavar="RUN2", help="Folder of the run to compare it with.")
+]
+Cells = Annotated[
+    list[Cell] | None,
+    typer.Option("--cell", help="Only records in this cell. Can be repeated."),
+]
+Rejected = Annotated[
+    str,
+    typer.Option(
+        "--rejected",
+        metavar="REASON",
+        help=f'Only records rejected for REASON ("image": refused images): {", ".join(Rejection)}.',
+    ),
+]
+QuestionText = Annotated[
+    str,
+    typer.Option(
+        "--question",
+        metavar="TEXT",
+        help="Only records whose question contains TEXT (case-insensitive).",
+    ),
+]
+FormatName = Annotated[
+    ExportFormat, typer.Option("--format", help="Format of the export (docs/exports.md).")
+]
+Everything = Annotated[
+    bool,
+    o.flag(
+        "--all",
+        help="Every record; rejected ones, too, if the format has a field for the reason.",
+    ),
+]
+YesDelete = Annotated[bool, o.flag("--yes", "-y", help="Delete without asking for confirmation.")]
 
 
 @app.command(name="list")
-def list_all(folder: o.RunsFolder = RUNS, as_json: o.Json = False) -> None:
-    """All runs below a folder: state, size, gain."""
+def list_all(folder: RunsFolder = RUNS, as_json: o.Json = False) -> None:
+    """List the runs in a folder: state, size, gain."""
     from rich.console import Console
 
     from services.orchestrator.reports import runs as runs_report
@@ -33,14 +74,14 @@ def list_all(folder: o.RunsFolder = RUNS, as_json: o.Json = False) -> None:
 @app.command()
 def show(
     run: o.RunFolder,
-    cell: o.Cells = None,
-    rejected: o.Rejected = "",
-    question: o.QuestionText = "",
+    cell: Cells = None,
+    rejected: Rejected = "",
+    question: QuestionText = "",
     limit: o.PageSize = 20,
     page: o.Page = 1,
     as_json: o.Json = False,
 ) -> None:
-    """The records of a run, a page at a time, each with its reasons: what was asked, who answered what, what came of it."""
+    """Show the records of a run page by page: question, answers, cell, reason of rejection."""
     from rich.console import Console
 
     from services.orchestrator.reports import runs as runs_report
@@ -59,12 +100,12 @@ def show(
 @app.command()
 def compare(
     first: o.RunFolder,
-    second: o.OtherRun,
+    second: OtherRun,
     limit: o.PageSize = 20,
     page: o.Page = 1,
     as_json: o.Json = False,
 ) -> None:
-    """What differs between two runs: settings, cells, gains, and the records that are in another cell."""
+    """Compare two runs: settings, cells, gains, and the records whose cell differs."""
     from rich.console import Console
 
     from services.orchestrator.reports import runs as runs_report
@@ -79,12 +120,12 @@ def compare(
 @app.command()
 def export(
     run: o.RunFolder,
-    form: o.FormatName,
+    form: FormatName,
     output: o.Output,
-    cell: o.Cells = None,
-    everything: o.Everything = False,
+    cell: Cells = None,
+    everything: Everything = False,
 ) -> None:
-    """Writes the parity set (or what --cell or --all say) in a format that other tools read."""
+    """Write the parity set for other tools; with --cell or --all, other records."""
     from rich.console import Console
 
     from services.orchestrator.exports.export import export
@@ -99,8 +140,8 @@ def export(
 
 
 @app.command()
-def delete(run: o.RunFolder, yes: o.YesDelete = False) -> None:
-    """Deletes a run: ledger, parity set, logs, and the versions of a student that it has started."""
+def delete(run: o.RunFolder, yes: YesDelete = False) -> None:
+    """Delete a run: ledger, parity set, logs, and the versions of a student that it started."""
     from services.orchestrator.reports import runs as runs_report
     from services.orchestrator.run import listing
 
@@ -114,33 +155,9 @@ def delete(run: o.RunFolder, yes: o.YesDelete = False) -> None:
         listing.delete(run)
 
 
-def matchers(
-    run: o.RunFolder,
-    student_matcher: o.StudentMatcher = "",
-    disagreements: o.Disagreements = False,
-    limit: o.PageSize = 20,
-    page: o.Page = 1,
-    as_json: o.Json = False,
-) -> None:
-    """How many samples each matcher puts into each cell, from the answers that a run has: no model is asked."""
-    from rich.console import Console
-
-    from services.orchestrator.reports import runs as runs_report
-    from services.orchestrator.run.matching import compare_matchers, rules
-    from services.orchestrator.run.progress import Progress
-    from services.orchestrator.run.run import read_run
-
-    with exit_codes(), read_run(run) as opened, Progress(Console(stderr=True)) as progress:
-        shown = limit if disagreements else 0
-        sides = compare_matchers(
-            opened, rules(opened, student_matcher), progress, shown, limit * (page - 1)
-        )
-        runs_report.show_matchers(sides, Console(), as_json=as_json)
-
-
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """As by Ctrl-C, so that nothing half-written stays behind then either."""
+    """SIGTERM acts like Ctrl-C, so that nothing half-written is left behind."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

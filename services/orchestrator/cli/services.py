@@ -1,81 +1,62 @@
-"""`mpa-orch rollback`, `ask`, `models` and `serve`: one service, outside the steps of a run."""
+"""`mpa-orch serve`, `ask`, `rollback` and `models`: one service, outside the steps of a run."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from services.orchestrator.cli import options as o
+from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import exit_codes
-from services.orchestrator.cli.reach import services as _where
+
+app = typer.Typer()
+PANEL = "Services and models"
+
+ServedRole = Annotated[o.Role, typer.Argument(metavar="ROLE", help="teacher or student.")]
+Host = Annotated[
+    str, typer.Option("--host", metavar="ADDRESS", help="Network interface to listen on.")
+]
+Port = Annotated[
+    int,
+    typer.Option(
+        "--port", metavar="N", help="HTTP port. Default: 3001 (teacher) or 3000 (student)."
+    ),
+]
+GrpcPort = Annotated[
+    int,
+    typer.Option(
+        "--grpc-port", metavar="N", help="gRPC port. Default: 50051 (teacher) or 50052 (student)."
+    ),
+]
+ImageFile = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
+QuestionText = Annotated[str, typer.Argument(metavar="QUESTION", help="Question about the image.")]
+StudentsRun = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="With --local: folder of the run that trained it."),
+]
+ModelName = Annotated[
+    str, typer.Argument(metavar="[NAME]", help="Model to show in full. Default: list all.")
+]
+RoleOption = Annotated[
+    o.Role | None, typer.Option("--role", help="Only models that can take this role.")
+]
 
 
-def rollback(
-    run: o.LocalRun = None,
-    student: o.Student = "",
-    local: o.Local = False,
-    patience: o.Patience = 60.0,
-) -> None:
-    """The student's previous version becomes live again."""
-    from services.orchestrator.cli import commands, session
-
-    where = _where("", student, local, patience, "student")
-    if local and run is None:
-        raise typer.BadParameter("--local needs the RUN whose student is to go back")
-    with exit_codes():
-        pointers = session.gather(
-            lambda progress: commands.rollback(run or Path(), where, progress)
-        )
-        typer.echo(f"live {pointers.live}, previous {pointers.previous}")
-
-
-def ask(
-    image: Path,
-    question: str,
-    student: o.Student = "",
-    local: o.Local = False,
-    run: o.OfRun = None,
-    version: o.Version = "",
-    patience: o.Patience = 60.0,
-) -> None:
-    """The student answers one question about one image."""
-    from services.orchestrator.cli import commands, session
-
-    where = _where("", student, local, patience, "student")
-    with exit_codes():
-        typer.echo(
-            session.gather(
-                lambda progress: commands.ask(image, question, version, run, where, progress)
-            )
-        )
-
-
-def models(name: o.ModelName = "", role: o.RoleOption = None, as_json: o.Json = False) -> None:
-    """The models known by name: what they need, and the command that starts a service with one."""
-    from rich.console import Console
-
-    from services.core.presets import find_preset
-    from services.orchestrator.reports import models
-
-    with exit_codes():
-        chosen = [find_preset(name, role or "")] if name else models.listed(role or "")
-        if as_json:
-            typer.echo(models.to_json(chosen))
-        elif name:
-            models.show(chosen[0], Console())
-        else:
-            models.show_all(chosen, Console())
-
-
+@app.command(rich_help_panel=PANEL)
 def serve(
-    role: o.Role,
-    host: o.Host = "127.0.0.1",
-    port: o.Port = 0,
-    grpc_port: o.GrpcPort = 0,
+    role: ServedRole,
+    host: Host = "127.0.0.1",
+    port: Port = 0,
+    grpc_port: GrpcPort = 0,
 ) -> None:
-    """Runs one service in the foreground, with the bundled model unless the environment names another (`mpa-orch models`)."""
+    """Run one service in the foreground.
+
+    It serves the bundled model unless the environment names another (`mpa-orch models`,
+    docs/services.md).
+    """
     from services.orchestrator.endpoints.processes import (
         BENTOML_HOMES,
         bento_command,
@@ -90,3 +71,63 @@ def serve(
     )
     environment[f"MPA_{role.upper()}_HOST"] = host
     os.execve(command[0], command, environment)
+
+
+@app.command(rich_help_panel=PANEL)
+def ask(
+    image: ImageFile,
+    question: QuestionText,
+    student: o.Student = "",
+    local: o.Local = False,
+    run: o.StudentOfRun = None,
+    version: o.Version = "",
+    patience: o.Patience = 60.0,
+) -> None:
+    """Ask the student one question about one image."""
+    from services.orchestrator.cli import commands, session
+
+    where = reach.where("student", student=student, local=local, patience_s=patience)
+    with exit_codes():
+        typer.echo(
+            session.gather(
+                lambda progress: commands.ask(image, question, version, run, where, progress)
+            )
+        )
+
+
+@app.command(rich_help_panel=PANEL)
+def rollback(
+    run: StudentsRun = None,
+    student: o.Student = "",
+    local: o.Local = False,
+    patience: o.Patience = 60.0,
+) -> None:
+    """Make the student's previous version live again."""
+    from services.orchestrator.cli import commands, session
+
+    where = reach.where("student", student=student, local=local, patience_s=patience)
+    if local and run is None:
+        raise typer.BadParameter("--local needs the RUN whose student is to go back")
+    with exit_codes():
+        pointers = session.gather(
+            lambda progress: commands.rollback(run or Path(), where, progress)
+        )
+        typer.echo(f"live {pointers.live}, previous {pointers.previous}")
+
+
+@app.command(rich_help_panel=PANEL)
+def models(name: ModelName = "", role: RoleOption = None, as_json: o.Json = False) -> None:
+    """List the models known by name: memory, engines, and the command that serves them."""
+    from rich.console import Console
+
+    from services.core.presets import find_preset
+    from services.orchestrator.reports import models
+
+    with exit_codes():
+        chosen = [find_preset(name, role or "")] if name else models.listed(role or "")
+        if as_json:
+            typer.echo(models.to_json(chosen))
+        elif name:
+            models.show(chosen[0], Console())
+        else:
+            models.show_all(chosen, Console())

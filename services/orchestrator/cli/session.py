@@ -1,4 +1,4 @@
-"""One command at work on one run: opens it, shows progress meanwhile and the summary after."""
+"""One command at work on one run: opens it, shows progress, then the summary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rich.console import Console
 
 from services.core.errors import NothingToAlign
 from services.core.presets import PRESETS
-from services.core.recipes import AS_IT_IS, Amendments
+from services.core.recipes import Amendments
+from services.orchestrator.cli.request import RunRequest
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.images.opening import require_images
 from services.orchestrator.images.store import settled
@@ -33,45 +34,46 @@ T = TypeVar("T")
 Steps = Callable[[Run, Progress], Coroutine[None, None, Summary]]
 
 
-def settings(
-    folder: Path,
-    images: str,
-    task: str,
-    recipe: str,
-    matcher: str,
-    limit: int,
-    full_matrix: bool,
-    seed: int,
-    lora_rank: int = 0,
-    guided: bool = False,
-    student_matcher: str = "",
-    amendments: Amendments = AS_IT_IS,
-    *,
-    where: Where,
-) -> Settings:
-    """Unless it is named, the recipe is the run's own; a new run's is that of its student's preset. Raises as a client does."""
-    stored = settings_of(folder)
-    if not recipe and stored is None:
-        require_images(settled(images))  # before anyone is asked
-    chosen = recipe or (stored.recipe.name if stored else usual_recipe(where))
-    asked = (
-        images,
-        task,
-        chosen,
-        matcher,
-        limit,
-        full_matrix,
-        seed,
-        lora_rank,
-        guided,
-        student_matcher,
+def settings(request: RunRequest) -> Settings:
+    """Settings of the run that is requested.
+
+    Unless it is named, the recipe is the run's own; a new run takes the one of its student's
+    preset, for which the student is asked. Raises as a client does.
+    """
+    stored = settings_of(request.folder)
+    if not request.recipe and stored is None:
+        require_images(settled(request.images))  # before the student is asked
+    recipe = request.recipe or (stored.recipe.name if stored else usual_recipe(request.where))
+    chosen = new_settings(
+        request.images,
+        request.task,
+        recipe,
+        matcher=request.matcher,
+        limit=request.limit,
+        full_matrix=request.full_matrix,
+        seed=request.seed,
+        lora_rank=request.lora_rank,
+        guided=request.guided,
+        student_matcher=request.student_matcher,
+        amendments=request.amendments,
+        teachers=request.where.teachers,
     )
-    found = new_settings(*asked, amendments, where.teachers)
-    return _as_begun(found, stored, amendments) if stored else found
+    chosen = replace(
+        chosen,
+        near_duplicates=request.near_duplicates,
+        leak_check=leak_check(request.leak_check),
+        redo_rejected=request.redo_rejected,
+        focus=request.focus,
+        pilot=request.pilot,
+    )
+    return _as_begun(chosen, stored, request.amendments) if stored else chosen
 
 
 def usual_recipe(where: Where) -> str:
-    """The recipe of the student's preset: of the service at its address, or of the one that starts here; else `paper`."""
+    """The recipe of the student's preset; `paper` if no student is named or its preset is unknown.
+
+    The preset is the environment's if the student starts here, else that of the service.
+    """
     if where.starts("student"):
         return PRESETS.get(os.environ.get("MPA_STUDENT_PRESET", ""), PRESETS["bundled"]).recipe
     preset = PRESETS.get(asyncio.run(_preset_of(where))) if where.student else None
@@ -85,7 +87,7 @@ async def _preset_of(where: Where) -> str:
 
 
 def _as_begun(asked: Settings, stored: Settings, amendments: Amendments) -> Settings:
-    """A run of an earlier release goes on by the recipe as it was then, unless an option names another."""
+    """A run of an earlier release keeps the recipe as it was then, unless options change it."""
     if (asked.task, asked.recipe.name) != (stored.task, stored.recipe.name):
         return asked
     recipe = asked.recipe
@@ -96,13 +98,13 @@ def _as_begun(asked: Settings, stored: Settings, amendments: Amendments) -> Sett
     return replace(asked, recipe=recipe)
 
 
-def leak_check(sources: Sequence[str] | None) -> tuple[str, ...]:
-    """As a run keeps them: the same wherever its command is repeated."""
-    return tuple(sorted({settled(source) for source in sources or ()}))
+def leak_check(sources: Sequence[str]) -> tuple[str, ...]:
+    """The sources as a run stores them: equal for every order and working directory."""
+    return tuple(sorted({settled(source) for source in sources}))
 
 
 def work(folder: Path, steps: Steps, settings: Settings | None = None) -> None:
-    """Takes the run in `folder` through `steps`; begins it where `settings` are given."""
+    """Takes the run in `folder` through `steps`; begins it if `settings` are given."""
     with open_run(folder, settings) as run:
         try:
             summary = gather(lambda progress: steps(run, progress))
@@ -114,7 +116,7 @@ def work(folder: Path, steps: Steps, settings: Settings | None = None) -> None:
 
 
 def gather(steps: Callable[[Progress], Coroutine[None, None, T]]) -> T:
-    """Runs `steps`; SIGTERM ends them as Ctrl-C does, services that were started included."""
+    """Runs `steps`. SIGTERM ends them as Ctrl-C does, with the services that they started."""
 
     async def main() -> T:
         task = asyncio.current_task()
@@ -127,7 +129,7 @@ def gather(steps: Callable[[Progress], Coroutine[None, None, T]]) -> T:
 
 
 def confirm(assume_yes: bool, progress: Progress) -> Confirm:
-    """Asks at a terminal; without one nobody could answer, so it is a yes."""
+    """Asks at a terminal. Without a terminal the answer is yes."""
 
     def ask(question: str) -> bool:
         if assume_yes or not sys.stdin.isatty():

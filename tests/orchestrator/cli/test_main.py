@@ -29,7 +29,9 @@ runpy.run_module("services.orchestrator.cli.main", run_name="__main__")
 
 
 async def start(*arguments, **environment):
-    """As at a terminal: a test run in the background of a script would hand on that it ignores Ctrl-C."""
+    """Starts the command as a terminal does: a script in the background passes on that it ignores
+    Ctrl-C.
+    """
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", AT_A_TERMINAL),
         *map(str, arguments),

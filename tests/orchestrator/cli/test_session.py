@@ -9,6 +9,7 @@ import pytest
 from services.core.errors import Unavailable, WrongState
 from services.core.recipes import AS_IT_IS, Amendments
 from services.orchestrator.cli import session
+from services.orchestrator.cli.request import RunRequest
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.run import open_run
@@ -21,9 +22,15 @@ NOWHERE = Where("127.0.0.1:1", "127.0.0.1:1", patience_s=0.0)
 
 
 def settings(folder, pool, where=NOWHERE, task="vqa", recipe="", amendments=AS_IT_IS):
-    return session.settings(
-        folder, str(pool), task, recipe, "", 0, False, 0, amendments=amendments, where=where
+    request = RunRequest(
+        folder=folder,
+        where=where,
+        images=str(pool),
+        task=task,
+        recipe=recipe,
+        amendments=amendments,
     )
+    return session.settings(request)
 
 
 def begin(folder, **recipe_of_then):

@@ -10,8 +10,8 @@ from rich.console import Console
 from services.core.errors import WrongState
 from services.core.intervals import Interval
 from services.core.usage import Usage
-from services.orchestrator.cli import main as cli
-from services.orchestrator.cli import quote as cli_quote
+from services.orchestrator.cli.align import align
+from services.orchestrator.cli.quote import quote as quote_command
 from services.orchestrator.images.drawn import DrawnImages
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.quotes.pilot import draw
@@ -208,7 +208,7 @@ def test_unknown_figures_are_shown_as_such(capsys):
 
 def test_a_quote_takes_every_option_that_decides_on_calls():
     of_align, of_quote = (
-        set(inspect.signature(command).parameters) for command in (cli.align, cli_quote.quote)
+        set(inspect.signature(command).parameters) for command in (align, quote_command)
     )
     later = {
         "labelled",

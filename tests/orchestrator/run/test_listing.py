@@ -21,6 +21,7 @@ from services.orchestrator.run.comparison import compare_runs
 from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.listing import describe
 from services.orchestrator.run.run import open_run, read_run
+from services.orchestrator.run.summary import summarise
 from tests.orchestrator.conftest import bench, with_recipe
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 from tests.pictures import numbered_png
@@ -102,7 +103,8 @@ def test_a_run_at_work_and_one_that_is_damaged_are_in_the_list_as_such(run):
 
 
 def test_every_record_is_explained_page_by_page(run):
-    summary = commands.status(run)
+    with read_run(run) as opened:
+        summary = summarise(opened.ledger)
     everything = lines("runs", "show", run, "--limit", 1000)
     usable = [row for row in everything if row["cell"]]
     assert len(usable) == summary.annotations
@@ -171,8 +173,8 @@ async def test_two_runs_side_by_side(tmp_path, pool):
     """The second student knows more, and sees half of the images."""
     await make(tmp_path / "a", pool)
     await make(tmp_path / "b", pool, student=ScriptedStudent(skills={"v1": 0.55}), limit=60)
-    before, after = (commands.status(tmp_path / name) for name in "ab")
     with read_run(tmp_path / "a") as first, read_run(tmp_path / "b") as second:
+        before, after = summarise(first.ledger), summarise(second.ledger)
         compared = compare_runs(first, second, limit=5, offset=2)
     assert compared.settings == {"limit": ("0", "60")}
     assert {cell: counts for cell, counts in compared.cells.items() if cell} == {

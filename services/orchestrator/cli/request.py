@@ -1,0 +1,43 @@
+"""The request for a run: options of `align`, `annotate` and `quote`, as one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.recipes import AS_IT_IS, Amendments
+from services.orchestrator.endpoints.where import Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A run as its command describes it, by names; `session.settings` checks them."""
+
+    folder: Path
+    """The run's folder. If it has a run already, that run is resumed."""
+    where: Where
+    images: str
+    """Folder, glob, file or URL."""
+    task: str
+    recipe: str = ""
+    """Name of the recipe; "" is the run's own, and for a new run that of the student's preset."""
+    amendments: Amendments = AS_IT_IS
+    matcher: str = ""
+    """Name of the matcher; "" is the recipe's, else the task's."""
+    student_matcher: str = ""
+    """Name of the matcher for the student's answers; "" is the same one."""
+    limit: int = 0
+    """Number of images; 0 takes all."""
+    near_duplicates: int | None = None
+    """Bits within which an image repeats an earlier one; None keeps all."""
+    leak_check: tuple[str, ...] = ()
+    """Sources of images that are excluded."""
+    full_matrix: bool = False
+    guided: bool = False
+    seed: int = 0
+    lora_rank: int = 0
+    """Rank of the adapters; 0 trains the whole student."""
+    redo_rejected: bool = False
+    focus: bool = False
+    pilot: bool = False
+    """A quote's run, on a sample of the images."""
