@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.production import requests
+from services.orchestrator.run.bounded import bounded
 from services.orchestrator.run.ledger import FAILED, AnnotationRow
 from services.orchestrator.run.ledger.selections import images_in_use
 from services.orchestrator.run.progress import Progress
@@ -166,10 +167,20 @@ async def _over_images(
 ) -> None:
     """Does `ask` for every usable annotation that is due, an image at a time; `step` is what its image has reached then."""
     source, images = run.find_images(), images_in_use(run.ledger)
-    permits = asyncio.Semaphore(IMAGES_AT_ONCE)
     with run.timed(name), progress.stage(name, "images", len(images)) as meter:
 
-        async def one(path: str, image_sha256: str, due: list[AnnotationRow]) -> None:
+        def due_images() -> Iterator[tuple[str, str, list[AnnotationRow]]]:
+            for path, image_sha256 in images:
+                rows = run.ledger.annotations(image_sha256)
+                due = [row for row in rows if _is_usable(row) and is_due(row)]
+                if due:
+                    yield path, image_sha256, due
+                else:
+                    run.ledger.set_step(image_sha256, step)
+                    meter.advance(counts=False)
+
+        async def one(of_image: tuple[str, str, list[AnnotationRow]]) -> None:
+            path, image_sha256, due = of_image
             picture = await asyncio.to_thread(read_again, source, path, image_sha256)
             async with together() as group:
                 for row in due:
@@ -177,20 +188,7 @@ async def _over_images(
             run.ledger.set_step(image_sha256, step)
             meter.advance()
 
-        async with together() as group:
-            for path, image_sha256 in images:
-                due = [
-                    row
-                    for row in run.ledger.annotations(image_sha256)
-                    if _is_usable(row) and is_due(row)
-                ]
-                if not due:
-                    run.ledger.set_step(image_sha256, step)
-                    meter.advance(counts=False)
-                    continue
-                await permits.acquire()
-                task = group.create_task(one(path, image_sha256, due))
-                task.add_done_callback(lambda _: permits.release())
+        await bounded(due_images(), one, IMAGES_AT_ONCE)
 
 
 def _is_usable(row: AnnotationRow) -> bool:

@@ -27,10 +27,10 @@ from services.orchestrator.audit.candidates import Candidate, after, require_gap
 from services.orchestrator.audit.key import DrawnArm, DrawnItem
 from services.orchestrator.audit.mistakes import mistake
 from services.orchestrator.audit.studies import require_categories
+from services.orchestrator.run.bounded import bounded
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.rpc.client import Picture, Teacher
-from services.together import together
 
 IN_FLIGHT = 64
 VERDICT = Decoding(max_new_tokens=16)
@@ -96,40 +96,33 @@ async def _by_judge(
     categories: Sequence[Category],
     progress: Progress,
 ) -> list[Tag]:
-    permits, pending = asyncio.Semaphore(IN_FLIGHT), list[Pending]()
-    with progress.stage("judge", "errors", sum(not tag.category for _, tag in tags)) as meter:
+    found = [tag for _, tag in tags]
+    pending: list[Pending] = []
+    due = [number for number, tag in enumerate(found) if not tag.category]
+    with progress.stage("judge", "errors", len(due)) as meter:
 
-        async def one(candidate: Candidate, tag: Tag) -> Tag:
-            async with permits:
-                picture = Picture(tag.drawn.image_sha256, await asyncio.to_thread(candidate.load))
-                template = judge_prompt(tag.mistake, categories)
-                try:
-                    reply = await teacher.answer(picture, tag.drawn.question, template, VERDICT)
-                except STOPS_THE_RUN:
-                    raise
-                except Pending as error:
-                    pending.append(error)
-                    return tag
-                except MpaError as error:
-                    return replace(tag, said=str(error))
-                finally:
-                    meter.advance()
-            return replace(
-                tag,
-                category=read_verdict(reply.answer, categories),
-                by=reply.version,
-                said=reply.answer,
-            )
+        async def judge(number: int) -> None:
+            candidate, tag = tags[number]
+            picture = Picture(tag.drawn.image_sha256, await asyncio.to_thread(candidate.load))
+            template = judge_prompt(tag.mistake, categories)
+            try:
+                reply = await teacher.answer(picture, tag.drawn.question, template, VERDICT)
+            except STOPS_THE_RUN:
+                raise
+            except Pending as error:
+                pending.append(error)
+            except MpaError as error:
+                found[number] = replace(tag, said=str(error))
+            else:
+                category = read_verdict(reply.answer, categories)
+                found[number] = replace(tag, category=category, by=reply.version, said=reply.answer)
+            finally:
+                meter.advance()
 
-        async with together() as group:
-            due = {
-                n: group.create_task(one(*pair))
-                for n, pair in enumerate(tags)
-                if not pair[1].category
-            }
+        await bounded(due, judge, IN_FLIGHT)
     if pending:
         raise Pending(f"{len(pending):,} errors have to wait for the judge: {pending[0]}")
-    return [due[n].result() if n in due else tag for n, (_, tag) in enumerate(tags)]
+    return found
 
 
 def write(tagged: Tagged, path: Path) -> None:

@@ -28,6 +28,7 @@ from services.orchestrator.production.samples import (
     read_requests,
     require_samples,
 )
+from services.orchestrator.run.bounded import bounded
 from services.orchestrator.run.ledger import FAILED, PRODUCTION, AnnotationRow
 from services.orchestrator.run.ledger.selections import audited_gap, audited_images
 from services.orchestrator.run.matching import NO_ANSWER
@@ -238,14 +239,10 @@ async def _over(images: Sequence[str], work: Work, progress: Progress, name: str
     """No stage where there is nothing to do: most runs audit nothing."""
     if not images:
         return
-    permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
     with progress.stage(name, "images", len(images)) as meter:
 
-        def done(_: asyncio.Task[None]) -> None:
-            permits.release()
+        async def one(image_sha256: str) -> None:
+            await work(image_sha256)
             meter.advance()
 
-        async with together() as group:
-            for image_sha256 in images:
-                await permits.acquire()
-                group.create_task(work(image_sha256)).add_done_callback(done)
+        await bounded(images, one, IMAGES_IN_FLIGHT)

@@ -10,6 +10,7 @@ evaluation.py  candidate against live, as it is kept
 history.py     the rounds; summary.py: the outcome in numbers
 matching.py    other matchers on the same answers
 comparison.py  two runs side by side; listing.py: all runs of a folder
+bounded.py     the one loop over many images or questions
 progress.py    progress of a long stage, on a terminal or in plain lines
 """
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from services.core.decoding import Decoding
 from services.core.errors import STOPS_THE_RUN, InvalidImage, MpaError, Pending
 from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.datasets.record import LabelledRecord
+from services.orchestrator.run.bounded import bounded
 from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.scoring.predictions import Kept, predicted
 from services.orchestrator.scoring.respondents import Respondent
 from services.rpc.client import Picture
-from services.together import together
 
 QUESTIONS_IN_FLIGHT = 64
 IMAGES_REMEMBERED = 64
@@ -42,19 +43,20 @@ class Asking:
 
         Raises Pending, once everything is asked, where answers come in a provider's batch.
         """
-        permits = asyncio.Semaphore(QUESTIONS_IN_FLIGHT)
         with progress.stage("evaluate", "questions", questions) as meter:
-            async with together() as group:
+
+            def unanswered() -> Iterator[tuple[Dataset, LabelledRecord]]:
                 for dataset in datasets:
-                    for number, record in enumerate(dataset.read()):
-                        if limit and number == limit:
-                            break
+                    for record in islice(dataset.read(), limit or None):
                         if self._kept.has((dataset.name, record.id)):
                             meter.advance(counts=False)
-                            continue
-                        await permits.acquire()
-                        task = group.create_task(self._ask(dataset, record, meter))
-                        task.add_done_callback(lambda _: permits.release())
+                        else:
+                            yield dataset, record
+
+            async def one(question: tuple[Dataset, LabelledRecord]) -> None:
+                await self._ask(*question, meter)
+
+            await bounded(unanswered(), one, QUESTIONS_IN_FLIGHT)
         if self._pending:
             raise Pending(f"{len(self._pending):,} questions have to wait: {self._pending[0]}")
 

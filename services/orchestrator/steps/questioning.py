@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from services.core.errors import STOPS_THE_RUN, MpaError, Pending
 from services.orchestrator.images.reading import RefusedImage, read_image
 from services.orchestrator.images.source import Source
+from services.orchestrator.run.bounded import bounded
 from services.orchestrator.run.progress import Meter, Progress
 from services.rpc.client import Picture
 from services.together import together
@@ -63,15 +64,13 @@ async def sit(
         by_image[case.path].append(number)
     sat: dict[int, Sat] = {}
     pending: list[Pending] = []
-    permits = asyncio.Semaphore(IMAGES_IN_FLIGHT)
     with progress.stage(name, "questions", len(cases)) as meter:
-        async with together() as group:
-            for path, numbers in by_image.items():
-                await permits.acquire()
-                task = group.create_task(
-                    _sit_image(source, path, cases, numbers, respondents, sat, pending, meter)
-                )
-                task.add_done_callback(lambda _: permits.release())
+
+        async def one(path: str) -> None:
+            numbers = by_image[path]
+            await _sit_image(source, path, cases, numbers, respondents, sat, pending, meter)
+
+        await bounded(by_image, one, IMAGES_IN_FLIGHT)
     if pending:
         raise Pending(f"{len(pending)} questions have to wait: {pending[0]}")
     return Exam(tuple(sat[number] for number in sorted(sat)), len(cases) - len(sat))

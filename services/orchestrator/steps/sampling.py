@@ -15,6 +15,7 @@ from services.core.annotation import Rejection
 from services.core.errors import STOPS_THE_RUN, MpaError, Pending
 from services.orchestrator.endpoints.panel import panel_of, require_same_teacher
 from services.orchestrator.images.reading import read_again
+from services.orchestrator.run.bounded import bounded
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow
 from services.orchestrator.run.ledger.opinions import Label, OpinionKind, add_opinion, agreements
 from services.orchestrator.run.matching import NO_ANSWER
@@ -87,14 +88,12 @@ async def _sample(
     by_image: dict[str, list[ParitySample]] = defaultdict(list)
     for parity in due:
         by_image[parity.path].append(parity)
-    source, permits, sampling = (
-        run.find_images(),
-        asyncio.Semaphore(IMAGES_IN_FLIGHT),
-        _Sampling(run, panel_of(teacher)),
-    )
+    source = run.find_images()
+    sampling = _Sampling(run, panel_of(teacher))
     with progress.stage("sample", "records", len(due)) as meter:
 
-        async def one(path: str, of_image: Sequence[ParitySample]) -> None:
+        async def one(path: str) -> None:
+            of_image = by_image[path]
             picture = await asyncio.to_thread(
                 read_again, source, path, of_image[0].sample.image_sha256
             )
@@ -104,14 +103,8 @@ async def _sample(
                         lambda _: meter.advance()
                     )
 
-        async with together() as group:
-            for path, of_image in sorted(
-                by_image.items()
-            ):  # neighbours of the source are read together
-                await permits.acquire()
-                group.create_task(one(path, of_image)).add_done_callback(
-                    lambda _: permits.release()
-                )
+        # In the order of the source, neighbours are read together.
+        await bounded(sorted(by_image), one, IMAGES_IN_FLIGHT)
     sampling.store()
 
 

@@ -1,0 +1,33 @@
+"""The one loop over many images or questions, of which a bounded number is under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from services.together import together
+
+Each = TypeVar("Each")
+
+
+async def bounded(
+    items: Iterable[Each], work: Callable[[Each], Awaitable[None]], at_once: int
+) -> None:
+    """Does `work` for every item, for at most `at_once` of them at a time.
+
+    An item is taken from `items` when there is room for it. The first error ends the loop and
+    what is under way, and is raised.
+    """
+    permits = asyncio.Semaphore(at_once)
+
+    async def one(item: Each) -> None:
+        try:
+            await work(item)
+        finally:
+            permits.release()
+
+    async with together() as group:
+        for item in items:
+            await permits.acquire()
+            group.create_task(one(item))
