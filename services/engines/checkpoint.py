@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from services.core.errors import InvalidInput, NotFound
 from services.files import write_atomically
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_IDENTITY = (
-    "config.json",
-    "fake.json",
-    "generation_config.json",
-    "tokenizer*",
-    "chat_template*",
-    "*processor*",
-    "vocab.json",
-    "merges.txt",
+_CONFIGS = ("config.json", "generation_config.json")
+_TEXT = ("tokenizer*", "chat_template*", "*processor*", "vocab.json", "merges.txt")
+_IDENTITY = ("fake.json", *_CONFIGS, *_TEXT)
+_REST = (*_CONFIGS, "*.py", "adapter/*")
+_PROCESSOR = tuple(
+    "preprocessor_config.json processor_config.json tokenizer.json tokenizer_config.json".split()
 )
-_PIXELS = (
-    "size",
-    "min_pixels",
-    "max_pixels",
-    "max_image_size",
-    "crop_size",
-    "max_patches",
-    "patch_size",
-    "merge_size",
-)
-_REST = ("config.json", "generation_config.json", "*.py", "adapter/*")
-_PROCESSOR = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
+_PIXELS = tuple(
+    "size min_pixels max_pixels max_image_size crop_size max_patches patch_size merge_size".split()
 )
 
 
@@ -94,14 +78,10 @@ def set_image_processor(folder: Path, settings: Mapping[str, object]) -> None:
     """
     if not settings or (folder / "fake.json").is_file():  # a fake model sees no pixels
         return
-    for name in ("processor_config.json", "preprocessor_config.json"):
-        path = folder / name
-        config = json.loads(path.read_text()) if path.is_file() else {}
-        part = config.get("image_processor") if name == "processor_config.json" else config
-        if part:
-            part.update(settings)
-            write_atomically(path, json.dumps(config, indent=2))
-            return
+    for path, config, part in _image_processors(folder):
+        part.update(settings)
+        write_atomically(path, json.dumps(config, indent=2))
+        return
     raise InvalidInput(
         f"{folder} holds no configuration of an image processor to set {', '.join(settings)} in",
         field="model",
@@ -110,16 +90,22 @@ def set_image_processor(folder: Path, settings: Mapping[str, object]) -> None:
 
 def pixel_budget(folder: Path) -> str:
     """Sizes in the image processor's configuration, as JSON; "" if it has none."""
-    for name, part in (
+    for _, _, part in _image_processors(folder):
+        if sizes := {key: part[key] for key in _PIXELS if part.get(key) is not None}:
+            return json.dumps(sizes, sort_keys=True)
+    return ""
+
+
+def _image_processors(folder: Path) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
+    """Files with an image processor's configuration: path, content, and that part of it."""
+    for name, key in (
         ("processor_config.json", "image_processor"),
         ("preprocessor_config.json", ""),
     ):
         path = folder / name
         config = json.loads(path.read_text()) if path.is_file() else {}
-        config = config.get(part) or {} if part else config
-        if sizes := {key: config[key] for key in _PIXELS if config.get(key) is not None}:
-            return json.dumps(sizes, sort_keys=True)
-    return ""
+        if part := config.get(key) if key else config:
+            yield path, config, part
 
 
 def _file_sha256(path: Path) -> str:

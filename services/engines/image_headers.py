@@ -13,23 +13,7 @@ _PLAIN_CHUNKS = 64
 _PLAIN_TEXT_BYTES = 256
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_CHUNKS = frozenset(
-    (
-        b"IHDR",
-        b"PLTE",
-        b"tRNS",
-        b"IDAT",
-        b"IEND",
-        b"gAMA",
-        b"cHRM",
-        b"sRGB",
-        b"sBIT",
-        b"bKGD",
-        b"pHYs",
-        b"tIME",
-        b"tEXt",
-    )
-)
+_CHUNKS = frozenset(b"IHDR PLTE tRNS IDAT IEND gAMA cHRM sRGB sBIT bKGD pHYs tIME tEXt".split())
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The JPEG markers that state width and height."""
 _TABLES = frozenset((0xC4, 0xDB, 0xDD, 0xE0, 0xEE, 0xFE))
