@@ -17,7 +17,7 @@ from services.student.job import Job
 from services.student.manifest import MANIFEST, Manifest, Origin
 from services.student.store import VersionStore
 from tests.serving import fake_checkpoint, fake_student_settings, serving_student
-from tests.student.test_servicers import _ask, _upload, _wait
+from tests.student.calls import ask, upload, wait
 
 CAPTIONING = versions_pb2.Contract(
     answer_template="{question}",
@@ -34,7 +34,7 @@ async def peer(tmp_path):
 
 
 async def _train(peer, contract=None, **fields):
-    request = training_pb2.TrainRequest(dataset=await _upload(peer), contract=contract, **fields)
+    request = training_pb2.TrainRequest(dataset=await upload(peer), contract=contract, **fields)
     return await peer.training.Train(request)
 
 
@@ -45,21 +45,21 @@ async def _contract(peer, name):
 
 
 async def test_a_version_is_asked_as_its_training_said(peer):
-    _, made = await _wait(peer, await _train(peer, CAPTIONING))
+    _, made = await wait(peer, await _train(peer, CAPTIONING))
     published = contract_from_proto(await _contract(peer, made.version), Contract())
     assert (published.answer_template, published.training_template) == ("{question}", "{question}")
     assert (published.max_new_tokens, published.temperature, published.top_p) == (64, 0.0, 1.0)
     assert published.normaliser == "caption@1"
-    before = await peer.answers.Answer(_ask(QUESTION))
+    before = await peer.answers.Answer(ask(QUESTION))
     await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name=made.version))
-    after = await peer.answers.Answer(_ask(QUESTION))
+    after = await peer.answers.Answer(ask(QUESTION))
     assert (before.version, after.version) == ("v1", "v2")
     assert after.usage.prompt_tokens == len(QUESTION.split()), "the fake engine counts words"
     assert (
         before.usage.prompt_tokens
         == len("Answer the following question in a single word or phrase.".split()) + 3
     )
-    explicit = await peer.answers.Answer(_ask(QUESTION, template="Say it.\n{question}"))
+    explicit = await peer.answers.Answer(ask(QUESTION, template="Say it.\n{question}"))
     assert explicit.usage.prompt_tokens == 2 + len(QUESTION.split()), (
         "a caller's own words are an exception"
     )
@@ -69,22 +69,22 @@ async def test_in_place_the_contract_is_replaced_with_the_weights(tmp_path):
     async with serving_student(
         replace(fake_student_settings(tmp_path, skill=0.5), max_loaded=1)
     ) as peer:
-        _, made = await _wait(peer, await _train(peer, CAPTIONING))
+        _, made = await wait(peer, await _train(peer, CAPTIONING))
         swapped = await peer.versions.PromoteVersion(
             versions_pb2.PromoteVersionRequest(name=made.version)
         )
         assert swapped.swap_way == versions_pb2.SWAP_WAY_IN_PLACE
-        assert (await peer.answers.Answer(_ask(QUESTION))).usage.prompt_tokens == len(
+        assert (await peer.answers.Answer(ask(QUESTION))).usage.prompt_tokens == len(
             QUESTION.split()
         )
         await peer.versions.RollbackVersion(versions_pb2.RollbackVersionRequest())
-        assert (await peer.answers.Answer(_ask(QUESTION))).usage.prompt_tokens > len(
+        assert (await peer.answers.Answer(ask(QUESTION))).usage.prompt_tokens > len(
             QUESTION.split()
         )
 
 
 async def test_the_canaries_are_computed_by_the_new_contract(peer):
-    _, made = await _wait(peer, await _train(peer, CAPTIONING))
+    _, made = await wait(peer, await _train(peer, CAPTIONING))
     found = canaries.read(peer.student.store.path(made.version))
     assert {canary.rendering.tokens for canary in found} == {
         len(canary.question.split()) for canary in found
@@ -99,7 +99,7 @@ async def test_authors_are_trained_on_one_template_and_served_by_another(peer):
         normaliser="contains@1",
     )
     operation = await _train(peer, asked, training_template="{question}")
-    _, made = await _wait(peer, operation)
+    _, made = await wait(peer, operation)
     contract = await _contract(peer, made.version)
     assert contract.training_template == "{question}"
     assert contract.answer_template == "{question}Answer in a word."
@@ -111,10 +111,10 @@ async def test_authors_are_trained_on_one_template_and_served_by_another(peer):
 
 
 async def test_without_a_contract_it_is_the_base_versions(peer):
-    _, first = await _wait(peer, await _train(peer, CAPTIONING, request_id="one"))
-    _, second = await _wait(peer, await _train(peer, base_version=first.version, request_id="two"))
+    _, first = await wait(peer, await _train(peer, CAPTIONING, request_id="one"))
+    _, second = await wait(peer, await _train(peer, base_version=first.version, request_id="two"))
     assert await _contract(peer, second.version) == await _contract(peer, first.version)
-    _, third = await _wait(
+    _, third = await wait(
         peer, await _train(peer, request_id="three", training_template="Say it. {question}")
     )
     contract = await _contract(peer, third.version)
@@ -162,7 +162,7 @@ async def test_a_contract_that_cannot_be_served_is_refused_and_its_field_named(
 
 async def test_templates_may_be_as_long_as_they_are_said_to_be(peer):
     longest = "x" * 1_990 + "{question}"
-    _, made = await _wait(
+    _, made = await wait(
         peer,
         await _train(
             peer, versions_pb2.Contract(answer_template=longest, training_template=longest)
@@ -190,7 +190,7 @@ async def test_a_long_system_prompt_of_the_base_version_may_be_named(tmp_path):
     )
     store.close()
     async with serving_student(settings) as peer:
-        _, made = await _wait(peer, await _train(peer, await _contract(peer, "v1")))
+        _, made = await wait(peer, await _train(peer, await _contract(peer, "v1")))
         assert (await _contract(peer, made.version)).system_prompt == prompt
 
 
@@ -206,7 +206,7 @@ async def test_two_templates_for_one_training_are_refused(peer):
 async def test_the_base_versions_own_parts_may_be_named(peer):
     own = await _contract(peer, "v1")
     assert own.processor_sha256
-    _, made = await _wait(peer, await _train(peer, own))
+    _, made = await wait(peer, await _train(peer, own))
     assert await _contract(peer, made.version) == own
 
 
@@ -221,7 +221,7 @@ async def test_a_training_has_the_base_versions_system_turn(tmp_path):
     store.close()
     async with serving_student(settings) as peer:
         operation = await _train(peer)
-        await _wait(peer, operation)
+        await wait(peer, operation)
         assert (
             peer.student.jobs.job(operation.name.rpartition("/")[2]).contract.system_prompt
             == "Be brief."
@@ -258,7 +258,7 @@ async def _refused_as_broken(peer, version):
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name=version))
     assert from_rpc_error(refused.value).reason == "CONTRACT_BROKEN"
-    assert (await peer.answers.Answer(_ask())).version == "v1"
+    assert (await peer.answers.Answer(ask())).version == "v1"
 
 
 def test_a_manifest_of_an_earlier_release_is_read(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from google.longrunning import operations_pb2
 
 from tests.serving import fake_student_settings, serving_student
-from tests.student.test_servicers import _train
+from tests.student.calls import train
 
 LEAVES_WITHIN_S = 60.0
 """Limit for a service that hangs; the grace period in the test is longer."""
@@ -21,7 +21,7 @@ async def peer(tmp_path, monkeypatch):
 
 
 async def test_a_service_that_leaves_answers_who_waits_for_a_training(peer):
-    operation = await _train(peer)
+    operation = await train(peer)
     request = operations_pb2.WaitOperationRequest(name=operation.name)
     waits = [peer.operations.WaitOperation(request) for _ in range(3)]
     await peer.operations.GetOperation(operations_pb2.GetOperationRequest(name=operation.name))
@@ -33,7 +33,7 @@ async def test_a_service_that_leaves_answers_who_waits_for_a_training(peer):
 
 async def test_data_sets_in_use_are_asked_for_while_a_training_ends(peer, tmp_path):
     """The reading thread is held by a pipe in place of the job's file."""
-    name = (await _train(peer)).name.rpartition("/")[2]
+    name = (await train(peer)).name.rpartition("/")[2]
     jobs = peer.student.jobs
     dataset = jobs.job(name).dataset
     path = tmp_path / "store" / "jobs" / name / "job.json"

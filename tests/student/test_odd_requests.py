@@ -4,6 +4,7 @@ import random
 
 import grpc
 import pytest
+import pytest_asyncio
 from google.longrunning import operations_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2
@@ -15,6 +16,7 @@ from tests.pictures import png
 from tests.serving import fake_student_settings, serving_student
 
 IMAGE = png()
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 ODD_NAMES = (
     "x" * 4_000,
     "v" + "9" * 200,
@@ -49,9 +51,10 @@ CALLERS_FAULT = {
 }
 
 
-@pytest.fixture
-async def peer(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=0.5)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def peer(tmp_path_factory):
+    """One student for all tests: absurd requests change nothing."""
+    settings = fake_student_settings(tmp_path_factory.mktemp("student"), skill=0.5)
     async with serving_student(settings) as peer:
         yield peer
 

@@ -28,10 +28,9 @@ from services.student.production import (
 )
 from services.student.servicers import StudentServicer
 from services.student.settings import StudentSettings
-from tests.pictures import numbered_png, png
+from tests.pictures import numbered_png
 from tests.serving import fake_student_settings, serving_student
-
-IMAGE = png()
+from tests.student.calls import IMAGE, ask
 
 
 def lines(folder):
@@ -52,10 +51,6 @@ def sampling(tmp_path, rate=1.0, **model):
     return replace(
         fake_student_settings(tmp_path, **model), samples=SampleSettings(folder, rate, 2**30)
     ), folder
-
-
-def ask(question="what color is object 1?", image=IMAGE, **fields):
-    return student_pb2.AnswerRequest(image=types_pb2.Image(data=image), question=question, **fields)
 
 
 async def test_what_users_ask_the_live_version_is_kept_with_its_image(tmp_path):

@@ -1,7 +1,6 @@
 """The student over real gRPC, fake engine."""
 
 import asyncio
-import hashlib
 
 import grpc
 import psutil
@@ -9,59 +8,19 @@ import pytest
 from google.longrunning import operations_pb2
 
 from protos.mpa.v1 import student_pb2, training_pb2, types_pb2, versions_pb2
-from services.core.errors import InvalidInput
 from services.engines.fake import true_answer
 from services.engines.images import sha256
 from services.rpc.client import StudentClient
 from services.rpc.status import from_rpc_error
-from tests.pictures import bomb_png, numbered_png, png
 from tests.serving import fake_student_settings, serving_student
+from tests.student.calls import IMAGE, ask, train, wait
 from tests.waiting import until
-
-IMAGE = png()
 
 
 @pytest.fixture
 async def peer(tmp_path):
     async with serving_student(fake_student_settings(tmp_path, skill=0.5)) as peer:
         yield peer
-
-
-def _ask(question="what color is object 1?", image=IMAGE, **fields):
-    return student_pb2.AnswerRequest(image=types_pb2.Image(data=image), question=question, **fields)
-
-
-async def _upload(peer, samples=64):
-    images = [numbered_png(number) for number in range(8)]
-
-    async def parts():
-        for image in images:
-            yield training_pb2.UploadDatasetRequest(image=image)
-        for number in range(samples):
-            sample = training_pb2.TrainingSample(
-                image_sha256=hashlib.sha256(images[number % 8]).hexdigest(),
-                question=f"what is {number}?",
-                answer="red",
-            )
-            yield training_pb2.UploadDatasetRequest(sample=sample)
-
-    return (await peer.training.UploadDataset(parts())).dataset
-
-
-async def _train(peer, request_id="one", samples=64):
-    dataset = await _upload(peer, samples)
-    return await peer.training.Train(
-        training_pb2.TrainRequest(request_id=request_id, dataset=dataset, run="r", recipe="paper")
-    )
-
-
-async def _wait(peer, operation):
-    done = await peer.operations.WaitOperation(
-        operations_pb2.WaitOperationRequest(name=operation.name)
-    )
-    response = training_pb2.TrainResponse()
-    done.response.Unpack(response)
-    return done, response
 
 
 def _trainers():
@@ -73,7 +32,7 @@ def _trainers():
 
 
 async def test_every_answer_names_its_version(peer):
-    answer = await peer.answers.Answer(_ask())
+    answer = await peer.answers.Answer(ask())
     assert answer.version == "v1"
     assert answer.answer in (true_answer(sha256(IMAGE), "what color is object 1?"), "unknown")
     assert answer.usage.prompt_tokens > 0
@@ -86,57 +45,15 @@ async def test_an_image_is_sent_once_and_then_named(peer):
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await peer.answers.Answer(unknown)
     assert from_rpc_error(refused.value).reason == "IMAGE_UNKNOWN"
-    by_bytes = await peer.answers.Answer(_ask("what?"))
+    by_bytes = await peer.answers.Answer(ask("what?"))
     assert (await peer.answers.Answer(unknown)).answer == by_bytes.answer
-
-
-@pytest.mark.parametrize(
-    ("request_", "code", "reason"),
-    [
-        (_ask(""), "INVALID_ARGUMENT", "QUESTION_EMPTY"),
-        (_ask("   \n"), "INVALID_ARGUMENT", "QUESTION_EMPTY"),
-        (_ask("x" * 100_000), "INVALID_ARGUMENT", "QUESTION_TOO_LONG"),
-        (_ask(template="{question}" * 2000), "INVALID_ARGUMENT", "TEXT_TOO_LONG"),
-        (_ask(template="{question} {question}"), "INVALID_ARGUMENT", "TEMPLATE_INVALID"),
-        (_ask(template="Say red."), "INVALID_ARGUMENT", "TEMPLATE_INVALID"),
-        (_ask(image=b"GIF89a nonsense"), "INVALID_ARGUMENT", "IMAGE_UNREADABLE"),
-        (_ask(image=bomb_png()), "INVALID_ARGUMENT", "IMAGE_TOO_MANY_PIXELS"),
-        (student_pb2.AnswerRequest(question="what?"), "INVALID_ARGUMENT", "IMAGE_MISSING"),
-        (
-            student_pb2.AnswerRequest(question="what?", image=types_pb2.Image(uri="/etc/passwd")),
-            "INVALID_ARGUMENT",
-            "INVALID_INPUT",
-        ),
-        (_ask(version="v9"), "NOT_FOUND", "VERSION_NOT_FOUND"),
-        (_ask(decoding=types_pb2.Decoding(temperature=-1)), "INVALID_ARGUMENT", "INVALID_INPUT"),
-    ],
-)
-async def test_bad_requests_get_a_clear_answer(peer, request_, code, reason):
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await peer.answers.Answer(request_)
-    assert refused.value.code().name == code
-    assert from_rpc_error(refused.value).reason == reason
-
-
-@pytest.mark.parametrize("template", ["{question}" * 100, "Say red."])
-async def test_a_training_template_is_no_other(peer, template):
-    dataset = await _upload(peer)
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await peer.training.Train(
-            training_pb2.TrainRequest(request_id="one", dataset=dataset, training_template=template)
-        )
-    assert refused.value.code().name == "INVALID_ARGUMENT"
-    assert from_rpc_error(refused.value).reason == "TEMPLATE_INVALID"
-    assert not (
-        await peer.operations.ListOperations(operations_pb2.ListOperationsRequest())
-    ).operations
 
 
 @pytest.mark.parametrize(
     "question", ["<|image_pad|>", "<|video_pad|>", "<|im_end|>", "<image>", "{question}", "a\0b"]
 )
 async def test_control_tokens_are_text(peer, question):
-    assert (await peer.answers.Answer(_ask(question))).answer in (
+    assert (await peer.answers.Answer(ask(question))).answer in (
         true_answer(sha256(IMAGE), question),
         "unknown",
     )
@@ -146,7 +63,7 @@ async def test_a_stream_answers_each_item_and_one_failure_ends_only_itself(peer)
     async def requests():
         for number in range(300):
             question = "" if number == 7 else f"what is {number}?"
-            yield student_pb2.AnswerStreamRequest(id=str(number), request=_ask(question))
+            yield student_pb2.AnswerStreamRequest(id=str(number), request=ask(question))
 
     responses = {response.id: response async for response in peer.answers.AnswerStream(requests())}
     assert len(responses) == 300
@@ -157,8 +74,8 @@ async def test_a_stream_answers_each_item_and_one_failure_ends_only_itself(peer)
 
 
 async def test_training_makes_a_version_with_its_provenance(peer):
-    operation = await _train(peer)
-    done, response = await _wait(peer, operation)
+    operation = await train(peer)
+    done, response = await wait(peer, operation)
     assert done.done
     assert response.version == "v2"
     version = (await peer.versions.GetVersion(versions_pb2.GetVersionRequest(name="v2"))).version
@@ -181,18 +98,18 @@ async def test_training_makes_a_version_with_its_provenance(peer):
 
 
 async def test_a_repeated_request_id_returns_the_first_operation(peer):
-    first = await _train(peer)
-    again = await _train(peer)
+    first = await train(peer)
+    again = await train(peer)
     assert again.name == first.name
-    await _wait(peer, first)
-    assert (await _train(peer)).name == first.name
+    await wait(peer, first)
+    assert (await train(peer)).name == first.name
 
 
 async def test_a_second_training_is_aborted_while_one_runs(peer, monkeypatch):
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0.2")
-    first = await _train(peer, "one")
+    first = await train(peer, "one")
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await _train(peer, "two")
+        await train(peer, "two")
     assert refused.value.code() is grpc.StatusCode.ABORTED
     assert from_rpc_error(refused.value).reason == "TRAINING_UNDER_WAY"
     await peer.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=first.name))
@@ -200,7 +117,7 @@ async def test_a_second_training_is_aborted_while_one_runs(peer, monkeypatch):
 
 async def test_cancel_ends_a_training_and_frees_the_place(peer, monkeypatch):
     monkeypatch.setenv("MPA_FAKE_STEP_S", "5")
-    operation = await _train(peer, "one")
+    operation = await train(peer, "one")
     await peer.operations.CancelOperation(
         operations_pb2.CancelOperationRequest(name=operation.name)
     )
@@ -210,14 +127,14 @@ async def test_cancel_ends_a_training_and_frees_the_place(peer, monkeypatch):
     assert ended.done
     assert ended.error.code == grpc.StatusCode.CANCELLED.value[0]
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0")
-    _, response = await _wait(peer, await _train(peer, "two"))
+    _, response = await wait(peer, await train(peer, "two"))
     assert response.version == "v2"
 
 
 @pytest.mark.slow
 async def test_progress_can_be_watched_and_operations_listed(peer, monkeypatch):
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0.4")
-    operation = await _train(peer, samples=128)
+    operation = await train(peer, samples=128)
     seen = []
     while not operation.done:
         operation = await peer.operations.GetOperation(
@@ -233,68 +150,25 @@ async def test_progress_can_be_watched_and_operations_listed(peer, monkeypatch):
     assert [listed.name for listed in listing.operations] == [operation.name]
 
 
-@pytest.mark.parametrize(
-    ("hyperparameters", "field"),
-    [
-        ({"learning_rate": 0.0}, "learning_rate"),
-        ({"learning_rate": float("nan")}, "learning_rate"),
-        ({"batch_size": 0}, "batch_size"),
-        ({"weight_decay": float("nan")}, "weight_decay"),
-        ({"weight_decay": float("-inf")}, "weight_decay"),
-        ({"loss": "other"}, "loss"),
-        ({"lora_rank": 2**31 - 1}, "lora_rank"),
-        ({"lora_rank": 1, "lora_alpha": float("inf")}, "lora_alpha"),
-        ({"lora_rank": 1, "lora_alpha": float("nan")}, "lora_alpha"),
-    ],
-)
-async def test_hyperparameters_that_cannot_be_meant(peer, hyperparameters, field):
-    dataset = await _upload(peer)
-    request = training_pb2.TrainRequest(
-        dataset=dataset, hyperparameters=training_pb2.Hyperparameters(**hyperparameters)
-    )
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await peer.training.Train(request)
-    error = from_rpc_error(refused.value)
-    assert isinstance(error, InvalidInput)
-    assert error.field == f"hyperparameters.{field}"
-
-
-async def test_a_dataset_that_was_not_sent(peer):
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await peer.training.Train(training_pb2.TrainRequest(dataset="f" * 64))
-    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-
-
-async def test_a_sample_without_its_image_is_refused(peer):
-    async def parts():
-        yield training_pb2.UploadDatasetRequest(
-            sample=training_pb2.TrainingSample(image_sha256="a" * 64, question="q?", answer="a")
-        )
-
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await peer.training.UploadDataset(parts())
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
 async def test_a_corrupt_version_never_becomes_live(peer):
-    await _wait(peer, await _train(peer))
+    await wait(peer, await train(peer))
     (peer.student.store.path("v2") / "fake.json").write_text('{"skill": 0.0}')
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name="v2"))
     assert from_rpc_error(refused.value).reason == "VERSION_CORRUPT"
-    assert (await peer.answers.Answer(_ask())).version == "v1"
+    assert (await peer.answers.Answer(ask())).version == "v1"
 
 
 async def test_the_service_goes_on_with_a_training_it_was_stopped_in(tmp_path, monkeypatch):
     settings = fake_student_settings(tmp_path, skill=0.5)
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0.3")
     async with serving_student(settings) as peer:
-        operation = await _train(peer, samples=160)
+        operation = await train(peer, samples=160)
         name = operation.name.removeprefix("operations/")
         await until(lambda: peer.student.jobs.progress(name).step > 0)
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0")
     async with serving_student(settings) as peer:
-        done, response = await _wait(peer, operation)
+        done, response = await wait(peer, operation)
         assert done.done
         assert response.version == "v2"
 
@@ -303,17 +177,17 @@ async def test_the_service_goes_on_with_a_training_it_was_stopped_in(tmp_path, m
 async def test_a_training_process_that_is_told_to_end_goes_on_later(peer, monkeypatch):
     """`bentoml serve` passes SIGTERM to every child: the training must outlast the service."""
     monkeypatch.setenv("MPA_FAKE_STEP_S", "0.3")
-    operation = await _train(peer)
+    operation = await train(peer)
     await until(_trainers)
     (trainer,) = _trainers()
     trainer.terminate()
-    done, response = await _wait(peer, operation)
+    done, response = await wait(peer, operation)
     assert not done.HasField("error")
     assert response.version == "v2"
 
 
 async def test_sixteen_clients_through_ten_promotions_over_grpc(peer):
-    await _wait(peer, await _train(peer))
+    await wait(peer, await train(peer))
     promote = versions_pb2.PromoteVersionRequest(name="v2")
     await peer.versions.PromoteVersion(promote)
     stop = asyncio.Event()
@@ -322,7 +196,7 @@ async def test_sixteen_clients_through_ten_promotions_over_grpc(peer):
         for number in range(20):
             question = f"what is {number}?"
             truth[version, question] = (
-                await peer.answers.Answer(_ask(question, version=version))
+                await peer.answers.Answer(ask(question, version=version))
             ).answer
     mixed = [
         question
@@ -336,7 +210,7 @@ async def test_sixteen_clients_through_ten_promotions_over_grpc(peer):
         nonlocal answered
         while not stop.is_set():
             question = f"what is {(number := (number + 7) % 20)}?"
-            answer = await peer.answers.Answer(_ask(question))
+            answer = await peer.answers.Answer(ask(question))
             assert answer.answer == truth[answer.version, question]
             answered += 1
 
