@@ -57,6 +57,9 @@ Raters = Annotated[
     list[Path],
     typer.Argument(metavar="RATER.json...", help="Files saved by the page, one for each rater."),
 ]
+ErrorItems = Annotated[
+    int, typer.Option("--items", min=1, metavar="N", help="Number of errors to sort.")
+]
 TagsFile = Annotated[
     Path | None,
     typer.Option(
@@ -138,7 +141,7 @@ def errors(
     run: o.RunFolder,
     teacher: o.Teacher = "",
     local: LocalTeacher = False,
-    items: Items = 100,
+    items: ErrorItems = 100,
     seed: DrawSeed = 0,
     output: TagsFile = None,
     no_cache: o.NoCache = False,
@@ -147,7 +150,7 @@ def errors(
 ) -> None:
     """Sort the student's errors in the gap by category.
 
-    By rules; also by the teacher as judge, if --teacher or --local is given.
+    By rules; with --teacher or --local, also by the teacher as judge.
     """
     from rich.console import Console
 

@@ -37,7 +37,7 @@ MaxSize = Annotated[
     typer.Option(
         "--max-size",
         metavar="SIZE",
-        help="Remove the longest unused replies until the cache has SIZE, such as 2GiB.",
+        help="Remove the longest unused replies until the cache fits into SIZE, such as 2GiB.",
         callback=o.checked(size_bytes),
     ),
 ]
@@ -78,10 +78,10 @@ def show(as_json: o.Json = False) -> None:
 
 @app.command()
 def prune(older_than: OlderThan = "", model: Model = "", max_size: MaxSize = "") -> None:
-    """Remove replies.
+    """Remove replies by age, model or size.
 
-    A run that needs them again asks the teacher. --older-than and --model together remove only
-    replies that meet both.
+    A run that needs them again asks the teacher. --older-than and --model
+    together remove only replies that meet both.
     """
     from services.orchestrator.endpoints.cache import cache_file, looking_into
 

@@ -33,7 +33,7 @@ FormatName = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Format of the files (docs/evaluation.md). Default: detected from each file.",
+        help="Format of the files (docs/evaluation.md). Default: detected by their content.",
     ),
 ]
 ImageFolder = Annotated[
@@ -100,7 +100,7 @@ StudentVersion = Annotated[
 StudentOfRun = Annotated[
     Path | None,
     _answers(
-        "--run", metavar="RUN", help="With --local student: folder of the run that trained it."
+        "--run", metavar="RUN", help="Folder of the run that trained the student; needs --local."
     ),
 ]
 Metric = Annotated[
@@ -268,8 +268,8 @@ def evaluate(
 def compare(before: Before, after: After, examples: Examples = 5) -> None:
     """Compare two evaluations of the same questions.
 
-    Shows the difference with its interval, McNemar's test, and the questions that AFTER fixed or
-    broke.
+    Show the difference with its interval, McNemar's test, and the questions
+    that AFTER fixed or broke.
     """
     from services.orchestrator.reports.scoring import comparison_lines
     from services.orchestrator.scoring.comparison import compare_evaluations

@@ -37,9 +37,7 @@ Data = Annotated[
         show_default=True,
     ),
 ]
-DryRun = Annotated[
-    bool, o.flag("--dry-run", help="Show the plan with its counts, without any work.")
-]
+DryRun = Annotated[bool, o.flag("--dry-run", help="Show the plan with its counts, and stop.")]
 Teachers = Annotated[
     list[str] | None,
     typer.Option(
@@ -67,7 +65,7 @@ Local = Annotated[
 app = typer.Typer()
 
 
-@app.command(rich_help_panel="Start here")
+@app.command(rich_help_panel=o.EXPERIMENTS)
 def experiment(
     file: File,
     out: Out = None,

@@ -13,6 +13,7 @@ from services.orchestrator.cli import (
     cache,
     datasets,
     experiment,
+    options,
     quote,
     results,
     runs,
@@ -21,17 +22,22 @@ from services.orchestrator.cli import (
 )
 
 app = typer.Typer(
-    help="""Align a small vision-language model (the student) with a large one (the teacher), from
-    unlabeled images.
+    help="""Align a small vision-language model (the student) with a large one (the
+    teacher), from unlabeled images.
 
-    To try it with the bundled models: `mpa-orch align IMAGES --task vqa --local`. To work with
-    your own: start two services (`mpa-orch serve teacher`, `mpa-orch serve student`), give their
-    addresses to `mpa-orch align`, then look at the result with `mpa-orch status RUN`.""",
+    First try, with the bundled models on this machine:
+
+    mpa-orch align IMAGES --task vqa --local
+
+    With models of your choice, start a service for each (`mpa-orch models` lists
+    the commands), then:
+
+    mpa-orch align IMAGES --task vqa --teacher HOST:PORT --student HOST:PORT""",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (align, quote, experiment, steps, results, services):
+for part in (align, quote, steps, results, services, experiment):
     app.add_typer(part.app)
 app.add_typer(
     runs.app,
@@ -49,13 +55,13 @@ app.add_typer(
     datasets.app,
     name="datasets",
     help="Check labelled data sets, and score models on them.",
-    rich_help_panel="Data",
+    rich_help_panel=options.EXPERIMENTS,
 )
 app.add_typer(
     cache.app,
     name="cache",
     help="Show or prune the cache of teachers' replies, which all runs share.",
-    rich_help_panel="Data",
+    rich_help_panel=options.EXPERIMENTS,
 )
 
 

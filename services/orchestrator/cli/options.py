@@ -16,6 +16,9 @@ flag = partial(typer.Option, metavar="")
 """A switch: it takes no value, so the help shows none."""
 
 SERVICES, SEVERAL_MACHINES = "Services", "Several machines"
+"""Panels of options."""
+EXPERIMENTS = "Experiments and data"
+"""Panel of commands."""
 
 
 def checked(check: Callable[[str], object]) -> Callable[[str], str]:
@@ -153,14 +156,21 @@ Labelled = Annotated[
     ),
 ]
 Yes = Annotated[
-    bool, flag("--yes", "-y", help="Train and promote without asking for confirmation.")
+    bool, flag("--yes", "-y", help="Skip the confirmation before training and promotion.")
 ]
 Version = Annotated[
-    str, typer.Option("--version", metavar="VERSION", help="Version, such as v2. Default: live.")
+    str,
+    typer.Option(
+        "--version",
+        metavar="VERSION",
+        help="Version that answers, such as v2. Default: the live one.",
+    ),
 ]
 StudentOfRun = Annotated[
     Path | None,
-    typer.Option("--run", metavar="RUN", help="With --local: folder of the run that trained it."),
+    typer.Option(
+        "--run", metavar="RUN", help="Folder of the run that trained the student; needs --local."
+    ),
 ]
 Json = Annotated[bool, flag("--json", help="Print JSON, for programs.")]
 PageSize = Annotated[

@@ -21,7 +21,11 @@ app = typer.Typer()
 Pilot = Annotated[
     int,
     typer.Option(
-        "--pilot", min=0, metavar="N", help="Images of the pilot. Default: 1 %, at least 50."
+        "--pilot",
+        min=0,
+        metavar="N",
+        help="Number of images in the pilot. Default: 1 % of all, at least 50.",
+        show_default=False,
     ),
 ]
 Devices = Annotated[
@@ -31,6 +35,7 @@ Devices = Annotated[
         min=0,
         metavar="N",
         help="Number of devices used at the same time. Default: one for each service that runs.",
+        show_default=False,
     ),
 ]
 QUOTES = RUNS / "quotes"
@@ -73,8 +78,8 @@ def quote(
 ) -> None:
     """Estimate calls, time, money and samples of an `align` with the same options.
 
-    The estimate comes from a pilot run on a few of the images. The pilot calls the teacher, at
-    its price.
+    The estimate comes from a pilot: a run on a few of the images. Its calls
+    of the teacher cost as much as any other's.
     """
     from rich.console import Console
 

@@ -119,7 +119,8 @@ MaxPerKind = Annotated[
         "--max-per-kind",
         min=0,
         metavar="N",
-        help="Most questions of one kind (yes/no, how many, ...) for each image; 0: no limit.",
+        help="Most questions of one kind (yes/no, how many, ...) for each image; 0: no limit. "
+        "Default: the recipe's.",
     ),
 ]
 Guided = Annotated[
@@ -215,9 +216,9 @@ LossName = Annotated[
     Loss | None,
     _training(
         "--loss",
-        help="Average the loss over the answer tokens of the batch, or over its samples, each "
-        "summed over its tokens (Eq. 3). Default: the recipe's (paper: sample), else the "
-        "student's preset's.",
+        help="Loss of the training. token averages over the batch's answer tokens; sample sums "
+        "over each answer, then averages over the samples (Eq. 3). Default: the recipe's "
+        "(paper: sample), else that of the student's preset.",
     ),
 ]
 Seed = Annotated[
@@ -236,7 +237,7 @@ Rounds = Annotated[
         "--rounds",
         min=1,
         metavar="N",
-        help="Most rounds. Each further round aligns the student trained by the last one.",
+        help="Largest number of rounds. Each further one aligns the student of the one before.",
     ),
 ]
 UntilGap = Annotated[
@@ -246,7 +247,7 @@ UntilGap = Annotated[
         min=0.0,
         max=0.99,
         metavar="SHARE",
-        help="Stop when the gap is a smaller share of the records, such as 0.05.",
+        help="Stop when the gap is smaller than this share of the records, such as 0.05.",
     ),
 ]
 RedoRejected = Annotated[
@@ -271,7 +272,7 @@ BudgetUsd = Annotated[
     _costs(
         "--budget",
         metavar="USD",
-        help="Stop before the run has cost more in total, such as 20USD; 0: cached replies only.",
+        help="Largest total cost of the run, such as 20USD. 0: cached replies only.",
         callback=checked(dollars),
     ),
 ]
@@ -281,7 +282,7 @@ MaxHours = Annotated[
         "--max-hours",
         min=0.0,
         metavar="HOURS",
-        help="Stop before the run has worked longer in total.",
+        help="Longest total working time of the run, in hours.",
     ),
 ]
 UsdPerHour = Annotated[
@@ -290,6 +291,6 @@ UsdPerHour = Annotated[
         "--usd-per-hour",
         min=0.0,
         metavar="USD",
-        help="Price of all devices together for an hour, added to a provider's bill.",
+        help="Price of all devices together, per hour; added to a provider's bill.",
     ),
 ]

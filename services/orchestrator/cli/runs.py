@@ -28,7 +28,11 @@ OtherRun = Annotated[
 ]
 Cells = Annotated[
     list[Cell] | None,
-    typer.Option("--cell", help="Only records in this cell. Can be repeated."),
+    typer.Option(
+        "--cell",
+        metavar="CELL",
+        help=f"Only records in CELL: {', '.join(Cell)}. Can be repeated.",
+    ),
 ]
 Rejected = Annotated[
     str,
@@ -47,7 +51,12 @@ QuestionText = Annotated[
     ),
 ]
 FormatName = Annotated[
-    ExportFormat, typer.Option("--format", help="Format of the export (docs/exports.md).")
+    ExportFormat,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help=f"Format of the export: {', '.join(ExportFormat)} (docs/exports.md).",
+    ),
 ]
 Everything = Annotated[
     bool,
@@ -81,7 +90,7 @@ def show(
     page: o.Page = 1,
     as_json: o.Json = False,
 ) -> None:
-    """Show the records of a run page by page: question, answers, cell, reason of rejection."""
+    """Show the records of a run, page by page: question, answers, cell, reason."""
     from rich.console import Console
 
     from services.orchestrator.reports import runs as runs_report
@@ -141,7 +150,7 @@ def export(
 
 @app.command()
 def delete(run: o.RunFolder, yes: YesDelete = False) -> None:
-    """Delete a run: ledger, parity set, logs, and the versions of a student that it started."""
+    """Delete a run: ledger, parity set, logs, and versions of a student that it started."""
     from services.orchestrator.reports import runs as runs_report
     from services.orchestrator.run import listing
 

@@ -15,27 +15,35 @@ from services.orchestrator.cli.exits import exit_codes
 app = typer.Typer()
 PANEL = "Services and models"
 
-ServedRole = Annotated[o.Role, typer.Argument(metavar="ROLE", help="teacher or student.")]
+ServedRole = Annotated[o.Role, typer.Argument(metavar="ROLE", help="Service to run.")]
 Host = Annotated[
     str, typer.Option("--host", metavar="ADDRESS", help="Network interface to listen on.")
 ]
 Port = Annotated[
     int,
     typer.Option(
-        "--port", metavar="N", help="HTTP port. Default: 3001 (teacher) or 3000 (student)."
+        "--port",
+        metavar="N",
+        help="HTTP port. Default: 3001 (teacher) or 3000 (student).",
+        show_default=False,
     ),
 ]
 GrpcPort = Annotated[
     int,
     typer.Option(
-        "--grpc-port", metavar="N", help="gRPC port. Default: 50051 (teacher) or 50052 (student)."
+        "--grpc-port",
+        metavar="N",
+        help="gRPC port. Default: 50051 (teacher) or 50052 (student).",
+        show_default=False,
     ),
 ]
 ImageFile = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
 QuestionText = Annotated[str, typer.Argument(metavar="QUESTION", help="Question about the image.")]
 StudentsRun = Annotated[
     Path | None,
-    typer.Argument(metavar="[RUN]", help="With --local: folder of the run that trained it."),
+    typer.Argument(
+        metavar="[RUN]", help="Folder of the run whose student is rolled back; needs --local."
+    ),
 ]
 ModelName = Annotated[
     str, typer.Argument(metavar="[NAME]", help="Model to show in full. Default: list all.")
@@ -54,8 +62,8 @@ def serve(
 ) -> None:
     """Run one service in the foreground.
 
-    It serves the bundled model unless the environment names another (`mpa-orch models`,
-    docs/services.md).
+    The bundled model is served unless environment variables name another:
+    see `mpa-orch models` and docs/services.md.
     """
     from services.orchestrator.endpoints.processes import (
         BENTOML_HOMES,

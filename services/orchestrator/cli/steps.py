@@ -51,7 +51,8 @@ def annotate(
 ) -> None:
     """Step 1: begin a run; the teacher writes questions and answers about the images.
 
-    Options of later steps are given here, too, since they define the run.
+    Options of later steps are given here, too: they are part of the run's
+    settings.
     """
     from services.orchestrator.cli import commands, session
 
@@ -136,7 +137,8 @@ def level(
 ) -> None:
     """Step 3: train the student on the parity set.
 
-    Ctrl-C doesn't stop a training on a remote service; repeat the command to follow it.
+    Ctrl-C doesn't stop the training on a remote service. Repeat the command
+    to follow it.
     """
     from services.orchestrator.cli import commands, session
 
@@ -163,7 +165,8 @@ def evaluate(
 ) -> None:
     """Step 4: compare the candidate with the live version on held-out records.
 
-    With --eval, also on labels. `mpa-orch datasets evaluate` scores any model without a run.
+    With --eval, also on labels. `mpa-orch datasets evaluate` scores any model
+    without a run.
     """
     from services.orchestrator.cli import commands, session
 

@@ -1,4 +1,4 @@
-"""The models that are known by name, for people and for tools, and the commands that start a service with one."""
+"""Models known by name, for people and for tools, with the commands that serve them."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ COLUMNS = (
     "remote code",
 )
 LORA_RANK = 16
-"""Of the adapters whose training is estimated."""
+"""Rank of the adapters in the estimates of training memory."""
 
 
 def listed(role: str = "") -> list[Preset]:
-    """Those fit for `role`, or all."""
+    """Models that can take `role`; all for ""."""
     return [preset for preset in PRESETS.values() if not role or role in preset.roles]
 
 
 def row(preset: Preset) -> tuple[str, ...]:
-    """The texts of COLUMNS; memory in GiB, "" where it doesn't apply."""
+    """Texts of COLUMNS; memory in GiB, "" if it doesn't apply."""
     memory = (preset.serving_bytes, preset.training_bytes(), preset.training_bytes(LORA_RANK))
     return (
         preset.name,
@@ -64,7 +64,7 @@ def _fields(preset: Preset) -> dict[str, Any]:
 
 
 def commands(preset: Preset) -> list[str]:
-    """A line for each engine that can serve it."""
+    """Commands that serve the model, one for each engine that can."""
     role = preset.roles[0]
     prefix = f"MPA_{role.upper()}_"
     trust = f" {prefix}TRUST_REMOTE_CODE=1" if preset.remote_code else ""
@@ -75,7 +75,10 @@ def commands(preset: Preset) -> list[str]:
 
 
 def show_all(presets: Iterable[Preset], console: Console) -> None:
-    caption = f"serve, train and LoRA (rank {LORA_RANK}): GiB, estimated; `mpa-orch models NAME` shows one in full"
+    caption = (
+        f"serve, train and LoRA (rank {LORA_RANK}): estimated memory in GiB; "
+        "`mpa-orch models NAME` shows one model in full"
+    )
     numbers = ("size", "serve", "train", "LoRA")
     print_rows(
         COLUMNS, [row(preset) for preset in presets], console, numbers=numbers, caption=caption
@@ -83,7 +86,7 @@ def show_all(presets: Iterable[Preset], console: Console) -> None:
 
 
 def show(preset: Preset, console: Console) -> None:
-    """Everything that is known of one."""
+    """Prints everything that is known about one model."""
     trained = asdict(preset.hyperparameters) if "student" in preset.roles else {}
     lines = {
         "name": preset.name,
@@ -93,14 +96,14 @@ def show(preset: Preset, console: Console) -> None:
         "architecture": preset.architecture,
         "parameters": f"{preset.parameters:,}" if preset.parameters else "not published",
         "licence": preset.licence,
-        "engines": ", ".join(preset.engines) or "none, as it is published",
-        "remote code": "needed, and off unless TRUST_REMOTE_CODE is set"
+        "engines": ", ".join(preset.engines) or "none, as published",
+        "remote code": "needed; off unless TRUST_REMOTE_CODE is set"
         if preset.remote_code
         else "none",
         "template": preset.chat_template,
         "system": preset.system_prompt or "the template's own",
-        "images": _listed(preset.image_processor) or "as the checkpoint says",
-        "tokens": f"at most {preset.visual_tokens:,} for an image" if preset.visual_tokens else "",
+        "images": _listed(preset.image_processor) or "as the checkpoint states",
+        "tokens": f"at most {preset.visual_tokens:,} per image" if preset.visual_tokens else "",
         "training": f"{_listed(trained)} ({preset.hyperparameters_source})" if trained else "",
         "recipe": preset.recipe if trained else "",
         "memory": _memory(preset),
@@ -119,9 +122,8 @@ def _memory(preset: Preset) -> str:
     parts = [f"{preset.serving_bytes / GIB:.1f} GiB to serve"]
     if preset.training_bytes():
         parts.append(f"{preset.training_bytes() / GIB:.1f} GiB to train")
-        parts.append(
-            f"{preset.training_bytes(LORA_RANK) / GIB:.1f} GiB to train adapters of rank {LORA_RANK}"
-        )
+        lora_gib = preset.training_bytes(LORA_RANK) / GIB
+        parts.append(f"{lora_gib:.1f} GiB to train adapters of rank {LORA_RANK}")
     return ", ".join(parts) + " (estimated)"
 
 

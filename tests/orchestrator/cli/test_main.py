@@ -16,7 +16,7 @@ from tests.orchestrator.conftest import bench
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 from tests.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ON_RAY = ["align", "pool", "--task", "vqa", "--engine", "ray"]
 ORCH = (sys.executable, "-m", "services.orchestrator.cli.main")
 
@@ -33,7 +33,9 @@ async def start(*arguments, **environment):
     Ctrl-C.
     """
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", AT_A_TERMINAL),
+        sys.executable,
+        "-c",
+        AT_A_TERMINAL,
         *map(str, arguments),
         cwd=ROOT,
         env={**os.environ, **environment},
@@ -125,7 +127,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(tmp_path, monkeypatch, arguments
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
-    heavy = ("torch", "transformers", "bentoml", "grpc", "PIL")
+    heavy = ("torch", "transformers", "bentoml", "grpc", "PIL", "numpy", "pyarrow", "fsspec", "ray")
     code = f"""
 import sys
 from typer.testing import CliRunner

@@ -271,7 +271,7 @@ def as_mode_bits_say() -> None:
 def bound(*arguments):
     """The command, as a process that may not write what is marked read-only."""
     command = [sys.executable, "-m", "services.orchestrator.cli.main", *map(str, arguments)]
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         command, cwd=root, capture_output=True, text=True, preexec_fn=as_mode_bits_say
     )
