@@ -22,6 +22,7 @@ PACE_S = 0.03
 GONE = "grpc._cython.cygrpc.ExecuteBatchError"
 """Log line of gRPC itself when a caller leaves in the moment of its answer."""
 TRACEBACK = "Traceback (most recent call last)"
+CHAINED = ("another exception occurred:", "direct cause of the following exception:")
 
 
 class Bystander:
@@ -176,11 +177,13 @@ async def besieged(target, *, most_more_bytes=MOST_MORE_BYTES, allowed_log=()):
 
 
 def errors_in(log):
-    """The last line of every traceback."""
-    parts = log.split(TRACEBACK)[1:]
-    return [
-        next((line for line in part.splitlines()[1:] if line and not line.startswith(" ")), part)[
-            :500
-        ]
-        for part in parts
-    ]
+    """The last line of each traceback; of chained ones, the last line of the last."""
+    parts, errors = log.split(TRACEBACK), []
+    for before, part in itertools.pairwise(parts):
+        lines = part.splitlines()[1:]
+        end = next((line for line in lines if line and not line.startswith(" ")), part)[:500]
+        if errors and before.rstrip().endswith(CHAINED):
+            errors[-1] = end
+        else:
+            errors.append(end)
+    return errors
