@@ -179,4 +179,4 @@ def test_a_student_with_room_for_one_model_tries_its_candidate_in_place(tmp_path
     assert summary["promoted"]
     assert summary["held_out"]["after"]["accuracy"] > summary["held_out"]["before"]["accuracy"]
     assert summary["swap"]["failed"] == 0
-    assert "swapped by way of in_place" in student.log.read_text()
+    assert "way of the swap: in_place" in student.log.read_text()

@@ -14,5 +14,5 @@ def test_the_demo_on_vllm_aligns_and_promotes(tmp_path):
     assert summary["swap"]["requests"] > 200
     assert summary["swap"]["failed"] == 0
     student = (tmp_path / "run" / "logs" / "student.log").read_text()
-    assert "swapped by way of two_slots" in student
+    assert "way of the swap: two_slots" in student
     assert "EngineCore" in student, "that is vLLM"
