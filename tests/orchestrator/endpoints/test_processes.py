@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from services.orchestrator.endpoints.processes import GIVEN_OUT, free_ports
 from services.orchestrator.run.ledger import Ledger
 from tests.orchestrator.cli.test_main import run, start
 from tests.pictures import numbered_png
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -57,13 +59,11 @@ def services_of(folder: Path) -> list[int]:
 
 def has_begun(folder: Path) -> bool:
     """Is the teacher up and at work?"""
-    ledger = Ledger(folder / "ledger.sqlite", read_only=True)
     try:
-        return any(ledger.read("SELECT 1 FROM annotations"))
+        with closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
+            return any(ledger.read("SELECT 1 FROM annotations"))
     except MpaError:  # its tables are being made
         return False
-    finally:
-        ledger.close()
 
 
 async def test_the_whole_loop_and_no_process_is_left(tmp_path, models, images):
@@ -88,10 +88,7 @@ async def test_the_services_do_not_outlive_a_killed_orchestrator_and_the_next_on
     (tmp_path / "teacher" / "fake.json").write_text(json.dumps({"skill": 0.9, "latency_s": 2.0}))
     arguments = ("annotate", images, "--task", "vqa", "--local", "--run", folder)
     process = await start(*arguments, **models)
-    for _ in range(600):
-        if (folder / "ledger.sqlite").exists() and has_begun(folder):
-            break
-        await asyncio.sleep(0.05)
+    await until(lambda: (folder / "ledger.sqlite").exists() and has_begun(folder))
     assert len(services_of(folder)) > 1, "the supervisor and its worker"
     os.kill(process.pid, signal.SIGKILL)
     await process.communicate()
