@@ -10,12 +10,8 @@ from services.teacher.settings import TeacherSettings
 
 def test_unset_and_empty_take_the_default():
     env = Environment("MPA_", {"MPA_A": "", "MPA_B": "7"})
-    assert (env.integer("A", 3), env.integer("B", 3), env.integer("C", 3), env.path("A")) == (
-        3,
-        7,
-        3,
-        None,
-    )
+    assert [env.integer(name, 3) for name in "ABC"] == [3, 7, 3]
+    assert env.path("A") is None
 
 
 @pytest.mark.parametrize(
@@ -34,10 +30,8 @@ def test_a_wrong_value_is_named_with_its_variable(settings, variables):
 
 
 def test_a_preset_names_the_model_unless_it_is_named():
-    teacher, student = (
-        TeacherSettings.from_env({"MPA_TEACHER_PRESET": "qwen2vl-7b"}),
-        StudentSettings.from_env({}),
-    )
+    teacher = TeacherSettings.from_env({"MPA_TEACHER_PRESET": "qwen2vl-7b"})
+    student = StudentSettings.from_env({})
     assert teacher.model.startswith("Qwen/Qwen2-VL-7B-Instruct@")
     assert (Path(student.model).name, student.preset.name) == ("student", "bundled")
     named = {"MPA_STUDENT_PRESET": "tinyllava-2b", "MPA_STUDENT_MODEL": "/models/converted"}
