@@ -1,6 +1,5 @@
 """Odd, unfinished and endless datasets."""
 
-import asyncio
 import io
 import random
 
@@ -14,6 +13,7 @@ from tests.attacks.bystander import IMAGE, SHA256, besieged
 from tests.attacks.outcomes import TRAIN, UPLOAD, call_once, method_of
 from tests.attacks.target import MIB
 from tests.pictures import png
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 TAKEN = ("OK", "INVALID_ARGUMENT")
@@ -160,8 +160,7 @@ async def test_uploads_do_not_fill_the_disk(small_student):
             for image in images[:5]:
                 await left.write(image)
             left.cancel()
-        await asyncio.sleep(1)
-    assert stored_bytes(small_student) <= 16 * MIB
+        await until(lambda: stored_bytes(small_student) <= 16 * MIB)
 
 
 async def test_refused_uploads_leave_nothing(small_student):
