@@ -63,11 +63,10 @@ async def make_unfinished(run: Path) -> None:
         serving(ScriptedTeacher(rejects=rejects, delay_s=0.05)) as teacher,
         serving(ScriptedStudent(delay_s=0.05)) as student,
     ):
-        arguments = ("--recipe", "rehearsal", "--limit", FEW, "--run", run, "--teacher", teacher)
-        await output("annotate", POOL, "--task", "vqa", "--no-cache", *arguments)
-        process = await orchestrator(
-            *("identify", run, "--no-cache", "--teacher", teacher, "--student", student)
-        )
+        run_of = ["--run", run, "--recipe", "rehearsal", "--limit", FEW, "--task", "vqa"]
+        await output("annotate", POOL, *run_of, "--teacher", teacher, "--no-cache")
+        services = ["--teacher", teacher, "--student", student]
+        process = await orchestrator("identify", run, *services, "--no-cache")
         await until(lambda: count(run / "ledger.sqlite", "records") >= FEW)
         os.kill(process.pid, signal.SIGKILL)
         await process.communicate()
@@ -78,17 +77,16 @@ async def make_finished(run: Path, student_folder: Path) -> None:
         teacher_at(run.parent / "teacher", skill=0.97) as teacher,
         serving_student(fake_student_settings(student_folder, skill=0.3)) as student,
     ):
-        arguments = (
-            *("--recipe", "rehearsal", "--rounds", 2, "--run", run),
-            *("--teacher", teacher, "--student", student.address),
-        )
-        await output("align", POOL, "--task", "vqa", "--no-cache", "--yes", *arguments)
+        run_of = ["--run", run, "--recipe", "rehearsal", "--rounds", 2, "--task", "vqa"]
+        services = ["--teacher", teacher, "--student", student.address]
+        await output("align", POOL, *run_of, *services, "--no-cache", "--yes")
 
 
 async def orchestrator(*arguments: object) -> asyncio.subprocess.Process:
     """`mpa-orch` in a process of its own, which has the pool in its memory."""
+    command = [sys.executable, "-m", "tests.stored.make", "mpa-orch", *map(str, arguments)]
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.stored.make", "mpa-orch", *map(str, arguments)),
+        *command,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "MPA_FAKE_STEP_S": "0"},
     )
