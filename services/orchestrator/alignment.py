@@ -1,4 +1,7 @@
-"""The whole run, top to bottom. Every step looks in the ledger first: to resume is to call it again."""
+"""A whole round, top to bottom.
+
+Every step looks in the ledger first, so resuming is a repetition.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ DECLINED = "nothing was trained: declined at the prompt; repeat the command to b
 
 
 def is_finished(run: Run, labelled: Path | None) -> bool:
-    """Nothing left to do: the repeated command answers from the ledger, without any service."""
+    """Whether nothing is left to do: a repeated command answers from the ledger, without
+    services.
+    """
     outcome = run.state.outcome
     return outcome is Outcome.NOTHING_TO_ALIGN or (
         outcome is not None and is_evaluated(run, labelled)
@@ -42,7 +47,7 @@ async def align(
     *,
     may_try: bool = False,
 ) -> None:
-    """Raises NothingToAlign where the student is at parity already."""
+    """Runs every step. Raises NothingToAlign if the student is at parity already."""
     await annotate_and_identify(run, teacher, student, progress)
     await train(run, student, confirm, progress)
     await evaluate_and_promote(run, teacher, student, labelled, confirm, progress, may_try=may_try)
@@ -58,7 +63,10 @@ async def evaluate_and_promote(
     *,
     may_try: bool = False,
 ) -> None:
-    """`teacher` None where what it said to the labelled questions is in the ledger."""
+    """Evaluates and promotes.
+
+    `teacher` is None if its answers to the labelled questions are in the ledger.
+    """
     evaluation = await evaluate(run, student, teacher, labelled, progress, may_try=may_try)
     write_summary(run)
     if run.state.outcome is None:
@@ -103,7 +111,7 @@ async def _flow(run: Run, teacher: Teacher, student: Student | None, progress: P
 
 
 def tell_ignored(run: Run, pool: Source, progress: Progress) -> bool:
-    """False where nothing is known to be there, yet."""
+    """Notes ignored files next to the images. Returns whether any are known so far."""
     ignored = str(pool.ignored)
     if ignored:
         run.state.ignored = ignored
@@ -112,14 +120,17 @@ def tell_ignored(run: Run, pool: Source, progress: Progress) -> bool:
 
 
 def require_working_services(run: Run) -> None:
-    """One bad request is passed over; if most fail it is the service. Raises MpaError: repeating asks those again.
+    """Raises MpaError if most calls failed, which a service causes, not a request.
 
-    Raises Pending where everything is asked that can be, and a provider's batch has not come back yet.
+    A repetition asks again.
+
+    Raises Pending once everything possible is asked, and a provider's batch is under way.
     """
     failed, total, detail = run.ledger.failures()
     if failed * 2 > total:
         raise MpaError(
-            f"{failed} of {total} annotations met a service that failed ({detail}): look into its log, then repeat"
+            f"{failed} of {total} annotations met a service that failed ({detail}): "
+            "read its log, then repeat the command"
         )
     pending, detail = run.ledger.pending()
     if pending:
@@ -129,10 +140,10 @@ def require_working_services(run: Run) -> None:
 async def settle_base_version(
     run: Run, student: Student, *, may_load: bool = True
 ) -> StudentVersion:
-    """The student of PI is the very version that training starts from: the one live when the run first asked.
+    """The student of PI: the version that training starts from, live when the run first asked.
 
-    `may_load` False where it isn't this service that will answer. Raises WrongState where the student at this address has other
-    weights under that name.
+    `may_load` is False if another service will answer. Raises WrongState if the student
+    at this address has other weights under that name.
     """
     if mixed := run.state.mixed:
         raise WrongState(mixed)
@@ -141,8 +152,8 @@ async def settle_base_version(
     version = await student.version(before)
     if base and base.weights_sha256 not in ("", version.weights_sha256):
         raise WrongState(
-            f"version {before} at {student.address} has other weights than the student of this run: "
-            "name that student, or give another --run"
+            f"version {before} at {student.address} has other weights than the student "
+            "of this run: name that student, or give another --run"
         )
     run.state.base = Version(before, version.weights_sha256, version.contract.processor_sha256)
     if may_load and not version.is_loaded:
@@ -151,9 +162,10 @@ async def settle_base_version(
 
 
 async def require_same_student(run: Run, student: Student) -> None:
-    """At the end of a pass, by the weights that were there at its beginning: a reply names its version, not the weights.
+    """Raises WrongState if the student's weights have changed since the beginning of the pass.
 
-    Raises WrongState. Which answers are whose can't be told any more, so the run is of no use from then on.
+    A reply names its version, not the weights. So nobody knows which student gave which
+    answer, and the run is of no use any more.
     """
     try:
         await settle_base_version(run, student)
@@ -178,10 +190,14 @@ async def train(run: Run, student: Student, confirm: Confirm, progress: Progress
 
 
 def choose(run: Run) -> list[ParitySample]:
-    """The parity set. Raises NothingToAlign, and WrongState before every image is identified."""
+    """Chooses the parity set.
+
+    Raises NothingToAlign, and WrongState before every image is identified.
+    """
     if not run.state.identified:
         raise WrongState(
-            f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that"
+            f"the run in {run.folder} is not identified yet: "
+            f"`mpa-orch identify {run.folder}` does that"
         )
     try:
         return write_parity_set(run)

@@ -1,13 +1,14 @@
-"""A run on a device that has room for one model: its stages in turn, each with the one service that it needs.
+"""A run on a device with room for one model: its stages take turns, each with one service.
 
-    teacher   annotates
-    student   answers every question
-    teacher   answers where the student was wrong, and the labelled questions
-    student   trains, serving nothing
-    student   is evaluated and promoted
+1. The teacher annotates.
+2. The student answers every question.
+3. The teacher answers if the student was wrong, and the labelled questions.
+4. The student trains, serving nothing.
+5. The student is evaluated and promoted.
 
-The same records as side by side: what a model says waits in the ledger until the other one is up. A teacher that takes no
-device here (it has an address, or is a provider's) stays up beside the student; training is alone even then.
+The records are the same as side by side: a model's answers wait in the ledger until the
+other one is up. A teacher that takes no device here (it has an address, or is a
+provider's) stays up next to the student; training is alone even then.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from services.orchestrator.run.ledger import FAILED, AnnotationRow
 from services.orchestrator.run.ledger.selections import images_in_use
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
+from services.orchestrator.steps.annotation import unmarked
 from services.orchestrator.steps.identification import identify, student_answer, teacher_answer
 from services.orchestrator.steps.labelled import labelled_images, read_labelled
 from services.orchestrator.steps.promotion import Confirm
@@ -47,7 +48,9 @@ Work = Callable[[Picture, AnnotationRow], Coroutine[Any, Any, object]]
 
 
 def takes_a_device(where: Where, variables: Mapping[str, str] = os.environ) -> bool:
-    """Whether the teacher's model is on this machine, where the student's has to make room for it."""
+    """Whether the teacher's model is on this machine, so that the student's must leave it
+    the device.
+    """
     return not where.teacher and variables.get("MPA_TEACHER_ENGINE") != "openai"
 
 
@@ -60,7 +63,10 @@ async def align(
     *,
     teacher_takes_turns: bool,
 ) -> None:
-    """Every stage looks in the ledger first. Raises NothingToAlign where the student is at parity already."""
+    """Runs the stages; each looks in the ledger first.
+
+    Raises NothingToAlign if the student is at parity.
+    """
     if teacher_takes_turns:
         await annotate_and_identify_in_turn(run, where, labelled, progress)
     elif not run.state.identified:
@@ -81,7 +87,8 @@ async def align(
                 run, None, student, labelled, confirm, progress, may_try=where.may_try
             )
     progress.note(
-        f"to serve the student: MPA_STUDENT_STORE={run.folder.absolute() / 'student'} mpa-orch serve student"
+        f"to serve the student: MPA_STUDENT_STORE={run.folder.absolute() / 'student'} "
+        "mpa-orch serve student"
     )
 
 
@@ -104,7 +111,10 @@ async def annotate_and_identify_in_turn(
 
 
 async def answer(run: Run, student: Student, progress: Progress) -> None:
-    """The student answers every usable annotation's question; a failed call is recorded as `identify` does."""
+    """The student answers every usable annotation's question.
+
+    Failed calls are recorded as `identify` does.
+    """
     base = run.state.the_base.name
 
     def is_due(row: AnnotationRow) -> bool:
@@ -124,7 +134,7 @@ async def answer(run: Run, student: Student, progress: Progress) -> None:
 
 
 async def decide(run: Run, teacher: Teacher, progress: Progress) -> None:
-    """The teacher answers where it has to, and every record gets its cell."""
+    """The teacher answers if necessary, and every record gets its cell."""
     if run.state.identified:
         return
 
@@ -144,7 +154,7 @@ async def decide(run: Run, teacher: Teacher, progress: Progress) -> None:
 
 
 async def answer_labelled(run: Run, teacher: Teacher, labelled: Path, progress: Progress) -> None:
-    """What `evaluate` wants of the teacher, while it is up."""
+    """Gets the teacher's answers for `evaluate`, while it is up."""
     respondents = {"teacher": partial(teacher_answer, run, teacher, step="evaluate")}
     with run.timed("evaluate"):
         await sit(
@@ -165,8 +175,11 @@ async def _over_images(
     progress: Progress,
     step: int = 0,
 ) -> None:
-    """Does `ask` for every usable annotation that is due, an image at a time; `step` is what its image has reached then."""
-    source, images = run.find_images(), images_in_use(run.ledger)
+    """Does `ask` for every usable annotation that is due, an image at a time, which then is
+    at `step`.
+    """
+    source = run.find_images()
+    images = images_in_use(run.ledger)
     with run.timed(name), progress.stage(name, "images", len(images)) as meter:
 
         def due_images() -> Iterator[tuple[str, str, list[AnnotationRow]]]:
@@ -184,7 +197,7 @@ async def _over_images(
             picture = await asyncio.to_thread(read_again, source, path, image_sha256)
             async with together() as group:
                 for row in due:
-                    group.create_task(ask(picture, _standing(run, row)))
+                    group.create_task(ask(picture, unmarked(run, row)))
             run.ledger.set_step(image_sha256, step)
             meter.advance()
 
@@ -192,13 +205,5 @@ async def _over_images(
 
 
 def _is_usable(row: AnnotationRow) -> bool:
-    """A question that stands, whatever became of the call that answered it."""
+    """Whether the question stands, even if the call that answered it failed."""
     return bool(row.question) and row.rejection in ("", *FAILED)
-
-
-def _standing(run: Run, row: AnnotationRow) -> AnnotationRow:
-    """The annotation without the mark of a call that failed: it is made again."""
-    if row.rejection:
-        row = replace(row, rejection="", detail="")
-        run.ledger.add_annotation(row)
-    return row

@@ -1,7 +1,8 @@
-"""Rounds: the gap of the student that the last round made is identified, levelled and judged again.
+"""Rounds: the gap of the last round's student is identified, levelled and judged again.
 
-The annotations stay, and so does every answer: the teacher is asked only where the new student errs and it never answered.
-A round begins from the version that the last one put live, so candidate and live version are compared as in the first.
+The annotations stay, and so does every answer: the teacher is asked only if the new
+student errs and the teacher never answered. A round begins from the version that the last
+one put live, so candidate and live version are compared as in the first.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from services.orchestrator.steps import focus
 
 @dataclass(frozen=True, slots=True)
 class StoppingRule:
-    """At most so many `rounds`; none is trained whose gap is below `until_gap` of its records (0 to 1).
+    """At most N `rounds`; none is trained whose gap is below `until_gap` of its records (0 to 1).
 
-    A round without a gain is always the last. Of the command, not of the run: repeated with a laxer rule, a run goes on.
+    A round without a gain is always the last. The rule belongs to the command: a run that
+    is repeated with a laxer rule goes on.
     """
 
     rounds: int = 1
@@ -44,7 +46,10 @@ ONE_ROUND = StoppingRule()
 
 
 def set_rule(run: Run, rule: StoppingRule) -> None:
-    """Kept with the run, which so can always say why it stopped. Where the old rule stopped it, it is asked again."""
+    """Stores the rule, so that the run can always report why it stopped.
+
+    If the old rule stopped it, the new one decides again.
+    """
     state = run.state
     is_laxer = rule.until_gap < state.until_gap
     with run.ledger.at_once():
@@ -59,9 +64,9 @@ def is_finished(run: Run, labelled: Path | None) -> bool:
 
 
 async def repeat(run: Run, one_round: Callable[[], Awaitable[None]]) -> None:
-    """Rounds until the rule stops them. `one_round` takes the run through the round that its ledger is in, or is at the end of.
+    """Rounds until the rule stops them. `one_round` takes the run through its present round.
 
-    Raises NothingToAlign where that is so from the first.
+    Raises NothingToAlign if that is true of the first round.
     """
     while True:
         try:
@@ -75,7 +80,10 @@ async def repeat(run: Run, one_round: Callable[[], Awaitable[None]]) -> None:
 
 
 def begin_next(run: Run) -> None:
-    """All at once, so that an interrupted run is in the old round or in the new one. The old parity set is put aside."""
+    """Begins the next round in one transaction, so that an interrupted run is in one of the two.
+
+    The old parity set is kept in the folder of its round.
+    """
     ledger = run.ledger
     made = run.state.the_candidate
     kinds = focus.kinds_of_gap(run) if run.settings.focus else {}

@@ -1,7 +1,8 @@
-"""Annotate and identify as one bounded stream: an image that is annotated goes to the student at once.
+"""Annotation and identification as one bounded stream: an annotated image goes to the
+student at once.
 
-Memory is constant: a few images are read ahead, as many are on their way as `in_flight.py` lets in, and results live in the
-ledger.
+Memory is constant: a few images are read ahead, in_flight.py bounds the images in flight,
+and results are in the ledger.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ ANNOTATED, IDENTIFIED = 1, 2
 
 
 class Stream:
-    """One pass over the pool. Without a student it annotates only."""
+    """One pass over the pool. Without a student it only annotates."""
 
     def __init__(self, run: Run, pool: Source, teacher: Teacher, student: Student | None) -> None:
-        self._run, self._pool, self._teacher, self._student = run, pool, teacher, student
+        self._run = run
+        self._pool = pool
+        self._teacher = teacher
+        self._student = student
         self._goal = IDENTIFIED if student else ANNOTATED
         self._under_way: set[str] = set()
         self._in_flight = InFlight.with_questions(run.settings.recipe.questions_per_image)
@@ -40,7 +44,7 @@ class Stream:
         self._annotated_at = self._began
 
     async def flow(self, progress: Progress, total: int | None) -> None:
-        """`total`: of the images, None where it isn't known."""
+        """`total`: number of images, None if it isn't known."""
         stages = ("annotate", "identify") if self._student else ("annotate",)
         with ExitStack() as stack:
             stack.enter_context(self._run.ledger.in_batches())
@@ -69,7 +73,7 @@ class Stream:
                     self._run.state.add_seconds("identify", time.monotonic() - self._began)
 
     def _is_taken(self, path: str, picture: Picture) -> bool:
-        """A manifest may name an image again while it is under way, or after."""
+        """Whether the image is in flight or finished: a manifest may name one twice."""
         return picture.sha256 in self._under_way or self._run.ledger.is_finished(path, self._goal)
 
     def _leave(self, size: int, _: asyncio.Task[None]) -> None:

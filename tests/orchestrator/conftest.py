@@ -21,7 +21,9 @@ from tests.pictures import numbered_png
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch) -> Path:
-    """The teacher cache of commands that are started as processes; `bench` uses none unless it is given one."""
+    """The teacher cache of commands in processes of their own; `bench` uses none unless it
+    gets one.
+    """
     path = tmp_path_factory.mktemp("cache") / "teacher.sqlite"
     monkeypatch.setenv("MPA_CACHE", str(path))
     return path

@@ -1,4 +1,6 @@
-"""Rounds on a bench: a student that gets better with each training, the command with its rule, what the ledger then has."""
+"""Rounds on a bench: a student that improves with each training, and the ledger after the
+command.
+"""
 
 from services.orchestrator.cli import commands
 from services.orchestrator.rounds import StoppingRule
@@ -10,12 +12,12 @@ CELLS = "SELECT round, image_sha256, number, cell FROM records ORDER BY 1, 2, 3"
 
 
 def improving(**fields) -> ScriptedStudent:
-    """40 % at first, then 60, 75 and 80."""
+    """Skills of 40 %, then 60, 75 and 80."""
     return ScriptedStudent(trained_skill=0.6, trained_later=(0.75, 0.8), **fields)
 
 
 def in_ledger(folder):
-    """Finished calls, as teacher and student count them: the student's name a version."""
+    """Finished calls, as both services count them; keys of the student's name a version."""
     annotated = rows(folder, "SELECT 'annotate', image_sha256, seed FROM annotations")
     answered = rows(
         folder, "SELECT 'answer', image_sha256, question FROM answers WHERE role = 'teacher'"

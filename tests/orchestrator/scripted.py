@@ -1,4 +1,4 @@
-"""Scripted teacher and student: what they know, what they answer, and a record of what they were asked."""
+"""Scripted teacher and student: their knowledge, their answers, and a record of their calls."""
 
 import hashlib
 from collections.abc import Callable
@@ -31,7 +31,7 @@ COLORS = ("red", "green", "blue", "teal")
 
 
 def draw(*parts) -> float:
-    """A number in [0, 1) that is a function of `parts`."""
+    """A number in [0, 1) that follows from `parts`."""
     return int(hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:12], 16) / 16**12
 
 
@@ -40,7 +40,7 @@ def truth(image_sha256: str, question: str) -> str:
 
 
 def answer(skill: float, image_sha256: str, question: str) -> str:
-    """A more skilled model knows all that a less skilled one does."""
+    """A more skilled model knows everything that a less skilled one does."""
     return (
         truth(image_sha256, question)
         if draw("skill", image_sha256, question) < skill
@@ -50,14 +50,17 @@ def answer(skill: float, image_sha256: str, question: str) -> str:
 
 @dataclass
 class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
-    """`rejects`: what a reply is rejected for, by (image sha256, seed); "" where it is a good one.
+    """A teacher with a known share of right and wrong labels.
 
-    `finishes`: why an answer ended, by its question; unset, as services of an older contract leave it. `serving`: what else
-    decides its replies; "" is a service of an older contract, which can't say. `tariff` None: a model of one's own.
+    `rejects`: reason to reject a reply, by (image sha256, seed); "" for a good one.
+    `finishes`: why an answer ended, by its question; unset, as in services of an older
+    contract. `serving`: everything else that decides its replies; "" is a service of an
+    older contract, which can't state it. `tariff` None: a model without a provider.
 
-    `noise`: the share of questions that it labels, and answers when asked greedily, with a mistake of its own (or of the
-    teacher `errs_like`); its samples know better, but for the share `wavering` of them, unless it is `stubborn`. `fails`: what
-    a call meets, by its kind and seed. `prompts`: what it was asked to annotate with.
+    `noise`: the share of questions that it labels, and answers greedily, with a mistake
+    of its own (or of the teacher `errs_like`). Its samples are right, but for the share
+    `wavering` of them, unless it is `stubborn`. `fails`: error of a call, by its kind and
+    seed. `prompts`: the prompts of its annotations.
     """
 
     skill: float = 0.95
@@ -152,13 +155,14 @@ class ScriptedStudent(
     training_pb2_grpc.TrainingServiceServicer,
     operations_pb2_grpc.OperationsServicer,
 ):
-    """`metrics`: of the versions that it lists, by name; `adapters`: which of them are. `contracts`: as the trainings asked,
-    or a service of an earlier release would have it.
+    """A student with `skills` by version.
 
-    `skills` by version; training adds one of `trained_skill`, or fails with `training_error`.
-
-    Further trainings add v3, v4, ... of the skills in `trained_later`, the last of them for all that follow.
-    `refusal`: what asking after the training meets; `failed_before`: requests whose training has failed already.
+    `metrics` of the versions that it lists, by name; `adapters`: those of them that are
+    adapters. `contracts`: of its versions, as the trainings asked or as a service of an
+    earlier release has them. Training adds a version of `trained_skill`, or fails with
+    `training_error`. Further trainings add v3, v4, ... of the skills in `trained_later`,
+    the last of them for all that follow. `refusal`: error of asking about a training;
+    `failed_before`: requests whose training has failed already.
     """
 
     skills: dict = field(default_factory=lambda: {"v1": 0.4})

@@ -1,4 +1,4 @@
-"""The scripted teacher and student as services on real loopback ports: each call is counted, and fails where a test says so."""
+"""The scripted teacher and student as services on loopback ports, with counted calls and errors."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ Trouble = Callable[[str], MpaError | None]
 
 
 def gone_after(calls: int) -> Trouble:
-    """It answers so many, of whatever kind, and no more."""
+    """Answers that many calls, of whatever kind, and no more."""
     asked = Counter()
 
     def trouble(kind):
@@ -32,9 +32,9 @@ def gone_after(calls: int) -> Trouble:
 
 @dataclass
 class Service:
-    """What both have in common. `calls` counts finished ones by kind, `sent` images that came as bytes.
+    """Common parts of both. `calls` counts finished ones by kind, `sent` images that came as bytes.
 
-    `room`: how many calls it takes at once; `refused` counts those beyond.
+    `room`: calls that it takes at once; `refused` counts calls beyond.
     """
 
     room: int = 10**9
@@ -49,7 +49,7 @@ class Service:
     _at_once: int = 0
 
     async def begin(self, kind: str, image, context) -> str:
-        """The image's sha256, after the delay; aborts with whatever trouble is scripted."""
+        """The image's sha256, after the delay; aborts with any scripted trouble."""
         if self._at_once >= self.room:
             self.refused += 1
             await abort(context, Overloaded("full", retry_after_s=0.02))
@@ -91,7 +91,7 @@ def in_bulk(method, response_type):
 
 @asynccontextmanager
 async def serving(service, port: int = 0):
-    """Its address."""
+    """Address of the service."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     if isinstance(service, teacher_pb2_grpc.TeacherServiceServicer):
         teacher_pb2_grpc.add_TeacherServiceServicer_to_server(service, server)

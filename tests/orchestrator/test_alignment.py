@@ -118,7 +118,7 @@ async def test_rare_kinds_of_question_are_judged_together(tmp_path, pool):
 
 
 async def test_the_labelled_set_decides_nothing(tmp_path, pool, labelled):
-    """Here it says that the candidate is worse, since every label is wrong for it."""
+    """The labelled set calls the candidate worse, since every label is wrong for it."""
     wrong = [
         dict(json.loads(line), answers=["unknown"]) for line in labelled.read_text().splitlines()
     ]
@@ -161,7 +161,9 @@ async def test_a_failed_training_is_told_and_tried_anew(tmp_path, pool):
 
 
 async def test_an_interrupted_training_is_followed_not_repeated(tmp_path, pool):
-    """The orchestrator dies while the student trains; the same request, sent again, finds the same operation."""
+    """The orchestrator dies while the student trains; the repeated request finds the same
+    operation.
+    """
     async with bench(tmp_path / "run", pool) as b:
         b.student.refusal = WrongState("the orchestrator stops here")
         with pytest.raises(WrongState, match="stops here"):
@@ -173,7 +175,7 @@ async def test_an_interrupted_training_is_followed_not_repeated(tmp_path, pool):
 
 
 async def test_a_training_that_failed_while_nobody_looked_is_begun_anew_at_once(tmp_path, pool):
-    """As when the service was shut down in the middle of it together with the orchestrator."""
+    """The service was shut down in the middle of it together with the orchestrator."""
     async with bench(tmp_path / "run", pool) as b:
         b.student.refusal = WrongState("the orchestrator stops here")
         with pytest.raises(WrongState, match="stops here"):
@@ -182,7 +184,7 @@ async def test_a_training_that_failed_while_nobody_looked_is_begun_anew_at_once(
         await b.align()
     first, second, third = (request.request_id for request in b.student.trainings)
     assert first == second != third
-    assert "training anew" in b.output.getvalue()
+    assert "training again" in b.output.getvalue()
 
 
 async def test_declining_leaves_everything_as_it_was(tmp_path, pool):

@@ -1,4 +1,4 @@
-"""What goes wrong around a run: services that fail now and then, are slow, or are replaced; a full disk; a clock that jumps."""
+"""Faults around a run: failing, slow and replaced services, a full disk, a clock that jumps."""
 
 import ast
 import asyncio
@@ -27,7 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 async def test_errors_in_a_tenth_of_the_calls_cost_time_and_nothing_else(
     tmp_path, pool, error, until
 ):
-    """A call that meets a bug three times is given up, which by chance some would: so there are two of a kind in all."""
+    """A call that meets a bug three times is given up, which some would by chance: so there
+    are only two of a kind.
+    """
 
     def failing():
         calls = Counter()
@@ -105,7 +107,8 @@ async def test_an_image_that_becomes_another_one_stops_the_run_until_it_is_put_b
         student.trouble = lambda _: None
         held = rows(
             b.folder,
-            "SELECT image_sha256, question FROM answers WHERE role = 'teacher' AND step = 'identify'",
+            "SELECT image_sha256, question FROM answers "
+            "WHERE role = 'teacher' AND step = 'identify'",
         )
         ((due,),) = rows(b.folder, "SELECT min(path) FROM images WHERE step < 2")
         was = (pool / due).read_bytes()
@@ -151,13 +154,13 @@ WALL_CLOCKS = {
 }
 TELLS_THE_DATE = {
     "services/orchestrator/cli/reach.py",  # in the name of a folder
-    "services/orchestrator/endpoints/cache.py",  # when a reply was made and used, for pruning by age
+    "services/orchestrator/endpoints/cache.py",  # times of replies, for pruning by age
     "services/orchestrator/reports/cache.py",
 }
 
 
 def test_a_clock_that_jumps_is_looked_at_for_dates_alone():
-    """What waits, times out, measures or counts hours does so by the monotonic clock."""
+    """Waits, timeouts, measurements and counted hours use the monotonic clock."""
     found = set()
     for folder in ("services/orchestrator", "services/rpc"):
         for module in (ROOT / folder).rglob("*.py"):

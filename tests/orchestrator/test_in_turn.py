@@ -1,4 +1,4 @@
-"""--single-device against scripted services: the same records as side by side, one model at work at a time, resumable."""
+"""--single-device against scripted services: the records of side by side, one model at a time."""
 
 from collections import Counter
 from itertools import groupby
@@ -38,13 +38,13 @@ async def align_in_turn(b, *, teacher_takes_turns=True):
 
 
 def turns(calls):
-    """Who was at work, in order; each stretch once."""
+    """Roles at work, in order; each stretch once."""
     return [role for role, _ in groupby(calls)]
 
 
 @pytest.fixture
 def watched():
-    """A teacher and a student that write down whose turn it is, and how often each was asked."""
+    """A teacher and a student that record whose turn it is, and how often each was asked."""
     calls: list[str] = []
 
     def watch(role):

@@ -1,4 +1,6 @@
-"""A whole run whose teacher is behind a batch API: each repetition takes up what came back, nothing is asked twice."""
+"""A whole run whose teacher is behind a batch API: repetitions collect replies, none is
+asked twice.
+"""
 
 import json
 from collections import Counter
@@ -23,7 +25,7 @@ from tests.waiting import until
 
 
 def say(body):
-    """Annotations that the model itself confirms when it is asked blind."""
+    """Annotations that the model confirms when it is asked blind."""
     text = text_of(body)
     is_annotation = ANSWER_INSTRUCTION not in text
     question = (

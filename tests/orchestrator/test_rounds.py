@@ -1,4 +1,4 @@
-"""Rounds against scripted services: what is reused, what stops them, and what each changed."""
+"""Rounds against scripted services: reused replies, stopping rules, and changes of each round."""
 
 import json
 from dataclasses import replace
@@ -40,12 +40,15 @@ async def test_no_round_asks_for_an_answer_that_is_in_the_ledger(tmp_path, pool)
         await align(b, 3)
     assert max(b.teacher.keys.values()) == 1
     assert max(count for key, count in b.student.keys.items() if key[-1]) == 1
-    # A better student knows all that its predecessor knew, so there is nothing that the teacher wasn't asked about already.
+    # A better student makes no new mistake, so the teacher was asked about everything.
     assert b.teacher.calls == after_one
 
 
 async def test_the_teacher_is_asked_about_what_the_new_student_has_forgotten(tmp_path, pool):
-    """It was better on what was held out. What it got wrong anew, the teacher was never asked about."""
+    """The new student won on held-out records.
+
+    The teacher was never asked about its new mistakes.
+    """
     async with rounds_bench(tmp_path / "run", pool) as b:
         b.settings = with_recipe(b.settings, held_out=0.4)
         await align(b, 1)
@@ -127,7 +130,7 @@ async def test_a_gap_below_the_rate_from_the_first_is_nothing_to_align(tmp_path,
 
 
 async def test_a_round_begins_from_the_weights_that_the_last_one_made(tmp_path, pool):
-    """At this address is another student by now, which happens to have a version of that name."""
+    """The student at this address has been replaced by one that has a version of that name."""
     async with rounds_bench(tmp_path / "run", pool) as b:
         b.settings = with_recipe(b.settings, held_out=0.4)
         await align(b, 1)
@@ -182,9 +185,15 @@ async def test_a_question_that_took_the_place_of_a_rejected_one_is_new(tmp_path,
         b.settings = replace(b.settings, redo_rejected=True)
         b.settings = with_recipe(b.settings, held_out=0.4, samples=3, min_agreement=0.6)
         summary = await align(b, 2)
-    redone = "SELECT count(*) FROM annotations a JOIN records r USING (image_sha256, number) WHERE attempt = 2 AND round = 2"
+    redone = (
+        "SELECT count(*) FROM annotations a JOIN records r USING (image_sha256, number) "
+        "WHERE attempt = 2 AND round = 2"
+    )
     ((expected,),) = rows(b.folder, redone)
-    was_there = "SELECT count(*) FROM records WHERE round = 2 AND EXISTS (SELECT 1 FROM records e WHERE e.round = 1 "
+    was_there = (
+        "SELECT count(*) FROM records WHERE round = 2 "
+        "AND EXISTS (SELECT 1 FROM records e WHERE e.round = 1 "
+    )
     ((kept,),) = rows(
         b.folder,
         was_there + "AND (e.image_sha256, e.number) = (records.image_sha256, records.number))",

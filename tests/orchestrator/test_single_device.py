@@ -1,4 +1,4 @@
-"""`align --single-device` as real processes: who is in memory when, what a kill leaves, and the bundled pair's parity set."""
+"""`align --single-device` as real processes: models in memory, kills, and the pair's parity set."""
 
 import asyncio
 import json
@@ -31,9 +31,9 @@ PROGRAMS = {
 
 
 def holders(folder: Path) -> frozenset[str]:
-    """Who has a model in memory now: a service of this run (unless it was told not to load one), or its training.
+    """Roles with a model in memory: a service of this run (unless it loads none), or its training.
 
-    Told by command lines: a child that has not become its program yet still has its parent's, and its parent's environment.
+    Command lines tell them: a forked child has its parent's until it becomes its program.
     """
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
@@ -105,7 +105,7 @@ async def test_one_model_at_a_time_and_the_parity_set_of_side_by_side(tmp_path, 
 
 
 def is_under_way(folder: Path, role: str) -> bool:
-    """Has it done something in its turn?"""
+    """Whether it has done something in its turn."""
     if role == "training":
         return any(
             path.read_text() != "0" for path in folder.glob("student/jobs/*/checkpoints/step")

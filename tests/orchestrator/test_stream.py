@@ -1,4 +1,4 @@
-"""Annotate and identify against scripted services on loopback ports: what is asked, what is found, what is rejected."""
+"""Annotation and identification against scripted services: calls, records and rejections."""
 
 import io
 import json
@@ -139,7 +139,8 @@ async def test_all_stages_are_busy_at_once(tmp_path, pool):
     [
         (
             0.3,
-            r"10 images are too few .*\(the gap is \d+ of \d+ questions, \d+%\): align about \d\d images",
+            r"10 images are too few .*\(the gap is \d+ of \d+ questions, \d+%\): "
+            r"align about \d\d images",
         ),
         (1.0, r"10 images are too few .*\(the gap is 0 of \d+ questions, 0%\): align more images"),
     ],

@@ -1,4 +1,4 @@
-"""Annotate and identify with services that are busy, fail, go away or are replaced: what stops a run, and what resumes it."""
+"""Annotation and identification with busy, failing and replaced services."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ async def test_an_overloaded_service_is_given_time(tmp_path, pool):
 
 
 async def test_a_service_that_takes_so_many_at_once_is_given_about_so_many(tmp_path, pool):
-    """What it refuses slows the run down and fails nothing."""
+    """Refused calls slow the run down and fail nothing."""
     async with bench(tmp_path / "calm", pool, recipe="paper") as calm:
         await calm.align()
     teacher, student = ScriptedTeacher(delay_s=0.01, room=24), ScriptedStudent(delay_s=0.01)
@@ -159,7 +159,7 @@ async def test_another_teacher_is_not_mixed_in(tmp_path, pool):
 async def test_what_waits_in_a_providers_batch_stops_the_run_and_is_taken_up_when_it_is_repeated(
     tmp_path, pool
 ):
-    """As the openai teacher does with its batches: what is asked for the first time is pending, all of it."""
+    """A teacher like the openai one with batches: all first calls are pending."""
     async with bench(tmp_path / "calm", pool) as calm:
         await calm.align()
     is_back = set()

@@ -1,12 +1,12 @@
-"""PA and PI on a Ray cluster (`--engine ray`), through the very functions that the local stream calls.
+"""PA and PI on a Ray cluster (`--engine ray`), through the functions of the local stream.
 
-    flow.py      the driver: admits images, hands out what is unfinished, commits what comes back
+    flow.py      the driver: admits images, hands out unfinished ones, commits results
     cluster.py   the cluster: joined, or started here
-    pipeline.py  the Ray Data pipelines; `ray` is imported here and in cluster.py, nowhere else
-    stages.py    what runs in tasks and actors: annotate | answer | identify
-    models.py    the model that a stage asks: a service, or an engine in the actor itself
-    work.py      what driver and machines tell each other
-    excerpt.py   what a ledger knows of one image, as it travels
+    pipeline.py  the Ray Data pipelines; only this module and cluster.py import `ray`
+    stages.py    work of tasks and actors: annotate | answer | identify
+    models.py    the model of a stage: a service, or an engine in the actor itself
+    work.py      messages between driver and machines
 
-Between the stages travel names of images and rows of the ledger, never pixels. The run's ledger is the only checkpoint.
+Names of images and rows of the ledger travel between the stages (run/ledger/excerpt.py),
+never pixels. The run's ledger is the only checkpoint.
 """

@@ -1,4 +1,6 @@
-"""The Ray cluster that a run works on: one that is up already, or one of this machine alone, for as long as it is needed."""
+"""The Ray cluster that a run works on: an existing one, or one of this machine for as long
+as needed.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +10,39 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
 from services.orchestrator.endpoints.processes import ROOT
 
 LOCAL = "local"
 LEAST_CPUS = 4
-"""Of a cluster of this machine alone: three actors at least, and a task. Ray only counts them."""
+"""CPUs of a cluster of this machine alone: at least three actors, and a task.
+
+Ray only counts them.
+"""
 OBJECT_STORE_BYTES = 256 * 2**20
-"""Of the same: what travels is rows of text."""
+"""Object store of such a cluster: only rows of text travel."""
 LONGEST_WAIT_S = 20.0
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # or what ends last would begin another cluster
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # or a late process starts another cluster
 }
 
 
 class ClusterFailed(Unavailable):
-    """The cluster lost more than it could make good; what it had done until then is done."""
+    """The cluster lost more than it could replace. Results until then are kept."""
 
 
 @contextmanager
 def joined(address: str, patience_s: float) -> Iterator[None]:
-    """`address`: HOST:PORT of the head node, "auto" for the cluster that this machine is a node of, "" starts one here.
+    """Joins the cluster at `address`, or starts one here if it is "".
 
-    Raises InvalidInput (an address of another kind), Unavailable (nobody there), WrongState (another
-    version of Ray or Python than the cluster's).
+    `address`: HOST:PORT of the head node, or "auto" for the cluster that this machine is
+    a node of. Raises InvalidInput (an address of another kind), Unavailable (nobody
+    there), WrongState (another version of Ray or Python than the cluster's).
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -43,7 +50,6 @@ def joined(address: str, patience_s: float) -> Iterator[None]:
         _require_reachable(address, patience_s)
     import ray
 
-    is_here = not address
     try:
         with _own_signals():
             ray.init(
@@ -51,12 +57,7 @@ def joined(address: str, patience_s: float) -> Iterator[None]:
                 runtime_env={"env_vars": _environment()},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                **(
-                    {"num_cpus": max(LEAST_CPUS, os.cpu_count() or 1), "include_dashboard": False}
-                    if is_here
-                    else {}
-                ),
-                **({"object_store_memory": OBJECT_STORE_BYTES} if is_here else {}),
+                **({} if address else _own_cluster()),
             )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise _explained(error, address) from error
@@ -66,6 +67,14 @@ def joined(address: str, patience_s: float) -> Iterator[None]:
         ray.shutdown()
 
 
+def _own_cluster() -> dict[str, Any]:
+    return {
+        "num_cpus": max(LEAST_CPUS, os.cpu_count() or 1),
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+    }
+
+
 def gpus() -> float:
     import ray
 
@@ -73,11 +82,15 @@ def gpus() -> float:
 
 
 def _require_reachable(address: str, patience_s: float) -> None:
-    """Ray itself would wait for minutes, and may end this process."""
+    """Raises MpaError if nobody answers.
+
+    Ray itself would wait for minutes, and may end this process.
+    """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in address:
         raise InvalidInput(
-            f"--ray-address is {address!r}: give HOST:PORT of the cluster's head node, as `ray start` shows it, or auto",
+            f"--ray-address is {address!r}: give HOST:PORT of the cluster's head node, "
+            "as `ray start` shows it, or auto",
             field="ray_address",
         )
     import grpc
@@ -109,13 +122,16 @@ def _explained(error: Exception, address: str) -> MpaError:
 
 def _nobody(address: str, why: str) -> MpaError:
     return Unavailable(
-        f"there is no Ray cluster at {address} ({why}): start one (`ray start --head`) and run mpa-orch on one of its "
-        "machines, or leave out --ray-address for one of this machine alone"
+        f"there is no Ray cluster at {address} ({why}): start one (`ray start --head`) "
+        "and run mpa-orch on one of its machines, "
+        "or leave out --ray-address for one of this machine alone"
     )
 
 
 def _environment() -> dict[str, str]:
-    """Of every worker: this very program where it lies at the same place, and the settings that engines read."""
+    """Environment of every worker: this very program if it is at the same path, and the
+    settings of the engines.
+    """
     settings = {
         name: value for name, value in os.environ.items() if name.startswith(("MPA_", "HF_"))
     }
@@ -124,7 +140,9 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; it stays ours, so that the run ends as it does anywhere."""
+    """Keeps our handler of SIGTERM, which Ray replaces, so that the run ends as it does
+    elsewhere.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,6 +1,7 @@
-"""The driver: admits images in the order of the pool, hands out the unfinished ones, commits what comes back.
+"""The driver: admits images in the order of the pool, hands out unfinished ones, commits results.
 
-The run's ledger is the checkpoint. To resume, after whatever ended a driver or a cluster, is to hand out what it doesn't hold.
+The run's ledger is the checkpoint. Whatever ended a driver or a cluster, resuming hands
+out the images that the ledger lacks.
 """
 
 from __future__ import annotations
@@ -40,12 +41,16 @@ from services.orchestrator.stream import IDENTIFIED
 from services.rpc.client import Student, StudentVersion, Teacher
 
 STALLED_S = 600.0
-"""The actors of a lost machine may have no room on the others; a prompt may kill every engine that it is given to."""
+"""Seconds without progress before a pipeline is given up.
+
+Actors of a lost machine may have no room on the others; a prompt may kill every engine
+that gets it.
+"""
 CLOSING_S = 5.0
 IMAGES_AT_ONCE = 200_000
-"""Of one pipeline: the driver's memory is bounded by it, and models are loaded once for so many."""
+"""Images of one pipeline: they bound the driver's memory, and models are loaded once for them."""
 PIPELINES = 3
-"""In a row that fail without having finished anything: then the cluster is not what it should be."""
+"""Pipelines in a row that may fail without any result; after that the cluster is at fault."""
 
 T = TypeVar("T")
 
@@ -53,7 +58,7 @@ T = TypeVar("T")
 async def align(
     run: Run, where: Where, labelled: Path | None, confirm: Confirm, progress: Progress
 ) -> None:
-    """A round: PA and PI on the cluster, the rest as anywhere. Raises NothingToAlign."""
+    """A round: PA and PI on the cluster, the rest as elsewhere. Raises NothingToAlign."""
     if not run.state.identified:
         await annotate_and_identify(run, where, progress)
     async with connect.both(where, run.folder, progress) as (teacher, student):
@@ -65,9 +70,9 @@ async def align(
 
 
 async def complete(run: Run, teacher: Teacher, student: Student, progress: Progress) -> None:
-    """What the images of the pool are not: users' requests, and samples of label noise.
+    """The steps that don't go image by image through the pool: users' requests, and samples.
 
-    Raises WrongState where the student is not the one that the cluster began with.
+    Raises WrongState if the student is not the one that the cluster began with.
     """
     await requests.annotate_requests(run, teacher, progress)
     await requests.identify_requests(run, teacher, student, progress)
@@ -78,13 +83,16 @@ async def complete(run: Run, teacher: Teacher, student: Student, progress: Progr
 
 
 async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> None:
-    """Every image, with the records of the local stream. Models without an address are loaded by the actors."""
+    """Annotates and identifies every image, with the same records as the local stream.
+
+    Models without an address are loaded by the actors.
+    """
     extras.require("ray", "ray", "--engine ray")
     require_teachers(run, where.teachers)
     base = await _base_version(run, where, progress)
     if not where.starts("teacher"):
         async with connect.teacher_only(where, run.folder, progress):
-            pass  # it is there
+            pass  # the teacher answers
     try:
         with cluster.joined(where.ray_address, where.patience_s), run.timed("identify"):
             flow = Flow(run, _sources(run, where, base), progress)
@@ -97,7 +105,7 @@ async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> N
 
 
 async def _base_version(run: Run, where: Where, progress: Progress) -> StudentVersion:
-    """A student that the actors load themselves is up only to be asked which version that is."""
+    """The student's version. A student that the actors load is up only long enough to name it."""
     is_loaded_there = where.starts("student")
     async with connect.student_only(
         where, run.folder, progress, is_serving=not is_loaded_there
@@ -106,19 +114,21 @@ async def _base_version(run: Run, where: Where, progress: Progress) -> StudentVe
 
 
 def _sources(run: Run, where: Where, base: StudentVersion) -> dict[str, Source]:
-    sources: dict[str, Source] = {
-        role: loaded(role, cluster.gpus())
-        if where.starts(role)
-        else Served(addresses, where.patience_s)
-        for role, addresses in (
-            ("teacher", (where.teacher, *where.further_teachers)),
-            ("student", (where.student,)),
-        )
+    addresses = {
+        "teacher": (where.teacher, *where.further_teachers),
+        "student": (where.student,),
     }
-    if isinstance(sources["student"], Loaded):
+    sources: dict[str, Source] = {}
+    for role, named in addresses.items():
+        if where.starts(role):
+            sources[role] = loaded(role, cluster.gpus())
+        else:
+            sources[role] = Served(named, where.patience_s)
+    student = sources["student"]
+    if isinstance(student, Loaded):
         folder = run.folder.absolute() / "student" / "versions" / base.name
         sources["student"] = replace(
-            sources["student"],
+            student,
             model=str(folder),
             system_prompt=base.contract.system_prompt,
             weights_sha256=base.weights_sha256,
@@ -127,26 +137,25 @@ def _sources(run: Run, where: Where, base: StudentVersion) -> dict[str, Source]:
 
 
 class Flow:
-    """One run on one cluster. `stalled_s` without any progress: the pipeline is given up, and built anew."""
+    """One run on one cluster. After `stalled_s` without progress a pipeline is built again."""
 
     def __init__(
         self, run: Run, sources: dict[str, Source], progress: Progress, stalled_s: float = STALLED_S
     ) -> None:
-        self._run, self._sources, self._progress, self._stalled_s = (
-            run,
-            sources,
-            progress,
-            stalled_s,
-        )
+        self._run = run
+        self._sources = sources
+        self._progress = progress
+        self._stalled_s = stalled_s
         self._images = run.find_images()
         self._excerpts = Excerpts(run.ledger)
         self._cells: Counter[str] = Counter(run.ledger.cell_counts())
 
     async def admit(self) -> None:
-        """Every image that the ledger doesn't know yet is looked at on the cluster, and admitted here, in order."""
+        """Looks at every new image on the cluster, and admits it here, in order."""
         from services.orchestrator.distributed.pipeline import looked_at
 
-        total, admission = await asyncio.to_thread(self._images.total), Admission(self._run)
+        total = await asyncio.to_thread(self._images.total)
+        admission = Admission(self._run)
         if total is not None and self._run.settings.limit:
             total = min(total, self._run.settings.limit)
         with self._progress.stage("look", "images", total) as meter:
@@ -164,7 +173,10 @@ class Flow:
         alignment.tell_ignored(self._run, self._images, self._progress)
 
     async def identify(self) -> None:
-        """Raises the error that stopped an image; what is home by then is in the ledger."""
+        """Identifies the images.
+
+        Raises the error that stopped one; earlier results are in the ledger.
+        """
         total = count_unfinished(self._run.ledger, IDENTIFIED, KEPT)
         with self._progress.stage("identify", "images", total) as meter:
             last = ""
@@ -173,10 +185,14 @@ class Flow:
                 await self._identify(parcels, meter)
 
     async def _identify(self, parcels: list[Parcel], meter: Meter) -> None:
-        """A pipeline that fails is built anew, on the cluster as it is then, for what is not home yet."""
+        """Runs pipelines until all is done.
+
+        After a failure the next one gets the images without results.
+        """
         from services.orchestrator.distributed.pipeline import identified
 
-        left, failures = {parcel.path: parcel for parcel in parcels}, 0
+        left = {parcel.path: parcel for parcel in parcels}
+        failures = 0
         while left:
             work = Work(self._run.settings, self._run.id, self._run.ledger.metas())
             try:
@@ -194,7 +210,7 @@ class Flow:
                 if failures == PIPELINES:
                     raise
                 self._progress.note(
-                    f"{error}; beginning again with the {len(left):,} images that are not done"
+                    f"{error}; beginning again with the {len(left):,} images that are left"
                 )
 
     def _unfinished(self, after: str) -> list[Parcel]:
@@ -218,9 +234,10 @@ class Flow:
 
 
 def unknown(run: Run, images: Images) -> Generator[list[str], None, None]:
-    """Keys of the images that the ledger has not seen, in order, pages of them; nothing is read but names.
+    """Pages of keys of images that the ledger has not seen, in order; only names are read.
 
-    Reads the ledger over a connection of its own, so that any one thread may go through it.
+    Reads the ledger over a connection of its own, so that any one thread may go through
+    it.
     """
     ledger = Ledger(run.folder / "ledger.sqlite", read_only=True)
     try:
@@ -241,14 +258,17 @@ def _raise_first(block: list[Parcel]) -> None:
 
 
 async def _apart(blocks: Generator[T, None, None]) -> AsyncGenerator[T, None]:
-    """What `blocks` yields, waited for in a thread, so that the event loop stays free. Use it within `aclosing`."""
+    """The values of `blocks`. A thread waits for them, so that the event loop stays free.
+
+    Use it within `aclosing`.
+    """
     executor = ThreadPoolExecutor(1, "ray")
     loop = asyncio.get_running_loop()
     try:
         while (block := await loop.run_in_executor(executor, next, blocks, None)) is not None:
             yield block
     finally:
-        # Where the wait was called off the thread is still in it, and ends with the connection to the cluster.
+        # After a cancelled wait the thread ends with the connection to the cluster.
         closing = loop.run_in_executor(executor, blocks.close)
         closing.add_done_callback(lambda closed: closed.cancelled() or closed.exception())
         await asyncio.wait([closing], timeout=CLOSING_S)

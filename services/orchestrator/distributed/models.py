@@ -1,4 +1,4 @@
-"""The model that a stage asks: a service at an address, or an engine in the actor itself."""
+"""The model of a stage: a service at an address, or an engine in the actor itself."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ HERE = "the actors of the cluster"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """At HOST:PORT, as every machine of the cluster can reach it; several teachers are a panel."""
+    """Services at HOST:PORT, reachable from every machine of the cluster.
+
+    Several teachers are a panel.
+    """
 
     addresses: tuple[str, ...]
     patience_s: float
@@ -56,9 +59,11 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """In the actor. `model`: a folder that every node of the cluster sees, or a hub id; `weights_sha256` "" takes any.
+    """A model that the actor loads.
 
-    An actor asks the cluster for `devices` GPUs, or a share of one; 0 is a CPU.
+    `model`: a folder that every node of the cluster sees, or a hub id; `weights_sha256`
+    "" takes any weights. An actor asks the cluster for `devices` GPUs, or a share of one;
+    0 is a CPU.
     """
 
     model: str
@@ -78,14 +83,15 @@ class Loaded:
         return LoadedStudent(Mortal(await self._load()), self.system_prompt)
 
     async def _load(self) -> VisionLanguageModel:
-        """Raises WrongState where the folder holds other weights than it should."""
+        """Loads the engine. Raises WrongState if the folder has other weights than it should."""
         folder = await asyncio.to_thread(checkpoint.resolve, self.model)
         if (
             self.weights_sha256
             and await asyncio.to_thread(checkpoint.weights_sha256, folder) != self.weights_sha256
         ):
             raise WrongState(
-                f"{folder} on {os.uname().nodename} holds other weights than the student of this run"
+                f"{folder} on {os.uname().nodename} has other weights "
+                "than the student of this run: copy that student there, or give another --run"
             )
         return await load_model(folder, self.engine)
 
@@ -94,29 +100,41 @@ Source = Served | Loaded
 
 
 def loaded(role: str, gpus: float, variables: Mapping[str, str] = os.environ) -> Loaded:
-    """As the service of that role would load it (MPA_*_MODEL, _ENGINE and so on); `gpus`: what the cluster has.
+    """The model that the service of that role would load (MPA_*_MODEL, _ENGINE and so on).
 
-    Raises InvalidInput: a provider's model can't be loaded.
+    `gpus`: number in the cluster. Raises InvalidInput for a provider's model, which can't
+    be loaded.
     """
     env = Environment(f"MPA_{role.upper()}_", variables)
     if env.text("ENGINE") == "openai":
         raise InvalidInput(
-            f"{env.prefix}ENGINE is 'openai': start that {role} as a service, and give its --{role} HOST:PORT"
+            f"{env.prefix}ENGINE is 'openai': start that {role} as a service, "
+            f"and give its --{role} HOST:PORT"
         )
     choice = Choice.from_environment(env, role)
-    devices, preset = _devices(choice.engine, gpus), choice.preset
-    return Loaded(choice.model, choice.engine, devices, preset.system_prompt, preset=preset.name)
+    return Loaded(
+        model=choice.model,
+        engine=choice.engine,
+        devices=_devices(choice.engine, gpus),
+        system_prompt=choice.preset.system_prompt,
+        preset=choice.preset.name,
+    )
 
 
 def _devices(engine: EngineSettings, gpus: float) -> float:
-    """A GPU for each tensor-parallel part; of a single one the share that the engine takes, so that several may have room."""
+    """GPUs of an actor: one for each tensor-parallel part, or the share of one that the
+    engine takes, so that several fit.
+    """
     if engine.engine == "fake" or engine.device == "cpu" or not (gpus or engine.device):
         return 0.0
     return float(engine.tensor_parallel) if engine.tensor_parallel > 1 else engine.memory_share
 
 
 class Mortal:
-    """An engine whose death ends the actor: the cluster then starts another one, which asks again what this one was asked."""
+    """An engine whose death ends the actor.
+
+    The cluster then starts another, which repeats its work.
+    """
 
     def __init__(self, engine: VisionLanguageModel) -> None:
         self._engine = engine

@@ -1,4 +1,4 @@
-"""Ray Data: blocks of images go through tasks and autoscaling pools of actors, and come back as they are done."""
+"""Ray Data: blocks of images pass through tasks and autoscaling pools of actors."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from services.orchestrator.distributed.work import Parcel, Work
 from services.orchestrator.images.reading import Accepted, RefusedImage
 
 IMAGES_OF_A_BLOCK = 32
-"""A block is one task of Ray. A driver that is killed loses those that are under way, some for each actor."""
+"""A block is one task of Ray. A killed driver loses the blocks in flight, some for each actor."""
 BLOCKS_AT_ONCE = 4
-"""In one actor, so that its model never waits for the slowest image of a block."""
+"""Blocks of one actor at a time, so that its model never waits for the slowest image of one."""
 CLIENT_CPUS, LOADED_CPUS, LOOKING_CPUS = 0.1, 1.0, 0.5
 
 OF_THE_CLUSTER = (
@@ -46,7 +46,7 @@ Sources: TypeAlias = Mapping[str, Source]
 
 
 def looked_at(paths: Sequence[str], images: str) -> Blocks[Accepted | RefusedImage]:
-    """In the order of `paths`, blocks of them; pictures come without their bytes."""
+    """Blocks of images in the order of `paths`, without the pictures' bytes."""
     blocks = [pa.table({"path": pa.array(some, pa.string())}) for some in _blocks(paths)]
     found = _dataset(blocks, preserve_order=True).map_batches(
         look,
@@ -62,10 +62,10 @@ def looked_at(paths: Sequence[str], images: str) -> Blocks[Accepted | RefusedIma
 def identified(
     parcels: Sequence[Parcel], work: Work, sources: Sources, stalled_s: float
 ) -> Blocks[Parcel]:
-    """Blocks of `parcels` with all that was learned about them, in the order in which they are done. `sources` by role.
-    `stalled_s` without progress end it.
+    """Blocks of `parcels` with all their results, in the order in which they are done.
 
-    Raises Unavailable where the cluster can't go on; what has come back by then is good.
+    `sources` by role; `stalled_s` without progress end it. Raises Unavailable if the
+    cluster can't go on; earlier blocks stay valid.
     """
     dataset = _dataset([to_table(list(some)) for some in _blocks(parcels)], stalled_s=stalled_s)
     for step in Step:
@@ -84,7 +84,10 @@ def identified(
 
 
 def _pool(source: Source) -> ray.data.ActorPoolStrategy:
-    """As many actors as there is room and work for. More connections to one service than machines gain nothing."""
+    """Actors for which there is room and work.
+
+    Further connections to a machine's service gain nothing.
+    """
     most = None if isinstance(source, Loaded) else len(ray.nodes())
     return ray.data.ActorPoolStrategy(
         min_size=1, max_size=most, max_concurrent_calls_per_actor=BLOCKS_AT_ONCE
@@ -113,7 +116,11 @@ def _dataset(
 
 
 def _arriving(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
-    """Raises the MpaError that an actor raised, ClusterFailed for what goes wrong with the cluster itself; else it is a bug."""
+    """Blocks as they arrive.
+
+    Raises the MpaError of an actor, ClusterFailed for a fault of the cluster; anything
+    else is a bug.
+    """
     try:
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     except (RayError, ExecutionTimeoutError) as error:

@@ -1,7 +1,8 @@
-"""What runs on the cluster's machines: images are looked at in tasks, models are asked in actors.
+"""Stages that run on the cluster's machines: images are looked at in tasks, models work in actors.
 
-A stage does to a batch what the local stream does to an image, by the same functions, in a ledger of its own that lasts as long
-as the batch; what that ledger has learned goes on to the next stage and at last to the driver.
+A stage does to a batch what the local stream does to an image, by the same functions, in
+a ledger of its own that lasts as long as the batch. The rows of that ledger travel to the
+next stage and finally to the driver.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from services.together import together
 
 
 class Step(StrEnum):
-    """In this order: Eq. 2 needs the teacher only where the student was wrong."""
+    """Steps in their order: Eq. 2 needs the teacher only if the student was wrong."""
 
     ANNOTATE = "annotate"
     ANSWER = "answer"
@@ -69,7 +70,7 @@ def from_table(table: pa.Table) -> list[Parcel]:
 
 
 def look(paths: pa.Table, images: str) -> pa.Table:
-    """Each image read and checked as the local stream does; its bytes stay where they are."""
+    """Reads and checks each image as the local stream does; its bytes stay on the machine."""
     source = open_images(images)
     found = [read_image(source, path) for path in paths.column("path").to_pylist()]
     return pa.table(
@@ -89,15 +90,18 @@ class Stage:
     """One step of every image, in an actor that holds one model or one connection to it."""
 
     def __init__(self, work: Work, step: Step, source: Source) -> None:
-        self._work, self._step, self._source = work, step, source
+        self._work = work
+        self._step = step
+        self._source = source
         self._images = open_images(work.settings.images)
         self._model: asyncio.Task[Any] | None = None
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         if self._work.schema != SCHEMA_VERSION:
             raise WrongState(
-                f"a machine of the cluster has another version of this program (ledger schema {SCHEMA_VERSION}, the driver's "
-                f"is {self._work.schema}): install the same on all of them"
+                "a machine of the cluster has another version of this program "
+                f"(ledger schema {SCHEMA_VERSION}, the driver's is {self._work.schema}): "
+                "install the same on all of them"
             )
         parcels = from_table(batch)
         with tempfile.TemporaryDirectory(prefix="mpa-stage-") as folder:
@@ -110,7 +114,7 @@ class Stage:
                 ledger.close()
 
     def _ledger(self, folder: Path, parcels: list[Parcel]) -> Ledger:
-        """Like the run's own, with these images alone."""
+        """A ledger like the run's own, with these images alone."""
         ledger = Ledger(folder / "ledger.sqlite")
         ledger.set_metas(self._work.meta)
         ledger.close()
@@ -122,7 +126,11 @@ class Stage:
         return ledger
 
     async def _do(self, run: Run, parcels: list[Parcel]) -> list[Parcel]:
-        """An image that meets an error stops there; the others of its batch are done all the same, and none is asked twice."""
+        """Does the step.
+
+        An image with an error stops there; the others of its batch are finished, and none
+        is asked about twice.
+        """
         errors = await asyncio.gather(*(self._one(run, parcel) for parcel in parcels))
         excerpts = Excerpts(run.ledger)
         return [
@@ -156,7 +164,9 @@ class Stage:
                     group.create_task(do(run, model, picture, row))
 
     async def _loaded(self) -> Any:
-        """Loaded once, in the event loop of the actor: neither engines nor channels can move to another one."""
+        """The model, loaded once in the actor's event loop: neither engines nor channels can
+        move to another.
+        """
         if self._model is None:
             load = self._source.teacher if ROLES[self._step] == "teacher" else self._source.student
             self._model = asyncio.ensure_future(load())

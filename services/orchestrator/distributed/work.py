@@ -1,4 +1,4 @@
-"""What the driver and the machines of a cluster tell each other."""
+"""Messages between the driver and the machines of a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from services.orchestrator.run.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a machine of the cluster knows of the run. `meta`: of its ledger, which is of `schema`."""
+    """The run, as a machine of the cluster knows it.
+
+    `meta`: of its ledger, which is of `schema`.
+    """
 
     settings: Settings
     run_id: str
@@ -23,7 +26,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """An image on its way. `error`: what stopped the work on it, and stops the run once it is home."""
+    """An image that travels.
+
+    `error` stopped the work on it, and stops the run once the driver has it.
+    """
 
     path: str
     image_sha256: str

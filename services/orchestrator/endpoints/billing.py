@@ -14,16 +14,17 @@ from services.orchestrator.run.run import Run
 
 NOTE_TIME_EVERY_S = 10.0
 ENDING_S, ENDING_SHARE = 10.0, 0.05
-"""Kept of the hours for services to stop, at most that share of what is left."""
+"""Part of the hours reserved for stopping the services: seconds, and largest share of the rest."""
 
 
 @asynccontextmanager
 async def within(
     limits: Limits, run: Run, cache: Path | None = None
 ) -> AsyncIterator[Budget | None]:
-    """For the time of one command, whose hours are counted in any case; None without limits.
+    """The budget of one command; None without limits. Its hours are counted in any case.
 
-    Raises BudgetSpent where the time is over: what is under way is called off, as by Ctrl-C."""
+    Raises BudgetSpent when the time is over: work in flight is cancelled, as by Ctrl-C.
+    """
     budget = Budget(limits, _billed_usd(run, cache), run.state.worked_s)
     clock = asyncio.create_task(_note_time(run, budget))
     try:
@@ -45,7 +46,7 @@ async def within(
         if limits.usd != 0:
             raise
         raise BudgetSpent(
-            f"{error}: what the cache knows is done; repeat the command with a larger --budget"
+            f"{error}: everything else is done; repeat the command with a larger --budget"
         ) from error
     finally:
         clock.cancel()
@@ -55,7 +56,10 @@ async def within(
 
 
 def _billed_usd(run: Run, cache: Path | None) -> float:
-    """Whichever knows of more: a command that was killed had paid for replies that are in the cache alone."""
+    """Money spent by earlier commands: the larger of the ledger's bill and the cache's.
+
+    A command that was killed may have paid for replies that are in the cache alone.
+    """
     recorded = sum(usage.cost_usd for usage in run.ledger.usage().values())
     return max(recorded, paid_usd(cache, run.id) if cache else 0.0)
 

@@ -1,7 +1,8 @@
-"""What a run may cost: dollars and hours, over all the commands that work on it. It stops before it costs more.
+"""The budget of a run in dollars and hours, over all its commands: it stops before it costs more.
 
-A call of the teacher reserves what it may cost at most and settles what it did. Where that doesn't fit any more, it waits for
-those under way: they may take less than they reserved. Once none is, the run stops; every call that was paid is recorded.
+A call of the teacher reserves its highest possible cost and settles its actual one. If it
+doesn't fit any more, it waits for calls in flight, which may cost less than they
+reserved. Once none is left, the run stops; every call that was paid is recorded.
 """
 
 from __future__ import annotations
@@ -17,25 +18,29 @@ from services.core.usage import TRIES
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of a run, None for none. `usd_per_hour`: what its devices cost together, besides what a provider bills."""
+    """Limits of a run, None for none.
+
+    `usd_per_hour`: cost of its devices, in addition to a provider's bill.
+    """
 
     usd: float | None = None
     hours: float | None = None
     usd_per_hour: float = 0.0
 
     def require_price(self, is_priced: bool, teacher: str) -> None:
-        """Raises WrongState where dollars are to be kept to, and nothing says what a call costs."""
+        """Raises WrongState if dollars are limited, but the cost of a call is unknown."""
         if self.usd and not is_priced and not self.usd_per_hour:
             raise WrongState(
-                f"{teacher} has no price, so a budget in dollars can't be kept: say what its devices cost with --usd-per-hour, "
-                "limit the time with --max-hours, or, for a provider's model, give the teacher a price table "
+                f"{teacher} has no price, so a budget in dollars can't be kept: "
+                "state the cost of its devices with --usd-per-hour, limit the time with "
+                "--max-hours, or, for a provider's model, give the teacher a price table "
                 "(MPA_TEACHER_PRICES)"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What a call did cost, and the time it took."""
+    """Actual cost and duration of a call."""
 
     usd: float
     took_s: float = 0.0
@@ -45,15 +50,17 @@ NO_LIMITS = Limits()
 
 
 class Budget:
-    """`billed_usd`, `worked_s`: of the commands before. Its clock starts when it is made; to be used on one event loop.
+    """Money and time of a run, for use on one event loop.
 
+    `billed_usd`, `worked_s`: spent by earlier commands. The clock starts at construction.
     `on_change` is called whenever money was spent.
     """
 
     def __init__(self, limits: Limits, billed_usd: float = 0.0, worked_s: float = 0.0) -> None:
         self.limits = limits
         self.on_change: Callable[[], None] = lambda: None
-        self._billed_usd, self._worked_s = billed_usd, worked_s
+        self._billed_usd = billed_usd
+        self._worked_s = worked_s
         self._began = time.monotonic()
         self._reserved_usd = self._slowest_s = 0.0
         self._dearest_usd: dict[str, float] = {}
@@ -62,7 +69,7 @@ class Budget:
 
     @property
     def billed_usd(self) -> float:
-        """By providers."""
+        """Dollars billed by providers."""
         return self._billed_usd
 
     @property
@@ -75,8 +82,9 @@ class Budget:
 
     @property
     def left_s(self) -> float | None:
-        """Until the hours are over, or the dollars at so many an hour. None: no limit."""
-        limits, left = self.limits, []
+        """Seconds until the hours, or the dollars for the devices, are spent. None: no limit."""
+        limits = self.limits
+        left = []
         if limits.hours is not None:
             left.append(limits.hours * 3600 - self.worked_s)
         if limits.usd is not None and limits.usd_per_hour:
@@ -84,18 +92,22 @@ class Budget:
         return min(left) if left else None
 
     async def reserve(self, kind: str, bound_usd: float | None) -> float:
-        """Dollars for one call, once there is room for it. `bound_usd` None where nobody knows. Raises as `room`."""
+        """Reserves dollars for one call, once there is room for it.
+
+        `bound_usd` is None if nobody knows a bound. Raises as `room` does.
+        """
         while (usd := self.room(kind, bound_usd)) is None:
             await self._change.wait()
         return usd
 
     def room(self, kind: str, bound_usd: float | None) -> float | None:
-        """As `reserve`, but None where it doesn't fit before another call has settled.
+        """Dollars that one call reserves; None if it doesn't fit before another call has settled.
 
-        Raises BudgetSpent where no room is left, Pending where nothing may be spent at all: that call alone is left out.
+        Raises BudgetSpent if no room is left, Pending if nothing may be spent at all:
+        then that call alone is left out.
         """
         if self.limits.usd == 0:
-            raise Pending("what they need is not in the cache, and the budget is 0")
+            raise Pending("the cache lacks their replies, and the budget is 0")
         usd = self._fitting(kind, bound_usd)
         if usd is not None:
             self._under_way += 1
@@ -105,7 +117,10 @@ class Budget:
         return usd
 
     async def settle(self, kind: str, usd: float, paid: Paid | None) -> None:
-        """The call that had reserved `usd` is over; `paid` None where that is billed, and nobody knows how much of it."""
+        """Ends the call that had reserved `usd`.
+
+        `paid` is None if the amount that will be billed is unknown.
+        """
         self._under_way -= 1
         self._reserved_usd -= usd
         if paid is not None:
@@ -114,22 +129,21 @@ class Budget:
         self.bill(usd if paid is None else paid.usd)
 
     def bill(self, usd: float) -> None:
-        """What was spent without having been reserved here."""
+        """Adds money that was spent without a reservation here."""
         self._billed_usd += usd
         self._change.set()
         self._change = asyncio.Event()
         self.on_change()
 
     def _fitting(self, kind: str, bound_usd: float | None) -> float | None:
-        """The dollars that such a call reserves; None where it doesn't fit now."""
+        """The dollars that such a call reserves; None if it doesn't fit now."""
         if self.left_s is not None and self.left_s <= self._slowest_s:
             return None
         if self.limits.usd is None:
             return 0.0
         left_usd = self.limits.usd - self.spent_usd - self._reserved_usd
-        if (
-            bound_usd is None and kind not in self._dearest_usd
-        ):  # the first one tells, and is made alone
+        if bound_usd is None and kind not in self._dearest_usd:
+            # The first call shows the price, and is made alone.
             return left_usd if left_usd > 0 and not self._under_way else None
         dearest = self._dearest_usd.get(kind, 0.0)
         usd = TRIES * dearest if bound_usd is None else max(bound_usd, dearest)
@@ -138,9 +152,16 @@ class Budget:
     def spent(self) -> BudgetSpent:
         limits = self.limits
         if limits.usd is not None:
-            used = f"${self.spent_usd:,.4f} of the budget of ${limits.usd:,.2f} are spent, and the next call may cost too much"
+            used = (
+                f"${self.spent_usd:,.4f} of the budget of ${limits.usd:,.2f} are spent, "
+                "and the next call may cost too much"
+            )
         else:
-            used = f"{self.worked_s / 3600:.3g} of {limits.hours:g} hours are worked, and the next step may take too long"
+            used = (
+                f"{self.worked_s / 3600:.3g} of {limits.hours:g} hours are worked, "
+                "and the next step may take too long"
+            )
         return BudgetSpent(
-            f"{used}: everything so far is kept; repeat the command with a larger --budget or --max-hours"
+            f"{used}: everything so far is kept; "
+            "repeat the command with a larger --budget or --max-hours"
         )

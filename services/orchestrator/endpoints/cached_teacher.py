@@ -10,7 +10,7 @@ from services.core.decoding import Decoding
 from services.core.errors import Pending
 from services.core.tasks import ANSWER_TEMPLATE, answer_prompt
 from services.orchestrator.endpoints.budget import NO_LIMITS
-from services.orchestrator.endpoints.cache import Call, Reply
+from services.orchestrator.endpoints.call import Call, Reply
 from services.orchestrator.endpoints.panel import seated
 from services.orchestrator.endpoints.spending import Purse, reserved
 from services.rpc.client import AnnotationReply, AnswerReply, Picture, Teacher, TeacherModel

@@ -1,8 +1,8 @@
 """A command that ends with its parent: `python -m ...die_with_parent PARENT COMMAND...`.
 
-The process becomes COMMAND, and gets SIGTERM when PARENT dies.
-
-A `finally` does not run when the orchestrator is killed with SIGKILL; Linux's death signal, which outlives exec, does.
+The process becomes COMMAND, and gets SIGTERM when PARENT dies. A `finally` does not run
+when the orchestrator is killed with SIGKILL; Linux's death signal, which survives exec,
+does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The teachers of a run: one, or a panel of several whose majority says whether an annotation is right.
+"""The teachers of a run: one, or a panel whose majority decides whether an annotation is right.
 
-`--teacher A --teacher B` names two (MPA_TEACHER separates them by spaces), `--teacher chartqa=C` one for runs of that task.
-Replicas of one teacher are one address, as gRPC writes it: ipv4:10.0.0.1:50051,10.0.0.2:50051.
+`--teacher A --teacher B` names two (MPA_TEACHER separates them by spaces), `--teacher
+chartqa=C` one for runs of that task. Replicas of one teacher are one address, in gRPC's
+notation: ipv4:10.0.0.1:50051,10.0.0.2:50051.
 """
 
 from __future__ import annotations
@@ -69,41 +70,44 @@ def panel_of(teacher: Teacher) -> tuple[Teacher, ...]:
 
 
 def require_panel(run: Run, teacher: Teacher) -> None:
-    """Raises WrongState where there are more or fewer teachers than the run began with."""
+    """Raises WrongState if there are more or fewer teachers than the run began with."""
     require_teachers(run, len(panel_of(teacher)))
 
 
 def require_teachers(run: Run, count: int) -> None:
-    """As `require_panel`."""
+    """Raises WrongState as `require_panel` does, for a number of teachers."""
     wanted = run.settings.teachers
     if count != wanted:
         raise WrongState(
-            f"this run began with {wanted} teachers, and {count} are named: name the same ones, in the same order"
+            f"this run began with {wanted} teachers, and {count} are named: "
+            "name the same ones, in the same order"
         )
 
 
 def require_same_teacher(run: Run, teacher: Teacher, fingerprint: str, seat: int = 0) -> None:
-    """Raises WrongState where another model than before answers in this seat, or the model of another seat."""
+    """Raises WrongState if the model in this seat has changed, or is the model of another seat."""
     known = run.state.teacher(seat)
     if known == fingerprint:
         return
     if known:
         raise WrongState(
-            f"the teacher at {teacher.address} is another model ({fingerprint[:12]}) than the one this run began "
-            f"with ({known[:12]}): start that one, or give another --run"
+            f"the teacher at {teacher.address} is another model ({fingerprint[:12]}) "
+            f"than the one this run began with ({known[:12]}): "
+            "start that one, or give another --run"
         )
     if any(run.state.teacher(other) == fingerprint for other in range(run.settings.teachers)):
         raise WrongState(
-            f"the teacher at {teacher.address} is the same model as another one of this run: a vote takes different "
-            "ones (replicas of one teacher are one address: ipv4:HOST:PORT,HOST:PORT)"
+            f"the teacher at {teacher.address} is the same model as another one of this run: "
+            "a vote takes different ones "
+            "(replicas of one teacher are one address: ipv4:HOST:PORT,HOST:PORT)"
         )
     run.state.set_teacher(seat, fingerprint)
 
 
 def addresses_for(task: str, named: Sequence[str]) -> tuple[str, ...]:
-    """The teachers of `task` among those named, in their order: those named for it, else those named for no task.
+    """The teachers of `task` in their order: those named for it, else those named for no task.
 
-    Raises InvalidInput: an unknown task, or one teacher twice.
+    Raises InvalidInput for an unknown task, or one teacher named twice.
     """
     by_task: dict[str, list[str]] = {}
     for name in named:

@@ -1,4 +1,6 @@
-"""The bundled pair as two real service processes on free loopback ports, and the commands that start any service."""
+"""The bundled pair as two service processes on free loopback ports, and commands that start
+any service.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ LOG_LINES_SHOWN = 15
 GIVEN_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")
 FIRST_PORT, PORTS_TRIED = 20_000, 100
 SIGNS_OF_FAILURE = ("Application startup failed", " cannot serve")
-"""What uvicorn and our own services write when a start has failed for good."""
+"""Lines that uvicorn and our own services log when a start has failed for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,21 @@ def bento_command(role: str, http_port: int, host: str = "127.0.0.1") -> list[st
 
 
 def service_environment(role: str, grpc_port: int, home: Path) -> dict[str, str]:
-    """The caller's, and what it leaves open: a `home` for BentoML (sharing one loses metrics)."""
+    """The caller's environment, with defaults such as a `home` for BentoML (sharing one
+    loses metrics).
+    """
     defaults = {"BENTOML_HOME": str(home.absolute()), "BENTOML_DO_NOT_TRACK": "True"}
     home.mkdir(parents=True, exist_ok=True)
     return {**defaults, **os.environ, f"MPA_{role.upper()}_GRPC_PORT": str(grpc_port)}
 
 
 def local_environment(role: str, grpc_port: int, folder: Path) -> dict[str, str]:
-    """For a service of the run in `folder` that shares the machine with the other one.
+    """Environment of a service of the run in `folder` that shares the machine with the other one.
 
     With all cores each, and idle threads that spin, both models are ten times slower.
     """
-    prefix, home = f"MPA_{role.upper()}", folder / "bentoml" / role
+    prefix = f"MPA_{role.upper()}"
+    home = folder / "bentoml" / role
     shared = {
         f"{prefix}_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2)),
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -80,7 +85,7 @@ def local_environment(role: str, grpc_port: int, folder: Path) -> dict[str, str]
 
 
 def _model(role: str, environment: Mapping[str, str]) -> str:
-    """What the service of that environment runs, for people."""
+    """Model that the service runs in that environment, for people."""
     prefix = f"MPA_{role.upper()}"
     return (
         environment.get(f"{prefix}_MODEL")
@@ -93,11 +98,11 @@ def _model(role: str, environment: Mapping[str, str]) -> str:
 async def local_services(
     folder: Path, roles: Sequence[str], progress: Progress, settings: Mapping[str, str]
 ) -> AsyncIterator[Addresses]:
-    """Starts the services side by side, `settings` added to their environment, yields their addresses once they are ready, and
-    stops them.
+    """Starts the services in parallel, yields their addresses once they are ready, and stops them.
 
-    The student's versions live in `folder`/student, the logs in `folder`/logs. Raises Unavailable with the end of the log
-    where a service doesn't come up.
+    `settings` are added to their environment. The student's versions are in
+    `folder`/student, the logs in `folder`/logs. Raises Unavailable with the end of the
+    log if a service doesn't start.
     """
     started: list[_Service] = []
     try:
@@ -112,7 +117,7 @@ async def local_services(
 
 
 class _Service:
-    """`log_start`: where this process's part of the log begins."""
+    """A service process. `log_start`: offset of its own part of the log."""
 
     def __init__(
         self,
@@ -122,8 +127,11 @@ class _Service:
         process: asyncio.subprocess.Process,
         log_start: int,
     ) -> None:
-        self.role, self.address = role, f"127.0.0.1:{grpc_port}"
-        self._log, self._process, self._log_start = log, process, log_start
+        self.role = role
+        self.address = f"127.0.0.1:{grpc_port}"
+        self._log = log
+        self._process = process
+        self._log_start = log_start
 
     @classmethod
     async def start(
@@ -146,10 +154,8 @@ class _Service:
 
     async def ready(self) -> None:
         connection = Connection(self.role, self.address, START_TIMEOUT_S, 1, lambda _: None)
-        watching, serving = (
-            asyncio.create_task(self._failure()),
-            asyncio.create_task(connection.wait_until_serving()),
-        )
+        watching = asyncio.create_task(self._failure())
+        serving = asyncio.create_task(connection.wait_until_serving())
         try:
             await asyncio.wait((watching, serving), return_when=asyncio.FIRST_COMPLETED)
             if not serving.done() or serving.exception() is not None:
@@ -167,7 +173,9 @@ class _Service:
             await connection.channel.close(None)
 
     async def _failure(self) -> str:
-        """Returns only once the service can't become ready: it ended, or its worker fails behind a supervisor that lives on."""
+        """Returns only if the service can't become ready: it ended, or its worker fails
+        under a supervisor that lives on.
+        """
         while self._process.returncode is None:
             if any(sign in self._log_text() for sign in SIGNS_OF_FAILURE):
                 return "could not start"
@@ -183,7 +191,9 @@ class _Service:
         return "\n".join(f"    {line}" for line in self._log_text().splitlines()[-LOG_LINES_SHOWN:])
 
     async def stop(self) -> None:
-        """SIGTERM lets it finish what it has begun; SIGKILL to its whole group if it doesn't end."""
+        """Sends SIGTERM, so that it finishes its work; SIGKILL to its whole group if it
+        doesn't end.
+        """
         if self._process.returncode is None:
             self._process.terminate()
             with suppress(TimeoutError):
@@ -196,7 +206,9 @@ class _Service:
 async def _spawn(
     command: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> asyncio.subprocess.Process:
-    """In a session of its own, so that Ctrl-C reaches the orchestrator alone, and tethered to it."""
+    """Starts the process in a session of its own, so that Ctrl-C reaches the orchestrator
+    alone, and ties it to the orchestrator's life.
+    """
     tether = [
         sys.executable,
         "-m",
@@ -221,7 +233,9 @@ async def _spawn(
 
 
 async def _own(output: BinaryIO, log: Path) -> None:
-    """Locks the log for as long as a process writes to it: the service of an orchestrator that was killed ends first."""
+    """Locks the log while a process writes to it: the service of a killed orchestrator ends
+    first.
+    """
     for _ in range(round(STOP_TIMEOUT_S / LOCK_EVERY_S)):
         with suppress(BlockingIOError):
             fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -231,10 +245,10 @@ async def _own(output: BinaryIO, log: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody uses at this moment, all different.
+    """Ports of the loopback interface that are free at this moment, all different.
 
-    They are below those that the system gives out by itself: one of these may go to a connection, or to a socket of BentoML's
-    own, before the service listens on it.
+    They are below the range that the system assigns: an assigned port may be taken by a
+    connection, or by a socket of BentoML, before the service listens on it.
     """
     first_given_out = int(GIVEN_OUT.read_text().split()[0]) if GIVEN_OUT.is_file() else FIRST_PORT
     below = range(FIRST_PORT, max(FIRST_PORT, first_given_out))

@@ -1,4 +1,4 @@
-"""What asking a teacher takes: the cache of what teachers have said, and the budget for the rest."""
+"""Means of asking a teacher: the cache of its replies, and the budget for the rest."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from pathlib import Path
 
 from services.core.errors import BadReply, MpaError, NotFound, Pending
 from services.orchestrator.endpoints.budget import NO_LIMITS, Budget, Limits, Paid
-from services.orchestrator.endpoints.cache import Cache, Call, Reply
+from services.orchestrator.endpoints.cache import Cache
+from services.orchestrator.endpoints.call import Call, Reply
 from services.rpc.client import AnnotationReply, AnswerReply, TeacherModel
 from services.rpc.connection import Notice
 
 
 class Purse:
-    """A cache that fails is left alone: the run does the same and pays for more."""
+    """Cache and budget of a command.
+
+    A cache that fails is dropped: the run goes on and pays for more.
+    """
 
     def __init__(self, cache: Cache | None, budget: Budget | None, notice: Notice) -> None:
-        self._cache, self._budget, self._notice = cache, budget, notice
+        self._cache = cache
+        self._budget = budget
+        self._notice = notice
         self._told: set[str] = set()
 
     @property
@@ -28,20 +34,21 @@ class Purse:
 
     @property
     def limits(self) -> Limits:
-        """NO_LIMITS where nothing needs to be reserved."""
+        """The budget's limits; NO_LIMITS if nothing needs to be reserved."""
         return self._budget.limits if self._budget else NO_LIMITS
 
     def tell(self, notice: str) -> None:
-        """What people should know, once."""
+        """Gives people a notice, once."""
         if notice not in self._told:
             self._told.add(notice)
             self._notice(notice)
 
     def model(self, fingerprint: str) -> TeacherModel:
-        """A teacher that is away, as the cache knows it. Raises NotFound."""
+        """An unreachable teacher, as the cache knows it. Raises NotFound."""
         if self._cache is None:
             raise NotFound(
-                f"a teacher at cache:{fingerprint} needs a cache: leave out --no-cache, or name its address"
+                f"a teacher at cache:{fingerprint} needs a cache: "
+                "leave out --no-cache, or name its address"
             )
         return self._cache.model(fingerprint)
 
@@ -58,11 +65,11 @@ class Purse:
                 self._cache.put(key, call, model, reply)
 
     async def reserve(self, kind: str, bound_usd: float | None) -> float:
-        """As Budget does."""
+        """Reserves dollars in the budget, if there is one."""
         return await self._budget.reserve(kind, bound_usd) if self._budget else 0.0
 
     async def settle(self, kind: str, usd: float, paid: Paid | None) -> None:
-        """As Budget does."""
+        """Settles a reservation in the budget, if there is one."""
         if self._budget:
             await self._budget.settle(kind, usd, paid)
 
@@ -90,8 +97,9 @@ class Purse:
 async def reserved(
     purse: Purse | Budget, kind: str, bound_usd: float | None
 ) -> AsyncIterator[Callable[[float], None]]:
-    """Room for one call; gives the function that is told what it did cost. Raises as Budget.room."""
-    usd, began = await purse.reserve(kind, bound_usd), time.monotonic()
+    """Room for one call. The yielded function takes its actual cost. Raises as Budget.room does."""
+    usd = await purse.reserve(kind, bound_usd)
+    began = time.monotonic()
     paid: Paid | None = Paid(0.0)
 
     def settle(cost_usd: float) -> None:
@@ -101,7 +109,7 @@ async def reserved(
     try:
         yield settle
     except (Pending, BadReply):
-        paid = None  # a provider's batch will be billed, and so is a reply that can't be used
+        paid = None  # will be billed: a provider's batch, or an unusable reply
         raise
     finally:
         await purse.settle(kind, usd, paid)
@@ -111,7 +119,7 @@ async def reserved(
 def open_purse(
     cache: Path | None, run: str, budget: Budget | None, notice: Notice
 ) -> Iterator[Purse]:
-    """`cache` None for none; `run`: the id of the one that pays."""
+    """Opens the cache, if one is named. `run`: id of the run that pays."""
     purse = Purse(_opened(cache, run, notice), budget, notice)
     try:
         yield purse

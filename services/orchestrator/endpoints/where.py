@@ -1,4 +1,4 @@
-"""Where things are: the services that a command talks to, and the runs."""
+"""Places of the services that a command uses."""
 
 from __future__ import annotations
 
@@ -10,42 +10,46 @@ from services.orchestrator.endpoints.budget import Budget
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Addresses are HOST:PORT. `patience_s`: how long a service may be away.
-
-    `is_local` starts both services here instead, `is_single_device` those without an address, in turn. `is_trial`: the
-    candidate may answer everybody while it is judged. `further_teachers` vote with the teacher.
-    `is_ray`: PA and PI on the Ray cluster at `ray_address` ("" is one that is started here); models without an address are
-    loaded by its actors.
-
-    `cache`: the file that keeps what a teacher says; `budget`: what asking it may cost. None for neither. `run`: the id of the
-    run that pays.
-    """
+    """Choice of the services, the cache and the budget of a command."""
 
     teacher: str = ""
+    """HOST:PORT, as of every service; "" if the command starts it or doesn't use it."""
     student: str = ""
     is_local: bool = False
+    """Start both services here."""
     patience_s: float = 60.0
+    """Seconds that a service may be unreachable."""
     is_single_device: bool = False
+    """Start the services without an address here, in turn."""
     is_trial: bool = False
+    """Let the candidate answer everybody while it is judged."""
     cache: Path | None = None
+    """File of the teacher's replies; None for no cache."""
     budget: Budget | None = None
+    """Limits of what the teacher may cost; None for no limits."""
     run: str = ""
+    """Id of the run that pays."""
     further_teachers: tuple[str, ...] = ()
+    """Addresses of teachers that vote with the first one."""
     is_ray: bool = False
+    """Annotate and identify on a Ray cluster; its actors load models without an address."""
     ray_address: str = ""
+    """Address of the cluster; "" starts one here."""
 
     @property
     def teachers(self) -> int:
-        """How many: those started here are one."""
+        """Number of teachers. Services that the command starts include one teacher."""
         return 1 if self.starts("teacher") else 1 + len(self.further_teachers)
 
     @property
     def may_try(self) -> bool:
-        """May a candidate answer before it is judged? Nobody else asks a student that the command itself has started."""
+        """Whether a candidate may answer before it is judged.
+
+        It may if the command itself has started the student, since nobody else asks it.
+        """
         return self.is_trial or self.starts("student")
 
     def starts(self, role: str) -> bool:
-        """Does the command start this service itself?"""
-        return self.is_local or (
-            self.is_single_device and not {"teacher": self.teacher, "student": self.student}[role]
-        )
+        """Whether the command starts this service itself."""
+        address = self.teacher if role == "teacher" else self.student
+        return self.is_local or (self.is_single_device and not address)

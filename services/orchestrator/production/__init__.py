@@ -1,1 +1,1 @@
-"""What users ask the endpoint, audited by the teacher, as a source of gaps."""
+"""Users' requests, audited by the teacher, as a source of gaps."""

@@ -1,16 +1,18 @@
-"""Production disagreement: the teacher audits what users asked, and where the student fell short the record joins the gap.
+"""Production disagreement: the teacher audits users' requests; where the student erred, the
+record joins the gap.
 
-The teacher's answer to a user's question, given as in identification, is the annotation. From there the record is like any
-other: its image's hash says whether it is held out, the student of the round answers, it has a cell, anew in each round. But
-nobody but the teacher stands behind that answer, and asked the same thing in the same way a model can't contradict itself. So a
-record of the gap stays only if most of SAMPLES answers, at a temperature, agree with it.
+The teacher's answer to a user's question, given as in identification, is the annotation.
+From there the record is like any other: its image's hash decides whether it is held out,
+the student of the round answers, and each round gives it a cell. But only the teacher
+supports that answer, and the same model asked in the same way can't contradict itself. So
+a record of the gap stays only if most of SAMPLES answers, at a temperature, agree with
+it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ from services.orchestrator.run.matching import NO_ANSWER
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import KEPT, Run
 from services.orchestrator.steps.admission import Admission
-from services.orchestrator.steps.annotation import failure
+from services.orchestrator.steps.annotation import failure, unmarked
 from services.orchestrator.steps.identification import identify, teacher_answer
 from services.orchestrator.steps.sampling import sampled_answer
 from services.rpc.client import Picture, Student, Teacher
@@ -43,18 +45,19 @@ from services.together import together
 
 SAMPLES = 3
 FIRST_NUMBER = 1000
-"""Of users' questions about an image; the teacher's own are counted from 0."""
+"""Number of the first user's question about an image; the teacher's own are counted from 0."""
 IMAGES_IN_FLIGHT = 64
 
 Questions = list[tuple[int, str]]
-"""About one image, with their numbers."""
+"""Questions about one image, with their numbers."""
 Work = Callable[[str], Coroutine[Any, Any, None]]
 
 
 def set_folders(run: Run, folders: Sequence[Path]) -> None:
-    """Of the command, not of the run: production goes on, and a later round may be the first to learn from it.
+    """Sets the folders for this command: production goes on, so any round may begin to learn
+    from it.
 
-    Raises NotFound where one isn't there.
+    Raises NotFound if a folder isn't there.
     """
     require_samples(folders)
     run.state.production = tuple(str(folder.absolute()) for folder in folders)
@@ -69,7 +72,7 @@ def _folders(run: Run) -> list[Path]:
 
 
 async def annotate_requests(run: Run, teacher: Teacher, progress: Progress) -> None:
-    """Every sampled question that isn't in the run yet gets the teacher's answer."""
+    """Gets the teacher's answer to every sampled question that isn't in the run yet."""
     requests = await asyncio.to_thread(read_requests, _folders(run))
     due = await _admitted(
         run, {image: _due(run, image, asked) for image, asked in requests.items()}, requests
@@ -87,8 +90,12 @@ async def annotate_requests(run: Run, teacher: Teacher, progress: Progress) -> N
 async def _admitted(
     run: Run, due: Mapping[str, Questions], requests: Mapping[str, Sequence[Request]]
 ) -> dict[str, Questions]:
-    """Those about images that the run uses, by the rules for those of its source; one that lies there, too, is the same."""
-    admission, source, ledger = Admission(run), run.find_images(), run.ledger
+    """Questions about images that the run uses, by the same rules as for those of its source.
+
+    An image that is in the source, too, is the same image.
+    """
+    admission = Admission(run)
+    source = run.find_images()
     found: dict[str, Questions] = {}
     for image_sha256, questions in due.items():
         if not questions or not await asyncio.to_thread(
@@ -96,7 +103,7 @@ async def _admitted(
         ):
             continue
         key = KEPT + image_sha256
-        if ledger.path_of(image_sha256) or admission.admit(
+        if run.ledger.path_of(image_sha256) or admission.admit(
             await asyncio.to_thread(read_image, source, key)
         ):
             found[image_sha256] = questions
@@ -104,7 +111,7 @@ async def _admitted(
 
 
 def _due(run: Run, image_sha256: str, requests: Sequence[Request]) -> Questions:
-    """What is yet to be answered. A question's number is the same however often a run is interrupted."""
+    """Questions that have no answer yet. A question keeps its number over interruptions."""
     rows = run.ledger.annotations(image_sha256)
     known = {
         question_key(row.text if row.origin == PRODUCTION else row.question): row for row in rows
@@ -122,7 +129,9 @@ def _due(run: Run, image_sha256: str, requests: Sequence[Request]) -> Questions:
 
 
 async def _annotate(run: Run, teacher: Teacher, picture: Picture, number: int, asked: str) -> None:
-    """`text` is what the user asked; `question` "" where no answer stands beside it."""
+    """Adds an annotation: `text` is the user's question; `question` is "" if there is no
+    usable answer.
+    """
     answer, rejection, detail = "", "", ""
     if len(asked) > MAX_QUESTION_CHARS:
         rejection = str(Rejection.QUESTION_TOO_LONG)
@@ -136,16 +145,16 @@ async def _annotate(run: Run, teacher: Teacher, picture: Picture, number: int, a
             rejection, detail = str(failure(error)), str(error)
     question = "" if rejection else asked
     row = AnnotationRow(
-        picture.sha256,
-        number,
-        0,
-        asked,
-        question,
-        answer,
-        rejection,
-        0,
-        "",
-        detail,
+        image_sha256=picture.sha256,
+        number=number,
+        attempt=0,
+        text=asked,
+        question=question,
+        answer=answer,
+        rejection=rejection,
+        seed=0,
+        model_fingerprint="",
+        detail=detail,
         origin=PRODUCTION,
     )
     run.ledger.add_annotation(row)
@@ -161,7 +170,7 @@ def _fault(run: Run, answer: str) -> str:
 async def identify_requests(
     run: Run, teacher: Teacher, student: Student, progress: Progress
 ) -> None:
-    """Every audited record of the run, those of earlier rounds included, gets its cell in this one."""
+    """Gives every audited record, those of earlier rounds included, its cell in this round."""
     images = audited_images(run.ledger)
 
     async def one(image_sha256: str) -> None:
@@ -169,14 +178,14 @@ async def identify_requests(
         picture = await asyncio.to_thread(kept, run, image_sha256)
         async with together() as group:
             for row in rows:
-                group.create_task(identify(run, teacher, student, picture, _standing(run, row)))
+                group.create_task(identify(run, teacher, student, picture, unmarked(run, row)))
 
     await _over(images, one, progress, "compare")
     await require_agreement(run, teacher, progress)
 
 
 def _audited(run: Run, image_sha256: str) -> list[AnnotationRow]:
-    """What stands, whatever became of the call that came after."""
+    """Annotations that stand, even if a later call about them failed."""
     rows = run.ledger.annotations(image_sha256)
     return [
         row
@@ -185,16 +194,8 @@ def _audited(run: Run, image_sha256: str) -> list[AnnotationRow]:
     ]
 
 
-def _standing(run: Run, row: AnnotationRow) -> AnnotationRow:
-    """Without the mark of a call that failed: it is made again."""
-    if row.rejection:
-        row = replace(row, rejection="", detail="")
-        run.ledger.add_annotation(row)
-    return row
-
-
 async def require_agreement(run: Run, teacher: Teacher, progress: Progress) -> None:
-    """Rejects the records of the gap whose annotation the teacher doesn't stand by."""
+    """Rejects records of the gap whose annotation the teacher doesn't repeat."""
     images = audited_gap(run.ledger)
 
     async def one(image_sha256: str) -> None:
@@ -202,7 +203,7 @@ async def require_agreement(run: Run, teacher: Teacher, progress: Progress) -> N
         async with together() as group:
             for row in _audited(run, image_sha256):
                 if run.ledger.cell(image_sha256, row.number) == Cell.GAP:
-                    group.create_task(_ask_again(run, teacher, picture, _standing(run, row)))
+                    group.create_task(_ask_again(run, teacher, picture, unmarked(run, row)))
 
     await _over(images, one, progress, "agree")
 
@@ -236,7 +237,9 @@ async def _ask_again(run: Run, teacher: Teacher, picture: Picture, row: Annotati
 
 
 async def _over(images: Sequence[str], work: Work, progress: Progress, name: str) -> None:
-    """No stage where there is nothing to do: most runs audit nothing."""
+    """Works on the images in a stage; without images there is no stage, since most runs
+    audit nothing.
+    """
     if not images:
         return
     with progress.stage(name, "images", len(images)) as meter:

@@ -1,7 +1,9 @@
-"""What users asked the endpoint, as the student's service keeps it (services/student/production.py), and the run's own copy.
+"""Users' requests, as the student's service keeps them, and the run's own copy of their images.
 
-DIR/SEGMENT/samples.jsonl    {"image": SHA256, "question", "answer", "version", "time"} on each line
+DIR/SEGMENT/samples.jsonl    {"image": SHA256, "question", "answer", "version", "time"} per line
 DIR/SEGMENT/images/SHA256    segments come and go while they are read
+
+services/student/production.py writes them.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from services.rpc.client import Picture
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A sampled request, its image still where the service keeps it. `version` answered `answer`."""
+    """A sampled request, its image still where the service keeps it. `version` gave `answer`."""
 
     image: Path
     question: str
@@ -32,16 +34,20 @@ class Request:
 
 
 def require_samples(folders: Sequence[Path]) -> None:
-    """Raises NotFound where a folder isn't there."""
+    """Raises NotFound if a folder isn't there."""
     for folder in folders:
         if not folder.is_dir():
             raise NotFound(
-                f"there is no folder {folder}: name what MPA_STUDENT_SAMPLES names for the student's service"
+                f"there is no folder {folder}: give the one in MPA_STUDENT_SAMPLES "
+                "of the student's service"
             )
 
 
 def read_requests(folders: Sequence[Path]) -> dict[str, list[Request]]:
-    """By image, each question about it once, oldest first. What can't be read is passed over: it was never whole."""
+    """Requests by image, each question about it once, oldest first.
+
+    Incomplete requests are skipped.
+    """
     found: dict[str, dict[str, Request]] = {}
     for folder in folders:
         for segment in sorted(folder.glob("*/samples.jsonl")):
@@ -59,7 +65,7 @@ def _read(segment: Path) -> Iterator[Request]:
                 if request := _parse(line, segment.parent / "images"):
                     yield request
     except FileNotFoundError:
-        return  # its time had come
+        return  # it has expired
 
 
 def _parse(line: bytes, images: Path) -> Request | None:
@@ -82,7 +88,7 @@ def _is_sha256(name: str) -> bool:
 
 
 def keep(run: Run, image_sha256: str, requests: Sequence[Request]) -> Picture | None:
-    """A copy of a sampled image that the run can rely on; None where it is gone by now, or was never whole."""
+    """Copies a sampled image into the run; None if it has expired or was never complete."""
     if _at(run, image_sha256).exists():
         return kept(run, image_sha256)
     for request in requests:
@@ -95,7 +101,7 @@ def keep(run: Run, image_sha256: str, requests: Sequence[Request]) -> Picture | 
 
 
 def kept(run: Run, image_sha256: str) -> Picture:
-    """Raises InvalidInput where the run's copy is gone or another by now."""
+    """The run's copy of an image. Raises InvalidInput if it is gone or has changed."""
     path = _at(run, image_sha256)
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != image_sha256:

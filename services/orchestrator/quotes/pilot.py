@@ -1,4 +1,4 @@
-"""The pilot of a quote: a few images of the pool, drawn at random, that a run of its own goes through."""
+"""The pilot of a quote: a few images of the pool, drawn at random, for a run of its own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ AT_LEAST, SHARE = 50, 0.01
 
 
 def draw(source: Source, size: int, limit: int, seed: int) -> Pilot:
-    """`size` 0 is 1 % of the pool, and 50 images at least. Goes through the pool twice, and reads no image.
+    """Draws the pilot. `size` 0 is 1 % of the pool, at least 50 images.
 
-    Each image's place is decided by its key and the seed alone: a larger draw holds the smaller one.
+    Goes through the pool twice, and reads no image. The key and the seed alone decide
+    each image's place, so a larger draw includes the smaller one.
     """
 
     def keys() -> Iterator[str]:
@@ -25,11 +26,8 @@ def draw(source: Source, size: int, limit: int, seed: int) -> Pilot:
 
     pool = sum(1 for _ in keys())
     size = size or max(AT_LEAST, math.ceil(SHARE * pool))
-    return Pilot(
-        tuple(
-            heapq.nsmallest(
-                size, keys(), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest()
-            )
-        ),
-        pool,
-    )
+
+    def place(key: str) -> bytes:
+        return hashlib.sha256(f"{seed}:{key}".encode()).digest()
+
+    return Pilot(tuple(heapq.nsmallest(size, keys(), key=place)), pool)

@@ -1,7 +1,7 @@
-"""A quote: what a run over the whole pool would take, from a pilot that goes through the same steps.
+"""A quote: cost and duration of a run over the whole pool, from a pilot through the same steps.
 
-The pilot takes its stages in turn, so that the time of each is one service's own. Its teacher calls are in the cache then, and
-the run that follows doesn't pay for them again.
+The pilot takes its stages in turn, so that the time of each is one service's own. Its
+teacher calls are then in the cache, so the run that follows doesn't pay for them again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROLES = {
 
 @dataclass(frozen=True, slots=True)
 class QuotedStage:
-    """Of the whole run. `seconds` None where the pilot made no call to take the time of: the cache knew them all."""
+    """A stage of the whole run. `seconds` is None if the cache answered every call of the pilot."""
 
     name: str
     role: str
@@ -50,31 +50,36 @@ class QuotedStage:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """`wall_s`: annotating and identifying overlap where the services have machines of their own; what follows does not. The
-    training is in it where its time is known.
-
-    `pilot_usd`: the part of the provider's bill that the pilot has paid, or the cache holds. `gpu_hours`: `devices` for the
-    whole time; `devices_usd` what they cost. None where there is no time to count with.
-    """
+    """Cost and duration of the whole run. None if there is no time to estimate from."""
 
     pool: int
+    """Number of images."""
     pilot: int
+    """Images of the pilot, and how many of them were `usable`."""
     usable: int
     saved_calls: int
+    """Calls of the pilot that the cache answered."""
     stages: tuple[QuotedStage, ...]
     parity_set: Interval
+    """Number of samples."""
     training: Training
     wall_s: float | None
+    """Whole duration, with the training if its time is known.
+
+    Annotation and identification overlap if the services have machines of their own.
+    """
     gpu_hours: float | None
+    """Hours of all devices for the whole time."""
     devices_usd: float | None
     provider_usd: float
     pilot_usd: float
+    """Part of the provider's bill that the pilot has paid, or the cache has saved."""
 
 
 async def quote(
     run: Run, where: Where, size: int, devices: int, usd_per_hour: float, progress: Progress
 ) -> Quote:
-    """Repeated on the same run it goes on where it was."""
+    """Makes the quote. Repeated on the same run, it continues."""
     await _draw(run, size, progress)
     if not run.state.identified:
         if where.is_single_device and in_turn.takes_a_device(where):
@@ -98,7 +103,8 @@ async def quote(
 async def _draw(run: Run, size: int, progress: Progress) -> None:
     if run.state.pilot:
         return
-    source, settings = open_images(run.settings.images), run.settings
+    settings = run.settings
+    source = open_images(settings.images)
     drawn = await asyncio.to_thread(draw, source, size, settings.limit, settings.seed)
     if ignored := str(source.ignored):
         progress.note(f"ignored, never read: {ignored}: no label is used")
@@ -106,7 +112,8 @@ async def _draw(run: Run, size: int, progress: Progress) -> None:
 
 
 def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bool) -> Quote:
-    ledger, drawn = run.ledger, run.state.pilot
+    ledger = run.ledger
+    drawn = run.state.pilot
     assert drawn is not None
     pool = drawn.pool
     pilot = len(drawn.keys)
@@ -150,36 +157,33 @@ def _stage(
 
 
 def _evaluation(answer: QuotedStage, answered: int, judged: int) -> QuotedStage:
-    """The candidate answers the held-out questions; what the live version said to them is known."""
+    """The candidate's answers to held-out questions; the live version's are known."""
     share = judged / answered if answered else 0.0
     seconds = None if answer.seconds is None else answer.seconds * share
     return QuotedStage(
-        "evaluate",
-        ROLES["evaluate"],
-        round(answer.calls * share),
-        seconds,
-        _scaled(answer.usage, share),
+        name="evaluate",
+        role=ROLES["evaluate"],
+        calls=round(answer.calls * share),
+        seconds=seconds,
+        usage=_scaled(answer.usage, share),
     )
 
 
 def _scaled(usage: Usage, factor: float) -> Usage:
-    prompt, completion = (
-        round(usage.prompt_tokens * factor),
-        round(usage.completion_tokens * factor),
-    )
     return Usage(
-        prompt, completion, round(usage.cached_prompt_tokens * factor), usage.cost_usd * factor
+        prompt_tokens=round(usage.prompt_tokens * factor),
+        completion_tokens=round(usage.completion_tokens * factor),
+        cached_prompt_tokens=round(usage.cached_prompt_tokens * factor),
+        cost_usd=usage.cost_usd * factor,
     )
 
 
 def _wall_s(stages: Sequence[QuotedStage], *, shares_a_machine: bool) -> float | None:
-    """Without the training; None where a stage's time is not known."""
+    """Seconds without the training; None if a stage's time is unknown."""
     side_by_side = [stage for stage in stages if stage.name in OVERLAPPING]
     after_s = _total(stage.seconds for stage in stages if stage.name not in OVERLAPPING)
-    teacher_s, student_s = (
-        _total(stage.seconds for stage in side_by_side if stage.role == role)
-        for role in ("teacher", "student")
-    )
+    teacher_s = _total(stage.seconds for stage in side_by_side if stage.role == "teacher")
+    student_s = _total(stage.seconds for stage in side_by_side if stage.role == "student")
     if teacher_s is None or student_s is None or after_s is None:
         return None
     return after_s + (teacher_s + student_s if shares_a_machine else max(teacher_s, student_s))
@@ -191,10 +195,10 @@ def _total(seconds: Iterable[float | None]) -> float | None:
 
 
 def _parity_set(run: Run, pool: int, pilot: int) -> tuple[float, Interval]:
-    """Its samples, first those of the gap alone: outside the held-out images, and then with what the recipe rehearses.
+    """Training samples: the gap alone, and with the rehearsal, outside the held-out images.
 
-    A trial is an image, not a question: questions about one image fare alike, and counting them apart would promise more
-    than the pilot knows.
+    A trial is an image, not a question: questions about one image have similar results,
+    and counting them apart would promise more than the pilot knows.
     """
     recipe = run.settings.recipe
     cells = Counter(record.cell for record in run.ledger.records() if not record.held_out)

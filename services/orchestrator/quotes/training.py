@@ -1,4 +1,7 @@
-"""What the training of a quote takes. A pilot trains nothing, so its time is told by an earlier training, or not at all."""
+"""Training time of a quote.
+
+A pilot trains nothing, so an earlier training sets the pace, if any.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from services.rpc.client import Student
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """`steps`, `seconds`: None where nobody knows; `basis` says what they rest on, or why they are not known."""
+    """`steps` and `seconds` are None if unknown; `basis` is their source, or the reason why not."""
 
     steps: int | None
     seconds: float | None
@@ -21,7 +24,7 @@ class Training:
 
 
 async def learn_pace(run: Run, student: Student) -> None:
-    """Into the ledger, so that a quote is told again without services."""
+    """Stores the pace in the ledger, so that a repeated quote needs no services."""
     preset, trained = await student.trainings()
     alike = [one for one in trained if one.is_adapter == bool(run.settings.lora_rank)]
     known = PRESETS[preset].hyperparameters if preset in PRESETS else None
@@ -33,7 +36,7 @@ async def learn_pace(run: Run, student: Student) -> None:
 
 
 def predict_training(run: Run, gap: float, samples: float) -> Training:
-    """On a parity set of so many `samples`, `gap` of them of the gap."""
+    """Predicts the training on a parity set of N `samples`, `gap` of them from the gap."""
     minimum = run.settings.recipe.minimum_gap
     if gap < minimum:
         return Training(
@@ -41,7 +44,7 @@ def predict_training(run: Run, gap: float, samples: float) -> Training:
         )
     pace = run.state.training_pace
     if not pace.batch_size:
-        return Training(None, None, "the student doesn't say with what it is trained")
+        return Training(None, None, "the student's service doesn't report its training preset")
     steps = math.ceil(samples / pace.batch_size) * pace.epochs
     if pace.step_s is None:
         way = (

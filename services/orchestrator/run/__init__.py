@@ -6,7 +6,7 @@ state.py       how far the run has come, by typed names; keys.py: their keys in 
 ledger/        the SQLite file: every image, reply, answer and record with its reason
 opinions.py    votes and samples of the teachers
 entries.py     records one by one, for people and tools; columns.py: as a table
-evaluation.py  candidate against live, as it is kept
+evaluation.py  candidate against live, as the ledger stores it
 history.py     the rounds; summary.py: the outcome in numbers
 matching.py    other matchers on the same answers
 comparison.py  two runs side by side; listing.py: all runs of a folder

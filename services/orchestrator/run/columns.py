@@ -1,4 +1,7 @@
-"""An entry as named values: a line of `runs show --json`, a row of the Parquet export. Names stay; others may join them."""
+"""An entry as named values: a line of `runs show --json`, a row of the Parquet export.
+
+Names stay; others may be added.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ RIGHT = {
     Cell.NOISE_BOTH_WRONG: (False, False),
     Cell.UNASKED: (True, None),
 }
-"""Was the student right, was the teacher?"""
+"""Whether the student was right, and whether the teacher was."""
 
 
 def columns(entry: Entry, settings: Settings) -> dict[str, Value]:
-    """Everything that is known of it; None for what there is not."""
+    """All values of an entry; None if there is no value."""
     student_right, teacher_right = RIGHT[entry.cell] if entry.cell else (None, None)
     return {
         "image_path": entry.image.path,
@@ -73,7 +76,7 @@ def _answer(role: str, row: AnswerRow | None) -> dict[str, Value]:
 
 
 def _others(rows: Sequence[AnswerRow]) -> str | None:
-    """As JSON, where several teachers vote."""
+    """Answers of further teachers as JSON; None unless several vote."""
     answers = [{"version": row.version, "answer": row.answer} for row in rows]
     return json.dumps(answers, ensure_ascii=False) if answers else None
 

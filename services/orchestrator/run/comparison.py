@@ -19,7 +19,7 @@ Pair = tuple[Record | None, Record | None]
 
 @dataclass(frozen=True, slots=True)
 class MovedRecord:
-    """A question about an image whose cell is another in the second run."""
+    """A question about an image that is in another cell in the second run."""
 
     image: str
     question: str
@@ -30,9 +30,10 @@ class MovedRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """Pairs are (first run, second run). `moved` counts records by (cell here, cell there), "" where a run has no such record.
+    """Comparison of two runs. Pairs are (first run, second run).
 
-    `changed`: a page of those that are in both, in another cell.
+    `moved` counts records by (cell here, cell there), "" if a run has no such record.
+    `changed`: a page of the records that both runs have, in different cells.
     """
 
     runs: tuple[str, str]
@@ -43,7 +44,7 @@ class RunComparison:
 
     @property
     def cells(self) -> dict[str, tuple[int, int]]:
-        """How many records each cell has, in either; "" those that only the other run has."""
+        """Number of records in each cell, in either run; "" for records of the other run alone."""
         return {
             cell: (self._total(0, cell), self._total(1, cell))
             for cell in sorted({cell for pair in self.moved for cell in pair})
@@ -51,7 +52,7 @@ class RunComparison:
 
     @property
     def changes(self) -> dict[tuple[str, str], int]:
-        """The records in both whose cell differs."""
+        """Number of records of both runs whose cell differs, by pair of cells."""
         return {
             pair: count
             for pair, count in sorted(self.moved.items())
@@ -63,7 +64,7 @@ class RunComparison:
 
 
 def compare_runs(first: Run, second: Run, limit: int, offset: int) -> RunComparison:
-    """Goes once through both ledgers, in constant memory. A record is known by its image and its question."""
+    """Reads both ledgers once, in constant memory. Image and question identify a record."""
     moved: Counter[tuple[str, str]] = Counter()
     changed: list[MovedRecord] = []
     seen = 0
@@ -71,11 +72,14 @@ def compare_runs(first: Run, second: Run, limit: int, offset: int) -> RunCompari
         moved[_cell(before), _cell(after)] += 1
         if before and after and before.cell != after.cell:
             if offset <= seen < offset + limit:
-                changed.append(
-                    MovedRecord(
-                        after.path, after.question, after.answer, _cell(before), _cell(after)
-                    )
+                record = MovedRecord(
+                    image=after.path,
+                    question=after.question,
+                    answer=after.answer,
+                    before=_cell(before),
+                    after=_cell(after),
                 )
+                changed.append(record)
             seen += 1
     return RunComparison(
         (str(first.folder), str(second.folder)),
@@ -87,7 +91,7 @@ def compare_runs(first: Run, second: Run, limit: int, offset: int) -> RunCompari
 
 
 def differing(first: Settings, second: Settings) -> dict[str, tuple[str, str]]:
-    """By name, a recipe's parts with "recipe." before theirs."""
+    """Settings that differ, by name; a recipe's parts have the prefix "recipe."."""
     here, there = _named(first), _named(second)
     return {name: (str(here[name]), str(there[name])) for name in here if here[name] != there[name]}
 
@@ -98,7 +102,7 @@ def _named(settings: Settings) -> dict[str, object]:
 
 
 def _pairs(first: Ledger, second: Ledger) -> Iterator[Pair]:
-    """Both are in the order of the images' hashes, so one image's records meet."""
+    """Pairs of records. Both ledgers are sorted by image hash, so one image's records meet."""
     streams = ((_sided(ledger.records(), side)) for side, ledger in enumerate((first, second)))
     for _, group in groupby(heapq.merge(*streams, key=itemgetter(0)), key=itemgetter(0)):
         sides: tuple[dict[str, Record], dict[str, Record]] = ({}, {})

@@ -1,7 +1,7 @@
-"""The entries of a ledger for people and tools: an annotation with all that became of it, or an image that was refused.
+"""Entries of a ledger for people and tools: annotations with their answers, and refused images.
 
-By image and number, shelf by shelf, so that what is about one image comes together: a page at a time, or as a stream of
-constant memory.
+They are sorted by shelf, image and number, so everything about one image is together.
+Read them a page at a time, or as a stream in constant memory.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from services.orchestrator.run.state import State
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`annotation` None: the image was refused. `student` None: it was not asked. `teachers`: what those answered that were.
+    """An annotation with everything that followed from it, or a refused image.
 
-    `cell` None where it was not identified; `matcher`, `student_matcher` decided on it. `samples`: how many of the answers that
-    were sampled agree with the annotation.
+    `annotation` is None for a refused image, `student` if the student was not asked,
+    `cell` if the annotation was not identified. `matcher` and `student_matcher` decided
+    on the cell. `samples`: agreement of the sampled answers with the annotation.
     """
 
     image: ImageRow
@@ -42,7 +43,7 @@ class Entry:
 
     @property
     def teacher(self) -> AnswerRow | None:
-        """What the first that was asked said; it is the only one unless several vote."""
+        """Answer of the first teacher that was asked; the only one unless several vote."""
         return self.teachers[0] if self.teachers else None
 
     @property
@@ -53,14 +54,21 @@ class Entry:
 def read_entries(
     ledger: Ledger, chosen: Filter, limit: int = WHOLE, offset: int = 0
 ) -> Iterator[Entry]:
-    """Annotations first, refused images after them. Raises InvalidInput for a reason that nothing was rejected for."""
+    """Reads annotations first, then refused images.
+
+    Raises InvalidInput for a reason that nothing was rejected for.
+    """
     search.require_reason(ledger, chosen.rejection)
     state = State(ledger)
-    version, teachers = state.base.name if state.base else "", state.teachers
-    read, image, rows = 0, ImageRow("", ""), list[AnnotationRow]()
+    version = state.base.name if state.base else ""
+    teachers = state.teachers
+    read = 0
+    image = ImageRow("", "")
+    rows: list[AnnotationRow] = []
     for _, image_sha256, number, attempt in search.find(ledger, chosen, limit, offset):
         if image.sha256 != image_sha256:
-            image, rows = _accepted(ledger, image_sha256), ledger.annotations(image_sha256)
+            image = _accepted(ledger, image_sha256)
+            rows = ledger.annotations(image_sha256)
         row = next(row for row in rows if (row.number, row.attempt) == (number, attempt))
         yield _entry(ledger, image, row, version, teachers)
         read += 1

@@ -1,4 +1,4 @@
-"""The evaluation of a round, as the ledger keeps it."""
+"""The evaluation of a round, as the ledger stores it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """How the versions and the teacher did on the labelled set at `path`."""
+    """Results of both versions and the teacher on the labelled set at `path`."""
 
     path: str
     comparison: Comparison

@@ -1,4 +1,4 @@
-"""What each round of a run found, brought and changed, computed from the ledger."""
+"""History of a run, computed from its ledger: the results of each round."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from services.orchestrator.run.state import Outcome, State
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`count` records that were in cell `before` in the round before and are in `after` now.
+    """`count` records that were in cell `before` a round ago and are in `after` now.
 
-    "new": in none, or another question has taken the place of one that was rejected.
+    "new": in no cell, or a new question has replaced one that was rejected.
     """
 
     before: str
@@ -23,30 +23,43 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """`accuracy_before` and `accuracy_after` (0 to 1), `fixed`, `broken`: on its held-out records; None until it is judged."""
+    """Results of a round.
+
+    Accuracies (0 to 1), `fixed` and `broken` are measured on its held-out records; None
+    until it is evaluated.
+    """
 
     number: int
+    """Counted from 1."""
     records: int
+    """Identified records."""
     gap: int
+    """Records in the gap."""
     parity_set: int
+    """Number of training samples."""
     version_before: str
     version_after: str
     accuracy_before: float | None
     accuracy_after: float | None
     fixed: int | None
+    """Questions that only the new version answers right."""
     broken: int | None
+    """Questions that only the old version answers right."""
     outcome: str
+    """How the round ended, or "unfinished"."""
     reason: str
+    """Reason of the outcome, for people."""
     moves: tuple[Move, ...] = ()
+    """Records by their cell in the round before and now."""
 
     @property
     def gap_rate(self) -> float:
-        """0 to 1."""
+        """Share of the gap in the records, 0 to 1."""
         return self.gap / self.records if self.records else 0.0
 
 
 def history(ledger: Ledger) -> tuple[Round, ...]:
-    """Every round that was begun, in order."""
+    """Every round that has begun, in order."""
     return tuple(_round(ledger, number) for number in range(1, ledger.round + 1))
 
 
@@ -54,7 +67,9 @@ def _round(ledger: Ledger, number: int) -> Round:
     state = State(ledger, of_round=number)
     cells = counts.cells_of_round(ledger, number)
     moved = counts.moves_of_round(ledger, number) if number > 1 else ()
-    evaluation, base, made = state.evaluation, state.base, state.candidate
+    evaluation = state.evaluation
+    base = state.base
+    made = state.candidate
     judged = evaluation.held_out.overall if evaluation else None
     return Round(
         number=number,
@@ -74,7 +89,9 @@ def _round(ledger: Ledger, number: int) -> Round:
 
 
 def why_stop(ledger: Ledger) -> str:
-    """Why no further round begins, for people; "" where one does, or the present one isn't over."""
+    """Reason why no further round begins, for people; "" if one does, or if the present one
+    isn't over.
+    """
     state = State(ledger)
     outcome = state.outcome
     if outcome is Outcome.NOTHING_TO_ALIGN:

@@ -1,4 +1,4 @@
-"""The runs there are: what each came to, in a line, and how to be rid of one."""
+"""List of the runs, one line each, and deletion of a run."""
 
 from __future__ import annotations
 
@@ -18,31 +18,44 @@ UNREADABLE = "unreadable"
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """`state`: the run's outcome, "unfinished", AT_WORK or UNREADABLE (`trouble` says why).
+    """A line of the list.
 
-    `gain`: accuracy of the candidate less that of the version before, where the last round was evaluated; on labels where there
-    were any. `size_bytes` of the whole folder.
+    `state`: the run's outcome, "unfinished", AT_WORK or UNREADABLE (`trouble` has the
+    reason). `gain`: accuracy of the candidate minus that of the version before, if the
+    last round was evaluated; on labels if there are any. `size_bytes` of the whole
+    folder.
     """
 
     run: str
+    """Folder of the run."""
     state: str
+    """The run's outcome, "unfinished", AT_WORK or UNREADABLE."""
     trouble: str = ""
+    """Reason why the run is unreadable."""
     task: str = ""
     recipe: str = ""
     round: int = 1
+    """The round at work, or the last one."""
     images: int = 0
+    """Accepted images."""
     parity_set: int = 0
+    """Number of training samples."""
     gain: float | None = None
+    """Accuracy of the candidate minus that of the base version, on labels if there are any.
+
+    None if the last round was not evaluated.
+    """
     size_bytes: int = 0
+    """Size of the whole folder."""
 
 
 def list_runs(root: Path) -> list[ListedRun]:
-    """Every run right below `root`, by name. One that can't be read is in the list as such."""
+    """Every run directly in `root`, by name, including those that can't be read."""
     return [describe(path.parent) for path in sorted(root.glob("*/ledger.sqlite"))]
 
 
 def describe(folder: Path) -> ListedRun:
-    """At once, however large the run: nothing is counted that has no index."""
+    """Describes a run at once, however large it is: only counts with an index are used."""
     state = AT_WORK if is_at_work(folder) else ""
     try:
         with read_run(folder) as run:
@@ -81,14 +94,18 @@ def _size_bytes(folder: Path) -> int:
 
 
 def require_deletable(folder: Path) -> None:
-    """Raises NotFound where it is no run, Conflict where an orchestrator or a student service is at work in it."""
+    """Raises NotFound if it is no run, Conflict if an orchestrator or a student service uses it."""
     require_run(folder)
     with locked(folder):
         _require_idle_student(folder)
 
 
 def delete(folder: Path) -> None:
-    """Raises as `require_deletable`. It is first renamed so that nobody takes it for a run: interrupted, it is gone as well."""
+    """Deletes the run. Raises as `require_deletable` does.
+
+    The folder is renamed first: even if deletion is interrupted, nobody takes it for a
+    run.
+    """
     folder = folder.resolve()
     require_run(folder)
     with locked(folder):
@@ -111,5 +128,5 @@ def _require_idle_student(folder: Path) -> None:
         return
     except BlockingIOError as error:
         raise Conflict(
-            f"a student service has its versions in {folder / 'student'}: stop it, or leave the run"
+            f"a student service has its versions in {folder / 'student'}: stop it, or keep the run"
         ) from error

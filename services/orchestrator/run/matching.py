@@ -1,4 +1,4 @@
-"""Matchers side by side: what each would make of the answers that a run has, before anyone trains."""
+"""Matchers side by side: the cells that each would give the answers of a run, before training."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NO_ANSWER = {
     FinishReason.CONTENT_FILTER: Rejection.CONTENT_FILTER,
     FinishReason.LENGTH: Rejection.CUT_OFF,
 }
-"""Replies of the teacher that are never compared, and what becomes of the record."""
+"""Replies of the teacher that are never compared, each with the rejection of its record."""
 
 UNKNOWN = "unknown"
-"""The student is wrong by this rule, but was right by the run's: the teacher was not asked (or not all that vote were)."""
+"""The student is wrong by this rule but was right by the run's, so some teacher was not asked."""
 NAMES = (*map(str, Cell), UNKNOWN)
 
 
@@ -45,7 +45,10 @@ class Rule:
         )
 
     def cell(self, entry: Entry, teachers: int) -> str:
-        """Of an annotation that the student has answered; of several `teachers` the majority decides, as in the run."""
+        """Cell of an annotation that the student has answered.
+
+        If several `teachers` vote, the majority decides, as in the run.
+        """
         assert entry.annotation is not None and entry.student is not None
         reference = entry.annotation.answer
         student_right = self.student.matches(entry.student.answer, reference)
@@ -60,7 +63,7 @@ class Rule:
 
 @dataclass(slots=True)
 class Count:
-    """What a rule does: records by cell, and how its gap differs from the run's."""
+    """Records of a rule by cell, and the difference of its gap from the run's."""
 
     cells: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 0))
     joined: int = 0
@@ -87,9 +90,9 @@ class Sides:
 
 
 def rules(run: Run, student: str = "") -> list[Rule]:
-    """The run's own first, then every matcher, each for both models or beside that of the name `student`.
+    """The run's own rule, then every matcher for both models, or for the teacher next to `student`.
 
-    Raises InvalidInput where there is none of that name.
+    Raises InvalidInput if no matcher has the name `student`.
     """
     if student and student not in MATCHERS:
         raise InvalidInput(
@@ -106,8 +109,9 @@ def rules(run: Run, student: str = "") -> list[Rule]:
 def compare_matchers(
     run: Run, compared: Sequence[Rule], progress: Progress, limit: int = 0, offset: int = 0
 ) -> Sides:
-    """Goes once through the ledger. Keeps the disagreements of one page alone."""
-    own, counts = compared[0].name, {rule.name: Count() for rule in compared}
+    """Reads the ledger once. Only one page of disagreements is kept in memory."""
+    own = compared[0].name
+    counts = {rule.name: Count() for rule in compared}
     page: list[Disagreement] = []
     disagreeing = 0
     for entry in _answered(run, progress):
@@ -140,12 +144,10 @@ def _disagreement(entry: Entry, cells: dict[str, str]) -> Disagreement:
     assert entry.annotation is not None and entry.student is not None
     teacher = entry.teacher.answer if entry.teacher else None
     return Disagreement(
-        *(
-            entry.image.path,
-            entry.annotation.question,
-            entry.annotation.answer,
-            entry.student.answer,
-            teacher,
-        ),
-        cells,
+        image=entry.image.path,
+        question=entry.annotation.question,
+        annotation=entry.annotation.answer,
+        student=entry.student.answer,
+        teacher=teacher,
+        cells=cells,
     )

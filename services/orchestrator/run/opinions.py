@@ -13,12 +13,13 @@ from services.orchestrator.run.state import State
 
 @dataclass(frozen=True, slots=True)
 class LabelNoise:
-    """How far the labels can be trusted, of this round's records.
+    """Trust in the labels of this round's records.
 
-    `noise`: share of the sampled records whose annotation half of the samples or more contradict, and the same `by_cell`;
-    `agreement`: how many records have "3/4" of their samples on their side. `votes`: how often each teacher (the first twelve
-    digits of its fingerprint) agreed where it was asked; `outvoted`: of the annotations that the first teacher confirmed,
-    those that the others did not.
+    `noise`: share of the sampled records whose annotation at least half of the samples
+    contradict; `by_cell`: the same for each cell. `agreement`: number of records for each
+    agreement, such as "3/4". `votes`: how often each teacher (first twelve digits of its
+    fingerprint) agreed when asked. `outvoted`: annotations that the first teacher
+    confirmed and the others did not, out of all that it confirmed.
     """
 
     noise: Rate | None

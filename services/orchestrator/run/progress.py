@@ -1,4 +1,4 @@
-"""Progress as it happens: bars on a terminal, a line every few seconds elsewhere. Written to standard error."""
+"""Progress on standard error: bars on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ LINE_EVERY_S = 5.0
 
 
 class Meter:
-    """One stage: how much of it is done, and a remark such as the cells so far. `total` None is not known."""
+    """Progress of one stage, with a remark such as the cells so far.
+
+    `total` is None if it isn't known.
+    """
 
     def __init__(
         self, name: str, unit: str, total: int | None, draw: Callable[[Meter], None]
     ) -> None:
-        self.name, self.unit, self.total = name, unit, total
+        self.name = name
+        self.unit = unit
+        self.total = total
         self.done = self.counted = 0
         self.remark = ""
         self.began = self.drawn_at = time.monotonic()
         self._draw = draw
 
     def advance(self, remark: str | None = None, *, by: int = 1, counts: bool = True) -> None:
-        """`counts` False for what was found done already: it says nothing about the rate."""
+        """`counts` False for work that was done already: it tells nothing about the rate."""
         self.done += by
         self.counted += by if counts else 0
         self.show(remark)
@@ -47,7 +52,7 @@ class Meter:
 
     @property
     def left_s(self) -> float | None:
-        """None where it can't be told."""
+        """Seconds left; None if they can't be estimated."""
         if self.total is None or not self.counted or self.total < self.done:
             return None
         return (self.total - self.done) / self.per_s
@@ -126,7 +131,7 @@ class Progress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """While a question is put to the person at the terminal."""
+        """Stops the bars while the terminal asks a question."""
         self._bars.stop()
         try:
             yield

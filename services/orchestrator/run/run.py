@@ -1,4 +1,4 @@
-"""A run: its folder, its lock, its settings and its ledger. One orchestrator works on a run at a time."""
+"""A run: its folder, lock, settings and ledger. One orchestrator works on a run at a time."""
 
 from __future__ import annotations
 
@@ -25,23 +25,26 @@ from services.orchestrator.run.state import State
 PARITY_SET = "parity_set.jsonl"
 
 KEPT = f"{PRODUCTION}:"
-"""Before the sha256, where the ledger names the path of an image in the source."""
+"""Prefix of a kept image's path in the ledger, before its sha256."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`id` names the run to the student (requests, version manifests); it survives moving the folder."""
+    """An open run.
+
+    `id` names it in requests and version manifests; it survives moving the folder.
+    """
 
     folder: Path
     id: str
     settings: Settings
     ledger: Ledger
     patience_s: float = PATIENCE_S
-    """With a bucket that is away."""
+    """Patience with an unreachable bucket."""
 
     @property
     def state(self) -> State:
-        """How far the run has come, in its present round."""
+        """State of the run, in its present round."""
         return State(self.ledger)
 
     def find_images(self) -> Source:
@@ -53,7 +56,7 @@ class Run:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Adds the wall time to the ledger, also where the stage ends early."""
+        """Adds the wall time to the ledger, even if the stage ends early."""
         began = time.monotonic()
         try:
             yield
@@ -63,10 +66,10 @@ class Run:
 
 @contextmanager
 def open_run(folder: Path, settings: Settings | None = None) -> Iterator[Run]:
-    """Creates the run, or takes it up again; `settings` None takes it up with its own.
+    """Creates or resumes the run. `settings` None resumes it with its own.
 
-    Raises WrongState where it has other settings, NotFound where there is none to take up or no image, Conflict where another
-    orchestrator is at work on it.
+    Raises WrongState if it has other settings, NotFound if there is no run to resume or
+    no image, Conflict if another orchestrator is at work on it.
     """
     if settings is None:
         require_run(folder)
@@ -80,7 +83,7 @@ def open_run(folder: Path, settings: Settings | None = None) -> Iterator[Run]:
 
 @contextmanager
 def _closing(ledger: Ledger) -> Iterator[Ledger]:
-    """Closes it at the end. An error that only damage explains becomes an MpaError that says so."""
+    """Closes the ledger at the end. If damage explains an error, an MpaError reports the damage."""
     try:
         yield ledger
     except MpaError:
@@ -100,7 +103,8 @@ def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
     if not stored:
         if settings is None:
             raise NotFound(
-                f"{folder} holds no run that was begun: `mpa-orch annotate IMAGES --run {folder}` begins one"
+                f"the run in {folder} has not begun: "
+                f"`mpa-orch annotate IMAGES --run {folder}` begins one"
             )
         state.id = uuid.uuid4().hex
         state.settings = settings.to_json()
@@ -109,9 +113,10 @@ def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
 
 @contextmanager
 def read_run(folder: Path) -> Iterator[Run]:
-    """A run to look at, at rest or at work.
+    """A run to read from, whether or not an orchestrator is at work on it.
 
-    Raises NotFound, WrongState where it has not begun or is a later program's, MpaError where its ledger is damaged.
+    Raises NotFound, WrongState if the run has not begun or belongs to a later program,
+    MpaError if its ledger is damaged.
     """
     require_run(folder)
     with _closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
@@ -122,7 +127,10 @@ def read_run(folder: Path) -> Iterator[Run]:
 
 
 def is_at_work(folder: Path) -> bool:
-    """Whether an orchestrator is on it now. The lock is tried only where the process that it names lives."""
+    """Whether an orchestrator is at work on the run now.
+
+    The lock is tried only if the process that it names is alive.
+    """
     try:
         with (folder / ".lock").open() as lock:
             with suppress(PermissionError):  # a process of another user
@@ -143,7 +151,7 @@ def require_run(folder: Path) -> None:
 
 
 def settings_of(folder: Path) -> Settings | None:
-    """Of the run in `folder`; None where there is none."""
+    """Settings of the run in `folder`; None if there is none."""
     if not (folder / "ledger.sqlite").is_file():
         return None
     with _closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
@@ -171,7 +179,7 @@ def _make(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Raises Conflict where another orchestrator is at work on it."""
+    """Raises Conflict if another orchestrator is at work on it."""
     try:
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
@@ -184,7 +192,8 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             holder = os.read(lock, 32).decode() or "unknown"
             raise Conflict(
-                f"another mpa-orch (process {holder}) is at work in {folder}: wait for it, or stop it"
+                f"another mpa-orch (process {holder}) is at work in {folder}: "
+                "wait for it, or stop it"
             ) from error
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())

@@ -1,4 +1,7 @@
-"""What defines a run. Fixed when the run is created: a run that is repeated with other settings would mix two experiments."""
+"""The settings that define a run.
+
+They are fixed when the run is created: with other settings it would mix two experiments.
+"""
 
 from __future__ import annotations
 
@@ -22,31 +25,37 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`images` is absolute or a URL: what images/opening.py opens. `limit` 0 takes all. `matcher` is an identity, "exact@1".
-
-    `student_matcher` "" is the same one. `lora_rank` 0 trains the whole student. `guided`: the teacher can write nothing but a
-    question and an answer. `redo_rejected`: rounds after the first ask anew for annotations that were rejected. `focus`: they
-    ask for more of the kinds that the student fails at. `near_duplicates`: bits within which an image repeats an earlier one,
-    None leaves all; `leak_check`: sources of images that are kept out, besides those of --eval. `pilot`: a quote's, over a few
-    of the images. `teachers`: how many; several vote.
-    """
+    """Choices that a run keeps from its beginning."""
 
     images: str
+    """Absolute path or URL of the pool, for images/opening.py."""
     task: str
     recipe: Recipe
     matcher: str
+    """Identity of the matcher, such as "exact@1"."""
     limit: int = 0
+    """Most images; 0 takes all."""
     full_matrix: bool = False
+    """Ask the teacher about every annotation, not only if the student was wrong."""
     seed: int = 0
     lora_rank: int = 0
+    """Rank of the adapters; 0 trains the whole student."""
     guided: bool = False
+    """The teacher can write nothing but a question and an answer."""
     student_matcher: str = ""
+    """Identity of the matcher for the student's answers; "" is the same as `matcher`."""
     redo_rejected: bool = False
+    """Later rounds ask again for annotations that were rejected."""
     focus: bool = False
+    """Later rounds ask for more questions of the kinds that the student fails at."""
     near_duplicates: int | None = None
+    """Most bits by which a near-duplicate differs from an earlier image; None keeps all."""
     leak_check: tuple[str, ...] = ()
+    """Sources of excluded images, in addition to those of --eval."""
     pilot: bool = False
+    """Whether this is the run of a quote, over a few of the images."""
     teachers: int = 1
+    """Number of teachers; several vote."""
 
     @property
     def the_task(self) -> Task:
@@ -54,17 +63,22 @@ class Settings:
 
     @property
     def the_matcher(self) -> Matcher:
-        """Decides on the teacher's answers. Raises WrongState where the rule has changed since the run was created."""
+        """Matcher for the teacher's answers.
+
+        Raises WrongState if its rule has changed since the run was created.
+        """
         return _matcher(self.matcher)
 
     @property
     def the_student_matcher(self) -> Matcher:
-        """Decides on the student's answers in PI. Raises as `the_matcher` does."""
+        """Matcher for the student's answers in PI. Raises as `the_matcher` does."""
         return _matcher(self.student_matcher or self.matcher)
 
     @property
     def contract(self) -> Contract:
-        """How the version that this run trains is asked: in the words, decoding and rule by which the run judges it."""
+        """Contract of the trained version: the template, decoding and rule that this run
+        evaluates it by.
+        """
         decoding = self.recipe.answer_decoding
         return Contract(
             answer_template=self.recipe.answer_template,
@@ -77,40 +91,46 @@ class Settings:
 
     @property
     def conditions(self) -> str:
-        """How both models are asked, as a hash that is stored with every answer."""
+        """Hash of how both models are asked; it is stored with every answer."""
         return _hash(self.recipe.answer_template, self.recipe.answer_decoding)
 
     @property
     def sample_conditions(self) -> str:
-        """As `conditions`, of the sampled answers; the seed of each is a function of the run's."""
+        """Hash of how answers are sampled. The seed of each sample follows from the run's."""
         return _hash(self.recipe.answer_template, self.recipe.sample_decoding(seed=0))
 
     @property
     def annotation_conditions(self) -> str:
-        """How the teacher is asked to annotate, as a hash; the seed of each call stands beside its reply."""
+        """Hash of how the teacher is asked to annotate.
+
+        The seed of each call is stored with its reply.
+        """
         prompt = self.recipe.annotation_prompt(self.the_task)
         told = ("told",) if self.recipe.distinct_questions else ()
         focused = ("focused",) if self.focus else ()
         return _hash(prompt, self.recipe.annotation_decoding, self.guided, *told, *focused)
 
     def annotation_decoding(self, image_sha256: str, index: int, attempt: int) -> Decoding:
-        """The recipe's, with a seed of its own for each question of each image, the same at every repetition."""
+        """The recipe's decoding, with a seed for each question of each image that never changes."""
         return replace(
             self.recipe.annotation_decoding, seed=_seed(self.seed, image_sha256, index, attempt)
         )
 
     def sample_decoding(self, image_sha256: str, question: str, number: int) -> Decoding:
-        """Of the answer sampled as the `number`th, with a seed of its own, too."""
+        """Decoding of the sample `number`, with a seed of its own."""
         return self.recipe.sample_decoding(
             _seed(self.seed, image_sha256, "sample", number, question)
         )
 
     def lot(self, *of: object) -> float:
-        """A number in [0, 1) that the run's seed and `of` decide."""
+        """A number in [0, 1) that follows from the run's seed and `of`."""
         return _seed(self.seed, *of) / 2**32
 
     def to_json(self) -> str:
-        """A loss that is left to the preset is left out, as earlier releases have stored it."""
+        """The settings as JSON.
+
+        A loss that is left to the preset is omitted, as in earlier releases.
+        """
         fields = asdict(self)
         if not self.recipe.loss:
             del fields["recipe"]["loss"]
@@ -145,27 +165,39 @@ def new_settings(
     amendments: Amendments = AS_IT_IS,
     teachers: int = 1,
 ) -> Settings:
-    """Checks every name. Raises InvalidInput that lists the names there are."""
-    chosen_task, chosen_recipe = _named(TASKS, task, "task"), _named(RECIPES, recipe, "recipe")
+    """Settings by names. Raises InvalidInput that lists the valid names if one is unknown."""
+    chosen_task = _named(TASKS, task, "task")
+    chosen_recipe = _named(RECIPES, recipe, "recipe")
     rule = _named(MATCHERS, matcher or chosen_recipe.matcher or chosen_task.matcher, "matcher")
     of_student = _named(
         MATCHERS, student_matcher or chosen_recipe.student_matcher or rule.name, "matcher"
     )
     if chosen_task.question and (amendments.questions_per_image or 1) > 1:
         raise InvalidInput(
-            f"the task {task} has one question for all images, and it was to be put {amendments.questions_per_image} times "
-            "about each: leave out --questions",
+            f"the task {task} has one question for all images, "
+            f"not {amendments.questions_per_image} about each: leave out --questions",
             field="questions",
         )
     where = settled(images)
     other = "" if of_student is rule else of_student.identity
     amended = amendments.of(chosen_recipe.of_task(chosen_task))
-    chosen = (where, task, amended, rule.identity, limit, full_matrix, seed, lora_rank, guided)
-    return Settings(*chosen, student_matcher=other, teachers=teachers)
+    return Settings(
+        images=where,
+        task=task,
+        recipe=amended,
+        matcher=rule.identity,
+        limit=limit,
+        full_matrix=full_matrix,
+        seed=seed,
+        lora_rank=lora_rank,
+        guided=guided,
+        student_matcher=other,
+        teachers=teachers,
+    )
 
 
 def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:
-    """Raises WrongState that names every setting which differs."""
+    """Raises WrongState that names every setting that differs."""
     stored, wanted = _parts(of_run), _parts(asked)
     differing = [
         f"{name}: {value} there, {wanted[name]} now"
@@ -174,7 +206,8 @@ def require_same(of_run: Settings, asked: Settings, folder: Path) -> None:
     ]
     if differing:
         raise WrongState(
-            f"the run in {folder} has other settings ({'; '.join(differing)}): repeat its own command, or give another --run"
+            f"the run in {folder} has other settings ({'; '.join(differing)}): "
+            "repeat its own command, or give another --run"
         )
 
 
@@ -188,13 +221,17 @@ def _matcher(identity: str) -> Matcher:
     found = MATCHERS[identity.partition("@")[0]]
     if found.identity != identity:
         raise WrongState(
-            f"this run was decided by {identity}, which is {found.identity} by now: start a new run"
+            f"{identity} decided in this run, and is {found.identity} now: start a new run"
         )
     return found
 
 
 def _parts(settings: Settings) -> dict[str, object]:
-    """By name; the parts of a recipe have its name before theirs, so that only those of the same recipe are compared."""
+    """Settings by name.
+
+    A recipe's parts are prefixed with its name, so that only parts of the same recipe are
+    compared.
+    """
     fields = asdict(settings)
     recipe = fields.pop("recipe")
     name = recipe.pop("name")

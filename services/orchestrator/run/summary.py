@@ -1,4 +1,4 @@
-"""The summary of a run, always computed from its ledger; `summary.json` is its copy for people and tools."""
+"""The summary of a run, always computed from its ledger. `summary.json` is a copy."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from services.orchestrator.run.state import Outcome, State, Swap
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """`refused` by reason; `held_out` of the accepted ones; `ignored`: what lay beside them and was never read.
+    """Images of a run.
 
-    `leak`: what one of the images that are in an evaluation set, too, was found by; `leaks_used`: those that were trained on
-    before the set was named.
+    `refused` by reason; `held_out` out of the accepted ones; `ignored`: files next to the
+    images that were never read. `leak`: how one image of an evaluation set was found;
+    `leaks_used`: images that had been trained on before the set was named.
     """
 
     accepted: int
@@ -38,7 +39,10 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class VersionComparison:
-    """Two versions on one set of questions. `skipped`: questions that could not be put (an unusable image)."""
+    """Two versions on the same questions.
+
+    `skipped`: questions that could not be asked (unusable image).
+    """
 
     questions: int
     before: Accuracy
@@ -57,70 +61,106 @@ class RunVersions:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`zero_shot`, `aligned`, `fixed`, `broken`, `mcnemar_p`: on the labelled set where one was given, else on the held-out
-    records; None until there is an evaluation. Accuracies 0 to 1, `seconds` by stage. `annotations` counts the usable ones,
-    `rejected` the others by reason, refused images included. `usage`: tokens and dollars by role, evaluation included.
-    Cells, parity set, accuracies and outcome are the last round's; `rounds` has each, `stopped` says why no other began.
-    `audited`: users' requests by their cell, or by what they were rejected for.
-    `teacher_calls_saved`: by the teacher cache, evaluation included; they are in no other count, nor in `usage`.
+    """Outcome of a run in numbers.
+
+    Cells, parity set, accuracies and outcome are the last round's. Accuracies are 0 to 1.
     """
 
     run: str
+    """Name of the run in requests and manifests."""
     images: int
+    """Accepted images."""
     image_files: Images
     annotations: int
+    """Usable annotations."""
     rejected: dict[str, int]
+    """Rejected annotations by reason, and refused images."""
     retried: int
+    """Replies that repeat a question whose first reply was rejected."""
     cells: dict[str, int]
+    """Records by cell."""
     parity_set: int
+    """Number of training samples."""
     label_noise: LabelNoise | None
     teacher_calls: int
+    """Calls for annotation and identification."""
     teacher_calls_saved: int
+    """Calls that the teacher cache answered, evaluation included.
+
+    They are in no other count, nor in `usage`.
+    """
     student_calls: int
+    """Calls for identification."""
     sample_calls: int
+    """Calls of the teachers for label noise."""
     evaluation_calls: dict[str, int]
+    """Calls by role."""
     usage: dict[str, Usage]
+    """Tokens and dollars by role, evaluation included."""
     zero_shot: Accuracy | None
+    """Accuracy of the base version: on the labelled set if there is one, else on held-out records.
+
+    `aligned`, `fixed`, `broken` and `mcnemar_p` are measured on the same questions. None until
+    there is an evaluation.
+    """
     aligned: Accuracy | None
+    """Accuracy of the candidate."""
     teacher: Accuracy | None
+    """Accuracy on the labelled set."""
     fixed: int | None
+    """Questions that only the candidate answers right."""
     broken: int | None
+    """Questions that only the base version answers right."""
     mcnemar_p: float | None
     measured_on: str
+    """Path of the labelled set, or "held-out records"."""
     held_out: VersionComparison | None
     labelled: VersionComparison | None
     examples: tuple[Example, ...]
+    """Some fixed questions of the labelled set."""
     version: RunVersions
     outcome: str
+    """How the round ended, or "unfinished"."""
     promoted: bool
     reason: str
+    """Reason of the outcome, for people."""
     swap: Swap
     seconds: dict[str, float]
+    """Wall time by stage."""
     recipe: str
     matcher: str
     settings: Settings
     rounds: tuple[Round, ...]
+    """Results of every round."""
     stopped: str
+    """Reason why no other round begins; "" if one does."""
     audited: dict[str, int]
+    """Users' requests by their cell, or by the reason of their rejection."""
 
 
 def summarise(ledger: Ledger) -> Summary:
     state = State(ledger)
-    settings, evaluation = Settings.from_json(state.settings), state.evaluation
-    base, made = state.base, state.candidate
+    settings = Settings.from_json(state.settings)
+    evaluation = state.evaluation
+    base = state.base
+    made = state.candidate
     held_out = _measured(evaluation.held_out) if evaluation else None
     found = evaluation.labelled if evaluation else None
     labelled = _measured(found.comparison, found.skipped) if found else None
     shown = labelled or held_out
-    images, last = _images(ledger), counts.last_rejections(ledger)
+    images = _images(ledger)
+    last = counts.last_rejections(ledger)
+    annotations = last.pop("", 0)
+    if images.refused:
+        last["image"] = sum(images.refused.values())
     calls = counts.finished_calls(ledger)
     outcome = state.outcome
     return Summary(
         run=state.id,
         images=images.accepted,
         image_files=images,
-        annotations=last.pop("", 0),
-        rejected={**last, **({"image": sum(images.refused.values())} if images.refused else {})},
+        annotations=annotations,
+        rejected=dict(last),
         retried=counts.retried(ledger),
         cells=_cells(ledger),
         parity_set=state.parity_set or 0,
@@ -177,25 +217,26 @@ def _images(ledger: Ledger) -> Images:
     state = State(ledger)
     refused = counts.refused_images(ledger)
     return Images(
-        counts.images(ledger) - refused.total(),
-        counts.held_out_images(ledger),
-        dict(refused),
-        state.ignored,
-        first_leak(ledger),
-        state.leaked_into_training,
+        accepted=counts.images(ledger) - refused.total(),
+        held_out=counts.held_out_images(ledger),
+        refused=dict(refused),
+        ignored=state.ignored,
+        leak=first_leak(ledger),
+        leaks_used=state.leaked_into_training,
     )
 
 
 def _measured(comparison: Comparison, skipped: int = 0) -> VersionComparison:
     overall = comparison.overall
+    kinds = comparison.kinds
     return VersionComparison(
-        overall.questions,
-        Accuracy(overall.before, {kind: tally.before for kind, tally in comparison.kinds.items()}),
-        Accuracy(overall.after, {kind: tally.after for kind, tally in comparison.kinds.items()}),
-        overall.fixed,
-        overall.broken,
-        comparison.mcnemar_p,
-        skipped,
+        questions=overall.questions,
+        before=Accuracy(overall.before, {kind: kinds[kind].before for kind in kinds}),
+        after=Accuracy(overall.after, {kind: kinds[kind].after for kind in kinds}),
+        fixed=overall.fixed,
+        broken=overall.broken,
+        mcnemar_p=comparison.mcnemar_p,
+        skipped=skipped,
     )
 
 

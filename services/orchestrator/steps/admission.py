@@ -1,4 +1,4 @@
-"""Which images of the pool are used: each goes into the ledger as accepted, as refused with its reason, or as a duplicate."""
+"""Admission of the pool's images to the ledger: accepted, refused with a reason, or a duplicate."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from services.rpc.client import Picture
 
 
 def unfinished(run: Run, source: Source, step: int) -> Generator[ImageItem]:
-    """The images of the run; those that have come as far as `step`, or were refused, need no reading.
+    """Images of the run to read; images past `step` and refused ones need no reading.
 
-    Reads the ledger over a connection of its own, so that any one thread may go through it.
+    Reads the ledger over a connection of its own, so that any one thread may go through
+    it.
     """
     ledger = Ledger(run.folder / "ledger.sqlite", read_only=True)
     try:
@@ -31,25 +32,29 @@ def unfinished(run: Run, source: Source, step: int) -> Generator[ImageItem]:
 
 
 class Admission:
-    """What one pass over the images knows of those before. `admit` is to be called in the order of the source: the first of two
-    alike stays.
+    """Knowledge of one pass over the images about those before.
+
+    Call `admit` in the order of the source: the first of two similar images stays.
     """
 
     def __init__(self, run: Run) -> None:
-        self._run, self._leaks = run, leaks_of(run)
+        self._run = run
+        self._leaks = leaks_of(run)
         distance = run.settings.near_duplicates
         self._near = None if distance is None else NearDuplicates(run.ledger, distance)
 
     def admit(self, found: Accepted | RefusedImage) -> Picture | None:
-        """The picture to be annotated; None where there is none. What the ledger says of an image stands.
+        """The picture to annotate, or None. An earlier decision in the ledger stands.
 
-        Raises InvalidInput where the file is another than the ledger knows.
+        Raises InvalidInput if the file has changed since the ledger was written.
         """
-        ledger, path = self._run.ledger, found.path
+        ledger = self._run.ledger
+        path = found.path
         if isinstance(found, RefusedImage):
             ledger.add_image(ImageRow(path, found.sha256, found.reason, found.detail))
             return None
-        sha256, known = found.picture.sha256, ledger.image(path)
+        sha256 = found.picture.sha256
+        known = ledger.image(path)
         if known is not None:
             if known.sha256 != sha256:
                 raise InvalidInput(
@@ -66,8 +71,9 @@ class Admission:
         return None if rejection else found.picture
 
     def _objection(self, found: Accepted) -> tuple[str, str]:
-        """Why the image isn't used; "" where it is."""
-        ledger, sha256 = self._run.ledger, found.picture.sha256
+        """Rejection and detail of an unusable image; "" if it is used."""
+        ledger = self._run.ledger
+        sha256 = found.picture.sha256
         if leak := self._leaks.find(sha256, found.likeness):
             return LEAK, leak
         if twin := ledger.path_of(sha256):
@@ -79,7 +85,7 @@ class Admission:
 
 
 class NearDuplicates:
-    """The likenesses of all images that the run uses. An image that was rejected stands for none."""
+    """The likenesses of all images that the run uses. Rejected images are left out."""
 
     def __init__(self, ledger: Ledger, distance: int) -> None:
         self._likenesses = Likenesses(distance)
@@ -93,7 +99,10 @@ class NearDuplicates:
         self._contents += bytes.fromhex(sha256)
 
     def find(self, likeness: bytes) -> tuple[str, int] | None:
-        """The sha256 of the nearest (of several, the smallest: whatever order they came in), and how many bits differ."""
+        """The sha256 of the nearest image and the number of bits that differ.
+
+        Of several, the smallest sha256 is taken, whatever order they came in.
+        """
         found = self._likenesses.find(likeness)
         if found is None:
             return None

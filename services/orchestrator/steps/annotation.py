@@ -1,4 +1,6 @@
-"""Pseudo Annotator (paper, Section 3.1): the teacher writes questions and answers about one image."""
+"""Pseudo Annotator (paper, Section 3.1): the teacher writes questions and answers about an
+image.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,7 @@ from dataclasses import replace
 
 from services.core.annotation import UNPARSED, Rejection
 from services.core.diversity import COLLAPSED, collapse, focused, told
-from services.core.errors import (
-    STOPS_THE_RUN,
-    MpaError,
-    Pending,
-)
+from services.core.errors import STOPS_THE_RUN, MpaError, Pending
 from services.orchestrator.endpoints.panel import require_same_teacher
 from services.orchestrator.run.ledger import FAILED, AnnotationRow
 from services.orchestrator.run.run import Run
@@ -21,12 +19,23 @@ from services.together import together
 
 
 def failure(error: MpaError) -> Rejection:
-    """What an error of the teacher makes of an annotation: neither is final, both are asked again when the run is repeated."""
+    """Rejection for an error of the teacher. None is final: a repeated run asks again."""
     return Rejection.PENDING if isinstance(error, Pending) else Rejection.TEACHER_ERROR
 
 
+def unmarked(run: Run, row: AnnotationRow) -> AnnotationRow:
+    """The annotation without its rejection."""
+    if row.rejection:
+        row = replace(row, rejection="", detail="")
+        run.ledger.add_annotation(row)
+    return row
+
+
 async def annotate(run: Run, teacher: Teacher, picture: Picture) -> list[AnnotationRow]:
-    """The usable annotations of the image; every reply, usable or not, is in the ledger with its reason."""
+    """The usable annotations of the image.
+
+    The ledger keeps every reply, with the reason if it is rejected.
+    """
     earlier = run.ledger.annotations(picture.sha256)
     if run.settings.recipe.distinct_questions:
         return _distinct(run, await _annotate_in_turn(run, teacher, picture, earlier))
@@ -45,7 +54,7 @@ async def annotate(run: Run, teacher: Teacher, picture: Picture) -> list[Annotat
 async def _annotate_in_turn(
     run: Run, teacher: Teacher, picture: Picture, earlier: list[AnnotationRow]
 ) -> list[AnnotationRow]:
-    """Each further question is asked for knowing the earlier ones, whatever became of them."""
+    """Asks for each further question with the earlier ones in the prompt, rejected or not."""
     rows: list[AnnotationRow] = []
     for number, kind in focus.questions(run, picture.sha256):
         known = [row.question for row in rows if row.question]
@@ -63,9 +72,12 @@ async def _annotate_once(
     kind: str,
     known: Sequence[str] = (),
 ) -> AnnotationRow:
-    """One question, of that kind unless it is "". A reply that can't be parsed is asked for once more with another seed.
+    """One question, of that kind unless it is "".
 
-    With `redo_rejected` each later round asks once more for what is still rejected, for whatever reason.
+    A reply that can't be parsed is asked for once more, with another seed.
+
+    With `redo_rejected` each later round asks once more for annotations that are still
+    rejected, for any reason.
     """
     row = _standing(run, earlier, attempt=0) or await _ask(
         run, teacher, picture, number, 0, kind, known
@@ -83,13 +95,13 @@ async def _annotate_once(
 
 
 def _standing(run: Run, earlier: list[AnnotationRow], attempt: int) -> AnnotationRow | None:
-    """The reply that the ledger holds; None where there is none or the call had failed, not the reply."""
+    """The reply in the ledger; None if there is none or its call failed."""
     row = next((row for row in earlier if row.attempt == attempt), None)
     if row is None or row.rejection not in FAILED:
         return row
     if not row.question:
         return None
-    return _accepted(run, row)
+    return unmarked(run, row)
 
 
 async def _ask(
@@ -112,22 +124,29 @@ async def _ask(
         raise
     except MpaError as error:
         row = AnnotationRow(
-            picture.sha256,
-            number,
-            attempt,
-            "",
-            "",
-            "",
-            failure(error),
-            decoding.seed,
-            "",
+            image_sha256=picture.sha256,
+            number=number,
+            attempt=attempt,
+            text="",
+            question="",
+            answer="",
+            rejection=failure(error),
+            seed=decoding.seed,
+            model_fingerprint="",
             detail=str(error),
         )
     else:
         require_same_teacher(run, teacher, reply.model_fingerprint)
         row = AnnotationRow(
-            *(picture.sha256, number, attempt, reply.text, reply.question, reply.answer),
-            *(reply.rejection, decoding.seed, reply.model_fingerprint),
+            image_sha256=picture.sha256,
+            number=number,
+            attempt=attempt,
+            text=reply.text,
+            question=reply.question,
+            answer=reply.answer,
+            rejection=reply.rejection,
+            seed=decoding.seed,
+            model_fingerprint=reply.model_fingerprint,
             provenance=reply.provenance,
         )
     run.ledger.add_annotation(row)
@@ -135,10 +154,11 @@ async def _ask(
 
 
 def _distinct(run: Run, rows: list[AnnotationRow]) -> list[AnnotationRow]:
-    """What stays of the image's questions. All are compared anew each time, by number, so neither the order of the replies nor
-    a call that failed at first and was made later changes what stays.
+    """Annotations of the image that stay. All are compared again each time, by number.
 
-    What a later round asked for comes last: it never takes the place of an annotation that earlier rounds have used.
+    So neither the order of the replies nor a call that failed at first changes the
+    result. Questions of later rounds come last: they never replace an annotation that
+    earlier rounds have used.
     """
     recipe = run.settings.recipe
     asked = sorted(
@@ -150,17 +170,10 @@ def _distinct(run: Run, rows: list[AnnotationRow]) -> list[AnnotationRow]:
     kept = []
     for row, outcome in zip(asked, outcomes, strict=True):
         if outcome is None and row.rejection in {"", *COLLAPSED}:
-            kept.append(_accepted(run, row))
+            kept.append(unmarked(run, row))
         elif outcome is not None and row.rejection != outcome.reason:
             stays = asked[outcome.kept]
             run.ledger.reject(
                 row, outcome.reason, f"question {stays.number + 1} stays: {stays.question}"
             )
     return kept
-
-
-def _accepted(run: Run, row: AnnotationRow) -> AnnotationRow:
-    if row.rejection:
-        row = replace(row, rejection="", detail="")
-        run.ledger.add_annotation(row)
-    return row

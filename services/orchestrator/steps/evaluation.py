@@ -1,4 +1,7 @@
-"""Candidate against live: on held-out records, which decides, and on a labelled set where one is given, which only measures."""
+"""Candidate against live, on held-out records and on a labelled set.
+
+Held-out records decide on promotion; a labelled set, if given, only measures.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,14 @@ JUDGED = STUDENT_RIGHT | {Cell.GAP}
 EXAMPLES = 3
 SMALLEST_KIND = 10
 ONE_MODEL_FITS = "ONE_MODEL_FITS"
-"""The reason that a student gives where it can't load a version beside the live one."""
+"""Reason of a student that can't load a version next to the live one."""
 
 Score = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
-"""Of one respondent's answers to all questions, with the references of each."""
+"""Scores of one respondent's answers to all questions, each with its references."""
 
 
 def is_evaluated(run: Run, labelled: Path | None) -> bool:
-    """With this labelled set, or with any where none is named."""
+    """Whether the run is evaluated with this labelled set, or at all if none is named."""
     done = run.state.evaluation
     if done is None or labelled is None:
         return done is not None
@@ -51,26 +54,31 @@ def is_evaluated(run: Run, labelled: Path | None) -> bool:
 def require_candidate(run: Run) -> None:
     if run.state.candidate is None:
         raise WrongState(
-            f"the run in {run.folder} has no candidate yet: `mpa-orch level {run.folder}` trains one"
+            f"the run in {run.folder} has no candidate yet: "
+            f"`mpa-orch level {run.folder}` trains one"
         )
 
 
 async def require_served_as_judged(run: Run, student: Student) -> None:
-    """Raises WrongState where plain questions would be put to the candidate otherwise than the run puts them."""
+    """Raises WrongState if the service would put plain questions to the candidate
+    differently than the run does.
+    """
     after = run.state.the_candidate.name
     differing = (await student.version(after)).contract.differences(run.settings.contract)
     if differing:
         raise WrongState(
-            f"{after} at {student.address} would be served otherwise than it is judged ({'; '.join(differing)}): a "
-            "service of an earlier release has trained it: train it again by this one, in another --run"
+            f"{after} at {student.address} would be served otherwise than it is judged "
+            f"({'; '.join(differing)}): a service of an earlier release has trained it. "
+            "Train it again by this one, in another --run"
         )
 
 
 def held_out_cases(run: Run) -> list[Case]:
     """Annotations of held-out images that a model confirmed: the annotation is the reference.
 
-    Kinds with fewer than SMALLEST_KIND questions are judged together, as "other": a generated question opens in odd ways, and
-    one answer of a kind of its own must not decide.
+    Kinds with fewer than SMALLEST_KIND questions are judged together, as "other": a
+    generated question opens in odd ways, and one answer of a kind of its own must not
+    decide.
     """
     records = [
         record for record in run.ledger.records() if record.held_out and record.cell in JUDGED
@@ -95,12 +103,13 @@ async def evaluate(
     *,
     may_try: bool = False,
 ) -> RunEvaluation:
-    """Scores version.before and version.after; every answer goes to the ledger.
+    """Scores the base version and the candidate; every answer is written to the ledger.
 
-    Both are asked in the run's words (Eq. 1; docs/decisions/contract.md), which are the candidate's own.
-
-    `teacher` is asked on the labelled set only; None where it isn't up, and what it said is in the ledger. Where the student
-    has room for one model, `may_try` lets the candidate answer in the live version's place; else WrongState is raised.
+    Both are asked in the run's words (Eq. 1; docs/decisions/contract.md), which are the
+    candidate's own. `teacher` is asked on the labelled set only; it is None if it isn't
+    up, and its answers are in the ledger. If the student has room for one model,
+    `may_try` lets the candidate answer in the live version's place. Raises WrongState if
+    that isn't allowed.
     """
     if is_evaluated(run, labelled):
         found = run.state.evaluation
@@ -119,16 +128,11 @@ async def evaluate(
         }
         exam = await sit(run.find_images(), held_out_cases(run), versions, progress, "evaluate")
         matches = run.settings.the_matcher.matches
-        comparison = compare(
-            _scored(
-                run,
-                "held_out",
-                exam,
-                lambda given, wanted: [
-                    matches(a, w[0]) for a, w in zip(given, wanted, strict=True)
-                ],
-            )
-        )
+
+        def matched(given: Sequence[str], wanted: Sequence[Sequence[str]]) -> Sequence[float]:
+            return [matches(a, w[0]) for a, w in zip(given, wanted, strict=True)]
+
+        comparison = compare(_scored(run, "held_out", exam, matched))
         evaluation = RunEvaluation(comparison, should_promote(comparison))
         if labelled is not None:
             respondents: dict[str, Respond] = {
@@ -150,7 +154,7 @@ async def evaluate(
 
 
 async def _load_both(student: Student, *versions: str) -> bool:
-    """False where the student has room for one model."""
+    """Whether both are loaded; False if the student has room for one model."""
     try:
         for version in versions:
             if not (await student.version(version)).is_loaded:
@@ -165,12 +169,16 @@ async def _load_both(student: Student, *versions: str) -> bool:
 async def _ask_in_turn(
     run: Run, student: Student, labelled: Path | None, progress: Progress, *, may_try: bool
 ) -> None:
-    """First the live version, then the candidate in its place, which it leaves again. The answers wait in the ledger."""
+    """Asks the live version first, then the candidate in its place, until both have answered.
+
+    The answers wait in the ledger.
+    """
     before = run.state.the_base.name
     after = run.state.the_candidate.name
     if not may_try:
         raise WrongState(
-            f"the student at {student.address} has room for one model, so {after} can't be judged beside {before}: "
+            f"the student at {student.address} has room for one model, "
+            f"so {after} can't be judged next to {before}: "
             "give it room, or let the candidate answer everybody while it is judged (--trial)",
             reason=ONE_MODEL_FITS,
         )
@@ -252,20 +260,19 @@ def _mean(scores: Sequence[float]) -> float:
 
 
 def _examples(fixed: Sequence[Sat]) -> tuple[Example, ...]:
-    """Of different kinds where there are."""
+    """Examples, of different kinds if possible."""
     kinds: dict[str, Sat] = {}
     for sat in fixed:
         kinds.setdefault(sat.case.kind, sat)
-    chosen = [*kinds.values(), *(sat for sat in fixed if sat is not kinds[sat.case.kind])][
-        :EXAMPLES
-    ]
+    others = [sat for sat in fixed if sat is not kinds[sat.case.kind]]
+    chosen = [*kinds.values(), *others][:EXAMPLES]
     return tuple(
         Example(
-            sat.case.path,
-            sat.case.question,
-            sat.case.references[0],
-            sat.answers["before"],
-            sat.answers["after"],
+            image=sat.case.path,
+            question=sat.case.question,
+            reference=sat.case.references[0],
+            before=sat.answers["before"],
+            after=sat.answers["after"],
         )
         for sat in chosen
     )

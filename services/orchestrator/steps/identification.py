@@ -1,4 +1,6 @@
-"""Parity Identifier (paper, Section 3.2): both models answer an annotated question blind, and the record gets its cell."""
+"""Parity Identifier (paper, Section 3.2): both models answer blind, and the record gets its
+cell.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,15 @@ async def identify(
     picture: Picture,
     annotation: AnnotationRow,
 ) -> Cell | None:
-    """The cell, or None where a model could not answer (recorded as rejected, with the reason).
+    """Identifies a record and returns its cell; None if a model could not answer.
 
-    Eq. 2 is a conjunction, so the cheap test runs first: the teacher is asked only where the student was wrong, and
-    everywhere with `full_matrix`. The gap is the same; rehearsal then leaves out what the teacher contradicts. Several teachers
-    vote (teachers.py).
-
-    A teacher that declined, or was cut off, has not answered: that says nothing about the annotation, and the record is
-    rejected. A student's answer counts as it stands, for that is what its users get: cut off, it is simply right or wrong.
+    Such a record is rejected with the reason. Eq. 2 is a conjunction, so the cheap test
+    runs first: the teacher is asked only if the student was wrong, or everywhere with
+    `full_matrix`. The gap is the same; with `full_matrix`, rehearsal leaves out records
+    that the teacher contradicts. Several teachers vote (endpoints/panel.py). A teacher
+    that declined or was cut off has not answered: that tells nothing about the
+    annotation, and the record is rejected. A student's answer counts as it stands, since
+    its users get the same: even cut off, it is right or wrong.
     """
     if found := run.ledger.cell(annotation.image_sha256, annotation.number):
         return Cell(found)
@@ -59,13 +62,11 @@ async def identify(
         teacher_right = verdict
     found_cell = cell(student_right=student_right, teacher_right=teacher_right)
     run.ledger.add_record(
-        *(
-            annotation.image_sha256,
-            annotation.number,
-            found_cell,
-            settings.matcher,
-            settings.student_matcher or settings.matcher,
-        )
+        annotation.image_sha256,
+        annotation.number,
+        found_cell,
+        settings.matcher,
+        settings.student_matcher or settings.matcher,
     )
     return found_cell
 
@@ -73,11 +74,14 @@ async def identify(
 async def _vote(
     run: Run, teacher: Teacher, picture: Picture, annotation: AnnotationRow
 ) -> bool | AnswerRow:
-    """Is the annotation right by the majority of the teachers? They are asked in turn, and no further than it takes.
+    """Whether the majority of the teachers confirms the annotation.
 
-    An answer that was withheld is no vote: it is returned where the verdict hangs on it. One teacher alone decides by itself.
+    They are asked in turn, until the majority is clear. A withheld answer is no vote: it
+    is returned if the verdict depends on it. A single teacher decides alone.
     """
-    panel, votes, withheld = panel_of(teacher), Agreement(), []
+    panel = panel_of(teacher)
+    votes = Agreement()
+    withheld = []
     label = (annotation.image_sha256, annotation.question, annotation.answer)
     for seat, member in enumerate(panel):
         given = await _ask_teacher(run, member, picture, annotation.question, seat=seat)
@@ -102,9 +106,11 @@ async def student_answer(
     version: str = "",
     step: str = "identify",
 ) -> str:
-    """By `version`, the run's base version if none is named. Asked at most once: the ledger keeps the answer.
+    """The student's answer by `version`, or by the run's base version.
 
-    Raises NotFound where it has none and the student is not up (None).
+    It is asked for at most once.
+
+    Raises NotFound if the ledger has no answer and the student is not up (None).
     """
     version = version or run.state.the_base.name
     known = run.ledger.answer(picture.sha256, question, "student", version)
@@ -118,31 +124,30 @@ async def student_answer(
     )
     if reply.version != version:
         raise WrongState(
-            f"the student at {student.address} answered by version {reply.version!r}, not by {version!r} as asked: "
-            "start it with the versions of this run"
+            f"the student at {student.address} answered by version {reply.version!r}, "
+            f"not by {version!r} as asked: start it with the versions of this run"
         )
-    conditions = run.settings.conditions
-    run.ledger.add_answer(
-        AnswerRow(
-            picture.sha256,
-            question,
-            "student",
-            version,
-            reply.answer,
-            conditions,
-            step,
-            reply.provenance,
-        )
+    row = AnswerRow(
+        image_sha256=picture.sha256,
+        question=question,
+        role="student",
+        version=version,
+        answer=reply.answer,
+        conditions=run.settings.conditions,
+        step=step,
+        provenance=reply.provenance,
     )
+    run.ledger.add_answer(row)
     return reply.answer
 
 
 async def teacher_answer(
     run: Run, teacher: Teacher | None, picture: Picture, question: str, step: str = "identify"
 ) -> str:
-    """In a fresh context, under the student's conditions. Asked at most once. "" where it declined or was cut off.
+    """The teacher's blind answer in a fresh context, under the student's conditions.
 
-    Raises NotFound where the ledger has none and the teacher is not up (None).
+    It is asked for at most once; "" if it was declined or cut off. Raises NotFound if the
+    ledger has no answer and the teacher is not up (None).
     """
     given = await _ask_teacher(run, teacher, picture, question, step)
     return "" if given.provenance.finish_reason in NO_ANSWER else given.answer
@@ -161,18 +166,18 @@ async def _ask_teacher(
         return known
     if teacher is None:
         raise NotFound(f"the teacher gave no answer to {question!r} while it was up")
-    recipe, conditions = run.settings.recipe, run.settings.conditions
+    recipe = run.settings.recipe
     reply = await teacher.answer(picture, question, recipe.answer_template, recipe.answer_decoding)
     require_same_teacher(run, teacher, reply.version, seat)
     row = AnswerRow(
-        picture.sha256,
-        question,
-        "teacher",
-        reply.version,
-        reply.answer,
-        conditions,
-        step,
-        reply.provenance,
+        image_sha256=picture.sha256,
+        question=question,
+        role="teacher",
+        version=reply.version,
+        answer=reply.answer,
+        conditions=run.settings.conditions,
+        step=step,
+        provenance=reply.provenance,
     )
     run.ledger.add_answer(row)
     return row

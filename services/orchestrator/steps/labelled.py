@@ -1,4 +1,4 @@
-"""A labelled set that measures a run's versions (--eval), in any of the published formats (`datasets/`)."""
+"""Labelled sets that measure a run's versions (--eval), in any published format (`datasets/`)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from services.orchestrator.steps.questioning import Case
 
 
 def labelled_images(path: Path) -> Source:
-    """Those that the evaluation set at `path` names, relative to it."""
+    """Images that the evaluation set at `path` names, relative to it."""
     return Folder(open_store(str(path.absolute().parent)))
 
 
 def read_labelled(path: Path) -> list[Case]:
-    """Raises InvalidInput that names the record that is wrong and its key; NotFound."""
+    """Records of the labelled set at `path`.
+
+    Raises NotFound, or InvalidInput that names a wrong record and its key.
+    """
     dataset = open_dataset(path)
     cases = [_case(dataset, record) for record in dataset.read()]
     if not cases:
@@ -30,9 +33,11 @@ def read_labelled(path: Path) -> list[Case]:
 def _case(dataset: Dataset, record: LabelledRecord) -> Case:
     if record.data:
         raise InvalidInput(
-            f"{dataset.path} holds its images itself: `mpa-orch datasets evaluate` measures on such a set"
+            f"{dataset.path} contains its images: "
+            "`mpa-orch datasets evaluate` measures on such a set"
         )
-    file, root = dataset.images.find(record.image), dataset.path.parent
+    file = dataset.images.find(record.image)
+    root = dataset.path.parent
     is_below = file is not None and file.is_relative_to(root)
     image = file.relative_to(root).as_posix() if file is not None and is_below else record.image
     return Case(image, "", record.question, record.answers, record.kind)

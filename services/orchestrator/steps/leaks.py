@@ -1,6 +1,7 @@
-"""Images of evaluation sets that are in the pool, too: found by content and by likeness, and never annotated or trained on.
+"""Leaks: images of evaluation sets that are in the pool, too, by content and by likeness.
 
-Each set (--eval, --leak-check) is read once; what its images are like stays in the ledger.
+They are never annotated or trained on. Each set (--eval, --leak-check) is read once; the
+likenesses of its images stay in the ledger.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ def leaks_of(run: Run) -> Leaks:
 async def look_for_leaks(
     run: Run, labelled: Path | None, progress: Progress, datasets: Sequence[Dataset] = ()
 ) -> None:
-    """Takes in every evaluation set that is new, and rejects what is in it of the images that the run knows already.
+    """Reads every new evaluation set, and rejects its images among those that the run has already.
 
-    `datasets`: further ones that are open already. What has been trained on can't be taken back: it is counted, and the summary
-    tells.
+    `datasets`: further sets that are open already. Training can't be undone: leaked
+    images that were trained on are counted in the summary.
     """
     named = [str(labelled.absolute())] if labelled else []
     sets: dict[str, Callable[[], Images]] = {
@@ -53,7 +54,8 @@ async def look_for_leaks(
     states = {of_set: _state(of_set) for of_set in sets}
     for dataset in datasets:
         name = str(dataset.path.absolute()) + (f" ({dataset.split})" if dataset.split else "")
-        sets[name], states[name] = partial(_images_in, dataset), sha256(dataset.path.read_bytes())
+        sets[name] = partial(_images_in, dataset)
+        states[name] = sha256(dataset.path.read_bytes())
     new = {
         of_set: state for of_set, state in states.items() if run.state.leaks_state(of_set) != state
     }
@@ -69,7 +71,8 @@ async def look_for_leaks(
 async def _read(of_set: str, images: Images, progress: Progress) -> list[tuple[str, str, bytes]]:
     """Path, sha256 and likeness of each image."""
     store, items = images
-    rows, refused = [], []
+    rows = []
+    refused = []
     with progress.stage("leaks", "images", None) as meter:
         async with aclosing(read_images(store, items)) as reading:
             async for found in reading:
@@ -80,7 +83,8 @@ async def _read(of_set: str, images: Images, progress: Progress) -> list[tuple[s
                     refused.append(found.detail)
     if refused:
         progress.note(
-            f"leaks: {len(refused):,} images of {of_set} can't be read and aren't looked for (such as: {refused[0]})"
+            f"leaks: {len(refused):,} images of {of_set} can't be read and aren't looked for "
+            f"(such as: {refused[0]})"
         )
     return rows
 
@@ -97,7 +101,7 @@ def _images_in(dataset: Dataset) -> Images:
 
 
 def _state(of_set: str) -> str:
-    """Changes with a file of this machine; anything else is read once."""
+    """State of the set: it changes with a file of this machine; any other set is read once."""
     path = Path(of_set)
     return (
         sha256(path.read_bytes())
@@ -107,13 +111,13 @@ def _state(of_set: str) -> str:
 
 
 def _reject_known(run: Run) -> None:
-    leaks, is_trained = leaks_of(run), run.state.of_round(1).training_begun
+    leaks = leaks_of(run)
     found = [
         (path, which)
         for path, content, likeness in run.ledger.likenesses()
         if (which := leaks.find(content, likeness))
     ]
-    if is_trained:
+    if run.state.of_round(1).training_begun:
         run.state.leaked_into_training = len(found)
         return
     with run.ledger.at_once():

@@ -1,4 +1,6 @@
-"""Parity Leveler (paper, Section 3.3), seen from outside: send the parity set to the student, have it train, follow it."""
+"""Parity Leveler (paper, Section 3.3): sends the parity set to the student and follows its
+training.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ POLL_EVERY_S = 0.5
 async def level(
     run: Run, student: Student, parity_set: Sequence[ParitySample], progress: Progress
 ) -> str:
-    """The new version's name. Repeated after an interruption it follows the same training. Raises as `train`."""
+    """Trains the candidate and returns its name. Raises as `train` does.
+
+    A repetition after an interruption follows the same training.
+    """
     if done := run.state.candidate:
         return done.name
     with run.timed("level"):
@@ -45,21 +50,23 @@ async def level(
 async def train(
     student: Student, request: Callable[[int], training_pb2.TrainRequest], progress: Progress
 ) -> StudentVersion:
-    """The version that was made. `request` is that of the nth try: one that failed before is begun anew, as another one.
+    """The trained version. `request` builds the request of the nth attempt.
 
-    The training belongs to the student service: interrupting the orchestrator doesn't stop it, and the same request finds it
-    again. Raises MpaError where it failed or was cancelled under this command's eyes.
+    A failed attempt is repeated as another one. The training belongs to the student
+    service: an interrupted orchestrator doesn't stop it, and the same request finds it
+    again. Raises MpaError if it failed or was cancelled while this command followed it.
     """
     for number in count():
         asked = request(number)
         state = await student.train(asked)
         if state.error is None:
             break
-        progress.note(f"level: {state.operation} has failed before ({state.error}), training anew")
+        progress.note(f"level: {state.operation} has failed before ({state.error}), training again")
     state = await _follow(student, asked, state, progress)
     if state.error is not None:
         raise MpaError(
-            f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; repeat to train anew"
+            f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; "
+            "repeat the command to train again"
         )
     return await student.version(state.version)
 
@@ -70,7 +77,7 @@ async def _follow(
     state: TrainingState,
     progress: Progress,
 ) -> TrainingState:
-    """Until it has ended, well or not."""
+    """Follows the training until it has ended, well or not."""
     with progress.stage("level", "steps", state.total_steps) as meter:
         while not state.version and state.error is None:
             _show(meter, state)
@@ -84,13 +91,18 @@ async def _follow(
 
 
 def _round(run: Run) -> str:
-    """Each round's training is another one, even on the same samples."""
+    """Name of the round's training: each round has its own, even on the same samples."""
     return f"round{run.ledger.round}-" if run.ledger.round > 1 else ""
 
 
 def _request(run: Run, dataset: str, number: int) -> training_pb2.TrainRequest:
-    """The processor is that of the student that was identified: one with another pixel budget is refused."""
-    settings, base = run.settings, run.state.the_base
+    """The request.
+
+    It names the processor of the student that was identified: the service refuses a
+    student with another pixel budget.
+    """
+    settings = run.settings
+    base = run.state.the_base
     processor = base.processor_sha256
     return training_pb2.TrainRequest(
         request_id=f"{run.id}-{dataset[:16]}-{_round(run)}{number}",
@@ -107,7 +119,9 @@ def _request(run: Run, dataset: str, number: int) -> training_pb2.TrainRequest:
 
 
 def pictures(source: Source, paths: Mapping[str, str]) -> Iterator[Callable[[], Picture]]:
-    """Images that were accepted before, by sha256 and path: in the order of the source, where neighbours are read together."""
+    """Accepted images by sha256 and path, in the order of the source, where neighbours are
+    read together.
+    """
     for image_sha256, path in sorted(paths.items(), key=lambda image: image[1]):
         yield partial(read_again, source, path, image_sha256)
 
@@ -115,7 +129,7 @@ def pictures(source: Source, paths: Mapping[str, str]) -> Iterator[Callable[[], 
 async def parts(
     images: Iterable[Callable[[], Picture]], labels: Iterable[Label]
 ) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
-    """A data set as the student takes it: the images first, each once, then the samples that name them."""
+    """Parts of a data set: the images first, each once, then the samples that name them."""
     for load in images:
         picture = await asyncio.to_thread(load)
         yield training_pb2.UploadDatasetRequest(image=picture.data)

@@ -1,4 +1,4 @@
-"""The parity set: chosen from the identified records of the images that aren't held out, and written for people and tools."""
+"""The parity set, chosen from identified records of images that aren't held out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.run import PARITY_SET, Run
 
 AT_PARITY_BELOW = 0.1
-"""A student counts as at parity if the gap's share of what the teacher knows is below this, at 95 % confidence."""
+"""At parity: the gap's share of the teacher's knowledge is below this, at 95 % confidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ParitySample:
 
 
 def chosen(run: Run, rehearsal_ratio: float, max_share_per_kind: float) -> list[ParitySample]:
-    """What is selected of the records as they are now."""
+    """The selection from the present records."""
     records = [record for record in run.ledger.records() if not record.held_out]
     of_sample = {Sample(r.image_sha256, r.question, r.answer, r.cell): r for r in records}
     selected = select(list(of_sample), rehearsal_ratio, max_share_per_kind)
@@ -45,8 +45,10 @@ def chosen(run: Run, rehearsal_ratio: float, max_share_per_kind: float) -> list[
 
 
 def write_parity_set(run: Run) -> list[ParitySample]:
-    """Raises NothingToAlign where the gap is below the recipe's minimum, or below the rate at which rounds are to stop: the
-    file is written even so.
+    """Writes the file.
+
+    Raises NothingToAlign if the gap is below the recipe's minimum, or below the rate at
+    which rounds stop: the file is written even so.
     """
     recipe = run.settings.recipe
     parity_set = chosen(run, recipe.rehearsal_ratio, recipe.max_share_per_kind)
@@ -71,10 +73,12 @@ def write_parity_set(run: Run) -> list[ParitySample]:
 
 
 def _why_filtered(run: Run, gap: int, cells: Sequence[Cell]) -> str:
-    """ "" where it would be as small without the run's filters."""
-    found, least = cells.count(Cell.GAP), run.settings.recipe.minimum_gap
+    """Filter that made the gap too small; "" if it would be too small without filters."""
+    found = cells.count(Cell.GAP)
+    least = run.settings.recipe.minimum_gap
     if found > gap and found >= least:
-        return f"--max-share-per-kind {run.settings.recipe.max_share_per_kind} leaves no more of {found}"
+        share = run.settings.recipe.max_share_per_kind
+        return f"--max-share-per-kind {share} leaves no more of {found}"
     low = gap_of_low_agreement(run.ledger)
     is_cause = low and gap + low >= least
     return (
@@ -85,11 +89,15 @@ def _why_filtered(run: Run, gap: int, cells: Sequence[Cell]) -> str:
 
 
 def _why_so_few(cells: Sequence[Cell], images: int, minimum_gap: int) -> str:
-    noise, gap = sum(cell in NOISE for cell in cells), cells.count(Cell.GAP)
+    noise = sum(cell in NOISE for cell in cells)
+    gap = cells.count(Cell.GAP)
     if not cells:
         return "not one annotation is usable"
     if noise > len(cells) / 2:
-        return f"the teacher contradicts {noise} of its {len(cells)} annotations when asked blind, so it can't teach this"
+        return (
+            f"the teacher contradicts {noise} of its {len(cells)} annotations when asked blind, "
+            "so it can't teach this"
+        )
     known = len(cells) - noise
     if wilson(gap, known).high < AT_PARITY_BELOW:
         return "the student is at parity with the teacher on these images"

@@ -1,4 +1,4 @@
-"""The swap: the candidate goes live under traffic if the evaluation says so, else the live version stays."""
+"""The swap: the candidate goes live under traffic if the evaluation says so."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ async def promote(
     *,
     force: bool = False,
 ) -> None:
-    """Leaves the outcome and its reason in the ledger. Raises Conflict where another version has become live meanwhile."""
+    """Writes the outcome and its reason to the ledger.
+
+    Raises Conflict if another version has become live meanwhile.
+    """
     before = run.state.the_base.name
     after = run.state.the_candidate.name
     if not decision.promote and not force:
@@ -45,20 +48,19 @@ async def promote(
     with run.timed("promote"):
         if (await student.pointers()).live != after:
             progress.note(f"promote: {after} replaces {before} under traffic")
-            contract, old = (
-                (await student.version(after)).contract,
-                (await student.version(before)).contract,
-            )
-            if changed := contract.differences(old):
+            contract = (await student.version(after)).contract
+            served = (await student.version(before)).contract
+            if changed := contract.differences(served):
                 progress.note(
-                    f"promote: users' questions are put otherwise than {before} gets them: {'; '.join(changed)}"
+                    f"promote: users' questions are put otherwise than {before} gets them: "
+                    + "; ".join(changed)
                 )
             await _swap(run, student, before, after)
     _settle(run, Outcome.PROMOTED, reason)
 
 
 async def _swap(run: Run, student: Student, before: str, after: str) -> None:
-    # Held-out questions, or any where nothing is held out.
+    # Held-out questions, or all if nothing is held out.
     cases = held_out_cases(run) or [
         Case(r.path, r.image_sha256, r.question, (), "") for r in run.ledger.records()
     ]
@@ -78,9 +80,8 @@ async def _flip(student: Student, before: str, after: str) -> None:
     try:
         await student.promote(after, expected_live=before)
     except Conflict:
-        if (
-            await student.pointers()
-        ).live != after:  # else an earlier try succeeded and its reply was lost
+        # The candidate is live if an earlier try succeeded and its reply was lost.
+        if (await student.pointers()).live != after:
             raise
 
 

@@ -1,4 +1,4 @@
-"""Asking many questions of several models: one image is read once and put with all its questions to all of them."""
+"""Many questions to several models: an image is read once, for all its questions to all models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Respond = Callable[[Picture, str], Coroutine[None, None, str]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A question with its references. `path` is its key in the source; `image_sha256` "" where it isn't known yet."""
+    """A question with its references.
+
+    `path` is its key in the source; `image_sha256` is "" until it is known.
+    """
 
     path: str
     image_sha256: str
@@ -33,7 +36,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Sat:
-    """A case with what each respondent answered."""
+    """A case with the answer of each respondent."""
 
     case: Case
     image_sha256: str
@@ -42,7 +45,9 @@ class Sat:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """`sat` in the order of the cases; `skipped` counts questions that could not be put (unusable image, refused question)."""
+    """`sat` in the order of the cases; `skipped` counts questions that could not be asked
+    (unusable image, refused question).
+    """
 
     sat: tuple[Sat, ...]
     skipped: int
@@ -55,9 +60,11 @@ async def sit(
     progress: Progress,
     name: str,
 ) -> Exam:
-    """Puts every case to every respondent. Answers come through the ledger, so an interrupted exam goes on where it was.
+    """Puts every case to every respondent.
 
-    Raises Pending, once everything is asked, where answers come in a provider's batch.
+    Answers are in the ledger, so an interrupted exam continues.
+
+    Raises Pending, once everything is asked, if answers come in a provider's batch.
     """
     by_image: dict[str, list[int]] = defaultdict(list)
     for number, case in enumerate(cases):

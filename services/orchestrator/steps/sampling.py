@@ -1,7 +1,9 @@
-"""Label noise: the teachers are asked again, several times at a temperature, about every record that is chosen for training.
+"""Label noise: teachers answer again, several times at a temperature, about each training sample.
 
-A record whose samples agree too little with the annotation is rejected (Rejection.LOW_AGREEMENT). Where a rehearsed one goes,
-the next in the order of the draw takes its place and is asked about: the set is the same however often a run is interrupted.
+A record whose samples agree too little with the annotation is rejected
+(Rejection.LOW_AGREEMENT). If a rehearsed record is rejected, the next in the order of the
+draw replaces it and is sampled, too. The set is the same however often a run is
+interrupted.
 """
 
 from __future__ import annotations
@@ -27,13 +29,16 @@ from services.together import together
 
 IMAGES_IN_FLIGHT = 64
 ROLE = "sample"
-"""Of the answers' rows: apart from the blind answers, which are compared and exported."""
+"""Role of the samples in the table of answers: apart from blind answers, which are compared
+and exported.
+"""
 
 
 async def take_samples(run: Run, teacher: Teacher, progress: Progress) -> None:
-    """Until every record that would be trained on has its samples and none agrees too little.
+    """Samples until every record of the parity set has its samples and none agrees too little.
 
-    The whole gap first, since what is rehearsed depends on how much of it stays.
+    The whole gap comes first, since the size of the rehearsal depends on how much of it
+    stays.
     """
     recipe = run.settings.recipe
     if not recipe.samples:
@@ -52,7 +57,7 @@ async def take_samples(run: Run, teacher: Teacher, progress: Progress) -> None:
 def _reject_low(
     run: Run, parity_set: Sequence[ParitySample], known: Mapping[Label, Agreement]
 ) -> bool:
-    """Whether any was."""
+    """Rejects records with low agreement. Returns whether there were any."""
     least = run.settings.recipe.min_agreement
     low = [parity for parity in parity_set if known[parity.label].share < least]
     with run.ledger.at_once():
@@ -80,9 +85,10 @@ def _is_of(row: AnnotationRow, parity: ParitySample) -> bool:
 async def _sample(
     run: Run, teacher: Teacher, due: Sequence[ParitySample], progress: Progress
 ) -> None:
-    """Opinions are stored when all are in, so that a teacher that fails leaves none; what was answered is never asked again.
+    """Stores opinions when all are in, so that a failing teacher leaves none.
 
-    Raises Pending where a provider's batch is under way, and MpaError where a teacher failed most of its calls: one that
+    Answers that were given are never asked for again. Raises Pending while a provider's
+    batch is under way, and MpaError if a teacher failed most of its calls. A teacher that
     fails a few has no opinion there.
     """
     by_image: dict[str, list[ParitySample]] = defaultdict(list)
@@ -103,16 +109,17 @@ async def _sample(
                         lambda _: meter.advance()
                     )
 
-        # In the order of the source, neighbours are read together.
+        # Neighbours in the source are read together.
         await bounded(sorted(by_image), one, IMAGES_IN_FLIGHT)
     sampling.store()
 
 
 class _Sampling:
-    """Asks every teacher about one label after the other and remembers what they said, and what failed in each seat."""
+    """Asks every teacher about labels, and remembers answers and failures of each seat."""
 
     def __init__(self, run: Run, panel: Sequence[Teacher]) -> None:
-        self._run, self._panel = run, panel
+        self._run = run
+        self._panel = panel
         self._opinions: dict[tuple[Label, int], Agreement] = {}
         self._failures: dict[int, list[MpaError]] = defaultdict(list)
 
@@ -134,7 +141,7 @@ class _Sampling:
         )
 
     async def _ask(self, picture: Picture, question: str, seat: int, number: int) -> str | None:
-        """None: declined, cut off or failed."""
+        """One answer; None if it was declined, cut off or failed."""
         try:
             row = await sampled_answer(
                 self._run, self._panel[seat], picture, question, seat, number
@@ -153,7 +160,8 @@ class _Sampling:
                 raise Pending(f"{len(pending)} samples have to wait: {pending[0]}")
             if 2 * len(failures) > asked:
                 raise MpaError(
-                    f"{len(failures)} of {asked} samples met a teacher that failed ({failures[0]}): see its log, then repeat"
+                    f"{len(failures)} of {asked} samples met a teacher that failed "
+                    f"({failures[0]}): read its log, then repeat the command"
                 )
         with self._run.ledger.at_once():
             for (label, seat), opinion in self._opinions.items():
@@ -163,28 +171,26 @@ class _Sampling:
 async def sampled_answer(
     run: Run, teacher: Teacher, picture: Picture, question: str, seat: int, number: int
 ) -> AnswerRow:
-    """The `number`th sample of this teacher's answer. Asked at most once: the ledger keeps it under "FINGERPRINT#NUMBER"."""
+    """Sample `number` of this teacher's answer. It is asked for at most once.
+
+    The ledger keeps it under the version "FINGERPRINT#NUMBER".
+    """
     known = run.ledger.answer(picture.sha256, question, ROLE, f"{run.state.teacher(seat)}#{number}")
     if known is not None:
         return known
-    recipe, decoding = (
-        run.settings.recipe,
-        run.settings.sample_decoding(picture.sha256, question, number),
-    )
-    reply = await teacher.answer(picture, question, recipe.answer_template, decoding)
+    settings = run.settings
+    decoding = settings.sample_decoding(picture.sha256, question, number)
+    reply = await teacher.answer(picture, question, settings.recipe.answer_template, decoding)
     require_same_teacher(run, teacher, reply.version, seat)
-    version = f"{reply.version}#{number}"
     row = AnswerRow(
-        *(
-            picture.sha256,
-            question,
-            ROLE,
-            version,
-            reply.answer,
-            run.settings.sample_conditions,
-            "sample",
-            reply.provenance,
-        )
+        image_sha256=picture.sha256,
+        question=question,
+        role=ROLE,
+        version=f"{reply.version}#{number}",
+        answer=reply.answer,
+        conditions=settings.sample_conditions,
+        step="sample",
+        provenance=reply.provenance,
     )
     run.ledger.add_answer(row)
     return row

@@ -1,4 +1,4 @@
-"""Traffic on the endpoint while it swaps: clients that ask without pause and count what goes wrong."""
+"""Traffic on the endpoint while it swaps: clients that ask without pause and count failures."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ class TrafficQuestion:
 
 
 class Traffic:
-    """Asks the live version as users do: no version pinned, no retry, so that nothing is glossed over.
+    """Asks the live version as users do: no pinned version, no retry, so that no failure is hidden.
 
-    An answer counts as failed where the call failed, where it names neither version, or where it was asked after the swap and
-    the old version gave it.
+    An answer counts as failed if the call failed, if it names neither version, or if it
+    was asked for after the swap and the old version gave it.
     """
 
     def __init__(
         self, student: Student, questions: Sequence[TrafficQuestion], before: str, after: str
     ) -> None:
-        self._student, self._questions = student, cycle(questions)
-        self._before, self._after = before, after
+        self._student = student
+        self._questions = cycle(questions)
+        self._before = before
+        self._after = after
         self._is_swapped = self._is_over = False
         self.requests = self.failed = 0
         self.first_failure = ""
@@ -49,17 +51,16 @@ class Traffic:
 
     async def flow(self, requests: int, at_most_s: float) -> None:
         """Returns once that many more requests are answered, or the time is over."""
-        goal, loop = self.requests + requests, asyncio.get_running_loop()
+        goal = self.requests + requests
+        loop = asyncio.get_running_loop()
         until = loop.time() + at_most_s
         while self.requests < goal and loop.time() < until:  # noqa: ASYNC110 (ends by time, too)
             await asyncio.sleep(0.02)
 
     async def _ask(self) -> None:
         while not self._is_over:
-            asked, allowed = (
-                next(self._questions),
-                {self._after} if self._is_swapped else {self._before, self._after},
-            )
+            asked = next(self._questions)
+            allowed = {self._after} if self._is_swapped else {self._before, self._after}
             try:
                 reply = await self._student.answer(asked.picture, asked.question, retry=False)
                 trouble = "" if reply.version in allowed else f"version {reply.version!r} answered"

@@ -14,7 +14,9 @@ STORE_BYTES = 100 * 2**20
 
 @pytest.fixture(scope="package")
 def cluster():
-    """A head node that has room for no actor, and two that have room for the three of a pipeline each."""
+    """A head node without room for actors, and two nodes with room for the three actors of a
+    pipeline.
+    """
     os.environ.update(QUIET)
     from ray.cluster_utils import Cluster
 
@@ -33,7 +35,7 @@ def add_node(cluster):
 
 @pytest.fixture
 def sources(tmp_path):
-    """Fake engines, to be loaded by whoever asks them: each batch takes `latency_s`."""
+    """Fake engines in the actors: each batch takes `latency_s`."""
 
     def made(max_batch: int, latency_s: float = 0.2):
         found = {}

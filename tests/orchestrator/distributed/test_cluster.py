@@ -1,4 +1,4 @@
-"""Clusters that can't be joined: what is said, and how soon."""
+"""Clusters that can't be joined: the message, and how soon it comes."""
 
 import asyncio
 import socket
@@ -84,5 +84,5 @@ assert not ray.is_initialized()
 
 @pytest.mark.slow
 def test_without_an_address_it_is_a_cluster_of_this_machine_that_ends_with_the_run():
-    """In a process of its own: Ray Data goes on using what it knows of the first cluster that a process was in."""
+    """Joins in a process of its own: Ray Data keeps its knowledge of a process's first cluster."""
     subprocess.run([sys.executable, "-c", ALONE], check=True, cwd=ROOT, timeout=120)

@@ -1,4 +1,4 @@
-"""PA and PI on a real Ray cluster against the local stream: the same ledger, to the record, whatever dies on the way."""
+"""PA and PI on a real Ray cluster against the local stream: the same ledger, whatever dies."""
 
 import asyncio
 import io
@@ -63,7 +63,7 @@ def content(folder) -> dict:
 
 
 def identified(folder) -> int:
-    """Images that are done."""
+    """Images that are finished."""
     with suppress(MpaError):  # it is being made
         ledger = Ledger(folder / "ledger.sqlite", read_only=True)
         try:
@@ -78,7 +78,7 @@ def opened(folder, pool):
 
 
 async def near(folder, pool, sources) -> dict:
-    """By the local stream, with the models in this process."""
+    """A run by the local stream, with the models in this process."""
     with opened(folder, pool) as run, Progress(Console(file=io.StringIO())) as progress:
         run.state.base = Version("v1")
         teacher, student = await sources["teacher"].teacher(), await sources["student"].student()
@@ -89,7 +89,7 @@ async def near(folder, pool, sources) -> dict:
 
 
 async def far(folder, pool, sources, address) -> dict:
-    """By actors of the cluster that load the models; the images have been admitted before."""
+    """A run by actors of the cluster that load the models; the images were admitted before."""
     with opened(folder, pool) as run, Progress(Console(file=io.StringIO())) as progress:
         run.state.base = Version("v1")
         admission = Admission(run)
@@ -210,7 +210,8 @@ async def test_a_service_that_fails_stops_the_run_and_what_it_had_said_is_not_as
         known = Ledger(there.folder / "ledger.sqlite", read_only=True)
         asked = list(
             known.read(
-                "SELECT image_sha256, question FROM answers WHERE role = 'teacher' AND step = 'identify'"
+                "SELECT image_sha256, question FROM answers "
+                "WHERE role = 'teacher' AND step = 'identify'"
             )
         )
         known.close()

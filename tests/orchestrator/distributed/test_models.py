@@ -1,4 +1,4 @@
-"""What an actor loads replies as the service does."""
+"""Models that an actor loads: their replies equal the service's."""
 
 import asyncio
 import os
@@ -81,7 +81,8 @@ import asyncio
 from tests.orchestrator.distributed.test_models import *
 async def main():
     teacher = await Loaded({str(tmp_path)!r}, FAKE).teacher()
-    print((await teacher.answer(PICTURE, "what?", ANSWER_TEMPLATE, GREEDY)).answer != "", flush=True)
+    reply = await teacher.answer(PICTURE, "what?", ANSWER_TEMPLATE, GREEDY)
+    print(reply.answer != "", flush=True)
     await teacher.answer(PICTURE, "poison?", ANSWER_TEMPLATE, GREEDY)
     print("it lives")
 asyncio.run(main())

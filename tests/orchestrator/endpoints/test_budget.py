@@ -1,4 +1,6 @@
-"""What a run may cost: it stops before, keeps everything that was paid, and goes on with more."""
+"""Budgets: a run stops before it costs more, keeps everything that was paid, and goes on
+with more.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The teacher cache: what comes back and for which call, who writes and prunes, its commands, where it is."""
+"""The teacher cache: its replies by call, its writers and pruning, its commands, its place."""
 
 import json
 import multiprocessing
@@ -16,7 +16,8 @@ from services.core.errors import MpaError
 from services.core.provenance import FinishReason, Provenance
 from services.core.usage import Usage
 from services.orchestrator.cli.main import app
-from services.orchestrator.endpoints.cache import Cache, Call, cache_file, looking_into
+from services.orchestrator.endpoints.cache import Cache, cache_file, looking_into
+from services.orchestrator.endpoints.call import Call
 from services.rpc.client import (
     AnnotationReply,
     AnswerReply,

@@ -1,4 +1,4 @@
-"""Runs with a teacher cache: what is known costs no call, what changed in the key costs exactly its own."""
+"""Runs with a teacher cache: known replies cost no call, a changed key costs exactly its own."""
 
 import sqlite3
 from contextlib import closing
@@ -41,7 +41,9 @@ async def test_a_second_student_costs_no_teacher_call_and_ends_as_it_would_witho
 async def test_a_second_student_after_student_first_pays_only_for_what_nobody_asked(
     tmp_path, pool, cache
 ):
-    """A student that knows all that the first did not know, and errs elsewhere, would need other answers."""
+    """A student that knows everything the first did not know, and errs elsewhere, needs
+    other answers.
+    """
     teacher = ScriptedTeacher()
     async with bench(tmp_path / "first", pool, teacher, cache=cache) as b:
         await b.align()
@@ -168,9 +170,7 @@ async def test_a_failed_call_is_never_kept(tmp_path, pool, cache):
     assert summary.teacher_calls_saved == 0
 
 
-async def test_a_teacher_that_is_replaced_in_the_middle_stops_the_run_and_is_not_taken_for_the_first(
-    tmp_path, pool, cache
-):
+async def test_a_teacher_that_is_replaced_in_the_middle_stops_the_run(tmp_path, pool, cache):
     teacher = ScriptedTeacher()
 
     def replaced(kind):

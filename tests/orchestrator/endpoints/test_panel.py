@@ -1,4 +1,4 @@
-"""Several teachers in one run: who votes, what a majority makes of an annotation, and what is asked of whom."""
+"""Several teachers in one run: the vote, the majority's effect, and the calls of each teacher."""
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -51,7 +51,7 @@ async def test_a_second_teacher_takes_out_what_only_the_first_believes(tmp_path,
     assert noise.noise is None
 
 
-async def test_the_others_are_asked_only_while_the_majority_is_open_and_only_where_the_student_was_wrong(
+async def test_further_teachers_are_asked_only_while_the_majority_is_open_about_wrong_answers(
     tmp_path, pool
 ):
     teachers = [teacher("a", skill=0.8), teacher("b", skill=0.9), teacher("c", skill=1.0)]

@@ -58,7 +58,7 @@ def services_of(folder: Path) -> list[int]:
 
 
 def has_begun(folder: Path) -> bool:
-    """Is the teacher up and at work?"""
+    """Whether the teacher is up and at work."""
     try:
         with closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
             return any(ledger.read("SELECT 1 FROM annotations"))

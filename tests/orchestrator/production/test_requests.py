@@ -1,4 +1,4 @@
-"""Production disagreement against scripted services: which requests join the gap, the parity set and the next round."""
+"""Production disagreement: the requests that join the gap, the parity set and the next round."""
 
 import json
 from collections import Counter
@@ -115,7 +115,7 @@ async def test_a_run_without_samples_is_as_ever(tmp_path, pool):
 
 
 async def test_what_the_teacher_does_not_stand_by_is_no_gap(tmp_path, pool, samples):
-    """Asked greedily it makes the same mistake each time; samples tell."""
+    """Asked greedily the teacher repeats its mistake; samples reveal it."""
     teacher = ScriptedTeacher(noise=0.3)
     async with bench(tmp_path / "run", pool, teacher) as b:
         await align(b, samples)
@@ -280,7 +280,7 @@ async def test_a_folder_that_is_not_there_is_told_before_anything_runs(tmp_path,
 
 
 async def test_images_of_requests_pass_the_same_admission(tmp_path, pool, samples):
-    """One is in the evaluation set: neither its pixels nor its question may be trained on."""
+    """One image is in the evaluation set: neither its pixels nor its question may be trained on."""
     leaked = tmp_path / "test" / "1.png"
     leaked.parent.mkdir()
     leaked.write_bytes(numbered_png(ASKED[0][0]))

@@ -1,4 +1,4 @@
-"""Reading what a student's service sampled: written by the service's own code, and damaged where a test says so."""
+"""Reading a student's samples, written by the service's own code, and damaged for some tests."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a quote says beforehand is what the run then takes."""
+"""Quotes: the run then takes what its quote predicted."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""What a ledger says of each record, by cell, reason and question, page by page."""
+"""Entries of a ledger by cell, reason and question, page by page."""
 
 from dataclasses import replace
 from typing import Any

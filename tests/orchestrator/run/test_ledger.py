@@ -203,10 +203,13 @@ SCHEMA_1 = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('schema', '1');
 CREATE TABLE annotations (
-    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, question TEXT NOT NULL,
-    answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
+    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    text TEXT NOT NULL, question TEXT NOT NULL,
+    answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL,
+    model_fingerprint TEXT NOT NULL,
     detail TEXT NOT NULL, PRIMARY KEY (image_sha256, number, attempt)) WITHOUT ROWID;
-INSERT INTO annotations VALUES ('aa', 0, 0, 'as written', 'what is it?', 'red', '', 7, 'teacher-a', '');
+INSERT INTO annotations VALUES
+('aa', 0, 0, 'as written', 'what is it?', 'red', '', 7, 'teacher-a', '');
 CREATE TABLE images (
     path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, rejection TEXT NOT NULL, detail TEXT NOT NULL,
     held_out INTEGER NOT NULL, step INTEGER NOT NULL) WITHOUT ROWID;
@@ -216,8 +219,9 @@ CREATE TABLE records (
     PRIMARY KEY (image_sha256, number)) WITHOUT ROWID;
 INSERT INTO records VALUES ('aa', 0, 'gap', 'exact@1');
 CREATE TABLE answers (
-    image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL, answer TEXT NOT NULL,
-    conditions TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY (image_sha256, question, role, version)) WITHOUT ROWID;
+    image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL,
+    version TEXT NOT NULL, answer TEXT NOT NULL, conditions TEXT NOT NULL,
+    step TEXT NOT NULL, PRIMARY KEY (image_sha256, question, role, version)) WITHOUT ROWID;
 INSERT INTO answers VALUES ('aa', 'what is it?', 'student', 'v1', 'blue', 'c0ffee', 'identify');
 """
 
@@ -256,7 +260,10 @@ def test_a_ledger_of_schema_1_is_taken_up(tmp_path, indices):
         assert taken_up.cell("aa", 0) == "gap"
         assert taken_up.meta("schema") == "4"
         fresh = Ledger(tmp_path / "fresh.sqlite")
-        columns = "SELECT m.name, c.name, c.pk FROM sqlite_master m JOIN pragma_table_info(m.name) c ORDER BY 1, 2"
+        columns = (
+            "SELECT m.name, c.name, c.pk FROM sqlite_master m "
+            "JOIN pragma_table_info(m.name) c ORDER BY 1, 2"
+        )
         assert list(taken_up.read(columns)) == list(fresh.read(columns))
         fresh.close()
         taken_up.close()

@@ -68,7 +68,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path, made):
-    """One of a test's own, to do with as it likes."""
+    """A copy for one test, which may change it."""
     return Path(shutil.copytree(made, tmp_path / "runs" / "a"))
 
 
@@ -246,15 +246,17 @@ def test_damage_anywhere_never_looks_like_a_bug(run):
 
 
 def test_an_older_ledger_is_shown_as_it_is(run):
-    """What schema 3 added is read with its defaults, and nothing is written."""
+    """Columns of schema 3 are read with their defaults, and nothing is written."""
     with closing(sqlite3.connect(run / "ledger.sqlite")) as old:
         gap = old.execute("SELECT count(*) FROM records WHERE cell = 'gap'").fetchone()[0]
         old.executescript(
-            "UPDATE meta SET value = '2' WHERE key = 'schema'; DROP INDEX records_by_cell; DROP INDEX questions;"
+            "UPDATE meta SET value = '2' WHERE key = 'schema';"
+            "DROP INDEX records_by_cell; DROP INDEX questions;"
             "DROP TABLE opinions;"
             "CREATE TABLE old AS SELECT image_sha256, number, cell, matcher FROM records;"
             "DROP TABLE records; ALTER TABLE old RENAME TO records;"
-            "UPDATE images SET shelf = 0; UPDATE annotations SET shelf = 0; UPDATE answers SET shelf = 0;"
+            "UPDATE images SET shelf = 0; UPDATE annotations SET shelf = 0;"
+            "UPDATE answers SET shelf = 0;"
         )
     before = (run / "ledger.sqlite").read_bytes()
     rows = lines("runs", "show", run, "--cell", "gap", "--limit", 1000)
@@ -264,12 +266,12 @@ def test_an_older_ledger_is_shown_as_it_is(run):
 
 
 def as_mode_bits_say() -> None:
-    """Even root: without CAP_DAC_OVERRIDE (1), which PR_CAPBSET_DROP (24) takes from what is executed next."""
+    """Drops CAP_DAC_OVERRIDE (1) with PR_CAPBSET_DROP (24), so that even root can't write."""
     ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
 
 
 def bound(*arguments):
-    """The command, as a process that may not write what is marked read-only."""
+    """The command in a process that can't write read-only files."""
     command = [sys.executable, "-m", "services.orchestrator.cli.main", *map(str, arguments)]
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What each matcher would make of a run's answers."""
+"""Cells that each matcher would give a run's answers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Runs and a store that an earlier program wrote (tests/stored), opened and continued by this one."""
+"""Runs and a store of an earlier program (tests/stored), opened and continued by this one."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def stored(tmp_path) -> Path:
 
 
 def teacher() -> ScriptedTeacher:
-    """The one that the unfinished run has asked."""
+    """The student that the unfinished run has asked."""
     return ScriptedTeacher(rejects=rejects)
 
 

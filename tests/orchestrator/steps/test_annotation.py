@@ -1,4 +1,6 @@
-"""Several questions about one image: what the teacher is told, and which of its questions stay, whatever failed first."""
+"""Several questions about one image: the prompts, and the questions that stay, whatever
+failed first.
+"""
 
 import hashlib
 from collections import Counter
@@ -32,7 +34,8 @@ def kept(b) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for sha256, question in rows(
         b.folder,
-        "SELECT image_sha256, question FROM annotations WHERE rejection = '' ORDER BY image_sha256, number",
+        "SELECT image_sha256, question FROM annotations "
+        "WHERE rejection = '' ORDER BY image_sha256, number",
     ):
         found.setdefault(sha256, []).append(question)
     return found
@@ -115,7 +118,7 @@ CHAIN = (
 async def test_a_call_that_failed_and_is_made_again_leaves_the_same_questions(
     tmp_path, pool, failing
 ):
-    """What comes late may free a question that was collapsed before: all are compared anew."""
+    """A late reply may free a question that was collapsed before: all are compared again."""
     amendments = Amendments(questions_per_image=3, distinct_questions=True)
     async with bench(tmp_path / "run", pool, amendments=amendments, limit=4) as b:
         number_of = {
@@ -141,9 +144,7 @@ async def test_a_call_that_failed_and_is_made_again_leaves_the_same_questions(
 
 
 @pytest.mark.parametrize("reason", ["cut_off", "no_question", "no_answer", "placeholder"])
-async def test_a_reply_that_was_cut_off_or_is_no_annotation_is_asked_for_once_more_with_another_seed(
-    tmp_path, pool, reason
-):
+async def test_an_unusable_reply_is_asked_for_once_more_with_another_seed(tmp_path, pool, reason):
     firsts: dict[str, int] = {}
 
     def rejects(sha256: str, seed: int) -> str:

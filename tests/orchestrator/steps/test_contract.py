@@ -1,4 +1,4 @@
-"""Judged as served: users ask a run's version in the words and decoding in which the run judged it."""
+"""Judged as served: a version is judged in the words and decoding in which users ask it."""
 
 import io
 from dataclasses import replace
@@ -20,7 +20,10 @@ from services.rpc.client import Picture, StudentClient
 from tests.orchestrator.conftest import bench
 from tests.serving import fake_student_settings, serving_student, teacher_at
 
-OF_V2 = "SELECT i.path, a.question, a.answer FROM answers a JOIN images i ON i.sha256 = a.image_sha256 WHERE a.version = 'v2'"
+OF_V2 = """
+SELECT i.path, a.question, a.answer
+FROM answers a JOIN images i ON i.sha256 = a.image_sha256 WHERE a.version = 'v2'
+"""
 
 
 async def _align(folder, settings, where):

@@ -1,4 +1,4 @@
-"""Which held-out records judge a candidate: those that a model confirmed, never noise."""
+"""Held-out records that judge a candidate: those that a model confirmed, never noise."""
 
 from collections import Counter
 
@@ -18,7 +18,7 @@ OF_V2 = "SELECT DISTINCT image_sha256, question FROM answers WHERE version = 'v2
 
 
 class Forgetful(ScriptedTeacher):
-    """Asked blind, it doesn't stand by every annotation of its own."""
+    """Asked blind, it contradicts some of its own annotations."""
 
     async def Answer(self, request, context):
         response = await super().Answer(request, context)

@@ -1,4 +1,6 @@
-"""Rounds with --focus: what more is asked for, in which shares, once, and whatever interrupts."""
+"""Rounds with --focus: the further questions, their shares, each asked once, after any
+interruption.
+"""
 
 import re
 from collections import Counter
@@ -15,13 +17,14 @@ from tests.orchestrator.scripted import ScriptedTeacher, draw
 OPENINGS = ("what color is", "how many are in", "who is at", "is this")
 WISH = re.compile(r'^Ask a question that (?:begins with "(.+)"|is answered by yes or no)\.\n\n')
 GAP = """
-SELECT question FROM records r JOIN annotations a USING (image_sha256, number) JOIN images i ON i.sha256 = r.image_sha256
+SELECT question FROM records r JOIN annotations a USING (image_sha256, number)
+JOIN images i ON i.sha256 = r.image_sha256
 WHERE r.round = 1 AND r.cell = 'gap' AND a.rejection = '' AND NOT held_out
 """
 
 
 def question(sha256, seed):
-    """Most are of the first kind."""
+    """Most records are of the first kind."""
     lot = draw("kind", sha256, seed)
     return f"{OPENINGS[int(lot * lot * len(OPENINGS))]} thing {int(draw(sha256, seed) * 1000)}?"
 
@@ -82,7 +85,8 @@ async def test_interrupted_it_ends_with_the_same_questions(tmp_path, pool):
         assert teacher.calls["annotate"] == 240
         return rows(
             folder,
-            "SELECT image_sha256, number, question, answer, rejection FROM annotations ORDER BY 1, 2",
+            "SELECT image_sha256, number, question, answer, rejection "
+            "FROM annotations ORDER BY 1, 2",
         )
 
     assert await ledger(tmp_path / "broken", breaks=True) == await ledger(

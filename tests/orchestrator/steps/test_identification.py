@@ -1,4 +1,6 @@
-"""Who judges whom: one matcher for the teacher, and another for the student where the recipe or the run asks for it."""
+"""Matchers of a run: one for the teacher, another for the student if the recipe or the run
+has it.
+"""
 
 from dataclasses import replace
 
@@ -17,7 +19,7 @@ from tests.orchestrator.scripted import ScriptedStudent
 
 
 class WordyStudent(ScriptedStudent):
-    """Knows as much as the scripted one, and says it in a sentence."""
+    """A teacher with the scripted one's knowledge that answers in a sentence."""
 
     def says(self, text: str) -> str:
         return f"I think it is {text}"

@@ -1,4 +1,6 @@
-"""Near duplicates within the pool, and images of evaluation sets in it: none of them is annotated or trained on."""
+"""Near-duplicates within the pool, and images of evaluation sets: none is annotated or
+trained on.
+"""
 
 import io
 import json
@@ -33,7 +35,10 @@ def stored(image, kind="JPEG", **options) -> bytes:
 
 @pytest.fixture
 def scenes(tmp_path):
-    """60 images, and of each of the first 20 a copy of another quality and one of another size, named to come in between."""
+    """60 images, and two copies of each of the first 20: another quality, another size.
+
+    Their names sort them in between.
+    """
     folder = tmp_path / "scenes"
     folder.mkdir()
     for number in range(60):
@@ -49,7 +54,7 @@ def scenes(tmp_path):
 
 @pytest.fixture
 def labelled(tmp_path):
-    """Three images that are in the pool: one as it is, one compressed anew, one made smaller; and one that is not."""
+    """Three images of the pool (unchanged, compressed again, smaller), and one other image."""
     folder = tmp_path / "test"
     folder.mkdir()
     images = {

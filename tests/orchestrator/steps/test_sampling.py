@@ -1,4 +1,6 @@
-"""The label noise of what is trained on: what is asked, what it finds, what it takes out, and what a stop leaves."""
+"""Label noise of the training samples: its calls, its results, its rejections, its
+interruptions.
+"""
 
 import io
 import json
@@ -69,7 +71,7 @@ async def test_the_estimate_is_the_noise_that_is_there(tmp_path, pool):
 
 
 async def test_the_filter_takes_out_the_noise_and_keeps_the_reason(tmp_path, pool):
-    """And the rehearsed samples are as many as the gap samples that stay."""
+    """The rehearsed samples are as many as the remaining gap samples."""
     skills = {"v1": 0.7}
     student = ScriptedStudent(skills=dict(skills))
     async with bench(
@@ -110,7 +112,8 @@ async def test_the_filter_takes_out_the_noise_and_keeps_the_reason(tmp_path, poo
 
 
 REJECTED_CELLS = """
-SELECT cell FROM records JOIN annotations USING (image_sha256, number) WHERE rejection = 'low_agreement'
+SELECT cell FROM records JOIN annotations USING (image_sha256, number)
+WHERE rejection = 'low_agreement'
 """
 
 
@@ -163,7 +166,7 @@ async def test_a_finished_estimate_is_asked_for_once(tmp_path, pool):
 
 
 async def test_every_teacher_is_sampled_and_one_sees_what_two_do_not(tmp_path, pool):
-    """Two of three share a mistake and repeat it: it wins the vote, each agrees with itself, and the third never does."""
+    """Two of three share a mistake and repeat it: it wins the vote, and each agrees with itself."""
     first = teacher("a", noise=0.3, stubborn=True, skill=1.0)
     second = teacher("b", noise=0.3, stubborn=True, skill=1.0, errs_like="teacher-a")
     third = teacher("c", skill=1.0)
@@ -183,7 +186,7 @@ async def test_one_device_at_a_time_takes_the_same_samples(tmp_path, pool):
     assert summary.label_noise == expected.label_noise
 
 
-async def test_a_teacher_that_fails_a_few_samples_is_passed_over_and_one_that_fails_most_stops_the_run(
+async def test_a_teacher_that_fails_most_samples_stops_the_run_and_one_that_fails_a_few_does_not(
     tmp_path, pool
 ):
     few = noisy(

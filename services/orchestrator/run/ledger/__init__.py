@@ -1,10 +1,13 @@
-"""The ledger of a run: one SQLite file, from which a run that was killed goes on. SQL is here alone.
+"""The ledger of a run: one SQLite file, from which a killed run continues. All SQL is here.
 
-database.py    writes in order and in batches; schema.py has the tables, migration.py updates older ones
+database.py    writes in order and in batches
+schema.py      the tables; migration.py: updates of older ones
 meta.py        keys and values
 rows.py        contents of the tables; ledger.py reads and writes them
-counts.py      counts; selections.py: images and annotations that a step goes through
-search.py      annotations by a filter; opinions.py: votes and samples
+counts.py      counts
+selections.py  images and annotations that a step works on
+search.py      annotations by a filter
+opinions.py    votes and samples
 excerpt.py     one image's rows as a text
 """
 

@@ -69,7 +69,7 @@ def audited_requests(ledger: Ledger) -> dict[str, int]:
 
 
 def last_rejections(ledger: Ledger) -> Counter[str]:
-    """Annotations by the rejection of their last attempt; "" for the usable ones."""
+    """Annotations by the rejection of their last attempt; "" is the key of the usable ones."""
     return _counted(ledger, LAST_ATTEMPTS)
 
 
@@ -105,13 +105,13 @@ def usable_images(ledger: Ledger) -> int:
 
 
 def accepted_images(ledger: Ledger) -> int:
-    """All images less the refused ones: both are counted within an index."""
+    """All images minus the refused ones: both are counted within an index."""
     refused = "SELECT count(*) FROM images WHERE rejection != ''"
     return _count(ledger, f"SELECT (SELECT count(*) FROM images) - ({refused})")
 
 
 def held_out_images(ledger: Ledger) -> int:
-    """One pass over the table, instead of a look-up for each image."""
+    """Counts in one pass over the table, instead of a look-up for each image."""
     return _count(
         ledger, "SELECT count(*) FROM images NOT INDEXED WHERE held_out AND rejection = ''"
     )

@@ -1,6 +1,7 @@
-"""The SQLite file of a ledger: one writer, in batches where many write; errors that say what to do.
+"""The SQLite file of a ledger, with one writer, batches and errors that name the next step.
 
-Commits keep the order of the writes, so what a kill leaves is a prefix of them: no row without those it rests on.
+Commits keep the order of the writes. So a kill leaves a prefix of them: no row without
+the rows that it depends on.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,15 +19,16 @@ from services.core.errors import MpaError
 
 COMMIT_EVERY_S = 0.01
 CACHE_KIB = 4 * 1024
-"""Of pages, and of what a report sorts: full soon, so that memory is flat."""
+"""Cache of pages and sorted rows. It is small, so that memory stays flat."""
 CHECKPOINT_PAGES = 4000
 
 
 class Database:
-    """Methods raise MpaError where the file can't be used."""
+    """The file. Methods raise MpaError if it can't be used."""
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
-        self.path, self._explained = path, _Explained(path)
+        self.path = path
+        self._explained = _Explained(path)
         where = f"{path.absolute().as_uri()}?mode=ro{_unlocked(path)}" if read_only else str(path)
         with self._explained:
             self._db = sqlite3.connect(where, isolation_level=None, uri=read_only, timeout=30)
@@ -42,7 +44,10 @@ class Database:
         self._db.close()
 
     def require_intact(self) -> None:
-        """Reads the whole file. Raises MpaError where it is damaged, which a query doesn't always notice."""
+        """Reads the whole file.
+
+        Raises MpaError if it is damaged, which a query doesn't always notice.
+        """
         for (finding,) in self.read("PRAGMA quick_check(1)"):
             if finding != "ok":
                 raise self._explained.damaged(finding)
@@ -52,7 +57,11 @@ class Database:
             self._db.executescript(statements)
 
     def write(self, statement: str, *values: str | int | float | bytes) -> None:
-        """Raises MpaError where the disk is full; within a batch every later write does, too: a prefix stays a prefix."""
+        """Raises MpaError if the disk is full.
+
+        Within a batch every later write does so, too, so that the written rows stay a
+        prefix.
+        """
         if self._failure is not None:
             raise self._failure
         try:
@@ -65,9 +74,18 @@ class Database:
             self._failure = error if self._is_batching else None
             raise
 
+    def insert(
+        self, table: str, columns: Mapping[str, str | int | float | bytes], *, replaces: bool = True
+    ) -> None:
+        """Adds a row. One with the same key is replaced, or stays."""
+        verb = "INSERT OR REPLACE" if replaces else "INSERT OR IGNORE"
+        names = ", ".join(columns)
+        marks = ", ".join("?" * len(columns))
+        self.write(f"{verb} INTO {table} ({names}) VALUES ({marks})", *columns.values())
+
     @contextmanager
     def in_batches(self) -> Iterator[None]:
-        """Within, on an event loop, writes are committed every COMMIT_EVERY_S; at its end, however it ends, all of them are."""
+        """Commits writes every COMMIT_EVERY_S, on an event loop, and all of them at the end."""
         self._is_batching = True
         try:
             yield
@@ -88,9 +106,9 @@ class Database:
             self._failure = error
 
     def read(self, statement: str, *values: str | int | float) -> Iterator[tuple[Any, ...]]:
-        """Rows of `statement`; the caller knows their columns' types."""
+        """Rows of `statement`. The caller knows the types of the columns."""
         with self._explained:
-            # Not `yield from`, which would close a cursor that is left after its database was closed.
+            # `yield from` would close an abandoned cursor after its database.
             for row in self._db.execute(statement, values):  # noqa: UP028
                 yield row
 
@@ -108,22 +126,27 @@ class Database:
 
 
 def _unlocked(path: Path) -> str:
-    """In a folder that can't be written (an archive, say) SQLite has no room for its lock, nor does anybody write.
+    """Option for a folder that can't be written, such as an archive: SQLite can't lock there.
 
-    Raises MpaError where the last writes are still in SQLite's log: only a writer can bring them into the file.
+    Raises MpaError if the last writes are still in SQLite's log: only a writer can bring
+    them into the file.
     """
     if os.access(path.parent, os.W_OK):
         return ""
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
         raise MpaError(
-            f"{path} was left in the middle of work, and its folder can't be written: copy the run to one that can"
+            f"{path} was left in the middle of work, and its folder can't be written: "
+            "copy the run to one that can"
         )
     return "&immutable=1"
 
 
 class _Explained:
-    """Turns what SQLite says of the file into an MpaError. A class, for it is entered for every statement of a run."""
+    """Turns SQLite's errors into MpaErrors.
+
+    A class is faster than a generator, and every statement of a run enters it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -139,7 +162,8 @@ class _Explained:
     ) -> None:
         if isinstance(error, sqlite3.OperationalError):
             raise MpaError(
-                f"the ledger {self._path} can't be used ({error}): free space or give another --run, then repeat"
+                f"the ledger {self._path} can't be used ({error}): "
+                "free space or give another --run, then repeat"
             ) from error
         if type(error) is sqlite3.DatabaseError:
             raise self.damaged(error) from error

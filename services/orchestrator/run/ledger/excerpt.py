@@ -1,4 +1,4 @@
-"""What a ledger knows of one image, as a text that travels between the run's ledger and those of a cluster's actors."""
+"""The rows about one image, as a text that travels between the ledgers of a run and a cluster."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from services.core.errors import WrongState
 from services.orchestrator.run.ledger.ledger import Ledger
 
 COLUMNS = """
-SELECT tables.name, columns.name FROM sqlite_master tables JOIN pragma_table_info(tables.name) columns
+SELECT tables.name, columns.name
+FROM sqlite_master tables JOIN pragma_table_info(tables.name) columns
 WHERE tables.type = 'table'
 """
 
 SHELF = "shelf"
-"""Each ledger has its own."""
+"""Column that is left out: each ledger has its own shelves."""
 
 Cells: TypeAlias = dict[str, str | int | float]
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """`rows` of every table that has an `image_sha256`; `meta`: what else the ledger had learned by then, such as which teacher
-    answers."""
+    """Rows about an image.
+
+    `rows` of every table that has an `image_sha256`; `meta`: keys that the ledger has
+    learned meanwhile, such as the teacher's fingerprint.
+    """
 
     rows: Mapping[str, list[Cells]]
     meta: Mapping[str, str]
@@ -42,7 +46,10 @@ NOTHING = Excerpt({}, {})
 
 
 class Excerpts:
-    """Takes them from a ledger and puts them into it. They name tables and columns, so either side may have more of them."""
+    """Takes excerpts from a ledger and puts them into it.
+
+    An excerpt names tables and columns, so either ledger may have more of them.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -53,7 +60,7 @@ class Excerpts:
         self._shelved = {table for table, names in self._tables.items() if SHELF in names}
 
     def take(self, image_sha256: str, known: Mapping[str, str]) -> Excerpt:
-        """`known`: the meta that the reader has already."""
+        """Takes the rows of an image, and the meta that the reader doesn't know (`known`)."""
         found = {
             table: self._rows(table, names, image_sha256) for table, names in self._tables.items()
         }
@@ -63,31 +70,27 @@ class Excerpts:
         return Excerpt({table: rows for table, rows in found.items() if rows}, learned)
 
     def put(self, excerpt: Excerpt) -> None:
-        """Idempotent: a row that is there already is replaced by itself.
+        """Adds the excerpt. A row that is there already is replaced by itself.
 
-        Raises WrongState where what was learned contradicts the ledger: another teacher answered than before.
+        Raises WrongState if the excerpt contradicts the ledger: another teacher answered
+        than before.
         """
         for key, value in excerpt.meta.items():
             self._learn(key, value)
         for table, rows in excerpt.rows.items():
             for taken in rows:
-                row = (
-                    {**taken, SHELF: self._ledger.shelf(str(taken["image_sha256"]))}
-                    if table in self._shelved
-                    else taken
-                )
-                marks = ", ".join("?" * len(row))
-                self._ledger.write(
-                    f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})",
-                    *row.values(),
-                )
+                row = dict(taken)
+                if table in self._shelved:
+                    row[SHELF] = self._ledger.shelf(str(taken["image_sha256"]))
+                self._ledger.insert(table, row)
 
     def _learn(self, key: str, value: str) -> None:
         known = self._ledger.meta(key)
         if known and known != value:
             raise WrongState(
-                f"the {key} of this run is {known[:12]}, and {value[:12]} answered on the cluster: let every actor and every "
-                "replica have the model that this run began with, or give another --run"
+                f"the {key} of this run is {known[:12]}, and {value[:12]} answered on the cluster: "
+                "let every actor and every replica have the model that this run began with, "
+                "or give another --run"
             )
         if not known:
             self._ledger.set_meta(key, value)

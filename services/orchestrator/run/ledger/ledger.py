@@ -1,8 +1,8 @@
-"""The ledger of a run: every image, annotation, answer and decision with its reason, in one SQLite file.
+"""The ledger of a run: every image, annotation, answer and decision with its reason, in SQLite.
 
-Writing is idempotent by key, and a finished model call is committed as it arrives or, within `in_batches`, COMMIT_EVERY_S later
-with its neighbours. A run that is killed at any instant repeats at most the calls that were in flight, and ends with the same
-records.
+Writing is idempotent by key. A finished model call is committed as it arrives or, within
+`in_batches`, COMMIT_EVERY_S later with others. A run that is killed at any instant
+repeats at most the calls that were in flight, and ends with the same records.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ from services.core.usage import Usage
 from services.orchestrator.run.ledger.meta import STEPS_OF_A_ROUND, Meta
 from services.orchestrator.run.ledger.migration import schema_of
 from services.orchestrator.run.ledger.rows import (
-    PROVENANCE_COLUMNS,
+    ANNOTATION_COLUMNS,
+    ANSWER_COLUMNS,
+    USAGE_COLUMNS,
     AnnotationRow,
     AnswerRow,
     ImageRow,
     Record,
-    provenance_of,
-    values_of,
+    Value,
+    columns_of,
+    row_of,
 )
 from services.orchestrator.run.ledger.schema import IMAGES_ON_A_SHELF, shelf_of
 
 FAILED = (Rejection.TEACHER_ERROR, Rejection.STUDENT_ERROR, Rejection.PENDING)
-"""A call that failed or is still pending, and so isn't finished: it is made again when the run is repeated."""
+"""Rejections of a failed or pending call: it is made again when the run is repeated."""
 SHELVES_KEPT = 4096
-"""Images whose shelf is kept in memory: more than are ever on their way."""
+"""Images whose shelf is kept in memory: more than are ever in flight."""
 
 
 class Ledger(Meta):
-    """One writer at a time (the run's lock sees to it); readers, such as `mpa-orch status`, at any time.
+    """Rows of a run, with one writer at a time (the run's lock) and readers at any time.
 
     Records and steps are always those of `round`.
     """
@@ -44,7 +47,7 @@ class Ledger(Meta):
         self._images: int | None = None  # that have come, counted when the first is added
 
     def shelf(self, image_sha256: str) -> int:
-        """Where the rows of an image are. It never changes."""
+        """Shelf of an image's rows. It never changes."""
         if image_sha256 not in self._shelves:
             known = next(
                 int(shelf) for (shelf,) in self.read(f"SELECT {shelf_of('?')}", image_sha256)
@@ -63,12 +66,12 @@ class Ledger(Meta):
         return next((ImageRow(*row) for row in rows), None)
 
     def is_finished(self, path: str, step: int) -> bool:
-        """Has the image come as far as `step` in this round, or been rejected?"""
+        """Whether the image has come as far as `step` in this round, or was rejected."""
         statement = "SELECT 1 FROM images WHERE path = ? AND (rejection != '' OR step >= ?)"
         return any(self.read(statement, path, step + STEPS_OF_A_ROUND * (self.round - 1)))
 
     def path_of(self, image_sha256: str) -> str:
-        """The image of this content that is in use, "" where there is none."""
+        """Path of the image in use with this content; "" if there is none."""
         rows = self.read(
             "SELECT path FROM images WHERE sha256 = ? AND rejection = ''", image_sha256
         )
@@ -77,20 +80,9 @@ class Ledger(Meta):
     def add_image(self, row: ImageRow) -> None:
         if self._images is None:
             self._images = next(int(count) for (count,) in self.read("SELECT count(*) FROM images"))
-        self.write(
-            "INSERT OR REPLACE INTO images (path, sha256, rejection, detail, held_out, step, likeness, shelf) "
-            f"VALUES ({_marks(7)}, coalesce((SELECT shelf FROM images WHERE path = ?), ?))",
-            *(
-                row.path,
-                row.sha256,
-                row.rejection,
-                row.detail,
-                row.held_out,
-                row.step,
-                row.likeness,
-            ),
-            *(row.path, self._images // IMAGES_ON_A_SHELF),
-        )
+        known = self.read("SELECT shelf FROM images WHERE path = ?", row.path)
+        shelf = next((int(found) for (found,) in known), self._images // IMAGES_ON_A_SHELF)
+        self.insert("images", {**columns_of(row), "shelf": shelf})
         self._images += 1
 
     def reject_image(self, path: str, rejection: str, detail: str) -> None:
@@ -103,13 +95,13 @@ class Ledger(Meta):
         yield from self.read("SELECT path, sha256, likeness FROM images WHERE rejection = ''")
 
     def evaluation_images(self) -> Iterator[tuple[str, str, str, bytes]]:
-        """Set, path, sha256 and likeness."""
+        """Set, path, sha256 and likeness of every image."""
         yield from self.read(
             "SELECT image_set, path, sha256, likeness FROM evaluation_images ORDER BY 1, 2"
         )
 
     def set_evaluation_images(self, image_set: str, rows: Iterable[tuple[str, str, bytes]]) -> None:
-        """Path, sha256 and likeness of all in the set, in place of what was known of it."""
+        """Replaces the images of a set by rows of path, sha256 and likeness."""
         self.write("DELETE FROM evaluation_images WHERE image_set = ?", image_set)
         for row in rows:
             self.write(
@@ -117,31 +109,35 @@ class Ledger(Meta):
             )
 
     def set_step(self, image_sha256: str, step: int) -> None:
-        """Unless a call about the image failed: then the image is gone through again when the run is repeated."""
+        """Moves the image on to `step`, unless a call about it failed: a repeated run tries
+        it again.
+        """
+        failed = ", ".join("?" * len(FAILED))
         self.write(
-            "UPDATE images SET step = max(step, ?) WHERE sha256 = ? AND rejection = '' AND NOT EXISTS "
-            f"(SELECT 1 FROM annotations WHERE shelf = ? AND image_sha256 = ? AND rejection IN ({_marks(len(FAILED))}))",
-            *(
-                step + STEPS_OF_A_ROUND * (self.round - 1),
-                image_sha256,
-                self.shelf(image_sha256),
-                image_sha256,
-                *FAILED,
-            ),
+            "UPDATE images SET step = max(step, ?) "
+            "WHERE sha256 = ? AND rejection = '' AND NOT EXISTS (SELECT 1 FROM annotations "
+            f"WHERE shelf = ? AND image_sha256 = ? AND rejection IN ({failed}))",
+            step + STEPS_OF_A_ROUND * (self.round - 1),
+            image_sha256,
+            self.shelf(image_sha256),
+            image_sha256,
+            *FAILED,
         )
 
     def failures(self) -> tuple[int, int, str]:
-        """Annotations with a failed call, all annotations, and what one of the failures said."""
+        """Annotations with a failed call, all annotations, and the message of one failure."""
         errors = (Rejection.TEACHER_ERROR, Rejection.STUDENT_ERROR)
         rows = self.read(
-            "SELECT sum(rejection IN (?, ?)), count(*), max(CASE WHEN rejection IN (?, ?) THEN detail END) FROM annotations",
-            *(*errors, *errors),
+            "SELECT sum(rejection IN (?, ?)), count(*), "
+            "max(CASE WHEN rejection IN (?, ?) THEN detail END) FROM annotations",
+            *errors,
+            *errors,
         )
         failed, total, detail = next(rows)
         return int(failed or 0), int(total), str(detail or "")
 
     def pending(self) -> tuple[int, str]:
-        """Annotations that wait for a provider's batch, and what was said of one of them."""
+        """Annotations that wait for a provider's batch, and the message of one of them."""
         rows = self.read(
             "SELECT count(*), max(detail) FROM annotations WHERE rejection = ?", Rejection.PENDING
         )
@@ -151,74 +147,53 @@ class Ledger(Meta):
     def annotations(self, image_sha256: str) -> list[AnnotationRow]:
         """All attempts, by number and attempt."""
         rows = self.read(
-            "SELECT image_sha256, number, attempt, text, question, answer, rejection, seed, model_fingerprint, detail, "
-            f"{PROVENANCE_COLUMNS}, origin FROM annotations WHERE shelf = ? AND image_sha256 = ? ORDER BY number, attempt",
-            *(self.shelf(image_sha256), image_sha256),
+            f"SELECT {ANNOTATION_COLUMNS} FROM annotations "
+            "WHERE shelf = ? AND image_sha256 = ? ORDER BY number, attempt",
+            self.shelf(image_sha256),
+            image_sha256,
         )
-        return [AnnotationRow(*[*row[:10], provenance_of(row[10:-1]), row[-1]]) for row in rows]
+        return [row_of(AnnotationRow, row) for row in rows]
 
     def add_annotation(self, row: AnnotationRow) -> None:
-        self.write(
-            "INSERT OR REPLACE INTO annotations (image_sha256, number, attempt, text, question, answer, rejection, seed, "
-            f"model_fingerprint, detail, {PROVENANCE_COLUMNS}, origin, shelf) VALUES ({_marks(19)})",
-            *(row.image_sha256, row.number, row.attempt, row.text, row.question, row.answer),
-            *(
-                row.rejection,
-                row.seed,
-                row.model_fingerprint,
-                row.detail,
-                *values_of(row.provenance),
-                row.origin,
-            ),
-            self.shelf(row.image_sha256),
-        )
+        self.insert("annotations", {**columns_of(row), "shelf": self.shelf(row.image_sha256)})
 
     def reject(self, row: AnnotationRow, reason: Rejection, detail: str = "") -> None:
         self.write(
             "UPDATE annotations SET rejection = ?, detail = ? "
             "WHERE shelf = ? AND image_sha256 = ? AND number = ? AND attempt = ?",
-            *(
-                str(reason),
-                detail,
-                self.shelf(row.image_sha256),
-                row.image_sha256,
-                row.number,
-                row.attempt,
-            ),
+            str(reason),
+            detail,
+            self.shelf(row.image_sha256),
+            row.image_sha256,
+            row.number,
+            row.attempt,
         )
 
     def answer(self, image_sha256: str, question: str, role: str, version: str) -> AnswerRow | None:
         rows = self.read(
-            f"SELECT image_sha256, question, role, version, answer, conditions, step, {PROVENANCE_COLUMNS} FROM answers "
+            f"SELECT {ANSWER_COLUMNS} FROM answers "
             "WHERE shelf = ? AND image_sha256 = ? AND question = ? AND role = ? AND version = ?",
-            *(self.shelf(image_sha256), image_sha256, question, role, version),
+            self.shelf(image_sha256),
+            image_sha256,
+            question,
+            role,
+            version,
         )
-        return next((AnswerRow(*[*row[:7], provenance_of(row[7:])]) for row in rows), None)
+        return next((row_of(AnswerRow, row) for row in rows), None)
 
     def add_answer(self, row: AnswerRow) -> None:
-        """An answer once given is never replaced."""
-        self.write(
-            "INSERT OR IGNORE INTO answers (image_sha256, question, role, version, answer, conditions, step, "
-            f"{PROVENANCE_COLUMNS}, shelf) VALUES ({_marks(15)})",
-            *(
-                row.image_sha256,
-                row.question,
-                row.role,
-                row.version,
-                row.answer,
-                row.conditions,
-                row.step,
-            ),
-            *(*values_of(row.provenance), self.shelf(row.image_sha256)),
-        )
+        """Adds an answer. An answer that is there is never replaced."""
+        shelf = self.shelf(row.image_sha256)
+        self.insert("answers", {**columns_of(row), "shelf": shelf}, replaces=False)
 
     def usage(self) -> dict[str, Usage]:
-        """Tokens and dollars of every call made, by role, and of none that was saved; nothing in a ledger older than that."""
+        """Tokens and dollars of every call that was made, by role; saved calls are left out.
+
+        Ledgers before schema 2 have none.
+        """
         if schema_of(self) < 2:
             return {}
-        sums = ", ".join(
-            f"sum({column} * (1 - cached))" for column in PROVENANCE_COLUMNS.split(", ")[2:6]
-        )
+        sums = ", ".join(f"sum({column} * (1 - cached))" for column in USAGE_COLUMNS)
         rows = [
             *self.read(f"SELECT 'teacher', {sums} FROM annotations HAVING count(*)"),
             *self.read(f"SELECT role, {sums} FROM answers GROUP BY role"),
@@ -229,8 +204,11 @@ class Ledger(Meta):
         return found
 
     def cell(self, image_sha256: str, number: int) -> str:
-        """ "" where it isn't identified yet."""
-        statement = "SELECT cell FROM records WHERE shelf = ? AND image_sha256 = ? AND number = ? AND round = ?"
+        """Cell of the annotation in this round; "" until it is identified."""
+        statement = (
+            "SELECT cell FROM records "
+            "WHERE shelf = ? AND image_sha256 = ? AND number = ? AND round = ?"
+        )
         rows = self.read(statement, self.shelf(image_sha256), image_sha256, number, self.round)
         return next((cell for (cell,) in rows), "")
 
@@ -250,27 +228,32 @@ class Ledger(Meta):
     def add_record(
         self, image_sha256: str, number: int, cell: Cell, matcher: str, student_matcher: str = ""
     ) -> None:
-        columns = "shelf, image_sha256, number, cell, matcher, round, student_matcher"
-        statement = f"INSERT OR REPLACE INTO records ({columns}) VALUES ({_marks(7)})"
-        shelf = self.shelf(image_sha256)
-        self.write(
-            statement, shelf, image_sha256, number, str(cell), matcher, self.round, student_matcher
-        )
+        record: dict[str, Value] = {
+            "shelf": self.shelf(image_sha256),
+            "image_sha256": image_sha256,
+            "number": number,
+            "cell": str(cell),
+            "matcher": matcher,
+            "round": self.round,
+            "student_matcher": student_matcher,
+        }
+        self.insert("records", record)
 
     def records(self) -> Iterator[Record]:
-        """Every annotation that was identified in this round, by image and number; shelf by shelf."""
+        """Every annotation identified in this round, by shelf, image and number."""
         rows = self.read(
             "SELECT path, r.image_sha256, question, answer, cell, held_out, origin FROM records r "
             "JOIN images i ON i.sha256 = r.image_sha256 AND i.rejection = '' "
-            "JOIN annotations a ON a.shelf = r.shelf AND a.image_sha256 = r.image_sha256 AND a.number = r.number "
-            "AND a.rejection = '' WHERE round = ? ORDER BY r.shelf, r.image_sha256, r.number",
+            "JOIN annotations a ON a.shelf = r.shelf AND a.image_sha256 = r.image_sha256 "
+            "AND a.number = r.number AND a.rejection = '' "
+            "WHERE round = ? ORDER BY r.shelf, r.image_sha256, r.number",
             self.round,
         )
         for path, image_sha256, question, answer, cell, held_out, origin in rows:
             yield Record(path, image_sha256, question, answer, Cell(cell), bool(held_out), origin)
 
     def cell_counts(self) -> dict[Cell, int]:
-        """How many records of this round each cell has, without a look at what became of their annotations."""
+        """Number of records of this round in each cell, whether or not their annotations stand."""
         rows = self.read(
             "SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell", self.round
         )
@@ -286,11 +269,15 @@ class Ledger(Meta):
         kind: str,
         score: float,
     ) -> None:
-        self.write(
-            "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)",
-            *(question_set, image_sha256, question, role, version, kind, score),
+        self.insert(
+            "scores",
+            {
+                "question_set": question_set,
+                "image_sha256": image_sha256,
+                "question": question,
+                "role": role,
+                "version": version,
+                "kind": kind,
+                "score": score,
+            },
         )
-
-
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)

@@ -1,4 +1,4 @@
-"""The keys and values of a run, and which round is at work."""
+"""Keys and values of a run, and the round that is at work."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ STEPS_OF_A_ROUND = 2
 
 
 class Meta(Database):
-    """Raises WrongState: the ledger of a later program.
+    """The keys and values. state.py knows the keys and their types.
 
-    `round`: the one that is at work, or was last. state.py knows the keys and gives them types.
+    `round`: the one at work, or the last one. Raises WrongState for the ledger of a later
+    program.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -28,7 +29,10 @@ class Meta(Database):
         self.round = int(self._meta("round") or 1)
 
     def begin_round(self, number: int) -> None:
-        """From here on the ledger is that round's. Call it within `at_once` together with what the round begins with."""
+        """Makes the ledger that round's.
+
+        Call it within `at_once`, together with the round's first state.
+        """
         self.write("INSERT OR REPLACE INTO meta VALUES ('round', ?)", str(number))
         self.round = number
 
@@ -58,7 +62,7 @@ class Meta(Database):
         self._known_meta.pop(key, None)
 
     def set_metas(self, found: Mapping[str, str]) -> None:
-        """Sets every key, as `metas` of another ledger found it."""
+        """Sets every key, as `metas` of another ledger returned it."""
         for key, value in found.items():
             self.set_meta(key, value)
 

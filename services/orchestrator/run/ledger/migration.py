@@ -1,4 +1,4 @@
-"""Ledgers of earlier programs: brought up to date where they are written, read as if they were where they are only read."""
+"""Ledgers of earlier programs: updated when they are written, read through views otherwise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ CHANGED = ("images", "annotations", "answers", "records")
 
 
 def bring_up_to_date(database: Database) -> None:
-    """Creates the tables where there are none. Raises WrongState: the ledger of a later program."""
+    """Creates the tables that are missing and updates old ones.
+
+    Raises WrongState for the ledger of a later program.
+    """
     database.run_script(SCHEMA)
     schema = _known_schema(database) or SCHEMA_VERSION
     with database.at_once():
@@ -27,7 +30,7 @@ def bring_up_to_date(database: Database) -> None:
 
 
 def _rebuild(database: Database, table: str) -> None:
-    """As the table is now, with the rows that it has, and defaults for what they lack."""
+    """Gives the table its present columns, and its rows the defaults of the new ones."""
     names = ", ".join(column[1] for column in database.read(f"PRAGMA table_info({table})"))
     database.write(f"ALTER TABLE {table} RENAME TO before")
     with _present() as present:
@@ -41,21 +44,24 @@ def _rebuild(database: Database, table: str) -> None:
 
 @contextmanager
 def _present() -> Iterator[sqlite3.Connection]:
-    """A database in memory that has the tables as they are now, without a row."""
+    """An in-memory database with the present tables, all empty."""
     with closing(sqlite3.connect(":memory:")) as present:
         present.executescript(SCHEMA)
         yield present
 
 
 def read_as_up_to_date(database: Database) -> None:
-    """Puts what later schemas added before the reader of an older ledger, which stays as it is. Raises as above."""
+    """Adds the columns of later schemas for a reader of an older ledger; the file is not changed.
+
+    Raises WrongState for the ledger of a later program.
+    """
     if 0 < _known_schema(database) < SCHEMA_VERSION:
         for view in _views_of_missing_columns(database):
             database.write(view)
 
 
 def schema_of(database: Database) -> int:
-    """0 where nothing has been written to it."""
+    """Schema of the ledger; 0 if nothing has been written to it."""
     return int(
         next(
             (value for (value,) in database.read("SELECT value FROM meta WHERE key = 'schema'")), 0
@@ -67,14 +73,17 @@ def _known_schema(database: Database) -> int:
     schema = schema_of(database)
     if schema > SCHEMA_VERSION:
         raise WrongState(
-            f"{database.path} is of schema {schema}, this program's is {SCHEMA_VERSION}: update the program, or start a new run"
+            f"{database.path} is of schema {schema}, this program's is {SCHEMA_VERSION}: "
+            "update the program, or start a new run"
         )
     return schema
 
 
 def _views_of_missing_columns(old: Database) -> Iterator[str]:
-    """For each table of an older ledger a view of the same name that has the columns it lacks, with their defaults; an empty
-    table for one that it doesn't have.
+    """Statements that give a reader the columns and tables that an older ledger lacks.
+
+    A table that lacks columns is covered by a view of the same name that has them, with
+    their defaults; one that isn't there becomes an empty table.
     """
     with _present() as present:
         for table, statement in present.execute(
@@ -92,4 +101,5 @@ def _views_of_missing_columns(old: Database) -> Iterator[str]:
             if not there:
                 yield statement.replace("CREATE TABLE", "CREATE TEMP TABLE", 1)
             elif missing:
-                yield f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(missing)} FROM main.{table}"
+                added = ", ".join(missing)
+                yield f"CREATE TEMP VIEW {table} AS SELECT *, {added} FROM main.{table}"

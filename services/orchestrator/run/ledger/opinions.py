@@ -99,6 +99,8 @@ def votes(ledger: Ledger) -> dict[int, Agreement]:
 
 
 def outvoted(ledger: Ledger) -> tuple[int, int]:
-    """Annotations that the first teacher confirmed, and those of them that the others did not."""
+    """Numbers of annotations that the first teacher confirmed, and of those that the others
+    did not.
+    """
     confirmed, lost = next(ledger.read(OUTVOTED, ledger.round, Rejection.LOW_AGREEMENT))
     return int(confirmed), int(lost or 0)

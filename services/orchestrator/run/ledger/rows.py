@@ -1,14 +1,16 @@
-"""What the ledger says of an image, an annotation, an answer and a record; and how a call came about, as columns."""
+"""Rows of the ledger's tables, and the columns of a call's provenance."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from services.core.parity import Cell
 from services.core.provenance import NOTHING_KNOWN, FinishReason, Provenance
 from services.core.usage import Usage
 from services.orchestrator.run.ledger.schema import CACHED, POOL, PROVENANCE
+
+Value = str | int | float | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +26,36 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationRow:
-    """`number`: which of the image's questions; `attempt`: 1 where the first reply could not be parsed, N where round N asked.
+    """A reply of the teacher.
 
-    `detail`: what a call that failed said.
+    `number`: position among the image's questions. `attempt`: 1 if the first reply could
+    not be parsed, N if round N asked. `detail`: message of a failed call.
     """
 
     image_sha256: str
     number: int
+    """Position among the image's questions, from 0."""
     attempt: int
+    """1 if the first reply could not be parsed, N if round N asked, else 0."""
     text: str
+    """The whole reply."""
     question: str
     answer: str
     rejection: str
+    """Reason of the rejection; "" for a usable annotation."""
     seed: int
     model_fingerprint: str
+    """Fingerprint of the teacher; "" if the call failed."""
     detail: str = ""
+    """Message of a failed call, or details of the rejection."""
     provenance: Provenance = NOTHING_KNOWN
     origin: str = POOL
+    """POOL for questions of the teacher, PRODUCTION for questions of users."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """`role`: teacher or student; `version`, `conditions`: see the schema."""
+    """An answer. `role`: teacher or student; schema.py explains `version` and `conditions`."""
 
     image_sha256: str
     question: str
@@ -70,11 +80,37 @@ class Record:
     origin: str = POOL
 
 
-PROVENANCE_COLUMNS = ", ".join(column.split()[0] for column in (*PROVENANCE, CACHED))
+def _own(row: type[AnnotationRow | AnswerRow]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(row) if field.name != "provenance")
 
 
-def provenance_of(row: tuple[Any, ...]) -> Provenance:
-    finish_reason, system_fingerprint, *usage, is_cached = row
+PROVENANCE_COLUMNS = tuple(column.split()[0] for column in (*PROVENANCE, CACHED))
+USAGE_COLUMNS = tuple(field.name for field in fields(Usage))
+OWN_COLUMNS = {row: _own(row) for row in (AnnotationRow, AnswerRow)}
+ANNOTATION_COLUMNS = ", ".join((*OWN_COLUMNS[AnnotationRow], *PROVENANCE_COLUMNS))
+ANSWER_COLUMNS = ", ".join((*OWN_COLUMNS[AnswerRow], *PROVENANCE_COLUMNS))
+
+Called = TypeVar("Called", AnnotationRow, AnswerRow)
+"""A row about a call."""
+
+
+def row_of(kind: type[Called], values: tuple[Any, ...]) -> Called:
+    """The row from the values of ANNOTATION_COLUMNS or ANSWER_COLUMNS."""
+    names = OWN_COLUMNS[kind]
+    own = dict(zip(names, values, strict=False))
+    return kind(**own, provenance=_provenance_of(values[len(names) :]))
+
+
+def columns_of(row: ImageRow | AnnotationRow | AnswerRow) -> dict[str, Value]:
+    """Values of a row by column, without its shelf."""
+    columns = {field.name: getattr(row, field.name) for field in fields(row)}
+    if "provenance" in columns:
+        columns |= _provenance_columns(columns.pop("provenance"))
+    return columns
+
+
+def _provenance_of(values: tuple[Any, ...]) -> Provenance:
+    finish_reason, system_fingerprint, *usage, is_cached = values
     return Provenance(
         FinishReason(finish_reason or FinishReason.STOP),
         Usage(*usage),
@@ -83,17 +119,11 @@ def provenance_of(row: tuple[Any, ...]) -> Provenance:
     )
 
 
-def values_of(provenance: Provenance) -> tuple[str | int | float, ...]:
+def _provenance_columns(provenance: Provenance) -> dict[str, Value]:
     usage = provenance.usage
-    counts = (
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.cached_prompt_tokens,
-        usage.cost_usd,
-    )
-    return (
-        str(provenance.finish_reason),
-        provenance.system_fingerprint,
-        *counts,
-        int(provenance.is_cached),
-    )
+    return {
+        "finish_reason": str(provenance.finish_reason),
+        "system_fingerprint": provenance.system_fingerprint,
+        **{name: getattr(usage, name) for name in USAGE_COLUMNS},
+        "cached": int(provenance.is_cached),
+    }

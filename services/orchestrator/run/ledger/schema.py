@@ -1,4 +1,4 @@
-"""The tables of a ledger, as they are now and what each schema added to them."""
+"""The tables of a ledger, and the columns that each schema added to them."""
 
 from __future__ import annotations
 
@@ -11,52 +11,61 @@ PROVENANCE = (
     "cached_prompt_tokens INTEGER NOT NULL DEFAULT 0",
     "cost_usd REAL NOT NULL DEFAULT 0",
 )
-"""How each call came about: the columns that schema 2 added to annotations and answers."""
+"""Schema 2: provenance of each call, in annotations and answers."""
 CACHED = "cached INTEGER NOT NULL DEFAULT 0"
-"""Schema 3: 1 where the reply came from the teacher cache, so that this run's bill leaves it out."""
+"""Schema 3: 1 if the reply came from the teacher cache, so that this run's bill leaves it out."""
 LIKENESS = "likeness BLOB NOT NULL DEFAULT x''"
-"""Schema 3: what the image looks like (images/likeness.py); empty in what older programs wrote."""
+"""Schema 3: likeness of the image (images/likeness.py); empty in rows of older programs."""
 POOL, PRODUCTION = "pool", "production"
 ORIGIN = f"origin TEXT NOT NULL DEFAULT '{POOL}'"
-"""Schema 3: whether the teacher thought of the question, or a user did."""
+"""Schema 3: whether the teacher or a user wrote the question."""
 SHELF = "shelf INTEGER NOT NULL DEFAULT 0"
-"""Schema 4: how many times IMAGES_ON_A_SHELF images had come before this one. Rows are ordered by it first, so that those of
-images that are on their way together lie together, however many have gone before; by the hash alone each would be on another
-page. What older programs wrote, and what is about images that are none of the run's source, is on shelf 0."""
+"""Schema 4: how many times IMAGES_ON_A_SHELF images had come before this one.
+
+Rows are ordered by shelf first. So rows of images in flight together are on neighbouring
+pages, however many came before; by the hash alone each would be on another page. Rows of
+older programs, and of images outside the run's source, are on shelf 0.
+"""
 IMAGES_ON_A_SHELF = 512
 INDICES = (
     "CREATE UNIQUE INDEX IF NOT EXISTS accepted_images ON images (sha256) WHERE rejection = ''",
     "CREATE INDEX IF NOT EXISTS images_by_content ON images (sha256, shelf)",
     "CREATE INDEX IF NOT EXISTS records_by_cell ON records (round, cell)",
-    "CREATE INDEX IF NOT EXISTS rejected_annotations ON annotations (rejection) WHERE rejection != ''",
+    "CREATE INDEX IF NOT EXISTS rejected_annotations "
+    "ON annotations (rejection) WHERE rejection != ''",
     "CREATE INDEX IF NOT EXISTS rejected_images ON images (rejection) WHERE rejection != ''",
-    "CREATE INDEX IF NOT EXISTS questions ON annotations (shelf, image_sha256, number, attempt, question)",
+    "CREATE INDEX IF NOT EXISTS questions "
+    "ON annotations (shelf, image_sha256, number, attempt, question)",
 )
-"""What `mpa-orch runs show` filters by: the first page of a million records comes at once. `questions` holds a third of the
-table's bytes in the table's order, so that a search for a rare word reads those alone."""
+"""Indices for `mpa-orch runs show`: the first page of a million records comes at once.
+
+`questions` has a third of the table's bytes, in the table's order: a search for a rare
+word reads the index alone.
+"""
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
--- step: 0 seen, 1 annotated, 2 identified, and on from there in later rounds.
--- A duplicate has the sha256 of the image it repeats, and the rejection 'duplicate'; `detail` says which image that is.
+-- step: 0 seen, 1 annotated, 2 identified, and so on in later rounds.
+-- A duplicate has the sha256 of the image that it repeats, and the rejection 'duplicate';
+-- `detail` names that image.
 CREATE TABLE IF NOT EXISTS images (
     path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, rejection TEXT NOT NULL, detail TEXT NOT NULL,
     held_out INTEGER NOT NULL, step INTEGER NOT NULL,
     {LIKENESS}, {SHELF}) WITHOUT ROWID;
--- Of the sets that the run is measured on.
+-- Images of the sets that the run is measured on.
 CREATE TABLE IF NOT EXISTS evaluation_images (
     image_set TEXT NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL, likeness BLOB NOT NULL,
     PRIMARY KEY (image_set, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS annotations (
-    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, question TEXT NOT NULL,
-    answer TEXT NOT NULL, rejection TEXT NOT NULL, seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
-    detail TEXT NOT NULL,
+    image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    text TEXT NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL, rejection TEXT NOT NULL,
+    seed INTEGER NOT NULL, model_fingerprint TEXT NOT NULL, detail TEXT NOT NULL,
     {", ".join(PROVENANCE)}, {CACHED}, {ORIGIN}, {SHELF},
     PRIMARY KEY (shelf, image_sha256, number, attempt)) WITHOUT ROWID;
--- version: the student's version, or the teacher's model fingerprint, of a sample with its number: FINGERPRINT#0.
--- conditions: hash of template and decoding.
+-- version: the student's version, or the teacher's model fingerprint; of a sample with its
+-- number: FINGERPRINT#0. conditions: hash of template and decoding.
 CREATE TABLE IF NOT EXISTS answers (
-    image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL, answer TEXT NOT NULL,
-    conditions TEXT NOT NULL, step TEXT NOT NULL,
+    image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL,
+    version TEXT NOT NULL, answer TEXT NOT NULL, conditions TEXT NOT NULL, step TEXT NOT NULL,
     {", ".join(PROVENANCE)}, {CACHED}, {SHELF},
     PRIMARY KEY (shelf, image_sha256, question, role, version)) WITHOUT ROWID;
 -- student_matcher: "" is the same as matcher, which decided on the teacher's answer.
@@ -66,17 +75,18 @@ CREATE TABLE IF NOT EXISTS records (
     student_matcher TEXT NOT NULL DEFAULT '', {SHELF},
     PRIMARY KEY (shelf, image_sha256, number, round)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS scores (
-    question_set TEXT NOT NULL, image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL, version TEXT NOT NULL,
-    kind TEXT NOT NULL, score REAL NOT NULL,
+    question_set TEXT NOT NULL, image_sha256 TEXT NOT NULL, question TEXT NOT NULL,
+    role TEXT NOT NULL, version TEXT NOT NULL, kind TEXT NOT NULL, score REAL NOT NULL,
     PRIMARY KEY (question_set, image_sha256, question, role, version)) WITHOUT ROWID;
--- kind: vote or sample; seat: which teacher, from 0; agreed of asked opinions match the annotation's answer.
+-- kind: vote or sample; seat: number of the teacher, from 0;
+-- agreed of asked opinions match the annotation's answer.
 CREATE TABLE IF NOT EXISTS opinions (
-    image_sha256 TEXT NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL, seat INTEGER NOT NULL, kind TEXT NOT NULL,
-    agreed INTEGER NOT NULL, asked INTEGER NOT NULL,
+    image_sha256 TEXT NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL,
+    seat INTEGER NOT NULL, kind TEXT NOT NULL, agreed INTEGER NOT NULL, asked INTEGER NOT NULL,
     PRIMARY KEY (image_sha256, question, answer, seat, kind)) WITHOUT ROWID;
 """
 
 
 def shelf_of(image_sha256: str) -> str:
-    """The shelf of an image, by the column that names it, in SQL."""
+    """SQL for the shelf of an image; `image_sha256` names the column."""
     return f"(SELECT coalesce(min(shelf), 0) FROM images WHERE sha256 = {image_sha256})"

@@ -11,7 +11,7 @@ from services.orchestrator.run.ledger.ledger import Ledger
 from services.orchestrator.run.ledger.schema import shelf_of
 
 WHOLE = -1
-"""Limit of a stream, to SQLite."""
+"""Limit of a stream, in SQLite's terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Filter:
 
     @property
     def has_images(self) -> bool:
-        """Whether refused images belong to it."""
+        """Whether it selects refused images, too."""
         return not (self.cells or self.question or self.usable or self.listed)
 
 
@@ -60,13 +60,13 @@ def find(
 
 
 def count_found(ledger: Ledger, chosen: Filter) -> int:
-    """Number of annotations; refused images are not counted."""
+    """Number of annotations, without refused images."""
     clauses, values = _where(ledger, chosen)
     return next(int(total) for (total,) in ledger.read(f"SELECT count(*) FROM {clauses}", *values))
 
 
 def _where(ledger: Ledger, chosen: Filter) -> tuple[str, Sequence[str | int]]:
-    """Clauses in the words that let SQLite take the index for them, and their values."""
+    """SQL clauses that let SQLite use the right index, and their values."""
     tables = ["annotations a"]
     conditions = ["1"]
     values: list[str | int] = []
@@ -105,7 +105,7 @@ def _escaped(text: str) -> str:
 
 
 def require_reason(ledger: Ledger, reason: str) -> None:
-    """Raises InvalidInput for a reason that nothing was rejected for; "" is none."""
+    """Raises InvalidInput if nothing was rejected for `reason`; "" is always valid."""
     if not reason or reason == "image":
         return
     found = {
@@ -133,7 +133,7 @@ def refused_paths(ledger: Ledger, reason: str, limit: int, offset: int) -> Itera
 
 
 def list_questions(ledger: Ledger, questions: Iterable[tuple[str, str]]) -> None:
-    """Takes image sha256 and question of the entries that `listed` means from now on.
+    """Takes image sha256 and question of the entries that `listed` selects from now on.
 
     They are in a temporary table, which SQLite keeps on disk.
     """

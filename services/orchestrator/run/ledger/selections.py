@@ -45,7 +45,7 @@ def images_in_use(ledger: Ledger) -> list[tuple[str, str]]:
 def unfinished(
     ledger: Ledger, step: int, after: str, others: str, limit: int
 ) -> list[tuple[str, str]]:
-    """Path and sha256 of images before `step` of this round, by path, behind the path `after`.
+    """Path and sha256 of images before `step` of this round, by path, after the path `after`.
 
     Images whose path begins with `others` are left out.
     """
@@ -73,7 +73,7 @@ def audited_gap(ledger: Ledger) -> list[str]:
 
 
 def made_annotations(ledger: Ledger) -> Iterator[Selected]:
-    """Annotations of PA, whatever PI made of them; users' questions are nobody's annotations."""
+    """Annotations of PA, whatever PI made of them, without users' questions."""
     yield from ledger.read(MADE, POOL, *COLLAPSED)
 
 
