@@ -1,7 +1,6 @@
 """Entries of a ledger by cell, reason and question, page by page."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,7 @@ from services.core.usage import Usage
 from services.orchestrator.run.columns import columns
 from services.orchestrator.run.entries import read_entries
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
-from services.orchestrator.run.ledger.search import WHOLE, Filter, find
+from services.orchestrator.run.ledger.search import WHOLE, Filter
 from services.orchestrator.run.settings import new_settings
 from services.orchestrator.run.state import State, Version
 
@@ -163,24 +162,3 @@ def test_what_can_not_be_asked_for_is_told(ledger):
         paths(ledger, Filter(rejection="no_reason"))
     with pytest.raises(InvalidInput, match="in no cell"):
         Filter(cells=(Cell.GAP,), rejection="duplicate")
-
-
-@pytest.mark.parametrize(
-    ("chosen", "index"),
-    [
-        (Filter(cells=(Cell.GAP,)), "INDEX records_by_cell"),
-        (Filter(rejection="no_question"), "INDEX rejected_annotations"),
-        (Filter(question="thing"), "COVERING INDEX questions"),
-    ],
-)
-def test_a_page_is_read_by_an_index_and_sorted_by_none(ledger, chosen, index):
-    class Explained:
-        round = 1
-
-        def read(self, statement, *values):
-            return ledger.read(f"EXPLAIN QUERY PLAN {statement}", *values)
-
-    explained: Any = Explained()
-    plan = " / ".join(str(row[3]) for row in find(explained, chosen, 20, 0))
-    assert index in plan
-    assert "TEMP B-TREE" not in plan
