@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def together() -> AsyncIterator[asyncio.TaskGroup]:
-    """A TaskGroup that raises the first error itself instead of a group of them: one message for one cause."""
+    """A TaskGroup that raises the first error itself: one message for one cause."""
     try:
         async with asyncio.TaskGroup() as group:
             yield group

@@ -1,11 +1,13 @@
-"""Experiments: arms x students x teachers x tasks x seeds, from one file to the tables. Results are the only state.
+"""Experiments: arms x students x teachers x tasks x seeds, from one file to the tables.
 
-experiment.py  what an experiment is; file.py reads one
-plan.py        subjects, runs and evaluations that it comes to
-site.py        where its models run
-flow.py        all of it, top to bottom: identified.py (runs) -> trained.py (samples.py) -> measured.py
-comparisons.py what changed from one model to another; versus.py: between arms
-results.py     the rows
+Result files are the only state.
+
+experiment.py  data classes of an experiment; file.py reads one
+plan.py        its subjects, runs and evaluations
+site.py        addresses of its models, or services started here
+flow.py        the whole experiment: identified.py (runs), trained.py (samples.py), measured.py
+comparisons.py changes from one model to another; versus.py: between arms
+results.py     a row for each arm, student, teacher, task and test
 paper.py       the paper's own figures (paper.csv)
-tables.py      laid out as the paper's; latex.py, figures.py, report.py
+tables.py      tables laid out as in the paper; latex.py, figures.py and report.py write them
 """

@@ -1,4 +1,4 @@
-"""Evaluations of the same questions, a pair for each seed: what changed, and whether that may be chance."""
+"""Comparison of evaluations of the same questions, a pair for each seed, and its significance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """One finished evaluation: `each` is the official score of every question, with the `images` and `kinds` of them."""
+    """One finished evaluation. `each`, `images`, `kinds`: official score, image, kind by question."""
 
     metric: str
     official: float
@@ -38,24 +38,21 @@ class Answers:
         evaluation, rows = stored(folder)
         metric = evaluation.conditions.metric
         figures = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+        scored = score([metric], [row.prediction for row in rows], [row.answers for row in rows])
         return Answers(
-            *(
-                metric,
-                float(figures["official"]),
-                float(figures["contains"]),
-                figures["beside"],
-                int(figures["failed"]),
-            ),
-            each=score([metric], [row.prediction for row in rows], [row.answers for row in rows])[
-                0
-            ].each,
+            metric=metric,
+            official=float(figures["official"]),
+            contains=float(figures["contains"]),
+            beside=figures["beside"],
+            failed=int(figures["failed"]),
+            each=scored[0].each,
             images=tuple(intern(f"{row.dataset}/{row.image}") for row in rows),
             kinds=tuple(intern(row.kind) for row in rows),
         )
 
 
 class Evaluations:
-    """Those that are finished below `out`, each read once."""
+    """Finished evaluations below `out`, each read once."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
@@ -70,11 +67,11 @@ class Evaluations:
 
 @dataclass(frozen=True, slots=True)
 class ScoreChange:
-    """Of the official score, from one model to another; None where nothing is compared.
+    """Change of the official score from one model to another; None if nothing is compared.
 
-    `gain` with its 95 % interval by paired bootstrap over images (seeds averaged); `fixed` and `broken` questions, mean of the
-    seeds; `p`: McNemar's, the largest of the seeds, so that all have to bear it out. Captions are neither right nor wrong: no
-    `fixed`, `broken` and `p`.
+    `gain` has a 95 % interval by paired bootstrap over images (seeds averaged). `fixed` and
+    `broken` questions are means of the seeds. `p` is McNemar's, the largest of the seeds, so that
+    all seeds confirm it. Captions are neither right nor wrong: no `fixed`, `broken` and `p`.
     """
 
     gain: float | None = None
@@ -86,7 +83,7 @@ class ScoreChange:
 
     @property
     def is_significant(self) -> bool:
-        """By p; where there is none, by the interval."""
+        """Is the change significant by p, or by the interval if there is no p?"""
         if self.low is None or self.high is None:
             return False
         return self.p < SIGNIFICANT if self.p is not None else not self.low <= 0 <= self.high
@@ -97,7 +94,7 @@ NO_CHANGE = ScoreChange()
 
 @dataclass(frozen=True, slots=True)
 class KindChange:
-    """The questions of one kind, from one model to another: scores, and how many were fixed and broken, means of the seeds."""
+    """Change of one kind of question: scores, fixed and broken questions, means of the seeds."""
 
     kind: str
     questions: int
@@ -108,20 +105,14 @@ class KindChange:
 
 
 def change(before: Sequence[Answers], after: Sequence[Answers]) -> ScoreChange:
-    """On the same questions, seed by seed."""
+    """Compare the same questions, seed by seed."""
     pairs = list(zip(before, after, strict=True))
     compared = [compare(map(Judgement, was.kinds, was.each, now.each)) for was, now in pairs]
-    differences = [
-        statistics.fmean(now - was for was, now in of_question)
-        for of_question in zip(
-            *(zip(was.each, now.each, strict=True) for was, now in pairs), strict=True
-        )
-    ]
-    interval = bootstrap(zip(before[0].images, differences, strict=True))
+    interval = bootstrap(zip(before[0].images, _differences(pairs), strict=True))
     found = ScoreChange(
-        statistics.mean(now.official - was.official for was, now in pairs),
-        interval.low,
-        interval.high,
+        gain=statistics.mean(now.official - was.official for was, now in pairs),
+        low=interval.low,
+        high=interval.high,
     )
     if before[0].metric in CORPUS_METRICS:
         return found
@@ -133,22 +124,33 @@ def change(before: Sequence[Answers], after: Sequence[Answers]) -> ScoreChange:
     )
 
 
+def _differences(pairs: Sequence[tuple[Answers, Answers]]) -> list[float]:
+    """After minus before for each question, mean of the seeds."""
+    by_seed = []
+    for was, now in pairs:
+        by_seed.append([b - a for a, b in zip(was.each, now.each, strict=True)])
+    return [statistics.fmean(of_question) for of_question in zip(*by_seed, strict=True)]
+
+
 def by_kind(before: Sequence[Answers], after: Sequence[Answers]) -> tuple[KindChange, ...]:
-    """As `change`, of each kind of question; nothing where all are of one kind, or captions."""
+    """Compare each kind of question; () if there is one kind only, or for captions."""
     if before[0].metric in CORPUS_METRICS:
         return ()
     pairs = zip(before, after, strict=True)
     compared = [compare(map(Judgement, was.kinds, was.each, now.each)).kinds for was, now in pairs]
-    return tuple(
-        KindChange(
-            kind,
-            of_kind.questions,
-            of_kind.before,
-            *(
-                statistics.fmean(getattr(one[kind], name) for one in compared)
-                for name in ("after", "fixed", "broken")
-            ),
+    if len(compared[0]) < 2:
+        return ()
+    found = []
+    for kind, first in compared[0].items():
+        tallies = [one[kind] for one in compared]
+        found.append(
+            KindChange(
+                kind=kind,
+                questions=first.questions,
+                before=first.before,
+                after=statistics.fmean(tally.after for tally in tallies),
+                fixed=statistics.fmean(tally.fixed for tally in tallies),
+                broken=statistics.fmean(tally.broken for tally in tallies),
+            )
         )
-        for kind, of_kind in compared[0].items()
-        if len(compared[0]) > 1
-    )
+    return tuple(found)

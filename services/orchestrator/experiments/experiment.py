@@ -1,4 +1,4 @@
-"""What an experiment is: arms x students x teachers x tasks x seeds, and the tables that show it."""
+"""An experiment: arms x students x teachers x tasks x seeds, and the tables that show it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LATENCY_QUESTIONS = 50
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
-    """Questions with answers by people, of which `limit` are taken (0: all)."""
+    """Questions with answers by people; the first `limit` are taken (0: all)."""
 
     datasets: tuple[Dataset, ...]
     limit: int = 0
@@ -24,9 +24,10 @@ class LabelledSet:
 
 @dataclass(frozen=True, slots=True)
 class TaskEntry:
-    """What the file calls a task: unlabelled images to learn from, sets to be measured on. `pool` "" : it is only measured on.
+    """A task of the file: unlabelled images to learn from, and sets to be measured on.
 
-    `test_on`: the entries that are measured on after a training on this one. `labels` None: no arm trains on labels here.
+    `pool`: "" if the task only measures. `test_on`: entries to measure on after a training on this
+    one. `labels`: None if no arm trains on labels here.
     """
 
     name: str
@@ -40,7 +41,7 @@ class TaskEntry:
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Of the adapters of Table 5, which the paper says nothing about."""
+    """Settings of the adapters of Table 5, which the paper doesn't give."""
 
     rank: int = 16
     learning_rate: float = 1e-4
@@ -51,10 +52,11 @@ LORA = Lora()
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A table: what its rows and its columns are (of AXES, the outermost first), and which table of the `paper` it repeats.
+    """A table: the axes of its rows and columns (of AXES, the outermost first).
 
-    `samples`: a column with what was trained on, before each figure. `gains`: the greatest and the mean gain of each row.
-    `metrics`: the metrics of each entry, a row each, instead of the official one alone.
+    `paper`: the table of the paper that it repeats. `samples`: adds the number of training samples
+    before each figure. `gains`: adds the greatest and the mean gain of each row. `metrics`: a row
+    for each metric of an entry instead of the official one alone.
     """
 
     name: str
@@ -69,26 +71,35 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """`settings`: by model, what its service takes beside its preset where it is started here ("ENGINE": "vllm").
-
-    `latency`: how many questions are asked one by one to measure it.
-    """
+    """All that an experiment's file sets."""
 
     name: str
+    """Name of the file, without its suffix."""
     title: str
+    """Heading of the report."""
     students: tuple[str, ...]
+    """Presets of the students."""
     teachers: tuple[str, ...]
+    """Presets of the teachers."""
     arms: tuple[Arm, ...]
+    """Ways to train that are compared."""
     seeds: tuple[int, ...]
+    """Seeds of the trainings; each arm is trained once per seed."""
     entries: Mapping[str, TaskEntry]
+    """Tasks by name."""
     recipe: Recipe
+    """Recipe of every run."""
     tables: tuple[Layout, ...]
+    """Tables of the report."""
     lora: Lora = LORA
+    """Settings of arms that train adapters."""
     latency: int = LATENCY_QUESTIONS
+    """Number of questions asked one by one to measure latency; 0 measures none."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Settings by model for a service that is started here, such as {"ENGINE": "vllm"}."""
 
     def trained_on(self, source: SampleSource) -> list[TaskEntry]:
-        """The entries that an arm of such a source trains on."""
+        """The entries that an arm with this source of samples trains on."""
         if source in OF_STUDENT:
             return [entry for entry in self.entries.values() if entry.pool]
         return [

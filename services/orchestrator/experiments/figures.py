@@ -1,8 +1,12 @@
-"""The figures of an experiment, as PNG and SVG: accuracy by latency and size (Figure 1), gain of each arm, learning curves."""
+"""The figures of an experiment, as PNG and SVG.
+
+They show accuracy by latency and size (Figure 1), the gain of each arm, and learning curves.
+"""
 
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +20,7 @@ from services.orchestrator.experiments.results import Row
 from services.orchestrator.experiments.tables import title_of
 
 PANEL = (4.4, 3.4)
-"""Inches."""
+"""Width and height in inches."""
 LARGEST = 900.0
 """Area of the largest model's circle, in square points."""
 FORMATS = ("png", "svg")
@@ -24,7 +28,7 @@ Panel = Callable[[Axes, Sequence[Row]], None]
 
 
 def draw(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Those that there is something to show in. The PNGs; an SVG lies beside each."""
+    """Draw each figure that has data, as PNG and SVG; the paths of the PNGs."""
     measured = [row for row in rows if row.mean is not None]
     own = [row for row in measured if row.task in ("", row.on)]
     whole = [row for row in own if parse_arm(row.arm).share == 1.0]
@@ -34,12 +38,14 @@ def draw(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[Path
         ("curve", _curve, _of_curves(own)),
     ]
     return [
-        _save(f"{experiment.name}-{name}", panel, of, folder) for name, panel, of in wanted if of
+        _save(f"{experiment.name}-{name}", panel, shown, folder)
+        for name, panel, shown in wanted
+        if shown
     ]
 
 
 def _save(name: str, panel: Panel, rows: Sequence[Row], folder: Path) -> Path:
-    """A panel for each test."""
+    """Save one figure, with a panel for each test."""
     tests = list(dict.fromkeys(row.on for row in rows))
     figure = Figure(figsize=(PANEL[0] * len(tests), PANEL[1]), layout="constrained")
     for axes, on in zip(figure.subplots(1, len(tests), squeeze=False)[0], tests, strict=True):
@@ -48,25 +54,24 @@ def _save(name: str, panel: Panel, rows: Sequence[Row], folder: Path) -> Path:
         panel(axes, of_test)
     for suffix in FORMATS:
         data = io.BytesIO()
-        figure.savefig(
-            data, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else None
-        )
+        metadata = {"Date": None} if suffix == "svg" else None
+        figure.savefig(data, format=suffix, dpi=150, metadata=metadata)
         write_atomically(folder / f"{name}.{suffix}", data.getvalue())
     return folder / f"{name}.png"
 
 
 def _latency(axes: Axes, rows: Sequence[Row]) -> None:
-    """Circles as large as the models; an arrow from each student as it was to what became of it."""
+    """Circles as large as the models; an arrow from each student to its trained versions."""
     largest = max((row.parameters for row in rows), default=0) or 1
     before = {row.student: row for row in rows if row.arm == "zero-shot"}
     colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(map(_model, rows)))}
     for row in rows:
         if row.arm not in ("zero-shot", "paper", "rehearsal", "teacher"):
             continue
-        x, y, name = 1000 * (row.latency_s or 0.0), 100 * (row.mean or 0.0), _model(row)
-        axes.scatter(
-            x, y, s=max(20.0, LARGEST * row.parameters / largest), alpha=0.5, color=colours[name]
-        )
+        x, y = 1000 * (row.latency_s or 0.0), 100 * (row.mean or 0.0)
+        name = _model(row)
+        area = max(20.0, LARGEST * row.parameters / largest)
+        axes.scatter(x, y, s=area, alpha=0.5, color=colours[name])
         label = name if row.arm in ("zero-shot", "teacher") else title_of(row.arm)
         axes.annotate(label, (x, y), (7, -3), textcoords="offset points", fontsize=7)
         if row.student in before and row.arm != "zero-shot":
@@ -83,18 +88,13 @@ def _model(row: Row) -> str:
 
 def _gains(axes: Axes, rows: Sequence[Row]) -> None:
     names = [" ".join(filter(None, (title_of(row.arm), *_models(row, rows)))) for row in rows]
-    gains = [100 * (row.change.gain or 0.0) for row in rows]
-    errors = [
-        [
-            max(0.0, gain - 100 * (row.change.low or 0.0))
-            for gain, row in zip(gains, rows, strict=True)
-        ],
-        [
-            max(0.0, 100 * (row.change.high or 0.0) - gain)
-            for gain, row in zip(gains, rows, strict=True)
-        ],
-    ]
-    axes.barh(names, gains, xerr=errors, capsize=3, alpha=0.8)
+    gains, below, above = [], [], []
+    for row in rows:
+        gain = 100 * (row.change.gain or 0.0)
+        gains.append(gain)
+        below.append(max(0.0, gain - 100 * (row.change.low or 0.0)))
+        above.append(max(0.0, 100 * (row.change.high or 0.0) - gain))
+    axes.barh(names, gains, xerr=[below, above], capsize=3, alpha=0.8)
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
     axes.tick_params(axis="y", labelsize=7)
@@ -112,28 +112,27 @@ def _curve(axes: Axes, rows: Sequence[Row]) -> None:
             capsize=3,
             label=" ".join(filter(None, (title_of(arm), *models))),
         )
-    axes.set_xlabel("samples trained on")
+    axes.set_xlabel("training samples")
     axes.set_ylabel(rows[0].metric)
     axes.legend(fontsize=7)
 
 
 def _of_curves(rows: Sequence[Row]) -> list[Row]:
-    """Of arms of which there are shares: these, and the whole."""
+    """Rows of arms that are also trained on shares of their samples: the shares, and the whole."""
     shared = {parse_arm(row.arm).whole for row in rows if parse_arm(row.arm).share < 1.0}
     return [row for row in rows if parse_arm(row.arm).whole in shared]
 
 
 def _grouped(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str, str], list[Row]]]:
-    keys = dict.fromkeys((parse_arm(row.arm).whole, row.student, row.teacher) for row in rows)
-    for key in keys:
-        yield (
-            key,
-            [row for row in rows if (parse_arm(row.arm).whole, row.student, row.teacher) == key],
-        )
+    """Rows by arm (as a whole), student and teacher."""
+    found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[parse_arm(row.arm).whole, row.student, row.teacher].append(row)
+    yield from found.items()
 
 
 def _models(row: Row, rows: Sequence[Row]) -> Iterator[str]:
-    """Those that tell it from the others."""
+    """The names of the row's models, if the rows have several."""
     for axis in ("student", "teacher"):
         if len({getattr(one, axis) for one in rows if getattr(one, axis)}) > 1:
             yield getattr(row, axis)

@@ -1,4 +1,7 @@
-"""Reading an experiment's file (TOML): everything in it is checked before a model is asked, and a fault names its key."""
+"""Reading an experiment's file (TOML).
+
+All of it is checked before a model is asked, and each error names the key.
+"""
 
 from __future__ import annotations
 
@@ -52,12 +55,16 @@ TABLE_KEYS = ("name", "title", "paper", "rows", "columns", "samples", "gains", "
 
 
 def read_experiment(path: Path, data: Path = Path()) -> Experiment:
-    """`data`: the folder that relative paths of the file start from. Raises NotFound, InvalidInput: each names the key."""
+    """Read an experiment. `data`: the folder that relative paths in the file start from.
+
+    Raises NotFound, InvalidInput that names the key.
+    """
     try:
         top = Fields(path.name, tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise NotFound(
-            f"there is no experiment {path} ({error.strerror}): experiments/ holds those of the paper"
+            f"there is no experiment {path} ({error.strerror}): "
+            "experiments/ holds the experiments of the paper"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from error
@@ -90,16 +97,17 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
         settings=_settings(top, data),
     )
     if any(arm.is_lora for arm in arms):
-        served = {
-            student: {"MAX_LORA_RANK": str(experiment.lora.rank)} for student in experiment.students
-        }
-        named = experiment.settings
-        settings = {
-            name: {**served.get(name, {}), **named.get(name, {})} for name in (*served, *named)
-        }
-        experiment = replace(experiment, settings=settings)
+        experiment = replace(experiment, settings=_settings_for_lora(experiment))
     _require_whole(top, experiment)
     return experiment
+
+
+def _settings_for_lora(experiment: Experiment) -> dict[str, dict[str, str]]:
+    """The settings of the file, and the rank of the adapters that each student must serve."""
+    found = {name: {"MAX_LORA_RANK": str(experiment.lora.rank)} for name in experiment.students}
+    for name, named in experiment.settings.items():
+        found[name] = {**found.get(name, {}), **named}
+    return found
 
 
 def _require_known(fields: Fields, keys: Sequence[str]) -> None:
@@ -109,7 +117,7 @@ def _require_known(fields: Fields, keys: Sequence[str]) -> None:
 
 
 def _each(fields: Fields, key: str, read: Callable[[str], T]) -> tuple[T, ...]:
-    """A list of names, each once. Raises InvalidInput that names the key; () where there is none."""
+    """A list of names, each once; () if it is missing. Raises InvalidInput that names the key."""
     if key not in fields.values:
         return ()
     names = fields.texts(key)
@@ -134,22 +142,20 @@ def _seeds(top: Fields) -> tuple[int, ...]:
 
 
 def _recipe(top: Fields) -> Recipe:
-    """Nothing is held out: the test decides, and nothing is promoted."""
+    """The recipe, with nothing held out: the test decides, and nothing is promoted."""
     name = top.get("recipe", "paper")
     if name not in RECIPES:
         raise top.fault("recipe", f"is {name!r}: choose one of {', '.join(RECIPES)}")
     recipe = replace(RECIPES[name], held_out=0.0)
     if "loss" in top.values:
         recipe = replace(recipe, loss=_loss(top))
-    return (
-        replace(recipe, questions_per_image=_positive(top, "questions"))
-        if "questions" in top.values
-        else recipe
-    )
+    if "questions" in top.values:
+        recipe = replace(recipe, questions_per_image=_positive(top, "questions"))
+    return recipe
 
 
 def _loss(top: Fields) -> str:
-    """ "" leaves the choice to each student's preset."""
+    """The loss; "" leaves the choice to each student's preset."""
     found = top.get("loss")
     if found not in LOSSES:
         raise top.fault("loss", f"is {found!r}: choose one of {', '.join(LOSSES)}")
@@ -172,19 +178,15 @@ def _lora(top: Fields) -> Lora:
 
 
 def _entry(name: str, fields: Fields, data: Path, test_on: tuple[str, ...]) -> TaskEntry:
-    """`test_on`: of all tasks that say nothing of their own."""
+    """A task of the file. `test_on`: the default for tasks that set none."""
     _require_known(fields, TASK_KEYS)
     task = fields.get("task", name)
     if task not in TASKS:
         raise fields.fault("task", f"is {task!r}: choose one of {', '.join(TASKS)}")
     pool = fields.get("pool")
     where = pool if not pool or is_url(pool) else str(data / pool)
-    if (
-        where
-        and not is_url(where)
-        and not Path(where).exists()
-        and not any(mark in where for mark in "*?[{")
-    ):
+    is_plain = where and not is_url(where) and not any(mark in where for mark in "*?[{")
+    if is_plain and not Path(where).exists():
         raise fields.fault(
             "pool",
             f"is {pool!r}, and there is no {where}: put the images there, or give another --data",
@@ -227,7 +229,7 @@ def _settings(top: Fields, data: Path) -> dict[str, dict[str, str]]:
 
 
 def _setting(value: str, data: Path) -> str:
-    """A service has a working directory of its own, so what is a path of `data` has to be whole."""
+    """The setting, absolute if it is a path in `data`: a service has its own working directory."""
     return str((data / value).absolute()) if "/" in value and (data / value).exists() else value
 
 
@@ -239,7 +241,8 @@ def _layouts(top: Fields, name: str) -> tuple[Layout, ...]:
 
 def _layout(fields: Fields) -> Layout:
     _require_known(fields, TABLE_KEYS)
-    rows, columns = (fields.texts(key) for key in ("rows", "columns"))
+    rows = fields.texts("rows")
+    columns = fields.texts("columns")
     for key, axes in (("rows", rows), ("columns", columns)):
         if wrong := [axis for axis in axes if axis not in AXES]:
             raise fields.fault(key, f"names {wrong[0]!r}: choose of {', '.join(AXES)}")
@@ -247,21 +250,22 @@ def _layout(fields: Fields) -> Layout:
         raise fields.fault("columns", f"names {min(both)!r}, and so do the rows")
     if fields.values.get("metrics") is True and "on" not in rows:
         raise fields.fault("metrics", 'are rows of each test: name "on" among the rows')
-    flags = {key: fields.values.get(key, False) is True for key in ("samples", "gains", "metrics")}
     return Layout(
-        fields.text("name"),
-        fields.get("title", fields.text("name")),
-        rows,
-        columns,
-        fields.get("paper"),
-        **flags,
+        name=fields.text("name"),
+        title=fields.get("title", fields.text("name")),
+        rows=rows,
+        columns=columns,
+        paper=fields.get("paper"),
+        samples=fields.values.get("samples") is True,
+        gains=fields.values.get("gains") is True,
+        metrics=fields.values.get("metrics") is True,
     )
 
 
 def _require_whole(top: Fields, experiment: Experiment) -> None:
-    """What the arms need, the file has."""
+    """Check that the file has all that its arms need. Raises InvalidInput that names the key."""
     if not experiment.arms:
-        raise top.fault("arms", "is missing: say what is to be compared")
+        raise top.fault("arms", "is missing: name the arms to compare")
     for arm in experiment.arms:
         if arm.needs_teacher and not experiment.teachers:
             raise top.fault("teachers", f"is missing, and the arm {arm.name} needs one")

@@ -1,4 +1,4 @@
-"""The whole experiment, top to bottom. Every step looks at what is there first: to resume is to call it again."""
+"""The whole experiment, top to bottom. Every step skips finished work: to resume, call it again."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from services.orchestrator.run.progress import Progress
 
 
 async def work(experiment: Experiment, site: Site, progress: Progress) -> None:
-    """A student at a time: its runs with each teacher, its trainings, its evaluations; then the teachers themselves."""
+    """Work on each student in turn (runs, trainings, evaluations), then on each teacher."""
     planned = plan_tests(experiment)
-    runs, everybody = pairs(experiment), subjects(experiment)
+    runs = pairs(experiment)
+    everybody = subjects(experiment)
     for student in experiment.students:
         for teacher in experiment.teachers:
             if due := [run for run in runs if (run.student, run.teacher) == (student, teacher)]:

@@ -1,6 +1,7 @@
-"""The runs of an experiment: a teacher annotates each pool once, every student is asked, and the records wait in ledgers.
+"""The runs of an experiment: a teacher annotates each pool, and a student is asked.
 
-The arms of one student and teacher share a run; the teacher cache makes another student's annotations free.
+The arms of one student and teacher share a run's ledger. The teacher cache makes the annotations
+free for every further student.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from services.rpc.client import Student
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The version of a student that every arm starts from: the one live when the experiment first asked."""
+    """The version of a student that every arm starts from: live when the experiment first asked."""
 
     version: str
     weights_sha256: str
 
 
 def settings_of(experiment: Experiment, entry: TaskEntry) -> Settings:
-    """Of the runs on its pool."""
+    """The settings of the runs on an entry's pool."""
     chosen = new_settings(entry.pool, entry.task.name, experiment.recipe.name, limit=entry.limit)
     return replace(chosen, recipe=experiment.recipe.of_task(entry.task))
 
@@ -43,21 +44,16 @@ def settings_of(experiment: Experiment, entry: TaskEntry) -> Settings:
 async def identify(
     experiment: Experiment, pairs: Sequence[Pair], site: Site, progress: Progress
 ) -> None:
-    """The runs of one student and one teacher, each from where it is. Nothing is started where nothing is left to do."""
+    """Resume the runs of one student and one teacher. No service is started if all are done."""
     with ExitStack() as stack:
         runs = []
         for pair in pairs:
             entry = experiment.entries[pair.task]
-            run = stack.enter_context(
-                open_run(site.out / pair.path, settings_of(experiment, entry))
-            )
+            settings = settings_of(experiment, entry)
+            run = stack.enter_context(open_run(site.out / pair.path, settings))
             tests = [experiment.entries[name].test for name in entry.test_on]
-            await look_for_leaks(
-                run,
-                None,
-                progress,
-                [dataset for test in tests if test for dataset in test.datasets],
-            )
+            datasets = [dataset for test in tests if test for dataset in test.datasets]
+            await look_for_leaks(run, None, progress, datasets)
             runs.append(replace(run, patience_s=site.patience_s))
         due = [run for run in runs if not run.state.identified]
         if due and site.takes_turns(pairs[0].teacher):
@@ -82,7 +78,7 @@ async def _side_by_side(pair: Pair, runs: Sequence[Run], site: Site, progress: P
 
 
 async def _in_turn(pair: Pair, runs: Sequence[Run], site: Site, progress: Progress) -> None:
-    """One model in memory at a time, each loaded once for all the runs."""
+    """Keep one model in memory at a time, loaded once for all the runs."""
     async with (
         site.up(progress, teacher=pair.teacher) as where,
         connect.teacher_only(where, site.out, progress) as teacher,
@@ -113,7 +109,10 @@ async def _begin(run: Run, pair: Pair, student: Student, out: Path) -> None:
 
 
 async def settle_base(name: str, student: Student, out: Path) -> Base:
-    """Raises WrongState where the student at this address has other weights under that name."""
+    """The base version, recorded on the first call.
+
+    Raises WrongState if the student at this address has other weights under that name.
+    """
     path = out / RUNS / name / "base.json"
     if not path.is_file():
         version = await student.version((await student.pointers()).live)
@@ -122,7 +121,7 @@ async def settle_base(name: str, student: Student, out: Path) -> Base:
     found = await student.version(base.version)
     if found.weights_sha256 != base.weights_sha256:
         raise WrongState(
-            f"version {base.version} of {name} at {student.address} has other weights than this experiment began "
-            "with: name that student, or give another --out"
+            f"version {base.version} of {name} at {student.address} has other weights than this "
+            "experiment began with: name that student, or give another --out"
         )
     return base

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from services.orchestrator.experiments.tables import Table
@@ -25,7 +25,7 @@ SPECIAL = {
 
 
 def latex(table: Table) -> str:
-    """A table environment; it wants \\usepackage{booktabs}."""
+    """A table environment; it needs \\usepackage{booktabs}."""
     columns = "l" * table.labels + "r" * (len(table.heads) - table.labels)
     lines = [
         r"\begin{table}",
@@ -47,7 +47,7 @@ def escape(text: str) -> str:
 
 
 def _heads(table: Table) -> list[str]:
-    """A line for each level; equal neighbours share a title. Names of rows stand in the last line."""
+    """A line for each level; equal neighbours share a title. Names of rows are in the last line."""
     depth = max(map(len, table.heads))
     lines = []
     for level in range(depth):
@@ -55,13 +55,10 @@ def _heads(table: Table) -> list[str]:
             _padded(head, depth, is_label=column < table.labels)
             for column, head in enumerate(table.heads)
         ]
-        groups = [
-            (key, len(list(of))) for key, of in groupby(padded, key=lambda head: head[: level + 1])
-        ]
-        cells = [
-            rf"\multicolumn{{{n}}}{{c}}{{{escape(key[-1])}}}" if n > 1 else escape(key[-1])
-            for key, n in groups
-        ]
+        cells = []
+        for key, group in groupby(padded, key=lambda head: head[: level + 1]):
+            title, width = escape(key[-1]), len(list(group))
+            cells.append(rf"\multicolumn{{{width}}}{{c}}{{{title}}}" if width > 1 else title)
         lines.append(_line(cells))
     return lines
 
@@ -72,7 +69,7 @@ def _padded(head: Sequence[str], depth: int, *, is_label: bool) -> tuple[str, ..
 
 
 def _without_repeats(table: Table) -> list[tuple[str, ...]]:
-    """The outermost name of rows that follow each other is printed once."""
+    """Rows with the outermost name printed once for consecutive rows."""
     rows, last = [], ""
     for row in table.rows:
         is_repeat = table.labels > 1 and row[0] == last
@@ -81,5 +78,5 @@ def _without_repeats(table: Table) -> list[tuple[str, ...]]:
     return rows
 
 
-def _line(cells: object) -> str:
-    return " & ".join(cells) + r" \\"  # type: ignore[arg-type]
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"

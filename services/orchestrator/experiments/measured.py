@@ -1,4 +1,4 @@
-"""Everybody on their tests, by the official metrics; and how long one answer takes when nothing else is asked."""
+"""Evaluations of all models by the official metrics, and the latency of single answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of single answers, one after another, through the service: `median_s` of so many `questions`."""
+    """Latency of single answers through the service: the median of `questions` asked one by one."""
 
     median_s: float
     questions: int
@@ -46,7 +46,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One subject on one test."""
+    """An evaluation to do: one subject on one test."""
 
     subject: MeasuredModel
     entry: TaskEntry
@@ -55,7 +55,7 @@ class Due:
 
 
 def plan_tests(experiment: Experiment) -> dict[str, ScoredEvaluation]:
-    """The evaluation of each entry, its files checked once. Raises InvalidInput: what is wrong with one."""
+    """The evaluation of each entry; its files are checked once. Raises InvalidInput."""
     return {
         name: conditions.plan(
             entry.test.datasets,
@@ -79,9 +79,9 @@ async def measure_all(
     site: Site,
     progress: Progress,
 ) -> None:
-    """Of one student or of one teacher; the service is started where something is left to do.
+    """Evaluate and time one student or one teacher; the service is started if work is left.
 
-    Raises WrongState where a test has changed since.
+    Raises WrongState if a test has changed since.
     """
     due = [due for subject in subjects for due in _due(experiment, subject, planned, site.out)]
     untimed = [
@@ -91,7 +91,8 @@ async def measure_all(
     ]
     if not due and not untimed:
         return
-    student, teacher = subjects[0].student, "" if subjects[0].student else subjects[0].teacher
+    student = subjects[0].student
+    teacher = "" if student else subjects[0].teacher
     async with site.up(progress, student=student, teacher=teacher) as where:
         base = ""
         if student:
@@ -101,13 +102,11 @@ async def measure_all(
             progress.note(f"evaluate {number + 1} of {len(due)}: {one.subject} on {one.entry.name}")
             assert one.entry.test is not None
             asked = _asked(one.subject, where, base, site.out)
-            await evaluation.evaluate(
-                one.planned, one.entry.test.datasets, asked, one.folder, progress
-            )
+            datasets = one.entry.test.datasets
+            await evaluation.evaluate(one.planned, datasets, asked, one.folder, progress)
         for subject in untimed:
-            await _time(
-                experiment, subject, _asked(subject, where, base, site.out), site.out, progress
-            )
+            asked = _asked(subject, where, base, site.out)
+            await _time(experiment, subject, asked, site.out, progress)
 
 
 def _due(
@@ -143,7 +142,10 @@ async def _time(
     out: Path,
     progress: Progress,
 ) -> None:
-    """On the first test that it has. Training changes weights, not how long they take: a student is timed once."""
+    """Time the subject on its first test.
+
+    Training changes weights and not latency, so a student is timed once.
+    """
     entry = measured_on(experiment, subject)[0]
     uncached = replace(asked, where=replace(asked.where, cache=None))
     async with respondent(uncached, progress) as model:
@@ -157,9 +159,11 @@ async def _time(
 
 
 async def _seconds(model: Respondent, entry: TaskEntry, questions: int) -> list[float]:
-    """The images have been sent before: what is timed is the model, not the network's way to it."""
+    """Seconds of each answer. Images were sent before, so the network is hardly measured."""
     assert entry.test is not None
-    dataset, task = entry.test.datasets[0], entry.task
+    dataset = entry.test.datasets[0]
+    template = entry.task.answer_template
+    decoding = Decoding(max_new_tokens=entry.task.max_new_tokens)
     asked = []
     for record in islice(dataset.read(), questions):
         picture = await asyncio.to_thread(picture_of, dataset, record)
@@ -168,9 +172,7 @@ async def _seconds(model: Respondent, entry: TaskEntry, questions: int) -> list[
 
     async def ask(picture: Picture, question: str) -> float:
         began = time.perf_counter()
-        await model.answer(
-            picture, question, task.answer_template, Decoding(max_new_tokens=task.max_new_tokens)
-        )
+        await model.answer(picture, question, template, decoding)
         return time.perf_counter() - began
 
     for picture, question in asked[:WARM_UP]:

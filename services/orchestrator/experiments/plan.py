@@ -1,10 +1,11 @@
-"""What an experiment comes to, before anything is spent: which annotations, trainings and evaluations, and which are done."""
+"""The plan of an experiment before anything is spent: runs, trainings, evaluations."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from services.core.arms import Arm
@@ -12,7 +13,10 @@ from services.orchestrator.experiments.experiment import Experiment, TaskEntry
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.run.run import read_run, settings_of
 
-TRAINING, EVALUATIONS, RUNS, SERVICES = "training.json", "on", "runs", "services"
+TRAINING = "training.json"
+EVALUATIONS = "on"
+RUNS = "runs"
+SERVICES = "services"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredModel:
-    """Who is measured: a student trained by an arm, or a teacher. What makes no difference to it is "" or None."""
+    """A model to measure: a student trained by an arm, or a teacher.
+
+    Fields that make no difference to it are "" or None.
+    """
 
     arm: Arm
     student: str = ""
@@ -84,7 +91,7 @@ def pairs(experiment: Experiment) -> list[Pair]:
 
 
 def measured_on(experiment: Experiment, subject: MeasuredModel) -> list[TaskEntry]:
-    """What it is measured on: where its training says so, else everything."""
+    """The entries that a subject is measured on: those of its training's `test_on`, else all."""
     trained_on = experiment.entries.get(subject.task)
     names = trained_on.test_on if trained_on else experiment.entries
     return [experiment.entries[name] for name in names if experiment.entries[name].test is not None]
@@ -100,17 +107,18 @@ class Group:
     @property
     def names(self) -> tuple[str, str, str, str, str]:
         """Arm, student, teacher, task, test."""
-        first = self.subjects[0]
-        return first.arm.name, first.student, first.teacher, first.task, self.entry.name
+        return _names(self.subjects[0], self.entry)
+
+
+def _names(subject: MeasuredModel, entry: TaskEntry) -> tuple[str, str, str, str, str]:
+    return subject.arm.name, subject.student, subject.teacher, subject.task, entry.name
 
 
 def groups(experiment: Experiment) -> list[Group]:
     found: dict[tuple[str, ...], list[tuple[TaskEntry, MeasuredModel]]] = defaultdict(list)
     for subject in subjects(experiment):
         for entry in measured_on(experiment, subject):
-            found[
-                subject.arm.name, subject.student, subject.teacher, subject.task, entry.name
-            ].append((entry, subject))
+            found[_names(subject, entry)].append((entry, subject))
     return [Group(of[0][0], tuple(subject for _, subject in of)) for of in found.values()]
 
 
@@ -120,7 +128,7 @@ def evaluation_folder(out: Path, subject: MeasuredModel, entry: TaskEntry) -> Pa
 
 @dataclass(frozen=True, slots=True)
 class PlannedWork:
-    """What is to be done, how much of it, and how much of that is done. `images` and `questions` bound the calls of models."""
+    """One line of the plan: a kind of work, its number, the number done, and details."""
 
     what: str
     number: int
@@ -130,32 +138,33 @@ class PlannedWork:
 
 def lines(experiment: Experiment, out: Path) -> list[PlannedWork]:
     """The whole plan, for people."""
-    runs, all_subjects = pairs(experiment), subjects(experiment)
+    runs = pairs(experiment)
+    all_subjects = subjects(experiment)
     trainings = [subject for subject in all_subjects if subject.arm.is_trained]
     evaluations = [
-        (subject, entry) for subject in all_subjects for entry in measured_on(experiment, subject)
+        evaluation_folder(out, subject, entry)
+        for subject in all_subjects
+        for entry in measured_on(experiment, subject)
     ]
     return [
         PlannedWork(
-            "runs (annotate, identify)",
-            len(runs),
-            sum(_is_identified(out / run.path) for run in runs),
-            _calls(experiment, runs),
+            what="runs (annotate, identify)",
+            number=len(runs),
+            done=sum(_is_identified(out / run.path) for run in runs),
+            detail=_calls(experiment, runs),
         ),
         PlannedWork(
-            "trainings",
-            len(trainings),
-            sum((out / subject.path / TRAINING).is_file() for subject in trainings),
-            f"{len(experiment.seeds)} seeds; each leaves a version of its student in the store",
+            what="trainings",
+            number=len(trainings),
+            done=sum((out / subject.path / TRAINING).is_file() for subject in trainings),
+            detail=f"{len(experiment.seeds)} seeds; "
+            "each leaves a version of its student in the store",
         ),
         PlannedWork(
-            "evaluations",
-            len(evaluations),
-            sum(
-                (evaluation_folder(out, *evaluation) / "figures.json").is_file()
-                for evaluation in evaluations
-            ),
-            _questions(experiment),
+            what="evaluations",
+            number=len(evaluations),
+            done=sum((folder / "figures.json").is_file() for folder in evaluations),
+            detail=_questions(experiment),
         ),
     ]
 
@@ -168,7 +177,7 @@ def _is_identified(folder: Path) -> bool:
 
 
 def _calls(experiment: Experiment, runs: list[Pair]) -> str:
-    """The bill is the teachers', and a second student finds its annotations in the cache."""
+    """The calls of teachers, which cost most; a second student's annotations are in the cache."""
     said = []
     for task in dict.fromkeys(run.task for run in runs):
         entry = experiment.entries[task]
@@ -182,18 +191,16 @@ def _calls(experiment: Experiment, runs: list[Pair]) -> str:
         said.append(
             f"{task}: {count:,} images, {count * per_image * teachers:,} annotations in all"
         )
-    return "; ".join(
-        [*said, "a teacher answers again only where a student was wrong"] if said else said
-    )
+    if said:
+        said.append("a teacher answers again only if a student was wrong")
+    return "; ".join(said)
 
 
 def _questions(experiment: Experiment) -> str:
     said = []
     for entry in experiment.entries.values():
         if entry.test is not None:
-            count = sum(
-                min(entry.test.limit or read, read)
-                for read in (sum(1 for _ in dataset.read()) for dataset in entry.test.datasets)
-            )
+            limit = entry.test.limit or None
+            count = sum(1 for each in entry.test.datasets for _ in islice(each.read(), limit))
             said.append(f"{entry.name}: {count:,} questions")
     return "; ".join(said)

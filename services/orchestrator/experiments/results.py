@@ -1,6 +1,6 @@
-"""What an experiment found: a row for each arm, student, teacher, task and test, over the seeds, compared with zero-shot.
+"""Results of an experiment: a row for each arm, student, teacher, task and test, over the seeds.
 
-Scores are 0 to 1 (CIDEr 0 to 10).
+Each is compared with zero-shot. Scores are 0 to 1 (CIDEr 0 to 10).
 """
 
 from __future__ import annotations
@@ -34,39 +34,58 @@ from services.orchestrator.experiments.versus import Versus
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`mean` and `sd` are of the official `metric` over the seeds, `scores` has each; `contains` is the authors' containment.
-
-    `samples` that were trained on. `change` is from the same student untrained, `kinds` the same by kind of question.
-    `latency_s` and `parameters` are the model's. `reason`: why nothing was trained.
-    """
+    """The result of one arm, student, teacher and task on one test."""
 
     arm: str
+    """Name of the arm."""
     student: str
+    """Preset of the student; "" for a teacher's own row."""
     teacher: str
+    """Preset of the teacher; "" if the arm needs none."""
     task: str
+    """Task trained on; "" if nothing is trained."""
     on: str
+    """Task measured on."""
     metric: str
+    """Official metric."""
     seeds: int = 0
+    """Number of seeds that are finished."""
     questions: int = 0
+    """Number of questions in the test."""
     samples: float = 0.0
+    """Number of training samples, mean of the seeds."""
     mean: float | None = None
+    """Official score, mean of the seeds."""
     sd: float | None = None
+    """Standard deviation of the official score; None for one seed."""
     scores: tuple[float, ...] = ()
+    """Official score of each seed."""
     contains: float | None = None
+    """Authors' containment, mean of the seeds."""
     contains_sd: float | None = None
+    """Standard deviation of the authors' containment; None for one seed."""
     beside: dict[str, float] = field(default_factory=dict)
+    """Other figures by name, means of the seeds."""
     zero_shot: float | None = None
+    """Official score of the same student untrained."""
     change: ScoreChange = NO_CHANGE
+    """Change from the same student untrained."""
     kinds: tuple[KindChange, ...] = ()
+    """Change by kind of question."""
     failed: int = 0
+    """Number of questions without an answer, all seeds together."""
     train_seconds: float = 0.0
+    """Duration of a training in seconds, mean of the seeds."""
     latency_s: float | None = None
+    """Median latency of one answer in seconds."""
     parameters: int = 0
+    """Number of the model's parameters."""
     reason: str = ""
+    """Why nothing was trained; "" otherwise."""
 
 
 def collect(experiment: Experiment, out: Path, evaluations: Evaluations) -> list[Row]:
-    """Of everything that is finished; an experiment that is still at work has fewer rows and fewer seeds."""
+    """Rows of all that is finished; an unfinished experiment has fewer rows and fewer seeds."""
     untrained = {
         subject.student: subject
         for subject in subjects(experiment)
@@ -134,20 +153,21 @@ def _row(
 
 
 def write(rows: Sequence[Row], compared: Sequence[Versus], folder: Path, name: str) -> None:
-    """NAME.json, a list of objects, and NAME.parquet, where `beside` and `kinds` are JSON; NAME-versus.json."""
+    """Write NAME.json, NAME-versus.json, and NAME.parquet, whose `beside` and `kinds` are JSON."""
     listed = [_flat(row) for row in rows]
     write_atomically(folder / f"{name}.json", _json(listed))
     write_atomically(folder / f"{name}-versus.json", _json([_flat(one) for one in compared]))
+    columns = [
+        {**row, "beside": json.dumps(row["beside"]), "kinds": json.dumps(row["kinds"])}
+        for row in listed
+    ]
     sink = pyarrow.BufferOutputStream()
-    table = pyarrow.Table.from_pylist(
-        [{**row, **{key: json.dumps(row[key]) for key in ("beside", "kinds")}} for row in listed]
-    )
-    pyarrow.parquet.write_table(table, sink, compression="zstd")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(columns), sink, compression="zstd")
     write_atomically(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
 
 
 def _flat(one: Row | Versus) -> dict[str, object]:
-    """What has changed stands beside the rest."""
+    """The fields as one object, with those of `change` among them."""
     fields = asdict(one)
     change: dict[str, object] = fields.pop("change")
     return {**fields, **change}

@@ -1,4 +1,7 @@
-"""What an arm trains on: from a run's records, or from human labels, which no other arm ever reads."""
+"""Training samples of an arm, from a run's records or from human labels.
+
+No other arm ever reads the labels.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from services.core.arms import Arm, choose, draw
@@ -25,7 +29,7 @@ from services.rpc.client import Picture
 
 @dataclass(frozen=True, slots=True)
 class TrainingSamples:
-    """Labels, and each of their images once. `reason`: why there is nothing to train on, or ""."""
+    """Labels, and each of their images once. `reason`: why there are no samples, or ""."""
 
     labels: Sequence[Label]
     images: Callable[[], Iterable[Callable[[], Picture]]] = tuple
@@ -33,19 +37,19 @@ class TrainingSamples:
 
 
 def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
-    """Drawn from what was identified in the run. A gap below the recipe's minimum is no gap: nothing is trained."""
+    """Samples drawn from a run's records; none if the gap is below the recipe's minimum."""
     with read_run(folder) as run:
         records = list(run.ledger.records())
-        source, least = run.find_images(), run.settings.recipe.minimum_gap
+        source = run.find_images()
+        least = run.settings.recipe.minimum_gap
     samples = {
         Sample(record.image_sha256, record.question, record.answer, record.cell): record.path
         for record in records
     }
     gap = sum(sample.cell is Cell.GAP for sample in samples)
     if gap < least:
-        return TrainingSamples(
-            (), reason=f"the gap has {gap} samples, and fewer than {least} are not trained on"
-        )
+        reason = f"the gap has {gap} samples, and a training needs at least {least}"
+        return TrainingSamples((), reason=reason)
     chosen = choose(arm, list(samples), seed, epochs)
     paths = {sample.image_sha256: samples[sample] for sample in chosen}
     labels = [(sample.image_sha256, sample.question, sample.answer) for sample in chosen]
@@ -55,7 +59,10 @@ def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
 def of_labels(
     entry: TaskEntry, tests: Iterable[LabelledSet], arm: Arm, seed: int
 ) -> TrainingSamples:
-    """The answer that most people gave, to questions whose image is in no test. Raises InvalidInput where there are too few."""
+    """Human labels: the most frequent answer to questions whose image is in no test.
+
+    Raises InvalidInput if there are too few.
+    """
     assert entry.labels is not None
     leaks = Leaks(
         row
@@ -63,9 +70,8 @@ def of_labels(
         for dataset in test.datasets
         for row in usable(images_of_dataset(dataset))
     )
-    records = [(dataset, record) for dataset in entry.labels.datasets for record in dataset.read()][
-        : entry.labels.limit or None
-    ]
+    all_records = ((dataset, one) for dataset in entry.labels.datasets for one in dataset.read())
+    records = list(islice(all_records, entry.labels.limit or None))
     drawn = draw(records, _name, len(records), seed)
     labels: list[Label] = []
     images: dict[str, tuple[Dataset, LabelledRecord]] = {}
@@ -79,7 +85,8 @@ def of_labels(
             images.setdefault(picture.sha256, (dataset, record))
     if len(labels) < wanted and arm.count:
         raise InvalidInput(
-            f"{entry.name} has {len(labels)} labels whose images can be read and are in no test, and {arm.name} takes {wanted}",
+            f"{entry.name} has {len(labels)} labels whose images can be read and are in no test, "
+            f"and {arm.name} takes {wanted}",
             field="labels",
         )
     return TrainingSamples(labels, lambda: (partial(_picture, *found) for found in images.values()))
@@ -104,7 +111,7 @@ def _picture(dataset: Dataset, record: LabelledRecord) -> Picture:
 
 
 def _most_given(answers: Sequence[str]) -> str:
-    """The first of those given most often; "" where nobody said a word."""
+    """The most frequent answer, the first of equals; "" if all are empty."""
     given = Counter(answer.strip() for answer in answers if answer.strip())
     return given.most_common(1)[0][0] if given else ""
 

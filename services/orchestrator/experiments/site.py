@@ -1,4 +1,4 @@
-"""Where the models of an experiment run: at the addresses that they are given, else here, for as long as they are needed."""
+"""Where the models of an experiment run: at given addresses, else started here while needed."""
 
 from __future__ import annotations
 
@@ -18,24 +18,29 @@ from services.orchestrator.run.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """`teachers` and `students`: HOST:PORT by the name of the model; those without are started below `out`.
-
-    `settings`: by model, as Experiment has them. `is_single_device`: one model is in memory at a time. `cache`, `is_ray`,
-    `ray_address`, `patience_s`: as in Where.
-    """
+    """The machines and settings that an experiment's models run with."""
 
     out: Path
+    """Folder of the results, and of the services that are started."""
     teachers: Mapping[str, str] = field(default_factory=dict)
+    """HOST:PORT by teacher; the others are started here."""
     students: Mapping[str, str] = field(default_factory=dict)
+    """HOST:PORT by student; the others are started here."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Settings of started services by model (see Experiment)."""
     is_single_device: bool = False
+    """Keep one model in memory at a time."""
     is_ray: bool = False
+    """Run the models as actors of a Ray cluster (see Where)."""
     ray_address: str = ""
+    """Address of the Ray cluster (see Where)."""
     cache: Path | None = None
+    """File of the teacher cache; None for no cache (see Where)."""
     patience_s: float = 60.0
+    """Seconds to wait for an unreachable service (see Where)."""
 
     def takes_turns(self, teacher: str) -> bool:
-        """Has the teacher to leave the device before a student is loaded?"""
+        """Must the teacher leave the device before a student is loaded?"""
         return (
             self.is_single_device
             and teacher not in self.teachers
@@ -46,16 +51,15 @@ class Site:
     async def up(
         self, progress: Progress, *, teacher: str = "", student: str = "", is_serving: bool = True
     ) -> AsyncIterator[Where]:
-        """The models named, at their addresses. A student that is not `is_serving` loads no version, and only trains."""
+        """The models named, at their addresses. A student that isn't `is_serving` only trains."""
         named = {"teacher": teacher, "student": student}
         at = {"teacher": self.teachers.get(teacher, ""), "student": self.students.get(student, "")}
         started = [role for role, name in named.items() if name and not at[role]]
         environment = {} if is_serving else {"MPA_STUDENT_SERVE": "0"}
         for role in started:
             environment |= _environment(role, named[role], self.settings.get(named[role], {}))
-        async with local_services(
-            self.out / SERVICES / (student or teacher), started, progress, environment
-        ) as here:
+        folder = self.out / SERVICES / (student or teacher)
+        async with local_services(folder, started, progress, environment) as here:
             yield Where(
                 here.teacher or at["teacher"],
                 here.student or at["student"],
@@ -70,7 +74,7 @@ class Site:
 
 
 def _environment(role: str, name: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """What the caller's environment names as the model is of no use here: there are several."""
+    """Settings of a started service; they override the caller's model, since there are several."""
     prefix = f"MPA_{role.upper()}_"
     return {
         f"{prefix}PRESET": name,
@@ -80,19 +84,24 @@ def _environment(role: str, name: str, settings: Mapping[str, str]) -> dict[str,
 
 
 def addresses(role: str, given: Sequence[str], names: Collection[str]) -> dict[str, str]:
-    """ "NAME=HOST:PORT" by name; the name may be left out where there is one model. Raises InvalidInput."""
+    """Addresses by model from NAME=HOST:PORT; HOST:PORT will do for a single model.
+
+    Raises InvalidInput.
+    """
     found: dict[str, str] = {}
     for text in given:
         name, _, address = text.rpartition("=")
         name = name or (next(iter(names)) if len(names) == 1 else "")
         if name not in names or not address:
             raise InvalidInput(
-                f"--{role} {text}: say which of the {role}s is there, as NAME=HOST:PORT with one of {', '.join(names)}",
+                f"--{role} {text}: say which of the {role}s is there, as NAME=HOST:PORT "
+                f"with one of {', '.join(names)}",
                 field=role,
             )
         if name in found:
             raise InvalidInput(
-                f"--{role} {name} is named twice: one address may be several replicas (ipv4:HOST:PORT,HOST:PORT)"
+                f"--{role} {name} is named twice: one address may be several replicas "
+                "(ipv4:HOST:PORT,HOST:PORT)"
             )
         found[name] = address
     return found

@@ -1,4 +1,4 @@
-"""Tables laid out as the paper's: the official figures, the authors' containment beside the paper's own, and the paper's."""
+"""Tables laid out as the paper's: official figures, the authors' containment, the paper's own."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ CONTAINS = "contains_accuracy"
 MARK = "*"
 
 Key = Mapping[str, str]
-"""One value for each axis of a table; "" fits anything."""
+"""One value for each axis of a table; "" matches any value."""
 Values = Mapping[str, Sequence[str]]
-"""Of each axis of a table, in their order."""
+"""All values of each axis of a table, in order."""
 
 
 class Placed(Protocol):
-    """What has a place in a table: a row of results, or a figure of the paper. "" fits anywhere."""
+    """A row of results or a figure of the paper, with its place in a table; "" fits anywhere."""
 
     @property
     def task(self) -> str: ...
@@ -55,7 +55,11 @@ P = TypeVar("P", bound=Placed)
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`heads`: for each column its titles from the outermost in; the first `labels` columns name the rows."""
+    """A table of texts.
+
+    `heads`: the titles of each column, the outermost first. The first `labels` columns name the
+    rows.
+    """
 
     title: str
     labels: int
@@ -65,7 +69,7 @@ class Table:
 
 
 def tables(experiment: Experiment, layout: Layout, rows: Sequence[Row]) -> list[Table]:
-    """Official, containment where it says something else, the paper's own."""
+    """The official table, containment if it isn't the official metric, and the paper's own."""
     values = _values(experiment, layout)
     seeds = max((row.seeds for row in rows), default=0)
     found = [_official(layout, values, rows, seeds)]
@@ -78,7 +82,7 @@ def tables(experiment: Experiment, layout: Layout, rows: Sequence[Row]) -> list[
 
 
 def _values(experiment: Experiment, layout: Layout) -> Values:
-    """In the order of the file. Shares of an arm are for the learning curve, not for a table."""
+    """Values in the order of the file. Shares of an arm are for learning curves, not for tables."""
     entries = experiment.entries.values()
     of_axis: dict[str, Sequence[str]] = {
         "student": experiment.students,
@@ -110,16 +114,17 @@ def _official(layout: Layout, values: Values, rows: Sequence[Row], seeds: int) -
     metrics = {row.on: (row.metric, *row.beside) for row in rows}
     official = ", ".join(sorted({row.metric for row in rows}))
     notes = [
-        f"Official metrics ({official}), in percent; in parentheses the gain over the untrained student."
+        f"Official metrics ({official}), in percent; in parentheses the gain over the untrained "
+        "student."
     ]
     if seeds > 1:
         notes.append(f"Mean and standard deviation of {seeds} seeds.")
     notes.append(
-        f"{MARK}: differs from the untrained student, McNemar p < .05 at every seed (captions: 95 % interval without 0)."
+        f"{MARK}: differs from the untrained student, McNemar p < .05 at every seed "
+        "(captions: 95 % interval without 0)."
     )
-    return _table(
-        layout, values, layout.title, notes, metrics, cells, gains if layout.gains else None
-    )
+    of_rows = gains if layout.gains else None
+    return _table(layout, values, layout.title, notes, metrics, cells, of_rows)
 
 
 def _contains(
@@ -134,10 +139,8 @@ def _contains(
         beside = f" [{figure.score:.1f}]" if figure and figure.metric == CONTAINS else ""
         return (_percent(row.contains) + beside,)
 
-    notes = ["As the authors score: the most common reference is in the answer, in percent."]
-    if any(
-        _find(printed, dict(zip(values, found, strict=True))) for found in product(*values.values())
-    ):
+    notes = ["The authors' score: the most common reference is in the answer, in percent."]
+    if any(_find(printed, key) for key in _keys(values, tuple(values))):
         notes.append(f"In brackets the paper's own figure ({paper.SOURCE}, Table {layout.paper}).")
     return _table(layout, values, f"{layout.title}: authors' containment", notes, {}, cells)
 
@@ -153,9 +156,8 @@ def _papers(layout: Layout, printed: Sequence[paper.Figure]) -> Table:
         if figure is None:
             return _nothing(layout)
         score = f"{figure.score:.1f}"
-        return (
-            (f"{figure.samples:,}" if figure.samples else "", score) if layout.samples else (score,)
-        )
+        samples = f"{figure.samples:,}" if figure.samples else ""
+        return (samples, score) if layout.samples else (score,)
 
     metrics: dict[str, tuple[str, ...]] = {}
     for figure in printed:
@@ -173,11 +175,8 @@ def _table(
     cells: Callable[[Key, str], tuple[str, ...]],
     gains: Callable[[Iterable[Key]], tuple[str, ...]] | None = None,
 ) -> Table:
-    """`metrics`: of each test, where they have rows of their own. Rows without a figure are left out."""
-    columns = [
-        dict(zip(layout.columns, found, strict=True))
-        for found in product(*(values[axis] for axis in layout.columns))
-    ]
+    """A table; rows without a figure are left out. `metrics`: the metrics of each test."""
+    columns = _keys(values, layout.columns)
     labels = [HEADS[axis] for axis in layout.rows] + (["metric"] if layout.metrics else [])
     heads: list[tuple[str, ...]] = [(label,) for label in labels]
     for column in columns:
@@ -187,9 +186,8 @@ def _table(
     rows = []
     for place in _places(layout, values):
         for metric in metrics.get(place["on"], ()) if layout.metrics else ("",):
-            names = [_title(axis, value) for axis, value in place.items()] + (
-                [metric] if layout.metrics else []
-            )
+            names = [_title(axis, value) for axis, value in place.items()]
+            names += [metric] if layout.metrics else []
             keys = [{**place, **column} for column in columns]
             found = [text for key in keys for text in cells(key, metric)]
             if any(found):
@@ -198,17 +196,21 @@ def _table(
 
 
 def _places(layout: Layout, values: Values) -> Iterator[Key]:
-    """Of the rows. A teacher is no student's: where rows are students it has one row, the last."""
-    found = [
-        dict(zip(layout.rows, of, strict=True))
-        for of in product(*(values[axis] for axis in layout.rows))
+    """The keys of the rows. If rows are students, each teacher has one row at the end."""
+    teachers: list[Key] = []
+    for place in _keys(values, layout.rows):
+        if place.get("arm") != "teacher" or "student" not in place:
+            yield place
+        elif (teacher := {**place, "student": ""}) not in teachers:
+            teachers.append(teacher)
+    yield from teachers
+
+
+def _keys(values: Values, axes: Sequence[str]) -> list[Key]:
+    """Every combination of the values of some axes."""
+    return [
+        dict(zip(axes, found, strict=True)) for found in product(*(values[axis] for axis in axes))
     ]
-    is_apart = [place.get("arm") == "teacher" and "student" in place for place in found]
-    yield from (place for place, apart in zip(found, is_apart, strict=True) if not apart)
-    teachers = [
-        {**place, "student": ""} for place, apart in zip(found, is_apart, strict=True) if apart
-    ]
-    yield from (place for number, place in enumerate(teachers) if place not in teachers[:number])
 
 
 def _nothing(layout: Layout) -> tuple[str, ...]:
@@ -216,7 +218,7 @@ def _nothing(layout: Layout) -> tuple[str, ...]:
 
 
 def _find(placed: Iterable[P], key: Key) -> P | None:
-    """The one of that place; where none says what it is trained on, rather one that is trained on what it is measured on."""
+    """The entry of a place, if possible one that is measured on the task that it is trained on."""
     found = [
         one
         for one in placed
@@ -230,10 +232,11 @@ def _title(axis: str, value: str) -> str:
 
 
 def title_of(arm: str) -> str:
-    """As the paper calls it, where it does."""
+    """The arm's name in the paper, if it has one."""
     found = parse_arm(arm)
     if arm not in TITLES and "rehearsal" in arm:
-        return f"{'random, as many as ' if arm.startswith('random') else ''}MPA with rehearsal {found.ratio:g}:1"
+        size = "random, as many as " if arm.startswith("random") else ""
+        return f"{size}MPA with rehearsal {found.ratio:g}:1"
     return TITLES.get(arm, arm)
 
 

@@ -1,4 +1,4 @@
-"""The trainings of an experiment: one version of the student for each arm, teacher, task and seed."""
+"""The trainings of an experiment: a version of the student per arm, teacher, task and seed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ from services.rpc.wire import contract_to_proto
 
 @dataclass(frozen=True, slots=True)
 class TrainedArm:
-    """What came of a training: a version, or the `reason` why there was none. `conditions`: what else decided it, hashed."""
+    """The outcome of a training: a version, or the `reason` why there was none.
+
+    `conditions`: a hash of all settings that decided it.
+    """
 
     conditions: str
     samples: int = 0
@@ -41,11 +44,11 @@ class TrainedArm:
 
     @staticmethod
     def read(folder: Path) -> TrainedArm | None:
-        """None where it isn't done."""
+        """The stored outcome; None if the training isn't done."""
         path = folder / TRAINING
-        return (
-            TrainedArm(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-        )
+        if not path.is_file():
+            return None
+        return TrainedArm(**json.loads(path.read_text(encoding="utf-8")))
 
     def write(self, folder: Path) -> None:
         write_atomically(folder / TRAINING, json.dumps(asdict(self), indent=2) + "\n")
@@ -54,7 +57,10 @@ class TrainedArm:
 async def train_all(
     experiment: Experiment, subjects: Sequence[MeasuredModel], site: Site, progress: Progress
 ) -> None:
-    """Of one student; the service is started where something is left to do. Raises WrongState where the file has changed."""
+    """Do the trainings of one student; the service is started if work is left.
+
+    Raises WrongState if the experiment's file has changed since.
+    """
     due = [subject for subject in subjects if not _is_done(experiment, subject, site.out)]
     if not due:
         return
@@ -72,8 +78,8 @@ def _is_done(experiment: Experiment, subject: MeasuredModel, out: Path) -> bool:
     trained = TrainedArm.read(out / subject.path)
     if trained is not None and trained.conditions != conditions(experiment, subject):
         raise WrongState(
-            f"{out / subject.path} was trained under other settings (its pool, labels, recipe or adapters have changed): give "
-            "another --out"
+            f"{out / subject.path} was trained under other settings (its pool, labels, recipe or "
+            "adapters have changed): give another --out"
         )
     return trained is not None
 
@@ -86,7 +92,8 @@ async def _train(
     out: Path,
     progress: Progress,
 ) -> None:
-    folder, known = out / subject.path, conditions(experiment, subject)
+    folder = out / subject.path
+    known = conditions(experiment, subject)
     samples = await asyncio.to_thread(_samples, experiment, subject, out)
     if samples.reason:
         progress.note(f"{subject}: nothing is trained: {samples.reason}")
@@ -104,36 +111,33 @@ def _samples(experiment: Experiment, subject: MeasuredModel, out: Path) -> Train
     if subject.arm.source is SampleSource.LABELS:
         tests = [entry.test for entry in measured_on(experiment, subject) if entry.test]
         return of_labels(experiment.entries[subject.task], tests, subject.arm, subject.seed)
-    return of_run(
-        out / subject.pair.path,
-        subject.arm,
-        subject.seed,
-        PRESETS[subject.student].hyperparameters.epochs,
-    )
+    epochs = PRESETS[subject.student].hyperparameters.epochs
+    return of_run(out / subject.pair.path, subject.arm, subject.seed, epochs)
 
 
 def _request(
     experiment: Experiment, subject: MeasuredModel, base: Base, dataset: str, number: int
 ) -> training_pb2.TrainRequest:
-    """Named by its content: the same training in another experiment, or in another arm, is not done again."""
+    """A request named by its content: the same training in another arm isn't repeated."""
     usual = PRESETS[subject.student].hyperparameters.epochs
-    epochs, lora = epochs_of(subject.arm, usual), experiment.lora
+    epochs = epochs_of(subject.arm, usual)
     chosen = training_pb2.Hyperparameters(seed=subject.seed)
     if epochs != usual:
         chosen.epochs = epochs
     if subject.arm.is_lora:
-        chosen.lora_rank, chosen.learning_rate = lora.rank, lora.learning_rate
+        chosen.lora_rank = experiment.lora.rank
+        chosen.learning_rate = experiment.lora.learning_rate
     settings = settings_of(experiment, experiment.entries[subject.task])
     if settings.recipe.loss:
         chosen.loss = settings.recipe.loss
     contract = contract_to_proto(settings.contract)
     parts_of_it = (
+        base.weights_sha256.encode(),
+        dataset.encode(),
         chosen.SerializeToString(deterministic=True),
         contract.SerializeToString(deterministic=True),
     )
-    content = hashlib.sha256(
-        b"\n".join((base.weights_sha256.encode(), dataset.encode(), *parts_of_it))
-    ).hexdigest()
+    content = hashlib.sha256(b"\n".join(parts_of_it)).hexdigest()
     return training_pb2.TrainRequest(
         request_id=f"experiment-{content[:32]}-{number}",
         dataset=dataset,
@@ -147,7 +151,7 @@ def _request(
 
 
 def conditions(experiment: Experiment, subject: MeasuredModel) -> str:
-    """What decides a training beside the subject's names, as a hash."""
+    """A hash of all that decides a training, apart from the subject's names."""
     entry = experiment.entries[subject.task]
     known: Mapping[str, object]
     if subject.arm.source is SampleSource.LABELS:

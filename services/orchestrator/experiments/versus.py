@@ -1,4 +1,4 @@
-"""Each arm of MPA against the other arms, from the same student: what tells selection from its controls."""
+"""Each arm of MPA against the other arms of the same student: selection against its controls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.orchestrator.experiments.plan import Group, groups
 
 @dataclass(frozen=True, slots=True)
 class Versus:
-    """`change` from `other` to `arm`, seed by seed."""
+    """A comparison of two arms: `change` from `other` to `arm`, seed by seed."""
 
     arm: str
     other: str
@@ -25,7 +25,7 @@ class Versus:
 
 
 def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
-    """Whole arms alone: shares are a curve's."""
+    """Compare whole arms; shares are for learning curves."""
     trained = [
         group
         for group in groups(experiment)
@@ -33,29 +33,30 @@ def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
     ]
     found = []
     for group in trained:
-        first = group.subjects[0]
-        others = (
-            []
-            if first.arm.source is not SampleSource.GAP
-            else [other for other in trained if _is_beside(group, other)]
-        )
-        for other in others:
-            pairs = [
-                (was, now)
-                for a, b in zip(other.subjects, group.subjects, strict=True)
-                if (was := evaluations.find(a, group.entry))
-                and (now := evaluations.find(b, group.entry))
-            ]
-            if pairs:
-                compared = change([was for was, _ in pairs], [now for _, now in pairs])
-                found.append(
-                    Versus(first.arm.name, other.names[0], *group.names[1:], len(pairs), compared)
-                )
+        if group.subjects[0].arm.source is SampleSource.GAP:
+            others = [other for other in trained if _is_comparable(group, other)]
+            compared = (_compare(group, other, evaluations) for other in others)
+            found += [one for one in compared if one]
     return found
 
 
-def _is_beside(group: Group, other: Group) -> bool:
-    """Another arm in the same place; labels are of no teacher."""
+def _compare(group: Group, other: Group, evaluations: Evaluations) -> Versus | None:
+    """The comparison over the seeds that both have finished; None if there is none."""
+    before, after = [], []
+    for control, subject in zip(other.subjects, group.subjects, strict=True):
+        was = evaluations.find(control, group.entry)
+        now = evaluations.find(subject, group.entry)
+        if was and now:
+            before.append(was)
+            after.append(now)
+    if not before:
+        return None
+    arm, place = group.names[0], group.names[1:]
+    return Versus(arm, other.names[0], *place, len(before), change(before, after))
+
+
+def _is_comparable(group: Group, other: Group) -> bool:
+    """Is it another arm in the same place? Labels have no teacher."""
     one, two = group.subjects[0], other.subjects[0]
     is_same = (one.student, one.task, group.entry.name) == (two.student, two.task, other.entry.name)
     return is_same and one.arm != two.arm and two.teacher in ("", one.teacher)

@@ -1,4 +1,4 @@
-"""Images that are files: below a folder, or all that a glob matches. The key is the path relative to the root."""
+"""Image files below a folder or matching a glob. The key is the path relative to the root."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Names = Callable[[], Iterator[str]]
 
 
 class Folder:
-    """`names` lists the files anew, in order. Folders of classes, and files of labels beside the images, are ignored."""
+    """Image files. Folders of classes, and files of labels next to the images, are ignored.
+
+    `names` lists the files in order, each time that it is called.
+    """
 
     def __init__(self, store: Store, names: Names | None = None) -> None:
         self.store, self._names = store, names or partial(names_below, store)
@@ -67,14 +70,15 @@ class Folder:
             found += 1
             yield name
         if not found:
-            beside = f" (only {self.ignored})" if str(self.ignored) else ""
+            others = f" (only {self.ignored})" if str(self.ignored) else ""
             raise NotFound(
-                f"there are no images in {self.store.url}{beside}: name a folder of {', '.join(sorted(IMAGE_SUFFIXES))}"
+                f"there are no images in {self.store.url}{others}: "
+                f"name a folder of {', '.join(sorted(IMAGE_SUFFIXES))}"
             )
 
 
 def names_below(store: Store, folder: str = "") -> Iterator[str]:
-    """Every file below `folder` in the order of the whole paths; one folder's names are in memory at a time."""
+    """Every file below `folder`, ordered by path; one folder's names are in memory at a time."""
     try:
         entries = sorted(
             f"{name}/" if is_folder else name for name, is_folder in store.folder(folder)

@@ -1,4 +1,4 @@
-"""Images that a run keeps for itself, read by key like those of its source."""
+"""Images that a run stores itself, read by key like the images of its source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from services.orchestrator.images.store import Store
 
 
 class WithKept:
-    """`source`, and the files in `folder` under their names with `prefix` before them. A walk goes over the source alone."""
+    """`source` plus the files in `folder`, whose keys are `prefix` and the file's name.
+
+    A walk covers the source alone.
+    """
 
     def __init__(self, source: Source, prefix: str, folder: Path) -> None:
         self._source, self._prefix, self._folder = source, prefix, folder

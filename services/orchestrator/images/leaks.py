@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from services.orchestrator.images.likeness import Likenesses
 
 DISTANCE = 4
-"""Bits within which an image counts as the same one, unless the run collapses near duplicates at a distance of its own."""
+"""Bits within which an image counts as the same one, unless the run sets its own distance."""
 
 
 class Leaks:
-    """Images that must not be met again: those of the evaluation sets in a run, those of the pool in an evaluation."""
+    """Images that must not be met again: evaluation sets in a run, the pool in an evaluation."""
 
     def __init__(self, images: Iterable[tuple[str, str, bytes]], distance: int = DISTANCE) -> None:
         """`images`: name, sha256 and likeness of each."""
@@ -24,7 +24,7 @@ class Leaks:
             self._names.append(name)
 
     def find(self, content: str, likeness: bytes) -> str:
-        """Which of them it is, and how that is known; "" where it is none."""
+        """The name of the same image, and how it was recognised; "" if there is none."""
         if name := self._by_content.get(content):
             return f"the same bytes as {name}"
         if likeness and (found := self._by_likeness.find(likeness)):

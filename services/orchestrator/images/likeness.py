@@ -1,7 +1,8 @@
-"""What two images look like to each other: a difference hash of 64 bits, and the mean colours of a 4 x 4 grid.
+"""Likeness of two images: a difference hash of 64 bits, and the mean colours of a 4 x 4 grid.
 
-The hash alone takes a red circle for a blue one, and every pair of simple drawings for alike: of easy-VQA's 1,000 test images
-99 % have one within 2 bits among 2,000 others, 2 % with the colours (docs/decisions/near-duplicates.md).
+The hash alone takes a red circle for a blue one, and all simple drawings for alike. 99 % of
+easy-VQA's 1,000 test images have one within 2 bits among 2,000 others; with the colours, 2 %
+(docs/decisions/near-duplicates.md).
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from PIL import Image
 BITS = 64
 GRID = 4
 COLOUR_TOLERANCE = 12
-"""Of 255, in every channel of every cell: what another JPEG quality or size makes of a picture stays below."""
+"""Largest difference, from 0 to 255, in each channel of each cell.
+
+Another JPEG quality or size changes a picture by less.
+"""
 FLAT = 2
-"""Neighbours that differ by no more are alike: noise in a flat part decides no bit."""
+"""Neighbours that differ by no more count as equal, so that noise in a flat part sets no bit."""
 LARGEST_DISTANCE = 12
 COLOURS = slice(BITS // 8, None)
 
@@ -32,9 +36,10 @@ def likeness(pixels: Image.Image) -> bytes:
 
 
 class Likenesses:
-    """Finds what is within `distance` bits of a likeness, and of its colours.
+    """A set of likenesses, searched for the nearest within `distance` bits and similar colours.
 
-    Two hashes that differ in at most d bits agree in at least one of d + 1 bands, so only those that do are compared.
+    Two hashes that differ in at most d bits agree in at least one of d + 1 bands, so only hashes
+    that share a band are compared.
     """
 
     def __init__(self, distance: int) -> None:
@@ -52,7 +57,7 @@ class Likenesses:
         return self._count
 
     def add(self, of: bytes) -> None:
-        """It is known by its number, counted from 0."""
+        """Add a likeness; its number is the count of those before it."""
         if self._count == len(self._hashes):
             self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
             self._colours = np.concatenate([self._colours, np.zeros_like(self._colours)])
@@ -64,7 +69,7 @@ class Likenesses:
         self._count += 1
 
     def find(self, of: bytes) -> tuple[list[int], int] | None:
-        """The nearest: their numbers, and how many bits differ."""
+        """The numbers of the nearest, and how many bits differ; None if none is near."""
         bits = _bits(of)
         found = [
             np.array(members[value], np.uint32)
@@ -75,7 +80,8 @@ class Likenesses:
             return None
         numbers = np.unique(np.concatenate(found))
         differing = np.bitwise_count(self._hashes[numbers] ^ np.uint64(bits))
-        numbers, differing = numbers[near := differing <= self._distance], differing[near]
+        near = differing <= self._distance
+        numbers, differing = numbers[near], differing[near]
         colours = np.frombuffer(of[COLOURS], np.uint8).astype(np.int16)
         alike = (np.abs(self._colours[numbers] - colours) <= COLOUR_TOLERANCE).all(axis=1)
         numbers, differing = numbers[alike], differing[alike]

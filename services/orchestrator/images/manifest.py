@@ -1,6 +1,7 @@
-"""Images that a JSONL or CSV file lists, by path (relative to that file, or absolute) or URL. The key is what it says.
+"""Images listed in a JSONL or CSV file, by path (relative to that file, or absolute) or URL.
 
-Every other column is ignored; lines that name an image again add nothing.
+The key is the path or URL. Every other column is ignored; consecutive lines with the same image
+count once.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from services.orchestrator.images.store import Store, is_url
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 CONTENT = ("path", "file_name", "url")
-"""Where the path is in a column that holds an object."""
+"""Keys of the path in a column that holds an object."""
 
 
 class ImageManifest:
-    """Raises InvalidInput where its first line has no column that may name images."""
+    """The images that `files` list. Raises InvalidInput if a first line has no column of images."""
 
     def __init__(self, store: Store, files: Sequence[str]) -> None:
         self.store, self._files = store, files
@@ -53,12 +54,8 @@ class ImageManifest:
             path = _path(row, column)
             if path is None:
                 line = f"{file}#{number}"
-                yield refused(
-                    line,
-                    InvalidImage(
-                        f"{line} names no image in its column {column}", reason="SOURCE_DAMAGED"
-                    ),
-                )
+                problem = f"{line} names no image in its column {column}"
+                yield refused(line, InvalidImage(problem, reason="SOURCE_DAMAGED"))
             elif path != before:
                 key = path if is_url(path) else posixpath.join(posixpath.dirname(file), path)
                 yield ImageItem(key, None if is_done(key) else partial(self.read, key))
@@ -69,20 +66,18 @@ class ImageManifest:
         column = next((name for name in IMAGE_COLUMNS if name in names), "")
         if not column:
             raise InvalidInput(
-                f"{self.store.at(file)} names no images: its first line has the columns {', '.join(names) or 'none'}; "
-                f"call one {' or '.join(IMAGE_COLUMNS[:3])}"
+                f"{self.store.at(file)} names no images: its first line has the columns "
+                f"{', '.join(names) or 'none'}; call one {' or '.join(IMAGE_COLUMNS[:3])}"
             )
-        self.ignored.columns = tuple(
-            dict.fromkeys((*self.ignored.columns, *(name for name in names if name != column)))
-        )
+        others = [name for name in names if name != column]
+        self.ignored.columns = tuple(dict.fromkeys([*self.ignored.columns, *others]))
         return column
 
     def _rows(self, file: str) -> Iterator[tuple[int, Any]]:
-        """Each with the number of its line; None where the line can't be read."""
+        """Rows with the number of their line; None for a line that can't be read."""
         suffix = PurePosixPath(file).suffix.lower()
-        with io.TextIOWrapper(
-            self.store.open(file), "utf-8-sig", errors="replace", newline=""
-        ) as text:
+        opened = self.store.open(file)
+        with io.TextIOWrapper(opened, "utf-8-sig", errors="replace", newline="") as text:
             if suffix in DELIMITERS:
                 rows = csv.DictReader(text, delimiter=DELIMITERS[suffix])
                 yield from ((rows.line_num, row) for row in rows)

@@ -1,4 +1,4 @@
-"""From what a user calls "the images" to the source that reads them: what is there decides."""
+"""Choice of the source that reads a user's images, by the kind of file at their path or URL."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ from services.orchestrator.images.zips import Zips
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 SPLIT = re.compile(r"(?:^|/)(train|test|validation|valid|val|dev)(?=[-_./])")
 WITHOUT_GLOBS = ("http", "https")
-"""Their "?" is no wildcard."""
+"""Protocols whose "?" is no wildcard."""
 
 CONTAINERS = ((tables.SUFFIXES, ImageTables), (tars.SUFFIXES, Tars), (zips.SUFFIXES, Zips))
 
 
 def open_images(images: str, patience_s: float = PATIENCE_S) -> Source:
-    """A folder, a glob or a file, here or at a URL of fsspec's. Raises NotFound, InvalidInput, Unavailable."""
+    """Open a folder, a glob or a file, at a path or a URL that fsspec reads.
+
+    Raises NotFound, InvalidInput, Unavailable.
+    """
     first, mark, rest = images.partition("::")
     chain = mark + rest
     if wild := _wild(first):
@@ -50,31 +53,28 @@ def open_images(images: str, patience_s: float = PATIENCE_S) -> Source:
 
 
 def require_images(images: str) -> None:
-    """Raises NotFound where there are none, and at once what `open_images` raises: nothing is lost yet."""
+    """Check that there is an image. Raises NotFound, and all that `open_images` raises, at once."""
     next(open_images(images, patience_s=0).walk(lambda _: True))
 
 
 def _wild(first: str) -> tuple[str, str] | None:
     """The folder above the first wildcard, and the rest."""
     is_plain = not is_url(first) and Path(first).exists()
-    if (
-        is_plain
-        or protocols(first)[0] in WITHOUT_GLOBS
-        or not (glob.has_magic(first) or RANGE.search(first))
-    ):
+    if is_plain or protocols(first)[0] in WITHOUT_GLOBS or not _has_wildcard(first):
         return None
     scheme, mark, path = first.rpartition("://")
     parts = path.split("/")
-    wild = next(
-        number for number, part in enumerate(parts) if glob.has_magic(part) or RANGE.search(part)
-    )
-    return scheme + mark + ("/".join(parts[:wild]) or ("" if scheme else "/")), "/".join(
-        parts[wild:]
-    )
+    wild = next(number for number, part in enumerate(parts) if _has_wildcard(part))
+    root = "/".join(parts[:wild]) or ("" if scheme else "/")
+    return scheme + mark + root, "/".join(parts[wild:])
+
+
+def _has_wildcard(text: str) -> bool:
+    return glob.has_magic(text) or RANGE.search(text) is not None
 
 
 def _expanded(pattern: str) -> list[str]:
-    """shard-{000..002}.tar, as WebDataset writes it: three names."""
+    """The names of a WebDataset range: shard-{000..002}.tar is three."""
     found = RANGE.search(pattern)
     if not found:
         return [pattern]
@@ -88,7 +88,7 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _of_files(store: Store, names: Sequence[str]) -> Source | None:
-    """None where they are images themselves."""
+    """The source of containers or manifests; None if the names are images themselves."""
     for suffixes, kind in CONTAINERS:
         if names and all(name.lower().endswith(suffixes) for name in names):
             return kind(store, names)
@@ -98,7 +98,7 @@ def _of_files(store: Store, names: Sequence[str]) -> Source | None:
 
 
 def _of_folder(store: Store) -> Source:
-    """A folder saved by `datasets`; images; or, where there is no image, the containers in it."""
+    """A folder saved by `datasets`, else its images, else the containers in it."""
     if store.has("dataset_dict.json"):
         splits = json.loads(store.open("dataset_dict.json").read())["splits"]
         if len(splits) != 1:
@@ -107,13 +107,8 @@ def _of_folder(store: Store) -> Source:
             )
         store = open_store(store.at(splits[0]), store.patience.seconds)
     if store.has("state.json") and store.has("dataset_info.json"):
-        return ImageTables(
-            store,
-            [
-                file["filename"]
-                for file in json.loads(store.open("state.json").read())["_data_files"]
-            ],
-        )
+        files = json.loads(store.open("state.json").read())["_data_files"]
+        return ImageTables(store, [file["filename"] for file in files])
     found: list[str] = []
     for name in names_below(store):
         if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name):
@@ -121,14 +116,14 @@ def _of_folder(store: Store) -> Source:
         if not is_hidden(name):
             found.append(name)
     for suffixes, kind in CONTAINERS:
-        if files := [name for name in found if name.lower().endswith(suffixes)]:
-            _require_one_split(store, files)
-            return kind(store, files)
+        if names := [name for name in found if name.lower().endswith(suffixes)]:
+            _require_one_split(store, names)
+            return kind(store, names)
     return Folder(store)
 
 
 def _require_one_split(store: Store, files: Sequence[str]) -> None:
-    """Raises InvalidInput: nobody wants the images of a test split in the pool without having said so."""
+    """Check for one split: a test split is in the pool only by choice. Raises InvalidInput."""
     splits = {split.group(1): file for file in files if (split := SPLIT.search(file))}
     if len(splits) > 1:
         file = splits.get("train", next(iter(splits.values())))
@@ -139,5 +134,6 @@ def _require_one_split(store: Store, files: Sequence[str]) -> None:
         )
         example = re.sub(r"\d+-of-\d+", "*", file) if "-of-" in file else pattern
         raise InvalidInput(
-            f"{store.url} holds the splits {', '.join(sorted(splits))}: name one, such as {store.at(example)}"
+            f"{store.url} holds the splits {', '.join(sorted(splits))}: "
+            f"name one, such as {store.at(example)}"
         )

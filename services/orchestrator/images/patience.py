@@ -1,4 +1,7 @@
-"""A file system that is far away: what fails there is tried again with growing waits, and then stops the run, resumably."""
+"""Patience with remote file systems: failed access is repeated with growing waits.
+
+At the end of patience the run stops and can be resumed.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +20,29 @@ T = TypeVar("T")
 
 PATIENCE_S = 60.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 16.0
-"""Between two attempts; each wait is twice the one before."""
+"""Waits between two attempts; each is twice the one before."""
 ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 DAMAGE = (zipfile.BadZipFile, zlib.error)
-"""Of an archive that fsspec reads: it came, and is broken."""
+"""Errors of an archive that was read and is broken."""
 NO_ACCESS = frozenset(
     {"PermissionError", "NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"}
 )
-"""Names, since each file system has its own library of errors."""
+"""Names of classes, since each file system has its own library of errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """For `seconds`, 0 being none. A far store is believed where it says that something isn't there. Anything else that goes
-    wrong says nothing about the file.
+    """Repeated access for `seconds` (0: one attempt).
+
+    A far store is believed if it reports that a file doesn't exist. Any other error says nothing
+    about the file.
     """
 
     seconds: float = PATIENCE_S
     abandoned: threading.Event = field(default_factory=threading.Event)
 
     def with_(self, action: Callable[[], T], what: str) -> T:
-        """Raises NotFound at once; Unavailable where access is refused, or at the end of patience."""
+        """Repeat `action`. Raises NotFound at once; Unavailable if refused or out of patience."""
         until, wait_s = time.monotonic() + self.seconds, FIRST_WAIT_S
         while True:
             try:
@@ -49,18 +54,18 @@ class Patience:
             except Exception as error:  # whatever the library of that file system raises
                 if type(error).__name__ in NO_ACCESS:
                     raise Unavailable(
-                        f"{what} may not be read ({error}): see to the credentials, then repeat"
+                        f"{what} may not be read ({error}): check the credentials, then repeat"
                     ) from error
                 left_s = until - time.monotonic()
                 if left_s <= 0 or self.abandoned.wait(min(wait_s, left_s)):
                     said = f"{type(error).__name__}: {error}".rstrip(": ")
                     raise Unavailable(
-                        f"{what} can't be reached ({said}): see to the connection, then repeat"
+                        f"{what} can't be reached ({said}): check the connection, then repeat"
                     ) from error
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     def abandon(self) -> None:
-        """Whoever waits gives up now: the run has ended."""
+        """Stop all waits: the run has ended."""
         self.abandoned.set()
 
 

@@ -1,4 +1,7 @@
-"""Images, read and checked: accepted, or refused with the reason. In the order of the source, a few ahead, in threads."""
+"""Images, read and checked: accepted, or refused with the reason.
+
+They come in the order of the source; threads read a few ahead.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ ITEMS_AT_ONCE, PASSED_AT_ONCE = 16, 4096
 
 @dataclass(frozen=True, slots=True)
 class RefusedImage:
-    """No usable image. `sha256` "" where it couldn't be read at all."""
+    """A file that is no usable image. `sha256` is "" if it couldn't be read at all."""
 
     path: str
     sha256: str
@@ -32,7 +35,7 @@ class RefusedImage:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """`path` is the key in the source; `likeness` as in likeness.py."""
+    """A usable image. `path` is its key in the source; `likeness` as in likeness.py."""
 
     path: str
     picture: Picture
@@ -41,26 +44,34 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """So many images that needed no reading."""
+    """The number of images that needed no reading."""
 
     count: int
 
 
 def read_image(source: Source, key: str) -> Accepted | RefusedImage:
-    """Never raises for what is wrong with the image. Its bytes travel as they are. Raises Unavailable."""
+    """Read one image; a faulty one is a RefusedImage. Its bytes stay as they are.
+
+    Raises Unavailable.
+    """
     return _check(key, lambda: source.read(key))
 
 
 def read_again(source: Source, key: str, image_sha256: str) -> Picture:
-    """An image that was accepted before. Raises InvalidInput where it is gone or another by now, Unavailable."""
+    """An image that was accepted before.
+
+    Raises InvalidInput if it is missing or has changed since, Unavailable.
+    """
     found = read_image(source, key)
     if isinstance(found, RefusedImage):
         raise InvalidInput(
-            f"{source.store.at(key)} was an image earlier in this run and is none now: {found.detail}"
+            f"{source.store.at(key)} was an image earlier in this run and is none now: "
+            f"{found.detail}"
         )
     if found.picture.sha256 != image_sha256:
         raise InvalidInput(
-            f"{source.store.at(key)} has changed since this run saw it: put it back, or start a new run"
+            f"{source.store.at(key)} has changed since this run saw it: "
+            "put it back, or start a new run"
         )
     return found.picture
 
@@ -80,9 +91,9 @@ def _check(key: str, load: Callable[[], bytes]) -> Accepted | RefusedImage:
 async def read_images(
     store: Store, items: Generator[ImageItem]
 ) -> AsyncGenerator[Accepted | RefusedImage | Passed]:
-    """What a walk over a source of `store` finds, at most READ_AHEAD images in memory. To be closed (`aclosing`).
+    """Images of a walk over a source of `store`, at most READ_AHEAD in memory.
 
-    The walk goes on in a thread of its own.
+    The walk has a thread of its own. Close the generator (`aclosing`).
     """
     loop = asyncio.get_running_loop()
     ahead: deque[asyncio.Future[Accepted | RefusedImage]] = deque()
@@ -109,7 +120,7 @@ async def read_images(
 
 
 def _take(items: Iterator[ImageItem]) -> tuple[list[tuple[str, Callable[[], bytes]]], int]:
-    """A few that are due, and how many were passed on the way to them. Nothing of both at the end."""
+    """A few images that are due, and the number passed before them. Both are empty at the end."""
     due: list[tuple[str, Callable[[], bytes]]] = []
     passed = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""The rows of one Parquet or Arrow file, in groups that can be read apart."""
+"""The rows of one Parquet or Arrow file, in groups that can be read separately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARROW_SUFFIXES = (".arrow", ".feather")
 
 
 class Groups(Protocol):
-    """`sizes`: the rows of each group."""
+    """A file's groups of rows. `sizes`: the number of rows in each."""
 
     schema: Any
     sizes: list[int]
@@ -30,7 +30,7 @@ class Groups(Protocol):
 
 
 def open_groups(store: Store, file: str) -> Groups:
-    """Raises what pyarrow does where the file is damaged."""
+    """Open a file by its suffix. Raises pyarrow's errors if it is damaged."""
     if file.lower().endswith(PARQUET_SUFFIXES):
         return ParquetGroups(store.open(file))
     return ArrowGroups(store, file)
@@ -55,9 +55,10 @@ class ParquetGroups:
 
 
 class ArrowGroups:
-    """Record batches of the stream format (what `datasets` writes) or the file format, from a map of the file.
+    """Record batches of the stream format (as `datasets` writes) or the file format.
 
-    A file that is not on this machine comes to a temporary file first: the format has no index to read it by.
+    The file is mapped into memory. A file on another machine is first copied to a temporary file:
+    the format has no index to read it by.
     """
 
     def __init__(self, store: Store, file: str) -> None:

@@ -1,4 +1,4 @@
-"""What every source of images offers: the images in a fixed order, and any one of them again by its key."""
+"""The protocol of image sources: all images in a fixed order, and each of them by its key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGE_COLUMNS = (
     "img_path",
     "url",
 )
-"""What the column with the images is called, the likeliest first."""
+"""Names of the column with the images, the likeliest first."""
 NAMED = 3
 
 IsDone = Callable[[str], bool]
@@ -33,7 +33,10 @@ IsDone = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class ImageItem:
-    """An image of a source. `load` reads it, in any thread; None where it needs no reading. `load` raises InvalidImage."""
+    """An image of a source. `load` reads it in any thread; None if it needs no reading.
+
+    `load` raises InvalidImage.
+    """
 
     key: str
     load: Callable[[], bytes] | None
@@ -41,7 +44,7 @@ class ImageItem:
 
 @dataclass(slots=True)
 class Ignored:
-    """What lies beside the images and is never read: labels, if there are any, are among it."""
+    """Files and columns next to the images that are never read, labels among them."""
 
     files: int = 0
     example: str = ""
@@ -53,19 +56,16 @@ class Ignored:
         self.example = self.example or name
 
     def __str__(self) -> str:
-        """ "" where there is nothing."""
-        beside = (
-            f"{self.files:,} files that are not images (such as {self.example})"
-            if self.files
-            else ""
-        )
-        columns = f"columns {', '.join(self.columns)}" if self.columns else ""
-        folders = (
-            f"the names of {len(self.folders):,} folders ({_some(sorted(self.folders))})"
-            if self.folders
-            else ""
-        )
-        return "; ".join(part for part in (beside, columns, folders) if part)
+        """All of it in words; "" if there is nothing."""
+        parts = []
+        if self.files:
+            parts.append(f"{self.files:,} files that are not images (such as {self.example})")
+        if self.columns:
+            parts.append(f"columns {', '.join(self.columns)}")
+        if self.folders:
+            names = _some(sorted(self.folders))
+            parts.append(f"the names of {len(self.folders):,} folders ({names})")
+        return "; ".join(parts)
 
 
 def _some(names: list[str]) -> str:
@@ -73,7 +73,7 @@ def _some(names: list[str]) -> str:
 
 
 class Source(Protocol):
-    """`ignored` is complete after `total` where that returns a number, else after the walk."""
+    """A source of images. `ignored` is complete after a walk, or after `total` if it counts."""
 
     store: Store
 
@@ -81,28 +81,34 @@ class Source(Protocol):
     def ignored(self) -> Ignored: ...
 
     def total(self) -> int | None:
-        """How many images there are, where that can be told without reading much. Raises NotFound where there are none."""
+        """The number of images; None if counting them means reading much.
+
+        Raises NotFound if there are none.
+        """
 
     def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
-        """Every image, always in the same order, never more than a few in memory. Raises Unavailable, NotFound."""
+        """Every image, always in the same order, never more than a few in memory.
+
+        Raises Unavailable, NotFound.
+        """
 
     def read(self, key: str) -> bytes:
-        """One image, from any thread. Raises InvalidImage where there is no usable one of that key, Unavailable."""
+        """One image, from any thread. Raises InvalidImage if it isn't usable, Unavailable."""
 
 
 def is_image(name: str) -> bool:
-    """By its suffix; a name without one may be an image's."""
+    """Is it an image by its suffix? A name without a suffix may be one."""
     suffix = splitext(basename(name))[1].lower()
     return suffix in IMAGE_SUFFIXES or not suffix
 
 
 def is_hidden(name: str) -> bool:
-    """Also what macOS puts into archives."""
+    """Is the file hidden, or one that macOS adds to archives?"""
     return basename(name).startswith(".") or "__MACOSX" in name
 
 
 def held(key: str, data: bytes) -> ImageItem:
-    """An image that has been read on the way."""
+    """An image that has already been read."""
     return ImageItem(key, lambda: data)
 
 
@@ -114,7 +120,7 @@ def refused(key: str, error: InvalidImage) -> ImageItem:
 
 
 def damaged(file: str, error: Exception) -> ImageItem:
-    """Stands for the images of a container that can't be read on; those before it are in use."""
+    """Stand-in for the rest of a damaged container; the images before it are used."""
     return refused(
         file, InvalidImage(f"{file} is damaged or cut off: {error}", reason="SOURCE_DAMAGED")
     )

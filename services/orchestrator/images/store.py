@@ -22,18 +22,19 @@ from services.orchestrator.images.patience import ABSENT, DAMAGE, PATIENCE_S, Pa
 T = TypeVar("T")
 
 NEAR = frozenset({"file", "local", "memory", "zip", "tar"})
-"""Protocols that fail for good if they fail; an archive is as far as what it lies in."""
+"""Protocols whose failures are final; an archive is as far as the store that holds it."""
 EXTRAS = {"s3": "s3", "s3a": "s3"}
 BLOCK_BYTES = 8 * 2**20
 SMALL_BLOCK_BYTES = 256 * 1024
-"""Read at once of a far file, from start to end or here and there."""
+"""Bytes of one read of a far file: BLOCK_BYTES from start to end, SMALL_BLOCK_BYTES elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """`root` is a folder of the file system `fs`; `url` is the same for people. Names are relative to it, absolute, or URLs.
+    """A folder: `root` in the file system `fs`; `url` is the same for people.
 
-    `patience` is with what is far: all names of a store that `is_far`, and URLs in one that isn't.
+    Names are relative to it, absolute, or URLs. `patience` applies to far files: all names of a
+    store that `is_far`, and URLs in one that isn't.
     """
 
     fs: Any
@@ -44,13 +45,16 @@ class Store:
 
     @property
     def is_local(self) -> bool:
-        """Files of this machine."""
+        """Are its files on this machine?"""
         return is_local(self.fs)
 
     def open(
         self, name: str, *, block_bytes: int = BLOCK_BYTES, compression: str | None = None
     ) -> IO[bytes]:
-        """To be read and sought in. Raises NotFound, Unavailable; InvalidInput where it is here and can't be read."""
+        """Open a file to read and seek in.
+
+        Raises NotFound, Unavailable; InvalidInput if a file of this machine can't be read.
+        """
         fs, path = self._locate(name)
         if not self._is_far(name):
             with _explained(name):
@@ -63,7 +67,10 @@ class Store:
         return compr[compression](patient, mode="r") if compression else patient
 
     def read(self, name: str) -> bytes:
-        """A whole image file. Raises InvalidImage: not there, unreadable, too large. Raises Unavailable."""
+        """A whole image file.
+
+        Raises InvalidImage if it is missing, unreadable or too large, Unavailable.
+        """
         fs, path = self._locate(name)
         if is_local(fs):
             return _read_local(Path(path), name)
@@ -79,7 +86,10 @@ class Store:
             raise InvalidImage(f"{name} can't be read: {error}") from error
 
     def folder(self, name: str = "") -> list[tuple[str, bool]]:
-        """The names in a folder, each with whether it is a folder itself. Raises NotFound, Unavailable, InvalidInput."""
+        """The names in a folder, each with whether it is a folder itself.
+
+        Raises NotFound, Unavailable, InvalidInput.
+        """
         if self.is_local:
             with _explained(name), os.scandir(Path(self.root, name)) as entries:
                 return [
@@ -105,14 +115,14 @@ class Store:
         return self._type(name) == "directory"
 
     def _type(self, name: str) -> str:
-        """ "" where there is nothing. `exists` and `isdir` of fsspec say so of what can't be reached, too."""
+        """Kind of an entry; "" if there is none.
+
+        `exists` and `isdir` of fsspec return False for an unreachable file, too.
+        """
+        path = f"{self.root}/{name}".rstrip("/")
         try:
             with _explained(name):
-                return str(
-                    self._patiently(lambda: self.fs.info(f"{self.root}/{name}".rstrip("/")), name)[
-                        "type"
-                    ]
-                )
+                return str(self._patiently(lambda: self.fs.info(path), name)["type"])
         except NotFound:
             return ""
 
@@ -127,7 +137,7 @@ class Store:
         return sorted(path[start:].lstrip("/") for path in files)
 
     def at(self, name: str) -> str:
-        """For people."""
+        """The whole path or URL of a name, for people."""
         return name if is_url(name) else f"{self.url.rstrip('/')}/{name}".rstrip("/")
 
     def _patiently(self, action: Callable[[], T], name: str) -> T:
@@ -145,7 +155,7 @@ class Store:
 
 
 def settled(images: str) -> str:
-    """The same place wherever the command is repeated."""
+    """The path or URL with absolute paths, independent of the working directory."""
     if not is_url(images):
         return str(Path(images).expanduser().absolute())
     parts = [part.removeprefix("file://") for part in images.split("::")]
@@ -153,15 +163,17 @@ def settled(images: str) -> str:
 
 
 def open_store(url: str, patience_s: float = PATIENCE_S) -> Store:
-    """The folder at `url`, a plain path or one of fsspec's. Raises InvalidInput, which names the package that is missing."""
+    """The folder at `url`, a plain path or a URL that fsspec reads.
+
+    Raises InvalidInput, which names a package that is missing.
+    """
     if not is_url(url):
         return Store(fsspec.filesystem("file"), url, url, False, Patience(patience_s))
     patience = Patience(patience_s)
     with _explained(url):
         fs, path = patience.with_(lambda: url_to_fs(url), url) if is_far(url) else url_to_fs(url)
-    return Store(
-        fs, path.rstrip("/"), path if is_local(fs) else url.rstrip("/"), is_far(url), patience
-    )
+    shown = path if is_local(fs) else url.rstrip("/")
+    return Store(fs, path.rstrip("/"), shown, is_far(url), patience)
 
 
 def url_to_fs(url: str) -> tuple[Any, str]:
@@ -179,7 +191,7 @@ def is_url(text: str) -> bool:
 
 
 def protocols(url: str) -> list[str]:
-    """Of the chain: zip and s3 of zip://*.png::s3://bucket/pool.zip."""
+    """The protocols of a chain: zip and s3 for zip://*.png::s3://bucket/pool.zip."""
     return [part.partition("://")[0] if "://" in part else "file" for part in url.split("::")]
 
 
@@ -196,7 +208,7 @@ def too_large(name: str) -> InvalidImage:
 
 
 def _read_local(path: Path, name: str) -> bytes:
-    """What is no regular file is never opened: it might block."""
+    """The bytes of a regular file; any other kind is never opened, since it might block."""
     try:
         if not path.is_file():
             raise InvalidImage(f"{name} is not a regular file")
@@ -222,6 +234,7 @@ def _unknown(url: str, error: Exception) -> str:
         if isinstance(error, ImportError) and protocol in EXTRAS:
             return f"{protocol}:// needs an extra: {extras.install(EXTRAS[protocol])}"
         if isinstance(error, ImportError) and protocol in known_implementations:
-            return f"{protocol}:// needs another package: {known_implementations[protocol].get('err') or error}"
+            needed = known_implementations[protocol].get("err") or error
+            return f"{protocol}:// needs another package: {needed}"
     readable = ", ".join(sorted(NEAR | {"s3", "gs", "az", "hf", "https"}))
     return f"{url} is no URL that can be read ({error}): name one of {readable}"

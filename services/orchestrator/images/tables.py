@@ -1,6 +1,7 @@
-"""Images in the rows of Parquet and Arrow files, as bytes, as Hugging Face's {bytes, path}, or as paths. The key is FILE#ROW.
+"""Images in the rows of Parquet and Arrow files, as bytes, {bytes, path} (Hugging Face) or paths.
 
-Read a row group at a time; of what needs no reading only the footer. A data set saved by `datasets` is a folder of these.
+The key is FILE#ROW. A row group is read at a time, and only the footer of files whose images are
+all done. A data set saved by `datasets` is a folder of these files.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ DAMAGE = (pa.ArrowException, OSError, EOFError)
 
 
 class ImageTables:
-    """`files` in order, all with the column of images that the first one has."""
+    """The images of `files`, in order."""
 
     def __init__(self, store: Store, files: Sequence[str]) -> None:
         self.store, self._files = store, files
@@ -39,13 +40,11 @@ class ImageTables:
         self._opened: tuple[str, Groups] | None = None
 
     def total(self) -> int | None:
-        """None where a file is damaged, too: the walk tells which."""
+        """The number of rows; None also if a file is damaged, which the walk reports."""
+        if self.store.is_far:
+            return None
         try:
-            return (
-                None
-                if self.store.is_far
-                else sum(sum(open_groups(self.store, file).sizes) for file in self._files)
-            )
+            return sum(sum(open_groups(self.store, file).sizes) for file in self._files)
         except DAMAGE:
             return None
 
@@ -105,7 +104,7 @@ class ImageTables:
 
 
 def _cell(groups: Groups, column: str, row: int) -> Any:
-    """Raises IndexError."""
+    """The cell of a row. Raises IndexError."""
     for group, size in enumerate(groups.sizes):
         if row >= size:
             row -= size
@@ -118,12 +117,13 @@ def _cell(groups: Groups, column: str, row: int) -> Any:
 
 
 def _columns(file: str, schema: Any) -> tuple[str, tuple[str, ...]]:
-    """The one with the images, and the others. Raises InvalidInput where there is none."""
+    """The column with the images, and the others. Raises InvalidInput if there is none."""
     fitting = [field.name for field in schema if _may_hold_images(field)]
     if not fitting:
         raise InvalidInput(
-            f"{file} has no column of images (its columns: {', '.join(schema.names) or 'none'}): they are bytes, "
-            f"{{bytes, path}}, or paths in a column called {' or '.join(IMAGE_COLUMNS[:3])}"
+            f"{file} has no column of images (its columns: {', '.join(schema.names) or 'none'}): "
+            "they are bytes, {bytes, path}, or paths in a column called "
+            f"{' or '.join(IMAGE_COLUMNS[:3])}"
         )
     column = min(
         fitting,

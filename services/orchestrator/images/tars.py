@@ -1,6 +1,7 @@
-"""Images in tar files, as WebDataset keeps them. The key is FILE#MEMBER@OFFSET, so that one is found again without an index.
+"""Images in tar files, as WebDataset stores them.
 
-What goes with an image (NAME.json, NAME.cls, NAME.txt) is ignored.
+The key is FILE#MEMBER@OFFSET, so that an image is found again without an index. The other files of
+an image (NAME.json, NAME.cls, NAME.txt) are ignored.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ DAMAGE = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, Value
 
 
 class Tars:
-    """`files` in order. Read from start to end; of what needs no reading only the headers, unless it is compressed."""
+    """The images of `files`, in order, read from start to end.
+
+    Only the headers of images that need no reading are read, unless the file is compressed.
+    """
 
     def __init__(self, store: Store, files: Sequence[str]) -> None:
         self.store, self._files = store, files
@@ -54,7 +58,8 @@ class Tars:
                 yield damaged(file, error)
         if not found:
             raise NotFound(
-                f"there are no images in {self.store.at(self._files[0])}: {self.ignored or 'it is empty'}"
+                f"there are no images in {self.store.at(self._files[0])}: "
+                f"{self.ignored or 'it is empty'}"
             )
 
     def read(self, key: str) -> bytes:
@@ -104,7 +109,7 @@ def _data(key: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _require_end(opened: IO[bytes], offset: int) -> None:
-    """tarfile takes a header that it can't read for the end."""
+    """Check for the end of the archive: tarfile also ends at a header that it can't read."""
     opened.seek(offset)
     if opened.read(tarfile.BLOCKSIZE).strip(b"\0"):
         raise tarfile.ReadError(f"no header at byte {offset:,}")

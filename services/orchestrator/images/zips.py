@@ -1,4 +1,4 @@
-"""Images in zip archives. The key is FILE#MEMBER; an archive's table of contents is read once and kept."""
+"""Images in zip archives. The key is FILE#MEMBER; a table of contents is read once and kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError
 
 
 class Zips:
-    """`files` in order, and the members of each in the order of its table of contents."""
+    """The images of `files`, in order, each in the order of its table of contents."""
 
     def __init__(self, store: Store, files: Sequence[str]) -> None:
         self.store, self._files = store, files
@@ -56,7 +56,8 @@ class Zips:
                 yield ImageItem(key, None if is_done(key) else partial(self.read, key))
         if not found:
             raise NotFound(
-                f"there are no images in {self.store.at(self._files[0])}: {self.ignored or 'it is empty'}"
+                f"there are no images in {self.store.at(self._files[0])}: "
+                f"{self.ignored or 'it is empty'}"
             )
 
     def read(self, key: str) -> bytes:
@@ -72,11 +73,9 @@ class Zips:
             raise InvalidImage(f"{key} can't be read: {error}") from error
 
     def _open(self, file: str) -> zipfile.ZipFile:
-        """One at a time is kept: what still reads in an earlier one holds it open."""
+        """Open an archive and keep it until another is opened; a read in progress holds it open."""
         with self._opening:
             if self._archive is None or self._archive[0] != file:
-                self._archive = (
-                    file,
-                    zipfile.ZipFile(self.store.open(file, block_bytes=SMALL_BLOCK_BYTES)),
-                )
+                opened = self.store.open(file, block_bytes=SMALL_BLOCK_BYTES)
+                self._archive = (file, zipfile.ZipFile(opened))
             return self._archive[1]

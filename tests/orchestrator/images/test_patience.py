@@ -65,7 +65,7 @@ async def test_a_bucket_that_goes_away_stops_the_run_and_the_same_command_resume
     async with bench(tmp_path / "run", f"{flighty.url}/{name}", teacher, patience_s=0.3) as b:
         with pytest.raises(
             Unavailable,
-            match=r"s3://kept/pool.* can't be reached .*: see to the connection, then repeat",
+            match=r"s3://kept/pool.* can't be reached .*: check the connection, then repeat",
         ):
             await b.align()
         assert rows(b.folder, "SELECT 1 FROM images WHERE rejection != ''") == []
