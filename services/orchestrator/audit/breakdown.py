@@ -1,4 +1,4 @@
-"""Table 8: how many errors of the sample are of each category, by machine or by raters."""
+"""Table 8: the errors of a sample by category, decided by machine or by raters."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from services.orchestrator.audit.tagging import Tagged
 
 @dataclass(frozen=True, slots=True)
 class CategoryShare:
-    """`category` None: undecided. `count`: an error on which raters differ counts in part in each of its categories.
+    """One category's errors. `category` is None for undecided ones.
 
-    `share`: of all errors, 0 to 1. `by_rule`: of the count.
+    `count`: an error on which raters differ counts in part in each category. `share` is of all
+    errors, 0 to 1. `by_rule`: the part of the count that a rule decided.
     """
 
     category: Category | None
@@ -30,7 +31,10 @@ class CategoryShare:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """Every category of the task in the paper's order. `by`: who said so; `alpha`: see figures.py."""
+    """Every category of the task in the paper's order.
+
+    `by`: the rules, judges or raters that decided. `alpha`: see figures.py.
+    """
 
     task: str
     by: Sequence[str]
@@ -42,34 +46,41 @@ class Breakdown:
 
 
 def of_tags(tagged: Tagged) -> Breakdown:
-    """Undecided errors stand last, where there are any."""
+    """The breakdown by machine; undecided errors come last, if there are any."""
     counts = Counter(tag.category for tag in tagged.tags)
     by_rule = Counter(tag.category for tag in tagged.tags if tag.is_by_rule)
     named: list[Category | None] = [*CATEGORIES[tagged.task], *([None] if counts[None] else [])]
     total = len(tagged.tags)
-    parts = [
-        CategoryShare(of, counts[of], wilson(counts[of], total, tagged.population), by_rule[of])
-        for of in named
-    ]
+    parts = []
+    for category in named:
+        count = counts[category]
+        share = wilson(count, total, tagged.population)
+        parts.append(CategoryShare(category, count, share, by_rule[category]))
     return Breakdown(
-        tagged.task,
-        sorted({tag.by for tag in tagged.tags if tag.by}),
-        tagged.asked,
-        total,
-        tagged.population,
-        parts,
+        task=tagged.task,
+        by=sorted({tag.by for tag in tagged.tags if tag.by}),
+        asked=tagged.asked,
+        errors=total,
+        population=tagged.population,
+        parts=parts,
     )
 
 
 def of_ratings(key: Key, ratings: Sequence[Ratings]) -> Breakdown:
-    """Each error counts for the share of its raters that named the category."""
-    counts = Counter(given[CATEGORY] for of in ratings for given in of.answers.values())
-    total, population = len(key.items), key.populations[DrawnArm.AFTER]
-    parts = [
-        CategoryShare(of, count := counts[of.name] / len(ratings), wilson(count, total, population))
-        for of in CATEGORIES[key.task]
-    ]
-    raters = [of.rater for of in ratings]
+    """The breakdown by raters: an error counts by the share of its raters that chose a category."""
+    counts = Counter(given[CATEGORY] for one in ratings for given in one.answers.values())
+    total = len(key.items)
+    population = key.populations[DrawnArm.AFTER]
+    parts = []
+    for category in CATEGORIES[key.task]:
+        count = counts[category.name] / len(ratings)
+        parts.append(CategoryShare(category, count, wilson(count, total, population)))
     return Breakdown(
-        key.task, raters, key.asked, total, population, parts, alpha(CATEGORY, ratings)
+        task=key.task,
+        by=[one.rater for one in ratings],
+        asked=key.asked,
+        errors=total,
+        population=population,
+        parts=parts,
+        alpha=alpha(CATEGORY, ratings),
     )

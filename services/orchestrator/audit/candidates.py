@@ -1,4 +1,4 @@
-"""What an audit draws from: the annotations before PI, the gap after it, and the questions that people wrote."""
+"""The items that an audit draws from: annotations before PI, the gap after it, human questions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from services.orchestrator.run.run import Run
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`load` reads the image's file; it raises InvalidInput where that is gone or has changed."""
+    """An item to draw. `load` reads its image; raises InvalidInput if it is missing or changed."""
 
     drawn: DrawnItem
     load: Callable[[], bytes]
 
     @property
     def name(self) -> str:
-        """The same in each arm."""
+        """A name that is the same in each arm."""
         drawn = self.drawn
         return f"{drawn.image_sha256 or drawn.image}\n{drawn.number}\n{drawn.attempt}"
 
@@ -42,14 +42,15 @@ def after(run: Run) -> Iterator[Candidate]:
 
 
 def require_gap(run: Run) -> None:
-    """Raises WrongState where the run is not identified, or its gap is empty."""
+    """Check for a gap. Raises WrongState if the run isn't identified, or its gap is empty."""
     if not run.state.identified:
         raise WrongState(
-            f"the run in {run.folder} is not identified yet: `mpa-orch identify {run.folder}` does that"
+            f"the run in {run.folder} is not identified yet: "
+            f"`mpa-orch identify {run.folder}` does that"
         )
     if not any(after(run)):
         raise WrongState(
-            f"the gap of the run in {run.folder} is empty: there is nothing after PI to look at"
+            f"the gap of the run in {run.folder} is empty: there is nothing after PI to audit"
         )
 
 
@@ -65,14 +66,14 @@ def _read_again(source: Source, drawn: DrawnItem) -> bytes:
 
 
 def written_by_people(dataset: Dataset) -> Iterator[Candidate]:
-    """Of several answers the usual one."""
+    """Questions of a labelled data set, with the most frequent answer to each."""
     for record in dataset.read():
         drawn = DrawnItem(
-            (DrawnArm.HUMAN,),
-            f"{dataset.name} {record.id}",
-            "",
-            record.question,
-            mode(record.answers),
+            arms=(DrawnArm.HUMAN,),
+            image=f"{dataset.name} {record.id}",
+            image_sha256="",
+            question=record.question,
+            answer=mode(record.answers),
         )
         yield Candidate(drawn, partial(_read_file, dataset, record))
 
@@ -83,7 +84,8 @@ def _read_file(dataset: Dataset, record: LabelledRecord) -> bytes:
     file = dataset.images.find(record.image)
     if file is None:
         raise InvalidInput(
-            f"{dataset.path} names the image {record.image}, which isn't there: give its folder (--images)"
+            f"{dataset.path} names the image {record.image}, which isn't there: "
+            "give its folder (--images)"
         )
     return file.read_bytes()
 
@@ -91,7 +93,7 @@ def _read_file(dataset: Dataset, record: LabelledRecord) -> bytes:
 def sample(
     candidates: Iterable[Candidate], count: int, seed: int, arm: DrawnArm
 ) -> tuple[list[Candidate], int]:
-    """`count` of them, each as likely as any other, and how many there are. Memory for those alone that it returns."""
+    """A random sample of `count` candidates, and the number of all. Memory holds the sample only."""
     population = 0
 
     def counted() -> Iterator[Candidate]:
@@ -104,5 +106,5 @@ def sample(
 
 
 def lot(seed: int, of: str, candidate: Candidate) -> bytes:
-    """What draws and mixes, in an order that is no other's."""
+    """The sort key that draws and mixes, in a different order for each seed and arm."""
     return hashlib.sha256(f"{seed} {of}\n{candidate.name}".encode()).digest()

@@ -1,4 +1,4 @@
-"""What raters are asked about an annotation: the four measures of Table 4 (paper, Section 4.1.1 iii)."""
+"""Questions to raters about an annotation: the four measures of Table 4 (Section 4.1.1 iii)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _YES_NO = (SheetChoice(YES, "yes"), SheetChoice(NO, "no"))
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One measure: the share of ratings that are `counted`. `name` is for people, `symbol` the paper's."""
+    """One measure: the share of ratings that equal `counted`.
+
+    `name` is for people, `symbol` is the paper's.
+    """
 
     name: str
     symbol: str
@@ -72,6 +75,7 @@ TASKS_FOR_RATERS: dict[str, str] = {
     "vqa": "Questions about an image that are answered by looking at it.",
     "pathvqa": "Questions about a pathology image that are answered by yes or no.",
     "ocr": "Reading: the answer is the text in the image, exactly as it is written.",
-    "captioning": "Captions: the answer is one sentence that says what is in the image and what can be read there.",
+    "captioning": "Captions: the answer is one sentence that says what is in the image and what "
+    "can be read there.",
 }
-"""What fits a task, by its name."""
+"""Descriptions of the tasks, by name."""

@@ -1,7 +1,8 @@
-"""The draw of an audit: so many of each arm, by seed, mixed, and blind.
+"""The draw of an audit: N items of each arm, by seed, mixed, and blind.
 
-What an arm draws depends on the seed and on its candidates, on nothing else: the same command draws the same items again. An
-item's id is its place in the mixed order, and its image is coded anew, so neither tells where it is from.
+The items of an arm depend on the seed and its candidates alone: the same command draws the same
+items again. An item's id is its place in the mixed order, and its image is encoded again, so
+neither reveals its origin.
 """
 
 from __future__ import annotations
@@ -43,17 +44,16 @@ def draw(
     folder: Path,
     progress: Progress,
 ) -> Key:
-    """Writes page and key into `folder`, which isn't there yet; `count` items of each arm, or as many as there are.
+    """Write page and key into the new `folder`: at most `count` items of each arm.
 
-    Raises WrongState where the run is not identified or its gap is empty; InvalidInput where an image is gone.
+    Raises WrongState if the run isn't identified or its gap is empty; InvalidInput if an image is
+    missing.
     """
     require_gap(run)
     about = study(subject, run.settings.task)
-    arms = (
-        {DrawnArm.AFTER: after(run)}
-        if subject is AuditSubject.ERRORS
-        else {DrawnArm.BEFORE: before(run), DrawnArm.AFTER: after(run)}
-    )
+    arms = {DrawnArm.AFTER: after(run)}
+    if subject is AuditSubject.ANNOTATIONS:
+        arms = {DrawnArm.BEFORE: before(run), **arms}
     if human is not None:
         arms[DrawnArm.HUMAN] = written_by_people(human)
     samples = {arm: sample(candidates, count, seed, arm) for arm, candidates in arms.items()}
@@ -63,27 +63,28 @@ def draw(
     populations = {arm: population for arm, (_, population) in samples.items()}
     items = {name: candidate.drawn for name, candidate in chosen.items()}
     key = Key(
-        "", subject, run.id, run.ledger.round, run.settings.task, seed, count, populations, items
+        audit="",
+        subject=subject,
+        run=run.id,
+        round=run.ledger.round,
+        task=run.settings.task,
+        seed=seed,
+        asked=count,
+        populations=populations,
+        items=items,
     )
     key = replace(key, audit=hashlib.sha256(key.to_json().encode()).hexdigest()[:12])
     with written_whole(folder) as target, progress.stage("draw", "images", len(chosen)) as meter:
-        page = render(
-            Sheet(
-                key.audit,
-                about.title,
-                about.guide,
-                about.questions,
-                _items(run, subject, chosen, meter),
-            )
-        )
+        shown = _items(run, subject, chosen, meter)
+        sheet = Sheet(key.audit, about.title, about.guide, about.questions, shown)
         target.mkdir()
-        (target / PAGE).write_text(page, encoding="utf-8")
+        (target / PAGE).write_text(render(sheet), encoding="utf-8")
         (target / KEY).write_text(key.to_json(), encoding="utf-8")
     return key
 
 
 def _numbered(samples: Sequence[Sequence[Candidate]], seed: int) -> Mapping[str, Candidate]:
-    """Mixed; what several arms drew is one item."""
+    """The items, mixed and numbered; an annotation that several arms drew is one item."""
     merged: dict[str, Candidate] = {}
     for candidate in (candidate for drawn in samples for candidate in drawn):
         drawn = candidate.drawn

@@ -1,6 +1,6 @@
-"""Table 4: the measures before and after PI, with intervals, and how far the raters agree.
+"""Table 4: the measures before and after PI, with intervals, and the agreement of raters.
 
-Each item counts for the share of its raters that said so, so several raters are averaged, not outvoted.
+Several raters of an item are averaged, not outvoted: it counts by the share of them that agree.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from services.orchestrator.audit.ratings import Ratings
 
 @dataclass(frozen=True, slots=True)
 class CriterionShares:
-    """One criterion: its share (0 to 1) in each arm, after minus before, and Krippendorff's alpha of the raters.
+    """One criterion: its share (0 to 1) in each arm, the change, and Krippendorff's alpha.
 
-    `alpha` None: there is one rater, or everybody chose the same throughout, of which chance can't be told.
+    `alpha` is None if there is one rater, or if all ratings are equal.
     """
 
     criterion: Criterion
@@ -30,16 +30,17 @@ class CriterionShares:
 
 @dataclass(frozen=True, slots=True)
 class AuditFigures:
-    """`measured`: in the order of the paper's table."""
+    """All figures of an audit; `measured` has the order of the paper's table."""
 
     raters: Sequence[str]
     measured: Sequence[CriterionShares]
 
 
 def figures(key: Key, ratings: Sequence[Ratings]) -> AuditFigures:
-    """Raises InvalidInput where the library that measures agreement is missing."""
+    """Measure an audit. Raises InvalidInput if the library that measures agreement is missing."""
     return AuditFigures(
-        [of.rater for of in ratings], [_measure(criterion, key, ratings) for criterion in CRITERIA]
+        raters=[one.rater for one in ratings],
+        measured=[_measure(criterion, key, ratings) for criterion in CRITERIA],
     )
 
 
@@ -55,17 +56,15 @@ def _measure(criterion: Criterion, key: Key, ratings: Sequence[Ratings]) -> Crit
 def _counted(
     criterion: Criterion, items: Collection[str], ratings: Sequence[Ratings]
 ) -> tuple[float, int]:
-    """Successes, where an item on which raters differ is one in part, and trials."""
-    said = sum(
-        of.answers[item][criterion.key] == criterion.counted for of in ratings for item in items
-    )
-    return said / len(ratings), len(items)
+    """Successes and trials; an item on which raters differ is a success in part."""
+    given = [one.answers[item][criterion.key] for one in ratings for item in items]
+    return given.count(criterion.counted) / len(ratings), len(items)
 
 
 def alpha(question: str, ratings: Sequence[Ratings]) -> float | None:
-    """Krippendorff's alpha of nominal answers to `question`, over all items: 1 is perfect agreement, 0 is chance."""
+    """Krippendorff's alpha of nominal answers to `question`: 1 is full agreement, 0 is chance."""
     answers = [
-        (of.rater, item, given[question]) for of in ratings for item, given in of.answers.items()
+        (one.rater, item, given[question]) for one in ratings for item, given in one.answers.items()
     ]
     if len(ratings) < 2 or len({value for _, _, value in answers}) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The key of an audit: where each item is from. Raters never see it; without it their answers mean nothing."""
+"""The key of an audit: the origin of each item. Raters never see it; figures need it."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ VERSION = 1
 
 
 class AuditSubject(StrEnum):
-    """What raters judge."""
+    """Subject of an audit."""
 
     ANNOTATIONS = "annotations"
-    """Before and after PI (Table 4)."""
+    """Annotations before and after PI (Table 4)."""
     ERRORS = "errors"
-    """What the student got wrong, in the gap (Table 8)."""
+    """The student's errors in the gap (Table 8)."""
 
 
 class DrawnArm(StrEnum):
-    """Where items are drawn from."""
+    """Origin of drawn items."""
 
     BEFORE = "before"
-    """Every pseudo-annotation: what PI is given (D_PA of the paper)."""
+    """Every pseudo-annotation, the input of PI (D_PA of the paper)."""
     AFTER = "after"
-    """The gap: what PI leaves (D_PI)."""
+    """The gap, the output of PI (D_PI)."""
     HUMAN = "human"
-    """A labelled data set, mixed in so that there is something to mistake an annotation for."""
+    """A labelled data set, mixed in so that an annotation can be mistaken for a human's."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnItem:
-    """An item's origin. An annotation that both draws took is one item of both arms. `number`, `attempt`: see the ledger."""
+    """The origin of an item; an annotation that both draws took is one item of both arms.
+
+    `number`, `attempt`: see the ledger.
+    """
 
     arms: tuple[DrawnArm, ...]
     image: str
@@ -49,20 +52,29 @@ class DrawnItem:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """`asked`: items of each arm; `populations`: how many there were to draw from."""
+    """The draw of an audit."""
 
     audit: str
+    """Id of the draw."""
     subject: AuditSubject
+    """Subject that raters judge."""
     run: str
+    """Id of the run."""
     round: int
+    """Round of the run."""
     task: str
+    """Task of the run."""
     seed: int
+    """Seed of the draw."""
     asked: int
+    """Number of items wanted of each arm."""
     populations: Mapping[DrawnArm, int]
+    """Number of candidates in each arm."""
     items: Mapping[str, DrawnItem]
+    """Origins by the id of the item."""
 
     def of(self, arm: DrawnArm) -> list[str]:
-        """The ids of its items."""
+        """The ids of an arm's items."""
         return [name for name, drawn in self.items.items() if arm in drawn.arms]
 
     def to_json(self) -> str:
@@ -70,13 +82,14 @@ class Key:
 
     @classmethod
     def read(cls, folder: Path) -> Key:
-        """Raises NotFound, InvalidInput."""
+        """The key in the folder of an audit. Raises NotFound, InvalidInput."""
         path = folder / KEY
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise NotFound(
-                f"there is no audit in {folder}: `mpa-orch audit draw RUN --output {folder}` draws one"
+                f"there is no audit in {folder}: "
+                f"`mpa-orch audit draw RUN --output {folder}` draws one"
             ) from error
         except ValueError as error:
             raise InvalidInput(
@@ -85,15 +98,15 @@ class Key:
         try:
             if content.pop("version") != VERSION:
                 raise InvalidInput(
-                    f"{path} is another program's: draw the audit again, with its seed"
+                    f"{path} is of another version: draw the audit again, with its seed"
                 )
             subject = AuditSubject(content.pop("subject"))
             populations = {
                 DrawnArm(arm): int(count) for arm, count in content.pop("populations").items()
             }
             items = {
-                name: DrawnItem(tuple(map(DrawnArm, of.pop("arms"))), **of)
-                for name, of in content.pop("items").items()
+                name: DrawnItem(tuple(map(DrawnArm, fields.pop("arms"))), **fields)
+                for name, fields in content.pop("items").items()
             }
             return cls(subject=subject, populations=populations, items=items, **content)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

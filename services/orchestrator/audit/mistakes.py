@@ -1,4 +1,4 @@
-"""The student's errors in the gap: what it answered where the teacher stood by its annotation."""
+"""The student's errors in the gap: its answers where the teacher confirmed its annotation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.orchestrator.run.run import Run
 
 
 def mistake(run: Run, drawn: DrawnItem) -> Mistake:
-    """By the version that the round began with."""
+    """The error of the version that the round began with."""
     ledger = run.ledger
     given = ledger.answer(drawn.image_sha256, drawn.question, "student", run.state.the_base.name)
     assert given is not None  # a record of the gap has one

@@ -1,4 +1,4 @@
-"""A sheet as one HTML file with everything in it: raters open it from disk, offline, and send back what it saves."""
+"""A sheet as one HTML file: raters open it from disk, offline, and return the file it saves."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ QUALITY = 90
 
 
 def render(sheet: Sheet) -> str:
-    """The page. What models wrote stays text: as data it can't end its element, and the script only ever sets it as text."""
+    """The page. Texts of models stay text: they can't end their element or become markup."""
     page = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     data = json.dumps(sheet.to_document(), ensure_ascii=False).replace("<", "\\u003c")
     return page.replace("{{title}}", html.escape(sheet.title)).replace("{{sheet}}", data)
 
 
 def data_uri(data: bytes) -> str:
-    """The image as the models saw it, upright and without what its file tells of its origin: every image is WebP.
+    """The image as the models saw it, upright and without metadata: every image is WebP.
 
     Raises InvalidImage.
     """

@@ -1,4 +1,4 @@
-"""What raters saved: one file each, all of one audit, every question of every item answered by one of its choices."""
+"""The raters' answers: one file each, all of one audit, with an answer to every question."""
 
 from __future__ import annotations
 
@@ -28,14 +28,18 @@ def read_ratings(
     questions: Sequence[SheetQuestion],
     folder: Path,
 ) -> list[Ratings]:
-    """`folder`: where the audit is, for people. Raises InvalidInput that names file and item, NotFound."""
+    """Read and check the raters' files. `folder`: that of the audit, for messages.
+
+    Raises InvalidInput that names file and item, NotFound.
+    """
     found: dict[str, tuple[Path, Ratings]] = {}
     for path in paths:
         ratings = _read(path, audit, items, questions, folder)
         rater = " ".join(ratings.rater.casefold().split())
         if rater in found:
             raise InvalidInput(
-                f"{found[rater][0]} and {path} are both by {ratings.rater!r}: give one file of each rater"
+                f"{found[rater][0]} and {path} are both by {ratings.rater!r}: "
+                "give one file of each rater"
             )
         found[rater] = path, ratings
     return [ratings for _, ratings in found.values()]
@@ -45,14 +49,17 @@ def _read(
     path: Path, audit: str, items: Collection[str], questions: Sequence[SheetQuestion], folder: Path
 ) -> Ratings:
     fields = _document(path)
-    if (of := fields.text("audit")) != audit:
+    if (answered := fields.text("audit")) != audit:
         raise InvalidInput(
-            f"{path} answers another audit ({of}) than the one in {folder} ({audit}): see its {KEY}"
+            f"{path} answers another audit ({answered}) than the one in {folder} ({audit}): "
+            f"see its {KEY}"
         )
-    rater, answers = fields.text("rater").strip(), fields.inner("answers")
+    rater = fields.text("rater").strip()
+    answers = fields.inner("answers")
     if unknown := next((name for name in answers.values if name not in items), ""):
         raise InvalidInput(
-            f"{path}: there is no item {unknown!r} in this audit (there are {len(items)}, from {min(items)})"
+            f"{path}: there is no item {unknown!r} in this audit "
+            f"(there are {len(items)}, from {min(items)})"
         )
     if missing := [name for name in items if name not in answers.values]:
         raise InvalidInput(
@@ -81,7 +88,8 @@ def _answer(fields: Fields, path: Path, item: str, question: SheetQuestion) -> s
         raise InvalidInput(f'{path}, item {item}: "{question.key}" is not answered')
     if value not in question.values:
         raise InvalidInput(
-            f'{path}, item {item}: "{question.key}" is {value!r}, not one of {", ".join(question.values)}'
+            f'{path}, item {item}: "{question.key}" is {value!r}, '
+            f"not one of {', '.join(question.values)}"
         )
     return str(value)
 

@@ -1,4 +1,4 @@
-"""A sheet: items that are shown, and the questions that a rater answers about each of them. It says nothing of their origin."""
+"""A sheet: items, and the questions that a rater answers about each; nothing about their origin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class SheetChoice:
-    """`value` is what is saved, `text` what is read."""
+    """A choice: `value` is saved, `text` is shown."""
 
     value: str
     text: str
@@ -16,7 +16,7 @@ class SheetChoice:
 
 @dataclass(frozen=True, slots=True)
 class SheetQuestion:
-    """One choice of several. `hint`: how to decide."""
+    """A question with several choices. `hint`: how to decide."""
 
     key: str
     text: str
@@ -30,7 +30,10 @@ class SheetQuestion:
 
 @dataclass(frozen=True, slots=True)
 class SheetItem:
-    """`image` is a data URI. `texts`: (what it is, text), such as ("Question", "what does the sign say?")."""
+    """An item to rate.
+
+    `image` is a data URI. `texts`: (label, text), such as ("Question", "what does the sign say?").
+    """
 
     id: str
     image: str
@@ -39,7 +42,10 @@ class SheetItem:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """`audit` names the draw; it stands in every file that a rater saves. `guide`: what raters read first."""
+    """A page's content.
+
+    `audit`: id of the draw, written into every file that a rater saves. `guide`: the first text.
+    """
 
     audit: str
     title: str
@@ -48,5 +54,5 @@ class Sheet:
     items: Sequence[SheetItem]
 
     def to_document(self) -> dict[str, object]:
-        """As JSON has it."""
+        """The sheet as a JSON object."""
         return asdict(self)

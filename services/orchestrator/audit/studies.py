@@ -1,4 +1,4 @@
-"""What a page is about: the annotations (Table 4), or the student's errors (Table 8). Each has its guide and its questions."""
+"""The two kinds of page, about annotations (Table 4) and errors (Table 8): guide and questions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CATEGORY = "category"
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What raters read first, and what they are asked about every item."""
+    """Title, guide and questions of a page."""
 
     title: str
     guide: str
@@ -24,28 +24,34 @@ class Study:
 
 
 def study(subject: AuditSubject, task: str) -> Study:
-    """Raises InvalidInput where the task has no categories of errors."""
+    """The study of a subject. Raises InvalidInput if the task has no categories of errors."""
     return _of_errors(task) if subject is AuditSubject.ERRORS else _of_annotations(task)
 
 
 def _of_annotations(task: str) -> Study:
-    guide = "Each item is an image with a question and an answer. Judge question and answer as they stand."
+    guide = (
+        "Each item is an image with a question and an answer. "
+        "Judge question and answer as they stand."
+    )
     questions = tuple(criterion.question for criterion in CRITERIA)
     return Study("Questions and answers", f"{guide} The task: {TASKS_FOR_RATERS[task]}", questions)
 
 
 def _of_errors(task: str) -> Study:
     require_categories(task)
-    guide = "A model was asked about each image, and its answer was counted as wrong. Say what kind of mistake it is."
+    guide = (
+        "A model was asked about each image, and its answer was counted as wrong. "
+        "Say what kind of mistake it is."
+    )
     choices = tuple(
-        SheetChoice(of.name, f"{of.title}: the model {of.meaning}") for of in CATEGORIES[task]
+        SheetChoice(one.name, f"{one.title}: the model {one.meaning}") for one in CATEGORIES[task]
     )
     question = SheetQuestion(CATEGORY, "What kind of mistake is it?", choices)
     return Study("Mistakes of a model", f"{guide} The task: {TASKS_FOR_RATERS[task]}", (question,))
 
 
 def require_categories(task: str) -> None:
-    """Raises InvalidInput."""
+    """Check that the task has categories of errors. Raises InvalidInput."""
     if task not in CATEGORIES:
         raise InvalidInput(
             f"there are no categories of errors for {task}, only for {', '.join(CATEGORIES)}",

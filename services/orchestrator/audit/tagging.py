@@ -1,6 +1,6 @@
-"""Table 8 by machine: each error of a sample of the gap gets its category, by rule where the texts decide, else by the teacher.
+"""Table 8 by machine: each error of a sample gets its category by rule, else by the teacher.
 
-The teacher is asked by its Answer call, so its verdicts are cached as all that it says; any teacher can be the judge.
+The teacher is asked by its Answer call, so its verdicts are cached; any teacher can be the judge.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ VERDICT = Decoding(max_new_tokens=16)
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """`category` None: nobody could tell. `by`: RULES, or the judge's fingerprint; "" where nobody was asked.
+    """An error and its category; None if undecided.
 
-    `said`: the judge's reply as it is, or what went wrong.
+    `by`: RULES, or the judge's fingerprint; "" if nobody was asked. `said`: the judge's reply, or
+    its error.
     """
 
     drawn: DrawnItem
@@ -56,7 +57,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """`tags` of a sample of the gap's `population` errors; `asked`: so many were asked for."""
+    """`tags` of a sample of the gap's `population` errors; `asked`: the size that was wanted."""
 
     task: str
     asked: int
@@ -67,20 +68,20 @@ class Tagged:
 async def tag(
     run: Run, count: int, seed: int, teacher: Teacher | None, progress: Progress
 ) -> Tagged:
-    """`teacher` None: by rules alone. The sample is the one that `audit draw --of errors` puts before people.
+    """Tag the sample that `audit draw --of errors` draws for people.
 
-    Raises WrongState where there is no gap, InvalidInput where the task has no categories, Pending where the judge's provider
-    takes its time.
+    `teacher` None: by rules alone. Raises WrongState if there is no gap, InvalidInput if the task
+    has no categories, Pending while the judge's provider works on its batch.
     """
     task = run.settings.task
     require_gap(run)
     require_categories(task)
     chosen, population = sample(after(run), count, seed, DrawnArm.AFTER)
-    tags = [_by_rule(run, candidate, CATEGORIES[task]) for candidate in chosen]
+    categories = CATEGORIES[task]
+    tags = [_by_rule(run, candidate, categories) for candidate in chosen]
     if teacher is not None:
-        tags = await _by_judge(
-            teacher, list(zip(chosen, tags, strict=True)), CATEGORIES[task], progress
-        )
+        pairs = list(zip(chosen, tags, strict=True))
+        tags = await _by_judge(teacher, pairs, categories, progress)
     return Tagged(task, count, population, tags)
 
 
@@ -126,7 +127,7 @@ async def _by_judge(
 
 
 def write(tagged: Tagged, path: Path) -> None:
-    """A line of JSON for each error."""
+    """Write a line of JSON for each error."""
     write_atomically(
         path, "".join(json.dumps(_line(tag), ensure_ascii=False) + "\n" for tag in tagged.tags)
     )

@@ -90,6 +90,7 @@ def experiment(
     from services.orchestrator.experiments import flow, plan, report
     from services.orchestrator.experiments.file import read_experiment
     from services.orchestrator.experiments.site import Site, addresses
+    from services.orchestrator.reports.experiments import show_plan
     from services.orchestrator.run import RUNS
     from services.orchestrator.run.run import locked
 
@@ -97,7 +98,7 @@ def experiment(
         asked = read_experiment(file, data)
         folder = out or RUNS / asked.name
         if dry_run:
-            report.show_plan(plan.lines(asked, folder), Console())
+            show_plan(plan.lines(asked, folder), Console())
             return
         at = {
             "teacher": addresses("teacher", teacher or (), asked.teachers),

@@ -22,7 +22,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """One finished evaluation. `each`, `images`, `kinds`: official score, image, kind by question."""
+    """One finished evaluation. `each`, `images`, `kinds`: score, image and kind by question."""
 
     metric: str
     official: float

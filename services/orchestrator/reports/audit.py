@@ -1,4 +1,4 @@
-"""An audit for people and programs: what was drawn, and Table 4."""
+"""An audit for people and programs: its draw, and Table 4."""
 
 from __future__ import annotations
 
@@ -48,28 +48,31 @@ def show(key: Key, found: AuditFigures, console: Console, *, as_json: bool) -> N
 
 
 def drawn(key: Key) -> Iterator[str]:
-    """What was drawn, and where that is less than was asked for."""
+    """The number of items drawn in each arm, and a note if it is less than wanted."""
     for arm, population in key.populations.items():
         count = len(key.of(arm))
         fewer = f", {key.asked:,} were asked for" if count < key.asked else ""
         yield f"{NAMES[arm]}: {count:,} items of {population:,}{fewer}"
     if both := sum(len(item.arms) > 1 for item in key.items.values()):
-        yield f"{both:,} were drawn twice, before and after PI: they are rated once and count in both"
+        yield (
+            f"{both:,} were drawn twice, before and after PI: they are rated once and count in both"
+        )
 
 
 def percent(share: Interval, sign: str = "") -> str:
-    """In percent, with its interval."""
-    return f"{100 * share.expected:{sign}.1f} ({100 * share.low:{sign}.1f} to {100 * share.high:{sign}.1f})"
+    """A share in percent, with its interval."""
+    expected, low, high = 100 * share.expected, 100 * share.low, 100 * share.high
+    return f"{expected:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
 
 
 def _document(key: Key, found: AuditFigures) -> dict[str, object]:
     measured = {
-        of.criterion.key: {
-            **{str(arm): asdict(share) for arm, share in of.shares.items()},
-            "change": asdict(of.change),
-            "alpha": of.alpha,
+        one.criterion.key: {
+            **{str(arm): asdict(share) for arm, share in one.shares.items()},
+            "change": asdict(one.change),
+            "alpha": one.alpha,
         }
-        for of in found.measured
+        for one in found.measured
     }
     arms = {
         str(arm): {"items": len(key.of(arm)), "population": count}

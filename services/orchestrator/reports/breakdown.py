@@ -1,4 +1,4 @@
-"""Table 8 for people and programs."""
+"""Table 8, errors by category, for people and programs."""
 
 from __future__ import annotations
 
@@ -19,25 +19,19 @@ def show(found: Breakdown, console: Console, *, as_json: bool) -> None:
         console.file.write(json.dumps(_document(found), indent=2, ensure_ascii=False) + "\n")
         return
     headings = ("category", "errors", "by rule", "share", "a gap")
-    print_rows(
-        headings,
-        [_cells(part) for part in found.parts],
-        console,
-        numbers=headings[1:4],
-        caption="in brackets 95 %",
-    )
+    rows = [_cells(part) for part in found.parts]
+    print_rows(headings, rows, console, numbers=headings[1:4], caption="in brackets 95 %")
     fewer = f", {found.asked:,} were asked for" if found.errors < found.asked else ""
-    said = [
-        f"{found.errors:,} of the gap's {found.population:,} errors{fewer}; by {', '.join(found.by) or 'nobody'}"
-    ]
+    by = ", ".join(found.by) or "nobody"
+    say(console, f"{found.errors:,} of the gap's {found.population:,} errors{fewer}; by {by}")
     if found.alpha is not None:
-        said.append(f"agreement of the raters (Krippendorff's alpha): {found.alpha:.2f}")
+        say(console, f"agreement of the raters (Krippendorff's alpha): {found.alpha:.2f}")
     if not found.parts[-1].category:
-        said.append(
-            "undecided: no rule decides, and no judge was asked or named one category (--teacher asks one)"
+        say(
+            console,
+            "undecided: no rule decides, and no judge was asked or named one category "
+            "(--teacher asks one)",
         )
-    for line in said:
-        say(console, line)
 
 
 def _cells(part: CategoryShare) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What is in a data set and what is wrong with it, for people."""
+"""The content of a data set and its faults, for people."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def show_findings(dataset: Dataset, findings: Findings, console: Console) -> Non
 
 def _listed(counts: Counter[str]) -> str:
     shown = [f"{name or '(none)'} {count:,}" for name, count in counts.most_common(KINDS_SHOWN)]
-    return ", ".join(
-        shown + ([f"{len(counts) - KINDS_SHOWN:,} more"] if len(counts) > KINDS_SHOWN else [])
-    )
+    if len(counts) > KINDS_SHOWN:
+        shown.append(f"{len(counts) - KINDS_SHOWN:,} more")
+    return ", ".join(shown)

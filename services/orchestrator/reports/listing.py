@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 def say(console: Console, text: str) -> None:
-    """Prints a line as it is: no markup, no highlighting, no wrapping."""
+    """Print a line as it is: no markup, no highlighting, no wrapping."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -21,20 +21,18 @@ def print_rows(
     numbers: Collection[str] = (),
     caption: str | None = None,
 ) -> None:
-    """Prints a table on a terminal, elsewhere a line of tab-separated columns per row.
+    """Print a table on a terminal, elsewhere a line of tab-separated columns per row.
 
     `numbers`: headings of right-aligned columns. `caption`: printed on a terminal only.
     """
     if not console.is_terminal:
-        console.file.writelines(
-            "\t".join(cells) + "\n" for cells in (headings, *rows)
-        )  # rich would expand the tabs
+        # rich would expand the tabs
+        console.file.writelines("\t".join(cells) + "\n" for cells in (headings, *rows))
         return
     table = Table(caption=caption)
     for heading in headings:
-        table.add_column(
-            heading, justify="right" if heading in numbers else "left", overflow="fold"
-        )
+        justify = "right" if heading in numbers else "left"
+        table.add_column(heading, justify=justify, overflow="fold")
     for cells in rows:
         table.add_row(*cells)
     console.print(table)

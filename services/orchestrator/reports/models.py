@@ -86,7 +86,7 @@ def show_all(presets: Iterable[Preset], console: Console) -> None:
 
 
 def show(preset: Preset, console: Console) -> None:
-    """Prints everything that is known about one model."""
+    """Print everything about one model."""
     trained = asdict(preset.hyperparameters) if "student" in preset.roles else {}
     lines = {
         "name": preset.name,

@@ -12,16 +12,14 @@ COLUMNS = ("stage", "asks", "calls", "time", "tokens in", "tokens out", "cost")
 
 
 def show(quote: Quote, console: Console) -> None:
-    """The whole run; unknown figures are "?"."""
+    """Print the expected costs of the whole run; unknown figures are "?"."""
     saved = (
         f"; {quote.saved_calls:,} of its teacher calls came from the cache"
         if quote.saved_calls
         else ""
     )
-    say(
-        console,
-        f"pilot        {quote.pilot:,} of {quote.pool:,} images, {quote.usable:,} of them usable{saved}",
-    )
+    images = f"{quote.pilot:,} of {quote.pool:,} images, {quote.usable:,} of them usable"
+    say(console, f"pilot        {images}{saved}")
     table = Table()
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("stage", "asks") else "right")
@@ -33,35 +31,29 @@ def show(quote: Quote, console: Console) -> None:
         )
     console.print(table)
     found = quote.parity_set
-    say(
-        console,
-        f"parity set   {found.expected:,.0f} samples (95 %: {found.low:,.0f} to {found.high:,.0f})",
-    )
+    within = f"{found.low:,.0f} to {found.high:,.0f}"
+    say(console, f"parity set   {found.expected:,.0f} samples (95 %: {within})")
     training = quote.training
     steps = "? steps" if training.steps is None else f"{training.steps:,} steps"
     say(console, f"training     {steps}, {clock(training.seconds)} ({training.basis})")
-    is_whole = training.seconds is not None
-    say(
-        console,
-        f"time         {clock(quote.wall_s)}{'' if is_whole else ', and the training on top of it'}",
-    )
+    more = ", and the training on top of it" if training.seconds is None else ""
+    say(console, f"time         {clock(quote.wall_s)}{more}")
     if quote.gpu_hours is not None:
         at = f", ${quote.devices_usd:,.2f}" if quote.devices_usd is not None else ""
         say(console, f"devices      {quote.gpu_hours:,.2f} GPU-hours{at}")
     if quote.provider_usd:
-        say(
-            console,
-            f"provider     ${quote.provider_usd:,.2f}, of which the pilot's ${quote.pilot_usd:,.2f} are paid",
-        )
+        paid = f"the pilot's ${quote.pilot_usd:,.2f} are paid"
+        say(console, f"provider     ${quote.provider_usd:,.2f}, of which {paid}")
     if quote.wall_s is None:
         say(
             console,
-            "The cache knew all that a stage asks: its time can't be told. --no-cache measures it, and pays again.",
+            "The cache knew all that a stage asks: its time can't be told. "
+            "--no-cache measures it, and pays again.",
         )
 
 
 def clock(seconds: float | None) -> str:
-    """ "2:05:09", "?" for None."""
+    """A duration such as 2:05:09; "?" for None."""
     if seconds is None:
         return "?"
     whole = round(seconds)

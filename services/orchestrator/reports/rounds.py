@@ -14,19 +14,20 @@ from services.orchestrator.run.history import Round
 
 
 def show(rounds: tuple[Round, ...], stopped: str, console: Console) -> None:
-    """A table of the rounds, the records that changed cells between them, and why they stopped ("" where they haven't)."""
+    """Print the rounds, the records that changed cells between them, and why the rounds stopped."""
     table = Table(box=SIMPLE_HEAD)
     for heading in ("round", "gap", "parity set", "accuracy", "fixed", "broken", "version"):
         table.add_column(heading, justify="right")
     for row in rounds:
         is_judged = row.accuracy_before is not None and row.accuracy_after is not None
         table.add_row(
-            *(str(row.number), f"{row.gap:,} ({row.gap_rate:.1%})", f"{row.parity_set:,}"),
-            *(
-                f"{row.accuracy_before:.1%} -> {row.accuracy_after:.1%}" if is_judged else "",
-                _count(row.fixed),
-            ),
-            *(_count(row.broken), f"{row.version_before} -> {row.version_after or '-'}"),
+            str(row.number),
+            f"{row.gap:,} ({row.gap_rate:.1%})",
+            f"{row.parity_set:,}",
+            f"{row.accuracy_before:.1%} -> {row.accuracy_after:.1%}" if is_judged else "",
+            _count(row.fixed),
+            _count(row.broken),
+            f"{row.version_before} -> {row.version_after or '-'}",
         )
     console.print(table)
     for row in rounds:

@@ -1,4 +1,4 @@
-"""What `mpa-orch runs` and `mpa-orch matchers` print, for people and for programs (one JSON document, or one to a line)."""
+"""Output of `mpa-orch runs` and `mpa-orch matchers`, for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -44,10 +44,12 @@ def show_list(lines: Sequence[ListedRun], folder: Path, console: Console, *, as_
 
 
 def line(of: ListedRun) -> str:
-    """A run by itself."""
+    """One run as a line."""
+    size = _size(of.size_bytes)
     if of.trouble:
-        return f"{of.run}  {of.state}  {_size(of.size_bytes)}  ({of.trouble})"
-    return f"{of.run}  {of.state}  {of.images:,} images, parity set {of.parity_set:,}, {_size(of.size_bytes)}"
+        return f"{of.run}  {of.state}  {size}  ({of.trouble})"
+    counts = f"{of.images:,} images, parity set {of.parity_set:,}"
+    return f"{of.run}  {of.state}  {counts}, {size}"
 
 
 def _cells(of: ListedRun) -> tuple[str, ...]:
@@ -67,9 +69,9 @@ def show_entries(
     entries: Sequence[Entry], settings: Settings, console: Console, *, as_json: bool
 ) -> None:
     if as_json:
-        console.file.writelines(
-            json.dumps(columns(entry, settings), ensure_ascii=False) + "\n" for entry in entries
-        )
+        for entry in entries:
+            line = json.dumps(columns(entry, settings), ensure_ascii=False)
+            console.file.write(line + "\n")
         return
     if not entries:
         say(console, "no such records")
@@ -84,37 +86,34 @@ def _entry(entry: Entry) -> Iterable[str]:
         yield f"{image.path}  refused: {image.rejection}  {image.detail}"
         return
     held_out = "  held out" if image.held_out else ""
-    yield f"{image.path}  {row.image_sha256[:12]}  question {row.number}, attempt {row.attempt}{held_out}"
-    yield (
-        f"    {row.question}  ->  {row.answer}"
-        if row.question
-        else f"    {' '.join(row.text.split()) or '(no reply)'}"
-    )
+    place = f"question {row.number}, attempt {row.attempt}{held_out}"
+    yield f"{image.path}  {row.image_sha256[:12]}  {place}"
+    if row.question:
+        yield f"    {row.question}  ->  {row.answer}"
+    else:
+        yield f"    {' '.join(row.text.split()) or '(no reply)'}"
     if row.rejection:
         yield f"    rejected: {row.rejection}  {row.detail}"
     elif entry.cell is None:
         yield "    not identified yet"
     else:
-        of_student = (
-            f", the student by {entry.student_matcher}"
-            if entry.student_matcher != entry.matcher
-            else ""
-        )
-        yield f"    {entry.cell}: {SAID[entry.cell]} (by {entry.matcher}{of_student})"
+        by = entry.matcher
+        if entry.student_matcher != entry.matcher:
+            by += f", the student by {entry.student_matcher}"
+        yield f"    {entry.cell}: {SAID[entry.cell]} (by {by})"
     yield f"    annotated by {row.model_fingerprint[:12] or 'nobody'}, seed {row.seed}{_usage(row)}"
     for answer in (entry.student, *entry.teachers):
         if answer is not None:
-            yield f"    {answer.role} {answer.version[:12]}: {answer.answer}  (conditions {answer.conditions}{_usage(answer)})"
+            details = f"conditions {answer.conditions}{_usage(answer)}"
+            yield f"    {answer.role} {answer.version[:12]}: {answer.answer}  ({details})"
 
 
 def _usage(row: AnnotationRow | AnswerRow) -> str:
     usage: Usage = row.provenance.usage
+    if not usage.prompt_tokens:
+        return ""
     cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd else ""
-    return (
-        f", {usage.prompt_tokens} + {usage.completion_tokens} tokens{cost}"
-        if usage.prompt_tokens
-        else ""
-    )
+    return f", {usage.prompt_tokens} + {usage.completion_tokens} tokens{cost}"
 
 
 def show_comparison(of: RunComparison, console: Console, *, as_json: bool) -> None:
@@ -136,10 +135,8 @@ def show_comparison(of: RunComparison, console: Console, *, as_json: bool) -> No
     for (before, after), count in of.changes.items():
         say(console, f"{before} -> {after}: {count:,}")
     for change in of.changed:
-        say(
-            console,
-            f"{change.image}  {change.question}  ->  {change.answer}: {change.before}, then {change.after}",
-        )
+        asked = f"{change.image}  {change.question}  ->  {change.answer}"
+        say(console, f"{asked}: {change.before}, then {change.after}")
 
 
 def show_matchers(sides: Sides, console: Console, *, as_json: bool) -> None:
@@ -150,20 +147,18 @@ def show_matchers(sides: Sides, console: Console, *, as_json: bool) -> None:
         (rule, *(f"{count.cells[name]:,}" for name in NAMES), f"+{count.joined:,} -{count.left:,}")
         for rule, count in sides.counts.items()
     ]
-    caption = "the first is the run's own; unknown: student wrong by this rule, but the teacher was not asked"
+    caption = (
+        "the first is the run's own; unknown: student wrong by this rule, "
+        "but the teacher was not asked"
+    )
     numbers = (*NAMES, "gap against the run's")
     print_rows(("matcher", *numbers), rows, console, numbers=numbers, caption=caption)
-    say(
-        console,
-        f"{sides.disagreeing:,} records on which they disagree"
-        + ("" if sides.disagreements else ": --disagreements"),
-    )
+    more = "" if sides.disagreements else ": --disagreements"
+    say(console, f"{sides.disagreeing:,} records on which they disagree{more}")
     for row in sides.disagreements:
         teacher = "not asked" if row.teacher is None else row.teacher
-        say(
-            console,
-            f"{row.image}  {row.question}  ->  {row.annotation}   student: {row.student}   teacher: {teacher}",
-        )
+        asked = f"{row.image}  {row.question}  ->  {row.annotation}"
+        say(console, f"{asked}   student: {row.student}   teacher: {teacher}")
         say(console, f"    {', '.join(f'{rule}: {cell}' for rule, cell in row.cells.items())}")
 
 

@@ -1,4 +1,4 @@
-"""The summary as a table for people, written to standard output."""
+"""The summary of a run, for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.orchestrator.run.summary import Summary
 
 
 def show(summary: Summary, console: Console) -> None:
-    """What the run did, what it brought, and what is live now."""
+    """Print the run's counts, its result, and the version that is live now."""
     _show_counts(summary, console)
     _show_accuracies(summary, console)
     _show_examples(summary, console)
@@ -39,57 +39,57 @@ def _show_counts(summary: Summary, console: Console) -> None:
     refused = f"; refused: {_listed(files.refused)}" if files.refused else ""
     say(console, f"images       {files.accepted:,} ({files.held_out:,} held out){refused}")
     if files.leak:
+        count = files.refused["leak"]
         say(
             console,
-            f"leaks        {files.refused['leak']:,} images are in an evaluation set and not used: {files.leak}",
+            f"leaks        {count:,} images are in an evaluation set: not used: {files.leak}",
         )
     if files.leaks_used:
         say(
             console,
-            f"leaks        {files.leaks_used:,} images were used before the set that they are in was named: measure on others",
+            f"leaks        {files.leaks_used:,} images were used before the set that they are in "
+            "was named: measure on others",
         )
     if files.ignored:
         say(console, f"ignored      {files.ignored}: never read")
     rejected = f"; rejected: {_listed(summary.rejected)}" if summary.rejected else ""
     say(console, f"annotations  {summary.annotations:,}{rejected}")
     say(console, f"cells        {_listed({str(cell): summary.cells[cell] for cell in Cell})}")
-    of_student = summary.settings.student_matcher
-    matcher = f"matcher {summary.matcher}" + (
-        f", of the student {of_student}" if of_student else ""
-    )
     if summary.audited:
-        say(
-            console,
-            f"production   {sum(summary.audited.values()):,} requests audited: {_listed(summary.audited)}",
-        )
+        count = sum(summary.audited.values())
+        say(console, f"production   {count:,} requests audited: {_listed(summary.audited)}")
+    say(console, f"parity set   {_parity_set(summary)}")
+    if summary.label_noise:
+        _show_label_noise(summary.label_noise, console)
+    _show_calls(summary, console)
+
+
+def _parity_set(summary: Summary) -> str:
     held_out = summary.settings.recipe.held_out
     of_images = f" of the {1 - held_out:.0%} of the images that aren't held out" if held_out else ""
-    say(
-        console,
-        f"parity set   {summary.parity_set:,} samples{of_images} (recipe {summary.recipe}, {matcher})",
-    )
+    matcher = f"matcher {summary.matcher}"
+    if of_student := summary.settings.student_matcher:
+        matcher += f", of the student {of_student}"
+    return f"{summary.parity_set:,} samples{of_images} (recipe {summary.recipe}, {matcher})"
+
+
+def _show_calls(summary: Summary, console: Console) -> None:
     saved = (
         f" ({summary.teacher_calls_saved:,} more came from the cache)"
         if summary.teacher_calls_saved
         else ""
     )
-    if summary.label_noise:
-        _show_label_noise(summary.label_noise, console)
     samples = f", samples {summary.sample_calls:,}" if summary.sample_calls else ""
-    say(
-        console,
-        f"model calls  teacher {summary.teacher_calls:,}{saved}{samples}, student {summary.student_calls:,}",
-    )
+    teacher = f"teacher {summary.teacher_calls:,}{saved}{samples}"
+    say(console, f"model calls  {teacher}, student {summary.student_calls:,}")
     used = {
         role: usage
         for role, usage in sorted(summary.usage.items(), reverse=True)
         if usage.prompt_tokens
     }
     if used:
-        say(
-            console,
-            f"tokens       {', '.join(f'{role} {_tokens(usage)}' for role, usage in used.items())}",
-        )
+        tokens = ", ".join(f"{role} {_tokens(usage)}" for role, usage in used.items())
+        say(console, f"tokens       {tokens}")
     if cost_usd := sum(usage.cost_usd for usage in used.values()):
         say(console, f"cost         ${cost_usd:,.{2 if cost_usd >= 1 else 4}f} by the price table")
 
@@ -98,18 +98,14 @@ def _show_label_noise(found: LabelNoise, console: Console) -> None:
     if found.noise:
         cells = "; ".join(f"{cell} {_interval(rate)}" for cell, rate in found.by_cell.items())
         say(console, f"label noise  {_interval(found.noise)} of the sampled records: {cells}")
-        say(
-            console,
-            f"agreement    {', '.join(f'{share} {count:,}' for share, count in found.agreement.items())}",
-        )
+        shares = ", ".join(f"{share} {count:,}" for share, count in found.agreement.items())
+        say(console, f"agreement    {shares}")
     if found.outvoted:
         votes = ", ".join(
             f"{teacher} {rate.count:,} of {rate.of:,}" for teacher, rate in found.votes.items()
         )
-        say(
-            console,
-            f"votes        {votes}; outvoted: {_interval(found.outvoted)} of what the first one confirmed",
-        )
+        outvoted = f"{_interval(found.outvoted)} of what the first one confirmed"
+        say(console, f"votes        {votes}; outvoted: {outvoted}")
 
 
 def _interval(rate: Rate) -> str:
@@ -133,19 +129,15 @@ def _show_accuracies(summary: Summary, console: Console) -> None:
     for kind in summary.zero_shot.kinds:
         table.add_row(kind, *(f"{column.kinds.get(kind, 0.0):.1%}" for column in columns))
     console.print(table)
-    say(
-        console,
-        f"fixed {summary.fixed}, broken {summary.broken}, McNemar p {format_p(summary.mcnemar_p)}",
-    )
+    p = format_p(summary.mcnemar_p)
+    say(console, f"fixed {summary.fixed}, broken {summary.broken}, McNemar p {p}")
 
 
 def _show_examples(summary: Summary, console: Console) -> None:
     for example in summary.examples:
         say(console, f'{example.image}: "{example.question}"')
-        say(
-            console,
-            f"    before: {example.before}   after: {example.after}   reference: {example.reference}",
-        )
+        answers = f"before: {example.before}   after: {example.after}"
+        say(console, f"    {answers}   reference: {example.reference}")
 
 
 def _show_outcome(summary: Summary, console: Console) -> None:
@@ -154,10 +146,9 @@ def _show_outcome(summary: Summary, console: Console) -> None:
         say(console, f"promoted     {after} is live in place of {before}: {summary.reason}")
         if summary.swap.requests:
             failure = f" (first: {summary.swap.first_failure})" if summary.swap.failed else ""
-            say(
-                console,
-                f"swap         {summary.swap.requests:,} requests under way, {summary.swap.failed} failed{failure}",
-            )
+            count = summary.swap.requests
+            failed = f"{summary.swap.failed} failed{failure}"
+            say(console, f"swap         {count:,} requests under way, {failed}")
     elif summary.outcome == "not_promoted":
         say(console, f"not promoted {before} stays live: {summary.reason}")
     elif summary.outcome == "nothing_to_align":
