@@ -93,7 +93,7 @@ def _read_file(dataset: Dataset, record: LabelledRecord) -> bytes:
 def sample(
     candidates: Iterable[Candidate], count: int, seed: int, arm: DrawnArm
 ) -> tuple[list[Candidate], int]:
-    """A random sample of `count` candidates, and the number of all. Memory holds the sample only."""
+    """A random sample of `count` candidates, which alone is in memory, and the number of all."""
     population = 0
 
     def counted() -> Iterator[Candidate]:

@@ -1,10 +1,10 @@
-"""Labelled data sets in the files that they are published in.
+"""Labelled data sets in their published formats.
 
 record.py     one question with its references
 fields.py     typed reading of a record's keys, with errors that name record and key
-textvqa.py stvqa.py chartqa.py okvqa.py icdar.py captions.py pathvqa.py vlmevalkit.py parquet.py authors.py jsonl.py
-formats.py    which of them a file is
-images.py     where its images are
+formats.py    all formats, and the choice of a file's: textvqa.py, stvqa.py, chartqa.py, okvqa.py,
+              icdar.py, captions.py, pathvqa.py, vlmevalkit.py, parquet.py, authors.py, jsonl.py
+images.py     the place of its images
 dataset.py    a file, its format and its images together
-checks.py     what is wrong with one, all of it at once
+checks.py     all faults of a data set at once; reports/datasets.py prints them
 """

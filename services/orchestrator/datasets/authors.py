@@ -1,6 +1,7 @@
-"""The layout of the paper's authors: [{"question_id", "image_path", "ground_truth_question", "ground_truth_answer"}].
+"""The layout of the paper's authors.
 
-In the output of their annotator, which has no labels, the question and answer are `predicted_question` and `predicted_answer`.
+[{"question_id", "image_path", "ground_truth_question", "ground_truth_answer"}]. The output of their
+annotator has no labels but `predicted_question` and `predicted_answer`.
 """
 
 from __future__ import annotations

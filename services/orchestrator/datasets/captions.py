@@ -1,7 +1,7 @@
-"""Captions by image, from TextCaps (a record per caption, each with all five) or COCO (images and annotations).
+"""Captions by image, from TextCaps or COCO. Each record of TextCaps has all captions of its image.
 
-TextCaps_0.1_val.json         {"data": [{"image_id", "caption_str", "reference_strs": [five texts]}]}
-captions_val2014.json         {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
+TextCaps_0.1_val.json   {"data": [{"image_id", "caption_str", "reference_strs": [five texts]}]}
+captions_val2014.json   {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from services.orchestrator.datasets.record import LabelledRecord
 
 
 def textcaps_rows(path: Path) -> Iterator[Fields]:
-    """The first record of each image."""
+    """Records of a file, the first of each image."""
     seen: set[str] = set()
     for fields in document(path).objects("data"):
         image = fields.name("image_id")
@@ -27,10 +27,9 @@ def textcaps_rows(path: Path) -> Iterator[Fields]:
 
 def textcaps_record(fields: Fields) -> LabelledRecord:
     image = fields.name("image_id")
-    captions = (
-        "reference_strs" if fields.values.get("reference_strs") is not None else "caption_str"
-    )
-    return _record(image, f"{image}.jpg", fields.texts(captions), fields.get("set_name"))
+    has_all = fields.values.get("reference_strs") is not None
+    captions = fields.texts("reference_strs" if has_all else "caption_str")
+    return _record(image, f"{image}.jpg", captions, fields.get("set_name"))
 
 
 def coco_rows(path: Path) -> Iterator[Fields]:

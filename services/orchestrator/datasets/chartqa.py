@@ -1,4 +1,7 @@
-"""ChartQA (test_human.json, test_augmented.json): [{"imgname", "query", "label"}]; the file is the split."""
+"""ChartQA (test_human.json, test_augmented.json): [{"imgname", "query", "label"}].
+
+Each file is a split.
+"""
 
 from __future__ import annotations
 

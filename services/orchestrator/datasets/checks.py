@@ -1,4 +1,4 @@
-"""What is wrong with a data set, all of it at once, before a model is asked anything."""
+"""All faults of a data set at once, before a model is asked anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXAMPLES = 5
 
 
 class Problem(StrEnum):
-    """In the order in which they are shown."""
+    """Kinds of faults, in the order in which they are shown."""
 
     SHAPE = "wrong shape"
     DUPLICATE = "duplicate id"
@@ -36,7 +36,7 @@ class Problem(StrEnum):
 
 @dataclass(slots=True)
 class Findings:
-    """What was seen of one data set. `faults` counts every fault, `examples` holds the first of each."""
+    """Content and faults of a data set; `faults` counts all, `examples` has the first of a kind."""
 
     records: int = 0
     images: set[str] = field(default_factory=set)
@@ -52,19 +52,15 @@ class Findings:
             self.examples[problem].append(detail)
 
     def require_sound(self, name: str, *, besides: Iterable[Problem] = ()) -> None:
-        """Raises InvalidInput with the first example where there is a fault, those of `besides` excepted."""
+        """Check for faults other than `besides`. Raises InvalidInput with the first example."""
         allowed = set(besides)
         found = [problem for problem in Problem if self.faults[problem] and problem not in allowed]
-        if found:
-            first = found[0]
-            more = (
-                f" ({self.faults.total():,} faults: `mpa-orch datasets check` lists them)"
-                if self.faults.total() > 1
-                else ""
-            )
-            raise InvalidInput(
-                f"{name} can't be used: {self.examples[first][0]}{more}", reason=_reason(first)
-            )
+        if not found:
+            return
+        said = f"{name} can't be used: {self.examples[found[0]][0]}"
+        if self.faults.total() > 1:
+            said += f" ({self.faults.total():,} faults: `mpa-orch datasets check` lists them)"
+        raise InvalidInput(said, reason=_reason(found[0]))
 
 
 def _reason(problem: Problem) -> str:
@@ -72,9 +68,9 @@ def _reason(problem: Problem) -> str:
 
 
 def check(dataset: Dataset, task: str, pool: Leaks | None = None) -> Findings:
-    """`pool`: the images that a model is to learn from. `task` "" checks nothing that depends on one.
+    """Check a data set for a task ("": for none), and for images of the `pool` to train on.
 
-    Raises InvalidInput where the file as a whole is wrong, NotFound.
+    Raises InvalidInput if the file as a whole is wrong, NotFound.
     """
     findings = Findings()
     ids: set[str] = set()
@@ -117,7 +113,7 @@ def _check_answers(dataset: Dataset, record: LabelledRecord, task: str, findings
 def _check_image(
     dataset: Dataset, record: LabelledRecord, pool: Leaks | None, findings: Findings
 ) -> None:
-    """Each image once, for all questions about it."""
+    """Check each image once, for all questions about it."""
     name = record.image or sha256(record.data)
     if name in findings.images:
         return
@@ -126,22 +122,23 @@ def _check_image(
     if record.image and file is None:
         findings.add(
             Problem.IMAGE,
-            f"there is no image {record.image} of question {record.id}: say where they are with --images",
+            f"there is no image {record.image} of question {record.id}: "
+            "say where they are with --images",
         )
-    elif pool is not None and (
-        leak := pool.find(*look(file.read_bytes() if file else record.data))
-    ):
+        return
+    data = file.read_bytes() if file else record.data
+    if pool is not None and (leak := pool.find(*look(data))):
         findings.leaked.add(name)
         findings.add(Problem.LEAK, f"the image of question {record.id} is in the pool: {leak}")
 
 
 def pool_images(images: str) -> Leaks:
-    """Every usable image of a pool, wherever it is kept. Raises NotFound."""
+    """Every usable image of a pool. Raises NotFound."""
     return Leaks(usable(open_images(images).walk(lambda _: False)))
 
 
 def usable(items: Iterable[ImageItem]) -> Iterator[tuple[str, str, bytes]]:
-    """Key, sha256 and likeness of each image that is one."""
+    """Key, sha256 and likeness of each usable image."""
     for item in items:
         with suppress(InvalidImage):
             image = load_image(item.load() if item.load else b"")
@@ -149,7 +146,7 @@ def usable(items: Iterable[ImageItem]) -> Iterator[tuple[str, str, bytes]]:
 
 
 def look(data: bytes) -> tuple[str, bytes]:
-    """Content and likeness; b"" where it is no image."""
+    """Sha256 and likeness; b"" if it is no image."""
     try:
         return sha256(data), likeness(load_image(data).pixels)
     except InvalidImage:

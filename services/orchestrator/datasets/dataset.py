@@ -1,4 +1,4 @@
-"""A labelled data set: it measures, it never decides. Training and promotion see nothing of it, so a run stays label-free."""
+"""A labelled data set. Training and promotion never see it, so a run stays free of labels."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from services.orchestrator.images.source import ImageItem
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One file (of a pair: the questions) in one of the published formats."""
+    """A file in one of the published formats; the file of questions if there are two."""
 
     path: Path
     format: DatasetFormat
     images: ImageFolder
     split: str = ""
-    """Only records of this split; "" takes all."""
+    """Split of the records to read; "" for all."""
 
     @property
     def name(self) -> str:
         return self.path.stem
 
     def read(self) -> Iterator[LabelledRecord]:
-        """Raises InvalidInput at the first record that is wrong, naming it and its key; NotFound."""
+        """All records. Raises InvalidInput that names the first faulty record and key, NotFound."""
         for found in self.try_read():
             if isinstance(found, InvalidInput):
                 raise found
             yield found
 
     def try_read(self) -> Iterator[LabelledRecord | InvalidInput]:
-        """Records, and in their places what is wrong with those that can't be read."""
+        """All records, or the error of each that can't be read."""
         for fields in self.format.rows(self.path):
             try:
                 record = self.format.record(fields)
@@ -52,7 +52,10 @@ class Dataset:
 def open_dataset(
     path: Path, format_name: str = "", images: Path | None = None, split: str = ""
 ) -> Dataset:
-    """`images`: the folder of the images, where they aren't beside the file. Raises NotFound, InvalidInput."""
+    """Open a data set. `images`: the folder of its images, if they aren't next to the file.
+
+    Raises NotFound, InvalidInput.
+    """
     if not path.is_file():
         raise NotFound(f"there is no data set {path}: name its file of questions and answers")
     if format_name and format_name not in FORMATS:
@@ -68,7 +71,7 @@ def open_dataset(
 
 
 def task_of(dataset: Dataset, task: str = "", *, is_needed: bool = True) -> str:
-    """The task named, else the format's own; "" only where none `is_needed`. Raises InvalidInput."""
+    """The named task, else the format's; "" only unless one `is_needed`. Raises InvalidInput."""
     if task and task not in TASKS:
         raise InvalidInput(
             f"there is no task {task!r}: choose one of {', '.join(TASKS)}", field="task"
@@ -76,7 +79,8 @@ def task_of(dataset: Dataset, task: str = "", *, is_needed: bool = True) -> str:
     found = task or dataset.format.task
     if not found and is_needed:
         raise InvalidInput(
-            f"{dataset.path} doesn't say what task it is of: name it with --task ({', '.join(TASKS)})",
+            f"{dataset.path} doesn't say what task it is of: "
+            f"name it with --task ({', '.join(TASKS)})",
             field="task",
         )
     return found

@@ -1,4 +1,4 @@
-"""The fields of one record of a file, read with suspicion: what is wrong is told by key and record."""
+"""The fields of one record of a file, checked as they are read; errors name record and key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMES: dict[type, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """`where` is the record for people: "test.json, data[17]"."""
+    """A record. `where` is its name for people, such as "test.json, data[17]"."""
 
     where: str
     values: Mapping[str, object]
@@ -30,36 +30,34 @@ class Fields:
         return InvalidInput(f'{self.where}: "{key}" {problem}', field=key)
 
     def text(self, key: str) -> str:
-        """Not empty. Raises InvalidInput, as all of these do."""
+        """A text that isn't empty. Raises InvalidInput, as all methods do."""
         found = self._read(key, "a text", lambda value: isinstance(value, str))
         if not str(found).strip():
             raise self.fault(key, "is empty")
         return str(found)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """At least one; a single text will do. An annotator's empty answer is an answer."""
+        """One text or several, not all empty: an annotator's empty answer is an answer."""
         found = self._read(
             key, "a text or a list of texts", lambda value: isinstance(value, (str, list))
         )
-        listed: list[object] = found if isinstance(found, list) else [found]
-        texts = tuple(entry for entry in listed if isinstance(entry, str))
-        if len(texts) < len(listed):
-            number, wrong = next(
-                (n, entry) for n, entry in enumerate(listed) if not isinstance(entry, str)
-            )
-            raise self.fault(f"{key}[{number}]", f"is {_name(wrong)} where a text belongs")
+        texts: list[str] = []
+        for number, entry in enumerate(found if isinstance(found, list) else [found]):
+            if not isinstance(entry, str):
+                raise self.fault(f"{key}[{number}]", f"is {_name(entry)} where a text belongs")
+            texts.append(entry)
         if not any(text.strip() for text in texts):
             raise self.fault(key, "is empty where at least one text belongs")
-        return texts
+        return tuple(texts)
 
     def name(self, key: str) -> str:
-        """A text or a whole number: what files use as ids."""
+        """An id: a text or a whole number."""
 
         def is_name(value: object) -> bool:
             return (
-                isinstance(value, (str, int))
-                and not isinstance(value, bool)
-                and str(value).strip() != ""
+                not isinstance(value, bool)
+                and isinstance(value, (str, int))
+                and bool(str(value).strip())
             )
 
         return str(self._read(key, "an id (a text or a whole number)", is_name))
@@ -111,7 +109,7 @@ class Fields:
 
 
 def objects(listed: list[object], where: str) -> Iterator[Fields]:
-    """The objects of a list, each named by its place. Raises InvalidInput at the first that is none."""
+    """The objects of a list, each named by its place. Raises InvalidInput for any other entry."""
     for number, entry in enumerate(listed):
         if not isinstance(entry, dict):
             raise InvalidInput(f"{where}[{number}] is {_name(entry)} where an object belongs")
@@ -127,7 +125,7 @@ def document(path: Path) -> Fields:
 
 
 def read_json(path: Path) -> object:
-    """Raises NotFound, InvalidInput."""
+    """The content of a JSON file. Raises NotFound, InvalidInput."""
     try:
         found: object = json.loads(read_text(path))
     except ValueError as error:
@@ -138,7 +136,7 @@ def read_json(path: Path) -> object:
 
 
 def read_text(path: Path) -> str:
-    """UTF-8, with or without a byte order mark. Raises NotFound, InvalidInput."""
+    """The text of a UTF-8 file, without its byte order mark. Raises NotFound, InvalidInput."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The layouts that data sets are published in, told apart by what a file holds."""
+"""The published formats of data sets, recognised by the content of a file."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from services.orchestrator.datasets.record import LabelledRecord
 
 @dataclass(frozen=True, slots=True)
 class DatasetFormat:
-    """`task` "": the file doesn't say. `folders`: where its images usually are, below the folder of the file or of its parent.
+    """A format. JSON files, which hold no images, are read whole, all others row by row.
 
-    `answers`: how many references each question has, 0 for any number. Whole JSON files are read at once (they hold no
-    images), all else row by row.
+    `task`: "" if the format has none. `folders`: the usual folders of its images, below the folder
+    of the file or its parent. `answers`: the number of references of each question, 0 for any.
     """
 
     name: str
@@ -84,7 +84,7 @@ BY_SUFFIX = {
 
 
 def recognise(path: Path) -> DatasetFormat:
-    """Raises InvalidInput that lists the formats where it is none of them."""
+    """The format of a file. Raises InvalidInput that lists the formats if it has none of them."""
     name = BY_SUFFIX.get(path.suffix.lower()) or _of_json(path)
     return FORMATS[name]
 
@@ -99,8 +99,8 @@ def _of_json(path: Path) -> str:
         name = ""
     if not name:
         raise InvalidInput(
-            f"{path} is of no known format: name one with --format ({', '.join(FORMATS)}), or make it JSONL with "
-            '{"image", "question", "answers"}'
+            f"{path} is of no known format: name one with --format ({', '.join(FORMATS)}), "
+            'or make it JSONL with {"image", "question", "answers"}'
         )
     return name
 
@@ -121,7 +121,8 @@ def _of_object(path: Path, found: dict[str, object]) -> str:
         return "coco"
     if "annotations" in found:
         raise InvalidInput(
-            f"{path} holds the annotations of a pair: name its file of questions, they are read together"
+            f"{path} holds the annotations of a pair: "
+            "name its file of questions, they are read together"
         )
     listed = found.get("data")
     first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}

@@ -1,4 +1,7 @@
-"""ICDAR 2015, word recognition (Challenge4_Test_Task3_GT.txt, gt.txt): a cropped word a line, as in `word_1.png, "JOINT"`."""
+"""ICDAR 2015, word recognition (Challenge4_Test_Task3_GT.txt, gt.txt).
+
+Each line is the image of a cropped word and its text: `word_1.png, "JOINT"`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,8 @@ LINE = re.compile(r'(?P<image>[^,"]+?)\s*,\s*"(?P<word>.*)"')
 
 
 def rows(path: Path) -> Iterator[Fields]:
-    for number, line in enumerate(
-        read_text(path).split("\n"), 1
-    ):  # a word may hold U+2028, where splitlines cuts, too
+    # Not splitlines, which also cuts at U+2028, and a word may hold that.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             yield Fields(f"{path.name}, line {number}", {"line": line.strip()})
 

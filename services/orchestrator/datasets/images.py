@@ -1,4 +1,4 @@
-"""Where the images of a data set are: below its folder, or in the subfolder where its publisher puts them."""
+"""The place of a data set's images: its folder, or a subfolder that its publisher uses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ SUFFIXES = (".jpg", ".png", ".jpeg")
 
 
 class ImageFolder:
-    """Finds images by the name that the data set gives them; the folder of the last one found is tried first."""
+    """Images by their name in the data set; the folder of the last one found is tried first."""
 
     def __init__(self, roots: Sequence[Path], folders: Sequence[str]) -> None:
         self._places = [root / folder for root in roots for folder in ("", *folders)]
 
     def find(self, name: str) -> Path | None:
-        """None where there is no such file. Another usual suffix than the one named will do."""
+        """The file of an image, also under another usual suffix; None if there is none."""
         for place in self._places:
             file = place / name
             for candidate in (file, *(file.with_suffix(suffix) for suffix in SUFFIXES)):

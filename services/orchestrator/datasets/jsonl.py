@@ -1,4 +1,7 @@
-"""Plain JSONL: a line is {"image": path beside the file, "question", "answers": [...], optional "id", "kind", "split"}."""
+"""Plain JSONL: {"image", "question", "answers": [...], optional "id", "kind", "split"} a line.
+
+"image" is a path relative to the file.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""OKVQA and VQAv2: a file of questions and a file of annotations, which belong together by name.
+"""OKVQA and VQAv2: a file of questions and a file of annotations, paired by name.
 
-OpenEnded_mscoco_val2014_questions.json  {"data_subtype", "questions": [{"question_id", "image_id", "question"}]}
-mscoco_val2014_annotations.json          {"annotations": [{"question_id", "question_type", "answers": [ten of {"answer"}]}]}
+OpenEnded_mscoco_val2014_questions.json
+    {"data_subtype", "questions": [{"question_id", "image_id", "question"}]}
+mscoco_val2014_annotations.json
+    {"annotations": [{"question_id", "question_type", "answers": [ten of {"answer"}]}]}
 
-OKVQA's `answer` is stemmed (`raw_answer` is not), and it is the one that is scored.
+OKVQA's `answer` is stemmed and scored; its `raw_answer` is not.
 """
 
 from __future__ import annotations
@@ -17,18 +19,20 @@ from services.orchestrator.datasets.record import LabelledRecord
 
 
 def annotations_of(path: Path) -> Path:
-    """The file of annotations that goes with the questions in `path`."""
+    """The file of annotations for the questions in `path`."""
     return path.with_name(path.name.replace("OpenEnded_", "").replace("questions", "annotations"))
 
 
 def rows(path: Path) -> Iterator[Fields]:
     """The questions, each with its annotation."""
-    questions, beside = document(path), annotations_of(path)
-    if beside == path or not beside.is_file():
+    questions = document(path)
+    other = annotations_of(path)
+    if other == path or not other.is_file():
         raise NotFound(
-            f"{path} needs its annotations beside it, as {beside.name}: put both files of the pair into one folder"
+            f"{path} needs its annotations next to it, as {other.name}: "
+            "put both files of the pair into one folder"
         )
-    answers = document(beside)
+    answers = document(other)
     types = answers.values.get("question_types")
     by_id = _by_id(answers)
     subset = questions.text("data_subtype")
@@ -53,13 +57,9 @@ def _by_id(answers: Fields) -> Mapping[str, Fields]:
 def record(fields: Fields) -> LabelledRecord:
     name = fields.name("question_id")
     if "annotation" not in fields.values:
-        raise fields.fault("question_id", f"{name} has no annotation in the file beside it")
+        raise fields.fault("question_id", f"{name} has no annotation in the file next to it")
     annotation = Fields(fields.text("annotation_at"), fields.inner("annotation").values)
-    kind = (
-        annotation.get("answer_type")
-        if not fields.values["types"]
-        else annotation.get("question_type")
-    )
+    kind = annotation.get("question_type" if fields.values["types"] else "answer_type")
     return LabelledRecord(
         name,
         f"COCO_{fields.text('subset')}_{fields.number('image_id'):012}.jpg",

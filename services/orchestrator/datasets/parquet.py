@@ -1,7 +1,8 @@
-"""Parquet as lmms-eval and the hub keep data sets: {"image": {bytes, path} or bytes, "question", "answers" or "answer"} a row.
+"""Parquet in the layout of lmms-eval and the Hugging Face hub.
 
-Ids come from `question_id`, `id` or `index` (else the row's number), splits from `split`, `type` or `set_name`. Captions are in
-`caption_str` or `answers`, without a question.
+A row is {"image": {bytes, path} or bytes, "question", "answers" or "answer"}. Ids come from
+`question_id`, `id` or `index` (else the row's number), splits from `split`, `type` or `set_name`.
+Captions are in `caption_str` or `answers`, without a question.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ROWS_AT_ONCE = 16
 
 
 def rows(path: Path) -> Iterator[Fields]:
-    """A few rows in memory at a time."""
+    """All rows, a few in memory at a time."""
     try:
         with pq.ParquetFile(path) as file:
             number = 0
@@ -59,7 +60,7 @@ def _first(fields: Fields, *keys: str) -> str:
 
 
 def _image(fields: Fields) -> tuple[str, bytes]:
-    """Its path, or its bytes."""
+    """The image's path and bytes, one of them empty."""
     found = fields.values.get("image")
     if isinstance(found, dict):
         found = found.get("bytes") or found.get("path")

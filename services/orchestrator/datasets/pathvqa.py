@@ -1,7 +1,7 @@
 """PathVQA (pvqa/qas/test_vqa.pkl, test_qa.pkl), or a JSON list of the same records.
 
-[{"question_id", "img_id", "sent", "label": {answer: weight}}] or [{"image", "question", "answer"}]. Questions that are not
-answered by yes or no are left out, as in the paper (Table 7).
+[{"question_id", "img_id", "sent", "label": {answer: weight}}] or [{"image", "question", "answer"}].
+Questions that are not answered by yes or no are left out, as in the paper (Table 7).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from services.orchestrator.datasets.fields import Fields, objects, read_json
 from services.orchestrator.datasets.record import LabelledRecord
 
 YES_NO = frozenset({"yes", "no"})
+DAMAGE = (pickle.UnpicklingError, EOFError, ValueError, IndexError, AttributeError)
 
 
 class _PlainData(pickle.Unpickler):
-    """Lists, dictionaries, texts and numbers need no class; whatever names one could run code."""
+    """A reader of plain data, which names no class; a pickle that names one could run code."""
 
     def find_class(self, module: str, name: str) -> object:
         raise pickle.UnpicklingError(f"it holds {module}.{name}, which data never needs")
@@ -41,21 +42,14 @@ def _unpickle(path: Path) -> object:
             return found
     except OSError as error:
         raise NotFound(f"the data set {path} can't be read: {error.strerror}") from error
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        IndexError,
-        AttributeError,
-        UnicodeDecodeError,
-    ) as error:
+    except DAMAGE as error:
         raise InvalidInput(
             f"{path} is no pickle of plain data ({error}): download it again"
         ) from error
 
 
 def _answer(fields: Fields) -> object:
-    """As it stands, right or wrong; None where there is none."""
+    """The answer unchecked; None if there is none."""
     label = fields.values.get("label")
     return next(iter(label), None) if isinstance(label, dict) else fields.values.get("answer")
 

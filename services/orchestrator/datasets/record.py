@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LabelledRecord:
-    """`id` names it within its data set. `image` is a file below the data set's image folder, or "" where `data` is the image.
+    """A question. `id` is unique in its data set.
 
-    `answers` are the references. `kind`: the type of the question; `split`: the part of the data set, such as "human", or "".
+    `image`: a file below the image folder, or "" if `data` is the image. `answers`: the references.
+    `kind`: the type of the question. `split`: a part of the data set, such as "human", or "".
     """
 
     id: str

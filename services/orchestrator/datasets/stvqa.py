@@ -1,7 +1,8 @@
-"""ST-VQA (train_task_3.json): {"data": [{"question_id", "file_path", "question", "answers": [one or two texts]}]}.
+"""ST-VQA (train_task_3.json).
 
-The official test has no labels, so 15 % of the training images stand in for it, as in the paper; which ones the authors took
-is not published. Here an image's name decides, so that all its questions are on one side.
+{"data": [{"question_id", "file_path", "question", "answers": [one or two texts]}]}. The official
+test has no labels, so 15 % of the training images replace it, as in the paper, which doesn't say
+which ones. Here an image's name decides, so that all its questions are in one split.
 """
 
 from __future__ import annotations

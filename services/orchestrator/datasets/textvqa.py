@@ -1,4 +1,7 @@
-"""TextVQA 0.5.1 (TextVQA_0.5.1_val.json): {"data": [{"question_id", "image_id", "question", "answers": [ten texts]}]}."""
+"""TextVQA 0.5.1 (TextVQA_0.5.1_val.json).
+
+{"data": [{"question_id", "image_id", "question", "answers": [ten texts]}]}.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""VLMEvalKit TSV: a header, then `index`, `question`, `answer` and `image` (base64, or the index of a row that has it) or
-`image_path`; options A to H are put under the question, `split` and `category` are kept.
+"""VLMEvalKit TSV with a header.
+
+Columns are `index`, `question`, `answer` and `image` (base64, or the index of a row that has it) or
+`image_path`. Options A to H are added to the question; `split` and `category` are read.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ from services.orchestrator.datasets.record import LabelledRecord
 LONGEST_INDEX = 64
 """A shorter `image` is the index of another row, by VLMEvalKit's own rule."""
 NOTHING = frozenset({"", "nan"})
-"""What pandas writes and reads for a value that isn't there."""
+"""Texts that pandas writes and reads for a missing value."""
 
 
 def rows(path: Path) -> Iterator[Fields]:
-    """One row in memory at a time; the images that other rows refer to wait on disk."""
+    """All rows, one in memory at a time; images that other rows refer to are on disk."""
     referred = {
         row["image"] for _, row in _read(path) if 0 < len(row.get("image", "")) <= LONGEST_INDEX
     }
@@ -51,13 +53,12 @@ def _read(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             missing = {"index", "question", "answer"} - set(reader.fieldnames or ())
             if missing:
                 raise InvalidInput(
-                    f"{path} has no column {', '.join(sorted(missing))}: it is no VLMEvalKit TSV with answers"
+                    f"{path} has no column {', '.join(sorted(missing))}: "
+                    "it is no VLMEvalKit TSV with answers"
                 )
             for number, row in enumerate(reader, 1):
-                yield (
-                    number,
-                    {key: value or "" for key, value in row.items() if isinstance(key, str)},
-                )
+                named = {key: value or "" for key, value in row.items() if isinstance(key, str)}
+                yield number, named
     except OSError as error:
         raise NotFound(f"the data set {path} can't be read: {error.strerror}") from error
     except (csv.Error, UnicodeDecodeError) as error:
@@ -87,7 +88,7 @@ def record(fields: Fields) -> LabelledRecord:
 
 
 def _answers(fields: Fields) -> tuple[str, ...]:
-    """One text, or a list of them as Python writes it."""
+    """The answer: one text, or a list in Python's notation."""
     answer = fields.text("answer")
     if not answer.startswith("["):
         return (answer,)
@@ -95,9 +96,9 @@ def _answers(fields: Fields) -> tuple[str, ...]:
         listed = ast.literal_eval(answer)
     except (ValueError, SyntaxError):
         return (answer,)
-    return (
-        fields.with_values(answer=listed).texts("answer") if isinstance(listed, list) else (answer,)
-    )
+    if not isinstance(listed, list):
+        return (answer,)
+    return fields.with_values(answer=listed).texts("answer")
 
 
 def _image(fields: Fields) -> bytes:

@@ -1,6 +1,10 @@
-"""A run's records for other tools: a module per format, each with `write(samples, target)` that streams them.
+"""A run's records for other tools: a module per format with `write(samples, target)`.
 
-export.py chooses the samples (samples.py) and has them written whole or not at all; pictures.py puts their images beside them.
+export.py    writes the chosen records as a whole or not at all
+samples.py   the chosen records, one after another
+pictures.py  images as files
+tables.py    rows as Parquet files; json_list.py: items as a JSON list
+parquet.py, llava.py, sharegpt.py, chat.py, hf.py, webdataset.py, vlmevalkit.py, authors.py
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from enum import StrEnum
 
 
 class ExportFormat(StrEnum):
-    """Also the name of the format's module."""
+    """Formats; each value is the name of a module."""
 
     PARQUET = "parquet"
     LLAVA = "llava"

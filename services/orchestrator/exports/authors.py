@@ -1,10 +1,10 @@
-"""The layout that the paper's authors released: what their PA and PI scripts dump, and what they train on.
+"""The layout that the paper's authors released: the output of their PA and PI scripts.
 
-PA_<task>.json          every annotation; "ground_truth_*" stay empty, for no label is read
-PI_teacher_<task>.json  the teacher's answers ("predictions"), where it was asked
-PI_student_<task>.json  the student's
-PI_train_<task>.json    the samples to train on, in LLaVA's form, the question by itself
-images/                 beside them; paths are relative to the folder
+PA_<task>.json          every annotation; "ground_truth_*" are empty, since no label is read
+PI_teacher_<task>.json  the teacher's answers ("predictions"), if it was asked
+PI_student_<task>.json  the student's answers
+PI_train_<task>.json    the training samples in LLaVA's form, with the bare question
+images/                 the images; paths are relative to the folder
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from services.orchestrator.exports.samples import ExportedSample, ExportedSample
 
 
 def write(samples: ExportedSamples, target: Path) -> int:
-    """The number of samples to train on. Ids are whole numbers, as theirs: the same sample has the same in all four files."""
+    """Write the files; the number of training samples is returned.
+
+    Ids are whole numbers, as the authors' are. A sample has the same id in all four files.
+    """
     target.mkdir()
     pictures = Pictures(samples, target)
     with ExitStack() as stack:
@@ -30,20 +33,13 @@ def write(samples: ExportedSamples, target: Path) -> int:
         for number, (sample, is_chosen) in enumerate(samples.every_trainable(), start=1):
             image = pictures.add(sample)
             annotations.add(_annotation(number, image, sample))
-            for answers, given in (
-                (teacher, sample.entry.teacher),
-                (student, sample.entry.student),
-            ):
-                if given is not None:
-                    answers.add(_prediction(number, image, sample, given.answer))
+            if given := sample.entry.teacher:
+                teacher.add(_prediction(number, image, sample, given.answer))
+            if given := sample.entry.student:
+                student.add(_prediction(number, image, sample, given.answer))
             if is_chosen:
-                training.add(
-                    {
-                        "id": number,
-                        "image": image,
-                        "conversations": conversation(sample.question, sample.answer),
-                    }
-                )
+                turns = conversation(sample.question, sample.answer)
+                training.add({"id": number, "image": image, "conversations": turns})
     return training.count
 
 

@@ -1,6 +1,7 @@
-"""Chat messages as TRL's SFTTrainer takes them: a folder of Parquet files with `images`, `prompt` and `completion`.
+"""Chat messages for TRL's SFTTrainer: Parquet files with `images`, `prompt` and `completion`.
 
-Prompt and completion apart, because the trainer then learns the answer alone, as PL does. `load_dataset(FOLDER)` reads it.
+Prompt and completion are separate, so that the trainer learns the answer alone, as PL does.
+`load_dataset(FOLDER)` reads the folder.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ FEATURES = {
 
 def write(samples: ExportedSamples, target: Path) -> int:
     target.mkdir()
+    columns = schema(FIELDS, FEATURES)
     with ExportTables(
-        schema(FIELDS, FEATURES), lambda number: target / f"train-{number:05}.parquet", SHARD_BYTES
+        columns, lambda number: target / f"train-{number:05}.parquet", SHARD_BYTES
     ) as rows:
         for sample in samples.trainable():
             image = samples.image(sample)

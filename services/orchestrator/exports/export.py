@@ -1,4 +1,4 @@
-"""One export: the samples that were asked for, in one format, at one place."""
+"""One export: the chosen records, in one format, in one file or folder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from services.orchestrator.run.run import Run
 
 
 def export(run: Run, chosen: Filter, form: ExportFormat, output: Path, progress: Progress) -> int:
-    """How many records were written. A file or a folder as the format has it, there at the end or not at all.
+    """Write the records to a file or folder, as a whole or not at all; their number is returned.
 
-    Raises MpaError: it exists, nothing was chosen, an image has gone, the disk is full.
+    Raises MpaError if it exists, nothing was chosen, an image is missing, or the disk is full.
     """
     with written_whole(output) as target, progress.stage("export", "records", 0) as meter:
         samples = ExportedSamples(run, chosen, meter)
@@ -25,6 +25,7 @@ def export(run: Run, chosen: Filter, form: ExportFormat, output: Path, progress:
         written: int = import_module(f"services.orchestrator.exports.{form}").write(samples, target)
         if not written:
             raise InvalidInput(
-                f"nothing of the run in {run.folder} is to be exported that way: name other cells, or give --all"
+                f"nothing of the run in {run.folder} can be exported that way: "
+                "name other cells, or give --all"
             )
     return written

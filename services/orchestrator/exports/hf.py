@@ -1,4 +1,4 @@
-"""A Hugging Face data set: a folder of README.md (its card) and data/*.parquet with the images' bytes and all provenance."""
+"""A Hugging Face data set: README.md (its card), and data/*.parquet with images and provenance."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ configs:
 
 # {name}
 
-{count:,} questions about {images:,} images. Nobody labelled them: a large model (the teacher) wrote question and answer, and
-both models then answered the question blind. Agreement is not truth: some of the answers are wrong.
+{count:,} questions about {images:,} images. Nobody labelled them: a large model (the teacher) wrote
+question and answer, and both models then answered the question blind. Agreement is not truth: some
+of the answers are wrong.
 
 | | |
 | --- | --- |
@@ -46,12 +47,12 @@ both models then answered the question blind. Agreement is not truth: some of th
 | cells | {cells} |
 | run | {run}, round {round} |
 
-`image`, `question` and `answer` are the sample; `cell` says where it fell (`gap`: the teacher agreed with the answer, the
-student did not). `held_out` marks samples that judged the student and must not be trained on. The other columns say how each
-came about.
+`image`, `question` and `answer` are the sample. `cell` is its place in the comparison (`gap`: the
+teacher agreed with the answer, the student did not). `held_out` marks samples that judged the
+student and must not be used for training. The other columns are the provenance of each sample.
 
-The images are under the licence that they came with, and the teacher's terms may bind what it wrote: see to both before you
-publish.
+The images are under their own licence, and the teacher's terms may bind its texts: check both
+before you publish.
 """
 
 
@@ -59,7 +60,8 @@ def write(samples: ExportedSamples, target: Path) -> int:
     (target / "data").mkdir(parents=True)
     columns = schema({"image": IMAGE, **provenance_fields(samples)}, {"image": IMAGE_FEATURE})
     cells: Counter[str] = Counter()
-    images, last = 0, ""
+    images = 0
+    last = ""
     with ExportTables(
         columns, lambda number: target / "data" / f"train-{number:05}.parquet", SHARD_BYTES
     ) as rows:
@@ -68,7 +70,8 @@ def write(samples: ExportedSamples, target: Path) -> int:
             picture = {"bytes": image, "path": f"{sample.image_sha256}.{suffix(image)}"}
             rows.add({"image": picture, **samples.columns(sample.entry)}, len(image))
             cells[str(sample.entry.cell or "not identified")] += 1
-            images, last = images + (sample.image_sha256 != last), sample.image_sha256
+            images += sample.image_sha256 != last
+            last = sample.image_sha256
     (target / "README.md").write_text(_card(samples, rows.count, images, cells))
     return rows.count
 

@@ -1,4 +1,4 @@
-"""A JSON list written an item at a time, a line each."""
+"""A JSON list, written one item at a time, one per line."""
 
 from __future__ import annotations
 

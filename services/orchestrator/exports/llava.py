@@ -1,4 +1,7 @@
-"""LLaVA: a folder of llava.json, a list of {"id", "image", "conversations"}, and images/ (`--image_folder` is the folder)."""
+"""LLaVA: llava.json, a list of {"id", "image", "conversations"}, and images/.
+
+LLaVA's `--image_folder` is the folder of the export.
+"""
 
 from __future__ import annotations
 
@@ -20,5 +23,5 @@ def write(samples: ExportedSamples, target: Path) -> int:
 
 
 def conversation(prompt: str, answer: str) -> list[dict[str, str]]:
-    """The marker stands where the image is put."""
+    """The two turns of a sample; the marker <image> is the place of the image."""
     return [{"from": "human", "value": f"<image>\n{prompt}"}, {"from": "gpt", "value": answer}]

@@ -1,6 +1,7 @@
-"""Parquet (zstd) without images: one file, a row for each record with all that is known of it, rejected ones with their reason.
+"""Parquet (zstd) without images: one file, a row for each record with its whole provenance.
 
-The run's settings are in the file's metadata, under "mpa.settings".
+Rejected records have their reason. The run's settings are in the file's metadata, under
+"mpa.settings".
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from services.orchestrator.exports.tables import ExportTables, provenance_fields
 
 
 def write(samples: ExportedSamples, target: Path) -> int:
-    columns = schema(
-        provenance_fields(samples), {}, **{"mpa.settings": samples.run.settings.to_json()}
-    )
+    settings = {"mpa.settings": samples.run.settings.to_json()}
+    columns = schema(provenance_fields(samples), {}, **settings)
     with ExportTables(columns, lambda _: target) as rows:
         for entry in samples.entries():
             rows.add(samples.columns(entry))

@@ -1,4 +1,4 @@
-"""The images of an export as files, each once: images/ab/abcd....png, known by their sha256."""
+"""The images of an export as files, each once: images/ab/abcd....png, named by their sha256."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 
 
 class Pictures:
-    """`add` answers with the path relative to the export's folder. One image's samples come one after another."""
+    """Files of images; the samples of an image come one after another.
+
+    `add` returns the path relative to the export's folder.
+    """
 
     def __init__(self, samples: ExportedSamples, folder: Path) -> None:
         self._samples, self._folder = samples, folder
@@ -28,7 +31,7 @@ class Pictures:
 
 
 def suffix(data: bytes) -> str:
-    """By what the bytes are, whatever the file was called."""
+    """The suffix for the format of the bytes, whatever the file was called."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:

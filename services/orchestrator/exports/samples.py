@@ -1,4 +1,4 @@
-"""What an export is made of: the records that were chosen, one image's after another, with their image."""
+"""The records of an export, ordered by image, with their images."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class ExportedSample:
 
     @property
     def key(self) -> str:
-        """Names it among all samples of the run; fit for a file's name."""
+        """A name that is unique in the run, and fit for a file."""
         assert self.entry.annotation is not None
         return f"{self.image_sha256}-{self.entry.annotation.number}"
 
 
 class ExportedSamples:
-    """The records of `run` that `chosen` takes, as often as they are asked for, never more than one image in memory."""
+    """The records of `run` that `chosen` selects. At most one image is in memory."""
 
     def __init__(self, run: Run, chosen: Filter, meter: Meter) -> None:
         self.run, self._chosen, self._meter = run, chosen, meter
@@ -51,7 +51,7 @@ class ExportedSamples:
         _list_parity_set(run, is_needed=chosen.listed)
 
     def entries(self) -> Iterator[Entry]:
-        """Rejected ones, too, where they were chosen."""
+        """All chosen records, rejected ones included."""
         for entry in read_entries(self.run.ledger, self._chosen):
             self._meter.advance(by=int(entry.annotation is not None))
             yield entry
@@ -62,20 +62,21 @@ class ExportedSamples:
                 yield sample
 
     def trainable(self) -> Iterator[ExportedSample]:
-        """None of an image that is held out: who trained on it could not be judged on it any more."""
+        """Usable records whose image isn't held out: held-out images judge the student."""
         return (sample for sample in self.usable() if not sample.entry.image.held_out)
 
     def every_trainable(self) -> Iterator[tuple[ExportedSample, bool]]:
-        """Whatever was chosen; and whether it was."""
+        """All trainable records of the run, each with whether it was chosen."""
         for entry in read_entries(self.run.ledger, USABLE):
             if (sample := _sample(entry)) and not entry.image.held_out:
-                is_chosen = (
-                    self.is_in_parity_set(entry)
-                    if self._chosen.listed
-                    else _takes(self._chosen, entry)
-                )
+                is_chosen = self._is_chosen(entry)
                 self._meter.advance(by=int(is_chosen))
                 yield sample, is_chosen
+
+    def _is_chosen(self, entry: Entry) -> bool:
+        if self._chosen.listed:
+            return self.is_in_parity_set(entry)
+        return not self._chosen.cells or entry.cell in self._chosen.cells
 
     def is_in_parity_set(self, entry: Entry) -> bool:
         if entry.annotation is None or entry.annotation.rejection:
@@ -83,7 +84,7 @@ class ExportedSamples:
         return is_listed(self.run.ledger, entry.image.sha256, entry.annotation.question)
 
     def columns(self, entry: Entry) -> dict[str, Value]:
-        """Everything that is known of it."""
+        """The whole provenance of a record, by column."""
         settings = self.run.settings
         of_run: dict[str, Value] = {
             "run": self.run.id,
@@ -94,11 +95,11 @@ class ExportedSamples:
         return {**columns(entry, settings), "in_parity_set": self.is_in_parity_set(entry), **of_run}
 
     def prompt(self, sample: ExportedSample) -> str:
-        """What the student is trained on: the question in the recipe's template."""
+        """The training prompt: the question in the recipe's template."""
         return answer_prompt(sample.question, self.run.settings.recipe.training_template)
 
     def image(self, sample: ExportedSample) -> bytes:
-        """The file as it is. Raises InvalidInput where it has gone or changed since the run saw it."""
+        """The bytes of the image. Raises InvalidInput if it is missing or changed since the run."""
         if self._last[0] != sample.image_sha256:
             picture = read_again(self._source, sample.entry.image.path, sample.image_sha256)
             self._last = (picture.sha256, picture.data)
@@ -110,25 +111,24 @@ def _sample(entry: Entry) -> ExportedSample | None:
     return ExportedSample(entry, row.question, row.answer) if row and not row.rejection else None
 
 
-def _takes(chosen: Filter, entry: Entry) -> bool:
-    return not chosen.cells or entry.cell in chosen.cells
-
-
 def choose(cells: list[Cell], everything: bool) -> Filter:
-    """The parity set, unless cells or everything are asked for."""
+    """The filter of an export: the parity set, unless cells or everything are wanted."""
     if everything:
         return EVERYTHING
     return Filter(cells=tuple(dict.fromkeys(cells))) if cells else PARITY_SET_ALONE
 
 
 def _list_parity_set(run: Run, *, is_needed: bool) -> None:
-    """Into a temporary table, which SQLite keeps on disk. Raises WrongState where it is needed and there is none yet."""
+    """List the parity set in a temporary table, which SQLite keeps on disk.
+
+    Raises WrongState if it is needed and there is none yet.
+    """
     path = run.folder / PARITY_SET
     is_there = run.state.parity_set is not None and path.is_file()
     if is_needed and not is_there:
         raise WrongState(
-            f"the run in {run.folder} has no parity set yet: `mpa-orch identify {run.folder}` makes it; "
-            "--cell and --all export what there is"
+            f"the run in {run.folder} has no parity set yet: "
+            f"`mpa-orch identify {run.folder}` makes it; --cell and --all export what there is"
         )
     list_questions(run.ledger, _read_parity_set(path) if is_there else ())
 

@@ -1,4 +1,4 @@
-"""ShareGPT as LLaMA-Factory takes it: a folder of sharegpt.json, dataset_info.json (the data set "mpa") and images/."""
+"""ShareGPT for LLaMA-Factory: sharegpt.json, dataset_info.json (the data set "mpa") and images/."""
 
 from __future__ import annotations
 

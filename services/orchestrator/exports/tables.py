@@ -1,4 +1,4 @@
-"""Rows into Parquet files, a row group at a time, with what Hugging Face's `datasets` wants to know about their columns."""
+"""Rows as Parquet files, a row group at a time, with the features of Hugging Face's `datasets`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SPECIMEN = Entry(
     "matcher",
     Agreement(1, 1),
 )
-"""An entry that has everything, to read the columns' types from."""
+"""An entry with every field, for the types of the columns."""
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 IMAGE_FEATURE = {"_type": "Image"}
 
@@ -49,7 +49,7 @@ def _type(value: Value) -> type:
 def schema(
     fields: Mapping[str, pa.DataType], features: Mapping[str, object], **metadata: str
 ) -> pa.Schema:
-    """`features`: those columns that `datasets` can't tell by their type, the way it writes them down."""
+    """A schema. `features`: the columns that `datasets` can't infer from their type."""
     plain = {
         name: {"dtype": _dtype(kind), "_type": "Value"}
         for name, kind in fields.items()
@@ -64,7 +64,10 @@ def _dtype(kind: pa.DataType) -> str:
 
 
 class ExportTables:
-    """Writes rows in groups of limited size, into one file or into shards. `path` names shard 0, 1, ..."""
+    """A writer of rows in groups of limited size, into one file or into shards.
+
+    `path` names shard 0, 1, ...
+    """
 
     def __init__(
         self, schema: pa.Schema, path: Callable[[int], Path], shard_bytes: int | None = None
@@ -90,7 +93,7 @@ class ExportTables:
             self._close()
 
     def add(self, row: Mapping[str, Any], size_bytes: int = 0) -> None:
-        """`size_bytes` of what is large in it: the image."""
+        """Add a row. `size_bytes`: the size of its image."""
         self._rows.append(row)
         self._group_bytes += size_bytes
         self.count += 1

@@ -1,6 +1,7 @@
-"""VLMEvalKit's TSV, for a custom VQA data set: index, image (base64), question, answer, category (the cell).
+"""VLMEvalKit's TSV for a custom VQA data set: index, image, question, answer, category (the cell).
 
-An image's further questions name the index of its first instead of repeating it, as that toolkit has it.
+The first question of an image has the image (base64), further ones have the first one's index, as
+VLMEvalKit reads it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ HEADINGS = ("index", "image", "question", "answer", "category", "held_out")
 
 
 def write(samples: ExportedSamples, target: Path) -> int:
-    count, first, image_sha256 = 0, 0, ""
+    count = first = 0
+    image_sha256 = ""
     with target.open("w", newline="") as file:
         rows = csv.writer(file, dialect="excel-tab", lineterminator="\n")
         rows.writerow(HEADINGS)
         for sample in samples.usable():
-            is_first = sample.image_sha256 != image_sha256
-            first, image_sha256 = (count if is_first else first), sample.image_sha256
-            image = base64.b64encode(samples.image(sample)).decode() if is_first else str(first)
-            cell, held_out = sample.entry.cell or "", int(sample.entry.image.held_out)
+            if sample.image_sha256 == image_sha256:
+                image = str(first)
+            else:
+                first, image_sha256 = count, sample.image_sha256
+                image = base64.b64encode(samples.image(sample)).decode()
+            cell = sample.entry.cell or ""
+            held_out = int(sample.entry.image.held_out)
             rows.writerow((count, image, sample.question, sample.answer, cell, held_out))
             count += 1
     return count

@@ -1,4 +1,7 @@
-"""WebDataset: shards of about 1 GB, 00000.tar and on; a sample is KEY.png (or .jpg, ...) and KEY.json with its provenance."""
+"""WebDataset: shards of about 1 GB from 00000.tar on.
+
+A sample is KEY.png (or .jpg, ...) and KEY.json with its provenance.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class _Shards:
         self._number = self.count = 0
 
     def add(self, key: str, files: dict[str, bytes]) -> None:
-        """A sample is never split."""
+        """Add a sample, all of it to one shard."""
         if self._shard is None or self._shard.offset >= self._shard_bytes:
             self.close()
             self._shard = tarfile.open(  # noqa: SIM115 (closed by close)
@@ -44,7 +47,7 @@ class _Shards:
             member = tarfile.TarInfo(f"{key}.{name}")
             member.size = len(data)
             self._shard.addfile(member, io.BytesIO(data))
-        self._shard.members.clear()  # type: ignore[attr-defined] # it would remember a million of them
+        self._shard.members.clear()  # type: ignore[attr-defined] # else it keeps a million of them
         self.count += 1
 
     def close(self) -> None:

@@ -31,8 +31,8 @@ def print_rows(
         return
     table = Table(caption=caption)
     for heading in headings:
-        justify = "right" if heading in numbers else "left"
-        table.add_column(heading, justify=justify, overflow="fold")
+        is_number = heading in numbers
+        table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
     for cells in rows:
         table.add_row(*cells)
     console.print(table)

@@ -39,11 +39,8 @@ def _show_counts(summary: Summary, console: Console) -> None:
     refused = f"; refused: {_listed(files.refused)}" if files.refused else ""
     say(console, f"images       {files.accepted:,} ({files.held_out:,} held out){refused}")
     if files.leak:
-        count = files.refused["leak"]
-        say(
-            console,
-            f"leaks        {count:,} images are in an evaluation set: not used: {files.leak}",
-        )
+        found = f"{files.refused['leak']:,} images are in an evaluation set and not used"
+        say(console, f"leaks        {found}: {files.leak}")
     if files.leaks_used:
         say(
             console,

@@ -1,4 +1,4 @@
-"""Asking one respondent every question of some data sets: a bounded stream, from what is kept already to the end."""
+"""Asking one respondent every question of some data sets that has no stored answer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from services.rpc.client import Picture
 
 QUESTIONS_IN_FLIGHT = 64
 IMAGES_REMEMBERED = 64
-"""Questions about one image stand together in most data sets: it is read once for them."""
+"""Most data sets list the questions about an image together, so that it is read once."""
 
 Claim = Callable[[str], None]
-"""Is told by whom each answer is; raises WrongState where that is another model than before."""
+"""Called with the model of each answer; raises WrongState if it isn't the model of before."""
 
 
 class Asking:

@@ -1,4 +1,4 @@
-"""Two models on the same questions: paired, with what the one has right and the other hasn't."""
+"""Two models on the same questions, paired, with the questions that only one has right."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """`difference` is after minus before, `interval` its 95 % by paired bootstrap over images.
+    """A comparison of two evaluations.
 
-    `mcnemar_p` None where answers aren't right or wrong (captions); `fixed` and `broken` are then those that changed most.
+    `difference` is after minus before, `interval` its 95 % by paired bootstrap over images. For
+    captions, which are neither right nor wrong, `mcnemar_p` is None, and `fixed` and `broken` are
+    the captions that changed most.
     """
 
     before: ScoredEvaluation
@@ -45,40 +47,46 @@ class Compared:
 
 
 def compare_evaluations(before: Path, after: Path, examples: int) -> Compared:
-    """Raises InvalidInput where they aren't of the same questions by the same metric, NotFound, WrongState."""
-    (first, rows), (second, others) = stored(before), stored(after)
+    """Compare the evaluations in two folders.
+
+    Raises InvalidInput if their questions or metrics differ, NotFound, WrongState.
+    """
+    first, rows = stored(before)
+    second, others = stored(after)
     _require_comparable(first, second, rows, others)
     task, metric = first.conditions.task, first.conditions.metric
-    scores = [figures(each, task, metric)[1] for each in (rows, others)]
-    if not scores[0]:
+    _, scores = figures(rows, task, metric)
+    _, other_scores = figures(others, task, metric)
+    if not scores:
         raise InvalidInput(
-            f"{metric} scores no single caption, so two models can't be paired by it: evaluate with cider"
+            f"{metric} scores no single caption, so two models can't be paired by it: "
+            "evaluate with cider"
         )
-    judgements = [Judgement(row.kind, a, b) for row, a, b in zip(rows, *scores, strict=True)]
+    kinds = [row.kind for row in rows]
+    judgements = list(map(Judgement, kinds, scores, other_scores))
     comparison = compare(judgements)
     differences = [judged.after - judged.before for judged in judgements]
+    images = [f"{row.dataset}/{row.image}" for row in rows]
     is_graded = metric in CORPUS_METRICS
-    changed = sorted(
-        zip(differences, range(len(rows)), strict=True), key=lambda pair: (-abs(pair[0]), pair[1])
-    )
+    largest_first = sorted(range(len(rows)), key=lambda number: -abs(differences[number]))
 
     def chosen(sign: int) -> tuple[Changed, ...]:
         numbers = [
-            n for by, n in changed if by * sign > 0 and (is_graded or _has_changed(judgements[n]))
+            number
+            for number in largest_first
+            if differences[number] * sign > 0 and (is_graded or _has_changed(judgements[number]))
         ]
-        return tuple(_changed(rows[n], others[n]) for n in numbers[:examples])
+        return tuple(_changed(rows[number], others[number]) for number in numbers[:examples])
 
     return Compared(
-        first,
-        second,
-        comparison,
-        sum(differences) / len(differences) if differences else 0.0,
-        bootstrap(
-            (f"{row.dataset}/{row.image}", by) for row, by in zip(rows, differences, strict=True)
-        ),
-        None if is_graded else comparison.mcnemar_p,
-        chosen(1),
-        chosen(-1),
+        before=first,
+        after=second,
+        comparison=comparison,
+        difference=sum(differences) / len(differences) if differences else 0.0,
+        interval=bootstrap(zip(images, differences, strict=True)),
+        mcnemar_p=None if is_graded else comparison.mcnemar_p,
+        fixed=chosen(1),
+        broken=chosen(-1),
     )
 
 

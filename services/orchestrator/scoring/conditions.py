@@ -1,4 +1,7 @@
-"""What an evaluation is of: model, data sets as they are now, metric, prompt. Evaluations that differ never mix."""
+"""Conditions of an evaluation: model, data sets as they are now, metric, prompt.
+
+Evaluations with different conditions never mix.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.scoring.tokens import find_tokenizer
 
 FORCIBLE = (Problem.LEAK, Problem.IMAGE, Problem.ANSWERS)
-"""What an evaluation can be forced past: leaks are marked, questions without an image count as wrong."""
+"""Problems that `--force` accepts: leaks are marked, questions without an image count as wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedDataset:
-    """A data set as it was when it was evaluated; `leaked`: how many of its images are in the pool."""
+    """A data set as it was when evaluated. `leaked`: the number of its images in the pool."""
 
     name: str
     file: str
@@ -31,7 +34,7 @@ class EvaluatedDataset:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What makes two evaluations comparable. `limit`: questions of each data set, 0 for all."""
+    """Settings that comparable evaluations share. `limit`: questions per data set, 0 for all."""
 
     task: str
     metric: str
@@ -43,7 +46,10 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class ScoredEvaluation:
-    """`respondent` for people; `by`: the weights or the fingerprint of the model, "" before its first answer."""
+    """An evaluation: its conditions and its model.
+
+    `respondent`: the model's name. `by`: its weights or fingerprint, "" before the first answer.
+    """
 
     asked: str
     conditions: Conditions
@@ -76,10 +82,13 @@ def plan(
     pool: str,
     force: bool,
 ) -> ScoredEvaluation:
-    """Checks the data sets. Raises InvalidInput: what is wrong with one, unless it can be and is forced; a wrong metric."""
+    """Plan an evaluation and check its data sets.
+
+    Raises InvalidInput for a fault of a data set, unless it is forced, and for a wrong metric.
+    """
     _require_metric(task, metric)
     if TASKS[task].metric in CORPUS_METRICS:
-        find_tokenizer()  # or else it would be missed when all is paid for
+        find_tokenizer()  # a missing one must be reported before anything is paid for
     in_pool = pool_images(pool) if pool else None
     sources = []
     for dataset in datasets:
@@ -97,18 +106,25 @@ def plan(
         raise InvalidInput(
             f"two data sets are named {repeated[0]}: evaluate them apart, or rename one"
         )
-    kind = TASKS[task]
-    chosen = (metric or kind.metric, template or kind.answer_template, kind.max_new_tokens, limit)
-    return ScoredEvaluation(asked, Conditions(task, *chosen, tuple(sources)))
+    conditions = Conditions(
+        task=task,
+        metric=metric or TASKS[task].metric,
+        template=template or TASKS[task].answer_template,
+        max_new_tokens=TASKS[task].max_new_tokens,
+        limit=limit,
+        sources=tuple(sources),
+    )
+    return ScoredEvaluation(asked, conditions)
 
 
 def _require_metric(task: str, metric: str) -> None:
-    """Raises InvalidInput for one that the task has no use for: captions aren't right or wrong, answers are no captions."""
+    """Check that a metric fits the task. Raises InvalidInput."""
     if not metric:
         return
     if metric not in METRICS and metric not in CORPUS_METRICS:
         raise InvalidInput(
-            f"there is no metric {metric!r}: choose one of {', '.join([*METRICS, *CORPUS_METRICS])}",
+            f"there is no metric {metric!r}: "
+            f"choose one of {', '.join([*METRICS, *CORPUS_METRICS])}",
             field="metric",
         )
     if (metric in CORPUS_METRICS) != (TASKS[task].metric in CORPUS_METRICS):

@@ -1,8 +1,8 @@
-"""One model on one or several data sets: its folder, what defines it, and the way from questions to figures.
+"""One model on one or several data sets: the folder of an evaluation, from questions to figures.
 
-evaluation.json     conditions, who answered, leaks
+evaluation.json     conditions, model, leaks
 predictions.jsonl   every question with its references and the answer, appended as they come
-figures.json        the scores; report.md the same for people
+figures.json        the scores; report.md: the same for people
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ async def evaluate(
     folder: Path,
     progress: Progress,
 ) -> tuple[ScoredEvaluation, ScoreFigures]:
-    """Repeated with the same folder, it asks only what has no answer yet.
+    """Ask all questions that have no answer in `folder` yet, and score the answers.
 
-    Raises WrongState where the folder holds another evaluation, or another model answers than before; Conflict where another
-    command is at work in it.
+    Raises WrongState if the folder holds another evaluation, or another model answers than before;
+    Conflict if another command is working in it.
     """
     with _held(folder):
         return await _evaluate(planned, datasets, asked, folder, progress)
@@ -69,8 +69,8 @@ async def _evaluate(
             _store(evaluation, folder)
         elif evaluation.by != by:
             raise WrongState(
-                f"{folder} holds answers of another model ({evaluation.by[:12]}) than the one that answers now ({by[:12]}): "
-                "ask that one, or give another --out"
+                f"{folder} holds answers of another model ({evaluation.by[:12]}) than the one "
+                f"that answers now ({by[:12]}): ask that one, or give another --out"
             )
 
     try:
@@ -78,13 +78,8 @@ async def _evaluate(
             async with respondent(asked, progress) as model:
                 evaluation = replace(evaluation, respondent=model.name)
                 conditions = planned.conditions
-                asking = Asking(
-                    model,
-                    conditions.template,
-                    Decoding(max_new_tokens=conditions.max_new_tokens),
-                    kept,
-                    claim,
-                )
+                decoding = Decoding(max_new_tokens=conditions.max_new_tokens)
+                asking = Asking(model, conditions.template, decoding, kept, claim)
                 await asking.ask(datasets, len(keys), conditions.limit, progress)
         _store(evaluation, folder)
     finally:
@@ -95,7 +90,10 @@ async def _evaluate(
 def take(
     planned: ScoredEvaluation, datasets: Sequence[Dataset], answers: Path, folder: Path
 ) -> tuple[ScoredEvaluation, ScoreFigures]:
-    """Scores predictions that somebody else made. What they leave out counts as wrong. Raises InvalidInput for unknown ids."""
+    """Score the predictions of another program; a missing one counts as wrong.
+
+    Raises InvalidInput for unknown ids.
+    """
     with _held(folder):
         return _take(planned, datasets, answers, folder)
 
@@ -153,7 +151,7 @@ def _opened(planned: ScoredEvaluation, folder: Path) -> ScoredEvaluation:
 
 
 def is_finished(planned: ScoredEvaluation, folder: Path) -> bool:
-    """Is this very evaluation done? Raises WrongState where the folder holds another one."""
+    """Is this very evaluation done? Raises WrongState if the folder holds another one."""
     if not (folder / "figures.json").is_file():
         return False
     _same(planned, folder)
@@ -161,12 +159,13 @@ def is_finished(planned: ScoredEvaluation, folder: Path) -> bool:
 
 
 def _same(planned: ScoredEvaluation, folder: Path) -> ScoredEvaluation:
-    """The one in the folder. Raises WrongState where it is another one than is planned."""
+    """The evaluation in the folder. Raises WrongState if it isn't the planned one."""
     found = ScoredEvaluation.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
     before, now = ({"asked": one.asked, **asdict(one.conditions)} for one in (found, planned))
     if differing := [name for name in before if before[name] != now[name]]:
         raise WrongState(
-            f"{folder} holds another evaluation (its {', '.join(differing)}): repeat its own command, or give another --out"
+            f"{folder} holds another evaluation (its {', '.join(differing)}): "
+            "repeat its own command, or give another --out"
         )
     return found
 
@@ -179,18 +178,18 @@ def _concluded(
     evaluation: ScoredEvaluation, predictions: Sequence[Prediction], folder: Path
 ) -> ScoreFigures:
     found, _ = figures(predictions, evaluation.conditions.task, evaluation.conditions.metric)
-    write_atomically(
-        folder / "figures.json", json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n"
-    )
+    scores = json.dumps(asdict(found), indent=2, ensure_ascii=False)
+    write_atomically(folder / "figures.json", scores + "\n")
     write_atomically(folder / "report.md", "\n".join(lines(evaluation, found)) + "\n")
     return found
 
 
 def stored(folder: Path) -> tuple[ScoredEvaluation, list[Prediction]]:
-    """A finished evaluation. Raises NotFound, WrongState where it isn't finished."""
+    """A finished evaluation. Raises NotFound, WrongState if it isn't finished."""
     if not (folder / "evaluation.json").is_file():
         raise NotFound(
-            f"there is no evaluation in {folder}: `mpa-orch datasets evaluate ... --out {folder}` makes one"
+            f"there is no evaluation in {folder}: "
+            f"`mpa-orch datasets evaluate ... --out {folder}` makes one"
         )
     if not (folder / "figures.json").is_file():
         raise WrongState(f"the evaluation in {folder} isn't finished: repeat its command")

@@ -1,4 +1,4 @@
-"""The figures of an evaluation: the official metric first, the authors' containment beside it, by kind and by split."""
+"""The figures of an evaluation: official metric and authors' containment, by kind and split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTAINS = "contains_accuracy"
 
 @dataclass(frozen=True, slots=True)
 class ScoredPart:
-    """Some of the questions. `official` None where the metric scores no single answer."""
+    """Some of the questions. `official` is None if the metric scores no single answer."""
 
     questions: int
     official: float | None
@@ -26,32 +26,47 @@ class ScoredPart:
 
 @dataclass(frozen=True, slots=True)
 class ScoreFigures:
-    """Scores 0 to 1 (CIDEr 0 to 10). `interval`: 95 %, over images; None for a metric without single scores.
-
-    A question without an answer (`failed`) counts as wrong. `beside`: other figures by name.
-    """
+    """The figures of an evaluation; scores are 0 to 1 (CIDEr 0 to 10)."""
 
     metric: str
+    """Official metric."""
     questions: int
+    """Number of questions."""
     images: int
+    """Number of images."""
     failed: int
+    """Number of questions without an answer, which count as wrong."""
     official: float
+    """Score by the official metric."""
     interval: Interval | None
+    """95 % interval of the official score over images; None for a metric without single scores."""
     contains: float
+    """Authors' containment."""
     beside: dict[str, float] = field(default_factory=dict)
+    """Other figures by name."""
     tokenizer: str = ""
+    """Tokenizer of captions; "" for answers."""
     prompt_tokens: int = 0
+    """Tokens of all prompts."""
     completion_tokens: int = 0
+    """Tokens of all answers."""
     cost_usd: float = 0.0
+    """Cost in dollars by the price table."""
     kinds: dict[str, ScoredPart] = field(default_factory=dict)
+    """Scores by kind of question; empty if there is one kind."""
     splits: dict[str, ScoredPart] = field(default_factory=dict)
+    """Scores by split; empty if there is one split."""
     datasets: dict[str, ScoredPart] = field(default_factory=dict)
+    """Scores by data set; empty if there is one."""
 
 
 def figures(
     predictions: Sequence[Prediction], task: str, metric: str = ""
 ) -> tuple[ScoreFigures, tuple[float, ...]]:
-    """And the official score of each prediction. `metric` overrides the task's. Raises InvalidInput."""
+    """The figures, and the official score of each prediction. `metric` overrides the task's.
+
+    Raises InvalidInput.
+    """
     official = metric or TASKS[task].metric
     others = [name for name in TASKS[task].beside if name != official]
     given, wanted = [row.prediction for row in predictions], [row.answers for row in predictions]
@@ -67,18 +82,21 @@ def figures(
         }
         return parts if len(parts) > 1 else {}
 
+    beside = {scored.metric: scored.figure for scored in rest}
+    if official == "yes_no_accuracy":
+        beside |= _yes_no(predictions)
+    interval = None
+    if main.each:
+        interval = bootstrap(zip(map(_image, predictions), main.each, strict=True))
     found = ScoreFigures(
         metric=official,
         questions=len(predictions),
         images=len({_image(row) for row in predictions}),
         failed=sum(bool(row.error) for row in predictions),
         official=main.figure,
-        interval=bootstrap(zip(map(_image, predictions), main.each, strict=True))
-        if main.each
-        else None,
+        interval=interval,
         contains=contains.figure,
-        beside={scored.metric: scored.figure for scored in rest}
-        | (_yes_no(predictions) if official == "yes_no_accuracy" else {}),
+        beside=beside,
         tokenizer=main.tokenizer,
         prompt_tokens=sum(row.prompt_tokens for row in predictions),
         completion_tokens=sum(row.completion_tokens for row in predictions),
@@ -104,7 +122,7 @@ def _part(
 
 
 def _yes_no(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """How often neither yes nor no was said, and what saying always the same would score."""
+    """The share of answers that are neither yes nor no, and the scores of a constant answer."""
     count = len(predictions) or 1
     said_yes = sum("yes" in map(yes_or_no, row.answers) for row in predictions)
     unknown = sum(not yes_or_no(row.prediction) for row in predictions)

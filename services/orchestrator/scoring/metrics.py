@@ -1,4 +1,4 @@
-"""The score of each answer by any metric, of captions too; and the figure of the whole."""
+"""The score of each answer or caption by any metric, and the figure of the whole set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ BY_IMAGE = {"cider": cider_by_image, "rouge_l": rouge_l_by_image}
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """`figure`: of the whole set; `each`: of every answer, () where the metric has none (BLEU). `tokenizer`: of captions."""
+    """Scores by one metric.
+
+    `figure`: the whole set's. `each`: every answer's, () if the metric has none (BLEU).
+    `tokenizer`: that of captions.
+    """
 
     metric: str
     figure: float
@@ -25,11 +29,12 @@ class Scored:
 def score(
     names: Sequence[str], predictions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> list[Scored]:
-    """By the metrics named. Raises InvalidInput: there is no such metric, or no reference."""
+    """Score by the named metrics. Raises InvalidInput for an unknown metric or no reference."""
     for name in names:
         if name not in METRICS and name not in CORPUS_METRICS:
             raise InvalidInput(
-                f"there is no metric {name!r}: choose one of {', '.join([*METRICS, *CORPUS_METRICS])}",
+                f"there is no metric {name!r}: "
+                f"choose one of {', '.join([*METRICS, *CORPUS_METRICS])}",
                 field="metric",
             )
     captions = [name for name in names if name in CORPUS_METRICS]

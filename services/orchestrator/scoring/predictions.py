@@ -1,4 +1,4 @@
-"""Predictions as they are kept: a line of JSON each, appended as it comes, so that nothing is asked twice."""
+"""Stored predictions: a line of JSON each, appended at once, so that nothing is asked twice."""
 
 from __future__ import annotations
 
@@ -20,24 +20,34 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One question of a data set with its references and what was answered. `error`: why there is no answer, or "".
-
-    Tokens, and dollars by the price table, of this one answer.
-    """
+    """A question of a data set with its references and the model's answer."""
 
     dataset: str
+    """Name of the data set."""
     id: str
+    """Id of the question in its data set."""
     image: str
+    """Name of the image."""
     question: str
+    """Text of the question."""
     answers: tuple[str, ...]
+    """References."""
     kind: str
+    """Kind of question."""
     split: str
+    """Split of the data set, or ""."""
     prediction: str
+    """The model's answer."""
     finish_reason: str = ""
+    """Why the answer ended."""
     error: str = ""
+    """Why there is no answer, or ""."""
     prompt_tokens: int = 0
+    """Tokens of the prompt."""
     completion_tokens: int = 0
+    """Tokens of the answer."""
     cost_usd: float = 0.0
+    """Cost in dollars by the price table."""
 
     @property
     def key(self) -> Key:
@@ -52,14 +62,25 @@ def predicted(
     error: str = "",
     usage: Usage = NO_USAGE,
 ) -> Prediction:
-    image = record.image or f"inside {dataset}"
-    asked = (dataset, record.id, image, record.question, record.answers, record.kind, record.split)
-    spent = (usage.prompt_tokens, usage.completion_tokens, usage.cost_usd)
-    return Prediction(*asked, prediction, finish_reason, error, *spent)
+    return Prediction(
+        dataset=dataset,
+        id=record.id,
+        image=record.image or f"inside {dataset}",
+        question=record.question,
+        answers=record.answers,
+        kind=record.kind,
+        split=record.split,
+        prediction=prediction,
+        finish_reason=finish_reason,
+        error=error,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cost_usd=usage.cost_usd,
+    )
 
 
 class Kept:
-    """The file of predictions: what it holds already, and room for more. Of two with one key the later one stands."""
+    """The file of predictions, read and appended to. Of two with one key the later one counts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -76,7 +97,7 @@ class Kept:
         self.standing[prediction.key] = prediction
 
     def has(self, key: Key) -> bool:
-        """Is there an answer? What failed is asked again."""
+        """Is there an answer? A failed question is asked again."""
         found = self.standing.get(key)
         return found is not None and not found.error
 
@@ -84,7 +105,7 @@ class Kept:
         self._file.close()
 
     def settle(self, keys: Iterable[Key]) -> list[Prediction]:
-        """Puts the file into the order of `keys`, one line each."""
+        """Rewrite the file in the order of `keys`, one line each."""
         self.close()
         ordered = [self.standing[key] for key in keys]
         write_atomically(self.path, "".join(map(_line, ordered)))
@@ -96,47 +117,37 @@ def _line(prediction: Prediction) -> str:
 
 
 def _cut_torn_line(path: Path) -> None:
-    """What a kill left of the last line goes."""
+    """Remove a last line that a kill left unfinished."""
     if path.is_file():
         whole = path.read_bytes().rfind(b"\n") + 1
         os.truncate(path, whole)
 
 
 def read_predictions(path: Path) -> Iterator[Prediction]:
-    """Raises InvalidInput that names the line and the key that is wrong, NotFound."""
+    """Stored predictions. Raises InvalidInput that names the wrong line and key, NotFound."""
     for fields in _lines(path):
-        answers = fields.texts("answers")
-        texts = {
-            name: _text(fields, name)
-            for name in ("prediction", "finish_reason", "error", "split", "kind")
-        }
         yield Prediction(
-            *(
-                fields.text("dataset"),
-                fields.name("id"),
-                fields.text("image"),
-                fields.text("question"),
-                answers,
-            ),
-            *(
-                texts["kind"],
-                texts["split"],
-                texts["prediction"],
-                texts["finish_reason"],
-                texts["error"],
-            ),
-            *(
-                fields.number("prompt_tokens"),
-                fields.number("completion_tokens"),
-                fields.real("cost_usd"),
-            ),
+            dataset=fields.text("dataset"),
+            id=fields.name("id"),
+            image=fields.text("image"),
+            question=fields.text("question"),
+            answers=fields.texts("answers"),
+            kind=_text(fields, "kind"),
+            split=_text(fields, "split"),
+            prediction=_text(fields, "prediction"),
+            finish_reason=_text(fields, "finish_reason"),
+            error=_text(fields, "error"),
+            prompt_tokens=fields.number("prompt_tokens"),
+            completion_tokens=fields.number("completion_tokens"),
+            cost_usd=fields.real("cost_usd"),
         )
 
 
 def read_answers(path: Path, ids: Mapping[str, Sequence[Key]]) -> dict[Key, str]:
-    """Somebody else's predictions: {"id", "prediction", optional "dataset"} a line. `ids`: the keys that go by each id.
+    """Predictions of another program, a line of {"id", "prediction", optional "dataset"} each.
 
-    Raises InvalidInput for an id that is unknown, there twice, or in several data sets where none is named.
+    `ids`: the keys by id. Raises InvalidInput for an id that is unknown or repeated, or that is in
+    several data sets without naming one.
     """
     found: dict[Key, str] = {}
     for fields in _lines(path):
@@ -148,7 +159,8 @@ def read_answers(path: Path, ids: Mapping[str, Sequence[Key]]) -> dict[Key, str]
             listed = ", ".join(dataset for dataset, _ in keys)
             raise fields.fault(
                 "id",
-                f'{name!r} is in several data sets ({listed}): add a key "dataset" that says which is meant',
+                f"{name!r} is in several data sets ({listed}): "
+                'add a key "dataset" that says which is meant',
             )
         if keys[0] in found:
             raise fields.fault("id", f"{name!r} is there more than once")
@@ -157,7 +169,7 @@ def read_answers(path: Path, ids: Mapping[str, Sequence[Key]]) -> dict[Key, str]
 
 
 def _text(fields: Fields, key: str) -> str:
-    """It may be empty: a model can say nothing."""
+    """A text that may be empty: a model can say nothing."""
     value = fields.values.get(key)
     return value if isinstance(value, str) and not value.strip() else fields.text(key)
 

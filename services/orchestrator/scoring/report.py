@@ -1,4 +1,7 @@
-"""An evaluation for people: Markdown that reads well in a terminal, too."""
+"""An evaluation for people: Markdown that also reads well in a terminal.
+
+It is in this room because an evaluation writes its report.md into its own folder.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,19 @@ from services.orchestrator.scoring.conditions import ScoredEvaluation
 from services.orchestrator.scoring.figures import ScoredPart, ScoreFigures
 
 ROWS_SHOWN = 15
-"""Of the kinds of questions, the largest; figures.json has all."""
+"""Number of kinds shown, the largest ones; figures.json has all."""
 
 
 def lines(evaluation: ScoredEvaluation, found: ScoreFigures) -> list[str]:
-    """The official figure first, then everything beside it."""
+    """The official figure first, then all others."""
     within = (
         f" (95 %: {percent(found.interval.low)} to {percent(found.interval.high)})"
         if found.interval
         else ""
     )
     facts = [
-        f"{found.metric} **{percent(found.official)}**{within}, authors' containment {percent(found.contains)}",
+        f"{found.metric} **{percent(found.official)}**{within}, "
+        f"authors' containment {percent(found.contains)}",
         f"{found.questions:,} questions about {found.images:,} images",
         *([f"{found.failed:,} have no answer and count as wrong"] if found.failed else []),
         *(f"{name} {percent(value)}" for name, value in found.beside.items()),
@@ -29,18 +33,15 @@ def lines(evaluation: ScoredEvaluation, found: ScoreFigures) -> list[str]:
         *([_usage(found)] if found.prompt_tokens else []),
         *leaks([evaluation]),
     ]
-    said = [
-        f"# {evaluation.respondent} on {', '.join(source.name for source in evaluation.conditions.sources)}",
+    names = ", ".join(source.name for source in evaluation.conditions.sources)
+    return [
+        f"# {evaluation.respondent} on {names}",
         "",
         *listed(facts),
+        *_parts("data set", found.metric, found.datasets),
+        *_parts("split", found.metric, found.splits),
+        *_parts("kind", found.metric, found.kinds),
     ]
-    for title, parts in (
-        ("data set", found.datasets),
-        ("split", found.splits),
-        ("kind", found.kinds),
-    ):
-        said += ["", *_parts(title, found.metric, parts)] if parts else []
-    return said
 
 
 def _usage(found: ScoreFigures) -> str:
@@ -49,6 +50,8 @@ def _usage(found: ScoreFigures) -> str:
 
 
 def _parts(title: str, metric: str, parts: Mapping[str, ScoredPart]) -> list[str]:
+    if not parts:
+        return []
     rows = [
         (
             name or "(none)",
@@ -58,14 +61,14 @@ def _parts(title: str, metric: str, parts: Mapping[str, ScoredPart]) -> list[str
         )
         for name, part in largest(parts)
     ]
-    return table((title, "questions", metric, "contains"), rows)
+    return ["", *table((title, "questions", metric, "contains"), rows)]
 
 
 Counted = TypeVar("Counted", ScoredPart, Tally)
 
 
 def largest(parts: Mapping[str, Counted]) -> list[tuple[str, Counted]]:
-    """Those with the most questions, by name."""
+    """The parts with the most questions, in the order of their names."""
     names = sorted(parts, key=lambda name: (-parts[name].questions, name))[:ROWS_SHOWN]
     return [(name, parts[name]) for name in sorted(names)]
 
@@ -75,13 +78,11 @@ def listed(facts: Iterable[str]) -> list[str]:
 
 
 def leaks(evaluations: Iterable[ScoredEvaluation]) -> list[str]:
-    """The mark that every table of them bears."""
+    """The warning that every report of leaked images has."""
     leaked = max(evaluation.leaked for evaluation in evaluations)
-    return (
-        [f"**LEAKED: {leaked:,} of these images are in the pool that was learned from**"]
-        if leaked
-        else []
-    )
+    if not leaked:
+        return []
+    return [f"**LEAKED: {leaked:,} of these images are in the pool that was learned from**"]
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -89,11 +90,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
         [" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (heads, *rows)
     ]
     widths = [max(len(row[column]) for row in filled) for column in range(len(heads))]
-    drawn = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in filled
-    ]
-    return [drawn[0], "| " + " | ".join("-" * width for width in widths) + " |", *drawn[1:]]
+    drawn = [_line(map(str.ljust, row, widths)) for row in filled]
+    return [drawn[0], _line("-" * width for width in widths), *drawn[1:]]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def percent(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Who is asked: a version of a student service, a teacher service, or a model behind the chat completions API."""
+"""Respondents: a version of a student service, a teacher service, or a chat completions API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from services.rpc.client import AnswerReply, Picture, Student, Teacher
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """`by`: weights sha256 or fingerprint of the model that answered."""
+    """An answer. `by`: weights sha256 or fingerprint of the model."""
 
     answer: str
     by: str
@@ -39,12 +39,12 @@ class Said:
 class Respondent(Protocol):
     @property
     def name(self) -> str:
-        """For people: "student v2"."""
+        """Name for people, such as "student v2"."""
 
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding
     ) -> Said:
-        """Raises the MpaErrors of a service that is asked."""
+        """Answer a question. Raises the MpaErrors of the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class StudentRespondent:
         reply = await self.client.answer(picture, question, template, decoding, self.version)
         if reply.version != self.version:
             raise WrongState(
-                f"version {reply.version!r} answered, not {self.version!r} as asked: start the student that has it"
+                f"version {reply.version!r} answered, not {self.version!r} as asked: "
+                "start the student that has it"
             )
         return _said(reply, self.weights_sha256 or self.version)
 
@@ -85,7 +86,7 @@ class TeacherRespondent:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Any server of chat completions; OPENAI_BASE_URL and OPENAI_API_KEY say which."""
+    """Any server of chat completions, set by OPENAI_BASE_URL and OPENAI_API_KEY."""
 
     model: VisionLanguageModel
     name: str
@@ -106,9 +107,9 @@ def _said(reply: AnswerReply, by: str) -> Said:
 
 @dataclass(frozen=True, slots=True)
 class RespondentChoice:
-    """Which respondent: exactly one of a service in `where` (`role`), and a `model` of an endpoint. `version` "": the live one.
+    """The choice of a respondent: a service in `where` (`role`), or a `model` of an endpoint.
 
-    `folder`: the run whose student is started, where `where` starts one.
+    `version`: "" is the live one. `folder`: that of the run whose student `where` starts, if any.
     """
 
     where: Where
@@ -120,7 +121,10 @@ class RespondentChoice:
 
 @asynccontextmanager
 async def respondent(asked: RespondentChoice, progress: Progress) -> AsyncIterator[Respondent]:
-    """Raises NotFound (no such version), WrongState (no room to load it), Unavailable."""
+    """Connect to a respondent.
+
+    Raises NotFound (no such version), WrongState (no memory to load it), Unavailable.
+    """
     if asked.model:
         async with _endpoint(asked.model) as endpoint:
             yield endpoint
@@ -140,9 +144,8 @@ async def _endpoint(model: str) -> AsyncIterator[Endpoint]:
     from services.engines.openai import engine
     from services.engines.openai.settings import OpenAISettings
 
-    loaded = await engine.load(
-        model, OpenAISettings.from_environment(Environment("MPA_TEACHER_", os.environ))
-    )
+    settings = OpenAISettings.from_environment(Environment("MPA_TEACHER_", os.environ))
+    loaded = await engine.load(model, settings)
     try:
         yield Endpoint(loaded, model)
     finally:

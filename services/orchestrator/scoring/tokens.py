@@ -1,7 +1,8 @@
-"""Captions as the words that BLEU, ROUGE and CIDEr count: the official PTB tokens through Java, else NLTK's Treebank tokens.
+"""Captions as the words that BLEU, ROUGE and CIDEr count.
 
-Both are lower-cased and lose the same punctuation. Figures by Treebank tokens are close to the official ones, not the same, so
-every report names its tokenizer.
+The official PTB tokens come through Java, else Treebank tokens from NLTK. Both are lower-cased and
+lose the same punctuation. Figures by Treebank tokens are close to the official ones, but differ,
+so every report names its tokenizer.
 """
 
 from __future__ import annotations
@@ -20,28 +21,8 @@ from services.core import extras
 from services.core.errors import InvalidInput, MpaError
 
 JAR = "stanford-corenlp-3.4.1.jar"
-DROPPED = frozenset(
-    {
-        "''",
-        "'",
-        "``",
-        "`",
-        "-LRB-",
-        "-RRB-",
-        "-LCB-",
-        "-RCB-",
-        ".",
-        "?",
-        "!",
-        ",",
-        ":",
-        "-",
-        "--",
-        "...",
-        ";",
-    }
-)
-"""As in the COCO caption evaluation: brackets survive, since lower-cased they are no longer in the list."""
+DROPPED = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
+"""The list of the COCO caption evaluation: brackets survive, since tokens are lower-cased."""
 TIMEOUT_S = 600.0
 
 _QUOTED = re.compile(r"(?<!\w)'([^']+)'(?!\w)")
@@ -51,10 +32,10 @@ _DASH = re.compile("[–—]")
 class Tokenizer(Protocol):
     @property
     def name(self) -> str:
-        """For people, and stored with every score."""
+        """Name for people, stored with every score."""
 
     def tokenize(self, texts: Sequence[str]) -> list[str]:
-        """Each text as its tokens, with blanks between them."""
+        """The tokens of each text, separated by blanks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +50,10 @@ class PTB:
         return "PTB (Stanford CoreNLP 3.4.1)"
 
     def tokenize(self, texts: Sequence[str]) -> list[str]:
+        program = "edu.stanford.nlp.process.PTBTokenizer"
         options = ["-preserveLines", "-lowerCase", "-encoding", "UTF-8"]
-        command = [
-            self.java,
-            "-cp",
-            str(self.jar),
-            "edu.stanford.nlp.process.PTBTokenizer",
-            *options,
-        ]
-        # A line is a text, whatever else counts as a line break.
+        command = [self.java, "-cp", str(self.jar), program, *options]
+        # One line for each text: other line breaks in it become blanks.
         sent = "".join(" ".join(text.split()) + "\n" for text in texts)
         try:
             done = subprocess.run(
@@ -85,7 +61,8 @@ class PTB:
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise MpaError(
-                f"the PTB tokenizer failed ({error}): look at `{self.java} -cp {self.jar}`, or unset MPA_PTB_JAR"
+                f"the PTB tokenizer failed ({error}): "
+                f"check `{self.java} -cp {self.jar}`, or unset MPA_PTB_JAR"
             ) from error
         lines = done.stdout.decode().split("\n")[:-1]
         if len(lines) != len(texts):
@@ -97,7 +74,7 @@ class PTB:
 
 @dataclass(frozen=True, slots=True)
 class Treebank:
-    """NLTK's, with quotation marks and dashes set apart as PTB does."""
+    """NLTK's tokenizer, with quotation marks and dashes separated as PTB does."""
 
     @property
     def name(self) -> str:
@@ -119,7 +96,7 @@ def _kept(tokens: Iterable[str]) -> str:
 
 
 def find_tokenizer() -> Tokenizer:
-    """Raises InvalidInput where there is none."""
+    """The best tokenizer installed. Raises InvalidInput if there is none."""
     java, jar = shutil.which("java"), _jar()
     if java and jar:
         return PTB(java, jar)
@@ -132,7 +109,7 @@ def find_tokenizer() -> Tokenizer:
 
 
 def _jar() -> Path | None:
-    """MPA_PTB_JAR, else the one that pycocoevalcap brings."""
+    """The file that MPA_PTB_JAR sets, else that of pycocoevalcap."""
     if named := os.environ.get("MPA_PTB_JAR"):
         if not Path(named).is_file():
             raise InvalidInput(

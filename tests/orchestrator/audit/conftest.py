@@ -1,4 +1,4 @@
-"""One run for all of these tests: 120 images with two questions each, identified; and raters who fill in its pages."""
+"""One identified run for all tests: 120 images with two questions each; raters who fill pages."""
 
 import asyncio
 import json

@@ -258,7 +258,7 @@ def test_a_pair_needs_both_files_and_all_annotations(tmp_path):
     ):
         read(questions)
     annotations.unlink()
-    with pytest.raises(NotFound, match="needs its annotations beside it"):
+    with pytest.raises(NotFound, match="needs its annotations next to it"):
         read(questions)
 
 

@@ -48,7 +48,7 @@ def write_labelled(path: Path, numbers, truth=truth) -> None:
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """80 images to learn from, 40 questions to be measured on, 160 labels; none looks like another."""
+    """80 images to learn from, 40 questions to measure on, 160 labels; none looks like another."""
     folder = tmp_path / "data"
     (folder / "pool").mkdir(parents=True)
     for number in range(80):

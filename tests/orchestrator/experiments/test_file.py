@@ -26,7 +26,7 @@ def write(data: Path, text: str) -> Path:
 
 @pytest.fixture
 def papers_data(tmp_path) -> Path:
-    """A few images and questions where docs/reproduce.md puts the real ones, and where `make demo` and `make bench-mini` do."""
+    """Images and questions in the places of docs/reproduce.md, `make demo` and `bench-mini`."""
     samples.textvqa(tmp_path / "textvqa")
     samples.textcaps(tmp_path / "textvqa")
     train = (tmp_path / "textvqa/TextVQA_0.5.1_val.json").read_text()
@@ -128,7 +128,8 @@ def test_tasks_share_what_they_are_measured_on(data):
     text = FILE.format(arms='["paper"]', seeds="[0]").replace(
         "latency", 'test_on = ["vqa", "more"]\nlatency'
     )
-    text += '[tasks.more]\ntask = "vqa"\npool = "pool"\ntest = { files = "test.jsonl" }\ntest_on = ["more"]\n'
+    text += '[tasks.more]\ntask = "vqa"\npool = "pool"\ntest = { files = "test.jsonl" }\n'
+    text += 'test_on = ["more"]\n'
     entries = read_experiment(write(data, text), data).entries
     assert {name: entry.test_on for name, entry in entries.items()} == {
         "vqa": ("vqa", "more"),

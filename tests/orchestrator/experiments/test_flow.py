@@ -1,4 +1,4 @@
-"""A whole experiment over real loopback gRPC: what it asks, what it trains on, and that nothing is done twice."""
+"""A whole experiment over loopback gRPC: its requests, its samples; no work is repeated."""
 
 import pytest
 
@@ -106,7 +106,7 @@ async def test_arms_are_compared_with_each_other_seed_by_seed(laboratory):
 
 
 async def test_nothing_is_done_twice(laboratory):
-    """Repeated, it needs no service; with one more arm, only that is done; with another table, nothing that both have."""
+    """A repeated experiment needs no service; with one more arm or table only that is done."""
     teacher, student = ScriptedTeacher(), ScriptedStudent()
     async with serving(teacher) as teacher_at, serving(student) as student_at:
         first = await laboratory.work(laboratory.experiment(), teacher_at, student_at)

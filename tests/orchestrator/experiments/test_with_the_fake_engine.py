@@ -1,4 +1,4 @@
-"""The services themselves, with the fake engine: versions are stored, loaded and pinned, trainings run in processes."""
+"""An experiment on the services with the fake engine: stored versions, trainings in processes."""
 
 import json
 from dataclasses import replace

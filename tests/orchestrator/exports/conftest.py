@@ -1,4 +1,4 @@
-"""One run for all of these tests: 60 images of two formats with two questions each, some rejected, some held out."""
+"""One run for all tests: 60 images in two formats, two questions each; some held out."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Put through what the authors' scripts do with these files: the loader's keys, and their rule of selection."""
+"""The authors' scripts on exported files: the loader's keys, and their rule of selection."""
 
 import json
 import re

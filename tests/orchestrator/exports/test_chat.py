@@ -1,4 +1,4 @@
-"""Loaded by `datasets`, and made into a batch by TRL's own collator with the bundled student's processor."""
+"""Chat messages loaded by `datasets`, and a batch by TRL's collator with the bundled student."""
 
 from pathlib import Path
 

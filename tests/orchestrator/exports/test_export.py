@@ -33,7 +33,8 @@ def own_run(run, pool, tmp_path):
     shutil.copytree(pool, tmp_path / "pool")
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
-    settings = f"UPDATE meta SET value = replace(value, '{pool}', '{tmp_path / 'pool'}') WHERE key = 'settings'"
+    moved = f"replace(value, '{pool}', '{tmp_path / 'pool'}')"
+    settings = f"UPDATE meta SET value = {moved} WHERE key = 'settings'"
     with open_run(folder) as opened:
         opened.ledger.write(settings)
     return folder

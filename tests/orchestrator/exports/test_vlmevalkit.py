@@ -1,4 +1,4 @@
-"""Read back as VLMEvalKit reads a custom data set: pandas, then the image of another row where a cell holds its index."""
+"""Exported TSV, read as VLMEvalKit does: by pandas, with images that other rows refer to."""
 
 import base64
 

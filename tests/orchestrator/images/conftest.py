@@ -1,4 +1,4 @@
-"""Places to keep images in: a folder, fsspec's memory, and a bucket behind moto's server, spoken to by the real S3 client."""
+"""Places of images: a folder, fsspec's memory, and a bucket of moto's server for the S3 client."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A bucket that goes away: it is waited for, then the run stops and can be resumed, and no image is to blame."""
+"""A bucket that becomes unreachable: the run waits, then stops, resumable; no image is refused."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Whole runs on every kind of source: the same parity set as on a folder, resumable, and nothing read that has changed."""
+"""Whole runs on every kind of source: the parity set of a folder, resumable; changes are found."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Every kind of source, on this machine, in fsspec's memory and in a bucket: all images, in order, and each one again."""
+"""Every kind of source, local, in memory and in a bucket: all images in order, each one again."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""`mpa-orch models`: the table for people and for programs, one model in full, and the document that repeats it."""
+"""`mpa-orch models`: the table for people and programs, one model in full, and docs/models.md."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What becomes of answers that come late: a provider's batch takes a question in and answers it another time."""
+"""Late answers: a provider's batch accepts a question and answers it another time."""
 
 import io
 from dataclasses import dataclass, field

@@ -41,7 +41,8 @@ def java(tmp_path):
     """Stands in for Java: lower-cases its input, and sets full stops apart."""
     program = tmp_path / "java"
     program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.stdout.write(sys.stdin.read().lower().replace('.', ' .'))\n"
+        f"#!{sys.executable}\nimport sys\n"
+        "sys.stdout.write(sys.stdin.read().lower().replace('.', ' .'))\n"
     )
     program.chmod(0o755)
     return program
