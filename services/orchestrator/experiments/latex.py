@@ -57,7 +57,8 @@ def _heads(table: Table) -> list[str]:
         ]
         cells = []
         for key, group in groupby(padded, key=lambda head: head[: level + 1]):
-            title, width = escape(key[-1]), len(list(group))
+            title = escape(key[-1])
+            width = len(list(group))
             cells.append(rf"\multicolumn{{{width}}}{{c}}{{{title}}}" if width > 1 else title)
         lines.append(_line(cells))
     return lines
@@ -70,7 +71,8 @@ def _padded(head: Sequence[str], depth: int, *, is_label: bool) -> tuple[str, ..
 
 def _without_repeats(table: Table) -> list[tuple[str, ...]]:
     """Rows with the outermost name printed once for consecutive rows."""
-    rows, last = [], ""
+    rows = []
+    last = ""
     for row in table.rows:
         is_repeat = table.labels > 1 and row[0] == last
         last = row[0]

@@ -51,7 +51,8 @@ def _compare(group: Group, other: Group, evaluations: Evaluations) -> Versus | N
             after.append(now)
     if not before:
         return None
-    arm, place = group.names[0], group.names[1:]
+    arm = group.names[0]
+    place = group.names[1:]
     return Versus(arm, other.names[0], *place, len(before), change(before, after))
 
 

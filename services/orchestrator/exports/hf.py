@@ -77,7 +77,8 @@ def write(samples: ExportedSamples, target: Path) -> int:
 
 
 def _card(samples: ExportedSamples, count: int, images: int, cells: Counter[str]) -> str:
-    run, settings = samples.run, samples.run.settings
+    run = samples.run
+    settings = samples.run.settings
     of_student = f", of the student {settings.student_matcher}" if settings.student_matcher else ""
     name = f"Model parity: {settings.task}, {run.folder.name}"
     return CARD.format(

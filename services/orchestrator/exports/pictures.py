@@ -17,7 +17,8 @@ class Pictures:
     """
 
     def __init__(self, samples: ExportedSamples, folder: Path) -> None:
-        self._samples, self._folder = samples, folder
+        self._samples = samples
+        self._folder = folder
         self._last = ("", "")
 
     def add(self, sample: ExportedSample) -> str:

@@ -45,7 +45,9 @@ class ExportedSamples:
     """The records of `run` that `chosen` selects. At most one image is in memory."""
 
     def __init__(self, run: Run, chosen: Filter, meter: Meter) -> None:
-        self.run, self._chosen, self._meter = run, chosen, meter
+        self.run = run
+        self._chosen = chosen
+        self._meter = meter
         self._source = run.find_images()
         self._last = ("", b"")
         _list_parity_set(run, is_needed=chosen.listed)

@@ -72,7 +72,9 @@ class ExportTables:
     def __init__(
         self, schema: pa.Schema, path: Callable[[int], Path], shard_bytes: int | None = None
     ) -> None:
-        self._schema, self._path, self._shard_bytes = schema, path, shard_bytes
+        self._schema = schema
+        self._path = path
+        self._shard_bytes = shard_bytes
         self._rows: list[Mapping[str, Any]] = []
         self._writer: pq.ParquetWriter | None = None
         self._group_bytes = self._written_bytes = self._shards = self.count = 0
@@ -109,9 +111,11 @@ class ExportTables:
             self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._written_bytes += self._group_bytes
-        self._rows, self._group_bytes = [], 0
+        self._rows = []
+        self._group_bytes = 0
 
     def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-        self._writer, self._written_bytes = None, 0
+        self._writer = None
+        self._written_bytes = 0

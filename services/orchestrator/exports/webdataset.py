@@ -31,7 +31,8 @@ def write(samples: ExportedSamples, target: Path, shard_bytes: int = SHARD_BYTES
 
 class _Shards:
     def __init__(self, folder: Path, shard_bytes: int) -> None:
-        self._folder, self._shard_bytes = folder, shard_bytes
+        self._folder = folder
+        self._shard_bytes = shard_bytes
         self._shard: tarfile.TarFile | None = None
         self._number = self.count = 0
 

@@ -1,4 +1,4 @@
-"""Images drawn from a source: the pilot of a quote goes through these alone."""
+"""Images drawn from a source, for the pilot of a quote."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ class DrawnImages:
     """The images of `source` with one of the `keys`, in its order."""
 
     def __init__(self, source: Source, keys: frozenset[str]) -> None:
-        self._source, self._keys = source, keys
-        self.store, self.ignored = source.store, Ignored()
+        self._source = source
+        self._keys = keys
+        self.store = source.store
+        self.ignored = Ignored()
 
     def total(self) -> int | None:
         return len(self._keys)

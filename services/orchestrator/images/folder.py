@@ -29,7 +29,8 @@ class Folder:
     """
 
     def __init__(self, store: Store, names: Names | None = None) -> None:
-        self.store, self._names = store, names or partial(names_below, store)
+        self.store = store
+        self._names = names or partial(names_below, store)
         self.ignored = Ignored()
 
     def total(self) -> int | None:
@@ -57,7 +58,8 @@ class Folder:
         return Path(self.store.root).resolve()
 
     def _images(self) -> Iterator[str]:
-        self.ignored, found = Ignored(), 0
+        self.ignored = Ignored()
+        found = 0
         for name in self._names():
             if is_hidden(name):
                 continue

@@ -17,7 +17,9 @@ class WithKept:
     """
 
     def __init__(self, source: Source, prefix: str, folder: Path) -> None:
-        self._source, self._prefix, self._folder = source, prefix, folder
+        self._source = source
+        self._prefix = prefix
+        self._folder = folder
         self.store: Store = source.store
 
     @property

@@ -29,14 +29,16 @@ class ImageManifest:
     """The images that `files` list. Raises InvalidInput if a first line has no column of images."""
 
     def __init__(self, store: Store, files: Sequence[str]) -> None:
-        self.store, self._files = store, files
+        self.store = store
+        self._files = files
         self.ignored = Ignored()
 
     def total(self) -> int | None:
         return None
 
     def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
-        self.ignored, found = Ignored(), False
+        self.ignored = Ignored()
+        found = False
         for file in self._files:
             for item in self._listed(file, is_done):
                 found = True
@@ -48,7 +50,8 @@ class ImageManifest:
         return self.store.read(key)
 
     def _listed(self, file: str, is_done: IsDone) -> Iterator[ImageItem]:
-        column, before = "", None
+        column = ""
+        before = None
         for number, row in self._rows(file):
             column = column or self._column(file, row)
             path = _path(row, column)

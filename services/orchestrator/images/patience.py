@@ -43,7 +43,8 @@ class Patience:
 
     def with_(self, action: Callable[[], T], what: str) -> T:
         """Repeat `action`. Raises NotFound at once; Unavailable if refused or out of patience."""
-        until, wait_s = time.monotonic() + self.seconds, FIRST_WAIT_S
+        until = time.monotonic() + self.seconds
+        wait_s = FIRST_WAIT_S
         while True:
             try:
                 return action()
@@ -73,7 +74,9 @@ class PatientFile(io.RawIOBase):
     """A far file. A read that fails is repeated from the same place."""
 
     def __init__(self, patience: Patience, file: IO[bytes], name: str) -> None:
-        self._patience, self._file, self._name = patience, file, name
+        self._patience = patience
+        self._file = file
+        self._name = name
 
     def readable(self) -> bool:
         return True

@@ -20,7 +20,8 @@ from services.rpc.client import Picture
 
 READ_AHEAD = 32
 READERS, FAR_READERS = 4, 16
-ITEMS_AT_ONCE, PASSED_AT_ONCE = 16, 4096
+ITEMS_AT_ONCE = 16
+PASSED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)

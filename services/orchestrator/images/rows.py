@@ -73,7 +73,8 @@ class ArrowGroups:
 
     def pieces(self, group: int, column: str) -> Iterator[Any]:
         if group < self._next:
-            self._reader, self._next = _batches(self._begin()), 0
+            self._reader = _batches(self._begin())
+            self._next = 0
         for batch in self._reader:
             self._next += 1
             if self._next > group:

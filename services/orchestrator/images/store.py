@@ -108,7 +108,7 @@ class Store:
         ]
 
     def has(self, name: str) -> bool:
-        """Is there a file of the name?"""
+        """Is there a file with this name?"""
         return self._type(name) == "file"
 
     def is_folder(self, name: str = "") -> bool:

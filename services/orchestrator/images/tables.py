@@ -34,7 +34,8 @@ class ImageTables:
     """The images of `files`, in order."""
 
     def __init__(self, store: Store, files: Sequence[str]) -> None:
-        self.store, self._files = store, files
+        self.store = store
+        self._files = files
         self.ignored = Ignored()
         self._reading = threading.Lock()
         self._opened: tuple[str, Groups] | None = None

@@ -39,14 +39,16 @@ class Tars:
     """
 
     def __init__(self, store: Store, files: Sequence[str]) -> None:
-        self.store, self._files = store, files
+        self.store = store
+        self._files = files
         self.ignored = Ignored()
 
     def total(self) -> int | None:
         return None
 
     def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
-        self.ignored, found = Ignored(), False
+        self.ignored = Ignored()
+        found = False
         for file in self._files:
             try:
                 with self._open(file, BLOCK_BYTES) as opened:

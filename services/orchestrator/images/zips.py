@@ -28,7 +28,8 @@ class Zips:
     """The images of `files`, in order, each in the order of its table of contents."""
 
     def __init__(self, store: Store, files: Sequence[str]) -> None:
-        self.store, self._files = store, files
+        self.store = store
+        self._files = files
         self.ignored = Ignored()
         self._opening = threading.Lock()
         self._archive: tuple[str, zipfile.ZipFile] | None = None
@@ -37,7 +38,8 @@ class Zips:
         return None if self.store.is_far else sum(1 for _ in self.walk(lambda _: True))
 
     def walk(self, is_done: IsDone) -> Iterator[ImageItem]:
-        self.ignored, found = Ignored(), False
+        self.ignored = Ignored()
+        found = False
         for file in self._files:
             try:
                 archive = self._open(file)

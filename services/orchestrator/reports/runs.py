@@ -81,7 +81,8 @@ def show_entries(
 
 
 def _entry(entry: Entry) -> Iterable[str]:
-    image, row = entry.image, entry.annotation
+    image = entry.image
+    row = entry.annotation
     if row is None:
         yield f"{image.path}  refused: {image.rejection}  {image.detail}"
         return

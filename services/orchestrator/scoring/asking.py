@@ -31,8 +31,10 @@ class Asking:
         self, respondent: Respondent, template: str, decoding: Decoding, kept: Kept, claim: Claim
     ) -> None:
         self._respondent = respondent
-        self._template, self._decoding = template, decoding
-        self._kept, self._claim = kept, claim
+        self._template = template
+        self._decoding = decoding
+        self._kept = kept
+        self._claim = claim
         self._pending: list[Pending] = []
         self._read = lru_cache(IMAGES_REMEMBERED)(read_picture)
 

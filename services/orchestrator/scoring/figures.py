@@ -69,7 +69,8 @@ def figures(
     """
     official = metric or TASKS[task].metric
     others = [name for name in TASKS[task].beside if name != official]
-    given, wanted = [row.prediction for row in predictions], [row.answers for row in predictions]
+    given = [row.prediction for row in predictions]
+    wanted = [row.answers for row in predictions]
     main, contains, *rest = score([official, CONTAINS, *others], given, wanted)
 
     def by(group: Callable[[Prediction], str]) -> dict[str, ScoredPart]:

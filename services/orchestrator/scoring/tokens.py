@@ -97,7 +97,8 @@ def _kept(tokens: Iterable[str]) -> str:
 
 def find_tokenizer() -> Tokenizer:
     """The best tokenizer installed. Raises InvalidInput if there is none."""
-    java, jar = shutil.which("java"), _jar()
+    java = shutil.which("java")
+    jar = _jar()
     if java and jar:
         return PTB(java, jar)
     if extras.is_installed("nltk"):

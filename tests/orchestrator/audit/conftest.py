@@ -33,7 +33,7 @@ def invoke(*arguments, code=0):
 
 @pytest.fixture
 def draw(run, tmp_path):
-    """Draws as the command does, and answers with the folder."""
+    """The command that draws; it returns the folder, or its output if it fails."""
 
     def do(*options, code=0, name="audit"):
         said = invoke("audit", "draw", run, "--output", tmp_path / name, *options, code=code)
@@ -43,7 +43,7 @@ def draw(run, tmp_path):
 
 
 def sheet(folder):
-    """As the page's own script reads it."""
+    """The sheet that the page's own script reads."""
     (embedded,) = EMBEDDED.findall((folder / "page.html").read_text())
     return json.loads(embedded)
 
@@ -53,7 +53,7 @@ def key(folder):
 
 
 def fill_in(folder, rater, choose):
-    """What the page saves where `choose(item, question)` is the rater's mind."""
+    """The file that the page saves for a rater who answers `choose(item, question)`."""
     page = sheet(folder)
     answers = {
         item["id"]: {question["key"]: choose(item, question) for question in page["questions"]}

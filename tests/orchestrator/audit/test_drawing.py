@@ -1,4 +1,4 @@
-"""The draw: seeded, blind, whole, and honest about what it couldn't draw."""
+"""The draw: seeded, blind, whole, with a report of missing items."""
 
 import base64
 import io

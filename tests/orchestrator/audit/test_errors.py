@@ -21,7 +21,7 @@ from tests.orchestrator.scripted_service import in_bulk
 
 
 class Judge(ScriptedTeacher):
-    """Says "B" to most of what it is to judge; `templates`: how it was asked."""
+    """A judge that answers "B" to most errors; `templates`: the templates of its prompts."""
 
     def __init__(self, **how):
         super().__init__(**how)
@@ -40,7 +40,7 @@ class Judge(ScriptedTeacher):
 
 
 class Guesser(ScriptedStudent):
-    """Where it doesn't know it guesses, mostly, and says so else."""
+    """A student that mostly guesses if it doesn't know, and says so otherwise."""
 
     async def Answer(self, request, context):
         reply = await super().Answer(request, context)
@@ -133,7 +133,7 @@ async def test_a_task_without_categories_is_told(tmp_path, pool):
 
 
 def test_by_command_without_a_judge(run, tmp_path):
-    """The student of this run says that it doesn't know, always."""
+    """The student of this run always says that it doesn't know."""
     output = tmp_path / "tags.jsonl"
     said = invoke("audit", "errors", run, "--items", 20, "--output", output)
     rows = dict(line.split("\t", 1) for line in said.splitlines() if "\t" in line)

@@ -1,4 +1,4 @@
-"""Raters' files: merged, measured, and refused where they are wrong."""
+"""Raters' files: merged, measured, and refused if they are wrong."""
 
 import json
 
@@ -13,7 +13,7 @@ def told(folder, *raters):
 
 
 def truthful(folder):
-    """Finds what is after PI good in every way, and of the rest nothing."""
+    """A rater for whom every annotation after PI is good, and no other."""
     items = key(folder)["items"]
 
     def choose(item, question):

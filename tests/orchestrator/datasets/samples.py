@@ -1,4 +1,4 @@
-"""Tiny data sets in the original layouts, files and images, as their publishers lay them out."""
+"""Tiny data sets in the layouts of their publishers, files and images."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Files of experiments: what they say, and what is said where they are wrong."""
+"""Files of experiments, and the messages for wrong ones."""
 
 import json
 import re
@@ -257,7 +257,7 @@ def test_the_documents_name_every_form_of_an_arm():
 
 
 def test_no_file_is_told_with_where_there_are_some(tmp_path):
-    with pytest.raises(NotFound, match=r"experiments/ holds those of the paper"):
+    with pytest.raises(NotFound, match=r"experiments/ holds the experiments of the paper"):
         read_experiment(tmp_path / "gone.toml")
 
 

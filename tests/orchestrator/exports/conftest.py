@@ -30,7 +30,7 @@ def rejects(sha256, seed):
 
 @pytest.fixture(scope="session")
 def pool(tmp_path_factory):
-    """The suffix lies about a JPEG here and there, as in real pools."""
+    """A pool in which some JPEGs have a wrong suffix, as in real ones."""
     folder = tmp_path_factory.mktemp("pool")
     for number in range(60):
         (folder / f"{number:02}.png").write_bytes(picture(number))
@@ -47,7 +47,7 @@ def run(tmp_path_factory, pool):
 
 @pytest.fixture
 def export(run, tmp_path):
-    """Exports as the command does, and answers with the path."""
+    """The command that exports; it returns the path."""
 
     def do(form, *options, code=0):
         output = tmp_path / f"out-{form}"
@@ -62,7 +62,7 @@ def export(run, tmp_path):
 
 @pytest.fixture(scope="session")
 def parity_set(run):
-    """{(sha256, question): line}, of what the student would be trained on."""
+    """Lines of the parity set by (sha256, question)."""
     lines = [json.loads(line) for line in (run / "parity_set.jsonl").read_text().splitlines()]
     assert {line["cell"] for line in lines} == {"gap", "unasked"}
     assert not any(is_held_out(line["sha256"], 0.15) for line in lines)
@@ -71,7 +71,7 @@ def parity_set(run):
 
 @pytest.fixture(scope="session")
 def records(run):
-    """Every record, as `runs show --json` tells it."""
+    """Every record, as `runs show --json` prints it."""
     result = CliRunner().invoke(app, ["runs", "show", str(run), "--limit", "1000", "--json"])
     return [json.loads(line) for line in result.stdout.splitlines()]
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def squeezed(text):
-    """Their preprocessing."""
+    """The authors' preprocessing."""
     return re.sub(r"\W+", "", re.sub(r"\s+", "", text.lower()))
 
 

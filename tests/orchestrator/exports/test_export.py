@@ -1,4 +1,4 @@
-"""Which records are exported, and that an export is there whole or not at all."""
+"""The choice of exported records; an export is written as a whole or not at all."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ FORMATS = list(ExportFormat)
 
 @pytest.fixture
 def own_run(run, pool, tmp_path):
-    """One that a test may spoil, images included."""
+    """A copy of the run and its images that a test may damage."""
     shutil.copytree(pool, tmp_path / "pool")
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -137,7 +137,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path, own_run, form):
 
 
 def grow(run: Path, path: Path) -> None:
-    """Decoders ignore what follows an image."""
+    """Add a tail of random bytes to an image, which decoders ignore."""
     old = path.read_bytes()
     path.write_bytes(old + os.urandom(2**20))
     names = (

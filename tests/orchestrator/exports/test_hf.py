@@ -1,4 +1,4 @@
-"""Loaded by `datasets`, its card by `huggingface_hub`."""
+"""Exported data sets, loaded by `datasets`; their card by `huggingface_hub`."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""LLaVA's documented form, and ShareGPT as LLaMA-Factory reads it by its dataset_info.json."""
+"""LLaVA's documented form; ShareGPT as LLaMA-Factory reads it by its dataset_info.json."""
 
 import json
 
@@ -9,7 +9,7 @@ from tests.orchestrator.exports.conftest import sha256
 
 
 def check(folder, image, turns, parity_set):
-    """The key of the sample; its image opens, its turns are those of the parity set."""
+    """The key of a sample, whose image opens, and whose turns equal the parity set's."""
     path = folder / image
     with Image.open(path) as opened:
         assert path.suffix == {"JPEG": ".jpg", "PNG": ".png"}[str(opened.format)]

@@ -1,4 +1,4 @@
-"""Read back by pyarrow."""
+"""Exported Parquet files, read by pyarrow."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_it_is_zstd_and_carries_the_runs_settings(export, run):
 
 
 def test_types_do_not_depend_on_what_a_run_has(export, records):
-    """A column that is empty here has the type that it has everywhere."""
+    """A column has the same type in every export, also if it is empty."""
     schema = pq.read_schema(export("parquet", "--all"))
     kinds = {str(schema.field(name).type) for name in schema.names}
     assert kinds == {str(kind) for kind in ARROW.values()}

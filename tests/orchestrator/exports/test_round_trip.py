@@ -1,4 +1,4 @@
-"""What the platform exports, its own readers of data sets take back."""
+"""Exports of the platform, read by its own readers of data sets."""
 
 from services.orchestrator.datasets.dataset import open_dataset
 from tests.orchestrator.exports.conftest import sha256

@@ -1,4 +1,4 @@
-"""Read back by the webdataset library."""
+"""Exported shards, read by the webdataset library."""
 
 from rich.console import Console
 

@@ -29,7 +29,7 @@ def bucket_server():
 
 @pytest.fixture
 def bucket(bucket_server, monkeypatch) -> str:
-    """The URL of an empty one."""
+    """The URL of an empty bucket."""
     host, port = bucket_server.get_host_and_port()
     name = uuid.uuid4().hex
     point_at(monkeypatch, f"http://{host}:{port}")
@@ -51,7 +51,7 @@ def point_at(monkeypatch, endpoint):
 
 @pytest.fixture(params=["file", "memory", "s3"])
 def place(request, tmp_path) -> str:
-    """Where a test puts files: a URL or a path."""
+    """The place of a test's files: a URL or a path."""
     if request.param == "s3":
         return request.getfixturevalue("bucket")
     return f"memory://{uuid.uuid4().hex}" if request.param == "memory" else str(tmp_path)

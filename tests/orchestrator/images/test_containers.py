@@ -1,4 +1,4 @@
-"""What is damaged, empty, ambiguous or large: told, and never lost without a word."""
+"""Damaged, empty, ambiguous or large containers: each problem is reported."""
 
 import tracemalloc
 
@@ -25,7 +25,7 @@ TAR = tar_of(PICTURES)
 
 
 def told(source):
-    """The images that can be read, and what is said of the rest."""
+    """The images that can be read, and the reason for each of the others."""
     good, bad = [], []
     for item in source.walk(lambda _: False):
         try:

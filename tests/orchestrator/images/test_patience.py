@@ -21,7 +21,7 @@ POOL = {f"pool/{number:03}.png": numbered_png(number) for number in range(60)}
 
 
 class Bucket:
-    """On a server of its own, that a test can take away and bring back."""
+    """A bucket on its own server, which a test can stop and restart."""
 
     def __init__(self, monkeypatch):
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -41,7 +41,7 @@ class Bucket:
 
 @pytest.fixture
 def flighty(monkeypatch):
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # ours are those that are tested
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # only our own attempts are tested
     bucket = Bucket(monkeypatch)
     yield bucket
     bucket.leave()
@@ -163,7 +163,7 @@ def test_a_file_system_that_isnt_installed_is_named(url, said):
 
 @pytest.mark.parametrize("kind", ["tar", "folder"])
 def test_a_lost_read_goes_on_where_it_was(flighty, kind):
-    """The bucket is away while the walk is under way, and back again before patience ends."""
+    """The bucket is unreachable during a walk, and returns before patience ends."""
     put(flighty.url, {"pool.tar": tar_of(POOL), **POOL})
     url = f"{flighty.url}/{'pool.tar' if kind == 'tar' else 'pool'}"
     expected = list(contents(open_images(url)).values())

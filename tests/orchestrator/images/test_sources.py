@@ -150,19 +150,22 @@ def arrow_file():
 
 
 KINDS = [
-    *(
-        folder,
-        classes,
-        globbed,
-        jsonl,
-        table_of_paths,
-        tabbed,
-        tars,
-        a_range_of_tars,
-        a_compressed_tar,
-        zips,
-    ),
-    *(parquet, parquet_of_bytes, parquet_of_pointers, a_hub_folder, arrow_stream, arrow_file),
+    folder,
+    classes,
+    globbed,
+    jsonl,
+    table_of_paths,
+    tabbed,
+    tars,
+    a_range_of_tars,
+    a_compressed_tar,
+    zips,
+    parquet,
+    parquet_of_bytes,
+    parquet_of_pointers,
+    a_hub_folder,
+    arrow_stream,
+    arrow_file,
 ]
 LABELLED = {
     folder: "labels.json",

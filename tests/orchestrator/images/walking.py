@@ -1,10 +1,10 @@
-"""What the tests of every source do with it."""
+"""Walks over a source of images, for the tests of every source."""
 
 from services.orchestrator.images.source import ImageItem, Source
 
 
 def keys(source: Source, done=()) -> list[str]:
-    """Of the images that need reading."""
+    """Keys of the images that need reading."""
     return [item.key for item in source.walk(lambda key: key in done) if item.load]
 
 

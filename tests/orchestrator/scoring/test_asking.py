@@ -19,7 +19,7 @@ from tests.orchestrator.datasets import samples
 
 @dataclass
 class Provider:
-    """Takes odd things in at the first try, and has their answers at the second."""
+    """A provider that accepts odd questions at first, and has their answers the second time."""
 
     name: str = "provider"
     asked: list = field(default_factory=list)

@@ -10,12 +10,12 @@ from services.core.errors import Conflict, InvalidInput, NotFound, Unavailable, 
 from services.orchestrator.datasets.dataset import open_dataset
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.run.progress import Progress
-from services.orchestrator.scoring.conditions import plan
-from services.orchestrator.scoring.evaluation import evaluate, stored, take
+from services.orchestrator.scoring.evaluation import evaluate, stored
 from services.orchestrator.scoring.report import lines
 from services.orchestrator.scoring.respondents import RespondentChoice
 from tests.engines.provider import KEY, MODEL, providing
 from tests.orchestrator.datasets import samples
+from tests.orchestrator.scoring.planning import planned
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, truth
 from tests.orchestrator.scripted_service import serving
 from tests.pictures import numbered_png
@@ -23,7 +23,7 @@ from tests.waiting import until
 
 
 def labelled(root, count=40):
-    """What the scripted models are asked has a truth of its own: see scripted.py."""
+    """Labelled questions; their answers are the truth of the scripted models (scripted.py)."""
     rows = []
     for number in range(count):
         data, question = numbered_png(number // 2), f"what color is thing {number}?"
@@ -42,15 +42,6 @@ def labelled(root, count=40):
     return samples.write(root / "labels.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def planned(datasets, task="vqa", asked="student", **options):
-    return plan(
-        datasets,
-        task,
-        asked,
-        **{"metric": "", "template": "", "limit": 0, "pool": "", "force": False, **options},
-    )
-
-
 async def run(datasets, asked, folder, task="vqa", **options):
     with Progress(Console(file=io.StringIO())) as progress:
         return await evaluate(planned(datasets, task, **options), datasets, asked, folder, progress)
@@ -61,10 +52,8 @@ def student_at(address, version=""):
 
 
 async def test_a_version_of_a_student_is_scored(tmp_path):
-    dataset, student = (
-        open_dataset(labelled(tmp_path)),
-        ScriptedStudent(skills={"v1": 0.4, "v2": 0.9}),
-    )
+    dataset = open_dataset(labelled(tmp_path))
+    student = ScriptedStudent(skills={"v1": 0.4, "v2": 0.9})
     async with serving(student) as address:
         evaluation, found = await run([dataset], student_at(address, "v2"), tmp_path / "out")
     assert evaluation.respondent == "student v2"
@@ -238,96 +227,6 @@ async def test_a_set_that_leaks_is_refused_or_marked(tmp_path):
         )
     assert evaluation.leaked == 1
     assert "LEAKED: 1" in "\n".join(lines(evaluation, found))
-
-
-def given(path, *rows):
-    return samples.write(path, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def test_predictions_of_others_are_scored(tmp_path):
-    dataset = open_dataset(samples.jsonl(tmp_path, 3))
-    answers = given(
-        tmp_path / "theirs.jsonl", {"id": 1, "prediction": "red"}, {"id": "2", "prediction": ""}
-    )
-    evaluation, found = take(
-        planned([dataset], asked="theirs"), [dataset], answers, tmp_path / "out"
-    )
-    assert (evaluation.respondent, found.questions, found.failed) == ("theirs", 3, 1)
-    assert found.official == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize(
-    ("rows", "complaint"),
-    [
-        ([{"id": 9, "prediction": "red"}], "line 1: \"id\" is '9', and no question has that id"),
-        ([{"id": 1, "prediction": "red"}] * 2, "line 2: .* more than once"),
-        ([{"id": 1, "prediction": float("nan")}], '"prediction" is NaN'),
-        ([{"id": 1}], '"prediction" is missing'),
-        ([{"id": 1, "dataset": "other", "prediction": "red"}], "no question has that id"),
-        ([3], "line 1: no object"),
-    ],
-)
-def test_wrong_predictions_are_told_by_line(tmp_path, rows, complaint):
-    dataset = open_dataset(samples.jsonl(tmp_path))
-    with pytest.raises(InvalidInput, match=complaint):
-        take(planned([dataset]), [dataset], given(tmp_path / "x.jsonl", *rows), tmp_path / "out")
-
-
-def test_an_id_of_two_sets_has_to_say_which(tmp_path):
-    datasets = [open_dataset(path) for path in samples.chartqa(tmp_path)]
-    row = {"id": "0", "prediction": "14"}
-    with pytest.raises(InvalidInput, match="is in several data sets"):
-        take(
-            planned(datasets, "chartqa"),
-            datasets,
-            given(tmp_path / "x.jsonl", row),
-            tmp_path / "out",
-        )
-    clear = {**row, "dataset": "test_human"}
-    _, found = take(
-        planned(datasets, "chartqa"),
-        datasets,
-        given(tmp_path / "y.jsonl", clear),
-        tmp_path / "other",
-    )
-    assert found.official == pytest.approx(1 / 3)
-
-
-def test_yes_no_questions_say_what_constant_answers_score(tmp_path):
-    samples.images(tmp_path / "images", "x.jpg")
-    rows = [
-        {"image": "x.jpg", "question": f"is {n} so?", "answer": "yes" if n < 3 else "no"}
-        for n in range(4)
-    ]
-    dataset = open_dataset(samples.write(tmp_path / "list.json", rows))
-    answers = [
-        {"id": 0, "prediction": "Yes."},
-        {"id": 1, "prediction": "maybe"},
-        {"id": 2, "prediction": "no"},
-    ]
-    _, found = take(
-        planned([dataset], "pathvqa"),
-        [dataset],
-        given(tmp_path / "x.jsonl", *answers),
-        tmp_path / "out",
-    )
-    assert found.official == 0.25
-    assert found.beside == {"unknown": 0.5, "always yes": 0.75, "always no": 0.25}
-
-
-def test_captions_are_scored_by_all_three_metrics(tmp_path):
-    dataset = open_dataset(samples.textcaps(tmp_path))
-    answers = [{"id": "c1", "prediction": "A red sign."}, {"id": "c2", "prediction": "a dog"}]
-    _, found = take(
-        planned([dataset], "captioning"),
-        [dataset],
-        given(tmp_path / "x.jsonl", *answers),
-        tmp_path / "out",
-    )
-    assert found.metric == "cider"
-    assert set(found.beside) == {"bleu1", "rouge_l"}
-    assert found.official > 0
-    assert found.tokenizer.startswith(("PTB", "Treebank"))
 
 
 def test_an_evaluation_that_is_not_there(tmp_path):

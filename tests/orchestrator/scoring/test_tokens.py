@@ -16,7 +16,7 @@ VECTORS = Path(__file__).parents[2] / "core/caption_vectors.jsonl"
     ("metric", "tolerance"), [("bleu1", 0.02), ("rouge_l", 0.01), ("cider", 0.2)]
 )
 def test_treebank_tokens_stay_close_to_the_official_figures(metric, tolerance):
-    """On raw captions, worst case over all corpora; the official figures are by PTB tokens."""
+    """The worst case of raw captions over all corpora; the official figures use PTB tokens."""
     for row in map(json.loads, VECTORS.read_text().splitlines()):
         if metric in row:
             tokens = Treebank().tokenize(
@@ -38,7 +38,7 @@ def test_treebank_drops_what_ptb_drops():
 
 @pytest.fixture
 def java(tmp_path):
-    """Stands in for Java: lower-cases its input, and sets full stops apart."""
+    """A stand-in for Java that lower-cases its input and separates full stops."""
     program = tmp_path / "java"
     program.write_text(
         f"#!{sys.executable}\nimport sys\n"
