@@ -66,6 +66,9 @@ def align(
     from services.orchestrator.endpoints.budget import Limits
     from services.orchestrator.rounds import StoppingRule
 
+    is_ray = reach.is_on_ray(
+        engine, single_device=single_device, has_limits=bool(budget or max_hours)
+    )
     where = reach.where(
         "teacher",
         "student",
@@ -74,12 +77,12 @@ def align(
         student=student,
         local=local,
         single_device=single_device,
+        is_ray=is_ray,
+        ray_address=ray_address,
         trial=trial,
         cache=reach.cache(no_cache),
         patience_s=patience,
     )
-    if engine is o.Engine.RAY:
-        where = reach.on_cluster(where, ray_address, has_limits=bool(budget or max_hours))
     request = RunRequest(
         folder=run or reach.new_folder(task),
         where=where,

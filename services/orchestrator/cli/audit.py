@@ -99,7 +99,7 @@ def draw(
 
     if human is not None and of is AuditSubject.ERRORS:
         raise typer.BadParameter(
-            "--human is for annotations: nobody's errors are in a labelled data set"
+            "--human is for annotations: a labelled data set has no student's errors"
         )
     with exit_codes(), read_run(run) as opened:
         written = open_dataset(human, images=images) if human else None

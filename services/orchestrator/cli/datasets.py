@@ -180,7 +180,7 @@ def check(
             datasets.show_findings(dataset, found, Console())
             faults += found.faults.total()
         if faults:
-            raise InvalidInput(f"{faults:,} faults: mend the files, or leave them out")
+            raise InvalidInput(f"{faults:,} faults: correct the files, or leave them out")
 
 
 @app.command()
@@ -224,7 +224,7 @@ def evaluate(
     named = [name for name, value in given.items() if value]
     if len(named) != 1:
         raise typer.BadParameter(
-            f"say who answers, by exactly one of {', '.join(given)}; "
+            f"name the model that answers by exactly one of {', '.join(given)}; "
             f"given: {', '.join(named) or 'none'}"
         )
     if prompt and "{question}" not in prompt:

@@ -100,31 +100,23 @@ def experiment(
         if dry_run:
             show_plan(plan.lines(asked, folder), Console())
             return
-        at = {
-            "teacher": addresses("teacher", teacher or (), asked.teachers),
-            "student": addresses("student", student or (), asked.students),
-        }
-        missing = [
-            f"--{role} {name}=HOST:PORT"
-            for role, names in (("teacher", asked.teachers), ("student", asked.students))
-            for name in names
-            if name not in at[role]
+        teachers = addresses("teacher", teacher or (), asked.teachers)
+        students = addresses("student", student or (), asked.students)
+        missing = [f"--teacher {name}=HOST:PORT" for name in asked.teachers if name not in teachers]
+        missing += [
+            f"--student {name}=HOST:PORT" for name in asked.students if name not in students
         ]
         if missing and not (local or single_device):
             raise typer.BadParameter(
-                f"say where the models are: {' '.join(missing)}, or --local to start them here"
-            )
-        if engine is o.Engine.RAY and single_device:
-            raise typer.BadParameter(
-                "--engine ray has the models up side by side: leave out --single-device"
+                f"name the services: {' '.join(missing)}, or --local to start them here"
             )
         site = Site(
             folder,
-            teachers=at["teacher"],
-            students=at["student"],
+            teachers=teachers,
+            students=students,
             settings=asked.settings,
             is_single_device=single_device,
-            is_ray=engine is o.Engine.RAY,
+            is_ray=reach.is_on_ray(engine, single_device=single_device),
             ray_address=ray_address,
             cache=reach.cache(no_cache),
             patience_s=patience,
@@ -134,7 +126,7 @@ def experiment(
             try:
                 session.gather(lambda progress: flow.work(asked, site, progress))
             except MpaError:
-                report.write(asked, folder)  # what there is so far
+                report.write(asked, folder)  # the results so far
                 raise
             written = report.write(asked, folder)
         typer.echo("\n".join([*written, f"results      {folder}"]))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from services.core.errors import InvalidInput
+from services.orchestrator.cli.options import Engine
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.run import RUNS
 
@@ -21,6 +21,8 @@ def where(
     student: str = "",
     local: bool = False,
     single_device: bool = False,
+    is_ray: bool = False,
+    ray_address: str = "",
     trial: bool = False,
     cache: Path | None = None,
     patience_s: float,
@@ -35,7 +37,7 @@ def where(
     if not (local or single_device) and not all(given[role] for role in roles):
         options = " and ".join(f"--{role} HOST:PORT" for role in roles)
         raise typer.BadParameter(
-            f"say where the services are: {options}, or --local to start the bundled pair here"
+            f"name the services: {options}, or --local to start the bundled pair here"
         )
     return Where(
         first,
@@ -46,6 +48,8 @@ def where(
         is_trial=trial,
         cache=cache,
         further_teachers=tuple(further),
+        is_ray=is_ray,
+        ray_address=ray_address,
     )
 
 
@@ -67,17 +71,19 @@ def task_of(run: Path) -> str:
     return settings.task if settings else ""
 
 
-def on_cluster(where: Where, address: str, *, has_limits: bool) -> Where:
-    """With --engine ray. Raises a usage error for options of the local engine."""
-    if where.is_single_device:
+def is_on_ray(engine: Engine, *, single_device: bool, has_limits: bool = False) -> bool:
+    """Is it --engine ray? Raises a usage error if so, with options of the local engine."""
+    if engine is Engine.LOCAL:
+        return False
+    if single_device:
         raise typer.BadParameter(
-            "--engine ray has the models up side by side: leave out --single-device"
+            "--engine ray loads both models at the same time: leave out --single-device"
         )
     if has_limits:
         raise typer.BadParameter(
-            "--budget and --max-hours are of the local engine: leave them out with --engine ray"
+            "--budget and --max-hours need the local engine: leave them out with --engine ray"
         )
-    return replace(where, is_ray=True, ray_address=address)
+    return True
 
 
 def cache(is_off: bool) -> Path | None:

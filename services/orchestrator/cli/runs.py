@@ -157,10 +157,10 @@ def delete(run: o.RunFolder, yes: YesDelete = False) -> None:
     with exit_codes():
         listing.require_deletable(run)
         if not yes and not sys.stdin.isatty():
-            raise typer.BadParameter("nobody is there to be asked: give --yes")
+            raise typer.BadParameter("there is no terminal to ask for confirmation: give --yes")
         typer.echo(runs_report.line(listing.describe(run)), err=True)
         if not yes:
-            typer.confirm(f"Delete {run} with all that is in it?", abort=True, err=True)
+            typer.confirm(f"Delete {run} and everything in it?", abort=True, err=True)
         listing.delete(run)
 
 

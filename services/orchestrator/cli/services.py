@@ -115,7 +115,7 @@ def rollback(
 
     where = reach.where("student", student=student, local=local, patience_s=patience)
     if local and run is None:
-        raise typer.BadParameter("--local needs the RUN whose student is to go back")
+        raise typer.BadParameter("--local needs RUN, the run whose student is rolled back")
     with exit_codes():
         pointers = session.gather(
             lambda progress: commands.rollback(run or Path(), where, progress)

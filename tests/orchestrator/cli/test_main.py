@@ -112,8 +112,8 @@ def at(b):
         (["status", "nowhere"], 1, "no run in nowhere"),
         (["level", "nowhere", "--local"], 1, "no run in nowhere"),
         (["ask", "nowhere.png", "what?", "--student", "localhost:1"], 1, "nowhere.png"),
-        ([*ON_RAY, "--single-device"], 2, "side by side"),
-        ([*ON_RAY, "--local", "--budget", "5USD"], 2, "of the local engine"),
+        ([*ON_RAY, "--single-device"], 2, "both models at the same time"),
+        ([*ON_RAY, "--local", "--budget", "5USD"], 2, "need the local engine"),
         (["status"], 0, "no runs"),
     ],
 )

@@ -1,5 +1,8 @@
 """The help of every command: each text, and the options that people see first."""
 
+import re
+from pathlib import Path
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -10,6 +13,8 @@ OPENINGS = ("Of", "Those", "What", "As")
 """First words of a text that names nothing."""
 MANY = 15
 """Options beyond which a help groups them."""
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENTS = [*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/**/*.md"))]
 
 
 def commands(command, path=()):
@@ -66,3 +71,15 @@ def test_the_help_of_the_program_begins_with_a_command_to_try():
         0 < shown.index("mpa-orch align IMAGES --task vqa --local") < shown.index("─ Start here ─")
     )
     assert shown.index("align  ") < shown.index("experiment  ")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_commands_and_options_of_the_documents_exist(document):
+    for words in re.findall(r"mpa-orch ([^\n`#|]+)", document.read_text(encoding="utf-8")):
+        path: tuple[str, ...] = ()
+        for word in words.split():
+            if (*path, word) not in ALL:
+                break
+            path = (*path, word)
+        known = {name for each in ALL[path].params for name in each.opts} | {"--help"}
+        assert set(re.findall(r"(?<!\S)\[?(--[\w-]+)", words)) <= known, words
