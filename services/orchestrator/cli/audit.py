@@ -150,7 +150,8 @@ def errors(
 ) -> None:
     """Sort the student's errors in the gap by category.
 
-    By rules; with --teacher or --local, also by the teacher as judge.
+    Rules assign the categories. With --teacher or --local, the teacher judges
+    as well.
     """
     from rich.console import Console
 

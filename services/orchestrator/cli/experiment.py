@@ -16,7 +16,8 @@ File = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help="Description of the comparison (TOML). experiments/ has those of the paper's tables.",
+        help="Description of the comparison (TOML). "
+        "Files in experiments/ repeat the paper's tables.",
     ),
 ]
 Out = Annotated[

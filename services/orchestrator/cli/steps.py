@@ -165,8 +165,8 @@ def evaluate(
 ) -> None:
     """Step 4: compare the candidate with the live version on held-out records.
 
-    With --eval, also on labels. `mpa-orch datasets evaluate` scores any model
-    without a run.
+    --eval adds the accuracy on labels. To score any model without a run, use
+    `mpa-orch datasets evaluate`.
     """
     from services.orchestrator.cli import commands, session
 

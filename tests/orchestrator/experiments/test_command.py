@@ -40,7 +40,7 @@ async def test_a_dry_run_shows_the_plan_and_touches_nothing(tmp_path, data):
             1,
             "--student qwen2vl-2b is named twice",
         ),
-        (["--single-device", "--engine", "ray"], 2, "side by side"),
+        (["--single-device", "--engine", "ray"], 2, "both models at the same time"),
     ],
 )
 async def test_wrong_arguments(tmp_path, data, arguments, code, said):
