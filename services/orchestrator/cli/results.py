@@ -17,7 +17,7 @@ PANEL = "Results of runs"
 
 AnyRun = Annotated[
     Path | None,
-    typer.Argument(metavar="[RUN]", help="Folder of the run. Default: list all runs in runs/."),
+    typer.Argument(metavar="RUN", help="Folder of the run. Default: list all runs in runs/."),
 ]
 StudentMatcher = Annotated[
     str,

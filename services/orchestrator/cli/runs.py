@@ -21,7 +21,7 @@ from services.orchestrator.run import RUNS
 app = typer.Typer(no_args_is_help=True)
 
 RunsFolder = Annotated[
-    Path, typer.Argument(metavar="[DIR]", help="Folder of the runs.", show_default=True)
+    Path, typer.Argument(metavar="DIR", help="Folder of the runs.", show_default=True)
 ]
 OtherRun = Annotated[
     Path, typer.Argument(metavar="RUN2", help="Folder of the run to compare it with.")

@@ -42,11 +42,11 @@ QuestionText = Annotated[str, typer.Argument(metavar="QUESTION", help="Question 
 StudentsRun = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[RUN]", help="Folder of the run whose student is rolled back; needs --local."
+        metavar="RUN", help="Folder of the run whose student is rolled back; needs --local."
     ),
 ]
 ModelName = Annotated[
-    str, typer.Argument(metavar="[NAME]", help="Model to show in full. Default: list all.")
+    str, typer.Argument(metavar="NAME", help="Model to show in full. Default: list all.")
 ]
 RoleOption = Annotated[
     o.Role | None, typer.Option("--role", help="Only models that can take this role.")

@@ -178,8 +178,11 @@ def _concluded(
     evaluation: ScoredEvaluation, predictions: Sequence[Prediction], folder: Path
 ) -> ScoreFigures:
     found, _ = figures(predictions, evaluation.conditions.task, evaluation.conditions.metric)
-    scores = json.dumps(asdict(found), indent=2, ensure_ascii=False)
-    write_atomically(folder / "figures.json", scores + "\n")
+    document = asdict(found)
+    if found.interval:
+        document["interval"].pop("expected")  # "official" is this figure
+    content = json.dumps(document, indent=2, ensure_ascii=False)
+    write_atomically(folder / "figures.json", content + "\n")
     write_atomically(folder / "report.md", "\n".join(lines(evaluation, found)) + "\n")
     return found
 

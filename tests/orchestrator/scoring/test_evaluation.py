@@ -71,7 +71,9 @@ async def test_a_version_of_a_student_is_scored(tmp_path):
     ]
     assert [row["id"] for row in rows] == [str(number) for number in range(40)]
     assert found.official == sum(row["prediction"] == row["answers"][0] for row in rows) / 40
-    assert json.loads((tmp_path / "out/figures.json").read_text())["official"] == found.official
+    kept = json.loads((tmp_path / "out/figures.json").read_text())
+    assert kept["official"] == found.official
+    assert kept["interval"] == {"low": found.interval.low, "high": found.interval.high}
     assert "student v2 on labels" in (tmp_path / "out/report.md").read_text()
 
 
