@@ -28,9 +28,7 @@ DECLINED = "nothing was trained: declined at the prompt; repeat the command to b
 
 
 def is_finished(run: Run, labelled: Path | None) -> bool:
-    """Whether nothing is left to do: a repeated command answers from the ledger, without
-    services.
-    """
+    """Whether the run is complete: a repeated command answers from the ledger alone."""
     outcome = run.state.outcome
     return outcome is Outcome.NOTHING_TO_ALIGN or (
         outcome is not None and is_evaluated(run, labelled)

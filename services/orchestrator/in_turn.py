@@ -48,9 +48,7 @@ Work = Callable[[Picture, AnnotationRow], Coroutine[Any, Any, object]]
 
 
 def takes_a_device(where: Where, variables: Mapping[str, str] = os.environ) -> bool:
-    """Whether the teacher's model is on this machine, so that the student's must leave it
-    the device.
-    """
+    """Whether the teacher's model is on this machine, where the student needs the device, too."""
     return not where.teacher and variables.get("MPA_TEACHER_ENGINE") != "openai"
 
 
@@ -175,8 +173,9 @@ async def _over_images(
     progress: Progress,
     step: int = 0,
 ) -> None:
-    """Does `ask` for every usable annotation that is due, an image at a time, which then is
-    at `step`.
+    """Does `ask` for every usable annotation that is due, an image at a time.
+
+    The image is at `step` afterwards.
     """
     source = run.find_images()
     images = images_in_use(run.ledger)

@@ -1,5 +1,4 @@
-"""Annotation and identification as one bounded stream: an annotated image goes to the
-student at once.
+"""Annotation and identification as one stream: an annotated image goes to the student at once.
 
 Memory is constant: a few images are read ahead, in_flight.py bounds the images in flight,
 and results are in the ledger.

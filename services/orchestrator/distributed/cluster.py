@@ -1,6 +1,4 @@
-"""The Ray cluster that a run works on: an existing one, or one of this machine for as long
-as needed.
-"""
+"""The Ray cluster of a run: an existing one, or one that is started on this machine."""
 
 from __future__ import annotations
 
@@ -129,9 +127,7 @@ def _nobody(address: str, why: str) -> MpaError:
 
 
 def _environment() -> dict[str, str]:
-    """Environment of every worker: this very program if it is at the same path, and the
-    settings of the engines.
-    """
+    """Environment of every worker: the path of this program, and the settings of the engines."""
     settings = {
         name: value for name, value in os.environ.items() if name.startswith(("MPA_", "HF_"))
     }
@@ -140,9 +136,7 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keeps our handler of SIGTERM, which Ray replaces, so that the run ends as it does
-    elsewhere.
-    """
+    """Keeps our handler of SIGTERM, which Ray replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -122,9 +122,7 @@ def loaded(role: str, gpus: float, variables: Mapping[str, str] = os.environ) ->
 
 
 def _devices(engine: EngineSettings, gpus: float) -> float:
-    """GPUs of an actor: one for each tensor-parallel part, or the share of one that the
-    engine takes, so that several fit.
-    """
+    """GPUs of an actor: one for each tensor-parallel part, or the engine's share of one."""
     if engine.engine == "fake" or engine.device == "cpu" or not (gpus or engine.device):
         return 0.0
     return float(engine.tensor_parallel) if engine.tensor_parallel > 1 else engine.memory_share

@@ -164,9 +164,7 @@ class Stage:
                     group.create_task(do(run, model, picture, row))
 
     async def _loaded(self) -> Any:
-        """The model, loaded once in the actor's event loop: neither engines nor channels can
-        move to another.
-        """
+        """The model, loaded once in the actor's event loop, which it can't leave."""
         if self._model is None:
             load = self._source.teacher if ROLES[self._step] == "teacher" else self._source.student
             self._model = asyncio.ensure_future(load())

@@ -18,9 +18,7 @@ VERSION = 2
 Replies of another version are not found, and pruning removes them.
 """
 OF_IMAGE = 8
-"""Bytes that all keys of an image begin with, so that calls about it read and write a page
-or two.
-"""
+"""Bytes that all keys of an image begin with, so that they are on the same pages."""
 Reply = TypeVar("Reply", AnnotationReply, AnswerReply)
 
 

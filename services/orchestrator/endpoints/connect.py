@@ -44,8 +44,10 @@ async def teacher_only(where: Where, folder: Path, progress: Progress) -> AsyncI
 async def student_only(
     where: Where, folder: Path, progress: Progress, *, is_serving: bool = True
 ) -> AsyncIterator[Student]:
-    """A student. Unless `is_serving`, one that is started here loads no version and leaves
-    its device free.
+    """A student.
+
+    Unless `is_serving`, one that is started here loads no version and leaves its device
+    free.
     """
     async with (
         _addresses(where, folder, ("student",), progress, is_serving=is_serving) as at,

@@ -1,6 +1,4 @@
-"""The bundled pair as two service processes on free loopback ports, and commands that start
-any service.
-"""
+"""The bundled pair as two processes on free loopback ports, and commands for any service."""
 
 from __future__ import annotations
 
@@ -56,9 +54,7 @@ def bento_command(role: str, http_port: int, host: str = "127.0.0.1") -> list[st
 
 
 def service_environment(role: str, grpc_port: int, home: Path) -> dict[str, str]:
-    """The caller's environment, with defaults such as a `home` for BentoML (sharing one
-    loses metrics).
-    """
+    """The caller's environment, with a `home` for BentoML by default: sharing one loses metrics."""
     defaults = {"BENTOML_HOME": str(home.absolute()), "BENTOML_DO_NOT_TRACK": "True"}
     home.mkdir(parents=True, exist_ok=True)
     return {**defaults, **os.environ, f"MPA_{role.upper()}_GRPC_PORT": str(grpc_port)}
@@ -173,9 +169,7 @@ class _Service:
             await connection.channel.close(None)
 
     async def _failure(self) -> str:
-        """Returns only if the service can't become ready: it ended, or its worker fails
-        under a supervisor that lives on.
-        """
+        """Returns only if the service can't become ready: it ended, or its worker keeps failing."""
         while self._process.returncode is None:
             if any(sign in self._log_text() for sign in SIGNS_OF_FAILURE):
                 return "could not start"
@@ -191,9 +185,7 @@ class _Service:
         return "\n".join(f"    {line}" for line in self._log_text().splitlines()[-LOG_LINES_SHOWN:])
 
     async def stop(self) -> None:
-        """Sends SIGTERM, so that it finishes its work; SIGKILL to its whole group if it
-        doesn't end.
-        """
+        """Sends SIGTERM to let it finish its work, and SIGKILL to its whole group in the end."""
         if self._process.returncode is None:
             self._process.terminate()
             with suppress(TimeoutError):
@@ -206,8 +198,9 @@ class _Service:
 async def _spawn(
     command: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> asyncio.subprocess.Process:
-    """Starts the process in a session of its own, so that Ctrl-C reaches the orchestrator
-    alone, and ties it to the orchestrator's life.
+    """Starts the process in its own session, so that Ctrl-C reaches the orchestrator alone.
+
+    The process ends with the orchestrator.
     """
     tether = [
         sys.executable,
@@ -233,9 +226,7 @@ async def _spawn(
 
 
 async def _own(output: BinaryIO, log: Path) -> None:
-    """Locks the log while a process writes to it: the service of a killed orchestrator ends
-    first.
-    """
+    """Locks the log for its writer: the service of a killed orchestrator must end first."""
     for _ in range(round(STOP_TIMEOUT_S / LOCK_EVERY_S)):
         with suppress(BlockingIOError):
             fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)

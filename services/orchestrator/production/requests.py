@@ -1,12 +1,11 @@
-"""Production disagreement: the teacher audits users' requests; where the student erred, the
-record joins the gap.
+"""Production disagreement: users' questions that the student answered wrong join the gap.
 
-The teacher's answer to a user's question, given as in identification, is the annotation.
-From there the record is like any other: its image's hash decides whether it is held out,
-the student of the round answers, and each round gives it a cell. But only the teacher
-supports that answer, and the same model asked in the same way can't contradict itself. So
-a record of the gap stays only if most of SAMPLES answers, at a temperature, agree with
-it.
+The teacher audits users' requests: its answer to a question, given as in identification,
+is the annotation. From there the record is like any other: its image's hash decides
+whether it is held out, the student of the round answers, and each round gives it a cell.
+But only the teacher supports that answer, and the same model asked in the same way can't
+contradict itself. So a record of the gap stays only if most of SAMPLES answers, at a
+temperature, agree with it.
 """
 
 from __future__ import annotations
@@ -54,8 +53,7 @@ Work = Callable[[str], Coroutine[Any, Any, None]]
 
 
 def set_folders(run: Run, folders: Sequence[Path]) -> None:
-    """Sets the folders for this command: production goes on, so any round may begin to learn
-    from it.
+    """Sets the folders of this command: any round may begin to learn from production.
 
     Raises NotFound if a folder isn't there.
     """
@@ -129,8 +127,9 @@ def _due(run: Run, image_sha256: str, requests: Sequence[Request]) -> Questions:
 
 
 async def _annotate(run: Run, teacher: Teacher, picture: Picture, number: int, asked: str) -> None:
-    """Adds an annotation: `text` is the user's question; `question` is "" if there is no
-    usable answer.
+    """Adds an annotation.
+
+    `text` is the user's question; `question` is "" if there is no usable answer.
     """
     answer, rejection, detail = "", "", ""
     if len(asked) > MAX_QUESTION_CHARS:
@@ -237,9 +236,7 @@ async def _ask_again(run: Run, teacher: Teacher, picture: Picture, row: Annotati
 
 
 async def _over(images: Sequence[str], work: Work, progress: Progress, name: str) -> None:
-    """Works on the images in a stage; without images there is no stage, since most runs
-    audit nothing.
-    """
+    """Works on the images in a stage. Most runs audit nothing and have no such stage."""
     if not images:
         return
     with progress.stage(name, "images", len(images)) as meter:

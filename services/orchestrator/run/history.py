@@ -89,7 +89,7 @@ def _round(ledger: Ledger, number: int) -> Round:
 
 
 def why_stop(ledger: Ledger) -> str:
-    """Reason why no further round begins, for people; "" if one does, or if the present one
+    """Reason why no further round begins, for people; "" if one does or the present one
     isn't over.
     """
     state = State(ledger)

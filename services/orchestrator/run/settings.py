@@ -76,8 +76,8 @@ class Settings:
 
     @property
     def contract(self) -> Contract:
-        """Contract of the trained version: the template, decoding and rule that this run
-        evaluates it by.
+        """Contract of the trained version: the template, decoding and rule that the run
+        judges it by.
         """
         decoding = self.recipe.answer_decoding
         return Contract(

@@ -1,6 +1,4 @@
-"""Pseudo Annotator (paper, Section 3.1): the teacher writes questions and answers about an
-image.
-"""
+"""Pseudo Annotator (paper, Section 3.1): the teacher writes questions and answers."""
 
 from __future__ import annotations
 

@@ -60,9 +60,7 @@ def require_candidate(run: Run) -> None:
 
 
 async def require_served_as_judged(run: Run, student: Student) -> None:
-    """Raises WrongState if the service would put plain questions to the candidate
-    differently than the run does.
-    """
+    """Raises WrongState if the service would ask the candidate differently than the run does."""
     after = run.state.the_candidate.name
     differing = (await student.version(after)).contract.differences(run.settings.contract)
     if differing:

@@ -37,7 +37,7 @@ def questions(run: Run, image_sha256: str) -> Iterator[tuple[int, str]]:
 
 
 def round_of(run: Run, number: int, attempt: int) -> int:
-    """Round in which an annotation was asked for first: a round's further questions are
-    numbered after the last round's.
+    """Round that first asked for the annotation: each round numbers its questions after the
+    last's.
     """
     return max(1, attempt, number - run.settings.recipe.questions_per_image + 2)

@@ -1,6 +1,4 @@
-"""Parity Identifier (paper, Section 3.2): both models answer blind, and the record gets its
-cell.
-"""
+"""Parity Identifier (paper, Section 3.2): both models answer blind, which decides the cell."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Parity Leveler (paper, Section 3.3): sends the parity set to the student and follows its
-training.
-"""
+"""Parity Leveler (paper, Section 3.3): sends the parity set to the student, and follows it."""
 
 from __future__ import annotations
 
@@ -120,7 +118,7 @@ def _request(run: Run, dataset: str, number: int) -> training_pb2.TrainRequest:
 
 def pictures(source: Source, paths: Mapping[str, str]) -> Iterator[Callable[[], Picture]]:
     """Accepted images by sha256 and path, in the order of the source, where neighbours are
-    read together.
+    cheap.
     """
     for image_sha256, path in sorted(paths.items(), key=lambda image: image[1]):
         yield partial(read_again, source, path, image_sha256)

@@ -45,7 +45,9 @@ class Sat:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """`sat` in the order of the cases; `skipped` counts questions that could not be asked
+    """Answers to all cases.
+
+    `sat` is in the order of the cases; `skipped` counts questions that could not be asked
     (unusable image, refused question).
     """
 

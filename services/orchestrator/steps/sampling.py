@@ -29,9 +29,7 @@ from services.together import together
 
 IMAGES_IN_FLIGHT = 64
 ROLE = "sample"
-"""Role of the samples in the table of answers: apart from blind answers, which are compared
-and exported.
-"""
+"""Role of sampled answers, apart from blind ones, which are compared and exported."""
 
 
 async def take_samples(run: Run, teacher: Teacher, progress: Progress) -> None:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.orchestrator.cli.main import app
-from tests.orchestrator.run.test_listing import make
+from tests.orchestrator.run.runs import make
 from tests.pictures import numbered_png
 
 EMBEDDED = re.compile(r'<script type="application/json" id="sheet">(.*?)</script>', re.DOTALL)

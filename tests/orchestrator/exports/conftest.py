@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from services.core.parity import is_held_out
 from services.orchestrator.cli.main import app
-from tests.orchestrator.run.test_listing import make
+from tests.orchestrator.run.runs import make
 from tests.orchestrator.scripted import draw
 from tests.pictures import numbered_png
 

@@ -20,7 +20,7 @@ from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import open_run, read_run
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.exports.conftest import sha256
-from tests.orchestrator.run.test_listing import said
+from tests.orchestrator.run.runs import said
 from tests.pictures import png
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,8 +12,11 @@ from services.orchestrator.run.columns import columns
 from services.orchestrator.run.entries import read_entries
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
 from services.orchestrator.run.ledger.search import WHOLE, Filter
+from services.orchestrator.run.run import read_run
 from services.orchestrator.run.settings import new_settings
 from services.orchestrator.run.state import State, Version
+from services.orchestrator.run.summary import summarise
+from tests.orchestrator.run.runs import lines, said
 
 CELLS = (Cell.GAP, Cell.UNASKED, Cell.NOISE_BOTH_WRONG)
 PROVENANCE = Provenance(FinishReason.STOP, Usage(100, 10, 40, 0.001), "fp_1")
@@ -162,3 +165,54 @@ def test_what_can_not_be_asked_for_is_told(ledger):
         paths(ledger, Filter(rejection="no_reason"))
     with pytest.raises(InvalidInput, match="in no cell"):
         Filter(cells=(Cell.GAP,), rejection="duplicate")
+
+
+def test_every_record_is_explained_page_by_page(run):
+    with read_run(run) as opened:
+        summary = summarise(opened.ledger)
+    everything = lines("runs", "show", run, "--limit", 1000)
+    usable = [row for row in everything if row["cell"]]
+    assert len(usable) == summary.annotations
+    assert {row["image_path"] for row in everything if row["rejection"] == "IMAGE_UNREADABLE"} == {
+        "broken.png"
+    }
+    for cell, count in summary.cells.items():
+        rows = lines("runs", "show", run, "--cell", cell, "--limit", 1000)
+        assert len(rows) == count
+        assert {row["cell"] for row in rows} <= {cell}
+    gap = lines("runs", "show", run, "--cell", "gap", "--limit", 1000)
+    assert all(row["student_answer"] != row["answer"] == row["teacher_answer"] for row in gap)
+    pages = [
+        lines("runs", "show", run, "--cell", "gap", "--limit", 10, "--page", page)
+        for page in (1, 2, 3)
+    ]
+    assert [row for page in pages for row in page] == gap[:30]
+
+
+def test_a_page_for_people(run):
+    shown = said("runs", "show", run, "--cell", "gap", "--limit", 2)
+    assert "gap: teacher right, student wrong (by exact@1)" in shown
+    assert "annotated by teacher-a, seed" in shown
+    assert "student v1: unknown" in shown
+    assert "more: --page 2" in shown
+    assert "rejected: no_question" in said("runs", "show", run, "--rejected", "no_question")
+    assert "broken.png refused: IMAGE_UNREADABLE" in said(
+        "runs", "show", run, "--rejected", "image"
+    )
+    assert "no such records" in said(
+        "runs", "show", run, "--question", "what is the meaning of it all"
+    )
+    question = lines("runs", "show", run, "--cell", "gap")[0]["question"]
+    assert question in said("runs", "show", run, "--question", question.upper())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["show", "--rejected", "refusal"], "there is: IMAGE_UNREADABLE, no_question"),
+        (["show", "--rejected", "no_question", "--cell", "gap"], "in no cell"),
+    ],
+)
+def test_a_wrong_filter_is_told(run, arguments, complaint):
+    command, *options = arguments
+    assert complaint in said("runs", command, run, *options, code=1)

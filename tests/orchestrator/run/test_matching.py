@@ -13,7 +13,7 @@ from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow
 from services.orchestrator.run.matching import UNKNOWN, Rule, compare_matchers, rules
 from services.orchestrator.run.run import open_run
 from tests.orchestrator.conftest import bench
-from tests.orchestrator.run.test_listing import make, said, told
+from tests.orchestrator.run.runs import make, said, told
 from tests.orchestrator.scripted import ScriptedStudent
 from tests.orchestrator.steps.test_identification import WordyStudent
 

@@ -109,8 +109,8 @@ class Ledger(Meta):
             )
 
     def set_step(self, image_sha256: str, step: int) -> None:
-        """Moves the image on to `step`, unless a call about it failed: a repeated run tries
-        it again.
+        """Moves the image on to `step`, unless a call about it failed, which a repeated run
+        makes again.
         """
         failed = ", ".join("?" * len(FAILED))
         self.write(

@@ -99,8 +99,8 @@ def votes(ledger: Ledger) -> dict[int, Agreement]:
 
 
 def outvoted(ledger: Ledger) -> tuple[int, int]:
-    """Numbers of annotations that the first teacher confirmed, and of those that the others
-    did not.
+    """Numbers of annotations: those that the first teacher confirmed, and the outvoted ones
+    of them.
     """
     confirmed, lost = next(ledger.read(OUTVOTED, ledger.round, Rejection.LOW_AGREEMENT))
     return int(confirmed), int(lost or 0)
