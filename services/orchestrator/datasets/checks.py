@@ -126,8 +126,10 @@ def _check_image(
             "say where they are with --images",
         )
         return
+    if pool is None:
+        return
     data = file.read_bytes() if file else record.data
-    if pool is not None and (leak := pool.find(*look(data))):
+    if leak := pool.find(*look(data)):
         findings.leaked.add(name)
         findings.add(Problem.LEAK, f"the image of question {record.id} is in the pool: {leak}")
 
