@@ -59,7 +59,7 @@ async def serving(servicer):
 
 
 async def test_a_slow_service_answers_all_that_is_asked_in_bulk_once():
-    servicer = OneByOne(0.01, LoadSettings(longest_wait_s=1.0))
+    servicer = OneByOne(0.01, LoadSettings(longest_wait_s=0.25))
     picture, texts = Picture("0" * 64, png()), [f"question {number}" for number in range(1_000)]
     async with serving(servicer) as address, StudentClient(address, patience_s=30.0) as client:
         replies = await asyncio.gather(*(client.answer(picture, text) for text in texts))
