@@ -64,7 +64,7 @@ def open_dataset(
             field="format",
         )
     if images is not None and not images.is_dir():
-        raise NotFound(f"there is no folder of images {images}")
+        raise NotFound(f"there is no folder of images {images}: name another with --images")
     found = FORMATS[format_name] if format_name else recognise(path)
     roots = [images] if images else [path.parent, path.parent.parent]
     return Dataset(path, found, ImageFolder(roots, found.folders), split)
@@ -79,8 +79,7 @@ def task_of(dataset: Dataset, task: str = "", *, is_needed: bool = True) -> str:
     found = task or dataset.format.task
     if not found and is_needed:
         raise InvalidInput(
-            f"{dataset.path} doesn't say what task it is of: "
-            f"name it with --task ({', '.join(TASKS)})",
+            f"{dataset.path} doesn't state its task: name it with --task ({', '.join(TASKS)})",
             field="task",
         )
     return found

@@ -142,7 +142,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise NotFound(f"the data set {path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"the data set {path} is not UTF-8 text") from error
+        raise InvalidInput(f"the data set {path} is not UTF-8 text: save it as UTF-8") from error
 
 
 def _name(value: object) -> str:

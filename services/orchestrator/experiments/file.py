@@ -277,7 +277,7 @@ def _require_whole(top: Fields, experiment: Experiment) -> None:
                 "tasks", f"has no task with {what}, and the arm {arm.name} trains on that"
             )
     if not any(entry.test for entry in experiment.entries.values()):
-        raise top.fault("tasks", "has no task with a test: there is nothing to be measured on")
+        raise top.fault("tasks", "has no task with a test: there is nothing to measure on")
     for name in experiment.settings:
         if name not in (*experiment.students, *experiment.teachers):
             raise top.fault(

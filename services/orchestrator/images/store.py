@@ -117,7 +117,7 @@ class Store:
     def _type(self, name: str) -> str:
         """Kind of an entry; "" if there is none.
 
-        `exists` and `isdir` of fsspec return False for an unreachable file, too.
+        `exists` and `isdir` of fsspec also return False for an unreachable file.
         """
         path = f"{self.root}/{name}".rstrip("/")
         try:

@@ -41,9 +41,9 @@ class Asking:
     async def ask(
         self, datasets: Sequence[Dataset], questions: int, limit: int, progress: Progress
     ) -> None:
-        """Every question that has no answer yet. `limit`: of each data set, 0 for all.
+        """Ask every question that has no answer yet. `limit`: questions per data set, 0 for all.
 
-        Raises Pending, once everything is asked, where answers come in a provider's batch.
+        Raises Pending after the last question if answers come in a provider's batch.
         """
         with progress.stage("evaluate", "questions", questions) as meter:
 

@@ -107,10 +107,14 @@ def _require_comparable(
     for name in ("task", "metric"):
         one, other = getattr(first.conditions, name), getattr(second.conditions, name)
         if one != other:
-            raise InvalidInput(f"the two evaluations can't be compared: {name} {one} and {other}")
+            raise InvalidInput(
+                f"the two evaluations can't be compared: {name} {one} and {other}: "
+                f"evaluate both with the same {name}"
+            )
     if [(row.key, row.answers) for row in rows] != [(row.key, row.answers) for row in others]:
         only = {row.key for row in rows} ^ {row.key for row in others}
         example = f", such as {sorted(only)[0][1]}" if only else ", or other references"
         raise InvalidInput(
-            f"the two evaluations are of other questions ({len(only):,} are in one only{example})"
+            "the two evaluations have different questions "
+            f"({len(only):,} are in one only{example}): evaluate both on the same data sets"
         )

@@ -114,7 +114,8 @@ def _jar() -> Path | None:
     if named := os.environ.get("MPA_PTB_JAR"):
         if not Path(named).is_file():
             raise InvalidInput(
-                f"MPA_PTB_JAR is {named!r}: there is no such file", field="MPA_PTB_JAR"
+                f"MPA_PTB_JAR is {named!r}, and there is no such file: name {JAR}, or unset it",
+                field="MPA_PTB_JAR",
             )
         return Path(named)
     brought = importlib.util.find_spec("pycocoevalcap")
