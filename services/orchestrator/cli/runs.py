@@ -39,7 +39,8 @@ Rejected = Annotated[
     typer.Option(
         "--rejected",
         metavar="REASON",
-        help=f'Only records rejected for REASON ("image": refused images): {", ".join(Rejection)}.',
+        help='Only records rejected for REASON ("image": refused images). '
+        f"Reasons: {', '.join(Rejection)}.",
     ),
 ]
 QuestionText = Annotated[
