@@ -34,7 +34,7 @@ async def run(module: str, arguments: Sequence[str], devices: str, output: Binar
         **tether.mark(),
         **({"CUDA_VISIBLE_DEVICES": devices} if devices else {}),
     }
-    process = subprocess.Popen(  # noqa: ASYNC220  # returns once the program has begun, in milliseconds
+    process = subprocess.Popen(  # noqa: ASYNC220  # returns within milliseconds
         [sys.executable, "-m", "services.engines.tether", module, *arguments],
         cwd=ROOT,
         env=environment,
