@@ -229,7 +229,8 @@ class ScriptedStudent(
         return versions_pb2.RollbackVersionResponse(live=self.live, previous=self.previous)
 
     async def UploadDataset(self, requests, context):
-        images, samples = set(), []
+        images = set()
+        samples = []
         async for part in requests:
             if part.WhichOneof("part") == "image":
                 images.add(hashlib.sha256(part.image).hexdigest())

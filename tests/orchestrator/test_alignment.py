@@ -47,7 +47,8 @@ def labelled(tmp_path) -> Path:
 
 async def test_a_better_candidate_goes_live_under_traffic(tmp_path, pool, labelled):
     async with bench(tmp_path / "run", pool) as b:
-        b.settings, b.labelled = with_recipe(b.settings, held_out=0.3), labelled
+        b.settings = with_recipe(b.settings, held_out=0.3)
+        b.labelled = labelled
         summary = await b.align()
     assert (summary.promoted, b.student.live, b.student.previous) == (True, "v2", "v1")
     assert (summary.version.before, summary.version.after) == ("v1", "v2")
@@ -124,7 +125,8 @@ async def test_the_labelled_set_decides_nothing(tmp_path, pool, labelled):
     ]
     labelled.write_text("\n".join(map(json.dumps, wrong)))
     async with bench(tmp_path / "run", pool) as b:
-        b.settings, b.labelled = with_recipe(b.settings, held_out=0.3), labelled
+        b.settings = with_recipe(b.settings, held_out=0.3)
+        b.labelled = labelled
         summary = await b.align()
     assert summary.aligned.accuracy < summary.zero_shot.accuracy
     assert summary.promoted
@@ -180,7 +182,8 @@ async def test_a_training_that_failed_while_nobody_looked_is_begun_anew_at_once(
         b.student.refusal = WrongState("the orchestrator stops here")
         with pytest.raises(WrongState, match="stops here"):
             await b.align()
-        b.student.refusal, b.student.failed_before = None, {b.student.trainings[0].request_id}
+        b.student.refusal = None
+        b.student.failed_before = {b.student.trainings[0].request_id}
         await b.align()
     first, second, third = (request.request_id for request in b.student.trainings)
     assert first == second != third

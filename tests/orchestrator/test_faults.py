@@ -137,7 +137,8 @@ async def test_a_student_that_is_replaced_in_the_middle_stops_the_run_for_good(t
             match="has other weights than the student of this run, and both have answered",
         ):
             await b.align()
-        student.trouble, student.weights["v1"] = (lambda _: None), "a" * 64
+        student.trouble = lambda _: None
+        student.weights["v1"] = "a" * 64
         with pytest.raises(WrongState, match="both have answered"):
             await b.align()
     assert student.trainings == []

@@ -63,10 +63,12 @@ async def test_the_models_take_turns_and_the_records_are_the_same(
 ):
     teacher, student, calls = watched
     async with bench(tmp_path / "beside", pool, full_matrix=full_matrix) as beside:
-        beside.settings, beside.labelled = with_recipe(beside.settings, held_out=0.3), labelled
+        beside.settings = with_recipe(beside.settings, held_out=0.3)
+        beside.labelled = labelled
         expected = await beside.align()
     async with bench(tmp_path / "run", pool, teacher, student, full_matrix=full_matrix) as b:
-        b.settings, b.labelled = with_recipe(b.settings, held_out=0.3), labelled
+        b.settings = with_recipe(b.settings, held_out=0.3)
+        b.labelled = labelled
         summary = await align_in_turn(b)
     assert turns(calls) == ["teacher", "student", "teacher", "student"]
     assert b.parity_set() == beside.parity_set() != ""
@@ -87,7 +89,8 @@ async def test_a_teacher_elsewhere_is_asked_whenever_it_is_needed(
 ):
     teacher, student, calls = watched
     async with bench(tmp_path / "run", pool, teacher, student) as b:
-        b.settings, b.labelled = with_recipe(b.settings, held_out=0.3), labelled
+        b.settings = with_recipe(b.settings, held_out=0.3)
+        b.labelled = labelled
         summary = await align_in_turn(b, teacher_takes_turns=False)
     assert summary.promoted
     assert len(turns(calls)) > 4, "side by side"

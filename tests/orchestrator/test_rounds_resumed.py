@@ -32,7 +32,8 @@ async def test_stopped_anywhere_the_rounds_go_on_to_the_same_end_and_ask_nothing
     async with rounds_bench(tmp_path / "calm", pool) as calm:
         calm.settings = with_recipe(calm.settings, held_out=0.4)
         whole = await align(calm)
-    teacher, finished = ScriptedTeacher(), Counter()
+    teacher = ScriptedTeacher()
+    finished = Counter()
     asked, stop_at = 0, 150
 
     def trouble(_):
@@ -49,7 +50,8 @@ async def test_stopped_anywhere_the_rounds_go_on_to_the_same_end_and_ask_nothing
                 summary = await align(b)
                 break
             except MpaError:
-                interruptions, asked = interruptions + 1, 0
+                interruptions += 1
+                asked = 0
                 counted = teacher.keys + student.keys
                 finished.update(
                     {key: counted[key] for key in in_ledger(b.folder) if key not in finished}

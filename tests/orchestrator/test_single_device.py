@@ -130,7 +130,9 @@ def devices_of_training(folder: Path) -> str:
 
 
 async def test_killed_in_each_of_its_turns_it_goes_on(tmp_path, models, images):
-    folder, models["MPA_FAKE_STEP_S"], models["MPA_STUDENT_DEVICES"] = tmp_path / "run", "0.2", "1"
+    folder = tmp_path / "run"
+    models["MPA_FAKE_STEP_S"] = "0.2"
+    models["MPA_STUDENT_DEVICES"] = "1"
     for role, skill in (("teacher", 0.95), ("student", 0.5)):
         (tmp_path / role / "fake.json").write_text(json.dumps({"skill": skill, "latency_s": 0.3}))
     for role in ("teacher", "student", "training"):

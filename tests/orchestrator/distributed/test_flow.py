@@ -81,7 +81,8 @@ async def near(folder, pool, sources) -> dict:
     """A run by the local stream, with the models in this process."""
     with opened(folder, pool) as run, Progress(Console(file=io.StringIO())) as progress:
         run.state.base = Version("v1")
-        teacher, student = await sources["teacher"].teacher(), await sources["student"].student()
+        teacher = await sources["teacher"].teacher()
+        student = await sources["student"].student()
         await Stream(run, run.find_images(), teacher, student).flow(progress, None)
         run.state.identified = True
         choose(run)
@@ -200,7 +201,8 @@ async def test_a_service_that_fails_stops_the_run_and_what_it_had_said_is_not_as
         )
         return Unavailable("maintenance") if is_down else None
 
-    teacher, repaired = ScriptedTeacher(trouble=trouble), []
+    teacher = ScriptedTeacher(trouble=trouble)
+    repaired = []
     async with bench(tmp_path / "near", pool) as here:
         await here.align()
     async with bench(tmp_path / "far", pool, teacher, patience_s=0.5) as there:

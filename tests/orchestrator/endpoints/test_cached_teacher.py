@@ -18,7 +18,8 @@ from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 async def test_a_second_student_costs_no_teacher_call_and_ends_as_it_would_without_a_cache(
     tmp_path, pool, cache
 ):
-    teacher, better = ScriptedTeacher(), {"v1": 0.6}
+    teacher = ScriptedTeacher()
+    better = {"v1": 0.6}
     async with bench(tmp_path / "first", pool, teacher, cache=cache, full_matrix=True) as b:
         first = await b.align()
     paid = teacher.calls.total()
@@ -87,7 +88,8 @@ async def test_with_everything_known_the_teacher_may_be_away(tmp_path, pool, cac
         second.where = replace(second.where, teacher="cache:teach", patience_s=0.0)
         summary = await second.align()
         assert (summary.teacher_calls, summary.promoted) == (0, True)
-        second.folder, second.settings = tmp_path / "other", replace(second.settings, seed=1)
+        second.folder = tmp_path / "other"
+        second.settings = replace(second.settings, seed=1)
         with pytest.raises(
             Pending, match=r"240 annotations have to wait.*the teacher is unreachable"
         ):
@@ -119,17 +121,13 @@ async def test_another_prompt_costs_its_own_calls_and_no_others(tmp_path, pool, 
     async with bench(tmp_path / "run", pool, teacher, cache=cache) as b:
         await b.align()
         first = teacher.calls.copy()
-        b.folder, b.settings = (
-            tmp_path / "training",
-            with_recipe(b.settings, training_template="{question}"),
-        )
+        b.folder = tmp_path / "training"
+        b.settings = with_recipe(b.settings, training_template="{question}")
         b.student.live = "v1"
         await b.align()
         assert teacher.calls == first
-        b.folder, b.settings = (
-            tmp_path / "answering",
-            with_recipe(b.settings, answer_template="Say it.\n{question}"),
-        )
+        b.folder = tmp_path / "answering"
+        b.settings = with_recipe(b.settings, answer_template="Say it.\n{question}")
         b.student.live = "v1"
         await b.align()
     assert (teacher.calls["annotate"], teacher.calls["answer"]) == (

@@ -195,7 +195,8 @@ async def test_a_finished_round_says_where_further_samples_go(tmp_path, pool, sa
 async def test_stopped_anywhere_the_audit_goes_on_and_asks_nothing_twice(tmp_path, pool, samples):
     async with bench(tmp_path / "calm", pool, ScriptedTeacher(noise=0.2)) as calm:
         await align(calm, samples)
-    asked, finished = 0, {}
+    asked = 0
+    finished = {}
 
     def trouble(_):
         nonlocal asked
@@ -210,7 +211,8 @@ async def test_stopped_anywhere_the_audit_goes_on_and_asks_nothing_twice(tmp_pat
                 await align(b, samples)
                 break
             except Unavailable:
-                interruptions, asked = interruptions + 1, 0
+                interruptions += 1
+                asked = 0
                 finished.update(
                     {key: teacher.keys[key] for key in in_ledger(b.folder) if key not in finished}
                 )

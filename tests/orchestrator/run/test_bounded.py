@@ -8,7 +8,9 @@ from tests.waiting import until
 
 
 async def test_so_many_are_under_way_and_the_next_is_taken_when_there_is_room():
-    taken, under_way, done = [], set(), []
+    taken = []
+    under_way = set()
+    done = []
     gates = {number: asyncio.Event() for number in range(5)}
 
     def items():

@@ -52,10 +52,12 @@ def test_damage_in_the_middle_is_told(run, command):
 
 
 def test_damage_anywhere_never_looks_like_a_bug(run):
-    path, draw = run / "ledger.sqlite", random.Random(0)
+    path = run / "ledger.sqlite"
+    draw = random.Random(0)
     whole = path.read_bytes()
     for _ in range(40):
-        start, size = draw.randrange(100, len(whole)), draw.choice([50, 4096, 20_000, 100_000])
+        start = draw.randrange(100, len(whole))
+        size = draw.choice([50, 4096, 20_000, 100_000])
         path.write_bytes((whole[:start] + bytes(size) + whole[start + size :])[: len(whole)])
         for command in (["runs", "show", run, "--limit", "1000"], ["matchers", run]):
             result = CliRunner().invoke(app, [*map(str, command)])

@@ -19,7 +19,8 @@ def state(ledger):
 
 def fill(state: State) -> None:
     state.id, state.settings = "5f0c", "{}"
-    state.rounds, state.until_gap = 3, 0.05
+    state.rounds = 3
+    state.until_gap = 0.05
     state.production = ("/requests",)
     state.ignored = "2 .txt"
     state.leaked_into_training = 4

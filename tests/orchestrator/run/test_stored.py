@@ -95,7 +95,8 @@ async def test_an_unfinished_run_goes_on_to_its_end_and_repeats_no_call(stored):
 
 async def test_a_finished_run_answers_without_services_and_takes_another_round(stored):
     run = stored / "finished"
-    told, before = json.loads((run / "summary.json").read_text()), set(in_ledger(run))
+    told = json.loads((run / "summary.json").read_text())
+    before = set(in_ledger(run))
     again = await align(run, UNREACHABLE, StoppingRule(2))
     assert (again.run, again.outcome, len(again.rounds)) == (told["run"], "promoted", 2)
     async with (

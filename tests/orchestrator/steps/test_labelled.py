@@ -17,10 +17,8 @@ async def test_a_run_is_measured_on_a_data_set_as_published(
     tmp_path, pool, task, sample, questions
 ):
     async with bench(tmp_path / "run", pool) as b:
-        b.settings, b.labelled = (
-            new_settings(str(pool), task, "rehearsal"),
-            sample(tmp_path / "set"),
-        )
+        b.settings = new_settings(str(pool), task, "rehearsal")
+        b.labelled = sample(tmp_path / "set")
         summary = await b.align()
     assert summary.labelled.questions == questions
     assert summary.labelled.skipped == 0

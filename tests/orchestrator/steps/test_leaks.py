@@ -100,7 +100,8 @@ async def test_interrupted_and_resumed_the_same_images_are_left_out(tmp_path, sc
     async with bench(tmp_path / "calm", scenes) as calm:
         calm.settings = replace(calm.settings, near_duplicates=4)
         await calm.align()
-    student, stop = ScriptedStudent(), {"at": 20}
+    student = ScriptedStudent()
+    stop = {"at": 20}
     student.trouble = lambda _: (
         Unavailable("gone") if student.calls["answer"] >= stop["at"] else None
     )

@@ -80,13 +80,13 @@ class Record:
     origin: str = POOL
 
 
-def _own(row: type[AnnotationRow | AnswerRow]) -> tuple[str, ...]:
+def _own(row: type[ImageRow | AnnotationRow | AnswerRow]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(row) if field.name != "provenance")
 
 
 PROVENANCE_COLUMNS = tuple(column.split()[0] for column in (*PROVENANCE, CACHED))
 USAGE_COLUMNS = tuple(field.name for field in fields(Usage))
-OWN_COLUMNS = {row: _own(row) for row in (AnnotationRow, AnswerRow)}
+OWN_COLUMNS = {row: _own(row) for row in (ImageRow, AnnotationRow, AnswerRow)}
 ANNOTATION_COLUMNS = ", ".join((*OWN_COLUMNS[AnnotationRow], *PROVENANCE_COLUMNS))
 ANSWER_COLUMNS = ", ".join((*OWN_COLUMNS[AnswerRow], *PROVENANCE_COLUMNS))
 
@@ -103,9 +103,9 @@ def row_of(kind: type[Called], values: tuple[Any, ...]) -> Called:
 
 def columns_of(row: ImageRow | AnnotationRow | AnswerRow) -> dict[str, Value]:
     """Values of a row by column, without its shelf."""
-    columns = {field.name: getattr(row, field.name) for field in fields(row)}
-    if "provenance" in columns:
-        columns |= _provenance_columns(columns.pop("provenance"))
+    columns = {name: getattr(row, name) for name in OWN_COLUMNS[type(row)]}
+    if not isinstance(row, ImageRow):
+        columns |= _provenance_columns(row.provenance)
     return columns
 
 
