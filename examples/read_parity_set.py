@@ -1,4 +1,4 @@
-"""Reads the parity set of a run: the questions that the student is trained on, and how many of each kind.
+"""Reads the parity set of a run: the training samples of the student, and their number by cell.
 
 python examples/read_parity_set.py runs/demo
 """

@@ -3,7 +3,7 @@ import os
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-"""The models are tiny: more threads of torch only spin, and slow down tests that run in parallel."""
+"""The models are tiny: more threads of torch only spin, and slow down parallel tests."""
 
 pytest_plugins = ("tests.quick",)
 

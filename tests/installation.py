@@ -1,7 +1,7 @@
-"""What `pip install .` or an extra brings, in an environment of its own, made without a network.
+"""An installation by `pip install .` or an extra, in its own environment, without a network.
 
-pip builds the package and installs the wheel. The distributions that it requires are linked from the
-environment of the tests, found by their metadata, and `pip check` confirms that none is missing.
+pip builds the package and installs the wheel. The distributions that it requires are linked from
+the environment of the tests, by their metadata; `pip check` confirms that none is missing.
 """
 
 import os
@@ -74,7 +74,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def _required(package: Distribution, extra: str) -> dict[str, Distribution]:
-    """By canonical name: all that it requires, with `extra` or none, and what these require in turn."""
+    """Everything that it requires, directly or in turn, with `extra` or none, by canonical name."""
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, str]] = set()
     open_ends = [(package, ""), (package, extra)]

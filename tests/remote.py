@@ -1,4 +1,4 @@
-"""Two real service processes with the fake engine, used from an installation without their libraries."""
+"""Two real services with the fake engine, used from an installation without their libraries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

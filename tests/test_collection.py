@@ -13,7 +13,8 @@ LARGE = ("torch", "transformers", "vllm", "ray")
 @pytest.mark.slow
 def test_collecting_the_tests_loads_no_large_library():
     program = (
-        "import sys, pytest; code = pytest.main(['--collect-only', '--quiet', '-pno:cacheprovider']);"
+        "import sys, pytest;"
+        "code = pytest.main(['--collect-only', '--quiet', '-pno:cacheprovider']);"
         f"print([name for name in {LARGE} if name in sys.modules]); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

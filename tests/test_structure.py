@@ -1,4 +1,4 @@
-"""Rules of the code's structure that no linter keeps: cycles, names, parameters, and the words of help and docstrings."""
+"""Rules of structure that no linter keeps: cycles, names, parameters, words of docstrings."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ SQL = re.compile(r"\bledger\.(read|write)\(|\"(SELECT|INSERT|UPDATE|DELETE) ")
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """The syntax tree of each module of services/, by dotted name; a package is named as its folder."""
+    """The syntax tree of each module of services/, by dotted name; a package by its folder."""
     found = {}
     for path in sorted((ROOT / "services").rglob("*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -160,7 +160,7 @@ def test_the_state_of_a_run_is_asked_for_by_name():
 
 
 def documented():
-    """(where, text): docstrings of modules, classes and functions, strings under a name, help of options."""
+    """(where, text): docstrings, strings under a name, help of options."""
     for name, tree in modules().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

@@ -47,7 +47,7 @@ class ServiceProcess:
         until_true(lambda: words in self.log.read_text(), describe=self.log.read_text)
 
     def kill_at_once(self):
-        """SIGKILL to the supervisor and its workers, not to their children: those must end by themselves."""
+        """SIGKILL to the supervisor and its workers; their children must end by themselves."""
         supervisor = psutil.Process(self.process.pid)
         for process in [*supervisor.children(), supervisor]:
             process.kill()

@@ -1,4 +1,4 @@
-"""`mpa-orch align` against the two real service processes: killed in the middle, a service lost, the bundled pair."""
+"""`mpa-orch align` against both real services: killed midway, a service lost, the bundled pair."""
 
 import json
 import re

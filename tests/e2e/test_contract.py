@@ -1,4 +1,4 @@
-"""A version trained for captions, by the real trainer and engine: users get the judged answers over gRPC and HTTP."""
+"""A version trained for captions: users get the judged answers over gRPC and HTTP."""
 
 import asyncio
 from functools import partial

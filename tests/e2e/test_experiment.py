@@ -1,4 +1,4 @@
-"""`mpa-orch experiment` with real processes that it starts itself: the bundled pair, and one model in memory at a time."""
+"""`mpa-orch experiment` with its own processes: the bundled pair, one model in memory at a time."""
 
 import json
 import subprocess

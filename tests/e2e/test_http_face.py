@@ -203,7 +203,7 @@ async def _end(reader):
 
 
 async def test_callers_who_hang_up_are_not_answered_by_the_engine(tmp_path):
-    """The engine takes one prompt at a time, for two seconds: 20 callers leave while it has the first."""
+    """The engine takes one prompt for two seconds: 20 callers leave while it has the first."""
     slow = fake_checkpoint(tmp_path / "slow", skill=0.5, latency_s=2)
     with serving("teacher", tmp_path, model=slow, max_batch=1) as teacher:
         callers = []

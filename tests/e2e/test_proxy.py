@@ -28,7 +28,7 @@ ASKED = {"image": base64.b64encode(IMAGE).decode(), "question": "what?"}
 @pytest.fixture(scope="module")
 def haproxy():
     if HAPROXY is None:
-        why = "haproxy is not installed (as root: apt-get install haproxy), and the proxy's configuration can't be tried"
+        why = "no haproxy to try the configuration with (as root: apt-get install haproxy)"
         if "MPA_TEST_EVERYTHING" in os.environ:
             pytest.fail(why)
         pytest.skip(why)

@@ -1,4 +1,4 @@
-"""The service processes as they are run: started, overloaded with the wrong things, killed, and stopped."""
+"""The service processes: started, overloaded with wrong requests, killed, and stopped."""
 
 import asyncio
 import base64
@@ -190,7 +190,7 @@ def test_killed_during_swaps_it_comes_back_with_the_version_it_last_said(tmp_pat
 
 
 def test_sigterm_loses_no_request(tmp_path, model):
-    """Clients that watch health, as round-robin clients do, see every request answered until the service says it leaves."""
+    """Clients that watch health get every request answered until the service says it leaves."""
 
     async def run(student):
         async with grpc.aio.insecure_channel(student.address) as channel:

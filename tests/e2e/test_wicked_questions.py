@@ -1,4 +1,4 @@
-"""Service processes with questions that hang, kill or fail their engine: nobody waits for ever, and they come back."""
+"""Questions that hang, kill or fail an engine: nobody waits for ever, and services come back."""
 
 import asyncio
 import base64
