@@ -26,11 +26,7 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationRow:
-    """A reply of the teacher.
-
-    `number`: position among the image's questions. `attempt`: 1 if the first reply could
-    not be parsed, N if round N asked. `detail`: message of a failed call.
-    """
+    """A reply of the teacher."""
 
     image_sha256: str
     number: int
