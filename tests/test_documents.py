@@ -1,4 +1,4 @@
-"""What the documents and the package files say is so."""
+"""Documents and package files are true."""
 
 import re
 import subprocess

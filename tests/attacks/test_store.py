@@ -57,7 +57,7 @@ def cut(path):
 
 
 def damage_manifests(store):
-    """Those of four other versions, each in its own way."""
+    """Damages four other versions, each in its own way."""
     cut(store / "versions/v3/manifest.json")
     for name, content in (("v4", b"[1]"), ("v5", b""), ("v6", b"\xff\xfe\0")):
         shutil.copytree(store / "versions/v2", store / "versions" / name)
