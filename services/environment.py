@@ -55,8 +55,8 @@ class Environment:
         for device in given:
             if not _DEVICE.fullmatch(device):
                 raise InvalidInput(
-                    f"{variable} is {self.text(name)!r}: {device!r} is no device; "
-                    "give numbers or UUIDs with commas between them, as 0,1",
+                    f"{variable} is {self.text(name)!r}: {device!r} is not a device; "
+                    "give numbers or UUIDs separated by commas, such as 0,1",
                     field=variable,
                 )
             if given.count(device) > 1:

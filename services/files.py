@@ -53,7 +53,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         with suppress(OSError):
             unfinished.unlink()
         raise MpaError(
-            f"{path} can't be written ({error.strerror}): make room or allow it, then repeat",
+            f"{path} can't be written ({error.strerror}): make room or grant access, then repeat",
             reason="STORAGE_FAILED",
         ) from error
 
@@ -65,7 +65,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     An exception removes it. Raises MpaError: `path` exists, disk full, not allowed.
     """
     if path.exists():
-        raise MpaError(f"{path} is there already: delete it or name another", reason="EXISTS")
+        raise MpaError(f"{path} already exists: delete it or name another", reason="EXISTS")
     unfinished = unfinished_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         _remove(unfinished)
         why = error.strerror or str(error)
         raise MpaError(
-            f"{path} can't be written ({why}): make room or allow it, then repeat",
+            f"{path} can't be written ({why}): make room or grant access, then repeat",
             reason="STORAGE_FAILED",
         ) from error
     except BaseException:

@@ -65,9 +65,9 @@ def test_a_service_sees_its_own_devices(given, seen):
     ("given", "said"),
     [
         ("0,0", "device 0 is named twice"),
-        ("0,", "'' is no device"),
-        ("cuda:1", "'cuda:1' is no device"),
-        ("-1", "no device"),
+        ("0,", "'' is not a device"),
+        ("cuda:1", "'cuda:1' is not a device"),
+        ("-1", "not a device"),
     ],
 )
 def test_what_names_no_devices_is_refused(given, said):

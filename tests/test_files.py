@@ -68,6 +68,6 @@ def test_what_breaks_off_leaves_neither_file_nor_folder(tmp_path, error):
 
 def test_what_is_there_is_never_replaced(tmp_path):
     (tmp_path / "file").write_text("old")
-    with pytest.raises(MpaError, match="is there already"), written_whole(tmp_path / "file"):
+    with pytest.raises(MpaError, match="already exists"), written_whole(tmp_path / "file"):
         raise AssertionError
     assert (tmp_path / "file").read_text() == "old"

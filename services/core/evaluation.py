@@ -89,25 +89,25 @@ def should_promote(comparison: Comparison, significance: float = 0.05) -> Decisi
     overall = comparison.overall
     changed = f"{overall.fixed} fixed, {overall.broken} broken"
     if overall.questions == 0:
-        return Decision(False, "there is nothing held out to judge it on")
+        return Decision(False, "there are no held-out questions to judge the candidate by")
     if overall.after <= overall.before or overall.fixed <= overall.broken:
         return Decision(
             False,
-            f"it is not better on {overall.questions} held-out questions: {overall.before:.1%} "
-            f"before, {overall.after:.1%} after ({changed})",
+            f"not better on {overall.questions} held-out questions: {overall.before:.1%} before, "
+            f"{overall.after:.1%} after ({changed})",
         )
     for kind, tally in comparison.kinds.items():
         if tally.broken - tally.fixed > KIND_TOLERANCE * tally.questions:
             return Decision(
                 False,
-                f'it breaks more than it fixes in questions of the kind "{kind}": '
+                f'the candidate breaks more questions of the kind "{kind}" than it fixes: '
                 f"{tally.fixed} fixed, {tally.broken} broken of {tally.questions}",
             )
     p = format_p(comparison.mcnemar_p)
     if comparison.mcnemar_p >= significance:
         return Decision(
             False,
-            f"its gain may be chance: {overall.fixed} fixed and {overall.broken} broken on "
+            f"the gain may be chance: {overall.fixed} fixed and {overall.broken} broken on "
             f"{overall.questions} held-out questions, McNemar p {p}",
         )
     return Decision(

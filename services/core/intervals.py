@@ -16,7 +16,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its confidence interval; wherever nothing else is given, at 95 %."""
+    """An estimate with its confidence interval, of 95 % unless stated otherwise."""
 
     expected: float
     low: float

@@ -18,7 +18,7 @@ RULES = "rules@1"
 MISREAD = 0.5
 """Least ANLS of a text and its misreading; it is the metric's own threshold."""
 FEWEST_LETTERS = 4
-"""Fewest letters of a misread text: shorter words are alike by chance."""
+"""Fewest letters of a misread text: shorter words are similar by chance."""
 
 
 @dataclass(frozen=True, slots=True)

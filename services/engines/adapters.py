@@ -51,8 +51,8 @@ def require_fits(folder: Path, base: Path, max_rank: int) -> None:
     found = checkpoint.weights_sha256(base)
     if wanted != found:
         raise InvalidInput(
-            f"the adapter in {folder} goes with a base of sha256 {wanted[:12]}..., "
-            f"the loaded base has {found[:12]}...",
+            f"the adapter in {folder} was trained on a base of sha256 {wanted[:12]}..., "
+            f"the loaded base has {found[:12]}...: load its own base",
             field="model",
             reason="ADAPTER_OF_ANOTHER_BASE",
         )

@@ -86,7 +86,7 @@ class MicroBatcher:
             raise Unavailable("this model is being unloaded: ask again")
         if len(self._waiting) >= self._max_waiting:
             raise Overloaded(
-                f"{len(self._waiting)} requests are waiting already", retry_after_s=0.25
+                f"{len(self._waiting)} requests wait already: ask again later", retry_after_s=0.25
             )
         return await self._enter(prompt, adapter).reply
 

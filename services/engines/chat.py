@@ -1,4 +1,4 @@
-"""From a prompt to a model's token ids, for serving and training alike.
+"""From a prompt to a model's token ids, for serving and for training.
 
 No control token comes from the words of callers and teachers (docs/decisions/text-is-text.md).
 """

@@ -161,7 +161,7 @@ class _Process:
     def _take(self, width: int, height: int, start: int) -> Image.Image:
         size = width * height * 3
         if start + size > len(self._pixels):
-            raise BrokenPipeError("it has no such pixels")
+            raise BrokenPipeError("it returned a wrong size")
         with memoryview(self._pixels) as file, file[start : start + size] as pixels:
             return Image.frombytes("RGB", (width, height), pixels)
 
@@ -175,7 +175,7 @@ class _Process:
             assert file is not None
             file.close()
         if code == -signal.SIGXCPU:
-            return f"it takes more than {self._cpu_s} s of a core"
+            return f"it takes more than {self._cpu_s} s of CPU time"
         if code < 0:
             return f"its process was ended by signal {-code}"
         return f"its process ended ({code})"

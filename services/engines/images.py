@@ -83,8 +83,8 @@ def decode(data: bytes, formats: tuple[str, ...] = ALL_FORMATS) -> Image.Image:
         if header.scans * header.pixels > MAX_PASSES:
             raise InvalidImage(
                 f"the image is a JPEG of {header.width} x {header.height} pixels in "
-                f"{header.scans:,} scans; at most {MAX_PASSES // header.pixels:,} are taken: "
-                "save it again",
+                f"{header.scans:,} scans; at most {MAX_PASSES // header.pixels:,} are accepted: "
+                "save it with fewer",
                 reason="IMAGE_TOO_EXPENSIVE",
             )
     opened = _open(data, formats)
@@ -118,7 +118,7 @@ def check_bytes(data: bytes) -> None:
         raise InvalidImage("the image is empty (0 bytes)", reason="IMAGE_EMPTY")
     if len(data) > MAX_BYTES:
         raise InvalidImage(
-            f"the image has {len(data):,} bytes; at most {MAX_BYTES:,} are taken: "
+            f"the image has {len(data):,} bytes; at most {MAX_BYTES:,} are accepted: "
             "send a smaller one",
             reason="IMAGE_TOO_LARGE",
         )
@@ -127,7 +127,7 @@ def check_bytes(data: bytes) -> None:
 def _check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
     if width * height > most:
         raise InvalidImage(
-            f"the image is {width} x {height} pixels; at most {most:,} in all are taken: "
+            f"the image is {width} x {height} pixels; at most {most:,} in all are accepted: "
             "scale it down",
             reason="IMAGE_TOO_MANY_PIXELS",
         )
@@ -136,8 +136,8 @@ def _check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
 def _check_packing(width: int, height: int, size: int) -> None:
     if width * height > max(FREE_PIXELS, size * WEBP_PIXELS_PER_BYTE):
         raise InvalidImage(
-            f"the image is {width} x {height} pixels in {size:,} bytes, which hold next to "
-            f"nothing: scale it down to {FREE_PIXELS:,} pixels",
+            f"the image is {width} x {height} pixels in {size:,} bytes, which can hold "
+            f"hardly any detail: scale it down to {FREE_PIXELS:,} pixels",
             reason="IMAGE_TOO_MANY_PIXELS",
         )
 
@@ -156,7 +156,7 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     except Exception as error:
         hint = "" if isinstance(error, UnidentifiedImageError) else f": {str(error)[:200]}"
         if data.startswith((b"II*\0", b"MM\0*")) and "TIFF" not in formats:
-            hint = ": it is a TIFF, which a service takes with IMAGE_TIFF=1"
+            hint = ": it is a TIFF, which a service accepts with IMAGE_TIFF=1"
         raise InvalidImage(
             f"these {len(data):,} bytes are not an image that can be read "
             f"({', '.join(formats)}){hint}",

@@ -63,8 +63,8 @@ def _splice(framed: torch.Tensor, length: int, prompt: TokenizedPrompt) -> _Spli
     end = len(framed) - (len(harmless) - shared)
     if framed[end:].tolist() != harmless[shared:]:
         raise MpaError(
-            "the model's processor writes text behind the image otherwise than its tokenizer does: "
-            "it can't be served",
+            "the model's processor and its tokenizer encode the text after the image differently: "
+            "the model can't be served",
             reason="PROCESSOR_UNKNOWN",
         )
     return _Splice(len(framed) - length, end, ids[shared:])

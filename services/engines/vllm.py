@@ -87,7 +87,7 @@ class VllmEngine:
             raise Unavailable("this model is being unloaded: ask again")
         if len(self._asking) >= self._settings.max_waiting:
             raise Overloaded(
-                f"{len(self._asking)} requests are waiting already", retry_after_s=0.25
+                f"{len(self._asking)} requests wait already: ask again later", retry_after_s=0.25
             )
         asking = self._enter(prompt, adapter)
         try:

@@ -48,7 +48,7 @@ def check_fields(message: Message, path: str = "") -> None:
 def _check_name(value: str, name: str, longest: int) -> None:
     if len(value) > longest:
         raise InvalidInput(
-            f"{name} has {len(value):,} characters; at most {longest:,} are taken",
+            f"{name} has {len(value):,} characters; at most {longest:,} are accepted",
             field=name,
             reason="NAME_TOO_LONG",
         )

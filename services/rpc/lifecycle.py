@@ -238,8 +238,8 @@ class Lifecycle:
         worker = getattr(handler, "__self__", None)
         if not isinstance(worker, uvicorn.Server):
             raise WrongState(
-                f"SIGTERM goes to {handler!r}, not to uvicorn, and HTTP would have no limits: "
-                "start the service by `bentoml serve`, with the BentoML that it was installed with"
+                f"SIGTERM is handled by {handler!r}, not by uvicorn, so HTTP would have no limits: "
+                "start the service with `bentoml serve`, and the BentoML it was installed with"
             )
         return worker
 

@@ -64,7 +64,7 @@ def _check_text(
 ) -> str:
     if len(text) > limit:
         raise InvalidInput(
-            f"{name} has {len(text):,} characters; at most {limit:,} are taken",
+            f"{name} has {len(text):,} characters; at most {limit:,} are accepted",
             field=field,
             reason=too_long,
         )

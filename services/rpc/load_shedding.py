@@ -100,14 +100,14 @@ class LoadShedder:
         under_way = f"{self.in_flight} requests are under way"
         if self.in_flight >= most:
             raise Overloaded(
-                f"{under_way}, as many as this service takes: ask again later",
+                f"{under_way}, the most this service accepts: ask again later",
                 retry_after_s=_retry_after_s((wait_s or 0.0) / 2),
             )
         patience_s = longest_s if time_left_s is None else min(time_left_s, longest_s)
         if wait_s is not None and wait_s > MARGIN * patience_s and self.in_flight >= FEW:
             raise Overloaded(
                 f"{under_way}: another one would be answered in about {wait_s:.1f} s, too late for "
-                f"one that waits {patience_s:.1f} s: ask again later",
+                f"a caller that waits {patience_s:.1f} s: ask again later",
                 retry_after_s=_retry_after_s(wait_s - MARGIN * patience_s),
             )
 

@@ -28,7 +28,7 @@ class SwapGate:
         while not self._is_open.is_set():
             if self._waiting >= MAX_WAITING:
                 raise Overloaded(
-                    f"{self._waiting} requests wait for a version to be swapped in already",
+                    f"{self._waiting} requests already wait for the end of a swap: ask again later",
                     retry_after_s=1.0,
                 )
             self._waiting += 1

@@ -53,7 +53,7 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
     ) -> student_pb2.AnswerResponse:
         """Answer one question, for unary calls, each item of a stream, and HTTP."""
         student = self._student()
-        # The request is not under way yet: a swap in place tells nothing about the engine's pace.
+        # The request is not under way yet: a swap in place doesn't show the engine's pace.
         await student.versions.pass_gate()
         with self._shedder.admit(context.time_remaining() if context else None):
             return await self._answer(student, request, context)

@@ -29,7 +29,7 @@ def test_compare_counts_by_kind():
         (_rows("a", fixed=40) + _rows("b", broken=1, right=99), True, "better"),
         (_rows("a", fixed=40) + _rows("b", broken=2, right=98), False, 'kind "b"'),
         (_rows("a", fixed=3, broken=1, right=50), False, "chance"),
-        ([], False, "nothing held out"),
+        ([], False, "no held-out questions"),
     ],
 )
 def test_should_promote(rows, promote, why):

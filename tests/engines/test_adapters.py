@@ -23,7 +23,7 @@ def _adapter(folder, base_sha256, rank=8):
 
 def test_an_adapter_fits_its_own_base_only(base, tmp_path):
     adapters.require_fits(_adapter(tmp_path / "own", checkpoint.weights_sha256(base)), base, 8)
-    with pytest.raises(InvalidInput, match="goes with a base of sha256 beef") as refused:
+    with pytest.raises(InvalidInput, match="was trained on a base of sha256 beef") as refused:
         adapters.require_fits(_adapter(tmp_path / "other", "beef" * 16), base, 8)
     assert refused.value.reason == "ADAPTER_OF_ANOTHER_BASE"
 

@@ -146,7 +146,7 @@ def test_an_image_that_takes_too_long_is_refused_and_others_go_on():
     decoder = ImageDecoder(2, cpu_s=0)
     slow = decoder.submit(longest_png())
     assert decoder.submit(photo(640, 480)).result().pixels.size == (640, 480)
-    with pytest.raises(InvalidImage, match="s of a core") as refused:
+    with pytest.raises(InvalidImage, match="s of CPU time") as refused:
         slow.result(timeout=90)
     assert refused.value.reason == "IMAGE_TOO_EXPENSIVE"
     assert decoder.submit(photo(640, 480)).result().pixels.size == (640, 480)

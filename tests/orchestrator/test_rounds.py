@@ -94,7 +94,7 @@ async def test_a_round_without_a_gain_is_the_last(tmp_path, pool):
         b.settings = with_recipe(b.settings, held_out=0.4)
         summary = await align(b, 5)
         assert (b.student.live, len(summary.rounds)) == ("v2", 2)
-        assert summary.stopped.startswith("no gain in round 2: it is not better")
+        assert summary.stopped.startswith("no gain in round 2: not better")
         calls = b.student.calls.total()
         assert (await align(b, 9)).stopped == summary.stopped
         assert b.student.calls.total() == calls

@@ -113,5 +113,5 @@ async def test_a_worker_without_uvicorn_is_not_restarted_for_ever():
     async with asyncio.timeout(GUARD_S):
         said = (await supervisor.stderr.read()).decode()
         assert await supervisor.wait() == -signal.SIGTERM
-    assert "cannot start: SIGTERM goes to" in said
+    assert "cannot start: SIGTERM is handled by" in said
     assert "gRPC on" not in said, "nobody is to be listened to"

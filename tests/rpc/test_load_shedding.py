@@ -222,7 +222,7 @@ def test_a_refusal_says_how_long_to_wait_and_what_for():
     callers(timeline, shedder, engine, 1.0, 0.0, 30.0, patience_s=None)
     callers(timeline, shedder, engine, 4.0, 30.0, 40.0, patience_s=None)
     timeline.run(45.0)
-    with pytest.raises(Overloaded, match=r"too late for one that waits 10\.0 s") as refusal:
+    with pytest.raises(Overloaded, match=r"too late for a caller that waits 10\.0 s") as refusal:
         shedder.require_room(10.0)
     assert 1.0 < refusal.value.retry_after_s <= 30.0
     shedder.require_room(None)
@@ -234,7 +234,7 @@ def test_few_requests_are_always_admitted_and_the_count_is_bounded():
     for room in rooms:
         room.__enter__()
     with pytest.raises(
-        Overloaded, match=f"{FEW} requests are under way, as many as this service takes"
+        Overloaded, match=f"{FEW} requests are under way, the most this service accepts"
     ):
         shedder.require_room()
 

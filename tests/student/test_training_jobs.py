@@ -116,7 +116,7 @@ async def test_engines_serve_an_adapter_as_its_merged_version(tiny_checkpoint, a
     assert before != await ask(merged)
     await on_base.close()
     assert await ask(base) == before
-    with pytest.raises(InvalidInput, match="goes with a base"):
+    with pytest.raises(InvalidInput, match="was trained on a base"):
         await merged.with_adapter(adapted / ADAPTER)
     await base.close()
     await merged.close()

@@ -166,7 +166,7 @@ async def _check(api: Api, model: str) -> None:
         fault = error.fault
     if fault.status == 403 and "scope" in fault.message:
         _log.warning(
-            "the key may not look up models, so %s is taken as given (%s)", model, fault.message
+            "the key may not look up models, so %s is used unchecked (%s)", model, fault.message
         )
         return
     if fault.status in (401, 403) or fault.code == "model_not_found":
@@ -175,11 +175,11 @@ async def _check(api: Api, model: str) -> None:
         listed = (await api.call("GET", "/models")).json()["data"]
         names = [str(entry["id"]) for entry in listed]
     except (RequestRefused, ValueError, LookupError, TypeError):
-        _log.warning("the server does not list its models, so %s is taken as given", model)
+        _log.warning("the server does not list its models, so %s is used unchecked", model)
         return
     if model not in names:
         raise WrongState(
-            f"there is no model {model!r} there, only {', '.join(names[:5]) or 'none'}: "
-            "name one of those in MPA_TEACHER_MODEL",
+            f"the server has no model {model!r}, only {', '.join(names[:5]) or 'none'}: "
+            "set MPA_TEACHER_MODEL to one of these",
             reason="MODEL_NOT_FOUND",
         )

@@ -62,7 +62,7 @@ class BatchStore:
         except BlockingIOError as error:
             raise Conflict(
                 f"another teacher works with the batches in {path.parent}: "
-                "stop it, or give another folder"
+                "stop it, or set another MPA_TEACHER_BATCH_FOLDER"
             ) from error
         except (OSError, sqlite3.Error) as error:
             raise MpaError(

@@ -77,7 +77,7 @@ class Quota:
         if self._taken[caller] + amount > self._most_per_caller:
             raise Overloaded(
                 f"your address has {self._taken[caller]:,} of the {self._most_per_caller:,} "
-                f"{self._name} it may have"
+                f"{self._name} allowed: wait until one ends"
             )
 
     def take(self, caller: str, amount: int = 1) -> None:

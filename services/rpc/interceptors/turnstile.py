@@ -88,7 +88,7 @@ class Turnstile(Around):
         for key, most, where in bounds:
             if self._open[key] >= most:
                 raise Overloaded(
-                    f"{most} {what} are open {where}, as many as are taken: end one first",
+                    f"{most} {what} are open {where}, the most allowed: end one first",
                     retry_after_s=RETRY_AFTER_S,
                 )
         for key, _, _ in bounds:

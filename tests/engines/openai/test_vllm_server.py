@@ -154,5 +154,5 @@ async def test_what_the_server_refuses_is_told(server, engine):
     (image, _, _), *_ = scenes(1)
     with pytest.raises(InvalidInput, match=r"refuses the request \(400"):
         await engine.generate(Prompt(image, "why? " * 2000))
-    with pytest.raises(WrongState, match="there is no model 'gpt-9' there, only bundled-teacher"):
+    with pytest.raises(WrongState, match="the server has no model 'gpt-9', only bundled-teacher"):
         await openai.load("gpt-9", OpenAISettings(base_url=server))

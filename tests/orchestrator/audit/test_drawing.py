@@ -92,8 +92,8 @@ def test_a_larger_sample_holds_the_smaller_one(draw):
 def test_a_small_sample_is_said(run, tmp_path):
     said = invoke("audit", "draw", run, "--items", 1000, "--output", tmp_path / "audit")
     gap, annotations = len(records(run, "--cell", "gap")), len(records(run))
-    assert f"after PI: {gap} items of {gap}, 1,000 were asked for" in said
-    assert f"before PI: {annotations} items of {annotations}, 1,000 were asked for" in said
+    assert f"after PI: {gap} items of {gap}, 1,000 were requested" in said
+    assert f"before PI: {annotations} items of {annotations}, 1,000 were requested" in said
     assert (
         f"{gap} were drawn twice, before and after PI: they are rated once and count in both"
         in said
@@ -131,7 +131,7 @@ def test_text_that_looks_like_html_stays_text(tmp_path, draw):
 
 def test_what_cannot_be_drawn_is_told(run, draw, tmp_path):
     draw("--items", 2)
-    assert "is there already: delete it or name another" in draw("--items", 2, code=1)
+    assert "already exists: delete it or name another" in draw("--items", 2, code=1)
     assert "there is no run in" in invoke(
         "audit", "draw", tmp_path, "--output", tmp_path / "b", code=1
     )

@@ -48,7 +48,7 @@ def left(tmp_path):
 def test_what_is_there_already_is_not_overwritten(export, tmp_path, form):
     output = export(form)
     before = output.stat().st_mtime_ns
-    assert "is there already" in export(form, code=1)
+    assert "already exists" in export(form, code=1)
     assert output.stat().st_mtime_ns == before
     assert left(tmp_path) == [output.name]
 
