@@ -127,7 +127,7 @@ def require_working_services(run: Run) -> None:
     failed, total, detail = run.ledger.failures()
     if failed * 2 > total:
         raise MpaError(
-            f"{failed} of {total} annotations met a service that failed ({detail}): "
+            f"the teacher or the student failed on {failed} of {total} annotations ({detail}): "
             "read its log, then repeat the command"
         )
     pending, detail = run.ledger.pending()

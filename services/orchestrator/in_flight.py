@@ -11,7 +11,7 @@ BYTES_IN_FLIGHT = 128 * 2**20
 
 
 class InFlight:
-    """Room for N images of so many bytes in all. One image always enters, whatever its size."""
+    """Room for N images, of limited total size. One image always enters, however large."""
 
     @classmethod
     def with_questions(cls, per_image: int) -> InFlight:

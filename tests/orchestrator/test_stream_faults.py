@@ -93,9 +93,7 @@ async def test_a_service_that_fails_everything_stops_the_run(tmp_path, pool):
     async with bench(
         tmp_path / "run", pool, student=ScriptedStudent(trouble=lambda _: InvalidInput("no"))
     ) as b:
-        with pytest.raises(
-            MpaError, match=r"240 of 240 annotations met a service that failed \(no\)"
-        ):
+        with pytest.raises(MpaError, match=r"failed on 240 of 240 annotations \(no\)"):
             await b.align()
         b.student.trouble = lambda _: None
         assert (await b.align()).rejected == {}

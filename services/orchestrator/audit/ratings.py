@@ -39,7 +39,7 @@ def read_ratings(
         if rater in found:
             raise InvalidInput(
                 f"{found[rater][0]} and {path} are both by {ratings.rater!r}: "
-                "give one file of each rater"
+                "give one file per rater"
             )
         found[rater] = path, ratings
     return [ratings for _, ratings in found.values()]
@@ -64,7 +64,7 @@ def _read(
     if missing := [name for name in items if name not in answers.values]:
         raise InvalidInput(
             f"{path}: item {missing[0]} is not answered ({len(missing)} of {len(items)} are not): "
-            f"{rater} can go on from this file in the page"
+            f"{rater} can continue from this file on the page"
         )
     return Ratings(
         rater, {name: _answers(answers.inner(name), path, name, questions) for name in items}
@@ -77,7 +77,7 @@ def _answers(
     keys = {question.key for question in questions}
     if unknown := next((key for key in fields.values if key not in keys), ""):
         raise InvalidInput(
-            f"{path}, item {item}: {unknown!r} was not asked (but {', '.join(sorted(keys))})"
+            f"{path}, item {item}: {unknown!r} was not asked, only {', '.join(sorted(keys))}"
         )
     return {question.key: _answer(fields, path, item, question) for question in questions}
 

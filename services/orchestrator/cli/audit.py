@@ -20,7 +20,7 @@ Items = Annotated[
         "--items",
         min=1,
         metavar="N",
-        help="Number of errors; of annotations, N from before PI and N from after it.",
+        help="Number of items to draw; for annotations, N before PI and N after it.",
     ),
 ]
 Of = Annotated[

@@ -86,7 +86,7 @@ Predictions = Annotated[
     _answers(
         "--predictions",
         metavar="JSONL",
-        help='File of answers, no model is asked: lines of {"id", "prediction"}.',
+        help='File of answers, instead of a model: lines of {"id", "prediction"}.',
     ),
 ]
 StudentVersion = Annotated[
@@ -228,7 +228,7 @@ def evaluate(
             f"given: {', '.join(named) or 'none'}"
         )
     if prompt and "{question}" not in prompt:
-        raise typer.BadParameter('--prompt has no "{question}" in it')
+        raise typer.BadParameter('--prompt lacks "{question}": put it in the place of the question')
     role = str(local or ("teacher" if teacher else "student"))
     where = Where(teacher, student, is_local=local is not None, patience_s=patience)
     with exit_codes(again()):

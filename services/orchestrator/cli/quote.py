@@ -78,8 +78,8 @@ def quote(
 ) -> None:
     """Estimate calls, time, money and samples of an `align` with the same options.
 
-    The estimate comes from a pilot: a run on a few of the images. Its calls
-    of the teacher cost as much as any other's.
+    The estimate comes from a pilot: a run on a few of the images. Its teacher
+    calls cost as much as those of any run.
     """
     from rich.console import Console
 

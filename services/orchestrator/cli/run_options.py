@@ -178,7 +178,7 @@ SampleTemperature = Annotated[
         min=0.05,
         max=2.0,
         metavar="T",
-        help="Temperature of these replies. Default: the recipe's (0.7).",
+        help="Temperature of the replies of --samples. Default: the recipe's (0.7).",
     ),
 ]
 MinAgreement = Annotated[
@@ -188,8 +188,8 @@ MinAgreement = Annotated[
         min=0.0,
         max=1.0,
         metavar="SHARE",
-        help="Smallest share of these replies that must agree with a training sample. "
-        "Default: the recipe's (0).",
+        help="Smallest share of the replies of --samples that must agree with a "
+        "training sample. Default: the recipe's (0).",
     ),
 ]
 MaxShare = Annotated[

@@ -80,7 +80,7 @@ def check(dataset: Dataset, task: str, pool: Leaks | None = None) -> Findings:
             continue
         _count(found, findings)
         if found.id in ids:
-            findings.add(Problem.DUPLICATE, f"id {found.id} is there more than once")
+            findings.add(Problem.DUPLICATE, f"id {found.id} appears more than once")
         ids.add(found.id)
         _check_answers(dataset, found, task, findings)
         _check_image(dataset, found, pool, findings)
@@ -123,7 +123,7 @@ def _check_image(
         findings.add(
             Problem.IMAGE,
             f"there is no image {record.image} of question {record.id}: "
-            "say where they are with --images",
+            "name the folder of the images with --images",
         )
         return
     if pool is None:

@@ -14,7 +14,7 @@ _NAMES: dict[type, str] = {
     dict: "an object",
     list: "a list",
     str: "a text",
-    bool: "a truth value",
+    bool: "true or false",
     int: "a number",
 }
 
@@ -44,10 +44,10 @@ class Fields:
         texts: list[str] = []
         for number, entry in enumerate(found if isinstance(found, list) else [found]):
             if not isinstance(entry, str):
-                raise self.fault(f"{key}[{number}]", f"is {_name(entry)} where a text belongs")
+                raise self.fault(f"{key}[{number}]", f"is {_name(entry)}, not a text")
             texts.append(entry)
         if not any(text.strip() for text in texts):
-            raise self.fault(key, "is empty where at least one text belongs")
+            raise self.fault(key, "is empty: give at least one text")
         return tuple(texts)
 
     def name(self, key: str) -> str:
@@ -104,7 +104,7 @@ class Fields:
             raise self.fault(key, "is missing" if key not in self.values else "is null")
         found = self.values[key]
         if not is_right(found):
-            raise self.fault(key, f"is {_name(found)} where {wanted} belongs")
+            raise self.fault(key, f"is {_name(found)}, not {wanted}")
         return found
 
 
@@ -112,7 +112,7 @@ def objects(listed: list[object], where: str) -> Iterator[Fields]:
     """The objects of a list, each named by its place. Raises InvalidInput for any other entry."""
     for number, entry in enumerate(listed):
         if not isinstance(entry, dict):
-            raise InvalidInput(f"{where}[{number}] is {_name(entry)} where an object belongs")
+            raise InvalidInput(f"{where}[{number}] is {_name(entry)}, not an object")
         yield Fields(f"{where}[{number}]", entry)
 
 
@@ -120,7 +120,7 @@ def document(path: Path) -> Fields:
     """A JSON file that is one object. Raises NotFound, InvalidInput."""
     found = read_json(path)
     if not isinstance(found, dict):
-        raise InvalidInput(f"{path.name} is {_name(found)} where an object belongs")
+        raise InvalidInput(f"{path.name} is {_name(found)}, not an object")
     return Fields(path.name, found)
 
 

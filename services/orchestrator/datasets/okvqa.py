@@ -50,7 +50,7 @@ def _by_id(answers: Fields) -> Mapping[str, Fields]:
     found: dict[str, Fields] = {}
     for fields in answers.objects("annotations"):
         if found.setdefault(fields.name("question_id"), fields) is not fields:
-            raise fields.fault("question_id", f"{fields.name('question_id')} is there twice")
+            raise fields.fault("question_id", f"{fields.name('question_id')} appears twice")
     return found
 
 

@@ -158,7 +158,7 @@ class Budget:
             )
         else:
             used = (
-                f"{self.worked_s / 3600:.3g} of {limits.hours:g} hours are worked, "
+                f"{self.worked_s / 3600:.3g} of {limits.hours:g} hours are used, "
                 "and the next step may take too long"
             )
         return BudgetSpent(

@@ -98,7 +98,7 @@ def require_same_teacher(run: Run, teacher: Teacher, fingerprint: str, seat: int
     if any(run.state.teacher(other) == fingerprint for other in range(run.settings.teachers)):
         raise WrongState(
             f"the teacher at {teacher.address} is the same model as another one of this run: "
-            "a vote takes different ones "
+            "a vote needs different models "
             "(replicas of one teacher are one address: ipv4:HOST:PORT,HOST:PORT)"
         )
     run.state.set_teacher(seat, fingerprint)
@@ -121,6 +121,6 @@ def addresses_for(task: str, named: Sequence[str]) -> tuple[str, ...]:
     found = by_task.get(task) or by_task.get("", [])
     if twice := next((address for address in found if found.count(address) > 1), ""):
         raise InvalidInput(
-            f"the teacher {twice} is named twice: a vote takes different ones", field="teacher"
+            f"the teacher {twice} is named twice: a vote needs different models", field="teacher"
         )
     return tuple(found)

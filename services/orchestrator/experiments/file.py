@@ -113,7 +113,7 @@ def _settings_for_lora(experiment: Experiment) -> dict[str, dict[str, str]]:
 def _require_known(fields: Fields, keys: Sequence[str]) -> None:
     for key in fields.values:
         if key not in keys:
-            raise fields.fault(key, f"is no key of it: the keys are {', '.join(keys)}")
+            raise fields.fault(key, f"is an unknown key: use one of {', '.join(keys)}")
 
 
 def _each(fields: Fields, key: str, read: Callable[[str], T]) -> tuple[T, ...]:
@@ -245,7 +245,7 @@ def _layout(fields: Fields) -> Layout:
     columns = fields.texts("columns")
     for key, axes in (("rows", rows), ("columns", columns)):
         if wrong := [axis for axis in axes if axis not in AXES]:
-            raise fields.fault(key, f"names {wrong[0]!r}: choose of {', '.join(AXES)}")
+            raise fields.fault(key, f"names {wrong[0]!r}: choose from {', '.join(AXES)}")
     if both := set(rows) & set(columns):
         raise fields.fault("columns", f"names {min(both)!r}, and so do the rows")
     if fields.values.get("metrics") is True and "on" not in rows:

@@ -94,7 +94,7 @@ def addresses(role: str, given: Sequence[str], names: Collection[str]) -> dict[s
         name = name or (next(iter(names)) if len(names) == 1 else "")
         if name not in names or not address:
             raise InvalidInput(
-                f"--{role} {text}: say which of the {role}s is there, as NAME=HOST:PORT "
+                f"--{role} {text}: name the {role} at that address, as NAME=HOST:PORT "
                 f"with one of {', '.join(names)}",
                 field=role,
             )

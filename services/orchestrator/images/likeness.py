@@ -1,6 +1,6 @@
 """Likeness of two images: a difference hash of 64 bits, and the mean colours of a 4 x 4 grid.
 
-The hash alone takes a red circle for a blue one, and all simple drawings for alike. 99 % of
+The hash alone takes a red circle for a blue one, and all simple drawings for one another. 99 % of
 easy-VQA's 1,000 test images have one within 2 bits among 2,000 others; with the colours, 2 %
 (docs/decisions/near-duplicates.md).
 """

@@ -66,8 +66,8 @@ def read_again(source: Source, key: str, image_sha256: str) -> Picture:
     found = read_image(source, key)
     if isinstance(found, RefusedImage):
         raise InvalidInput(
-            f"{source.store.at(key)} was an image earlier in this run and is none now: "
-            f"{found.detail}"
+            f"{source.store.at(key)} was an image earlier in this run and is none now "
+            f"({found.detail}): put it back, or start a new run"
         )
     if found.picture.sha256 != image_sha256:
         raise InvalidInput(

@@ -25,7 +25,7 @@ from services.rpc.client import Picture
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A sampled request, its image still where the service keeps it. `version` gave `answer`."""
+    """A sampled request, with its image in the service's folder. `version` gave `answer`."""
 
     image: Path
     question: str
@@ -101,12 +101,12 @@ def keep(run: Run, image_sha256: str, requests: Sequence[Request]) -> Picture | 
 
 
 def kept(run: Run, image_sha256: str) -> Picture:
-    """The run's copy of an image. Raises InvalidInput if it is gone or has changed."""
+    """The run's copy of an image. Raises InvalidInput if it is missing or has changed."""
     path = _at(run, image_sha256)
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != image_sha256:
         raise InvalidInput(
-            f"{path} is gone or has changed since this run put it there: start a new run"
+            f"{path} is missing or has changed since this run stored it: start a new run"
         )
     return Picture(image_sha256, data)
 

@@ -26,11 +26,11 @@ class Training:
 async def learn_pace(run: Run, student: Student) -> None:
     """Stores the pace in the ledger, so that a repeated quote needs no services."""
     preset, trained = await student.trainings()
-    alike = [one for one in trained if one.is_adapter == bool(run.settings.lora_rank)]
+    same_way = [one for one in trained if one.is_adapter == bool(run.settings.lora_rank)]
     known = PRESETS[preset].hyperparameters if preset in PRESETS else None
     pace = TrainingPace(known.batch_size, known.epochs) if known else TrainingPace()
-    if alike:
-        last = alike[-1]
+    if same_way:
+        last = same_way[-1]
         pace = TrainingPace(pace.batch_size, pace.epochs, last.version, last.seconds / last.steps)
     run.state.training_pace = pace
 
@@ -40,7 +40,7 @@ def predict_training(run: Run, gap: float, samples: float) -> Training:
     minimum = run.settings.recipe.minimum_gap
     if gap < minimum:
         return Training(
-            0, 0.0, f"a gap of {gap:,.0f} samples is not trained on: the recipe wants {minimum}"
+            0, 0.0, f"no training with a gap of {gap:,.0f} samples: the recipe needs {minimum}"
         )
     pace = run.state.training_pace
     if not pace.batch_size:
@@ -48,10 +48,10 @@ def predict_training(run: Run, gap: float, samples: float) -> Training:
     steps = math.ceil(samples / pace.batch_size) * pace.epochs
     if pace.step_s is None:
         way = (
-            "adapters of this student were" if run.settings.lora_rank else "all of this student was"
+            "adapters of this student" if run.settings.lora_rank else "all weights of this student"
         )
         return Training(
-            steps, None, f"{way} never trained there, so nobody knows how long a step takes"
+            steps, None, f"its service has not trained {way} yet, so the time of a step is unknown"
         )
     return Training(
         steps,

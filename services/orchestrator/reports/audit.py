@@ -51,7 +51,7 @@ def drawn(key: Key) -> Iterator[str]:
     """The number of items drawn in each arm, and a note if it is less than wanted."""
     for arm, population in key.populations.items():
         count = len(key.of(arm))
-        fewer = f", {key.asked:,} were asked for" if count < key.asked else ""
+        fewer = f", {key.asked:,} were requested" if count < key.asked else ""
         yield f"{NAMES[arm]}: {count:,} items of {population:,}{fewer}"
     if both := sum(len(item.arms) > 1 for item in key.items.values()):
         yield (

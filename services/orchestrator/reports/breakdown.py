@@ -21,7 +21,7 @@ def show(found: Breakdown, console: Console, *, as_json: bool) -> None:
     headings = ("category", "errors", "by rule", "share", "a gap")
     rows = [_cells(part) for part in found.parts]
     print_rows(headings, rows, console, numbers=headings[1:4], caption="in brackets 95 %")
-    fewer = f", {found.asked:,} were asked for" if found.errors < found.asked else ""
+    fewer = f", {found.asked:,} were requested" if found.errors < found.asked else ""
     by = ", ".join(found.by) or "nobody"
     say(console, f"{found.errors:,} of the gap's {found.population:,} errors{fewer}; by {by}")
     if found.alpha is not None:

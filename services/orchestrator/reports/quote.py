@@ -36,7 +36,7 @@ def show(quote: Quote, console: Console) -> None:
     training = quote.training
     steps = "? steps" if training.steps is None else f"{training.steps:,} steps"
     say(console, f"training     {steps}, {clock(training.seconds)} ({training.basis})")
-    more = ", and the training on top of it" if training.seconds is None else ""
+    more = ", without the training" if training.seconds is None else ""
     say(console, f"time         {clock(quote.wall_s)}{more}")
     if quote.gpu_hours is not None:
         at = f", ${quote.devices_usd:,.2f}" if quote.devices_usd is not None else ""
@@ -47,7 +47,7 @@ def show(quote: Quote, console: Console) -> None:
     if quote.wall_s is None:
         say(
             console,
-            "The cache knew all that a stage asks: its time can't be told. "
+            "The cache answered every call of a stage, so its time is unknown. "
             "--no-cache measures it, and pays again.",
         )
 

@@ -44,8 +44,8 @@ def _show_counts(summary: Summary, console: Console) -> None:
     if files.leaks_used:
         say(
             console,
-            f"leaks        {files.leaks_used:,} images were used before the set that they are in "
-            "was named: measure on others",
+            f"leaks        {files.leaks_used:,} images of an evaluation set were used before "
+            "it was named: measure on another set",
         )
     if files.ignored:
         say(console, f"ignored      {files.ignored}: never read")
@@ -101,7 +101,7 @@ def _show_label_noise(found: LabelNoise, console: Console) -> None:
         votes = ", ".join(
             f"{teacher} {rate.count:,} of {rate.of:,}" for teacher, rate in found.votes.items()
         )
-        outvoted = f"{_interval(found.outvoted)} of what the first one confirmed"
+        outvoted = f"{_interval(found.outvoted)} of those that the first one confirmed"
         say(console, f"votes        {votes}; outvoted: {outvoted}")
 
 
@@ -151,4 +151,4 @@ def _show_outcome(summary: Summary, console: Console) -> None:
     elif summary.outcome == "nothing_to_align":
         say(console, f"no training  {summary.reason}")
     elif summary.outcome == "unfinished":
-        say(console, "unfinished   repeat the command to go on")
+        say(console, "unfinished   repeat the command to continue")

@@ -34,7 +34,7 @@ class Meter:
         self._draw = draw
 
     def advance(self, remark: str | None = None, *, by: int = 1, counts: bool = True) -> None:
-        """`counts` False for work that was done already: it tells nothing about the rate."""
+        """`counts` is False for work done earlier, which doesn't show the rate."""
         self.done += by
         self.counted += by if counts else 0
         self.show(remark)

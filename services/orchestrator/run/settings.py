@@ -221,7 +221,7 @@ def _matcher(identity: str) -> Matcher:
     found = MATCHERS[identity.partition("@")[0]]
     if found.identity != identity:
         raise WrongState(
-            f"{identity} decided in this run, and is {found.identity} now: start a new run"
+            f"this run used the matcher {identity}, which is now {found.identity}: start a new run"
         )
     return found
 

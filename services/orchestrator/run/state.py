@@ -46,7 +46,7 @@ class Swap:
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """The images that a quote goes through: their `keys`, out of a `pool` of that many."""
+    """The images of a quote: their `keys`, out of a pool of `pool` images."""
 
     keys: tuple[str, ...]
     pool: int
@@ -174,7 +174,7 @@ class State:
     @property
     def the_base(self) -> Version:
         """The student that the round begins with. Raises WrongState if it is not known yet."""
-        return _known(self.base, "has not met its student yet: `mpa-orch identify` asks it")
+        return _known(self.base, "has not asked its student yet: `mpa-orch identify` does")
 
     @property
     def candidate(self) -> Version | None:

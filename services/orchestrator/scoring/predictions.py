@@ -163,7 +163,7 @@ def read_answers(path: Path, ids: Mapping[str, Sequence[Key]]) -> dict[Key, str]
                 'add a key "dataset" that says which is meant',
             )
         if keys[0] in found:
-            raise fields.fault("id", f"{name!r} is there more than once")
+            raise fields.fault("id", f"{name!r} appears more than once")
         found[keys[0]] = _text(fields, "prediction")
     return found
 

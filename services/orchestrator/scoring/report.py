@@ -82,7 +82,7 @@ def leaks(evaluations: Iterable[ScoredEvaluation]) -> list[str]:
     leaked = max(evaluation.leaked for evaluation in evaluations)
     if not leaked:
         return []
-    return [f"**LEAKED: {leaked:,} of these images are in the pool that was learned from**"]
+    return [f"**LEAKED: {leaked:,} of these images are in the training pool**"]
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

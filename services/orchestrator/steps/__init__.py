@@ -1,4 +1,4 @@
-"""The steps of an alignment, in the words of the paper: a module each.
+"""The steps of an alignment, named as in the paper: a module each.
 
 admission.py       images enter the run, without duplicates
 leaks.py           images of evaluation sets stay out, too

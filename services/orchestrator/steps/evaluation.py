@@ -65,9 +65,9 @@ async def require_served_as_judged(run: Run, student: Student) -> None:
     differing = (await student.version(after)).contract.differences(run.settings.contract)
     if differing:
         raise WrongState(
-            f"{after} at {student.address} would be served otherwise than it is judged "
-            f"({'; '.join(differing)}): a service of an earlier release has trained it. "
-            "Train it again by this one, in another --run"
+            f"{after} at {student.address} would be served differently than it is judged "
+            f"({'; '.join(differing)}): a service of an earlier release trained it. "
+            "Train it again with this release, in another --run"
         )
 
 

@@ -28,7 +28,7 @@ async def identify(
     runs first: the teacher is asked only if the student was wrong, or everywhere with
     `full_matrix`. The gap is the same; with `full_matrix`, rehearsal leaves out records
     that the teacher contradicts. Several teachers vote (endpoints/panel.py). A teacher
-    that declined or was cut off has not answered: that tells nothing about the
+    that declined or was cut off has not answered: that is no verdict on the
     annotation, and the record is rejected. A student's answer counts as it stands, since
     its users get the same: even cut off, it is right or wrong.
     """

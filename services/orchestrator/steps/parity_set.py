@@ -62,7 +62,7 @@ def write_parity_set(run: Run) -> list[ParitySample]:
         why = _why_filtered(run, gap, cells) or _why_so_few(cells, images, recipe.minimum_gap)
         raise NothingToAlign(
             f"only {gap} samples that the teacher knows and the student does not "
-            f"(at least {recipe.minimum_gap} are trained on), nothing was trained: {why}"
+            f"(training needs at least {recipe.minimum_gap}), nothing was trained: {why}"
         )
     rate = sum(record.cell is Cell.GAP for record in identified) / max(1, len(identified))
     if rate < (until_gap := run.state.until_gap):

@@ -1,4 +1,4 @@
-"""The swap: the candidate goes live under traffic if the evaluation says so."""
+"""The swap: the candidate goes live under traffic if the evaluation favours it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def promote(
             served = (await student.version(before)).contract
             if changed := contract.differences(served):
                 progress.note(
-                    f"promote: users' questions are put otherwise than {before} gets them: "
+                    f"promote: users' questions will be asked differently than of {before}: "
                     + "; ".join(changed)
                 )
             await _swap(run, student, before, after)

@@ -158,7 +158,7 @@ class _Sampling:
                 raise Pending(f"{len(pending)} samples have to wait: {pending[0]}")
             if 2 * len(failures) > asked:
                 raise MpaError(
-                    f"{len(failures)} of {asked} samples met a teacher that failed "
+                    f"a teacher failed on {len(failures)} of {asked} samples "
                     f"({failures[0]}): read its log, then repeat the command"
                 )
         with self._run.ledger.at_once():

@@ -127,7 +127,7 @@ def test_wrong_files_are_refused_by_file_and_item(audit, draw):
     change(ann, answers={**good, name: {**good[name], "nice": "yes"}})
     assert f"{ann}, item {name}: 'nice' was not asked" in refused(ann)
     change(ann, answers={**good, name: 1})
-    assert f'{ann}.answers: "{name}" is a number where an object belongs' in refused(ann)
+    assert f'{ann}.answers: "{name}" is a number, not an object' in refused(ann)
     change(ann, answers=good, audit="another")
     assert f"{ann} answers another audit (another) than the one in {audit}" in refused(ann)
     change(ann, audit=key(audit)["audit"], rater=" ")
@@ -142,7 +142,7 @@ def test_wrong_files_are_refused_by_file_and_item(audit, draw):
 def test_two_files_of_one_rater_are_refused(audit):
     files = [fill_in(audit, "ann", first), fill_in(audit, "Ann ", first)]
     said = invoke("audit", "report", audit, *files, code=1)
-    assert f"{files[0]} and {files[1]} are both by 'Ann': give one file of each rater" in said
+    assert f"{files[0]} and {files[1]} are both by 'Ann': give one file per rater" in said
 
 
 def test_a_file_of_another_draw_is_refused(audit, draw):

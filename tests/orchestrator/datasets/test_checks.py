@@ -35,7 +35,7 @@ def test_a_sound_set_has_no_faults(tmp_path):
             Problem.ANSWERS,
             "question 34603 has 3 answers where 10 are expected",
         ),
-        ({"question_id": 34602}, Problem.DUPLICATE, "id 34602 is there more than once"),
+        ({"question_id": 34602}, Problem.DUPLICATE, "id 34602 appears more than once"),
         ({"image_id": "0a9"}, Problem.IMAGE, "no image 0a9.jpg of question 34603"),
         ({"answers": [float("nan")] * 10}, Problem.SHAPE, '"answers[0]" is NaN'),
     ],

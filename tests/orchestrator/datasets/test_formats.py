@@ -202,12 +202,12 @@ def test_every_task_of_a_format_exists():
     [
         ({"answers": None}, r'TextVQA_0.5.1_val.json, data\[1\]: "answers" is null'),
         ({"answers": []}, r'data\[1\]: "answers" is empty'),
-        ({"answers": ["yes", 3]}, r'"answers\[1\]" is a number where a text belongs'),
+        ({"answers": ["yes", 3]}, r'"answers\[1\]" is a number, not a text'),
         ({"answers": ["yes", float("nan")]}, r'"answers\[1\]" is NaN'),
-        ({"question": 7}, r'"question" is a number where a text belongs'),
+        ({"question": 7}, r'"question" is a number, not a text'),
         ({"question": " "}, r'data\[1\]: "question" is empty'),
         ({"image_id": None}, r'"image_id" is null'),
-        ({"question_id": [1]}, r'"question_id" is a list where an id'),
+        ({"question_id": [1]}, r'"question_id" is a list, not an id'),
     ],
 )
 def test_a_wrong_shape_is_told_by_record_and_key(tmp_path, changes, complaint):
@@ -224,7 +224,7 @@ def test_a_wrong_shape_is_told_by_record_and_key(tmp_path, changes, complaint):
         (
             "x.json",
             '[{"imgname": "a.png", "query": "q?", "label": "1"}, 5]',
-            r"x.json\[1\] is a number where an object belongs",
+            r"x.json\[1\] is a number, not an object",
         ),
         ("x.json", '{"annotations": []}', "name its file of questions"),
         ("x.tsv", "index\tquestion\n", "no column answer"),

@@ -33,7 +33,7 @@ async def test_a_dry_run_shows_the_plan_and_touches_nothing(tmp_path, data):
         (
             ["--teacher", "gpt-4o=localhost:1"],
             1,
-            "say which of the teachers is there, as NAME=HOST:PORT with one of qwen2vl-7b",
+            "name the teacher at that address, as NAME=HOST:PORT with one of qwen2vl-7b",
         ),
         (
             ["--local", "--student", "a:1", "--student", "b:2"],

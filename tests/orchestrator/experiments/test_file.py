@@ -178,7 +178,7 @@ def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
             'loss = "hinge"',
             r'"loss" is .hinge.: choose one of token, sample, preset',
         ),
-        ("seeds = [0]", "seed = 0", r'"seed" is no key of it: the keys are title'),
+        ("seeds = [0]", "seed = 0", r'"seed" is an unknown key: use one of title'),
         ("[tasks.vqa]", "[tasks.vqqa]", r'tasks.vqqa: "task" is .vqqa.: choose one of textvqa'),
         ('pool = "pool"', 'pool = "lake"', r'tasks.vqa: "pool" is .lake., and there is no'),
         ('pool = "pool"\n', "", r'"tasks" has no task with pool, and the arm paper'),
@@ -192,7 +192,7 @@ def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
             'files = "test.jsonl", images = "no"',
             r'tasks.vqa.test: "images" is .no.',
         ),
-        ('files = "test.jsonl"', 'file = "test.jsonl"', r'tasks.vqa.test: "file" is no key of it'),
+        ('files = "test.jsonl"', 'file = "test.jsonl"', r'tasks.vqa.test: "file" is an unknown'),
         (
             "[tasks.vqa]",
             '[tasks.vqa]\ntest_on = ["ocr"]',

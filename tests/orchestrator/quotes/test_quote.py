@@ -115,8 +115,8 @@ def past(**steps):
         (past(v1=0, v2=10, v3=40), (), 0, 5.0, "5 s a step, as when v3 was trained there"),
         (past(v1=0, v2=10, v3=40), ("v3",), 0, 2.0, "as when v2 was trained"),
         (past(v1=0, v2=10, v3=40), ("v3",), 8, 5.0, "as when v3 was trained"),
-        (past(v1=0, v2=10), (), 8, None, "adapters of this student were never trained there"),
-        (past(v1=0), (), 0, None, "all of this student was never trained there"),
+        (past(v1=0, v2=10), (), 8, None, "has not trained adapters of this student yet"),
+        (past(v1=0), (), 0, None, "has not trained all weights of this student yet"),
     ],
 )
 async def test_training_is_told_in_steps_and_in_time_where_there_was_one_before(
@@ -157,7 +157,7 @@ async def test_a_pilot_without_a_gap_is_no_error(tmp_path, pool):
         found = await quoted(b, tmp_path / "pilot")
     assert (found.parity_set.low, found.parity_set.expected) == (0, 0)
     assert (found.training.steps, found.training.seconds) == (0, 0.0)
-    assert "the recipe wants 16" in found.training.basis
+    assert "the recipe needs 16" in found.training.basis
     assert 0 < found.parity_set.high < 60
 
 
@@ -200,7 +200,7 @@ def test_unknown_figures_are_shown_as_such(capsys):
     shown = capsys.readouterr().out
     assert "100 samples (95 %: 60 to 150)" in shown
     assert "7 steps, ? (never trained there)" in shown
-    assert "?, and the training on top of it" in shown
+    assert "?, without the training" in shown
     assert "$12.50, of which the pilot's $0.60 are paid" in shown
     assert "--no-cache measures it" in shown
     assert (clock(7509), clock(None)) == ("2:05:09", "?")

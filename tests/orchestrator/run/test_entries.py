@@ -161,7 +161,9 @@ def test_columns_explain_a_record_whole(ledger):
 
 
 def test_what_can_not_be_asked_for_is_told(ledger):
-    with pytest.raises(InvalidInput, match="there is: IMAGE_TRUNCATED, duplicate, no_question"):
+    with pytest.raises(
+        InvalidInput, match="its reasons are: IMAGE_TRUNCATED, duplicate, no_question"
+    ):
         paths(ledger, Filter(rejection="no_reason"))
     with pytest.raises(InvalidInput, match="in no cell"):
         Filter(cells=(Cell.GAP,), rejection="duplicate")
@@ -209,7 +211,7 @@ def test_a_page_for_people(run):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["show", "--rejected", "refusal"], "there is: IMAGE_UNREADABLE, no_question"),
+        (["show", "--rejected", "refusal"], "its reasons are: IMAGE_UNREADABLE, no_question"),
         (["show", "--rejected", "no_question", "--cell", "gap"], "in no cell"),
     ],
 )

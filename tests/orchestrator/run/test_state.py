@@ -128,7 +128,7 @@ def test_a_run_that_has_not_begun_knows_nothing(state):
     assert (state.base, state.candidate, state.swap) == (None, None, Swap())
     with pytest.raises(WrongState, match="no candidate yet"):
         _ = state.the_candidate
-    with pytest.raises(WrongState, match="not met its student"):
+    with pytest.raises(WrongState, match="not asked its student"):
         _ = state.the_base
 
 

@@ -57,7 +57,7 @@ async def test_the_promoted_version_asked_plainly_answers_as_it_was_judged(
         contract = (await student.version("v2")).contract
         assert contract.differences(settings.contract) == []
         assert (contract.answer_template, contract.max_new_tokens) == (template, tokens)
-        assert ("put otherwise than v1" in said) == (
+        assert ("asked differently than of v1" in said) == (
             task != "chartqa" or contract.normaliser != "exact@1"
         )
         ledger = Ledger(tmp_path / "run" / "ledger.sqlite", read_only=True)
@@ -93,7 +93,7 @@ async def test_a_candidate_that_would_be_served_otherwise_is_not_judged(tmp_path
     async with bench(tmp_path / "run", pool) as b:
         b.student.keeps_contract = False
         with pytest.raises(
-            WrongState, match=r"otherwise than it is judged .*max_new_tokens: 5, not 32"
+            WrongState, match=r"differently than it is judged .*max_new_tokens: 5, not 32"
         ):
             await b.align()
         assert b.student.live == "v1"

@@ -191,7 +191,7 @@ async def test_a_set_that_is_named_after_training_is_told_about(tmp_path, scenes
     assert "leak" not in summary.image_files.refused
     shown = io.StringIO()
     show(summary, Console(file=shown, width=200))
-    assert "5 images were used before the set that they are in was named" in shown.getvalue()
+    assert "5 images of an evaluation set were used before it was named" in shown.getvalue()
 
 
 async def test_a_changed_evaluation_set_is_looked_for_anew(tmp_path, scenes, labelled):

@@ -1,4 +1,4 @@
-"""Images and annotations that a step goes through."""
+"""Images and annotations that a step works on."""
 
 from __future__ import annotations
 
