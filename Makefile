@@ -57,7 +57,7 @@ check: $(VENV)/.installed  ## Check format, lint, types, import contracts, and t
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against protos/released.binpb
 
-format: $(VENV)/.installed  ## Format the code, and mend the lint that can be mended
+format: $(VENV)/.installed  ## Format the code, and fix the lint faults that have an automatic fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -75,7 +75,7 @@ arms: $(VENV)/.installed  ## Compare ways of selection on the bundled pair (docs
 	$(BIN)/python -m zoo.easy_vqa $(DATA)
 	$(BIN)/mpa-orch experiment experiments/mini/easy-vqa.toml --data runs --out runs/arms --local
 
-# Stopped and called again, it goes on where it was.
+# Stopped and called again, it continues where it was.
 bench-mini: $(VENV)/.installed  ## Check the paper's claims on the mini benchmark's four families (55 minutes)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiment,minivqa]"
 	$(BIN)/python -m zoo.minivqa build runs/minivqa

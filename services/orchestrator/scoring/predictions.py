@@ -160,7 +160,7 @@ def read_answers(path: Path, ids: Mapping[str, Sequence[Key]]) -> dict[Key, str]
             raise fields.fault(
                 "id",
                 f"{name!r} is in several data sets ({listed}): "
-                'add a key "dataset" that says which is meant',
+                'add a key "dataset" that names one of them',
             )
         if keys[0] in found:
             raise fields.fault("id", f"{name!r} appears more than once")

@@ -118,7 +118,7 @@ def require_reason(ledger: Ledger, reason: str) -> None:
     if reason not in found:
         raise InvalidInput(
             f"nothing was rejected for {reason!r} in this run; "
-            f"its reasons are: {', '.join(sorted(found)) or 'nothing'}"
+            f"its reasons are: {', '.join(sorted(found)) or 'none'}"
         )
 
 
