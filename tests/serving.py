@@ -68,10 +68,12 @@ async def serving_student(settings: StudentSettings):
     port = await server.start("127.0.0.1", 0)
     await student.start()
     await server.set_ready(True)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield StudentPeer(f"127.0.0.1:{port}", student, channel, server)
-    await server.stop(1.0)
-    await student.close()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield StudentPeer(f"127.0.0.1:{port}", student, channel, server)
+    finally:
+        await server.stop(1.0)
+        await student.close()
 
 
 @asynccontextmanager
@@ -106,6 +108,8 @@ async def teacher_at(
     )
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)
-    yield f"127.0.0.1:{port}"
-    await server.stop(1.0)
-    await teacher.close()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(1.0)
+        await teacher.close()
