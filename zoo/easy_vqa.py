@@ -1,4 +1,4 @@
-"""easy-VQA, split for the platform: training images, an unlabelled pool, the official test.
+"""easy-VQA, split for the platform: training images, an unlabeled pool, the official test.
 
 Run: python -m zoo.easy_vqa DEST
 

@@ -9,6 +9,6 @@ in_turn.py    the same with teacher and student taking turns on one device
 
 Each room imports only rooms below it (pyproject.toml keeps this):
 
-cli/ -> experiments/ -> reports/ -> audit/ | quotes/ | distributed/ -> the flow ->
+cli/ -> reports/ -> experiments/ -> audit/ | quotes/ | distributed/ -> the flow ->
 production/ -> steps/ -> scoring/ -> endpoints/ | exports/ -> datasets/ | run/ -> images/
 """

@@ -15,7 +15,7 @@ def test_pool_is_disjoint_from_training_and_test():
         assert Image.open(path).convert("RGB").tobytes() not in trained_on
 
 
-def test_export_writes_an_unlabelled_pool_and_a_labelled_test(tmp_path):
+def test_export_writes_an_unlabeled_pool_and_a_labelled_test(tmp_path):
     easy_vqa.export(tmp_path)
     pool = {path.name: path.read_bytes() for path in (tmp_path / "pool").iterdir()}
     assert pool == {

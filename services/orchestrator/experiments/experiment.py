@@ -24,7 +24,7 @@ class LabelledSet:
 
 @dataclass(frozen=True, slots=True)
 class TaskEntry:
-    """A task of the file: unlabelled images to learn from, and sets to be measured on.
+    """A task of the file: unlabeled images to learn from, and sets to be measured on.
 
     `pool`: "" if the task only measures. `test_on`: entries to measure on after a training on this
     one. `labels`: None if no arm trains on labels here.
