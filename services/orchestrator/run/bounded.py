@@ -16,7 +16,7 @@ async def bounded(
 ) -> None:
     """Does `work` for every item, for at most `at_once` of them at a time.
 
-    An item is taken from `items` when there is room for it. The first error ends the loop
+    One more item is taken from `items` and waits for room. The first error ends the loop
     and the work in flight, and is raised.
     """
     permits = asyncio.Semaphore(at_once)
