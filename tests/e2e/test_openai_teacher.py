@@ -9,6 +9,7 @@ from services.rpc.status import from_rpc_error
 from tests.e2e.processes import serving
 from tests.engines.provider import KEY, MODEL, completion, error, providing_beside
 from tests.pictures import png
+from tests.processes import command_of
 from tests.waiting import until_true
 
 pytestmark = pytest.mark.slow
@@ -61,7 +62,7 @@ def test_it_annotates_and_answers_counts_its_money_and_keeps_its_key(tmp_path):
             assert KEY not in str(told)
         running = psutil.Process(teacher.process.pid)
         for process in [running, *running.children(recursive=True)]:
-            assert KEY not in " ".join(process.cmdline())
+            assert KEY not in command_of(process)
         log = teacher.log.read_text()
     assert f"{MODEL} at {provider.url.removesuffix('/v1')}, image detail low" in log
     assert KEY not in log

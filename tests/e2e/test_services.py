@@ -26,6 +26,7 @@ from protos.mpa.v1 import (
 )
 from tests.e2e.processes import ROOT, serving
 from tests.pictures import bomb_png, png
+from tests.processes import command_of
 from tests.serving import fake_checkpoint
 from tests.waiting import until
 
@@ -126,7 +127,7 @@ def test_killed_while_training_it_comes_back_and_finishes(tmp_path, model):
         trainers = [
             child
             for child in worker.children(recursive=True)
-            if "fake_training" in " ".join(child.cmdline())
+            if "fake_training" in command_of(child)
         ]
         assert len(trainers) == 1
         student.kill_at_once()

@@ -12,6 +12,7 @@ from services.engines.fake import true_answer
 from services.engines.images import sha256
 from services.rpc.client import StudentClient
 from services.rpc.status import from_rpc_error
+from tests.processes import command_of
 from tests.serving import fake_student_settings, serving_student
 from tests.student.calls import IMAGE, ask, train, wait
 from tests.waiting import until
@@ -27,7 +28,7 @@ def _trainers():
     return [
         child
         for child in psutil.Process().children(recursive=True)
-        if "services.student.fake_training" in child.cmdline()
+        if "services.student.fake_training" in command_of(child)
     ]
 
 

@@ -34,6 +34,7 @@ from tests.orchestrator.endpoints.test_processes import models
 from tests.orchestrator.production.test_samples import write_samples
 from tests.orchestrator.rounds import improving
 from tests.orchestrator.scripted import ScriptedTeacher
+from tests.processes import command_of
 from tests.waiting import until
 
 __all__ = ["models"]
@@ -109,7 +110,7 @@ def actors(node) -> list[int]:
     return [
         child.pid
         for child in raylet.children(recursive=True)
-        if "MapBatches(Stage)" in "".join(child.cmdline())
+        if "MapBatches(Stage)" in command_of(child)
     ]
 
 
