@@ -225,6 +225,7 @@ async def test_callers_who_hang_up_are_not_answered_by_the_engine(tmp_path):
     assert int(counts["200"]) <= 3, metrics
 
 
+@pytest.mark.alone
 async def test_sigterm_loses_no_request_of_kept_or_new_connections(tmp_path, model):
     answered, lost = 0, []
 

@@ -108,9 +108,7 @@ class Database:
     def read(self, statement: str, *values: str | int | float) -> Iterator[tuple[Any, ...]]:
         """Rows of `statement`. The caller knows the types of the columns."""
         with self._explained:
-            # `yield from` would close an abandoned cursor after its database.
-            for row in self._db.execute(statement, values):  # noqa: UP028
-                yield row
+            return _Rows(self._db.execute(statement, values), self._explained)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -140,6 +138,24 @@ def _unlocked(path: Path) -> str:
             "copy the run to one that can"
         )
     return "&immutable=1"
+
+
+class _Rows(Iterator[tuple[Any, ...]]):
+    """Rows of a cursor.
+
+    Not a generator: one that is abandoned runs code when it is collected, and an interrupt
+    that comes at that moment is lost.
+    """
+
+    __slots__ = ("_cursor", "_explained")
+
+    def __init__(self, cursor: sqlite3.Cursor, explained: _Explained) -> None:
+        self._cursor = cursor
+        self._explained = explained
+
+    def __next__(self) -> tuple[Any, ...]:
+        with self._explained:
+            return next(self._cursor)
 
 
 class _Explained:
