@@ -16,13 +16,17 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A process takes a module at a time, and all modules of vLLM: two would need 10 GB."""
+    """A process takes a module at a time, and all modules of vLLM, or of Ray.
+
+    Two of vLLM would need 10 GB. Clusters of Ray on one machine get in each other's way.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class ByModule(LoadFileScheduling):
         def _split_scope(self, nodeid):
             module = super()._split_scope(nodeid)
-            return "vllm" if "vllm" in module else module
+            groups = ("vllm", "distributed")
+            return next((group for group in groups if group in module), module)
 
     return ByModule(config, log)
 

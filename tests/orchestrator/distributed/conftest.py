@@ -18,6 +18,7 @@ def cluster():
     pipeline.
     """
     os.environ.update(QUIET)
+    import ray
     from ray.cluster_utils import Cluster
 
     started = Cluster(
@@ -26,6 +27,7 @@ def cluster():
     for _ in range(2):
         add_node(started)
     yield started
+    ray.shutdown()  # this process may still be connected to it
     started.shutdown()
 
 
