@@ -196,3 +196,14 @@ def test_documents_are_plain_and_name_files_that_exist(path):
     assert [name for name in named if not any((at / name).exists() for at in places)] == []
     links = re.findall(r"\]\(([^):#]+)(?:#[\w-]+)?\)", text)
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_no_text_names_a_package_of_an_index():
+    """The package is installed from a clone; only pyproject.toml refers to its own extras."""
+    tracked = subprocess.run(
+        ["git", "grep", "--fixed-strings", "--name-only", "model-parity-aligner" + "["],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert tracked.stdout.split() == ["pyproject.toml"]

@@ -184,5 +184,5 @@ def test_a_missing_extra_is_named(remote, command, extra):
     is_here = {"serve", "--local", "--single-device"} & set(command)
     done = remote.run(*command, *(() if is_here else remote.addresses))
     assert done.returncode == 1, done.stderr
-    assert f"pip install 'model-parity-aligner[{extra}]'" in done.stderr
+    assert f"pip install -c constraints.txt '.[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -8,8 +8,8 @@ from services.core.errors import InvalidInput
 
 
 def install(extra: str) -> str:
-    """The command that installs the extra."""
-    return f"pip install 'model-parity-aligner[{extra}]'"
+    """The command that installs the extra: the package is on no index."""
+    return f"in a clone of this project, run pip install -c constraints.txt '.[{extra}]'"
 
 
 def is_installed(library: str) -> bool:

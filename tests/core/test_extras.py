@@ -8,5 +8,5 @@ def test_a_missing_library_is_reported_with_the_extra_that_brings_it():
     extras.require("json", "serve", "the teacher")
     with pytest.raises(InvalidInput, match="the teacher needs warpdrive") as refused:
         extras.require("warpdrive", "serve", "the teacher")
-    assert "pip install 'model-parity-aligner[serve]'" in str(refused.value)
+    assert "pip install -c constraints.txt '.[serve]'" in str(refused.value)
     assert refused.value.reason == "NOT_INSTALLED"
