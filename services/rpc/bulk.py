@@ -1,9 +1,9 @@
 """Client side of a bidirectional stream, whose requests look like calls with their own deadlines.
 
 A message on a stream costs a third of a unary call, and simultaneous requests share one message
-(messages.py). The number of streams follows the number of calls under way. Each new stream goes to
-the next address of the endpoint. A stream that breaks fails only its unanswered requests; a retry
-uses another stream. Streams are replaced regularly, so that added addresses receive some.
+(messages.py). The number of streams follows the number of calls under way. A stream that breaks
+fails only its unanswered requests; a retry uses another stream. Streams are replaced regularly, so
+that a service which is behind a proxy with others gets its share.
 """
 
 from __future__ import annotations

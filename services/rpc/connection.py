@@ -1,9 +1,8 @@
-"""A channel to one service, with retries and back-off, and a clear error when they run out."""
+"""Calls to one service, with retries and back-off, and a clear error when they run out."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -23,7 +22,7 @@ from services.core.errors import (
 from services.rpc import status
 from services.rpc.bulk import OUT_OF_TIME
 from services.rpc.concurrency import Concurrency
-from services.rpc.limits import MESSAGE_OPTIONS
+from services.rpc.peers import Peers
 
 IN_FLIGHT = 512
 PATIENCE_S = 60.0
@@ -32,27 +31,12 @@ INTERNAL_ERROR_TRIES = 3
 SPREAD = (1.0, 1.2)
 """Random factor of waits, so that callers refused together don't retry together. Never below 1."""
 
-CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
-    *MESSAGE_OPTIONS,
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    (
-        "grpc.service_config",
-        json.dumps(
-            {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
-        ),
-    ),
-)
-
 Reply = TypeVar("Reply")
 Notice = Callable[[str], None]
 
 
 class Connection:
-    """A channel to one service, with retries and at most `in_flight` calls at a time.
+    """Calls to one service and its replicas, with retries, at most `in_flight` at a time.
 
     A call that finds the service unreachable or overloaded waits (as long as RetryInfo states) and
     keeps its place, so that load falls by itself. It gives up with Unavailable or Overloaded once
@@ -64,7 +48,7 @@ class Connection:
     ) -> None:
         self.name = name
         self.address = address
-        self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self.peers = Peers(address)
         self._patience_s = patience_s
         self.concurrency = Concurrency(in_flight)
         self._notice = notice
@@ -109,7 +93,7 @@ class Connection:
     async def call_once(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
         """Calls at once and without retries. Raises the MpaError of the status, or WrongState."""
         # grpcio crashes when a stub is made on a closed channel, as `send` may do.
-        if self.channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN:
+        if self.peers.is_closed:
             raise WrongState(
                 f"the client of the {self.name} at {self.address} is closed: open another one"
             )
@@ -122,7 +106,7 @@ class Connection:
         """Waits until the service reports SERVING, or answers, if it has no health check."""
 
         async def check() -> None:
-            stub = health_pb2_grpc.HealthStub(self.channel)
+            stub = (await self.peers.any()).stub(health_pb2_grpc.HealthStub)
             try:
                 health = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
             except grpc.aio.AioRpcError as error:
@@ -133,6 +117,9 @@ class Connection:
                 raise Unavailable(f"{self.name} at {self.address} is up but not ready")
 
         await self.call(check)
+
+    async def close(self) -> None:
+        await self.peers.close()
 
     def _gave_up(self, trouble: MpaError) -> MpaError:
         if isinstance(trouble, Overloaded):

@@ -7,7 +7,7 @@ import grpc
 from google.longrunning import operations_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.rpc.connection import CHANNEL_OPTIONS
+from services.rpc.peer import CHANNEL_OPTIONS
 from tests.http2 import speaking_http2
 from tests.rpc.callers import asking, item, serving
 

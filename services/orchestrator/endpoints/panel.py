@@ -99,7 +99,7 @@ def require_same_teacher(run: Run, teacher: Teacher, fingerprint: str, seat: int
         raise WrongState(
             f"the teacher at {teacher.address} is the same model as another one of this run: "
             "a vote needs different models "
-            "(replicas of one teacher are one address: ipv4:HOST:PORT,HOST:PORT)"
+            "(replicas of one teacher are one address: HOST:PORT,HOST:PORT)"
         )
     run.state.set_teacher(seat, fingerprint)
 

@@ -166,7 +166,7 @@ class _Service:
         finally:
             watching.cancel()
             serving.cancel()
-            await connection.channel.close(None)
+            await connection.close()
 
     async def _failure(self) -> str:
         """Returns only if the service can't become ready: it ended, or its worker keeps failing."""

@@ -1,25 +1,24 @@
-"""Shared parts of the clients: the connection, deadlines, and images that are sent only once."""
+"""Shared parts of the clients: the connection, and images that are sent to a replica only once."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from protos.mpa.v1 import types_pb2
-from services.core.errors import ImageUnknown
-from services.rpc.bulk import Bulk, Open
+from services.core.errors import ImageUnknown, NotFound, WrongState
 from services.rpc.client.replies import Picture
 from services.rpc.connection import IN_FLIGHT, PATIENCE_S, Connection, Notice, Reply
+from services.rpc.peer import Peer
 
-ANSWER_TIMEOUT_S = 120.0
 CONTROL_TIMEOUT_S = 600.0
-REMEMBERED_IMAGES = 4096
+_ELSEWHERE = frozenset({"VERSION_NOT_LOADED", "VERSION_NOT_FOUND"})
+"""Reasons of a replica whose siblings may answer nevertheless."""
 
 
 class Client:
-    """The connection to one service, and the hashes of the images that it already holds."""
+    """The connection to one service and its replicas."""
 
     name = ""
 
@@ -32,8 +31,6 @@ class Client:
         notice: Notice = lambda _: None,
     ) -> None:
         self.connection = Connection(self.name, address, patience_s, in_flight, notice)
-        self._held: dict[str, None] = {}
-        self._bulks: list[Bulk[Any, Any]] = []
 
     @property
     def address(self) -> str:
@@ -52,30 +49,53 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await asyncio.gather(*(bulk.close() for bulk in self._bulks))
-        await self.connection.channel.close(None)
-
-    def _bulk(self, open_stream: Open, item: Callable[..., Any]) -> Bulk[Any, Any]:
-        """Streams that are closed with the client."""
-        self._bulks.append(Bulk(open_stream, item, ANSWER_TIMEOUT_S, self.address))
-        return self._bulks[-1]
+        await self.connection.close()
 
     async def _with_image(
         self,
         picture: Picture,
-        send: Callable[[types_pb2.Image], Awaitable[Reply]],
+        send: Callable[[Peer, types_pb2.Image], Awaitable[Reply]],
         *,
+        version: str = "",
         retry: bool = True,
     ) -> Reply:
-        """Sends the bytes once, then only their hash; the bytes again if they are forgotten."""
+        """Sends the bytes once to the image's replica, then only their hash.
+
+        The bytes are sent again if they are forgotten. A replica that has not loaded `version` is
+        left out.
+        """
+
+        peers = self.connection.peers
+
+        async def attempt() -> Reply:
+            lacking: set[Peer] = set()
+            while True:
+                peer = await peers.for_image(picture.sha256, version)
+                try:
+                    return await self._ask(peer, picture, send)
+                except (NotFound, WrongState) as error:
+                    is_last = peers.is_single or peer in lacking
+                    if error.reason not in _ELSEWHERE or not version or is_last:
+                        raise
+                    lacking.add(peer)
+                    peer.note_lacking(version)
+
         call = self.connection.call if retry else self.connection.call_once
-        if picture.sha256 in self._held:
-            try:
-                return await call(lambda: send(types_pb2.Image(sha256=picture.sha256)))
-            except ImageUnknown:
-                self._held.pop(picture.sha256, None)
-        reply = await call(lambda: send(types_pb2.Image(data=picture.data)))
-        self._held[picture.sha256] = None
-        if len(self._held) > REMEMBERED_IMAGES:
-            del self._held[next(iter(self._held))]
-        return reply
+        return await call(attempt)
+
+    async def _ask(
+        self,
+        peer: Peer,
+        picture: Picture,
+        send: Callable[[Peer, types_pb2.Image], Awaitable[Reply]],
+    ) -> Reply:
+        once = self.connection.call_once
+        with peer.busy():
+            if peer.holds(picture.sha256):
+                try:
+                    return await once(lambda: send(peer, types_pb2.Image(sha256=picture.sha256)))
+                except ImageUnknown:
+                    peer.forget(picture.sha256)
+            reply = await once(lambda: send(peer, types_pb2.Image(data=picture.data)))
+            peer.keep(picture.sha256)
+            return reply

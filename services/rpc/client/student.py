@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2, versions_pb2, versions_pb2_grpc
 from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.provenance import Provenance
-from services.rpc.bulk import Bulk
-from services.rpc.client.client import ANSWER_TIMEOUT_S, CONTROL_TIMEOUT_S
+from services.rpc.client.client import CONTROL_TIMEOUT_S
 from services.rpc.client.replies import (
     AnswerReply,
     Picture,
@@ -18,6 +15,7 @@ from services.rpc.client.replies import (
     VersionPointers,
 )
 from services.rpc.client.training import TrainingClient
+from services.rpc.peer import ANSWER_TIMEOUT_S, Peer, Streamed
 from services.rpc.wire import (
     CHECK,
     contract_from_proto,
@@ -26,23 +24,17 @@ from services.rpc.wire import (
     usage_from_proto,
 )
 
+_versions = versions_pb2_grpc.VersionServiceStub
+_ANSWERS = Streamed(
+    lambda channel: student_pb2_grpc.StudentServiceStub(channel).AnswerStream,
+    student_pb2.AnswerStreamRequest,
+)
+
 
 class StudentClient(TrainingClient):
     """Answers, versions and training of the student at one address."""
 
     name = "student"
-
-    @cached_property
-    def _stub(self) -> student_pb2_grpc.StudentServiceStub:
-        return student_pb2_grpc.StudentServiceStub(self.connection.channel)
-
-    @cached_property
-    def _answers(self) -> Bulk[student_pb2.AnswerRequest, student_pb2.AnswerResponse]:
-        return self._bulk(self._stub.AnswerStream, student_pb2.AnswerStreamRequest)
-
-    @cached_property
-    def _versions(self) -> versions_pb2_grpc.VersionServiceStub:
-        return versions_pb2_grpc.VersionServiceStub(self.connection.channel)
 
     async def answer(
         self,
@@ -60,20 +52,21 @@ class StudentClient(TrainingClient):
         `retry`, a unary call checks the endpoint: it fails at the first error and is never sampled.
         """
 
-        async def send(image: types_pb2.Image) -> student_pb2.AnswerResponse:
+        async def send(peer: Peer, image: types_pb2.Image) -> student_pb2.AnswerResponse:
             request = student_pb2.AnswerRequest(
                 image=image, question=question, template=template, version=version
             )
             if decoding is not None:
                 request.decoding.CopyFrom(decoding_to_proto(decoding))
             if retry:
-                return await self._answers.ask(request)
-            response: student_pb2.AnswerResponse = await self._stub.Answer(
-                request, timeout=ANSWER_TIMEOUT_S, metadata=(CHECK,)
-            )
+                asking = peer.streams(_ANSWERS).ask(request)
+            else:
+                unary = peer.stub(student_pb2_grpc.StudentServiceStub).Answer
+                asking = unary(request, timeout=ANSWER_TIMEOUT_S, metadata=(CHECK,))
+            response: student_pb2.AnswerResponse = await asking
             return response
 
-        reply = await self._with_image(picture, send, retry=retry)
+        reply = await self._with_image(picture, send, version=version, retry=retry)
         return AnswerReply(
             reply.answer,
             reply.version,
@@ -84,16 +77,16 @@ class StudentClient(TrainingClient):
 
     async def pointers(self) -> VersionPointers:
         request = versions_pb2.ListVersionsRequest()
-        reply = await self.connection.call(
-            lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S)
+        reply = await self._control(
+            lambda peer: peer.stub(_versions).ListVersions(request, timeout=CONTROL_TIMEOUT_S)
         )
         return VersionPointers(reply.live, reply.candidate, reply.previous)
 
     async def trainings(self) -> tuple[str, tuple[TrainedVersion, ...]]:
         """The preset of the service and the versions that it trained, oldest first."""
         request = versions_pb2.ListVersionsRequest()
-        reply = await self.connection.call(
-            lambda: self._versions.ListVersions(request, timeout=CONTROL_TIMEOUT_S)
+        reply = await self._control(
+            lambda peer: peer.stub(_versions).ListVersions(request, timeout=CONTROL_TIMEOUT_S)
         )
         trained = [
             TrainedVersion(
@@ -110,8 +103,8 @@ class StudentClient(TrainingClient):
     async def version(self, name: str) -> StudentVersion:
         """Raises NotFound."""
         request = versions_pb2.GetVersionRequest(name=name)
-        reply = await self.connection.call(
-            lambda: self._versions.GetVersion(request, timeout=CONTROL_TIMEOUT_S)
+        reply = await self._control(
+            lambda peer: peer.stub(_versions).GetVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
         is_loaded = reply.version.state == versions_pb2.VERSION_STATE_AVAILABLE
         contract = contract_from_proto(reply.version.contract, Contract())
@@ -120,15 +113,15 @@ class StudentClient(TrainingClient):
     async def load(self, name: str) -> None:
         """Loads a version as the candidate. Raises WrongState, or InvalidInput for bad weights."""
         request = versions_pb2.LoadVersionRequest(name=name)
-        await self.connection.call(
-            lambda: self._versions.LoadVersion(request, timeout=CONTROL_TIMEOUT_S)
+        await self._control(
+            lambda peer: peer.stub(_versions).LoadVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
 
     async def promote(self, name: str, expected_live: str) -> VersionPointers:
         """Raises Conflict if another version than `expected_live` is live."""
         request = versions_pb2.PromoteVersionRequest(name=name, expected_live=expected_live)
-        reply = await self.connection.call(
-            lambda: self._versions.PromoteVersion(request, timeout=CONTROL_TIMEOUT_S)
+        reply = await self._control(
+            lambda peer: peer.stub(_versions).PromoteVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
         return VersionPointers(reply.live, previous=reply.previous)
 
@@ -136,6 +129,10 @@ class StudentClient(TrainingClient):
         """Makes the previous version live. Not retried: a second rollback would undo the first."""
         request = versions_pb2.RollbackVersionRequest()
         reply = await self.connection.call_once(
-            lambda: self._versions.RollbackVersion(request, timeout=CONTROL_TIMEOUT_S)
+            lambda: self._at_owner(
+                lambda peer: peer.stub(_versions).RollbackVersion(
+                    request, timeout=CONTROL_TIMEOUT_S
+                )
+            )
         )
         return VersionPointers(reply.live, previous=reply.previous)

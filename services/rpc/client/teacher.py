@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import grpc
 
 from protos.mpa.v1 import teacher_pb2, teacher_pb2_grpc, types_pb2
 from services.core.decoding import Decoding
 from services.core.provenance import Provenance
 from services.core.usage import Tariff
-from services.rpc.bulk import Bulk
-from services.rpc.client.client import ANSWER_TIMEOUT_S, Client
+from services.rpc.client.client import Client
 from services.rpc.client.replies import (
     AnnotationReply,
     AnswerReply,
     Picture,
     TeacherModel,
 )
+from services.rpc.peer import ANSWER_TIMEOUT_S, Peer, Streamed
 from services.rpc.wire import decoding_to_proto, finish_reason_from_proto, usage_from_proto
+
+_stub = teacher_pb2_grpc.TeacherServiceStub
+_ANNOTATIONS = Streamed(
+    lambda channel: _stub(channel).AnnotateStream, teacher_pb2.AnnotateStreamRequest
+)
+_ANSWERS = Streamed(
+    lambda channel: _stub(channel).AnswerStream, teacher_pb2.TeacherServiceAnswerStreamRequest
+)
 
 
 class TeacherClient(Client):
@@ -26,26 +32,13 @@ class TeacherClient(Client):
 
     name = "teacher"
 
-    @cached_property
-    def _stub(self) -> teacher_pb2_grpc.TeacherServiceStub:
-        return teacher_pb2_grpc.TeacherServiceStub(self.connection.channel)
-
-    @cached_property
-    def _annotations(self) -> Bulk[teacher_pb2.AnnotateRequest, teacher_pb2.AnnotateResponse]:
-        return self._bulk(self._stub.AnnotateStream, teacher_pb2.AnnotateStreamRequest)
-
-    @cached_property
-    def _answers(
-        self,
-    ) -> Bulk[teacher_pb2.TeacherServiceAnswerRequest, teacher_pb2.TeacherServiceAnswerResponse]:
-        return self._bulk(self._stub.AnswerStream, teacher_pb2.TeacherServiceAnswerStreamRequest)
-
     async def model(self) -> TeacherModel | None:
         """The model that answers; None if the service is too old to report it."""
 
         async def send() -> teacher_pb2.GetModelResponse | None:
             try:
-                response: teacher_pb2.GetModelResponse = await self._stub.GetModel(
+                peer = await self.connection.peers.any()
+                response: teacher_pb2.GetModelResponse = await peer.stub(_stub).GetModel(
                     teacher_pb2.GetModelRequest(), timeout=ANSWER_TIMEOUT_S
                 )
             except grpc.aio.AioRpcError as error:
@@ -69,7 +62,7 @@ class TeacherClient(Client):
     async def annotate(
         self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False
     ) -> AnnotationReply:
-        async def send(image: types_pb2.Image) -> teacher_pb2.AnnotateResponse:
+        async def send(peer: Peer, image: types_pb2.Image) -> teacher_pb2.AnnotateResponse:
             request = teacher_pb2.AnnotateRequest(
                 image=image,
                 task=task,
@@ -77,7 +70,8 @@ class TeacherClient(Client):
                 decoding=decoding_to_proto(decoding),
                 guided=guided,
             )
-            return await self._annotations.ask(request)
+            reply: teacher_pb2.AnnotateResponse = await peer.streams(_ANNOTATIONS).ask(request)
+            return reply
 
         reply = await self._with_image(picture, send)
         return AnnotationReply(
@@ -92,14 +86,19 @@ class TeacherClient(Client):
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding
     ) -> AnswerReply:
-        async def send(image: types_pb2.Image) -> teacher_pb2.TeacherServiceAnswerResponse:
+        async def send(
+            peer: Peer, image: types_pb2.Image
+        ) -> teacher_pb2.TeacherServiceAnswerResponse:
             request = teacher_pb2.TeacherServiceAnswerRequest(
                 image=image,
                 question=question,
                 template=template,
                 decoding=decoding_to_proto(decoding),
             )
-            return await self._answers.ask(request)
+            reply: teacher_pb2.TeacherServiceAnswerResponse = await peer.streams(_ANSWERS).ask(
+                request
+            )
+            return reply
 
         reply = await self._with_image(picture, send)
         return AnswerReply(reply.answer, reply.model_fingerprint, _provenance(reply))

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from functools import cached_property, partial
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from protos.mpa.v1 import training_pb2, training_pb2_grpc
 from services.core.errors import MpaError
 from services.rpc import status
-from services.rpc.client.client import ANSWER_TIMEOUT_S, CONTROL_TIMEOUT_S, Client
+from services.rpc.client.client import CONTROL_TIMEOUT_S, Client
 from services.rpc.client.replies import TrainingState
 from services.rpc.connection import Reply
+from services.rpc.peer import ANSWER_TIMEOUT_S, Peer
 
 UPLOAD_TIMEOUT_S = 86_400.0
 """One day: a large parity set has 100 GB of images. Keepalive notices a service that is gone."""
+
+_OWNERS = training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name
+"""Service that only the owner of a store reports as SERVING."""
+_training = training_pb2_grpc.TrainingServiceStub
+_operations = operations_pb2_grpc.OperationsStub
 
 
 class TrainingClient(Client):
     """Training of the student at one address."""
 
-    @cached_property
-    def _training(self) -> training_pb2_grpc.TrainingServiceStub:
-        return training_pb2_grpc.TrainingServiceStub(self.connection.channel)
+    async def _control(self, send: Callable[[Peer], Awaitable[Reply]]) -> Reply:
+        """Calls the owner of the store, which trains and decides, among the replicas."""
+        return await self.connection.call(lambda: self._at_owner(send))
 
-    @cached_property
-    def _operations(self) -> operations_pb2_grpc.OperationsStub:
-        return operations_pb2_grpc.OperationsStub(self.connection.channel)
+    async def _at_owner(self, send: Callable[[Peer], Awaitable[Reply]]) -> Reply:
+        return await send(await self.connection.peers.owner(_OWNERS))
 
     async def upload(
         self, parts: Callable[[], AsyncIterable[training_pb2.UploadDatasetRequest]]
@@ -39,8 +44,8 @@ class TrainingClient(Client):
         """
         failures: list[MpaError] = []
         try:
-            reply = await self.connection.call(
-                lambda: self._training.UploadDataset(
+            reply = await self._control(
+                lambda peer: peer.stub(_training).UploadDataset(
                     _each(parts(), failures), timeout=UPLOAD_TIMEOUT_S
                 )
             )
@@ -53,8 +58,8 @@ class TrainingClient(Client):
     async def train(self, request: training_pb2.TrainRequest) -> TrainingState:
         """Raises Conflict while another training runs."""
         return _training_state(
-            await self.connection.call(
-                lambda: self._training.Train(request, timeout=CONTROL_TIMEOUT_S)
+            await self._control(
+                lambda peer: peer.stub(_training).Train(request, timeout=CONTROL_TIMEOUT_S)
             )
         )
 
@@ -62,8 +67,8 @@ class TrainingClient(Client):
         """Raises NotFound."""
         request = operations_pb2.GetOperationRequest(name=operation)
         return _training_state(
-            await self.connection.call(
-                lambda: self._operations.GetOperation(request, timeout=ANSWER_TIMEOUT_S)
+            await self._control(
+                lambda peer: peer.stub(_operations).GetOperation(request, timeout=ANSWER_TIMEOUT_S)
             )
         )
 
@@ -73,12 +78,20 @@ class TrainingClient(Client):
         page = ""
         while True:
             request = operations_pb2.ListOperationsRequest(page_token=page)
-            send = partial(self._operations.ListOperations, request, timeout=ANSWER_TIMEOUT_S)
-            reply = await self.connection.call(send)
+            reply = await self._control(partial(_list_operations, request))
             found += map(_training_state, reply.operations)
             page = reply.next_page_token
             if not page:
                 return found
+
+
+async def _list_operations(
+    request: operations_pb2.ListOperationsRequest, peer: Peer
+) -> operations_pb2.ListOperationsResponse:
+    reply: operations_pb2.ListOperationsResponse = await peer.stub(_operations).ListOperations(
+        request, timeout=ANSWER_TIMEOUT_S
+    )
+    return reply
 
 
 async def _each(parts: AsyncIterable[Reply], failures: list[MpaError]) -> AsyncIterator[Reply]:

@@ -227,8 +227,8 @@ async def test_a_panel_is_closed_with_all_its_members():
             assert both.address == one
             assert (await both.model()).fingerprint == "teacher-a"
             assert panel_of(both) == tuple(clients)
-    states = {client.connection.channel.get_state() for client in clients}
-    assert states == {grpc.ChannelConnectivity.SHUTDOWN}
+    peers = [peer for client in clients for peer in await client.connection.peers.all()]
+    assert {peer.channel.get_state() for peer in peers} == {grpc.ChannelConnectivity.SHUTDOWN}
 
 
 async def test_a_panel_is_ready_when_all_its_members_are():
