@@ -57,12 +57,8 @@ async def replicas(count, patience_s=30.0):
         found, ports = [], []
         for number in range(count):
             servicer = Replica(str(number))
-            server = GrpcServer(
-                lambda into, it=servicer: student_pb2_grpc.add_StudentServiceServicer_to_server(
-                    it, into
-                ),
-                [],
-            )
+            register = partial(student_pb2_grpc.add_StudentServiceServicer_to_server, servicer)
+            server = GrpcServer(register, [])
             ports.append(await server.start("127.0.0.1", 0))
             await server.set_ready(True)
             stack.push_async_callback(server.stop, 0)
