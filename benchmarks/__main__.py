@@ -22,6 +22,7 @@ from benchmarks import (
     swaps,
     teacher_calls,
     training,
+    training_memory,
 )
 
 MODULES = (
@@ -32,6 +33,7 @@ MODULES = (
     latency,
     endpoint,
     training,
+    training_memory,
     swaps,
     swap_latency,
     memory,

@@ -1,7 +1,7 @@
-"""Memory that serving and training a model of a given shape need: estimates by formula, in bytes.
+"""Memory that serving a model of a given shape needs: an estimate by formula, in bytes.
 
-Weights are counted in bfloat16, requests and samples by their number of tokens. The estimates are
-for planning devices: engines reserve different amounts, and fragmentation comes on top.
+Weights are counted in bfloat16, requests by their number of tokens. The estimates are for planning
+devices: engines reserve different amounts. training_memory.py has those of training.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 GIB = 2**30
 BFLOAT16 = 2
+FLOAT32 = 4
 RUNTIME = GIB
 """The device's context, kernels and workspaces."""
 TEXT_TOKENS = 256
@@ -19,15 +20,6 @@ BATCHED_TOKENS = 8192
 """Prompt tokens that are computed together."""
 WIDTHS_AT_WORK = 16
 """Values of hidden width that a token needs in a layer."""
-ADAMW_BYTES = 16
-"""Bytes per trained parameter: bfloat16 weight 2, gradient 2; float32 weight 4, moments 8."""
-LAYER_BYTES = 34
-"""Bytes per token and hidden width that one layer keeps for the backward pass.
-
-Korthikanti et al., 2022, with fused attention.
-"""
-LOGIT_BYTES = 10
-"""Bytes per token and vocabulary entry: bfloat16 logit, float32 copy and its gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +47,57 @@ class Shape:
         feed_forward = 3 * (self.hidden + self.intermediate)
         return rank * self.layers * (attention + feed_forward)
 
+    def layer_bytes(self, value_bytes: int) -> int:
+        """Bytes per token that one layer keeps for the backward pass.
 
-def serving_bytes(parameters: int, shape: Shape, visual_tokens: int) -> int:
+        Counted from the tensors that autograd saves, with fused attention. Under autocast
+        (`value_bytes` 2) the residual stream and its norms stay in float32.
+        """
+        queries = self.heads * self.head_size
+        keys = self.key_value_heads * self.head_size
+        stream = 4 * FLOAT32 + 5 * value_bytes if value_bytes < FLOAT32 else 6 * FLOAT32
+        attention = 2 * value_bytes * (queries + keys)
+        return stream * self.hidden + attention + 4 * value_bytes * self.intermediate
+
+
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """The vision tower inside a vision-language model."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    patches: int = 1
+    """Patches that become one visual token."""
+
+    def layer_bytes(self, value_bytes: int) -> int:
+        """Bytes per patch that one layer keeps for the backward pass, as Shape's."""
+        return value_bytes * (11 * self.hidden + 3 * self.intermediate)
+
+    def adapter_parameters(self, rank: int) -> int:
+        """Parameters of adapters, as Shape's."""
+        attention = 6 * self.hidden  # queries, keys and values in one matrix, and the output
+        return rank * self.layers * (attention + 2 * (self.hidden + self.intermediate))
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """A vision-language model, as far as memory depends on it."""
+
+    parameters: int
+    language: Shape
+    tower: Tower | None = None
+    """None if the shape of the tower is unknown: its activations are not counted."""
+
+    def adapter_parameters(self, rank: int) -> int:
+        """Parameters of adapters of all linear layers, without the connector's."""
+        tower = self.tower.adapter_parameters(rank) if self.tower else 0
+        return self.language.adapter_parameters(rank) + tower
+
+
+def serving_bytes(model: Dimensions, visual_tokens: int) -> int:
     """Weights, cache for REQUESTS_AT_ONCE requests of one image, BATCHED_TOKENS being computed."""
-    cache = REQUESTS_AT_ONCE * (visual_tokens + TEXT_TOKENS) * shape.cache_bytes
-    at_work = BATCHED_TOKENS * shape.hidden * WIDTHS_AT_WORK * BFLOAT16
-    return parameters * BFLOAT16 + cache + at_work + RUNTIME
-
-
-def training_bytes(parameters: int, shape: Shape, visual_tokens: int, lora_rank: int = 0) -> int:
-    """Full fine-tuning with AdamW, or adapters of `lora_rank`, with gradient checkpointing.
-
-    One sample is computed at a time.
-    """
-    trained = shape.adapter_parameters(lora_rank) if lora_rank else parameters
-    frozen = parameters if lora_rank else 0
-    kept = shape.hidden * (BFLOAT16 * shape.layers + LAYER_BYTES) + shape.vocabulary * LOGIT_BYTES
-    return (
-        trained * ADAMW_BYTES + frozen * BFLOAT16 + (visual_tokens + TEXT_TOKENS) * kept + RUNTIME
-    )
+    language = model.language
+    cache = REQUESTS_AT_ONCE * (visual_tokens + TEXT_TOKENS) * language.cache_bytes
+    at_work = BATCHED_TOKENS * language.hidden * WIDTHS_AT_WORK * BFLOAT16
+    return model.parameters * BFLOAT16 + cache + at_work + RUNTIME

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from services.core.errors import InvalidInput
-from services.core.memory import Shape, serving_bytes, training_bytes
+from services.core.memory import Dimensions, Shape, Tower, serving_bytes
+from services.core.training_memory import SampleSize, TrainingWay, training_bytes
 
 TABLE_11 = (
     "learning_rate and batch_size: paper, Table 11; epochs: its Appendix C; "
@@ -81,6 +82,8 @@ class Preset:
     """Number of parameters; 0 if it is not published."""
     shape: Shape | None = None
     """Shape of the language model; None if it is not published."""
+    tower: Tower | None = None
+    """Shape of the vision tower; None if it is not published."""
     recipe: str = "paper"
     """Default recipe of `mpa-orch align`."""
     note: str = ""
@@ -91,15 +94,30 @@ class Preset:
         return f"{self.hub_id}@{self.revision}" if self.revision else self.hub_id
 
     @property
+    def dimensions(self) -> Dimensions | None:
+        """None if the model runs elsewhere."""
+        return Dimensions(self.parameters, self.shape, self.tower) if self.shape else None
+
+    @property
     def serving_bytes(self) -> int:
         """An estimate (memory.py); 0 if the model runs elsewhere."""
-        return serving_bytes(self.parameters, self.shape, self.visual_tokens) if self.shape else 0
+        return serving_bytes(self.dimensions, self.visual_tokens) if self.dimensions else 0
 
     def training_bytes(self, lora_rank: int = 0) -> int:
-        """An estimate (memory.py); 0 for a teacher, which is never trained."""
-        if self.shape is None or "student" not in self.roles:
+        """An estimate (training_memory.py) for one sample at a time with gradient checkpointing.
+
+        0 for a teacher, which is never trained.
+        """
+        if self.dimensions is None or "student" not in self.roles:
             return 0
-        return training_bytes(self.parameters, self.shape, self.visual_tokens, lora_rank)
+        sample = SampleSize.of_image(self.dimensions, self.visual_tokens)
+        way = TrainingWay(
+            micro_batch=1,
+            share=self.hyperparameters.batch_size,
+            checkpointing=True,
+            lora_rank=lora_rank,
+        )
+        return training_bytes(self.dimensions, sample, way)
 
     def require_loadable(self, engine: str, *, trust_remote_code: bool, prefix: str) -> None:
         """Raises InvalidInput if `engine` can't load the model; called before any download.
@@ -133,6 +151,7 @@ def _read(path: Path) -> dict[str, Preset]:
     families = table["families"]
     models = table["models"]
     shapes = {name: Shape(**fields) for name, fields in table["shapes"].items()}
+    towers = {name: Tower(**fields) for name, fields in table["towers"].items()}
 
     def preset(name: str) -> Preset:
         own = dict(models[name])
@@ -149,6 +168,7 @@ def _read(path: Path) -> dict[str, Preset]:
             **fields.get("hyperparameters", {"learning_rate": 1e-5})
         )
         fields["shape"] = shapes[fields["shape"]] if "shape" in fields else None
+        fields["tower"] = towers[fields["tower"]] if "tower" in fields else None
         fields["roles"] = tuple(fields["roles"])
         fields["engines"] = tuple(fields["engines"])
         return Preset(name=name, **fields)

@@ -32,10 +32,15 @@ def weight_bytes(folder: Path, bytes_per_parameter: int) -> int:
 
     Raises InvalidInput: a damaged header.
     """
-    return sum(_parameters(path) for path in folder.glob("*.safetensors")) * bytes_per_parameter
+    return parameters(folder) * bytes_per_parameter
 
 
-def _parameters(path: Path) -> int:
+def parameters(folder: Path) -> int:
+    """Number of parameters of a checkpoint. Raises InvalidInput: a damaged header."""
+    return sum(_in_file(path) for path in folder.glob("*.safetensors"))
+
+
+def _in_file(path: Path) -> int:
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

@@ -6,7 +6,6 @@ from dataclasses import asdict
 import pytest
 
 from services.core.errors import InvalidInput
-from services.core.memory import GIB, Shape, serving_bytes, training_bytes
 from services.core.presets import PRESETS, TABLE_11, find_preset
 from services.core.recipes import RECIPES
 
@@ -75,29 +74,6 @@ def test_a_preset_is_whole(preset):
         )
         assert preset.visual_tokens
         assert preset.serving_bytes > 2 * preset.parameters
-
-
-def test_the_estimates_are_the_stated_formulas():
-    shape = Shape(
-        layers=2,
-        hidden=10,
-        intermediate=40,
-        heads=2,
-        key_value_heads=1,
-        head_size=5,
-        vocabulary=100,
-    )
-    assert shape.cache_bytes == 2 * 2 * 2 * 5
-    assert shape.adapter_parameters(4) == 4 * 2 * (
-        (10 + 10) + (10 + 5) + (10 + 5) + (10 + 10) + 3 * 50
-    )
-    assert serving_bytes(1000, shape, 44) == 2000 + 16 * 300 * 40 + 8192 * 10 * 16 * 2 + GIB
-    kept = 300 * (2 * 10 * 2 + 34 * 10 + 10 * 100)
-    assert training_bytes(1000, shape, 44) == 16 * 1000 + kept + GIB
-    assert (
-        training_bytes(1000, shape, 44, lora_rank=4)
-        == 2 * 1000 + 16 * shape.adapter_parameters(4) + kept + GIB
-    )
 
 
 def test_the_papers_setting_fits_the_papers_machine():

@@ -1,10 +1,12 @@
 """The presets agree with the libraries: classes, image processors, numbers of parameters."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from services.core.presets import PRESETS
+from services.engines.dimensions import dimensions
 from tests.test_documents import ROOT
 
 pytestmark = pytest.mark.slow
@@ -179,6 +181,10 @@ def test_the_number_of_parameters_is_that_of_the_architecture(name):
         model = AutoModelForImageTextToText.from_config(CONFIGS[preset.architecture](preset))
     model.tie_weights()
     assert model.num_parameters() == preset.parameters
+    found = dimensions(model.config, preset.parameters)
+    assert found.language.layer_bytes(2) == preset.shape.layer_bytes(2)
+    assert found.tower is not None and preset.tower is not None
+    assert found.tower == replace(preset.tower, patches=1)
 
 
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.folder])
