@@ -86,6 +86,7 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
             unit="percent",
             at_most=15.0,
         )
+        print(f"{case.name}: estimated {estimate // MIB} MiB, measured {peak // MIB} MiB")
         error = PERCENT * abs(estimate - peak) / peak
         yield question.counted(
             error, runs=1, estimate_mib=estimate // MIB, peak_mib=peak // MIB, side=SIDE

@@ -60,28 +60,21 @@ class SampleSize:
 
 
 def training_bytes(model: Dimensions, sample: SampleSize, way: TrainingWay) -> int:
-    """Peak of one process: at the end of a forward pass, or at the optimizer step."""
+    """Peak of one process.
+
+    Gradients and activations are both counted whole: what a backward pass frees of the one is
+    rarely a place for the other.
+    """
     trained = model.adapter_parameters(way.lora_rank) if way.lora_rank else model.parameters
     frozen = model.parameters * way.base_bytes if way.lora_rank else 0
     casts = trained * way.value_bytes if way.value_bytes < FLOAT32 else 0
-    kept = trained * (FLOAT32 + MOMENTS)
-    gradients = trained * FLOAT32
-    largest = 0 if way.lora_rank else model.language.vocabulary * model.language.hidden
-    gathered = 0
+    kept = trained * (FLOAT32 + FLOAT32 + MOMENTS) + casts
     if way.sharded:
-        kept //= way.processes
-        gradients //= way.processes
-        gathered = 3 * largest * FLOAT32  # embeddings, output layer, and layers under way
-        casts //= way.processes
+        largest = model.language.vocabulary * model.language.hidden
+        kept = kept // way.processes + 3 * largest * FLOAT32  # gathered for a moment
     elif way.processes > 1:
-        kept += gradients  # the buckets in which gradients are reduced
-    computed = way.micro_batch * activation_bytes(model, sample, way) + casts
-    if way.micro_batch < way.share:  # gradients of earlier micro batches are held
-        computed += gradients
-    # A gradient exists once more before it is added to the others, under autocast in both sizes.
-    single = FLOAT32 + way.value_bytes if casts else FLOAT32
-    at_backward = gradients + largest * single
-    return frozen + kept + gathered + max(computed, at_backward) + RUNTIME
+        kept += trained * FLOAT32  # the buckets in which gradients are reduced
+    return frozen + kept + way.micro_batch * activation_bytes(model, sample, way) + RUNTIME
 
 
 def activation_bytes(model: Dimensions, sample: SampleSize, way: TrainingWay) -> int:

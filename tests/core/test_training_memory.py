@@ -39,12 +39,6 @@ def test_full_training_takes_18_bytes_a_parameter_and_the_activations():
     )
 
 
-def test_a_single_micro_batch_holds_no_gradients_while_it_is_computed():
-    whole = replace(WAY, micro_batch=16)
-    needed = 14 * 1_000_000 + 16 * activation_bytes(MODEL, SAMPLE, whole) + GIB
-    assert training_bytes(MODEL, SAMPLE, whole) == needed
-
-
 def test_checkpointing_keeps_the_stream_and_computes_one_layer_again():
     way = replace(WAY, checkpointing=True)
     stream = 300 * 2 * 10 * 4 + 176 * 3 * 8 * 4
