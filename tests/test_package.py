@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import pytest
 import typer
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from services.orchestrator.cli.main import app
+from services.orchestrator.doctor.libraries import read_constraints
 from tests.installation import install
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,6 +98,25 @@ def test_the_extra_serve_has_all_that_the_services_import(wheel, tmp_path):
     done = installed.run("python", "-c", IMPORT_ALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == {"matplotlib", "ray", "vllm"}
+
+
+@pytest.mark.slow
+def test_the_documented_installation_resolves_to_the_read_constraints(tmp_path):
+    report = tmp_path / "report.json"
+    options = ["--dry-run", "--ignore-installed", "--report", report, "-c", "constraints.txt"]
+    command = [sys.executable, "-m", "pip", "--quiet", "install", *options, ".[vllm]"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    chosen = [one["metadata"] for one in json.loads(report.read_text())["install"]]
+    versions = {str(canonicalize_name(one["name"])): one["version"] for one in chosen}
+    constraints = read_constraints(ROOT / "constraints.txt")
+    wrong = {
+        name: (versions[name], wanted)
+        for name, wanted in constraints.items()
+        if versions.get(name, wanted) != wanted
+    }
+    assert not wrong
+    assert {"vllm", "torch", "torchvision", "transformers", "bentoml"} <= versions.keys()
 
 
 @pytest.mark.slow

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from services.engines.gpus import machine_memory, visible_gpus
 from services.engines.loading import find_engine
 from services.engines.settings import EngineSettings
 
@@ -44,28 +40,11 @@ def room_for(folder: Path, settings: EngineSettings) -> Room:
     Raises InvalidInput: unknown engine, or a damaged checkpoint.
     """
     engine = find_engine(settings.engine)
-    gpus = _gpus() if engine.takes_gpu and settings.device != "cpu" else []
+    gpus = visible_gpus() if engine.takes_gpu and settings.device != "cpu" else []
     if not gpus:
         needed = engine.memory_bytes(folder, settings, None)
-        return Room(needed, psutil.virtual_memory().available, "CPU")
+        free, _ = machine_memory()
+        return Room(needed, free, "CPU")
     used = gpus[: settings.tensor_parallel]
-    total = min(total for _, total in used)
-    return Room(engine.memory_bytes(folder, settings, total), min(free for free, _ in used), "GPU")
-
-
-def _gpus() -> list[tuple[int, int]]:
-    """(free, total) bytes of each GPU that this process may use.
-
-    The driver's own tool is asked, since a library would open a context on the device.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if shutil.which("nvidia-smi") is None or visible == "":
-        return []
-    query = ["nvidia-smi", "--query-gpu=memory.free,memory.total", "--format=csv,noheader,nounits"]
-    if visible:
-        query += ["--id", visible]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False)
-    if answer.returncode != 0:
-        return []
-    rows = [line.split(",") for line in answer.stdout.splitlines()]
-    return [(int(free) * 2**20, int(total) * 2**20) for free, total in rows]
+    total = min(gpu.total for gpu in used)
+    return Room(engine.memory_bytes(folder, settings, total), min(gpu.free for gpu in used), "GPU")

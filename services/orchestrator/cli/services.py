@@ -1,4 +1,4 @@
-"""`mpa-orch serve`, `ask`, `rollback` and `models`: one service, outside the steps of a run."""
+"""`mpa-orch serve`, `ask`, `rollback`, `models` and `doctor`: services, outside a run's steps."""
 
 from __future__ import annotations
 
@@ -139,3 +139,31 @@ def models(name: ModelName = "", role: RoleOption = None, as_json: o.Json = Fals
             models.show(chosen[0], Console())
         else:
             models.show_all(chosen, Console())
+
+
+@app.command(rich_help_panel=PANEL)
+def doctor(as_json: o.Json = False) -> None:
+    """Check this machine: GPU, libraries, memory, disk, ports, and models that fit.
+
+    Exit code 1 if something stands in the way of a service.
+    """
+    from rich.console import Console
+
+    from services.engines.gpus import machine_memory, visible_gpus
+    from services.orchestrator.doctor.devices import find_devices
+    from services.orchestrator.doctor.finding import Verdict
+    from services.orchestrator.doctor.libraries import find_versions, probe_torch
+    from services.orchestrator.doctor.machine import find_machine
+    from services.orchestrator.doctor.offers import offers
+    from services.orchestrator.reports import doctor
+
+    torch = probe_torch()
+    findings = [*find_devices(torch), *find_versions(), *find_machine()]
+    _, total = machine_memory()
+    fitting = offers([gpu.total for gpu in visible_gpus()], total)
+    if as_json:
+        typer.echo(doctor.to_json(findings, fitting))
+    else:
+        doctor.show(findings, fitting, Console())
+    if any(finding.verdict is Verdict.FAULT for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,82 @@
+"""NVIDIA GPUs of this machine, as the driver's own tool reports them.
+
+A library would open a context on the device, which takes memory there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_TOOL = "nvidia-smi"
+_FIELDS = "name,driver_version,memory.free,memory.total"
+_LONGEST_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One device; memory in bytes."""
+
+    name: str
+    driver: str
+    """Version of the driver."""
+    free: int
+    total: int
+
+
+def has_driver() -> bool:
+    """Whether the driver's tool is installed."""
+    return shutil.which(_TOOL) is not None
+
+
+def visible_gpus() -> list[Gpu]:
+    """GPUs that this process may use, in the order of CUDA_VISIBLE_DEVICES; empty if none works."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible == "" or not has_driver():
+        return []
+    chosen = ["--id", visible] if visible else []
+    done = _ask(f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits", *chosen)
+    return [_gpu(line) for line in done.stdout.splitlines()] if done.returncode == 0 else []
+
+
+def driver_fault() -> str:
+    """Message of the driver's tool if it fails; "" if it works or is not installed."""
+    if not has_driver():
+        return ""
+    done = _ask()
+    return (done.stdout + done.stderr).strip() if done.returncode else ""
+
+
+def newest_cuda() -> str:
+    """Newest version of CUDA that the driver supports, such as "13.0"; "" if it doesn't say."""
+    found = re.search(r"CUDA[\w ]*Version: *([\d.]+)", _ask().stdout) if has_driver() else None
+    return found[1] if found else ""
+
+
+def _gpu(line: str) -> Gpu:
+    name, driver, free, total = (cell.strip() for cell in line.rsplit(",", 3))
+    if total.isdigit():
+        return Gpu(name, driver, int(free) * 2**20, int(total) * 2**20)
+    # A device that shares the machine's memory reports none of its own ("[N/A]").
+    return Gpu(name, driver, *machine_memory())
+
+
+def machine_memory() -> tuple[int, int]:
+    """Bytes of this machine's memory: available, total."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    kibibytes = {name: int(size.split()[0]) for name, _, size in (s.partition(":") for s in lines)}
+    return kibibytes["MemAvailable"] * 2**10, kibibytes["MemTotal"] * 2**10
+
+
+def _ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [_TOOL, *arguments]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_LONGEST_S
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no answer in {_LONGEST_S:g} s")

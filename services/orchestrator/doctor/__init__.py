@@ -1,0 +1,1 @@
+"""Whether this machine is ready: GPU, libraries, memory, disk, ports, and models that fit."""
