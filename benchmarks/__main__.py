@@ -17,6 +17,7 @@ from benchmarks import (
     pipeline,
     pipeline_offline,
     resume,
+    standstill,
     stream,
     swap_latency,
     swaps,
@@ -42,6 +43,7 @@ MODULES = (
     overhead,
     overload,
     resume,
+    standstill,
 )
 
 if __name__ == "__main__":

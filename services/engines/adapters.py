@@ -25,7 +25,8 @@ def sha256(folder: Path) -> str:
     """Hex SHA-256 over the adapter's configuration and weights."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
-        digest.update((folder / name).read_bytes())
+        with (folder / name).open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 
@@ -63,6 +64,12 @@ def require_fits(folder: Path, base: Path, max_rank: int) -> None:
             field="model",
             reason="ADAPTER_RANK",
         )
+
+
+def fitting(folder: Path, base: Path, max_rank: int, base_fingerprint: str) -> str:
+    """Fingerprint of `base` with the adapter in `folder`. Raises as `require_fits`. Reads both."""
+    require_fits(folder, base, max_rank)
+    return fingerprint(base_fingerprint, folder)
 
 
 class AdapterBase(Protocol[A_contra]):

@@ -1,4 +1,7 @@
-"""A checkpoint on disk: find it, fingerprint it, refuse one that must not be loaded."""
+"""A checkpoint on disk: find it, fingerprint it, refuse one that must not be loaded.
+
+Hashes take seconds for each GB when a file is new (file_hashes.py): compute them in a thread.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from services.core.errors import InvalidInput, NotFound
+from services.engines.file_hashes import HASHES
 from services.files import write_atomically
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -108,16 +112,11 @@ def _image_processors(folder: Path) -> Iterator[tuple[Path, dict[str, Any], dict
             yield path, config, part
 
 
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _digest(folder: Path, patterns: tuple[str, ...]) -> str:
     paths = sorted(
         {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
     )
-    lines = [f"{path.name} {_file_sha256(path)}" for path in paths]
+    lines = [f"{path.name} {HASHES.sha256(path)}" for path in paths]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -145,7 +144,7 @@ def chat_template_sha256(folder: Path) -> str:
     """Hex SHA-256 over the chat template, wherever the checkpoint keeps it."""
     template = folder / "chat_template.jinja"
     if template.is_file():
-        return _file_sha256(template)
+        return HASHES.sha256(template)
     for name in ("chat_template.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             text = json.loads((folder / name).read_text()).get("chat_template")

@@ -9,6 +9,7 @@ answer; a share `unparsed` of its replies is no annotation. Replies depend on th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -109,11 +110,11 @@ def reply_text(model: FakeModel, prompt: Prompt) -> str:
 class FakeEngine:
     """A FakeModel with all that a real engine has: batches, adapters, reloads, death."""
 
-    def __init__(self, folder: Path, settings: EngineSettings) -> None:
+    def __init__(self, folder: Path, settings: EngineSettings, fingerprint: str) -> None:
         self._folder = folder
         self._settings = settings
         self._models = {"": FakeModel.read(folder)}
-        self._fingerprint = checkpoint.fingerprint(folder)
+        self._fingerprint = fingerprint
         self._let_go = threading.Event()
         self._batcher = MicroBatcher(
             self._run,
@@ -142,13 +143,14 @@ class FakeEngine:
         fresh = FakeModel.read(folder)
         self._models[""] = replace(fresh, skill=self._models[""].skill) if fresh.stale else fresh
         self._folder = folder
-        self._fingerprint = checkpoint.fingerprint(folder)
+        self._fingerprint = await asyncio.to_thread(checkpoint.fingerprint, folder)
 
     async def with_adapter(self, folder: Path) -> VisionLanguageModel:
         if not self._settings.max_lora_rank:
             raise InvalidInput("this engine serves no adapters: set MAX_LORA_RANK", field="model")
         self._models[str(folder)] = FakeModel.read(folder)
-        return AdaptedModel(self, str(folder), checkpoint.fingerprint(folder))
+        fingerprint = await asyncio.to_thread(checkpoint.fingerprint, folder)
+        return AdaptedModel(self, str(folder), fingerprint)
 
     async def drop_adapter(self, adapter: str) -> None:
         """Keeps the adapter, which another version of the same folder may use."""

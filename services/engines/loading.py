@@ -5,6 +5,8 @@ An engine's library is imported only when a model is loaded.
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -37,10 +39,12 @@ class EngineKind:
 
 
 async def _load_fake(folder: Path, settings: EngineSettings) -> VisionLanguageModel:
-    return fake.FakeEngine(folder, settings)
+    fingerprint = await asyncio.to_thread(checkpoint.fingerprint, folder)
+    return fake.FakeEngine(folder, settings, fingerprint)
 
 
 async def _load_transformers(folder: Path, settings: EngineSettings) -> VisionLanguageModel:
+    await _import("services.engines.transformers")
     from services.engines import transformers
 
     return await transformers.load(folder, settings)
@@ -53,9 +57,15 @@ async def _load_vllm(folder: Path, settings: EngineSettings) -> VisionLanguageMo
     from services.engines import tether
 
     tether.own()
+    await _import("services.engines.vllm")
     from services.engines import vllm
 
     return await vllm.load(folder, settings)
+
+
+async def _import(engine: str) -> None:
+    """Imports an engine's module in a thread: its library takes seconds."""
+    await asyncio.to_thread(importlib.import_module, engine)
 
 
 ENGINES = {

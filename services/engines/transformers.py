@@ -7,6 +7,7 @@ import copy
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +39,22 @@ from services.engines.settings import EngineSettings
 class TransformersEngine:
     """One loaded checkpoint and its adapters."""
 
-    def __init__(self, model: Any, processor: Any, folder: Path, settings: EngineSettings) -> None:
+    def __init__(self, loaded: LoadedCheckpoint, folder: Path, settings: EngineSettings) -> None:
+        model = loaded.model
         self._model = model
         self._folder = folder
         self._max_lora_rank = settings.max_lora_rank
-        self._fingerprint = checkpoint.fingerprint(folder)
-        window: int = model.config.get_text_config().max_position_embeddings
-        self._shares_images = sharing.can_share(model)
-        if self._shares_images:
-            processor.image_processor = sharing.DistinctImages(processor.image_processor)
-        self._chat = Chat(processor)
-        self._end_of_turn = self._chat.end_of_turn()[-1]
+        self._fingerprint = loaded.fingerprint
+        self._shares_images = loaded.shares_images
+        self._end_of_turn = loaded.end_of_turn
         self._adapters = itertools.count(1)
-        # No tokenizer is for two threads at once: one reads prompts, another writes replies.
-        self._tokenizer = copy.deepcopy(processor.tokenizer)
+        self._tokenizer = loaded.tokenizer
+        window: int = model.config.get_text_config().max_position_embeddings
         self._batcher = MicroBatcher(
             self._run,
             max_batch=settings.max_batch,
             max_waiting=settings.max_waiting,
-            prepare=Preparation(self._chat, window),
+            prepare=Preparation(loaded.chat, window),
             watchdog_s=settings.watchdog_s,
         )
         _at_each_layer(model, self._batcher.beat)
@@ -82,17 +80,20 @@ class TransformersEngine:
 
     async def reload(self, folder: Path) -> None:
         """Copies tensor by tensor, so that the device never holds two models."""
-        tensors.require_same_architecture(self._folder, folder)
-        await asyncio.to_thread(self._read_weights, folder)
+        self._fingerprint = await asyncio.to_thread(self._read_weights, folder)
         self._folder = folder
-        self._fingerprint = checkpoint.fingerprint(folder)
 
-    def _read_weights(self, folder: Path) -> None:
+    def _read_weights(self, folder: Path) -> str:
+        """Replaces the weights, and returns their fingerprint."""
+        tensors.require_same_architecture(self._folder, folder)
         fresh, _ = _read(folder, "cpu", str(self._model.dtype).removeprefix("torch."))
         self._model.load_state_dict(fresh.state_dict())
+        return checkpoint.fingerprint(folder)
 
     async def with_adapter(self, folder: Path) -> VisionLanguageModel:
-        adapters.require_fits(folder, self._folder, self._max_lora_rank)
+        fingerprint = await asyncio.to_thread(
+            adapters.fitting, folder, self._folder, self._max_lora_rank, self.fingerprint
+        )
         name = f"adapter-{next(self._adapters)}"
         try:
             # On the engine's thread no batch is under way while the layers are put in place.
@@ -101,7 +102,7 @@ class TransformersEngine:
             raise InvalidInput(
                 f"the adapter in {folder} can't be loaded: {error}", field="model"
             ) from error
-        return AdaptedModel(self, name, adapters.fingerprint(self.fingerprint, folder))
+        return AdaptedModel(self, name, fingerprint)
 
     def _load_adapter(self, name: str, folder: Path) -> None:
         try:
@@ -118,7 +119,8 @@ class TransformersEngine:
 
     async def close(self) -> None:
         await self._batcher.close()
-        self._model = None
+        model, self._model = self._model, None
+        await asyncio.to_thread(_give_back, model)
 
     def _run(self, batch: PreparedBatch, adapter: str) -> Sequence[Outcome]:
         replies = iter(self._generate(batch, adapter) if batch.prompts else [])
@@ -182,6 +184,13 @@ class TransformersEngine:
         return replies
 
 
+def _give_back(model: Any) -> None:
+    """Frees a model's memory, whoever still holds the model: no collection of garbage is needed."""
+    model.to("meta")
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def _at_each_layer(model: Any, beat: Callable[[], None]) -> None:
     """Calls `beat` before each layer of each step.
 
@@ -230,16 +239,43 @@ def _read(
     return model.to(device).eval(), processor
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedCheckpoint:
+    """A checkpoint in memory: all that takes long to make."""
+
+    model: Any
+    chat: Chat
+    tokenizer: Any
+    """A tokenizer for replies. None is for two threads at once: the chat's own reads prompts."""
+    end_of_turn: int
+    shares_images: bool
+    fingerprint: str
+
+
+def _load(folder: Path, settings: EngineSettings) -> LoadedCheckpoint:
+    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = "float32" if device == "cpu" and settings.dtype == "auto" else settings.dtype
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    model, processor = _read(folder, device, dtype, settings.trust_remote_code)
+    tokenizer = copy.deepcopy(processor.tokenizer)
+    shares_images = sharing.can_share(model)
+    if shares_images:
+        processor.image_processor = sharing.DistinctImages(processor.image_processor)
+    chat = Chat(processor)
+    return LoadedCheckpoint(
+        model=model,
+        chat=chat,
+        tokenizer=tokenizer,
+        end_of_turn=chat.end_of_turn()[-1],
+        shares_images=shares_images,
+        fingerprint=checkpoint.fingerprint(folder),
+    )
+
+
 async def load(folder: Path, settings: EngineSettings) -> TransformersEngine:
     """Loads a checkpoint without blocking the event loop.
 
     Raises InvalidInput: missing, foreign or misshapen tensors.
     """
-    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = "float32" if device == "cpu" and settings.dtype == "auto" else settings.dtype
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    model, processor = await asyncio.to_thread(
-        _read, folder, device, dtype, settings.trust_remote_code
-    )
-    return TransformersEngine(model, processor, folder, settings)
+    return TransformersEngine(await asyncio.to_thread(_load, folder, settings), folder, settings)

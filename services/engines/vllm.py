@@ -49,14 +49,19 @@ class VllmEngine:
     """One checkpoint in one vLLM engine."""
 
     def __init__(
-        self, engine: AsyncLLM, chat: Chat, folder: Path, settings: EngineSettings
+        self,
+        engine: AsyncLLM,
+        chat: Chat,
+        folder: Path,
+        settings: EngineSettings,
+        fingerprint: str,
     ) -> None:
         self._engine = engine
         self._chat = chat
         self._end_of_turn = chat.end_of_turn()[-1]
         self._folder = folder
         self._settings = settings
-        self._fingerprint = checkpoint.fingerprint(folder)
+        self._fingerprint = fingerprint
         self._window: int = engine.model_config.max_model_len
         self._numbers = itertools.count(1)
         self._asking: set[asyncio.Task[Reply]] = set()
@@ -189,8 +194,7 @@ class VllmEngine:
 
         vLLM has been seen to keep part of the old weights.
         """
-        tensors.require_same_architecture(self._folder, folder)
-        await asyncio.to_thread(tensors.check_tensors, folder)
+        fingerprint = await asyncio.to_thread(self._require_replaceable_by, folder)
         # Nothing is under way, and a paused engine answers no canary.
         self._watchdog.replied(others_wait=False)
         try:
@@ -208,10 +212,18 @@ class VllmEngine:
                 f"the weights in {folder} can't be read into this engine: {error!r}", field="model"
             ) from error
         self._folder = folder
-        self._fingerprint = checkpoint.fingerprint(folder)
+        self._fingerprint = fingerprint
+
+    def _require_replaceable_by(self, folder: Path) -> str:
+        """Fingerprint of weights that fit. Raises InvalidInput: they don't."""
+        tensors.require_same_architecture(self._folder, folder)
+        tensors.check_tensors(folder)
+        return checkpoint.fingerprint(folder)
 
     async def with_adapter(self, folder: Path) -> VisionLanguageModel:
-        adapters.require_fits(folder, self._folder, self._settings.max_lora_rank)
+        fingerprint = await asyncio.to_thread(
+            adapters.fitting, folder, self._folder, self._settings.max_lora_rank, self.fingerprint
+        )
         request = LoRARequest(str(folder), next(self._numbers), str(folder))
         try:
             await self._engine.add_lora(request)
@@ -219,7 +231,7 @@ class VllmEngine:
             raise InvalidInput(
                 f"the adapter in {folder} can't be loaded: {error}", field="model"
             ) from error
-        return AdaptedModel(self, request, adapters.fingerprint(self.fingerprint, folder))
+        return AdaptedModel(self, request, fingerprint)
 
     async def drop_adapter(self, adapter: LoRARequest) -> None:
         with suppress(EngineDeadError, TimeoutError):
@@ -280,4 +292,5 @@ async def load(folder: Path, settings: EngineSettings) -> VllmEngine:
             field="model",
             reason="MODEL_NOT_LOADED",
         ) from error
-    return VllmEngine(engine, chat, folder, settings)
+    fingerprint = await asyncio.to_thread(checkpoint.fingerprint, folder)
+    return VllmEngine(engine, chat, folder, settings, fingerprint)

@@ -46,7 +46,7 @@ def _end_supervisor() -> None:
 def _settle() -> None:
     """Exempts libraries and model from garbage collection, which stops calls for half a second.
 
-    Call `gc.unfreeze` before a model is unloaded.
+    An engine frees its memory when it is closed, whether its objects are collected or not.
     """
     gc.unfreeze()
     gc.collect()

@@ -18,7 +18,7 @@ import io
 import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -155,9 +155,15 @@ async def compute(
                 is_halved=True,
             )
         )
-        write_atomically(folder / FOLDER / question.image.sha256, question.data)
+    images = {questions[number].image.sha256: questions[number].data for number in chosen}
+    await asyncio.to_thread(_write, folder / FOLDER, canaries, images)
+
+
+def _write(folder: Path, canaries: Sequence[Canary], images: Mapping[str, bytes]) -> None:
+    for sha256, data in images.items():
+        write_atomically(folder / sha256, data)
     text = json.dumps([asdict(canary) for canary in canaries], indent=1, ensure_ascii=False)
-    write_atomically(folder / FOLDER / _FILE, text)
+    write_atomically(folder / _FILE, text)
 
 
 async def compute_for_training(job: Job, output: Path, device: str = "") -> None:

@@ -46,9 +46,7 @@ class StoredVersions:
         """Raises InvalidInput: a file differs from the manifest, a tensor is missing or unknown."""
         folder = await asyncio.to_thread(self._store.verify, name)
         if self._settings.engine != "fake":
-            from services.engines.tensors import check_tensors
-
-            await asyncio.to_thread(check_tensors, folder)
+            await asyncio.to_thread(_check_tensors, folder)
 
     async def load(self, name: str) -> tuple[VisionLanguageModel, Checked]:
         folder = await self._with_canaries(name)
@@ -88,7 +86,8 @@ class StoredVersions:
         folder = self._store.path(name)
         await asyncio.to_thread(self._store.require_unchanged, name)
         in_float32 = self._settings.dtype == "float32" or (
-            self._settings.dtype == "auto" and self.room(name).device == "CPU"
+            self._settings.dtype == "auto"
+            and (await asyncio.to_thread(self.room, name)).device == "CPU"
         )
         return await canary_check.check(
             model,
@@ -104,16 +103,15 @@ class StoredVersions:
         The canaries of the first version, which no training made, are computed here.
         """
         folder = await asyncio.to_thread(self._store.verify, name)
-        if not canaries.read(folder):
+        if not await asyncio.to_thread(canaries.read, folder):
             await self._compute_canaries(folder, self.contract(name))
         return folder
 
     async def _compute_canaries(self, folder: Path, contract: Contract) -> None:
         """Compute canaries in a process of its own, unless the engine is the reference engine."""
         if self._settings.engine == canaries.reference_settings(folder).engine:
-            await canaries.compute(
-                folder, contract, canaries.synthetic_questions(), device=self._settings.device
-            )
+            questions = await asyncio.to_thread(canaries.synthetic_questions)
+            await canaries.compute(folder, contract, questions, device=self._settings.device)
             return
         with tempfile.TemporaryFile() as output:
             arguments = [str(folder.resolve()), json.dumps(asdict(contract))]
@@ -126,3 +124,9 @@ class StoredVersions:
                 f"the canaries of {folder.name} can't be computed: {lines[-1]}",
                 reason="CANARIES_NOT_COMPUTED",
             )
+
+
+def _check_tensors(folder: Path) -> None:
+    from services.engines.tensors import check_tensors
+
+    check_tensors(folder)

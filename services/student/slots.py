@@ -235,8 +235,6 @@ class Slots:
                 await slot.model.close()
             except Exception:
                 _log.exception("the engine of version %s was not closed cleanly", name)
-            finally:
-                gc.unfreeze()  # so that its cycles are found too (services/rpc/lifecycle.py)
         self._slots.pop(name, None)
 
     async def _drained(self, slot: Slot) -> bool:

@@ -11,6 +11,7 @@ from services.core.errors import InvalidInput
 from services.rpc.wire import contract_to_proto
 from services.student.canaries import read as read_canaries
 from services.student.manifest import Manifest
+from services.student.store import VersionStore
 from services.student.student import HostedStudent
 
 
@@ -26,13 +27,18 @@ async def describe(student: HostedStudent, name: str) -> versions_pb2.Version:
         leases=slot.leases if slot else 0,
         canaries_passed=slot.canaries.passed if slot and slot.canaries else -1,
     )
-    with suppress(InvalidInput):  # `fault` names it
-        _add_manifest(version, student.store.manifest(name))
+    await asyncio.to_thread(_add_files, version, student.store)
+    return version
+
+
+def _add_files(version: versions_pb2.Version, store: VersionStore) -> None:
+    """Add the content of the version's files."""
+    with suppress(InvalidInput):  # `error` names it
+        _add_manifest(version, store.manifest(version.name))
     try:
-        version.canaries = len(read_canaries(student.store.path(name)))
+        version.canaries = len(read_canaries(store.path(version.name)))
     except InvalidInput as error:
         version.error = version.error or str(error)
-    return version
 
 
 def _add_manifest(version: versions_pb2.Version, manifest: Manifest) -> None:

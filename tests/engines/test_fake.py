@@ -50,7 +50,7 @@ async def wicked(tmp_path):
     """An engine that can be harmed in three ways."""
     words = {"deadly": "poison", "hanging": "quicksand", "failing": "stone"}
     folder = fake_checkpoint(tmp_path / "wicked", skill=1.0, **words)
-    engine = FakeEngine(folder, EngineSettings(engine="fake", watchdog_s=0.2))
+    engine = FakeEngine(folder, EngineSettings(engine="fake", watchdog_s=0.2), "wicked")
     yield engine
     await engine.close()
 
