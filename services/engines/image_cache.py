@@ -38,6 +38,14 @@ class ImageCache:
                 self._bytes -= self._images.popitem(last=False)[1].nbytes
             return image
 
+    def drop_oldest(self) -> bool:
+        """Drops the least recently used image. False: there is none."""
+        with self._lock:
+            if not self._images:
+                return False
+            self._bytes -= self._images.popitem(last=False)[1].nbytes
+            return True
+
     def find(self, sha256: str) -> LoadedImage | None:
         with self._lock:
             if image := self._images.get(sha256):

@@ -28,10 +28,14 @@ class ImageMemory:
             self._taken -= self._ended.popleft()
         return self._taken
 
+    def has_room(self, size: int) -> bool:
+        """Whether `size` more bytes may be taken."""
+        return not self.taken_bytes or self._taken + size <= self._capacity_bytes
+
     @contextmanager
     def reserved(self, size: int) -> Iterator[None]:
         """Holds `size` bytes. One image is always allowed. Raises Overloaded."""
-        if self.taken_bytes and self._taken + size > self._capacity_bytes:
+        if not self.has_room(size):
             raise Overloaded(
                 f"the images of requests under way already take {self._taken >> 20:,} of "
                 f"{self._capacity_bytes >> 20:,} MiB: send fewer at a time, or smaller ones"

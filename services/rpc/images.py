@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from protos.mpa.v1 import types_pb2
@@ -28,7 +29,8 @@ from services.rpc.shortening import shortened
 
 _QUOTED_BYTES = 200
 LEAST_MEMORY_GIB, MEMORY_SHARE = 4.0, 0.25
-CACHE_BYTES = 256 * 2**20
+CACHE_MIB, MOST_CACHED = 1024.0, 0.25
+"""Default size of the cache, and the largest share of the images' memory that it takes then."""
 
 
 def default_memory_gib() -> float:
@@ -48,23 +50,41 @@ class ImageSettings:
     takes_tiff: bool = False
     memory_gib: float = field(default_factory=default_memory_gib)
     """GiB for files and pixels of the images in use; requests beyond it are refused."""
+    cache_mib: float | None = None
+    """MiB of them for recent images, which callers may name by hash; None: CACHE_MIB or less."""
+
+    @property
+    def cache_bytes(self) -> int:
+        mib = self.cache_mib
+        if mib is None:
+            mib = min(CACHE_MIB, self.memory_gib * 1024 * MOST_CACHED)
+        return int(mib * 2**20)
 
     @staticmethod
     def from_environment(env: Environment) -> ImageSettings:
-        """Reads MPA_*_IMAGE_ROOT, _IMAGE_TIFF and _IMAGE_MEMORY_GIB. Raises InvalidInput."""
+        """Reads MPA_*_IMAGE_ROOT, _TIFF, _MEMORY_GIB and _CACHE_MIB. Raises InvalidInput."""
         memory_gib = env.number("IMAGE_MEMORY_GIB", default_memory_gib())
         if not memory_gib > 0:
             variable = env.prefix + "IMAGE_MEMORY_GIB"
             raise InvalidInput(f"{variable} is {memory_gib:g}: give more than 0", field=variable)
-        return ImageSettings(env.path("IMAGE_ROOT"), env.flag("IMAGE_TIFF"), memory_gib)
+        usual = ImageSettings(env.path("IMAGE_ROOT"), env.flag("IMAGE_TIFF"), memory_gib)
+        cache_mib = env.number("IMAGE_CACHE_MIB", usual.cache_bytes / 2**20)
+        if not 0 <= cache_mib <= memory_gib * 1024:
+            variable = env.prefix + "IMAGE_CACHE_MIB"
+            raise InvalidInput(
+                f"{variable} is {cache_mib:g}: give 0 or more, and at most the "
+                f"{memory_gib * 1024:g} MiB of {env.prefix}IMAGE_MEMORY_GIB",
+                field=variable,
+            )
+        return replace(usual, cache_mib=cache_mib)
 
 
 class ImageReceiver:
     """Resolves `mpa.v1.Image`: bytes, the hash of bytes sent before, or a path below the root.
 
-    Small and plain files are decoded at once, others in a separate process (image_decoder.py).
-    Simultaneous requests with the same image share one decoding, which is cancelled when none of
-    them waits any longer.
+    Small and plain files are decoded at once, others in a separate process (image_decoder.py); the
+    cache is used on the event loop alone. Simultaneous requests with the same image share one
+    decoding, which is cancelled when none of them waits any longer.
     """
 
     def __init__(
@@ -73,9 +93,8 @@ class ImageReceiver:
         self._settings = settings or ImageSettings()
         self._decoder = decoder
         self._root = self._settings.root.resolve() if self._settings.root else None
-        capacity_bytes = int(self._settings.memory_gib * 2**30)
-        self._memory = ImageMemory(capacity_bytes)
-        self._cache = ImageCache(min(CACHE_BYTES, capacity_bytes // 4))
+        self._memory = ImageMemory(int(self._settings.memory_gib * 2**30))
+        self._cache = ImageCache(self._settings.cache_bytes)
         self._under_way: dict[str, _Decoding] = {}
 
     @property
@@ -106,7 +125,7 @@ class ImageReceiver:
         if known := self._cache.find(name):
             return known
         if is_cheap(data):
-            with self._memory.reserved(most_bytes(data)):
+            with self._reserved(most_bytes(data)):
                 return self._keep(load_image(data, FORMATS))
         decoding = self._under_way.get(name)
         if decoding is None:
@@ -122,9 +141,15 @@ class ImageReceiver:
 
     async def _decode(self, data: bytes) -> LoadedImage:
         size = await asyncio.to_thread(most_bytes, data)
-        with self._memory.reserved(size):
+        with self._reserved(size):
             decoded = self._decoder.submit(data, takes_tiff=self._settings.takes_tiff)
             return self._keep(await asyncio.wrap_future(decoded))
+
+    def _reserved(self, size: int) -> AbstractContextManager[None]:
+        """Memory for an image; recent images make room for it. Raises Overloaded."""
+        while not self._memory.has_room(size) and self._cache.drop_oldest():
+            pass
+        return self._memory.reserved(size)
 
     def _keep(self, image: LoadedImage) -> LoadedImage:
         self._memory.count(image)

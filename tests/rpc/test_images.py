@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 
 import psutil
 import pytest
@@ -107,6 +108,60 @@ async def test_images_that_take_too_much_memory_together_are_turned_away_until_s
     assert (await receiver.receive_bytes(bomb_webp(4000, 2499))).pixels.size == (4000, 2499)
 
 
+async def test_recent_images_make_room_for_those_under_way():
+    receiver = ImageReceiver(ImageSettings(memory_gib=0.1, cache_mib=100))
+    for number in range(4):
+        received = await receiver.receive_bytes(bomb_webp(4000, 2500 + number))
+        assert await receiver.receive(types_pb2.Image(sha256=received.sha256)) is received
+        del received
+        gc.collect()
+
+
+class CountingDecoder(ImageDecoder):
+    """A decoder that counts its images."""
+
+    def __init__(self):
+        super().__init__()
+        self.decoded = 0
+
+    def submit(self, data, **options):
+        self.decoded += 1
+        return super().submit(data, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache_mib", [1024, 60])
+async def test_many_callers_share_photos_of_all_sizes(cache_mib):
+    """64 callers name photos by hash and send those that are unknown, as clients do."""
+    files = [photo(640, 480, seed=number) for number in range(12)]
+    files += [photo(4032, 3024, seed=number) for number in range(2)]
+    decoder = CountingDecoder()
+    receiver = ImageReceiver(ImageSettings(cache_mib=cache_mib), decoder)
+
+    async def ask(seed):
+        chosen = random.Random(seed)
+        for data in chosen.choices(files, k=20):
+            try:
+                image = await receiver.receive(types_pb2.Image(sha256=sha256(data)))
+            except ImageUnknown:
+                image = await receiver.receive(types_pb2.Image(data=data))
+            assert image.sha256 == sha256(data)
+            assert image.pixels.size in ((640, 480), (4032, 3024))
+            del image
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(ask(seed) for seed in range(64)))
+    assert receiver.decoding == 0
+    if cache_mib == 1024:
+        assert decoder.decoded == len(files), "each is decoded once"
+    for data in files[:12]:
+        await receiver.receive_bytes(data)
+    decoded = decoder.decoded
+    for data in files[:12]:
+        await receiver.receive(types_pb2.Image(sha256=sha256(data)))
+    assert decoder.decoded == decoded, "the cache holds as much as ever"
+
+
 async def test_a_file_is_read_below_the_root_alone(tmp_path):
     root = tmp_path / "root"
     root.mkdir()
@@ -166,6 +221,20 @@ def test_images_may_take_a_quarter_of_the_memory_but_four_gib_at_least():
     quarter = psutil.virtual_memory().total / 4 / 2**30
     assert ImageSettings.from_environment(Environment("MPA_X_", {})).memory_gib == max(4, quarter)
     assert ImageSettings().memory_gib == max(4, quarter)
+
+
+def test_the_cache_takes_a_gib_or_what_is_set():
+    def cache_mib(**given):
+        env = {f"MPA_X_IMAGE_{name}": value for name, value in given.items()}
+        return ImageSettings.from_environment(Environment("MPA_X_", env)).cache_bytes / 2**20
+
+    assert cache_mib() == 1024
+    assert cache_mib(MEMORY_GIB="1") == 256
+    assert cache_mib(MEMORY_GIB="1", CACHE_MIB="1000") == 1000
+    assert cache_mib(CACHE_MIB="0") == 0
+    for wrong in ("-1", "99999999"):
+        with pytest.raises(InvalidInput, match="MPA_X_IMAGE_CACHE_MIB"):
+            cache_mib(CACHE_MIB=wrong)
 
 
 def test_a_memory_that_is_none_is_named():
