@@ -29,15 +29,18 @@ def fake_checkpoint(folder: Path, **model) -> Path:
 
 def fake_student_settings(folder: Path, **model) -> StudentSettings:
     checkpoint = fake_checkpoint(folder / "base", **model)
+    return StudentSettings.from_env(fake_student_environment(checkpoint, folder / "store"))
+
+
+def fake_student_environment(checkpoint: Path, store: Path, **further) -> dict[str, str]:
     settings = {
         "MODEL": checkpoint,
-        "STORE": folder / "store",
+        "STORE": store,
         "ENGINE": "fake",
         "PRESET": "qwen2vl-2b",
+        **further,
     }
-    return StudentSettings.from_env(
-        {f"MPA_STUDENT_{name}": str(value) for name, value in settings.items()}
-    )
+    return {f"MPA_STUDENT_{name}": str(value) for name, value in settings.items()}
 
 
 @dataclass

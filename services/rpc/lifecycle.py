@@ -163,7 +163,7 @@ class Lifecycle:
             )
         if self._death:
             raise Unavailable(
-                f"the {self._name}'s engine has died ({self._death}) and is being started again: "
+                f"the {self._name} can't answer now ({self._death}) and is being brought back: "
                 "try again in a moment"
             )
         if not self._loaded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,8 +84,8 @@ class GrpcServer:
     """Starts, gets ready and stops.
 
     `register` adds the servicers; `services` are their full names, for health and reflection.
-    `end_waits` answers calls that wait for another event; otherwise `stop` waits for them the
-    whole grace.
+    `never_ready`: those of them that this server refuses. `end_waits` answers calls that wait for
+    another event; otherwise `stop` waits for them the whole grace.
     """
 
     def __init__(
@@ -94,11 +94,13 @@ class GrpcServer:
         services: Sequence[str],
         callers: CallerSettings | None = None,
         end_waits: Callable[[], None] = lambda: None,
+        never_ready: Collection[str] = (),
     ) -> None:
         callers = callers or CallerSettings()
         self._services = tuple(services)
         self._health = _Health()
         self._end_waits = end_waits
+        self._never_ready = frozenset(never_ready)
         self._reading = Reading(callers.silence_s)
         interceptors = [Calls(), Failures(), Turnstile(callers.most_calls), self._reading]
         self._server = Listener(interceptors, services, callers.idle_s)
@@ -130,12 +132,12 @@ class GrpcServer:
 
     async def set_ready(self, ready: bool) -> None:
         """Sets the health that checks and round-robin clients see."""
-        state = (
-            health_pb2.HealthCheckResponse.SERVING
-            if ready
-            else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
         for name in ("", *self._services):
+            state = (
+                health_pb2.HealthCheckResponse.SERVING
+                if ready and name not in self._never_ready
+                else health_pb2.HealthCheckResponse.NOT_SERVING
+            )
             await self._health.set(name, state)
 
     async def announce_shutdown(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
 from services.student.pointers import Pointers
 from services.student.store import VersionStore
@@ -11,8 +12,17 @@ from services.student.store import VersionStore
 _log = logging.getLogger(__name__)
 
 
+class ServedPointers(Protocol):
+    """Pointers that requests follow."""
+
+    now: Pointers
+
+    async def move(self, pointers: Pointers) -> None:
+        """Replace `now`. After any error it is as before."""
+
+
 class LivePointers:
-    """Pointers that requests follow. `now` is replaced once a move is on disk."""
+    """Pointers of a store's owner. `now` is replaced once a move is on disk."""
 
     def __init__(self, store: VersionStore) -> None:
         self._store = store
@@ -40,3 +50,13 @@ class LivePointers:
                 self._store.point(self.now)
         except Exception:
             _log.exception("check the pointers on disk: live must be %s", self.now.live)
+
+
+class FollowedPointers:
+    """Pointers of a follower: the owner of the store has moved those on disk."""
+
+    def __init__(self) -> None:
+        self.now = Pointers()
+
+    async def move(self, pointers: Pointers) -> None:
+        self.now = pointers

@@ -56,8 +56,13 @@ class SwapPlanner:
     async def make_room(self, name: str, pointers: Pointers) -> Plan:
         """Unload versions to fit one more, and plan its swap.
 
-        For a swap in place, everything but the live version is unloaded.
+        For a swap in place, everything but the live version is unloaded. A version that is loaded
+        already needs no room.
         """
+        slot = self._slots.get(name)
+        if slot is not None and slot.is_available:
+            way = SwapWay.ADAPTER if slot.base else SwapWay.TWO_SLOTS
+            return Plan(way, f"{name} is loaded")
         keep = {name, pointers.live, self._store.manifest(name).adapter_of}
         last = {pointers.previous, pointers.candidate}
         if self._max_loaded > 1:

@@ -17,8 +17,10 @@ from services.rpc.images import ImageReceiver
 from services.rpc.lifecycle import Lifecycle
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
+from services.student.endpoint import StudentEndpoint
+from services.student.follower import FollowingStudent
 from services.student.http import PATHS, app
-from services.student.servicers import SERVICES, StudentServicer, register
+from services.student.servicers import OWNERS, SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
 from services.student.student import HostedStudent
 
@@ -30,7 +32,9 @@ class StudentService:
     def __init__(self) -> None:
         pin_devices("MPA_STUDENT_")
         settings = StudentSettings.from_env()
-        self._student = HostedStudent(settings)
+        self._student: StudentEndpoint = (
+            FollowingStudent(settings) if settings.follows else HostedStudent(settings)
+        )
         shedder = LoadShedder(settings.rpc.load)
         images = ImageReceiver(settings.rpc.images)
         servicer = StudentServicer(self._loaded_student, images, shedder)
@@ -41,20 +45,21 @@ class StudentService:
             lambda grpc_server: register(self._loaded_student, servicer, grpc_server),
             SERVICES,
             settings.rpc.callers,
-            self._student.jobs.end_waits,
+            self._student.end_waits,
+            OWNERS if settings.follows else (),
         )
         self._lifecycle = Lifecycle(
             "student", server, settings.rpc.listen, HttpServer(entrance, app, PATHS)
         )
 
-    def _loaded_student(self) -> HostedStudent:
+    def _loaded_student(self) -> StudentEndpoint:
         self._lifecycle.require_loaded()
         return self._student
 
     @bentoml.on_startup
     async def start(self) -> None:
-        versions = self._student.versions
-        await self._lifecycle.start(self._student.start, versions.death, versions.revive)
+        student = self._student
+        await self._lifecycle.start(student.start, student.death, student.revive)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -22,11 +22,13 @@ from services.rpc.limits import check_question, check_template
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import CHECK, decoding_from_proto, finish_reason_to_proto, usage_to_proto
+from services.student.endpoint import StudentEndpoint
+from services.student.follower import FollowingStudent
 from services.student.operations import OperationsServicer, ReadyStudent
 from services.student.plan import Plan
 from services.student.student import HostedStudent
 from services.student.training_servicer import TrainingServicer
-from services.student.version_messages import describe
+from services.student.version_messages import describe, describe_follower
 
 SERVICES = (
     student_pb2.DESCRIPTOR.services_by_name["StudentService"].full_name,
@@ -35,14 +37,18 @@ SERVICES = (
     "google.longrunning.Operations",
 )
 
+OWNERS = SERVICES[2:]
+"""Services of a store's owner alone: a follower never reports them as SERVING."""
+
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+ReadyEndpoint = Callable[[], StudentEndpoint]
 
 
 class StudentServicer(student_pb2_grpc.StudentServiceServicer):
     """Servicer of answers. `student` raises Unavailable until a version is loaded."""
 
     def __init__(
-        self, student: ReadyStudent, images: ImageReceiver, shedder: LoadShedder | None = None
+        self, student: ReadyEndpoint, images: ImageReceiver, shedder: LoadShedder | None = None
     ) -> None:
         self._student = student
         self._images = images
@@ -59,7 +65,7 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
             return await self._answer(student, request, context)
 
     async def _answer(
-        self, student: HostedStudent, request: student_pb2.AnswerRequest, context: Context | None
+        self, student: StudentEndpoint, request: student_pb2.AnswerRequest, context: Context | None
     ) -> student_pb2.AnswerResponse:
         question = check_question(request.question)
         template = check_template(request.template, "template")
@@ -103,8 +109,9 @@ def _is_of_a_user(request: student_pb2.AnswerRequest, context: Context | None) -
 class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
     """Servicer of versions and their pointers."""
 
-    def __init__(self, student: ReadyStudent) -> None:
+    def __init__(self, student: ReadyEndpoint, owner: ReadyStudent) -> None:
         self._student = student
+        self._owner = owner
 
     async def ListVersions(
         self, request: versions_pb2.ListVersionsRequest, context: Context
@@ -117,6 +124,8 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
             candidate=pointers.candidate,
             previous=pointers.previous,
             preset=student.preset.name,
+            followers=map(describe_follower, await student.followers()),
+            owner=student.owner,
         )
         try:
             plan = await student.versions.planner.plan(pointers.live)
@@ -137,22 +146,26 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
     async def LoadVersion(
         self, request: versions_pb2.LoadVersionRequest, context: Context
     ) -> versions_pb2.LoadVersionResponse:
-        student = self._student()
+        student = self._owner()
         await student.versions.load(request.name)
         return versions_pb2.LoadVersionResponse(version=await describe(student, request.name))
 
     async def PromoteVersion(
         self, request: versions_pb2.PromoteVersionRequest, context: Context
     ) -> versions_pb2.PromoteVersionResponse:
-        pointers, plan = await self._student().versions.promote(request.name, request.expected_live)
+        student = self._owner()
+        pointers, plan = await student.versions.promote(request.name, request.expected_live)
         return versions_pb2.PromoteVersionResponse(
-            live=pointers.live, previous=pointers.previous, swap_way=_way(plan)
+            live=pointers.live,
+            previous=pointers.previous,
+            swap_way=_way(plan),
+            followers=map(describe_follower, await student.followers()),
         )
 
     async def RollbackVersion(
         self, request: versions_pb2.RollbackVersionRequest, context: Context
     ) -> versions_pb2.RollbackVersionResponse:
-        pointers, plan = await self._student().versions.rollback()
+        pointers, plan = await self._owner().versions.rollback()
         return versions_pb2.RollbackVersionResponse(
             live=pointers.live, previous=pointers.previous, swap_way=_way(plan)
         )
@@ -162,9 +175,22 @@ def _way(plan: Plan) -> versions_pb2.SwapWay:
     return cast(versions_pb2.SwapWay, versions_pb2.SwapWay.Value(f"SWAP_WAY_{plan.way.name}"))
 
 
-def register(student: ReadyStudent, servicer: StudentServicer, server: grpc.aio.Server) -> None:
+def owner(student: ReadyEndpoint) -> ReadyStudent:
+    """The same student, for requests to the owner of a store."""
+
+    def ready() -> HostedStudent:
+        found = student()
+        if isinstance(found, FollowingStudent):
+            raise found.refusal()
+        return cast(HostedStudent, found)
+
+    return ready
+
+
+def register(student: ReadyEndpoint, servicer: StudentServicer, server: grpc.aio.Server) -> None:
     """Add the four services to a server."""
+    ours = owner(student)
     student_pb2_grpc.add_StudentServiceServicer_to_server(servicer, server)
-    versions_pb2_grpc.add_VersionServiceServicer_to_server(VersionServicer(student), server)
-    training_pb2_grpc.add_TrainingServiceServicer_to_server(TrainingServicer(student), server)
-    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(student), server)
+    versions_pb2_grpc.add_VersionServiceServicer_to_server(VersionServicer(student, ours), server)
+    training_pb2_grpc.add_TrainingServiceServicer_to_server(TrainingServicer(ours), server)
+    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(ours), server)

@@ -29,6 +29,10 @@ class StudentSettings:
     """Folder or hub id, by default the preset's: the first version of an empty store."""
     store: Path
     """Folder of versions, datasets and trainings."""
+    follows: bool
+    """Serve a store that another service owns: its owner trains and decides."""
+    followers_s: float
+    """Seconds that a promotion waits for the followers of the store to load the version."""
     preset: Preset
     """Defaults for the model: prompts, pixels, hyperparameters."""
     engine: EngineSettings
@@ -65,6 +69,8 @@ class StudentSettings:
         return StudentSettings(
             model=choice.model,
             store=env.path("STORE") or Path(".mpa/student"),
+            follows=env.flag("FOLLOW"),
+            followers_s=_seconds(env, "FOLLOWERS_S", 300.0),
             preset=choice.preset,
             engine=choice.engine,
             max_loaded=_at_least_one(env, "MAX_LOADED", 3),
@@ -83,6 +89,15 @@ def _at_least_one(env: Environment, name: str, default: int) -> int:
     if given < 1:
         raise InvalidInput(
             f"{env.prefix}{name} is {given}: give 1 or more", field=env.prefix + name
+        )
+    return given
+
+
+def _seconds(env: Environment, name: str, default: float) -> float:
+    given = env.number(name, default)
+    if not 0 < given < float("inf"):
+        raise InvalidInput(
+            f"{env.prefix}{name} is {given:g}: give more than 0", field=env.prefix + name
         )
     return given
 

@@ -52,6 +52,14 @@ class Slots:
     def get(self, name: str) -> Slot | None:
         return self._slots.get(name)
 
+    def is_available(self, name: str) -> bool:
+        slot = self._slots.get(name)
+        return slot is not None and slot.is_available
+
+    def names(self) -> list[str]:
+        """Versions with a model, loaded or ending."""
+        return [slot.name for slot in self._slots.values() if slot.model is not None]
+
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncIterator[Lease]:
         """Hold a version for one request that has entered the gate.

@@ -20,9 +20,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from services.core.contract import Contract
-from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
+from services.core.errors import Conflict, InvalidInput, MpaError, NotFound, WrongState
 from services.engines import checkpoint
 from services.files import sweep, sync_folder, write_atomically
 from services.student.intact import CORRUPT, Watch, glance, require_same
@@ -36,19 +37,29 @@ _log = logging.getLogger(__name__)
 
 
 class VersionStore:
-    """Folder of one student service, its only writer. Raises Conflict: another one owns it."""
+    """Folder of one student service, its only writer, and of any number of followers.
 
-    def __init__(self, root: Path) -> None:
+    A follower (`is_owner` False) only reads. Raises Conflict: another service owns it.
+    """
+
+    def __init__(self, root: Path, *, is_owner: bool = True) -> None:
+        self.root = root
         self._versions = root / "versions"
         self._pointers = PointerFile(root)
         self._watch = Watch(self.path, self._verify)
+        self._lock: TextIO | None = None
+        if is_owner:
+            self._own(root)
+
+    def _own(self, root: Path) -> None:
         self._versions.mkdir(parents=True, exist_ok=True)
         self._lock = (root / ".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Conflict(
-                f"another student service uses the store {root}: stop it, or name another store"
+                f"another student service uses the store {root}: stop it, name another store, or "
+                "follow it (MPA_STUDENT_FOLLOW=1)"
             ) from error
         for leftover in [*self._versions.glob(".incoming-*"), *sweep(root)]:
             _log.info("removing %s, which was left unfinished", leftover)
@@ -56,11 +67,20 @@ class VersionStore:
 
     def close(self) -> None:
         """Release the folder to other services."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def require_owned(self) -> None:
+        """Raises WrongState: this service only follows the store."""
+        if self._lock is None:
+            raise WrongState(
+                f"this service follows the store {self.root}: only its owner changes it",
+                reason="FOLLOWER",
+            )
 
     def names(self) -> list[str]:
         """Names of all versions, the oldest first, damaged ones included."""
-        found = [path.name for path in self._versions.iterdir() if _NAME.fullmatch(path.name)]
+        found = [path.name for path in self._versions.glob("v*") if _NAME.fullmatch(path.name)]
         return sorted(found, key=_number)
 
     def path(self, name: str) -> Path:
@@ -110,6 +130,7 @@ class VersionStore:
         `image_processor`: settings (a pixel budget) that replace the checkpoint's. Hashes and pixel
         budget of `contract` are taken from the checkpoint. Raises InvalidInput: no checkpoint.
         """
+        self.require_owned()
         checkpoint.check(checkpoint_folder)
         name = self._next()
         incoming = self._versions / f".incoming-{name}"
@@ -191,6 +212,7 @@ class VersionStore:
 
     def point(self, pointers: Pointers) -> None:
         """Move the pointers durably and atomically."""
+        self.require_owned()
         self._pointers.write(pointers)
 
 

@@ -1,59 +1,42 @@
-"""The student as a plain object, independent of gRPC and HTTP: answers, versions, trainings."""
+"""The student as a plain object, independent of gRPC and HTTP: owner of a store, and trainer."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.contract import Contract
-from services.core.decoding import Decoding
 from services.core.errors import WrongState
-from services.core.tasks import answer_prompt
 from services.engines.checkpoint import resolve
-from services.engines.images import LoadedImage
-from services.engines.model import Prompt, Reply
 from services.student.datasets import DatasetStore
+from services.student.endpoint import StudentEndpoint
+from services.student.followers import Followers
+from services.student.heartbeat import own_address, write_owner
 from services.student.job import Job, TrainingRequest
 from services.student.jobs import TrainingJobs
-from services.student.loader import StoredVersions
+from services.student.live import LivePointers
 from services.student.manifest import Origin
 from services.student.pointers import Pointers
-from services.student.production import ProductionSamples
 from services.student.progress import TrainingProgress
 from services.student.settings import StudentSettings
 from services.student.store import VersionStore
 from services.student.upload_room import UploadRoom
-from services.student.versions import Versions
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """An answer and the version that gave it."""
-
-    version: str
-    reply: Reply
-
-
-class HostedStudent:
-    """Owner of one store. Nothing is loaded before `start`."""
+class HostedStudent(StudentEndpoint):
+    """Owner of one store: it also trains, and moves the pointers that followers follow."""
 
     def __init__(self, settings: StudentSettings) -> None:
         self._settings = settings
-        self.preset = settings.preset
-        self.store = VersionStore(settings.store)
-        self.samples = ProductionSamples(settings.samples)
+        store = VersionStore(settings.store)
+        followers = Followers(settings.store, settings.followers_s)
+        super().__init__(settings, store, LivePointers(store), followers)
+        self._watching = followers
+        self._watch: asyncio.Task[None] | None = None
         self.datasets = DatasetStore(settings.store, takes_tiff=settings.rpc.images.takes_tiff)
-        self.versions = Versions(
-            self.store,
-            StoredVersions(self.store, settings.engine, settings.training_devices),
-            max_loaded=settings.max_loaded,
-            max_adapters=settings.engine.max_loras,
-            way=settings.swap_way,
-        )
         self.jobs = TrainingJobs(
             settings.store,
             self._publish,
@@ -68,6 +51,9 @@ class HostedStudent:
 
         A student that does not serve loads no version.
         """
+        address = own_address(self._settings.rpc.listen)
+        await asyncio.to_thread(write_owner, self._settings.store, address)
+        self._watch = asyncio.create_task(self._watching.watch())
         if not self.store.names():
             folder = await asyncio.to_thread(resolve, self._settings.model)
             contract = Contract(system_prompt=self.preset.system_prompt)
@@ -93,29 +79,14 @@ class HostedStudent:
             _log.error("the pointers are lost: %s, the newest whole version, is live", whole[0])
         self.store.point(Pointers(live=whole[0]))
 
+    def end_waits(self) -> None:
+        self.jobs.end_waits()
+
     async def close(self) -> None:
         await self.jobs.close()
-        await self.versions.close()
-        await asyncio.to_thread(self.samples.close)
-        self.store.close()
-
-    async def answer(
-        self,
-        image: LoadedImage,
-        question: str,
-        *,
-        template: str = "",
-        decoding: Decoding | None = None,
-        version: str = "",
-    ) -> Answered:
-        """Answer with `version`, or the live one; template and decoding default to its contract."""
-        async with self.versions.lease(version) as lease:
-            contract = lease.contract
-            text = answer_prompt(question, template or contract.answer_template)
-            prompt = Prompt(
-                image, text, decoding or contract.decoding, system=contract.system_prompt
-            )
-            return Answered(lease.version, await lease.model.generate(prompt))
+        if self._watch is not None:
+            self._watch.cancel()
+        await super().close()
 
     async def train(self, request: TrainingRequest) -> str:
         """Start a training, and return its job's name. Raises NotFound, InvalidInput, Conflict."""

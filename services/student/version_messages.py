@@ -10,12 +10,13 @@ from protos.mpa.v1 import versions_pb2
 from services.core.errors import InvalidInput
 from services.rpc.wire import contract_to_proto
 from services.student.canaries import read as read_canaries
+from services.student.endpoint import StudentEndpoint
+from services.student.followers import Follower
 from services.student.manifest import Manifest
 from services.student.store import VersionStore
-from services.student.student import HostedStudent
 
 
-async def describe(student: HostedStudent, name: str) -> versions_pb2.Version:
+async def describe(student: StudentEndpoint, name: str) -> versions_pb2.Version:
     """Describe a version. `error` names damage in memory or on disk. Raises NotFound."""
     slot = student.versions.slot(name)
     fault = await asyncio.to_thread(student.store.fault, name)
@@ -52,3 +53,16 @@ def _add_manifest(version: versions_pb2.Version, manifest: Manifest) -> None:
     version.contract.CopyFrom(contract_to_proto(manifest.contract))
     version.metrics.update(origin.metrics)
     version.adapter_of = manifest.adapter_of
+
+
+def describe_follower(follower: Follower) -> versions_pb2.Follower:
+    """Describe a follower as its owner sees it."""
+    note = follower.note
+    state = "LOST" if follower.is_lost else note.state.name
+    return versions_pb2.Follower(
+        address=note.address,
+        state=f"FOLLOWER_STATE_{state}",
+        version=note.version,
+        error=follower.trouble,
+        silent_seconds=follower.silent_s,
+    )

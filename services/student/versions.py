@@ -12,22 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from services.core.errors import (
     Conflict,
-    InvalidInput,
     MpaError,
-    NotFound,
     SwapFailed,
     Unavailable,
     WrongState,
 )
+from services.student.changes import Changes
+from services.student.followers import Followers
 from services.student.intact import CORRUPT
-from services.student.live import LivePointers
+from services.student.live import LivePointers, ServedPointers
 from services.student.plan import Plan, SwapWay
 from services.student.planner import SwapPlanner, VersionLoader
 from services.student.pointers import Pointers
@@ -35,15 +34,17 @@ from services.student.slot import Lease, Slot
 from services.student.slots import END_S, Slots
 from services.student.store import VersionStore
 
-T = TypeVar("T")
-
 _log = logging.getLogger(__name__)
 _LOST = frozenset({CORRUPT, "VERSION_NOT_FOUND"})
 """Reasons for a version that the disk has lost."""
 
 
 class Versions:
-    """Versions of one student. `planner` plans swaps; see there for `max_loaded` and `way`."""
+    """Versions of one student. `planner` plans swaps; see there for `max_loaded` and `way`.
+
+    `live`: the pointers, by default those that this service moves on disk. `followers`: services
+    that swap with it.
+    """
 
     def __init__(
         self,
@@ -53,13 +54,17 @@ class Versions:
         max_loaded: int,
         max_adapters: int = 4,
         way: SwapWay | None = None,
+        live: ServedPointers | None = None,
+        followers: Followers | None = None,
     ) -> None:
         self._store = store
         self._slots = Slots(loader, max_loaded, max_adapters)
-        self._live = LivePointers(store)
+        self._live = live or LivePointers(store)
         self.planner = SwapPlanner(store, loader, self._slots, max_loaded=max_loaded, way=way)
         self._changing = asyncio.Lock()
-        self._changes: set[asyncio.Task[Any]] = set()
+        self._changes = Changes(self._who_serves)
+        self._followers = followers
+        self._deciding = asyncio.Lock()
 
     @property
     def pointers(self) -> Pointers:
@@ -68,6 +73,10 @@ class Versions:
     def slot(self, name: str) -> Slot | None:
         """Slot of a version; None if the version is only on disk."""
         return self._slots.get(name)
+
+    def loaded(self) -> list[str]:
+        """Names of all versions in memory."""
+        return self._slots.names()
 
     async def pass_gate(self) -> None:
         """Wait while weights are replaced in place. Raises Overloaded: too many wait already."""
@@ -146,23 +155,23 @@ class Versions:
                 await self._slots.take_out_dead()
 
     def _is_live_dead(self, dead: Collection[str]) -> bool:
-        return self.pointers.live in dead and not self._is_available(self.pointers.live)
+        return self.pointers.live in dead and not self._slots.is_available(self.pointers.live)
 
     async def revive(self) -> None:
         """Load the live version again, unless a swap has done so. Raises the errors of loading."""
         async with self._changing:
             await self._slots.take_out_dead()
-            if not self._is_available(self.pointers.live):
+            if not self._slots.is_available(self.pointers.live):
                 await self._slots.bring_in(self.pointers.live)
 
     async def load(self, name: str) -> None:
         """Load a version as the candidate. Raises as `promote` does; WrongState: one model fits."""
         self._store.path(name)
-        await self._change(name, self._load(name))
+        await self._changes.finish(name, self._load(name))
 
     async def _load(self, name: str) -> None:
         async with self._changing:
-            if not self._is_available(name):
+            if not self._slots.is_available(name):
                 plan = await self.planner.make_room(name, self.pointers)
                 if plan.way is SwapWay.IN_PLACE:
                     raise WrongState(
@@ -176,13 +185,30 @@ class Versions:
                 await self._live.move(replace(self.pointers, candidate=name))
 
     async def promote(self, name: str, expected_live: str = "") -> tuple[Pointers, Plan]:
-        """Make version `name` live. After any error, the version that was live is still live.
+        """Make version `name` live here and at all followers.
 
-        Raises NotFound; Conflict: another version is live; InvalidInput: damaged files; SwapFailed:
-        any other error.
+        After any error, the version that was live is still live. Raises NotFound; Conflict: another
+        version is live; InvalidInput: damaged files; SwapFailed: any other error.
         """
         self._store.path(name)
-        return await self._change(name, self._promote(name, expected_live))
+        return await self._changes.finish(name, self._promote_everywhere(name, expected_live))
+
+    async def _promote_everywhere(self, name: str, expected_live: str) -> tuple[Pointers, Plan]:
+        """Raises SwapFailed: a follower can't load it, so all have gone back."""
+        async with self._deciding:
+            before = self.pointers
+            awaited = await self._followers.serving() if self._followers else set()
+            done = await self._promote(name, expected_live)
+            if self._followers is None or not awaited:
+                return done
+            trouble = await self._followers.trouble(name, awaited)
+            if not trouble:
+                return done
+            _log.error("going back to %s: %s", before.live, trouble)
+            async with self._changing:
+                await self._make_live(before)
+            await self._followers.trouble(before.live, awaited)
+            raise SwapFailed(trouble)
 
     async def _promote(self, name: str, expected_live: str) -> tuple[Pointers, Plan]:
         async with self._changing:
@@ -193,27 +219,54 @@ class Versions:
                     "list the versions before you promote",
                     reason="LIVE_CHANGED",
                 )
-            is_loaded = self._is_available(name)
-            plan = (
-                Plan(self._way_of(name), f"{name} is loaded")
-                if is_loaded
-                else await self.planner.make_room(name, self.pointers)
-            )
             if name == live:
-                return self.pointers, plan
+                return self.pointers, await self.planner.make_room(name, self.pointers)
             candidate = "" if self.pointers.candidate == name else self.pointers.candidate
-            pointers = Pointers(live=name, candidate=candidate, previous=live)
-            if not is_loaded and plan.way is SwapWay.IN_PLACE:
-                await self._slots.replace(live, name, lambda: self._live.move(pointers))
-            else:
-                if not is_loaded:
-                    await self._bring_in(name, plan)
-                if not self._is_available(name):
-                    raise Unavailable(f"the engine of version {name} has died before it went live")
-                await self._live.move(pointers)
-            text = "%s is live, %s before; way of the swap: %s (%s)"
-            _log.info(text, name, live, plan.way, plan.reason)
+            plan = await self._make_live(Pointers(live=name, candidate=candidate, previous=live))
             return self.pointers, plan
+
+    async def _make_live(self, pointers: Pointers) -> Plan:
+        """Load the live version of `pointers` if necessary, and move there. For one at a time."""
+        live, name = self.pointers.live, pointers.live
+        is_loaded = self._slots.is_available(name)
+        plan = await self.planner.make_room(name, self.pointers)
+        if not is_loaded and plan.way is SwapWay.IN_PLACE and live not in ("", name):
+            await self._slots.replace(live, name, lambda: self._live.move(pointers))
+            return self._swapped(live, plan)
+        if not is_loaded:
+            await self._bring_in(name, plan)
+        if not self._slots.is_available(name):
+            raise Unavailable(f"the engine of version {name} has died before it went live")
+        await self._live.move(pointers)
+        return self._swapped(live, plan)
+
+    def _swapped(self, before: str, plan: Plan) -> Plan:
+        text = "%s is live, %s before; way of the swap: %s (%s)"
+        _log.info(text, self.pointers.live, before or "none", plan.way, plan.reason)
+        return plan
+
+    async def follow(self, pointers: Pointers) -> None:
+        """Do in memory as the owner of the store has decided. Raises as `promote` does."""
+        await self._changes.finish(pointers.live, self._follow(pointers))
+
+    async def _follow(self, pointers: Pointers) -> None:
+        async with self._changing:
+            if pointers.live == self.pointers.live and self._slots.is_available(pointers.live):
+                await self._live.move(pointers)
+            else:
+                await self._make_live(pointers)
+
+    async def follow_candidate(self, name: str) -> None:
+        """Load the candidate, too, if a second model fits. Raises as `promote` does."""
+        await self._changes.finish(name, self._follow_candidate(name))
+
+    async def _follow_candidate(self, name: str) -> None:
+        async with self._changing:
+            if self._slots.is_available(name):
+                return
+            plan = await self.planner.make_room(name, self.pointers)
+            if plan.way is not SwapWay.IN_PLACE:
+                await self._bring_in(name, plan)
 
     async def rollback(self) -> tuple[Pointers, Plan]:
         """Make the previous version live again. A second rollback undoes the first."""
@@ -228,51 +281,16 @@ class Versions:
     async def close(self) -> None:
         """Cancel a change under way; unload all versions within a minute, even if one hangs."""
         self._slots.end_soon()
-        for change in tuple(self._changes):
-            change.cancel()
+        self._changes.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(END_S), self._changing:
                 pass
         await self._slots.take_out_all()
 
-    async def _change(self, name: str, work: Coroutine[Any, Any, T]) -> T:
-        """Do `work` to its end, even if the caller hangs up: no version stays half loaded."""
-        change = asyncio.create_task(work)
-        self._changes.add(change)
-        change.add_done_callback(self._changes.discard)
-        try:
-            return await asyncio.shield(change)
-        except (NotFound, Conflict, WrongState):
-            raise
-        except InvalidInput as error:
-            raise InvalidInput(
-                f"{error}; {self._who_serves()}", field=error.field, reason=error.reason
-            ) from error
-        except asyncio.CancelledError:
-            if not change.cancelled():
-                raise  # the caller has hung up
-            raise SwapFailed(
-                f"version {name} was not loaded: the change was cancelled; {self._who_serves()}"
-            ) from None
-        except Exception as error:
-            said = str(error) if isinstance(error, MpaError) else f"{type(error).__name__}: {error}"
-            _log.error("version %s was not loaded", name, exc_info=error)
-            raise SwapFailed(
-                f"version {name} was not loaded ({said}); {self._who_serves()}"
-            ) from error
-
     def _who_serves(self) -> str:
         live = self.pointers.live
-        is_reloading = "" if self._is_available(live) else ", but is being loaded again"
+        is_reloading = "" if self._slots.is_available(live) else ", but is being loaded again"
         return f"version {live} is still live{is_reloading}"
-
-    def _is_available(self, name: str) -> bool:
-        slot = self._slots.get(name)
-        return slot is not None and slot.is_available
-
-    def _way_of(self, name: str) -> SwapWay:
-        slot = self._slots.get(name)
-        return SwapWay.ADAPTER if slot is not None and slot.base else SwapWay.TWO_SLOTS
 
     async def _bring_in(self, name: str, plan: Plan) -> None:
         base = self._store.manifest(name).adapter_of if plan.way is SwapWay.ADAPTER else ""

@@ -25,6 +25,14 @@ class SwapWay(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SWAP_WAY_TWO_SLOTS: _ClassVar[SwapWay]
     SWAP_WAY_IN_PLACE: _ClassVar[SwapWay]
     SWAP_WAY_ADAPTER: _ClassVar[SwapWay]
+
+class FollowerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FOLLOWER_STATE_UNSPECIFIED: _ClassVar[FollowerState]
+    FOLLOWER_STATE_LOADING: _ClassVar[FollowerState]
+    FOLLOWER_STATE_SERVING: _ClassVar[FollowerState]
+    FOLLOWER_STATE_FAILED: _ClassVar[FollowerState]
+    FOLLOWER_STATE_LOST: _ClassVar[FollowerState]
 VERSION_STATE_UNSPECIFIED: VersionState
 VERSION_STATE_UNLOADED: VersionState
 VERSION_STATE_LOADING: VersionState
@@ -35,6 +43,11 @@ SWAP_WAY_UNSPECIFIED: SwapWay
 SWAP_WAY_TWO_SLOTS: SwapWay
 SWAP_WAY_IN_PLACE: SwapWay
 SWAP_WAY_ADAPTER: SwapWay
+FOLLOWER_STATE_UNSPECIFIED: FollowerState
+FOLLOWER_STATE_LOADING: FollowerState
+FOLLOWER_STATE_SERVING: FollowerState
+FOLLOWER_STATE_FAILED: FollowerState
+FOLLOWER_STATE_LOST: FollowerState
 
 class Contract(_message.Message):
     __slots__ = ("answer_template", "chat_template_sha256", "processor_sha256", "decoding", "training_template", "system_prompt", "normaliser", "pixel_budget")
@@ -104,12 +117,26 @@ class Version(_message.Message):
     adapter_of: str
     def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[VersionState, str]] = ..., error: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., leases: _Optional[int] = ..., canaries: _Optional[int] = ..., canaries_passed: _Optional[int] = ..., adapter_of: _Optional[str] = ...) -> None: ...
 
+class Follower(_message.Message):
+    __slots__ = ("address", "state", "version", "error", "silent_seconds")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    SILENT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    state: FollowerState
+    version: str
+    error: str
+    silent_seconds: float
+    def __init__(self, address: _Optional[str] = ..., state: _Optional[_Union[FollowerState, str]] = ..., version: _Optional[str] = ..., error: _Optional[str] = ..., silent_seconds: _Optional[float] = ...) -> None: ...
+
 class ListVersionsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListVersionsResponse(_message.Message):
-    __slots__ = ("versions", "live", "candidate", "previous", "swap_way", "swap_reason", "preset")
+    __slots__ = ("versions", "live", "candidate", "previous", "swap_way", "swap_reason", "preset", "followers", "owner")
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     LIVE_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +144,8 @@ class ListVersionsResponse(_message.Message):
     SWAP_WAY_FIELD_NUMBER: _ClassVar[int]
     SWAP_REASON_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWERS_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     versions: _containers.RepeatedCompositeFieldContainer[Version]
     live: str
     candidate: str
@@ -124,7 +153,9 @@ class ListVersionsResponse(_message.Message):
     swap_way: SwapWay
     swap_reason: str
     preset: str
-    def __init__(self, versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., live: _Optional[str] = ..., candidate: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ..., swap_reason: _Optional[str] = ..., preset: _Optional[str] = ...) -> None: ...
+    followers: _containers.RepeatedCompositeFieldContainer[Follower]
+    owner: str
+    def __init__(self, versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., live: _Optional[str] = ..., candidate: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ..., swap_reason: _Optional[str] = ..., preset: _Optional[str] = ..., followers: _Optional[_Iterable[_Union[Follower, _Mapping]]] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class GetVersionRequest(_message.Message):
     __slots__ = ("name",)
@@ -159,14 +190,16 @@ class PromoteVersionRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., expected_live: _Optional[str] = ...) -> None: ...
 
 class PromoteVersionResponse(_message.Message):
-    __slots__ = ("live", "previous", "swap_way")
+    __slots__ = ("live", "previous", "swap_way", "followers")
     LIVE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     SWAP_WAY_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWERS_FIELD_NUMBER: _ClassVar[int]
     live: str
     previous: str
     swap_way: SwapWay
-    def __init__(self, live: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ...) -> None: ...
+    followers: _containers.RepeatedCompositeFieldContainer[Follower]
+    def __init__(self, live: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ..., followers: _Optional[_Iterable[_Union[Follower, _Mapping]]] = ...) -> None: ...
 
 class RollbackVersionRequest(_message.Message):
     __slots__ = ()

@@ -90,7 +90,8 @@ class VersionServiceServicer(object):
 
     def PromoteVersion(self, request, context):
         """Makes a version live, and loads it if necessary. Requests under way end on the version they
-        began with.
+        began with. The reply comes when all followers in the rotation serve the version. If one can't,
+        all go back to the version that was live, and the error names it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

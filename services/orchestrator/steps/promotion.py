@@ -55,34 +55,37 @@ async def promote(
                     f"promote: users' questions will be asked differently than of {before}: "
                     + "; ".join(changed)
                 )
-            await _swap(run, student, before, after)
+            for missing in await _swap(run, student, before, after):
+                progress.note(f"promote: a replica does not serve {after}: {missing}")
     _settle(run, Outcome.PROMOTED, reason)
 
 
-async def _swap(run: Run, student: Student, before: str, after: str) -> None:
+async def _swap(run: Run, student: Student, before: str, after: str) -> tuple[str, ...]:
+    """Returns the replicas that don't serve the candidate now, with the reasons."""
     # Held-out questions, or all if nothing is held out.
     cases = held_out_cases(run) or [
         Case(r.path, r.image_sha256, r.question, (), "") for r in run.ledger.records()
     ]
     questions = await asyncio.to_thread(_questions, run.find_images(), cases[:QUESTIONS])
     if not questions:
-        await _flip(student, before, after)
-        return
+        return await _flip(student, before, after)
     async with Traffic(student, questions, before, after) as traffic:
         await traffic.flow(REQUESTS_EACH_SIDE, SECONDS_EACH_SIDE)
-        await _flip(student, before, after)
+        missing = await _flip(student, before, after)
         traffic.swapped()
         await traffic.flow(REQUESTS_EACH_SIDE, SECONDS_EACH_SIDE)
     run.state.swap = Swap(traffic.requests, traffic.failed, traffic.first_failure)
+    return missing
 
 
-async def _flip(student: Student, before: str, after: str) -> None:
+async def _flip(student: Student, before: str, after: str) -> tuple[str, ...]:
     try:
-        await student.promote(after, expected_live=before)
+        return (await student.promote(after, expected_live=before)).missing
     except Conflict:
         # The candidate is live if an earlier try succeeded and its reply was lost.
         if (await student.pointers()).live != after:
             raise
+        return ()
 
 
 def _questions(source: Source, cases: Sequence[Case]) -> list[TrafficQuestion]:

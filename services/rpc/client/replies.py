@@ -74,6 +74,8 @@ class VersionPointers:
     live: str
     candidate: str = ""
     previous: str = ""
+    missing: tuple[str, ...] = ()
+    """Followers of the store that don't serve the live version: the address and the reason."""
 
 
 @dataclass(frozen=True, slots=True)

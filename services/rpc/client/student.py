@@ -123,7 +123,8 @@ class StudentClient(TrainingClient):
         reply = await self._control(
             lambda peer: peer.stub(_versions).PromoteVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
-        return VersionPointers(reply.live, previous=reply.previous)
+        missing = tuple(f"{each.address}: {each.error}" for each in reply.followers if each.error)
+        return VersionPointers(reply.live, previous=reply.previous, missing=missing)
 
     async def rollback(self) -> VersionPointers:
         """Makes the previous version live. Not retried: a second rollback would undo the first."""

@@ -1,0 +1,102 @@
+"""Answers by the versions of a store, for its owner and its followers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from services.core.decoding import Decoding
+from services.core.tasks import answer_prompt
+from services.engines.images import LoadedImage
+from services.engines.model import Prompt, Reply
+from services.student.followers import Follower, Followers
+from services.student.live import ServedPointers
+from services.student.loader import StoredVersions
+from services.student.production import ProductionSamples
+from services.student.settings import StudentSettings
+from services.student.store import VersionStore
+from services.student.versions import Versions
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer and the version that gave it."""
+
+    version: str
+    reply: Reply
+
+
+class StudentEndpoint:
+    """The versions of one store, and answers by them. Nothing is loaded before `start`."""
+
+    def __init__(
+        self,
+        settings: StudentSettings,
+        store: VersionStore,
+        live: ServedPointers,
+        followers: Followers | None = None,
+    ) -> None:
+        self.preset = settings.preset
+        self.store = store
+        self.samples = ProductionSamples(settings.samples)
+        self._followers = followers
+        self.versions = Versions(
+            store,
+            StoredVersions(store, settings.engine, settings.training_devices),
+            max_loaded=settings.max_loaded,
+            max_adapters=settings.engine.max_loras,
+            way=settings.swap_way,
+            live=live,
+            followers=followers,
+        )
+
+    @property
+    def owner(self) -> str:
+        """Address of the owner of the store; "" if it is this service."""
+        return ""
+
+    async def start(self) -> None:
+        """Load the version that answers."""
+        raise NotImplementedError
+
+    async def death(self) -> str:
+        """Wait until this service can't answer any more; return the reason."""
+        return await self.versions.death()
+
+    async def revive(self) -> None:
+        """Make it answer again. Raises the errors of loading."""
+        await self.versions.revive()
+
+    def end_waits(self) -> None:
+        """End calls that wait for another event: the service stops."""
+
+    async def followers(self) -> list[Follower]:
+        """Services that follow the store; none if this is a follower itself."""
+        return list((await self._followers.look()).values()) if self._followers else []
+
+    async def needed_elsewhere(self) -> set[str]:
+        """Versions that followers of the store have loaded: they must not be deleted."""
+        return await self._followers.needed() if self._followers else set()
+
+    async def close(self) -> None:
+        await self.versions.close()
+        await asyncio.to_thread(self.samples.close)
+        self.store.close()
+
+    async def answer(
+        self,
+        image: LoadedImage,
+        question: str,
+        *,
+        template: str = "",
+        decoding: Decoding | None = None,
+        version: str = "",
+    ) -> Answered:
+        """Answer with `version`, or the live one; template and decoding default to its contract."""
+        async with self.versions.lease(version) as lease:
+            contract = lease.contract
+            text = answer_prompt(question, template or contract.answer_template)
+            prompt = Prompt(
+                image, text, decoding or contract.decoding, system=contract.system_prompt
+            )
+            return Answered(lease.version, await lease.model.generate(prompt))

@@ -1,0 +1,180 @@
+"""Followers of a store: they swap with its owner, and leave the rotation when they can't."""
+
+import asyncio
+import shutil
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from protos.mpa.v1 import versions_pb2
+from services.core.errors import Conflict, SwapFailed, WrongState
+from services.orchestrator.endpoints.processes import free_ports
+from services.rpc.client import StudentClient
+from services.rpc.status import from_rpc_error
+from services.student.followers import Follower
+from services.student.heartbeat import FollowerNote, FollowerState
+from services.student.pointers import Pointers
+from services.student.store import VersionStore
+from tests.student.calls import ask, train
+from tests.student.following import (
+    SKILLED,
+    UNSKILLED,
+    follower_settings,
+    following,
+    owning,
+)
+from tests.waiting import until
+
+
+async def version_at(peer):
+    return (await peer.answers.Answer(ask())).version
+
+
+async def listed(owner):
+    return list((await owner.versions.ListVersions(versions_pb2.ListVersionsRequest())).followers)
+
+
+async def until_counted(owner):
+    """Waits until the owner sees its follower in the rotation."""
+    while not await owner.student._followers.serving():  # noqa: ASYNC110  # a file, no event
+        await asyncio.sleep(0.02)
+
+
+async def test_a_promotion_ends_when_the_followers_have_swapped(tmp_path):
+    settings = follower_settings(tmp_path / "store", free_ports(1)[0])
+    async with owning(tmp_path) as owner, following(settings) as (follower, lifecycle):
+        await until(lambda: lifecycle.ready)
+        await until_counted(owner)
+        assert await version_at(follower) == UNSKILLED
+        for version in (SKILLED, UNSKILLED, SKILLED):
+            await owner.student.versions.promote(version)
+            assert follower.student.versions.pointers.live == version
+            assert await version_at(follower) == version
+        (note,) = await listed(owner)
+        assert (note.address, note.version) == (follower.address, SKILLED)
+        assert note.state == versions_pb2.FOLLOWER_STATE_SERVING
+        assert await owner.student.needed_elsewhere() == {SKILLED, UNSKILLED}
+    assert not list((tmp_path / "store" / "followers").iterdir())
+
+
+async def test_the_candidate_is_loaded_at_the_followers_too(tmp_path):
+    settings = follower_settings(tmp_path / "store", free_ports(1)[0])
+    async with owning(tmp_path) as owner, following(settings) as (follower, lifecycle):
+        await until(lambda: lifecycle.ready)
+        await owner.student.versions.load(SKILLED)
+        await until(lambda: SKILLED in follower.student.versions.loaded())
+        reply = await follower.answers.Answer(ask(version=SKILLED))
+        assert reply.version == SKILLED
+        assert await version_at(follower) == UNSKILLED
+
+
+async def test_a_follower_refuses_what_its_owner_decides(tmp_path):
+    settings = follower_settings(tmp_path / "store", free_ports(1)[0])
+    async with owning(tmp_path) as owner, following(settings) as (follower, lifecycle):
+        await until(lambda: lifecycle.ready)
+        home = f"127.0.0.1:{owner.student._settings.rpc.listen.port}"
+        for call in (
+            follower.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name=SKILLED)),
+            follower.versions.LoadVersion(versions_pb2.LoadVersionRequest(name=SKILLED)),
+            follower.versions.RollbackVersion(versions_pb2.RollbackVersionRequest()),
+            train(follower),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call
+            error = from_rpc_error(refused.value)
+            assert isinstance(error, WrongState)
+            assert home in str(error)
+        with pytest.raises(WrongState, match="only its owner changes it"):
+            follower.student.store.point(Pointers(live=SKILLED))
+        health = health_pb2_grpc.HealthStub(follower.channel)
+        found = {
+            name: (await health.Check(health_pb2.HealthCheckRequest(service=name))).status
+            for name in ("", "mpa.v1.StudentService", "mpa.v1.TrainingService")
+        }
+        serving, not_serving = (
+            health_pb2.HealthCheckResponse.SERVING,
+            health_pb2.HealthCheckResponse.NOT_SERVING,
+        )
+        assert list(found.values()) == [serving, serving, not_serving]
+        async with StudentClient(f"ipv4:{follower.address},{owner.address}") as student:
+            assert (await student.promote(SKILLED, UNSKILLED)).live == SKILLED
+            assert (await student.pointers()).live == SKILLED
+
+
+async def test_all_go_back_if_a_follower_cannot_load_the_version(tmp_path):
+    """The follower's copy of the version is damaged."""
+    here, there = tmp_path / "store", tmp_path / "there"
+    async with owning(tmp_path) as owner:
+        (here / "followers").mkdir()
+        (there / "versions").mkdir(parents=True)
+        for name in ("pointers.json", "pointers.copy.json", "owner.json", "followers"):
+            (there / name).symlink_to(here / name)
+        shutil.copytree(here / "versions" / UNSKILLED, there / "versions" / UNSKILLED)
+        shutil.copytree(here / "versions" / SKILLED, there / "versions" / SKILLED)
+        (there / "versions" / SKILLED / "fake.json").write_text('{"skill": 0.5}')
+        settings = follower_settings(there, free_ports(1)[0])
+        async with following(settings) as (follower, lifecycle):
+            await until(lambda: lifecycle.ready)
+            await until_counted(owner)
+            with pytest.raises(SwapFailed, match=rf"{follower.address} can't load it.*damaged"):
+                await owner.student.versions.promote(SKILLED)
+            assert owner.student.versions.pointers == Pointers(live=UNSKILLED)
+            assert owner.student.store.pointers() == Pointers(live=UNSKILLED)
+            assert await version_at(owner) == UNSKILLED
+            await until(lambda: lifecycle.ready)
+            assert await version_at(follower) == UNSKILLED
+            # Nobody goes back: the follower leaves the rotation until its copy is whole.
+            owner.student.store.point(Pointers(live=SKILLED, previous=UNSKILLED))
+            await until(lambda: not lifecycle.ready)
+            (note,) = await listed(owner)
+            assert note.state == versions_pb2.FOLLOWER_STATE_FAILED
+            assert "has left the rotation" in note.error
+            assert "damaged" in note.error
+            with pytest.raises(grpc.aio.AioRpcError, match="can't answer now"):
+                await version_at(follower)
+            shutil.rmtree(there / "versions" / SKILLED)
+            shutil.copytree(here / "versions" / SKILLED, there / "versions" / SKILLED)
+            await until(lambda: lifecycle.ready)
+            assert await version_at(follower) == SKILLED
+
+
+async def test_a_follower_whose_store_takes_no_note_serves_and_swaps(tmp_path):
+    """As on a full disk or a read-only mount."""
+    settings = follower_settings(tmp_path / "store", free_ports(1)[0])
+    async with owning(tmp_path) as owner:
+        (tmp_path / "store" / "followers").write_text("no folder")
+        async with following(settings) as (follower, lifecycle):
+            await until(lambda: lifecycle.ready)
+            await owner.student.versions.promote(SKILLED)
+            await until(lambda: follower.student.versions.pointers.live == SKILLED)
+            assert await version_at(follower) == SKILLED
+            assert not await listed(owner)
+
+
+async def test_a_follower_waits_for_an_owner_and_outlives_it(tmp_path):
+    settings = follower_settings(tmp_path / "store", free_ports(1)[0])
+    async with following(settings) as (follower, lifecycle):
+        await asyncio.sleep(0.5)
+        assert not lifecycle.ready
+        assert not (tmp_path / "store").exists()
+        async with owning(tmp_path):
+            await until(lambda: lifecycle.ready)
+            assert await version_at(follower) == UNSKILLED
+        # The owner was killed after it had moved the pointers.
+        killed = VersionStore(tmp_path / "store")
+        killed.point(Pointers(live=SKILLED, previous=UNSKILLED))
+        killed.close()
+        await until(lambda: follower.student.versions.pointers.live == SKILLED)
+        assert await version_at(follower) == SKILLED
+        async with owning(tmp_path) as again:
+            assert await version_at(again) == SKILLED
+
+
+async def test_a_second_owner_is_refused_and_a_silent_follower_counts_as_lost(tmp_path):
+    async with owning(tmp_path):
+        with pytest.raises(Conflict, match="MPA_STUDENT_FOLLOW=1"):
+            VersionStore(tmp_path / "store")
+    note = FollowerNote("a:1", FollowerState.SERVING, "v1", "v1")
+    assert not Follower(note, 9.0).trouble
+    assert "no heartbeat for 11 s" in Follower(note, 11.0).trouble
