@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -76,10 +75,6 @@ class Peer:
     @property
     def is_closed(self) -> bool:
         return self.channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN
-
-    def weight(self, key: str) -> bytes:
-        """Rank for an image (rendezvous hashing): the same for every client."""
-        return hashlib.blake2b(f"{self.target.name} {key}".encode(), digest_size=8).digest()
 
     def stub(self, kind: Callable[[grpc.aio.Channel], Stub]) -> Stub:
         if kind not in self._stubs:

@@ -1,9 +1,9 @@
 """The replicas behind one endpoint, and the choice of one for each call.
 
-An image belongs to the replica with the highest rank for it (rendezvous hashing), so that its
-pixels, embedding and prefix are in one cache. If that replica can't be reached, the image moves to
-the next one; all others stay. So does a request that would put its replica too far above the mean
-load: one popular image, or one slow replica, must not hold up the rest.
+An image belongs to one replica (core/rendezvous.py), so that its pixels, embedding and prefix are
+in one cache. If that replica can't be reached, the image moves to another; all others stay. So does
+a request that would put its replica too far above the mean load: one popular image, or one slow
+replica, must not hold up the rest.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.core.errors import Unavailable
+from services.core.rendezvous import choose
 from services.rpc.addresses import resolve
-from services.rpc.bulk import ITEMS_PER_STREAM
 from services.rpc.peer import Peer
 
 RESOLVE_EVERY_S = 30.0
 HEALTH_TIMEOUT_S = 5.0
-ABOVE_MEAN = 1.25
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NO_SUCH_CHECK = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
 
@@ -74,9 +73,8 @@ class Peers:
             return peers[0]
         usable = [peer for peer in peers if peer.is_usable] or peers
         able = [peer for peer in usable if not (version and peer.lacks(version))] or usable
-        mean = sum(peer.under_way for peer in able) / len(able)
-        free = [peer for peer in able if peer.under_way <= ABOVE_MEAN * mean + ITEMS_PER_STREAM]
-        return max(free, key=lambda peer: peer.weight(image))
+        name = choose(image, {peer.target.name: peer.under_way for peer in able})
+        return self._peers[name]
 
     async def any(self) -> Peer:
         """Each replica in its turn, as far as they can be reached."""

@@ -74,9 +74,9 @@ class StudentEndpoint:
         """Services that follow the store; none if this is a follower itself."""
         return list((await self._followers.look()).values()) if self._followers else []
 
-    async def needed_elsewhere(self) -> set[str]:
-        """Versions that followers of the store have loaded: they must not be deleted."""
-        return await self._followers.needed() if self._followers else set()
+    def needs(self, name: str) -> str:
+        """Reason to keep a version on disk; "" if there is none."""
+        return self._followers.needs(name) if self._followers else "the owner of the store decides"
 
     async def close(self) -> None:
         await self.versions.close()

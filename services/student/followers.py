@@ -95,10 +95,12 @@ class Followers:
             found[path.name] = seen
         return found
 
-    async def needed(self) -> set[str]:
-        """Versions that a follower serves or is about to load: they must not be deleted."""
-        notes = [follower.note for follower in (await self.look()).values()]
-        return {name for note in notes for name in (*note.loaded, note.wanted) if name}
+    def needs(self, name: str) -> str:
+        """Reason to keep a version on disk, by the last look; "" if no follower has loaded it."""
+        for seen in self._seen.values():
+            if name in (*seen.note.loaded, seen.note.wanted):
+                return f"the follower at {seen.note.address} serves it"
+        return ""
 
     async def serving(self) -> set[str]:
         """Ids of followers in the rotation."""

@@ -12,6 +12,7 @@ import sys
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -83,7 +84,8 @@ async def following(settings: StudentSettings):
     address = f"127.0.0.1:{listen.port}"
     try:
         async with grpc.aio.insecure_channel(address) as channel:
-            yield StudentPeer(address, hosted.student, channel, hosted.server), hosted.lifecycle
+            student: Any = hosted.student
+            yield StudentPeer(address, student, channel, hosted.server), hosted.lifecycle
     finally:
         await hosted.stop()
 

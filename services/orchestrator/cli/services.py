@@ -37,6 +37,13 @@ GrpcPort = Annotated[
         show_default=False,
     ),
 ]
+Follow = Annotated[
+    bool,
+    typer.Option(
+        "--follow",
+        help="Serve the versions of a store that another student service owns (student only).",
+    ),
+]
 ImageFile = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
 QuestionText = Annotated[str, typer.Argument(metavar="QUESTION", help="Question about the image.")]
 StudentsRun = Annotated[
@@ -59,6 +66,7 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 0,
     grpc_port: GrpcPort = 0,
+    follow: Follow = False,
 ) -> None:
     """Run one service in the foreground.
 
@@ -72,12 +80,16 @@ def serve(
     )
 
     is_teacher = role is o.Role.TEACHER
+    if follow and is_teacher:
+        raise typer.BadParameter("--follow is for a student: a teacher has no store to follow")
     with exit_codes():
         command = bento_command(role, port or (3001 if is_teacher else 3000), host)
     environment = service_environment(
         role, grpc_port or (50051 if is_teacher else 50052), BENTOML_HOMES / role
     )
     environment[f"MPA_{role.upper()}_HOST"] = host
+    if follow:
+        environment["MPA_STUDENT_FOLLOW"] = "1"
     os.execve(command[0], command, environment)
 
 
