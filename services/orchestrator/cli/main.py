@@ -13,6 +13,7 @@ from services.orchestrator.cli import (
     cache,
     datasets,
     experiment,
+    models,
     options,
     quote,
     results,
@@ -39,6 +40,12 @@ app = typer.Typer(
 )
 for part in (align, quote, steps, results, services, experiment):
     app.add_typer(part.app)
+app.add_typer(
+    models.app,
+    name="models",
+    help="List the models known by name, and convert published checkpoints.",
+    rich_help_panel=services.PANEL,
+)
 app.add_typer(
     runs.app,
     name="runs",

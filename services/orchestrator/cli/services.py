@@ -1,4 +1,4 @@
-"""`mpa-orch serve`, `ask`, `rollback`, `models` and `doctor`: services, outside a run's steps."""
+"""`mpa-orch serve`, `ask`, `rollback` and `doctor`: services, outside a run's steps."""
 
 from __future__ import annotations
 
@@ -51,12 +51,6 @@ StudentsRun = Annotated[
     typer.Argument(
         metavar="RUN", help="Folder of the run whose student is rolled back; needs --local."
     ),
-]
-ModelName = Annotated[
-    str, typer.Argument(metavar="NAME", help="Model to show in full. Default: list all.")
-]
-RoleOption = Annotated[
-    o.Role | None, typer.Option("--role", help="Only models that can take this role.")
 ]
 
 
@@ -133,24 +127,6 @@ def rollback(
             lambda progress: commands.rollback(run or Path(), where, progress)
         )
         typer.echo(f"live {pointers.live}, previous {pointers.previous}")
-
-
-@app.command(rich_help_panel=PANEL)
-def models(name: ModelName = "", role: RoleOption = None, as_json: o.Json = False) -> None:
-    """List the models known by name: memory, engines, and the command that serves them."""
-    from rich.console import Console
-
-    from services.core.presets import find_preset
-    from services.orchestrator.reports import models
-
-    with exit_codes():
-        chosen = [find_preset(name, role or "")] if name else models.listed(role or "")
-        if as_json:
-            typer.echo(models.to_json(chosen))
-        elif name:
-            models.show(chosen[0], Console())
-        else:
-            models.show_all(chosen, Console())
 
 
 @app.command(rich_help_panel=PANEL)

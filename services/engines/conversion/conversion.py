@@ -1,0 +1,80 @@
+"""The converters by architecture, and the conversion of a folder: whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from services.core.errors import InvalidInput, MpaError
+from services.core.presets import PRESETS
+from services.engines import checkpoint
+from services.engines.conversion import internvl
+from services.engines.conversion.shards import ShardReader, ShardWriter
+from services.engines.conversion.target import Target, read_json
+from services.engines.tensors import check_tensors
+from services.files import written_whole
+
+CONVERTERS: dict[str, Callable[[Path], Target]] = {
+    "InternVLChatModel": internvl.plan,
+}
+"""Converters by the class that a published config.json names."""
+
+Report = Callable[[int, int], None]
+"""Receives the number of bytes that are converted, and of all bytes."""
+
+
+def convert(source: str, out: Path, report: Report = lambda done, total: None) -> str:
+    """Convert a folder, a hub id or a preset's checkpoint into a new folder `out`.
+
+    Returns the name of its new class. Raises NotFound: no such model. Raises InvalidInput: it has
+    no converter, or is incomplete or damaged. Raises MpaError: `out` exists, or the disk is full.
+    """
+    if out.exists():
+        raise MpaError(f"{out} already exists: delete it or name another", reason="EXISTS")
+    folder = checkpoint.resolve(PRESETS[source].model if source in PRESETS else source)
+    plan = _converter(folder)
+    checkpoint.check(folder)
+    weights = ShardReader.of(folder)
+    _require_room(out, weights.size)
+    target = plan(folder)
+    with written_whole(out) as unfinished:
+        target.config.save_pretrained(unfinished)
+        target.generation.save_pretrained(unfinished)
+        target.processor.save_pretrained(unfinished)
+        writer = ShardWriter(unfinished)
+        done = 0
+        for name, tensor in weights:
+            for new_name, converted in target.tensors(name, tensor):
+                writer.add(new_name, converted)
+            done += tensor.nbytes
+            report(done, weights.size)
+        writer.finish()
+        check_tensors(unfinished)
+    return str(target.config.architectures[0])
+
+
+def _converter(folder: Path) -> Callable[[Path], Target]:
+    """Raises InvalidInput: no converter knows the checkpoint's class."""
+    named = read_json(folder / "config.json").get("architectures") or ["an unnamed class"]
+    if named[0] not in CONVERTERS:
+        raise InvalidInput(
+            f"{folder} is of {named[0]}, which can't be converted; known: "
+            f"{', '.join(CONVERTERS)}. A class of transformers' own needs no conversion: name the "
+            "folder by MPA_STUDENT_MODEL",
+            field="source",
+            reason="ARCHITECTURE_UNKNOWN",
+        )
+    return CONVERTERS[named[0]]
+
+
+def _require_room(out: Path, size: int) -> None:
+    """Raises MpaError: the disk has too little free space for a copy of the weights."""
+    existing = next(path for path in out.absolute().parents if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < size:
+        raise MpaError(
+            f"{out} needs {size / 2**30:.1f} GiB, but {existing} has {free / 2**30:.1f} GiB free: "
+            "make room or name another disk, then repeat",
+            reason="STORAGE_FAILED",
+        )
