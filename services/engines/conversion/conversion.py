@@ -10,12 +10,12 @@ from services.core.errors import InvalidInput, MpaError
 from services.core.presets import PRESETS
 from services.engines import checkpoint
 from services.engines.conversion import internvl
+from services.engines.conversion.converted import Converted, read_json
 from services.engines.conversion.shards import ShardReader, ShardWriter
-from services.engines.conversion.target import Target, read_json
 from services.engines.tensors import check_tensors
 from services.files import written_whole
 
-CONVERTERS: dict[str, Callable[[Path], Target]] = {
+CONVERTERS: dict[str, Callable[[Path], Converted]] = {
     "InternVLChatModel": internvl.plan,
 }
 """Converters by the class that a published config.json names."""
@@ -37,24 +37,24 @@ def convert(source: str, out: Path, report: Report = lambda done, total: None) -
     checkpoint.check(folder)
     weights = ShardReader.of(folder)
     _require_room(out, weights.size)
-    target = plan(folder)
+    converted = plan(folder)
     with written_whole(out) as unfinished:
-        target.config.save_pretrained(unfinished)
-        target.generation.save_pretrained(unfinished)
-        target.processor.save_pretrained(unfinished)
+        converted.config.save_pretrained(unfinished)
+        converted.generation.save_pretrained(unfinished)
+        converted.processor.save_pretrained(unfinished)
         writer = ShardWriter(unfinished)
         done = 0
         for name, tensor in weights:
-            for new_name, converted in target.tensors(name, tensor):
-                writer.add(new_name, converted)
+            for new_name, new_tensor in converted.tensors(name, tensor):
+                writer.add(new_name, new_tensor)
             done += tensor.nbytes
             report(done, weights.size)
         writer.finish()
         check_tensors(unfinished)
-    return str(target.config.architectures[0])
+    return str(converted.config.architectures[0])
 
 
-def _converter(folder: Path) -> Callable[[Path], Target]:
+def _converter(folder: Path) -> Callable[[Path], Converted]:
     """Raises InvalidInput: no converter knows the checkpoint's class."""
     named = read_json(folder / "config.json").get("architectures") or ["an unnamed class"]
     if named[0] not in CONVERTERS:

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import LlamaConfig
 
-from services.engines.conversion.target import Tensors, unknown_tensor
+from services.engines.conversion.converted import Tensors, unknown_tensor
 
 _TOP = {
     "model.tok_embeddings.weight": "model.embed_tokens.weight",

@@ -17,14 +17,14 @@ from transformers import (
 
 from services.core.errors import InvalidInput
 from services.engines.conversion.conversations import find_conversation
-from services.engines.conversion.language_models import language_model
-from services.engines.conversion.target import (
+from services.engines.conversion.converted import (
+    Converted,
     ConvertTensor,
-    Target,
     Tensors,
     read_json,
     unknown_tensor,
 )
+from services.engines.conversion.language_models import language_model
 from services.engines.conversion.tokenizers import read_tokenizer
 
 _IMAGE = "<IMG_CONTEXT>"
@@ -75,7 +75,7 @@ _PARTS = {
 _FUSED = ("attn.qkv.weight", "attn.qkv.bias")
 
 
-def plan(folder: Path) -> Target:
+def plan(folder: Path) -> Converted:
     """The conversion of the checkpoint in `folder`.
 
     Raises InvalidInput: a setting or a file that the class in transformers has no place for.
@@ -85,7 +85,7 @@ def plan(folder: Path) -> Target:
     conversation = find_conversation(published["template"])
     tokenizer = read_tokenizer(folder, _NAMED)
     config.image_token_id = tokenizer.convert_tokens_to_ids(_IMAGE)
-    height, width = config.vision_config.image_size
+    height, width = (published["vision_config"]["image_size"],) * 2
     size = {"height": height, "width": width}
     processor = InternVLProcessor(
         GotOcr2ImageProcessor(
@@ -101,7 +101,7 @@ def plan(folder: Path) -> Target:
         chat_template=conversation.template(_IMAGE),
     )
     generation = _generation(folder, tokenizer, conversation.end)
-    return Target(config=config, processor=processor, generation=generation, tensors=tensors)
+    return Converted(config=config, processor=processor, generation=generation, tensors=tensors)
 
 
 def read_architecture(published: dict[str, Any]) -> tuple[InternVLConfig, ConvertTensor]:

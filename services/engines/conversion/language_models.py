@@ -10,7 +10,7 @@ from transformers import Phi3Config, PreTrainedConfig, Qwen2Config
 
 from services.core.errors import InvalidInput
 from services.engines.conversion import internlm2
-from services.engines.conversion.target import ConvertTensor, Tensors
+from services.engines.conversion.converted import ConvertTensor, Tensors
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from services.core.errors import InvalidInput
-from services.engines.conversion.target import read_json
+from services.engines.conversion.converted import read_json
 from services.files import write_atomically
 
 SHARD_BYTES = 2 * 2**30

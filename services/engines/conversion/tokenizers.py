@@ -12,7 +12,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from services.core.errors import InvalidInput
-from services.engines.conversion.target import read_json
+from services.engines.conversion.converted import read_json
 
 _CONFIG = "tokenizer_config.json"
 _SENTENCEPIECE = "tokenizer.model"
@@ -69,7 +69,8 @@ def _name_placeholders(path: Path, added: Mapping[int, str]) -> None:
     """
     from sentencepiece import sentencepiece_model_pb2 as messages
 
-    model = messages.ModelProto.FromString(path.read_bytes())  # type: ignore[attr-defined] # no stubs
+    # The generated messages have no types.
+    model = messages.ModelProto.FromString(path.read_bytes())  # type: ignore[attr-defined]
     for number, content in added.items():
         if number < len(model.pieces) and model.pieces[number].piece != content:
             model.pieces[number].piece = content

@@ -17,7 +17,7 @@ ConvertTensor = Callable[[str, Any], Tensors]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Converted:
     """A published checkpoint as it is after its conversion."""
 
     config: Any
