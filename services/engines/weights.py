@@ -37,17 +37,28 @@ def weight_bytes(folder: Path, bytes_per_parameter: int) -> int:
 
 def parameters(folder: Path) -> int:
     """Number of parameters of a checkpoint. Raises InvalidInput: a damaged header."""
-    return sum(_in_file(path) for path in folder.glob("*.safetensors"))
+    shapes = (shape for path in folder.glob("*.safetensors") for shape in _shapes(path))
+    return sum(map(math.prod, shapes))
 
 
-def _in_file(path: Path) -> int:
+def adapter_parameters(folder: Path, rank: int) -> int:
+    """Parameters of low-rank adapters on every matrix; more than needed, by the embeddings'.
+
+    Raises InvalidInput: a damaged header.
+    """
+    shapes = (shape for path in folder.glob("*.safetensors") for shape in _shapes(path))
+    return sum(rank * sum(shape) for shape in shapes if len(shape) == 2)
+
+
+def _shapes(path: Path) -> list[list[int]]:
+    """Shapes of the tensors in a file, from its header."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
-        return sum(
-            math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"
-        )
+        shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
+        sum(math.prod(shape) for shape in shapes)  # all are numbers
+        return shapes
     except (struct.error, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(
             f"{path} is damaged: its header can't be read", field="model", reason="VERSION_CORRUPT"

@@ -8,7 +8,6 @@ the refusal. Each step takes MPA_FAKE_STEP_S seconds (default 0.01).
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import sys
@@ -18,18 +17,19 @@ from pathlib import Path
 
 from services.engines.fake import FakeModel
 from services.files import write_atomically
-from services.student import canaries
 from services.student.datasets import DatasetStore
-from services.student.job import Job, finish, partial_output, sole_trainer
+from services.student.job import Job, sole_trainer
 from services.student.manifest import ADAPTER
 from services.student.progress import Stopwatch
+from services.student.result import complete, is_trained, keep, partial_output
 
 
 def train(folder: Path) -> None:
     """Do the job in `folder`, from its last checkpoint if there is one."""
     with sole_trainer(folder):
-        if not (folder / "output").is_dir():
+        if not is_trained(folder):
             _train(folder)
+    complete(folder)
 
 
 def _train(folder: Path) -> None:
@@ -51,8 +51,7 @@ def _train(folder: Path) -> None:
     trained.write(partial)
     if settings.lora_rank:
         trained.write(partial / ADAPTER)
-    asyncio.run(canaries.compute_for_training(job, partial))
-    finish(folder, partial)
+    keep(folder, partial)
 
 
 if __name__ == "__main__":

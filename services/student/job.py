@@ -4,8 +4,8 @@ STORE/jobs/<id>/job.json        the task; written once by the service
 STORE/jobs/<id>/progress.json   see progress.py; replaced by the subprocess
 STORE/jobs/<id>/state.json      see job_state.py; replaced by the service
 STORE/jobs/<id>/checkpoints/    to resume from
-STORE/jobs/<id>/output/         the trained checkpoint; exists from its completion until it is
-                                published as a version
+STORE/jobs/<id>/trained/        the result on its way to a version: see result.py
+STORE/jobs/<id>/output/
 STORE/jobs/<id>/trainer.lock    locked by the one process that writes checkpoints and output
 STORE/jobs/<id>/error.txt       reason of a failure, if the subprocess could name it
 STORE/jobs/<id>/log.txt
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,16 +116,3 @@ def sole_trainer(folder: Path, patience_s: float = PATIENCE_S) -> Iterator[None]
             yield
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)  # forked workers hold a copy of it
-
-
-def partial_output(folder: Path) -> Path:
-    """An empty folder for the checkpoint; files of an earlier trainer are removed."""
-    partial = folder / "output.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    return partial
-
-
-def finish(folder: Path, partial: Path) -> None:
-    """Make the complete checkpoint in `partial` the job's output."""
-    partial.rename(folder / "output")
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -28,17 +28,13 @@ class Phase(StrEnum):
 
 
 FINAL = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
-_UNNEEDED = {
-    Phase.DONE: ("checkpoints", "output.partial", "output"),
-    Phase.CANCELLED: ("checkpoints", "output.partial", "output"),
-    Phase.FAILED: ("checkpoints", "output.partial"),
-}
-"""Folders that are removed after each phase. A failed job keeps its output, for people."""
+_CHECKPOINTS = ("checkpoints", "output.partial")
+_RESULT = ("trained", "output")
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """`version` is set when done, `error` when failed."""
+    """`version` is set once the version is stored, `error` when failed."""
 
     phase: Phase
     version: str = ""
@@ -62,6 +58,17 @@ class JobState:
         write_atomically(folder / "state.json", json.dumps(asdict(self)))
 
     def tidy(self, folder: Path) -> None:
-        """Remove the weights that the job no longer needs."""
-        for part in _UNNEEDED.get(self.phase, ()):
+        """Remove the weights that the job no longer needs.
+
+        Once the version is stored, it has them all. A cancelled job leaves nothing. Neither
+        does a failed one leave checkpoints, since nothing continues it (a repeated training starts
+        from its base), but it keeps a trained result, for people.
+        """
+        if self.version or self.phase in (Phase.DONE, Phase.CANCELLED):
+            unneeded = (*_CHECKPOINTS, *_RESULT)
+        elif self.phase is Phase.FAILED:
+            unneeded = _CHECKPOINTS
+        else:
+            unneeded = ()
+        for part in unneeded:
             shutil.rmtree(folder / part, ignore_errors=True)

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
 from services.student import programs
+from services.student.disk import require_disk_space
 from services.student.execution import Execution
 from services.student.job import Job, TrainingRequest
-from services.student.job_state import JobState, Phase
+from services.student.job_state import FINAL, JobState, Phase
 from services.student.progress import TrainingProgress
 
 _log = logging.getLogger(__name__)
@@ -69,9 +70,9 @@ class TrainingJobs:
                 continue
             if job.request_id:
                 self._by_request.setdefault(job.request_id, name)
-            if state.phase in (Phase.DONE, Phase.CANCELLED):
+            if state.phase in FINAL:
                 state.tidy(self._root / name)
-            elif state.phase is not Phase.FAILED:
+            else:
                 _log.info("training %s goes on", name)
                 self._launch(name)
 
@@ -107,7 +108,8 @@ class TrainingJobs:
         """Start a training on the files of version `base`, and return its name.
 
         A repeated `request_id` starts nothing and returns the name of the first training.
-        Raises Conflict: one is under way; InvalidInput: the batch can't be divided among processes.
+        Raises Conflict: one is under way; InvalidInput: the batch can't be divided among processes;
+        WrongState: the disk has no room for it.
         """
         if request.request_id in self._by_request:
             return self._by_request[request.request_id]
@@ -117,6 +119,7 @@ class TrainingJobs:
                 reason="TRAINING_UNDER_WAY",
             )
         self._execution.divide(request.hyperparameters.batch_size)
+        require_disk_space(self._store, base, request.hyperparameters)
         name = uuid.uuid4().hex[:12]
         job = Job.of_request(
             request, id=name, base=base, store=self._store, execution=self._execution
@@ -174,38 +177,45 @@ class TrainingJobs:
             )
 
     def _launch(self, name: str) -> None:
-        self._states[name] = JobState(Phase.TRAINING)
+        self._states.setdefault(name, JobState.read(self._root / name))
         task = asyncio.get_running_loop().create_task(self._run(name))
         self._running[name] = task
         task.add_done_callback(lambda _: self._running.pop(name, None))
 
     async def _run(self, name: str) -> None:
         try:
-            code = await self._train(name)
-            while code == -signal.SIGTERM:
-                # Nobody cancelled it. `bentoml serve` passes its own SIGTERM to every child, so
-                # the service is probably about to stop, which ends this sleep. The job then
-                # resumes at the next start.
-                await asyncio.sleep(_AGAIN_AFTER_S)
-                code = await self._train(name)
-            if code != 0:
-                said = self._last_words(name)
-                error = f"the training process ended with code {code}: {said}"
-                self._end(name, JobState(Phase.FAILED, error=error))
-                return
-            self._end(name, JobState(Phase.SAVING))
-            folder = self._root / name
-            version = await asyncio.to_thread(
-                self._publish, self.job(name), folder / "output", self.progress(name)
-            )
-            self._end(name, JobState(Phase.DONE, version=version))
+            version = self.state(name).version or await self._make_version(name)
+            if version:
+                # The result's files are names of the version's: they are removed, which changes
+                # their times, before anybody hears of the version.
+                await self._end(name, JobState(Phase.SAVING, version=version))
+                await self._end(name, JobState(Phase.DONE, version=version))
         except asyncio.CancelledError:
             if name in self._cancelled:
-                self._end(name, JobState(Phase.CANCELLED, error="cancelled"))
+                await self._end(name, JobState(Phase.CANCELLED, error="cancelled"))
             raise
         except Exception as failure:
             _log.exception("training %s", name)
-            self._end(name, JobState(Phase.FAILED, error=str(failure)))
+            await self._end(name, JobState(Phase.FAILED, error=str(failure)))
+
+    async def _make_version(self, name: str) -> str:
+        """Train and store the version; "" if the training failed, which is kept as its state."""
+        code = await self._train(name)
+        while code == -signal.SIGTERM:
+            # Nobody cancelled it. `bentoml serve` passes its own SIGTERM to every child, so the
+            # service is probably about to stop, which ends this sleep. The job then resumes at the
+            # next start.
+            await asyncio.sleep(_AGAIN_AFTER_S)
+            code = await self._train(name)
+        if code != 0:
+            said = self._last_words(name)
+            error = f"the training process ended with code {code}: {said}"
+            await self._end(name, JobState(Phase.FAILED, error=error))
+            return ""
+        await self._end(name, JobState(Phase.SAVING))
+        return await asyncio.to_thread(
+            self._publish, self.job(name), self._root / name / "output", self.progress(name)
+        )
 
     async def _train(self, name: str) -> int:
         folder = self._root / name
@@ -218,9 +228,12 @@ class TrainingJobs:
         lines = said.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it printed nothing"
 
-    def _end(self, name: str, state: JobState) -> None:
+    async def _end(self, name: str, state: JobState) -> None:
         """Keep the state. If the disk can't, the service's next start resumes the job."""
         self._states[name] = state
+        await asyncio.to_thread(self._keep, name, state)
+
+    def _keep(self, name: str, state: JobState) -> None:
         try:
             state.write(self._root / name)
         except MpaError as error:

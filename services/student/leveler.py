@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
@@ -20,6 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 from services.student.batches import EffectiveBatches
 from services.student.encoding import IGNORED
 from services.student.progress import Stopwatch
+from services.student.sharding import plugin_settings, shard_on_cpu
 
 
 class Leveler(Trainer):
@@ -90,16 +89,12 @@ class Leveler(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Enable FSDP on CPUs: accelerate (1.15) silently ignores it there, but torch can do it."""
+        """Complete the settings of FSDP, which depend on the model."""
+        plugin = self.args.fsdp_plugin_args
+        if plugin is not None:
+            plugin.update(plugin_settings(self.model, in_bf16=self.args.bf16))
         super().create_accelerator_and_postprocess()
-        state = AcceleratorState()
-        if self.args.fsdp and state.distributed_type == DistributedType.MULTI_CPU:
-            state.distributed_type = PartialState._shared_state["distributed_type"] = (
-                DistributedType.FSDP
-            )
-            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
-            if state.mixed_precision != "no":
-                state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
+        if plugin is not None and shard_on_cpu(plugin):
             self.is_fsdp_enabled = True
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -25,7 +25,7 @@ from typing import TextIO
 from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound, WrongState
 from services.engines import checkpoint
-from services.files import sweep, sync_folder, write_atomically
+from services.files import sweep, sync_files, sync_folder, write_atomically
 from services.student.intact import CORRUPT, Watch, glance, require_same
 from services.student.manifest import ADAPTER, MANIFEST, Manifest, Origin
 from services.student.pointers import PointerFile, Pointers
@@ -124,11 +124,15 @@ class VersionStore:
         origin: Origin,
         contract: Contract,
         image_processor: Mapping[str, object] | None = None,
+        *,
+        is_ours: bool = False,
     ) -> str:
         """Copy a checkpoint as the next version, whole or not at all, and return its name.
 
-        `image_processor`: settings (a pixel budget) that replace the checkpoint's. Hashes and pixel
-        budget of `contract` are taken from the checkpoint. Raises InvalidInput: no checkpoint.
+        `image_processor`: settings (a pixel budget) that replace the checkpoint's. `is_ours`:
+        nobody else writes to the checkpoint's files; they are linked instead of copied, if the disk
+        can, and the caller removes the folder before the version is used. Hashes and pixel budget
+        of `contract` are taken from the checkpoint. Raises InvalidInput: no checkpoint.
         """
         self.require_owned()
         checkpoint.check(checkpoint_folder)
@@ -139,6 +143,7 @@ class VersionStore:
                 checkpoint_folder,
                 incoming,
                 ignore=shutil.ignore_patterns("*.md", "checkpoint-*", MANIFEST),
+                copy_function=_link if is_ours else shutil.copy2,
             )
             self._complete(incoming, name, origin, contract, image_processor or {})
             write_atomically(self._versions / _LAST, name)
@@ -177,10 +182,7 @@ class VersionStore:
             adapter_of=origin.parent if (incoming / ADAPTER).is_dir() else "",
             rest_sha256=checkpoint.rest_sha256(incoming),
         )
-        for file in incoming.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as opened:
-                    os.fsync(opened.fileno())
+        sync_files(incoming)
         write_atomically(incoming / MANIFEST, json.dumps(asdict(manifest), indent=2))
 
     def _next(self) -> str:
@@ -230,6 +232,14 @@ def verified(folder: Path) -> Iterator[None]:
     Manifest.read(folder).verify(folder)
     yield
     require_same(folder.name, before, glance(folder), "loaded")
+
+
+def _link(source: str, target: str) -> None:
+    """Make `target` another name of `source`, or a copy where the file system can't."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _number(name: str) -> int:

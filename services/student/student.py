@@ -112,4 +112,4 @@ class HostedStudent(StudentEndpoint):
             job=job.id,
             metrics=metrics,
         )
-        return self.store.add(output, origin, job.contract)
+        return self.store.add(output, origin, job.contract, is_ours=True)

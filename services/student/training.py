@@ -10,7 +10,7 @@ launcher of its own ranks (torchrun).
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import math
 import os
 import signal
@@ -28,17 +28,30 @@ from services.core.errors import InvalidInput, MpaError
 from services.core.presets import Hyperparameters
 from services.engines import tether
 from services.files import write_atomically
-from services.student import canaries
 from services.student.batches import EffectiveBatches
-from services.student.checkpoints import last_whole_checkpoint, read_student, save
+from services.student.checkpoints import (
+    CheckpointClock,
+    gather,
+    last_whole_checkpoint,
+    read_student,
+    save,
+)
 from services.student.datasets import DatasetStore
 from services.student.encoding import EncodedSamples, Encoder, collate
 from services.student.execution import Execution
-from services.student.job import Job, finish, partial_output, sole_trainer
+from services.student.job import Job, sole_trainer
 from services.student.leveler import Leveler, Reporter
+from services.student.result import complete, is_trained, keep, partial_output
 from services.student.store import verified
 
-CHECKPOINT_EVERY_STEPS = 50
+
+def computes_in_bf16(execution: Execution) -> bool:
+    """Whether the training computes in bfloat16 on this machine."""
+    return execution.precision == "bf16" or (
+        execution.precision == "auto"
+        and torch.cuda.is_available()
+        and torch.cuda.is_bf16_supported()
+    )
 
 
 def training_arguments(
@@ -48,10 +61,11 @@ def training_arguments(
     steps = math.ceil(samples / settings.batch_size) * settings.epochs
     micro_batch, accumulation = execution.divide(settings.batch_size)
     on_gpu = torch.cuda.is_available()
-    in_bf16 = execution.precision == "bf16" or (
-        execution.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
-    )
-    sharding = {"activation_checkpointing": execution.gradient_checkpointing}
+    sharding = {
+        "activation_checkpointing": execution.gradient_checkpointing,
+        # The whole model and its optimizer would be gathered, and the weights written twice.
+        "state_dict_type": "SHARDED_STATE_DICT",
+    }
     return TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=micro_batch,
@@ -62,7 +76,7 @@ def training_arguments(
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         optim="adamw_torch_fused",
-        bf16=in_bf16,
+        bf16=computes_in_bf16(execution),
         use_cpu=not on_gpu,
         gradient_checkpointing=execution.gradient_checkpointing and not execution.sharded,
         gradient_checkpointing_kwargs={"use_reentrant": False},
@@ -77,7 +91,7 @@ def training_arguments(
         seed=settings.seed,
         data_seed=settings.seed,
         logging_steps=10,
-        save_steps=CHECKPOINT_EVERY_STEPS,
+        save_strategy="no",  # CheckpointClock saves
         save_total_limit=1,
         remove_unused_columns=False,
         report_to=[],
@@ -86,18 +100,22 @@ def training_arguments(
 
 
 def train(folder: Path) -> None:
-    """Do the job in `folder`, from its last checkpoint if there is one.
+    """Do the job in `folder` in this process, from its last checkpoint if there is one."""
+    learn(folder)
+    free_memory()
+    complete(folder)
 
-    If torchrun started this process, it is one of several, and ends with the job. Only the first
-    one writes.
+
+def learn(folder: Path) -> Leveler | None:
+    """Train the weights of the job in `folder`, and return the trainer; None if they are there.
+
+    If torchrun started this process, it is one of several. Only the first one writes.
     """
     with sole_trainer(folder) if int(os.environ.get("RANK", 0)) == 0 else nullcontext():
-        if not (folder / "output").is_dir():
-            _train(folder)
+        return None if is_trained(folder) else _learn(folder, Job.read(folder))
 
 
-def _train(folder: Path) -> None:
-    job = Job.read(folder)
+def _learn(folder: Path, job: Job) -> Leveler:
     settings = job.hyperparameters
     execution = job.execution
     base = Path(job.base_folder)
@@ -105,7 +123,7 @@ def _train(folder: Path) -> None:
     set_seed(settings.seed)
     with verified(base):
         processor = AutoProcessor.from_pretrained(base)
-        model, dtype = read_student(base, settings)
+        model, dtype = read_student(base, settings, in_bf16=computes_in_bf16(execution))
     encoder = Encoder(
         processor, datasets, job.contract.training_template, job.contract.system_prompt
     )
@@ -127,23 +145,22 @@ def _train(folder: Path) -> None:
         args=arguments,
         train_dataset=samples,
         data_collator=partial(collate, pad_token=processor.tokenizer.pad_token_id or 0),
-        callbacks=[Reporter(folder, settings.batch_size)],
+        callbacks=[Reporter(folder, settings.batch_size), CheckpointClock()],
     )
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
-    trained = trainer.model
-    if trainer.is_fsdp_enabled:
-        # All processes take part in gathering the shards; the first one gets the result.
-        shards = trainer.accelerator.get_state_dict(trained)
-        if trainer.is_world_process_zero():
-            trained, _ = read_student(base, settings)
-            trained.load_state_dict(shards)
+    trained = gather(trainer, base, settings) if trainer.is_fsdp_enabled else trainer.model
     if trainer.is_world_process_zero():
         unfinished = partial_output(folder)
         save(trained, dtype, base, unfinished)
-        asyncio.run(canaries.compute_for_training(job, unfinished))
-        finish(folder, unfinished)
-    if torch.distributed.is_initialized():
-        leave()
+        keep(folder, unfinished)
+    return trainer
+
+
+def free_memory() -> None:
+    """Give back the memory of a trainer that has ended, on the device and in this process."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def launch(folder: Path, processes: int) -> None:
@@ -174,17 +191,19 @@ def launch(folder: Path, processes: int) -> None:
 def main(folder: Path) -> None:
     """Train, or launch the processes that do. The reason of a failure is written to error.txt."""
     processes = Job.read(folder).execution.processes
-    is_rank = "LOCAL_RANK" in os.environ
     try:
-        if processes > 1 and not is_rank:
-            (folder / "error.txt").unlink(missing_ok=True)
-            launch(folder, processes)
+        if "LOCAL_RANK" in os.environ:
+            trainer = learn(folder)  # noqa: F841  # holds the process group
+            leave()
+        (folder / "error.txt").unlink(missing_ok=True)
+        if processes > 1:
+            if not is_trained(folder):
+                launch(folder, processes)
+            complete(folder)
             return
-        if not is_rank:
-            (folder / "error.txt").unlink(missing_ok=True)
-            # The trainer would spread one process, and its batch, over all devices that it sees.
-            devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
-            os.environ["CUDA_VISIBLE_DEVICES"] = devices.partition(",")[0]
+        # The trainer would spread one process, and its batch, over all devices that it sees.
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices.partition(",")[0]
         train(folder)
     except MpaError as error:
         _leave_word(folder, str(error))

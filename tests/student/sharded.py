@@ -1,0 +1,18 @@
+"""Rank of several sharded trainings, one after the other: a pair of processes starts once.
+
+torchrun --nproc-per-node 2 tests/student/sharded.py JOB...
+"""
+
+import sys
+from pathlib import Path
+
+from accelerate.state import AcceleratorState
+
+from services.student.training import learn, leave
+
+if __name__ == "__main__":
+    trainers = []
+    for job in sys.argv[1:]:
+        trainers.append(learn(Path(job)))  # held until `leave`, as the program does
+        AcceleratorState._reset_state(reset_partial_state=True)
+    leave()
