@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,17 @@ def test_what_a_killed_trainer_left_of_its_output_is_replaced(job):
     assert _train(job).wait(timeout=60) == 0
     assert not list(job.rglob("old"))
     assert not (job / "output.partial").exists()
+
+
+def test_killed_while_canaries_were_computed_it_trains_no_second_time(job):
+    assert _train(job).wait(timeout=60) == 0
+    (job / "output").rename(job / "trained")
+    shutil.rmtree(job / "trained" / "canaries")
+    (job / "progress.json").unlink()
+    assert _train(job).wait(timeout=60) == 0
+    assert (job / "output" / "canaries").is_dir()
+    assert not (job / "trained").exists()
+    assert TrainingProgress.read(job).step == 0
 
 
 def test_a_trainer_that_does_not_end_is_named(tmp_path):

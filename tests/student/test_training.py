@@ -209,6 +209,53 @@ def test_however_a_batch_is_computed_the_same_is_learned(tiny_checkpoint, datase
         assert 1e-6 < furthest(whole, rounded) < 0.02
 
 
+def test_no_trainer_is_in_memory_when_the_canaries_are_computed(
+    tiny_checkpoint, datasets, tmp_path
+):
+    import gc
+    import weakref
+
+    from services.student.training import free_memory, learn
+
+    folder = new_job(tmp_path, datasets, tiny_checkpoint, new_samples(datasets, 8))
+    trainer = learn(folder)
+    held = [
+        weakref.ref(thing)
+        for thing in (trainer, trainer.model, trainer.optimizer, *trainer.model.parameters())
+    ]
+    moments = [
+        weakref.ref(state["exp_avg"]) for state in trainer.optimizer.optimizer.state.values()
+    ]
+    assert moments
+    gc.disable()  # only `free_memory` collects
+    try:
+        del trainer
+        free_memory()
+        assert not any(reference() is not None for reference in (*held, *moments))
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("step", "since_s", "cost_s", "due"),
+    [
+        (49, 30, 0, False),
+        (50, 30, 0, True),
+        (50, 30, 1, True),
+        (100, 19, 1, False),
+        (7, 599, 0, False),
+        (7, 600, 0, True),
+        (7, 600, 30, True),
+        (50, 600, 31, False),
+        (8, 620, 31, True),
+    ],
+)
+def test_checkpoints_are_written_by_time_and_cost_little_of_it(step, since_s, cost_s, due):
+    from services.student.checkpoints import is_due
+
+    assert is_due(step, since_s, cost_s) is due
+
+
 def test_batches_of_like_length_have_less_padding_and_every_sample_once(datasets):
     from services.student.batches import EffectiveBatches
 
@@ -266,6 +313,31 @@ def test_weights_are_trained_in_fp32_and_saved_in_the_checkpoints_format(
     before, after = (load_file(path / "model.safetensors") for path in (base, folder / "output"))
     assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
     assert furthest(before, after) > 0
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_a_frozen_base_keeps_its_own_format_under_bfloat16(tiny_checkpoint, tmp_path, lora_rank):
+    """Under float32 it would be rounded by each computation, so it is widened (test above)."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from services.student.checkpoints import read_student
+
+    base = tmp_path / "base"
+    AutoModelForImageTextToText.from_pretrained(
+        tiny_checkpoint, dtype=torch.bfloat16
+    ).save_pretrained(base)
+    model, dtype = read_student(base, Hyperparameters(1e-6, lora_rank=lora_rank), in_bf16=True)
+    assert dtype is torch.bfloat16
+    formats = {
+        is_trained: {
+            parameter.dtype
+            for parameter in model.parameters()
+            if parameter.requires_grad is is_trained
+        }
+        for is_trained in (False, True)
+    }
+    assert formats == {False: {torch.bfloat16} if lora_rank else set(), True: {torch.float32}}
 
 
 def test_small_steps_add_up(tiny_checkpoint, datasets, tmp_path):
