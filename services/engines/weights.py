@@ -56,9 +56,8 @@ def _shapes(path: Path) -> list[list[int]]:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
-        shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
-        sum(math.prod(shape) for shape in shapes)  # all are numbers
-        return shapes
+        tensors = (tensor for name, tensor in header.items() if name != "__metadata__")
+        return [[int(size) for size in tensor["shape"]] for tensor in tensors]
     except (struct.error, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(
             f"{path} is damaged: its header can't be read", field="model", reason="VERSION_CORRUPT"

@@ -64,11 +64,8 @@ class JobState:
         does a failed one leave checkpoints, since nothing continues it (a repeated training starts
         from its base), but it keeps a trained result, for people.
         """
-        if self.version or self.phase in (Phase.DONE, Phase.CANCELLED):
-            unneeded = (*_CHECKPOINTS, *_RESULT)
-        elif self.phase is Phase.FAILED:
-            unneeded = _CHECKPOINTS
-        else:
-            unneeded = ()
-        for part in unneeded:
+        has_ended = self.phase in FINAL or bool(self.version)
+        for part in _CHECKPOINTS if has_ended else ():
+            shutil.rmtree(folder / part, ignore_errors=True)
+        for part in _RESULT if has_ended and self.phase is not Phase.FAILED else ():
             shutil.rmtree(folder / part, ignore_errors=True)

@@ -91,8 +91,9 @@ class Leveler(Trainer):
     def create_accelerator_and_postprocess(self) -> None:
         """Complete the settings of FSDP, which depend on the model."""
         plugin = self.args.fsdp_plugin_args
+        model: Any = self.model
         if plugin is not None:
-            plugin.update(plugin_settings(self.model, in_bf16=self.args.bf16))
+            plugin.update(plugin_settings(model, in_bf16=self.args.bf16))
         super().create_accelerator_and_postprocess()
         if plugin is not None and shard_on_cpu(plugin):
             self.is_fsdp_enabled = True

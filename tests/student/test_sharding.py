@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 PROGRAM = Path(__file__).with_name("sharded.py")
 TIED = "internvl"
 """Architecture that is tried with tied embeddings, too; Qwen2-VL has them anyway."""
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "whole": {
         "execution": Execution(
             processes=2, micro_batch=2, sharded=True, gradient_checkpointing=True
