@@ -60,9 +60,9 @@ class JobState:
     def tidy(self, folder: Path) -> None:
         """Remove the weights that the job no longer needs.
 
-        Once the version is stored, it has them all. A cancelled job leaves nothing. Neither
-        does a failed one leave checkpoints, since nothing continues it (a repeated training starts
-        from its base), but it keeps a trained result, for people.
+        A stored version has them all, and a cancelled job leaves nothing. A failed job leaves no
+        checkpoints, since nothing continues it (a repeated training starts from its base), but it
+        keeps a trained result, for people.
         """
         has_ended = self.phase in FINAL or bool(self.version)
         for part in _CHECKPOINTS if has_ended else ():

@@ -19,7 +19,7 @@ from services.student import programs
 from services.student.disk import require_disk_space
 from services.student.execution import Execution
 from services.student.job import Job, TrainingRequest
-from services.student.job_state import FINAL, JobState, Phase
+from services.student.job_state import JobState, Phase
 from services.student.progress import TrainingProgress
 
 _log = logging.getLogger(__name__)
@@ -70,9 +70,9 @@ class TrainingJobs:
                 continue
             if job.request_id:
                 self._by_request.setdefault(job.request_id, name)
-            if state.phase in FINAL:
+            if state.phase in (Phase.DONE, Phase.CANCELLED):
                 state.tidy(self._root / name)
-            else:
+            elif state.phase is not Phase.FAILED:
                 _log.info("training %s goes on", name)
                 self._launch(name)
 
