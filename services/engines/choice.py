@@ -26,7 +26,7 @@ class Choice:
     def from_environment(env: Environment, role: str) -> Choice:
         """Raises InvalidInput, naming the variable that is wrong."""
         preset = find_preset(env.text("PRESET", BUNDLED[role]), role, what=f"{env.prefix}PRESET")
-        engine = EngineSettings.from_environment(env)
+        engine = EngineSettings.from_environment(env, role)
         model = env.text("MODEL")
         if not model:
             preset.require_loadable(

@@ -33,14 +33,30 @@ def has_driver() -> bool:
     return shutil.which(_TOOL) is not None
 
 
-def visible_gpus() -> list[Gpu]:
-    """GPUs that this process may use, in the order of CUDA_VISIBLE_DEVICES; empty if none works."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+def visible_gpus(devices: str = "") -> list[Gpu]:
+    """GPUs that this process may use, in the order of CUDA_VISIBLE_DEVICES; empty if none works.
+
+    `devices`, in the form of that variable, takes its place: the GPUs of another process.
+    """
+    visible = devices or os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible == "" or not has_driver():
         return []
     chosen = ["--id", visible] if visible else []
     done = _ask(f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits", *chosen)
     return [_gpu(line) for line in done.stdout.splitlines()] if done.returncode == 0 else []
+
+
+def holders() -> dict[int, int]:
+    """Bytes of GPU memory by process id, as far as the driver tells."""
+    if not has_driver():
+        return {}
+    done = _ask("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+    rows = [line.split(",") for line in done.stdout.splitlines() if line.count(",") == 1]
+    return {
+        int(pid): int(used) * 2**20
+        for pid, used in rows
+        if pid.strip().isdigit() and used.strip().isdigit()
+    }
 
 
 def driver_fault() -> str:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.engines.gpus import machine_memory, visible_gpus
+from services.core.errors import WrongState
+from services.core.memory import GIB
+from services.engines import weights
+from services.engines.gpus import holders, machine_memory, visible_gpus
 from services.engines.loading import find_engine
 from services.engines.settings import EngineSettings
+
+NO_ROOM = "NO_ROOM"
+"""Reason of a model that its device has no room for."""
+PATIENCE_S = 20.0
+"""Longest wait for the memory of an engine that has just ended."""
+LOOK_EVERY_S = 1.0
+SPARE_SHARE = 0.1
+"""Share of a GPU for the cache of keys and values, in the advice of a share."""
+LARGEST_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +39,14 @@ class Room:
     def __str__(self) -> str:
         verb = "fits" if self.fits else "does not fit"
         return (
-            f"a second model {verb}: it takes {_gib(self.needed)}, {_gib(self.free)} are free on "
+            f"a second model {verb}: it takes {gib(self.needed)}, {gib(self.free)} are free on "
             f"the {self.device}"
         )
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"
+def gib(size: int) -> str:
+    """A size for people."""
+    return f"{size / GIB:.1f} GiB"
 
 
 def room_for(folder: Path, settings: EngineSettings) -> Room:
@@ -39,12 +54,65 @@ def room_for(folder: Path, settings: EngineSettings) -> Room:
 
     Raises InvalidInput: unknown engine, or a damaged checkpoint.
     """
-    engine = find_engine(settings.engine)
-    gpus = visible_gpus() if engine.takes_gpu and settings.device != "cpu" else []
-    if not gpus:
-        needed = engine.memory_bytes(folder, settings, None)
-        free, _ = machine_memory()
-        return Room(needed, free, "CPU")
-    used = gpus[: settings.tensor_parallel]
-    total = min(gpu.total for gpu in used)
-    return Room(engine.memory_bytes(folder, settings, total), min(gpu.free for gpu in used), "GPU")
+    takes_gpu = find_engine(settings.engine).takes_gpu and settings.device != "cpu"
+    free, total = free_memory(settings.tensor_parallel if takes_gpu else 0)
+    needed = find_engine(settings.engine).memory_bytes(folder, settings, total)
+    return Room(needed, free, "CPU" if total is None else "GPU")
+
+
+def free_memory(gpus: int, devices: str = "") -> tuple[int, int | None]:
+    """Free and total bytes of the fullest of the first N GPUs that may be used.
+
+    Without a GPU, or for 0: the machine's available memory, and None. `devices`: as visible_gpus.
+    """
+    used = visible_gpus(devices)[:gpus] if gpus else []
+    if used:
+        return min(gpu.free for gpu in used), min(gpu.total for gpu in used)
+    free, _ = machine_memory()
+    return free, None
+
+
+async def require_room(
+    folder: Path, settings: EngineSettings, patience_s: float = PATIENCE_S
+) -> None:
+    """Raises WrongState (NO_ROOM) before weights are read that a GPU has no room for.
+
+    The memory of an engine that has just ended is waited for.
+    """
+    room = await asyncio.to_thread(room_for, folder, settings)
+    if room.device == "CPU":
+        return
+    _require_share(folder, settings, room.needed)
+    end = time.monotonic() + patience_s
+    while not room.fits:
+        if time.monotonic() > end:
+            held = await asyncio.to_thread(holders)
+            named = ", ".join(f"process {pid} holds {gib(size)}" for pid, size in held.items())
+            raise WrongState(
+                f"the model in {folder} takes {gib(room.needed)} of the GPU, but only "
+                f"{gib(room.free)} are free{f' ({named})' if named else ''}: end the other "
+                "process, choose another GPU by DEVICES, or set a lower MEMORY_SHARE for both",
+                reason=NO_ROOM,
+            )
+        await asyncio.sleep(LOOK_EVERY_S)
+        room = await asyncio.to_thread(room_for, folder, settings)
+
+
+def _require_share(folder: Path, settings: EngineSettings, share_bytes: int) -> None:
+    """Raises WrongState (NO_ROOM): the engine's share of the GPU can't hold the weights."""
+    _, total = free_memory(settings.tensor_parallel)
+    if settings.engine != "vllm" or total is None:
+        return
+    least = weights.memory_bytes(folder, settings, total)
+    if least > share_bytes:
+        share = round(least / total + SPARE_SHARE, 2)
+        way_out = (
+            f"set it to {share:g}; above 0.45 a new version replaces the live one in its place"
+            if share <= LARGEST_SHARE
+            else "divide the model by TENSOR_PARALLEL, or choose a larger GPU by DEVICES"
+        )
+        raise WrongState(
+            f"MEMORY_SHARE is {settings.memory_share:g}, which is {gib(share_bytes)} of a GPU, but "
+            f"the weights in {folder} take {gib(least)}: {way_out}",
+            reason=NO_ROOM,
+        )

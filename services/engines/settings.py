@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from services.environment import Environment
 
+STUDENTS_SHARE = 0.4
+"""Share of a GPU for one version of the student: the next one fits next to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
@@ -44,9 +47,11 @@ class EngineSettings:
     """
 
     @staticmethod
-    def from_environment(env: Environment) -> EngineSettings:
+    def from_environment(env: Environment, role: str = "") -> EngineSettings:
         """Raises InvalidInput, naming the variable that is wrong."""
-        usual = EngineSettings()
+        usual = (
+            EngineSettings(memory_share=STUDENTS_SHARE) if role == "student" else EngineSettings()
+        )
         return EngineSettings(
             engine=env.text("ENGINE", usual.engine),
             device=env.text("DEVICE"),

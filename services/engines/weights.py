@@ -50,6 +50,11 @@ def adapter_parameters(folder: Path, rank: int) -> int:
     return sum(rank * sum(shape) for shape in shapes if len(shape) == 2)
 
 
+def file_bytes(folder: Path) -> int:
+    """Size of a checkpoint's weights on disk."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
 def _shapes(path: Path) -> list[list[int]]:
     """Shapes of the tensors in a file, from its header."""
     try:

@@ -17,6 +17,7 @@ from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Outcome, Version
 from services.orchestrator.run.summary import write_summary
 from services.orchestrator.steps.evaluation import evaluate, is_evaluated
+from services.orchestrator.steps.forecast import require_way_to_the_end
 from services.orchestrator.steps.leveling import level
 from services.orchestrator.steps.parity_set import ParitySample, write_parity_set
 from services.orchestrator.steps.promotion import Confirm, promote
@@ -46,6 +47,7 @@ async def align(
     may_try: bool = False,
 ) -> None:
     """Runs every step. Raises NothingToAlign if the student is at parity already."""
+    await require_way_to_the_end(run, student, progress, may_try=may_try)
     await annotate_and_identify(run, teacher, student, progress)
     await train(run, student, confirm, progress)
     await evaluate_and_promote(run, teacher, student, labelled, confirm, progress, may_try=may_try)

@@ -1,10 +1,11 @@
 """A run on a device with room for one model: its stages take turns, each with one service.
 
-1. The teacher annotates.
-2. The student answers every question.
-3. The teacher answers if the student was wrong, and the labelled questions.
-4. The student trains, serving nothing.
-5. The student is evaluated and promoted.
+1. The student, serving nothing, tells whether it can be trained here.
+2. The teacher annotates.
+3. The student answers every question.
+4. The teacher answers if the student was wrong, and the labelled questions.
+5. The student trains, serving nothing.
+6. The student is evaluated and promoted.
 
 The records are the same as side by side: a model's answers wait in the ledger until the
 other one is up. A teacher that takes no device here (it has an address, or is a
@@ -33,6 +34,7 @@ from services.orchestrator.run.ledger.selections import images_in_use
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.annotation import unmarked
+from services.orchestrator.steps.forecast import require_way_to_the_end
 from services.orchestrator.steps.identification import identify, student_answer, teacher_answer
 from services.orchestrator.steps.labelled import labelled_images, read_labelled
 from services.orchestrator.steps.promotion import Confirm
@@ -65,6 +67,9 @@ async def align(
 
     Raises NothingToAlign if the student is at parity.
     """
+    if not (run.state.annotated or run.state.identified):
+        async with connect.student_only(where, run.folder, progress, is_serving=False) as student:
+            await require_way_to_the_end(run, student, progress, may_try=where.may_try)
     if teacher_takes_turns:
         await annotate_and_identify_in_turn(run, where, labelled, progress)
     elif not run.state.identified:

@@ -97,6 +97,14 @@ class TrainingJobs:
                 found.add(self.job(name).dataset)
         return found
 
+    def bases_in_use(self) -> set[str]:
+        """Versions that trainings under way start from."""
+        found = set()
+        for name in list(self._running):
+            with suppress(MpaError):
+                found.add(self.job(name).base_version)
+        return found
+
     def state(self, name: str) -> JobState:
         """State of a job: FAILED, with the reason, if a file is damaged."""
         return self._states.get(name) or JobState.read(self._root / name)

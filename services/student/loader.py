@@ -14,7 +14,7 @@ from services.core.errors import InvalidInput, MpaError, WrongState
 from services.engines import adapters
 from services.engines.loading import load_model
 from services.engines.model import Adaptable, Reloadable, VisionLanguageModel
-from services.engines.room import Room, room_for
+from services.engines.room import Room, require_room, room_for
 from services.engines.settings import EngineSettings
 from services.student import canaries, canary_check, programs
 from services.student.canary_check import Checked
@@ -40,7 +40,10 @@ class StoredVersions:
         return room_for(self._store.path(name), self._settings)
 
     def takes_adapter(self, name: str) -> bool:
-        return adapters.rank(self._store.path(name) / ADAPTER) <= self._settings.max_lora_rank
+        return self.takes_rank(adapters.rank(self._store.path(name) / ADAPTER))
+
+    def takes_rank(self, rank: int) -> bool:
+        return rank <= self._settings.max_lora_rank
 
     async def inspect(self, name: str) -> None:
         """Raises InvalidInput: a file differs from the manifest, a tensor is missing or unknown."""
@@ -49,6 +52,7 @@ class StoredVersions:
             await asyncio.to_thread(_check_tensors, folder)
 
     async def load(self, name: str) -> tuple[VisionLanguageModel, Checked]:
+        await require_room(self._store.path(name), self._settings)
         folder = await self._with_canaries(name)
         return await self._checked(await load_model(folder, self._settings), name)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Protocol
 
 from services.engines.room import Room
@@ -18,6 +20,9 @@ class VersionLoader(Loader, Protocol):
 
     def takes_adapter(self, name: str) -> bool:
         """Whether engines are started to serve adapters of this version's rank."""
+
+    def takes_rank(self, rank: int) -> bool:
+        """Whether engines are started to serve adapters of this rank."""
 
     def room(self, name: str) -> Room:
         """Room for one more engine with this version."""
@@ -46,11 +51,25 @@ class SwapPlanner:
         base = self._store.manifest(name).adapter_of
         if base and self._slots.adaptable(base) and self._loader.takes_adapter(name):
             return Plan(SwapWay.ADAPTER, f"{name} is an adapter of {base}, which is loaded")
+        return await self._plan_engine(name)
+
+    async def plan_result(self, base: str, lora_rank: int) -> Plan:
+        """Plan for the version that a training of `base` will make.
+
+        Versions that its loading would unload count as unloaded.
+        """
+        if lora_rank and self._slots.adaptable(base) and self._loader.takes_rank(lora_rank):
+            return Plan(SwapWay.ADAPTER, f"it will be an adapter of {base}, which is loaded")
+        return await self._plan_engine(base, unneeded=self._slots.engines() - {base})
+
+    async def _plan_engine(self, name: str, unneeded: Collection[str] = ()) -> Plan:
+        """Plan for an engine of its own, once those of the `unneeded` versions have ended."""
         if self._way is not None:
             return Plan(self._way, "as set")
         if self._max_loaded == 1:
             return Plan(SwapWay.IN_PLACE, "at most 1 version may be loaded")
         room = await asyncio.to_thread(self._loader.room, name)
+        room = replace(room, free=room.free + len(unneeded) * room.needed)
         return Plan(SwapWay.TWO_SLOTS if room.fits else SwapWay.IN_PLACE, str(room))
 
     async def make_room(self, name: str, pointers: Pointers) -> Plan:

@@ -25,10 +25,14 @@ from services.rpc.wire import CHECK, decoding_from_proto, finish_reason_to_proto
 from services.student.endpoint import StudentEndpoint
 from services.student.follower import FollowingStudent
 from services.student.operations import OperationsServicer, ReadyStudent
-from services.student.plan import Plan
 from services.student.student import HostedStudent
 from services.student.training_servicer import TrainingServicer
-from services.student.version_messages import describe, describe_follower
+from services.student.version_messages import (
+    describe,
+    describe_all,
+    describe_follower,
+    way_to_proto,
+)
 
 SERVICES = (
     student_pb2.DESCRIPTOR.services_by_name["StudentService"].full_name,
@@ -119,7 +123,7 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
         student = self._student()
         pointers = student.versions.pointers
         response = versions_pb2.ListVersionsResponse(
-            versions=[await describe(student, name) for name in student.store.names()],
+            versions=await describe_all(student),
             live=pointers.live,
             candidate=pointers.candidate,
             previous=pointers.previous,
@@ -132,7 +136,7 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
         except InvalidInput as error:  # the live version is damaged on disk
             response.swap_reason = str(error)
         else:
-            response.swap_way = _way(plan)
+            response.swap_way = way_to_proto(plan.way)
             response.swap_reason = plan.reason
         return response
 
@@ -158,7 +162,7 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
         return versions_pb2.PromoteVersionResponse(
             live=pointers.live,
             previous=pointers.previous,
-            swap_way=_way(plan),
+            swap_way=way_to_proto(plan.way),
             followers=map(describe_follower, await student.followers()),
         )
 
@@ -167,12 +171,14 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
     ) -> versions_pb2.RollbackVersionResponse:
         pointers, plan = await self._owner().versions.rollback()
         return versions_pb2.RollbackVersionResponse(
-            live=pointers.live, previous=pointers.previous, swap_way=_way(plan)
+            live=pointers.live, previous=pointers.previous, swap_way=way_to_proto(plan.way)
         )
 
-
-def _way(plan: Plan) -> versions_pb2.SwapWay:
-    return cast(versions_pb2.SwapWay, versions_pb2.SwapWay.Value(f"SWAP_WAY_{plan.way.name}"))
+    async def DeleteVersion(
+        self, request: versions_pb2.DeleteVersionRequest, context: Context
+    ) -> versions_pb2.DeleteVersionResponse:
+        freed = await self._owner().delete(request.name, unload=request.unload)
+        return versions_pb2.DeleteVersionResponse(freed_bytes=freed)
 
 
 def owner(student: ReadyEndpoint) -> ReadyStudent:

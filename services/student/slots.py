@@ -88,6 +88,10 @@ class Slots:
             if slot.leases == 0:
                 slot.idle.set()
 
+    def engines(self) -> set[str]:
+        """Versions that are loaded with an engine of their own."""
+        return {slot.name for slot in self._slots.values() if slot.model and not slot.base}
+
     def adaptable(self, name: str) -> Adaptable | None:
         """Engine of a loaded version, if it can serve adapters."""
         slot = self._slots.get(name)
@@ -96,7 +100,7 @@ class Slots:
 
     async def bring_in(self, name: str, *, base: str = "") -> None:
         """Load a version next to the others: as an adapter of `base`, or with its own engine."""
-        await self._take_out(name)  # remains of an earlier failure
+        await self.take_out(name)  # remains of an earlier failure
         slot = self._slots[name] = Slot(name, self._loader.contract(name), base)
         try:
             engine = self.adaptable(base) if base else None
@@ -123,7 +127,7 @@ class Slots:
             try:
                 await commit()
             except BaseException:
-                await self._take_out(new)
+                await self.take_out(new)
                 await self._bring_back(old)
                 raise
         finally:
@@ -165,8 +169,8 @@ class Slots:
         """End the engine of `old`; start one with `new` or, after an error, with `old` again."""
         slot = self._slots.get(old)
         base = slot.base if slot is not None else ""
-        await self._take_out(old)
-        await self._take_out(base)
+        await self.take_out(old)
+        await self.take_out(base)
         try:
             await self.bring_in(new)
         except BaseException:
@@ -225,11 +229,11 @@ class Slots:
                 ]
                 if not unneeded or not (all_unneeded or len(loaded) >= most):
                     break
-                await self._take_out(
+                await self.take_out(
                     min(unneeded, key=lambda slot: (slot.leases > 0, slot.name in last)).name
                 )
 
-    async def _take_out(self, name: str) -> None:
+    async def take_out(self, name: str) -> None:
         """Unload a version, within DRAIN_S and the time to close its engine, even if it hangs."""
         slot = self._slots.get(name)
         if slot is None:
@@ -271,13 +275,13 @@ class Slots:
         self.end_soon()
         for is_adapter in (True, False):
             names = [slot.name for slot in self._slots.values() if bool(slot.base) is is_adapter]
-            await asyncio.gather(*(self._take_out(name) for name in names))
+            await asyncio.gather(*(self.take_out(name) for name in names))
 
     async def take_out_dead(self) -> None:
         """Free the resources of dead engines."""
         for slot in sorted(self._slots.values(), key=lambda slot: not slot.base):
             if slot.state is SlotState.FAILED:
-                await self._take_out(slot.name)
+                await self.take_out(slot.name)
 
 
 def _free_memory_of(error: BaseException | None) -> None:

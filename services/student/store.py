@@ -1,6 +1,7 @@
 """Versions of the student on disk: immutable folders with a manifest, and pointers to some of them.
 
 STORE/versions/v1/{manifest.json, config.json, model.safetensors, ...}
+STORE/versions/.leaving-v1 a version on its way out
 STORE/versions/.last       the newest version that ever existed, so that no name is used twice
 STORE/pointers.json        see pointers.py
 STORE/datasets/            see datasets.py
@@ -9,6 +10,7 @@ STORE/jobs/                see job.py
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -53,7 +55,7 @@ class VersionStore:
 
     def _own(self, root: Path) -> None:
         self._versions.mkdir(parents=True, exist_ok=True)
-        self._lock = (root / ".lock").open("w")
+        self._lock = _open_lock(root / ".lock")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -61,7 +63,8 @@ class VersionStore:
                 f"another student service uses the store {root}: stop it, name another store, or "
                 "follow it (MPA_STUDENT_FOLLOW=1)"
             ) from error
-        for leftover in [*self._versions.glob(".incoming-*"), *sweep(root)]:
+        unfinished = [*self._versions.glob(".incoming-*"), *self._versions.glob(".leaving-*")]
+        for leftover in [*unfinished, *sweep(root)]:
             _log.info("removing %s, which was left unfinished", leftover)
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -192,6 +195,44 @@ class VersionStore:
             used.append((self._versions / _LAST).read_text())
         return f"v{max((_number(name) for name in used if _NAME.fullmatch(name)), default=0) + 1}"
 
+    def size_bytes(self, name: str) -> int:
+        """Size of a version's files. Raises NotFound."""
+        found = 0
+        for file in self.path(name).rglob("*"):
+            with suppress(FileNotFoundError):  # it is being deleted
+                found += file.lstat().st_size if not file.is_dir() else 0
+        return found
+
+    def adapters_of(self, name: str) -> list[str]:
+        """Versions that are adapters of this one, as far as their manifests can be read."""
+        found = []
+        for other in self.names():
+            with suppress(InvalidInput):
+                if self.manifest(other).adapter_of == name:
+                    found.append(other)
+        return found
+
+    def remove(self, name: str) -> None:
+        """Remove a version for good. Its name is never used again.
+
+        It is renamed first, so a kill leaves no part of a version. Raises NotFound; MpaError: the
+        disk refuses, and the version is unchanged.
+        """
+        folder = self.path(name)
+        leaving = self._versions / f".leaving-{name}"
+        newest = f"v{_number(self._next()) - 1}"
+        write_atomically(self._versions / _LAST, newest)
+        try:
+            folder.rename(leaving)
+            sync_folder(self._versions)
+        except OSError as error:
+            raise MpaError(
+                f"version {name} can't be removed ({error.strerror}): grant access to {folder}, "
+                "then repeat",
+                reason="STORAGE_FAILED",
+            ) from error
+        shutil.rmtree(leaving, ignore_errors=True)
+
     def verify(self, name: str) -> Path:
         """Check a version's files against its manifest, and return its folder.
 
@@ -244,3 +285,14 @@ def _link(source: str, target: str) -> None:
 
 def _number(name: str) -> int:
     return int(name[1:])
+
+
+def _open_lock(path: Path) -> TextIO:
+    """The file that a store's owner locks: another one if the store can't be written."""
+    try:
+        return path.open("w")
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        _log.warning("%s can't be written: versions are served, nothing is trained", path.parent)
+        return (path if path.is_file() else path.parent / "pointers.json").open()

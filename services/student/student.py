@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from services.core.contract import Contract
 from services.core.errors import WrongState
+from services.core.presets import Hyperparameters
 from services.engines.checkpoint import resolve
 from services.student.datasets import DatasetStore
+from services.student.disk import require_disk_space
 from services.student.endpoint import StudentEndpoint
 from services.student.followers import Followers
 from services.student.heartbeat import own_address, write_owner
@@ -17,10 +20,12 @@ from services.student.job import Job, TrainingRequest
 from services.student.jobs import TrainingJobs
 from services.student.live import LivePointers
 from services.student.manifest import Origin
+from services.student.plan import Plan
 from services.student.pointers import Pointers
 from services.student.progress import TrainingProgress
 from services.student.settings import StudentSettings
 from services.student.store import VersionStore
+from services.student.training_room import TrainingRoom, training_room
 from services.student.upload_room import UploadRoom
 
 _log = logging.getLogger(__name__)
@@ -94,6 +99,45 @@ class HostedStudent(StudentEndpoint):
         base = await asyncio.to_thread(self.store.verify, request.base_version)
         request.contract.require_trainable_from(self.store.manifest(request.base_version).contract)
         return self.jobs.start(request, base)
+
+    async def delete(self, name: str, *, unload: bool = False) -> int:
+        """Remove a version for good; return the bytes that it took. Raises as VersionRemoval."""
+        size = await asyncio.to_thread(self.store.size_bytes, name)
+        await self.versions.removal.remove(name, self.needs, unload=unload)
+        _log.info("version %s is deleted", name)
+        return size
+
+    def needs(self, name: str) -> str:
+        """Reason to keep a version on disk; "" if there is none."""
+        for role, pointed in asdict(self.versions.pointers).items():
+            if name == pointed:
+                return f"it is the {role} version"
+        if adapters := self.store.adapters_of(name):
+            return f"the adapter {adapters[0]} needs it"
+        if name in self.jobs.bases_in_use():
+            return "a training starts from it"
+        return super().needs(name)
+
+    async def plan_training(
+        self, base_version: str, hyperparameters: Hyperparameters
+    ) -> tuple[TrainingRoom, Plan]:
+        """Room for a training now, and the way in which its result would be loaded.
+
+        Raises NotFound; InvalidInput: it can't be trained.
+        """
+        base = self.store.path(base_version)
+        room = await asyncio.to_thread(self._training_room, base, hyperparameters)
+        plan = await self.versions.planner.plan_result(base_version, hyperparameters.lora_rank)
+        return room, plan
+
+    def _training_room(self, base: Path, hyperparameters: Hyperparameters) -> TrainingRoom:
+        settings = self._settings
+        room = training_room(base, hyperparameters, settings.training, settings.training_devices)
+        try:
+            require_disk_space(settings.store, base, hyperparameters)
+        except WrongState as error:
+            return replace(room, fits=False, reason=str(error))
+        return room
 
     def _publish(self, job: Job, output: Path, progress: TrainingProgress) -> str:
         made = self.store.made_by(job.id)

@@ -22,6 +22,7 @@ from services.student.datasets import TrainingSample
 from services.student.job import TrainingRequest
 from services.student.operations import ReadyStudent, describe_operation
 from services.student.uploads import Upload
+from services.student.version_messages import way_to_proto
 
 _MAX_LORA_RANK = 1024
 
@@ -79,6 +80,25 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             ),
         )
         return describe_operation(student, await student.train(training))
+
+    async def PlanTraining(
+        self, request: training_pb2.PlanTrainingRequest, context: Context
+    ) -> training_pb2.PlanTrainingResponse:
+        student = self._student()
+        room, plan = await student.plan_training(
+            request.base_version or student.versions.pointers.live,
+            _hyperparameters(request.hyperparameters, student.preset.hyperparameters),
+        )
+        return training_pb2.PlanTrainingResponse(
+            fits=room.fits,
+            reason=room.reason,
+            memory_bytes=room.needed,
+            free_memory_bytes=room.free,
+            micro_batch=room.way.micro_batch if room.way else 0,
+            gradient_checkpointing=room.way is not None and room.way.checkpointing,
+            swap_way=way_to_proto(plan.way),
+            swap_reason=plan.reason,
+        )
 
 
 def _contract(request: training_pb2.TrainRequest, base: Contract) -> Contract:

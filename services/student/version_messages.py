@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import datetime
+from typing import cast
 
 from protos.mpa.v1 import versions_pb2
-from services.core.errors import InvalidInput
+from services.core.errors import InvalidInput, NotFound
 from services.rpc.wire import contract_to_proto
 from services.student.canaries import read as read_canaries
 from services.student.endpoint import StudentEndpoint
 from services.student.followers import Follower
 from services.student.manifest import Manifest
-from services.student.store import VersionStore
+from services.student.plan import SwapWay
 
 
 async def describe(student: StudentEndpoint, name: str) -> versions_pb2.Version:
@@ -28,12 +29,24 @@ async def describe(student: StudentEndpoint, name: str) -> versions_pb2.Version:
         leases=slot.leases if slot else 0,
         canaries_passed=slot.canaries.passed if slot and slot.canaries else -1,
     )
-    await asyncio.to_thread(_add_files, version, student.store)
+    await asyncio.to_thread(_add_files, version, student)
     return version
 
 
-def _add_files(version: versions_pb2.Version, store: VersionStore) -> None:
+async def describe_all(student: StudentEndpoint) -> list[versions_pb2.Version]:
+    """Describe all versions, the oldest first, without those that are deleted meanwhile."""
+    found = []
+    for name in student.store.names():
+        with suppress(NotFound):
+            found.append(await describe(student, name))
+    return found
+
+
+def _add_files(version: versions_pb2.Version, student: StudentEndpoint) -> None:
     """Add the content of the version's files."""
+    store = student.store
+    version.size_bytes = store.size_bytes(version.name)
+    version.needed = student.needs(version.name)
     with suppress(InvalidInput):  # `error` names it
         _add_manifest(version, store.manifest(version.name))
     try:
@@ -53,6 +66,11 @@ def _add_manifest(version: versions_pb2.Version, manifest: Manifest) -> None:
     version.contract.CopyFrom(contract_to_proto(manifest.contract))
     version.metrics.update(origin.metrics)
     version.adapter_of = manifest.adapter_of
+
+
+def way_to_proto(way: SwapWay) -> versions_pb2.SwapWay:
+    """A way of a swap on the wire."""
+    return cast(versions_pb2.SwapWay, versions_pb2.SwapWay.Value(f"SWAP_WAY_{way.name}"))
 
 
 def describe_follower(follower: Follower) -> versions_pb2.Follower:

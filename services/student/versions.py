@@ -30,6 +30,7 @@ from services.student.live import LivePointers, ServedPointers
 from services.student.plan import Plan, SwapWay
 from services.student.planner import SwapPlanner, VersionLoader
 from services.student.pointers import Pointers
+from services.student.removal import VersionRemoval
 from services.student.slot import Lease, Slot
 from services.student.slots import END_S, Slots
 from services.student.store import VersionStore
@@ -62,6 +63,7 @@ class Versions:
         self._live = live or LivePointers(store)
         self.planner = SwapPlanner(store, loader, self._slots, max_loaded=max_loaded, way=way)
         self._changing = asyncio.Lock()
+        self.removal = VersionRemoval(store, self._slots, self._changing)
         self._changes = Changes(self._who_serves)
         self._followers = followers
         self._deciding = asyncio.Lock()

@@ -17,6 +17,7 @@ from services.core.errors import Unavailable
 from services.engines.checkpoint import resolve
 from services.engines.loading import load_model
 from services.engines.model import VisionLanguageModel
+from services.engines.room import require_room
 from services.engines.serving import Serving, of_checkpoint
 from services.engines.teacher import HostedTeacher
 from services.environment import pin_devices
@@ -77,6 +78,7 @@ class TeacherService:
             model = await openai.load(settings.model, settings.openai)
             return model, of_provider(settings)
         folder = await asyncio.to_thread(resolve, settings.model)
+        await require_room(folder, settings.engine)
         serving = of_checkpoint(folder, settings.engine, settings.preset.name, settings.model)
         return await load_model(folder, settings.engine), serving
 

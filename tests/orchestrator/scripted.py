@@ -162,7 +162,8 @@ class ScriptedStudent(
     earlier release has them. Training adds a version of `trained_skill`, or fails with
     `training_error`. Further trainings add v3, v4, ... of the skills in `trained_later`,
     the last of them for all that follow. `refusal`: error of asking about a training;
-    `failed_before`: requests whose training has failed already.
+    `failed_before`: requests whose training has failed already. `forecast`: of a training; None
+    is a service of an earlier release.
     """
 
     skills: dict = field(default_factory=lambda: {"v1": 0.4})
@@ -180,8 +181,16 @@ class ScriptedStudent(
     metrics: dict = field(default_factory=dict)
     adapters: tuple = ()
     contracts: dict = field(default_factory=dict)
+    plans: list = field(default_factory=list)
     keeps_contract: bool = True
     preset: str = "bundled"
+    forecast: training_pb2.PlanTrainingResponse | None = None
+
+    async def PlanTraining(self, request, context):
+        if self.forecast is None:  # as a service of an earlier release
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+        self.plans.append(request)
+        return self.forecast
 
     async def Answer(self, request, context):
         sha256 = await self.begin("answer", request.image, context)

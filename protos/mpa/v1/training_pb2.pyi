@@ -108,3 +108,31 @@ class TrainResponse(_message.Message):
     train_loss: float
     seconds: float
     def __init__(self, version: _Optional[str] = ..., train_loss: _Optional[float] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class PlanTrainingRequest(_message.Message):
+    __slots__ = ("base_version", "hyperparameters")
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    HYPERPARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    base_version: str
+    hyperparameters: Hyperparameters
+    def __init__(self, base_version: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ...) -> None: ...
+
+class PlanTrainingResponse(_message.Message):
+    __slots__ = ("fits", "reason", "memory_bytes", "free_memory_bytes", "micro_batch", "gradient_checkpointing", "swap_way", "swap_reason")
+    FITS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MICRO_BATCH_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_CHECKPOINTING_FIELD_NUMBER: _ClassVar[int]
+    SWAP_WAY_FIELD_NUMBER: _ClassVar[int]
+    SWAP_REASON_FIELD_NUMBER: _ClassVar[int]
+    fits: bool
+    reason: str
+    memory_bytes: int
+    free_memory_bytes: int
+    micro_batch: int
+    gradient_checkpointing: bool
+    swap_way: _versions_pb2.SwapWay
+    swap_reason: str
+    def __init__(self, fits: bool = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., micro_batch: _Optional[int] = ..., gradient_checkpointing: bool = ..., swap_way: _Optional[_Union[_versions_pb2.SwapWay, str]] = ..., swap_reason: _Optional[str] = ...) -> None: ...

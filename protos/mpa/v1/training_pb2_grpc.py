@@ -47,6 +47,11 @@ class TrainingServiceStub(object):
                 request_serializer=protos_dot_mpa_dot_v1_dot_training__pb2.TrainRequest.SerializeToString,
                 response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
                 _registered_method=True)
+        self.PlanTraining = channel.unary_unary(
+                '/mpa.v1.TrainingService/PlanTraining',
+                request_serializer=protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingRequest.SerializeToString,
+                response_deserializer=protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingResponse.FromString,
+                _registered_method=True)
 
 
 class TrainingServiceServicer(object):
@@ -71,6 +76,14 @@ class TrainingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanTraining(self, request, context):
+        """Whether a training would fit now, beside what is loaded on its devices, and whether its result
+        could be loaded beside the live version. Starts nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -83,6 +96,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.Train,
                     request_deserializer=protos_dot_mpa_dot_v1_dot_training__pb2.TrainRequest.FromString,
                     response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'PlanTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanTraining,
+                    request_deserializer=protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingRequest.FromString,
+                    response_serializer=protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -141,6 +159,33 @@ class TrainingService(object):
             '/mpa.v1.TrainingService/Train',
             protos_dot_mpa_dot_v1_dot_training__pb2.TrainRequest.SerializeToString,
             google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mpa.v1.TrainingService/PlanTraining',
+            protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingRequest.SerializeToString,
+            protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingResponse.FromString,
             options,
             channel_credentials,
             insecure,

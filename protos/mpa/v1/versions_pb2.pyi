@@ -79,7 +79,7 @@ class Contract(_message.Message):
     def __init__(self, answer_template: _Optional[str] = ..., chat_template_sha256: _Optional[str] = ..., processor_sha256: _Optional[str] = ..., decoding: _Optional[_Union[Contract.Decoding, _Mapping]] = ..., training_template: _Optional[str] = ..., system_prompt: _Optional[str] = ..., normaliser: _Optional[str] = ..., pixel_budget: _Optional[str] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases", "canaries", "canaries_passed", "adapter_of")
+    __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases", "canaries", "canaries_passed", "adapter_of", "size_bytes", "needed")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +101,8 @@ class Version(_message.Message):
     CANARIES_FIELD_NUMBER: _ClassVar[int]
     CANARIES_PASSED_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_OF_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: VersionState
     error: str
@@ -115,7 +117,9 @@ class Version(_message.Message):
     canaries: int
     canaries_passed: int
     adapter_of: str
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[VersionState, str]] = ..., error: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., leases: _Optional[int] = ..., canaries: _Optional[int] = ..., canaries_passed: _Optional[int] = ..., adapter_of: _Optional[str] = ...) -> None: ...
+    size_bytes: int
+    needed: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[VersionState, str]] = ..., error: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., leases: _Optional[int] = ..., canaries: _Optional[int] = ..., canaries_passed: _Optional[int] = ..., adapter_of: _Optional[str] = ..., size_bytes: _Optional[int] = ..., needed: _Optional[str] = ...) -> None: ...
 
 class Follower(_message.Message):
     __slots__ = ("address", "state", "version", "error", "silent_seconds")
@@ -214,3 +218,17 @@ class RollbackVersionResponse(_message.Message):
     previous: str
     swap_way: SwapWay
     def __init__(self, live: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ...) -> None: ...
+
+class DeleteVersionRequest(_message.Message):
+    __slots__ = ("name", "unload")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNLOAD_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    unload: bool
+    def __init__(self, name: _Optional[str] = ..., unload: bool = ...) -> None: ...
+
+class DeleteVersionResponse(_message.Message):
+    __slots__ = ("freed_bytes",)
+    FREED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    freed_bytes: int
+    def __init__(self, freed_bytes: _Optional[int] = ...) -> None: ...

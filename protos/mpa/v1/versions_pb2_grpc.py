@@ -61,6 +61,11 @@ class VersionServiceStub(object):
                 request_serializer=protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionRequest.SerializeToString,
                 response_deserializer=protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionResponse.FromString,
                 _registered_method=True)
+        self.DeleteVersion = channel.unary_unary(
+                '/mpa.v1.VersionService/DeleteVersion',
+                request_serializer=protos_dot_mpa_dot_v1_dot_versions__pb2.DeleteVersionRequest.SerializeToString,
+                response_deserializer=protos_dot_mpa_dot_v1_dot_versions__pb2.DeleteVersionResponse.FromString,
+                _registered_method=True)
 
 
 class VersionServiceServicer(object):
@@ -104,6 +109,14 @@ class VersionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteVersion(self, request, context):
+        """Removes a version from the disk for good. FAILED_PRECONDITION (VERSION_NEEDED): a pointer, an
+        adapter or a training needs it, or it is loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VersionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +144,11 @@ def add_VersionServiceServicer_to_server(servicer, server):
                     servicer.RollbackVersion,
                     request_deserializer=protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionRequest.FromString,
                     response_serializer=protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionResponse.SerializeToString,
+            ),
+            'DeleteVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVersion,
+                    request_deserializer=protos_dot_mpa_dot_v1_dot_versions__pb2.DeleteVersionRequest.FromString,
+                    response_serializer=protos_dot_mpa_dot_v1_dot_versions__pb2.DeleteVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -270,6 +288,33 @@ class VersionService(object):
             '/mpa.v1.VersionService/RollbackVersion',
             protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionRequest.SerializeToString,
             protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mpa.v1.VersionService/DeleteVersion',
+            protos_dot_mpa_dot_v1_dot_versions__pb2.DeleteVersionRequest.SerializeToString,
+            protos_dot_mpa_dot_v1_dot_versions__pb2.DeleteVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,7 +30,7 @@ from services.orchestrator.steps import evaluation, promotion
 from services.orchestrator.steps.labelled import read_labelled
 from services.orchestrator.steps.leaks import look_for_leaks
 from services.orchestrator.steps.promotion import Confirm
-from services.rpc.client import VersionPointers
+from services.rpc.client import VersionList, VersionPointers
 
 
 async def align(
@@ -181,6 +181,20 @@ async def rollback(folder: Path, where: Where, progress: Progress) -> VersionPoi
     """`folder`: the run whose student starts, with --local."""
     async with connect.student_only(where, folder, progress) as student:
         return await student.rollback()
+
+
+async def stored_versions(folder: Path, where: Where, progress: Progress) -> VersionList:
+    """`folder`: the run whose student starts, with --local."""
+    async with connect.student_only(where, folder, progress, is_serving=False) as student:
+        return await student.stored()
+
+
+async def delete_versions(
+    folder: Path, where: Where, names: Sequence[str], progress: Progress, *, unload: bool = False
+) -> int:
+    """Bytes that the versions took. `folder` as above."""
+    async with connect.student_only(where, folder, progress, is_serving=False) as student:
+        return sum([await student.delete(name, unload=unload) for name in names])
 
 
 async def ask(

@@ -20,6 +20,7 @@ from services.orchestrator.cli import (
     runs,
     services,
     steps,
+    versions,
 )
 
 app = typer.Typer(
@@ -63,6 +64,12 @@ app.add_typer(
     name="datasets",
     help="Check labelled data sets, and score models on them.",
     rich_help_panel=options.EXPERIMENTS,
+)
+app.add_typer(
+    versions.app,
+    name="versions",
+    help="List, show, delete and prune the versions on a student's disk.",
+    rich_help_panel=services.PANEL,
 )
 app.add_typer(
     cache.app,

@@ -35,6 +35,7 @@ from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.run import KEPT, Run
 from services.orchestrator.run.summary import write_summary
 from services.orchestrator.steps.admission import Admission
+from services.orchestrator.steps.forecast import require_way_to_the_end
 from services.orchestrator.steps.promotion import Confirm
 from services.orchestrator.steps.sampling import take_samples
 from services.orchestrator.stream import IDENTIFIED
@@ -110,6 +111,7 @@ async def _base_version(run: Run, where: Where, progress: Progress) -> StudentVe
     async with connect.student_only(
         where, run.folder, progress, is_serving=not is_loaded_there
     ) as student:
+        await require_way_to_the_end(run, student, progress, may_try=where.may_try)
         return await alignment.settle_base_version(run, student, may_load=not is_loaded_there)
 
 

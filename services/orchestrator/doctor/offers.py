@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from services.core.memory import GIB
 from services.core.presets import PRESETS, Preset
+from services.engines.settings import STUDENTS_SHARE, EngineSettings
 
-TEACHERS_SHARE = 0.9
-STUDENTS_SHARE = 0.4
-"""Share of a GPU for one version: a second one fits next to it."""
 PARALLEL = (1, 2, 4, 8)
 LORA_RANK = 16
 RESERVE = 2 * GIB
@@ -60,7 +58,7 @@ def _offer(preset: Preset, role: str, gpu_bytes: Sequence[int], machine_bytes: i
 
 def _on_gpus(preset: Preset, role: str, each: int, count: int) -> tuple[str, ...]:
     """Settings for the fewest GPUs of `each` bytes that hold the preset."""
-    share = TEACHERS_SHARE if role == "teacher" else STUDENTS_SHARE
+    share = STUDENTS_SHARE if role == "student" else EngineSettings().memory_share
     fitting = (
         devices
         for devices in PARALLEL

@@ -43,7 +43,7 @@ async def teacher_only(where: Where, folder: Path, progress: Progress) -> AsyncI
 @asynccontextmanager
 async def student_only(
     where: Where, folder: Path, progress: Progress, *, is_serving: bool = True
-) -> AsyncIterator[Student]:
+) -> AsyncIterator[StudentClient]:
     """A student.
 
     Unless `is_serving`, one that is started here loads no version and leaves its device
@@ -79,5 +79,5 @@ async def _teacher(where: Where, at: Addresses, progress: Progress) -> AsyncIter
             yield teacher
 
 
-def _student(where: Where, at: Addresses, progress: Progress) -> Student:
+def _student(where: Where, at: Addresses, progress: Progress) -> StudentClient:
     return StudentClient(at.student, patience_s=where.patience_s, notice=progress.note)

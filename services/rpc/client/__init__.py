@@ -8,10 +8,13 @@ from services.rpc.client.replies import (
     AnnotationReply,
     AnswerReply,
     Picture,
+    StoredVersion,
     StudentVersion,
     TeacherModel,
     TrainedVersion,
+    TrainingPlan,
     TrainingState,
+    VersionList,
     VersionPointers,
 )
 from services.rpc.client.roles import AnsweringStudent, Student, Teacher
@@ -23,6 +26,7 @@ __all__ = [
     "AnswerReply",
     "AnsweringStudent",
     "Picture",
+    "StoredVersion",
     "Student",
     "StudentClient",
     "StudentVersion",
@@ -30,6 +34,8 @@ __all__ = [
     "TeacherClient",
     "TeacherModel",
     "TrainedVersion",
+    "TrainingPlan",
     "TrainingState",
+    "VersionList",
     "VersionPointers",
 ]

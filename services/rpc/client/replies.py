@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.core.contract import Contract
@@ -79,6 +80,40 @@ class VersionPointers:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """A version on its service's disk, for people."""
+
+    name: str
+    state: str
+    """"available", "unloaded" and so on."""
+    size_bytes: int
+    parent: str
+    run: str
+    recipe: str
+    adapter_of: str
+    created_at: str
+    """UTC, as "2026-11-24 10:00:00"; "" if its manifest is damaged."""
+    weights_sha256: str
+    metrics: Mapping[str, float]
+    canaries: int
+    canaries_passed: int
+    """-1 before the first load."""
+    leases: int
+    needed: str
+    """Reason why it can't be deleted, "" if it can."""
+    error: str
+    """Damage in memory or on disk, "" if none is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionList:
+    """All versions of a service, the oldest first, and its pointers."""
+
+    versions: tuple[StoredVersion, ...]
+    pointers: VersionPointers
+
+
+@dataclass(frozen=True, slots=True)
 class TrainedVersion:
     """A version that its service trained, with the seconds and optimizer steps that this took.
 
@@ -89,6 +124,17 @@ class TrainedVersion:
     seconds: float
     steps: int
     is_adapter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """Forecast of a training by its service. `reason` and `swap_reason` are for people."""
+
+    fits: bool
+    reason: str
+    is_loadable: bool
+    """Whether the result could be loaded beside the live version, to be judged."""
+    swap_reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from services.rpc.client.replies import (
     StudentVersion,
     TeacherModel,
     TrainedVersion,
+    TrainingPlan,
     TrainingState,
     VersionPointers,
 )
@@ -112,6 +113,9 @@ class Student(AnsweringStudent, Protocol):
 
     async def train(self, request: training_pb2.TrainRequest) -> TrainingState:
         """Starts a training. Raises Conflict while another one runs."""
+
+    async def plan_training(self, lora_rank: int) -> TrainingPlan | None:
+        """Forecast of a training from the live version; None if the service is too old for one."""
 
     async def training(self, operation: str) -> TrainingState:
         """The state of a training. Raises NotFound."""

@@ -10,8 +10,10 @@ from services.rpc.client.client import CONTROL_TIMEOUT_S
 from services.rpc.client.replies import (
     AnswerReply,
     Picture,
+    StoredVersion,
     StudentVersion,
     TrainedVersion,
+    VersionList,
     VersionPointers,
 )
 from services.rpc.client.training import TrainingClient
@@ -82,6 +84,30 @@ class StudentClient(TrainingClient):
         )
         return VersionPointers(reply.live, reply.candidate, reply.previous)
 
+    async def stored(self) -> VersionList:
+        """All versions on the service's disk."""
+        request = versions_pb2.ListVersionsRequest()
+        reply = await self._control(
+            lambda peer: peer.stub(_versions).ListVersions(request, timeout=CONTROL_TIMEOUT_S)
+        )
+        return VersionList(
+            tuple(map(_stored, reply.versions)),
+            VersionPointers(reply.live, reply.candidate, reply.previous),
+        )
+
+    async def delete(self, name: str, *, unload: bool = False) -> int:
+        """Removes a version for good; the bytes that it took. Not retried: it may have happened.
+
+        Raises NotFound; WrongState if something needs it, or if it is loaded, without `unload`.
+        """
+        request = versions_pb2.DeleteVersionRequest(name=name, unload=unload)
+        reply = await self.connection.call_once(
+            lambda: self._at_owner(
+                lambda peer: peer.stub(_versions).DeleteVersion(request, timeout=CONTROL_TIMEOUT_S)
+            )
+        )
+        return int(reply.freed_bytes)
+
     async def trainings(self) -> tuple[str, tuple[TrainedVersion, ...]]:
         """The preset of the service and the versions that it trained, oldest first."""
         request = versions_pb2.ListVersionsRequest()
@@ -137,3 +163,25 @@ class StudentClient(TrainingClient):
             )
         )
         return VersionPointers(reply.live, previous=reply.previous)
+
+
+def _stored(version: versions_pb2.Version) -> StoredVersion:
+    state = versions_pb2.VersionState.Name(version.state)
+    made = version.create_time.ToDatetime() if version.HasField("create_time") else ""
+    return StoredVersion(
+        name=version.name,
+        state=state.removeprefix("VERSION_STATE_").lower(),
+        size_bytes=version.size_bytes,
+        parent=version.parent,
+        run=version.run,
+        recipe=version.recipe,
+        adapter_of=version.adapter_of,
+        created_at=str(made),
+        weights_sha256=version.weights_sha256,
+        metrics=dict(version.metrics),
+        canaries=version.canaries,
+        canaries_passed=version.canaries_passed,
+        leases=version.leases,
+        needed=version.needed,
+        error=version.error,
+    )

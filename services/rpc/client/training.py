@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from functools import partial
 
+import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
-from protos.mpa.v1 import training_pb2, training_pb2_grpc
+from protos.mpa.v1 import training_pb2, training_pb2_grpc, versions_pb2
 from services.core.errors import MpaError
 from services.rpc import status
 from services.rpc.client.client import CONTROL_TIMEOUT_S, Client
-from services.rpc.client.replies import TrainingState
+from services.rpc.client.replies import TrainingPlan, TrainingState
 from services.rpc.connection import Reply
 from services.rpc.peer import ANSWER_TIMEOUT_S, Peer
 
@@ -62,6 +63,33 @@ class TrainingClient(Client):
                 lambda peer: peer.stub(_training).Train(request, timeout=CONTROL_TIMEOUT_S)
             )
         )
+
+    async def plan_training(self, lora_rank: int) -> TrainingPlan | None:
+        """Forecast of a training from the live version; None if the service is too old for one.
+
+        Raises InvalidInput: it can't be trained.
+        """
+        request = training_pb2.PlanTrainingRequest()
+        if lora_rank:
+            request.hyperparameters.lora_rank = lora_rank
+
+        async def send(peer: Peer) -> training_pb2.PlanTrainingResponse | None:
+            plan = peer.stub(_training).PlanTraining
+            try:
+                response: training_pb2.PlanTrainingResponse = await plan(
+                    request, timeout=CONTROL_TIMEOUT_S
+                )
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return None
+                raise
+            return response
+
+        reply = await self._control(send)
+        if reply is None:
+            return None
+        is_loadable = reply.swap_way != versions_pb2.SWAP_WAY_IN_PLACE
+        return TrainingPlan(reply.fits, reply.reason, is_loadable, reply.swap_reason)
 
     async def training(self, operation: str) -> TrainingState:
         """Raises NotFound."""

@@ -1,0 +1,44 @@
+"""Forecast of a run's last steps, before its first image costs anything."""
+
+from __future__ import annotations
+
+from services.core.errors import WrongState
+from services.orchestrator.run.progress import Progress
+from services.orchestrator.run.run import Run
+from services.orchestrator.steps.evaluation import ONE_MODEL_FITS
+from services.rpc.client import Student
+
+TRAINING_DOES_NOT_FIT = "TRAINING_DOES_NOT_FIT"
+"""Reason of a student whose devices have no room for the run's training."""
+
+
+async def require_way_to_the_end(
+    run: Run, student: Student, progress: Progress, *, may_try: bool
+) -> None:
+    """Ask the student whether it can be trained and judged as the run needs it.
+
+    Nothing is asked once the training has begun, or of a service that is too old to tell.
+    `may_try`: the candidate may answer in the live version's place. Raises WrongState with the
+    advice of the service.
+    """
+    if run.state.candidate or run.state.training_begun:
+        return
+    plan = await student.plan_training(run.settings.lora_rank)
+    if plan is None:
+        return
+    if not plan.fits:
+        raise WrongState(
+            f"the student at {student.address} has no room for the run's training: {plan.reason}. "
+            "Nothing has been annotated: change this, then repeat the command",
+            reason=TRAINING_DOES_NOT_FIT,
+        )
+    if not (plan.is_loadable or may_try):
+        raise WrongState(
+            f"the student at {student.address} has room for one model ({plan.swap_reason}), so "
+            "`evaluate` could not load the candidate beside the live version. Nothing has been "
+            "annotated: start the student with less memory for each version "
+            "(MPA_STUDENT_MEMORY_SHARE=0.4, MPA_STUDENT_SWAP=auto), or let the candidate answer "
+            "everybody while it is evaluated (--trial)",
+            reason=ONE_MODEL_FITS,
+        )
+    progress.note(f"level: {plan.reason}")

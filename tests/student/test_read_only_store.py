@@ -1,0 +1,75 @@
+"""A store on a read-only mount is served; training and deletion are refused."""
+
+import asyncio
+import functools
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from services.core.contract import Contract
+from services.student.manifest import Origin
+from tests.serving import fake_checkpoint, fake_student_settings, serving_student
+
+MOUNT = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
+from services.core.errors import MpaError
+from services.rpc.client import StudentClient, Picture
+from services.student.settings import StudentSettings
+from tests.pictures import numbered_png
+from tests.serving import serving_student
+from tests.student.uploading import image_part, sample_part
+
+async def main():
+    settings = StudentSettings.from_env({
+        "MPA_STUDENT_STORE": sys.argv[1], "MPA_STUDENT_ENGINE": "fake",
+        "MPA_STUDENT_MODEL": sys.argv[1], "MPA_STUDENT_PRESET": "bundled"})
+    async def parts():
+        yield image_part(1)
+        yield sample_part(1)
+    async with serving_student(settings) as peer, StudentClient(peer.address) as client:
+        reply = await client.answer(Picture.of(numbered_png(1)), "what is it?")
+        print("answered by", reply.version)
+        for work in (client.delete("v2"), client.upload(parts)):
+            try:
+                await work
+            except MpaError as error:
+                print("refused:", error)
+
+asyncio.run(main())
+"""
+
+
+def read_only(root):
+    """Start of a command for which the folder is read-only.
+
+    A machine that lets no test mount takes the permission away instead.
+    """
+    mounted = ["unshare", "-rm", "sh", "-c", MOUNT, str(root)]
+    if shutil.which("unshare") and subprocess.run([*mounted, "true"], check=False).returncode == 0:
+        return mounted
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    return ["setpriv", "--reuid", "65534", "--clear-groups"] if os.getuid() == 0 else []
+
+
+@pytest.mark.slow
+async def test_a_store_on_a_read_only_mount_answers_and_changes_nothing(tmp_path):
+    settings = fake_student_settings(tmp_path)
+    async with serving_student(settings) as peer:
+        peer.student.store.add(fake_checkpoint(tmp_path / "b"), Origin(), Contract())
+    root = settings.store
+    command = [*read_only(root), sys.executable, "-c", PROGRAM, str(root)]
+    run = functools.partial(subprocess.run, capture_output=True, text=True, check=False)
+    done = await asyncio.to_thread(run, command)
+    assert "answered by v1" in done.stdout, done.stderr
+    refusals = [line for line in done.stdout.splitlines() if line.startswith("refused:")]
+    assert len(refusals) == 2
+    for line in refusals:
+        assert "ead-only file system" in line or "ermission denied" in line
+    assert (root / "versions" / "v2" / "manifest.json").is_file()

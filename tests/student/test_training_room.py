@@ -1,0 +1,128 @@
+"""Room for a training: true shapes of real models, sparse weights, GPUs of a simulated driver."""
+
+import json
+import math
+import struct
+
+import pytest
+
+from protos.mpa.v1 import training_pb2, versions_pb2
+from services.core.errors import InvalidInput
+from services.core.presets import PRESETS, Hyperparameters
+from services.student.execution import Execution
+from services.student.training_room import training_room
+from tests.driver import install_driver
+from tests.serving import fake_student_settings, serving_student
+
+TABLE_11 = Hyperparameters(learning_rate=1e-5)
+
+
+def write_sparse(folder, shapes):
+    """Weights of these shapes in bfloat16, as a file without blocks on the disk."""
+    header = {}
+    end = 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + end)
+
+
+@pytest.fixture(scope="module")
+def qwen2vl_2b(tmp_path_factory):
+    """A checkpoint of Qwen2-VL-2B's true shape, with the preset's pixel budget and no blocks."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from tests.engines.test_presets import CONFIGS
+    from zoo.architecture import build_processor
+
+    preset = PRESETS["qwen2vl-2b"]
+    folder = tmp_path_factory.mktemp("qwen2vl-2b")
+    config = CONFIGS[preset.architecture](preset)
+    processor = build_processor()
+    for mark in ("image", "video"):
+        ids = processor.tokenizer.convert_tokens_to_ids(f"<|{mark}_pad|>")
+        setattr(config, f"{mark}_token_id", ids)
+    config.save_pretrained(folder)
+    processor.image_processor.size = {"shortest_edge": 200_704, "longest_edge": 1_003_520}
+    processor.save_pretrained(folder)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    write_sparse(folder, {name: tensor.shape for name, tensor in model.named_parameters()})
+    return folder
+
+
+@pytest.fixture
+def one_gpu(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def install(free, total):
+        install_driver(monkeypatch, tmp_path / f"{free}-{total}", (free, total))
+
+    return install
+
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_model_of_2b_trains_whole_on_a_free_gpu_of_48_gb(qwen2vl_2b, one_gpu):
+    one_gpu(47, 48)
+    room = training_room(qwen2vl_2b, TABLE_11, Execution(), "2")
+    assert room.fits, room.reason
+    assert room.way is not None
+    assert (room.way.micro_batch, room.way.checkpointing) == (2, True)
+    assert "2 samples at a time, computing activations twice; 47.0 GiB are free" in room.reason
+
+
+def test_beside_a_served_model_on_the_same_gpu_it_does_not_fit_and_says_what_would(
+    qwen2vl_2b, one_gpu
+):
+    one_gpu(28, 48)
+    room = training_room(qwen2vl_2b, TABLE_11, Execution(), "")
+    assert not room.fits
+    assert room.free == 28 * 2**30 < room.needed
+    assert "even one sample at a time with gradient checkpointing, but 28.0 GiB" in room.reason
+    for way_out in (
+        "--lora-rank 16",
+        "MPA_STUDENT_TRAINING_PROCESSES=2 and MPA_STUDENT_TRAINING_SHARDED=1",
+        "name a free one by MPA_STUDENT_TRAINING_DEVICES",
+    ):
+        assert way_out in room.reason
+    adapters = Hyperparameters(learning_rate=1e-5, lora_rank=16)
+    assert training_room(qwen2vl_2b, adapters, Execution(), "").fits
+
+
+def test_a_training_that_fits_nowhere_says_so(qwen2vl_2b, one_gpu):
+    one_gpu(5.5, 6)
+    room = training_room(qwen2vl_2b, TABLE_11, Execution(), "")
+    assert not room.fits
+    assert room.reason.endswith("choose a smaller student (`mpa-orch models`)")
+
+
+def test_without_a_gpu_the_machines_memory_counts(qwen2vl_2b, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    room = training_room(qwen2vl_2b, TABLE_11, Execution(), "")
+    assert "of the CPU's memory" in room.reason
+    assert room.needed > 16 * PRESETS["qwen2vl-2b"].parameters
+
+
+def test_a_model_that_transformers_does_not_know_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "internvl_chat"}')
+    write_sparse(tmp_path, {"a": (2, 2)})
+    with pytest.raises(InvalidInput, match="can't be trained: transformers doesn't load it"):
+        training_room(tmp_path, TABLE_11, Execution(), "")
+
+
+async def test_the_service_forecasts_training_and_swap(tmp_path):
+    async with serving_student(fake_student_settings(tmp_path)) as peer:
+        plan = await peer.training.PlanTraining(training_pb2.PlanTrainingRequest())
+        assert plan.fits
+        assert plan.swap_way == versions_pb2.SWAP_WAY_TWO_SLOTS
+    crowded = tmp_path / "crowded"
+    async with serving_student(fake_student_settings(crowded, memory_gib=1e6)) as peer:
+        plan = await peer.training.PlanTraining(training_pb2.PlanTrainingRequest())
+        assert plan.swap_way == versions_pb2.SWAP_WAY_IN_PLACE
+        assert "does not fit: it takes 1000000.0 GiB" in plan.swap_reason
