@@ -75,7 +75,7 @@ class Preset:
     system_prompt: str = ""
     """System turn; "" is the chat template's own."""
     image_processor: Mapping[str, Any] = field(default_factory=dict)
-    """Keys that replace those of the checkpoint's image processor."""
+    """Keys that replace those of the checkpoint's image processor, a teacher's too."""
     visual_tokens: int = 0
     """Most tokens of one image with this image processor."""
     parameters: int = 0

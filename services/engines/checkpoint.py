@@ -23,6 +23,8 @@ _REST = (*_CONFIGS, "*.py", "adapter/*")
 _PROCESSOR = tuple(
     "preprocessor_config.json processor_config.json tokenizer.json tokenizer_config.json".split()
 )
+IMAGE_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+"""Files that may hold the configuration of an image processor; the first one that does, counts."""
 _PIXELS = tuple(
     "size min_pixels max_pixels max_image_size crop_size max_patches patch_size merge_size".split()
 )
@@ -80,7 +82,7 @@ def set_image_processor(folder: Path, settings: Mapping[str, object]) -> None:
 
     Raises InvalidInput: the checkpoint has no such configuration.
     """
-    if not settings or (folder / "fake.json").is_file():  # a fake model sees no pixels
+    if has_image_processor(folder, settings):
         return
     for path, config, part in _image_processors(folder):
         part.update(settings)
@@ -90,6 +92,17 @@ def set_image_processor(folder: Path, settings: Mapping[str, object]) -> None:
         f"{folder} holds no configuration of an image processor to set {', '.join(settings)} in",
         field="model",
     )
+
+
+def has_image_processor(folder: Path, settings: Mapping[str, object]) -> bool:
+    """Whether the image processor's configuration has these settings already.
+
+    True if there are no settings; a fake model fits any.
+    """
+    if not settings or (folder / "fake.json").is_file():
+        return True
+    part = next((part for _, _, part in _image_processors(folder)), {})
+    return all(part.get(key) == value for key, value in settings.items())
 
 
 def pixel_budget(folder: Path) -> str:
@@ -102,10 +115,7 @@ def pixel_budget(folder: Path) -> str:
 
 def _image_processors(folder: Path) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
     """Files with an image processor's configuration: path, content, and that part of it."""
-    for name, key in (
-        ("processor_config.json", "image_processor"),
-        ("preprocessor_config.json", ""),
-    ):
+    for name, key in zip(IMAGE_PROCESSOR_FILES, ("image_processor", ""), strict=True):
         path = folder / name
         config = json.loads(path.read_text()) if path.is_file() else {}
         if part := config.get(key) if key else config:

@@ -24,6 +24,8 @@ class Serving:
     model: str = ""
     tariff: Tariff | None = None
     """Prices of a provider; None for a model on our own machines."""
+    pixel_budget: str = ""
+    """Sizes of the image processor, as JSON; "" if unknown. The conditions include them."""
 
     @property
     def sha256(self) -> str:
@@ -39,4 +41,6 @@ UNSTATED = Serving()
 def of_checkpoint(folder: Path, engine: EngineSettings, preset: str, model: str) -> Serving:
     """Serving of a checkpoint; its conditions are precision and processor (pixel budget)."""
     conditions = (engine.dtype, checkpoint.processor_sha256(folder))
-    return Serving(conditions, engine.engine, preset, model)
+    return Serving(
+        conditions, engine.engine, preset, model, pixel_budget=checkpoint.pixel_budget(folder)
+    )

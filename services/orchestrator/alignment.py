@@ -16,6 +16,7 @@ from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Outcome, Version
 from services.orchestrator.run.summary import write_summary
+from services.orchestrator.steps import pixels
 from services.orchestrator.steps.evaluation import evaluate, is_evaluated
 from services.orchestrator.steps.forecast import require_way_to_the_end
 from services.orchestrator.steps.leveling import level
@@ -83,7 +84,7 @@ async def annotate_and_identify(
     run: Run, teacher: Teacher, student: Student, progress: Progress
 ) -> None:
     if not run.state.identified:
-        await settle_base_version(run, student)
+        pixels.compare_student(run, await settle_base_version(run, student), progress)
         require_panel(run, teacher)
         await _flow(run, teacher, student, progress)
         await take_samples(run, teacher, progress)
@@ -91,6 +92,7 @@ async def annotate_and_identify(
 
 
 async def _flow(run: Run, teacher: Teacher, student: Student | None, progress: Progress) -> None:
+    await pixels.compare_teacher(run, teacher, progress)
     pool = run.find_images()
     total = await asyncio.to_thread(pool.total)
     is_told = tell_ignored(run, pool, progress)

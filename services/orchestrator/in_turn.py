@@ -33,6 +33,7 @@ from services.orchestrator.run.ledger import FAILED, AnnotationRow
 from services.orchestrator.run.ledger.selections import images_in_use
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
+from services.orchestrator.steps import pixels
 from services.orchestrator.steps.annotation import unmarked
 from services.orchestrator.steps.forecast import require_way_to_the_end
 from services.orchestrator.steps.identification import identify, student_answer, teacher_answer
@@ -103,7 +104,8 @@ async def annotate_and_identify_in_turn(
             await alignment.annotate_only(run, teacher, progress)
     if not (run.state.answered or run.state.identified):
         async with connect.student_only(where, run.folder, progress) as student:
-            await alignment.settle_base_version(run, student)
+            base = await alignment.settle_base_version(run, student)
+            pixels.compare_student(run, base, progress)
             await answer(run, student, progress)
     if not run.state.identified or _is_labelled_due(run, labelled):
         async with connect.teacher_only(where, run.folder, progress) as teacher:
@@ -161,7 +163,11 @@ async def answer_labelled(run: Run, teacher: Teacher, labelled: Path, progress: 
     respondents = {"teacher": partial(teacher_answer, run, teacher, step="evaluate")}
     with run.timed("evaluate"):
         await sit(
-            labelled_images(labelled), read_labelled(labelled), respondents, progress, "labelled"
+            run.reading(labelled_images(labelled)),
+            read_labelled(labelled),
+            respondents,
+            progress,
+            "labelled",
         )
     run.state.labelled = str(labelled.absolute())
 
@@ -198,7 +204,8 @@ async def _over_images(
 
         async def one(of_image: tuple[str, str, list[AnnotationRow]]) -> None:
             path, image_sha256, due = of_image
-            picture = await asyncio.to_thread(read_again, source, path, image_sha256)
+            budget = run.settings.pixel_budget
+            picture = await asyncio.to_thread(read_again, source, path, image_sha256, budget)
             async with together() as group:
                 for row in due:
                     group.create_task(ask(picture, unmarked(run, row)))

@@ -49,7 +49,11 @@ class Stream:
             stack.enter_context(self._run.ledger.in_batches())
             meters = [stack.enter_context(progress.stage(name, "images", total)) for name in stages]
             admission = Admission(self._run)
-            reading = read_images(self._pool.store, unfinished(self._run, self._pool, self._goal))
+            reading = read_images(
+                self._pool.store,
+                unfinished(self._run, self._pool, self._goal),
+                self._run.settings.pixel_budget,
+            )
             try:
                 async with aclosing(reading) as found_ones, together() as group:
                     async for found in found_ones:

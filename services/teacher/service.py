@@ -15,6 +15,7 @@ import bentoml
 from protos.mpa.v1 import teacher_pb2_grpc
 from services.core.errors import Unavailable
 from services.engines.checkpoint import resolve
+from services.engines.linked import with_image_processor
 from services.engines.loading import load_model
 from services.engines.model import VisionLanguageModel
 from services.engines.room import require_room
@@ -77,7 +78,9 @@ class TeacherService:
 
             model = await openai.load(settings.model, settings.openai)
             return model, of_provider(settings)
-        folder = await asyncio.to_thread(resolve, settings.model)
+        found = await asyncio.to_thread(resolve, settings.model)
+        pixels = settings.preset.image_processor
+        folder = await asyncio.to_thread(with_image_processor, found, pixels)
         await require_room(folder, settings.engine)
         serving = of_checkpoint(folder, settings.engine, settings.preset.name, settings.model)
         return await load_model(folder, settings.engine), serving

@@ -49,6 +49,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
             engine=serving.engine,
             preset=serving.preset,
             model=serving.model,
+            pixel_budget=serving.pixel_budget,
         )
         if (tariff := serving.tariff) is not None:
             response.tariff.CopyFrom(pb.Tariff(**asdict(tariff)))

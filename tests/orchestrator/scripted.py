@@ -80,6 +80,7 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
     prompts: list = field(default_factory=list)
     serving: str = "serving-a"
     tariff: teacher_pb2.Tariff | None = None
+    pixel_budget: str = ""
 
     def is_mistaken(self, sha256: str, question: str) -> bool:
         return draw("noise", self.errs_like or self.fingerprint, sha256, question) < self.noise
@@ -88,7 +89,9 @@ class ScriptedTeacher(Service, teacher_pb2_grpc.TeacherServiceServicer):
         if not self.serving:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         response = teacher_pb2.GetModelResponse(
-            model_fingerprint=self.fingerprint, serving_sha256=self.serving
+            model_fingerprint=self.fingerprint,
+            serving_sha256=self.serving,
+            pixel_budget=self.pixel_budget,
         )
         if self.tariff:
             response.tariff.CopyFrom(self.tariff)

@@ -13,20 +13,22 @@ class GetModelRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model_fingerprint", "serving_sha256", "engine", "preset", "model", "tariff")
+    __slots__ = ("model_fingerprint", "serving_sha256", "engine", "preset", "model", "tariff", "pixel_budget")
     MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     SERVING_SHA256_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TARIFF_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_BUDGET_FIELD_NUMBER: _ClassVar[int]
     model_fingerprint: str
     serving_sha256: str
     engine: str
     preset: str
     model: str
     tariff: Tariff
-    def __init__(self, model_fingerprint: _Optional[str] = ..., serving_sha256: _Optional[str] = ..., engine: _Optional[str] = ..., preset: _Optional[str] = ..., model: _Optional[str] = ..., tariff: _Optional[_Union[Tariff, _Mapping]] = ...) -> None: ...
+    pixel_budget: str
+    def __init__(self, model_fingerprint: _Optional[str] = ..., serving_sha256: _Optional[str] = ..., engine: _Optional[str] = ..., preset: _Optional[str] = ..., model: _Optional[str] = ..., tariff: _Optional[_Union[Tariff, _Mapping]] = ..., pixel_budget: _Optional[str] = ...) -> None: ...
 
 class Tariff(_message.Message):
     __slots__ = ("input_usd", "output_usd", "image_tokens")

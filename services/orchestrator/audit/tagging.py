@@ -22,11 +22,13 @@ from services.core.knowledge_gaps import (
     judge_prompt,
     read_verdict,
 )
+from services.core.pixels import PixelBudget
 from services.files import write_atomically
 from services.orchestrator.audit.candidates import Candidate, after, require_gap, sample
 from services.orchestrator.audit.key import DrawnArm, DrawnItem
 from services.orchestrator.audit.mistakes import mistake
 from services.orchestrator.audit.studies import require_categories
+from services.orchestrator.images.shrinking import shrunk
 from services.orchestrator.run.bounded import bounded
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
@@ -81,7 +83,7 @@ async def tag(
     tags = [_by_rule(run, candidate, categories) for candidate in chosen]
     if teacher is not None:
         pairs = list(zip(chosen, tags, strict=True))
-        tags = await _by_judge(teacher, pairs, categories, progress)
+        tags = await _by_judge(teacher, pairs, categories, run.settings.pixel_budget, progress)
     return Tagged(task, count, population, tags)
 
 
@@ -95,6 +97,7 @@ async def _by_judge(
     teacher: Teacher,
     tags: Sequence[tuple[Candidate, Tag]],
     categories: Sequence[Category],
+    budget: PixelBudget,
     progress: Progress,
 ) -> list[Tag]:
     found = [tag for _, tag in tags]
@@ -104,7 +107,8 @@ async def _by_judge(
 
         async def judge(number: int) -> None:
             candidate, tag = tags[number]
-            picture = Picture(tag.drawn.image_sha256, await asyncio.to_thread(candidate.load))
+            original = Picture(tag.drawn.image_sha256, await asyncio.to_thread(candidate.load))
+            picture = await asyncio.to_thread(shrunk, original, budget)
             template = judge_prompt(tag.mistake, categories)
             try:
                 reply = await teacher.answer(picture, tag.drawn.question, template, VERDICT)

@@ -32,6 +32,8 @@ class RunRequest:
     """Bits within which an image repeats an earlier one; None keeps all."""
     leak_check: tuple[str, ...] = ()
     """Sources of images that are excluded."""
+    max_pixels: int | None = None
+    """Most pixels of an image, 0 for any number; None is the run's own, else the student's."""
     full_matrix: bool = False
     guided: bool = False
     seed: int = 0

@@ -86,6 +86,16 @@ LeakCheck = Annotated[
         "Can be repeated.",
     ),
 ]
+MaxPixels = Annotated[
+    int | None,
+    _images(
+        "--max-pixels",
+        metavar="N",
+        min=0,
+        help="Most pixels of an image; larger images are shrunk for both models. 0: none is. "
+        "Default: the budget of the student's image processor.",
+    ),
+]
 Production = Annotated[
     list[Path] | None,
     _images(
@@ -98,10 +108,7 @@ Production = Annotated[
 Questions = Annotated[
     int | None,
     _questions(
-        "--questions",
-        min=1,
-        metavar="N",
-        help="Number of questions for each image. Default: the recipe's.",
+        "--questions", min=1, metavar="N", help="Questions about each image. Default: the recipe's."
     ),
 ]
 Distinct = Annotated[
@@ -224,10 +231,7 @@ LossName = Annotated[
 Seed = Annotated[
     int,
     _training(
-        "--seed",
-        min=0,
-        metavar="N",
-        help="Random seed for annotation sampling and training.",
+        "--seed", min=0, metavar="N", help="Random seed for annotation sampling and training."
     ),
 ]
 

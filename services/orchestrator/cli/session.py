@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,10 +14,9 @@ import typer
 from rich.console import Console
 
 from services.core.errors import NothingToAlign
-from services.core.presets import PRESETS
 from services.core.recipes import Amendments
 from services.orchestrator.cli.request import RunRequest
-from services.orchestrator.endpoints.where import Where
+from services.orchestrator.cli.usual import UsualChoices, usual_choices
 from services.orchestrator.images.opening import require_images
 from services.orchestrator.images.store import settled
 from services.orchestrator.reports import summary as report
@@ -27,7 +25,6 @@ from services.orchestrator.run.run import Run, open_run, settings_of
 from services.orchestrator.run.settings import Settings, new_settings
 from services.orchestrator.run.summary import Summary, summarise
 from services.orchestrator.steps.promotion import Confirm
-from services.rpc.client import StudentClient
 
 T = TypeVar("T")
 
@@ -37,17 +34,22 @@ Steps = Callable[[Run, Progress], Coroutine[None, None, Summary]]
 def settings(request: RunRequest) -> Settings:
     """Settings of the run that is requested.
 
-    Unless it is named, the recipe is the run's own; a new run takes the one of its student's
-    preset, for which the student is asked. Raises as a client does.
+    Unless they are named, recipe and pixel budget are the run's own; a new run takes those of its
+    student, which is asked for them. Raises as a client does.
     """
     stored = settings_of(request.folder)
-    if not request.recipe and stored is None:
+    if stored:
+        usual = UsualChoices(stored.recipe.name, stored.pixel_budget)
+    elif request.recipe and request.max_pixels is not None:
+        usual = UsualChoices()
+    else:
         require_images(settled(request.images))  # before the student is asked
-    recipe = request.recipe or (stored.recipe.name if stored else usual_recipe(request.where))
+        usual = usual_choices(request.where)
+    budget = usual.budget(request.max_pixels)
     chosen = new_settings(
         request.images,
         request.task,
-        recipe,
+        request.recipe or usual.recipe,
         matcher=request.matcher,
         limit=request.limit,
         full_matrix=request.full_matrix,
@@ -65,25 +67,10 @@ def settings(request: RunRequest) -> Settings:
         redo_rejected=request.redo_rejected,
         focus=request.focus,
         pilot=request.pilot,
+        max_pixels=budget.max_pixels,
+        side_multiple=budget.side_multiple,
     )
     return _as_begun(chosen, stored, request.amendments) if stored else chosen
-
-
-def usual_recipe(where: Where) -> str:
-    """The recipe of the student's preset; `paper` if no student is named or its preset is unknown.
-
-    The preset is the environment's if the student starts here, else that of the service.
-    """
-    if where.starts("student"):
-        return PRESETS.get(os.environ.get("MPA_STUDENT_PRESET", ""), PRESETS["bundled"]).recipe
-    preset = PRESETS.get(asyncio.run(_preset_of(where))) if where.student else None
-    return preset.recipe if preset else "paper"
-
-
-async def _preset_of(where: Where) -> str:
-    async with StudentClient(where.student, patience_s=where.patience_s) as student:
-        preset, _ = await student.trainings()
-    return preset
 
 
 def _as_begun(asked: Settings, stored: Settings, amendments: Amendments) -> Settings:

@@ -34,6 +34,7 @@ from services.orchestrator.run.ledger.selections import count_unfinished, unfini
 from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.run import KEPT, Run
 from services.orchestrator.run.summary import write_summary
+from services.orchestrator.steps import pixels
 from services.orchestrator.steps.admission import Admission
 from services.orchestrator.steps.forecast import require_way_to_the_end
 from services.orchestrator.steps.promotion import Confirm
@@ -91,9 +92,10 @@ async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> N
     extras.require("ray", "ray", "--engine ray")
     require_teachers(run, where.teachers)
     base = await _base_version(run, where, progress)
+    pixels.compare_student(run, base, progress)
     if not where.starts("teacher"):
-        async with connect.teacher_only(where, run.folder, progress):
-            pass  # the teacher answers
+        async with connect.teacher_only(where, run.folder, progress) as teacher:
+            await pixels.compare_teacher(run, teacher, progress)
     try:
         with cluster.joined(where.ray_address, where.patience_s), run.timed("identify"):
             flow = Flow(run, _sources(run, where, base), progress)
@@ -134,6 +136,7 @@ def _sources(run: Run, where: Where, base: StudentVersion) -> dict[str, Source]:
             model=str(folder),
             system_prompt=base.contract.system_prompt,
             weights_sha256=base.weights_sha256,
+            image_processor={},  # the version has its own
         )
     return sources
 

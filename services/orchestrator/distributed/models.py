@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from services.core.annotation import Annotation
@@ -14,6 +15,7 @@ from services.core.errors import InvalidInput, Unavailable, WrongState
 from services.core.tasks import answer_prompt
 from services.engines import checkpoint
 from services.engines.choice import Choice
+from services.engines.linked import with_image_processor
 from services.engines.loading import load_model
 from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.serving import of_checkpoint
@@ -72,19 +74,25 @@ class Loaded:
     system_prompt: str = ""
     weights_sha256: str = ""
     preset: str = ""
+    image_processor: Mapping[str, object] = field(default_factory=dict)
+    """Settings that replace the checkpoint's own: a pixel budget."""
 
     async def teacher(self) -> Teacher:
         engine = Mortal(await self._load())
-        folder = await asyncio.to_thread(checkpoint.resolve, self.model)
+        folder = await self._folder()
         serving = of_checkpoint(folder, self.engine, self.preset, self.model)
         return LoadedTeacher(HostedTeacher(engine, serving))
 
     async def student(self) -> AnsweringStudent:
         return LoadedStudent(Mortal(await self._load()), self.system_prompt)
 
+    async def _folder(self) -> Path:
+        found = await asyncio.to_thread(checkpoint.resolve, self.model)
+        return await asyncio.to_thread(with_image_processor, found, self.image_processor)
+
     async def _load(self) -> VisionLanguageModel:
         """Loads the engine. Raises WrongState if the folder has other weights than it should."""
-        folder = await asyncio.to_thread(checkpoint.resolve, self.model)
+        folder = await self._folder()
         if (
             self.weights_sha256
             and await asyncio.to_thread(checkpoint.weights_sha256, folder) != self.weights_sha256
@@ -118,6 +126,7 @@ def loaded(role: str, gpus: float, variables: Mapping[str, str] = os.environ) ->
         devices=_devices(choice.engine, gpus),
         system_prompt=choice.preset.system_prompt,
         preset=choice.preset.name,
+        image_processor=choice.preset.image_processor,
     )
 
 
@@ -178,6 +187,7 @@ class LoadedTeacher:
             self._teacher.fingerprint,
             serving.sha256,
             f"{serving.model or serving.preset} ({serving.engine})",
+            pixel_budget=serving.pixel_budget,
         )
 
     async def annotate(

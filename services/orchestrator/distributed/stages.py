@@ -145,7 +145,11 @@ class Stage:
             return parcel.error
         try:
             picture = await asyncio.to_thread(
-                read_again, self._images, parcel.path, parcel.image_sha256
+                read_again,
+                self._images,
+                parcel.path,
+                parcel.image_sha256,
+                run.settings.pixel_budget,
             )
             await self._step_of(run, picture)
         except MpaError as error:

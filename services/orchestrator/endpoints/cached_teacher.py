@@ -64,7 +64,7 @@ class CachedTeacher:
     async def annotate(
         self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False
     ) -> AnnotationReply:
-        call = Call("annotate", picture.sha256, task, prompt, decoding, guided)
+        call = Call("annotate", picture.sent_sha256, task, prompt, decoding, guided)
         ask = self._teacher.annotate
         return await self._reply(
             call, AnnotationReply, lambda: ask(picture, task, prompt, decoding, guided=guided)
@@ -74,7 +74,7 @@ class CachedTeacher:
         self, picture: Picture, question: str, template: str, decoding: Decoding
     ) -> AnswerReply:
         text = answer_prompt(question, template or ANSWER_TEMPLATE)
-        call = Call("answer", picture.sha256, question, text, decoding)
+        call = Call("answer", picture.sent_sha256, question, text, decoding)
         ask = self._teacher.answer
         return await self._reply(
             call, AnswerReply, lambda: ask(picture, question, template, decoding)

@@ -97,6 +97,8 @@ class Experiment:
     """Number of questions asked one by one to measure latency; 0 measures none."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Settings by model for a service that is started here, such as {"ENGINE": "vllm"}."""
+    max_pixels: int = 0
+    """Most pixels of the images that models annotate, answer and train on; 0: any number."""
 
     def trained_on(self, source: SampleSource) -> list[TaskEntry]:
         """The entries that an arm with this source of samples trains on."""

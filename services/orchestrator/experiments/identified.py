@@ -38,7 +38,8 @@ class Base:
 def settings_of(experiment: Experiment, entry: TaskEntry) -> Settings:
     """The settings of the runs on an entry's pool."""
     chosen = new_settings(entry.pool, entry.task.name, experiment.recipe.name, limit=entry.limit)
-    return replace(chosen, recipe=experiment.recipe.of_task(entry.task))
+    recipe = experiment.recipe.of_task(entry.task)
+    return replace(chosen, recipe=recipe, max_pixels=experiment.max_pixels)
 
 
 async def identify(

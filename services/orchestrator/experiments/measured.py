@@ -166,7 +166,7 @@ async def _seconds(model: Respondent, entry: TaskEntry, questions: int) -> list[
     decoding = Decoding(max_new_tokens=entry.task.max_new_tokens)
     asked = []
     for record in islice(dataset.read(), questions):
-        picture = await asyncio.to_thread(picture_of, dataset, record)
+        picture = await asyncio.to_thread(picture_of, dataset, record, model.pixel_budget)
         if isinstance(picture, Picture):
             asked.append((picture, record.question))
 

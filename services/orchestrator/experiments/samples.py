@@ -15,6 +15,7 @@ from pathlib import Path
 from services.core.arms import Arm, choose, draw
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, Sample
+from services.core.pixels import UNLIMITED, PixelBudget
 from services.orchestrator.datasets.checks import look, usable
 from services.orchestrator.datasets.dataset import Dataset, images_of_dataset
 from services.orchestrator.datasets.record import LabelledRecord
@@ -42,6 +43,7 @@ def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
         records = list(run.ledger.records())
         source = run.find_images()
         least = run.settings.recipe.minimum_gap
+        budget = run.settings.pixel_budget
     samples = {
         Sample(record.image_sha256, record.question, record.answer, record.cell): record.path
         for record in records
@@ -53,13 +55,19 @@ def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
     chosen = choose(arm, list(samples), seed, epochs)
     paths = {sample.image_sha256: samples[sample] for sample in chosen}
     labels = [(sample.image_sha256, sample.question, sample.answer) for sample in chosen]
-    return TrainingSamples(labels, partial(pictures, source, paths))
+    return TrainingSamples(labels, partial(pictures, source, paths, budget))
 
 
 def of_labels(
-    entry: TaskEntry, tests: Iterable[LabelledSet], arm: Arm, seed: int
+    entry: TaskEntry,
+    tests: Iterable[LabelledSet],
+    arm: Arm,
+    seed: int,
+    budget: PixelBudget = UNLIMITED,
 ) -> TrainingSamples:
     """Human labels: the most frequent answer to questions whose image is in no test.
+
+    The images are within the budget.
 
     Raises InvalidInput if there are too few.
     """
@@ -89,7 +97,9 @@ def of_labels(
             f"and {arm.name} takes {wanted}",
             field="labels",
         )
-    return TrainingSamples(labels, lambda: (partial(_picture, *found) for found in images.values()))
+    return TrainingSamples(
+        labels, lambda: (partial(_picture, *found, budget) for found in images.values())
+    )
 
 
 def _readable(
@@ -101,8 +111,8 @@ def _readable(
             yield dataset, record, picture
 
 
-def _picture(dataset: Dataset, record: LabelledRecord) -> Picture:
-    found = picture_of(dataset, record)
+def _picture(dataset: Dataset, record: LabelledRecord, budget: PixelBudget) -> Picture:
+    found = picture_of(dataset, record, budget)
     if isinstance(found, str):
         raise InvalidInput(
             f"an image of {dataset.path} could be read earlier and can't now: {found}"

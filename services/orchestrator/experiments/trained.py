@@ -14,6 +14,7 @@ from pathlib import Path
 from protos.mpa.v1 import training_pb2
 from services.core.arms import SampleSource, epochs_of
 from services.core.errors import WrongState
+from services.core.pixels import PixelBudget
 from services.core.presets import PRESETS
 from services.files import write_atomically
 from services.orchestrator.endpoints import connect
@@ -110,7 +111,9 @@ def _samples(experiment: Experiment, subject: MeasuredModel, out: Path) -> Train
     assert subject.seed is not None
     if subject.arm.source is SampleSource.LABELS:
         tests = [entry.test for entry in measured_on(experiment, subject) if entry.test]
-        return of_labels(experiment.entries[subject.task], tests, subject.arm, subject.seed)
+        entry = experiment.entries[subject.task]
+        budget = PixelBudget(experiment.max_pixels)
+        return of_labels(entry, tests, subject.arm, subject.seed, budget)
     epochs = PRESETS[subject.student].hyperparameters.epochs
     return of_run(out / subject.pair.path, subject.arm, subject.seed, epochs)
 
@@ -162,7 +165,10 @@ def conditions(experiment: Experiment, subject: MeasuredModel) -> str:
         ]
         lora = asdict(experiment.lora) if subject.arm.is_lora else None
         loss = {"loss": experiment.recipe.loss} if experiment.recipe.loss else {}
-        known = {"labels": files, "limit": entry.labels.limit, "lora": lora, **loss}
+        most = experiment.max_pixels
+        pixels = {"max_pixels": most} if most else {}
+        limit = entry.labels.limit
+        known = {"labels": files, "limit": limit, "lora": lora, **loss, **pixels}
     else:
         known = {"settings": settings_of(experiment, entry).to_json()}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

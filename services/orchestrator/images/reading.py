@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from services.core.errors import InvalidImage, InvalidInput
+from services.core.pixels import UNLIMITED, PixelBudget
 from services.engines.images import load_image, sha256
 from services.orchestrator.images.likeness import likeness
+from services.orchestrator.images.shrinking import as_sent
 from services.orchestrator.images.source import ImageItem, Source
 from services.orchestrator.images.store import Store
 from services.rpc.client import Picture
@@ -36,11 +38,15 @@ class RefusedImage:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A usable image. `path` is its key in the source; `likeness` as in likeness.py."""
+    """A usable image. `path` is its key in the source; `likeness` as in likeness.py.
+
+    `size`: width and height of the original in pixels, upright; (0, 0) if unknown.
+    """
 
     path: str
     picture: Picture
     likeness: bytes = b""
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +56,24 @@ class Passed:
     count: int
 
 
-def read_image(source: Source, key: str) -> Accepted | RefusedImage:
-    """Read one image; a faulty one is a RefusedImage. Its bytes stay as they are.
+def read_image(
+    source: Source, key: str, budget: PixelBudget = UNLIMITED
+) -> Accepted | RefusedImage:
+    """Read one image; a faulty one is a RefusedImage. Its picture is within the budget.
 
     Raises Unavailable.
     """
-    return _check(key, lambda: source.read(key))
+    return _check(key, lambda: source.read(key), budget)
 
 
-def read_again(source: Source, key: str, image_sha256: str) -> Picture:
-    """An image that was accepted before.
+def read_again(
+    source: Source, key: str, image_sha256: str, budget: PixelBudget = UNLIMITED
+) -> Picture:
+    """An image that was accepted before, within the budget.
 
     Raises InvalidInput if it is missing or has changed since, Unavailable.
     """
-    found = read_image(source, key)
+    found = read_image(source, key, budget)
     if isinstance(found, RefusedImage):
         raise InvalidInput(
             f"{source.store.at(key)} was an image earlier in this run and is none now "
@@ -77,7 +87,7 @@ def read_again(source: Source, key: str, image_sha256: str) -> Picture:
     return found.picture
 
 
-def _check(key: str, load: Callable[[], bytes]) -> Accepted | RefusedImage:
+def _check(key: str, load: Callable[[], bytes], budget: PixelBudget) -> Accepted | RefusedImage:
     try:
         data = load()
     except InvalidImage as error:
@@ -86,15 +96,16 @@ def _check(key: str, load: Callable[[], bytes]) -> Accepted | RefusedImage:
         image = load_image(data)
     except InvalidImage as error:
         return RefusedImage(key, sha256(data), error.reason, str(error))
-    return Accepted(key, Picture(image.sha256, data), likeness(image.pixels))
+    return Accepted(key, as_sent(image, budget), likeness(image.pixels), image.pixels.size)
 
 
 async def read_images(
-    store: Store, items: Generator[ImageItem]
+    store: Store, items: Generator[ImageItem], budget: PixelBudget = UNLIMITED
 ) -> AsyncGenerator[Accepted | RefusedImage | Passed]:
     """Images of a walk over a source of `store`, at most READ_AHEAD in memory.
 
-    The walk has a thread of its own. Close the generator (`aclosing`).
+    Their pictures are within the budget. The walk has a thread of its own. Close the generator
+    (`aclosing`).
     """
     loop = asyncio.get_running_loop()
     ahead: deque[asyncio.Future[Accepted | RefusedImage]] = deque()
@@ -106,7 +117,7 @@ async def read_images(
                 if passed:
                     yield Passed(passed)
                 for key, load in due:
-                    ahead.append(loop.run_in_executor(readers, _check, key, load))
+                    ahead.append(loop.run_in_executor(readers, _check, key, load, budget))
                     if len(ahead) == READ_AHEAD:
                         yield await ahead.popleft()
                 if not due and not passed:

@@ -18,6 +18,7 @@ from pathlib import Path
 from services.core.annotation import question_key
 from services.core.errors import InvalidInput, NotFound
 from services.files import write_atomically
+from services.orchestrator.images.shrinking import shrunk
 from services.orchestrator.run.ledger import PRODUCTION
 from services.orchestrator.run.run import Run
 from services.rpc.client import Picture
@@ -88,7 +89,10 @@ def _is_sha256(name: str) -> bool:
 
 
 def keep(run: Run, image_sha256: str, requests: Sequence[Request]) -> Picture | None:
-    """Copies a sampled image into the run; None if it has expired or was never complete."""
+    """Copies a sampled image into the run; None if it has expired or was never complete.
+
+    The copy is the file that the user sent.
+    """
     if _at(run, image_sha256).exists():
         return kept(run, image_sha256)
     for request in requests:
@@ -96,19 +100,22 @@ def keep(run: Run, image_sha256: str, requests: Sequence[Request]) -> Picture | 
             data = request.image.read_bytes()
             if hashlib.sha256(data).hexdigest() == image_sha256:
                 write_atomically(_at(run, image_sha256), data)
-                return Picture(image_sha256, data)
+                return kept(run, image_sha256)
     return None
 
 
 def kept(run: Run, image_sha256: str) -> Picture:
-    """The run's copy of an image. Raises InvalidInput if it is missing or has changed."""
+    """The run's copy of an image, within the pixel budget.
+
+    Raises InvalidInput if it is missing or has changed.
+    """
     path = _at(run, image_sha256)
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != image_sha256:
         raise InvalidInput(
             f"{path} is missing or has changed since this run stored it: start a new run"
         )
-    return Picture(image_sha256, data)
+    return shrunk(Picture(image_sha256, data), run.settings.pixel_budget)
 
 
 def _at(run: Run, image_sha256: str) -> Path:

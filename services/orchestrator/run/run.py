@@ -6,9 +6,10 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from services.core.errors import Conflict, MpaError, NotFound, WrongState
@@ -16,6 +17,7 @@ from services.orchestrator.images.drawn import DrawnImages
 from services.orchestrator.images.kept import WithKept
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.patience import PATIENCE_S
+from services.orchestrator.images.reading import Accepted, RefusedImage, read_image
 from services.orchestrator.images.source import Source
 from services.orchestrator.run import RUNS
 from services.orchestrator.run.ledger import PRODUCTION, Ledger
@@ -53,6 +55,10 @@ class Run:
             drawn = self.state.pilot
             return DrawnImages(source, frozenset(drawn.keys if drawn else ()))
         return WithKept(source, KEPT, self.folder / PRODUCTION)
+
+    def reading(self, source: Source) -> Callable[[str], Accepted | RefusedImage]:
+        """A function that reads an image of `source` by its key, within the pixel budget."""
+        return partial(read_image, source, budget=self.settings.pixel_budget)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

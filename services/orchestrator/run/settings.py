@@ -16,6 +16,7 @@ from services.core.answers import MATCHERS, Matcher
 from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, WrongState
+from services.core.pixels import UNLIMITED, PixelBudget
 from services.core.recipes import AS_IT_IS, RECIPES, Amendments, Recipe
 from services.core.tasks import TASKS, Task
 from services.orchestrator.images.store import settled
@@ -56,6 +57,10 @@ class Settings:
     """Whether this is the run of a quote, over a few of the images."""
     teachers: int = 1
     """Number of teachers; several vote."""
+    max_pixels: int = 0
+    """Most pixels of an image: larger ones are shrunk once, for both models; 0: none is shrunk."""
+    side_multiple: int = 1
+    """Multiple of pixels for the sides of shrunk images: the patches of the student's processor."""
 
     @property
     def the_task(self) -> Task:
@@ -90,14 +95,21 @@ class Settings:
         )
 
     @property
+    def pixel_budget(self) -> PixelBudget:
+        """Most pixels of every image that the run sends."""
+        return PixelBudget(self.max_pixels, self.side_multiple)
+
+    @property
     def conditions(self) -> str:
         """Hash of how both models are asked; it is stored with every answer."""
-        return _hash(self.recipe.answer_template, self.recipe.answer_decoding)
+        recipe = self.recipe
+        return _hash(recipe.answer_template, recipe.answer_decoding, *self._pixels)
 
     @property
     def sample_conditions(self) -> str:
         """Hash of how answers are sampled. The seed of each sample follows from the run's."""
-        return _hash(self.recipe.answer_template, self.recipe.sample_decoding(seed=0))
+        recipe = self.recipe
+        return _hash(recipe.answer_template, recipe.sample_decoding(seed=0), *self._pixels)
 
     @property
     def annotation_conditions(self) -> str:
@@ -108,7 +120,13 @@ class Settings:
         prompt = self.recipe.annotation_prompt(self.the_task)
         told = ("told",) if self.recipe.distinct_questions else ()
         focused = ("focused",) if self.focus else ()
-        return _hash(prompt, self.recipe.annotation_decoding, self.guided, *told, *focused)
+        decoding = self.recipe.annotation_decoding
+        return _hash(prompt, decoding, self.guided, *told, *focused, *self._pixels)
+
+    @property
+    def _pixels(self) -> tuple[str, ...]:
+        """The pixel budget in hashes; nothing without one, as in earlier releases."""
+        return () if self.pixel_budget == UNLIMITED else (repr(self.pixel_budget),)
 
     def annotation_decoding(self, image_sha256: str, index: int, attempt: int) -> Decoding:
         """The recipe's decoding, with a seed for each question of each image that never changes."""
@@ -129,11 +147,14 @@ class Settings:
     def to_json(self) -> str:
         """The settings as JSON.
 
-        A loss that is left to the preset is omitted, as in earlier releases.
+        A loss that is left to the preset, and no pixel budget, are omitted, as in earlier
+        releases.
         """
         fields = asdict(self)
         if not self.recipe.loss:
             del fields["recipe"]["loss"]
+        if self.pixel_budget == UNLIMITED:
+            del fields["max_pixels"], fields["side_multiple"]
         return json.dumps(fields, sort_keys=True, ensure_ascii=False)
 
     @classmethod

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
 from services.core.decoding import Decoding
 from services.core.errors import STOPS_THE_RUN, InvalidImage, MpaError, Pending
+from services.core.pixels import UNLIMITED, PixelBudget
 from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.datasets.record import LabelledRecord
 from services.orchestrator.run.bounded import bounded
@@ -36,7 +37,9 @@ class Asking:
         self._kept = kept
         self._claim = claim
         self._pending: list[Pending] = []
-        self._read = lru_cache(IMAGES_REMEMBERED)(read_picture)
+        self._budget = respondent.pixel_budget
+        read = partial(read_picture, budget=self._budget)
+        self._read = lru_cache(IMAGES_REMEMBERED)(read)
 
     async def ask(
         self, datasets: Sequence[Dataset], questions: int, limit: int, progress: Progress
@@ -63,7 +66,7 @@ class Asking:
             raise Pending(f"{len(self._pending):,} questions have to wait: {self._pending[0]}")
 
     async def _ask(self, dataset: Dataset, record: LabelledRecord, meter: Meter) -> None:
-        found = await asyncio.to_thread(picture_of, dataset, record, self._read)
+        found = await asyncio.to_thread(picture_of, dataset, record, self._budget, self._read)
         if isinstance(found, str):
             self._fail(dataset, record, found, meter)
             return
@@ -91,26 +94,35 @@ class Asking:
 
 
 def picture_of(
-    dataset: Dataset, record: LabelledRecord, read: Callable[[Path], Picture | str] | None = None
+    dataset: Dataset,
+    record: LabelledRecord,
+    budget: PixelBudget = UNLIMITED,
+    read: Callable[[Path], Picture | str] | None = None,
 ) -> Picture | str:
-    """The picture, or why there is none. `read` takes the place of `read_picture`."""
+    """The picture within the budget, or why there is none.
+
+    `read` takes the place of `read_picture`.
+    """
     if record.data:
-        return _checked(record.data)
+        return _checked(record.data, budget)
     file = dataset.images.find(record.image)
-    return (read or read_picture)(file) if file is not None else f"there is no image {record.image}"
+    if file is None:
+        return f"there is no image {record.image}"
+    return read(file) if read else read_picture(file, budget)
 
 
-def read_picture(file: Path) -> Picture | str:
+def read_picture(file: Path, budget: PixelBudget = UNLIMITED) -> Picture | str:
     try:
-        return _checked(file.read_bytes())
+        return _checked(file.read_bytes(), budget)
     except OSError as error:
         return f"{file} can't be read: {error.strerror}"
 
 
-def _checked(data: bytes) -> Picture | str:
+def _checked(data: bytes, budget: PixelBudget) -> Picture | str:
     from services.engines.images import load_image
+    from services.orchestrator.images.shrinking import as_sent
 
     try:
-        return Picture(load_image(data).sha256, data)
+        return as_sent(load_image(data), budget)
     except InvalidImage as error:
         return str(error)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from services.core.decoding import Decoding
 from services.core.errors import WrongState
+from services.core.pixels import UNLIMITED, PixelBudget
 from services.core.provenance import FinishReason
 from services.core.tasks import answer_prompt
 from services.core.usage import NO_USAGE, Usage
@@ -41,6 +42,10 @@ class Respondent(Protocol):
     def name(self) -> str:
         """Name for people, such as "student v2"."""
 
+    @property
+    def pixel_budget(self) -> PixelBudget:
+        """Most pixels of an image that it uses."""
+
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding
     ) -> Said:
@@ -52,6 +57,7 @@ class StudentRespondent:
     client: Student
     version: str
     weights_sha256: str
+    pixel_budget: PixelBudget = UNLIMITED
 
     @property
     def name(self) -> str:
@@ -72,6 +78,7 @@ class StudentRespondent:
 @dataclass(frozen=True, slots=True)
 class TeacherRespondent:
     client: Teacher
+    pixel_budget: PixelBudget = UNLIMITED
 
     @property
     def name(self) -> str:
@@ -90,6 +97,7 @@ class Endpoint:
 
     model: VisionLanguageModel
     name: str
+    pixel_budget: PixelBudget = UNLIMITED
 
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding
@@ -130,13 +138,15 @@ async def respondent(asked: RespondentChoice, progress: Progress) -> AsyncIterat
             yield endpoint
     elif asked.role == "teacher":
         async with connect.teacher_only(asked.where, asked.folder, progress) as teacher:
-            yield TeacherRespondent(teacher)
+            model = await teacher.model()
+            yield TeacherRespondent(teacher, PixelBudget.of(model.pixel_budget if model else ""))
     else:
         async with connect.student_only(asked.where, asked.folder, progress) as student:
             found = await student.version(asked.version or (await student.pointers()).live)
             if not found.is_loaded:
                 await student.load(found.name)
-            yield StudentRespondent(student, found.name, found.weights_sha256)
+            budget = PixelBudget.of(found.contract.pixel_budget)
+            yield StudentRespondent(student, found.name, found.weights_sha256, budget)
 
 
 @asynccontextmanager

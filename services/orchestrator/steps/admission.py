@@ -7,6 +7,7 @@ from itertools import islice
 
 from services.core.errors import InvalidInput
 from services.core.parity import is_held_out
+from services.core.pixels import MOST_NARROW
 from services.orchestrator.images.likeness import Likenesses
 from services.orchestrator.images.reading import Accepted, RefusedImage
 from services.orchestrator.images.source import ImageItem, Source
@@ -74,6 +75,12 @@ class Admission:
         """Rejection and detail of an unusable image; "" if it is used."""
         ledger = self._run.ledger
         sha256 = found.picture.sha256
+        if max(found.size) > MOST_NARROW * min(found.size):
+            width, height = found.size
+            detail = (
+                f"{width:,} x {height:,} pixels: one side is over {MOST_NARROW} times the other"
+            )
+            return "too_narrow", detail
         if leak := self._leaks.find(sha256, found.likeness):
             return LEAK, leak
         if twin := ledger.path_of(sha256):

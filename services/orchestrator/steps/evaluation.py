@@ -124,7 +124,8 @@ async def evaluate(
             "before": partial(student_answer, run, student, version=before, step="evaluate"),
             "after": partial(student_answer, run, student, version=after, step="evaluate"),
         }
-        exam = await sit(run.find_images(), held_out_cases(run), versions, progress, "evaluate")
+        read = run.reading(run.find_images())
+        exam = await sit(read, held_out_cases(run), versions, progress, "evaluate")
         matches = run.settings.the_matcher.matches
 
         def matched(given: Sequence[str], wanted: Sequence[Sequence[str]]) -> Sequence[float]:
@@ -138,7 +139,7 @@ async def evaluate(
                 "teacher": partial(teacher_answer, run, teacher, step="evaluate"),
             }
             exam = await sit(
-                labelled_images(labelled),
+                run.reading(labelled_images(labelled)),
                 read_labelled(labelled),
                 respondents,
                 progress,
@@ -198,7 +199,8 @@ async def _ask_in_turn(
                 version: partial(student_answer, run, student, version=version, step="evaluate")
             }
             for source, cases, name in sets:
-                await sit(source, cases, respondent, progress, f"{name} {version}")
+                read = run.reading(source)
+                await sit(read, cases, respondent, progress, f"{name} {version}")
     finally:
         if (await student.pointers()).live == after:
             await student.promote(before, expected_live=after)

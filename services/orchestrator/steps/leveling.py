@@ -11,6 +11,7 @@ from itertools import count
 
 from protos.mpa.v1 import training_pb2
 from services.core.errors import MpaError, NotFound
+from services.core.pixels import PixelBudget
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.images.source import Source
 from services.orchestrator.run.ledger.opinions import Label
@@ -37,7 +38,8 @@ async def level(
         source = run.find_images()
         paths = {parity.sample.image_sha256: parity.path for parity in parity_set}
         labels = [parity.label for parity in parity_set]
-        dataset = await student.upload(lambda: parts(pictures(source, paths), labels))
+        budget = run.settings.pixel_budget
+        dataset = await student.upload(lambda: parts(pictures(source, paths, budget), labels))
         run.state.training_begun = True
         made = await train(student, partial(_request, run, dataset), progress)
     with run.ledger.at_once():
@@ -116,24 +118,32 @@ def _request(run: Run, dataset: str, number: int) -> training_pb2.TrainRequest:
     )
 
 
-def pictures(source: Source, paths: Mapping[str, str]) -> Iterator[Callable[[], Picture]]:
+def pictures(
+    source: Source, paths: Mapping[str, str], budget: PixelBudget
+) -> Iterator[Callable[[], Picture]]:
     """Accepted images by sha256 and path, in the order of the source, where neighbours are
     cheap.
     """
     for image_sha256, path in sorted(paths.items(), key=lambda image: image[1]):
-        yield partial(read_again, source, path, image_sha256)
+        yield partial(read_again, source, path, image_sha256, budget)
 
 
 async def parts(
     images: Iterable[Callable[[], Picture]], labels: Iterable[Label]
 ) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
-    """Parts of a data set: the images first, each once, then the samples that name them."""
+    """Parts of a data set: the images first, each once, then the samples that name them.
+
+    The service knows a shrunk image by the hash of the copy that it is sent.
+    """
+    sent: dict[str, str] = {}
     for load in images:
         picture = await asyncio.to_thread(load)
+        if picture.data_sha256:
+            sent[picture.sha256] = picture.data_sha256
         yield training_pb2.UploadDatasetRequest(image=picture.data)
     for image_sha256, question, answer in labels:
         sample = training_pb2.TrainingSample(
-            image_sha256=image_sha256, question=question, answer=answer
+            image_sha256=sent.get(image_sha256, image_sha256), question=question, answer=answer
         )
         yield training_pb2.UploadDatasetRequest(sample=sample)
 

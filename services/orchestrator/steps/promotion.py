@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from services.core.errors import Conflict
 from services.core.evaluation import Decision
 from services.orchestrator.images.reading import read_again
-from services.orchestrator.images.source import Source
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Outcome, Swap
@@ -66,7 +65,7 @@ async def _swap(run: Run, student: Student, before: str, after: str) -> tuple[st
     cases = held_out_cases(run) or [
         Case(r.path, r.image_sha256, r.question, (), "") for r in run.ledger.records()
     ]
-    questions = await asyncio.to_thread(_questions, run.find_images(), cases[:QUESTIONS])
+    questions = await asyncio.to_thread(_questions, run, cases[:QUESTIONS])
     if not questions:
         return await _flip(student, before, after)
     async with Traffic(student, questions, before, after) as traffic:
@@ -88,9 +87,11 @@ async def _flip(student: Student, before: str, after: str) -> tuple[str, ...]:
         return ()
 
 
-def _questions(source: Source, cases: Sequence[Case]) -> list[TrafficQuestion]:
+def _questions(run: Run, cases: Sequence[Case]) -> list[TrafficQuestion]:
+    source = run.find_images()
+    budget = run.settings.pixel_budget
     return [
-        TrafficQuestion(read_again(source, case.path, case.image_sha256), case.question)
+        TrafficQuestion(read_again(source, case.path, case.image_sha256, budget), case.question)
         for case in cases
     ]
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.core.errors import STOPS_THE_RUN, MpaError, Pending
-from services.orchestrator.images.reading import RefusedImage, read_image
-from services.orchestrator.images.source import Source
+from services.orchestrator.images.reading import Accepted, RefusedImage
 from services.orchestrator.run.bounded import bounded
 from services.orchestrator.run.progress import Meter, Progress
 from services.rpc.client import Picture
@@ -18,6 +17,8 @@ from services.together import together
 IMAGES_IN_FLIGHT = 64
 
 Respond = Callable[[Picture, str], Coroutine[None, None, str]]
+Read = Callable[[str], Accepted | RefusedImage]
+"""Reads the image of a case's path, in any thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Exam:
 
 
 async def sit(
-    source: Source,
+    read: Read,
     cases: Sequence[Case],
     respondents: Mapping[str, Respond],
     progress: Progress,
@@ -77,7 +78,7 @@ async def sit(
 
         async def one(path: str) -> None:
             numbers = by_image[path]
-            await _sit_image(source, path, cases, numbers, respondents, sat, pending, meter)
+            await _sit_image(read, path, cases, numbers, respondents, sat, pending, meter)
 
         await bounded(by_image, one, IMAGES_IN_FLIGHT)
     if pending:
@@ -86,7 +87,7 @@ async def sit(
 
 
 async def _sit_image(
-    source: Source,
+    read: Read,
     path: str,
     cases: Sequence[Case],
     numbers: Sequence[int],
@@ -95,7 +96,7 @@ async def _sit_image(
     pending: list[Pending],
     meter: Meter,
 ) -> None:
-    found = await asyncio.to_thread(read_image, source, path)
+    found = await asyncio.to_thread(read, path)
     if isinstance(found, RefusedImage):
         meter.advance(f"skipped: {found.detail}", by=len(numbers))
         return

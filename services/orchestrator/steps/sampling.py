@@ -99,7 +99,11 @@ async def _sample(
         async def one(path: str) -> None:
             of_image = by_image[path]
             picture = await asyncio.to_thread(
-                read_again, source, path, of_image[0].sample.image_sha256
+                read_again,
+                source,
+                path,
+                of_image[0].sample.image_sha256,
+                run.settings.pixel_budget,
             )
             async with together() as group:
                 for parity in of_image:

@@ -70,7 +70,7 @@ class Client:
         async def attempt() -> Reply:
             lacking: set[Peer] = set()
             while True:
-                peer = await peers.for_image(picture.sha256, version)
+                peer = await peers.for_image(picture.sent_sha256, version)
                 try:
                     return await self._ask(peer, picture, send)
                 except (NotFound, WrongState) as error:
@@ -90,12 +90,13 @@ class Client:
         send: Callable[[Peer, types_pb2.Image], Awaitable[Reply]],
     ) -> Reply:
         once = self.connection.call_once
+        sha256 = picture.sent_sha256
         with peer.busy():
-            if peer.holds(picture.sha256):
+            if peer.holds(sha256):
                 try:
-                    return await once(lambda: send(peer, types_pb2.Image(sha256=picture.sha256)))
+                    return await once(lambda: send(peer, types_pb2.Image(sha256=sha256)))
                 except ImageUnknown:
-                    peer.forget(picture.sha256)
+                    peer.forget(sha256)
             reply = await once(lambda: send(peer, types_pb2.Image(data=picture.data)))
-            peer.keep(picture.sha256)
+            peer.keep(sha256)
             return reply

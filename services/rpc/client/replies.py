@@ -14,14 +14,22 @@ from services.core.usage import Tariff
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An encoded image file; `sha256` (hex) names it once a service holds it."""
+    """An encoded image to send. `sha256` (hex) is the hash of the original file, its name."""
 
     sha256: str
     data: bytes
+    """The original file, or a smaller copy of it."""
+    data_sha256: str = ""
+    """Hash of `data` (hex); "" if it is the original."""
 
     @classmethod
     def of(cls, data: bytes) -> Picture:
         return cls(hashlib.sha256(data).hexdigest(), data)
+
+    @property
+    def sent_sha256(self) -> str:
+        """Hash of `data`, which names it at the services."""
+        return self.data_sha256 or self.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +37,14 @@ class TeacherModel:
     """Identity of a teacher: `fingerprint` and `serving_sha256` (hex) determine its replies.
 
     `name` is for people. `tariff` None: a model that runs locally and costs no dollars.
+    `pixel_budget`: sizes of its image processor as JSON, "" if unknown.
     """
 
     fingerprint: str
     serving_sha256: str
     name: str = ""
     tariff: Tariff | None = None
+    pixel_budget: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,9 @@ class TeacherClient(Client):
             else None
         )
         name = f"{reply.model or reply.preset} ({reply.engine})"
-        return TeacherModel(reply.model_fingerprint, reply.serving_sha256, name, tariff)
+        return TeacherModel(
+            reply.model_fingerprint, reply.serving_sha256, name, tariff, reply.pixel_budget
+        )
 
     async def annotate(
         self, picture: Picture, task: str, prompt: str, decoding: Decoding, *, guided: bool = False

@@ -17,6 +17,7 @@ DEFINING = """
     --limit 7 --near-duplicates 3 --questions 3 --distinct --max-per-kind 2 --guided
     --matcher contains --student-matcher anls --full-matrix --samples 4 --sample-temperature 0.9
     --min-agreement 0.5 --max-share-per-kind 0.4 --lora-rank 8 --loss sample --seed 5
+    --max-pixels 90000
 """.split()
 AMENDMENTS = Amendments(
     questions_per_image=3,
@@ -54,7 +55,8 @@ def expected(images, leaks) -> Settings:
         lora_rank=8,
         amendments=AMENDMENTS,
     )
-    return replace(chosen, near_duplicates=3, leak_check=leak_check([str(leaks)]))
+    leaks_checked = leak_check([str(leaks)])
+    return replace(chosen, near_duplicates=3, leak_check=leaks_checked, max_pixels=90_000)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,6 @@ def test_every_option_reaches_the_settings_of_the_run(
 
 @pytest.mark.parametrize("command", ["align", "quote"])
 def test_without_options_the_settings_are_those_of_the_recipe(tmp_path, pool, command):
-    found = stored(tmp_path / "run", pool, command, *NOWHERE)
+    found = stored(tmp_path / "run", pool, command, *NOWHERE, "--max-pixels", "0")
     assert found == replace(new_settings(str(pool), "vqa", "authors"), pilot=command == "quote")
     assert (found.recipe, found.the_matcher) == (RECIPES["authors"], MATCHERS["contains"])

@@ -3,11 +3,15 @@
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from protos.mpa.v1 import versions_pb2
 from services.core.errors import Unavailable, WrongState
+from services.core.pixels import UNLIMITED, PixelBudget
 from services.core.recipes import AS_IT_IS, Amendments
+from services.engines.choice import ZOO
 from services.orchestrator.cli import session
 from services.orchestrator.cli.request import RunRequest
 from services.orchestrator.endpoints.where import Where
@@ -21,7 +25,9 @@ from tests.orchestrator.conftest import bench
 NOWHERE = Where("127.0.0.1:1", "127.0.0.1:1", patience_s=0.0)
 
 
-def settings(folder, pool, where=NOWHERE, task="vqa", recipe="", amendments=AS_IT_IS):
+def settings(
+    folder, pool, where=NOWHERE, task="vqa", recipe="", amendments=AS_IT_IS, max_pixels=None
+):
     request = RunRequest(
         folder=folder,
         where=where,
@@ -29,6 +35,7 @@ def settings(folder, pool, where=NOWHERE, task="vqa", recipe="", amendments=AS_I
         task=task,
         recipe=recipe,
         amendments=amendments,
+        max_pixels=max_pixels,
     )
     return session.settings(request)
 
@@ -63,8 +70,9 @@ async def test_the_usual_recipe_is_that_of_the_students_preset_wherever_it_runs(
     assert chosen.recipe.name == recipe
 
 
-async def test_a_named_recipe_or_a_stored_one_asks_no_student(tmp_path, pool):
-    assert settings(tmp_path / "new", pool, recipe="authors").recipe.name == "authors"
+async def test_named_choices_or_stored_ones_ask_no_student(tmp_path, pool):
+    named = settings(tmp_path / "new", pool, recipe="authors", max_pixels=5_000)
+    assert (named.recipe.name, named.pixel_budget) == ("authors", PixelBudget(5_000))
     begin(tmp_path / "run", settings=new_settings(str(pool), "vqa", "authors"))
     assert settings(tmp_path / "run", pool).recipe.name == "authors"
     with pytest.raises(Unavailable):
@@ -76,6 +84,44 @@ def test_a_student_that_starts_here_has_the_preset_of_the_environment(tmp_path, 
     assert settings(tmp_path / "new", pool, local).recipe.name == "rehearsal"
     monkeypatch.setenv("MPA_STUDENT_PRESET", "smolvlm-500m")
     assert settings(tmp_path / "new", pool, local).recipe.name == "paper"
+
+
+async def test_the_usual_pixel_budget_is_that_of_the_live_version(tmp_path, pool):
+    sizes = json.dumps({"max_pixels": 1_003_520, "patch_size": 14, "merge_size": 2})
+    async with bench(tmp_path / "run", pool) as b:
+        ask = partial(asyncio.to_thread, settings, tmp_path / "new", pool, b.where)
+        assert (await ask()).pixel_budget == UNLIMITED
+        b.student.contracts["v1"] = versions_pb2.Contract(pixel_budget=sizes)
+        assert (await ask()).pixel_budget == PixelBudget(1_003_520, 28)
+        assert (await ask(max_pixels=1_003_520)).pixel_budget == PixelBudget(1_003_520, 28)
+        assert (await ask(max_pixels=500_000)).pixel_budget == PixelBudget(500_000)
+        assert (await ask(max_pixels=0)).pixel_budget == UNLIMITED
+
+
+def test_a_student_that_starts_here_has_the_pixel_budget_of_the_environment(
+    tmp_path, pool, monkeypatch
+):
+    local = Where(is_local=True)
+    assert settings(tmp_path / "new", pool, local).pixel_budget == UNLIMITED
+    monkeypatch.setenv("MPA_STUDENT_PRESET", "qwen2vl-2b")
+    assert settings(tmp_path / "new", pool, local).pixel_budget == PixelBudget(1_003_520, 28)
+    monkeypatch.setenv("MPA_STUDENT_MODEL", str(ZOO / "student"))
+    assert settings(tmp_path / "new", pool, local).pixel_budget == PixelBudget(1_003_520, 28)
+
+
+def test_a_resumed_run_keeps_its_pixel_budget_and_an_earlier_release_s_has_none(tmp_path, pool):
+    chosen = new_settings(str(pool), "vqa", "paper")
+    budget = {"max_pixels": 1_003_520, "side_multiple": 28}
+    begin(tmp_path / "early", settings=chosen)
+    begin(tmp_path / "run", settings=replace(chosen, **budget))
+    assert settings(tmp_path / "early", pool).pixel_budget == UNLIMITED
+    assert settings(tmp_path / "run", pool).pixel_budget == PixelBudget(1_003_520, 28)
+    assert settings(tmp_path / "run", pool, max_pixels=1_003_520).side_multiple == 28
+    with (
+        pytest.raises(WrongState, match="max_pixels: 1003520 there, 0 now"),
+        open_run(tmp_path / "run", settings(tmp_path / "run", pool, max_pixels=0)),
+    ):
+        pass
 
 
 async def test_align_takes_the_recipe_of_the_student_at_its_address(tmp_path, pool):

@@ -203,6 +203,8 @@ def test_the_environment_separates_teachers_by_spaces_and_the_run_knows_how_many
         "0",
         "--recipe",
         "paper",
+        "--max-pixels",
+        "0",
     ]
     result = CliRunner().invoke(app, arguments, env=environment)
     assert (result.exit_code, "gave no answer" in result.output) == (1, True), result.output

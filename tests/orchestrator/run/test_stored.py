@@ -70,8 +70,9 @@ def test_every_record_is_shown_as_before(stored, name):
     assert [json.loads(line) for line in shown] == [json.loads(line) for line in told]
 
 
-def test_the_summary_of_a_finished_run_is_the_same(stored):
+def test_the_summary_of_a_finished_run_is_the_same_and_no_image_is_shrunk(stored):
     told = json.loads((stored / "finished" / "summary.json").read_text())
+    told["settings"] |= {"max_pixels": 0, "side_multiple": 1}
     with open_run(stored / "finished") as run:
         write_summary(run)
     assert json.loads((stored / "finished" / "summary.json").read_text()) == told
