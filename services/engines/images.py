@@ -112,6 +112,15 @@ def most_bytes(data: bytes) -> int:
     return pixels * BYTES_PER_PIXEL + len(data)
 
 
+def refused_by_processor(error: BaseException) -> InvalidImage:
+    """The error of an image that a model's processor does not accept."""
+    is_narrow = "aspect ratio" in str(error)  # Qwen: one side is over 200 times the other
+    return InvalidImage(
+        f"the model's processor can't take this image: {error}",
+        reason="IMAGE_TOO_NARROW" if is_narrow else None,
+    )
+
+
 def check_bytes(data: bytes) -> None:
     """Raises InvalidImage: no bytes, or too many."""
     if not data:

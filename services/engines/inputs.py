@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from services.core.errors import InvalidImage, MpaError
+from services.core.errors import MpaError
 from services.engines.chat import TokenizedPrompt
+from services.engines.images import refused_by_processor
 
 OF_TEXT = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
 """Tensors with an entry for each token; all others belong to the image."""
@@ -44,7 +45,7 @@ def build_inputs(processor: Any, prompts: Sequence[TokenizedPrompt], images: Seq
             text=texts, images=[[image] for image in images], return_tensors="pt", **padding
         )
     except ValueError as error:
-        raise InvalidImage(f"the model's processor can't take this image: {error}") from error
+        raise refused_by_processor(error) from error
     ids = inputs["input_ids"]
     lengths = inputs["attention_mask"].sum(-1).tolist()
     splices = [_splice(ids[row], length, prompts[row]) for row, length in enumerate(lengths)]

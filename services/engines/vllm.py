@@ -29,6 +29,7 @@ from services.engines.adapters import AdaptedModel
 from services.engines.batching import CLOSE_S, died
 from services.engines.chat import Chat
 from services.engines.control import unreadable
+from services.engines.images import refused_by_processor
 from services.engines.model import (
     Prompt,
     Reply,
@@ -126,6 +127,8 @@ class VllmEngine:
         except (VLLMClientError, ValueError) as error:
             raise self._refused(error) from error
         except Exception as error:
+            if (refusal := error.__cause__) and "Failed to apply" in str(refusal):
+                raise refused_by_processor(refusal.__cause__ or refusal) from error
             _log.exception("a request failed")
             raise failure_of(error) from error
         self._watchdog.replied(others_wait=len(self._asking) > 1)

@@ -11,13 +11,15 @@ import pytest_asyncio
 
 from services.core.annotation import ANNOTATION_PATTERN, Annotation, parse_annotation
 from services.core.decoding import Decoding
-from services.core.errors import InvalidInput, Unavailable
+from services.core.errors import InvalidImage, InvalidInput, Unavailable
 from services.core.tasks import TASKS, answer_prompt
 from services.engines.choice import ZOO
 from services.engines.images import LoadedImage, load_image
+from services.engines.linked import with_image_processor
 from services.engines.loading import load_model
 from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
+from tests.pictures import png
 from zoo.shapes import draw_scene
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -30,17 +32,25 @@ QUESTIONS = [
 ENGINE = EngineSettings(engine="vllm", max_model_len=512, threads=2)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The student with a pixel budget of its own: 9 to 100 visual tokens."""
+    pixels = {"min_pixels": 9 * 28**2, "max_pixels": 100 * 28**2}
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return with_image_processor(ZOO / "student", pixels, {"XDG_CACHE_HOME": cache})
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine():
-    engine = await load_model(ZOO / "student", ENGINE)
+async def engine(folder):
+    engine = await load_model(folder, ENGINE)
     yield engine
     await engine.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def reference():
+async def reference(folder):
     """The same model in the transformers engine."""
-    engine = await load_model(ZOO / "student", EngineSettings(threads=2))
+    engine = await load_model(folder, EngineSettings(threads=2))
     yield engine
     await engine.close()
 
@@ -99,6 +109,26 @@ async def test_control_tokens_in_a_question_are_text(engine, reference):
     assert sum(
         ours.text == theirs.text for ours, theirs in zip(found, expected, strict=True)
     ) >= 0.95 * len(prompts)
+
+
+@pytest.mark.parametrize(
+    ("size", "tokens"), [((4000, 3000), 88), ((100, 75), 12), ((12, 12), 9), ((100, 15_000), 122)]
+)
+async def test_the_pixel_budget_is_that_of_the_checkpoint_in_both_engines(
+    engine, reference, size, tokens
+):
+    asked = answer_prompt(QUESTIONS[0])
+    alone = await engine.generate(Prompt(load_image(png(size=(84, 84))), asked))
+    prompt = Prompt(load_image(png(size=size)), asked)
+    found, expected = [await one.generate(prompt) for one in (engine, reference)]
+    assert found.prompt_tokens == expected.prompt_tokens == alone.prompt_tokens - 9 + tokens
+
+
+async def test_an_image_that_the_processor_refuses_has_the_reason(engine, reference):
+    for model in (engine, reference):
+        with pytest.raises(InvalidImage, match="aspect ratio must be smaller than 200") as refused:
+            await model.generate(Prompt(load_image(png(size=(1, 3000))), "what is it?"))
+        assert refused.value.reason == "IMAGE_TOO_NARROW"
 
 
 async def test_an_image_is_known_by_its_sha256(engine):

@@ -28,7 +28,7 @@ def as_sent(image: LoadedImage, budget: PixelBudget) -> Picture:
     if image.data.startswith(_LOSSY):
         pixels.save(copy, "JPEG", quality=95, subsampling=0)
     else:
-        pixels.save(copy, "PNG")
+        pixels.save(copy, "PNG", compress_level=1)  # a third of the time, a tenth more bytes
     return Picture(image.sha256, copy.getvalue(), sha256(copy.getvalue()))
 
 

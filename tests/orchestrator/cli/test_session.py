@@ -89,13 +89,17 @@ def test_a_student_that_starts_here_has_the_preset_of_the_environment(tmp_path, 
 async def test_the_usual_pixel_budget_is_that_of_the_live_version(tmp_path, pool):
     sizes = json.dumps({"max_pixels": 1_003_520, "patch_size": 14, "merge_size": 2})
     async with bench(tmp_path / "run", pool) as b:
-        ask = partial(asyncio.to_thread, settings, tmp_path / "new", pool, b.where)
-        assert (await ask()).pixel_budget == UNLIMITED
+
+        async def ask(max_pixels=None):
+            asked = partial(settings, tmp_path / "new", pool, b.where, max_pixels=max_pixels)
+            return (await asyncio.to_thread(asked)).pixel_budget
+
+        assert await ask() == UNLIMITED
         b.student.contracts["v1"] = versions_pb2.Contract(pixel_budget=sizes)
-        assert (await ask()).pixel_budget == PixelBudget(1_003_520, 28)
-        assert (await ask(max_pixels=1_003_520)).pixel_budget == PixelBudget(1_003_520, 28)
-        assert (await ask(max_pixels=500_000)).pixel_budget == PixelBudget(500_000)
-        assert (await ask(max_pixels=0)).pixel_budget == UNLIMITED
+        assert await ask() == PixelBudget(1_003_520, 28)
+        assert await ask(1_003_520) == PixelBudget(1_003_520, 28)
+        assert await ask(500_000) == PixelBudget(500_000)
+        assert await ask(0) == UNLIMITED
 
 
 def test_a_student_that_starts_here_has_the_pixel_budget_of_the_environment(
@@ -111,9 +115,8 @@ def test_a_student_that_starts_here_has_the_pixel_budget_of_the_environment(
 
 def test_a_resumed_run_keeps_its_pixel_budget_and_an_earlier_release_s_has_none(tmp_path, pool):
     chosen = new_settings(str(pool), "vqa", "paper")
-    budget = {"max_pixels": 1_003_520, "side_multiple": 28}
     begin(tmp_path / "early", settings=chosen)
-    begin(tmp_path / "run", settings=replace(chosen, **budget))
+    begin(tmp_path / "run", settings=replace(chosen, max_pixels=1_003_520, side_multiple=28))
     assert settings(tmp_path / "early", pool).pixel_budget == UNLIMITED
     assert settings(tmp_path / "run", pool).pixel_budget == PixelBudget(1_003_520, 28)
     assert settings(tmp_path / "run", pool, max_pixels=1_003_520).side_multiple == 28

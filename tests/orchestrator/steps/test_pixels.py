@@ -36,8 +36,8 @@ def photos(tmp_path):
 
 
 def within(b, budget=BUDGET):
-    pixels = {"max_pixels": budget.max_pixels, "side_multiple": budget.side_multiple}
-    return replace(b, settings=replace(b.settings, **pixels))
+    settings = replace(b.settings, max_pixels=budget.max_pixels, side_multiple=budget.side_multiple)
+    return replace(b, settings=settings)
 
 
 def copies(folder, budget=BUDGET):
