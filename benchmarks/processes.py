@@ -137,6 +137,10 @@ class Peer:
         self._process = process
         self._log = log
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def ask(self, **request: Any) -> dict[str, Any]:
         """The reply, after a rest. Raises RuntimeError: the peer has died."""
         assert self._process.stdin is not None and self._process.stdout is not None

@@ -88,14 +88,14 @@ async def quote(
             async with connect.student_only(
                 where, run.folder, progress, is_serving=False
             ) as student:
-                await learn_pace(run, student)
+                await learn_pace(run, student, progress)
         else:
             async with connect.both(where, run.folder, progress) as (teacher, student):
                 await alignment.annotate_only(run, teacher, progress)
                 await alignment.settle_base_version(run, student)
                 await in_turn.answer(run, student, progress)
                 await in_turn.decide(run, teacher, progress)
-                await learn_pace(run, student)
+                await learn_pace(run, student, progress)
     shares_a_machine = where.is_local or where.is_single_device
     return predict(run, devices, usd_per_hour, shares_a_machine=shares_a_machine)
 

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from services.core.presets import PRESETS
+from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import TrainingPace
 from services.rpc.client import Student
@@ -23,8 +24,13 @@ class Training:
     basis: str
 
 
-async def learn_pace(run: Run, student: Student) -> None:
-    """Stores the pace in the ledger, so that a repeated quote needs no services."""
+async def learn_pace(run: Run, student: Student, progress: Progress) -> None:
+    """Stores the pace in the ledger, so that a repeated quote needs no services.
+
+    Notes whether the training would fit into memory.
+    """
+    if plan := await student.plan_training(run.settings.lora_rank):
+        progress.note(f"level: {plan.reason}")
     preset, trained = await student.trainings()
     same_way = [one for one in trained if one.is_adapter == bool(run.settings.lora_rank)]
     known = PRESETS[preset].hyperparameters if preset in PRESETS else None
