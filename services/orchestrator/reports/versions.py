@@ -85,4 +85,10 @@ def _show(found: VersionList, version: StoredVersion, console: Console, *, as_js
 
 
 def _pointer(found: VersionList, version: StoredVersion) -> str:
-    return ", ".join(role for role, name in asdict(found.pointers).items() if name == version.name)
+    pointers = found.pointers
+    named = {
+        "live": pointers.live,
+        "candidate": pointers.candidate,
+        "previous": pointers.previous,
+    }
+    return ", ".join(role for role, name in named.items() if name == version.name)

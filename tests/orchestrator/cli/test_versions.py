@@ -37,7 +37,8 @@ async def test_versions_are_listed_deleted_and_pruned(tmp_path):
         code, out, err = await mpa_orch("versions", "list", *at, "--json")
         assert code == 0, err
         listed = json.loads(out)
-        assert listed["pointers"] == {"live": "v3", "candidate": "", "previous": "v1"}
+        pointers = listed["pointers"]
+        assert [pointers[role] for role in ("live", "candidate", "previous")] == ["v3", "", "v1"]
         assert [version["name"] for version in listed["versions"]] == [f"v{n}" for n in range(1, 7)]
         assert listed["versions"][2]["needed"] == "it is the live version"
         assert all(version["size_bytes"] > 0 for version in listed["versions"])
