@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from services.core.errors import InvalidInput
 from services.engines import checkpoint
-from services.engines.model import Prompt, Reply
+from services.engines.model import Parallel, Prompt, Reply
 
 A = TypeVar("A")
 A_contra = TypeVar("A_contra", contravariant=True)
@@ -96,6 +96,11 @@ class AdaptedModel(Generic[A]):
     @property
     def fingerprint(self) -> str:
         return self._fingerprint
+
+    @property
+    def copies(self) -> int:
+        """Copies of the engine, each of which has the adapter."""
+        return self._base.copies if isinstance(self._base, Parallel) else 1
 
     async def generate(self, prompt: Prompt) -> Reply:
         return await self._base.generate_with(prompt, self._adapter)

@@ -12,6 +12,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.core.errors import InvalidInput
+from services.engines.settings import EngineSettings
+
 _TOOL = "nvidia-smi"
 _FIELDS = "name,driver_version,memory.free,memory.total"
 _LONGEST_S = 30.0
@@ -57,6 +60,18 @@ def holders() -> dict[int, int]:
         for pid, used in rows
         if pid.strip().isdigit() and used.strip().isdigit()
     }
+
+
+def require_gpus(settings: EngineSettings) -> None:
+    """Raises InvalidInput: fewer GPUs than the engine takes. Without any, it runs on the CPU."""
+    found = len(visible_gpus())
+    if 0 < found < settings.gpus:
+        raise InvalidInput(
+            f"TENSOR_PARALLEL {settings.tensor_parallel} x DATA_PARALLEL {settings.data_parallel} "
+            f"take {settings.gpus} GPUs, but this process sees {found}: lower one of them, or name "
+            "more DEVICES",
+            field="engine",
+        )
 
 
 def driver_fault() -> str:

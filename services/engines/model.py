@@ -23,6 +23,8 @@ class Prompt:
     """System prompt; "" leaves it to the template."""
     pattern: str = ""
     """Regular expression that the reply must match (guided decoding); "" allows any reply."""
+    rank: int | None = None
+    """Copy of the model that must answer, counted from 0; None: the engine chooses one."""
     scored: bool = False
     """Whether the reply needs its `logprob`."""
 
@@ -96,3 +98,11 @@ class Adaptable(Protocol):
         Raises InvalidInput: an adapter for another base, of too high a rank, or of a kind that
         this engine doesn't support.
         """
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """An engine with several copies of its weights, which answer independently (`Prompt.rank`)."""
+
+    @property
+    def copies(self) -> int: ...

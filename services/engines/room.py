@@ -55,7 +55,7 @@ def room_for(folder: Path, settings: EngineSettings) -> Room:
     Raises InvalidInput: unknown engine, or a damaged checkpoint.
     """
     takes_gpu = find_engine(settings.engine).takes_gpu and settings.device != "cpu"
-    free, total = free_memory(settings.tensor_parallel if takes_gpu else 0)
+    free, total = free_memory(settings.gpus if takes_gpu else 0)
     needed = find_engine(settings.engine).memory_bytes(folder, settings, total)
     return Room(needed, free, "CPU" if total is None else "GPU")
 
@@ -100,7 +100,7 @@ async def require_room(
 
 def _require_share(folder: Path, settings: EngineSettings, share_bytes: int) -> None:
     """Raises WrongState (NO_ROOM): the engine's share of the GPU can't hold the weights."""
-    _, total = free_memory(settings.tensor_parallel)
+    _, total = free_memory(settings.gpus)
     if settings.engine != "vllm" or total is None:
         return
     least = weights.memory_bytes(folder, settings, total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.core.errors import InvalidInput
 from services.environment import Environment
 
 STUDENTS_SHARE = 0.4
@@ -33,7 +34,9 @@ class EngineSettings:
     trust_remote_code: bool = False
     """Whether Python code that comes with a checkpoint may run."""
     tensor_parallel: int = 1
-    """Devices that share one model (vLLM only, like the next three)."""
+    """Devices that share one model (vLLM only, like the next four)."""
+    data_parallel: int = 1
+    """Copies of one model, each on `tensor_parallel` devices of its own."""
     memory_share: float = 0.9
     """Share of each device's memory that the engine takes."""
     kv_cache_gib: float = 0.0
@@ -46,13 +49,18 @@ class EngineSettings:
     The engine is dead if the canary has no answer after as many seconds again.
     """
 
+    @property
+    def gpus(self) -> int:
+        """GPUs that one engine takes."""
+        return self.tensor_parallel * self.data_parallel
+
     @staticmethod
     def from_environment(env: Environment, role: str = "") -> EngineSettings:
         """Raises InvalidInput, naming the variable that is wrong."""
         usual = (
             EngineSettings(memory_share=STUDENTS_SHARE) if role == "student" else EngineSettings()
         )
-        return EngineSettings(
+        settings = EngineSettings(
             engine=env.text("ENGINE", usual.engine),
             device=env.text("DEVICE"),
             dtype=env.text("DTYPE", usual.dtype),
@@ -62,8 +70,25 @@ class EngineSettings:
             max_loras=env.integer("MAX_LORAS", usual.max_loras),
             trust_remote_code=env.flag("TRUST_REMOTE_CODE"),
             tensor_parallel=env.integer("TENSOR_PARALLEL", usual.tensor_parallel),
+            data_parallel=env.integer("DATA_PARALLEL", usual.data_parallel),
             memory_share=env.number("MEMORY_SHARE", usual.memory_share),
             kv_cache_gib=env.number("KV_CACHE_GIB", usual.kv_cache_gib),
             max_model_len=env.integer("MAX_MODEL_LEN", usual.max_model_len),
             watchdog_s=env.number("WATCHDOG_S", usual.watchdog_s),
         )
+        settings._require_valid_copies(env.prefix)
+        return settings
+
+    def _require_valid_copies(self, prefix: str) -> None:
+        variable = f"{prefix}DATA_PARALLEL"
+        if self.data_parallel < 1:
+            raise InvalidInput(
+                f"{variable} is {self.data_parallel}: give 1 or more", field=variable
+            )
+        if self.data_parallel > 1 and self.engine != "vllm":
+            raise InvalidInput(
+                f"{variable} is {self.data_parallel}, but the {self.engine} engine holds one copy "
+                f"of a model: set {prefix}ENGINE=vllm, or start one service for each GPU "
+                "(docs/services.md, replicas)",
+                field=variable,
+            )

@@ -29,6 +29,7 @@ from services.engines.adapters import AdaptedModel
 from services.engines.batching import CLOSE_S, died
 from services.engines.chat import Chat
 from services.engines.control import unreadable
+from services.engines.gpus import require_gpus
 from services.engines.images import refused_by_processor
 from services.engines.model import (
     Prompt,
@@ -37,7 +38,7 @@ from services.engines.model import (
 )
 from services.engines.settings import EngineSettings
 from services.engines.vllm_arguments import engine_arguments, sampling
-from services.engines.watchdog import Watchdog
+from services.engines.vllm_ranks import Ranks
 from services.engines.worker import failure_of
 
 _log = logging.getLogger(__name__)
@@ -68,8 +69,11 @@ class VllmEngine:
         self._asking: set[asyncio.Task[Reply]] = set()
         self._closed = False
         self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._watchdog = Watchdog(
-            settings.watchdog_s, lambda canary: self._enter(canary, None), self._die
+        self._ranks = Ranks(
+            settings.data_parallel,
+            settings.watchdog_s,
+            lambda canary: self._enter(canary, None),
+            self._die,
         )
         self._pulse = asyncio.create_task(self._feel_pulse())
 
@@ -81,6 +85,11 @@ class VllmEngine:
     def unfinished(self) -> int:
         """Number of requests in the engine, computed or waiting."""
         return int(self._engine.get_num_unfinished_requests())
+
+    @property
+    def copies(self) -> int:
+        """Number of copies of the weights (data parallelism)."""
+        return self._ranks.count
 
     async def generate(self, prompt: Prompt) -> Reply:
         return await self.generate_with(prompt, None)
@@ -107,19 +116,24 @@ class VllmEngine:
             raise Unavailable("this model was unloaded before it could answer: ask again") from None
 
     def _enter(self, prompt: Prompt, adapter: LoRARequest | None) -> asyncio.Task[Reply]:
-        self._watchdog.asked()
-        asking = asyncio.create_task(self._ask(prompt, adapter))
+        entered = self._ranks.enter(prompt)
+        asking = asyncio.create_task(self._ask(entered, adapter))
         self._asking.add(asking)
         asking.add_done_callback(self._asking.discard)
+        asking.add_done_callback(lambda _: self._ranks.leave(entered))
         return asking
 
     async def _ask(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
-        number = str(next(self._numbers))
+        number = vllm_processes.request_id(prompt.rank or 0, next(self._numbers))
         asked = self._input(prompt)
         try:
             # A cancelled caller cancels this generator, which aborts the request in the engine.
             async for output in self._engine.generate(
-                asked, sampling(prompt, self._end_of_turn), number, lora_request=adapter
+                asked,
+                sampling(prompt, self._end_of_turn),
+                number,
+                lora_request=adapter,
+                data_parallel_rank=prompt.rank,
             ):
                 final = output
         except EngineDeadError as error:
@@ -131,7 +145,7 @@ class VllmEngine:
                 raise refused_by_processor(refusal.__cause__ or refusal) from error
             _log.exception("a request failed")
             raise failure_of(error) from error
-        self._watchdog.replied(others_wait=len(self._asking) > 1)
+        self._ranks.replied(prompt)
         completion = final.outputs[0]
         written = len(completion.token_ids)
         limit = prompt.decoding.max_new_tokens
@@ -198,8 +212,7 @@ class VllmEngine:
         vLLM has been seen to keep part of the old weights.
         """
         fingerprint = await asyncio.to_thread(self._require_replaceable_by, folder)
-        # Nothing is under way, and a paused engine answers no canary.
-        self._watchdog.replied(others_wait=False)
+        self._ranks.rest()
         try:
             async with asyncio.timeout(_RELOAD_S):
                 await self._engine.pause_generation(mode="wait", clear_cache=True)
@@ -250,20 +263,16 @@ class VllmEngine:
             self._end_asking()
 
     def _end_asking(self) -> None:
-        self._watchdog.stop()
+        self._ranks.stop()
         for asking in tuple(self._asking):
             asking.cancel()
 
     async def _feel_pulse(self) -> None:
         """Polls vLLM, which has no event for its death, nor for a step that it has made."""
-        before = 0
         while not self._closed and not self._death.done():
             if self._engine.errored:
                 self._die(_PROCESS_ENDED)
-            written = vllm_processes.tokens_written(self._engine)
-            if written != before:
-                self._watchdog.beat()
-            before = written
+            self._ranks.beat(vllm_processes.tokens_written(self._engine))
             await asyncio.sleep(_HEARTBEAT_S)
 
     async def close(self) -> None:
@@ -281,6 +290,7 @@ async def load(folder: Path, settings: EngineSettings) -> VllmEngine:
 
     Raises InvalidInput: a checkpoint that vLLM can't load.
     """
+    await asyncio.to_thread(require_gpus, settings)
     chat = await asyncio.to_thread(Chat.of, folder, settings.trust_remote_code)
     await asyncio.to_thread(tensors.check_tensors, folder)
     if settings.threads:

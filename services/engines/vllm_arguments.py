@@ -35,6 +35,7 @@ def engine_arguments(folder: Path, settings: EngineSettings) -> dict[str, Any]:
         "model": str(folder),
         "dtype": "float32" if on_cpu and settings.dtype == "auto" else settings.dtype,
         "tensor_parallel_size": settings.tensor_parallel,
+        "data_parallel_size": settings.data_parallel,
         "gpu_memory_utilization": settings.memory_share,
         "max_num_seqs": settings.max_batch,
         "enforce_eager": on_cpu,

@@ -24,4 +24,5 @@ def memory_bytes(folder: Path, settings: EngineSettings, gpu_bytes: int | None) 
     if gpu_bytes is not None and not cache:
         return int(settings.memory_share * gpu_bytes)
     processes = int(_CPU_PROCESSES_GIB * GIB) if on_cpu else 0
-    return weights.memory_bytes(folder, settings, gpu_bytes) + cache + processes
+    one = weights.memory_bytes(folder, settings, gpu_bytes) + cache + processes
+    return one * settings.data_parallel if on_cpu else one

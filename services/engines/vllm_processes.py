@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
 import psutil
 
 
-def tokens_written(engine: Any) -> int:
-    """Number of tokens that an AsyncLLM has written for the requests under way."""
-    states = engine.output_processor.request_states.values()
-    return sum(
-        state.detokenizer.num_output_tokens() for state in states if state.detokenizer is not None
-    )
+def request_id(rank: int, number: int) -> str:
+    """An id that names the copy of the model which answers; vLLM appends to it."""
+    return f"{rank}-{number}"
+
+
+def tokens_written(engine: Any) -> Counter[int]:
+    """Number of tokens that each copy of an AsyncLLM has written for the requests under way."""
+    found: Counter[int] = Counter()
+    for name, state in engine.output_processor.request_states.items():
+        if state.detokenizer is not None:
+            found[int(name.partition("-")[0])] += state.detokenizer.num_output_tokens()
+    return found
 
 
 async def end(engine: Any, within_s: float) -> None:
@@ -34,9 +41,12 @@ async def end(engine: Any, within_s: float) -> None:
 
 def _processes(engine: Any) -> list[psutil.Process]:
     """The engine's core and the workers that it has started."""
-    manager = engine.engine_core.resources.engine_manager
+    resources = engine.engine_core.resources
+    cores = list(getattr(resources.engine_manager, "processes", ()))
+    if resources.coordinator is not None:  # it balances several copies
+        cores.append(resources.coordinator.proc)
     found: list[psutil.Process] = []
-    for core in getattr(manager, "processes", ()):
+    for core in cores:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(core.pid)
             found += [process, *process.children(recursive=True)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from services.core.contract import Contract
 from services.core.errors import InvalidInput, MpaError, WrongState
 from services.engines import adapters
+from services.engines.copies import each_copy
 from services.engines.loading import load_model
 from services.engines.model import Adaptable, Reloadable, VisionLanguageModel
 from services.engines.room import Room, require_room, room_for
@@ -93,13 +94,17 @@ class StoredVersions:
             self._settings.dtype == "auto"
             and (await asyncio.to_thread(self.room, name)).device == "CPU"
         )
-        return await canary_check.check(
-            model,
-            folder,
-            self.contract(name),
-            canary_check.TOLERANCE if in_float32 else canary_check.COARSE_TOLERANCE,
-            trust_remote_code=self._settings.trust_remote_code,
-        )
+        checks = [
+            canary_check.check(
+                copy,
+                folder,
+                self.contract(name),
+                canary_check.TOLERANCE if in_float32 else canary_check.COARSE_TOLERANCE,
+                trust_remote_code=self._settings.trust_remote_code,
+            )
+            for copy in each_copy(model)
+        ]
+        return min(await asyncio.gather(*checks), key=lambda checked: checked.passed)
 
     async def _with_canaries(self, name: str) -> Path:
         """Verify a version's files, and return its folder.

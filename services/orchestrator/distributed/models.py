@@ -134,7 +134,7 @@ def _devices(engine: EngineSettings, gpus: float) -> float:
     """GPUs of an actor: one for each tensor-parallel part, or the engine's share of one."""
     if engine.engine == "fake" or engine.device == "cpu" or not (gpus or engine.device):
         return 0.0
-    return float(engine.tensor_parallel) if engine.tensor_parallel > 1 else engine.memory_share
+    return float(engine.gpus) if engine.gpus > 1 else engine.memory_share
 
 
 class Mortal:
