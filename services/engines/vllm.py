@@ -298,6 +298,7 @@ async def load(folder: Path, settings: EngineSettings) -> VllmEngine:
     arguments = AsyncEngineArgs(**engine_arguments(folder, settings))
     try:
         engine = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
+        vllm_processes.tie(engine)
     except Exception as error:
         raise InvalidInput(
             f"vLLM can't load {folder}: {error} (see the log above; "

@@ -10,6 +10,8 @@ from typing import Any
 
 import psutil
 
+from services.engines import leash
+
 
 def request_id(rank: int, number: int) -> str:
     """An id that names the copy of the model which answers; vLLM appends to it."""
@@ -23,6 +25,12 @@ def tokens_written(engine: Any) -> Counter[int]:
         if state.detokenizer is not None:
             found[int(name.partition("-")[0])] += state.detokenizer.num_output_tokens()
     return found
+
+
+def tie(engine: Any) -> None:
+    """Let the coordinator of several copies end with this process. All others tether themselves."""
+    if (coordinator := engine.engine_core.resources.coordinator) is not None:
+        leash.put_on(coordinator.proc.pid)
 
 
 async def end(engine: Any, within_s: float) -> None:
