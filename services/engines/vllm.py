@@ -66,7 +66,6 @@ class VllmEngine:
         self._fingerprint = fingerprint
         self._window: int = engine.model_config.max_model_len
         self._numbers = itertools.count(1)
-        self._asking: set[asyncio.Task[Reply]] = set()
         self._closed = False
         self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._ranks = Ranks(
@@ -100,9 +99,10 @@ class VllmEngine:
             raise died(self._death.result())
         if self._closed:
             raise Unavailable("this model is being unloaded: ask again")
-        if len(self._asking) >= self._settings.max_waiting:
+        if len(self._ranks.asking) >= self._settings.max_waiting:
             raise Overloaded(
-                f"{len(self._asking)} requests wait already: ask again later", retry_after_s=0.25
+                f"{len(self._ranks.asking)} requests wait already: ask again later",
+                retry_after_s=0.25,
             )
         asking = self._enter(prompt, adapter)
         try:
@@ -116,12 +116,7 @@ class VllmEngine:
             raise Unavailable("this model was unloaded before it could answer: ask again") from None
 
     def _enter(self, prompt: Prompt, adapter: LoRARequest | None) -> asyncio.Task[Reply]:
-        entered = self._ranks.enter(prompt)
-        asking = asyncio.create_task(self._ask(entered, adapter))
-        self._asking.add(asking)
-        asking.add_done_callback(self._asking.discard)
-        asking.add_done_callback(lambda _: self._ranks.leave(entered))
-        return asking
+        return self._ranks.start(prompt, lambda entered: self._ask(entered, adapter))
 
     async def _ask(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
         number = vllm_processes.request_id(prompt.rank or 0, next(self._numbers))
@@ -260,12 +255,7 @@ class VllmEngine:
     def _die(self, reason: str) -> None:
         if not self._death.done() and not self._closed:
             self._death.set_result(reason)
-            self._end_asking()
-
-    def _end_asking(self) -> None:
-        self._ranks.stop()
-        for asking in tuple(self._asking):
-            asking.cancel()
+            self._ranks.end()
 
     async def _feel_pulse(self) -> None:
         """Polls vLLM, which has no event for its death, nor for a step that it has made."""
@@ -278,9 +268,9 @@ class VllmEngine:
     async def close(self) -> None:
         """Ends within twice CLOSE_S, even if vLLM hangs: its remaining processes are killed."""
         self._closed = True
-        if self._asking and not self._death.done():
-            await asyncio.wait(self._asking, timeout=CLOSE_S)
-        self._end_asking()
+        if self._ranks.asking and not self._death.done():
+            await asyncio.wait(self._ranks.asking, timeout=CLOSE_S)
+        self._ranks.end()
         self._pulse.cancel()
         await vllm_processes.end(self._engine, CLOSE_S)
 

@@ -7,12 +7,14 @@ own watchdog: replies of the others say nothing about it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from services.core.rendezvous import choose
-from services.engines.model import Prompt
+from services.engines.model import Prompt, Reply
 from services.engines.watchdog import Watchdog
 
 
@@ -27,12 +29,24 @@ class Ranks:
         die: Callable[[str], None],
     ) -> None:
         self.count = count
+        self.asking: set[asyncio.Task[Reply]] = set()
         self._loads = {str(rank): 0 for rank in range(count)}
         self._written = [0] * count
         self._watchdogs = [
             Watchdog(patience_s, partial(_ask_rank, ask, rank), partial(self._blame, die, rank))
             for rank in range(count)
         ]
+
+    def start(
+        self, prompt: Prompt, answer: Callable[[Prompt], Coroutine[Any, Any, Reply]]
+    ) -> asyncio.Task[Reply]:
+        """Start a request on its copy."""
+        entered = self.enter(prompt)
+        asking = asyncio.create_task(answer(entered))
+        self.asking.add(asking)
+        asking.add_done_callback(self.asking.discard)
+        asking.add_done_callback(lambda _: self.leave(entered))
+        return asking
 
     def enter(self, prompt: Prompt) -> Prompt:
         """Count a request, and name the copy that answers it."""
@@ -65,9 +79,12 @@ class Ranks:
                 watchdog.beat()
             self._written[rank] = written.get(rank, 0)
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Watch no more, and cancel the requests under way."""
         for watchdog in self._watchdogs:
             watchdog.stop()
+        for asking in tuple(self.asking):
+            asking.cancel()
 
     def _blame(self, die: Callable[[str], None], rank: int, reason: str) -> None:
         die(reason if self.count == 1 else f"copy {rank + 1} of {self.count}: {reason}")

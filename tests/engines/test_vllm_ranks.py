@@ -57,7 +57,7 @@ async def test_a_copy_that_hangs_is_found_while_the_other_replies():
         await asyncio.sleep(0.02)
     assert asked.deaths[0].startswith("copy 2 of 2: it hangs")
     assert not asked.canaries[0]
-    ranks.stop()
+    ranks.end()
 
 
 async def test_tokens_of_a_copy_are_its_progress():
@@ -79,7 +79,7 @@ async def test_tokens_of_a_copy_are_its_progress():
     assert asked.deaths[0].startswith("copy 2 of 2")
     assert not asked.canaries[0]
     writing.cancel()
-    ranks.stop()
+    ranks.end()
 
 
 class TwoCopies:
@@ -90,6 +90,12 @@ class TwoCopies:
 
     async def generate(self, prompt):
         return Reply("right" if prompt.rank == 0 else "wrong", 1, 1)
+
+    async def death(self):
+        await asyncio.Event().wait()
+
+    async def close(self):
+        pass
 
 
 async def test_each_copy_is_asked():
