@@ -11,8 +11,10 @@ import asyncio
 import ipaddress
 import re
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+LookUp = Callable[[str, int], Awaitable[list[str]]]
 _LISTED = re.compile(r"(ipv4|ipv6):(?!//)")
 _NAMED = re.compile(r"(?:dns:(?:///)?)?(?!//|[a-z]+:\D)")
 
@@ -25,7 +27,14 @@ class Target:
     authority: str = ""
 
 
-async def resolve(endpoint: str) -> tuple[Target, ...]:
+async def look_up(name: str, port: int) -> list[str]:
+    """IP addresses of a host, by the system. Raises OSError: it is unknown."""
+    loop = asyncio.get_running_loop()
+    answers = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    return [str(where[0]) for *_, where in answers]
+
+
+async def resolve(endpoint: str, look_up: LookUp = look_up) -> tuple[Target, ...]:
     """All replicas of an endpoint, sorted. An unknown notation or host is left to gRPC."""
     if listed := _LISTED.match(endpoint):
         parts = endpoint[listed.end() :].split(",")
@@ -35,30 +44,22 @@ async def resolve(endpoint: str) -> tuple[Target, ...]:
         return (Target(endpoint),)
     found: set[Target] = set()
     for host in endpoint[named.end() :].split(","):
-        found.update(await _addresses(host))
+        found.update(await _addresses(host, look_up))
     return tuple(sorted(found, key=_name))
 
 
-async def _addresses(host: str) -> list[Target]:
+async def _addresses(host: str, look_up: LookUp) -> list[Target]:
     """Addresses of a host. A host with one address, or an unknown one, keeps its name."""
     name, _, port = host.rpartition(":")
     if not name or not port.isdigit() or _is_ip(name):
         return [Target(host)]
     try:
-        answers = await asyncio.get_running_loop().getaddrinfo(
-            name, int(port), type=socket.SOCK_STREAM
-        )
+        found = {ipaddress.ip_address(ip) for ip in await look_up(name, int(port))}
     except OSError:
         return [Target(host)]
-    by_family = {
-        family: {str(where[0]) for found, *_, where in answers if found is family}
-        for family in (socket.AF_INET, socket.AF_INET6)
-    }
     # A host with both kinds of address is one replica for each, not two.
-    if fourth := by_family[socket.AF_INET]:
-        names = [f"ipv4:{ip}:{port}" for ip in fourth]
-    else:
-        names = [f"ipv6:[{ip}]:{port}" for ip in by_family[socket.AF_INET6]]
+    fourth = [f"ipv4:{ip}:{port}" for ip in found if ip.version == 4]
+    names = fourth or [f"ipv6:[{ip}]:{port}" for ip in found]
     return [Target(each, host) for each in names] if len(names) > 1 else [Target(host)]
 
 

@@ -11,26 +11,32 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.core.errors import Unavailable
 from services.core.rendezvous import choose
-from services.rpc.addresses import resolve
+from services.rpc.addresses import Target, resolve
 from services.rpc.peer import Peer
 
 RESOLVE_EVERY_S = 30.0
 HEALTH_TIMEOUT_S = 5.0
+Find = Callable[[str], Awaitable[Sequence[Target]]]
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NO_SUCH_CHECK = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
 
 
 class Peers:
-    """Replicas of the service at `address`."""
+    """Replicas of the service at `address`, which `find` looks up every `every_s` seconds."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(
+        self, address: str, find: Find = resolve, every_s: float = RESOLVE_EVERY_S
+    ) -> None:
         self.address = address
+        self._find = find
+        self._every_s = every_s
         self._peers: dict[str, Peer] = {}
         self._turns = itertools.count()
         self._due = 0.0
@@ -44,7 +50,7 @@ class Peers:
         return len(self._peers) == 1
 
     async def all(self) -> list[Peer]:
-        """Every replica, reachable or not. Names are looked up again every RESOLVE_EVERY_S."""
+        """Every replica, reachable or not. Names are looked up again in the background."""
         if time.monotonic() >= self._due and self._resolving is None:
             self._resolving = asyncio.create_task(self._resolve())
         if not self._peers and self._resolving is not None:
@@ -53,7 +59,7 @@ class Peers:
 
     async def _resolve(self) -> None:
         try:
-            targets = {target.name: target for target in await resolve(self.address)}
+            targets = {target.name: target for target in await self._find(self.address)}
             for name in self._peers.keys() - targets.keys():
                 leaving = asyncio.create_task(_let_go(self._peers.pop(name)))
                 self._leaving.add(leaving)
@@ -62,7 +68,7 @@ class Peers:
                 if name not in self._peers:
                     address = name if len(targets) > 1 else self.address
                     self._peers[name] = Peer(target, address)
-            self._due = time.monotonic() + RESOLVE_EVERY_S
+            self._due = time.monotonic() + self._every_s
         finally:
             self._resolving = None
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.rpc.addresses import resolve
+from services.rpc.addresses import Target, resolve
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,17 @@ from services.rpc.addresses import resolve
 )
 async def test_an_endpoint_is_one_target_for_each_replica(endpoint, names):
     assert [target.name for target in await resolve(endpoint)] == names
+
+
+async def test_a_name_with_several_addresses_is_several_replicas():
+    async def look_up(name, port):
+        return {"many": ["10.0.0.2", "10.0.0.1", "10.0.0.1", "::1"], "one": ["10.0.0.3", "::1"]}[
+            name
+        ]
+
+    assert await resolve("dns:///many:7", look_up) == (
+        Target("ipv4:10.0.0.1:7", "many:7"),
+        Target("ipv4:10.0.0.2:7", "many:7"),
+    )
+    assert await resolve("one:7", look_up) == (Target("one:7"),)
+    assert len(await resolve("one:7,many:7", look_up)) == 3

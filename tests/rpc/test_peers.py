@@ -10,7 +10,9 @@ import pytest
 
 from protos.mpa.v1 import student_pb2, student_pb2_grpc
 from services.core.errors import ImageUnknown, Unavailable, WrongState
+from services.rpc.addresses import Target
 from services.rpc.client import Picture, StudentClient
+from services.rpc.peers import Peers
 from services.rpc.server import GrpcServer
 from services.rpc.streams import answer_out_of_order
 from tests.waiting import until
@@ -154,3 +156,24 @@ async def test_nobody_there_is_unavailable():
             await server.stop(0)
         with pytest.raises(Unavailable, match="gave no answer"):
             await client.answer(PICTURES[0], "anybody?")
+
+
+async def test_replicas_come_and_go_with_their_name():
+    named = [Target("ipv4:127.0.0.1:1"), Target("ipv4:127.0.0.1:2")]
+
+    async def find(address):
+        return list(named)
+
+    peers = Peers("name:1", find, every_s=0.01)
+    first = {peer.target for peer in await peers.all()}
+    assert first == set(named)
+    leaving = next(peer for peer in await peers.all() if peer.target == named[0])
+    named[0] = Target("ipv4:127.0.0.1:3")
+    with leaving.busy():
+        found = []
+        while {peer.target for peer in found} != set(named):
+            await asyncio.sleep(0.02)
+            found = await peers.all()
+        assert not leaving.is_closed
+    await until(lambda: leaving.is_closed)
+    await peers.close()
