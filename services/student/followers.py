@@ -61,6 +61,7 @@ class Followers:
         self._folder = followers_folder(root)
         self._limit_s = limit_s
         self._seen: dict[str, _Seen] = {}
+        self._unreadable: set[str] = set()
 
     async def watch(self) -> None:
         """Look every BEAT_S, until cancelled, so that silence is noticed."""
@@ -77,12 +78,15 @@ class Followers:
     def _read(self, before: dict[str, _Seen]) -> dict[str, _Seen]:
         found = {}
         now = time.monotonic()
-        for path in sorted(self._folder.glob("[!.]*.json")):
+        for path in self._notes():
             seen = before.get(path.name)
             try:
                 note = read_record(FollowerNote, path, "its follower writes it again")
-            except InvalidInput:
-                if seen is not None and path.exists():
+            except InvalidInput as error:
+                if path.exists() and path.name not in self._unreadable:
+                    self._unreadable.add(path.name)
+                    _log.error("a follower is not counted: %s", error)
+                if path.exists() and seen is not None:
                     found[path.name] = seen
                 continue
             if seen is None or seen.note != note:
@@ -94,6 +98,13 @@ class Followers:
                 continue
             found[path.name] = seen
         return found
+
+    def _notes(self) -> list[Path]:
+        try:
+            return sorted(self._folder.glob("[!.]*.json"))
+        except OSError as error:
+            _log.error("%s can't be read: %s", self._folder, error)
+            return []
 
     def needs(self, name: str) -> str:
         """Reason to keep a version on disk, by the last look; "" if no follower has loaded it."""
