@@ -1,4 +1,4 @@
-"""`mpa-orch versions`: list, show, delete and prune the versions on a student's disk."""
+"""`mpa-orch versions`: the versions on a student's disk, and the services that follow it."""
 
 from __future__ import annotations
 
@@ -66,6 +66,24 @@ def show(
     with exit_codes():
         found = session.gather(lambda progress: commands.stored_versions(folder, where, progress))
         report.show(found, name, Console(), as_json=as_json)
+
+
+@app.command()
+def followers(
+    student: o.Student = "",
+    as_json: o.Json = False,
+    patience: o.Patience = 60.0,
+) -> None:
+    """List the services that follow the student's store, and the version that each serves."""
+    from rich.console import Console
+
+    from services.orchestrator.cli import commands, session
+    from services.orchestrator.reports import versions as report
+
+    folder, where = _place(student, False, None, patience)
+    with exit_codes():
+        found = session.gather(lambda progress: commands.stored_versions(folder, where, progress))
+        report.show_followers(found, Console(), as_json=as_json)
 
 
 @app.command()

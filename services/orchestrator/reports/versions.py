@@ -13,6 +13,7 @@ from services.orchestrator.reports.listing import print_rows, say
 from services.rpc.client import StoredVersion, VersionList
 
 COLUMNS = ("version", "pointer", "state", "GiB", "parent", "run", "recipe", "made (UTC)", "note")
+FOLLOWER_COLUMNS = ("follower", "state", "version", "note")
 
 
 def unneeded(found: VersionList, keep: int) -> list[str]:
@@ -45,6 +46,19 @@ def show_all(found: VersionList, console: Console, *, as_json: bool) -> None:
     total = sum(version.size_bytes for version in found.versions) / GIB
     caption = f"{len(rows)} versions, {total:.2f} GiB"
     print_rows(COLUMNS, rows, console, numbers=("GiB",), caption=caption)
+
+
+def show_followers(found: VersionList, console: Console, *, as_json: bool) -> None:
+    """The services that follow the store."""
+    if as_json:
+        say(console, json.dumps([asdict(follower) for follower in found.followers], indent=2))
+        return
+    rows = [
+        (follower.address, follower.state, follower.version, follower.error)
+        for follower in found.followers
+    ]
+    live = found.pointers.live
+    print_rows(FOLLOWER_COLUMNS, rows, console, caption=f"{len(rows)} followers, live is {live}")
 
 
 def show(found: VersionList, name: str, console: Console, *, as_json: bool) -> None:

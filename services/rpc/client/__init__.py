@@ -7,6 +7,7 @@ streams (bulk.py); all other calls are unary.
 from services.rpc.client.replies import (
     AnnotationReply,
     AnswerReply,
+    FollowerStatus,
     Picture,
     StoredVersion,
     StudentVersion,
@@ -25,6 +26,7 @@ __all__ = [
     "AnnotationReply",
     "AnswerReply",
     "AnsweringStudent",
+    "FollowerStatus",
     "Picture",
     "StoredVersion",
     "Student",

@@ -116,11 +116,27 @@ class StoredVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowerStatus:
+    """A service that follows the store of another, as its owner sees it."""
+
+    address: str
+    state: str
+    """"loading", "serving", "failed" or "lost"."""
+    version: str
+    """The version that answers there."""
+    silent_s: float
+    """Seconds since its last heartbeat."""
+    error: str
+    """Why it does not serve the live version."""
+
+
+@dataclass(frozen=True, slots=True)
 class VersionList:
-    """All versions of a service, the oldest first, and its pointers."""
+    """All versions of a service, the oldest first, its pointers, and the followers of its store."""
 
     versions: tuple[StoredVersion, ...]
     pointers: VersionPointers
+    followers: tuple[FollowerStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from services.core.provenance import Provenance
 from services.rpc.client.client import CONTROL_TIMEOUT_S
 from services.rpc.client.replies import (
     AnswerReply,
+    FollowerStatus,
     Picture,
     StoredVersion,
     StudentVersion,
@@ -93,6 +94,7 @@ class StudentClient(TrainingClient):
         return VersionList(
             tuple(map(_stored, reply.versions)),
             VersionPointers(reply.live, reply.candidate, reply.previous),
+            tuple(map(_follower, reply.followers)),
         )
 
     async def delete(self, name: str, *, unload: bool = False) -> int:
@@ -184,4 +186,15 @@ def _stored(version: versions_pb2.Version) -> StoredVersion:
         leases=version.leases,
         needed=version.needed,
         error=version.error,
+    )
+
+
+def _follower(follower: versions_pb2.Follower) -> FollowerStatus:
+    state = versions_pb2.FollowerState.Name(follower.state)
+    return FollowerStatus(
+        address=follower.address,
+        state=state.removeprefix("FOLLOWER_STATE_").lower(),
+        version=follower.version,
+        silent_s=follower.silent_seconds,
+        error=follower.error,
     )
