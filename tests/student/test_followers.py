@@ -8,12 +8,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.mpa.v1 import versions_pb2
+from services.core.contract import Contract
 from services.core.errors import Conflict, SwapFailed, WrongState
 from services.orchestrator.endpoints.processes import free_ports
 from services.rpc.client import StudentClient
 from services.rpc.status import from_rpc_error
 from services.student.followers import Follower
 from services.student.heartbeat import FollowerNote, FollowerState
+from services.student.manifest import Origin
 from services.student.pointers import Pointers
 from services.student.store import VersionStore
 from tests.student.calls import ask, train
@@ -53,7 +55,12 @@ async def test_a_promotion_ends_when_the_followers_have_swapped(tmp_path):
             assert await version_at(follower) == version
         (note,) = await listed(owner)
         assert (note.address, note.version) == (follower.address, SKILLED)
+        async with StudentClient(owner.address) as student:
+            (status,) = (await student.stored()).followers
+            assert (status.address, status.state) == (follower.address, "serving")
         assert note.state == versions_pb2.FOLLOWER_STATE_SERVING
+        third = owner.student.store.add(tmp_path / "base", Origin(parent=SKILLED), Contract())
+        await owner.student.versions.promote(third)
         assert "the follower at" in owner.student.needs(UNSKILLED)
     assert not list((tmp_path / "store" / "followers").iterdir())
 
@@ -98,7 +105,7 @@ async def test_a_follower_refuses_what_its_owner_decides(tmp_path):
         )
         assert list(found.values()) == [serving, serving, not_serving]
         async with StudentClient(f"ipv4:{follower.address},{owner.address}") as student:
-            assert (await student.promote(SKILLED, UNSKILLED)).live == SKILLED
+            assert (await student.promote(SKILLED, UNSKILLED)).pointers.live == SKILLED
             assert (await student.pointers()).live == SKILLED
 
 

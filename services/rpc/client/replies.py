@@ -85,6 +85,13 @@ class VersionPointers:
     live: str
     candidate: str = ""
     previous: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """The pointers after a promotion."""
+
+    pointers: VersionPointers
     missing: tuple[str, ...] = ()
     """Followers of the store that don't serve the live version: the address and the reason."""
 

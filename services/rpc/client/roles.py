@@ -16,6 +16,7 @@ from services.rpc.client.replies import (
     AnnotationReply,
     AnswerReply,
     Picture,
+    Promotion,
     StudentVersion,
     TeacherModel,
     TrainedVersion,
@@ -100,7 +101,7 @@ class Student(AnsweringStudent, Protocol):
     async def load(self, name: str) -> None:
         """Loads a version as the candidate. Raises WrongState, or InvalidInput for bad weights."""
 
-    async def promote(self, name: str, expected_live: str) -> VersionPointers:
+    async def promote(self, name: str, expected_live: str) -> Promotion:
         """Makes a version live. Raises Conflict if another version than `expected_live` is live."""
 
     async def rollback(self) -> VersionPointers:

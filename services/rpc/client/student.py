@@ -11,6 +11,7 @@ from services.rpc.client.replies import (
     AnswerReply,
     FollowerStatus,
     Picture,
+    Promotion,
     StoredVersion,
     StudentVersion,
     TrainedVersion,
@@ -145,14 +146,14 @@ class StudentClient(TrainingClient):
             lambda peer: peer.stub(_versions).LoadVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
 
-    async def promote(self, name: str, expected_live: str) -> VersionPointers:
+    async def promote(self, name: str, expected_live: str) -> Promotion:
         """Raises Conflict if another version than `expected_live` is live."""
         request = versions_pb2.PromoteVersionRequest(name=name, expected_live=expected_live)
         reply = await self._control(
             lambda peer: peer.stub(_versions).PromoteVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
         missing = tuple(f"{each.address}: {each.error}" for each in reply.followers if each.error)
-        return VersionPointers(reply.live, previous=reply.previous, missing=missing)
+        return Promotion(VersionPointers(reply.live, previous=reply.previous), missing)
 
     async def rollback(self) -> VersionPointers:
         """Makes the previous version live. Not retried: a second rollback would undo the first."""
