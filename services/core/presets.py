@@ -69,6 +69,9 @@ class Preset:
     hyperparameters_source: str
     folder: str = ""
     """Folder in zoo/ of a checkpoint of this repository."""
+    conversion: str = ""
+    """Class that `mpa-orch models convert` makes of the checkpoint, which training needs; "" if it
+    is trained as published."""
     remote_code: bool = False
     """The checkpoint can't be loaded without Python code of its own."""
     chat_template: str = "the checkpoint's"
@@ -129,13 +132,19 @@ class Preset:
         who = f"{self.hub_id} (preset {self.name})"
         if not self.engines:
             raise InvalidInput(
-                f"no engine loads {who} as published: {self.note}",
+                f"no engine loads {who} as published: {converting(self.name, prefix)}",
                 field=f"{prefix}PRESET",
+                reason="CONVERSION_NEEDED",
             )
         if engine not in self.engines:
+            other = (
+                converting(self.name, prefix)
+                if self.conversion
+                else f"name another checkpoint by {prefix}MODEL"
+            )
             raise InvalidInput(
                 f"{who} runs on {' or '.join(self.engines)}, not on {engine}: set "
-                f"{prefix}ENGINE={self.engines[-1]}, or name another checkpoint by {prefix}MODEL",
+                f"{prefix}ENGINE={self.engines[-1]}, or {other}",
                 field=f"{prefix}ENGINE",
             )
         if self.remote_code and not trust_remote_code:
@@ -144,6 +153,12 @@ class Preset:
                 f"read it, then set {prefix}TRUST_REMOTE_CODE=1",
                 field=f"{prefix}TRUST_REMOTE_CODE",
             )
+
+
+def converting(source: str, prefix: str) -> str:
+    """The commands that convert a model and have a service run it. `prefix`: as above."""
+    both = " (`mpa-orch serve ... --convert` does both)" if source in PRESETS else ""
+    return f"run `mpa-orch models convert {source} FOLDER`, then set {prefix}MODEL=FOLDER{both}"
 
 
 def _read(path: Path) -> dict[str, Preset]:
@@ -177,6 +192,10 @@ def _read(path: Path) -> dict[str, Preset]:
 
 
 PRESETS = _read(Path(__file__).with_name("presets.toml"))
+
+
+CONVERTED = {each.architecture: each.conversion for each in PRESETS.values() if each.conversion}
+"""Published classes that no training can read, and those that a conversion makes of them."""
 
 
 def find_preset(name: str, role: str = "", *, what: str = "the preset") -> Preset:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from services.core.errors import InvalidInput, NotFound
+from services.core.presets import CONVERTED, converting
 from services.engines.file_hashes import HASHES
 from services.files import write_atomically
 
@@ -74,6 +75,20 @@ def check(folder: Path) -> None:
         )
         raise InvalidInput(
             f"{folder} holds {found}: convert the weights to safetensors", field="model"
+        )
+
+
+def require_trainable(folder: Path, model: str) -> None:
+    """Raises InvalidInput if training can't read the published form of `model` in `folder`."""
+    path = folder / "config.json"
+    named = json.loads(path.read_text()).get("architectures") if path.is_file() else None
+    published = named[0] if named else ""
+    if published in CONVERTED:
+        raise InvalidInput(
+            f"{model} is served as published ({published}) and can't be trained in this form: "
+            f"{converting(model, 'MPA_STUDENT_')}, with an empty MPA_STUDENT_STORE",
+            field="base_version",
+            reason="CONVERSION_NEEDED",
         )
 
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from services.core.contract import Contract
-from services.core.errors import WrongState
+from services.core.errors import InvalidInput, WrongState
 from services.core.presets import Hyperparameters
-from services.engines.checkpoint import resolve
+from services.engines.checkpoint import require_trainable, resolve
 from services.student.datasets import DatasetStore
 from services.student.disk import require_disk_space
 from services.student.endpoint import StudentEndpoint
@@ -73,6 +73,15 @@ class HostedStudent(StudentEndpoint):
         else:
             self.versions.rest()
         self.jobs.resume()
+        try:
+            await asyncio.to_thread(self._require_trainable, self.store.pointers().live)
+        except InvalidInput as error:
+            _log.warning("%s", error)
+
+    def _require_trainable(self, version: str) -> None:
+        """Raises InvalidInput: the version has a published form that no training can read."""
+        preset = self.preset.name if self._settings.model == self.preset.model else ""
+        require_trainable(self.store.path(version), preset or self._settings.model)
 
     def _point_at_newest(self) -> None:
         """Make the newest whole version of a store without pointers live. Raises WrongState."""
@@ -96,6 +105,7 @@ class HostedStudent(StudentEndpoint):
     async def train(self, request: TrainingRequest) -> str:
         """Start a training, and return its job's name. Raises NotFound, InvalidInput, Conflict."""
         await asyncio.to_thread(self.datasets.verify, request.dataset)
+        await asyncio.to_thread(self._require_trainable, request.base_version)
         base = await asyncio.to_thread(self.store.verify, request.base_version)
         request.contract.require_trainable_from(self.store.manifest(request.base_version).contract)
         return self.jobs.start(request, base)

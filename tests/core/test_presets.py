@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from services.core.errors import InvalidInput
-from services.core.presets import PRESETS, TABLE_11, find_preset
+from services.core.presets import CONVERTED, PRESETS, TABLE_11, find_preset
 from services.core.recipes import RECIPES
 
 PAPER = {
@@ -36,7 +36,15 @@ SUCCESSORS += [
 
 def test_every_model_of_the_paper_and_its_successors_are_there():
     ours = {"bundled", "bundled-teacher", "minivqa", "minivqa-teacher"}
-    assert {*PAPER, "qwen2vl-7b", "internvl2-8b", "gpt-4o", *ours, *SUCCESSORS} == set(PRESETS)
+    assert {
+        *PAPER,
+        "internvl2-1b",
+        "qwen2vl-7b",
+        "internvl2-8b",
+        "gpt-4o",
+        *ours,
+        *SUCCESSORS,
+    } == set(PRESETS)
 
 
 def test_the_papers_students_train_by_table_11():
@@ -118,13 +126,15 @@ def test_an_unknown_preset_is_refused_with_the_nearest_and_a_list(name, role, sa
             "internvl2-2b",
             "transformers",
             True,
-            "runs on vllm, not on transformers: set MPA_STUDENT_ENGINE=vllm",
+            "runs on vllm, not on transformers: set MPA_STUDENT_ENGINE=vllm, or run "
+            "`mpa-orch models convert internvl2-2b FOLDER`",
         ),
         (
             "tinyllava-2b",
             "vllm",
             True,
-            "no engine loads .* as published: .*LlavaForConditionalGeneration",
+            "no engine loads .* as published: run `mpa-orch models convert tinyllava-2b FOLDER`, "
+            "then set MPA_STUDENT_MODEL=FOLDER",
         ),
         ("gpt-4o", "vllm", False, "runs on openai"),
     ],
@@ -160,4 +170,14 @@ def test_a_preset_can_be_written_as_json():
     assert asdict(PRESETS["qwen2vl-2b"])["image_processor"] == {
         "min_pixels": 200_704,
         "max_pixels": 1_003_520,
+    }
+
+
+def test_a_published_form_that_no_training_reads_has_a_conversion():
+    for preset in PRESETS.values():
+        is_trainable = "transformers" in preset.engines or preset.engines == ("openai",)
+        assert bool(preset.conversion) != is_trainable, preset.name
+    assert CONVERTED == {
+        "InternVLChatModel": "InternVLForConditionalGeneration",
+        "TinyLlavaStablelmForCausalLM": "LlavaForConditionalGeneration",
     }

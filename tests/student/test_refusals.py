@@ -1,5 +1,7 @@
 """Bad requests to the student: each is refused with a reason and the wrong field."""
 
+import json
+
 import grpc
 import pytest
 import pytest_asyncio
@@ -106,3 +108,19 @@ async def test_a_sample_without_its_image_is_refused(peer):
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await peer.training.UploadDataset(parts())
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_published_form_that_no_training_reads_is_known_at_the_start(tmp_path, caplog):
+    settings = fake_student_settings(tmp_path, skill=0.5)
+    config = {"architectures": ["InternVLChatModel"]}
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
+    said = f"run `mpa-orch models convert {settings.model} FOLDER`, then set MPA_STUDENT_MODEL"
+    async with serving_student(settings) as peer:
+        assert said in caplog.text
+        await peer.answers.Answer(ask())
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await peer.training.Train(
+                training_pb2.TrainRequest(request_id="one", dataset=await upload(peer))
+            )
+    assert said in refused.value.details()
+    assert from_rpc_error(refused.value).reason == "CONVERSION_NEEDED"

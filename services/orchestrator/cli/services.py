@@ -44,6 +44,14 @@ Follow = Annotated[
         help="Serve the versions of a store that another student service owns (student only).",
     ),
 ]
+Convert = Annotated[
+    bool,
+    typer.Option(
+        "--convert",
+        help="Serve the preset's checkpoint in the form that can be trained. The first start "
+        "converts it, into the user's cache folder.",
+    ),
+]
 ImageFile = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
 QuestionText = Annotated[str, typer.Argument(metavar="QUESTION", help="Question about the image.")]
 StudentsRun = Annotated[
@@ -61,12 +69,14 @@ def serve(
     port: Port = 0,
     grpc_port: GrpcPort = 0,
     follow: Follow = False,
+    convert: Convert = False,
 ) -> None:
     """Run one service in the foreground.
 
     The bundled model is served unless environment variables name another:
     see `mpa-orch models` and docs/services.md.
     """
+    from services.orchestrator.endpoints.converted import converted, unconverted
     from services.orchestrator.endpoints.processes import (
         BENTOML_HOMES,
         bento_command,
@@ -84,6 +94,10 @@ def serve(
     environment[f"MPA_{role.upper()}_HOST"] = host
     if follow:
         environment["MPA_STUDENT_FOLLOW"] = "1"
+    with exit_codes():
+        if convert and (preset := unconverted(role)):
+            typer.echo(f"converting {preset.hub_id}, once", err=True)
+            environment[f"MPA_{role.upper()}_MODEL"] = str(converted(preset))
     os.execve(command[0], command, environment)
 
 

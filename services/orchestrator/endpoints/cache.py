@@ -69,8 +69,12 @@ def cache_file(variables: Mapping[str, str] = os.environ) -> Path:
     if named := variables.get("MPA_CACHE"):
         path = Path(named).expanduser()
         return path / "teacher.sqlite" if path.is_dir() else path
-    folder = variables.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(folder) / "mpa" / "teacher.sqlite"
+    return cache_folder(variables) / "teacher.sqlite"
+
+
+def cache_folder(variables: Mapping[str, str] = os.environ) -> Path:
+    """Folder of this program in the user's cache folder."""
+    return Path(variables.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "mpa"
 
 
 class Cache:

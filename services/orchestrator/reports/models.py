@@ -64,14 +64,16 @@ def _fields(preset: Preset) -> dict[str, Any]:
 
 
 def commands(preset: Preset) -> list[str]:
-    """Commands that serve the model, one for each engine that can."""
+    """Commands that serve the model: one for each engine that can, one for its conversion."""
     role = preset.roles[0]
     prefix = f"MPA_{role.upper()}_"
     trust = f" {prefix}TRUST_REMOTE_CODE=1" if preset.remote_code else ""
-    start = f"{prefix}PRESET={preset.name} {prefix}ENGINE="
-    if not preset.engines:
-        return [f"{prefix}PRESET={preset.name} {prefix}MODEL=CONVERTED mpa-orch serve {role}"]
-    return [f"{start}{engine}{trust} mpa-orch serve {role}" for engine in preset.engines]
+    start = f"{prefix}PRESET={preset.name} {prefix}"
+    served = [f"{start}ENGINE={engine}{trust} mpa-orch serve {role}" for engine in preset.engines]
+    if not preset.conversion:
+        return served
+    convert = f"mpa-orch models convert {preset.name} FOLDER"
+    return [*served, f"{convert} && {start}MODEL=FOLDER mpa-orch serve {role}"]
 
 
 def show_all(presets: Iterable[Preset], console: Console) -> None:
@@ -97,6 +99,7 @@ def show(preset: Preset, console: Console) -> None:
         "parameters": f"{preset.parameters:,}" if preset.parameters else "not published",
         "licence": preset.licence,
         "engines": ", ".join(preset.engines) or "none, as published",
+        "conversion": f"{preset.conversion}, for training" if preset.conversion else "",
         "remote code": "needed; off unless TRUST_REMOTE_CODE is set"
         if preset.remote_code
         else "none",

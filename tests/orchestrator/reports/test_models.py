@@ -87,7 +87,9 @@ SETTINGS: dict[str, type[StudentSettings] | type[TeacherSettings]] = {
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_commands_are_settings_that_the_service_takes(name):
     for command in models.commands(PRESETS[name]):
-        assignments, _, role = command.rpartition("mpa-orch serve ")
+        *conversion, start = command.split(" && ")
+        assert conversion in ([], [f"mpa-orch models convert {name} FOLDER"])
+        assignments, _, role = start.rpartition("mpa-orch serve ")
         variables = dict(assignment.split("=") for assignment in assignments.split())
         settings = SETTINGS[role].from_env(variables)
         assert settings.model == (
