@@ -258,6 +258,20 @@ def _llava() -> tuple[Any, Any]:
     return LlavaForConditionalGeneration(config), processor
 
 
+def _tinyllava() -> tuple[Any, Any]:
+    """TinyLLaVA's conversion: SigLIP, StableLM 2, 16 visual tokens, a long system prompt."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from services.engines.conversion.conversion import convert
+    from tests.engines.published_tinyllava import publish
+
+    with TemporaryDirectory() as folder:
+        out = Path(folder, "converted")
+        convert(str(publish(Path(folder, "published"))), out)
+        processor = AutoProcessor.from_pretrained(out)
+        return AutoModelForImageTextToText.from_pretrained(out), processor
+
+
 _CHATML = _template(
     "<|im_start|>{{ message.role }}\n", "<image>\n", "<|im_end|>\n", "<|im_start|>assistant\n"
 )
@@ -352,6 +366,14 @@ ARCHITECTURES = {
         language="language_model",
         prefix=".vision_model",
         unused=r"vision_model\.(encoder\.layers\.1|post_layernorm)\.",
+    ),
+    "tinyllava": Architecture(
+        build=_tinyllava,
+        end_of_turn="<|endoftext|>",
+        vision="vision_tower",
+        connector="multi_modal_projector",
+        language="language_model",
+        unused=r"vision_tower\.post_layernorm\.",
     ),
     "llava_onevision": Architecture(
         build=_llava_onevision,

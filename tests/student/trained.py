@@ -17,7 +17,15 @@ from services.student.job import Job
 from services.student.manifest import Origin
 from services.student.settings import StudentSettings
 
-NAMES = ("idefics3", "internvl", "llava", "llava_onevision", "qwen2_5_vl", "qwen2_vl")
+NAMES = (
+    "idefics3",
+    "internvl",
+    "llava",
+    "llava_onevision",
+    "qwen2_5_vl",
+    "qwen2_vl",
+    "tinyllava",
+)
 ANSWERS = ("red", "a yellow triangle", "no")
 
 
