@@ -263,7 +263,7 @@ def _tinyllava() -> tuple[Any, Any]:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from services.engines.conversion.conversion import convert
-    from tests.engines.published_tinyllava import publish
+    from tests.tinyllava import publish
 
     with TemporaryDirectory() as folder:
         out = Path(folder, "converted")
@@ -373,7 +373,8 @@ ARCHITECTURES = {
         vision="vision_tower",
         connector="multi_modal_projector",
         language="language_model",
-        unused=r"vision_tower\.post_layernorm\.",
+        prefix=".vision_model",
+        unused=r"vision_model\.post_layernorm\.",
     ),
     "llava_onevision": Architecture(
         build=_llava_onevision,

@@ -135,6 +135,7 @@ class HostedStudent(StudentEndpoint):
 
         Raises NotFound; InvalidInput: it can't be trained.
         """
+        await asyncio.to_thread(self._require_trainable, base_version)
         base = self.store.path(base_version)
         room = await asyncio.to_thread(self._training_room, base, hyperparameters)
         plan = await self.versions.planner.plan_result(base_version, hyperparameters.lora_rank)

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.core.errors import InvalidInput, MpaError
 from services.core.presets import PRESETS
 from services.engines import checkpoint
-from services.engines.conversion import internvl
+from services.engines.conversion import internvl, tinyllava
 from services.engines.conversion.converted import Converted, read_json
 from services.engines.conversion.shards import ShardReader, ShardWriter
 from services.engines.tensors import check_tensors
@@ -17,6 +17,7 @@ from services.files import written_whole
 
 CONVERTERS: dict[str, Callable[[Path], Converted]] = {
     "InternVLChatModel": internvl.plan,
+    tinyllava.ARCHITECTURE: tinyllava.plan,
 }
 """Converters by the class that a published config.json names."""
 
@@ -35,9 +36,9 @@ def convert(source: str, out: Path, report: Report = lambda done, total: None) -
     folder = checkpoint.resolve(PRESETS[source].model if source in PRESETS else source)
     plan = _converter(folder)
     checkpoint.check(folder)
-    weights = ShardReader.of(folder)
-    _require_room(out, weights.size)
     converted = plan(folder)
+    weights = ShardReader.of(folder, *converted.further)
+    _require_room(out, weights.size)
     with written_whole(out) as unfinished:
         converted.config.save_pretrained(unfinished)
         converted.generation.save_pretrained(unfinished)

@@ -27,6 +27,8 @@ class Converted:
     generation: Any
     """Generation configuration: the end of a turn."""
     tensors: ConvertTensor
+    further: tuple[Path, ...] = ()
+    """Further checkpoints whose tensors belong to the model, such as a tower's own."""
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -27,31 +27,27 @@ SINGLE = "model.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class ShardReader:
-    """The weight files of a checkpoint."""
+    """The weight files of one or several checkpoints."""
 
     files: tuple[Path, ...]
 
     @staticmethod
-    def of(folder: Path) -> ShardReader:
-        """Raises InvalidInput: a file that the index names is missing."""
-        index = folder / INDEX
-        if not index.is_file():
-            return ShardReader(tuple(sorted(folder.glob("*.safetensors"))))
-        names = sorted(set(read_json(index)["weight_map"].values()))
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            raise InvalidInput(
-                f"{folder} lacks {len(missing)} of its {len(names)} weight files "
-                f"({', '.join(missing)}): download them, then repeat",
-                field="source",
-                reason="SHARD_MISSING",
-            )
-        return ShardReader(tuple(folder / name for name in names))
+    def of(*folders: Path) -> ShardReader:
+        """Raises InvalidInput: a file that an index names is missing."""
+        return ShardReader(tuple(path for folder in folders for path in _files(folder)))
 
     @property
     def size(self) -> int:
         """Bytes of all files."""
         return sum(path.stat().st_size for path in self.files)
+
+    def names(self) -> set[str]:
+        """Names of all tensors. Raises InvalidInput: a file is damaged."""
+        found: set[str] = set()
+        for path in self.files:
+            with _readable(path), safe_open(path, "pt") as weights:
+                found.update(weights.keys())
+        return found
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Names and tensors. Raises InvalidInput: a file is damaged."""
@@ -59,6 +55,22 @@ class ShardReader:
             with _readable(path), safe_open(path, "pt") as weights:
                 for name in weights.keys():  # noqa: SIM118 (not a dict)
                     yield name, weights.get_tensor(name)
+
+
+def _files(folder: Path) -> list[Path]:
+    index = folder / INDEX
+    if not index.is_file():
+        return sorted(folder.glob("*.safetensors"))
+    names = sorted(set(read_json(index)["weight_map"].values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise InvalidInput(
+            f"{folder} lacks {len(missing)} of its {len(names)} weight files "
+            f"({', '.join(missing)}): download them, then repeat",
+            field="source",
+            reason="SHARD_MISSING",
+        )
+    return [folder / name for name in names]
 
 
 @contextmanager

@@ -57,8 +57,8 @@ def show(name: ModelName = "", role: RoleOption = None, as_json: o.Json = False)
 def convert(source: Source, out: Out) -> None:
     """Convert a checkpoint in its publisher's layout into a class that can be trained.
 
-    InternVL2 has such a layout. Weights are read shard by shard; OUT is written whole or not at
-    all. The publisher's Python code doesn't run.
+    InternVL2 and TinyLLaVA have such layouts. Weights are read shard by shard; OUT is written
+    whole or not at all. The publisher's Python code doesn't run.
     """
     from rich.console import Console
 

@@ -65,7 +65,7 @@ def ranks() -> list[bytes]:
 
 def publish(
     folder: Path,
-    sizes: Sizes = Sizes(),  # noqa: B008  # frozen
+    sizes: Sizes = Sizes(),
     *,
     tokens: list[bytes] | None = None,
     has_tower: bool = True,
