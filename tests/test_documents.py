@@ -1,12 +1,17 @@
 """Documents and package files are true."""
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from string import Template
 
 import pytest
+from click import Group
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from benchmarks import picture
@@ -21,6 +26,7 @@ from services.teacher.settings import TeacherSettings
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+SETTINGS = {"TEACHER": TeacherSettings, "STUDENT": StudentSettings}
 
 
 def test_every_command_of_the_readme_exists():
@@ -96,6 +102,38 @@ def test_the_settings_of_the_services_are_documented():
     assert documented == {name for name in read if not name.startswith("OPENAI_")}
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
         assert f"`{name}" in document
+
+
+def commands_of(document: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
+    """Environment and arguments of each `mpa-orch` in the document's indented blocks."""
+    exported: dict[str, str] = {}
+    for block in re.findall(r"(?:^    .*\n)+", document.read_text(), re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(Template(line).safe_substitute(exported), comments=True)
+            start = words.index("mpa-orch") if "mpa-orch" in words else len(words)
+            named = dict(word.split("=", 1) for word in words[:start] if re.match(r"\w+=", word))
+            if words[:1] == ["export"]:
+                exported |= named
+            elif start < len(words):
+                yield {**exported, **named}, words[start + 1 :]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md"])
+def test_commands_of_the_documents_are_taken(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    commands = list(commands_of(ROOT / name))
+    assert len(commands) > 2
+    for variables, arguments in commands:
+        command, words = get_command(app), list(arguments)
+        while isinstance(command, Group):
+            command = command.commands[words.pop(0)]
+        command.make_context(arguments[0], words)
+        if arguments[0] == "serve":
+            is_converted = "--convert" in arguments
+            role = arguments[1].upper()
+            given = {f"MPA_{role}_MODEL": "converted"} if is_converted else {}
+            SETTINGS[role].from_env({**variables, **given})
 
 
 def test_make_targets_of_the_documents_exist():
