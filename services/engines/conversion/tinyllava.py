@@ -23,8 +23,8 @@ from transformers import (
 from services.core.errors import InvalidInput
 from services.engines import checkpoint
 from services.engines.conversion import arcade
-from services.engines.conversion.shards import ShardReader
 from services.engines.conversion.converted import Converted, Tensors, read_json, unknown_tensor
+from services.engines.conversion.shards import ShardReader
 
 ARCHITECTURE = "TinyLlavaStablelmForCausalLM"
 IMAGE_TOKEN = "<image>"
