@@ -373,7 +373,6 @@ ARCHITECTURES = {
         vision="vision_tower",
         connector="multi_modal_projector",
         language="language_model",
-        prefix=".vision_model",
         unused=r"vision_model\.post_layernorm\.",
     ),
     "llava_onevision": Architecture(

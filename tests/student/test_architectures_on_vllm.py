@@ -7,6 +7,7 @@
 | Idefics3, SmolVLM | Idefics3ForConditionalGeneration | equal to transformers | right |
 | LLaVA | LlavaForConditionalGeneration | equal to transformers | right |
 | LLaVA-OneVision | LlavaOnevisionForConditionalGeneration | equal to transformers | right |
+| TinyLLaVA, converted | LlavaForConditionalGeneration | equal to transformers | right |
 | InternVL | InternS1ForConditionalGeneration | equal to transformers | right |
 """
 
