@@ -196,7 +196,10 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
 
 _CELLS = [f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)]
 _IDEFICS_TEMPLATE = "<|im_start|>" + _template(
-    "{{ message.role | capitalize }}:", "<image>", "<end_of_utterance>\n", "Assistant:"
+    "{{ message.role | capitalize }}:{% if message.content[0].type != 'image' %} {% endif %}",
+    "<image>",
+    "<end_of_utterance>\n",
+    "Assistant:",
 )
 
 

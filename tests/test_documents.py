@@ -26,7 +26,10 @@ from services.teacher.settings import TeacherSettings
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
-SETTINGS = {"TEACHER": TeacherSettings, "STUDENT": StudentSettings}
+SETTINGS: dict[str, type[StudentSettings] | type[TeacherSettings]] = {
+    "TEACHER": TeacherSettings,
+    "STUDENT": StudentSettings,
+}
 
 
 def test_every_command_of_the_readme_exists():

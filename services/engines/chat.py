@@ -17,6 +17,8 @@ from services.engines.control import ControlTokens, unreadable
 
 HARMLESS = "What is there to be seen in this image?"
 """Placeholder for a prompt's text: all tokens around it come from template and processor."""
+_QUESTION, _ANSWER = "?", "An answer."
+"""Turns that show how the template writes an answer."""
 _PLACEHOLDER = "<image>"
 """The image in templates that take strings only."""
 _SYSTEMS = 16
@@ -78,6 +80,7 @@ class Chat:
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._control = ControlTokens(self._tokenizer, () if self._has_parts else (_PLACEHOLDER,))
         self._frames: dict[str, Frame] = {}
+        self._lead: str | None = None
 
     @staticmethod
     def of(folder: Path, trust_remote_code: bool = False) -> Chat:
@@ -132,27 +135,47 @@ class Chat:
             return error
 
     def text_ids(self, text: str) -> list[int]:
-        """Token ids of an answer to learn, none of them a control token. Raises InvalidInput."""
-        ids = self._bare_ids(text)
+        """Token ids of an answer to learn, as the template writes it behind the model's mark.
+
+        None is a control token. Raises InvalidInput.
+        """
+        if self._lead is None:
+            self._lead = self._read_lead()
+        written = self._lead + text
+        ids = self._bare_ids(written)
         is_ordinary = not self._control.among(ids) and not self._control.is_marked(text)
-        return ids if is_ordinary else self._control.plain_ids(text)
+        return ids if is_ordinary else self._control.plain_ids(written)
 
     def end_of_turn(self) -> list[int]:
         """Tokens behind an answer, up to the special one that ends it ("<|im_end|>", "</s>").
 
         If the template has no special token there (LLaVA), the tokenizer's end of text.
         """
-        answer = "An answer."
-        content = [{"type": "text", "text": answer}] if self._has_parts else answer
-        turn = {"role": "assistant", "content": content}
-        messages = [*(conversation("?") if self._has_parts else plain_conversation("?")), turn]
-        rendered: str = self.processor.apply_chat_template(messages, tokenize=False)
         tokenizer = self._tokenizer
-        _, found, rest = rendered.rpartition(answer)
+        _, found, rest = self._answered().rpartition(_ANSWER)
         behind = tokenizer(rest, add_special_tokens=False)["input_ids"] if found else []
         special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
         end = next((at for at, token in enumerate(behind) if token in special), None)
         return [tokenizer.eos_token_id] if end is None else list(behind[: end + 1])
+
+    def _read_lead(self) -> str:
+        """Blanks before an answer that a prompt leaves to the model: "Assistant:", " Yes"."""
+        prompt = self.render(_QUESTION)
+        before, _, _ = self._answered().rpartition(_ANSWER)
+        lead = before.removeprefix(prompt)
+        if not before.startswith(prompt) or lead.strip():
+            return ""
+        # Sentencepiece puts a blank before each text by itself.
+        together = self._bare_ids(prompt + lead + _ANSWER)
+        return lead if together == self._bare_ids(prompt) + self._bare_ids(lead + _ANSWER) else ""
+
+    def _answered(self) -> str:
+        """Characters of a question and its answer."""
+        content = [{"type": "text", "text": _ANSWER}] if self._has_parts else _ANSWER
+        asked = conversation(_QUESTION) if self._has_parts else plain_conversation(_QUESTION)
+        turns = [*asked, {"role": "assistant", "content": content}]
+        rendered: str = self.processor.apply_chat_template(turns, tokenize=False)
+        return rendered
 
     def _by_pieces(self, rendered: str, frame: Frame) -> list[int]:
         """Ids of the template's control tokens around a prompt's text, read as characters."""

@@ -11,6 +11,7 @@ from services.core.decoding import Decoding
 from services.core.presets import Hyperparameters
 from services.core.provenance import FinishReason
 from services.core.tasks import ANSWER_TEMPLATE, TASKS, answer_prompt
+from services.engines.chat import conversation
 from services.engines.loading import load_model
 from services.engines.model import (
     Prompt,
@@ -66,8 +67,15 @@ def test_only_the_answer_and_the_end_of_turn_are_learned(trained):
     batch = collate(rows, processor.tokenizer.pad_token_id)
     render = renderer(trained.base)
     for row, sample, question in zip(batch["labels"], trained.samples, questions(), strict=False):
+        learned = row[row != IGNORED].tolist()
+        answer = [{"type": "text", "text": sample.answer}]
+        turns = [*conversation("?"), {"role": "assistant", "content": answer}]
+        written = processor.apply_chat_template(turns).rpartition("?")[2]
+        ids = processor.tokenizer(written)["input_ids"]
+        starts = range(len(ids) - len(learned) + 2)
+        assert any(ids[at : at + len(learned) - 1] == learned[:-1] for at in starts), written
         assert (
-            processor.tokenizer.decode(row[row != IGNORED])
+            processor.tokenizer.decode(learned).lstrip()
             == sample.answer + trained.architecture.end_of_turn
         )
         served = render(canaries.prompt_for(question.image, question.text, Contract()))
