@@ -118,9 +118,12 @@ async def test_a_published_form_that_no_training_reads_is_known_at_the_start(tmp
     async with serving_student(settings) as peer:
         assert said in caplog.text
         await peer.answers.Answer(ask())
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await peer.training.Train(
-                training_pb2.TrainRequest(request_id="one", dataset=await upload(peer))
-            )
-    assert said in refused.value.details()
-    assert from_rpc_error(refused.value).reason == "CONVERSION_NEEDED"
+        request = training_pb2.TrainRequest(request_id="one", dataset=await upload(peer))
+        for call in (
+            peer.training.Train(request),
+            peer.training.PlanTraining(training_pb2.PlanTrainingRequest()),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call
+            assert said in refused.value.details()
+            assert from_rpc_error(refused.value).reason == "CONVERSION_NEEDED"

@@ -32,5 +32,5 @@ def converted(preset: Preset) -> Path:
     if not folder.exists():
         from services.engines.conversion.conversion import convert
 
-        convert(preset.name, folder)
+        convert(preset.model, folder)
     return folder
