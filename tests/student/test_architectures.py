@@ -11,7 +11,6 @@ from services.core.decoding import Decoding
 from services.core.presets import Hyperparameters
 from services.core.provenance import FinishReason
 from services.core.tasks import ANSWER_TEMPLATE, TASKS, answer_prompt
-from services.engines.chat import conversation
 from services.engines.loading import load_model
 from services.engines.model import (
     Prompt,
@@ -59,6 +58,7 @@ async def test_it_annotates_and_answers(trained):
 def test_only_the_answer_and_the_end_of_turn_are_learned(trained):
     from transformers import AutoProcessor
 
+    from services.engines.chat import conversation
     from services.student.encoding import IGNORED, Encoder, collate
 
     processor = AutoProcessor.from_pretrained(trained.base)
