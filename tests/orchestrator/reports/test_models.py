@@ -127,7 +127,7 @@ def test_the_presets_of_the_document_exist():
 def test_the_settings_of_the_document_are_read_somewhere():
     sources = "".join(path.read_text() for path in (ROOT / "services").rglob("*.py"))
     named = set(re.findall(r"MPA_(?:STUDENT|TEACHER)_(\w+)=", DOCUMENT))
-    assert {"DEVICES", "TENSOR_PARALLEL", "MEMORY_SHARE", "TRAINING_DEVICES"} <= named
+    assert {"DEVICES", "TENSOR_PARALLEL", "MAX_MODEL_LEN", "TRAINING_DEVICES"} <= named
     assert {name for name in named if f'"{name}"' not in sources} == set()
 
 
