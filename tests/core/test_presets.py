@@ -97,6 +97,13 @@ def test_the_papers_setting_fits_the_papers_machine():
     assert PRESETS["qwen2vl-7b"].training_bytes() == 0
 
 
+def test_the_first_example_fits_two_gpus_of_24_gb():
+    """The README's: live version, candidate and training share the student's."""
+    student = PRESETS["smolvlm-500m"]
+    assert PRESETS["qwen2vl-7b"].serving_bytes < 24e9
+    assert 2 * student.serving_bytes + student.training_bytes() < 24e9
+
+
 @pytest.mark.parametrize(
     ("name", "role", "said"),
     [

@@ -274,3 +274,12 @@ def test_a_tokenizer_that_is_missing_or_damaged_is_named(tmp_path):
     (odd / "arcade100k.tiktoken").unlink()
     with pytest.raises(InvalidInput, match=r"neither tokenizer.json nor arcade100k.tiktoken"):
         converted_from(odd, tmp_path / "out")
+
+
+@pytest.mark.parametrize("part", ["", "siglip"])
+def test_a_missing_shard_is_named(tmp_path, part):
+    odd = publish(tmp_path / "odd", has_tower=False)
+    weights = {"weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}
+    (odd / part / "model.safetensors.index.json").write_text(json.dumps(weights))
+    with pytest.raises(InvalidInput, match=r"lacks 1 of its 1 weight files \(model-00002"):
+        converted_from(odd, tmp_path / "out")
