@@ -91,8 +91,10 @@ async def following(settings: StudentSettings):
 
 
 @asynccontextmanager
-async def follower_process(store: Path, port: int):
+async def follower_process(store: Path, port: int, *before: str):
+    """A follower in a process of its own. `before`: the start of its command."""
     process = await asyncio.create_subprocess_exec(
+        *before,
         sys.executable,
         "-m",
         "tests.student.following",

@@ -2,8 +2,6 @@
 
 import asyncio
 import functools
-import os
-import shutil
 import subprocess
 import sys
 
@@ -12,8 +10,8 @@ import pytest
 from services.core.contract import Contract
 from services.student.manifest import Origin
 from tests.serving import fake_checkpoint, fake_student_settings, serving_student
+from tests.student.read_only import read_only
 
-MOUNT = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
@@ -43,19 +41,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-def read_only(root):
-    """Start of a command for which the folder is read-only.
-
-    A machine that lets no test mount takes the permission away instead.
-    """
-    mounted = ["unshare", "-rm", "sh", "-c", MOUNT, str(root)]
-    if shutil.which("unshare") and subprocess.run([*mounted, "true"], check=False).returncode == 0:
-        return mounted
-    for path in (root, *root.rglob("*")):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    return ["setpriv", "--reuid", "65534", "--clear-groups"] if os.getuid() == 0 else []
 
 
 @pytest.mark.slow

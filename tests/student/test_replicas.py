@@ -15,6 +15,7 @@ from services.rpc.client import Picture
 from tests.pictures import numbered_png
 from tests.student.calls import ask
 from tests.student.following import SKILLED, UNSKILLED, follower_process, owning
+from tests.student.read_only import read_only
 from tests.waiting import until
 
 CLIENTS, SWAPS, FOLLOWERS = 16, 50, 3
@@ -119,3 +120,21 @@ async def test_fifty_swaps_and_a_killed_follower_lose_and_mix_no_answer(tmp_path
         assert found[addresses[0]].state == versions_pb2.FOLLOWER_STATE_LOST
         assert {found[address].version for address in addresses[1:]} == {UNSKILLED}
         assert owner.student.store.pointers().live == UNSKILLED
+
+
+@pytest.mark.slow
+async def test_a_follower_on_a_read_only_mount_serves_and_swaps(tmp_path):
+    (port,) = free_ports(1)
+    store = tmp_path / "store"
+    async with owning(tmp_path) as owner:
+        (store / "followers").mkdir(exist_ok=True)
+        async with (
+            follower_process(store, port, *read_only(store)),
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel,
+        ):
+            stub = student_pb2_grpc.StudentServiceStub(channel)
+            assert (await stub.Answer(ask(), wait_for_ready=True)).version == UNSKILLED
+            await owner.student.versions.promote(SKILLED)
+            while (await stub.Answer(ask(), wait_for_ready=True)).version != SKILLED:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)  # nobody hears of it: the follower can't report
+            assert not await versions_of(owner)
