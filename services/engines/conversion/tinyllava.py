@@ -76,7 +76,7 @@ def plan(folder: Path) -> Converted:
     """Raises InvalidInput: a part of the checkpoint is of a kind that Llava doesn't have."""
     published = read_json(folder / "config.json")
     _require_known(published)
-    named = str(published.get("mm_vision_tower", ""))
+    named = str(published.get("mm_vision_tower") or "an unnamed tower")
     has_tower = any(name.startswith(_IN_CHECKPOINT) for name in ShardReader.of(folder).names())
     further = () if has_tower else (checkpoint.resolve(named),)
     tower = _tower(further[0] if further else Path(named))

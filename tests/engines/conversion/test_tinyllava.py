@@ -207,9 +207,10 @@ def test_a_tower_of_its_own_is_found_by_its_name(published, converted, tmp_path)
     assert ours.keys() == whole.keys()
     assert all(torch.equal(tensor, whole[name]) for name, tensor in ours.items())
     config = json.loads((apart / "config.json").read_text())
-    (apart / "config.json").write_text(json.dumps({**config, "mm_vision_tower": "no/siglip"}))
-    with pytest.raises(NotFound, match="'no/siglip'"):
-        converted_from(apart, tmp_path / "again")
+    for named, said in (("no/siglip", "'no/siglip'"), ("", "an unnamed tower")):
+        (apart / "config.json").write_text(json.dumps({**config, "mm_vision_tower": named}))
+        with pytest.raises(NotFound, match=said):
+            converted_from(apart, tmp_path / "again")
 
 
 def in_memory(name):
