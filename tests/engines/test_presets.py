@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from services.core.presets import PRESETS
-from services.engines.dimensions import dimensions
 from tests.test_documents import ROOT
 
 pytestmark = pytest.mark.slow
@@ -175,6 +174,8 @@ CONFIGS = {
 def test_the_number_of_parameters_is_that_of_the_architecture(name):
     import torch
     from transformers import AutoModelForImageTextToText
+
+    from services.engines.dimensions import dimensions
 
     preset = PRESETS[name]
     with torch.device("meta"):
