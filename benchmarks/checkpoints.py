@@ -2,6 +2,7 @@
 
     python -m benchmarks.checkpoints      (writes build/bench/150m, wide-teacher and wide-student)
 
+qwen2vl-..  a Qwen2-VL of true shape with random weights (shapes.py), also a tiny one of each size.
 150m        a randomly initialised Qwen2-VL. It never ends a reply, so replies have a fixed length.
 wide-...    the bundled teacher and student, widened with zeros to the same cost. They answer as
             before: a pipeline needs readable annotations, which random weights don't write.
@@ -17,6 +18,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from benchmarks.folders import BUILD, ROOT
+from benchmarks.shapes import TRUE_SHAPES, write_random
 from zoo.architecture import STUDENT, TEACHER, Size, build_model, build_processor
 
 BUNDLED = {"teacher": ROOT / "zoo" / "teacher", "student": ROOT / "zoo" / "student"}
@@ -27,7 +29,9 @@ SIZES = {"teacher": TEACHER, "student": STUDENT}
 
 
 def checkpoint(model: str, role: str = "student") -> Path:
-    """The folder of "bundled" or "150m", built on first use."""
+    """The folder of a model, built on first use."""
+    if model in TRUE_SHAPES:
+        return write_random(model, BUILD / model)
     if model == "bundled":
         return BUNDLED[role]
     folder = BUILD / "150m"

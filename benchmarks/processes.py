@@ -13,17 +13,26 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 import psutil
 
 from benchmarks.folders import ROOT
+from services.engines.settings import EngineSettings
+from services.environment import Environment
 from services.orchestrator.endpoints.processes import bento_command, free_ports, service_environment
 
+One = TypeVar("One")
+Other = TypeVar("Other")
 REPLY_BYTES = 2**24
 """Largest reply of a peer."""
 START_TIMEOUT_S = 300.0
@@ -120,6 +129,25 @@ async def vllm_serve(
         url = f"http://127.0.0.1:{port}"
         await _ready(f"{url}/health", process, log)
         yield url
+
+
+def student_settings() -> EngineSettings:
+    """Engine settings of the student, by the variables that its service reads, too."""
+    return EngineSettings.from_environment(Environment("MPA_STUDENT_", os.environ))
+
+
+@asynccontextmanager
+async def side_by_side(
+    one: AbstractAsyncContextManager[One], other: AbstractAsyncContextManager[Other]
+) -> AsyncIterator[tuple[One, Other]]:
+    """Starts two processes at the same time; both are ended if one can't start."""
+    async with AsyncExitStack() as stack:
+        starting = asyncio.create_task(stack.enter_async_context(one))
+        try:
+            second = await stack.enter_async_context(other)
+        finally:
+            first = await starting
+        yield first, second
 
 
 async def rest() -> None:

@@ -1,4 +1,8 @@
-"""easy-VQA's questions about its train images: others in every run, the same for both sides."""
+"""Questions about images: others in every run, the same for both sides.
+
+The bundled pair and "150m" are asked easy-VQA's about its train images, models of true shape some
+about photos.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,16 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from benchmarks import photos
 from services.core.decoding import Decoding
 from services.core.tasks import answer_prompt
 from services.engines.images import sha256
 from zoo.easy_vqa import pool_image_paths, train_questions, training_image_paths
 
 FIXED_LENGTH = 6
-"""Tokens of a reply of the random model, which hardly ever ends one by itself."""
+"""Tokens of a reply of a random model, which hardly ever ends one by itself."""
+PHOTOS = 512
+"""Photos that models of true shape are asked about, in a circle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,10 @@ def _questions() -> dict[int, list[tuple[str, str]]]:
     return {number: list(questions.items()) for number, questions in asked.items()}
 
 
-def ask(first_image: int, images: int, per_image: int = 4) -> list[Asked]:
+def ask(first_image: int, images: int, per_image: int = 4, model: str = "bundled") -> list[Asked]:
     """Up to `per_image` questions about each of the images from `first_image` on, in a circle."""
+    if model in photos.SIZES:
+        return _about_photos(first_image, images, per_image, model)
     files = image_files()
     found = []
     for at in range(first_image, first_image + images):
@@ -72,4 +81,16 @@ def ask(first_image: int, images: int, per_image: int = 4) -> list[Asked]:
         data = file.read_bytes()
         for text, answer in _questions().get(int(file.stem), [])[:per_image]:
             found.append(Asked(data, sha256(data), text, answer))
+    return found
+
+
+def _about_photos(first: int, count: int, per_image: int, model: str) -> list[Asked]:
+    """No photo is asked about twice before all have been."""
+    numbers = [(first + at) % PHOTOS for at in range(count)]
+    files = photos.photos(max(numbers) + 1, model)
+    found = []
+    for number in numbers:
+        data = files[number].read_bytes()
+        for question in photos.QUESTIONS[:per_image]:
+            found.append(Asked(data, sha256(data), question, photos.answer_of(number)))
     return found

@@ -15,17 +15,17 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 
 from benchmarks import arguments, clients
-from benchmarks.arguments import Arguments
+from benchmarks.arguments import TRUE_SHAPED, Arguments
 from benchmarks.checkpoints import checkpoint
 from benchmarks.folders import work_folder
-from benchmarks.processes import Peer, peer, serving, threads_for
+from benchmarks.processes import Peer, peer, serving, side_by_side, threads_for
 from benchmarks.questions import ask, decoding
 from benchmarks.row import Pair, Question, Row
 from benchmarks.stores import fill
 
 SEVERAL, ONE = 4, 1
 """Number of questions about each image."""
-QUESTIONS = {"bundled": 600, "150m": 96}
+QUESTIONS = {"bundled": 600, "150m": 96, "qwen2vl-2b": 256, "tiny": 8}
 BATCH_SIZES = (16, 32, 64, 128)
 PEERS = {"vllm": "vllm_offline", "transformers": "plain_loop"}
 OTHERS = {
@@ -35,7 +35,8 @@ OTHERS = {
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
-    for engine, per_image in itertools.product(given.engines(PEERS), (SEVERAL, ONE)):
+    each = (ONE,) if model in TRUE_SHAPED else (SEVERAL, ONE)
+    for engine, per_image in itertools.product(given.engines(PEERS), each):
         yield await measure_engine(model, engine, per_image, given)
 
 
@@ -56,8 +57,10 @@ async def measure_engine(model: str, engine: str, per_image: int, given: Argumen
         at_least=0.95,
     )
     async with (
-        peer(PEERS[engine], folder, threads, str(weights), model) as other,
-        serving("student", folder, threads, engine=engine) as service,
+        side_by_side(
+            peer(PEERS[engine], folder, threads, str(weights), model),
+            serving("student", folder, threads, engine=engine),
+        ) as (other, service),
         clients.connect(service.address) as channel,
     ):
         batch = await best_batch_size(other, images, per_image) if engine == "transformers" else 0
@@ -65,7 +68,7 @@ async def measure_engine(model: str, engine: str, per_image: int, given: Argumen
         pairs, agreements = [], []
         for number in range(given.runs + 1):
             first = 1000 + number * images
-            asked = ask(first, images, per_image)
+            asked = ask(first, images, per_image, model)
             seconds, answers = await clients.stream(channel, asked, decoding(model))
             reply = await other.ask(
                 first_image=first, images=images, per_image=per_image, **settings

@@ -15,9 +15,10 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-from benchmarks import arguments, clients
+from benchmarks import arguments
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
+from benchmarks.clients import connect
 from benchmarks.folders import work_folder
 from benchmarks.processes import serving, threads_for
 from benchmarks.questions import ask
@@ -27,7 +28,7 @@ from benchmarks.traffic import CLIENTS, Expected, Student, Tally, traffic
 from benchmarks.versions import noisy
 
 ENGINES = ("transformers", "vllm")
-QUIET_S = {"bundled": 6.0, "150m": 15.0}
+QUIET_S = {"bundled": 6.0, "150m": 15.0, "qwen2vl-2b": 5.0, "tiny": 3.0}
 BETWEEN_S = 0.3
 QUESTIONS = 64
 
@@ -54,7 +55,7 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
             serving(
                 "student", folder, threads, engine=engine, swap="two_slots", max_loaded=2
             ) as service,
-            clients.connect(service.address) as channel,
+            connect(service.address) as channel,
         ):
             student = Student(channel)
             for kind in KINDS:
@@ -62,16 +63,22 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 
 async def measure_kind(
-    kind: Kind, model: str, engine: str, student: Student, given: Arguments, threads: int
+    kind: Kind,
+    model: str,
+    engine: str,
+    student: Student,
+    given: Arguments,
+    threads: int,
+    clients: int = CLIENTS,
 ) -> Row:
-    expected = await student.expected(ask(0, QUESTIONS, 1), kind.versions)
+    expected = await student.expected(ask(0, QUESTIONS, 1, model), kind.versions)
     quiet_s = QUIET_S[model] / (10 if given.quick else 1)
     coming = itertools.cycle((*kind.versions[1:], kind.versions[0]))
     pairs = []
     swaps = 0
     wrong = 0
     for number in range(given.runs + 1):
-        quiet, swapping, done = await one_pair(student, expected, coming, quiet_s)
+        quiet, swapping, done = await one_pair(student, expected, coming, quiet_s, clients)
         if number:
             p99 = [percentile(tally.seconds, 99) * MILLISECONDS for tally in (swapping, quiet)]
             pairs.append(Pair(*p99))
@@ -90,7 +97,7 @@ async def measure_kind(
     )
     return question.row(
         pairs,
-        clients=CLIENTS,
+        clients=clients,
         seconds_per_run=quiet_s,
         swaps=swaps,
         lost_or_mixed=wrong,
@@ -99,14 +106,14 @@ async def measure_kind(
 
 
 async def one_pair(
-    student: Student, expected: Expected, coming: Iterator[str], seconds: float
+    student: Student, expected: Expected, coming: Iterator[str], seconds: float, clients: int
 ) -> tuple[Tally, Tally, int]:
     """Traffic without swaps, then as long with at least one, and the number of swaps."""
-    async with traffic(student, expected) as quiet:
+    async with traffic(student, expected, clients) as quiet:
         await asyncio.sleep(seconds)
     swaps = 0
     began = time.monotonic()
-    async with traffic(student, expected) as swapping:
+    async with traffic(student, expected, clients) as swapping:
         while time.monotonic() - began < seconds:
             await student.promote(next(coming))
             swaps += 1

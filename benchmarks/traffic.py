@@ -87,8 +87,10 @@ class Student:
 
 
 @asynccontextmanager
-async def traffic(student: Student, expected: Expected) -> AsyncIterator[Tally]:
-    """Runs CLIENTS clients until the block ends, then waits for their last replies."""
+async def traffic(
+    student: Student, expected: Expected, clients: int = CLIENTS
+) -> AsyncIterator[Tally]:
+    """Runs clients until the block ends, then waits for their last replies."""
     questions = itertools.cycle(next(iter(expected.values())))
     tally = Tally()
     ended = asyncio.Event()
@@ -113,7 +115,7 @@ async def traffic(student: Student, expected: Expected) -> AsyncIterator[Tally]:
                 tally.other += 1
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(CLIENTS):
+        for _ in range(clients):
             group.create_task(client())
         try:
             yield tally

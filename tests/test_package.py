@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from services.orchestrator.cli.main import app
 from services.orchestrator.doctor.libraries import read_constraints
+from services.rpc.hosting import VLLM
 from tests.installation import install
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,6 +82,12 @@ def test_bentos_want_what_a_service_wants(bentofile):
     wanted = {Requirement(requirement).name: requirement for requirement in requirements}
     listed = yaml.safe_load((ROOT / bentofile).read_text())["python"]["packages"]
     assert sorted(listed) == sorted(wanted.values())
+
+
+def test_a_bento_for_vllm_wants_the_extras_vllm():
+    vllm, telemetry = VLLM
+    assert vllm in PROJECT["optional-dependencies"]["vllm"]
+    assert telemetry in (ROOT / "constraints.txt").read_text().splitlines()
 
 
 @pytest.mark.slow

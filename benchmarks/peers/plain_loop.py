@@ -1,6 +1,6 @@
 """A loop over transformers' processor and `generate`, batch after batch.
 
-Arguments: CHECKPOINT, MODEL ("bundled" or "150m").
+Arguments: CHECKPOINT, MODEL.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def load(folder: Path, model: str) -> Handle:
     loop = PlainLoop(folder)
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
-        asked = ask(request["first_image"], request["images"], request["per_image"])
+        asked = ask(request["first_image"], request["images"], request["per_image"], model)
         began = time.perf_counter()
         answers = loop.answer(asked, request["batch_size"], decoding(model).max_new_tokens)
         return {"seconds": time.perf_counter() - began, "answers": answers}

@@ -41,10 +41,11 @@ def main(request: dict[str, Any], output: Path) -> None:
     own: dict[str, Any] = {"gradient_checkpointing": False} if request["plain"] else {}
     settings = SFTConfig(
         output_dir=request["output"],
-        per_device_train_batch_size=request["batch"],
+        per_device_train_batch_size=request["micro_batch"],
+        gradient_accumulation_steps=request["batch"] // request["micro_batch"],
         num_train_epochs=request["epochs"],
         learning_rate=1e-5,
-        bf16=False,
+        bf16=torch.cuda.is_available(),
         use_cpu=not torch.cuda.is_available(),
         report_to=[],
         save_strategy="no",

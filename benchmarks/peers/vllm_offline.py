@@ -1,6 +1,6 @@
 """`vllm.LLM.generate` with all prompts at once, without a service.
 
-Arguments: CHECKPOINT, MODEL ("bundled" or "150m"). Requests hold `images`, to ask easy-VQA's
+Arguments: CHECKPOINT, MODEL. Requests hold `images`, to ask easy-VQA's
 questions about that many images, or `calls`, those of a run (benchmarks/calls.py).
 """
 
@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.calls import Call
-from benchmarks.processes import Handle, answer_requests
+from benchmarks.processes import Handle, answer_requests, student_settings
 from benchmarks.questions import ask, decoding
 from services.core.decoding import Decoding
 from services.engines.chat import Chat
 from services.engines.images import load_image
 from services.engines.model import Prompt
-from services.engines.settings import EngineSettings
 
 
 def load(folder: Path, model: str) -> Handle:
@@ -27,7 +27,9 @@ def load(folder: Path, model: str) -> Handle:
 
     from services.engines.vllm_arguments import engine_arguments, sampling
 
-    settings = EngineSettings(engine="vllm", threads=int(os.environ["OMP_NUM_THREADS"]))
+    settings = replace(
+        student_settings(), engine="vllm", threads=int(os.environ["OMP_NUM_THREADS"])
+    )
     engine, chat = LLM(**engine_arguments(folder, settings)), Chat.of(folder)
     end_of_turn = chat.end_of_turn()[-1]
 
@@ -36,7 +38,7 @@ def load(folder: Path, model: str) -> Handle:
         if "calls" in request:
             calls = [Call.read(raw) for raw in request["calls"]]
             return [(Path(call.image).read_bytes(), call.text, call.decoding) for call in calls]
-        asked = ask(request["first_image"], request["images"], request["per_image"])
+        asked = ask(request["first_image"], request["images"], request["per_image"], model)
         return [(one.data, one.prompt, decoding(model)) for one in asked]
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,23 @@
-"""Settings of BentoML for both services: loopback, one worker, no usage reports."""
+"""Settings of BentoML for both services: loopback, one worker, no usage reports.
+
+`bentoml build --arg engine=vllm` makes a bento that has vLLM, serves by it, and needs a GPU.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
+import bentoml
 from bentoml._internal.utils.analytics import usage_stats
+from bentoml.images import Image
 
+from services.core.errors import InvalidInput
 from services.environment import Environment
 from services.rpc.lifecycle import listen_host
+
+VLLM = ("vllm>=0.32,<0.34", "opentelemetry-sdk==1.45.1")
+"""Requirements of a bento with vLLM: as in pyproject.toml and constraints.txt; a test compares."""
 
 
 def bento_settings(prefix: str) -> dict[str, Any]:
@@ -21,6 +30,22 @@ def bento_settings(prefix: str) -> dict[str, Any]:
         "http": {"host": listen_host(Environment(prefix, os.environ))},
         # The gate logs each call with its id, at a limited rate; this log has no limit.
         "logging": {"access": {"enabled": False}},
+        **_engine_settings(prefix, getattr(bentoml.use_arguments(), "engine", "")),
+    }
+
+
+def _engine_settings(prefix: str, engine: str) -> dict[str, Any]:
+    """Settings of a bento that was built for one engine."""
+    if not engine:
+        return {}
+    if engine != "vllm":
+        raise InvalidInput(f"--arg engine is {engine!r}: give vllm, or leave it out")
+    # The services choose their devices themselves.
+    os.environ.setdefault("BENTOML_DISABLE_GPU_ALLOCATION", "1")
+    return {
+        "envs": [{"name": f"{prefix}ENGINE", "value": engine}],
+        "image": Image(lock_python_packages=False).python_packages(*VLLM),
+        "resources": {"gpu": 1},
     }
 
 

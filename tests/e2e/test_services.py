@@ -12,6 +12,7 @@ import grpc
 import httpx
 import psutil
 import pytest
+import yaml
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -229,16 +230,30 @@ def test_sigterm_loses_no_request(tmp_path, model):
     assert failed == 0
 
 
+def build_bento(folder, bentofile, *options):
+    """The tag of a bento in the store below `folder`."""
+    env = {**os.environ, "BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    build = [sys.executable, "-m", "bentoml", "build", "-f", bentofile, "-o", "tag", *options, "."]
+    built = subprocess.run(build, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    return built.stdout.strip().splitlines()[-1].removeprefix("__tag__:")
+
+
+def test_a_bento_for_vllm_has_it_serves_by_it_and_wants_a_gpu(tmp_path):
+    tag = build_bento(tmp_path, "bentofile.yaml", "--arg", "engine=vllm")
+    folder = tmp_path / "bentoml" / "bentos" / tag.replace(":", "/")
+    bento = yaml.safe_load((folder / "bento.yaml").read_text())
+    assert bento["envs"][0] == {"name": "MPA_STUDENT_ENGINE", "value": "vllm", "stage": "all"}
+    assert bento["services"][0]["config"]["resources"] == {"gpu": 1}
+    assert "vllm>=" in (folder / "env" / "python" / "requirements.txt").read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "bentofile"),
     [("student", "bentofile.yaml"), ("teacher", "services/teacher/bentofile.yaml")],
 )
 def test_a_built_bento_serves(tmp_path, name, bentofile):
     model = fake_checkpoint(tmp_path / "model", skill=0.5)
-    env = {**os.environ, "BENTOML_HOME": str(tmp_path / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
-    build = [sys.executable, "-m", "bentoml", "build", "-f", bentofile, "-o", "tag", "."]
-    built = subprocess.run(build, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    tag = built.stdout.strip().splitlines()[-1].removeprefix("__tag__:")
+    tag = build_bento(tmp_path, bentofile)
     settings = {"model": model, "env": {"BENTOML_HOME": str(tmp_path / "bentoml")}}
     if name == "student":
         settings["store"] = tmp_path / "store"

@@ -1,0 +1,1 @@
+"""The whole platform on one GPU, with models of true shape: `make gpu-check`."""
