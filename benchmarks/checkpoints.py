@@ -2,7 +2,8 @@
 
     python -m benchmarks.checkpoints      (writes build/bench/150m, wide-teacher and wide-student)
 
-qwen2vl-..  a Qwen2-VL of true shape with random weights (shapes.py), also a tiny one of each size.
+qwen2vl-..  the hub's checkpoint, or one of its shape with random weights (shapes.py).
+tiny        the smallest of the same architecture, for machines without a GPU.
 150m        a randomly initialised Qwen2-VL. It never ends a reply, so replies have a fixed length.
 wide-...    the bundled teacher and student, widened with zeros to the same cost. They answer as
             before: a pipeline needs readable annotations, which random weights don't write.
@@ -19,6 +20,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from benchmarks.folders import BUILD, ROOT
 from benchmarks.shapes import TRUE_SHAPES, write_random
+from services.core.errors import NotFound
+from services.core.presets import PRESETS
+from services.engines.checkpoint import resolve
 from zoo.architecture import STUDENT, TEACHER, Size, build_model, build_processor
 
 BUNDLED = {"teacher": ROOT / "zoo" / "teacher", "student": ROOT / "zoo" / "student"}
@@ -31,7 +35,7 @@ SIZES = {"teacher": TEACHER, "student": STUDENT}
 def checkpoint(model: str, role: str = "student") -> Path:
     """The folder of a model, built on first use."""
     if model in TRUE_SHAPES:
-        return write_random(model, BUILD / model)
+        return _published(model) or write_random(model, BUILD / model)
     if model == "bundled":
         return BUNDLED[role]
     folder = BUILD / "150m"
@@ -40,6 +44,15 @@ def checkpoint(model: str, role: str = "student") -> Path:
         processor = build_processor()
         _save(build_model(LARGE, processor.tokenizer), folder, processor)
     return folder
+
+
+def _published(model: str) -> Path | None:
+    """The hub's checkpoint if the hub or its local cache has it (HF_HUB_OFFLINE=1: the cache)."""
+    preset = PRESETS.get(model)
+    try:
+        return resolve(preset.model) if preset else None
+    except NotFound:
+        return None
 
 
 def answering_checkpoint(model: str, role: str) -> Path:

@@ -4,9 +4,10 @@
     python -m benchmarks.gpu_check --parts annotate,answer
     python -m benchmarks.gpu_check --scale tiny       (a machine without a GPU)
 
-Qwen2-VL-7B teaches Qwen2-VL-2B, both with random weights: what they say means nothing, the time
-that they take is true. A part that fails is named and doesn't stop the next. The result is
-build/gpu-check/gpu-check.json, and the same as a table in gpu-check.md.
+Qwen2-VL-7B teaches Qwen2-VL-2B. Weights are random unless the hub's are in its local cache
+(HF_HUB_OFFLINE=0 downloads them): then replies mean nothing, but their times are true. A part that
+fails is named and doesn't stop the next. The result is build/gpu-check/gpu-check.json, and the same
+as a table in gpu-check.md.
 """
 
 from __future__ import annotations
