@@ -14,7 +14,6 @@ from protos.mpa.v1 import training_pb2
 from services.orchestrator.steps.leveling import parts
 from services.rpc.client import Picture, StudentClient
 
-LEARNING_RATE = 1e-4
 POLL_EVERY_S = 0.5
 
 
@@ -29,7 +28,9 @@ async def train(models: Models) -> list[Figure]:
         asked = training_pb2.TrainRequest(
             request_id=f"gpu-check-{dataset[:16]}",
             dataset=dataset,
-            hyperparameters=training_pb2.Hyperparameters(learning_rate=LEARNING_RATE, epochs=1),
+            hyperparameters=training_pb2.Hyperparameters(
+                learning_rate=models.scale.learning_rate, batch_size=models.scale.batch, epochs=1
+            ),
         )
         state = await client.train(asked)
         while not state.version and state.error is None:

@@ -18,6 +18,10 @@ class Scale:
     """Photos that are annotated and answered."""
     samples: int
     """Training samples of one epoch."""
+    batch: int
+    """Training samples of an optimizer step."""
+    learning_rate: float
+    """High enough for answers that tell the trained version from the first one."""
     clients: int
     """Clients during swaps."""
     window: int
@@ -35,6 +39,8 @@ SCALES = {
         student="qwen2vl-2b",
         photos=512,
         samples=256,
+        batch=16,
+        learning_rate=1e-4,
         clients=32,
         window=4096,
         shares={"teacher": 0.35, "student": 0.15},
@@ -46,6 +52,8 @@ SCALES = {
         student="tiny",
         photos=8,
         samples=16,
+        batch=4,
+        learning_rate=1e-2,
         clients=4,
         window=1024,
     ),
