@@ -136,12 +136,13 @@ class HostedStudent(StudentEndpoint):
         Raises NotFound; InvalidInput: it can't be trained.
         """
         await asyncio.to_thread(self._require_trainable, base_version)
-        base = self.store.path(base_version)
-        room = await asyncio.to_thread(self._training_room, base, hyperparameters)
+        room = await asyncio.to_thread(self._training_room, base_version, hyperparameters)
         plan = await self.versions.planner.plan_result(base_version, hyperparameters.lora_rank)
         return room, plan
 
-    def _training_room(self, base: Path, hyperparameters: Hyperparameters) -> TrainingRoom:
+    def _training_room(self, version: str, hyperparameters: Hyperparameters) -> TrainingRoom:
+        base = self.store.path(version)
+        self._require_trainable(version)
         settings = self._settings
         room = training_room(base, hyperparameters, settings.training, settings.training_devices)
         try:

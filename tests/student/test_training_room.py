@@ -4,6 +4,7 @@ import json
 import math
 import struct
 
+import grpc
 import pytest
 
 from protos.mpa.v1 import training_pb2, versions_pb2
@@ -17,8 +18,8 @@ from tests.serving import fake_student_settings, serving_student
 TABLE_11 = Hyperparameters(learning_rate=1e-5)
 
 
-def write_sparse(folder, shapes):
-    """Weights of these shapes in bfloat16, as a file without blocks on the disk."""
+def write_sparse(folder, shapes, *, has_data=True):
+    """Weights of these shapes in bfloat16, as a file without blocks on the disk, or its header."""
     header = {}
     end = 0
     for name, shape in shapes.items():
@@ -27,7 +28,7 @@ def write_sparse(folder, shapes):
     text = json.dumps(header).encode()
     with (folder / "model.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + end)
+        file.truncate(8 + len(text) + end * has_data)
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,22 @@ async def test_the_service_forecasts_training_and_swap(tmp_path):
         plan = await peer.training.PlanTraining(training_pb2.PlanTrainingRequest())
         assert plan.swap_way == versions_pb2.SWAP_WAY_IN_PLACE
         assert "does not fit: it takes 1000000.0 GiB" in plan.swap_reason
+
+
+async def test_a_published_form_that_must_be_converted_is_told_before_a_run(tmp_path):
+    settings = fake_student_settings(tmp_path)
+    config = {"architectures": ["InternVLChatModel"]}
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
+    async with serving_student(settings) as peer:
+        with pytest.raises(grpc.aio.AioRpcError, match="mpa-orch models convert") as refused:
+            await peer.training.PlanTraining(training_pb2.PlanTrainingRequest())
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_disk_without_room_for_a_training_is_told_before_a_run(tmp_path):
+    settings = fake_student_settings(tmp_path)
+    write_sparse(tmp_path / "base", {"a": (2**23, 2**20)}, has_data=False)
+    async with serving_student(settings) as peer:
+        plan = await peer.training.PlanTraining(training_pb2.PlanTrainingRequest())
+        assert not plan.fits
+        assert "of disk for its checkpoints and result" in plan.reason
