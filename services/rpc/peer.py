@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -71,6 +71,14 @@ class Peer:
             grpc.ChannelConnectivity.TRANSIENT_FAILURE,
             grpc.ChannelConnectivity.SHUTDOWN,
         )
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until it is known whether it can be reached, at most `timeout_s`."""
+        open_states = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while (state := self.channel.get_state(try_to_connect=True)) in open_states:
+                    await self.channel.wait_for_state_change(state)
 
     @property
     def is_closed(self) -> bool:

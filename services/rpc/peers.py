@@ -23,6 +23,7 @@ from services.rpc.peer import Peer
 
 RESOLVE_EVERY_S = 30.0
 HEALTH_TIMEOUT_S = 5.0
+SETTLE_S = 1.0
 Find = Callable[[str], Awaitable[Sequence[Target]]]
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NO_SUCH_CHECK = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
@@ -64,10 +65,14 @@ class Peers:
                 leaving = asyncio.create_task(_let_go(self._peers.pop(name)))
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
-            for name, target in targets.items():
-                if name not in self._peers:
-                    address = name if len(targets) > 1 else self.address
-                    self._peers[name] = Peer(target, address)
+            fresh = {
+                name: Peer(target, name if len(targets) > 1 else self.address)
+                for name, target in targets.items()
+                if name not in self._peers
+            }
+            if len(targets) > 1:  # so that the first calls go to replicas that can be reached
+                await asyncio.gather(*(peer.settle(SETTLE_S) for peer in fresh.values()))
+            self._peers.update(fresh)
             self._due = time.monotonic() + self._every_s
         finally:
             self._resolving = None

@@ -9,16 +9,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.mpa.v1 import versions_pb2
 from services.core.contract import Contract
-from services.core.errors import Conflict, SwapFailed, WrongState
+from services.core.errors import Conflict, SwapFailed, Unavailable, WrongState
 from services.orchestrator.endpoints.processes import free_ports
-from services.rpc.client import StudentClient
+from services.rpc.client import Picture, StudentClient
 from services.rpc.status import from_rpc_error
 from services.student.followers import Follower
 from services.student.heartbeat import FollowerNote, FollowerState
 from services.student.manifest import Origin
 from services.student.pointers import Pointers
 from services.student.store import VersionStore
-from tests.student.calls import ask, train
+from tests.student.calls import IMAGE, ask, train
 from tests.student.following import (
     SKILLED,
     UNSKILLED,
@@ -107,6 +107,11 @@ async def test_a_follower_refuses_what_its_owner_decides(tmp_path):
         async with StudentClient(f"ipv4:{follower.address},{owner.address}") as student:
             assert (await student.promote(SKILLED, UNSKILLED)).pointers.live == SKILLED
             assert (await student.pointers()).live == SKILLED
+        nobody = f"127.0.0.1:{free_ports(1)[0]}"
+        async with StudentClient(f"{follower.address},{nobody}", patience_s=0) as student:
+            assert (await student.answer(Picture.of(IMAGE), "what?")).version == SKILLED
+            with pytest.raises(Unavailable, match="only followers answer at"):
+                await student.pointers()
 
 
 async def test_all_go_back_if_a_follower_cannot_load_the_version(tmp_path):

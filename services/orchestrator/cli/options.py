@@ -62,7 +62,7 @@ Teacher = Annotated[
         "--teacher",
         envvar="MPA_TEACHER",
         metavar="HOST:PORT",
-        help="Address of the teacher service.",
+        help="Address of the teacher service; of its replicas: HOST:PORT,HOST:PORT.",
     ),
 ]
 Teachers = Annotated[
@@ -71,8 +71,8 @@ Teachers = Annotated[
         "--teacher",
         envvar="MPA_TEACHER",
         metavar="[TASK=]HOST:PORT",
-        help="Address of the teacher service. Repeat it for several teachers: they vote. "
-        "TASK= limits a teacher to runs of that task.",
+        help="Address of the teacher service; of its replicas: HOST:PORT,HOST:PORT. "
+        "Repeat it for several teachers: they vote. TASK= limits a teacher to runs of that task.",
     ),
 ]
 Student = Annotated[
@@ -81,7 +81,7 @@ Student = Annotated[
         "--student",
         envvar="MPA_STUDENT",
         metavar="HOST:PORT",
-        help="Address of the student service.",
+        help="Address of the student service; of its replicas: HOST:PORT,HOST:PORT.",
     ),
 ]
 Local = Annotated[
