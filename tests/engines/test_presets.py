@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from services.core.pixels import MOST_NARROW
 from services.core.presets import PRESETS
 from tests.test_documents import ROOT
 
@@ -231,3 +233,34 @@ def test_the_tiles_of_internvl_bound_the_visual_tokens():
     ]
     assert len(pixels) * 256 <= preset.visual_tokens
     assert len(pixels) > 1
+
+
+ODD_SIZES = ((12, 12), (120, 80), (15, 2999), (1, 3000), (4000, 3000))
+
+
+@pytest.mark.parametrize("name", ["qwen2vl-2b", "smolvlm-500m", "internvl3-2b"])
+def test_images_of_odd_sizes_are_taken_within_the_visual_tokens(name):
+    """Qwen's processor alone refuses a side that is over 200 times the other."""
+    import torch
+    from transformers import GotOcr2ImageProcessor, Idefics3ImageProcessor, Qwen2VLImageProcessor
+
+    preset = PRESETS[name]
+    sizes = dict(preset.image_processor)
+    build, per_tile = {
+        "qwen2vl": (Qwen2VLImageProcessor, 0),
+        "smolvlm": (partial(Idefics3ImageProcessor, do_image_splitting=True), 64),
+        "internvl3": (partial(GotOcr2ImageProcessor, size={"height": 448, "width": 448}), 256),
+    }[name.partition("-")[0]]
+    processor = build(**sizes)
+    for width, height in ODD_SIZES:
+        image = torch.zeros(3, height, width, dtype=torch.uint8)
+        if not per_tile and max(width, height) > MOST_NARROW * min(width, height):
+            with pytest.raises(ValueError, match="aspect ratio must be smaller than 200"):
+                processor(image, return_tensors="pt")
+            continue
+        inputs = processor(image, return_tensors="pt")
+        if per_tile:
+            found = inputs["pixel_values"].shape[-4] * per_tile
+        else:
+            found = int(inputs["image_grid_thw"].prod()) // 4
+        assert 0 < found <= preset.visual_tokens, (width, height)

@@ -10,10 +10,11 @@ from services.rpc.client import StudentVersion, Teacher
 
 
 async def compare_teacher(run: Run, teacher: Teacher, progress: Progress) -> None:
-    """Notes each teacher that uses fewer pixels than it is sent."""
+    """Notes the budget, and each teacher that uses fewer pixels than it is sent."""
     budget = run.settings.pixel_budget
     if budget == UNLIMITED:
         return
+    progress.note(f"pixels: larger images than {budget} are shrunk, for both models")
     for member in panel_of(teacher):
         model = await member.model()
         own = PixelBudget.of(model.pixel_budget if model else "")

@@ -128,6 +128,7 @@ async def test_a_model_that_sees_images_differently_is_noted(tmp_path, photos):
         b = within(opened)
         await b.align()
     noted = " ".join(b.output.getvalue().split())
+    assert "larger images than 4,096 pixels are shrunk, for both models" in noted
     assert "uses at most 3,000 pixels: it sees less than it could" in noted
     assert "Give --max-pixels 3000" in noted
     assert "trains v1 on images of up to 4,096 pixels, and it uses up to 5,000 pixels" in noted
