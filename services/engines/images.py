@@ -115,8 +115,9 @@ def most_bytes(data: bytes) -> int:
 def refused_by_processor(error: BaseException) -> InvalidImage:
     """The error of an image that a model's processor does not accept."""
     is_narrow = "aspect ratio" in str(error)  # Qwen: one side is over 200 times the other
+    advice = ": cut the image into parts" if is_narrow else ""
     return InvalidImage(
-        f"the model's processor can't take this image: {error}",
+        f"the model's processor can't take this image: {error}{advice}",
         reason="IMAGE_TOO_NARROW" if is_narrow else None,
     )
 

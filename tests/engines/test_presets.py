@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -245,13 +246,13 @@ def test_images_of_odd_sizes_are_taken_within_the_visual_tokens(name):
     from transformers import GotOcr2ImageProcessor, Idefics3ImageProcessor, Qwen2VLImageProcessor
 
     preset = PRESETS[name]
-    sizes = dict(preset.image_processor)
-    build, per_tile = {
+    builders: dict[str, tuple[Any, int]] = {
         "qwen2vl": (Qwen2VLImageProcessor, 0),
         "smolvlm": (partial(Idefics3ImageProcessor, do_image_splitting=True), 64),
         "internvl3": (partial(GotOcr2ImageProcessor, size={"height": 448, "width": 448}), 256),
-    }[name.partition("-")[0]]
-    processor = build(**sizes)
+    }
+    build, per_tile = builders[name.partition("-")[0]]
+    processor = build(**preset.image_processor)
     for width, height in ODD_SIZES:
         image = torch.zeros(3, height, width, dtype=torch.uint8)
         if not per_tile and max(width, height) > MOST_NARROW * min(width, height):

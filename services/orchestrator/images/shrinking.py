@@ -1,7 +1,7 @@
 """Images as they are sent: larger ones than a pixel budget are shrunk once, for all models.
 
-The copy has the size, and but for its encoding the pixels, that the student's processor would make
-of the original (docs/decisions/pixel-budget.md).
+The copy has the size that the student's processor would give the original, and except for its
+encoding the same pixels (docs/decisions/pixel-budget.md).
 """
 
 from __future__ import annotations

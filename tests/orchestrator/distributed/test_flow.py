@@ -75,7 +75,8 @@ def identified(folder) -> int:
 
 
 def opened(folder, pool):
-    return open_run(folder, new_settings(str(pool), "vqa", "rehearsal"))
+    """A run whose images are all beyond its pixel budget."""
+    return open_run(folder, replace(new_settings(str(pool), "vqa", "rehearsal"), max_pixels=200))
 
 
 async def near(folder, pool, sources) -> dict:

@@ -10,7 +10,10 @@ import pytest
 from protos.mpa.v1 import teacher_pb2, types_pb2
 from services.core.decoding import GREEDY, Decoding
 from services.core.errors import InvalidInput, WrongState
+from services.core.pixels import PixelBudget
+from services.core.presets import PRESETS
 from services.core.tasks import ANSWER_TEMPLATE
+from services.engines.choice import ZOO
 from services.engines.images import sha256
 from services.engines.loading import load_model
 from services.engines.settings import EngineSettings
@@ -92,6 +95,17 @@ asyncio.run(main())
     )
     output, _ = await process.communicate()
     assert (process.returncode, output) == (1, b"True\n")
+
+
+@pytest.mark.slow
+async def test_a_teacher_has_the_image_settings_of_its_preset(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    variables = {"MPA_TEACHER_PRESET": "qwen2vl-7b", "MPA_TEACHER_MODEL": str(ZOO / "teacher")}
+    source = loaded("teacher", 0, variables)
+    assert source.image_processor == PRESETS["qwen2vl-7b"].image_processor
+    async with await source.teacher() as teacher:
+        model = await teacher.model()
+    assert PixelBudget.of(model.pixel_budget) == PixelBudget(1_003_520, 28)
 
 
 @pytest.mark.parametrize(
