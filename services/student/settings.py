@@ -65,6 +65,12 @@ class StudentSettings:
                 "can't be; use vllm",
                 field="MPA_STUDENT_ENGINE",
             )
+        if env.flag("FOLLOW") and not env.flag("SERVE", default=True):
+            raise InvalidInput(
+                "MPA_STUDENT_FOLLOW is 1 and MPA_STUDENT_SERVE is 0: a follower does nothing but "
+                "serve; leave one of them out",
+                field="MPA_STUDENT_SERVE",
+            )
         choice = Choice.from_environment(env, "student")
         return StudentSettings(
             model=choice.model,

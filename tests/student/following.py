@@ -44,12 +44,13 @@ async def owning(folder: Path):
         yield peer
 
 
-def follower_settings(store: Path, port: int) -> StudentSettings:
-    return StudentSettings.from_env(follower_environment(store, port))
+def follower_settings(store: Path, port: int, **further) -> StudentSettings:
+    return StudentSettings.from_env(follower_environment(store, port, **further))
 
 
-def follower_environment(store: Path, port: int) -> dict[str, str]:
-    return fake_student_environment(Path("none"), store, FOLLOW=1, GRPC_PORT=port, LAME_DUCK_S=0)
+def follower_environment(store: Path, port: int, **further) -> dict[str, str]:
+    settings = {"FOLLOW": 1, "GRPC_PORT": port, "LAME_DUCK_S": 0, **further}
+    return fake_student_environment(Path("none"), store, **settings)
 
 
 class _Hosted:

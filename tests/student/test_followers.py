@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.mpa.v1 import versions_pb2
 from services.core.contract import Contract
-from services.core.errors import Conflict, SwapFailed, Unavailable, WrongState
+from services.core.errors import Conflict, InvalidInput, SwapFailed, Unavailable, WrongState
 from services.orchestrator.endpoints.processes import free_ports
 from services.rpc.client import Picture, StudentClient
 from services.rpc.status import from_rpc_error
@@ -63,6 +63,18 @@ async def test_a_promotion_ends_when_the_followers_have_swapped(tmp_path):
         await owner.student.versions.promote(third)
         assert "the follower at" in owner.student.needs(UNSKILLED)
     assert not list((tmp_path / "store" / "followers").iterdir())
+
+
+async def test_a_follower_with_room_for_one_model_swaps_in_place(tmp_path):
+    settings = follower_settings(tmp_path / "store", free_ports(1)[0], MAX_LOADED=1)
+    async with owning(tmp_path) as owner, following(settings) as (follower, lifecycle):
+        await until(lambda: lifecycle.ready)
+        await until_counted(owner)
+        await owner.student.versions.load(SKILLED)  # it can't load the candidate
+        for version in (SKILLED, UNSKILLED):
+            await owner.student.versions.promote(version)
+            assert await version_at(follower) == version
+            assert follower.student.versions.loaded() == [version]
 
 
 async def test_the_candidate_is_loaded_at_the_followers_too(tmp_path):
@@ -181,6 +193,11 @@ async def test_a_follower_waits_for_an_owner_and_outlives_it(tmp_path):
         assert await version_at(follower) == SKILLED
         async with owning(tmp_path) as again:
             assert await version_at(again) == SKILLED
+
+
+def test_a_follower_that_does_not_serve_is_refused(tmp_path):
+    with pytest.raises(InvalidInput, match="leave one of them out"):
+        follower_settings(tmp_path, 1, SERVE=0)
 
 
 async def test_a_second_owner_is_refused_and_a_silent_follower_counts_as_lost(tmp_path):
