@@ -72,12 +72,10 @@ def free_memory(gpus: int, devices: str = "") -> tuple[int, int | None]:
     return free, None
 
 
-async def require_room(
-    folder: Path, settings: EngineSettings, patience_s: float = PATIENCE_S
-) -> None:
+async def require_room(folder: Path, settings: EngineSettings, patience_s: float = 0.0) -> None:
     """Raises WrongState (NO_ROOM) before weights are read that a GPU has no room for.
 
-    The memory of an engine that has just ended is waited for.
+    `patience_s`: longest wait for the memory of an engine that has just ended.
     """
     room = await asyncio.to_thread(room_for, folder, settings)
     if room.device == "CPU":

@@ -15,7 +15,7 @@ from services.engines import adapters
 from services.engines.copies import each_copy
 from services.engines.loading import load_model
 from services.engines.model import Adaptable, Reloadable, VisionLanguageModel
-from services.engines.room import Room, require_room, room_for
+from services.engines.room import PATIENCE_S, Room, require_room, room_for
 from services.engines.settings import EngineSettings
 from services.student import canaries, canary_check, programs
 from services.student.canary_check import Checked
@@ -33,6 +33,7 @@ class StoredVersions:
         self._settings = settings
         self._devices = devices
         self._keeps_old_weights = False
+        self._has_loaded = False
 
     def contract(self, name: str) -> Contract:
         return self._store.manifest(name).contract
@@ -53,8 +54,10 @@ class StoredVersions:
             await asyncio.to_thread(_check_tensors, folder)
 
     async def load(self, name: str) -> tuple[VisionLanguageModel, Checked]:
-        await require_room(self._store.path(name), self._settings)
+        patience_s = PATIENCE_S if self._has_loaded else 0.0
+        await require_room(self._store.path(name), self._settings, patience_s)
         folder = await self._with_canaries(name)
+        self._has_loaded = True
         return await self._checked(await load_model(folder, self._settings), name)
 
     async def adapt(self, base: Adaptable, name: str) -> tuple[VisionLanguageModel, Checked]:

@@ -18,7 +18,7 @@ from services.engines.checkpoint import resolve
 from services.engines.linked import with_image_processor
 from services.engines.loading import load_model
 from services.engines.model import VisionLanguageModel
-from services.engines.room import require_room
+from services.engines.room import PATIENCE_S, require_room
 from services.engines.serving import Serving, of_checkpoint
 from services.engines.teacher import HostedTeacher
 from services.environment import pin_devices
@@ -81,7 +81,7 @@ class TeacherService:
         found = await asyncio.to_thread(resolve, settings.model)
         pixels = settings.preset.image_processor
         folder = await asyncio.to_thread(with_image_processor, found, pixels)
-        await require_room(folder, settings.engine)
+        await require_room(folder, settings.engine, PATIENCE_S if self._teacher else 0.0)
         serving = of_checkpoint(folder, settings.engine, settings.preset.name, settings.model)
         return await load_model(folder, settings.engine), serving
 

@@ -35,7 +35,7 @@ async def test_two_models_that_share_a_gpu_with_room_for_one(monkeypatch, tmp_pa
     await require_room(tmp_path, settings)
     install_driver(monkeypatch, tmp_path / "full", (10, 48))
     with pytest.raises(WrongState) as refused:
-        await require_room(tmp_path, settings, patience_s=0)
+        await require_room(tmp_path, settings)
     assert refused.value.reason == NO_ROOM
     assert "takes 19.2 GiB of the GPU, but only 10.0 GiB are free" in str(refused.value)
     assert "choose another GPU by DEVICES" in str(refused.value)
@@ -51,7 +51,7 @@ async def test_memory_that_is_given_back_late_is_waited_for(monkeypatch, tmp_pat
     (driver / "nvidia-smi").write_text(
         tool.replace("#!/bin/sh\n", f"#!/bin/sh\n{once}\ntouch {tmp_path}/asked\n")
     )
-    await require_room(tmp_path, EngineSettings(engine="vllm", memory_share=0.4))
+    await require_room(tmp_path, EngineSettings(engine="vllm", memory_share=0.4), patience_s=60)
 
 
 async def test_a_share_below_the_weights_names_one_that_holds_them(monkeypatch, tmp_path):

@@ -8,9 +8,12 @@ import grpc
 import pytest
 
 from protos.mpa.v1 import training_pb2, versions_pb2
-from services.core.errors import InvalidInput
+from services.core.errors import InvalidInput, WrongState
 from services.core.presets import PRESETS, Hyperparameters
+from services.engines.room import NO_ROOM
 from services.student.execution import Execution
+from services.student.settings import StudentSettings
+from services.student.student import HostedStudent
 from services.student.training_room import training_room
 from tests.driver import install_driver
 from tests.serving import fake_student_settings, serving_student
@@ -146,3 +149,15 @@ async def test_a_disk_without_room_for_a_training_is_told_before_a_run(tmp_path)
         plan = await peer.training.PlanTraining(training_pb2.PlanTrainingRequest())
         assert not plan.fits
         assert "of disk for its checkpoints and result" in plan.reason
+
+
+async def test_a_second_student_on_a_gpu_with_room_for_one_does_not_start(one_gpu, tmp_path):
+    one_gpu(10, 48)
+    variables = {"STORE": tmp_path / "store", "ENGINE": "vllm", "PRESET": "bundled"}
+    named = {f"MPA_STUDENT_{name}": str(value) for name, value in variables.items()}
+    student = HostedStudent(StudentSettings.from_env(named))
+    with pytest.raises(WrongState) as refused:
+        await student.start()
+    assert refused.value.reason == NO_ROOM
+    assert "takes 19.2 GiB of the GPU, but only 10.0 GiB are free" in str(refused.value)
+    await student.close()
