@@ -1,12 +1,17 @@
-"""Check that a checkpoint has exactly the tensors of its configuration."""
+"""Check that a checkpoint has exactly the tensors of its configuration.
+
+Nothing here runs a checkpoint's own Python code. If transformers has no class for an architecture,
+its tensors are left to the engine that has one.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText
 
 from services.core.errors import InvalidInput
 
@@ -28,13 +33,47 @@ def require_whole(folder: Path, loading_info: Mapping[str, Collection[Any]]) -> 
         )
 
 
+def has_class(folder: Path) -> bool:
+    """Whether transformers has a class for this checkpoint, without code of the checkpoint's."""
+    kind = _read_config(folder).get("model_type")
+    return kind in CONFIG_MAPPING and (
+        CONFIG_MAPPING[kind] in AutoModelForImageTextToText._model_mapping
+    )
+
+
+def require_class(folder: Path, instead: str = "") -> None:
+    """Raises InvalidInput if transformers has no class for the checkpoint.
+
+    `instead`: what users can do besides converting it.
+    """
+    if not has_class(folder) and "AutoModelForImageTextToText" not in _own_code(folder):
+        other = f"{instead}, or " if instead else ""
+        raise InvalidInput(
+            f"the checkpoint in {folder} is of {_architecture(folder)}, for which transformers has "
+            f"no class: {other}convert it by `mpa-orch models convert {folder} OUT`",
+            field="model",
+            reason="ARCHITECTURE_UNKNOWN",
+        )
+
+
+def require_trusted(folder: Path, trust_remote_code: bool) -> None:
+    """Raises InvalidInput if the checkpoint's own Python code would have to run, but must not."""
+    if _own_code(folder) and not has_class(folder) and not trust_remote_code:
+        raise InvalidInput(
+            f"the checkpoint in {folder} is of {_architecture(folder)} and comes with Python code "
+            "of its own, which would run in this service: read it, then set "
+            "MPA_*_TRUST_REMOTE_CODE=1 (MPA_TEACHER_... or MPA_STUDENT_...)",
+            field="TRUST_REMOTE_CODE",
+            reason="REMOTE_CODE",
+        )
+
+
 def check_tensors(folder: Path) -> None:
     """Does the same without reading the weights, for engines that would serve with tensors missing.
 
-    An architecture that transformers does not know (remote code) is left to the engine.
     Raises InvalidInput.
     """
-    if type(AutoConfig.from_pretrained(folder)) not in AutoModelForImageTextToText._model_mapping:
+    if not has_class(folder):
         return
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
@@ -49,8 +88,7 @@ def check_tensors(folder: Path) -> None:
 
 def require_same_architecture(loaded: Path, folder: Path) -> None:
     """Raises InvalidInput unless the weights in `folder` can replace those in `loaded`."""
-    ours = _essential(AutoConfig.from_pretrained(loaded).to_diff_dict())
-    theirs = _essential(AutoConfig.from_pretrained(folder).to_diff_dict())
+    ours, theirs = _essential(_full_config(loaded)), _essential(_full_config(folder))
     differing = sorted(
         key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)
     )
@@ -72,3 +110,29 @@ def _essential(config: dict[str, Any]) -> dict[str, Any]:
         for key, value in config.items()
         if key not in _INCIDENTAL
     }
+
+
+def _full_config(folder: Path) -> dict[str, Any]:
+    """Configuration, with the defaults that transformers knows."""
+    if not has_class(folder):
+        return _read_config(folder)
+    differing: dict[str, Any] = AutoConfig.from_pretrained(folder).to_diff_dict()
+    return differing
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Raises InvalidInput: config.json is damaged."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return dict(config)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"{folder}/config.json is damaged: {error}", field="model") from error
+
+
+def _own_code(folder: Path) -> dict[str, str]:
+    """Classes of the checkpoint's own Python code by the name of transformers' class."""
+    return dict(_read_config(folder).get("auto_map") or {})
+
+
+def _architecture(folder: Path) -> str:
+    return str((_read_config(folder).get("architectures") or ["an unnamed class"])[0])

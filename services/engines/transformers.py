@@ -253,6 +253,8 @@ class LoadedCheckpoint:
 
 
 def _load(folder: Path, settings: EngineSettings) -> LoadedCheckpoint:
+    tensors.require_class(folder, "set ENGINE=vllm")
+    tensors.require_trusted(folder, settings.trust_remote_code)
     device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = "float32" if device == "cpu" and settings.dtype == "auto" else settings.dtype
     if settings.threads:
@@ -276,6 +278,6 @@ def _load(folder: Path, settings: EngineSettings) -> LoadedCheckpoint:
 async def load(folder: Path, settings: EngineSettings) -> TransformersEngine:
     """Loads a checkpoint without blocking the event loop.
 
-    Raises InvalidInput: missing, foreign or misshapen tensors.
+    Raises InvalidInput: an unknown class; missing, foreign or misshapen tensors.
     """
     return TransformersEngine(await asyncio.to_thread(_load, folder, settings), folder, settings)

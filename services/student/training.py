@@ -27,6 +27,7 @@ from transformers import AutoProcessor, TrainingArguments, set_seed
 from services.core.errors import InvalidInput, MpaError
 from services.core.presets import Hyperparameters
 from services.engines import tether
+from services.engines.tensors import require_class
 from services.files import write_atomically
 from services.student.batches import EffectiveBatches
 from services.student.checkpoints import (
@@ -122,6 +123,7 @@ def _learn(folder: Path, job: Job) -> Leveler:
     datasets = DatasetStore(Path(job.store))
     set_seed(settings.seed)
     with verified(base):
+        require_class(base)
         processor = AutoProcessor.from_pretrained(base)
         model, dtype = read_student(base, settings, in_bf16=computes_in_bf16(execution))
     encoder = Encoder(
