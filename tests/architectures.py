@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.internvl2 import build_converted, save_converted
 from tests.tiny import build_tiny
 
 WIDTH, HEADS, MLP = 64, 2, 128
@@ -34,9 +36,13 @@ class Architecture:
     """Name behind `vision` in checkpoints from the hub; newer releases of transformers omit it."""
     unused: str = ""
     """Pattern of the tensors that no answer depends on."""
+    saved: Callable[[Path, int], Path] | None = None
+    """Writes a checkpoint that is not made by `build`."""
 
     def save(self, folder: Path, seed: int = 0) -> Path:
         """Writes weights, configuration, tokenizer, processor and chat template."""
+        if self.saved:
+            return self.saved(folder, seed)
         import torch
         from safetensors.torch import load_file, save_file
         from transformers import GenerationConfig
@@ -394,6 +400,17 @@ ARCHITECTURES = {
         connector="multi_modal_projector",
         language="language_model",
     ),
+    **{
+        f"internvl2_{language}": Architecture(
+            build=partial(build_converted, language),
+            saved=partial(save_converted, language),
+            end_of_turn=end_of_turn,
+            vision="vision_tower",
+            connector="multi_modal_projector",
+            language="language_model",
+        )
+        for language, end_of_turn in (("internlm2", "<|im_end|>"), ("phi3", "<|end|>"))
+    },
     "qwen2_vl": Architecture(
         build=build_tiny,
         end_of_turn="<|im_end|>",

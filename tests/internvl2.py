@@ -7,6 +7,7 @@ tensors of a checkpoint of any size.
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from services.core.tasks import TASKS, answer_prompt
 
@@ -63,6 +64,46 @@ def save_internvl2(folder, language, seed=0):
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [end]}))
     _save_weights(folder, config, texts, seed)
     return folder
+
+
+def save_converted(language, folder, seed=0):
+    """Writes the conversion of such a checkpoint."""
+    from services.engines.conversion.conversion import convert
+
+    with TemporaryDirectory() as published:
+        save_internvl2(Path(published), language, seed)
+        convert(published, folder)
+    return folder
+
+
+def build_converted(language):
+    """Model and processor of a conversion; the model's weights are others."""
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+    with TemporaryDirectory() as folder:
+        converted = save_converted(language, Path(folder, "converted"))
+        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(converted))
+        return model, AutoProcessor.from_pretrained(converted)
+
+
+def ask_in_conversation(folder, converted):
+    """Gives a published folder the conversation format of its training.
+
+    The template of a published tokenizer is another one, without the system message. `converted`:
+    the folder's conversion, which has that format for parts of a message.
+    """
+    from transformers import AutoProcessor
+
+    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "QUESTION"}]}
+    written = AutoProcessor.from_pretrained(converted).apply_chat_template(
+        [turn], add_generation_prompt=True, tokenize=False
+    )
+    before, after = written.split("<IMG_CONTEXT>\nQUESTION")
+    parts = [json.dumps(part, ensure_ascii=False) for part in (before, after)]
+    path = folder / "tokenizer_config.json"
+    template = f"{{{{ {parts[0]} + messages[-1].content + {parts[1]} }}}}"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "chat_template": template}))
 
 
 def tiny_config(language, vocabulary):
@@ -300,10 +341,10 @@ def _save_weights(folder, config, texts, seed):
     from safetensors.torch import save_file
 
     random = torch.Generator().manual_seed(seed)
-    halves = [at for at, text in enumerate(texts) if not (text.isascii() and text.isprintable())]
+    halves = [at for at, text in enumerate(texts) if not _is_whole(text)]
     tensors = {}
     for name, shape in shapes(config).items():
-        drawn = torch.randn(shape, generator=random)
+        drawn = torch.randn(shape, generator=random, device="cpu")
         if "embed" in name:
             tensors[name] = drawn
         elif len(shape) == 1:  # norms and scales around 1, biases around 0
@@ -325,6 +366,10 @@ def _save_weights(folder, config, texts, seed):
     (folder / "model.safetensors.index.json").write_text(
         json.dumps({"metadata": {}, "weight_map": index})
     )
+
+
+def _is_whole(text):
+    return text.isascii() and text.isprintable() and not text.startswith("<0x")
 
 
 def _added(content, rstrip=False):

@@ -8,7 +8,7 @@
 | LLaVA | LlavaForConditionalGeneration | equal to transformers | right |
 | LLaVA-OneVision | LlavaOnevisionForConditionalGeneration | equal to transformers | right |
 | TinyLLaVA, converted | LlavaForConditionalGeneration | equal to transformers | right |
-| InternVL | InternS1ForConditionalGeneration | equal to transformers | right |
+| InternVL, InternVL2 converted | InternS1ForConditionalGeneration | equal to transformers | right |
 """
 
 import pytest

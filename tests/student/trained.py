@@ -20,6 +20,8 @@ from services.student.settings import StudentSettings
 NAMES = (
     "idefics3",
     "internvl",
+    "internvl2_internlm2",
+    "internvl2_phi3",
     "llava",
     "llava_onevision",
     "qwen2_5_vl",
