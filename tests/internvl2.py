@@ -6,6 +6,7 @@ tensors of a checkpoint of any size.
 """
 
 import json
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -70,9 +71,11 @@ def save_converted(language, folder, seed=0):
     """Writes the conversion of such a checkpoint."""
     from services.engines.conversion.conversion import convert
 
-    with TemporaryDirectory() as published:
-        save_internvl2(Path(published), language, seed)
-        convert(published, folder)
+    with TemporaryDirectory() as work:
+        published = save_internvl2(Path(work, "published"), language, seed)
+        converted = Path(work, "converted")
+        convert(str(published), converted)
+        shutil.copytree(converted, folder, dirs_exist_ok=True)
     return folder
 
 

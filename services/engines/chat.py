@@ -81,6 +81,7 @@ class Chat:
         self._control = ControlTokens(self._tokenizer, () if self._has_parts else (_PLACEHOLDER,))
         self._frames: dict[str, Frame] = {}
         self._lead: str | None = None
+        self._doubled = "" if self._has_parts else _added_in_front(self._tokenizer)
 
     @staticmethod
     def of(folder: Path, trust_remote_code: bool = False) -> Chat:
@@ -93,14 +94,18 @@ class Chat:
             ) from error
 
     def render(self, text: str, system: str = "") -> str:
-        """Characters of the prompt, with the image's placeholder, up to the model's turn."""
+        """Characters of the prompt, with the image's placeholder, up to the model's turn.
+
+        If there is no processor (InternVL2 as published), the template's "<s>" is left out where
+        the tokenizer adds it by itself.
+        """
         messages = (
             conversation(text, system) if self._has_parts else plain_conversation(text, system)
         )
         rendered: str = self.processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False
         )
-        return rendered
+        return rendered.removeprefix(self._doubled)
 
     def tokenize(self, text: str, system: str = "") -> TokenizedPrompt:
         """Token ids of the rendered prompt. Control tokens that `text` spells become characters.
@@ -175,7 +180,7 @@ class Chat:
         asked = conversation(_QUESTION) if self._has_parts else plain_conversation(_QUESTION)
         turns = [*asked, {"role": "assistant", "content": content}]
         rendered: str = self.processor.apply_chat_template(turns, tokenize=False)
-        return rendered
+        return rendered.removeprefix(self._doubled)
 
     def _by_pieces(self, rendered: str, frame: Frame) -> list[int]:
         """Ids of the template's control tokens around a prompt's text, read as characters."""
@@ -229,3 +234,10 @@ class Chat:
     def _bare_ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+
+def _added_in_front(tokenizer: Any) -> str:
+    """The token that a tokenizer puts before every text; "" if none."""
+    bos = tokenizer.bos_token_id
+    adds = bos is not None and tokenizer("")["input_ids"][:1] == [bos]
+    return str(tokenizer.bos_token) if adds else ""

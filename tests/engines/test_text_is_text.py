@@ -176,6 +176,19 @@ def test_where_the_images_place_is_text_only_ordinary_text_is_rendered():
         assert not chat.tokenize(text).rendered
 
 
+def test_a_token_before_every_text_is_there_once():
+    """Published templates of InternVL2 write "<s>", and so does its tokenizer."""
+    from services.engines.chat import Chat
+
+    tokenizer = sentencepiece_processor().tokenizer
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}"
+    tokenizer.chat_template = template
+    once = Chat(tokenizer).tokenize("what color?")
+    tokenizer.chat_template = "{{ bos_token }}" + template
+    assert Chat(tokenizer).tokenize("what color?").ids == once.ids
+    assert once.ids.count(tokenizer.bos_token_id) == 1
+
+
 async def test_everybody_in_a_batch_with_control_tokens_is_answered(folder):
     from transformers import AutoProcessor
 
