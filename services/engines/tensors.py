@@ -35,7 +35,7 @@ def require_whole(folder: Path, loading_info: Mapping[str, Collection[Any]]) -> 
 
 def has_class(folder: Path) -> bool:
     """Whether transformers has a class for this checkpoint, without code of the checkpoint's."""
-    kind = _read_config(folder).get("model_type")
+    kind = str(_read_config(folder).get("model_type", ""))
     return kind in CONFIG_MAPPING and (
         CONFIG_MAPPING[kind] in AutoModelForImageTextToText._model_mapping
     )
