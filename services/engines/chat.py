@@ -14,6 +14,7 @@ from transformers import AutoProcessor
 
 from services.core.errors import InvalidInput
 from services.engines.control import ControlTokens, unreadable
+from services.engines.tensors import require_trusted
 
 HARMLESS = "What is there to be seen in this image?"
 """Placeholder for a prompt's text: all tokens around it come from template and processor."""
@@ -85,7 +86,8 @@ class Chat:
 
     @staticmethod
     def of(folder: Path, trust_remote_code: bool = False) -> Chat:
-        """Reads the processor in `folder`. Raises InvalidInput: it can't be read."""
+        """Reads the processor in `folder`. Raises InvalidInput: it can't be read or trusted."""
+        require_trusted(folder, trust_remote_code)
         try:
             return Chat(AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code))
         except Exception as error:

@@ -121,12 +121,12 @@ def _full_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """Raises InvalidInput: config.json is damaged."""
+    """Raises InvalidInput: config.json is missing or damaged."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return dict(config)
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(f"{folder}/config.json is damaged: {error}", field="model") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidInput(f"{folder}/config.json can't be read: {error}", field="model") from error
 
 
 def _own_code(folder: Path) -> dict[str, str]:

@@ -281,7 +281,6 @@ async def load(folder: Path, settings: EngineSettings) -> VllmEngine:
     Raises InvalidInput: a checkpoint that vLLM can't load, or whose code isn't trusted.
     """
     await asyncio.to_thread(require_gpus, settings)
-    tensors.require_trusted(folder, settings.trust_remote_code)
     chat = await asyncio.to_thread(Chat.of, folder, settings.trust_remote_code)
     await asyncio.to_thread(tensors.check_tensors, folder)
     if settings.threads:

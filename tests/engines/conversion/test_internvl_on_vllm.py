@@ -74,7 +74,7 @@ async def test_it_answers_as_its_conversion_in_transformers(both):
         abs(a.logprob - b.logprob) for a, b in zip(native, ours, strict=True) if a.text == b.text
     ]
     alike = len(errors)
-    assert len({reply.text for reply in ours}) > 32, "image and question make a difference"
+    assert len({reply.text for reply in ours}) > 12, "image and question make a difference"
     assert alike >= 126
     assert max(errors) < 0.01
 
