@@ -27,7 +27,6 @@ from transformers import AutoProcessor, TrainingArguments, set_seed
 from services.core.errors import InvalidInput, MpaError
 from services.core.presets import Hyperparameters
 from services.engines import tether
-from services.engines.tensors import require_class
 from services.files import write_atomically
 from services.student.batches import EffectiveBatches
 from services.student.checkpoints import (
@@ -123,7 +122,6 @@ def _learn(folder: Path, job: Job) -> Leveler:
     datasets = DatasetStore(Path(job.store))
     set_seed(settings.seed)
     with verified(base):
-        require_class(base)
         processor = AutoProcessor.from_pretrained(base)
         model, dtype = read_student(base, settings, in_bf16=computes_in_bf16(execution))
     encoder = Encoder(
