@@ -234,14 +234,16 @@ def test_what_is_trained_on_is_text_too(folder, tmp_path):
     encoder = Encoder(processor, datasets, ANSWER_TEMPLATE)
     chat = Chat(processor)
     end = chat.end_of_turn()
+    lead = tokenizer.decode(chat.text_ids("x")).removesuffix("x")
+    assert lead in ("", " "), "the template's own blank before an answer"
     for text in [*_spelled(tokenizer), INJECTION, "an ordinary answer"]:
         row = encoder(TrainingSample(sha256, text, text))
         (learned,) = (labels[labels != IGNORED] for labels in row["labels"])
-        assert tokenizer.decode(learned[: -len(end)]) == text
+        assert tokenizer.decode(learned[: -len(end)]) == lead + text
         assert not _control(tokenizer) & {*learned[: -len(end)].tolist()}
         served = render(Prompt(image, answer_prompt(text)))
         assert (row["labels"][0] != IGNORED).nonzero()[0] == served.tokens
     assert (
         chat.text_ids("an ordinary answer")
-        == tokenizer("an ordinary answer", add_special_tokens=False)["input_ids"]
+        == tokenizer(f"{lead}an ordinary answer", add_special_tokens=False)["input_ids"]
     )
