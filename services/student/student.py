@@ -135,7 +135,6 @@ class HostedStudent(StudentEndpoint):
 
         Raises NotFound; InvalidInput: it can't be trained.
         """
-        await asyncio.to_thread(self._require_trainable, base_version)
         room = await asyncio.to_thread(self._training_room, base_version, hyperparameters)
         plan = await self.versions.planner.plan_result(base_version, hyperparameters.lora_rank)
         return room, plan
