@@ -48,7 +48,7 @@ def serve_arguments() -> dict[str, str]:
     return {
         **device,
         **window,
-        "max-num-seqs": str(settings.max_batch),
+        "max-num-seqs": str(settings.most_at_once(in_vllm_on_gpu=bool(visible_gpus()))),
         "limit-mm-per-prompt": '{"image": 1, "video": 0}',
         "generation-config": "vllm",
         "served-model-name": "student",

@@ -18,6 +18,7 @@ from benchmarks.processes import Handle, answer_requests, student_settings
 from benchmarks.questions import ask, decoding
 from services.core.decoding import Decoding
 from services.engines.chat import Chat
+from services.engines.gpus import visible_gpus
 from services.engines.images import load_image
 from services.engines.model import Prompt
 
@@ -30,7 +31,8 @@ def load(folder: Path, model: str) -> Handle:
     settings = replace(
         student_settings(), engine="vllm", threads=int(os.environ["OMP_NUM_THREADS"])
     )
-    engine, chat = LLM(**engine_arguments(folder, settings)), Chat.of(folder)
+    arguments = engine_arguments(folder, settings, on_cpu=not visible_gpus())
+    engine, chat = LLM(**arguments), Chat.of(folder)
     end_of_turn = chat.end_of_turn()[-1]
 
     def prompts_of(request: dict[str, Any]) -> list[tuple[bytes, str, Decoding]]:

@@ -2,7 +2,8 @@
 
 A batch that can't be prepared is prepared prompt by prompt, and computed without those that fail.
 A batch whose computation fails is computed in halves until the culprit is alone; this also helps
-a batch that is too large for the device's memory.
+a batch that is too large for the device's memory. Prompts that `Run` leaves for LATER are computed
+after the others of their batch.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
 from services.core.errors import Cancelled, EngineFailed, MpaError
 from services.engines.model import Prompt, Reply
@@ -20,7 +22,15 @@ from services.engines.worker import WorkerThread
 WORTH_PREPARING_AGAIN = 1 / 8
 """Share of callers who have left at which the rest of a prepared batch is prepared again."""
 
-Outcome = Reply | MpaError
+
+class Left(Enum):
+    """Outcome of a prompt that was left out of its batch, which would have become too large."""
+
+    LATER = "later"
+
+
+LATER: Final = Left.LATER
+Outcome = Reply | MpaError | Left
 Prepare = Callable[[Sequence[Prompt]], Any]
 """Prepares a batch's prompts for `Run`."""
 Run = Callable[[Any, str], Sequence[Outcome]]
@@ -45,7 +55,7 @@ class PendingPrompt:
         """Whether its caller has been answered or has gone."""
         return self.reply.done()
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: Reply | MpaError) -> None:
         if self.is_over:
             return
         if isinstance(outcome, MpaError):
@@ -83,13 +93,8 @@ class Computation:
         """Settles each prompt of a batch whose caller still waits."""
         parts = [batch]
         while parts:
-            part = _still_there(parts.pop())
-            if part and (failure := await self._answer(part)) is not None:
-                if len(part) == 1:
-                    part[0].settle(failure)
-                else:
-                    half = len(part) // 2
-                    parts += [part[half:], part[:half]]
+            if part := _still_there(parts.pop()):
+                parts += await self._answer(part)
 
     async def between(self, work: Callable[[], None]) -> None:
         """Runs `work` on the engine's thread, while no batch is computed. Raises MpaError."""
@@ -110,27 +115,31 @@ class Computation:
                 for thread in threads:
                     await thread.ended()
 
-    async def _answer(self, batch: list[PendingPrompt]) -> MpaError | None:
-        """Settles a batch, or returns the error of the whole batch."""
+    async def _answer(self, batch: list[PendingPrompt]) -> list[list[PendingPrompt]]:
+        """Settles a batch, or some of it. Returns the parts that are left, the last one first."""
         outcomes = None
         try:
             while outcomes is None:
                 batch, prepared = await self._prepared(_still_there(batch))
                 if not batch:
-                    return None
+                    return []
                 outcomes = await self._engine.do(self._compute, batch, prepared)
+            _require_one_each(outcomes, batch)
         except MpaError as error:
-            return error
-        if len(outcomes) != len(batch):
-            return EngineFailed(
-                f"the engine gave {len(outcomes)} replies to {len(batch)} requests: "
-                "its log may say why"
-            )
+            if len(batch) > 1:
+                half = len(batch) // 2
+                return [batch[half:], batch[:half]]
+            batch[0].settle(error)
+            return []
+        later = []
         for pending, outcome in zip(batch, outcomes, strict=True):
-            pending.settle(outcome)
+            if isinstance(outcome, Left):
+                later.append(pending)
+            else:
+                pending.settle(outcome)
         if any(isinstance(outcome, Reply) for outcome in outcomes):
             self._replied()
-        return None
+        return [later]
 
     def _compute(self, batch: Sequence[PendingPrompt], prepared: Any) -> Sequence[Outcome] | None:
         """Runs on the engine's thread. None if too many callers left while the batch waited."""
@@ -165,6 +174,13 @@ class Computation:
             pending.settle(error)
             return False
         return True
+
+
+def _require_one_each(outcomes: Sequence[Outcome], batch: Sequence[PendingPrompt]) -> None:
+    if len(outcomes) != len(batch):
+        raise EngineFailed(
+            f"the engine gave {len(outcomes)} replies to {len(batch)} requests: its log may say why"
+        )
 
 
 def _prompts(batch: Sequence[PendingPrompt]) -> list[Prompt]:

@@ -118,7 +118,7 @@ class FakeEngine:
         self._let_go = threading.Event()
         self._batcher = MicroBatcher(
             self._run,
-            max_batch=settings.max_batch,
+            max_batch=settings.most_at_once(),
             max_waiting=settings.max_waiting,
             watchdog_s=settings.watchdog_s,
         )

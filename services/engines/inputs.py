@@ -54,6 +54,14 @@ def build_inputs(processor: Any, prompts: Sequence[TokenizedPrompt], images: Seq
     return inputs
 
 
+def pinned(inputs: Any) -> Any:
+    """Puts the tensors of a batch into memory that a GPU copies from while it computes."""
+    for name, value in inputs.items():
+        if isinstance(value, torch.Tensor):
+            inputs[name] = value.pin_memory()
+    return inputs
+
+
 def _splice(framed: torch.Tensor, length: int, prompt: TokenizedPrompt) -> _Splice:
     """Keeps the start of a row that the prompt shares with the template around harmless text."""
     harmless, ids = prompt.frame.ids, prompt.ids

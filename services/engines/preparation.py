@@ -1,21 +1,30 @@
-"""Preparation of a batch for the transformers engine; each prompt is refused on its own."""
+"""Preparation of a batch for the transformers engine; each prompt is refused on its own.
+
+The batch is as large as the token budget allows. An image's tokens are a function of its size, so
+the first image of a size tells the length of later prompts before their images are processed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.core.errors import InvalidInput
 from services.engines import sharing
 from services.engines.chat import Chat, TokenizedPrompt
-from services.engines.inputs import build_inputs
+from services.engines.computation import LATER, Left
+from services.engines.inputs import build_inputs, pinned
 from services.engines.model import Prompt
+from services.engines.token_budget import TokenBudget, padded
+
+_SIZES = 4096
+"""Sizes of images to remember."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """The prompts that can be computed, and the model's inputs for them."""
+    """The prompts that are computed now, and the model's inputs for them."""
 
     prompts: Sequence[Prompt]
     inputs: Any
@@ -23,16 +32,28 @@ class PreparedBatch:
     """Number of tokens of each prompt."""
     images: Sequence[int]
     """Place of each image's first occurrence."""
-    refusals: Sequence[InvalidInput | None]
-    """One for every prompt of the batch; None if it can be computed."""
+    others: Sequence[InvalidInput | Left | None]
+    """One for every prompt of the batch: refused, left for later, or None if computed now."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the batch, padding and replies included."""
+        return padded(self.lengths, self.prompts[0].decoding.max_new_tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """Makes batches of prompts for a model with a window of `window` tokens."""
+    """Makes batches of prompts for a model with a window of `window` tokens.
+
+    `pins`: whether inputs are put into memory that a GPU copies from directly.
+    """
 
     chat: Chat
     window: int
+    budget: TokenBudget = field(default_factory=TokenBudget)
+    pins: bool = False
+    _image_tokens: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Tokens of an image by its size, from the batches so far."""
 
     def __call__(self, prompts: Sequence[Prompt]) -> PreparedBatch:
         """Prepares a batch. A prompt whose text is too long is refused before images are read."""
@@ -40,21 +61,50 @@ class Preparation:
         read = [
             self._if_it_fits(one, prompt) for one, prompt in zip(tokenized, prompts, strict=True)
         ]
-        while taken := {at: one for at, one in enumerate(read) if isinstance(one, TokenizedPrompt)}:
-            kept = [prompts[at] for at in taken]
+        while True:
+            others: list[InvalidInput | Left | None] = [
+                LATER if isinstance(one, TokenizedPrompt) else one for one in read
+            ]
+            taken = {at: one for at, one in enumerate(read) if isinstance(one, TokenizedPrompt)}
+            if not taken:
+                return PreparedBatch([], {}, [], [], others)
+            reply = prompts[0].decoding.max_new_tokens
+            expected = [self._expected(one, prompts[at]) for at, one in taken.items()]
+            places = list(taken)
+            chosen = [places[place] for place in self.budget.first_part(expected, reply)]
+            kept = [prompts[at] for at in chosen]
             images = sharing.distinct([prompt.image.sha256 for prompt in kept])
             pixels = [kept[first].image.pixels for first in images]
-            inputs = build_inputs(self.chat.processor, list(taken.values()), pixels)
+            inputs = build_inputs(self.chat.processor, [taken[at] for at in chosen], pixels)
             lengths: list[int] = inputs["attention_mask"].sum(-1).tolist()
+            is_new = self._learn([taken[at] for at in chosen], kept, lengths)
             too_long = {
                 at: self._too_long(length, prompts[at])
-                for at, length in zip(taken, lengths, strict=True)
+                for at, length in zip(chosen, lengths, strict=True)
                 if not self._has_room(length, prompts[at])
             }
-            if not too_long:
-                return PreparedBatch(kept, inputs, lengths, images, _refusals(read))
+            if not too_long and (self.budget.holds(lengths, reply) or not is_new):
+                for at in chosen:
+                    others[at] = None
+                return PreparedBatch(
+                    kept, pinned(inputs) if self.pins else inputs, lengths, images, others
+                )
             read = [too_long.get(at, one) for at, one in enumerate(read)]
-        return PreparedBatch([], {}, [], [], _refusals(read))
+
+    def _expected(self, read: TokenizedPrompt, prompt: Prompt) -> int:
+        """Tokens of a prompt, as far as its image's size is known."""
+        return len(read.ids) + self._image_tokens.get(prompt.image.pixels.size, 0)
+
+    def _learn(
+        self, read: Sequence[TokenizedPrompt], prompts: Sequence[Prompt], lengths: Sequence[int]
+    ) -> bool:
+        """Notes the tokens of images. Returns whether there were new sizes."""
+        if len(self._image_tokens) > _SIZES:
+            self._image_tokens.clear()
+        before = len(self._image_tokens)
+        for one, prompt, length in zip(read, prompts, lengths, strict=True):
+            self._image_tokens[prompt.image.pixels.size] = length - len(one.ids)
+        return len(self._image_tokens) > before
 
     def _if_it_fits(
         self, read: TokenizedPrompt | InvalidInput, prompt: Prompt
@@ -74,7 +124,3 @@ class Preparation:
             field="question",
             reason="PROMPT_TOO_LONG",
         )
-
-
-def _refusals(read: Sequence[TokenizedPrompt | InvalidInput]) -> list[InvalidInput | None]:
-    return [one if isinstance(one, InvalidInput) else None for one in read]

@@ -38,9 +38,14 @@ class Serving:
 UNSTATED = Serving()
 
 
+_DRAWS = {"transformers": "splitmix64"}
+"""Source of an engine's random numbers: another one draws other replies from the same seed."""
+
+
 def of_checkpoint(folder: Path, engine: EngineSettings, preset: str, model: str) -> Serving:
-    """Serving of a checkpoint; its conditions are precision and processor (pixel budget)."""
-    conditions = (engine.dtype, checkpoint.processor_sha256(folder))
+    """Serving of a checkpoint: precision, processor (pixel budget) and source of random numbers."""
+    draws = (_DRAWS[engine.engine],) if engine.engine in _DRAWS else ()
+    conditions = (engine.dtype, checkpoint.processor_sha256(folder), *draws)
     return Serving(
         conditions, engine.engine, preset, model, pixel_budget=checkpoint.pixel_budget(folder)
     )

@@ -22,9 +22,14 @@ class EngineSettings:
     dtype: str = "auto"
     """Precision; "auto" is the checkpoint's own on a GPU, float32 on a CPU."""
     threads: int = 0
-    """CPU threads; 0 leaves them to torch. Two processes on all cores slow each other down."""
-    max_batch: int = 64
-    """Prompts that are computed at the same time."""
+    """CPU threads; 0 leaves them to the engine. Two processes on all cores slow each other down."""
+    max_batch: int = 0
+    """Prompts that are computed at the same time; 0: 256 in vLLM on a GPU, elsewhere 64."""
+    batch_tokens: int = 0
+    """Tokens that are computed at the same time; 0 leaves them to the engine.
+
+    vLLM: prompt tokens of one step. transformers: tokens of a batch, padding and replies included.
+    """
     max_waiting: int = 4096
     """Prompts that may wait."""
     max_lora_rank: int = 0
@@ -54,6 +59,10 @@ class EngineSettings:
         """GPUs that one engine takes."""
         return self.tensor_parallel * self.data_parallel
 
+    def most_at_once(self, in_vllm_on_gpu: bool = False) -> int:
+        """Prompts that are computed at the same time."""
+        return self.max_batch or (256 if in_vllm_on_gpu else 64)
+
     @staticmethod
     def from_environment(env: Environment, role: str = "") -> EngineSettings:
         """Raises InvalidInput, naming the variable that is wrong."""
@@ -66,6 +75,7 @@ class EngineSettings:
             dtype=env.text("DTYPE", usual.dtype),
             threads=env.integer("THREADS", usual.threads),
             max_batch=env.integer("MAX_BATCH", usual.max_batch),
+            batch_tokens=env.integer("BATCH_TOKENS", usual.batch_tokens),
             max_lora_rank=env.integer("MAX_LORA_RANK", usual.max_lora_rank),
             max_loras=env.integer("MAX_LORAS", usual.max_loras),
             trust_remote_code=env.flag("TRUST_REMOTE_CODE"),

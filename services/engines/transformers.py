@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,14 +27,18 @@ from services.engines.adapters import AdaptedModel
 from services.engines.batching import CLOSE_S, MicroBatcher
 from services.engines.chat import Chat
 from services.engines.computation import Outcome
-from services.engines.model import (
-    Prompt,
-    Reply,
-    VisionLanguageModel,
+from services.engines.device_memory import (
+    empty_cache,
+    give_back,
+    is_out_of_memory,
+    out_of_memory,
+    tokens_that_fit,
 )
+from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.preparation import Preparation, PreparedBatch
 from services.engines.sampling import PerRequestSampling
 from services.engines.settings import EngineSettings
+from services.engines.token_budget import TokenBudget
 
 
 class TransformersEngine:
@@ -49,12 +54,14 @@ class TransformersEngine:
         self._end_of_turn = loaded.end_of_turn
         self._adapters = itertools.count(1)
         self._tokenizer = loaded.tokenizer
+        self._budget = TokenBudget(settings.batch_tokens or tokens_that_fit(model))
         window: int = model.config.get_text_config().max_position_embeddings
+        on_gpu = model.device.type == "cuda"
         self._batcher = MicroBatcher(
             self._run,
-            max_batch=settings.max_batch,
+            max_batch=settings.most_at_once(),
             max_waiting=settings.max_waiting,
-            prepare=Preparation(loaded.chat, window),
+            prepare=Preparation(loaded.chat, window, self._budget, pins=on_gpu),
             watchdog_s=settings.watchdog_s,
         )
         _at_each_layer(model, self._batcher.beat)
@@ -120,11 +127,27 @@ class TransformersEngine:
     async def close(self) -> None:
         await self._batcher.close()
         model, self._model = self._model, None
-        await asyncio.to_thread(_give_back, model)
+        await asyncio.to_thread(give_back, model)
 
     def _run(self, batch: PreparedBatch, adapter: str) -> Sequence[Outcome]:
-        replies = iter(self._generate(batch, adapter) if batch.prompts else [])
-        return [next(replies) if refusal is None else refusal for refusal in batch.refusals]
+        replies = iter(self._computed(batch, adapter) if batch.prompts else [])
+        return [next(replies) if other is None else other for other in batch.others]
+
+    def _computed(self, batch: PreparedBatch, adapter: str) -> list[Outcome]:
+        """Computes a batch. Raises EngineFailed: memory ran out; the budget is then smaller."""
+        try:
+            replies = self._generate(batch, adapter)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)  # they hold the batch's tensors
+            empty_cache()
+        else:
+            self._budget.computed()
+            return replies
+        if len(batch.prompts) > 1:
+            self._budget.ran_out(batch.tokens)
+        raise out_of_memory(batch.lengths[0])
 
     @torch.inference_mode()
     def _generate(self, batch: PreparedBatch, adapter: str) -> list[Outcome]:
@@ -134,7 +157,7 @@ class TransformersEngine:
             self._model.set_adapter(adapter)
         elif self._model._hf_peft_config_loaded:
             self._model.disable_adapters()
-        inputs = batch.inputs.to(self._model.device, self._model.dtype)
+        inputs = batch.inputs.to(self._model.device, self._model.dtype, non_blocking=True)
         limit = prompts[0].decoding.max_new_tokens
         tokenizer = self._tokenizer
         own = self._model.generation_config
@@ -182,13 +205,6 @@ class TransformersEngine:
                 )
             )
         return replies
-
-
-def _give_back(model: Any) -> None:
-    """Frees a model's memory, whoever still holds the model: no collection of garbage is needed."""
-    model.to("meta")
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
 
 
 def _at_each_layer(model: Any, beat: Callable[[], None]) -> None:
@@ -252,7 +268,11 @@ class LoadedCheckpoint:
     fingerprint: str
 
 
-def _load(folder: Path, settings: EngineSettings) -> LoadedCheckpoint:
+def read_checkpoint(folder: Path, settings: EngineSettings) -> LoadedCheckpoint:
+    """Loads a checkpoint.
+
+    Raises InvalidInput: an unknown class; missing, foreign or misshapen tensors.
+    """
     tensors.require_class(folder, "set ENGINE=vllm")
     tensors.require_trusted(folder, settings.trust_remote_code)
     device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -276,8 +296,6 @@ def _load(folder: Path, settings: EngineSettings) -> LoadedCheckpoint:
 
 
 async def load(folder: Path, settings: EngineSettings) -> TransformersEngine:
-    """Loads a checkpoint without blocking the event loop.
-
-    Raises InvalidInput: an unknown class; missing, foreign or misshapen tensors.
-    """
-    return TransformersEngine(await asyncio.to_thread(_load, folder, settings), folder, settings)
+    """Loads a checkpoint without blocking the event loop. Raises as `read_checkpoint`."""
+    loaded = await asyncio.to_thread(read_checkpoint, folder, settings)
+    return TransformersEngine(loaded, folder, settings)

@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
 from vllm.lora.request import LoRARequest
+from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -37,7 +36,7 @@ from services.engines.model import (
     VisionLanguageModel,
 )
 from services.engines.settings import EngineSettings
-from services.engines.vllm_arguments import engine_arguments, sampling
+from services.engines.vllm_arguments import sampling, start_arguments
 from services.engines.vllm_ranks import Ranks
 from services.engines.worker import failure_of
 
@@ -283,18 +282,18 @@ async def load(folder: Path, settings: EngineSettings) -> VllmEngine:
     await asyncio.to_thread(require_gpus, settings)
     chat = await asyncio.to_thread(Chat.of, folder, settings.trust_remote_code)
     await asyncio.to_thread(tensors.check_tensors, folder)
-    if settings.threads:
-        os.environ["OMP_NUM_THREADS"] = str(settings.threads)
-    arguments = AsyncEngineArgs(**engine_arguments(folder, settings))
+    fingerprint = await asyncio.to_thread(checkpoint.fingerprint, folder)
+    arguments = start_arguments(folder, settings)
     try:
-        engine = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
+        engine = await asyncio.to_thread(
+            AsyncLLM.from_engine_args, arguments, usage_context=UsageContext.OPENAI_API_SERVER
+        )
         vllm_processes.tie(engine)
     except Exception as error:
         raise InvalidInput(
             f"vLLM can't load {folder}: {error} (see the log above; "
-            "out of memory: lower MEMORY_SHARE or MAX_MODEL_LEN)",
+            "out of memory: lower MEMORY_SHARE, MAX_MODEL_LEN or BATCH_TOKENS)",
             field="model",
             reason="MODEL_NOT_LOADED",
         ) from error
-    fingerprint = await asyncio.to_thread(checkpoint.fingerprint, folder)
     return VllmEngine(engine, chat, folder, settings, fingerprint)

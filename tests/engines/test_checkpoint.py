@@ -41,6 +41,6 @@ async def test_unknown_engine_lists_the_known(tmp_path):
 
 def test_an_engine_that_is_not_installed_names_its_extra():
     require_installed("transformers")
-    with pytest.raises(InvalidInput, match=r"model-parity-aligner\[warpdrive\]") as refused:
+    with pytest.raises(InvalidInput, match=r"\.\[warpdrive\]") as refused:
         require_installed("warpdrive")
     assert refused.value.reason == "ENGINE_NOT_INSTALLED"

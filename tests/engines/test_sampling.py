@@ -54,6 +54,43 @@ def test_greedy_rows_stay_greedy_next_to_others():
     assert _drawn(GREEDY, _seeded(3), GREEDY)[::2] == [[_logits().argmax().item()] * STEPS] * 2
 
 
+def test_the_random_bits_are_the_same_on_every_device():
+    """Golden numbers of the definition in plain integers; `meta` shows that no device is named."""
+    from services.engines.sampling import random_integers
+
+    seeds = [3, 2**63 + 5, 0]
+    drawn = random_integers(seeds, 7, 1001, "cpu")
+    assert drawn.tolist() == [_by_hand(seed, 7, 1001) for seed in seeds]
+    assert drawn[0, :3].tolist() == [2061241150, 3208558373, 1985210118]
+    on_meta = random_integers(seeds, 7, 1001, "meta")
+    assert (on_meta.shape, on_meta.dtype) == (drawn.shape, drawn.dtype)
+
+
+def _by_hand(seed, step, width):
+    """SplitMix64 by its counter, whose seed is mixed from the request's seed and the step."""
+
+    def mixed(word):
+        word %= 2**64
+        word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        word = (word ^ word >> 27) * 0x94D049BB133111EB % 2**64
+        return word ^ word >> 31
+
+    gamma = 0x9E3779B97F4A7C15
+    key = mixed(mixed(seed + gamma) + step * gamma)
+    words = [mixed(key + count * gamma) for count in range(1, (width + 1) // 2 + 1)]
+    return [*(word & 0xFFFFFFFF for word in words), *(word >> 32 for word in words)][:width]
+
+
+def test_noise_is_gumbel_and_finite_in_both_tails():
+    from services.engines.sampling import gumbel_noise
+
+    noise = gumbel_noise(range(64), 0, 50_000, "cpu")
+    assert noise.isfinite().all()
+    assert abs(noise.mean().item() - 0.5772) < 0.005
+    assert abs(noise.var().item() - 1.6449) < 0.01
+    assert noise.max() > 12
+
+
 def test_draws_follow_the_probabilities():
     """Temperature and nucleus, by the share of each token in many draws."""
     import torch

@@ -1,9 +1,11 @@
 """Serving of a teacher: every setting that changes a reply changes the hash; the price."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from services.engines.checkpoint import processor_sha256
 from services.engines.openai.settings import IMAGE_DETAILS
 from services.engines.serving import of_checkpoint
 from services.teacher.serving import of_provider
@@ -39,6 +41,15 @@ def test_the_image_processor_the_precision_and_the_engine_count(tmp_path):
         assert (serving.engine, serving.tariff) == (engine, None)
         found.add(serving.sha256)
     assert len(found) == 4
+
+
+def test_replies_drawn_by_another_generator_are_not_mixed_with_these(tmp_path):
+    """Releases up to 0.2 drew transformers' samples from torch's own generator."""
+    settings = TeacherSettings.from_env({"MPA_TEACHER_MODEL": str(tmp_path)}).engine
+    conditions = of_checkpoint(tmp_path, settings, "", "").conditions
+    assert conditions == ("auto", processor_sha256(tmp_path), "splitmix64")
+    vllm = replace(settings, engine="vllm")
+    assert of_checkpoint(tmp_path, vllm, "", "").conditions == conditions[:2]
 
 
 def test_image_detail_counts_at_a_provider():

@@ -1,0 +1,54 @@
+"""Memory of the device on which torch runs a model: how much is free, that it ran out, its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from services.core.errors import EngineFailed
+from services.engines.dimensions import dimensions
+from services.engines.gpus import machine_memory
+from services.engines.token_budget import FREE_SHARE, UNLIMITED, bytes_of_token
+
+_SIGNS_OF_NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""Texts of torch's RuntimeErrors on a CPU, in older code of its own, and in cuBLAS."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU, or this machine, had no memory for a tensor."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        sign in str(error) for sign in _SIGNS_OF_NO_MEMORY
+    )
+
+
+def out_of_memory(tokens: int) -> EngineFailed:
+    """Error of a request with so many tokens that takes more memory than there is, even alone."""
+    return EngineFailed(
+        f"the engine ran out of memory on this request of {tokens} tokens: "
+        "send a smaller image or ask for a shorter reply",
+        reason="OUT_OF_MEMORY",
+    )
+
+
+def tokens_that_fit(model: Any) -> int:
+    """Tokens of a batch that fit into the memory that is free next to a loaded model."""
+    device = model.device
+    free, _ = torch.cuda.mem_get_info(device) if device.type == "cuda" else machine_memory()
+    try:
+        shape = dimensions(model.config, parameters=0)
+    except AttributeError:  # remote code may name its dimensions differently
+        return UNLIMITED
+    return int(FREE_SHARE * free) // bytes_of_token(shape, model.dtype.itemsize)
+
+
+def empty_cache() -> None:
+    """Returns memory that the allocator holds back to the GPU."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def give_back(model: Any) -> None:
+    """Frees a model's memory, whoever still holds the model: no collection of garbage is needed."""
+    model.to("meta")
+    empty_cache()
