@@ -269,10 +269,7 @@ class LoadedCheckpoint:
 
 
 def read_checkpoint(folder: Path, settings: EngineSettings) -> LoadedCheckpoint:
-    """Loads a checkpoint.
-
-    Raises InvalidInput: an unknown class; missing, foreign or misshapen tensors.
-    """
+    """Raises InvalidInput: an unknown class; missing, foreign or misshapen tensors."""
     tensors.require_class(folder, "set ENGINE=vllm")
     tensors.require_trusted(folder, settings.trust_remote_code)
     device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
