@@ -11,6 +11,8 @@ from services.core.errors import InvalidInput
 from services.environment import Environment
 
 PRECISIONS = ("auto", "fp32", "bf16")
+AUTO = -1
+"""Micro batch that is chosen by the free memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +20,9 @@ class Execution:
     """Settings read from MPA_STUDENT_TRAINING_*."""
 
     micro_batch: int = 0
-    """Samples that one process computes at a time; 0: its whole share.
+    """Samples that one process computes at a time; 0: its whole share; AUTO: as memory allows.
 
-    The effective batch is `micro_batch` x accumulation x `processes`.
+    With AUTO, gradient checkpointing is also turned on where memory requires it. The effective batch is `micro_batch` x accumulation x `processes`.
     """
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them."""
@@ -40,7 +42,7 @@ class Execution:
     def from_environment(env: Environment) -> Execution:
         """Raises InvalidInput, naming the variable that is wrong."""
         execution = Execution(
-            micro_batch=env.integer("TRAINING_MICRO_BATCH", 0),
+            micro_batch=_micro_batch(env),
             gradient_checkpointing=env.flag("TRAINING_GRADIENT_CHECKPOINTING"),
             precision=env.text("TRAINING_PRECISION", "auto"),
             processes=env.integer("TRAINING_PROCESSES", 1),
@@ -49,7 +51,6 @@ class Execution:
             workers=env.integer("TRAINING_WORKERS", 0),
         )
         faults = {
-            "micro_batch": (execution.micro_batch < 0, "0 or more"),
             "precision": (execution.precision not in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
             "processes": (execution.processes < 1, "1 or more"),
             "sharded": (
@@ -69,7 +70,7 @@ class Execution:
     def divide(self, batch_size: int) -> tuple[int, int]:
         """Divide an effective batch into (size of a micro batch, number of accumulated ones).
 
-        Raises InvalidInput: the division leaves a rest.
+        AUTO counts as the whole share. Raises InvalidInput: the division leaves a rest.
         """
         share, rest = divmod(batch_size, self.processes)
         if rest:
@@ -78,7 +79,7 @@ class Execution:
                 "training processes; give a multiple",
                 field="hyperparameters.batch_size",
             )
-        micro_batch = min(self.micro_batch or share, share)
+        micro_batch = min(self.micro_batch, share) if self.micro_batch > 0 else share
         if share % micro_batch:
             raise InvalidInput(
                 f"batch_size is {batch_size}, {share} for each training process: that can't be "
@@ -86,3 +87,17 @@ class Execution:
                 field="hyperparameters.batch_size",
             )
         return micro_batch, share // micro_batch
+
+
+def _micro_batch(env: Environment) -> int:
+    name = "TRAINING_MICRO_BATCH"
+    if env.text(name, "auto") == "auto":
+        return AUTO
+    given = env.integer(name, 0)
+    if given < 0:
+        raise InvalidInput(
+            f"{env.prefix}{name} is {given}: give auto, a number of samples, or 0 for the whole "
+            "share of a process",
+            field=env.prefix + name,
+        )
+    return given

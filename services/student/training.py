@@ -11,105 +11,56 @@ launcher of its own ranks (torchrun).
 from __future__ import annotations
 
 import gc
-import math
 import os
-import signal
 import sys
 import traceback
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import torch
-from transformers import AutoProcessor, TrainingArguments, set_seed
+from accelerate.utils.memory import should_reduce_batch_size
 
-from services.core.errors import InvalidInput, MpaError
-from services.core.presets import Hyperparameters
-from services.engines import tether
+from services.core.errors import MpaError
 from services.files import write_atomically
-from services.student.batches import EffectiveBatches
-from services.student.checkpoints import (
-    CheckpointClock,
-    gather,
-    last_whole_checkpoint,
-    read_student,
-    save,
-)
-from services.student.datasets import DatasetStore
-from services.student.encoding import EncodedSamples, Encoder, collate
-from services.student.execution import Execution
+from services.student.attempts import begin, make_smaller, read_attempts, too_large
+from services.student.checkpoints import gather, last_whole_checkpoint, save
+from services.student.execution import AUTO
 from services.student.job import Job, sole_trainer
-from services.student.leveler import Leveler, Reporter
+from services.student.leveler import Leveler
+from services.student.ranks import OUT_OF_MEMORY, launch, leave
 from services.student.result import complete, is_trained, keep, partial_output
-from services.student.store import verified
-
-
-def computes_in_bf16(execution: Execution) -> bool:
-    """Whether the training computes in bfloat16 on this machine."""
-    return execution.precision == "bf16" or (
-        execution.precision == "auto"
-        and torch.cuda.is_available()
-        and torch.cuda.is_bf16_supported()
-    )
-
-
-def training_arguments(
-    settings: Hyperparameters, execution: Execution, samples: int, checkpoints: Path
-) -> TrainingArguments:
-    """Settings of the trainer for a number of samples. A last, partial batch counts as a step."""
-    steps = math.ceil(samples / settings.batch_size) * settings.epochs
-    micro_batch, accumulation = execution.divide(settings.batch_size)
-    on_gpu = torch.cuda.is_available()
-    sharding = {
-        "activation_checkpointing": execution.gradient_checkpointing,
-        # The whole model and its optimizer would be gathered, and the weights written twice.
-        "state_dict_type": "SHARDED_STATE_DICT",
-    }
-    return TrainingArguments(
-        output_dir=str(checkpoints),
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=accumulation,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(settings.warmup_ratio * steps),
-        weight_decay=settings.weight_decay,
-        optim="adamw_torch_fused",
-        bf16=computes_in_bf16(execution),
-        use_cpu=not on_gpu,
-        gradient_checkpointing=execution.gradient_checkpointing and not execution.sharded,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        # Some towers end in unused layers (LLaVA takes the penultimate features).
-        ddp_find_unused_parameters=True,
-        # The annotation of `fsdp` lags behind its documentation.
-        fsdp=execution.sharded or None,  # type: ignore[arg-type]
-        fsdp_config=sharding if execution.sharded else None,
-        dataloader_num_workers=execution.workers,
-        dataloader_persistent_workers=execution.workers > 0,
-        dataloader_pin_memory=on_gpu,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        logging_steps=10,
-        save_strategy="no",  # CheckpointClock saves
-        save_total_limit=1,
-        remove_unused_columns=False,
-        report_to=[],
-        disable_tqdm=True,
-    )
+from services.student.trainer import largest_of, prepare
+from services.student.training_room import training_room
 
 
 def train(folder: Path) -> None:
     """Do the job in `folder` in this process, from its last checkpoint if there is one."""
+    choose_attempt(folder, Job.read(folder))
     learn(folder)
     free_memory()
     complete(folder)
+
+
+def choose_attempt(folder: Path, job: Job) -> None:
+    """Estimate the micro batch that fits, if it shall be chosen and this is the first attempt.
+
+    Raises MpaError.
+    """
+    if job.execution.micro_batch == AUTO and not (is_trained(folder) or read_attempts(folder)):
+        room = training_room(
+            Path(job.base_folder), job.hyperparameters, job.execution, "", largest_of(job)
+        )
+        _log(room.reason)
+        begin(folder, room.way)
 
 
 def learn(folder: Path) -> Leveler | None:
     """Train the weights of the job in `folder`, and return the trainer; None if they are there.
 
     If torchrun started this process, it is one of several. Only the first one writes.
+    Raises MpaError: the model alone does not fit; an error of memory (`is_out_of_memory`): the
+    training does not.
     """
     with sole_trainer(folder) if int(os.environ.get("RANK", 0)) == 0 else nullcontext():
         return None if is_trained(folder) else _learn(folder, Job.read(folder))
@@ -117,36 +68,17 @@ def learn(folder: Path) -> Leveler | None:
 
 def _learn(folder: Path, job: Job) -> Leveler:
     settings = job.hyperparameters
-    execution = job.execution
     base = Path(job.base_folder)
-    datasets = DatasetStore(Path(job.store))
-    set_seed(settings.seed)
-    with verified(base):
-        processor = AutoProcessor.from_pretrained(base)
-        model, dtype = read_student(base, settings, in_bf16=computes_in_bf16(execution))
-    encoder = Encoder(
-        processor, datasets, job.contract.training_template, job.contract.system_prompt
-    )
-    samples = EncodedSamples(datasets.samples(job.dataset), encoder)
-    arguments = training_arguments(settings, execution, len(samples), folder / "checkpoints")
-    batches = EffectiveBatches(
-        len(samples),
-        settings.batch_size,
-        arguments.per_device_train_batch_size,
-        processes=arguments.world_size,
-        process=arguments.process_index,
-        seed=settings.seed,
-        lengths=samples.lengths() if execution.group_by_length else (),
-    )
-    trainer = Leveler(
-        loss=settings.loss,
-        batches=batches,
-        model=model,
-        args=arguments,
-        train_dataset=samples,
-        data_collator=partial(collate, pad_token=processor.tokenizer.pad_token_id or 0),
-        callbacks=[Reporter(folder, settings.batch_size), CheckpointClock()],
-    )
+    try:
+        trainer, dtype = prepare(folder, job)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MpaError(
+                f"the device has too little memory for the model in {base} alone: free it of "
+                "other processes, or use a device with more memory",
+                reason="OUT_OF_MEMORY",
+            ) from error
+        raise
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
     trained = gather(trainer, base, settings) if trainer.is_fsdp_enabled else trainer.model
     if trainer.is_world_process_zero():
@@ -163,84 +95,69 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def launch(folder: Path, processes: int) -> None:
-    """Run this program in N processes (torchrun), which end with this one. Raises InvalidInput."""
-    from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-    devices = torch.cuda.device_count()
-    if 0 < devices < processes:
-        raise InvalidInput(
-            f"MPA_STUDENT_TRAINING_PROCESSES is {processes}, but training may use only {devices} "
-            "devices: set it lower, or add devices to MPA_STUDENT_TRAINING_DEVICES",
-            field="processes",
-        )
-    tether.own()  # ranks end with this launcher, even during their imports
-    program = ["-m", "services.engines.tether", "services.student.training", str(folder)]
-    try:
-        run.main(["--standalone", f"--nproc-per-node={processes}", *program])
-    except ChildFailedError:
-        sys.exit(1)
-    except SignalException as stopped:
-        # The waiting parent sees that this process died of the signal that it received.
-        signal.signal(stopped.sigval, signal.SIG_DFL)
-        os.kill(os.getpid(), stopped.sigval)
-
-
 def main(folder: Path) -> None:
     """Train, or launch the processes that do. The reason of a failure is written to error.txt."""
-    processes = Job.read(folder).execution.processes
+    job = Job.read(folder)
+    is_rank = "LOCAL_RANK" in os.environ
     try:
-        if "LOCAL_RANK" in os.environ:
+        if is_rank:
             trainer = learn(folder)  # noqa: F841  # holds the process group
             leave()
         (folder / "error.txt").unlink(missing_ok=True)
-        if processes > 1:
-            if not is_trained(folder):
-                launch(folder, processes)
-            complete(folder)
+        if job.execution.processes == 1:
+            # The trainer would spread one process, and its batch, over all devices that it sees.
+            devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+            os.environ["CUDA_VISIBLE_DEVICES"] = devices.partition(",")[0]
+            train(folder)
             return
-        # The trainer would spread one process, and its batch, over all devices that it sees.
-        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices.partition(",")[0]
-        train(folder)
+        choose_attempt(folder, job)
+        if not is_trained(folder):
+            launch(folder, job.execution.processes)
+        complete(folder)
     except MpaError as error:
         _leave_word(folder, str(error))
         sys.stderr.write(f"{error}\n")
         leave(1)
-    except torch.OutOfMemoryError:
-        advice = (
-            "set MPA_STUDENT_TRAINING_MICRO_BATCH lower, "
-            "or MPA_STUDENT_TRAINING_GRADIENT_CHECKPOINTING to 1"
-        )
-        _leave_word(folder, f"the device has too little memory: {advice}")
-        traceback.print_exc()
-        leave(1)
     except Exception as error:
-        _leave_word(folder, f"{type(error).__name__}: {error}")
         traceback.print_exc()
+        if not is_out_of_memory(error):
+            _leave_word(folder, f"{type(error).__name__}: {error}")
+            leave(1)
+        if is_rank:
+            leave(OUT_OF_MEMORY)
+        begin_again(folder, job)
+
+
+def begin_again(folder: Path, job: Job) -> NoReturn:
+    """Replace this process, whose memory ran out, by one that tries a smaller micro batch."""
+    (folder / "error.txt").unlink(missing_ok=True)  # of ranks that lost the one that failed
+    attempt = make_smaller(folder, job)
+    if attempt is None:
+        _leave_word(folder, too_large(folder, job))
         leave(1)
+    _log(f"memory ran out: trying micro batches of {attempt} samples")
+    sys.stdout.flush()
+    program = ["-m", "services.engines.tether", "services.student.training", str(folder)]
+    os.execv(sys.executable, [sys.executable, *program])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is of a device's or a machine's memory, by the libraries' messages."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and (should_reduce_batch_size(error) or "bad_alloc" in str(error))
+    )
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _leave_word(folder: Path, text: str) -> None:
     """Write error.txt once: only the first process to fail knows the reason."""
     if not (folder / "error.txt").exists():
         write_atomically(folder / "error.txt", text)
-
-
-def leave(code: int = 0) -> NoReturn:
-    """End a process that has written its results, without closing interpreter or process group.
-
-    Threads of gloo, autograd and tokenizers live to the end of the process. A rank has been seen to
-    abort while its interpreter ended (exit code -6), probably by a thread that woke up then, and
-    torchrun ended all other ranks with it. Another rank hung: releasing the last reference to the
-    group waits for gloo's thread while holding the interpreter lock, and that thread waited for
-    the lock to release a tensor. Therefore this is called while the trainer still holds the group.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 if __name__ == "__main__":

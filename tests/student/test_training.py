@@ -108,7 +108,7 @@ def test_the_two_losses_are_eq_3_and_the_token_mean(tiny_checkpoint, datasets, t
     from services.student.batches import EffectiveBatches
     from services.student.encoding import IGNORED
     from services.student.leveler import Leveler
-    from services.student.training import training_arguments
+    from services.student.trainer import training_arguments
 
     model = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint)
     batch = batch_of(tiny_checkpoint, datasets, new_samples(datasets, 6))
@@ -142,7 +142,7 @@ def test_the_learning_rate_rises_and_falls_by_optimizer_steps(tiny_checkpoint, d
     from services.student.batches import EffectiveBatches
     from services.student.encoding import EncodedSamples, Encoder, collate
     from services.student.leveler import Leveler
-    from services.student.training import training_arguments
+    from services.student.trainer import training_arguments
 
     samples = new_samples(datasets, 39)
     settings = Hyperparameters(1e-3, batch_size=4, epochs=2, warmup_ratio=0.2)
@@ -387,7 +387,7 @@ def test_the_trainer_draws_another_order_in_each_epoch(tiny_checkpoint, datasets
     from services.student.batches import EffectiveBatches
     from services.student.encoding import EncodedSamples, Encoder, collate
     from services.student.leveler import Leveler
-    from services.student.training import training_arguments
+    from services.student.trainer import training_arguments
 
     samples = new_samples(datasets, 12)
     seen = []

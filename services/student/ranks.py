@@ -1,0 +1,64 @@
+"""Several processes of one training: their launcher (torchrun), and how one of them ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from services.core.errors import InvalidInput
+from services.engines import tether
+
+OUT_OF_MEMORY = 75
+"""Exit code of a process whose memory ran out."""
+
+
+def launch(folder: Path, processes: int) -> None:
+    """Run this program in N processes (torchrun), which end with this one.
+
+    Raises InvalidInput; MemoryError: memory ran out in one of them.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    devices = torch.cuda.device_count()
+    if 0 < devices < processes:
+        raise InvalidInput(
+            f"MPA_STUDENT_TRAINING_PROCESSES is {processes}, but training may use only {devices} "
+            "devices: set it lower, or add devices to MPA_STUDENT_TRAINING_DEVICES",
+            field="processes",
+        )
+    program = ["-m", "services.engines.tether", "services.student.training", str(folder)]
+    owner = os.environ.get(tether.OWNER, "")
+    tether.own()  # ranks end with this launcher, even during their imports
+    try:
+        run.main(["--standalone", f"--nproc-per-node={processes}", *program])
+    except ChildFailedError as failed:
+        if any(each.exitcode == OUT_OF_MEMORY for each in failed.failures.values()):
+            raise MemoryError("in one of the training's processes") from failed
+        sys.exit(1)
+    except SignalException as stopped:
+        # The waiting parent sees that this process died of the signal that it received.
+        signal.signal(stopped.sigval, signal.SIG_DFL)
+        os.kill(os.getpid(), stopped.sigval)
+    finally:
+        os.environ[tether.OWNER] = owner  # a process that replaces this one keeps its own owner
+
+
+def leave(code: int = 0) -> NoReturn:
+    """End a process that has written its results, without closing interpreter or process group.
+
+    Threads of gloo, autograd and tokenizers live to the end of the process. A rank has been seen to
+    abort while its interpreter ended (exit code -6), probably by a thread that woke up then, and
+    torchrun ended all other ranks with it. Another rank hung: releasing the last reference to the
+    group waits for gloo's thread while holding the interpreter lock, and that thread waited for
+    the lock to release a tensor. Therefore this is called while the trainer still holds the group.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,137 @@
+"""The trainer of a job: its settings, samples and model, ready to start."""
+
+from __future__ import annotations
+
+import math
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, TrainingArguments, set_seed
+
+from services.core.presets import Hyperparameters
+from services.core.training_memory import SampleSize
+from services.engines.dimensions import count_patches
+from services.student.attempts import execution_of
+from services.student.batches import EffectiveBatches
+from services.student.checkpoints import CheckpointClock, read_student
+from services.student.datasets import DatasetStore
+from services.student.encoding import EncodedSamples, Encoder, collate
+from services.student.execution import Execution
+from services.student.job import Job
+from services.student.leveler import Leveler, Reporter
+from services.student.store import verified
+
+MEASURED = 32
+"""Samples that are encoded to estimate the memory of the largest."""
+
+
+def computes_in_bf16(execution: Execution) -> bool:
+    """Whether the training computes in bfloat16 on this machine."""
+    return execution.precision == "bf16" or (
+        execution.precision == "auto"
+        and torch.cuda.is_available()
+        and torch.cuda.is_bf16_supported()
+    )
+
+
+def training_arguments(
+    settings: Hyperparameters, execution: Execution, samples: int, checkpoints: Path
+) -> TrainingArguments:
+    """Settings of the trainer for a number of samples. A last, partial batch counts as a step."""
+    steps = math.ceil(samples / settings.batch_size) * settings.epochs
+    micro_batch, accumulation = execution.divide(settings.batch_size)
+    on_gpu = torch.cuda.is_available()
+    sharding = {
+        "activation_checkpointing": execution.gradient_checkpointing,
+        # The whole model and its optimizer would be gathered, and the weights written twice.
+        "state_dict_type": "SHARDED_STATE_DICT",
+    }
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=accumulation,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(settings.warmup_ratio * steps),
+        weight_decay=settings.weight_decay,
+        optim="adamw_torch_fused",
+        bf16=computes_in_bf16(execution),
+        use_cpu=not on_gpu,
+        gradient_checkpointing=execution.gradient_checkpointing and not execution.sharded,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        # Some towers end in unused layers (LLaVA takes the penultimate features).
+        ddp_find_unused_parameters=True,
+        # The annotation of `fsdp` lags behind its documentation.
+        fsdp=execution.sharded or None,  # type: ignore[arg-type]
+        fsdp_config=sharding if execution.sharded else None,
+        dataloader_num_workers=execution.workers,
+        dataloader_persistent_workers=execution.workers > 0,
+        dataloader_pin_memory=on_gpu,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        logging_steps=10,
+        save_strategy="no",  # CheckpointClock saves
+        save_total_limit=1,
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+def prepare(folder: Path, job: Job) -> tuple[Leveler, torch.dtype]:
+    """The trainer with its model on the device, and the model's number format on disk."""
+    settings = job.hyperparameters
+    execution = execution_of(folder, job)
+    base = Path(job.base_folder)
+    datasets = DatasetStore(Path(job.store))
+    set_seed(settings.seed)
+    with verified(base):
+        processor = AutoProcessor.from_pretrained(base)
+        model, dtype = read_student(base, settings, in_bf16=computes_in_bf16(execution))
+    samples = EncodedSamples(datasets.samples(job.dataset), _encoder(job, processor))
+    arguments = training_arguments(settings, execution, len(samples), folder / "checkpoints")
+    batches = EffectiveBatches(
+        len(samples),
+        settings.batch_size,
+        arguments.per_device_train_batch_size,
+        processes=arguments.world_size,
+        process=arguments.process_index,
+        seed=settings.seed,
+        lengths=samples.lengths() if execution.group_by_length else (),
+    )
+    trainer = Leveler(
+        loss=settings.loss,
+        batches=batches,
+        model=model,
+        args=arguments,
+        train_dataset=samples,
+        data_collator=partial(collate, pad_token=processor.tokenizer.pad_token_id or 0),
+        callbacks=[Reporter(folder, settings.batch_size), CheckpointClock()],
+    )
+    return trainer, dtype
+
+
+def largest_of(job: Job) -> SampleSize:
+    """Size of the largest of some of the job's samples, encoded as they are trained."""
+    base = Path(job.base_folder)
+    samples = DatasetStore(Path(job.store)).samples(job.dataset)
+    few = random.Random(job.hyperparameters.seed).sample(samples, min(MEASURED, len(samples)))
+    encoder = _encoder(job, AutoProcessor.from_pretrained(base))
+    rows = [encoder(sample) for sample in few]
+    return SampleSize(
+        tokens=max(row["input_ids"].shape[1] for row in rows),
+        patches=max(count_patches(base, list(row["pixel_values"].shape)) for row in rows),
+    )
+
+
+def _encoder(job: Job, processor: Any) -> Encoder:
+    return Encoder(
+        processor,
+        DatasetStore(Path(job.store)),
+        job.contract.training_template,
+        job.contract.system_prompt,
+    )
