@@ -67,11 +67,11 @@ def largest_sample(folder: Path) -> SampleSize:
     found = [render(Prompt(LoadedImage("", Image.new("RGB", side)), "")) for side in LARGE_PHOTOS]
     return SampleSize(
         tokens=max(rendering.tokens for rendering in found) + TEXT_TOKENS,
-        patches=max(_patches(folder, json.loads(one.grid)["pixel_values"]) for one in found),
+        patches=max(count_patches(folder, json.loads(one.grid)["pixel_values"]) for one in found),
     )
 
 
-def _patches(folder: Path, pixels: list[int]) -> int:
+def count_patches(folder: Path, pixels: list[int]) -> int:
     """Patches in a tensor of pixels: one row each, or images of them: (..., channels, y, x)."""
     if len(pixels) == 2:
         return pixels[0]

@@ -20,9 +20,10 @@ class Execution:
     """Settings read from MPA_STUDENT_TRAINING_*."""
 
     micro_batch: int = 0
-    """Samples that one process computes at a time; 0: its whole share; AUTO: as memory allows.
+    """Samples that one process computes at a time; 0: its whole share; AUTO: as memory allows, with
+    gradient checkpointing if needed.
 
-    With AUTO, gradient checkpointing is also turned on where memory requires it. The effective batch is `micro_batch` x accumulation x `processes`.
+    The effective batch is `micro_batch` x accumulation x `processes`.
     """
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them."""

@@ -49,7 +49,7 @@ def choose_attempt(folder: Path, job: Job) -> None:
     """
     if job.execution.micro_batch == AUTO and not (is_trained(folder) or read_attempts(folder)):
         room = training_room(
-            Path(job.base_folder), job.hyperparameters, job.execution, "", largest_of(job)
+            Path(job.base_folder), job.hyperparameters, job.execution, sample=largest_of(job)
         )
         _log(room.reason)
         begin(folder, room.way)

@@ -42,17 +42,24 @@ class TrainingRoom:
 
 
 def training_room(
-    base: Path, hyperparameters: Hyperparameters, execution: Execution, devices: str
+    base: Path,
+    hyperparameters: Hyperparameters,
+    execution: Execution,
+    devices: str = "",
+    sample: SampleSize | None = None,
 ) -> TrainingRoom:
     """Estimate of a training of the checkpoint in `base` on `devices`, as CUDA_VISIBLE_DEVICES.
 
+    `sample`: size of the largest sample; by default that of a large photo.
     Raises InvalidInput: the batch can't be divided, or the model can't be trained.
     """
     micro_batch, accumulated = execution.divide(hyperparameters.batch_size)
     if (base / "fake.json").is_file():
         return TrainingRoom()
-    model, sample = _measure(base)
+    model, sample = _measure(base, sample)
     free, total = free_memory(execution.processes, devices)
+    if total is None:
+        free //= execution.processes  # they share the machine's memory
     in_bf16 = execution.precision == "bf16" or (execution.precision == "auto" and total is not None)
     first = TrainingWay(
         micro_batch=micro_batch,
@@ -90,12 +97,12 @@ def training_room(
     return TrainingRoom(needed, free, leanest, reason, fits=False)
 
 
-def _measure(base: Path) -> tuple[Dimensions, SampleSize]:
+def _measure(base: Path, sample: SampleSize | None) -> tuple[Dimensions, SampleSize]:
     """Raises InvalidInput: transformers doesn't know the architecture, so it can't train it."""
     from services.engines.dimensions import largest_sample, read_dimensions
 
     try:
-        return read_dimensions(base), largest_sample(base)
+        return read_dimensions(base), sample or largest_sample(base)
     except (ValueError, OSError) as error:
         raise InvalidInput(
             f"the student in {base} can't be trained: transformers doesn't load it ({error})",

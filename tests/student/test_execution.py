@@ -4,7 +4,7 @@ import pytest
 
 from services.core.errors import InvalidInput
 from services.environment import Environment
-from services.student.execution import Execution
+from services.student.execution import AUTO, Execution
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,22 @@ def test_settings_come_from_the_environment():
     assert execution == Execution(micro_batch=2, processes=2, sharded=True)
 
 
+@pytest.mark.parametrize("given", [{}, {"MPA_STUDENT_TRAINING_MICRO_BATCH": "auto"}])
+def test_the_micro_batch_is_chosen_by_memory_unless_it_is_set(given):
+    execution = Execution.from_environment(Environment("MPA_STUDENT_", given))
+    assert execution.micro_batch == AUTO
+    assert execution.divide(16) == (16, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PRECISION", "fp8"), ("PROCESSES", "0"), ("MICRO_BATCH", "-1"), ("SHARDED", "1")],
+    [
+        ("PRECISION", "fp8"),
+        ("PROCESSES", "0"),
+        ("MICRO_BATCH", "-1"),
+        ("MICRO_BATCH", "most"),
+        ("SHARDED", "1"),
+    ],
 )
 def test_a_wrong_setting_is_named_with_its_variable(name, value):
     with pytest.raises(InvalidInput, match=f"MPA_STUDENT_TRAINING_{name} is"):

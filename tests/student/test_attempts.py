@@ -1,0 +1,138 @@
+"""Micro batches chosen by memory: the ladder of attempts, and real trainings without memory."""
+
+import subprocess
+import sys
+
+import pytest
+
+from services.core.training_memory import TrainingWay
+from services.student.attempts import (
+    Attempt,
+    begin,
+    execution_of,
+    make_smaller,
+    read_attempts,
+    too_large,
+)
+from services.student.datasets import TrainingSample
+from services.student.execution import AUTO, Execution
+from services.student.job import Job
+from tests.pictures import numbered_png
+from tests.student.trainings import furthest, new_job, new_samples
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from services.student import training
+
+lines = Path("/proc/self/status").read_text().splitlines()
+held = next(int(line.split()[1]) for line in lines if line.startswith("VmData")) * 2**10
+most = held + int(sys.argv[2]) * 2**20
+resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+training.main(Path(sys.argv[1]))
+"""
+"""Trains with a limit on the memory of this process and of those that it starts or becomes."""
+
+
+def _job(tmp_path, datasets, execution, batch_size=12):
+    folder = new_job(
+        tmp_path,
+        datasets,
+        tmp_path,
+        new_samples(datasets, 4),
+        execution=execution,
+        batch_size=batch_size,
+    )
+    return folder, Job.read(folder)
+
+
+def test_each_attempt_halves_the_micro_batch_and_the_last_one_computes_twice(tmp_path, datasets):
+    folder, job = _job(tmp_path, datasets, Execution(micro_batch=AUTO, processes=2), 24)
+    assert execution_of(folder, job) == job.execution
+    begin(folder, TrainingWay(micro_batch=12, share=12))
+    tried = []
+    while (attempt := make_smaller(folder, job)) is not None:
+        tried.append((attempt.micro_batch, attempt.gradient_checkpointing))
+        execution = execution_of(folder, job)
+        assert execution.divide(24) == (attempt.micro_batch, 12 // attempt.micro_batch)
+        assert execution.gradient_checkpointing is attempt.gradient_checkpointing
+        assert execution.processes == 2
+    assert tried == [(6, False), (3, False), (1, False), (1, True)]
+    said = too_large(folder, job)
+    assert "tried micro batches of 12, 6, 3, 1, 1 with gradient checkpointing samples" in said
+    assert "train adapters (--lora-rank 16)" in said
+    assert "MPA_STUDENT_TRAINING_SHARDED=1" in said
+
+
+def test_an_estimate_that_needs_checkpointing_keeps_it(tmp_path, datasets):
+    folder, job = _job(tmp_path, datasets, Execution(micro_batch=AUTO))
+    begin(folder, TrainingWay(micro_batch=4, share=12, checkpointing=True))
+    assert make_smaller(folder, job) == Attempt(2, True)
+    assert make_smaller(folder, job) == Attempt(1, True)
+    assert make_smaller(folder, job) is None
+
+
+def test_a_micro_batch_that_was_set_is_kept(tmp_path, datasets):
+    folder, job = _job(tmp_path, datasets, Execution(micro_batch=4))
+    assert make_smaller(folder, job) is None
+    assert execution_of(folder, job) == job.execution
+    assert "of 4 samples; set MPA_STUDENT_TRAINING_MICRO_BATCH=auto; or" in too_large(folder, job)
+
+
+def _long_job(tmp_path, datasets, base, name, execution, **settings):
+    """A job of one step whose activations take about 1 GB if computed at once."""
+    image = datasets.add_image(numbered_png(1))
+    samples = [
+        TrainingSample(image, f"what is {'very ' * (1500 + number % 5)}new?", "red")
+        for number in range(64)
+    ]
+    return new_job(
+        tmp_path,
+        datasets,
+        base,
+        samples,
+        name,
+        execution=execution,
+        batch_size=64,
+        **settings,
+    )
+
+
+def _train(folder, mib):
+    return subprocess.run(
+        [sys.executable, "-c", LIMITED, str(folder), str(mib)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+
+
+@pytest.mark.slow
+def test_a_training_whose_memory_runs_out_ends_with_the_same_weights(
+    tiny_checkpoint, datasets, tmp_path
+):
+    """Memory is limited for real: torch's allocator fails, and a fresh process tries again."""
+    from safetensors.torch import load_file
+
+    from services.student.training import learn
+
+    limited, free = (
+        _long_job(tmp_path, datasets, tiny_checkpoint, name, execution)
+        for name, execution in {
+            "limited": Execution(micro_batch=AUTO),
+            "free": Execution(micro_batch=8),
+        }.items()
+    )
+    done = _train(limited, 600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    attempts = read_attempts(limited)
+    assert attempts[0] == Attempt(64, False), "by the memory of the machine, which is larger"
+    assert len(attempts) > 1
+    assert "can't allocate memory" in done.stderr
+    assert not (limited / "error.txt").exists()
+    learn(free)
+    one, other = (
+        load_file(folder / "model.safetensors") for folder in (limited / "output", free / "trained")
+    )
+    assert furthest(one, other) < 2e-4
+    assert furthest(one, load_file(tiny_checkpoint / "model.safetensors")) > 5e-4
