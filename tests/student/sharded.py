@@ -8,7 +8,8 @@ from pathlib import Path
 
 from accelerate.state import AcceleratorState
 
-from services.student.training import learn, leave
+from services.student.ranks import leave
+from services.student.training import learn
 
 if __name__ == "__main__":
     trainers = []

@@ -83,7 +83,7 @@ def _long_job(tmp_path, datasets, base, name, execution, **settings):
     """A job of one step whose activations take about 1 GB if computed at once."""
     image = datasets.add_image(numbered_png(1))
     samples = [
-        TrainingSample(image, f"what is {'very ' * (1500 + number % 5)}new?", "red")
+        TrainingSample(image, f"what is {'a ' * (1700 + number % 5)}new?", "red")
         for number in range(64)
     ]
     return new_job(
