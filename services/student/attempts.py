@@ -81,7 +81,8 @@ def make_smaller(folder: Path, job: Job) -> Attempt | None:
 
 def too_large(folder: Path, job: Job) -> str:
     """Message for people: memory ran out, and nothing smaller is left to try."""
-    tried = ", ".join(map(str, read_attempts(folder))) or str(execution_of(folder, job).micro_batch)
+    micro_batch, _ = job.execution.divide(job.hyperparameters.batch_size)
+    tried = ", ".join(map(str, read_attempts(folder))) or micro_batch
     ways = ["free the device of other processes", "use a device with more memory"]
     if not job.hyperparameters.lora_rank:
         ways.append("train adapters (--lora-rank 16)")

@@ -120,7 +120,7 @@ def main(folder: Path) -> None:
         leave(1)
     except Exception as error:
         traceback.print_exc()
-        if not is_out_of_memory(error):
+        if is_trained(folder) or not is_out_of_memory(error):
             _leave_word(folder, f"{type(error).__name__}: {error}")
             leave(1)
         if is_rank:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -17,6 +18,7 @@ from services.student.attempts import (
 from services.student.datasets import TrainingSample
 from services.student.execution import AUTO, Execution
 from services.student.job import Job
+from services.student.progress import TrainingProgress
 from tests.pictures import numbered_png
 from tests.student.trainings import furthest, new_job, new_samples
 
@@ -79,7 +81,7 @@ def test_a_micro_batch_that_was_set_is_kept(tmp_path, datasets):
     assert "of 4 samples; set MPA_STUDENT_TRAINING_MICRO_BATCH=auto; or" in too_large(folder, job)
 
 
-def _long_job(tmp_path, datasets, base, name, execution, **settings):
+def _long_job(tmp_path, datasets, base, name, execution):
     """A job of one step whose activations take about 1 GB if computed at once."""
     image = datasets.add_image(numbered_png(1))
     samples = [
@@ -94,7 +96,7 @@ def _long_job(tmp_path, datasets, base, name, execution, **settings):
         name,
         execution=execution,
         batch_size=64,
-        **settings,
+        warmup_ratio=0.0,
     )
 
 
@@ -136,3 +138,40 @@ def test_a_training_whose_memory_runs_out_ends_with_the_same_weights(
     )
     assert furthest(one, other) < 2e-4
     assert furthest(one, load_file(tiny_checkpoint / "model.safetensors")) > 5e-4
+
+
+@pytest.mark.slow
+def test_a_later_attempt_continues_from_an_earlier_ones_checkpoint(
+    tiny_checkpoint, datasets, tmp_path
+):
+    from safetensors.torch import load_file
+
+    from services.student.training import learn
+
+    samples = new_samples(datasets, 2 * 60)
+    unbroken, changed = (
+        new_job(tmp_path, datasets, tiny_checkpoint, samples, name, execution, batch_size=2)
+        for name, execution in {
+            "unbroken": Execution(),
+            "changed": Execution(micro_batch=AUTO),
+        }.items()
+    )
+    begin(changed, TrainingWay(micro_batch=2, share=2))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.student.training", str(changed)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list((changed / "checkpoints").glob("checkpoint-*/trainer_state.json")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert make_smaller(changed, Job.read(changed)) == Attempt(1, False)
+    learn(changed)
+    assert TrainingProgress.read(changed).step == 60
+    learn(unbroken)
+    one, other = (
+        load_file(folder / "trained" / "model.safetensors") for folder in (changed, unbroken)
+    )
+    assert furthest(one, other) < 2e-4
