@@ -105,7 +105,7 @@ def _train(folder, mib):
         [sys.executable, "-c", LIMITED, str(folder), str(mib)],
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
 
 
