@@ -125,7 +125,7 @@ async def test_a_stored_store_serves_promotes_and_rolls_back(stored):
         answered.append(await peer.answers.Answer(question))
         promoted = await client.promote("v1", expected_live="v2")
         answered.append(await peer.answers.Answer(question))
-    pointers = [(each.live, each.previous) for each in (found, rolled, promoted)]
+    pointers = [(each.live, each.previous) for each in (found, rolled, promoted.pointers)]
     assert pointers == [("v3", "v2"), ("v2", "v3"), ("v1", "v2")]
     assert [answer.version for answer in answered] == ["v3", "v2", "v1"]
     assert [training.version for training in trainings] == ["v2", "v3"]
