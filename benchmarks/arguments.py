@@ -44,15 +44,15 @@ Measure = Callable[[str, Arguments], AsyncIterator[Row]]
 """Yields the rows of one model, each as soon as it is measured."""
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+def parser(description: str | None, models: Sequence[str] = MODELS) -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     found.add_argument(
         "--model",
-        choices=(*MODELS, *TRUE_SHAPED),
+        choices=(*models, *TRUE_SHAPED),
         action="append",
-        help="model (default: the first two)",
+        help="model (default: all but the last two)",
     )
     found.add_argument("--runs", type=int, default=5, help="number of measured pairs")
     found.add_argument("--quick", action="store_true", help="do a tenth of the work, keep no row")
@@ -65,9 +65,13 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return found
 
 
-def run(measures: Sequence[Measure], description: str | None) -> None:
+def run(
+    measures: Sequence[Measure], description: str | None, models: Sequence[str] = MODELS
+) -> None:
     """Runs a module as a program."""
-    measure(measures, parser(description).parse_args())
+    given = parser(description, models).parse_args()
+    given.model = given.model or models
+    measure(measures, given)
 
 
 def measure(measures: Sequence[Measure], given: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.questions import decoding
 from services.core.contract import Contract
-from services.student import canaries
+from services.student import canaries, reference
 from services.student.manifest import Origin
 from services.student.pointers import Pointers
 from services.student.store import VersionStore
@@ -24,7 +24,7 @@ def fill(folder: Path, checkpoints: Sequence[Path], model: str) -> None:
     for number, checkpoint in enumerate(checkpoints):
         if number and not canaries.read(checkpoint):
             asyncio.run(
-                canaries.compute(
+                reference.compute(
                     checkpoint, contract, canaries.synthetic_questions(), parent=checkpoints[0]
                 )
             )

@@ -35,9 +35,10 @@ def died(reason: str) -> Unavailable:
 class MicroBatcher:
     """Runs `run` on up to `max_batch` waiting prompts at a time.
 
-    Prompts of one batch share adapter and `max_new_tokens`. A batch starts as soon as the engine
-    is idle. It waits LINGER_S more only if fewer prompts wait than were in the last batch, so that
-    callers who have just been answered can ask again. A lone caller never waits.
+    Prompts of one batch share adapter, `max_new_tokens` and the length of a given reply. A batch
+    starts as soon as the engine is idle. It waits LINGER_S more only if fewer prompts wait than
+    were in the last batch, so that callers who have just been answered can ask again. A lone caller
+    never waits.
 
     With `prepare`, which has its own thread, a full batch is prepared while the one before it is
     computed; others can still grow. One bad prompt harms nobody else (computation.py).

@@ -20,6 +20,8 @@ HARMLESS = "What is there to be seen in this image?"
 """Placeholder for a prompt's text: all tokens around it come from template and processor."""
 _QUESTION, _ANSWER = "?", "An answer."
 """Turns that show how the template writes an answer."""
+TAIL = 24
+"""Most tokens between image and reply whose probabilities are computed with a given reply's."""
 _PLACEHOLDER = "<image>"
 """The image in templates that take strings only."""
 _SYSTEMS = 16
@@ -77,12 +79,12 @@ class Chat:
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
-        self._has_parts = hasattr(processor, "image_processor")
+        self.has_parts = hasattr(processor, "image_processor")
         self._tokenizer = getattr(processor, "tokenizer", processor)
-        self._control = ControlTokens(self._tokenizer, () if self._has_parts else (_PLACEHOLDER,))
+        self._control = ControlTokens(self._tokenizer, () if self.has_parts else (_PLACEHOLDER,))
         self._frames: dict[str, Frame] = {}
         self._lead: str | None = None
-        self._doubled = "" if self._has_parts else _added_in_front(self._tokenizer)
+        self._doubled = "" if self.has_parts else _added_in_front(self._tokenizer)
 
     @staticmethod
     def of(folder: Path, trust_remote_code: bool = False) -> Chat:
@@ -102,7 +104,7 @@ class Chat:
         the tokenizer adds it by itself.
         """
         messages = (
-            conversation(text, system) if self._has_parts else plain_conversation(text, system)
+            conversation(text, system) if self.has_parts else plain_conversation(text, system)
         )
         rendered: str = self.processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False
@@ -141,6 +143,11 @@ class Chat:
         except InvalidInput as error:
             return error
 
+    def tail(self, ids: Sequence[int]) -> int:
+        """Number of a prompt's tokens behind its image, at most TAIL; 0 without a placeholder."""
+        image: int = getattr(self.processor, "image_token_id", -1)
+        return min(TAIL, ids[::-1].index(image)) if image in ids else 0
+
     def text_ids(self, text: str) -> list[int]:
         """Token ids of an answer to learn, as the template writes it behind the model's mark.
 
@@ -178,8 +185,8 @@ class Chat:
 
     def _answered(self) -> str:
         """Characters of a question and its answer."""
-        content = [{"type": "text", "text": _ANSWER}] if self._has_parts else _ANSWER
-        asked = conversation(_QUESTION) if self._has_parts else plain_conversation(_QUESTION)
+        content = [{"type": "text", "text": _ANSWER}] if self.has_parts else _ANSWER
+        asked = conversation(_QUESTION) if self.has_parts else plain_conversation(_QUESTION)
         turns = [*asked, {"role": "assistant", "content": content}]
         rendered: str = self.processor.apply_chat_template(turns, tokenize=False)
         return rendered.removeprefix(self._doubled)

@@ -46,9 +46,9 @@ class PendingPrompt:
     reply: asyncio.Future[Reply]
 
     @property
-    def kind(self) -> tuple[str, int]:
+    def kind(self) -> tuple[str, int, int]:
         """Key that all prompts of one batch share."""
-        return self.adapter, self.prompt.decoding.max_new_tokens
+        return self.adapter, self.prompt.decoding.max_new_tokens, len(self.prompt.given)
 
     @property
     def is_over(self) -> bool:

@@ -15,7 +15,8 @@ import json
 import re
 import threading
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ _QUESTIONS = (
     "what shade has part {n}?",
 )
 _MISTAKE = "unknown"
+_LIKELY, _UNLIKELY = -0.1, -3.0
 _GIVEN = re.compile(r"^ *Question: (?!Q$)(.+)$", re.MULTILINE)
 """The question in the annotation prompt of a task that always asks the same one."""
 
@@ -145,6 +147,14 @@ class FakeEngine:
         self._folder = folder
         self._fingerprint = await asyncio.to_thread(checkpoint.fingerprint, folder)
 
+    async def borrow(self, folder: Path) -> Sequence[str]:
+        self._borrowed = FakeModel.read(folder)
+        return ["model"]
+
+    async def exchange(self, parts: Collection[str]) -> None:
+        if parts:
+            self._models[""], self._borrowed = self._borrowed, self._models[""]
+
     async def with_adapter(self, folder: Path) -> VisionLanguageModel:
         if not self._settings.max_lora_rank:
             raise InvalidInput("this engine serves no adapters: set MAX_LORA_RANK", field="model")
@@ -166,11 +176,21 @@ class FakeEngine:
         if any(_holds(prompt, model.failing) for prompt in prompts):
             raise RuntimeError("it was asked a failing question")
         time.sleep(model.latency_s)
-        texts = [reply_text(model, prompt) for prompt in prompts]
-        return [
-            Reply(text, len(prompt.text.split()), len(text.split()))
-            for prompt, text in zip(prompts, texts, strict=True)
-        ]
+        return [_reply(model, prompt) for prompt in prompts]
+
+
+def _reply(model: FakeModel, prompt: Prompt) -> Reply:
+    """A word is a token; a given reply is likely if the model would write it."""
+    text = reply_text(model, prompt)
+    own = tuple(zlib.crc32(word.encode()) for word in text.split())
+    tokens = prompt.given or own
+    return Reply(
+        text="" if prompt.given else text,
+        prompt_tokens=len(prompt.text.split()),
+        completion_tokens=len(tokens),
+        token_ids=tokens,
+        logprobs=(_LIKELY if tokens == own else _UNLIKELY,) * len(tokens),
+    )
 
 
 def _holds(prompt: Prompt, word: str) -> bool:

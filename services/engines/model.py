@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -26,7 +27,9 @@ class Prompt:
     rank: int | None = None
     """Copy of the model that must answer, counted from 0; None: the engine chooses one."""
     scored: bool = False
-    """Whether the reply needs its `logprob`."""
+    """Whether the reply needs its `logprobs`."""
+    given: tuple[int, ...] = ()
+    """Token ids of a reply to score (teacher forcing); empty: the model writes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,18 @@ class Reply:
     cost_usd: float = 0.0
     system_fingerprint: str = ""
     """The provider's name for the system that replied; "" from other engines."""
-    logprob: float = 0.0
-    """Natural logarithm of the whole reply's probability, if the prompt asked for it."""
+    token_ids: tuple[int, ...] = ()
+    """Tokens of the reply, with the one that ends it; the prompt's `given` ones if it has any."""
+    logprobs: tuple[float, ...] = ()
+    """Natural logarithm of each token's probability, if the prompt asked for it.
+
+    Those of a given reply begin with the prompt's last tokens, as many as the engine can score.
+    """
+
+    @property
+    def logprob(self) -> float:
+        """Natural logarithm of the whole reply's probability, if the prompt asked for it."""
+        return sum(self.logprobs)
 
     @property
     def usage(self) -> Usage:
@@ -86,6 +99,17 @@ class Reloadable(Protocol):
         May leave wrong weights behind: the caller asks the canaries. Raises InvalidInput: the
         checkpoint does not fit; the weights are then unknown and must be loaded again.
         """
+
+
+@runtime_checkable
+class Exchangeable(VisionLanguageModel, Protocol):
+    """An engine that can take over parts of another checkpoint: canaries of stale weights."""
+
+    async def borrow(self, folder: Path) -> Sequence[str]:
+        """Reads another checkpoint of the same architecture, and names the parts it has."""
+
+    async def exchange(self, parts: Collection[str]) -> None:
+        """Exchanges parts with those of the other checkpoint. Done twice, all is as before."""
 
 
 @runtime_checkable

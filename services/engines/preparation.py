@@ -7,7 +7,7 @@ the first image of a size tells the length of later prompts before their images 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.core.errors import InvalidInput
@@ -29,7 +29,9 @@ class PreparedBatch:
     prompts: Sequence[Prompt]
     inputs: Any
     lengths: Sequence[int]
-    """Number of tokens of each prompt."""
+    """Number of tokens of each prompt, without a given reply."""
+    tails: Sequence[int]
+    """Number of tokens of each prompt that are scored with a given reply."""
     images: Sequence[int]
     """Place of each image's first occurrence."""
     others: Sequence[InvalidInput | Left | None]
@@ -67,7 +69,7 @@ class Preparation:
             ]
             taken = {at: one for at, one in enumerate(read) if isinstance(one, TokenizedPrompt)}
             if not taken:
-                return PreparedBatch([], {}, [], [], others)
+                return PreparedBatch([], {}, [], [], [], others)
             reply = prompts[0].decoding.max_new_tokens
             expected = [self._expected(one, prompts[at]) for at, one in taken.items()]
             places = list(taken)
@@ -75,8 +77,16 @@ class Preparation:
             kept = [prompts[at] for at in chosen]
             images = sharing.distinct([prompt.image.sha256 for prompt in kept])
             pixels = [kept[first].image.pixels for first in images]
-            inputs = build_inputs(self.chat.processor, [taken[at] for at in chosen], pixels)
-            lengths: list[int] = inputs["attention_mask"].sum(-1).tolist()
+            with_replies = [
+                replace(taken[at], ids=[*taken[at].ids, *prompts[at].given]) for at in chosen
+            ]
+            inputs = build_inputs(self.chat.processor, with_replies, pixels)
+            lengths = [
+                length - len(prompt.given)
+                for prompt, length in zip(
+                    kept, inputs["attention_mask"].sum(-1).tolist(), strict=True
+                )
+            ]
             is_new = self._learn([taken[at] for at in chosen], kept, lengths)
             too_long = {
                 at: self._too_long(length, prompts[at])
@@ -86,9 +96,9 @@ class Preparation:
             if not too_long and (self.budget.holds(lengths, reply) or not is_new):
                 for at in chosen:
                     others[at] = None
-                return PreparedBatch(
-                    kept, pinned(inputs) if self.pins else inputs, lengths, images, others
-                )
+                tails = [self.chat.tail(taken[at].ids) for at in chosen]
+                kept_inputs = pinned(inputs) if self.pins else inputs
+                return PreparedBatch(kept, kept_inputs, lengths, tails, images, others)
             read = [too_long.get(at, one) for at, one in enumerate(read)]
 
     def _expected(self, read: TokenizedPrompt, prompt: Prompt) -> int:

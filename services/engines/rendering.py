@@ -41,6 +41,9 @@ def renderer(folder: Path, trust_remote_code: bool = False) -> Render:
     chat = Chat.of(folder, trust_remote_code)
 
     def render(prompt: Prompt) -> Rendering:
+        if not chat.has_parts:  # the engine alone knows how the image is processed
+            ids = chat.tokenize(prompt.text, prompt.system).ids
+            return Rendering(_sha256(ids), len(ids), "")
         inputs = build_inputs(
             chat.processor, [chat.tokenize(prompt.text, prompt.system)], [prompt.image.pixels]
         )

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import itertools
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,10 @@ from services.engines.device_memory import (
     tokens_that_fit,
 )
 from services.engines.model import Prompt, Reply, VisionLanguageModel
+from services.engines.parts import Parts, at_each_layer
 from services.engines.preparation import Preparation, PreparedBatch
 from services.engines.sampling import PerRequestSampling
+from services.engines.scoring import logprobs, score
 from services.engines.settings import EngineSettings
 from services.engines.token_budget import TokenBudget
 
@@ -64,7 +66,7 @@ class TransformersEngine:
             prepare=Preparation(loaded.chat, window, self._budget, pins=on_gpu),
             watchdog_s=settings.watchdog_s,
         )
-        _at_each_layer(model, self._batcher.beat)
+        at_each_layer(model, self._batcher.beat)
 
     @property
     def fingerprint(self) -> str:
@@ -96,6 +98,14 @@ class TransformersEngine:
         fresh, _ = _read(folder, "cpu", str(self._model.dtype).removeprefix("torch."))
         self._model.load_state_dict(fresh.state_dict())
         return checkpoint.fingerprint(folder)
+
+    async def borrow(self, folder: Path) -> Sequence[str]:
+        other, _ = await asyncio.to_thread(_read, folder, "cpu", "auto")
+        self._parts = Parts(self._model, other)
+        return self._parts.names
+
+    async def exchange(self, parts: Collection[str]) -> None:
+        await self._batcher.between_batches(lambda: self._parts.exchange(parts))
 
     async def with_adapter(self, folder: Path) -> VisionLanguageModel:
         fingerprint = await asyncio.to_thread(
@@ -136,7 +146,7 @@ class TransformersEngine:
     def _computed(self, batch: PreparedBatch, adapter: str) -> list[Outcome]:
         """Computes a batch. Raises EngineFailed: memory ran out; the budget is then smaller."""
         try:
-            replies = self._generate(batch, adapter)
+            replies = self._answer(batch, adapter)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -150,14 +160,24 @@ class TransformersEngine:
         raise out_of_memory(batch.lengths[0])
 
     @torch.inference_mode()
-    def _generate(self, batch: PreparedBatch, adapter: str) -> list[Outcome]:
-        prompts = batch.prompts
+    def _answer(self, batch: PreparedBatch, adapter: str) -> list[Outcome]:
         if adapter:
             self._model.enable_adapters()
             self._model.set_adapter(adapter)
         elif self._model._hf_peft_config_loaded:
             self._model.disable_adapters()
         inputs = batch.inputs.to(self._model.device, self._model.dtype, non_blocking=True)
+        shared = (
+            sharing.share_features(self._model, inputs, batch.images)
+            if self._shares_images
+            else dict(inputs)
+        )
+        if batch.prompts[0].given:
+            return list(score(self._model, batch, shared))
+        return self._generate(batch, shared)
+
+    def _generate(self, batch: PreparedBatch, inputs: dict[str, Any]) -> list[Outcome]:
+        prompts = batch.prompts
         limit = prompts[0].decoding.max_new_tokens
         tokenizer = self._tokenizer
         own = self._model.generation_config
@@ -177,20 +197,20 @@ class TransformersEngine:
         sampling = LogitsProcessorList(
             [PerRequestSampling([prompt.decoding for prompt in prompts])]
         )
-        shared = (
-            sharing.share_features(self._model, inputs, batch.images)
-            if self._shares_images
-            else inputs
-        )
         output = self._model.generate(
-            **shared, generation_config=settings, logits_processor=sampling
+            **inputs, generation_config=settings, logits_processor=sampling
         )
         written = output.sequences[:, inputs["input_ids"].shape[1] :]
-        logprobs = _logprobs(written, output.logits) if scored else torch.zeros(written.shape)
+        # A step's logits have the shape (batch, vocabulary).
+        scores = (
+            logprobs(written, torch.stack([step.float() for step in output.logits], dim=1))
+            if scored
+            else torch.zeros(len(written), 0)
+        )
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         replies: list[Outcome] = []
-        for text, row, prompt_tokens, logprob in zip(
-            texts, written.tolist(), batch.lengths, logprobs, strict=True
+        for text, row, prompt_tokens, found in zip(
+            texts, written.tolist(), batch.lengths, scores.tolist(), strict=True
         ):
             end = next((at for at, token in enumerate(row) if token in ends), None)
             tokens = len(row) if end is None else end + 1
@@ -201,35 +221,16 @@ class TransformersEngine:
                     prompt_tokens=prompt_tokens,
                     completion_tokens=tokens,
                     finish_reason=reason,
-                    logprob=logprob[:tokens].sum().item(),
+                    token_ids=tuple(row[:tokens]),
+                    logprobs=tuple(found[:tokens]),
                 )
             )
         return replies
 
 
-def _at_each_layer(model: Any, beat: Callable[[], None]) -> None:
-    """Calls `beat` before each layer of each step.
-
-    The first step of a large batch takes long on a CPU; its layers are progress, too.
-    """
-    for layers in model.modules():
-        if isinstance(layers, torch.nn.ModuleList):
-            for layer in layers:
-                layer.register_forward_pre_hook(lambda *_: beat())
-
-
 def _whole(text: str) -> str:
     """Drops the last character if the reply was cut off within it, as vLLM does."""
     return text.rstrip("\N{REPLACEMENT CHARACTER}").strip()
-
-
-def _logprobs(written: torch.Tensor, logits: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Log probabilities of `written`, shape (batch, steps).
-
-    `logits`: one tensor for each step, shape (batch, vocabulary).
-    """
-    steps = torch.stack([step.float().log_softmax(-1) for step in logits], dim=1)
-    return steps.gather(-1, written[..., None])[..., 0]
 
 
 def _read(

@@ -17,6 +17,8 @@ from typing import Any
 
 from vllm.exceptions import VLLMClientError
 from vllm.lora.request import LoRARequest
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -30,14 +32,11 @@ from services.engines.chat import Chat
 from services.engines.control import unreadable
 from services.engines.gpus import require_gpus
 from services.engines.images import refused_by_processor
-from services.engines.model import (
-    Prompt,
-    Reply,
-    VisionLanguageModel,
-)
+from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.settings import EngineSettings
 from services.engines.vllm_arguments import sampling, start_arguments
 from services.engines.vllm_ranks import Ranks
+from services.engines.vllm_replies import image_input, refused, score, too_long, written_reply
 from services.engines.worker import failure_of
 
 _log = logging.getLogger(__name__)
@@ -118,13 +117,44 @@ class VllmEngine:
         return self._ranks.start(prompt, lambda entered: self._ask(entered, adapter))
 
     async def _ask(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
+        reply = await (self._score if prompt.given else self._write)(prompt, adapter)
+        self._ranks.replied(prompt)
+        return reply
+
+    async def _score(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
+        ids = self._chat.tokenize(prompt.text, prompt.system).ids
+        return await score(
+            lambda asked, parameters: self._output(asked, parameters, prompt, adapter),
+            prompt,
+            ids[: len(ids) - self._chat.tail(ids)],
+            [*ids, *prompt.given],
+        )
+
+    async def _write(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
+        parameters = sampling(prompt, self._end_of_turn)
+        final = await self._output(self._input(prompt), parameters, prompt, adapter)
+        reply = written_reply(final)
+        limit = prompt.decoding.max_new_tokens
+        if reply.finish_reason is FinishReason.LENGTH and reply.completion_tokens < limit:
+            raise self._too_long(
+                f"image and question take {reply.prompt_tokens} tokens and the reply up to {limit},"
+                " but"
+            )
+        return reply
+
+    async def _output(
+        self,
+        asked: Mapping[str, Any],
+        parameters: SamplingParams,
+        prompt: Prompt,
+        adapter: LoRARequest | None,
+    ) -> RequestOutput:
         number = vllm_processes.request_id(prompt.rank or 0, next(self._numbers))
-        asked = self._input(prompt)
         try:
             # A cancelled caller cancels this generator, which aborts the request in the engine.
             async for output in self._engine.generate(
                 asked,
-                sampling(prompt, self._end_of_turn),
+                parameters,
                 number,
                 lora_request=adapter,
                 data_parallel_rank=prompt.rank,
@@ -133,34 +163,13 @@ class VllmEngine:
         except EngineDeadError as error:
             raise died(_PROCESS_ENDED) from error
         except (VLLMClientError, ValueError) as error:
-            raise self._refused(error) from error
+            raise refused(error, self._window) from error
         except Exception as error:
             if (refusal := error.__cause__) and "Failed to apply" in str(refusal):
                 raise refused_by_processor(refusal.__cause__ or refusal) from error
             _log.exception("a request failed")
             raise failure_of(error) from error
-        self._ranks.replied(prompt)
-        completion = final.outputs[0]
-        written = len(completion.token_ids)
-        limit = prompt.decoding.max_new_tokens
-        prompt_tokens = len(final.prompt_token_ids or ())
-        if completion.finish_reason == "length" and written < limit:
-            raise self._too_long(
-                f"image and question take {prompt_tokens} tokens and the reply up to {limit}, but"
-            )
-        if completion.finish_reason not in ("stop", "length"):
-            raise Unavailable(
-                f"the engine ended the request early ({completion.finish_reason}): ask again"
-            )
-        reason = FinishReason.LENGTH if completion.finish_reason == "length" else FinishReason.STOP
-        return Reply(
-            text=completion.text.strip(),
-            prompt_tokens=prompt_tokens,
-            completion_tokens=written,
-            finish_reason=reason,
-            cached_prompt_tokens=final.num_cached_tokens or 0,
-            logprob=completion.cumulative_logprob or 0.0,
-        )
+        return final
 
     def _input(self, prompt: Prompt) -> Mapping[str, Any]:
         """Token ids, in which vLLM finds the image's place by its token: it reads no caller's text.
@@ -178,27 +187,10 @@ class VllmEngine:
             if tokenized.frame.has_placeholder
             else {"prompt": tokenized.rendered}
         )
-        return {
-            **written,
-            "multi_modal_data": {"image": [prompt.image.pixels]},
-            "multi_modal_uuids": {"image": [prompt.image.sha256]},
-        }
-
-    def _refused(self, error: Exception) -> InvalidInput:
-        if any(
-            sign in str(error)
-            for sign in ("max_model_len", "maximum model length", "context length", "max_tokens")
-        ):
-            return self._too_long(f"image and question are too long ({error}):")
-        return InvalidInput(f"the engine can't take this request: {error}", field="question")
+        return {**written, **image_input(prompt)}
 
     def _too_long(self, what: str) -> InvalidInput:
-        return InvalidInput(
-            f"{what} the model's window is {self._window}: "
-            "ask a shorter question or send a smaller image",
-            field="question",
-            reason="PROMPT_TOO_LONG",
-        )
+        return too_long(what, self._window)
 
     async def reload(self, folder: Path) -> None:
         """Pauses, reads the weights, clears every cache, continues.

@@ -1,14 +1,13 @@
-"""Canaries: questions stored with every version, and the answers computed when it was made.
+"""Canaries: questions stored with every version, and the scores computed when it was made.
 
     VERSION/canaries/{canaries.json, <image sha256>, ...}
 
-The reference engine (transformers) computes the answers from the checkpoint on disk: in the
-training process for a trained version, at its import for the first one. After every load, on any
-engine, the canaries are asked again. A version never goes live if its answers or its rendered
-prompts differ. For half of a trained version's canaries its parent gives another answer, so old
-weights left in place can't pass.
-
-    python -m services.student.canaries VERSION CONTRACT_JSON
+The reference engine (transformers, in float32) answers them from the checkpoint on disk: in the
+training process for a trained version, at its import for the first one. It scores its own reply,
+token by token: in bfloat16, too, which measures the noise of rounding, and with each part of the
+parent's weights left in place, which shows what stale weights look like. After every load, on any
+engine, the replies are scored again (canary_check.py). A version never goes live if its scores or
+its rendered prompts differ.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import random
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -28,17 +26,14 @@ from services.core.contract import Contract
 from services.core.errors import InvalidInput
 from services.core.tasks import answer_prompt
 from services.engines.images import LoadedImage, load_image, load_stored_image
-from services.engines.loading import load_model
-from services.engines.model import Prompt, Reply
-from services.engines.rendering import Rendering, renderer
-from services.engines.settings import EngineSettings
+from services.engines.model import Prompt, Reply, VisionLanguageModel
+from services.engines.rendering import Rendering
 from services.files import write_atomically
-from services.student.datasets import DatasetStore
-from services.student.job import Job
 
 COUNT = 32
-CANDIDATES = 192
 FOLDER = "canaries"
+PARENT = "parent"
+"""Name of the parent's weights as a whole."""
 _FILE = "canaries.json"
 _COLORS = ("red", "green", "blue", "teal", "gray", "brown", "yellow", "black")
 _QUESTIONS = (
@@ -60,18 +55,31 @@ class CanaryQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """One stored question with its expected answer."""
+    """One stored question with its expected answer. All logarithms are natural ones."""
 
     image_sha256: str
     question: str
     answer: str
     logprob: float
-    """Natural logarithm of the answer's probability."""
+    """Logarithm of the answer's probability."""
     changed: bool
-    """Whether the parent version gives another answer."""
+    """Whether the parent version gives another answer, in files of earlier releases."""
     rendering: Rendering
     is_halved: bool = False
     """Whether large images are halved; False in files of earlier releases, which lack the key."""
+    token_ids: tuple[int, ...] = ()
+    """Tokens of the answer; empty, like the fields below, in files of earlier releases."""
+    logprobs: tuple[float, ...] = ()
+    """Logarithm of the probability of each of the question's last tokens and the answer's.
+
+    Computed in float32.
+    """
+    rounded: tuple[float, ...] = ()
+    """The same, computed in bfloat16; empty if the serving engine computed the canaries."""
+    stale: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """The same with weights of the parent: PARENT for all of them, or a part of the model."""
+    prompt_tokens: int = 0
+    """Tokens of the prompt on the engine that computed the canaries; 0: those of `rendering`."""
 
     def image(self, folder: Path) -> LoadedImage:
         """The image, for a version in `folder`."""
@@ -114,93 +122,13 @@ def prompt_for(image: LoadedImage, question: str, contract: Contract) -> Prompt:
     )
 
 
-def reference_settings(folder: Path, device: str = "") -> EngineSettings:
-    """Settings of the engine that computes the expected answers."""
-    engine = "fake" if (folder / "fake.json").is_file() else "transformers"
-    return EngineSettings(engine=engine, device=device)
-
-
-async def compute(
-    folder: Path,
-    contract: Contract,
-    questions: Sequence[CanaryQuestion],
-    *,
-    parent: Path | None = None,
-    device: str = "",
-) -> None:
-    """Write the canaries of the checkpoint in `folder`: the COUNT most telling of `questions`."""
-    answers = await _answers(folder, contract, questions, device)
-    before = await _answers(parent, contract, questions, device) if parent else answers
-    is_changed = [ours.text != theirs.text for ours, theirs in zip(answers, before, strict=True)]
-    changed = [number for number, differs in enumerate(is_changed) if differs]
-    same = [number for number, differs in enumerate(is_changed) if not differs]
-    telling = changed[: max(COUNT // 2, COUNT - len(same))]
-    chosen = sorted(telling + same[: COUNT - len(telling)])
-    render = await asyncio.to_thread(renderer, folder)
-    canaries = []
-    for number in chosen:
-        question = questions[number]
-        rendering = await asyncio.to_thread(
-            render, prompt_for(question.image, question.text, contract)
-        )
-        answer = answers[number]
-        canaries.append(
-            Canary(
-                image_sha256=question.image.sha256,
-                question=question.text,
-                answer=answer.text,
-                logprob=answer.logprob,
-                changed=is_changed[number],
-                rendering=rendering,
-                is_halved=True,
-            )
-        )
-    images = {questions[number].image.sha256: questions[number].data for number in chosen}
-    await asyncio.to_thread(_write, folder / FOLDER, canaries, images)
-
-
-def _write(folder: Path, canaries: Sequence[Canary], images: Mapping[str, bytes]) -> None:
-    for sha256, data in images.items():
-        write_atomically(folder / sha256, data)
-    text = json.dumps([asdict(canary) for canary in canaries], indent=1, ensure_ascii=False)
-    write_atomically(folder / _FILE, text)
-
-
-async def compute_for_training(job: Job, output: Path, device: str = "") -> None:
-    """Write the canaries of a trained checkpoint, from questions of its training samples."""
-    base = Path(job.base_folder)
-    datasets = DatasetStore(Path(job.store))
-    samples = datasets.samples(job.dataset)
-    questions = []
-    for sample in random.Random(job.hyperparameters.seed).sample(
-        samples, min(CANDIDATES, len(samples))
-    ):
-        data = datasets.image_path(sample.image_sha256).read_bytes()
-        questions.append(CanaryQuestion(load_stored_image(data), data, sample.question))
-    await compute(output, job.contract, questions, parent=base, device=device)
-
-
-async def _answers(
-    folder: Path, contract: Contract, questions: Sequence[CanaryQuestion], device: str
-) -> list[Reply]:
-    model = await load_model(folder, reference_settings(folder, device=device))
-    try:
-        prompts = [prompt_for(question.image, question.text, contract) for question in questions]
-        return await asyncio.gather(*(model.generate(prompt) for prompt in prompts))
-    finally:
-        await model.close()
-
-
 def read(folder: Path) -> list[Canary]:
     """The canaries of a version; empty if it has none. Raises InvalidInput: the file is damaged."""
     path = folder / FOLDER / _FILE
     if not path.is_file():
         return []
     try:
-        return [
-            Canary(**{**raw, "rendering": Rendering(**raw["rendering"])})
-            for raw in json.loads(path.read_text())
-        ]
+        return [_canary(raw) for raw in json.loads(path.read_text())]
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidInput(
             f"the canaries of version {folder.name} can't be read ({error}): "
@@ -209,6 +137,19 @@ def read(folder: Path) -> list[Canary]:
         ) from error
 
 
-if __name__ == "__main__":
-    _, version, terms = sys.argv
-    asyncio.run(compute(Path(version), Contract(**json.loads(terms)), synthetic_questions()))
+def _canary(raw: dict[str, Any]) -> Canary:
+    tokens = {name: tuple(raw.get(name, ())) for name in ("token_ids", "logprobs", "rounded")}
+    return Canary(**{**raw, **tokens, "rendering": Rendering(**raw["rendering"])})
+
+
+def write(folder: Path, canaries: Sequence[Canary], questions: Sequence[CanaryQuestion]) -> None:
+    """Store the canaries of a version, each with its question's image."""
+    for question in questions:
+        write_atomically(folder / FOLDER / question.image.sha256, question.data)
+    text = json.dumps([asdict(canary) for canary in canaries], indent=1, ensure_ascii=False)
+    write_atomically(folder / FOLDER / _FILE, text)
+
+
+async def ask(model: VisionLanguageModel, prompts: Sequence[Prompt]) -> list[Reply]:
+    """Replies to all prompts."""
+    return await asyncio.gather(*(model.generate(prompt) for prompt in prompts))

@@ -42,7 +42,7 @@ class StudentEndpoint:
         self._followers = followers
         self.versions = Versions(
             store,
-            StoredVersions(store, settings.engine, settings.training_devices),
+            StoredVersions(store, settings.engine, settings.training_devices, settings.canaries),
             max_loaded=settings.max_loaded,
             max_adapters=settings.engine.max_loras,
             way=settings.swap_way,

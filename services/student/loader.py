@@ -17,8 +17,9 @@ from services.engines.loading import load_model
 from services.engines.model import Adaptable, Reloadable, VisionLanguageModel
 from services.engines.room import PATIENCE_S, Room, require_room, room_for
 from services.engines.settings import EngineSettings
-from services.student import canaries, canary_check, programs
-from services.student.canary_check import Checked
+from services.student import canaries, programs, reference
+from services.student.canary_check import CanaryCheck, Checked
+from services.student.canary_verdict import Strictness
 from services.student.manifest import ADAPTER
 from services.student.store import VersionStore
 
@@ -26,12 +27,23 @@ _log = logging.getLogger(__name__)
 
 
 class StoredVersions:
-    """Loader of a store's versions. It computes missing canaries on `devices`."""
+    """Loader of a store's versions. It computes missing canaries on `devices`.
 
-    def __init__(self, store: VersionStore, settings: EngineSettings, devices: str = "") -> None:
+    `strictness` of their check; None: strict after a reload in place, where wrong weights are
+    likely, and lenient on a new engine, whose files have just been verified.
+    """
+
+    def __init__(
+        self,
+        store: VersionStore,
+        settings: EngineSettings,
+        devices: str = "",
+        strictness: Strictness | None = None,
+    ) -> None:
         self._store = store
         self._settings = settings
         self._devices = devices
+        self._strictness = strictness
         self._keeps_old_weights = False
         self._has_loaded = False
 
@@ -72,7 +84,7 @@ class StoredVersions:
             )
         await model.reload(await self._with_canaries(name))
         try:
-            return await self._check(model, name)
+            return await self._check(model, name, Strictness.STRICT)
         except InvalidInput as error:
             self._keeps_old_weights = error.reason == "CANARY_FAILED"
             raise
@@ -81,7 +93,7 @@ class StoredVersions:
         self, model: VisionLanguageModel, name: str
     ) -> tuple[VisionLanguageModel, Checked]:
         try:
-            return model, await self._check(model, name)
+            return model, await self._check(model, name, Strictness.LENIENT)
         except BaseException:
             try:
                 await model.close()
@@ -89,45 +101,58 @@ class StoredVersions:
                 _log.exception("the engine of refused version %s was not closed cleanly", name)
             raise
 
-    async def _check(self, model: VisionLanguageModel, name: str) -> Checked:
-        """Raises InvalidInput: wrong answers, or the files were changed while they were loaded."""
+    async def _check(
+        self, model: VisionLanguageModel, name: str, strictness: Strictness
+    ) -> Checked:
+        """Raises InvalidInput: wrong answers, or the files were changed while they were loaded.
+
+        Computes missing canaries of a version that only this engine can load.
+        """
         folder = self._store.path(name)
         await asyncio.to_thread(self._store.require_unchanged, name)
+        if not await asyncio.to_thread(canaries.read, folder):
+            text = "the canaries of %s are computed by its own engine: transformers can't build it"
+            _log.warning(text, name)
+            await reference.compute_by(
+                model,
+                folder,
+                self.contract(name),
+                trust_remote_code=self._settings.trust_remote_code,
+            )
         in_float32 = self._settings.dtype == "float32" or (
             self._settings.dtype == "auto"
             and (await asyncio.to_thread(self.room, name)).device == "CPU"
         )
-        checks = [
-            canary_check.check(
-                copy,
-                folder,
-                self.contract(name),
-                canary_check.TOLERANCE if in_float32 else canary_check.COARSE_TOLERANCE,
-                trust_remote_code=self._settings.trust_remote_code,
-            )
-            for copy in each_copy(model)
-        ]
+        check = CanaryCheck(
+            self._strictness or strictness, in_float32, self._settings.trust_remote_code
+        )
+        contract = self.contract(name)
+        checks = [check(copy, folder, contract) for copy in each_copy(model)]
         return min(await asyncio.gather(*checks), key=lambda checked: checked.passed)
 
     async def _with_canaries(self, name: str) -> Path:
         """Verify a version's files, and return its folder.
 
-        The canaries of the first version, which no training made, are computed here.
+        The canaries of the first version, which no training made, are computed here, unless only
+        its own engine can do so.
         """
         folder = await asyncio.to_thread(self._store.verify, name)
-        if not await asyncio.to_thread(canaries.read, folder):
-            await self._compute_canaries(folder, self.contract(name))
+        manifest = await asyncio.to_thread(self._store.manifest, name)
+        if not manifest.origin.canaries_by and not await asyncio.to_thread(canaries.read, folder):
+            await self._compute_canaries(folder, manifest.contract)
         return folder
 
     async def _compute_canaries(self, folder: Path, contract: Contract) -> None:
         """Compute canaries in a process of its own, unless the engine is the reference engine."""
-        if self._settings.engine == canaries.reference_settings(folder).engine:
+        if self._settings.engine == reference.reference_settings(folder).engine:
             questions = await asyncio.to_thread(canaries.synthetic_questions)
-            await canaries.compute(folder, contract, questions, device=self._settings.device)
+            await reference.compute(folder, contract, questions, device=self._settings.device)
             return
         with tempfile.TemporaryFile() as output:
             arguments = [str(folder.resolve()), json.dumps(asdict(contract))]
-            code = await programs.run("services.student.canaries", arguments, self._devices, output)
+            code = await programs.run(
+                "services.student.reference", arguments, self._devices, output
+            )
             output.seek(0)
             said = output.read()
         if code != 0:

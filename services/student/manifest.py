@@ -32,6 +32,11 @@ class Origin:
     dataset: str = ""
     job: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    canaries_by: str = ""
+    """Engine that computes the canaries at its first load; "" is the reference engine.
+
+    It is named for a checkpoint that transformers can't build.
+    """
 
 
 @dataclass(frozen=True, slots=True)

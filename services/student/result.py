@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from services.files import sync_files, sync_folder
-from services.student import canaries
+from services.student import reference
 from services.student.job import Job, sole_trainer
 
 
@@ -45,5 +45,5 @@ def complete(folder: Path) -> None:
     """
     with sole_trainer(folder):
         if not (folder / "output").is_dir():
-            asyncio.run(canaries.compute_for_training(Job.read(folder), folder / "trained"))
+            asyncio.run(reference.compute_for_training(Job.read(folder), folder / "trained"))
             (folder / "trained").rename(folder / "output")

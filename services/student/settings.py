@@ -13,6 +13,7 @@ from services.engines.choice import Choice
 from services.engines.settings import EngineSettings
 from services.environment import Environment
 from services.rpc.settings import RpcSettings
+from services.student.canary_verdict import Strictness
 from services.student.execution import Execution
 from services.student.plan import SwapWay
 from services.student.production import SampleSettings
@@ -41,6 +42,8 @@ class StudentSettings:
     """Largest number of versions that are loaded with an engine of their own."""
     swap_way: SwapWay | None
     """Way of swaps; None: chosen by the free memory."""
+    canaries: Strictness | None
+    """Treatment of canaries whose scores differ; None: chosen by the way of a swap."""
     training_devices: str
     """CUDA_VISIBLE_DEVICES of the training process; "": inherited."""
     is_serving: bool
@@ -81,6 +84,7 @@ class StudentSettings:
             engine=choice.engine,
             max_loaded=_at_least_one(env, "MAX_LOADED", 3),
             swap_way=_swap_way(env),
+            canaries=_canaries(env),
             training_devices=env.devices("TRAINING_DEVICES"),
             is_serving=env.flag("SERVE", default=True),
             training=Execution.from_environment(env),
@@ -116,3 +120,13 @@ def _swap_way(env: Environment) -> SwapWay | None:
             field=env.prefix + "SWAP",
         )
     return None if given == "auto" else SwapWay(given)
+
+
+def _canaries(env: Environment) -> Strictness | None:
+    given = env.text("CANARIES", "auto")
+    if given not in ("auto", *Strictness):
+        raise InvalidInput(
+            f"{env.prefix}CANARIES is {given!r}: give auto, {', '.join(Strictness)}",
+            field=env.prefix + "CANARIES",
+        )
+    return None if given == "auto" else Strictness(given)

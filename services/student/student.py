@@ -11,6 +11,7 @@ from services.core.contract import Contract
 from services.core.errors import InvalidInput, WrongState
 from services.core.presets import Hyperparameters
 from services.engines.checkpoint import require_trainable, resolve
+from services.student import reference
 from services.student.datasets import DatasetStore
 from services.student.disk import require_disk_space
 from services.student.endpoint import StudentEndpoint
@@ -62,8 +63,11 @@ class HostedStudent(StudentEndpoint):
         if not self.store.names():
             folder = await asyncio.to_thread(resolve, self._settings.model)
             contract = Contract(system_prompt=self.preset.system_prompt)
+            has_reference = await asyncio.to_thread(reference.can_compute, folder)
+            engine = self._settings.engine.engine
+            origin = Origin(canaries_by="" if has_reference else engine)
             await asyncio.to_thread(
-                self.store.add, folder, Origin(), contract, self.preset.image_processor
+                self.store.add, folder, origin, contract, self.preset.image_processor
             )
         if not self.store.pointers().live:
             self._point_at_newest()

@@ -89,10 +89,10 @@ async def test_an_image_that_can_not_be_prepared_fails_alone(engine):
 
 
 async def test_every_layer_of_every_step_is_a_sign_of_life(engine):
-    from services.engines.transformers import _at_each_layer
+    from services.engines.parts import at_each_layer
 
     beats = []
-    _at_each_layer(engine._model, lambda: beats.append(1))
+    at_each_layer(engine._model, lambda: beats.append(1))
     await engine.generate(Prompt(load_image(png()), "why?", Decoding(max_new_tokens=1)))
     first = len(beats)
     assert first >= LAYERS + VISION_DEPTH

@@ -10,7 +10,7 @@ from PIL import Image
 from protos.mpa.v1 import versions_pb2
 from services.core.contract import Contract
 from services.engines.images import load_stored_image
-from services.student import canaries
+from services.student import canaries, reference
 from services.student.datasets import DatasetStore, TrainingSample
 from services.student.job import Job
 from services.student.manifest import Origin
@@ -43,7 +43,7 @@ async def test_a_version_of_an_earlier_release_loads(tmp_path, name):
     data = file(name)
     version = fake_checkpoint(tmp_path / "version", skill=0.9)
     image = load_stored_image(data, is_halved=False)
-    await canaries.compute(version, Contract(), [canaries.CanaryQuestion(image, data, "what?")])
+    await reference.compute(version, Contract(), [canaries.CanaryQuestion(image, data, "what?")])
     _as_before(version)
     store = VersionStore(settings.store)
     for _ in range(2):
@@ -64,7 +64,7 @@ async def test_a_dataset_of_an_earlier_release_is_trained_on(tmp_path, name):
     base = fake_checkpoint(tmp_path / "base")
     folder = new_job(tmp_path, datasets, base, [TrainingSample(image.sha256, "what?", "red")])
     output = fake_checkpoint(tmp_path / "output", skill=0.9)
-    await canaries.compute_for_training(Job.read(folder), output)
+    await reference.compute_for_training(Job.read(folder), output)
     (canary,) = await asyncio.to_thread(canaries.read, output)
     assert canary.is_halved
     assert json.loads(canary.rendering.grid) == list(image.pixels.size)

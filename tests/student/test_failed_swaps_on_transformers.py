@@ -9,7 +9,7 @@ import pytest
 from services.core.contract import Contract
 from services.core.errors import MpaError
 from services.engines.settings import EngineSettings
-from services.student import canaries
+from services.student import canaries, reference
 from services.student.loader import StoredVersions
 from services.student.manifest import Origin
 from services.student.plan import SwapWay
@@ -62,7 +62,7 @@ async def test_whatever_is_broken_the_live_version_answers_as_before(
     store = VersionStore(tmp_path / "store")
     store.add(tiny_checkpoint, Origin(), Contract())
     store.point(Pointers(live="v1"))
-    await canaries.compute(store.path("v1"), Contract(), canaries.synthetic_questions())
+    await reference.compute(store.path("v1"), Contract(), canaries.synthetic_questions())
     for damage in DAMAGES:
         broken = shutil.copytree(store.path("v1"), tmp_path / damage.__name__)
         damage(broken)

@@ -10,7 +10,7 @@ import pytest
 from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
 from services.core.contract import Contract
 from services.engines.choice import ZOO
-from services.student import canaries
+from services.student import canaries, reference
 from services.student.manifest import Origin
 from services.student.settings import StudentSettings
 from tests.serving import serving_student
@@ -35,7 +35,7 @@ async def _another_version(folder):
             noise = torch.randn(tensor.shape, generator=generator) * tensor.float().std() * 0.5
             tensors[name] = (tensor.float() + noise).to(tensor.dtype)
     save_file(tensors, weights, metadata={"format": "pt"})
-    await canaries.compute(
+    await reference.compute(
         folder, Contract(), canaries.synthetic_questions(), parent=ZOO / "student"
     )
     return folder

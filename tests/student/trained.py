@@ -10,7 +10,7 @@ from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
 from services.core.contract import Contract
 from services.core.presets import Hyperparameters
 from services.engines.rendering import renderer
-from services.student import canaries
+from services.student import canaries, reference
 from services.student.datasets import DatasetStore, TrainingSample
 from services.student.execution import Execution
 from services.student.job import Job
@@ -56,7 +56,7 @@ def train_both(name, root):
 
     architecture = ARCHITECTURES[name]
     base = architecture.save(root / "base")
-    asyncio.run(canaries.compute(base, Contract(), questions()))
+    asyncio.run(reference.compute(base, Contract(), questions()))
     datasets = DatasetStore(root)
     samples = [
         TrainingSample(datasets.add_image(question.data), question.text, ANSWERS[number % 3])
@@ -75,7 +75,7 @@ def train_both(name, root):
         execution=Execution(micro_batch=4),
     ).write(job)
     train(job)
-    asyncio.run(canaries.compute(job / "output", Contract(), questions(), parent=base))
+    asyncio.run(reference.compute(job / "output", Contract(), questions(), parent=base))
     return Trained(
         name=name,
         architecture=architecture,

@@ -1,0 +1,126 @@
+"""CanaryVerdict on scores of canaries: are they the version's, up to rounding?
+
+Each token's log odds, log(p / (1 - p)), are compared with the reference's. Rounding moves the log
+odds of likely and unlikely tokens by about the same amount, so one number, `noise`, is a scale for
+all tokens. It is measured with every version (canaries.py).
+
+    size        the root mean square of all differences, over the noise
+    nearness    where on the way to the stale weights (0: the version, 1: the parent's weights in
+                one part of the model) the scores are, by a projection in which tokens count
+                less that rounding moves more
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+BOUND = 12.0
+"""Largest log odds that count: beyond it, a probability in float32 is 0 or 1."""
+SEPARATION = 6.0
+"""Distance of stale weights from the version, in accepted noises, from which they can be told."""
+
+
+class Strictness(StrEnum):
+    """Treatment of differing scores."""
+
+    STRICT = "strict"
+    LENIENT = "lenient"
+    OFF = "off"
+
+
+LIMITS = {Strictness.STRICT: 1.5, Strictness.LENIENT: 10.0, Strictness.OFF: 10.0}
+"""Largest accepted size of the differences, in noises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One canary's log probabilities of its reply's tokens: expected, and found on an engine."""
+
+    expected: Sequence[float]
+    found: Sequence[float]
+    """May be shorter: only the first tokens are compared."""
+    stale: Mapping[str, Sequence[float]]
+    """Scores with a part of the model left as in the parent, by the part's name."""
+    rounded: Sequence[float] = ()
+    """Scores of the reference in the engine's number format; empty in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryVerdict:
+    """Result of a comparison."""
+
+    size: float
+    """Root mean square of the differences, in noises."""
+    stale: tuple[str, ...]
+    """Parts whose stale weights explain the scores better than the version's own."""
+    untold: tuple[str, ...]
+    """Parts whose stale weights would change the scores too little to be noticed."""
+    passed: int
+    """Canaries whose own differences, which are few, are within the lenient limit."""
+    limit: float
+
+    @property
+    def is_right(self) -> bool:
+        return self.size <= self.limit and not self.stale
+
+
+def log_odds(logprob: float) -> float:
+    """Log odds of a probability's logarithm, within BOUND."""
+    rest = -math.expm1(min(logprob, 0.0))
+    if rest <= 0.0 or math.isnan(logprob):
+        return -BOUND if math.isnan(logprob) else BOUND
+    return max(-BOUND, min(BOUND, logprob - math.log(rest)))
+
+
+def differences(expected: Sequence[float], found: Sequence[float]) -> list[float]:
+    """Differences in log odds, token by token, up to the shorter one's end."""
+    pairs = zip(expected, found, strict=False)
+    return [log_odds(theirs) - log_odds(ours) for ours, theirs in pairs]
+
+
+def root_mean_square(values: Iterable[float]) -> float:
+    """0 without values."""
+    squares = [value * value for value in values]
+    return math.sqrt(sum(squares) / len(squares)) if squares else 0.0
+
+
+def judge(scores: Sequence[Scores], noise: float, strictness: Strictness) -> CanaryVerdict:
+    """Compare canaries with what was expected of them. `noise`: of one token's log odds."""
+    limit = LIMITS[strictness]
+    moved = [differences(each.expected, each.found) for each in scores]
+    weights = [weight for each in scores for weight in _weights(each, noise)]
+    flat = [difference for row in moved for difference in row]
+    stale, untold = [], []
+    for part in sorted({part for each in scores for part in each.stale}):
+        way = [
+            step
+            for each in scores
+            for step in differences(each.expected, each.stale[part])[: len(each.found)]
+        ]
+        square = sum(weight * step * step for weight, step in zip(weights, way, strict=True))
+        if square < (SEPARATION * limit) ** 2:
+            untold.append(part)
+            continue
+        steps = zip(weights, way, flat, strict=True)
+        if sum(weight * step * difference for weight, step, difference in steps) > square / 2:
+            stale.append(part)
+    return CanaryVerdict(
+        size=root_mean_square(flat) / noise,
+        stale=tuple(stale),
+        untold=tuple(untold),
+        passed=sum(root_mean_square(row) <= LIMITS[Strictness.LENIENT] * noise for row in moved),
+        limit=limit,
+    )
+
+
+def _weights(scores: Scores, noise: float) -> list[float]:
+    """Weight of each token: the inverse square of its own noise.
+
+    Stale weights move most the tokens that rounding moves most. Without weights its noise would
+    often point to them.
+    """
+    rounding = differences(scores.expected, scores.rounded) or [0.0] * len(scores.expected)
+    return [1 / (noise * noise + step * step) for step in rounding[: len(scores.found)]]

@@ -1,0 +1,85 @@
+"""Verdicts on scores: rounding passes; other weights, and parts of stale ones, don't."""
+
+import math
+import random
+
+import pytest
+
+from services.student.canary_verdict import (
+    BOUND,
+    LIMITS,
+    Scores,
+    Strictness,
+    differences,
+    judge,
+    log_odds,
+)
+
+NOISE = 0.05
+CANARIES, TOKENS = 32, 24
+
+
+def probability(odds):
+    return -math.log1p(math.exp(-odds))
+
+
+def moved(logprobs, rng, scale):
+    return [probability(log_odds(each) + rng.gauss(0, scale)) for each in logprobs]
+
+
+def scores(seed, noise=NOISE, away=0.0):
+    """Canaries, scored with `noise`, `away` of the way to a parent that is far from them."""
+    rng = random.Random(seed)
+    made = []
+    for _ in range(CANARIES):
+        expected = [probability(rng.uniform(-4, 8)) for _ in range(TOKENS)]
+        step = [rng.gauss(0, 1) for _ in expected]
+        stale = [
+            probability(log_odds(each) + part) for each, part in zip(expected, step, strict=True)
+        ]
+        base = [
+            probability(log_odds(each) + away * part)
+            for each, part in zip(expected, step, strict=True)
+        ]
+        made.append(Scores(expected, moved(base, rng, noise), {"layer 1": stale}))
+    return made
+
+
+def test_log_odds_are_bounded_and_symmetric():
+    assert log_odds(math.log(0.5)) == pytest.approx(0.0)
+    assert log_odds(math.log(0.9)) == pytest.approx(-log_odds(math.log(0.1)))
+    assert log_odds(0.0) == BOUND
+    assert log_odds(-math.inf) == log_odds(math.nan) == -BOUND
+
+
+def test_the_first_tokens_are_compared():
+    assert differences([-0.1, -0.2], [-0.1]) == [0.0]
+
+
+@pytest.mark.parametrize("strictness", [Strictness.STRICT, Strictness.LENIENT])
+def test_rounding_passes(strictness):
+    for seed in range(20):
+        verdict = judge(scores(seed), NOISE, strictness)
+        assert verdict.is_right
+        assert verdict.passed == CANARIES
+        assert verdict.size == pytest.approx(1.0, abs=0.15)
+        assert not verdict.untold
+
+
+@pytest.mark.parametrize("strictness", [Strictness.STRICT, Strictness.LENIENT])
+def test_more_than_rounding_does_not(strictness):
+    limit = LIMITS[strictness]
+    assert judge(scores(0, noise=NOISE * limit * 0.9), NOISE, strictness).is_right
+    assert not judge(scores(0, noise=NOISE * limit * 1.1), NOISE, strictness).is_right
+
+
+def test_a_part_is_stale_if_it_explains_the_scores_better():
+    assert judge(scores(0, away=1.0), NOISE, Strictness.LENIENT).stale == ("layer 1",)
+    assert judge(scores(0, away=0.6), NOISE, Strictness.LENIENT).stale == ("layer 1",)
+    assert judge(scores(0, away=0.4), NOISE, Strictness.LENIENT).stale == ()
+
+
+def test_a_part_that_moves_less_than_rounding_is_named():
+    verdict = judge(scores(0), 1.0, Strictness.LENIENT)
+    assert verdict.is_right
+    assert verdict.untold == ("layer 1",)
