@@ -37,7 +37,7 @@ _QUESTIONS = (
     "what shade has part {n}?",
 )
 _MISTAKE = "unknown"
-_LIKELY, _UNLIKELY = -0.1, -3.0
+_LIKELY, _UNLIKELY = 0.0, -3.0
 _GIVEN = re.compile(r"^ *Question: (?!Q$)(.+)$", re.MULTILINE)
 """The question in the annotation prompt of a task that always asks the same one."""
 
