@@ -25,7 +25,7 @@ from benchmarks.gpu_check import answering, leveling, swapping
 from benchmarks.gpu_check.models import Models, set_environment
 from benchmarks.gpu_check.outcome import Figure, Outcome, write
 from benchmarks.gpu_check.parts import Part, run_parts
-from benchmarks.gpu_check.scale import SCALES
+from benchmarks.gpu_check.scale import SCALES, Scale
 from benchmarks.row import Row
 from services.engines.gpus import visible_gpus
 from services.orchestrator.doctor.devices import find_devices
@@ -36,7 +36,7 @@ OUT = ROOT / "build" / "gpu-check"
 MINUTES = 9.0
 
 
-async def _machine(models: Models) -> list[Figure]:
+async def _machine() -> list[Figure]:
     """Raises RuntimeError: driver, torch or vLLM can't use the GPU."""
     torch = await asyncio.to_thread(probe_torch)
     faults = [one for one in find_devices(torch) if one.verdict is Verdict.FAULT]
@@ -73,7 +73,7 @@ async def _row(models: Models, measure: Measure, given: Arguments) -> list[Row]:
     return [row async for row in measure(models.scale.student, given)]
 
 
-def parts_of(given: Arguments) -> list[Part]:
+def parts_of(models: Models, given: Arguments) -> list[Part]:
     """All parts, in their order."""
     rows: dict[str, Measure] = {
         "endpoint": endpoint.measure,
@@ -83,37 +83,35 @@ def parts_of(given: Arguments) -> list[Part]:
     }
     return [
         Part("machine", _machine),
-        Part("checkpoints", _checkpoints),
-        Part("serve", _serve),
-        Part("annotate", answering.annotate),
-        Part("answer", answering.answer),
-        Part("train", leveling.train),
-        Part("load", leveling.load),
-        Part("two-slots", partial(swapping.two_slots, given=given)),
-        Part("in-place", swapping.in_place),
-        *(
-            Part(name, partial(_row, measure=measure, given=given))
-            for name, measure in rows.items()
-        ),
+        Part("checkpoints", partial(_checkpoints, models)),
+        Part("serve", partial(_serve, models)),
+        Part("annotate", partial(answering.annotate, models)),
+        Part("answer", partial(answering.answer, models)),
+        Part("train", partial(leveling.train, models)),
+        Part("load", partial(leveling.load, models)),
+        Part("two-slots", partial(swapping.two_slots, models, given)),
+        Part("in-place", partial(swapping.in_place, models)),
+        *(Part(name, partial(_row, models, row, given)) for name, row in rows.items()),
     ]
 
 
-async def check(scale_name: str, names: list[str], minutes: float) -> list[Outcome]:
-    scale = SCALES[scale_name]
+async def check(scale: Scale, names: list[str], minutes: float) -> list[Outcome]:
+    """Outcomes of the parts with these names, or of all."""
     set_environment(scale)
     given = Arguments((scale.student,), runs=1, quick=False, engine="vllm")
-    chosen = [part for part in parts_of(given) if not names or part.name in names]
     models = Models(scale, work_folder("gpu-check"))
+    chosen = [part for part in parts_of(models, given) if not names or part.name in names]
     try:
         return await run_parts(
-            chosen, models, minutes * 60, lambda outcomes: write(OUT, scale_name, outcomes)
+            chosen, minutes * 60, lambda outcomes: write(OUT, scale.name, outcomes)
         )
     finally:
         await models.close()
 
 
 def main() -> None:
-    names = [part.name for part in parts_of(Arguments((), 1, quick=False))]
+    tiny = Models(SCALES["tiny"], OUT)
+    names = [part.name for part in parts_of(tiny, Arguments((), 1, quick=False))]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -133,7 +131,7 @@ def main() -> None:
     wanted = [name for name in given.parts.split(",") if name]
     if unknown := set(wanted) - set(names):
         parser.error(f"there is no part {', '.join(sorted(unknown))}: use {', '.join(names)}")
-    outcomes = asyncio.run(check(given.scale, wanted, given.minutes))
+    outcomes = asyncio.run(check(SCALES[given.scale], wanted, given.minutes))
     print(f"written: {OUT.relative_to(ROOT)}/gpu-check.json and gpu-check.md")
     failed = [outcome.part for outcome in outcomes if outcome.error and not outcome.is_left_out]
     left_out = [outcome.part for outcome in outcomes if outcome.is_left_out]

@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.gpu_check.models import Models
 from benchmarks.gpu_check.outcome import Figure, Outcome
 from benchmarks.row import Row
 
@@ -20,12 +19,11 @@ class Part:
     """One part: its name for `--parts`, and its work."""
 
     name: str
-    measure: Callable[[Models], Awaitable[Measured]]
+    measure: Callable[[], Awaitable[Measured]]
 
 
 async def run_parts(
     parts: Sequence[Part],
-    models: Models,
     seconds: float,
     keep: Callable[[list[Outcome]], None],
 ) -> list[Outcome]:
@@ -33,7 +31,7 @@ async def run_parts(
     until = time.monotonic() + seconds
     outcomes: list[Outcome] = []
     for part in parts:
-        outcome = await _run(part, models, until)
+        outcome = await _run(part, until)
         print(f"{outcome.part}: {outcome.state} ({outcome.seconds:.0f} s)", flush=True)
         if outcome.error:
             print(f"  {outcome.error}", flush=True)
@@ -42,14 +40,14 @@ async def run_parts(
     return outcomes
 
 
-async def _run(part: Part, models: Models, until: float) -> Outcome:
+async def _run(part: Part, until: float) -> Outcome:
     left = until - time.monotonic()
     if left <= 0:
         return Outcome(part.name, 0.0, error="the time was up", is_left_out=True)
     began = time.monotonic()
     try:
         async with asyncio.timeout(left):
-            measured = await part.measure(models)
+            measured = await part.measure()
     except TimeoutError:
         took = time.monotonic() - began
         return Outcome(part.name, took, error=f"not done after {took:.0f} s: the time was up")

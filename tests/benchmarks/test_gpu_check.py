@@ -1,31 +1,26 @@
 import asyncio
 import json
 
-from benchmarks.folders import BUILD
-from benchmarks.gpu_check.models import Models
 from benchmarks.gpu_check.outcome import Figure, Outcome, markdown, write
 from benchmarks.gpu_check.parts import Part, run_parts
-from benchmarks.gpu_check.scale import SCALES
-
-MODELS = Models(SCALES["tiny"], BUILD)
 
 
-async def works(models):
+async def works():
     return [Figure("speed", 12.5, "photos/s", "8 photos")]
 
 
-async def fails(models):
+async def fails():
     raise RuntimeError("the driver | is old")
 
 
-async def hangs(models):
+async def hangs():
     await asyncio.Event().wait()
 
 
 async def test_a_failed_part_is_named_and_the_next_one_runs():
     kept = []
     parts = [Part("bad", fails), Part("good", works)]
-    outcomes = await run_parts(parts, MODELS, 60, lambda found: kept.append(len(found)))
+    outcomes = await run_parts(parts, 60, lambda found: kept.append(len(found)))
     assert [outcome.state for outcome in outcomes] == ["failed", "done"]
     assert kept == [1, 2]
     table = markdown(outcomes)
@@ -35,7 +30,7 @@ async def test_a_failed_part_is_named_and_the_next_one_runs():
 
 async def test_the_time_ends_a_part_and_leaves_out_the_rest():
     parts = [Part("slow", hangs), Part("late", works)]
-    outcomes = await run_parts(parts, MODELS, 0.05, lambda found: None)
+    outcomes = await run_parts(parts, 0.05, lambda found: None)
     assert [outcome.state for outcome in outcomes] == ["failed", "left out"]
     assert "the time was up" in outcomes[0].error
 

@@ -7,7 +7,6 @@ import pytest
 from services.engines.choice import ZOO
 from services.engines.settings import EngineSettings
 
-pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow
 STUDENT = ZOO / "student"
 
