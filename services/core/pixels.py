@@ -49,13 +49,19 @@ class PixelBudget:
         return UNLIMITED
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
-        """Size of an image within the budget, at the same aspect ratio but for rounding."""
+        """Size of an image within the budget, at the same aspect ratio but for rounding.
+
+        If multiples would make it too narrow for a processor, sides are whole pixels, rounded up.
+        """
         multiple = self.side_multiple
         rounded = round(width / multiple) * multiple * round(height / multiple) * multiple
         if not self.max_pixels or rounded <= self.max_pixels:
             return width, height
         factor = math.sqrt(width * height / self.max_pixels)
-        return self._side(width, factor), self._side(height, factor)
+        sides = self._side(width, factor), self._side(height, factor)
+        if max(sides) > MOST_NARROW * min(sides):
+            return math.ceil(width / factor), math.ceil(height / factor)
+        return sides
 
     def _side(self, side: int, factor: float) -> int:
         multiple = self.side_multiple

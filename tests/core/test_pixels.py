@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from services.core.pixels import UNLIMITED, PixelBudget
+from services.core.pixels import MOST_NARROW, UNLIMITED, PixelBudget
 from services.core.presets import PRESETS
 
 
@@ -60,12 +60,20 @@ def test_unknown_sizes_are_no_budget():
         ((120, 80), (120, 80)),
         ((12, 12), (12, 12)),
         ((1, 3000), (1, 3000)),
-        ((100, 15_000), (56, 12_264)),
+        ((150, 15_000), (84, 9_996)),
         ((6094, 157), (6216, 140)),
     ],
 )
 def test_only_larger_images_are_fitted(size, fitted):
     assert PixelBudget(1_003_520, 28).fit(*size) == fitted
+
+
+@pytest.mark.parametrize("size", [(100, 15_000), (40_000, 201), (100, 20_000), (19_999, 100)])
+def test_an_image_that_is_narrow_enough_for_a_processor_stays_so(size):
+    width, height = PixelBudget(1_003_520, 28).fit(*size)
+    assert max(width, height) <= MOST_NARROW * min(width, height)
+    assert width * height <= 1.02 * 1_003_520
+    assert width / height == pytest.approx(size[0] / size[1], rel=0.02)
 
 
 def test_a_budget_without_a_multiple_keeps_the_ratio():
