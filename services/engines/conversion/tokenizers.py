@@ -53,12 +53,13 @@ def read_tokenizer(folder: Path, named: Mapping[str, str]) -> Any:
                 f"the tokenizer in {folder} can't be converted: {error}", field="source"
             ) from error
     found = dict(zip(added, tokenizer.convert_tokens_to_ids(list(added.values())), strict=True))
-    if wrong := next((number for number in added if found[number] != number), None):
-        raise InvalidInput(
-            f"the tokenizer in {folder} can't be converted: {added[wrong]!r} would be token "
-            f"{found[wrong]} instead of {wrong}",
-            field="source",
-        )
+    for number, content in added.items():
+        if found[number] != number:
+            raise InvalidInput(
+                f"the tokenizer in {folder} can't be converted: {content!r} would be token "
+                f"{found[number]} instead of {number}",
+                field="source",
+            )
     return tokenizer
 
 
