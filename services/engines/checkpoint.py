@@ -31,10 +31,11 @@ _PIXELS = tuple(
 )
 
 
-def resolve(model: str) -> Path:
+def resolve(model: str, *, with_bin: bool = False) -> Path:
     """Folder of a model named by folder or hub id ("Qwen/Qwen2-VL-2B-Instruct").
 
     A hub id may end in "@" and a commit, tag or branch; the model is downloaded if necessary.
+    `with_bin`: with PyTorch's own weight files, which only conversions read.
     """
     folder = Path(model)
     if folder.is_dir():
@@ -48,10 +49,11 @@ def resolve(model: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    ignored = [pattern for pattern in _PICKLES if not (with_bin and pattern == "*.bin")]
     try:
         return Path(
             snapshot_download(
-                hub_id, revision=revision or None, ignore_patterns=[*_PICKLES, "onnx/*"]
+                hub_id, revision=revision or None, ignore_patterns=[*ignored, "onnx/*"]
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput, MpaError
 from services.core.presets import PRESETS
-from services.engines import checkpoint
-from services.engines.conversion import internvl, tinyllava
+from services.engines.conversion import internvl, shards, tinyllava
 from services.engines.conversion.converted import Converted, read_json
 from services.engines.conversion.shards import ShardReader, ShardWriter
 from services.engines.tensors import check_tensors
@@ -28,14 +27,14 @@ Report = Callable[[int, int], None]
 def convert(source: str, out: Path, report: Report = lambda done, total: None) -> str:
     """Convert a folder, a hub id or a preset's checkpoint into a new folder `out`.
 
-    Returns the name of its new class. Raises NotFound: no such model. Raises InvalidInput: it has
-    no converter, or is incomplete or damaged. Raises MpaError: `out` exists, or the disk is full.
+    Returns the name of its new class. Raises NotFound: no such model. Raises InvalidInput: it needs
+    no conversion, has no converter, or is incomplete or damaged. Raises MpaError: `out` exists, or
+    the disk is full.
     """
     if out.exists():
         raise MpaError(f"{out} already exists: delete it or name another", reason="EXISTS")
-    folder = checkpoint.resolve(PRESETS[source].model if source in PRESETS else source)
+    folder = shards.find(_published(source))
     plan = _converter(folder)
-    checkpoint.check(folder)
     converted = plan(folder)
     weights = ShardReader.of(folder, *converted.further)
     _require_room(out, weights.size)
@@ -53,6 +52,20 @@ def convert(source: str, out: Path, report: Report = lambda done, total: None) -
         writer.finish()
         check_tensors(unfinished)
     return str(converted.config.architectures[0])
+
+
+def _published(source: str) -> str:
+    """Folder or hub id. Raises InvalidInput: a preset that is served and trained as published."""
+    if source not in PRESETS:
+        return source
+    preset = PRESETS[source]
+    if not preset.conversion:
+        raise InvalidInput(
+            f"the preset {source} needs no conversion: name it by "
+            f"MPA_{preset.roles[0].upper()}_PRESET={source}",
+            field="source",
+        )
+    return preset.model
 
 
 def _converter(folder: Path) -> Callable[[Path], Converted]:

@@ -1,21 +1,25 @@
 """Weights of a checkpoint, read tensor by tensor and written shard by shard.
 
-Only one shard of the output is in memory at a time.
+Only one shard of the output is in memory at a time. Files of PyTorch (pytorch_model*.bin) are read
+as tensors alone, so none of them runs code.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from services.core.errors import InvalidInput
+from services.engines import checkpoint
 from services.engines.conversion.converted import read_json
 from services.files import write_atomically
 
@@ -23,6 +27,18 @@ SHARD_BYTES = 2 * 2**30
 """Largest shard that is written, and the most memory that a conversion holds."""
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+LAYOUTS = ((INDEX, "*.safetensors"), ("pytorch_model.bin.index.json", "pytorch_model*.bin"))
+"""Index and weight files of a checkpoint; the first layout that is there counts."""
+
+
+def find(model: str) -> Path:
+    """Folder of a published checkpoint; weights of PyTorch are downloaded if it has no others.
+
+    Raises NotFound.
+    """
+    folder = checkpoint.resolve(model)
+    has_safetensors = any(folder.glob("*.safetensors"))
+    return folder if has_safetensors else checkpoint.resolve(model, with_bin=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +49,7 @@ class ShardReader:
 
     @staticmethod
     def of(*folders: Path) -> ShardReader:
-        """Raises InvalidInput: a file that an index names is missing."""
+        """Raises InvalidInput: there are no weights, or a file that an index names is missing."""
         return ShardReader(tuple(path for folder in folders for path in _files(folder)))
 
     @property
@@ -45,23 +61,32 @@ class ShardReader:
         """Names of all tensors. Raises InvalidInput: a file is damaged."""
         found: set[str] = set()
         for path in self.files:
-            with _readable(path), safe_open(path, "pt") as weights:
-                found.update(weights.keys())
+            with _opened(path) as (names, _):
+                found.update(names)
         return found
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Names and tensors. Raises InvalidInput: a file is damaged."""
         for path in self.files:
-            with _readable(path), safe_open(path, "pt") as weights:
-                for name in weights.keys():  # noqa: SIM118 (not a dict)
-                    yield name, weights.get_tensor(name)
+            with _opened(path) as (names, read):
+                for name in names:
+                    yield name, read(name)
 
 
 def _files(folder: Path) -> list[Path]:
-    index = folder / INDEX
-    if not index.is_file():
-        return sorted(folder.glob("*.safetensors"))
-    names = sorted(set(read_json(index)["weight_map"].values()))
+    for index, pattern in LAYOUTS:
+        if (folder / index).is_file():
+            return _listed(folder, index)
+        if found := sorted(folder.glob(pattern)):
+            return found
+    patterns = " or ".join(pattern for _, pattern in LAYOUTS)
+    raise InvalidInput(
+        f"{folder} holds no weights ({patterns}): download the checkpoint again", field="source"
+    )
+
+
+def _listed(folder: Path, index: str) -> list[Path]:
+    names = sorted(set(read_json(folder / index)["weight_map"].values()))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise InvalidInput(
@@ -74,10 +99,23 @@ def _files(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[tuple[list[str], Callable[[str], Any]]]:
+    """Names of a file's tensors, and a function that reads one of them."""
     try:
-        yield
-    except SafetensorError as error:
+        if path.suffix == ".bin":
+            found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            yield list(found), found.__getitem__
+        else:
+            with safe_open(path, "pt") as weights:
+                yield list(weights.keys()), weights.get_tensor
+    except UnpicklingError as error:
+        raise InvalidInput(
+            f"{path} holds more than tensors and could run code when loaded, so it is not read: "
+            "convert its weights to safetensors",
+            field="source",
+            reason="CHECKPOINT_UNSAFE",
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
         raise InvalidInput(
             f"{path} is damaged or incomplete ({error}): download it again",
             field="source",

@@ -21,8 +21,7 @@ from transformers import (
 )
 
 from services.core.errors import InvalidInput
-from services.engines import checkpoint
-from services.engines.conversion import arcade
+from services.engines.conversion import arcade, shards
 from services.engines.conversion.converted import Converted, Tensors, read_json, unknown_tensor
 from services.engines.conversion.shards import ShardReader
 
@@ -78,7 +77,7 @@ def plan(folder: Path) -> Converted:
     _require_known(published)
     named = str(published.get("mm_vision_tower") or "an unnamed tower")
     has_tower = any(name.startswith(_IN_CHECKPOINT) for name in ShardReader.of(folder).names())
-    further = () if has_tower else (checkpoint.resolve(named),)
+    further = () if has_tower else (shards.find(named),)
     tower = _tower(further[0] if further else Path(named))
     tokenizer = arcade.read(folder, IMAGE_TOKEN)
     config = _config(published, tower, tokenizer)

@@ -1,6 +1,7 @@
 """`mpa-orch models convert`: whole or not at all, and clear about what is missing."""
 
 import json
+import os
 import resource
 
 import pytest
@@ -132,10 +133,69 @@ def test_an_unknown_architecture_or_setting_is_named(copy, tmp_path, keys, part)
     refuses(changed(copy, **keys), tmp_path / "out", InvalidInput, part)
 
 
-def test_pickles_are_refused(copy, tmp_path):
-    for weights in copy.glob("*.safetensors"):
-        weights.rename(weights.with_suffix(".bin"))
-    refuses(copy, tmp_path / "out", InvalidInput, "can run code when loaded")
+def pickled(folder):
+    """The same checkpoint with weights in PyTorch's own files."""
+    import torch
+    from safetensors.torch import load_file
+
+    index = folder / "model.safetensors.index.json"
+    weight_map = json.loads(index.read_text())["weight_map"]
+    index.unlink()
+    for weights in sorted(folder.glob("*.safetensors")):
+        named = weights.name.replace("model", "pytorch_model").replace("safetensors", "bin")
+        torch.save(load_file(weights), folder / named)
+        weights.unlink()
+        weight_map = {k: named if v == weights.name else v for k, v in weight_map.items()}
+    named = folder / "pytorch_model.bin.index.json"
+    named.write_text(json.dumps({"weight_map": weight_map}))
+    return folder
+
+
+def test_weights_of_pytorch_convert_to_the_same_model(published, copy, tmp_path):
+    from services.engines.conversion.conversion import convert
+
+    convert(str(published), tmp_path / "usual")
+    (copy / "training_args.bin").write_text("not weights")
+    convert(str(pickled(copy)), tmp_path / "out")
+    usual, ours = (tmp_path / name / "model.safetensors" for name in ("usual", "out"))
+    assert ours.read_bytes() == usual.read_bytes()
+    shard = copy / "pytorch_model-00001-of-00002.bin"
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    refuses(copy, tmp_path / "again", InvalidInput, shard.name, "download it again")
+    shard.unlink()
+    refuses(copy, tmp_path / "again", InvalidInput, "lacks 1 of its 2", shard.name)
+
+
+class Harm:
+    """An object whose pickle would make a folder when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_a_pickle_with_code_is_refused_and_runs_nothing(copy, tmp_path):
+    import torch
+
+    harm = tmp_path / "harm"
+    pickled(copy)
+    torch.save({"mlp1.1.weight": Harm(str(harm))}, copy / "pytorch_model-00001-of-00002.bin")
+    error = refuses(copy, tmp_path / "out", InvalidInput, "could run code when loaded")
+    assert error.reason == "CHECKPOINT_UNSAFE"
+    assert not harm.exists()
+
+
+def test_a_folder_without_weights_is_named(copy, tmp_path):
+    for weights in copy.glob("*.safetensors*"):
+        weights.unlink()
+    refuses(copy, tmp_path / "out", InvalidInput, "holds no weights", "pytorch_model*.bin")
+
+
+@pytest.mark.parametrize(("name", "role"), [("bundled", "STUDENT"), ("gpt-4o", "TEACHER")])
+def test_a_preset_that_needs_no_conversion_says_so(tmp_path, name, role):
+    refuses(name, tmp_path / "out", InvalidInput, "needs no conversion", f"MPA_{role}_PRESET")
 
 
 def test_a_folder_that_is_not_there_and_a_hub_id_without_hub(tmp_path):
