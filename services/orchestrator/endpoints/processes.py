@@ -28,6 +28,9 @@ ENTRIES = {
     "student": "services.student.service:StudentService",
 }
 BENTOML_HOMES = Path(".mpa/bentoml")
+STORE = Path(".mpa/student")
+"""Default store of a student, in the folder of the command."""
+_PATHS = ("MODEL", "STORE", "SAMPLES", "IMAGE_ROOT", "PRICES", "BATCH_FOLDER")
 START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 40.0
 LOCK_EVERY_S = 0.2
@@ -57,7 +60,19 @@ def service_environment(role: str, grpc_port: int, home: Path) -> dict[str, str]
     """The caller's environment, with a `home` for BentoML by default: sharing one loses metrics."""
     defaults = {"BENTOML_HOME": str(home.absolute()), "BENTOML_DO_NOT_TRACK": "True"}
     home.mkdir(parents=True, exist_ok=True)
-    return {**defaults, **os.environ, f"MPA_{role.upper()}_GRPC_PORT": str(grpc_port)}
+    port = {f"MPA_{role.upper()}_GRPC_PORT": str(grpc_port)}
+    return from_here(role, {**defaults, **os.environ, **port})
+
+
+def from_here(role: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment with absolute paths: BentoML runs a service in the folder of its code."""
+    found = dict(environment)
+    for name in _PATHS:
+        variable = f"MPA_{role.upper()}_{name}"
+        given = found.get(variable) or (str(STORE) if variable == "MPA_STUDENT_STORE" else "")
+        if given and (name != "MODEL" or Path(given).is_dir()):  # else a hub id
+            found[variable] = str(Path(given).absolute())
+    return found
 
 
 def local_environment(role: str, grpc_port: int, folder: Path) -> dict[str, str]:
@@ -137,7 +152,7 @@ class _Service:
         command = bento_command(role, http_port)
         log = folder / "logs" / f"{role}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**local_environment(role, grpc_port, folder), **settings}
+        environment = from_here(role, {**local_environment(role, grpc_port, folder), **settings})
         progress.note(f"starting the {role} ({_model(role, environment)}), log in {log}")
         log_start = log.stat().st_size if log.exists() else 0
         return cls(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.core.errors import MpaError
-from services.orchestrator.endpoints.processes import GIVEN_OUT, free_ports
+from services.orchestrator.endpoints.processes import GIVEN_OUT, free_ports, service_environment
 from services.orchestrator.run.ledger import Ledger
 from tests.orchestrator.cli.test_main import run, start
 from tests.pictures import numbered_png
@@ -134,6 +134,21 @@ async def test_the_tether_gives_way_to_the_command(tmp_path):
         *tether, "1", "/bin/echo", "here", stdout=asyncio.subprocess.PIPE
     )
     assert ((await orphan.communicate())[0], orphan.returncode) == (b"", 1)
+
+
+def test_a_service_reads_relative_paths_from_the_folder_of_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models/own").mkdir(parents=True)
+    environment = service_environment("student", 1, tmp_path / "home")
+    assert environment["MPA_STUDENT_STORE"] == str(tmp_path / ".mpa/student")
+    monkeypatch.setenv("MPA_STUDENT_STORE", "stores/own")
+    monkeypatch.setenv("MPA_STUDENT_MODEL", "models/own")
+    environment = service_environment("student", 1, tmp_path / "home")
+    assert environment["MPA_STUDENT_STORE"] == str(tmp_path / "stores/own")
+    assert environment["MPA_STUDENT_MODEL"] == str(tmp_path / "models/own")
+    monkeypatch.setenv("MPA_STUDENT_MODEL", "Qwen/Qwen2-VL-2B-Instruct")
+    environment = service_environment("student", 1, tmp_path / "home")
+    assert environment["MPA_STUDENT_MODEL"] == "Qwen/Qwen2-VL-2B-Instruct"
 
 
 def test_free_ports_are_different_and_none_that_the_system_gives_out_by_itself():
