@@ -35,7 +35,13 @@ def convert(source: str, out: Path, report: Report = lambda done, total: None) -
         raise MpaError(f"{out} already exists: delete it or name another", reason="EXISTS")
     folder = shards.find(_published(source))
     plan = _converter(folder)
-    converted = plan(folder)
+    try:
+        converted = plan(folder)
+    except KeyError as error:
+        raise InvalidInput(
+            f"a configuration in {folder} has no {error}: download the checkpoint again",
+            field="source",
+        ) from error
     weights = ShardReader.of(folder, *converted.further)
     _require_room(out, weights.size)
     with written_whole(out) as unfinished:

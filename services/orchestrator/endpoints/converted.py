@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from services.core.errors import MpaError
 from services.core.presets import Preset, find_preset
 from services.engines.choice import BUNDLED
 from services.orchestrator.endpoints.cache import cache_folder
@@ -32,5 +33,9 @@ def converted(preset: Preset) -> Path:
     if not folder.exists():
         from services.engines.conversion.conversion import convert
 
-        convert(preset.model, folder)
+        try:
+            convert(preset.model, folder)
+        except MpaError:
+            if not folder.exists():  # else another service was faster
+                raise
     return folder

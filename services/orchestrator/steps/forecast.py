@@ -35,7 +35,7 @@ async def require_way_to_the_end(
     if not (plan.is_loadable or may_try):
         raise WrongState(
             f"the student at {student.address} has room for one model ({plan.swap_reason}), so "
-            "`evaluate` could not load the candidate beside the live version. Nothing has been "
+            "`evaluate` could not load the candidate next to the live version. Nothing has been "
             "annotated: start the student with less memory for each version "
             "(MPA_STUDENT_MEMORY_SHARE=0.4, MPA_STUDENT_SWAP=auto), or let the candidate answer "
             "everybody while it is evaluated (--trial)",

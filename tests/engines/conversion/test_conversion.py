@@ -127,6 +127,7 @@ def changed(folder, **keys):
         ({"select_layer": -2}, "select_layer=-2"),
         ({"template": "internvl_zh"}, "internvl_zh"),
         ({"llm_config": {"architectures": ["GemmaForCausalLM"]}}, "GemmaForCausalLM"),
+        ({"vision_config": {"image_size": 28}}, "has no 'patch_size'"),
     ],
 )
 def test_an_unknown_architecture_or_setting_is_named(copy, tmp_path, keys, part):
