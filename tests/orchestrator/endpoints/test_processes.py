@@ -102,11 +102,7 @@ async def test_the_services_do_not_outlive_a_killed_orchestrator_and_the_next_on
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("MPA_STUDENT_PRESET", "no-such-preset"),
-        ("MPA_STUDENT_MODEL", "/no-such-model"),
-        ("MPA_STUDENT_DEVICES", "0,0"),
-    ],
+    [("MPA_STUDENT_MODEL", "/no-such-model"), ("MPA_STUDENT_DEVICES", "0,0")],
 )
 async def test_a_service_that_cannot_start_shows_the_end_of_its_log(
     tmp_path, models, images, name, value
@@ -122,6 +118,17 @@ async def test_a_service_that_cannot_start_shows_the_end_of_its_log(
     assert "Traceback (most recent call last):\n" not in errors.partition("student.log")[0]
     assert services_of(tmp_path / "run") == []
     assert time.monotonic() - began < 60
+
+
+async def test_an_unknown_preset_is_named_before_a_service_starts(tmp_path, models, images):
+    models["MPA_STUDENT_PRESET"] = "no-such-preset"
+    folder = tmp_path / "run"
+    code, _, errors = await run(
+        "align", images, "--task", "vqa", "--local", "--run", folder, **models
+    )
+    assert code == 1
+    assert "MPA_STUDENT_PRESET is 'no-such-preset': use one of" in errors
+    assert not (folder / "logs").exists()
 
 
 async def test_the_tether_gives_way_to_the_command(tmp_path):
