@@ -96,7 +96,9 @@ def serve(
         environment["MPA_STUDENT_FOLLOW"] = "1"
     with exit_codes():
         if convert and (preset := unconverted(role)):
-            typer.echo(f"converting {preset.hub_id}, once", err=True)
+            typer.echo(
+                f"serving the conversion of {preset.hub_id}, made at the first start", err=True
+            )
             environment[f"MPA_{role.upper()}_MODEL"] = str(converted(preset))
     os.execve(command[0], command, environment)
 

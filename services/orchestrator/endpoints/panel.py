@@ -1,8 +1,8 @@
 """The teachers of a run: one, or a panel whose majority decides whether an annotation is right.
 
 `--teacher A --teacher B` names two (MPA_TEACHER separates them by spaces), `--teacher
-chartqa=C` one for runs of that task. Replicas of one teacher are one address, in gRPC's
-notation: ipv4:10.0.0.1:50051,10.0.0.2:50051.
+chartqa=C` one for runs of that task. Replicas of one teacher are one address:
+10.0.0.1:50051,10.0.0.2:50051.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ class TrainingPlan:
     fits: bool
     reason: str
     is_loadable: bool
-    """Whether the result could be loaded beside the live version, to be judged."""
+    """Whether the result could be loaded next to the live version, to be judged."""
     swap_reason: str
 
 
