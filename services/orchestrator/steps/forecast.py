@@ -29,14 +29,14 @@ async def require_way_to_the_end(
     if not plan.fits:
         raise WrongState(
             f"the student at {student.address} has no room for the run's training: {plan.reason}. "
-            "Nothing has been annotated: change this, then repeat the command",
+            "No image was sent: change this, then repeat the command",
             reason=TRAINING_DOES_NOT_FIT,
         )
     if not (plan.is_loadable or may_try):
         raise WrongState(
             f"the student at {student.address} has room for one model ({plan.swap_reason}), so "
-            "`evaluate` could not load the candidate next to the live version. Nothing has been "
-            "annotated: start the student with less memory for each version "
+            "`evaluate` could not load the candidate next to the live version. No image was sent: "
+            "start the student with less memory for each version "
             "(MPA_STUDENT_MEMORY_SHARE=0.4, MPA_STUDENT_SWAP=auto), or let the candidate answer "
             "everybody while it is evaluated (--trial)",
             reason=ONE_MODEL_FITS,
