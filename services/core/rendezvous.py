@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 
 ABOVE_MEAN, SLACK = 1.25, 16
-"""A place with more than this times the mean load, and so many calls more, is passed over."""
+"""Factor of the mean load, and calls in addition, above which a place is passed over."""
 
 
 def choose(key: str, loads: Mapping[str, int]) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 LookUp = Callable[[str, int], Awaitable[list[str]]]
@@ -34,29 +34,39 @@ async def look_up(name: str, port: int) -> list[str]:
     return [str(where[0]) for *_, where in answers]
 
 
-async def resolve(endpoint: str, look_up: LookUp = look_up) -> tuple[Target, ...]:
-    """All replicas of an endpoint, sorted. An unknown notation or host is left to gRPC."""
+async def resolve(
+    endpoint: str, known: Collection[Target] = (), look_up: LookUp = look_up
+) -> tuple[Target, ...]:
+    """All replicas of an endpoint, sorted. An unknown notation or host is left to gRPC.
+
+    `known`: the replicas of the last look-up; those of a host stay while DNS does not answer.
+    """
     if listed := _LISTED.match(endpoint):
-        parts = endpoint[listed.end() :].split(",")
+        parts = _parts(endpoint[listed.end() :])
         return tuple(sorted({Target(listed[0] + part) for part in parts}, key=_name))
     named = _NAMED.match(endpoint)
     if named is None:
         return (Target(endpoint),)
     found: set[Target] = set()
-    for host in endpoint[named.end() :].split(","):
-        found.update(await _addresses(host, look_up))
+    for host in _parts(endpoint[named.end() :]):
+        found.update(await _addresses(host, known, look_up))
     return tuple(sorted(found, key=_name))
 
 
-async def _addresses(host: str, look_up: LookUp) -> list[Target]:
+def _parts(hosts: str) -> list[str]:
+    """Hosts of a list, which people also write with blanks and a comma at the end."""
+    return [host for part in hosts.split(",") if (host := part.strip())] or [hosts]
+
+
+async def _addresses(host: str, known: Collection[Target], look_up: LookUp) -> list[Target]:
     """Addresses of a host. A host with one address, or an unknown one, keeps its name."""
     name, _, port = host.rpartition(":")
     if not name or not port.isdigit() or _is_ip(name):
         return [Target(host)]
     try:
         found = {ipaddress.ip_address(ip) for ip in await look_up(name, int(port))}
-    except OSError:
-        return [Target(host)]
+    except (OSError, UnicodeError):  # no answer, or no name that DNS could have
+        return [target for target in known if target.authority == host] or [Target(host)]
     # A host with both kinds of address is one replica for each, not two.
     fourth = [f"ipv4:{ip}:{port}" for ip in found if ip.version == 4]
     names = fourth or [f"ipv6:[{ip}]:{port}" for ip in found]

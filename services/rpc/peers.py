@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -24,7 +24,7 @@ from services.rpc.peer import Peer
 RESOLVE_EVERY_S = 30.0
 HEALTH_TIMEOUT_S = 5.0
 SETTLE_S = 1.0
-Find = Callable[[str], Awaitable[Sequence[Target]]]
+Find = Callable[[str, Collection[Target]], Awaitable[Sequence[Target]]]
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NO_SUCH_CHECK = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
 
@@ -60,7 +60,8 @@ class Peers:
 
     async def _resolve(self) -> None:
         try:
-            targets = {target.name: target for target in await self._find(self.address)}
+            known = [peer.target for peer in self._peers.values()]
+            targets = {target.name: target for target in await self._find(self.address, known)}
             for name in self._peers.keys() - targets.keys():
                 leaving = asyncio.create_task(_let_go(self._peers.pop(name)))
                 self._leaving.add(leaving)
@@ -124,13 +125,16 @@ class Peers:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*(peer.close() for peer in self._peers.values()))
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def _let_go(peer: Peer) -> None:
     """Close a replica that DNS no longer names, after its requests."""
-    while peer.under_way:  # noqa: ASYNC110  # rare, and nobody waits for it
-        await asyncio.sleep(1.0)
-    await peer.close()
+    try:
+        while peer.under_way:  # noqa: ASYNC110  # rare, and nobody waits for it
+            await asyncio.sleep(1.0)
+    finally:
+        await peer.close()
 
 
 async def _serves(peer: Peer, service: str) -> bool | None:

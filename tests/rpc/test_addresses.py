@@ -13,6 +13,7 @@ from services.rpc.addresses import Target, resolve
         ("dns:///127.0.0.1:1", ["127.0.0.1:1"]),
         ("dns:127.0.0.1:1", ["127.0.0.1:1"]),
         ("127.0.0.2:1,127.0.0.1:1", ["127.0.0.1:1", "127.0.0.2:1"]),
+        ("127.0.0.2:1, 127.0.0.1:1,", ["127.0.0.1:1", "127.0.0.2:1"]),
         ("ipv4:127.0.0.2:1,127.0.0.1:1", ["ipv4:127.0.0.1:1", "ipv4:127.0.0.2:1"]),
         ("ipv6:[::1]:1,[::1]:2", ["ipv6:[::1]:1", "ipv6:[::1]:2"]),
         ("[::1]:1", ["[::1]:1"]),
@@ -21,6 +22,7 @@ from services.rpc.addresses import Target, resolve
         ("xds:///name", ["xds:///name"]),
         ("dns://8.8.8.8/name:1", ["dns://8.8.8.8/name:1"]),
         ("no-such-host.invalid:1", ["no-such-host.invalid:1"]),
+        ("no..host:1", ["no..host:1"]),
         ("name", ["name"]),
     ],
 )
@@ -34,9 +36,18 @@ async def test_a_name_with_several_addresses_is_several_replicas():
             name
         ]
 
-    assert await resolve("dns:///many:7", look_up) == (
+    assert await resolve("dns:///many:7", (), look_up) == (
         Target("ipv4:10.0.0.1:7", "many:7"),
         Target("ipv4:10.0.0.2:7", "many:7"),
     )
-    assert await resolve("one:7", look_up) == (Target("one:7"),)
-    assert len(await resolve("one:7,many:7", look_up)) == 3
+    assert await resolve("one:7", (), look_up) == (Target("one:7"),)
+    assert len(await resolve("one:7,many:7", (), look_up)) == 3
+
+
+async def test_replicas_stay_while_dns_does_not_answer():
+    async def look_up(name, port):
+        raise OSError("try again later")
+
+    known = (Target("ipv4:10.0.0.1:7", "many:7"), Target("ipv4:10.0.0.2:7", "many:7"))
+    assert await resolve("many:7", known, look_up) == known
+    assert await resolve("many:7,other:7", known, look_up) == (*known, Target("other:7"))

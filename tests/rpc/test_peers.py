@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from protos.mpa.v1 import student_pb2, student_pb2_grpc
+from protos.mpa.v1 import student_pb2, student_pb2_grpc, versions_pb2, versions_pb2_grpc
 from services.core.errors import ImageUnknown, Unavailable, WrongState
 from services.rpc.addresses import Target
 from services.rpc.client import Picture, StudentClient
@@ -158,10 +158,40 @@ async def test_nobody_there_is_unavailable():
             await client.answer(PICTURES[0], "anybody?")
 
 
+class Owner(versions_pb2_grpc.VersionServiceServicer):
+    """Lists its versions when it may."""
+
+    def __init__(self):
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def ListVersions(self, request, context):
+        self.asked.set()
+        await self.go.wait()
+        return versions_pb2.ListVersionsResponse(live="v1")
+
+
+async def test_a_call_to_the_owner_keeps_it_until_it_is_answered():
+    owner = Owner()
+    register = partial(versions_pb2_grpc.add_VersionServiceServicer_to_server, owner)
+    server = GrpcServer(register, [])
+    async with AsyncExitStack() as stack:
+        port = await server.start("127.0.0.1", 0)
+        stack.push_async_callback(server.stop, 0)
+        await server.set_ready(True)
+        client = await stack.enter_async_context(StudentClient(f"127.0.0.1:{port}"))
+        asking = asyncio.create_task(client.pointers())
+        await until(owner.asked.is_set)
+        (peer,) = await client.connection.peers.all()
+        assert peer.under_way == 1
+        owner.go.set()
+        assert (await asking).live == "v1"
+        assert peer.under_way == 0
+
+
 async def test_replicas_come_and_go_with_their_name():
     named = [Target("ipv4:127.0.0.1:1"), Target("ipv4:127.0.0.1:2")]
 
-    async def find(address):
+    async def find(address, known):
         return list(named)
 
     peers = Peers("name:1", find, every_s=0.01)

@@ -34,7 +34,9 @@ class TrainingClient(Client):
         return await self.connection.call(lambda: self._at_owner(send))
 
     async def _at_owner(self, send: Callable[[Peer], Awaitable[Reply]]) -> Reply:
-        return await send(await self.connection.peers.owner(_OWNERS))
+        owner = await self.connection.peers.owner(_OWNERS)
+        with owner.busy():
+            return await send(owner)
 
     async def upload(
         self, parts: Callable[[], AsyncIterable[training_pb2.UploadDatasetRequest]]
