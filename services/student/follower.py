@@ -114,6 +114,7 @@ class FollowingStudent(StudentEndpoint):
                     await self._catch_up(pointers)
             except Exception:
                 _log.exception("the pointers of %s can't be followed: trying again", self._root)
+                await asyncio.sleep(RETRY_S)
             await asyncio.sleep(POLL_S)
 
     def _pointers(self) -> Pointers:
@@ -122,12 +123,15 @@ class FollowingStudent(StudentEndpoint):
         A network file system may fail to read a file at the moment of its replacement, and then the
         pointers come from their copy, which is older.
         """
+        known = self._tried or Pointers()
         pointers = self.store.pointers()
-        return pointers if pointers == self._tried else self.store.pointers()
+        is_certain = pointers == known or pointers == self.store.pointers()
+        return pointers if is_certain else known
 
     async def _catch_up(self, pointers: Pointers) -> None:
         is_new = pointers != self._tried
-        is_behind = pointers.live != self.versions.pointers.live
+        is_served = pointers.live == self.versions.pointers.live
+        is_behind = not (is_served and self._has_caught_up.is_set())
         if not is_new and not (is_behind and time.monotonic() >= self._retry_at):
             return
         if is_new:

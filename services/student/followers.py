@@ -78,15 +78,22 @@ class Followers:
     def _read(self, before: dict[str, _Seen]) -> dict[str, _Seen]:
         found = {}
         now = time.monotonic()
-        for path in self._notes():
+        try:
+            paths = sorted(self._folder.glob("[!.]*.json"))
+        except OSError as error:
+            _log.error("%s can't be read: %s", self._folder, error)
+            return before
+        for path in paths:
             seen = before.get(path.name)
             try:
                 note = read_record(FollowerNote, path, "its follower writes it again")
             except InvalidInput as error:
-                if path.exists() and path.name not in self._unreadable:
+                if isinstance(error.__cause__, FileNotFoundError):
+                    continue  # it has just left
+                if path.name not in self._unreadable:
                     self._unreadable.add(path.name)
                     _log.error("a follower is not counted: %s", error)
-                if path.exists() and seen is not None:
+                if seen is not None:
                     found[path.name] = seen
                 continue
             if seen is None or seen.note != note:
@@ -98,13 +105,6 @@ class Followers:
                 continue
             found[path.name] = seen
         return found
-
-    def _notes(self) -> list[Path]:
-        try:
-            return sorted(self._folder.glob("[!.]*.json"))
-        except OSError as error:
-            _log.error("%s can't be read: %s", self._folder, error)
-            return []
 
     def needs(self, name: str) -> str:
         """Reason to keep a version on disk, by the last look; "" if no follower has loaded it."""

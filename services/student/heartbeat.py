@@ -103,13 +103,11 @@ class Heartbeat:
 
     async def beat(self) -> None:
         """Write the note, unless the store does not exist yet."""
-        if not self._path.parent.parent.is_dir():
-            return
         async with self._writing:
             self.note = replace(self.note, beat=self.note.beat + 1)
             try:
-                await asyncio.to_thread(write_atomically, self._path, json.dumps(asdict(self.note)))
-            except MpaError as error:
+                await asyncio.to_thread(self._write, json.dumps(asdict(self.note)))
+            except (MpaError, OSError) as error:
                 if not self._is_silent:
                     _log.error(
                         "this follower serves, but the owner of the store can't see it: %s", error
@@ -117,6 +115,10 @@ class Heartbeat:
                 self._is_silent = True
             else:
                 self._is_silent = False
+
+    def _write(self, text: str) -> None:
+        if self._path.parent.parent.is_dir():
+            write_atomically(self._path, text)
 
     async def go_on(self) -> None:
         """Beat until cancelled."""

@@ -18,6 +18,7 @@ from services.student.heartbeat import FollowerNote, FollowerState
 from services.student.manifest import Origin
 from services.student.pointers import Pointers
 from services.student.store import VersionStore
+from tests.serving import fake_checkpoint
 from tests.student.calls import IMAGE, ask, train
 from tests.student.following import (
     SKILLED,
@@ -37,10 +38,21 @@ async def listed(owner):
     return list((await owner.versions.ListVersions(versions_pb2.ListVersionsRequest())).followers)
 
 
+async def failed_note(owner):
+    """The note of the only follower, once it reports that it has failed."""
+    async with asyncio.timeout(90):
+        while True:
+            (note,) = await listed(owner)
+            if note.state == versions_pb2.FOLLOWER_STATE_FAILED:
+                return note
+            await asyncio.sleep(0.02)
+
+
 async def until_counted(owner):
     """Waits until the owner sees its follower in the rotation."""
-    while not await owner.student._followers.serving():  # noqa: ASYNC110  # a file, no event
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(90):
+        while not await owner.student._followers.serving():  # noqa: ASYNC110  # a file, no event
+            await asyncio.sleep(0.02)
 
 
 async def test_a_promotion_ends_when_the_followers_have_swapped(tmp_path):
@@ -151,8 +163,7 @@ async def test_all_go_back_if_a_follower_cannot_load_the_version(tmp_path):
             # Nobody goes back: the follower leaves the rotation until its copy is whole.
             owner.student.store.point(Pointers(live=SKILLED, previous=UNSKILLED))
             await until(lambda: not lifecycle.ready)
-            (note,) = await listed(owner)
-            assert note.state == versions_pb2.FOLLOWER_STATE_FAILED
+            note = await failed_note(owner)
             assert "has left the rotation" in note.error
             assert "damaged" in note.error
             with pytest.raises(grpc.aio.AioRpcError, match="can't answer now"):
@@ -161,6 +172,34 @@ async def test_all_go_back_if_a_follower_cannot_load_the_version(tmp_path):
             shutil.copytree(here / "versions" / SKILLED, there / "versions" / SKILLED)
             await until(lambda: lifecycle.ready)
             assert await version_at(follower) == SKILLED
+
+
+async def test_a_follower_that_lost_the_live_version_returns_when_it_can_load_it(tmp_path):
+    """Its engine dies, its copy of the version is damaged, and the owner moves its pointers."""
+    here, there = tmp_path / "store", tmp_path / "there"
+    async with owning(tmp_path) as owner:
+        checkpoint = fake_checkpoint(tmp_path / "mortal", skill=0.0, deadly="die")
+        mortal = owner.student.store.add(checkpoint, Origin(), Contract())
+        owner.student.store.point(Pointers(live=mortal, previous=UNSKILLED))
+        (here / "followers").mkdir()
+        there.mkdir()
+        for name in ("pointers.json", "pointers.copy.json", "owner.json", "followers"):
+            (there / name).symlink_to(here / name)
+        shutil.copytree(here / "versions", there / "versions")
+        model = there / "versions" / mortal / "fake.json"
+        whole = model.read_text()
+        settings = follower_settings(there, free_ports(1)[0])
+        async with following(settings) as (follower, lifecycle):
+            await until(lambda: lifecycle.ready)
+            model.write_text('{"skill": 0.5}')
+            with pytest.raises(grpc.aio.AioRpcError):
+                await follower.answers.Answer(ask("die?"))
+            await until(lambda: not lifecycle.ready)
+            owner.student.store.point(Pointers(live=mortal, previous=SKILLED))
+            assert "damaged" in (await failed_note(owner)).error
+            model.write_text(whole)
+            await until(lambda: lifecycle.ready)
+            assert await version_at(follower) == mortal
 
 
 async def test_a_follower_whose_store_takes_no_note_serves_and_swaps(tmp_path):
