@@ -88,9 +88,9 @@ def serve(
         raise typer.BadParameter("--follow is for a student: a teacher has no store to follow")
     with exit_codes():
         command = bento_command(role, port or (3001 if is_teacher else 3000), host)
-    environment = service_environment(
-        role, grpc_port or (50051 if is_teacher else 50052), BENTOML_HOMES / role
-    )
+    grpc_port = grpc_port or (50051 if is_teacher else 50052)
+    home = BENTOML_HOMES / (f"{role}-{grpc_port}" if follow else role)
+    environment = service_environment(role, grpc_port, home)
     environment[f"MPA_{role.upper()}_HOST"] = host
     if follow:
         environment["MPA_STUDENT_FOLLOW"] = "1"
