@@ -88,20 +88,20 @@ def _is_sha256(name: str) -> bool:
     return len(name) == 64 and set(name) <= set("0123456789abcdef")
 
 
-def keep(run: Run, image_sha256: str, requests: Sequence[Request]) -> Picture | None:
-    """Copies a sampled image into the run; None if it has expired or was never complete.
+def keep(run: Run, image_sha256: str, requests: Sequence[Request]) -> bool:
+    """Copies a sampled image into the run; False if it has expired or was never complete.
 
     The copy is the file that the user sent.
     """
     if _at(run, image_sha256).exists():
-        return kept(run, image_sha256)
+        return True
     for request in requests:
         with suppress(OSError):
             data = request.image.read_bytes()
             if hashlib.sha256(data).hexdigest() == image_sha256:
                 write_atomically(_at(run, image_sha256), data)
-                return kept(run, image_sha256)
-    return None
+                return True
+    return False
 
 
 def kept(run: Run, image_sha256: str) -> Picture:
