@@ -113,12 +113,14 @@ class Followers:
                 return f"the follower at {seen.note.address} serves it"
         return ""
 
-    async def serving(self) -> set[str]:
-        """Ids of followers in the rotation."""
+    async def serving(self, version: str = "") -> set[str]:
+        """Ids of followers in the rotation, or of those that serve `version` there."""
         return {
             name
             for name, follower in (await self.look()).items()
-            if not follower.is_lost and follower.note.state is FollowerState.SERVING
+            if not follower.is_lost
+            and follower.note.state is FollowerState.SERVING
+            and follower.note.version == (version or follower.note.version)
         }
 
     async def trouble(self, version: str, awaited: set[str]) -> str:

@@ -207,9 +207,10 @@ class Versions:
             if not trouble:
                 return done
             _log.error("going back to %s: %s", before.live, trouble)
+            swapped = awaited & await self._followers.serving(name)  # the others are late already
             async with self._changing:
                 await self._make_live(before)
-            await self._followers.trouble(before.live, awaited)
+            await self._followers.trouble(before.live, swapped)
             raise SwapFailed(trouble)
 
     async def _promote(self, name: str, expected_live: str) -> tuple[Pointers, Plan]:

@@ -1,7 +1,9 @@
 """Followers of a store: they swap with its owner, and leave the rotation when they can't."""
 
 import asyncio
+import json
 import shutil
+from dataclasses import asdict
 
 import grpc
 import pytest
@@ -10,11 +12,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.mpa.v1 import versions_pb2
 from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, SwapFailed, Unavailable, WrongState
+from services.files import write_atomically
 from services.orchestrator.endpoints.processes import free_ports
 from services.rpc.client import Picture, StudentClient
 from services.rpc.status import from_rpc_error
-from services.student.followers import Follower
-from services.student.heartbeat import FollowerNote, FollowerState
+from services.student.followers import Follower, Followers
+from services.student.heartbeat import FollowerNote, FollowerState, followers_folder
 from services.student.manifest import Origin
 from services.student.pointers import Pointers
 from services.student.store import VersionStore
@@ -28,6 +31,8 @@ from tests.student.following import (
     owning,
 )
 from tests.waiting import until
+
+NOTE = FollowerNote("a:1", FollowerState.SERVING, "v1", "v1")
 
 
 async def version_at(peer):
@@ -243,6 +248,14 @@ async def test_a_second_owner_is_refused_and_a_silent_follower_counts_as_lost(tm
     async with owning(tmp_path):
         with pytest.raises(Conflict, match="MPA_STUDENT_FOLLOW=1"):
             VersionStore(tmp_path / "store")
-    note = FollowerNote("a:1", FollowerState.SERVING, "v1", "v1")
-    assert not Follower(note, 9.0).trouble
-    assert "no heartbeat for 11 s" in Follower(note, 11.0).trouble
+    assert not Follower(NOTE, 9.0).trouble
+    assert "no heartbeat for 11 s" in Follower(NOTE, 11.0).trouble
+
+
+async def test_a_follower_that_is_late_is_named_and_has_not_swapped(tmp_path):
+    write_atomically(followers_folder(tmp_path) / "a.json", json.dumps(asdict(NOTE)))
+    followers = Followers(tmp_path, limit_s=0.1)
+    awaited = await followers.serving()
+    assert "within 0.1 s: a:1" in await followers.trouble("v2", awaited)
+    assert not await followers.serving("v2")
+    assert await followers.serving("v1") == awaited == {"a.json"}
