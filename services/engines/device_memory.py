@@ -11,8 +11,13 @@ from services.engines.dimensions import dimensions
 from services.engines.gpus import machine_memory
 from services.engines.token_budget import FREE_SHARE, UNLIMITED, bytes_of_token
 
-_SIGNS_OF_NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""Texts of torch's RuntimeErrors on a CPU, in older code of its own, and in cuBLAS."""
+_SIGNS_OF_NO_MEMORY = (
+    "can't allocate memory",
+    "bad_alloc",
+    "out of memory",
+    "_STATUS_ALLOC_FAILED",
+)
+"""Texts of errors of torch on a CPU, of CUDA and NCCL, and of cuBLAS and its kin."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -68,6 +68,15 @@ class Execution:
                 )
         return execution
 
+    def require_devices(self, found: int) -> None:
+        """Raises InvalidInput: fewer GPUs than processes. Without any, all run on the CPU."""
+        if 0 < found < self.processes:
+            raise InvalidInput(
+                f"MPA_STUDENT_TRAINING_PROCESSES is {self.processes}, but training may use only "
+                f"{found} devices: set it lower, or add devices to MPA_STUDENT_TRAINING_DEVICES",
+                field="processes",
+            )
+
     def divide(self, batch_size: int) -> tuple[int, int]:
         """Divide an effective batch into (size of a micro batch, number of accumulated ones).
 

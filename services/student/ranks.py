@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -10,15 +11,15 @@ from typing import NoReturn
 
 import torch
 
-from services.core.errors import InvalidInput
 from services.engines import tether
+from services.student.execution import Execution
 
 OUT_OF_MEMORY = 75
 """Exit code of a process whose memory ran out."""
 
 
-def launch(folder: Path, processes: int) -> None:
-    """Run this program in N processes (torchrun), which end with this one.
+def launch(folder: Path, execution: Execution) -> None:
+    """Run this program in several processes (torchrun), which end with this one.
 
     Raises InvalidInput; MemoryError: memory ran out in one of them.
     """
@@ -26,18 +27,12 @@ def launch(folder: Path, processes: int) -> None:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    devices = torch.cuda.device_count()
-    if 0 < devices < processes:
-        raise InvalidInput(
-            f"MPA_STUDENT_TRAINING_PROCESSES is {processes}, but training may use only {devices} "
-            "devices: set it lower, or add devices to MPA_STUDENT_TRAINING_DEVICES",
-            field="processes",
-        )
+    execution.require_devices(torch.cuda.device_count())
     program = ["-m", "services.engines.tether", "services.student.training", str(folder)]
     owner = os.environ.get(tether.OWNER, "")
     tether.own()  # ranks end with this launcher, even during their imports
     try:
-        run.main(["--standalone", f"--nproc-per-node={processes}", *program])
+        run.main(["--standalone", f"--nproc-per-node={execution.processes}", *program])
     except ChildFailedError as failed:
         if any(each.exitcode == OUT_OF_MEMORY for each in failed.failures.values()):
             raise MemoryError("in one of the training's processes") from failed
@@ -48,6 +43,18 @@ def launch(folder: Path, processes: int) -> None:
         os.kill(os.getpid(), stopped.sigval)
     finally:
         os.environ[tether.OWNER] = owner  # a process that replaces this one keeps its own owner
+
+
+def end_workers() -> None:
+    """Kill the processes that decode samples for this one.
+
+    They are copies of it, so they would hold the device's memory, also after this process has
+    become another program.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises an error at their end
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
 
 
 def leave(code: int = 0) -> NoReturn:

@@ -18,17 +18,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-from accelerate.utils.memory import should_reduce_batch_size
-
 from services.core.errors import MpaError
+from services.engines.device_memory import empty_cache, is_out_of_memory
 from services.files import write_atomically
 from services.student.attempts import begin, make_smaller, read_attempts, too_large
 from services.student.checkpoints import gather, last_whole_checkpoint, save
 from services.student.execution import AUTO
 from services.student.job import Job, sole_trainer
 from services.student.leveler import Leveler
-from services.student.ranks import OUT_OF_MEMORY, launch, leave
+from services.student.ranks import OUT_OF_MEMORY, end_workers, launch, leave
 from services.student.result import complete, is_trained, keep, partial_output
 from services.student.trainer import largest_of, prepare
 from services.student.training_room import training_room
@@ -91,8 +89,7 @@ def _learn(folder: Path, job: Job) -> Leveler:
 def free_memory() -> None:
     """Give back the memory of a trainer that has ended, on the device and in this process."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    empty_cache()
 
 
 def main(folder: Path) -> None:
@@ -112,7 +109,7 @@ def main(folder: Path) -> None:
             return
         choose_attempt(folder, job)
         if not is_trained(folder):
-            launch(folder, job.execution.processes)
+            launch(folder, job.execution)
         complete(folder)
     except MpaError as error:
         _leave_word(folder, str(error))
@@ -136,17 +133,10 @@ def begin_again(folder: Path, job: Job) -> NoReturn:
         _leave_word(folder, too_large(folder, job))
         leave(1)
     _log(f"memory ran out: trying micro batches of {attempt} samples")
+    end_workers()
     sys.stdout.flush()
     program = ["-m", "services.engines.tether", "services.student.training", str(folder)]
     os.execv(sys.executable, [sys.executable, *program])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is of a device's or a machine's memory, by the libraries' messages."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and (should_reduce_batch_size(error) or "bad_alloc" in str(error))
-    )
 
 
 def _log(text: str) -> None:

@@ -59,6 +59,23 @@ def _engine(folder, device=None, **settings):
     return transformers.TransformersEngine(loaded, folder, given)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory",
+        "CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "NCCL error: unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'",
+        "std::bad_alloc",
+    ],
+)
+def test_libraries_have_many_words_for_no_memory(text):
+    from services.engines.device_memory import is_out_of_memory
+
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
 async def _texts(engine, prompts):
     return [
         reply.text

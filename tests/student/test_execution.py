@@ -43,6 +43,14 @@ def test_a_batch_that_leaves_a_rest_is_refused(execution, batch_size, said):
         execution.divide(batch_size)
 
 
+def test_each_process_needs_a_gpu_unless_there_is_none():
+    execution = Execution(processes=2)
+    with pytest.raises(InvalidInput, match="PROCESSES is 2, but training may use only 1 devices"):
+        execution.require_devices(1)
+    for found in (0, 2, 3):
+        execution.require_devices(found)
+
+
 def test_settings_come_from_the_environment():
     variables = {
         "MPA_STUDENT_TRAINING_MICRO_BATCH": "2",
