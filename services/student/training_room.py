@@ -17,9 +17,10 @@ from services.core.training_memory import (
     leaner,
     training_bytes,
 )
+from services.engines.gpus import visible_gpus
 from services.engines.room import free_memory, gib
 from services.engines.weights import file_bytes
-from services.student.execution import Execution
+from services.student.execution import AUTO, Execution
 
 RANK = 16
 """Rank of the adapters in the advice."""
@@ -35,7 +36,10 @@ class TrainingRoom:
     free: int = 0
     """Bytes on the fullest of the devices."""
     way: TrainingWay | None = None
-    """The fastest way that fits, or else the leanest; None for the fake engine."""
+    """The fastest way that fits, or else the leanest; None for the fake engine.
+
+    If the micro batch is set, there is one way.
+    """
     reason: str = "a scripted student takes no memory"
     """Text for people; advice if the training does not fit."""
     fits: bool = True
@@ -51,11 +55,13 @@ def training_room(
     """Estimate of a training of the checkpoint in `base` on `devices`, as CUDA_VISIBLE_DEVICES.
 
     `sample`: size of the largest sample; by default that of a large photo.
-    Raises InvalidInput: the batch can't be divided, or the model can't be trained.
+    Raises InvalidInput: the batch can't be divided, the model can't be trained, or there are fewer
+    devices than processes.
     """
     micro_batch, accumulated = execution.divide(hyperparameters.batch_size)
     if (base / "fake.json").is_file():
         return TrainingRoom()
+    execution.require_devices(len(visible_gpus(devices)))
     model, sample = _measure(base, sample)
     free, total = free_memory(execution.processes, devices)
     if total is None:
@@ -72,7 +78,9 @@ def training_room(
         base_bytes=min(FLOAT32, file_bytes(base) // model.parameters) if in_bf16 else FLOAT32,
     )
     device = "the CPU's memory" if total is None else "each GPU" if first.processes > 1 else "a GPU"
-    way = fastest_that_fits(model, sample, first, free)
+    fastest = fastest_that_fits(model, sample, first, free)
+    is_auto = execution.micro_batch == AUTO
+    way = fastest if is_auto or fastest == first else None
     if way is not None:
         needed = training_bytes(model, sample, way)
         again = ", computing activations twice" if way.checkpointing else ""
@@ -81,6 +89,14 @@ def training_room(
             f"time{again}; {gib(free)} are free"
         )
         return TrainingRoom(needed, free, way, reason)
+    if fastest is not None:
+        needed = training_bytes(model, sample, first)
+        reason = (
+            f"the training takes about {gib(needed)} of {device} in micro batches of "
+            f"{first.micro_batch}, but {gib(free)} are free: set "
+            "MPA_STUDENT_TRAINING_MICRO_BATCH=auto"
+        )
+        return TrainingRoom(needed, free, first, reason, fits=False)
     leanest = list(leaner(first))[-1]
     needed = training_bytes(model, sample, leanest)
     advice = [*_ways_out(model, sample, leanest, free)]

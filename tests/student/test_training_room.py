@@ -11,7 +11,7 @@ from protos.mpa.v1 import training_pb2, versions_pb2
 from services.core.errors import InvalidInput, WrongState
 from services.core.presets import PRESETS, Hyperparameters
 from services.engines.room import NO_ROOM
-from services.student.execution import Execution
+from services.student.execution import AUTO, Execution
 from services.student.settings import StudentSettings
 from services.student.student import HostedStudent
 from services.student.training_room import training_room
@@ -19,6 +19,7 @@ from tests.driver import install_driver
 from tests.serving import fake_student_settings, serving_student
 
 TABLE_11 = Hyperparameters(learning_rate=1e-5)
+BY_MEMORY = Execution(micro_batch=AUTO)
 
 
 def write_sparse(folder, shapes, *, has_data=True):
@@ -74,18 +75,38 @@ pytestmark = pytest.mark.slow
 
 def test_a_model_of_2b_trains_whole_on_a_free_gpu_of_48_gb(qwen2vl_2b, one_gpu):
     one_gpu(47, 48)
-    room = training_room(qwen2vl_2b, TABLE_11, Execution(), "2")
+    room = training_room(qwen2vl_2b, TABLE_11, BY_MEMORY, "2")
     assert room.fits, room.reason
     assert room.way is not None
     assert (room.way.micro_batch, room.way.checkpointing) == (2, True)
     assert "2 samples at a time, computing activations twice; 47.0 GiB are free" in room.reason
 
 
+def test_a_micro_batch_that_was_set_is_not_made_smaller(qwen2vl_2b, one_gpu):
+    """The training would not make it smaller either, and would run out of memory."""
+    one_gpu(47, 48)
+    room = training_room(qwen2vl_2b, TABLE_11, Execution(micro_batch=8), "2")
+    assert not room.fits
+    assert room.way is not None
+    assert (room.way.micro_batch, room.way.checkpointing) == (8, False)
+    assert room.needed > room.free == 47 * 2**30
+    assert "in micro batches of 8, but 47.0 GiB are free: set" in room.reason
+    assert room.reason.endswith("MPA_STUDENT_TRAINING_MICRO_BATCH=auto")
+    set_well = Execution(micro_batch=1, gradient_checkpointing=True)
+    assert training_room(qwen2vl_2b, TABLE_11, set_well, "2").fits
+
+
+def test_more_processes_than_gpus_are_told_before_a_run(qwen2vl_2b, one_gpu):
+    one_gpu(47, 48)
+    with pytest.raises(InvalidInput, match="PROCESSES is 2, but training may use only 1 devices"):
+        training_room(qwen2vl_2b, TABLE_11, Execution(micro_batch=AUTO, processes=2), "2")
+
+
 def test_beside_a_served_model_on_the_same_gpu_it_does_not_fit_and_says_what_would(
     qwen2vl_2b, one_gpu
 ):
     one_gpu(28, 48)
-    room = training_room(qwen2vl_2b, TABLE_11, Execution(), "")
+    room = training_room(qwen2vl_2b, TABLE_11, BY_MEMORY, "")
     assert not room.fits
     assert room.free == 28 * 2**30 < room.needed
     assert "even one sample at a time with gradient checkpointing, but 28.0 GiB" in room.reason
@@ -96,19 +117,19 @@ def test_beside_a_served_model_on_the_same_gpu_it_does_not_fit_and_says_what_wou
     ):
         assert way_out in room.reason
     adapters = Hyperparameters(learning_rate=1e-5, lora_rank=16)
-    assert training_room(qwen2vl_2b, adapters, Execution(), "").fits
+    assert training_room(qwen2vl_2b, adapters, BY_MEMORY, "").fits
 
 
 def test_a_training_that_fits_nowhere_says_so(qwen2vl_2b, one_gpu):
     one_gpu(5.5, 6)
-    room = training_room(qwen2vl_2b, TABLE_11, Execution(), "")
+    room = training_room(qwen2vl_2b, TABLE_11, BY_MEMORY, "")
     assert not room.fits
     assert room.reason.endswith("choose a smaller student (`mpa-orch models`)")
 
 
 def test_without_a_gpu_the_machines_memory_counts(qwen2vl_2b, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    room = training_room(qwen2vl_2b, TABLE_11, Execution(), "")
+    room = training_room(qwen2vl_2b, TABLE_11, BY_MEMORY, "")
     assert "of the CPU's memory" in room.reason
     assert room.needed > 16 * PRESETS["qwen2vl-2b"].parameters
 
@@ -117,7 +138,7 @@ def test_a_model_that_transformers_does_not_know_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "internvl_chat"}')
     write_sparse(tmp_path, {"a": (2, 2)})
     with pytest.raises(InvalidInput, match="can't be trained: transformers doesn't load it"):
-        training_room(tmp_path, TABLE_11, Execution(), "")
+        training_room(tmp_path, TABLE_11, BY_MEMORY, "")
 
 
 async def test_the_service_forecasts_training_and_swap(tmp_path):
