@@ -106,19 +106,22 @@ class Preset:
         """An estimate (memory.py); 0 if the model runs elsewhere."""
         return serving_bytes(self.dimensions, self.visual_tokens) if self.dimensions else 0
 
-    def training_bytes(self, lora_rank: int = 0) -> int:
+    def training_bytes(self, lora_rank: int = 0, processes: int = 1) -> int:
         """An estimate (training_memory.py) for one sample at a time with gradient checkpointing.
 
-        0 for a teacher, which is never trained.
+        Several processes divide the model, and each needs this much. 0 for a teacher, which is
+        never trained.
         """
         if self.dimensions is None or "student" not in self.roles:
             return 0
         sample = SampleSize.of_image(self.dimensions, self.visual_tokens)
         way = TrainingWay(
             micro_batch=1,
-            share=self.hyperparameters.batch_size,
+            share=self.hyperparameters.batch_size // processes,
             checkpointing=True,
             lora_rank=lora_rank,
+            processes=processes,
+            sharded=processes > 1,
         )
         return training_bytes(self.dimensions, sample, way)
 

@@ -10,6 +10,7 @@ from services.core.presets import PRESETS, Preset
 from services.engines.settings import STUDENTS_SHARE, EngineSettings
 
 PARALLEL = (1, 2, 4, 8)
+BOTH = ("transformers", "vllm")
 LORA_RANK = 16
 RESERVE = 2 * GIB
 """Memory of a GPU that its context, and what other processes show on it, may take."""
@@ -24,7 +25,10 @@ class Offer:
     settings: tuple[str, ...]
     """Environment variables; empty if the preset does not fit."""
     training: str
-    """"whole", "LoRA" or "no": the largest training that one GPU holds; "" for a teacher."""
+    """"whole", "whole on N GPUs", "LoRA" or "no": the largest training that fits; "" for a teacher.
+    """
+    is_converted: bool
+    """Whether its first start converts it, by `mpa-orch serve --convert`: training needs that."""
 
     @property
     def fits(self) -> bool:
@@ -40,7 +44,7 @@ def offers(gpu_bytes: Sequence[int], machine_bytes: int) -> list[Offer]:
         _offer(preset, role, gpu_bytes, machine_bytes)
         for preset in PRESETS.values()
         for role in preset.roles
-        if preset.serving_bytes and preset.engines
+        if preset.serving_bytes
     ]
 
 
@@ -48,12 +52,21 @@ def _offer(preset: Preset, role: str, gpu_bytes: Sequence[int], machine_bytes: i
     if gpu_bytes:
         settings = _on_gpus(preset, role, min(gpu_bytes), len(gpu_bytes))
         room = max(gpu_bytes) - RESERVE
+        shards = _shards(preset, room, min(gpu_bytes) - RESERVE, len(gpu_bytes))
     else:
         in_float32 = preset.serving_bytes + 2 * preset.parameters
         settings = _named(preset, role, "transformers") if in_float32 <= machine_bytes else ()
-        room = machine_bytes
-    training = _training(preset, room) if role == "student" else ""
-    return Offer(preset.name, role, settings, training)
+        room, shards = machine_bytes, 1
+    if role != "student":
+        return Offer(preset.name, role, settings, "", is_converted=False)
+    if shards > 1 and settings:
+        settings = (
+            *settings,
+            f"MPA_STUDENT_TRAINING_PROCESSES={shards}",
+            "MPA_STUDENT_TRAINING_SHARDED=1",
+        )
+    training = f"whole on {shards} GPUs" if shards > 1 else _training(preset, room)
+    return Offer(preset.name, role, settings, training, is_converted=bool(preset.conversion))
 
 
 def _on_gpus(preset: Preset, role: str, each: int, count: int) -> tuple[str, ...]:
@@ -68,15 +81,34 @@ def _on_gpus(preset: Preset, role: str, each: int, count: int) -> tuple[str, ...
     if not devices:
         return ()
     parallel = (f"MPA_{role.upper()}_TENSOR_PARALLEL={devices}",) if devices > 1 else ()
-    return (*_named(preset, role, preset.engines[-1]), *parallel)
+    return (*_named(preset, role, _engines(preset, role)[-1]), *parallel)
+
+
+def _engines(preset: Preset, role: str) -> tuple[str, ...]:
+    """Engines that load the preset: both do after a conversion."""
+    return BOTH if role == "student" and preset.conversion else preset.engines
 
 
 def _named(preset: Preset, role: str, engine: str) -> tuple[str, ...]:
-    if engine not in preset.engines:
+    if engine not in _engines(preset, role):
         return ()
     prefix = f"MPA_{role.upper()}_"
-    trust = (f"{prefix}TRUST_REMOTE_CODE=1",) if preset.remote_code else ()
+    needs_code = preset.remote_code and not (role == "student" and preset.conversion)
+    trust = (f"{prefix}TRUST_REMOTE_CODE=1",) if needs_code else ()
     return (f"{prefix}PRESET={preset.name}", f"{prefix}ENGINE={engine}", *trust)
+
+
+def _shards(preset: Preset, room: int, each: int, count: int) -> int:
+    """The fewest GPUs that train the whole student; 1 if one does, or if all are too few."""
+    if preset.training_bytes() <= room:
+        return 1
+    numbers = (
+        devices
+        for devices in range(2, count + 1)
+        if preset.hyperparameters.batch_size % devices == 0
+        and preset.training_bytes(processes=devices) <= each
+    )
+    return next(numbers, 1)
 
 
 def _training(preset: Preset, room: int) -> str:

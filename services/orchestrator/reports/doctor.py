@@ -41,4 +41,4 @@ def show(findings: Sequence[Finding], offers: Sequence[Offer], console: Console)
 
 
 def _serve(offer: Offer) -> str:
-    return f"mpa-orch serve {offer.role}"
+    return f"mpa-orch serve {offer.role}{' --convert' if offer.is_converted else ''}"
