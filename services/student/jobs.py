@@ -139,12 +139,17 @@ class TrainingJobs:
         return name
 
     async def cancel(self, name: str) -> None:
-        """Stop a job; a job that has ended is left alone. Raises NotFound."""
+        """Stop a job; a job that has ended is left alone. Raises NotFound.
+
+        A trained result is being stored in a thread, which can't be stopped: the job then ends with
+        its version.
+        """
         self._require(name)
         task = self._running.get(name)
         if task is not None:
-            self._cancelled.add(name)
-            task.cancel()
+            if self.state(name).phase is not Phase.SAVING:
+                self._cancelled.add(name)
+                task.cancel()
             await asyncio.wait([task])
 
     async def wait(self, name: str, timeout_s: float | None) -> None:

@@ -2,12 +2,18 @@
 
 import asyncio
 import os
+import threading
 
 import pytest
 from google.longrunning import operations_pb2
 
+from services.student.datasets import DatasetStore
+from services.student.execution import Execution
+from services.student.job_state import JobState, Phase
+from services.student.jobs import TrainingJobs
 from tests.serving import fake_student_settings, serving_student
 from tests.student.calls import train
+from tests.student.trainings import new_job, new_samples
 
 LEAVES_WITHIN_S = 60.0
 """Limit for a service that hangs; the grace period in the test is longer."""
@@ -45,3 +51,29 @@ async def test_data_sets_in_use_are_asked_for_while_a_training_ends(peer, tmp_pa
         await jobs.cancel(name)
         pipe.write(written)
     assert await asking == {dataset}
+
+
+async def test_a_training_whose_result_is_being_stored_ends_with_its_version(tmp_path):
+    """A thread stores it. The result's files stay until that thread has ended."""
+    datasets = DatasetStore(tmp_path)
+    folder = new_job(tmp_path, datasets, tmp_path, new_samples(datasets, 4))
+    (folder / "output").mkdir()
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def publish(job, output, progress):
+        has_begun.set()
+        may_end.wait()
+        assert output.is_dir()
+        return "v2"
+
+    jobs = TrainingJobs(tmp_path, publish, engine="fake", devices="", execution=Execution())
+    try:
+        jobs.resume()
+        await asyncio.to_thread(has_begun.wait)
+        cancelling = asyncio.create_task(jobs.cancel("job"))
+        await asyncio.sleep(0)
+    finally:
+        may_end.set()
+    await cancelling
+    assert jobs.state("job") == JobState(Phase.DONE, version="v2")
+    assert not (folder / "output").exists()
