@@ -72,6 +72,7 @@ def training_bytes(model: Dimensions, sample: SampleSize, way: TrainingWay) -> i
     if way.sharded:
         largest = model.language.vocabulary * model.language.hidden
         kept = kept // way.processes + 3 * largest * FLOAT32  # gathered for a moment
+        frozen //= way.processes
     elif way.processes > 1:
         kept += trained * FLOAT32  # the buckets in which gradients are reduced
     return frozen + kept + way.micro_batch * activation_bytes(model, sample, way) + RUNTIME

@@ -58,6 +58,11 @@ def test_copies_reduce_gradients_in_buckets_and_shards_are_divided():
     assert training_bytes(MODEL, SAMPLE, copied) - training_bytes(MODEL, SAMPLE, WAY) == 4_000_000
     sharded = training_bytes(MODEL, SAMPLE, replace(copied, sharded=True))
     assert training_bytes(MODEL, SAMPLE, WAY) - sharded == 9 * 1_000_000 - 3 * 100 * 10 * 4
+    four = replace(WAY, lora_rank=1, processes=4, sharded=True)
+    wide, narrow = (
+        training_bytes(MODEL, SAMPLE, replace(four, base_bytes=size)) for size in (4, 2)
+    )
+    assert wide - narrow == 2 * 1_000_000 / 4, "a frozen base is divided, too"
 
 
 def test_leaner_ways_halve_the_micro_batch_and_then_turn_on_checkpointing():
