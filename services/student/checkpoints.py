@@ -138,6 +138,13 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     return None
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove checkpoints that a kill interrupted: they take as much disk as whole ones."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not _is_json(checkpoint / "trainer_state.json"):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
 def _is_json(path: Path) -> bool:
     try:
         return bool(json.loads(path.read_text()))

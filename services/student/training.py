@@ -22,7 +22,7 @@ from services.core.errors import MpaError
 from services.engines.device_memory import empty_cache, is_out_of_memory
 from services.files import write_atomically
 from services.student.attempts import begin, make_smaller, read_attempts, too_large
-from services.student.checkpoints import gather, last_whole_checkpoint, save
+from services.student.checkpoints import gather, last_whole_checkpoint, remove_unfinished, save
 from services.student.execution import AUTO
 from services.student.job import Job, sole_trainer
 from services.student.leveler import Leveler
@@ -60,7 +60,10 @@ def learn(folder: Path) -> Leveler | None:
     Raises MpaError: the model alone does not fit; an error of memory (`is_out_of_memory`): the
     training does not.
     """
-    with sole_trainer(folder) if int(os.environ.get("RANK", 0)) == 0 else nullcontext():
+    is_first = int(os.environ.get("RANK", 0)) == 0
+    with sole_trainer(folder) if is_first else nullcontext():
+        if is_first:
+            remove_unfinished(folder / "checkpoints")
         return None if is_trained(folder) else _learn(folder, Job.read(folder))
 
 

@@ -256,6 +256,19 @@ def test_checkpoints_are_written_by_time_and_cost_little_of_it(step, since_s, co
     assert is_due(step, since_s, cost_s) is due
 
 
+def test_an_unfinished_checkpoint_is_removed_and_the_last_whole_one_is_resumed(tmp_path):
+    from services.student.checkpoints import last_whole_checkpoint, remove_unfinished
+
+    for step, state in {50: '{"global_step": 50}', 100: '{"global_step": 100}', 150: ""}.items():
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-200").mkdir()
+    remove_unfinished(tmp_path)
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == ["checkpoint-100", "checkpoint-50"]
+    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
+
+
 def test_batches_of_like_length_have_less_padding_and_every_sample_once(datasets):
     from services.student.batches import EffectiveBatches
 
