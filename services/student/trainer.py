@@ -68,6 +68,12 @@ def training_arguments(
         # The annotation of `fsdp` lags behind its documentation.
         fsdp=execution.sharded or None,  # type: ignore[arg-type]
         fsdp_config=sharding if execution.sharded else None,
+        # Or else each process would hold the gradients of the whole model between micro batches.
+        accelerator_config=(
+            {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+            if execution.sharded
+            else None
+        ),
         dataloader_num_workers=execution.workers,
         dataloader_persistent_workers=execution.workers > 0,
         dataloader_pin_memory=on_gpu,

@@ -14,6 +14,10 @@ from services.student.training import learn
 if __name__ == "__main__":
     trainers = []
     for job in sys.argv[1:]:
-        trainers.append(learn(Path(job)))  # held until `leave`, as the program does
+        trainer = learn(Path(job))
+        assert trainer is not None
+        # Between micro batches, too, a process holds its share of the gradients alone.
+        assert trainer.accelerator.gradient_state.plugin_kwargs["sync_each_batch"]
+        trainers.append(trainer)  # held until `leave`, as the program does
         AcceleratorState._reset_state(reset_partial_state=True)
     leave()
