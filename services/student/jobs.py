@@ -236,10 +236,13 @@ class TrainingJobs:
             return await programs.run(self._program, [str(folder.resolve())], self._devices, log)
 
     def _last_words(self, name: str) -> str:
+        """The error's first and last line (CUDA names it first, a worker's copy of it last)."""
         folder = self._root / name
         said = next(path for path in (folder / "error.txt", folder / "log.txt") if path.is_file())
-        lines = said.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it printed nothing"
+        lines = said.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+        if said.name == "error.txt" and len(lines) > 1:
+            return f"{lines[0]} ... {lines[-1]}"
+        return lines[-1]
 
     async def _end(self, name: str, state: JobState) -> None:
         """Keep the state. If the disk can't, the service's next start resumes the job."""

@@ -77,3 +77,19 @@ async def test_a_training_whose_result_is_being_stored_ends_with_its_version(tmp
     await cancelling
     assert jobs.state("job") == JobState(Phase.DONE, version="v2")
     assert not (folder / "output").exists()
+
+
+async def test_an_error_of_several_lines_is_not_cut_to_its_last(tmp_path):
+    """CUDA names an error in the first line, and ends with a hint for those who build torch."""
+    datasets = DatasetStore(tmp_path)
+    folder = new_job(tmp_path, datasets, tmp_path, new_samples(datasets, 4))
+    lines = ["CUDA error: device-side assert triggered", "It may be late.", "Compile with DSA."]
+    (folder / "error.txt").write_text("\n".join(lines))
+    jobs = TrainingJobs(
+        tmp_path, lambda *made: "v2", engine="fake", devices="", execution=Execution()
+    )
+    jobs.resume()  # there is no model to train
+    await jobs.wait("job", None)
+    state = jobs.state("job")
+    assert state.phase is Phase.FAILED
+    assert state.error.endswith(f"{lines[0]} ... {lines[2]}")
