@@ -45,6 +45,8 @@ class Follower:
             return f"no heartbeat for {self.silent_s:.0f} s: is it down, or its disk full?"
         if self.note.state is FollowerState.FAILED:
             return f"it can't load {self.note.wanted} and has left the rotation: {self.note.error}"
+        if self.note.state is FollowerState.LOADING:
+            return f"it is loading {self.note.wanted or 'its first version'}"
         return ""
 
 

@@ -250,6 +250,8 @@ async def test_a_second_owner_is_refused_and_a_silent_follower_counts_as_lost(tm
             VersionStore(tmp_path / "store")
     assert not Follower(NOTE, 9.0).trouble
     assert "no heartbeat for 11 s" in Follower(NOTE, 11.0).trouble
+    loading = FollowerNote("a:1", FollowerState.LOADING, "v1", "v2")
+    assert Follower(loading, 0.0).trouble == "it is loading v2"
 
 
 async def test_a_follower_that_is_late_is_named_and_has_not_swapped(tmp_path):
