@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -109,9 +110,9 @@ class CanaryCheck:
     ) -> CanaryVerdict:
         """CanaryVerdict on the scores of canaries that have some for each token.
 
-        After a reload, the engine's own answers are judged, too, as far as they are the expected
-        ones: it computes them by other programs, which may hold other copies of the weights. They
-        have fewer tokens, so only gross errors count.
+        After a reload, the engine's own answers are judged, too, up to the first unexpected token:
+        it computes them by other programs, which may hold other copies of the weights. They have
+        fewer tokens, so only gross errors count.
         """
         found = await self.scores(model, version, canaries, prompts)
         verdict = judge(found, self.noise(canaries), self.strictness)
@@ -119,7 +120,7 @@ class CanaryCheck:
             replies = await ask(model, prompts)
             answers = [_answer_alone(canary) for canary in canaries]
             written = [
-                self._scores_of(answer, _expected_tokens(answer, reply))
+                self._scores_of(answer, _found_scores(answer, reply))
                 for answer, reply in zip(answers, replies, strict=True)
             ]
             noise = self.noise(answers)
@@ -207,11 +208,20 @@ def _answer_alone(canary: Canary) -> Canary:
     )
 
 
-def _expected_tokens(canary: Canary, reply: Reply) -> Sequence[float]:
-    """Scores of a written reply's tokens up to the first unexpected one."""
+def _found_scores(canary: Canary, reply: Reply) -> list[float]:
+    """Scores of a written reply's tokens up to the first unexpected one, with that one's.
+
+    The expected token there was not the likeliest: its probability is at most the written one's,
+    and at most the rest.
+    """
     pairs = list(zip(canary.token_ids, reply.token_ids, strict=False))
     same = next((at for at, (ours, theirs) in enumerate(pairs) if ours != theirs), len(pairs))
-    return reply.logprobs[:same]
+    found = list(reply.logprobs[:same])
+    if same < len(pairs):
+        expected, written = canary.logprobs[same], reply.logprobs[same]
+        rest = -math.expm1(min(written, 0.0))
+        found.append(min(expected, written, math.log(rest) if rest > 0.0 else -math.inf))
+    return found
 
 
 def _explain(verdict: CanaryVerdict) -> str:

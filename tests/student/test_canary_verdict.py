@@ -5,6 +5,11 @@ import random
 
 import pytest
 
+from services.core.contract import Contract
+from services.engines.model import Reply
+from services.engines.rendering import Rendering
+from services.student.canaries import Canary, prompt_for, synthetic_questions
+from services.student.canary_check import CanaryCheck
 from services.student.canary_verdict import (
     BOUND,
     LIMITS,
@@ -77,6 +82,62 @@ def test_a_part_is_stale_if_it_explains_the_scores_better():
     assert judge(scores(0, away=1.0), NOISE, Strictness.LENIENT).stale == ("layer 1",)
     assert judge(scores(0, away=0.6), NOISE, Strictness.LENIENT).stale == ("layer 1",)
     assert judge(scores(0, away=0.4), NOISE, Strictness.LENIENT).stale == ()
+
+
+class TwoCopies:
+    """Engine that scores by the right weights, and writes by a copy with other ones."""
+
+    def __init__(self, tokens, logprob, scored):
+        self._tokens = tokens
+        self._logprob = logprob
+        self._scored = scored
+
+    async def generate(self, prompt):
+        tokens = prompt.given or self._tokens
+        logprob = self._scored if prompt.given else self._logprob
+        return Reply("", 5, len(tokens), token_ids=tokens, logprobs=(logprob,) * len(tokens))
+
+
+CERTAIN = math.log(0.9)
+
+
+def canary(question, tokens, logprob):
+    return Canary(
+        image_sha256=question.image.sha256,
+        question=question.text,
+        answer="",
+        logprob=logprob * len(tokens),
+        changed=False,
+        rendering=Rendering("", 5, ""),
+        token_ids=tokens,
+        logprobs=(logprob,) * len(tokens),
+        rounded=(logprob + NOISE / 10,) * len(tokens),
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "probability", "is_right"),
+    [((1, 2), 0.9, True), ((1, 3), 0.9, False), ((3, 2), 0.9, False), ((1, 2), 0.4, False)],
+)
+async def test_after_a_reload_the_engine_must_also_write_so(tokens, probability, is_right):
+    questions = synthetic_questions()
+    known = [canary(each, (1, 2), CERTAIN) for each in questions]
+    prompts = [prompt_for(each.image, each.text, Contract()) for each in questions]
+    model = TwoCopies(tokens, math.log(probability), scored=CERTAIN)
+    for strictness, expected in ((Strictness.STRICT, is_right), (Strictness.LENIENT, True)):
+        check = CanaryCheck(strictness, in_float32=False)
+        assert (await check.verdict(model, "v2", known, prompts)).is_right == expected
+
+
+async def test_an_answer_that_rounding_tips_over_is_no_fault():
+    """Two tokens are about as likely; the other one is written."""
+    (question, *_) = synthetic_questions()
+    even = math.log(0.45)
+    known = [canary(question, (1,), even)]
+    check = CanaryCheck(Strictness.STRICT, in_float32=False)
+    prompt = prompt_for(question.image, question.text, Contract())
+    verdict = await check.verdict(TwoCopies((2,), even, scored=even), "v2", known, [prompt])
+    assert verdict.is_right
 
 
 def test_a_part_that_moves_less_than_rounding_is_named():
