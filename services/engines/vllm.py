@@ -36,7 +36,15 @@ from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.settings import EngineSettings
 from services.engines.vllm_arguments import sampling, start_arguments
 from services.engines.vllm_ranks import Ranks
-from services.engines.vllm_replies import image_input, refused, score, too_long, written_reply
+from services.engines.vllm_replies import (
+    Edit,
+    image_input,
+    refused,
+    rendered,
+    score,
+    too_long,
+    written_reply,
+)
 from services.engines.worker import failure_of
 
 _log = logging.getLogger(__name__)
@@ -124,10 +132,10 @@ class VllmEngine:
     async def _score(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
         ids = self._chat.tokenize(prompt.text, prompt.system).ids
         return await score(
-            lambda asked, parameters: self._output(asked, parameters, prompt, adapter),
+            lambda asked, parameters, edit: self._output(asked, parameters, prompt, adapter, edit),
             prompt,
-            ids[: len(ids) - self._chat.tail(ids)],
-            [*ids, *prompt.given],
+            self._input(prompt),
+            self._chat.tail(ids),
         )
 
     async def _write(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
@@ -148,12 +156,13 @@ class VllmEngine:
         parameters: SamplingParams,
         prompt: Prompt,
         adapter: LoRARequest | None,
+        edit: Edit | None = None,
     ) -> RequestOutput:
         number = vllm_processes.request_id(prompt.rank or 0, next(self._numbers))
         try:
             # A cancelled caller cancels this generator, which aborts the request in the engine.
             async for output in self._engine.generate(
-                asked,
+                await rendered(self._engine, asked, edit) if edit else asked,
                 parameters,
                 number,
                 lora_request=adapter,

@@ -5,22 +5,29 @@ scored prompt: 2 GB for a photo, which no setting reserves. Tokens found in its 
 none. So the prompt's beginning is asked first, and the cache is read in spite of vLLM's default for
 such requests. A salt of their own keeps other requests' entries out, among them the reply's own
 tokens, which must be computed.
+
+The prompt is rendered before the reply's tokens are added. If a model has no token for the image's
+place (InternVL2 as published), vLLM decodes a prompt and encodes it again: "<|assistant|>" and
+" red" would become other tokens, since Phi-3's tokenizer drops the blank behind the mark.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from vllm.outputs import RequestOutput
+from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from services.core.errors import InvalidInput, Unavailable
 from services.core.provenance import FinishReason
 from services.engines.model import Prompt, Reply
 
-Ask: TypeAlias = Callable[[Mapping[str, Any], SamplingParams], Awaitable[RequestOutput]]
+Edit: TypeAlias = Callable[[list[int]], list[int]]
+"""From the token ids of a rendered prompt to those that vLLM gets."""
+Ask: TypeAlias = Callable[[Mapping[str, Any], SamplingParams, Edit], Awaitable[RequestOutput]]
 
 
 def image_input(prompt: Prompt) -> Mapping[str, Any]:
@@ -51,28 +58,26 @@ def written_reply(final: RequestOutput) -> Reply:
     )
 
 
-async def score(ask: Ask, prompt: Prompt, beginning: Sequence[int], whole: Sequence[int]) -> Reply:
-    """Score the tokens of `whole` (a prompt and its given reply) behind its `beginning`.
+async def rendered(engine: Any, asked: Mapping[str, Any], edit: Edit) -> Mapping[str, Any]:
+    """A prompt with its image's tokens and tensors, as vLLM makes them, and with edited ids."""
+    prompt = parse_model_prompt(engine.model_config, asked)
+    (found,) = await engine.renderer.render_cmpl_async([prompt])
+    return {**found, "prompt_token_ids": edit(found["prompt_token_ids"])}
 
-    Raises as `ask`; InvalidInput: vLLM tokenized the prompt again, in another way.
-    """
-    asked = {**image_input(prompt), "cache_salt": uuid.uuid4().hex}
-    await ask({**asked, "prompt_token_ids": list(beginning)}, _parameters(is_scored=False))
-    final = await ask({**asked, "prompt_token_ids": list(whole)}, _parameters(is_scored=True))
-    scored = whole[len(beginning) :]
-    scores = [each or {} for each in final.prompt_logprobs or ()][-len(scored) :]
-    try:
-        found = [each[token] for token, each in zip(scored, scores, strict=True)]
-    except (KeyError, ValueError) as error:
-        raise InvalidInput(
-            f"vLLM can't score replies of this model ({error!r})", field="question"
-        ) from error
+
+async def score(ask: Ask, prompt: Prompt, asked: Mapping[str, Any], tail: int) -> Reply:
+    """Score a prompt's given reply and the `tail` tokens before it. Raises as `ask`."""
+    salted = {**asked, "cache_salt": uuid.uuid4().hex}
+    await ask(salted, _parameters(is_scored=False), lambda ids: ids[: len(ids) - tail])
+    final = await ask(salted, _parameters(is_scored=True), lambda ids: [*ids, *prompt.given])
+    ids, count = final.prompt_token_ids or [], tail + len(prompt.given)
+    found = zip(ids[-count:], (final.prompt_logprobs or [])[-count:], strict=True)
     return Reply(
         text="",
-        prompt_tokens=len(final.prompt_token_ids or ()) - len(prompt.given),
+        prompt_tokens=len(ids) - len(prompt.given),
         completion_tokens=len(prompt.given),
         token_ids=prompt.given,
-        logprobs=tuple(each.logprob for each in found),
+        logprobs=tuple((each or {})[token].logprob for token, each in found),
     )
 
 
