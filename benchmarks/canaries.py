@@ -212,7 +212,10 @@ def noisy(base: Path, folder: Path, seed: int) -> Path:
 
 
 def rows(model: str, engine: str) -> list[Row]:
-    """Right versions refused, by the fitted distribution of sizes; wrong weights refused."""
+    """Right versions refused, predicted from the measured sizes; wrong weights refused.
+
+    A prediction from few versions is cautious: Student's t of a next size's logarithm.
+    """
     lines = results(model, engine)
     if len(lines) < 2:
         return []
@@ -220,10 +223,11 @@ def rows(model: str, engine: str) -> list[Row]:
     middle, spread = statistics.fmean(sizes), statistics.stdev(sizes)
     found = []
     for at, strictness in enumerate(STRICTNESSES):
-        reach = (math.log(LIMITS[strictness]) - middle) / spread
+        reach = (math.log(LIMITS[strictness]) - middle) / (spread * math.sqrt(1 + 1 / len(lines)))
         question = Question(
             name=f"canaries-false-{strictness}-{engine}-{model}",
-            what=f"right versions refused by {strictness} canaries, in bfloat16 (fitted rate)",
+            what=f"right versions refused by {strictness} canaries, in bfloat16: predicted "
+            f"from {len(lines)}",
             other="-",
             model=model,
             engine=engine,
@@ -232,7 +236,7 @@ def rows(model: str, engine: str) -> list[Row]:
         )
         found.append(
             question.counted(
-                500 * math.erfc(reach / math.sqrt(2)),
+                round(1000 * upper_tail(reach, len(lines) - 1), 6),
                 runs=len(lines),
                 refused=sum(not line["verdicts"][""][at]["right"] for line in lines),
                 typical_size=round(math.exp(middle), 3),
@@ -240,6 +244,16 @@ def rows(model: str, engine: str) -> list[Row]:
             )
         )
     return found + wrong_rows(model, engine, lines)
+
+
+def upper_tail(reach: float, freedom: int) -> float:
+    """Probability that Student's t exceeds `reach`, with `freedom` degrees of freedom."""
+    root = math.sqrt(freedom)
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
+    start, steps = math.atan(reach / root), 10_000
+    width = (math.pi / 2 - start) / steps
+    middles = (start + (step + 0.5) * width for step in range(steps))
+    return scale * width * sum(math.cos(middle) ** (freedom - 1) for middle in middles)
 
 
 def wrong_rows(model: str, engine: str, lines: Sequence[dict[str, Any]]) -> list[Row]:
