@@ -2,6 +2,7 @@
 
 import math
 import random
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,7 @@ async def test_after_a_reload_the_engine_must_also_write_so(tokens, probability,
     questions = synthetic_questions()
     known = [canary(each, (1, 2), CERTAIN) for each in questions]
     prompts = [prompt_for(each.image, each.text, Contract()) for each in questions]
-    model = TwoCopies(tokens, math.log(probability), scored=CERTAIN)
+    model: Any = TwoCopies(tokens, math.log(probability), scored=CERTAIN)
     for strictness, expected in ((Strictness.STRICT, is_right), (Strictness.LENIENT, True)):
         check = CanaryCheck(strictness, in_float32=False)
         assert (await check.verdict(model, "v2", known, prompts)).is_right == expected
@@ -136,7 +137,8 @@ async def test_an_answer_that_rounding_tips_over_is_no_fault():
     known = [canary(question, (1,), even)]
     check = CanaryCheck(Strictness.STRICT, in_float32=False)
     prompt = prompt_for(question.image, question.text, Contract())
-    verdict = await check.verdict(TwoCopies((2,), even, scored=even), "v2", known, [prompt])
+    model: Any = TwoCopies((2,), even, scored=even)
+    verdict = await check.verdict(model, "v2", known, [prompt])
     assert verdict.is_right
 
 
