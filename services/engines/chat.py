@@ -156,7 +156,12 @@ class Chat:
         if self._lead is None:
             self._lead = self._read_lead()
         written = self._lead + text
-        ids = self._bare_ids(written)
+        # Phi-3 has a blank before a text alone, but none behind the model's mark.
+        prompt = self.render(_QUESTION)
+        before = self._bare_ids(prompt)
+        together = self._bare_ids(prompt + written)
+        follows = together[: len(before)] == before
+        ids = together[len(before) :] if follows else self._bare_ids(written)
         is_ordinary = not self._control.among(ids) and not self._control.is_marked(text)
         return ids if is_ordinary else self._control.plain_ids(written)
 

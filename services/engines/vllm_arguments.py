@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from vllm.config import ModelConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.exceptions import VLLMClientError
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
+from services.core.errors import InvalidInput
 from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
 from services.engines.vllm_memory import kv_cache_bytes
@@ -99,20 +101,28 @@ def engine_arguments(folder: Path, settings: EngineSettings, *, on_cpu: bool) ->
 
 
 def sampling(prompt: Prompt, end_of_turn: int) -> SamplingParams:
-    """Request arguments from the prompt's decoding alone, without the checkpoint's defaults."""
+    """Request arguments from the prompt's decoding alone, without the checkpoint's defaults.
+
+    Raises InvalidInput: vLLM does not take them (a temperature of 9).
+    """
     decoding = prompt.decoding
     guide = (
         {"structured_outputs": StructuredOutputsParams(regex=prompt.pattern)}
         if prompt.pattern
         else {}
     )
-    return SamplingParams(
-        temperature=decoding.temperature,
-        top_p=decoding.top_p,
-        max_tokens=decoding.max_new_tokens,
-        seed=decoding.seed % 2**63 if decoding.temperature > 0 else None,
-        stop_token_ids=[end_of_turn],
-        logprobs=0 if prompt.scored else None,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-        **guide,
-    )
+    try:
+        return SamplingParams(
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            max_tokens=decoding.max_new_tokens,
+            seed=decoding.seed % 2**63 if decoding.temperature > 0 else None,
+            stop_token_ids=[end_of_turn],
+            logprobs=0 if prompt.scored else None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            **guide,
+        )
+    except (VLLMClientError, ValueError) as error:
+        raise InvalidInput(
+            f"the engine can't take this request: {error}", field="decoding"
+        ) from error

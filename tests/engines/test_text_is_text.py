@@ -243,7 +243,9 @@ def test_what_is_trained_on_is_text_too(folder, tmp_path):
         assert not _control(tokenizer) & {*learned[: -len(end)].tolist()}
         served = render(Prompt(image, answer_prompt(text)))
         assert (row["labels"][0] != IGNORED).nonzero()[0] == served.tokens
-    assert (
-        chat.text_ids("an ordinary answer")
-        == tokenizer(f"{lead}an ordinary answer", add_special_tokens=False)["input_ids"]
+    prompt = chat.render("what color is it?")
+    before, whole = (
+        tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in (prompt, f"{prompt}{lead}an ordinary answer")
     )
+    assert whole == before + chat.text_ids("an ordinary answer"), "as behind the model's mark"
