@@ -208,7 +208,7 @@ async def test_a_follower_that_lost_the_live_version_returns_when_it_can_load_it
 
 
 async def test_a_follower_whose_store_takes_no_note_serves_and_swaps(tmp_path):
-    """As on a full disk or a read-only mount."""
+    """The same happens on a full disk or a read-only mount."""
     settings = follower_settings(tmp_path / "store", free_ports(1)[0])
     async with owning(tmp_path) as owner:
         (tmp_path / "store" / "followers").write_text("no folder")
