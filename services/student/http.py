@@ -12,8 +12,6 @@ from protos.mpa.v1 import student_pb2, types_pb2
 from services.rpc.http.endpoint import endpoint
 from services.rpc.http.form import Form
 
-PATHS = ("/v1/vqa",)
-
 
 def answer_request(form: Form) -> student_pb2.AnswerRequest:
     image, fields = form

@@ -19,7 +19,7 @@ from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
 from services.student.endpoint import StudentEndpoint
 from services.student.follower import FollowingStudent
-from services.student.http import PATHS, app
+from services.student.http import app
 from services.student.servicers import OWNERS, SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
 from services.student.student import HostedStudent
@@ -49,7 +49,7 @@ class StudentService:
             OWNERS if settings.follows else (),
         )
         self._lifecycle = Lifecycle(
-            "student", server, settings.rpc.listen, HttpServer(entrance, app, PATHS)
+            "student", server, settings.rpc.listen, HttpServer(entrance, app)
         )
 
     def _loaded_student(self) -> StudentEndpoint:

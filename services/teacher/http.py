@@ -12,8 +12,6 @@ from protos.mpa.v1 import teacher_pb2, types_pb2
 from services.rpc.http.endpoint import endpoint
 from services.rpc.http.form import Form
 
-PATHS = ("/v1/annotate",)
-
 
 def annotate_request(form: Form) -> teacher_pb2.AnnotateRequest:
     image, fields = form

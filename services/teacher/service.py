@@ -29,7 +29,7 @@ from services.rpc.images import ImageReceiver
 from services.rpc.lifecycle import Lifecycle
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
-from services.teacher.http import PATHS, app
+from services.teacher.http import app
 from services.teacher.servicer import SERVICE, TeacherServicer
 from services.teacher.serving import of_provider
 from services.teacher.settings import TeacherSettings
@@ -59,7 +59,7 @@ class TeacherService:
             self._settings.rpc.callers,
         )
         self._lifecycle = Lifecycle(
-            "teacher", server, self._settings.rpc.listen, HttpServer(entrance, app, PATHS)
+            "teacher", server, self._settings.rpc.listen, HttpServer(entrance, app)
         )
 
     def _loaded_teacher(self) -> HostedTeacher:

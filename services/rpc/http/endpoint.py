@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive
 
 from services.core.errors import Cancelled, InvalidInput, MpaError, Unavailable
 from services.rpc.fields import check_fields
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.form import Form, read_form
-from services.rpc.http.replies import INTERNAL, TOO_LATE, error_body, error_headers, error_status
+from services.rpc.http.replies import INTERNAL, TOO_LATE, body_of, error_headers, error_status
 from services.rpc.request_id import current_request_id
 
 DEADLINE = "x-request-timeout"
 """Header with the seconds that the caller waits."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -52,18 +56,8 @@ def endpoint(
     async def respond(request: Request) -> Response:
         try:
             reply = await _answer(request, build, method)
-        except MpaError as error:
-            return _error(error_status(error), error.reason, str(error), error_headers(error))
-        except ClientDisconnect:
-            return _error(499, Cancelled.reason, "the caller has gone")
         except Exception as error:
-            _log.exception("request %s failed", current_request_id.get())
-            return _error(
-                500,
-                INTERNAL,
-                f"the service failed ({type(error).__name__}); "
-                f"its log has request {current_request_id.get()}",
-            )
+            return refusal(error)
         return JSONResponse(
             MessageToDict(
                 reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -73,21 +67,44 @@ def endpoint(
     return respond
 
 
+def refusal(error: Exception) -> Response:
+    """The reply to a request that has failed. A bug is logged."""
+    if isinstance(error, ClientDisconnect):
+        error = Cancelled("the caller has gone")
+    if not isinstance(error, MpaError):
+        _log.error("request %s failed", current_request_id.get(), exc_info=error)
+        error = MpaError(
+            f"the service failed ({type(error).__name__}); "
+            f"its log has request {current_request_id.get()}",
+            reason=INTERNAL,
+        )
+    return Response(body_of(error), error_status(error), error_headers(error), "application/json")
+
+
 async def _answer(request: Request, build: Any, method: Any) -> Message:
     entrance: Entrance = request.app.state.entrance
+    async with timed(request) as call, read_form(request, entrance.uploads) as form:
+        try:
+            message = build(form)
+        except (ValueError, TypeError) as error:
+            raise InvalidInput(f"the request can't be read: {error}") from error
+        check_fields(message)
+        with entrance.requests.held(request.client.host if request.client else ""):
+            return await unless_gone(request.receive, method(request)(message, call))
+
+
+@asynccontextmanager
+async def timed(request: Request) -> AsyncIterator[HttpCall]:
+    """Time of a request, which its caller may limit.
+
+    Raises Overloaded: it would be too late; Unavailable: it is.
+    """
+    entrance: Entrance = request.app.state.entrance
     time_s = _time_s(request, entrance.limits.request_s)
-    call = HttpCall(time_s)
     try:
         async with asyncio.timeout(time_s):
             entrance.shedder.require_room(time_s)
-            async with read_form(request, entrance.uploads) as form:
-                try:
-                    message = build(form)
-                except (ValueError, TypeError) as error:
-                    raise InvalidInput(f"the request can't be read: {error}") from error
-                check_fields(message)
-                with entrance.requests.held(request.client.host if request.client else ""):
-                    return await _unless_gone(request, method(request)(message, call))
+            yield HttpCall(time_s)
     except TimeoutError as error:
         raise Unavailable(f"there was no answer within {time_s:g} s", reason=TOO_LATE) from error
 
@@ -107,10 +124,13 @@ def _time_s(request: Request, longest_s: float) -> float:
     return min(time_s, longest_s)
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Message]) -> Message:
-    """Cancels `work` when the caller hangs up, the only possible message after the body."""
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Cancels `work` when the caller hangs up, the only possible message after the body.
+
+    Raises ClientDisconnect then, and the errors of `work`.
+    """
     working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(request.receive())
+    gone = asyncio.ensure_future(receive())
     try:
         await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -120,9 +140,3 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, Message]) -> 
         working.cancel()
         gone.cancel()
         await asyncio.gather(working, gone, return_exceptions=True)
-
-
-def _error(
-    status: int, reason: str, message: str, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(error_body(reason, message), status, headers, "application/json")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 
 from prometheus_client import Counter, Histogram
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.core.errors import Overloaded
@@ -36,13 +37,13 @@ class Gate:
     path, and its time limit keeps each request in memory until the limit is over.
     """
 
-    def __init__(
-        self, bento: ASGIApp, ours: ASGIApp, posts: Iterable[str], requests: Quota
-    ) -> None:
-        """`bento` answers OBSERVED, `ours` answers `posts`."""
+    def __init__(self, bento: ASGIApp, ours: Starlette, requests: Quota) -> None:
+        """`bento` answers OBSERVED, `ours` its own routes."""
         self._bento = bento
         self._ours = ours
-        self._methods = dict.fromkeys(posts, ("POST",)) | dict.fromkeys(OBSERVED, _OF_OBSERVED)
+        self._routes = [route for route in ours.routes if isinstance(route, Route)]
+        self._methods = {route.path: tuple(sorted(route.methods or ())) for route in self._routes}
+        self._methods |= dict.fromkeys(OBSERVED, _OF_OBSERVED)
         self._requests = requests
         self._scrapes = Quota("readings of the metrics at once", MOST_SCRAPES, MOST_SCRAPES)
         self._calls = CallLog()
@@ -55,10 +56,11 @@ class Gate:
         current_request_id.set(given)
         began = time.monotonic()
         path = scope["path"]
+        known = self._known(path)
         caller = scope["client"][0] if scope.get("client") else ""
         reply = _Reply(send, given)
         try:
-            await self._admit(scope, receive, reply.send, caller)
+            await self._admit(scope, receive, reply.send, known, caller)
         except Exception:
             _log.exception("request %s failed", given)
             if not reply.status:
@@ -66,9 +68,8 @@ class Gate:
                     reply.send, 500, INTERNAL, f"the service failed; its log has request {given}"
                 )
         finally:
-            known = path if path in self._methods else "other"
-            _REQUESTS.labels(known, reply.status).inc()
-            _SECONDS.labels(known).observe(time.monotonic() - began)
+            _REQUESTS.labels(known or "other", reply.status).inc()
+            _SECONDS.labels(known or "other").observe(time.monotonic() - began)
             if path not in OBSERVED or reply.status not in (200, 503):
                 self._calls.ended(
                     f"{scope['method']} {path}",
@@ -79,15 +80,24 @@ class Gate:
                     why=reply.why,
                 )
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send, caller: str) -> None:
+    def _known(self, path: str) -> str:
+        """The path of a route, such as "/v1/models/{model}"; "" if there is none."""
+        if path in self._methods:
+            return path
+        matching = (route.path for route in self._routes if route.path_regex.fullmatch(path))
+        return next(matching, "")
+
+    async def _admit(
+        self, scope: Scope, receive: Receive, send: Send, known: str, caller: str
+    ) -> None:
         path, method = scope["path"], scope["method"]
-        if path not in self._methods:
+        if not known:
             there = ", ".join(self._methods)
             await _refuse(
                 send, 404, "NOT_FOUND", f"there is no {path[:100]!r} here; there are {there}"
             )
-        elif method not in self._methods[path]:
-            allowed = ", ".join(self._methods[path])
+        elif method not in self._methods[known]:
+            allowed = ", ".join(self._methods[known])
             await _refuse(
                 send, 405, "METHOD_NOT_ALLOWED", f"{path} takes {allowed}", {"allow": allowed}
             )
@@ -144,7 +154,7 @@ class _Reply:
 async def _refuse(
     send: Send, status: int, reason: str, message: str, headers: dict[str, str] | None = None
 ) -> None:
-    body = error_body(reason, message)
+    body = error_body(status, reason, message)
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),

@@ -184,7 +184,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
         given = request_id(None)
-        body = error_body(reason, message)
+        body = error_body(status, reason, message)
         _log.warning("%s %s id=%s peer=%s", status, message, given, self._caller)
         head = [
             b"HTTP/1.1 %d %s" % (status, _REASONS[status]),

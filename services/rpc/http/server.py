@@ -7,13 +7,12 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.gate import Gate
@@ -29,11 +28,10 @@ class HttpServer:
     hook before uvicorn listens and after uvicorn has taken over SIGTERM, by which it is found.
     """
 
-    def __init__(self, entrance: Entrance, app: ASGIApp, posts: Iterable[str]) -> None:
-        """`posts`: the paths of `app`, which accept POST."""
+    def __init__(self, entrance: Entrance, app: Starlette) -> None:
+        """`app`: our routes, the only paths next to health and metrics."""
         self._entrance = entrance
         self._app = app
-        self._posts = tuple(posts)
         self._server: uvicorn.Server | None = None
 
     def adopt(self, server: uvicorn.Server, grace_s: float) -> None:
@@ -44,7 +42,7 @@ class HttpServer:
         self._server = server
         config: Any = server.config
         config.http_protocol_class = partial(BoundedHttp, self._entrance)
-        config.loaded_app = Gate(config.loaded_app, self._app, self._posts, self._entrance.requests)
+        config.loaded_app = Gate(config.loaded_app, self._app, self._entrance.requests)
         config.timeout_graceful_shutdown = max(1, round(grace_s))
         limits = self._entrance.limits
         _allow_files(2 * (limits.connections + limits.requests))

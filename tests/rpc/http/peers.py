@@ -103,7 +103,7 @@ async def http_peer(shedder=None, grace_s=20, servicer=Servicer, **limits):
     )
     config = uvicorn.Config(app, log_config=None, server_header=False)
     config.load()
-    server, http = uvicorn.Server(config), HttpServer(entrance, inner, ["/v1/vqa"])
+    server, http = uvicorn.Server(config), HttpServer(entrance, inner)
     http.adopt(server, grace_s)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
