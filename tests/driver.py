@@ -9,15 +9,22 @@ BANNER = "| NVIDIA-SMI {driver}   Driver Version: {driver}   CUDA Version: {cuda
 def install_driver(
     monkeypatch, folder: Path, *gpus_gib, driver="580.65.06", cuda="13.0", name="NVIDIA RTX A6000"
 ):
-    """Puts an `nvidia-smi` first in PATH. A GPU is (free, total) in GiB, or a total, all free."""
-    rows = []
-    for given in gpus_gib:
+    """Puts an `nvidia-smi` first in PATH. A GPU is (free, total) in GiB, or a total, all free.
+
+    As the real one, it reports the GPUs that `--id` names (by number).
+    """
+    rows, listed = [], []
+    for number, given in enumerate(gpus_gib):
         free, total = given if isinstance(given, tuple) else (given, given)
-        rows.append(f"{name}, {driver}, {int(free * 1024)}, {int(total * 1024)}")
+        row = f"{name}, {driver}, {int(free * 1024)}, {int(total * 1024)}"
+        rows.append(f"case \",${{4:-{number}}},\" in *,{number},*) echo '{row}' ;; esac")
+        listed.append(f"echo 'GPU {number}: {name} (UUID: GPU-{number})'")
     _write(
         folder,
         'case "$*" in *--query-gpu*)',
-        *(f"echo '{row}'" for row in rows),
+        *rows,
+        ";; *--list-gpus*)",
+        *listed,
         f";; *) echo '{BANNER.format(driver=driver, cuda=cuda)}' ;; esac",
     )
     _put_first(monkeypatch, folder)

@@ -8,7 +8,7 @@ import torch
 
 from services.core.errors import EngineFailed
 from services.engines.dimensions import dimensions
-from services.engines.gpus import machine_memory
+from services.engines.host_memory import machine_memory
 from services.engines.token_budget import FREE_SHARE, UNLIMITED, bytes_of_token
 
 _SIGNS_OF_NO_MEMORY = (

@@ -10,9 +10,9 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 from services.core.errors import InvalidInput
+from services.engines.host_memory import machine_memory
 from services.engines.settings import EngineSettings
 
 _TOOL = "nvidia-smi"
@@ -62,6 +62,24 @@ def holders() -> dict[int, int]:
     }
 
 
+def require_named(variable: str, devices: str = "") -> None:
+    """Raises InvalidInput: a device in `devices` is no GPU of this machine, so a CPU would compute.
+
+    `devices` is given as to visible_gpus; `variable` set it.
+    """
+    named = (devices or os.environ.get("CUDA_VISIBLE_DEVICES", "")).split(",")
+    # The driver's tool lists no part of a GPU (MIG); -1 hides all GPUs.
+    if not has_driver() or not all(re.fullmatch(r"\d+|GPU-.+", each) for each in named):
+        return
+    if len(visible_gpus(",".join(named))) < len(named):
+        found = _ask("--list-gpus").stdout.strip() or "none"
+        raise InvalidInput(
+            f"{variable} is {','.join(named)}, but not all of these GPUs are there: name those "
+            f"that the driver finds, or leave it out; it finds {found}",
+            field=variable,
+        )
+
+
 def require_gpus(settings: EngineSettings) -> None:
     """Raises InvalidInput: fewer GPUs than the engine takes. Without any, it runs on the CPU."""
     found = len(visible_gpus())
@@ -94,13 +112,6 @@ def _gpu(line: str) -> Gpu:
         return Gpu(name, driver, int(free) * 2**20, int(total) * 2**20)
     # A device that shares the machine's memory reports none of its own ("[N/A]").
     return Gpu(name, driver, *machine_memory())
-
-
-def machine_memory() -> tuple[int, int]:
-    """Bytes of this machine's memory: available, total."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    kibibytes = {name: int(size.split()[0]) for name, _, size in (s.partition(":") for s in lines)}
-    return kibibytes["MemAvailable"] * 2**10, kibibytes["MemTotal"] * 2**10
 
 
 def _ask(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from services.core.errors import WrongState
 from services.core.memory import GIB
 from services.engines import weights
-from services.engines.gpus import holders, machine_memory, visible_gpus
+from services.engines.gpus import holders, require_named, visible_gpus
+from services.engines.host_memory import machine_memory
 from services.engines.loading import find_engine
 from services.engines.settings import EngineSettings
 
@@ -49,13 +50,17 @@ def gib(size: int) -> str:
     return f"{size / GIB:.1f} GiB"
 
 
+def takes_gpu(settings: EngineSettings) -> bool:
+    """Whether the engine computes on a GPU if there is one."""
+    return find_engine(settings.engine).takes_gpu and settings.device != "cpu"
+
+
 def room_for(folder: Path, settings: EngineSettings) -> Room:
     """Room for the checkpoint in `folder` on the devices of this process.
 
     Raises InvalidInput: unknown engine, or a damaged checkpoint.
     """
-    takes_gpu = find_engine(settings.engine).takes_gpu and settings.device != "cpu"
-    free, total = free_memory(settings.gpus if takes_gpu else 0)
+    free, total = free_memory(settings.gpus if takes_gpu(settings) else 0)
     needed = find_engine(settings.engine).memory_bytes(folder, settings, total)
     return Room(needed, free, "CPU" if total is None else "GPU")
 
@@ -76,7 +81,10 @@ async def require_room(folder: Path, settings: EngineSettings, patience_s: float
     """Raises WrongState (NO_ROOM) before weights are read that a GPU has no room for.
 
     `patience_s`: longest wait for the memory of an engine that has just ended.
+    Raises InvalidInput: a GPU that DEVICES names is not there.
     """
+    if takes_gpu(settings):
+        await asyncio.to_thread(require_named, "DEVICES")
     room = await asyncio.to_thread(room_for, folder, settings)
     if room.device == "CPU":
         return

@@ -11,6 +11,7 @@ from services.core.contract import Contract
 from services.core.errors import InvalidInput, WrongState
 from services.core.presets import Hyperparameters
 from services.engines.checkpoint import require_trainable, resolve
+from services.engines.gpus import require_named
 from services.student import reference
 from services.student.datasets import DatasetStore
 from services.student.disk import require_disk_space
@@ -26,7 +27,7 @@ from services.student.pointers import Pointers
 from services.student.progress import TrainingProgress
 from services.student.settings import StudentSettings
 from services.student.store import VersionStore
-from services.student.training_room import TrainingRoom, training_room
+from services.student.training_room import DEVICES, TrainingRoom, training_room
 from services.student.upload_room import UploadRoom
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,9 @@ class HostedStudent(StudentEndpoint):
         """Import the base model into an empty store, load the live version, resume the training.
 
         A student that does not serve loads no version.
+        Raises InvalidInput: a GPU for trainings is not there.
         """
+        await asyncio.to_thread(self._require_devices)
         address = own_address(self._settings.rpc.listen)
         await asyncio.to_thread(write_owner, self._settings.store, address)
         self._watch = asyncio.create_task(self._watching.watch())
@@ -81,6 +84,10 @@ class HostedStudent(StudentEndpoint):
             await asyncio.to_thread(self._require_trainable, self.store.pointers().live)
         except InvalidInput as error:
             _log.warning("%s", error)
+
+    def _require_devices(self) -> None:
+        if self._settings.training_devices:
+            require_named(DEVICES, self._settings.training_devices)
 
     def _require_trainable(self, version: str) -> None:
         """Raises InvalidInput: the version has a published form that no training can read."""
@@ -108,6 +115,7 @@ class HostedStudent(StudentEndpoint):
 
     async def train(self, request: TrainingRequest) -> str:
         """Start a training, and return its job's name. Raises NotFound, InvalidInput, Conflict."""
+        await asyncio.to_thread(self._require_devices)
         await asyncio.to_thread(self.datasets.verify, request.dataset)
         await asyncio.to_thread(self._require_trainable, request.base_version)
         base = await asyncio.to_thread(self.store.verify, request.base_version)

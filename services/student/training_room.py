@@ -17,11 +17,12 @@ from services.core.training_memory import (
     leaner,
     training_bytes,
 )
-from services.engines.gpus import visible_gpus
+from services.engines.gpus import require_named, visible_gpus
 from services.engines.room import free_memory, gib
 from services.engines.weights import file_bytes
 from services.student.execution import AUTO, Execution
 
+DEVICES = "MPA_STUDENT_TRAINING_DEVICES"
 RANK = 16
 """Rank of the adapters in the advice."""
 _SHARDS = (2, 3, 4, 6, 8)
@@ -55,12 +56,13 @@ def training_room(
     """Estimate of a training of the checkpoint in `base` on `devices`, as CUDA_VISIBLE_DEVICES.
 
     `sample`: size of the largest sample; by default that of a large photo.
-    Raises InvalidInput: the batch can't be divided, the model can't be trained, or there are fewer
-    devices than processes.
+    Raises InvalidInput: the batch can't be divided, the model can't be trained, a device is not
+    there, or there are fewer devices than processes.
     """
     micro_batch, accumulated = execution.divide(hyperparameters.batch_size)
     if (base / "fake.json").is_file():
         return TrainingRoom()
+    require_named(DEVICES, devices)
     execution.require_devices(len(visible_gpus(devices)))
     model, sample = _measure(base, sample)
     free, total = free_memory(execution.processes, devices)
@@ -103,7 +105,7 @@ def training_room(
     if total is not None and fits(model, sample, leanest, total):
         advice.append(
             "end the other processes on that GPU, or name a free one by "
-            "MPA_STUDENT_TRAINING_DEVICES (with --single-device, training has a GPU to itself)"
+            f"{DEVICES} (with --single-device, training has a GPU to itself)"
         )
     reason = (
         f"the training takes at least {gib(needed)} of {device}, even one sample at a time with "
@@ -142,7 +144,7 @@ def _ways_out(
             yield (
                 f"divide it among {processes} such GPUs "
                 f"({gib(training_bytes(model, sample, shards))} each: name them in "
-                f"MPA_STUDENT_TRAINING_DEVICES, set MPA_STUDENT_TRAINING_PROCESSES={processes} "
+                f"{DEVICES}, set MPA_STUDENT_TRAINING_PROCESSES={processes} "
                 "and MPA_STUDENT_TRAINING_SHARDED=1)"
             )
             return

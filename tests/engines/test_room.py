@@ -1,7 +1,8 @@
 import pytest
 
-from services.core.errors import WrongState
+from services.core.errors import InvalidInput, WrongState
 from services.core.presets import PRESETS
+from services.engines.gpus import require_named
 from services.engines.room import NO_ROOM, require_room, room_for
 from services.engines.settings import STUDENTS_SHARE, EngineSettings
 from services.engines.vllm_memory import GIB
@@ -39,6 +40,19 @@ async def test_two_models_that_share_a_gpu_with_room_for_one(monkeypatch, tmp_pa
     assert refused.value.reason == NO_ROOM
     assert "takes 19.2 GiB of the GPU, but only 10.0 GiB are free" in str(refused.value)
     assert "choose another GPU by DEVICES" in str(refused.value)
+
+
+async def test_a_gpu_that_is_not_there_is_refused_before_a_cpu_computes(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    save_weights(tmp_path, 2**20)
+    install_driver(monkeypatch, tmp_path / "bin", 48)
+    for engine in ("transformers", "vllm"):
+        with pytest.raises(InvalidInput, match=r"DEVICES is 7, but .* it finds GPU 0"):
+            await require_room(tmp_path, EngineSettings(engine=engine))
+    await require_room(tmp_path, EngineSettings(device="cpu"))
+    for hidden in ("-1", "MIG-7"):  # the tool doesn't list a part of a GPU
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        require_named("DEVICES")
 
 
 async def test_memory_that_is_given_back_late_is_waited_for(monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -75,7 +76,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_model_of_2b_trains_whole_on_a_free_gpu_of_48_gb(qwen2vl_2b, one_gpu):
     one_gpu(47, 48)
-    room = training_room(qwen2vl_2b, TABLE_11, BY_MEMORY, "2")
+    room = training_room(qwen2vl_2b, TABLE_11, BY_MEMORY, "0")
     assert room.fits, room.reason
     assert room.way is not None
     assert (room.way.micro_batch, room.way.checkpointing) == (2, True)
@@ -85,7 +86,7 @@ def test_a_model_of_2b_trains_whole_on_a_free_gpu_of_48_gb(qwen2vl_2b, one_gpu):
 def test_a_micro_batch_that_was_set_is_not_made_smaller(qwen2vl_2b, one_gpu):
     """The training would not make it smaller either, and would run out of memory."""
     one_gpu(47, 48)
-    room = training_room(qwen2vl_2b, TABLE_11, Execution(micro_batch=8), "2")
+    room = training_room(qwen2vl_2b, TABLE_11, Execution(micro_batch=8), "0")
     assert not room.fits
     assert room.way is not None
     assert (room.way.micro_batch, room.way.checkpointing) == (8, False)
@@ -93,13 +94,32 @@ def test_a_micro_batch_that_was_set_is_not_made_smaller(qwen2vl_2b, one_gpu):
     assert "in micro batches of 8, but 47.0 GiB are free: set" in room.reason
     assert room.reason.endswith("MPA_STUDENT_TRAINING_MICRO_BATCH=auto")
     set_well = Execution(micro_batch=1, gradient_checkpointing=True)
-    assert training_room(qwen2vl_2b, TABLE_11, set_well, "2").fits
+    assert training_room(qwen2vl_2b, TABLE_11, set_well, "0").fits
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_those_that_are(qwen2vl_2b, one_gpu):
+    """Without the refusal, the training would take it for a machine without a GPU."""
+    one_gpu(47, 48)
+    for named in ("1", "0,1"):
+        with pytest.raises(InvalidInput) as refused:
+            training_room(qwen2vl_2b, TABLE_11, BY_MEMORY, named)
+        assert f"MPA_STUDENT_TRAINING_DEVICES is {named}, but not all" in str(refused.value)
+        assert "it finds GPU 0: NVIDIA RTX A6000" in str(refused.value)
+
+
+async def test_a_student_does_not_start_if_its_trainings_gpu_is_not_there(one_gpu, tmp_path):
+    one_gpu(47, 48)
+    settings = replace(fake_student_settings(tmp_path), training_devices="1")
+    student = HostedStudent(settings)
+    with pytest.raises(InvalidInput, match="MPA_STUDENT_TRAINING_DEVICES is 1"):
+        await student.start()
+    await student.close()
 
 
 def test_more_processes_than_gpus_are_told_before_a_run(qwen2vl_2b, one_gpu):
     one_gpu(47, 48)
     with pytest.raises(InvalidInput, match="PROCESSES is 2, but training may use only 1 devices"):
-        training_room(qwen2vl_2b, TABLE_11, Execution(micro_batch=AUTO, processes=2), "2")
+        training_room(qwen2vl_2b, TABLE_11, Execution(micro_batch=AUTO, processes=2), "0")
 
 
 def test_beside_a_served_model_on_the_same_gpu_it_does_not_fit_and_says_what_would(

@@ -153,7 +153,8 @@ def doctor(as_json: o.Json = False) -> None:
     """
     from rich.console import Console
 
-    from services.engines.gpus import machine_memory, visible_gpus
+    from services.engines.gpus import visible_gpus
+    from services.engines.host_memory import machine_memory
     from services.orchestrator.doctor.devices import find_devices
     from services.orchestrator.doctor.finding import Verdict
     from services.orchestrator.doctor.libraries import find_versions, probe_torch

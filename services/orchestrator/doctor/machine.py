@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from services.core.memory import GIB
-from services.engines.gpus import machine_memory
+from services.engines.host_memory import machine_memory
 from services.orchestrator.doctor.finding import Finding, Verdict
 
 PORTS = {
