@@ -16,7 +16,7 @@ export HF_HUB_OFFLINE ?= 1
 export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-vllm quick fast test check format protos protos-check protos-released haproxy arms \
+.PHONY: help demo demo-vllm quick fast test check format protos protos-check protos-released haproxy prometheus arms \
     bench-mini bench gpu-check zoo clean
 
 help:  ## List the targets
@@ -43,7 +43,7 @@ fast: check  ## Check, and run every test but the slow ones: real models, real p
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) --durations 15
 
 # One thread for each process: several that share two cores wait for each other less.
-test: $(VENV)/.installed-vllm check protos-check haproxy  ## Check, and run every test, as CI does
+test: $(VENV)/.installed-vllm check protos-check haproxy prometheus  ## Check, and run every test, as CI does
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" $(PARALLEL) --durations 15
 	$(BIN)/python -m pytest -m alone --durations 5
 
@@ -51,6 +51,11 @@ test: $(VENV)/.installed-vllm check protos-check haproxy  ## Check, and run ever
 haproxy:
 	@command -v haproxy /usr/sbin/haproxy > /dev/null || test "$$(id -u)" != 0 || \
 	    { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends haproxy; } || true
+
+# The program that checks deploy/: only unpacked, it neither needs root nor starts by itself.
+prometheus:
+	@command -v prometheus > /dev/null || test -e $(VENV)/prometheus || \
+	    { cd $(VENV) && apt-get download --quiet prometheus && dpkg -x prometheus_*.deb prometheus; } || true
 
 check: $(VENV)/.installed  ## Check format, lint, types, import contracts, and the protos against the last release
 	$(BIN)/ruff format --check .

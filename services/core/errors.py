@@ -84,13 +84,17 @@ class Conflict(MpaError):
 
 
 class Overloaded(MpaError):
-    """There is more work than room. `retry_after_s` in seconds."""
+    """There is more work than room. `retry_after_s` in seconds; `limit` names the limit reached.
+
+    `limit` is a constant in lower_snake_case for metrics; it is not sent.
+    """
 
     reason = "OVERLOADED"
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, limit: str = "other") -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.limit = limit
 
 
 class Unavailable(MpaError):

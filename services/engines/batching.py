@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from services import metrics
 from services.core.errors import MpaError, Overloaded, Unavailable
 from services.engines.computation import Computation, PendingPrompt, Prepare, Run
 from services.engines.model import Prompt, Reply
@@ -29,6 +31,15 @@ def died(reason: str) -> Unavailable:
     """Error for all requests to a dead engine."""
     return Unavailable(
         f"the engine has died ({reason}): the service is starting another, ask again"
+    )
+
+
+def full(waiting: int) -> Overloaded:
+    """Error for a request that finds `waiting` others before it."""
+    return Overloaded(
+        f"{waiting} requests wait already: ask again later",
+        retry_after_s=0.25,
+        limit="engine_queue",
     )
 
 
@@ -86,9 +97,7 @@ class MicroBatcher:
         if self._closed:
             raise Unavailable("this model is being unloaded: ask again")
         if len(self._waiting) >= self._max_waiting:
-            raise Overloaded(
-                f"{len(self._waiting)} requests wait already: ask again later", retry_after_s=0.25
-            )
+            raise full(len(self._waiting))
         return await self._enter(prompt, adapter).reply
 
     def _enter(self, prompt: Prompt, adapter: str) -> PendingPrompt:
@@ -170,6 +179,7 @@ class MicroBatcher:
                 await asyncio.sleep(LINGER_S)
             if batch := self._take():
                 self._last_size = len(batch)
+                _count(batch)
                 task = asyncio.create_task(self._computation.answer(batch))
                 self._under_way.add(task)
                 task.add_done_callback(self._ended)
@@ -203,3 +213,10 @@ class MicroBatcher:
                 del self._waiting[pending]
                 batch.append(pending)
         return batch
+
+
+def _count(batch: Sequence[PendingPrompt]) -> None:
+    now = time.monotonic()
+    metrics.BATCH_SIZE.observe(len(batch))
+    for pending in batch:
+        metrics.QUEUE_SECONDS.observe(now - pending.asked_at)

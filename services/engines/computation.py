@@ -9,9 +9,10 @@ after the others of their batch.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ class PendingPrompt:
     prompt: Prompt
     adapter: str
     reply: asyncio.Future[Reply]
+    asked_at: float = field(default_factory=time.monotonic)
 
     @property
     def kind(self) -> tuple[str, int, int]:

@@ -38,7 +38,8 @@ class ImageMemory:
         if not self.has_room(size):
             raise Overloaded(
                 f"the images of requests under way already take {self._taken >> 20:,} of "
-                f"{self._capacity_bytes >> 20:,} MiB: send fewer at a time, or smaller ones"
+                f"{self._capacity_bytes >> 20:,} MiB: send fewer at a time, or smaller ones",
+                limit="image_memory",
             )
         self._taken += size
         try:

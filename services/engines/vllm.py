@@ -23,11 +23,11 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from services.core.errors import InvalidInput, Overloaded, Unavailable
+from services.core.errors import InvalidInput, Unavailable
 from services.core.provenance import FinishReason
 from services.engines import adapters, checkpoint, tensors, vllm_processes
 from services.engines.adapters import AdaptedModel
-from services.engines.batching import CLOSE_S, died
+from services.engines.batching import CLOSE_S, died, full
 from services.engines.chat import Chat
 from services.engines.control import unreadable
 from services.engines.gpus import require_gpus
@@ -106,10 +106,7 @@ class VllmEngine:
         if self._closed:
             raise Unavailable("this model is being unloaded: ask again")
         if len(self._ranks.asking) >= self._settings.max_waiting:
-            raise Overloaded(
-                f"{len(self._ranks.asking)} requests wait already: ask again later",
-                retry_after_s=0.25,
-            )
+            raise full(len(self._ranks.asking))
         asking = self._enter(prompt, adapter)
         try:
             return await asking

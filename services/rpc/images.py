@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from protos.mpa.v1 import types_pb2
+from services import metrics
 from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.engines.image_cache import ImageCache
 from services.engines.image_decoder import DECODER, ImageDecoder
@@ -98,6 +99,16 @@ class ImageReceiver:
         self._under_way: dict[str, _Decoding] = {}
 
     @property
+    def cached_bytes(self) -> int:
+        """Bytes of recent images."""
+        return self._cache.nbytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all images in memory, recent ones included."""
+        return self._memory.taken_bytes
+
+    @property
     def decoding(self) -> int:
         """Number of images that are being decoded or wait for it."""
         return len(self._under_way)
@@ -108,7 +119,7 @@ class ImageReceiver:
         if source == "data":
             return await self.receive_bytes(image.data)
         if source == "sha256":
-            return self._cache.get(image.sha256)
+            return self._cached(image.sha256)
         if source == "uri":
             return await self.receive_bytes(await asyncio.to_thread(self._read, image.uri))
         raise InvalidInput(
@@ -122,7 +133,7 @@ class ImageReceiver:
         check_bytes(data)
         is_small = len(data) <= PLAIN_BYTES
         name = sha256(data) if is_small else await asyncio.to_thread(sha256, data)
-        if known := self._cache.find(name):
+        if known := self._found(name):
             return known
         if is_cheap(data):
             with self._reserved(most_bytes(data)):
@@ -151,7 +162,17 @@ class ImageReceiver:
             pass
         return self._memory.reserved(size)
 
+    def _found(self, sha256: str) -> LoadedImage | None:
+        found = self._cache.find(sha256)
+        metrics.CACHE_LOOKUPS.labels("miss" if found is None else "hit").inc()
+        return found
+
+    def _cached(self, sha256: str) -> LoadedImage:
+        """Raises ImageUnknown."""
+        return self._found(sha256) or self._cache.get(sha256)
+
     def _keep(self, image: LoadedImage) -> LoadedImage:
+        metrics.IMAGES_DECODED.inc()
         self._memory.count(image)
         return self._cache.keep(image)
 

@@ -102,6 +102,7 @@ class LoadShedder:
             raise Overloaded(
                 f"{under_way}, the most this service accepts: ask again later",
                 retry_after_s=_retry_after_s((wait_s or 0.0) / 2),
+                limit="requests_in_flight",
             )
         patience_s = longest_s if time_left_s is None else min(time_left_s, longest_s)
         if wait_s is not None and wait_s > MARGIN * patience_s and self.in_flight >= FEW:
@@ -109,6 +110,7 @@ class LoadShedder:
                 f"{under_way}: another one would be answered in about {wait_s:.1f} s, too late for "
                 f"a caller that waits {patience_s:.1f} s: ask again later",
                 retry_after_s=_retry_after_s(wait_s - MARGIN * patience_s),
+                limit="predicted_wait",
             )
 
 

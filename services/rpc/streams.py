@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from google.rpc import status_pb2
+
+from services import metrics
 from services.core.errors import MpaError
 from services.rpc.fields import check_fields
 from services.rpc.interceptors.calls import count_item
@@ -49,8 +53,8 @@ async def answer_out_of_order(
     if isinstance(requests, Requests):
         requests.is_idle = lambda: not window.items
 
-    def put(answered: Reply, size: int) -> None:
-        count_item(answered.error.code)
+    def put(answered: Reply, size: int, seconds: float | None) -> None:
+        count_item(answered.error.code, seconds)
         window.resize(size, answered.ByteSize())
         done.put_nowait(answered)
 
@@ -59,16 +63,17 @@ async def answer_out_of_order(
             window.leave(size)
 
     async def handle(item: Request, size: int) -> None:
+        began = time.perf_counter()
         try:
             check_fields(item.request)
             answered = reply(id=item.id, response=await answer(item.request))
         except MpaError as error:
-            answered = reply(id=item.id, error=to_status(error))
+            answered = reply(id=item.id, error=_status(error))
         except Exception as error:
-            answered = reply(id=item.id, error=to_status(_bug(error)))
+            answered = reply(id=item.id, error=_status(_bug(error)))
         finally:
             under_way.pop(item.id, None)
-        put(answered, size)
+        put(answered, size, time.perf_counter() - began)
 
     async def read() -> None:
         nonlocal takes_more
@@ -77,7 +82,7 @@ async def answer_out_of_order(
                 async for message in requests:
                     if isinstance(message, Malformed):
                         await window.enter(0)
-                        put(reply(id=message.id, error=to_status(message.error)), 0)
+                        put(reply(id=message.id, error=_status(message.error)), 0, None)
                         continue
                     takes_more = message.takes_more
                     for item in apart(message):
@@ -106,6 +111,11 @@ async def answer_out_of_order(
         await reader
     finally:
         reader.cancel()
+
+
+def _status(error: MpaError) -> status_pb2.Status:
+    metrics.failed(metrics.GRPC, error)
+    return to_status(error)
 
 
 def _bug(error: Exception) -> MpaError:

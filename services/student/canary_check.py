@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from services import metrics
 from services.core.contract import Contract
 from services.core.errors import InvalidInput
 from services.engines.model import Prompt, Reply, VisionLanguageModel
@@ -77,6 +78,7 @@ class CanaryCheck:
             fault, passed = _explain(verdict), verdict.passed
         else:
             fault, passed = await self._stored_fault(model, folder.name, canaries, prompts)
+        metrics.CANARY_CHECKS.labels("failed" if fault else "passed").inc()
         if fault:
             text = f"version {folder.name}: {fault}"
             if self.strictness is not Strictness.OFF:
@@ -126,6 +128,7 @@ class CanaryCheck:
             noise = self.noise(answers)
             by_answers = judge(written, noise, Strictness.LENIENT)
             verdict = verdict if by_answers.is_right else by_answers
+        metrics.CANARY_DIFFERENCE.observe(verdict.size)
         text = "canaries of %s: differences %.2f times the noise (at most %g); not told: %s"
         untold = ", ".join(verdict.untold) or "nothing"
         _log.info(text, version, verdict.size, verdict.limit, untold)

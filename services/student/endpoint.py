@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from services import metrics
 from services.core.decoding import Decoding
 from services.core.tasks import answer_prompt
 from services.engines.images import LoadedImage
@@ -99,4 +100,6 @@ class StudentEndpoint:
             prompt = Prompt(
                 image, text, decoding or contract.decoding, system=contract.system_prompt
             )
-            return Answered(lease.version, await lease.model.generate(prompt))
+            reply = await lease.model.generate(prompt)
+            metrics.replied(reply.usage)
+            return Answered(lease.version, reply)

@@ -30,6 +30,7 @@ class SwapGate:
                 raise Overloaded(
                     f"{self._waiting} requests already wait for the end of a swap: ask again later",
                     retry_after_s=1.0,
+                    limit="swap_queue",
                 )
             self._waiting += 1
             try:

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from services import metrics
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
 from services.student import programs
 from services.student.disk import require_disk_space
 from services.student.execution import Execution
 from services.student.job import Job, TrainingRequest
-from services.student.job_state import JobState, Phase
+from services.student.job_state import FINAL, JobState, Phase
 from services.student.progress import TrainingProgress
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,11 @@ class TrainingJobs:
             elif state.phase is not Phase.FAILED:
                 _log.info("training %s goes on", name)
                 self._launch(name)
+
+    @property
+    def running(self) -> str:
+        """Name of the training under way; "" if there is none."""
+        return next(iter(self._running), "")
 
     def names(self) -> list[str]:
         """Names of all jobs, the oldest first, damaged ones included."""
@@ -247,6 +253,8 @@ class TrainingJobs:
     async def _end(self, name: str, state: JobState) -> None:
         """Keep the state. If the disk can't, the service's next start resumes the job."""
         self._states[name] = state
+        if state.phase in FINAL:
+            metrics.TRAININGS.labels(state.phase).inc()
         await asyncio.to_thread(self._keep, name, state)
 
     def _keep(self, name: str, state: JobState) -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services import metrics
 from services.core.errors import InvalidInput
 from services.engines.images import LoadedImage
 from services.environment import Environment
@@ -111,6 +112,7 @@ class ProductionSamples:
             self._waiting.put_nowait(RequestSample(image, question, answer, version))
         except queue.Full:
             self.dropped += 1
+            metrics.SAMPLES.labels("dropped").inc()
 
     def close(self) -> None:
         """Write the waiting samples, for at most STOP_WITHIN_S seconds, and stop the thread."""
@@ -127,8 +129,10 @@ class ProductionSamples:
         while (sample := self._waiting.get()) is not None:
             try:
                 segments.add(sample)
+                metrics.SAMPLES.labels("kept").inc()
                 is_troubled = False
             except OSError as error:
+                metrics.SAMPLES.labels("failed").inc()
                 if not is_troubled:
                     _log.warning("samples of requests can't be written: %s", error)
                 is_troubled = True

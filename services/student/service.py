@@ -10,6 +10,7 @@ from __future__ import annotations
 import bentoml
 
 from services.environment import pin_devices
+from services.rpc import gauges
 from services.rpc.hosting import bento_settings
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.server import HttpServer
@@ -17,6 +18,7 @@ from services.rpc.images import ImageReceiver
 from services.rpc.lifecycle import Lifecycle
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
+from services.student import gauges as student_gauges
 from services.student.endpoint import StudentEndpoint
 from services.student.follower import FollowingStudent
 from services.student.http import app
@@ -51,6 +53,8 @@ class StudentService:
         self._lifecycle = Lifecycle(
             "student", server, settings.rpc.listen, HttpServer(entrance, app)
         )
+        gauges.watch("student", settings.engine.engine, self.__is_ready__, shedder, images)
+        student_gauges.watch(self._student)
 
     def _loaded_student(self) -> StudentEndpoint:
         self._lifecycle.require_loaded()

@@ -95,6 +95,7 @@ class UploadRoom:
                     f"{self._free_bytes() / GIB:.1f} GiB of the disk are free. Remove files from "
                     f"{self.datasets.root}, or set MPA_STUDENT_UPLOADS_MAX_GIB higher",
                     retry_after_s=30.0,
+                    limit="uploads",
                 )
             self._bytes += size_bytes
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
+from services import metrics
 from services.core.errors import (
     Conflict,
     MpaError,
@@ -34,6 +35,7 @@ from services.student.removal import VersionRemoval
 from services.student.slot import Lease, Slot
 from services.student.slots import END_S, Slots
 from services.student.store import VersionStore
+from services.student.swap import swap
 
 _log = logging.getLogger(__name__)
 _LOST = frozenset({CORRUPT, "VERSION_NOT_FOUND"})
@@ -148,6 +150,7 @@ class Versions:
         """Wait until the live version's engine dies; return the reason. Free other dead engines."""
         while True:
             dead, reason = await self._slots.deaths.get()
+            metrics.ENGINE_DEATHS.inc()
             _log.error("the engine of %s has died: %s", ", ".join(sorted(dead)), reason)
             if self._is_live_dead(dead):
                 return reason
@@ -231,22 +234,18 @@ class Versions:
     async def _make_live(self, pointers: Pointers) -> Plan:
         """Load the live version of `pointers` if necessary, and move there. For one at a time."""
         live, name = self.pointers.live, pointers.live
-        is_loaded = self._slots.is_available(name)
-        plan = await self.planner.make_room(name, self.pointers)
-        if not is_loaded and plan.way is SwapWay.IN_PLACE and live not in ("", name):
-            await self._slots.replace(live, name, lambda: self._live.move(pointers))
-            return self._swapped(live, plan)
-        if not is_loaded:
-            await self._bring_in(name, plan)
-        if not self._slots.is_available(name):
-            raise Unavailable(f"the engine of version {name} has died before it went live")
-        await self._live.move(pointers)
-        return self._swapped(live, plan)
-
-    def _swapped(self, before: str, plan: Plan) -> Plan:
-        text = "%s is live, %s before; way of the swap: %s (%s)"
-        _log.info(text, self.pointers.live, before or "none", plan.way, plan.reason)
-        return plan
+        with swap(live, name) as record:
+            is_loaded = self._slots.is_available(name)
+            plan = record.plan = await self.planner.make_room(name, self.pointers)
+            if not is_loaded and plan.way is SwapWay.IN_PLACE and live not in ("", name):
+                await self._slots.replace(live, name, lambda: self._live.move(pointers))
+                return plan
+            if not is_loaded:
+                await self._bring_in(name, plan)
+            if not self._slots.is_available(name):
+                raise Unavailable(f"the engine of version {name} has died before it went live")
+            await self._live.move(pointers)
+            return plan
 
     async def follow(self, pointers: Pointers) -> None:
         """Do in memory as the owner of the store has decided. Raises as `promote` does."""

@@ -13,6 +13,7 @@ import logging
 import bentoml
 
 from protos.mpa.v1 import teacher_pb2_grpc
+from services import metrics
 from services.core.errors import Unavailable
 from services.engines.checkpoint import resolve
 from services.engines.linked import with_image_processor
@@ -22,6 +23,7 @@ from services.engines.room import PATIENCE_S, require_room
 from services.engines.serving import Serving, of_checkpoint
 from services.engines.teacher import HostedTeacher
 from services.environment import pin_devices
+from services.rpc import gauges
 from services.rpc.hosting import bento_settings
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.server import HttpServer
@@ -61,6 +63,8 @@ class TeacherService:
         self._lifecycle = Lifecycle(
             "teacher", server, self._settings.rpc.listen, HttpServer(entrance, app)
         )
+        engine = self._settings.engine.engine
+        gauges.watch("teacher", engine, self.__is_ready__, shedder, images)
 
     def _loaded_teacher(self) -> HostedTeacher:
         self._lifecycle.require_loaded()
@@ -87,7 +91,9 @@ class TeacherService:
 
     async def _death(self) -> str:
         assert self._teacher is not None
-        return await self._teacher.death()
+        reason = await self._teacher.death()
+        metrics.ENGINE_DEATHS.inc()
+        return reason
 
     async def _revive(self) -> None:
         assert self._teacher is not None

@@ -10,6 +10,7 @@ import grpc
 
 from protos.mpa.v1 import teacher_pb2 as pb
 from protos.mpa.v1 import teacher_pb2_grpc
+from services import metrics
 from services.core.annotation import Annotation
 from services.core.decoding import Decoding
 from services.engines.teacher import HostedTeacher, find_task
@@ -71,6 +72,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         image = await self._images.receive(request.image)
         decoding = decoding_from_proto(request.decoding, ANNOTATION_DECODING)
         annotated = await teacher.annotate(image, task, prompt, decoding, guided=request.guided)
+        metrics.replied(annotated.reply.usage)
         response = pb.AnnotateResponse(
             text=annotated.reply.text,
             model_fingerprint=teacher.fingerprint,
@@ -111,6 +113,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         reply = await teacher.answer(
             image, question, template, decoding_from_proto(request.decoding)
         )
+        metrics.replied(reply.usage)
         return pb.TeacherServiceAnswerResponse(
             answer=reply.text,
             model_fingerprint=teacher.fingerprint,

@@ -1,8 +1,7 @@
 """Metrics: each item of a bulk stream counts as one call."""
 
-from prometheus_client import REGISTRY
-
 from protos.mpa.v1 import teacher_pb2, types_pb2
+from services.metrics import REGISTRY
 from tests.pictures import png
 from tests.serving import serving_teacher
 
@@ -10,7 +9,8 @@ METHOD = "/mpa.v1.TeacherService/AnswerStream"
 
 
 def counted(code):
-    return REGISTRY.get_sample_value("mpa_grpc_calls_total", {"method": METHOD, "code": code}) or 0
+    labels = {"protocol": "grpc", "method": METHOD, "code": code}
+    return REGISTRY.get_sample_value("mpa_requests_total", labels) or 0
 
 
 async def test_the_items_of_a_stream_are_counted_under_their_own_codes(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from services import metrics
 from services.core.errors import MpaError, Overloaded, Unavailable
 from services.engines.openai.faults import Fault, without_key
 from services.engines.openai.pacing import Pace, retry_after_s
@@ -88,8 +89,10 @@ class Api:
                 try_s = min(timeout_s or self._settings.timeout_s, left_s)
                 outcome = await self._try(method, path, headers, try_s, content)
             if isinstance(outcome, httpx.Response):
+                metrics.PROVIDER_CALLS.labels("ok").inc()
                 return outcome
             trouble, asked_s = outcome
+            metrics.PROVIDER_CALLS.labels(trouble.reason.lower()).inc()
             wait_s = asked_s if asked_s is not None else delay_s * random.uniform(0.5, 1.0)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
             if isinstance(trouble, Overloaded):
@@ -128,6 +131,7 @@ class Api:
             return response
         fault = Fault.read(response.status_code, response.content, self._settings.api_key)
         if not fault.is_transient:
+            metrics.PROVIDER_CALLS.labels("refused").inc()
             raise RequestRefused(fault)
         asked_s = retry_after_s(response.headers)
         return fault.error(self._model, origin, asked_s or FIRST_DELAY_S), asked_s

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from services import metrics
 from services.core.errors import BadReply, InvalidInput, MpaError, Pending, WrongState
 from services.core.provenance import FinishReason
 from services.engines.model import (
@@ -233,6 +234,9 @@ class Batches:
                     content = await self._api.call("GET", path, timeout_s=TRANSFER_TIMEOUT_S)
                     responses += self._read(content.text)
             self._store.finish(batch.number, responses)
+            for _, code, body in responses:
+                if code == 200:
+                    metrics.billed(self._chat.spent(body, batch=True))
             _log.info("batch %s is %s: %d responses", batch.batch_id, status, len(responses))
         else:
             self._store.progress(

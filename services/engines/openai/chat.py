@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from services.core.errors import BadReply, InvalidInput
 from services.core.provenance import FinishReason
-from services.core.usage import Usage
+from services.core.usage import NO_USAGE, Usage
 from services.engines.model import (
     Prompt,
     Reply,
@@ -77,19 +77,7 @@ class ChatCompletions:
 
     def reply(self, content: bytes | str, *, batch: bool = False) -> Reply:
         """Reply in a response. Raises Unusable: no JSON, no choice, or an empty one."""
-        try:
-            answered = json.loads(content)
-            usage = _usage(answered.get("usage") or {})
-        except (ValueError, AttributeError, TypeError) as error:
-            raise Unusable(
-                f"{self.model} sent a response that is no chat completion ({self._start(content)})"
-            ) from error
-        spent = Usage(
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            usage.cached_prompt_tokens,
-            self.price.cost_usd(usage, batch=batch),
-        )
+        answered, spent = self._read(content, batch)
         try:
             choice = answered["choices"][0]
             text, finish_reason = _written(choice, choice["message"])
@@ -108,6 +96,23 @@ class ChatCompletions:
             cost_usd=spent.cost_usd,
             system_fingerprint=str(answered.get("system_fingerprint") or ""),
         )
+
+    def spent(self, content: bytes | str, *, batch: bool = False) -> Usage:
+        """Usage that a response is billed with, usable or not."""
+        try:
+            return self._read(content, batch)[1]
+        except Unusable:
+            return NO_USAGE
+
+    def _read(self, content: bytes | str, batch: bool) -> tuple[dict[str, Any], Usage]:
+        try:
+            answered = json.loads(content)
+            usage = _usage(answered.get("usage") or {})
+        except (ValueError, AttributeError, TypeError) as error:
+            raise Unusable(
+                f"{self.model} sent a response that is no chat completion ({self._start(content)})"
+            ) from error
+        return answered, replace(usage, cost_usd=self.price.cost_usd(usage, batch=batch))
 
     def _start(self, content: bytes | str) -> str:
         text = content.decode(errors="replace") if isinstance(content, bytes) else content

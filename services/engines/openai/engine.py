@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from services import metrics
 from services.core.errors import BadReply, WrongState
 from services.core.provenance import FinishReason
 from services.core.usage import Usage
@@ -86,6 +87,7 @@ class OpenAIEngine:
         for _ in range(TRIES_OF_A_REPLY):
             try:
                 response = await self._api.call("POST", COMPLETIONS, json=body, tokens=estimate)
+                metrics.billed(self._chat.spent(response.content))
                 reply = self._chat.reply(response.content)
             except Unusable as error:
                 wasted += error.usage

@@ -93,6 +93,7 @@ class Fault:
             return Overloaded(
                 f"{origin} limits the rate of requests ({self.message})",
                 retry_after_s=retry_after_s,
+                limit="provider_rate",
             )
         if self.is_transient:
             return Unavailable(

@@ -91,6 +91,7 @@ def _refuse_long(wait_s: float) -> None:
         raise Overloaded(
             f"the provider's rate limit is used up for the next {wait_s:.0f} s",
             retry_after_s=min(wait_s, COME_BACK_S),
+            limit="provider_rate",
         )
 
 

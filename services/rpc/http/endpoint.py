@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
+from services import metrics
 from services.core.errors import Cancelled, InvalidInput, MpaError, Unavailable
 from services.rpc.fields import check_fields
 from services.rpc.http.entrance import Entrance
@@ -78,6 +79,7 @@ def refusal(error: Exception) -> Response:
             f"its log has request {current_request_id.get()}",
             reason=INTERNAL,
         )
+    metrics.failed(metrics.HTTP, error)
     return Response(body_of(error), error_status(error), error_headers(error), "application/json")
 
 

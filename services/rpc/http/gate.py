@@ -7,12 +7,13 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 
-from prometheus_client import Counter, Histogram
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services import metrics
 from services.core.errors import Overloaded
 from services.rpc.http.limits import Quota
 from services.rpc.http.replies import INTERNAL, error_body, error_headers, error_status
@@ -22,23 +23,22 @@ METRICS = "/metrics"
 OBSERVED = ("/livez", "/healthz", "/readyz", METRICS)
 """Paths with separate room: they are always answered, whatever else is under way."""
 MOST_SCRAPES = 4
-"""Most simultaneous readings of the metrics: each collects them from files, on a thread."""
+"""Most simultaneous readings of the metrics: each is made on a thread."""
 _OF_OBSERVED = ("GET", "HEAD")
 
 _log = logging.getLogger(__name__)
-_SECONDS = Histogram("mpa_http_seconds", "Duration of HTTP requests in seconds", ["path"])
-_REQUESTS = Counter("mpa_http_requests", "HTTP requests by path and status", ["path", "code"])
 
 
 class Gate:
     """Gate in front of all of BentoML's application.
 
     BentoML's pages load scripts from other hosts, its metrics keep a series for each requested
-    path, and its time limit keeps each request in memory until the limit is over.
+    path, and are read from files of all processes that ever served; its time limit keeps each
+    request in memory until the limit is over.
     """
 
     def __init__(self, bento: ASGIApp, ours: Starlette, requests: Quota) -> None:
-        """`bento` answers OBSERVED, `ours` its own routes."""
+        """`bento` answers OBSERVED but for the metrics, `ours` its own routes."""
         self._bento = bento
         self._ours = ours
         self._routes = [route for route in ours.routes if isinstance(route, Route)]
@@ -63,18 +63,19 @@ class Gate:
             await self._admit(scope, receive, reply.send, known, caller)
         except Exception:
             _log.exception("request %s failed", given)
+            metrics.failed(metrics.HTTP, INTERNAL)
             if not reply.status:
                 await _refuse(
                     reply.send, 500, INTERNAL, f"the service failed; its log has request {given}"
                 )
         finally:
-            _REQUESTS.labels(known or "other", reply.status).inc()
-            _SECONDS.labels(known or "other").observe(time.monotonic() - began)
+            seconds = time.monotonic() - began
+            metrics.ended(metrics.HTTP, known or "other", str(reply.status or "gone"), seconds)
             if path not in OBSERVED or reply.status not in (200, 503):
                 self._calls.ended(
                     f"{scope['method']} {path}",
                     str(reply.status or "gone"),
-                    time.monotonic() - began,
+                    seconds,
                     peer=caller,
                     failed=not 200 <= reply.status < 400,
                     why=reply.why,
@@ -93,22 +94,30 @@ class Gate:
         path, method = scope["path"], scope["method"]
         if not known:
             there = ", ".join(self._methods)
+            metrics.failed(metrics.HTTP, "NOT_FOUND")
             await _refuse(
                 send, 404, "NOT_FOUND", f"there is no {path[:100]!r} here; there are {there}"
             )
         elif method not in self._methods[known]:
             allowed = ", ".join(self._methods[known])
+            metrics.failed(metrics.HTTP, "METHOD_NOT_ALLOWED")
             await _refuse(
                 send, 405, "METHOD_NOT_ALLOWED", f"{path} takes {allowed}", {"allow": allowed}
             )
         else:
             try:
                 with self._room(path, caller):
-                    await (self._bento if path in OBSERVED else self._ours)(scope, receive, send)
+                    await self._application(path)(scope, receive, send)
             except Overloaded as error:
+                metrics.failed(metrics.HTTP, error)
                 await _refuse(
                     send, error_status(error), error.reason, str(error), error_headers(error)
                 )
+
+    def _application(self, path: str) -> ASGIApp:
+        if path == METRICS:
+            return _metrics
+        return self._bento if path in OBSERVED else self._ours
 
     def _room(self, path: str, caller: str) -> AbstractContextManager[None]:
         """Room for a reading of metrics; requests take theirs when complete. Raises Overloaded."""
@@ -117,6 +126,11 @@ class Gate:
         if path not in OBSERVED:
             self._requests.require_room(caller)
         return nullcontext()
+
+
+async def _metrics(scope: Scope, receive: Receive, send: Send) -> None:
+    page = Response(await metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+    await page(scope, receive, send)
 
 
 class _Reply:

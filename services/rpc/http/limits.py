@@ -59,6 +59,7 @@ class Quota:
 
     def __init__(self, name: str, most: int, most_per_caller: int) -> None:
         self._name = name
+        self._limit = name.replace(" ", "_")
         self._most = most
         self._most_per_caller = most_per_caller
         self._taken: Counter[str] = Counter()
@@ -72,12 +73,14 @@ class Quota:
         """Raises Overloaded if less is left."""
         if self._total + amount > self._most:
             raise Overloaded(
-                f"{self._total:,} of {self._most:,} {self._name} are taken: ask again in a moment"
+                f"{self._total:,} of {self._most:,} {self._name} are taken: ask again in a moment",
+                limit=f"http_{self._limit}",
             )
         if self._taken[caller] + amount > self._most_per_caller:
             raise Overloaded(
                 f"your address has {self._taken[caller]:,} of the {self._most_per_caller:,} "
-                f"{self._name} allowed: wait until one ends"
+                f"{self._name} allowed: wait until one ends",
+                limit=f"http_{self._limit}_per_caller",
             )
 
     def take(self, caller: str, amount: int = 1) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from services import metrics
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.replies import error_body
 from services.rpc.request_id import HEADER, request_id
@@ -185,6 +186,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.cycle.message_event.set()
         given = request_id(None)
         body = error_body(status, reason, message)
+        metrics.failed(metrics.HTTP, reason)
         _log.warning("%s %s id=%s peer=%s", status, message, given, self._caller)
         head = [
             b"HTTP/1.1 %d %s" % (status, _REASONS[status]),

@@ -13,17 +13,11 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool
 from google.rpc import code_pb2
-from prometheus_client import Counter, Histogram
 
+from services import metrics
 from services.rpc.interceptors.around import Around, Context
 from services.rpc.request_id import HEADER, CallLog, current_request_id, request_id
 
-CALLS = Counter(
-    "mpa_grpc_calls",
-    "gRPC calls by method and status, items of bulk streams included",
-    ["method", "code"],
-)
-_SECONDS = Histogram("mpa_grpc_seconds", "Duration of gRPC calls in seconds", ["method"])
 _UNREMARKABLE = ("OK", "CANCELLED")
 _current_method: ContextVar[str] = ContextVar("current_method", default="")
 
@@ -57,21 +51,20 @@ class Calls(Around):
         finally:
             seconds = time.perf_counter() - began
             if _is_bulk(method):  # its items are counted one by one, under their own codes
-                CALLS.labels(method, "STREAM").inc()
+                metrics.ended(metrics.GRPC, method, "STREAM", None)
             else:
-                CALLS.labels(method, code).inc()
-                _SECONDS.labels(method).observe(seconds)
+                metrics.ended(metrics.GRPC, method, code, seconds)
             failed = code not in _UNREMARKABLE
             why = context.details() or "" if failed else ""
             self._log.ended(method, code, seconds, peer=context.peer(), failed=failed, why=why)
 
 
-def count_item(code: int) -> None:
+def count_item(code: int, seconds: float | None) -> None:
     """Counts the answer to an item of the current bulk stream.
 
     `code`: that of its google.rpc.Status, 0 for OK.
     """
-    CALLS.labels(_current_method.get(), code_pb2.Code.Name(code)).inc()
+    metrics.ended(metrics.GRPC, _current_method.get(), code_pb2.Code.Name(code), seconds)
 
 
 @cache

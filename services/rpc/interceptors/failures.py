@@ -10,6 +10,7 @@ import grpc
 from grpc._cython import cygrpc
 from grpc_status import rpc_status
 
+from services import metrics
 from services.core.errors import MpaError, Overloaded
 from services.rpc.interceptors.around import Around, Context
 from services.rpc.interceptors.calls import with_request_id
@@ -46,6 +47,7 @@ def internal(error: Exception, method: str) -> MpaError:
 
 
 async def _abort(context: Context, error: MpaError) -> None:
+    metrics.failed(metrics.GRPC, error)
     status = rpc_status.to_status(to_status(error))
     trailing = list(status.trailing_metadata)
     if isinstance(error, Overloaded):

@@ -60,7 +60,8 @@ class Receiving:
             if not eviction.expired():
                 raise
             raise Overloaded(
-                "too many messages arrive at once, and this one took long: send it again"
+                "too many messages arrive at once, and this one took long: send it again",
+                limit="grpc_messages",
             ) from None
         finally:
             self._leave(arrival)

@@ -90,6 +90,7 @@ class Turnstile(Around):
                 raise Overloaded(
                     f"{most} {what} are open {where}, the most allowed: end one first",
                     retry_after_s=RETRY_AFTER_S,
+                    limit=f"grpc_{what.replace(' ', '_')}",
                 )
         for key, _, _ in bounds:
             self._open[key] += 1

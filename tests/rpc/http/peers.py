@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from protos.mpa.v1 import student_pb2
+from services import metrics
 from services.rpc.http.endpoint import endpoint
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.limits import HttpLimits
@@ -97,7 +98,7 @@ async def http_peer(shedder=None, grace_s=20, servicer=Servicer, **limits):
     app = Starlette(
         routes=[
             Route("/livez", lambda _: PlainTextResponse("ok")),
-            Route("/metrics", long),
+            Route("/readyz", long),
             Route("/healthz", lambda _: 1 / 0),
         ]
     )
@@ -109,9 +110,11 @@ async def http_peer(shedder=None, grace_s=20, servicer=Servicer, **limits):
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started)
     peer = HttpPeer(server, http, entrance, servicer, listener.getsockname()[1])
+    metrics.before_reading(servicer.open.wait)
     try:
         yield peer
     finally:
+        metrics._readers.remove(servicer.open.wait)
         servicer.open.set()
         for writer in peer.callers:
             writer.close()

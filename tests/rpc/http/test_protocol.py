@@ -150,7 +150,7 @@ async def test_a_connection_can_be_used_again():
 
 async def test_a_reply_that_nobody_reads_is_let_go():
     async with http_peer(write_s=0.3) as peer:
-        await peer.connect(get("/metrics"))
+        await peer.connect(get("/readyz"))
         await until(lambda: peer.connections == 1)
         await until(lambda: peer.connections == 0)
 
