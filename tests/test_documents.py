@@ -18,8 +18,9 @@ from benchmarks import picture
 from benchmarks.results import read_results
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS
-from services.environment import pin_devices
+from services.environment import Environment, pin_devices
 from services.orchestrator.cli.main import app
+from services.rpc.logs import LogSettings
 from services.student.settings import StudentSettings
 from services.teacher.settings import TeacherSettings
 
@@ -95,6 +96,7 @@ def test_the_settings_of_the_services_are_documented():
         ("STUDENT", StudentSettings, student),
     ):
         pin_devices(f"MPA_{role}_", variables)
+        LogSettings.from_environment(Environment(f"MPA_{role}_", variables))
         settings.from_env(variables)
     read = {re.sub(r"^MPA_(TEACHER|STUDENT)_", "", name) for name in teacher.names | student.names}
     document = (ROOT / "docs/services.md").read_text()

@@ -137,7 +137,6 @@ class Lifecycle:
         A service that is shutting down no longer restarts its engine. If the port is taken, or
         SIGTERM is not uvicorn's, the error is logged and the service ends.
         """
-        logging.getLogger("services").setLevel(logging.INFO)
         try:
             worker = self._worker()
             host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host

@@ -1,4 +1,7 @@
-"""An id for each request, returned with the reply and written into the log line of the call."""
+"""An id for each request, returned with the reply and written into the log line of the call.
+
+Facts about the request, such as the version that answers, are noted while it is under way.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,22 @@ _HARMLESS = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _log = logging.getLogger("services.calls")
 
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="-")
+current_facts: ContextVar[dict[str, str]] = ContextVar("current_facts")
+"""Facts of the request under way, which all of its tasks share."""
+
+
+def begin_request(given: str | None) -> str:
+    """Sets the id and the facts of a new request, and returns the id."""
+    chosen = request_id(given)
+    current_request_id.set(chosen)
+    current_facts.set({})
+    return chosen
+
+
+def note(name: str, value: str) -> None:
+    """Notes a fact about the request under way, if there is one."""
+    if (facts := current_facts.get(None)) is not None:
+        facts[name] = value
 
 
 def request_id(given: str | None) -> str:
@@ -64,4 +83,13 @@ class CallLog:
             peer,
             f" {why[:300]!r}" if why else "",
             f" ({left_out:,} lines like this one were left out)" if left_out else "",
+            extra={
+                "facts": {
+                    "method": method[:200],
+                    "code": code,
+                    "seconds": round(seconds, 6),
+                    "peer": peer,
+                    "left_out": left_out,
+                }
+            },
         )

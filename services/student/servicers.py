@@ -20,6 +20,8 @@ from services.core.errors import InvalidInput
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_question, check_template
 from services.rpc.load_shedding import LoadShedder
+from services.rpc.logs import conversation
+from services.rpc.request_id import note
 from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import CHECK, decoding_from_proto, finish_reason_to_proto, usage_to_proto
 from services.student.endpoint import StudentEndpoint
@@ -79,6 +81,8 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
             image, question, template=template, decoding=decoding, version=request.version
         )
         reply = answered.reply
+        note("version", answered.version)
+        conversation(question, reply.text)
         if _is_of_a_user(request, context):
             student.samples.offer(image, question, reply.text, answered.version)
         return student_pb2.AnswerResponse(

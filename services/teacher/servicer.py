@@ -17,6 +17,7 @@ from services.engines.teacher import HostedTeacher, find_task
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_prompt, check_question, check_template
 from services.rpc.load_shedding import LoadShedder
+from services.rpc.logs import conversation
 from services.rpc.streams import answer_out_of_order
 from services.rpc.wire import decoding_from_proto, finish_reason_to_proto, usage_to_proto
 
@@ -73,6 +74,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
         decoding = decoding_from_proto(request.decoding, ANNOTATION_DECODING)
         annotated = await teacher.annotate(image, task, prompt, decoding, guided=request.guided)
         metrics.replied(annotated.reply.usage)
+        conversation(task.name, annotated.reply.text)
         response = pb.AnnotateResponse(
             text=annotated.reply.text,
             model_fingerprint=teacher.fingerprint,
@@ -114,6 +116,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
             image, question, template, decoding_from_proto(request.decoding)
         )
         metrics.replied(reply.usage)
+        conversation(question, reply.text)
         return pb.TeacherServiceAnswerResponse(
             answer=reply.text,
             model_fingerprint=teacher.fingerprint,

@@ -1,4 +1,4 @@
-"""`mpa-orch status`, `rounds` and `matchers`: results of one run."""
+"""`mpa-orch status`, `rounds` and `matchers`: results of one run; `status` of a service, too."""
 
 from __future__ import annotations
 
@@ -15,9 +15,19 @@ from services.orchestrator.cli.runs import list_all
 app = typer.Typer()
 PANEL = "Results of runs"
 
-AnyRun = Annotated[
-    Path | None,
-    typer.Argument(metavar="RUN", help="Folder of the run. Default: list all runs in runs/."),
+RunOrService = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|HOST:PORT",
+        help="Folder of a run, or HTTP address of a service. Default: list all runs in runs/.",
+        show_default=False,
+    ),
+]
+Window = Annotated[
+    float,
+    typer.Option(
+        "--seconds", metavar="N", min=0.1, help="Seconds over which a service's rates are measured."
+    ),
 ]
 StudentMatcher = Annotated[
     str,
@@ -36,18 +46,45 @@ Disagreements = Annotated[
 
 
 @app.command(rich_help_panel=PANEL)
-def status(run: AnyRun = None) -> None:
-    """Show the progress and results of a run, finished or under way."""
+def status(subject: RunOrService = "", seconds: Window = 2.0, as_json: o.Json = False) -> None:
+    """Show the progress and results of a run, or the figures of a running service.
+
+    Exit code 1 if the service is not ready.
+    """
     from rich.console import Console
 
+    from services.orchestrator.endpoints.readings import ADDRESS
     from services.orchestrator.reports import summary as report
     from services.orchestrator.run.run import read_run
     from services.orchestrator.run.summary import summarise
 
-    if run is None:
-        return list_all()
+    if not subject:
+        return list_all(as_json=as_json)
+    run = Path(subject)
+    if ADDRESS.fullmatch(subject) and not run.exists():
+        return _show_service(subject, seconds, as_json=as_json)
     with exit_codes(), read_run(run) as opened:
-        report.show(summarise(opened.ledger), Console())
+        summary = summarise(opened.ledger)
+        if as_json:
+            typer.echo(report.to_json(summary))
+        else:
+            report.show(summary, Console())
+
+
+def _show_service(address: str, seconds: float, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from services.orchestrator.endpoints.readings import read_figures
+    from services.orchestrator.reports import service as report
+
+    with exit_codes():
+        found = read_figures(address, seconds)
+    if as_json:
+        typer.echo(report.to_json(found))
+    else:
+        report.show(found, Console())
+    if not found.is_ready:
+        raise typer.Exit(1)
 
 
 @app.command(name="rounds", rich_help_panel=PANEL)

@@ -1,6 +1,9 @@
-"""The summary of a run, for people."""
+"""The summary of a run, for people and for tools."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +16,11 @@ from services.orchestrator.reports import rounds as rounds_report
 from services.orchestrator.reports.listing import say
 from services.orchestrator.run.opinions import LabelNoise
 from services.orchestrator.run.summary import Summary
+
+
+def to_json(summary: Summary) -> str:
+    """The text of `summary.json`."""
+    return json.dumps(asdict(summary), indent=2, ensure_ascii=False)
 
 
 def show(summary: Summary, console: Console) -> None:

@@ -17,7 +17,7 @@ from services import metrics
 from services.core.errors import Overloaded
 from services.rpc.http.limits import Quota
 from services.rpc.http.replies import INTERNAL, error_body, error_headers, error_status
-from services.rpc.request_id import HEADER, CallLog, current_request_id, request_id
+from services.rpc.request_id import HEADER, CallLog, begin_request
 
 METRICS = "/metrics"
 OBSERVED = ("/livez", "/healthz", "/readyz", METRICS)
@@ -52,8 +52,7 @@ class Gate:
         if scope["type"] != "http":
             await self._bento(scope, receive, send)
             return
-        given = request_id(Headers(scope=scope).get(HEADER))
-        current_request_id.set(given)
+        given = begin_request(Headers(scope=scope).get(HEADER))
         began = time.monotonic()
         path = scope["path"]
         known = self._known(path)

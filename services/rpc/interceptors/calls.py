@@ -16,7 +16,7 @@ from google.rpc import code_pb2
 
 from services import metrics
 from services.rpc.interceptors.around import Around, Context
-from services.rpc.request_id import HEADER, CallLog, current_request_id, request_id
+from services.rpc.request_id import HEADER, CallLog, begin_request, current_request_id
 
 _UNREMARKABLE = ("OK", "CANCELLED")
 _current_method: ContextVar[str] = ContextVar("current_method", default="")
@@ -34,8 +34,7 @@ class Calls(Around):
             yield
             return
         given = dict(context.invocation_metadata() or ()).get(HEADER)
-        chosen = request_id(given if isinstance(given, str) else None)
-        current_request_id.set(chosen)
+        chosen = begin_request(given if isinstance(given, str) else None)
         _current_method.set(method)
         context.set_trailing_metadata(((HEADER, chosen),))
         began = time.perf_counter()
