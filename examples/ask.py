@@ -1,6 +1,8 @@
 """Asks the endpoint a question about an image, over gRPC.
 
 python examples/ask.py photo.jpg "what does the sign say?" localhost:50052
+
+MPA_KEY holds the caller's key if the service needs one; with TLS the address is grpcs://HOST:PORT.
 """
 
 import asyncio

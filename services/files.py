@@ -34,16 +34,17 @@ def sweep(folder: Path) -> list[Path]:
     return left
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
+def write_atomically(path: Path, data: bytes | str, *, mode: int = 0o666) -> None:
     """Writes a file next to `path`, flushes it to disk, renames it to `path`.
 
-    Raises MpaError: disk full, not allowed.
+    `mode`: access rights, which the umask limits. Raises MpaError: disk full, not allowed.
     """
     content = data.encode() if isinstance(data, str) else data
     unfinished = unfinished_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

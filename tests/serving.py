@@ -12,6 +12,7 @@ from services.engines.fake import FakeModel
 from services.engines.loading import load_model
 from services.engines.serving import of_checkpoint
 from services.engines.teacher import HostedTeacher
+from services.rpc.access.access import Access
 from services.rpc.images import ImageReceiver, ImageSettings
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
@@ -60,13 +61,14 @@ class StudentPeer:
 
 
 @asynccontextmanager
-async def serving_student(settings: StudentSettings):
+async def serving_student(settings: StudentSettings, access: Access | None = None):
     student = HostedStudent(settings)
     servicer = StudentServicer(lambda: student, ImageReceiver(settings.rpc.images))
     server = GrpcServer(
         lambda grpc_server: register(lambda: student, servicer, grpc_server),
         SERVICES,
         end_waits=student.jobs.end_waits,
+        access=access,
     )
     port = await server.start("127.0.0.1", 0)
     await student.start()

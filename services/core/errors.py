@@ -5,6 +5,8 @@
     |   `-- InvalidImage     the image can't be read, or is too large to be read safely
     +-- NotFound             a version, run, task or operation does not exist
     |   `-- ImageUnknown     the service doesn't hold the image of this sha256: send its bytes
+    +-- Unauthenticated      no key, or none that the service knows
+    +-- PermissionDenied     the caller's key lacks the role
     +-- WrongState           right request, wrong moment (a version that is not loaded)
     +-- Conflict             somebody else is doing it (a second training, a run open elsewhere)
     +-- Overloaded           come back after `retry_after_s`
@@ -69,6 +71,22 @@ class ImageUnknown(NotFound):
     """The service does not hold the image of this sha256, or no longer."""
 
     reason = "IMAGE_UNKNOWN"
+
+
+class Unauthenticated(MpaError):
+    """The caller has not shown who it is. `reason` names the fault, such as KEY_MISSING."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(MpaError):
+    """The caller is known and may not do this. `role` is one that would allow it."""
+
+    reason = "ROLE_MISSING"
+
+    def __init__(self, message: str, *, role: str = "", reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.role = role
 
 
 class WrongState(MpaError):
@@ -158,5 +176,13 @@ class NothingToAlign(MpaError):
     reason = "NOTHING_TO_ALIGN"
 
 
-STOPS_THE_RUN = (Unavailable, Overloaded, Cancelled, WrongState, BudgetSpent)
+STOPS_THE_RUN = (
+    Unavailable,
+    Overloaded,
+    Cancelled,
+    WrongState,
+    BudgetSpent,
+    Unauthenticated,
+    PermissionDenied,
+)
 """Errors of the service, not of one request: finished work is kept, the next try does the rest."""

@@ -3,6 +3,7 @@
 HOST:PORT                        every address of HOST
 HOST:PORT,HOST:PORT              several hosts
 ipv4:HOST:PORT,HOST:PORT         the same in gRPC's notation (also ipv6:, dns:)
+grpcs://HOST:PORT,HOST:PORT      any of these, with TLS (peers.py)
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from services.core.errors import (
     WrongState,
 )
 from services.rpc import status
+from services.rpc.access.credentials import Credentials
 from services.rpc.bulk import OUT_OF_TIME
 from services.rpc.concurrency import Concurrency
 from services.rpc.peers import Peers
@@ -44,11 +45,17 @@ class Connection:
     """
 
     def __init__(
-        self, name: str, address: str, patience_s: float, in_flight: int, notice: Notice
+        self,
+        name: str,
+        address: str,
+        patience_s: float,
+        in_flight: int,
+        notice: Notice,
+        credentials: Credentials | None = None,
     ) -> None:
         self.name = name
         self.address = address
-        self.peers = Peers(address)
+        self.peers = Peers(address, credentials=credentials)
         self._patience_s = patience_s
         self.concurrency = Concurrency(in_flight)
         self._notice = notice

@@ -15,6 +15,8 @@ from bentoml.images import Image
 from services.core.errors import InvalidInput
 from services.environment import Environment
 from services.rpc import logs
+from services.rpc.access.access import Access
+from services.rpc.access.settings import AccessSettings
 from services.rpc.lifecycle import listen_host
 
 VLLM = ("vllm>=0.32,<0.34", "opentelemetry-sdk==1.45.1")
@@ -24,16 +26,20 @@ VLLM = ("vllm>=0.32,<0.34", "opentelemetry-sdk==1.45.1")
 def bento_settings(prefix: str) -> dict[str, Any]:
     """Arguments of `bentoml.service`; the log gets its form and level.
 
-    Raises InvalidInput: a host that is no IP address, an unknown form or level.
+    Raises InvalidInput: a host that is no IP address, or that strangers could reach without keys;
+    files of keys or certificates that can't be read; an unknown form or level of the log. Later,
+    BentoML would start again for ever.
     """
     _report_nothing()
     env = Environment(prefix, os.environ)
     logs.configure(logs.LogSettings.from_environment(env))
+    host = listen_host(env)
+    Access(AccessSettings.from_environment(env)).settings.require_guarded(host)
     return {
         # Versions and trainings have one owner, and only one process gets the gRPC port.
         # Scale by replicas.
         "workers": 1,
-        "http": {"host": listen_host(env)},
+        "http": {"host": host},
         # The gate logs each call with its id, at a limited rate; this log has no limit.
         "logging": {"access": {"enabled": False}},
         **_engine_settings(prefix, getattr(bentoml.use_arguments(), "engine", "")),

@@ -59,6 +59,8 @@ class ListenSettings:
 
     host: str = "127.0.0.1"
     port: int = 0
+    control_port: int = 0
+    """Port of all gRPC services; then `port` has no control calls. 0: one port for all."""
     lame_duck_s: float = 1.0
     """Seconds from "not ready" to the first refused request: clients go elsewhere."""
     grace_s: float = 30.0
@@ -71,6 +73,7 @@ class ListenSettings:
         return ListenSettings(
             host=listen_host(env),
             port=env.integer("GRPC_PORT", port),
+            control_port=env.integer("CONTROL_PORT", 0),
             lame_duck_s=_at_least_0(env, "LAME_DUCK_S", 1.0),
             grace_s=_at_least_0(env, "GRACE_S", 30.0),
             http=HttpLimits.from_environment(env),
@@ -140,7 +143,9 @@ class Lifecycle:
         try:
             worker = self._worker()
             host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-            port = await self._server.start(host, self._settings.port)
+            if self._http is not None:
+                self._http.require_guarded()
+            port = await self._server.start(host, self._settings.port, self._settings.control_port)
         except MpaError as error:
             _log.error("%s cannot start: %s", self._name, error)
             _end_supervisor()

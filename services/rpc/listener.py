@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,15 +78,20 @@ class _Details(grpc.HandlerCallDetails):
 
 
 class Listener(_server.Server):
-    """A server like grpc.aio.server; all methods of `services` (full names) precede `start`."""
+    """A server like grpc.aio.server; all methods of `services` (full names) precede `start`.
+
+    It has none of the services `without`.
+    """
 
     def __init__(
         self,
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         services: Sequence[str],
         idle_s: float = IDLE_S,
+        without: Collection[str] = (),
     ) -> None:
-        self._services = services
+        self._services = [name for name in services if name not in without]
+        self._without = without
         self._loop = cygrpc.get_working_loop()
         options = [*OPTIONS, ("grpc.max_connection_idle_ms", int(idle_s * 1000))]
         self._server = _Core(self._loop, None, (), list(interceptors), options, None)
@@ -103,3 +108,9 @@ class Listener(_server.Server):
                 found = {name: handler.service(_Details(name)) for name in names}
                 known = {name: method for name, method in found.items() if method is not None}
                 self._server.add_registered_method_handlers(known)
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        if service_name not in self._without:
+            super().add_registered_method_handlers(service_name, method_handlers)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from services.rpc.access.credentials import Credentials, KeyedChannel
 from services.rpc.addresses import Target
 from services.rpc.bulk import Bulk, Open
 from services.rpc.limits import MESSAGE_OPTIONS
@@ -50,12 +51,24 @@ class Streamed:
 class Peer:
     """One replica. `address`: for messages."""
 
-    def __init__(self, target: Target, address: str) -> None:
+    def __init__(
+        self,
+        target: Target,
+        address: str,
+        credentials: Credentials | None = None,
+        *,
+        is_tls: bool = False,
+    ) -> None:
+        """Raises InvalidInput: a file of the credentials can't be read."""
+        credentials = credentials or Credentials()
         self.target = target
         self.address = address
         authority = (("grpc.default_authority", target.authority),) if target.authority else ()
-        self.channel = grpc.aio.insecure_channel(
-            target.name, options=(*CHANNEL_OPTIONS, *authority)
+        self.channel = credentials.channel(
+            target.name, is_tls=is_tls, options=(*CHANNEL_OPTIONS, *authority)
+        )
+        self._calls: Any = (
+            KeyedChannel(self.channel, credentials.key) if credentials.key else self.channel
         )
         self.under_way = 0
         self._held: dict[str, None] = {}
@@ -86,14 +99,14 @@ class Peer:
 
     def stub(self, kind: Callable[[grpc.aio.Channel], Stub]) -> Stub:
         if kind not in self._stubs:
-            self._stubs[kind] = kind(self.channel)
+            self._stubs[kind] = kind(self._calls)
         stub: Stub = self._stubs[kind]
         return stub
 
     def streams(self, method: Streamed) -> Bulk[Any, Any]:
         if method not in self._streams:
             self._streams[method] = Bulk(
-                method.open(self.channel), method.item, ANSWER_TIMEOUT_S, self.address
+                method.open(self._calls), method.item, ANSWER_TIMEOUT_S, self.address
             )
         return self._streams[method]
 

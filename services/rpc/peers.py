@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.core.errors import Unavailable
 from services.core.rendezvous import choose
+from services.rpc.access.credentials import TLS, Credentials
 from services.rpc.addresses import Target, resolve
 from services.rpc.peer import Peer
 
@@ -33,9 +34,16 @@ class Peers:
     """Replicas of the service at `address`, which `find` looks up every `every_s` seconds."""
 
     def __init__(
-        self, address: str, find: Find = resolve, every_s: float = RESOLVE_EVERY_S
+        self,
+        address: str,
+        find: Find = resolve,
+        every_s: float = RESOLVE_EVERY_S,
+        credentials: Credentials | None = None,
     ) -> None:
         self.address = address
+        self._is_tls = address.lstrip().startswith(TLS)
+        self._hosts = address.replace(TLS, "").strip() if self._is_tls else address
+        self._credentials = credentials
         self._find = find
         self._every_s = every_s
         self._peers: dict[str, Peer] = {}
@@ -61,13 +69,18 @@ class Peers:
     async def _resolve(self) -> None:
         try:
             known = [peer.target for peer in self._peers.values()]
-            targets = {target.name: target for target in await self._find(self.address, known)}
+            targets = {target.name: target for target in await self._find(self._hosts, known)}
             for name in self._peers.keys() - targets.keys():
                 leaving = asyncio.create_task(_let_go(self._peers.pop(name)))
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
             fresh = {
-                name: Peer(target, name if len(targets) > 1 else self.address)
+                name: Peer(
+                    target,
+                    name if len(targets) > 1 else self.address,
+                    self._credentials,
+                    is_tls=self._is_tls,
+                )
                 for name, target in targets.items()
                 if name not in self._peers
             }

@@ -14,6 +14,8 @@ from grpc_reflection.v1alpha import reflection
 
 from services.core.errors import InvalidInput, Unavailable
 from services.environment import Environment
+from services.rpc.access.access import Access
+from services.rpc.interceptors.authorization import Authorization
 from services.rpc.interceptors.calls import Calls
 from services.rpc.interceptors.failures import Failures
 from services.rpc.interceptors.reading import Reading
@@ -21,6 +23,7 @@ from services.rpc.interceptors.turnstile import PER_CALLER, Turnstile
 from services.rpc.listener import IDLE_S, Listener
 
 SILENCE_S = 300.0
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 Register = Callable[[grpc.aio.Server], None]
 
@@ -85,7 +88,8 @@ class GrpcServer:
 
     `register` adds the servicers; `services` are their full names, for health and reflection.
     `never_ready`: those of them that this server refuses. `end_waits` answers calls that wait for
-    another event; otherwise `stop` waits for them the whole grace.
+    another event; otherwise `stop` waits for them the whole grace. `access` decides who may call.
+    `control_services`: those of `services` that leave the public port if there is another.
     """
 
     def __init__(
@@ -95,39 +99,66 @@ class GrpcServer:
         callers: CallerSettings | None = None,
         end_waits: Callable[[], None] = lambda: None,
         never_ready: Collection[str] = (),
+        access: Access | None = None,
+        control_services: Collection[str] = (),
     ) -> None:
         callers = callers or CallerSettings()
+        self._access = access or Access()
+        self._register = register
         self._services = tuple(services)
         self._health = _Health()
         self._end_waits = end_waits
         self._never_ready = frozenset(never_ready)
+        self._control_services = frozenset(control_services)
         self._reading = Reading(callers.silence_s)
-        interceptors = [Calls(), Failures(), Turnstile(callers.most_calls), self._reading]
-        self._server = Listener(interceptors, services, callers.idle_s)
-        register(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (
-            *self._services,
-            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-            reflection.SERVICE_NAME,
-        )
-        reflection.enable_server_reflection(names, self._server)
+        self._interceptors = [
+            Calls(),
+            Failures(),
+            Authorization(self._access),
+            Turnstile(callers.most_calls),
+            self._reading,
+        ]
+        self._idle_s = callers.idle_s
+        self._listeners: list[Listener] = []
+        self._watch: asyncio.Task[None] | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, control_port: int = 0) -> int:
         """Listens, not yet ready, and returns the port; 0 picks a free one.
 
-        Raises Unavailable: the port is taken or out of range.
+        With a `control_port`, all services are there, and `port` has no control calls. Raises
+        Unavailable: a port is taken or out of range; InvalidInput: strangers could call.
         """
+        self._access.settings.require_guarded(host.strip("[]"))
         await self.set_ready(False)
+        bound = self._listen(host, port, without=self._control_services if control_port else ())
+        if control_port:
+            self._listen(host, control_port)
+        for listener in self._listeners:
+            await listener.start()
+        self._watch = asyncio.create_task(self._access.watch())
+        return bound
+
+    def _listen(self, host: str, port: int, without: Collection[str] = ()) -> int:
+        listener = Listener(self._interceptors, self._services, self._idle_s, without)
+        self._register(listener)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, listener)
+        if self._access.settings.reflects(host.strip("[]")):
+            ours = [name for name in self._services if name not in without]
+            reflection.enable_server_reflection([*ours, _HEALTH, reflection.SERVICE_NAME], listener)
+        certificates = self._access.certificates
         try:
-            bound: int = self._server.add_insecure_port(f"{host}:{port}")
+            bound: int = (
+                listener.add_secure_port(f"{host}:{port}", certificates.credentials())
+                if certificates
+                else listener.add_insecure_port(f"{host}:{port}")
+            )
         except RuntimeError as error:
             raise Unavailable(
                 f"gRPC port {port} on {host} can't be used (taken by another process?): {error}"
             ) from error
         if port and bound != port:
             raise Unavailable(f"gRPC port {port} is out of range: give 1 to 65535")
-        await self._server.start()
+        self._listeners.append(listener)
         return bound
 
     async def set_ready(self, ready: bool) -> None:
@@ -150,4 +181,6 @@ class GrpcServer:
         self._health.end_watches()
         self._end_waits()
         self._reading.leave()
-        await self._server.stop(grace_s)
+        await asyncio.gather(*(listener.stop(grace_s) for listener in self._listeners))
+        if self._watch is not None:
+            self._watch.cancel()

@@ -21,6 +21,8 @@ T = TypeVar("T")
 _CODES: dict[type[errors.MpaError], grpc.StatusCode] = {
     errors.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.WrongState: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Conflict: grpc.StatusCode.ABORTED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -33,6 +35,8 @@ _CODES: dict[type[errors.MpaError], grpc.StatusCode] = {
 _HTTP: dict[type[errors.MpaError], int] = {
     errors.InvalidInput: 400,
     errors.NotFound: 404,
+    errors.Unauthenticated: 401,
+    errors.PermissionDenied: 403,
     errors.WrongState: 409,
     errors.Conflict: 409,
     errors.Overloaded: 429,
@@ -75,9 +79,10 @@ def to_status(error: errors.MpaError) -> status_pb2.Status:
     All texts are shortened: each may quote the caller.
     """
     message = shortened(str(error))
-    details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=shortened(error.reason, NAME_BYTES), domain=DOMAIN)
-    ]
+    info = error_details_pb2.ErrorInfo(reason=shortened(error.reason, NAME_BYTES), domain=DOMAIN)
+    details: list[Message] = [info]
+    if isinstance(error, errors.PermissionDenied):
+        info.metadata["role"] = error.role
     if isinstance(error, errors.InvalidInput):
         field = shortened(error.field, NAME_BYTES)
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
@@ -118,6 +123,9 @@ def from_status(status: status_pb2.Status) -> errors.MpaError:
     if kind is errors.InvalidInput:
         field = bad.field_violations[0].field if bad.field_violations else ""
         return errors.InvalidInput(status.message, field=field, reason=info.reason or None)
+    if kind is errors.PermissionDenied:
+        role = info.metadata.get("role", "")
+        return errors.PermissionDenied(status.message, role=role, reason=info.reason or None)
     return kind(status.message, reason=info.reason or None)
 
 

@@ -46,6 +46,8 @@ class TrainingRequest:
     request_id: str = ""
     run: str = ""
     recipe: str = ""
+    key: str = ""
+    """Id of the caller's key; "" if the service had no keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,9 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
 
 from protos.mpa.v1 import training_pb2
-from services.core.errors import Cancelled, InvalidInput, MpaError
+from services.core.errors import Cancelled, InvalidInput, MpaError, PermissionDenied
+from services.rpc.access.caller import the_caller
+from services.rpc.access.roles import AccessRole
 from services.rpc.status import to_status
 from services.student.job_state import FINAL, Phase
 from services.student.student import HostedStudent
@@ -35,7 +37,10 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     async def GetOperation(
         self, request: operations_pb2.GetOperationRequest, context: Context
     ) -> operations_pb2.Operation:
-        return describe_operation(self._student(), _job_name(request.name))
+        student = self._student()
+        name = _job_name(request.name)
+        require_own(student, name, AccessRole.READ)
+        return describe_operation(student, name)
 
     async def ListOperations(
         self, request: operations_pb2.ListOperationsRequest, context: Context
@@ -52,7 +57,10 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     async def CancelOperation(
         self, request: operations_pb2.CancelOperationRequest, context: Context
     ) -> Empty:
-        await self._student().jobs.cancel(_job_name(request.name))
+        student = self._student()
+        name = _job_name(request.name)
+        require_own(student, name, AccessRole.OPERATE)
+        await student.jobs.cancel(name)
         return Empty()
 
     async def WaitOperation(
@@ -60,6 +68,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     ) -> operations_pb2.Operation:
         student = self._student()
         name = _job_name(request.name)
+        require_own(student, name, AccessRole.READ)
         await student.jobs.wait(name, _wait_s(request))
         return describe_operation(student, name)
 
@@ -90,6 +99,24 @@ def _wait_s(request: operations_pb2.WaitOperationRequest) -> float:
 
 def _job_name(operation: str) -> str:
     return operation.removeprefix(_OPERATIONS)
+
+
+def require_own(student: HostedStudent, name: str, role: AccessRole) -> None:
+    """Raises PermissionDenied: the training is another key's, and the caller lacks `role`.
+
+    Raises NotFound.
+    """
+    caller = the_caller()
+    if caller.has(role):
+        return
+    with suppress(InvalidInput):  # a damaged job is nobody's
+        if student.jobs.job(name).key == caller.id:
+            return
+    raise PermissionDenied(
+        f"training {name} was started with another key, and yours lacks the role {role}",
+        role=role,
+        reason="NOT_YOURS",
+    )
 
 
 def describe_operation(student: HostedStudent, name: str) -> operations_pb2.Operation:

@@ -11,6 +11,7 @@ import bentoml
 
 from services.environment import pin_devices
 from services.rpc import gauges
+from services.rpc.access.access import Access
 from services.rpc.hosting import bento_settings
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.server import HttpServer
@@ -22,7 +23,7 @@ from services.student import gauges as student_gauges
 from services.student.endpoint import StudentEndpoint
 from services.student.follower import FollowingStudent
 from services.student.http import app
-from services.student.servicers import OWNERS, SERVICES, StudentServicer, register
+from services.student.servicers import CONTROL, OWNERS, SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
 from services.student.student import HostedStudent
 
@@ -40,7 +41,8 @@ class StudentService:
         shedder = LoadShedder(settings.rpc.load)
         images = ImageReceiver(settings.rpc.images)
         servicer = StudentServicer(self._loaded_student, images, shedder)
-        entrance = Entrance(settings.rpc.listen.http, shedder)
+        access = Access(settings.rpc.access)
+        entrance = Entrance(settings.rpc.listen.http, shedder, access)
         app.state.servicer = servicer
         app.state.entrance = entrance
         server = GrpcServer(
@@ -49,6 +51,8 @@ class StudentService:
             settings.rpc.callers,
             self._student.end_waits,
             OWNERS if settings.follows else (),
+            access,
+            CONTROL,
         )
         self._lifecycle = Lifecycle(
             "student", server, settings.rpc.listen, HttpServer(entrance, app)

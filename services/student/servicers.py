@@ -43,6 +43,8 @@ SERVICES = (
     "google.longrunning.Operations",
 )
 
+CONTROL = SERVICES[1:]
+"""Services that have a port of their own if CONTROL_PORT is set."""
 OWNERS = SERVICES[2:]
 """Services of a store's owner alone: a follower never reports them as SERVING."""
 

@@ -16,11 +16,13 @@ from protos.mpa.v1 import training_pb2, training_pb2_grpc
 from services.core.contract import Contract
 from services.core.errors import InvalidInput
 from services.core.presets import Hyperparameters
+from services.rpc.access.caller import the_caller
+from services.rpc.access.roles import AccessRole
 from services.rpc.limits import check_prompt, check_template
 from services.rpc.wire import contract_from_proto
 from services.student.datasets import TrainingSample
 from services.student.job import TrainingRequest
-from services.student.operations import ReadyStudent, describe_operation
+from services.student.operations import ReadyStudent, describe_operation, require_own
 from services.student.uploads import Upload
 from services.student.version_messages import way_to_proto
 
@@ -74,12 +76,15 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             base_version=base,
             run=request.run,
             recipe=request.recipe,
+            key=the_caller().id,
             contract=_contract(request, student.store.manifest(base).contract),
             hyperparameters=_hyperparameters(
                 request.hyperparameters, student.preset.hyperparameters
             ),
         )
-        return describe_operation(student, await student.train(training))
+        name = await student.train(training)
+        require_own(student, name, AccessRole.READ)  # its request id may be another caller's
+        return describe_operation(student, name)
 
     async def PlanTraining(
         self, request: training_pb2.PlanTrainingRequest, context: Context

@@ -24,6 +24,7 @@ from services.engines.serving import Serving, of_checkpoint
 from services.engines.teacher import HostedTeacher
 from services.environment import pin_devices
 from services.rpc import gauges
+from services.rpc.access.access import Access
 from services.rpc.hosting import bento_settings
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.server import HttpServer
@@ -50,7 +51,8 @@ class TeacherService:
         shedder = LoadShedder(self._settings.rpc.load)
         images = ImageReceiver(self._settings.rpc.images)
         servicer = TeacherServicer(self._loaded_teacher, images, shedder)
-        entrance = Entrance(self._settings.rpc.listen.http, shedder)
+        access = Access(self._settings.rpc.access)
+        entrance = Entrance(self._settings.rpc.listen.http, shedder, access)
         app.state.servicer = servicer
         app.state.entrance = entrance
         server = GrpcServer(
@@ -59,6 +61,7 @@ class TeacherService:
             ),
             [SERVICE],
             self._settings.rpc.callers,
+            access=access,
         )
         self._lifecycle = Lifecycle(
             "teacher", server, self._settings.rpc.listen, HttpServer(entrance, app)

@@ -46,7 +46,7 @@ def test_both_faces_listen_on_loopback_by_default(request, name):
 @pytest.mark.parametrize("name", ["student", "teacher"])
 def test_both_faces_listen_where_the_one_setting_says(tmp_path, model, name):
     store = {"store": tmp_path / "store"} if name == "student" else {}
-    with serving(name, tmp_path, model=model, host="0.0.0.0", **store) as service:
+    with serving(name, tmp_path, model=model, host="0.0.0.0", insecure=1, **store) as service:
         found = listening(service.process)
     assert found[service.http_port] == "0.0.0.0"
     assert found[service.grpc_port] in ("0.0.0.0", "::"), "gRPC opens both families"

@@ -93,7 +93,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def serving(**callers):
+async def serving(access=None, connect=grpc.aio.insecure_channel, **callers):
     servicer = Servicer()
 
     def register(server):
@@ -101,10 +101,12 @@ async def serving(**callers):
         training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)
         operations_pb2_grpc.add_OperationsServicer_to_server(servicer, server)
 
-    server = GrpcServer(register, SERVICES, CallerSettings(**callers), servicer.end_waits)
+    server = GrpcServer(
+        register, SERVICES, CallerSettings(**callers), servicer.end_waits, access=access
+    )
     port = await server.start("127.0.0.1", 0)
     await server.set_ready(True)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with connect(f"127.0.0.1:{port}") as channel:
         yield Peer(servicer, port, channel, server)
     servicer.go.set()
     await server.stop(0)

@@ -5,6 +5,10 @@ Commands import the modules that do their work when they run, so that `--help` a
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from services.orchestrator.cli import (
@@ -13,6 +17,7 @@ from services.orchestrator.cli import (
     cache,
     datasets,
     experiment,
+    keys,
     models,
     options,
     quote,
@@ -22,6 +27,48 @@ from services.orchestrator.cli import (
     steps,
     versions,
 )
+
+CREDENTIALS = "Credentials for services (addresses with TLS begin with grpcs://)"
+KeyFile = Annotated[
+    str,
+    typer.Option(
+        "--key-file",
+        envvar="MPA_KEY_FILE",
+        metavar="FILE",
+        help="File with the key that is shown to services, instead of MPA_KEY.",
+        rich_help_panel=CREDENTIALS,
+    ),
+]
+ServiceCa = Annotated[
+    str,
+    typer.Option(
+        "--tls-ca",
+        envvar="MPA_TLS_CA",
+        metavar="FILE",
+        help="Authority that signs the services' certificates. Default: the system's.",
+        rich_help_panel=CREDENTIALS,
+    ),
+]
+ClientCert = Annotated[
+    str,
+    typer.Option(
+        "--tls-cert",
+        envvar="MPA_TLS_CERT",
+        metavar="FILE",
+        help="Client certificate.",
+        rich_help_panel=CREDENTIALS,
+    ),
+]
+ClientKey = Annotated[
+    str,
+    typer.Option(
+        "--tls-key",
+        envvar="MPA_TLS_KEY",
+        metavar="FILE",
+        help="Private key of the client certificate.",
+        rich_help_panel=CREDENTIALS,
+    ),
+]
 
 app = typer.Typer(
     help="""Align a small vision-language model (the student) with a large one (the
@@ -72,11 +119,33 @@ app.add_typer(
     rich_help_panel=services.PANEL,
 )
 app.add_typer(
+    keys.app,
+    name="keys",
+    help="Add, list and revoke keys of a service's callers.",
+    rich_help_panel=services.PANEL,
+)
+app.add_typer(
     cache.app,
     name="cache",
     help="Show or prune the cache of teachers' replies, which all runs share.",
     rich_help_panel=options.EXPERIMENTS,
 )
+
+
+@app.callback()
+def show_credentials(
+    key_file: KeyFile = "", ca: ServiceCa = "", certificate: ClientCert = "", key: ClientKey = ""
+) -> None:
+    """Keep the caller's credentials in the environment, where clients find them."""
+    given = {
+        "MPA_KEY_FILE": key_file,
+        "MPA_TLS_CA": ca,
+        "MPA_TLS_CERT": certificate,
+        "MPA_TLS_KEY": key,
+    }
+    for variable, path in given.items():
+        if path:
+            os.environ[variable] = str(Path(path).absolute())
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from services.environment import Environment
 from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import exit_codes
@@ -44,6 +45,14 @@ Follow = Annotated[
         help="Serve the versions of a store that another student service owns (student only).",
     ),
 ]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        metavar="",
+        help="Listen beyond this machine without keys: everybody who reaches the port may use it.",
+    ),
+]
 Convert = Annotated[
     bool,
     typer.Option(
@@ -70,6 +79,7 @@ def serve(
     grpc_port: GrpcPort = 0,
     follow: Follow = False,
     convert: Convert = False,
+    insecure: Insecure = False,
 ) -> None:
     """Run one service in the foreground.
 
@@ -82,6 +92,8 @@ def serve(
         bento_command,
         service_environment,
     )
+    from services.rpc.access.settings import AccessSettings
+    from services.rpc.lifecycle import listen_host
 
     is_teacher = role is o.Role.TEACHER
     if follow and is_teacher:
@@ -91,15 +103,20 @@ def serve(
     grpc_port = grpc_port or (50051 if is_teacher else 50052)
     home = BENTOML_HOMES / (f"{role}-{grpc_port}" if follow else role)
     environment = service_environment(role, grpc_port, home)
-    environment[f"MPA_{role.upper()}_HOST"] = host
+    prefix = f"MPA_{role.upper()}_"
+    environment[f"{prefix}HOST"] = host
+    if insecure:
+        environment[f"{prefix}INSECURE"] = "1"
     if follow:
         environment["MPA_STUDENT_FOLLOW"] = "1"
     with exit_codes():
+        env = Environment(prefix, environment)
+        AccessSettings.from_environment(env).require_guarded(listen_host(env))
         if convert and (preset := unconverted(role)):
             typer.echo(
                 f"serving the conversion of {preset.hub_id}, made at the first start", err=True
             )
-            environment[f"MPA_{role.upper()}_MODEL"] = str(converted(preset))
+            environment[f"{prefix}MODEL"] = str(converted(preset))
     os.execve(command[0], command, environment)
 
 

@@ -127,9 +127,14 @@ def _nobody(address: str, why: str) -> MpaError:
 
 
 def _environment() -> dict[str, str]:
-    """Environment of every worker: the path of this program, and the settings of the engines."""
+    """Environment of every worker: the path of this program, and the settings of the engines.
+
+    Ray shows it to everybody who sees its dashboard, so a key is left out; MPA_KEY_FILE is not.
+    """
     settings = {
-        name: value for name, value in os.environ.items() if name.startswith(("MPA_", "HF_"))
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("MPA_", "HF_")) and name != "MPA_KEY"
     }
     return {**QUIET, **settings, "PYTHONPATH": f"{ROOT}:${{PYTHONPATH}}"}
 

@@ -30,7 +30,9 @@ ENTRIES = {
 BENTOML_HOMES = Path(".mpa/bentoml")
 STORE = Path(".mpa/student")
 """Default store of a student, in the folder of the command."""
-_PATHS = ("MODEL", "STORE", "SAMPLES", "IMAGE_ROOT", "PRICES", "BATCH_FOLDER")
+_ACCESS = ("KEYS", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA")
+_LISTEN = ("HOST", "CONTROL_PORT")
+_PATHS = ("MODEL", "STORE", "SAMPLES", "IMAGE_ROOT", "PRICES", "BATCH_FOLDER", *_ACCESS)
 START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 40.0
 LOCK_EVERY_S = 0.2
@@ -78,7 +80,8 @@ def from_here(role: str, environment: Mapping[str, str]) -> dict[str, str]:
 def local_environment(role: str, grpc_port: int, folder: Path) -> dict[str, str]:
     """Environment of a service of the run in `folder` that shares the machine with the other one.
 
-    With all cores each, and idle threads that spin, both models are ten times slower.
+    With all cores each, and idle threads that spin, both models are ten times slower. It listens on
+    this machine alone, for the time of the command, without the keys and certificates of others.
     """
     prefix = f"MPA_{role.upper()}"
     home = folder / "bentoml" / role
@@ -91,6 +94,7 @@ def local_environment(role: str, grpc_port: int, folder: Path) -> dict[str, str]
         **shared,
         **service_environment(role, grpc_port, home),
         "BENTOML_HOME": str(home.absolute()),
+        **dict.fromkeys((f"{prefix}_{name}" for name in (*_ACCESS, *_LISTEN)), ""),
         **store,
     }
 

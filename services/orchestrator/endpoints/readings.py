@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import ssl
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from services.core.errors import MpaError, Unavailable
+from services.core.errors import MpaError, Unauthenticated, Unavailable
+from services.rpc.access.credentials import Credentials
 
 TIMEOUT_S = 10.0
 ADDRESS = re.compile(r"(https?://)?[^/\s]+:\d+/?")
@@ -108,18 +110,27 @@ class ServiceFigures:
 def read_figures(address: str, over_s: float) -> ServiceFigures:
     """Figures of the service at an HTTP address, read twice. Raises as `read`."""
     url = address if "://" in address else f"http://{address}"
-    with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
+    shown = Credentials.from_environment()
+    # Plain HTTP has nothing to verify, and reading the system's authorities takes 20 ms.
+    verify: ssl.SSLContext | bool = shown.context() if url.startswith("https:") else False
+    with httpx.Client(
+        base_url=url, timeout=TIMEOUT_S, headers=shown.headers(), verify=verify
+    ) as client:
         before = read(client, address)
         time.sleep(over_s)
         return figures(address, before, read(client, address))
 
 
 def read(client: httpx.Client, address: str) -> MetricsReading:
-    """One reading. Raises Unavailable; MpaError: something else answers there."""
+    """One reading. Raises Unavailable, Unauthenticated; MpaError: another thing is there."""
     try:
         response = client.get("/metrics")
         response.raise_for_status()
     except httpx.HTTPStatusError as error:
+        if error.response.status_code in (401, 403):
+            raise Unauthenticated(
+                f"{address} shows its metrics to keys with the role read: set MPA_KEY_FILE or MPA_KEY"
+            ) from error
         raise MpaError(
             f"{address} answers {error.response.status_code} to GET /metrics: give the HTTP "
             "address of a service (mpa-orch serve: port 3000 or 3001)"

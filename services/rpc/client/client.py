@@ -8,6 +8,7 @@ from typing import Self
 
 from protos.mpa.v1 import types_pb2
 from services.core.errors import ImageUnknown, NotFound, WrongState
+from services.rpc.access.credentials import Credentials
 from services.rpc.client.replies import Picture
 from services.rpc.connection import IN_FLIGHT, PATIENCE_S, Connection, Notice, Reply
 from services.rpc.peer import Peer
@@ -18,7 +19,10 @@ _ELSEWHERE = frozenset({"VERSION_NOT_LOADED", "VERSION_NOT_FOUND"})
 
 
 class Client:
-    """The connection to one service and its replicas."""
+    """The connection to one service and its replicas.
+
+    `credentials`: by default those of the environment (MPA_KEY, MPA_TLS_CA and so on).
+    """
 
     name = ""
 
@@ -29,8 +33,11 @@ class Client:
         patience_s: float = PATIENCE_S,
         in_flight: int = IN_FLIGHT,
         notice: Notice = lambda _: None,
+        credentials: Credentials | None = None,
     ) -> None:
-        self.connection = Connection(self.name, address, patience_s, in_flight, notice)
+        """Raises InvalidInput: the environment names a file that can't be read."""
+        credentials = credentials or Credentials.from_environment()
+        self.connection = Connection(self.name, address, patience_s, in_flight, notice, credentials)
 
     @property
     def address(self) -> str:

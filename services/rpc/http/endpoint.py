@@ -17,6 +17,7 @@ from starlette.types import Receive
 
 from services import metrics
 from services.core.errors import Cancelled, InvalidInput, MpaError, Unavailable
+from services.rpc.access.caller import account
 from services.rpc.fields import check_fields
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.form import Form, read_form
@@ -91,7 +92,7 @@ async def _answer(request: Request, build: Any, method: Any) -> Message:
         except (ValueError, TypeError) as error:
             raise InvalidInput(f"the request can't be read: {error}") from error
         check_fields(message)
-        with entrance.requests.held(request.client.host if request.client else ""):
+        with entrance.requests.held(account(request.client.host if request.client else "")):
             return await unless_gone(request.receive, method(request)(message, call))
 
 

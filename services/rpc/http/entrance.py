@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.rpc.access.access import Access
 from services.rpc.http.connections import WaitingConnections
 from services.rpc.http.limits import HttpLimits, Quota
 from services.rpc.load_shedding import LoadShedder
@@ -10,9 +11,12 @@ from services.rpc.load_shedding import LoadShedder
 class Entrance:
     """The state of one process. gRPC calls pass the same `shedder`."""
 
-    def __init__(self, limits: HttpLimits, shedder: LoadShedder) -> None:
+    def __init__(
+        self, limits: HttpLimits, shedder: LoadShedder, access: Access | None = None
+    ) -> None:
         self.limits = limits
         self.shedder = shedder
+        self.access = access or Access()
         self.waiting = WaitingConnections(limits.connections, limits.connections_per_caller)
         self.requests = Quota("requests at once", limits.requests, limits.requests_per_caller)
         self.uploads = Quota(

@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from services.core.errors import InvalidImage, InvalidInput, MpaError
 from services.engines.images import MAX_BYTES
+from services.rpc.access.caller import account
 from services.rpc.http.limits import Quota
 from services.rpc.http.replies import TOO_LARGE
 
@@ -41,7 +42,7 @@ async def read_form(request: Request, uploads: Quota) -> AsyncIterator[Form]:
     _require_utf8(options.get(b"charset", b"utf-8").decode("latin-1"))
     is_form = kind == b"multipart/form-data"
     most = MOST_FORM_BYTES if is_form else MOST_JSON_BYTES
-    caller = request.client.host if request.client else ""
+    caller = account(request.client.host if request.client else "")
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > most:
         raise _too_large(most)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 
@@ -14,7 +15,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import metrics
-from services.core.errors import Overloaded
+from services.core.errors import Overloaded, PermissionDenied, Unauthenticated
+from services.rpc.access.access import HEADER as HEADER_OF_KEYS
+from services.rpc.access.caller import account
+from services.rpc.http.entrance import Entrance
 from services.rpc.http.limits import Quota
 from services.rpc.http.replies import INTERNAL, error_body, error_headers, error_status
 from services.rpc.request_id import HEADER, CallLog, begin_request
@@ -37,14 +41,15 @@ class Gate:
     request in memory until the limit is over.
     """
 
-    def __init__(self, bento: ASGIApp, ours: Starlette, requests: Quota) -> None:
+    def __init__(self, bento: ASGIApp, ours: Starlette, entrance: Entrance) -> None:
         """`bento` answers OBSERVED but for the metrics, `ours` its own routes."""
         self._bento = bento
         self._ours = ours
         self._routes = [route for route in ours.routes if isinstance(route, Route)]
         self._methods = {route.path: tuple(sorted(route.methods or ())) for route in self._routes}
         self._methods |= dict.fromkeys(OBSERVED, _OF_OBSERVED)
-        self._requests = requests
+        self._access = entrance.access
+        self._requests = entrance.requests
         self._scrapes = Quota("readings of the metrics at once", MOST_SCRAPES, MOST_SCRAPES)
         self._calls = CallLog()
 
@@ -105,9 +110,12 @@ class Gate:
             )
         else:
             try:
-                with self._room(path, caller):
+                self._access.admit(
+                    known, Headers(scope=scope).getlist(HEADER_OF_KEYS), _certificate(scope), caller
+                )
+                with self._room(path, account(caller)):
                     await self._application(path)(scope, receive, send)
-            except Overloaded as error:
+            except (Overloaded, Unauthenticated, PermissionDenied) as error:
                 metrics.failed(metrics.HTTP, error)
                 await _refuse(
                     send, error_status(error), error.reason, str(error), error_headers(error)
@@ -130,6 +138,12 @@ class Gate:
 async def _metrics(scope: Scope, receive: Receive, send: Send) -> None:
     page = Response(await metrics.exposition(), media_type=metrics.CONTENT_TYPE)
     await page(scope, receive, send)
+
+
+def _certificate(scope: Scope) -> Sequence[str]:
+    """Names of the client's certificate, as protocol.py notes them."""
+    names: Sequence[str] = scope.get("extensions", {}).get("tls", {}).get("client_names", ())
+    return names
 
 
 class _Reply:

@@ -14,7 +14,7 @@ from services.environment import Environment
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Limits of callers. A caller is a peer's address: behind a proxy all callers are one."""
+    """Limits of callers: of each key, or of each address if the service has no keys."""
 
     connections: int = 512
     """Most open connections without a complete request: idle, or with half-sent headers or body."""
@@ -78,7 +78,7 @@ class Quota:
             )
         if self._taken[caller] + amount > self._most_per_caller:
             raise Overloaded(
-                f"your address has {self._taken[caller]:,} of the {self._most_per_caller:,} "
+                f"you have {self._taken[caller]:,} of the {self._most_per_caller:,} "
                 f"{self._name} allowed: wait until one ends",
                 limit=f"http_{self._limit}_per_caller",
             )

@@ -10,6 +10,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services import metrics
+from services.rpc.access.tls import names_of_certificate
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.replies import error_body
 from services.rpc.request_id import HEADER, request_id
@@ -38,6 +39,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._entrance = entrance
         self._limits = entrance.limits
         self._caller = ""
+        self._extensions: dict[str, Any] = {}
         self._is_waiting = False
         self._is_deaf = False
         self._has_body_to_come = False
@@ -48,6 +50,8 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._caller = self.client[0] if self.client else ""
+        if certificate := transport.get_extra_info("peercert"):
+            self._extensions = {"tls": {"client_names": names_of_certificate(certificate)}}
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -135,6 +139,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.cycle.keep_alive = False
             raise ValueError("a second request before the reply to the first")  # ends the parsing
         super().on_message_begin()
+        self.scope["extensions"] = self._extensions
 
     def on_headers_complete(self) -> None:
         self._entrance.waiting.add(self, self._caller)

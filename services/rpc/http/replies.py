@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 
-from services.core.errors import InvalidInput, MpaError, Overloaded
+from services.core.errors import InvalidInput, MpaError, Overloaded, Unauthenticated
 from services.rpc.shortening import NAME_BYTES, shortened
 from services.rpc.status import http_status
 
@@ -59,7 +59,9 @@ def error_status(error: MpaError) -> int:
 
 
 def error_headers(error: MpaError) -> dict[str, str]:
-    """Retry-After in whole seconds, if a retry can help."""
+    """Retry-After in whole seconds, if a retry can help; for a caller without a key, its form."""
+    if isinstance(error, Unauthenticated):
+        return {"www-authenticate": "Bearer"}
     if not isinstance(error, Overloaded):
         return {}
     return {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}

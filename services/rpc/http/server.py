@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import psutil
 import uvicorn
 from starlette.applications import Starlette
 
@@ -42,10 +43,18 @@ class HttpServer:
         self._server = server
         config: Any = server.config
         config.http_protocol_class = partial(BoundedHttp, self._entrance)
-        config.loaded_app = Gate(config.loaded_app, self._app, self._entrance.requests)
+        config.loaded_app = Gate(config.loaded_app, self._app, self._entrance)
+        if (certificates := self._entrance.access.certificates) is not None:
+            config.ssl = certificates.context
         config.timeout_graceful_shutdown = max(1, round(grace_s))
         limits = self._entrance.limits
         _allow_files(2 * (limits.connections + limits.requests))
+
+    def require_guarded(self) -> None:
+        """Raises InvalidInput: `bentoml serve --host` lets strangers reach an open service."""
+        for each in psutil.Process().net_connections("tcp"):
+            if each.status == psutil.CONN_LISTEN:
+                self._entrance.access.settings.require_guarded(each.laddr.ip)
 
     def begin_to_leave(self) -> None:
         """Lets replies close their connections from now on; requests are still accepted."""

@@ -17,6 +17,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from services.core.errors import InvalidInput, MpaError
+from services.rpc.access.caller import account
 from services.rpc.fields import check_fields
 from services.rpc.interceptors.around import Call, Context, Handler, wrapped
 from services.rpc.interceptors.receiving import Receiving
@@ -112,7 +113,7 @@ class Reading(grpc.aio.ServerInterceptor):
         async def call(requests: AsyncIterator[Any], context: Context) -> Any:
             async with (
                 self._silence.ended(UNARY_S, f"the request did not arrive within {UNARY_S:g} s"),
-                receiving.place(context.peer().rpartition(":")[0]),
+                receiving.place(account(context.peer().rpartition(":")[0])),
             ):
                 request = await anext(requests, None)
             if request is None:

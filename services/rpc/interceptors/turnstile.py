@@ -1,4 +1,6 @@
-"""Bounds of open calls of each kind: in all, from one connection and from one address.
+"""Bounds of open calls of each kind: in all, from one connection and from one caller.
+
+A caller is a key, or an address if the service has no keys.
 
 No kind can use up the room of another. Answers have only wide bounds here, because the load shedder
 limits them.
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from services.core.errors import Overloaded
+from services.rpc.access.caller import account
 from services.rpc.interceptors.around import Around, Context
 
 RETRY_AFTER_S = 1.0
@@ -60,7 +63,7 @@ def kind(method: str) -> str:
 
 
 class Turnstile(Around):
-    """Counts open calls. `per_caller`: most calls of one kind from one remote address."""
+    """Counts open calls. `per_caller`: most calls of one kind from one remote caller."""
 
     def __init__(self, per_caller: int = PER_CALLER) -> None:
         self._per_caller = per_caller
@@ -75,15 +78,15 @@ class Turnstile(Around):
     def entered(self, what: str, peer: str) -> Iterator[None]:
         """`peer`: ipv4:ADDRESS:PORT or ipv6:[ADDRESS]:PORT. Raises Overloaded: no room."""
         limits = CALL_LIMITS[what]
-        address = peer.rpartition(":")[0]
+        caller = account(peer.rpartition(":")[0])
         bounds = [
             ((what,), limits.total, "in all"),
             ((what, peer), limits.per_connection, "from your connection"),
         ]
-        if what not in NOT_BY_ADDRESS and not _is_local(address):
-            # No address has more than half: each open call may hold a half-sent message.
+        if what not in NOT_BY_ADDRESS and not _is_local(caller):
+            # No caller has more than half: each open call may hold a half-sent message.
             bounds.append(
-                ((what, address), min(self._per_caller, limits.total // 2), f"from {address}")
+                ((what, caller), min(self._per_caller, limits.total // 2), f"from {caller}")
             )
         for key, most, where in bounds:
             if self._open[key] >= most:

@@ -84,9 +84,9 @@ class HttpPeer:
 
 
 @asynccontextmanager
-async def http_peer(shedder=None, grace_s=20, servicer=Servicer, **limits):
+async def http_peer(shedder=None, grace_s=20, servicer=Servicer, access=None, **limits):
     shedder = shedder or LoadShedder()
-    servicer, entrance = servicer(shedder), Entrance(HttpLimits(**limits), shedder)
+    servicer, entrance = servicer(shedder), Entrance(HttpLimits(**limits), shedder, access)
 
     async def long(_):
         await servicer.open.wait()

@@ -1,0 +1,67 @@
+"""Settings of access: keys, certificates, and permission to do without."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import InvalidInput
+from services.environment import Environment
+from services.rpc.access.tls import TlsFiles
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """Who may use a service."""
+
+    prefix: str = "MPA_*_"
+    """Prefix of the service's settings, for messages."""
+    keys: Path | None = None
+    """File of keys; None: callers need none."""
+    tls: TlsFiles | None = None
+    """Files of TLS; None: connections are not encrypted."""
+    is_insecure: bool = False
+    """Listen beyond this machine without keys or client certificates."""
+    has_reflection: bool | None = None
+    """Offer gRPC reflection; None: on this machine alone."""
+
+    @staticmethod
+    def from_environment(env: Environment) -> AccessSettings:
+        """Reads MPA_*_KEYS, _TLS_*, _INSECURE and _REFLECTION. Raises InvalidInput."""
+        return AccessSettings(
+            prefix=env.prefix,
+            keys=env.path("KEYS"),
+            tls=TlsFiles.from_environment(env),
+            is_insecure=env.flag("INSECURE"),
+            has_reflection=env.flag("REFLECTION") if env.text("REFLECTION") else None,
+        )
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether callers must show a key or a certificate."""
+        return self.keys is not None or (self.tls is not None and self.tls.client_ca is not None)
+
+    def reflects(self, host: str) -> bool:
+        """Whether a server on this address offers reflection."""
+        return is_loopback(host) if self.has_reflection is None else self.has_reflection
+
+    def require_guarded(self, host: str) -> None:
+        """Raises InvalidInput: strangers could reach the service, and nothing would stop them."""
+        if self.is_guarded or self.is_insecure or is_loopback(host):
+            return
+        raise InvalidInput(
+            f"the service would listen on {host}, where strangers may reach it, and has no keys: "
+            f"make some with `mpa-orch keys add NAME --role ask --file FILE` and set "
+            f"{self.prefix}KEYS=FILE, or set {self.prefix}TLS_CLIENT_CA, or set "
+            f"{self.prefix}INSECURE=1 (`mpa-orch serve --insecure`) if nobody else can reach it",
+            field=f"{self.prefix}KEYS",
+            reason="UNGUARDED",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an IP address is this machine's own."""
+    address = ipaddress.ip_address(host)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)

@@ -1,0 +1,128 @@
+"""Certificates of a service, for both faces, read again when their files change."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from services.core.errors import InvalidInput
+from services.environment import Environment
+
+_log = logging.getLogger(__name__)
+_NAMES = ("x509_common_name", "x509_subject_alternative_name")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of a service."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    """Callers must have a certificate of this authority; None: they need none."""
+
+    @staticmethod
+    def from_environment(env: Environment) -> TlsFiles | None:
+        """Reads MPA_*_TLS_CERT, _TLS_KEY and _TLS_CLIENT_CA. Raises InvalidInput."""
+        certificate, key = env.path("TLS_CERT"), env.path("TLS_KEY")
+        client_ca = env.path("TLS_CLIENT_CA")
+        if certificate is None and key is None and client_ca is None:
+            return None
+        if certificate is None or key is None:
+            missing = env.prefix + ("TLS_CERT" if certificate is None else "TLS_KEY")
+            raise InvalidInput(
+                f"{missing} is missing: TLS needs the files of a certificate and of its key",
+                field=missing,
+            )
+        return TlsFiles(certificate, key, client_ca)
+
+
+class Certificates:
+    """TLS of one service. The files of certificate and key may be replaced while it runs.
+
+    Over gRPC a connection needs a client certificate if there is a client CA. Over HTTP it needs
+    none, so that health checks without one are answered; each request is checked (access.py).
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Raises InvalidInput: a file is missing, or is no certificate or key that fits it."""
+        self._files = files
+        self._stamps = self._look()
+        try:
+            self.context = self._context()
+            self._for_grpc = self._read()
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidInput(
+                f"TLS can't start with {files.certificate} and {files.key} ({error}): give PEM "
+                "files of a certificate and of its key",
+                reason="TLS_FILES",
+            ) from error
+
+    @property
+    def asks_clients(self) -> bool:
+        """Whether callers need a certificate."""
+        return self._files.client_ca is not None
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Credentials of a gRPC server, which ask for the newest files at each handshake."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._for_grpc, lambda: self._for_grpc, require_client_authentication=self.asks_clients
+        )
+
+    def refresh(self) -> None:
+        """Reads the files if they have changed. Files that don't fit each other change nothing."""
+        stamps = self._look()
+        if stamps == self._stamps:
+            return
+        try:
+            self._context()  # a pair that doesn't fit would spoil the context in use
+            self.context.load_cert_chain(self._files.certificate, self._files.key)
+            self._for_grpc = self._read()
+        except (OSError, ssl.SSLError) as error:
+            _log.error("the certificate stays as it was: %s: %s", self._files.certificate, error)
+            return
+        self._stamps = stamps
+        _log.info("%s: the certificate is renewed", self._files.certificate)
+
+    def _look(self) -> tuple[int, ...]:
+        files = (self._files.certificate, self._files.key)
+        try:
+            return tuple(file.stat().st_mtime_ns for file in files)
+        except OSError:
+            return ()
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._files.certificate, self._files.key)
+        if self._files.client_ca is not None:
+            context.load_verify_locations(self._files.client_ca)
+            context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+    def _read(self) -> grpc.ssl_server_certificate_configuration:
+        pair = (self._files.key.read_bytes(), self._files.certificate.read_bytes())
+        ca = self._files.client_ca
+        return grpc.ssl_server_certificate_configuration(
+            [pair], root_certificates=ca.read_bytes() if ca else None
+        )
+
+
+def names_of_peer(auth: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:
+    """Names of a gRPC caller's certificate: common name, then alternative names."""
+    return tuple(
+        name.decode(errors="replace") for kind in _NAMES for name in auth.get(kind, ()) or ()
+    )
+
+
+def names_of_certificate(certificate: Mapping[str, Any]) -> tuple[str, ...]:
+    """The same names, of a certificate as `ssl` describes it."""
+    subject = [pair for part in certificate.get("subject", ()) for pair in part]
+    common = [value for name, value in subject if name == "commonName"]
+    return (*common, *(str(value) for _, value in certificate.get("subjectAltName", ())))

@@ -1,0 +1,60 @@
+"""Every RPC and every route has its roles. One without is denied."""
+
+import pytest
+from google.longrunning import operations_pb2  # noqa: F401  # for the pool of descriptors
+from google.protobuf import descriptor_pool
+from grpc_reflection.v1alpha import reflection
+from starlette.routing import Route
+
+from services.core.errors import InvalidInput
+from services.rpc.access.roles import ANY_ROLE, NEEDED, OPEN, AccessRole, parse_roles
+from services.rpc.http.gate import OBSERVED
+from services.student.http import app as student_app
+from services.student.servicers import SERVICES
+from services.teacher.http import app as teacher_app
+from services.teacher.servicer import SERVICE as TEACHER
+
+NOT_SERVED = {"/google.longrunning.Operations/DeleteOperation"}
+
+
+def rpcs():
+    pool = descriptor_pool.Default()
+    for service in (*SERVICES, TEACHER, "grpc.health.v1.Health", reflection.SERVICE_NAME):
+        for method in pool.FindServiceByName(service).methods:
+            yield f"/{service}/{method.name}"
+
+
+APPS = (student_app, teacher_app)
+ROUTES = {route.path for app in APPS for route in app.routes if isinstance(route, Route)}
+ALL = {*rpcs(), *ROUTES, *OBSERVED} - NOT_SERVED
+
+
+def test_everything_that_is_served_has_its_roles():
+    assert ALL - NEEDED.keys() - OPEN == set()
+    assert not OPEN & NEEDED.keys()
+
+
+def test_health_alone_is_open():
+    assert {
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/List",
+        "/grpc.health.v1.Health/Watch",
+        "/livez",
+        "/healthz",
+        "/readyz",
+    } == ALL & OPEN
+
+
+def test_no_method_needs_nothing():
+    assert all(roles and roles <= ANY_ROLE for roles in NEEDED.values())
+
+
+@pytest.mark.parametrize("change", ["Load", "Promote", "Rollback", "Delete"])
+def test_whoever_asks_reads_or_trains_changes_no_version(change):
+    assert NEEDED[f"/mpa.v1.VersionService/{change}Version"] == {AccessRole.OPERATE}
+
+
+def test_roles_have_names():
+    assert parse_roles(["ask", "train"]) == {AccessRole.ASK, AccessRole.TRAIN}
+    with pytest.raises(InvalidInput, match="'admin' is no role"):
+        parse_roles(["admin"])

@@ -1,0 +1,92 @@
+"""Keys of a student: each method by role, and trainings by key."""
+
+from functools import partial
+
+import grpc
+import pytest
+from google.longrunning import operations_pb2
+
+from protos.mpa.v1 import training_pb2
+from services.rpc.access.roles import NEEDED
+from services.student.servicers import SERVICES
+from tests.rpc.access.keyring import bearing, one_key_for_each_role
+from tests.rpc.callers import raw
+from tests.serving import fake_student_settings, serving_student
+from tests.student.uploading import image_part, sample_part
+
+METHODS = {
+    name: roles
+    for name, roles in NEEDED.items()
+    if name.startswith(tuple(f"/{s}/" for s in SERVICES))
+}
+STREAMS = ("AnswerStream", "UploadDataset")
+
+
+@pytest.fixture
+def keys(tmp_path):
+    keys = one_key_for_each_role(tmp_path)
+    keys.add("other", "train")
+    keys.add("both", "operate", "train")
+    return keys
+
+
+@pytest.fixture
+async def peer(tmp_path, keys, monkeypatch):
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "60")
+    async with serving_student(fake_student_settings(tmp_path), keys.access()) as peer:
+        yield peer
+
+
+async def code_of(peer, method, metadata):
+    """The status of a call with an empty request."""
+    kind = {"AnswerStream": "stream_stream", "UploadDataset": "stream_unary"}
+    call = raw(peer.channel, method, kind.get(method.rpartition("/")[2], "unary_unary"))
+    sent = iter([]) if method.endswith(STREAMS) else b""
+    under_way = call(sent, metadata=metadata, timeout=60)
+    try:
+        if method.endswith("AnswerStream"):
+            await under_way.read()
+        else:
+            await under_way
+    except grpc.aio.AioRpcError:
+        pass
+    return await under_way.code()
+
+
+async def test_each_method_is_open_to_its_roles_alone(peer, keys):
+    for method, roles in METHODS.items():
+        denied = await code_of(peer, method, ())
+        assert denied is grpc.StatusCode.UNAUTHENTICATED, method
+        for role in ("ask", "operate", "train", "read"):
+            if role == "operate" and method.endswith("RollbackVersion"):
+                continue  # an empty request would be carried out
+            code = await code_of(peer, method, bearing(keys.tokens[role]))
+            is_denied = code in (
+                grpc.StatusCode.PERMISSION_DENIED,
+                grpc.StatusCode.UNAUTHENTICATED,
+            )
+            assert is_denied == (role not in roles), f"{method} with {role}: {code}"
+
+
+async def test_a_training_belongs_to_its_key(peer, keys):
+    keyed = {name: {"metadata": bearing(token)} for name, token in keys.tokens.items()}
+    parts = iter([image_part(1), sample_part(1)])
+    uploaded = await peer.training.UploadDataset(parts, **keyed["train"])
+    request = training_pb2.TrainRequest(request_id="r", dataset=uploaded.dataset)
+    started = await peer.training.Train(request, **keyed["train"])
+
+    get = partial(
+        peer.operations.GetOperation, operations_pb2.GetOperationRequest(name=started.name)
+    )
+    cancel = partial(
+        peer.operations.CancelOperation, operations_pb2.CancelOperationRequest(name=started.name)
+    )
+    assert not (await get(**keyed["train"])).done
+    assert not (await get(**keyed["read"])).done
+    for refused in (get, cancel, partial(peer.training.Train, request)):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await refused(**keyed["other"])
+        assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert not (await get(**keyed["train"])).done
+    await cancel(**keyed["both"])
+    assert (await get(**keyed["train"])).error.code == grpc.StatusCode.CANCELLED.value[0]
