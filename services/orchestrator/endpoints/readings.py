@@ -129,7 +129,7 @@ def read(client: httpx.Client, address: str) -> MetricsReading:
     except httpx.HTTPStatusError as error:
         if error.response.status_code in (401, 403):
             raise Unauthenticated(
-                f"{address} shows its metrics to keys with the role read: set MPA_KEY_FILE or MPA_KEY"
+                f"{address} shows its metrics to keys with the role read: set MPA_KEY_FILE"
             ) from error
         raise MpaError(
             f"{address} answers {error.response.status_code} to GET /metrics: give the HTTP "
