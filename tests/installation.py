@@ -58,15 +58,19 @@ def _pip(*arguments):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def build_wheel(folder: Path) -> Path:
-    """Built from a copy, since a build writes into its source."""
-    source = folder / "source"
+def copy_source(folder: Path) -> Path:
+    """Copy the package's source to `folder`: a build writes into its source."""
     for name in SOURCES:
         if (ROOT / name).is_dir():
             unwanted = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, source / name, ignore=unwanted)
+            shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
         else:
-            shutil.copy(ROOT / name, source / name)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def build_wheel(folder: Path) -> Path:
+    source = copy_source(folder / "source")
     options = ("--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", folder)
     _pip("wheel", *options, source)
     (wheel,) = folder.glob("*.whl")

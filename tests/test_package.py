@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from services.orchestrator.cli.main import app
 from services.orchestrator.doctor.libraries import read_constraints
 from services.rpc.hosting import VLLM
-from tests.installation import install
+from tests.installation import copy_source, install
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -109,17 +109,18 @@ def test_the_extra_serve_has_all_that_the_services_import(wheel, tmp_path):
 
 @pytest.mark.slow
 def test_the_documented_installation_resolves_to_the_read_constraints(tmp_path):
+    source = copy_source(tmp_path / "source")
     report = tmp_path / "report.json"
-    options = ["--dry-run", "--ignore-installed", "--report", report, "-c", "constraints.txt"]
+    constraints = ROOT / "constraints.txt"
+    options = ["--dry-run", "--ignore-installed", "--report", report, "-c", constraints]
     command = [sys.executable, "-m", "pip", "--quiet", "install", *options, ".[vllm]"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     chosen = [one["metadata"] for one in json.loads(report.read_text())["install"]]
     versions = {str(canonicalize_name(one["name"])): one["version"] for one in chosen}
-    constraints = read_constraints(ROOT / "constraints.txt")
     wrong = {
         name: (versions[name], wanted)
-        for name, wanted in constraints.items()
+        for name, wanted in read_constraints(constraints).items()
         if versions.get(name, wanted) != wanted
     }
     assert not wrong

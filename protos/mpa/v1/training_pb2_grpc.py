@@ -77,8 +77,8 @@ class TrainingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PlanTraining(self, request, context):
-        """Whether a training would fit now, beside what is loaded on its devices, and whether its result
-        could be loaded beside the live version. Starts nothing.
+        """Whether a training would fit now, next to what is loaded on its devices, and whether its result
+        could be loaded next to the live version. Starts nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
