@@ -7,9 +7,15 @@ from typing import Any
 import torch
 
 from services.core.errors import EngineFailed
+from services.core.memory import Dimensions
 from services.engines.dimensions import dimensions
 from services.engines.host_memory import machine_memory
-from services.engines.token_budget import FREE_SHARE, UNLIMITED, bytes_of_token
+from services.engines.token_budget import (
+    FREE_SHARE,
+    UNLIMITED,
+    bytes_of_token,
+    tokens_of_logits,
+)
 
 _SIGNS_OF_NO_MEMORY = (
     "can't allocate memory",
@@ -40,11 +46,24 @@ def tokens_that_fit(model: Any) -> int:
     """Tokens of a batch that fit into the memory that is free next to a loaded model."""
     device = model.device
     free, _ = torch.cuda.mem_get_info(device) if device.type == "cuda" else machine_memory()
-    try:
-        shape = dimensions(model.config, parameters=0)
-    except AttributeError:  # remote code may name its dimensions differently
+    shape = _shape(model)
+    if shape is None:
         return UNLIMITED
     return int(FREE_SHARE * free) // bytes_of_token(shape, model.dtype.itemsize)
+
+
+def logits_in_tokens(model: Any) -> int:
+    """Tokens of a batch that take as much memory as the logits of one token."""
+    shape = _shape(model)
+    return tokens_of_logits(shape, model.dtype.itemsize) if shape else 1
+
+
+def _shape(model: Any) -> Dimensions | None:
+    """Dimensions of a loaded model; None: remote code may name them differently."""
+    try:
+        return dimensions(model.config, parameters=0)
+    except AttributeError:
+        return None
 
 
 def empty_cache() -> None:

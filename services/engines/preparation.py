@@ -12,7 +12,7 @@ from typing import Any
 
 from services.core.errors import InvalidInput
 from services.engines import sharing
-from services.engines.chat import Chat, TokenizedPrompt
+from services.engines.chat import TAIL, Chat, TokenizedPrompt
 from services.engines.computation import LATER, Left
 from services.engines.inputs import build_inputs, pinned
 from services.engines.model import Prompt
@@ -36,11 +36,13 @@ class PreparedBatch:
     """Place of each image's first occurrence."""
     others: Sequence[InvalidInput | Left | None]
     """One for every prompt of the batch: refused, left for later, or None if computed now."""
+    reply: int = 0
+    """Tokens that a reply counts in the budget."""
 
     @property
     def tokens(self) -> int:
         """Tokens of the batch, padding and replies included."""
-        return padded(self.lengths, self.prompts[0].decoding.max_new_tokens)
+        return padded(self.lengths, self.reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Preparation:
     window: int
     budget: TokenBudget = field(default_factory=TokenBudget)
     pins: bool = False
+    logits: int = 0
+    """Tokens that count as much memory as the logits of one scored token."""
     _image_tokens: dict[tuple[int, int], int] = field(default_factory=dict)
     """Tokens of an image by its size, from the batches so far."""
 
@@ -70,7 +74,7 @@ class Preparation:
             taken = {at: one for at, one in enumerate(read) if isinstance(one, TokenizedPrompt)}
             if not taken:
                 return PreparedBatch([], {}, [], [], [], others)
-            reply = prompts[0].decoding.max_new_tokens
+            reply = self._reply(prompts[0])
             expected = [self._expected(one, prompts[at]) for at, one in taken.items()]
             places = list(taken)
             chosen = [places[place] for place in self.budget.first_part(expected, reply)]
@@ -98,8 +102,13 @@ class Preparation:
                     others[at] = None
                 tails = [self.chat.tail(taken[at].ids) for at in chosen]
                 kept_inputs = pinned(inputs) if self.pins else inputs
-                return PreparedBatch(kept, kept_inputs, lengths, tails, images, others)
+                return PreparedBatch(kept, kept_inputs, lengths, tails, images, others, reply)
             read = [too_long.get(at, one) for at, one in enumerate(read)]
+
+    def _reply(self, prompt: Prompt) -> int:
+        """Tokens that a reply counts in the budget, with the logits of one that is scored."""
+        scored = TAIL + len(prompt.given) + 1 if prompt.given else 0
+        return prompt.decoding.max_new_tokens + scored * self.logits
 
     def _expected(self, read: TokenizedPrompt, prompt: Prompt) -> int:
         """Tokens of a prompt, as far as its image's size is known."""

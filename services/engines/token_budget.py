@@ -29,6 +29,12 @@ def bytes_of_token(dimensions: Dimensions, value_bytes: int) -> int:
     return cache + value_bytes * width
 
 
+def tokens_of_logits(dimensions: Dimensions, value_bytes: int) -> int:
+    """Tokens of a batch that take as much memory as the logits of one token, rounded up."""
+    logits = dimensions.language.vocabulary * value_bytes
+    return -(-logits // bytes_of_token(dimensions, value_bytes))
+
+
 class TokenBudget:
     """Largest number of tokens of a batch, padding and replies included.
 

@@ -31,14 +31,15 @@ from services.engines.device_memory import (
     empty_cache,
     give_back,
     is_out_of_memory,
+    logits_in_tokens,
     out_of_memory,
     tokens_that_fit,
 )
 from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.parts import Parts, at_each_layer
 from services.engines.preparation import Preparation, PreparedBatch
-from services.engines.sampling import PerRequestSampling
-from services.engines.scoring import logprobs, score
+from services.engines.sampling import PerRequestSampling, WrittenScores
+from services.engines.scoring import score
 from services.engines.settings import EngineSettings
 from services.engines.token_budget import TokenBudget
 
@@ -51,19 +52,21 @@ class TransformersEngine:
         self._model = model
         self._folder = folder
         self._max_lora_rank = settings.max_lora_rank
+        self._trust_remote_code = settings.trust_remote_code
         self._fingerprint = loaded.fingerprint
         self._shares_images = loaded.shares_images
         self._end_of_turn = loaded.end_of_turn
         self._adapters = itertools.count(1)
         self._tokenizer = loaded.tokenizer
         self._budget = TokenBudget(settings.batch_tokens or tokens_that_fit(model))
+        logits = logits_in_tokens(model)
         window: int = model.config.get_text_config().max_position_embeddings
         on_gpu = model.device.type == "cuda"
         self._batcher = MicroBatcher(
             self._run,
             max_batch=settings.most_at_once(),
             max_waiting=settings.max_waiting,
-            prepare=Preparation(loaded.chat, window, self._budget, pins=on_gpu),
+            prepare=Preparation(loaded.chat, window, self._budget, pins=on_gpu, logits=logits),
             watchdog_s=settings.watchdog_s,
         )
         at_each_layer(model, self._batcher.beat)
@@ -95,12 +98,13 @@ class TransformersEngine:
     def _read_weights(self, folder: Path) -> str:
         """Replaces the weights, and returns their fingerprint."""
         tensors.require_same_architecture(self._folder, folder)
-        fresh, _ = _read(folder, "cpu", str(self._model.dtype).removeprefix("torch."))
+        dtype = str(self._model.dtype).removeprefix("torch.")
+        fresh, _ = _read(folder, "cpu", dtype, self._trust_remote_code)
         self._model.load_state_dict(fresh.state_dict())
         return checkpoint.fingerprint(folder)
 
     async def borrow(self, folder: Path) -> Sequence[str]:
-        other, _ = await asyncio.to_thread(_read, folder, "cpu", "auto")
+        other, _ = await asyncio.to_thread(_read, folder, "cpu", "auto", self._trust_remote_code)
         self._parts = Parts(self._model, other)
         return self._parts.names
 
@@ -184,33 +188,25 @@ class TransformersEngine:
         ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
         ends = [*(ends if isinstance(ends, list) else [ends]), self._end_of_turn]
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-        # Only the checkpoint's tokens count, not its sampling defaults (temperature .01 ...).
-        scored = any(prompt.scored for prompt in prompts)
         settings = GenerationConfig(
             max_new_tokens=limit,
             do_sample=False,
             eos_token_id=ends,
             pad_token_id=pad,
             return_dict_in_generate=True,
-            output_logits=scored,
         )
-        sampling = LogitsProcessorList(
-            [PerRequestSampling([prompt.decoding for prompt in prompts])]
-        )
-        output = self._model.generate(
-            **inputs, generation_config=settings, logits_processor=sampling
-        )
-        written = output.sequences[:, inputs["input_ids"].shape[1] :]
-        # A step's logits have the shape (batch, vocabulary).
-        scores = (
-            logprobs(written, torch.stack([step.float() for step in output.logits], dim=1))
-            if scored
-            else torch.zeros(len(written), 0)
-        )
+        steps = LogitsProcessorList([PerRequestSampling([prompt.decoding for prompt in prompts])])
+        scores = WrittenScores()
+        if any(prompt.scored for prompt in prompts):
+            steps.insert(0, scores)
+        sequences = self._model.generate(
+            **inputs, generation_config=settings, logits_processor=steps
+        ).sequences
+        written = sequences[:, inputs["input_ids"].shape[1] :]
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         replies: list[Outcome] = []
         for text, row, prompt_tokens, found in zip(
-            texts, written.tolist(), batch.lengths, scores.tolist(), strict=True
+            texts, written.tolist(), batch.lengths, scores.of(sequences), strict=True
         ):
             end = next((at for at, token in enumerate(row) if token in ends), None)
             tokens = len(row) if end is None else end + 1
@@ -233,9 +229,7 @@ def _whole(text: str) -> str:
     return text.rstrip("\N{REPLACEMENT CHARACTER}").strip()
 
 
-def _read(
-    folder: Path, device: str, dtype: str, trust_remote_code: bool = False
-) -> tuple[Any, Any]:
+def _read(folder: Path, device: str, dtype: str, trust_remote_code: bool) -> tuple[Any, Any]:
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
@@ -253,6 +247,11 @@ def _read(
         ) from error
     model, info = loaded
     tensors.require_whole(folder, info)
+    # transformers would add the checkpoint's defaults of sampling, such as a repetition penalty.
+    own = model.generation_config
+    model.generation_config = GenerationConfig(
+        eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+    )
     return model.to(device).eval(), processor
 
 

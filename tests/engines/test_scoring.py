@@ -1,16 +1,21 @@
 """Scores of given replies on transformers and the fake engine, and exchanged parts of weights."""
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
 from services.core.decoding import Decoding
 from services.core.tasks import answer_prompt
+from services.engines.chat import TAIL, Chat
 from services.engines.images import load_image
 from services.engines.loading import load_model
 from services.engines.model import Exchangeable, Prompt
+from services.engines.preparation import Preparation
 from services.engines.settings import EngineSettings
+from services.engines.token_budget import TokenBudget
 from tests.pictures import numbered_png
 from tests.serving import fake_checkpoint
 
@@ -63,6 +68,57 @@ async def test_a_score_depends_on_the_reply_and_not_on_its_batch(model):
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
     another = await model.generate(replace(prompts[0], given=(alone[1].token_ids[0],)))
     assert another.logprobs[-1] != pytest.approx(alone[0].logprobs[-1], abs=1e-2)
+
+
+def test_scores_take_little_memory_whatever_the_batch():
+    """32 replies of 64 tokens in a vocabulary of 152,064: 1.2 GB of logits in float32."""
+    program = """
+import resource
+import torch
+from services.engines.scoring import logprobs
+
+tokens = torch.randint(0, 152_064, (32, 64))
+logits = torch.randn(1, 1, 152_064, dtype=torch.bfloat16).expand(32, 64, -1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = logprobs(tokens, logits)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+expected = logits[0, 0].float().log_softmax(-1)[tokens]
+assert torch.equal(found, expected), (found - expected).abs().max()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 800, "MiB"
+
+
+def test_written_replies_are_scored_without_keeping_their_logits():
+    import torch
+
+    from services.engines.sampling import PerRequestSampling, WrittenScores
+    from services.engines.scoring import logprobs
+
+    decodings = [Decoding(), Decoding(temperature=1.0, seed=3)]
+    sampling, scores = PerRequestSampling(decodings), WrittenScores()
+    torch.manual_seed(0)
+    steps = torch.randn(5, 2, 50)
+    written = torch.zeros(2, 1, dtype=torch.long)
+    for logits in steps:
+        kept = logits.clone()
+        chosen = sampling(written, scores(written, kept)).argmax(-1)
+        written = torch.cat([written, chosen[:, None]], dim=1)
+    expected = logprobs(written[:, 1:], steps.transpose(0, 1))
+    assert torch.equal(torch.tensor(scores.of(written)), expected)
+    assert WrittenScores().of(written) == [[], []]
+
+
+def test_logits_of_scored_replies_count_in_the_budget_of_a_batch(tiny_checkpoint):
+    prompts = [replace(prompt, given=(1, 2)) for prompt in PROMPTS]
+    chat, budget = Chat.of(tiny_checkpoint), TokenBudget(800)
+    with_logits = Preparation(chat, 2048, budget, logits=3)
+    batch = with_logits(prompts)
+    assert batch.reply == prompts[0].decoding.max_new_tokens + 3 * (TAIL + 3)
+    assert 1 < len(batch.prompts) < len(Preparation(chat, 2048, budget)(prompts).prompts)
+    assert batch.tokens <= 800
+    assert len(with_logits(PROMPTS).prompts) == len(PROMPTS), "their logits are not kept"
 
 
 async def test_exchanged_twice_a_part_is_as_before(model, tiny_checkpoint, tmp_path):

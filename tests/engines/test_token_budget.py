@@ -5,7 +5,7 @@ import random
 import pytest
 
 from services.core.memory import Dimensions, Shape, Tower
-from services.engines.token_budget import TokenBudget, bytes_of_token, padded
+from services.engines.token_budget import TokenBudget, bytes_of_token, padded, tokens_of_logits
 
 QWEN2_VL_7B = Dimensions(
     8_291_375_616, Shape(28, 3584, 18944, 28, 4, 128, 152_064), Tower(32, 1280, 5120)
@@ -60,3 +60,11 @@ def test_photos_fill_a_gpu_of_48_gb_in_two_batches():
     assert 40_000 < most < 64 * (1300 + 256)
     budget = TokenBudget(most)
     assert 32 <= len(budget.first_part([1300] * 64, 256)) < 64
+
+
+def test_logits_of_scored_replies_fit_next_to_their_prompts():
+    """64 replies of 32 tokens, each scored with 24 tokens of its prompt."""
+    each = tokens_of_logits(QWEN2_VL_7B, 2)
+    taken = 64 * (24 + 32 + 1) * QWEN2_VL_7B.language.vocabulary * 2
+    counted = 64 * (24 + 32 + 1) * each * bytes_of_token(QWEN2_VL_7B, 2)
+    assert 1e9 < taken <= counted < 2 * taken

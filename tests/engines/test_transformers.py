@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 from dataclasses import replace
 from typing import Any
@@ -209,3 +210,56 @@ async def test_a_configuration_of_another_size_is_refused(tiny_checkpoint, tmp_p
     (broken / "config.json").write_text(json.dumps(config))
     with pytest.raises(InvalidInput):
         await load_model(broken, EngineSettings(device="cpu"))
+
+
+OWN_CODE = """
+from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+
+class OwnConfig(Qwen2VLConfig):
+    model_type = "own"
+
+
+class OwnModel(Qwen2VLForConditionalGeneration):
+    config_class = OwnConfig
+"""
+
+
+async def test_a_checkpoint_with_code_of_its_own_is_reloaded(tiny_checkpoint, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "own"
+    shutil.copytree(tiny_checkpoint, folder)
+    (folder / "own.py").write_text(OWN_CODE)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {
+        "AutoConfig": "own.OwnConfig",
+        "AutoModelForImageTextToText": "own.OwnModel",
+    }
+    config |= {"model_type": "own", "architectures": ["OwnModel"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    # transformers knows Qwen2-VL's published names by its model type only.
+    named = {
+        re.sub(r"^model\.(?=layers|embed_tokens|norm)", "model.language_model.", name): tensor
+        for name, tensor in load_file(folder / "model.safetensors").items()
+    }
+    save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = EngineSettings(device="cpu", trust_remote_code=True)
+    engine = await load_model(folder, settings)
+    before = await engine.generate(_prompts()[0])
+    await engine.reload(folder)
+    assert await engine.generate(_prompts()[0]) == before
+    await engine.close()
+
+
+async def test_a_checkpoints_defaults_of_sampling_do_not_count(engine, tiny_checkpoint, tmp_path):
+    folder = tmp_path / "penalized"
+    shutil.copytree(tiny_checkpoint, folder)
+    path = folder / "generation_config.json"
+    defaults = {"do_sample": True, "repetition_penalty": 9.0, "temperature": 0.01}
+    path.write_text(json.dumps(json.loads(path.read_text()) | defaults))
+    penalized = await load_model(folder, EngineSettings(device="cpu"))
+    prompts = _prompts()
+    found = [await penalized.generate(prompt) for prompt in prompts]
+    assert found == [await engine.generate(prompt) for prompt in prompts]
+    await penalized.close()
