@@ -22,8 +22,9 @@ _SIGNS_OF_NO_MEMORY = (
     "bad_alloc",
     "out of memory",
     "_STATUS_ALLOC_FAILED",
+    "can't start new thread",
 )
-"""Texts of errors of torch on a CPU, of CUDA and NCCL, and of cuBLAS and its kin."""
+"""Texts of errors of torch on a CPU, of CUDA and NCCL, of cuBLAS and its kin, and of Python."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

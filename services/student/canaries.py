@@ -82,7 +82,7 @@ class Canary:
     """Tokens of the prompt on the engine that computed the canaries; 0: those of `rendering`."""
 
     def image(self, folder: Path) -> LoadedImage:
-        """The image, for a version in `folder`."""
+        """The image, stored with the canaries in `folder`."""
         data = (folder / FOLDER / self.image_sha256).read_bytes()
         return load_stored_image(data, is_halved=self.is_halved)
 
@@ -122,11 +122,19 @@ def prompt_for(image: LoadedImage, question: str, contract: Contract) -> Prompt:
     )
 
 
+def are_stored(folder: Path) -> bool:
+    """Whether a folder has canaries, whole or damaged."""
+    return (folder / FOLDER / _FILE).is_file()
+
+
 def read(folder: Path) -> list[Canary]:
-    """The canaries of a version; empty if it has none. Raises InvalidInput: the file is damaged."""
-    path = folder / FOLDER / _FILE
-    if not path.is_file():
+    """The canaries in a version's folder, or in another place; empty if there are none.
+
+    Raises InvalidInput: the file is damaged.
+    """
+    if not are_stored(folder):
         return []
+    path = folder / FOLDER / _FILE
     try:
         return [_canary(raw) for raw in json.loads(path.read_text())]
     except (ValueError, TypeError, KeyError) as error:
@@ -143,7 +151,7 @@ def _canary(raw: dict[str, Any]) -> Canary:
 
 
 def write(folder: Path, canaries: Sequence[Canary], questions: Sequence[CanaryQuestion]) -> None:
-    """Store the canaries of a version, each with its question's image."""
+    """Store canaries in a version's folder, or in another place, with their questions' images."""
     for question in questions:
         write_atomically(folder / FOLDER / question.image.sha256, question.data)
     text = json.dumps([asdict(canary) for canary in canaries], indent=1, ensure_ascii=False)

@@ -64,15 +64,19 @@ class CanaryCheck:
     trust_remote_code: bool = False
 
     async def __call__(
-        self, model: VisionLanguageModel, folder: Path, contract: Contract
+        self,
+        model: VisionLanguageModel,
+        folder: Path,
+        contract: Contract,
+        place: Path | None = None,
     ) -> Checked:
-        """Score a loaded version's canaries.
+        """Score a loaded version's canaries, which are in `place`, by default in `folder`.
 
         Raises InvalidInput: CONTRACT_BROKEN (a prompt is rendered differently than when the version
         was made), or CANARY_FAILED (the weights in memory are not the version's).
         """
-        canaries = await asyncio.to_thread(read, folder)
-        prompts = await self.prompts(canaries, folder, contract)
+        canaries = await asyncio.to_thread(read, place or folder)
+        prompts = await self.prompts(canaries, folder, contract, place)
         if all(canary.token_ids for canary in canaries):
             verdict = await self.verdict(model, folder.name, canaries, prompts)
             fault, passed = _explain(verdict), verdict.passed
@@ -91,13 +95,17 @@ class CanaryCheck:
         return Checked(len(canaries), passed)
 
     async def prompts(
-        self, canaries: Sequence[Canary], folder: Path, contract: Contract
+        self,
+        canaries: Sequence[Canary],
+        folder: Path,
+        contract: Contract,
+        place: Path | None = None,
     ) -> list[Prompt]:
         """Prompts of a version's canaries. Raises InvalidInput: they are rendered differently."""
         render = await asyncio.to_thread(renderer, folder, self.trust_remote_code)
         prompts = []
         for canary in canaries:
-            image = await asyncio.to_thread(canary.image, folder)
+            image = await asyncio.to_thread(canary.image, place or folder)
             prompts.append(prompt_for(image, canary.question, contract))
             rendering = await asyncio.to_thread(render, prompts[-1])
             _require_same_rendering(folder.name, canary, rendering)

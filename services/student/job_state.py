@@ -61,8 +61,8 @@ class JobState:
         """Remove the weights that the job no longer needs.
 
         A stored version has them all, and a cancelled job leaves nothing. A failed job leaves no
-        checkpoints, since nothing continues it (a repeated training starts from its base), but it
-        keeps a trained result, for people.
+        checkpoints, since a repeated training starts from its base, but it keeps a trained result,
+        from which a repeated request continues.
         """
         has_ended = self.phase in FINAL or bool(self.version)
         for part in _CHECKPOINTS if has_ended else ():

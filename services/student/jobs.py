@@ -22,6 +22,7 @@ from services.student.execution import Execution
 from services.student.job import Job, TrainingRequest
 from services.student.job_state import FINAL, JobState, Phase
 from services.student.progress import TrainingProgress
+from services.student.result import is_trained
 
 _log = logging.getLogger(__name__)
 _PROGRAMS = {"fake": "services.student.fake_training"}
@@ -121,17 +122,24 @@ class TrainingJobs:
     def start(self, request: TrainingRequest, base: Path) -> str:
         """Start a training on the files of version `base`, and return its name.
 
-        A repeated `request_id` starts nothing and returns the name of the first training.
+        A repeated `request_id` starts nothing and returns the name of the first training. If that
+        has failed with trained weights, it continues from them.
         Raises Conflict: one is under way; InvalidInput: the batch can't be divided among processes;
         WrongState: the disk has no room for it.
         """
-        if request.request_id in self._by_request:
-            return self._by_request[request.request_id]
+        known = self._by_request.get(request.request_id, "")
+        if known and not self._can_continue(known):
+            return known
         for name in self._running:
             raise Conflict(
                 f"training {name} is under way: wait for it or cancel it",
                 reason="TRAINING_UNDER_WAY",
             )
+        if known:
+            _log.info("training %s goes on from its trained weights", known)
+            self._states[known] = JobState(Phase.TRAINING)
+            self._launch(known)
+            return known
         self._execution.divide(request.hyperparameters.batch_size)
         require_disk_space(self._store, base, request.hyperparameters)
         name = uuid.uuid4().hex[:12]
@@ -194,6 +202,9 @@ class TrainingJobs:
                 f"there is no training {name!r}: there are {', '.join(self.names()) or 'none'}",
                 reason="OPERATION_NOT_FOUND",
             )
+
+    def _can_continue(self, name: str) -> bool:
+        return self.state(name).phase is Phase.FAILED and is_trained(self._root / name)
 
     def _launch(self, name: str) -> None:
         self._states.setdefault(name, JobState.read(self._root / name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +47,7 @@ class StoredVersions:
         self._strictness = strictness
         self._keeps_old_weights = False
         self._has_loaded = False
+        self._own_canaries: tempfile.TemporaryDirectory[str] | None = None
 
     def contract(self, name: str) -> Contract:
         return self._store.manifest(name).contract
@@ -77,12 +79,22 @@ class StoredVersions:
         return await self._checked(await base.with_adapter(folder / ADAPTER), name)
 
     async def reload(self, model: VisionLanguageModel, name: str) -> Checked:
-        """Raises WrongState: the engine can't replace weights, or once kept old ones."""
+        """Raises WrongState: the engine can't replace weights, or once kept old ones.
+
+        Also if canaries are missing that only this engine could compute: wrong weights would be
+        compared with themselves.
+        """
         if not isinstance(model, Reloadable) or self._keeps_old_weights:
             raise WrongState(
                 f"the {self._settings.engine} engine can't replace its weights in place"
             )
-        await model.reload(await self._with_canaries(name))
+        folder = await self._with_canaries(name)
+        if not await asyncio.to_thread(canaries.read, self._place(name)):
+            raise WrongState(
+                f"version {name} has no canaries, and only an engine that loads it from the start "
+                "may compute them"
+            )
+        await model.reload(folder)
         try:
             return await self._check(model, name, Strictness.STRICT)
         except InvalidInput as error:
@@ -110,7 +122,8 @@ class StoredVersions:
         """
         folder = self._store.path(name)
         await asyncio.to_thread(self._store.require_unchanged, name)
-        if not await asyncio.to_thread(canaries.read, folder):
+        place = self._place(name)
+        if not await asyncio.to_thread(canaries.read, place):
             text = "the canaries of %s are computed by its own engine: transformers can't build it"
             _log.warning(text, name)
             await reference.compute_by(
@@ -118,6 +131,7 @@ class StoredVersions:
                 folder,
                 self.contract(name),
                 trust_remote_code=self._settings.trust_remote_code,
+                place=place,
             )
         in_float32 = self._settings.dtype == "float32" or (
             self._settings.dtype == "auto"
@@ -127,7 +141,7 @@ class StoredVersions:
             self._strictness or strictness, in_float32, self._settings.trust_remote_code
         )
         contract = self.contract(name)
-        checks = [check(copy, folder, contract) for copy in each_copy(model)]
+        checks = [check(copy, folder, contract, place) for copy in each_copy(model)]
         return min(await asyncio.gather(*checks), key=lambda checked: checked.passed)
 
     async def _with_canaries(self, name: str) -> Path:
@@ -138,29 +152,52 @@ class StoredVersions:
         """
         folder = await asyncio.to_thread(self._store.verify, name)
         manifest = await asyncio.to_thread(self._store.manifest, name)
-        if not manifest.origin.canaries_by and not await asyncio.to_thread(canaries.read, folder):
-            await self._compute_canaries(folder, manifest.contract)
+        place = self._place(name)
+        if not manifest.origin.canaries_by and not await asyncio.to_thread(canaries.read, place):
+            await self._compute_canaries(folder, manifest.contract, place)
         return folder
 
-    async def _compute_canaries(self, folder: Path, contract: Contract) -> None:
+    def _place(self, name: str) -> Path:
+        """Folder of a version's canaries: its own, unless it has none and can't be written."""
+        folder = self._store.path(name)
+        if canaries.are_stored(folder) or os.access(folder, os.W_OK):
+            return folder
+        if self._own_canaries is None:
+            self._own_canaries = tempfile.TemporaryDirectory(prefix="canaries-")
+        place = Path(self._own_canaries.name, name)
+        if not place.is_dir():
+            place.mkdir()
+            text = (
+                "version %s has no canaries, and none can be stored in %s: this service computes "
+                "its own, and keeps them until it ends. Load the version once on a service that "
+                "may write there"
+            )
+            _log.warning(text, name, folder)
+        return place
+
+    async def _compute_canaries(self, folder: Path, contract: Contract, place: Path) -> None:
         """Compute canaries in a process of its own, unless the engine is the reference engine."""
         if self._settings.engine == reference.reference_settings(folder).engine:
             questions = await asyncio.to_thread(canaries.synthetic_questions)
-            await reference.compute(folder, contract, questions, device=self._settings.device)
+            way = reference.ReferenceWay(self._settings.device)
+            await reference.compute(folder, contract, questions, way=way, place=place)
             return
         with tempfile.TemporaryFile() as output:
-            arguments = [str(folder.resolve()), json.dumps(asdict(contract))]
+            terms = json.dumps(asdict(contract))
+            arguments = [str(folder.resolve()), terms, str(place.resolve())]
             code = await programs.run(
                 "services.student.reference", arguments, self._devices, output
             )
             output.seek(0)
-            said = output.read()
+            said = output.read().decode(errors="replace").strip()
         if code != 0:
-            lines = said.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
+            lines = said.splitlines() or ["it printed nothing"]
             raise MpaError(
                 f"the canaries of {folder.name} can't be computed: {lines[-1]}",
                 reason="CANARIES_NOT_COMPUTED",
             )
+        if said:
+            _log.info("the canaries of %s: %s", folder.name, said)
 
 
 def _check_tensors(folder: Path) -> None:

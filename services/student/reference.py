@@ -1,12 +1,13 @@
 """Reference scores of canaries, computed when a version is made (canaries.py).
 
-python -m services.student.reference VERSION CONTRACT_JSON
+python -m services.student.reference VERSION CONTRACT_JSON PLACE
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import random
 import sys
@@ -38,12 +39,35 @@ from services.student.job import Job
 CANDIDATES = 192
 DECIDED = math.log(0.6)
 """Least log probability of each token of a clearly decided answer: no other one comes near it."""
+LEAST_SHARE = 0.5
+"""Least share of the canaries wanted that must be left after questions that can't be scored."""
+
+_log = logging.getLogger(__name__)
 
 
-def reference_settings(folder: Path, device: str = "", dtype: str = "float32") -> EngineSettings:
+@dataclass(frozen=True, slots=True)
+class ReferenceWay:
+    """Memory that the reference engine may take."""
+
+    device: str = ""
+    """torch's name of the device; "" is the GPU, if there is one."""
+    max_batch: int = 0
+    """Most prompts in a batch; 0 is the engine's default."""
+
+    def __str__(self) -> str:
+        batch = f"batches of {self.max_batch}" if self.max_batch else "full batches"
+        return f"{batch} on the {self.device or 'device'}"
+
+
+USUAL_WAY = ReferenceWay()
+
+
+def reference_settings(
+    folder: Path, way: ReferenceWay = USUAL_WAY, dtype: str = "float32"
+) -> EngineSettings:
     """Settings of the engine that computes the expected scores."""
     engine = "fake" if (folder / "fake.json").is_file() else "transformers"
-    return EngineSettings(engine=engine, device=device, dtype=dtype)
+    return EngineSettings(engine=engine, device=way.device, max_batch=way.max_batch, dtype=dtype)
 
 
 def can_compute(folder: Path) -> bool:
@@ -62,10 +86,14 @@ async def compute(
     questions: Sequence[CanaryQuestion],
     *,
     parent: Path | None = None,
-    device: str = "",
+    way: ReferenceWay = USUAL_WAY,
+    place: Path | None = None,
 ) -> None:
-    """Write the canaries of the checkpoint in `folder`: the COUNT most telling of `questions`."""
-    model = await load_model(folder, reference_settings(folder, device))
+    """Write the canaries of the checkpoint in `folder`: the COUNT most telling of `questions`.
+
+    They are written to `place`, by default to `folder`. Raises MpaError: too few can be scored.
+    """
+    model = await load_model(folder, reference_settings(folder, way))
     try:
         candidates = await _candidates(model, contract, questions)
         parts: Sequence[str] = ()
@@ -78,7 +106,7 @@ async def compute(
                 await _add_stale(model, part, [part], chosen)
     finally:
         await model.close()
-    model = await load_model(folder, reference_settings(folder, device, "bfloat16"))
+    model = await load_model(folder, reference_settings(folder, way, "bfloat16"))
     try:
         replies = await ask(model, [each.prompt for each in chosen])
     finally:
@@ -88,7 +116,7 @@ async def compute(
         replace(await _canary(candidate, render), rounded=reply.logprobs)
         for candidate, reply in zip(chosen, replies, strict=True)
     ]
-    await asyncio.to_thread(write, folder, canaries, [each.question for each in chosen])
+    await asyncio.to_thread(write, place or folder, canaries, [each.question for each in chosen])
 
 
 async def compute_by(
@@ -97,8 +125,12 @@ async def compute_by(
     contract: Contract,
     *,
     trust_remote_code: bool = False,
+    place: Path | None = None,
 ) -> None:
-    """Write the canaries of a checkpoint that only its own engine can load, `model`."""
+    """Write the canaries of a checkpoint that only its own engine can load, `model`.
+
+    They are written to `place`, by default to `folder`. Raises MpaError: too few can be scored.
+    """
     questions = await asyncio.to_thread(synthetic_questions)
     chosen = _choose(await _candidates(model, contract, questions))
     render = await asyncio.to_thread(renderer, folder, trust_remote_code)
@@ -106,10 +138,10 @@ async def compute_by(
         replace(await _canary(candidate, render), prompt_tokens=candidate.reply.prompt_tokens)
         for candidate in chosen
     ]
-    await asyncio.to_thread(write, folder, canaries, [each.question for each in chosen])
+    await asyncio.to_thread(write, place or folder, canaries, [each.question for each in chosen])
 
 
-async def compute_for_training(job: Job, output: Path, device: str = "") -> None:
+async def compute_for_training(job: Job, output: Path, way: ReferenceWay = USUAL_WAY) -> None:
     """Write the canaries of a trained checkpoint, from questions of its training samples."""
     base = Path(job.base_folder)
     datasets = DatasetStore(Path(job.store))
@@ -120,7 +152,7 @@ async def compute_for_training(job: Job, output: Path, device: str = "") -> None
     ):
         data = datasets.image_path(sample.image_sha256).read_bytes()
         questions.append(CanaryQuestion(load_stored_image(data), data, sample.question))
-    await compute(output, job.contract, questions, parent=base, device=device)
+    await compute(output, job.contract, questions, parent=base, way=way)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +181,7 @@ async def _candidates(
     """Questions with their replies and scores.
 
     A question whose reply can't be scored is left out: random weights may write an image's token.
-    Raises MpaError: none can be scored.
+    Raises MpaError: too few are left, or memory ran out.
     """
     prompts = [prompt_for(each.image, each.text, contract) for each in questions]
     replies = await ask(model, prompts)
@@ -165,8 +197,17 @@ async def _candidates(
     ]
     faults = [score for score in scored if isinstance(score, BaseException)]
     for fault in faults:
-        if not found or not isinstance(fault, MpaError):
+        if not isinstance(fault, MpaError) or fault.reason == "OUT_OF_MEMORY":
             raise fault
+    if faults:
+        count = f"{len(faults)} of {len(questions)} canary questions can't be scored ({faults[0]})"
+        if len(found) < LEAST_SHARE * min(COUNT, len(questions)):
+            raise MpaError(
+                f"{count}: too few are left to check the weights. Replies with tokens of images "
+                "can't be scored: was this checkpoint trained to answer?",
+                reason="CANARIES_NOT_COMPUTED",
+            )
+        _log.warning("%s: they are left out", count)
     return found
 
 
@@ -206,5 +247,6 @@ async def _canary(candidate: _Candidate, render: Render) -> Canary:
 
 
 if __name__ == "__main__":
-    _, version, terms = sys.argv
-    asyncio.run(compute(Path(version), Contract(**json.loads(terms)), synthetic_questions()))
+    _, version, terms, kept = sys.argv
+    contract = Contract(**json.loads(terms))
+    asyncio.run(compute(Path(version), contract, synthetic_questions(), place=Path(kept)))

@@ -17,6 +17,13 @@ from services.files import sync_files, sync_folder
 from services.student import reference
 from services.student.job import Job, sole_trainer
 
+CANARY_WAYS = (
+    reference.ReferenceWay(),
+    reference.ReferenceWay(max_batch=8),
+    reference.ReferenceWay("cpu", max_batch=8),
+)
+"""Ways of the reference engine, each in a fresh process after the memory of the last ran out."""
+
 
 def partial_output(folder: Path) -> Path:
     """An empty folder for the weights; files of an earlier trainer are removed."""
@@ -38,12 +45,23 @@ def is_trained(folder: Path) -> bool:
     return (folder / "trained").is_dir() or (folder / "output").is_dir()
 
 
-def complete(folder: Path) -> None:
+def complete(folder: Path, attempt: int = 0) -> None:
     """Compute the canaries of the trained weights: the last part of the job.
 
-    No trainer should be in memory: the reference engine needs the device.
+    No trainer should be in memory: the reference engine needs the device. `attempt`: number of
+    earlier attempts, whose memory ran out.
     """
+    way = CANARY_WAYS[attempt]
     with sole_trainer(folder):
         if not (folder / "output").is_dir():
-            asyncio.run(reference.compute_for_training(Job.read(folder), folder / "trained"))
+            asyncio.run(reference.compute_for_training(Job.read(folder), folder / "trained", way))
             (folder / "trained").rename(folder / "output")
+
+
+def not_completed(folder: Path, error: BaseException) -> str:
+    """Message for people: the weights are there, but there is no memory for their canaries."""
+    return (
+        f"the weights are trained and kept in {folder / 'trained'}, but there is too little memory "
+        f"for their canaries, on the CPU too ({error}): free memory, then repeat the command, "
+        "which continues from there"
+    )

@@ -1,11 +1,11 @@
 """Parity Leveler (paper, Section 3.3, Algorithm 4): the program that trains a student.
 
-    python -m services.student.training STORE/jobs/<id>
+    python -m services.student.training STORE/jobs/<id> [ATTEMPT]
 
 It trains the whole student, vision tower and connector included, or low-rank adapters of it. It
 uses AdamW, cosine decay and warm-up, and fp32 master weights. Stopped at any moment and started
 again, it continues from its last checkpoint. With more than one process this program is the
-launcher of its own ranks (torchrun).
+launcher of its own ranks (torchrun). ATTEMPT counts the attempts to compute canaries.
 """
 
 from __future__ import annotations
@@ -27,17 +27,24 @@ from services.student.execution import AUTO
 from services.student.job import Job, sole_trainer
 from services.student.leveler import Leveler
 from services.student.ranks import OUT_OF_MEMORY, end_workers, launch, leave
-from services.student.result import complete, is_trained, keep, partial_output
+from services.student.result import (
+    CANARY_WAYS,
+    complete,
+    is_trained,
+    keep,
+    not_completed,
+    partial_output,
+)
 from services.student.trainer import largest_of, prepare
 from services.student.training_room import training_room
 
 
-def train(folder: Path) -> None:
+def train(folder: Path, attempt: int = 0) -> None:
     """Do the job in `folder` in this process, from its last checkpoint if there is one."""
     choose_attempt(folder, Job.read(folder))
     learn(folder)
     free_memory()
-    complete(folder)
+    complete(folder, attempt)
 
 
 def choose_attempt(folder: Path, job: Job) -> None:
@@ -95,7 +102,7 @@ def free_memory() -> None:
     empty_cache()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, attempt: int = 0) -> None:
     """Train, or launch the processes that do. The reason of a failure is written to error.txt."""
     job = Job.read(folder)
     is_rank = "LOCAL_RANK" in os.environ
@@ -108,19 +115,22 @@ def main(folder: Path) -> None:
             # The trainer would spread one process, and its batch, over all devices that it sees.
             devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
             os.environ["CUDA_VISIBLE_DEVICES"] = devices.partition(",")[0]
-            train(folder)
+            train(folder, attempt)
             return
         choose_attempt(folder, job)
         if not is_trained(folder):
             launch(folder, job.execution)
-        complete(folder)
-    except MpaError as error:
-        _leave_word(folder, str(error))
-        sys.stderr.write(f"{error}\n")
-        leave(1)
+        complete(folder, attempt)
     except Exception as error:
+        is_memory = is_out_of_memory(error)
+        if is_memory and is_trained(folder) and not is_rank:
+            complete_again(folder, attempt, error)
+        if isinstance(error, MpaError):
+            _leave_word(folder, str(error))
+            _log(str(error))
+            leave(1)
         traceback.print_exc()
-        if is_trained(folder) or not is_out_of_memory(error):
+        if not is_memory:
             _leave_word(folder, f"{type(error).__name__}: {error}")
             leave(1)
         if is_rank:
@@ -136,9 +146,22 @@ def begin_again(folder: Path, job: Job) -> NoReturn:
         _leave_word(folder, too_large(folder, job))
         leave(1)
     _log(f"memory ran out: trying micro batches of {attempt} samples")
+    _start_again(str(folder))
+
+
+def complete_again(folder: Path, attempt: int, error: Exception) -> NoReturn:
+    """Replace this process, whose memory ran out, by one whose canaries need less of it."""
+    if attempt + 1 == len(CANARY_WAYS):
+        _leave_word(folder, not_completed(folder, error))
+        leave(1)
+    _log(f"memory ran out for the canaries ({error}): trying {CANARY_WAYS[attempt + 1]}")
+    _start_again(str(folder), str(attempt + 1))
+
+
+def _start_again(*arguments: str) -> NoReturn:
     end_workers()
     sys.stdout.flush()
-    program = ["-m", "services.engines.tether", "services.student.training", str(folder)]
+    program = ["-m", "services.engines.tether", "services.student.training", *arguments]
     os.execv(sys.executable, [sys.executable, *program])
 
 
@@ -154,5 +177,5 @@ def _leave_word(folder: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(next(iter(sys.argv[2:]), 0)))
     leave()

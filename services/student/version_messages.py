@@ -30,6 +30,8 @@ async def describe(student: StudentEndpoint, name: str) -> versions_pb2.Version:
         canaries_passed=slot.canaries.passed if slot and slot.canaries else -1,
     )
     await asyncio.to_thread(_add_files, version, student)
+    if slot and slot.canaries:
+        version.canaries = slot.canaries.total  # they may be this service's own
     return version
 
 

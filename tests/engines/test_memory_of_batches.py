@@ -67,6 +67,7 @@ def _engine(folder, device=None, **settings):
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "NCCL error: unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'",
         "std::bad_alloc",
+        "can't start new thread",
     ],
 )
 def test_libraries_have_many_words_for_no_memory(text):

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from services.core.training_memory import TrainingWay
+from services.student import canaries
 from services.student.attempts import (
     Attempt,
     begin,
@@ -175,3 +176,50 @@ def test_a_later_attempt_continues_from_an_earlier_ones_checkpoint(
         load_file(folder / "trained" / "model.safetensors") for folder in (changed, unbroken)
     )
     assert furthest(one, other) < 2e-4
+
+
+HELD = """
+import resource, sys
+from pathlib import Path
+from services.engines import parts, transformers  # before the limit
+from services.student import training
+
+def held():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmData")) * 2**10
+
+most = held() + int(sys.argv[2]) * 2**20
+ballast = bytearray(most - held() - 16 * 2**20)
+resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+training.main(Path(sys.argv[1]))
+"""
+"""Goes on with a job in a process that holds all but 16 MiB of its memory."""
+
+
+@pytest.mark.slow
+def test_canaries_without_memory_are_tried_again_and_trained_weights_are_kept(
+    tiny_checkpoint, datasets, tmp_path
+):
+    from services.student.training import learn
+
+    folder = new_job(tmp_path, datasets, tiny_checkpoint, new_samples(datasets, 8))
+    learn(folder)
+    weights = (folder / "trained" / "model.safetensors").read_bytes()
+
+    def complete(mib):
+        command = [sys.executable, "-c", HELD, str(folder), str(mib)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    failed = complete(32)
+    assert failed.returncode == 1, failed.stderr[-3000:]
+    said = (folder / "error.txt").read_text()
+    assert "are trained and kept in" in said
+    assert "free memory, then repeat the command" in said
+    for batches in ("batches of 8 on the device", "batches of 8 on the cpu"):
+        assert f"trying {batches}" in failed.stderr
+    done = complete(2048)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "trying batches of 8 on the device" in done.stderr, "the first process had no memory"
+    assert not (folder / "error.txt").exists()
+    assert (folder / "output" / "model.safetensors").read_bytes() == weights
+    assert canaries.are_stored(folder / "output")

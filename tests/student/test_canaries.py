@@ -9,7 +9,10 @@ from PIL import Image
 
 from protos.mpa.v1 import versions_pb2
 from services.core.contract import Contract
+from services.core.errors import InvalidInput, MpaError
 from services.engines.images import load_stored_image
+from services.engines.loading import load_model
+from services.engines.settings import EngineSettings
 from services.student import canaries, reference
 from services.student.datasets import DatasetStore, TrainingSample
 from services.student.job import Job
@@ -68,3 +71,28 @@ async def test_a_dataset_of_an_earlier_release_is_trained_on(tmp_path, name):
     (canary,) = await asyncio.to_thread(canaries.read, output)
     assert canary.is_halved
     assert json.loads(canary.rendering.grid) == list(image.pixels.size)
+
+
+class Unscorable:
+    """A fake model of which the first questions write replies that can't be scored."""
+
+    def __init__(self, model, count):
+        self._model = model
+        self._left = count
+
+    async def generate(self, prompt):
+        if prompt.given and self._left:
+            self._left -= 1
+            raise InvalidInput("a reply holds a token of an image")
+        return await self._model.generate(prompt)
+
+
+async def test_questions_that_cannot_be_scored_are_counted_in_the_log(tmp_path, caplog):
+    folder = fake_checkpoint(tmp_path / "version")
+    model = await load_model(folder, EngineSettings(engine="fake"))
+    await reference.compute_by(Unscorable(model, 16), folder, Contract())
+    assert len(canaries.read(folder)) == 16
+    assert "16 of 32 canary questions can't be scored (a reply holds" in caplog.text
+    with pytest.raises(MpaError, match=r"17 of 32 canary questions can't be scored.*too few"):
+        await reference.compute_by(Unscorable(model, 17), folder, Contract())
+    await model.close()

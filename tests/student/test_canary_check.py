@@ -3,11 +3,12 @@
 import asyncio
 import json
 import logging
+import shutil
 
 import pytest
 
 from services.core.contract import Contract
-from services.core.errors import InvalidInput
+from services.core.errors import InvalidInput, WrongState
 from services.engines.loading import load_model
 from services.engines.model import Exchangeable
 from services.engines.settings import EngineSettings
@@ -102,8 +103,6 @@ def _as_stored_before(folder, parents_answers):
 
 
 async def test_canaries_of_earlier_releases_tell_right_from_wrong(version, parent, tmp_path):
-    import shutil
-
     folder = shutil.copytree(version, tmp_path / "version")
     known = canaries.read(folder)
     prompts = [canaries.prompt_for(each.image(folder), each.question, CONTRACT) for each in known]
@@ -136,5 +135,9 @@ async def test_a_version_that_only_its_engine_can_build_gets_canaries_from_its_f
     wrong = await load_model(version, FLOAT32)
     with pytest.raises(InvalidInput, match="times the noise"):
         await check(wrong, store.path("v1"))
+    shutil.rmtree(store.path("v1") / canaries.FOLDER)
+    with pytest.raises(WrongState, match="v1 has no canaries"):
+        await loader.reload(wrong, "v1")
+    assert not canaries.are_stored(store.path("v1")), "a reloaded engine would judge itself"
     await wrong.close()
     store.close()

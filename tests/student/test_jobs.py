@@ -3,15 +3,18 @@
 import asyncio
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 from google.longrunning import operations_pb2
 
+from services.engines.fake import FakeModel
 from services.student.datasets import DatasetStore
 from services.student.execution import Execution
+from services.student.job import Job
 from services.student.job_state import JobState, Phase
 from services.student.jobs import TrainingJobs
-from tests.serving import fake_student_settings, serving_student
+from tests.serving import fake_checkpoint, fake_student_settings, serving_student
 from tests.student.calls import train
 from tests.student.trainings import new_job, new_samples
 
@@ -93,3 +96,30 @@ async def test_an_error_of_several_lines_is_not_cut_to_its_last(tmp_path):
     state = jobs.state("job")
     assert state.phase is Phase.FAILED
     assert state.error.endswith(f"{lines[0]} ... {lines[2]}")
+
+
+async def test_a_repeated_request_continues_from_trained_weights(tmp_path):
+    """The training has failed after its weights were there: it ran out of memory for canaries."""
+    datasets = DatasetStore(tmp_path)
+    base = fake_checkpoint(tmp_path / "base")
+    folder = new_job(tmp_path, datasets, base, new_samples(datasets, 4))
+    job = replace(Job.read(folder), request_id="once")
+    job.write(folder)
+    JobState(Phase.FAILED, error="too little memory for their canaries").write(folder)
+    fake_checkpoint(folder / "trained", skill=0.77)
+    made = []
+
+    def publish(job, output, progress):
+        made.append(FakeModel.read(output).skill)
+        return "v2"
+
+    jobs = TrainingJobs(tmp_path, publish, engine="fake", devices="", execution=Execution())
+    jobs.resume()
+    assert jobs.state("job").phase is Phase.FAILED, "only a caller starts it again"
+    assert jobs.start(job, base) == "job"
+    await jobs.wait("job", None)
+    assert jobs.state("job") == JobState(Phase.DONE, version="v2")
+    assert made == [0.77]
+    assert jobs.start(job, base) == "job"
+    assert jobs.state("job").phase is Phase.DONE
+    await jobs.close()

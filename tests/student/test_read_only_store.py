@@ -2,6 +2,8 @@
 
 import asyncio
 import functools
+import json
+import shutil
 import subprocess
 import sys
 
@@ -33,6 +35,8 @@ async def main():
     async with serving_student(settings) as peer, StudentClient(peer.address) as client:
         reply = await client.answer(Picture.of(numbered_png(1)), "what is it?")
         print("answered by", reply.version)
+        (v1, _) = (await client.stored()).versions
+        print(v1.canaries_passed, "of", v1.canaries)
         for work in (client.delete("v2"), client.upload(parts)):
             try:
                 await work
@@ -44,15 +48,24 @@ asyncio.run(main())
 
 
 @pytest.mark.slow
-async def test_a_store_on_a_read_only_mount_answers_and_changes_nothing(tmp_path):
+@pytest.mark.parametrize("canaries_by", ["", "fake"])
+async def test_a_store_on_a_read_only_mount_answers_and_changes_nothing(tmp_path, canaries_by):
     settings = fake_student_settings(tmp_path)
     async with serving_student(settings) as peer:
         peer.student.store.add(fake_checkpoint(tmp_path / "b"), Origin(), Contract())
     root = settings.store
+    if canaries_by:  # of a version that no service with access has loaded
+        v1 = root / "versions" / "v1"
+        shutil.rmtree(v1 / "canaries")
+        manifest = json.loads((v1 / "manifest.json").read_text())
+        manifest["origin"]["canaries_by"] = canaries_by
+        (v1 / "manifest.json").write_text(json.dumps(manifest))
     command = [*read_only(root), sys.executable, "-c", PROGRAM, str(root)]
     run = functools.partial(subprocess.run, capture_output=True, text=True, check=False)
     done = await asyncio.to_thread(run, command)
     assert "answered by v1" in done.stdout, done.stderr
+    assert "32 of 32" in done.stdout
+    assert ("this service computes its own" in done.stderr) is bool(canaries_by)
     refusals = [line for line in done.stdout.splitlines() if line.startswith("refused:")]
     assert len(refusals) == 2
     for line in refusals:

@@ -66,7 +66,7 @@ async def train(
     if state.error is not None:
         raise MpaError(
             f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; "
-            "repeat the command to train again"
+            "repeat the command to continue it, or to train again"
         )
     return await student.version(state.version)
 
