@@ -15,7 +15,7 @@ from services.core.errors import EngineFailed, InvalidInput
 from services.engines import adapters, checkpoint
 from services.engines.images import LoadedImage, load_image
 from services.engines.loading import load_model
-from services.engines.model import Prompt
+from services.engines.model import Prompt, Reloadable
 from services.engines.settings import EngineSettings
 from tests.pictures import numbered_png, png
 from tests.tiny import LAYERS, VISION_DEPTH
@@ -247,6 +247,7 @@ async def test_a_checkpoint_with_code_of_its_own_is_reloaded(tiny_checkpoint, tm
     settings = EngineSettings(device="cpu", trust_remote_code=True)
     engine = await load_model(folder, settings)
     before = await engine.generate(_prompts()[0])
+    assert isinstance(engine, Reloadable)
     await engine.reload(folder)
     assert await engine.generate(_prompts()[0]) == before
     await engine.close()

@@ -79,12 +79,19 @@ class Unscorable:
     def __init__(self, model, count):
         self._model = model
         self._left = count
+        self.fingerprint = model.fingerprint
 
     async def generate(self, prompt):
         if prompt.given and self._left:
             self._left -= 1
             raise InvalidInput("a reply holds a token of an image")
         return await self._model.generate(prompt)
+
+    async def death(self):
+        return await self._model.death()
+
+    async def close(self):
+        await self._model.close()
 
 
 async def test_questions_that_cannot_be_scored_are_counted_in_the_log(tmp_path, caplog):
