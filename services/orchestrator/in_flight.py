@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from services.orchestrator.run.bounded import BYTES_IN_FLIGHT, FEWEST
+
 QUESTIONS_IN_FLIGHT = 2048
-FEWEST_IMAGES = 64
-BYTES_IN_FLIGHT = 128 * 2**20
+AHEAD = 4
+"""Questions under way for each call that a model takes: both models, and some that wait."""
 
 
 class InFlight:
     """Room for N images, of limited total size. One image always enters, however large."""
 
     @classmethod
-    def with_questions(cls, per_image: int) -> InFlight:
-        """Room for QUESTIONS_IN_FLIGHT questions: enough to keep both services busy."""
-        return cls(max(FEWEST_IMAGES, QUESTIONS_IN_FLIGHT // per_image), BYTES_IN_FLIGHT)
+    def with_questions(cls, per_image: int, calls: int) -> InFlight:
+        """Room for enough questions to keep services busy that take up to `calls` at a time."""
+        questions = max(QUESTIONS_IN_FLIGHT, AHEAD * calls)
+        return cls(max(FEWEST, questions // per_image), BYTES_IN_FLIGHT)
 
     def __init__(self, images: int, size: int) -> None:
         self._most_images = images

@@ -28,7 +28,7 @@ from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.production import requests
-from services.orchestrator.run.bounded import bounded
+from services.orchestrator.run.bounded import bounded, images_at_once
 from services.orchestrator.run.ledger import FAILED, AnnotationRow
 from services.orchestrator.run.ledger.selections import images_in_use
 from services.orchestrator.run.progress import Progress
@@ -168,6 +168,7 @@ async def answer_labelled(run: Run, teacher: Teacher, labelled: Path, progress: 
             respondents,
             progress,
             "labelled",
+            images_at_once(teacher.in_flight, run.settings.pixel_budget),
         )
     run.state.labelled = str(labelled.absolute())
 

@@ -37,7 +37,9 @@ class Stream:
         self._student = student
         self._goal = IDENTIFIED if student else ANNOTATED
         self._under_way: set[str] = set()
-        self._in_flight = InFlight.with_questions(run.settings.recipe.questions_per_image)
+        calls = max(model.in_flight for model in (teacher, student) if model)
+        per_image = run.settings.recipe.questions_per_image
+        self._in_flight = InFlight.with_questions(per_image, calls)
         self._cells: Counter[Cell] = Counter(run.ledger.cell_counts())
         self._began = time.monotonic()
         self._annotated_at = self._began

@@ -21,6 +21,8 @@ from services.rpc import status
 from services.rpc.messages import apart, fill
 
 ITEMS_PER_STREAM = 16
+MOST_STREAMS = 128
+"""Streams for which a service has room on one connection."""
 STREAM_LIFE_S = 60.0
 SWEEP_EVERY_S = 0.5
 LINGER_S = 1.0

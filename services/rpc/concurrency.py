@@ -21,10 +21,13 @@ UNREMARKABLE_S = 0.1
 
 
 class Concurrency:
-    """Between 1 and `most` places, given to waiting callers in the order of their arrival."""
+    """Between 1 and `most` places, given to waiting callers in the order of their arrival.
+
+    `most` may change.
+    """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._limit = float(min(FIRST, most))
         self._in_use = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -36,7 +39,7 @@ class Concurrency:
 
     @property
     def limit(self) -> int:
-        return int(self._limit)
+        return min(int(self._limit), self.most)
 
     async def __aenter__(self) -> None:
         if self._in_use < self.limit and not self._waiting:
@@ -85,7 +88,7 @@ class Concurrency:
         if self._usual_s and mean_s > max(UNREMARKABLE_S, SLOW * self._usual_s):
             self._cut()
         elif self._was_full:
-            self._limit = min(self._most, self._limit * 2 if self._is_doubling else self._limit + 1)
+            self._limit = min(self.most, self._limit * 2 if self._is_doubling else self._limit + 1)
         self._usual_s = (self._usual_s + mean_s) / 2 if self._usual_s else mean_s
         self._begin_round()
         self._admit()

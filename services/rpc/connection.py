@@ -21,11 +21,14 @@ from services.core.errors import (
 )
 from services.rpc import status
 from services.rpc.access.credentials import Credentials
-from services.rpc.bulk import OUT_OF_TIME
+from services.rpc.bulk import ITEMS_PER_STREAM, MOST_STREAMS, OUT_OF_TIME
 from services.rpc.concurrency import Concurrency
 from services.rpc.peers import Peers
 
 IN_FLIGHT = 512
+"""Most calls at a time to a replica that does not report how many requests it accepts."""
+SHARE = 0.5
+"""Share of the requests that a replica accepts: others have the rest."""
 PATIENCE_S = 60.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
 INTERNAL_ERROR_TRIES = 3
@@ -37,7 +40,7 @@ Notice = Callable[[str], None]
 
 
 class Connection:
-    """Calls to one service and its replicas, with retries, at most `in_flight` at a time.
+    """Calls to one service and its replicas, with retries, at most `in_flight` to each at a time.
 
     A call that finds the service unreachable or overloaded waits (as long as RetryInfo states) and
     keeps its place, so that load falls by itself. It gives up with Unavailable or Overloaded once
@@ -57,10 +60,21 @@ class Connection:
         self.address = address
         self.peers = Peers(address, credentials=credentials)
         self._patience_s = patience_s
+        self._each = in_flight
         self.concurrency = Concurrency(in_flight)
         self._notice = notice
         self._answered_at = 0.0
         self._is_troubled = False
+
+    @property
+    def in_flight(self) -> int:
+        """Most calls at a time to all replicas."""
+        return self._each * max(1, self.peers.count)
+
+    def note_accepted(self, requests: int) -> None:
+        """Note how many requests a replica reports to accept; 0: an earlier release does not."""
+        if requests:
+            self._each = max(1, min(int(SHARE * requests), MOST_STREAMS * ITEMS_PER_STREAM))
 
     async def call(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
         async with self.concurrency:
@@ -90,6 +104,7 @@ class Connection:
                 else:
                     self._answered_at = time.monotonic()
                     self._is_troubled = False
+                    self.concurrency.most = self.in_flight
                     self.concurrency.answered(self._answered_at - sent_at)
                     return reply
                 if time.monotonic() + wait_s - max(began, self._answered_at) > self._patience_s:

@@ -25,6 +25,8 @@ QUEUES = 4.0
 longest wait: a service that answers in half a minute still computes many requests together."""
 FIRST = 256
 """Most requests under way before the first answer."""
+MOST_PER_COPY = 1024
+"""Most requests under way for each copy of the model, unless MAX_IN_FLIGHT is set."""
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 0.25, 30.0
 
 
@@ -32,7 +34,7 @@ SHORTEST_RETRY_S, LONGEST_RETRY_S = 0.25, 30.0
 class LoadSettings:
     """Amount of work that a service accepts."""
 
-    most: int = 1024
+    most: int = MOST_PER_COPY
     """Most requests under way, computed or waiting."""
     longest_wait_s: float = 30.0
     """Longest predicted duration of a request in seconds, if its caller sets no shorter one. A
@@ -42,7 +44,8 @@ class LoadSettings:
     def from_environment(env: Environment) -> LoadSettings:
         """Reads MPA_*_MAX_IN_FLIGHT and MPA_*_LONGEST_WAIT_S. Raises InvalidInput."""
         settings = LoadSettings(
-            env.integer("MAX_IN_FLIGHT", 1024), env.number("LONGEST_WAIT_S", 30.0)
+            env.integer("MAX_IN_FLIGHT", MOST_PER_COPY * env.integer("DATA_PARALLEL", 1)),
+            env.number("LONGEST_WAIT_S", 30.0),
         )
         if settings.most < 1:
             variable = f"{env.prefix}MAX_IN_FLIGHT"
@@ -68,6 +71,11 @@ class LoadShedder:
         self._settings = settings
         self._clock = clock
         self._pace = ServicePace(clock())
+
+    @property
+    def most(self) -> int:
+        """Most requests that are admitted at once."""
+        return self._settings.most
 
     @property
     def in_flight(self) -> int:

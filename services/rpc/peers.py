@@ -58,6 +58,11 @@ class Peers:
     def is_single(self) -> bool:
         return len(self._peers) == 1
 
+    @property
+    def count(self) -> int:
+        """Number of replicas that are known, reachable or not."""
+        return len(self._peers)
+
     async def all(self) -> list[Peer]:
         """Every replica, reachable or not. Names are looked up again in the background."""
         if time.monotonic() >= self._due and self._resolving is None:

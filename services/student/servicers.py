@@ -62,6 +62,11 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
         self._images = images
         self._shedder = shedder or LoadShedder()
 
+    @property
+    def max_in_flight(self) -> int:
+        """Most requests that are accepted at once."""
+        return self._shedder.most
+
     async def Answer(
         self, request: student_pb2.AnswerRequest, context: Context | None = None
     ) -> student_pb2.AnswerResponse:
@@ -119,9 +124,10 @@ def _is_of_a_user(request: student_pb2.AnswerRequest, context: Context | None) -
 class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
     """Servicer of versions and their pointers."""
 
-    def __init__(self, student: ReadyEndpoint, owner: ReadyStudent) -> None:
+    def __init__(self, student: ReadyEndpoint, owner: ReadyStudent, max_in_flight: int) -> None:
         self._student = student
         self._owner = owner
+        self._max_in_flight = max_in_flight
 
     async def ListVersions(
         self, request: versions_pb2.ListVersionsRequest, context: Context
@@ -136,6 +142,7 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
             preset=student.preset.name,
             followers=map(describe_follower, await student.followers()),
             owner=student.owner,
+            max_in_flight=self._max_in_flight,
         )
         try:
             plan = await student.versions.planner.plan(pointers.live)
@@ -203,6 +210,7 @@ def register(student: ReadyEndpoint, servicer: StudentServicer, server: grpc.aio
     """Add the four services to a server."""
     ours = owner(student)
     student_pb2_grpc.add_StudentServiceServicer_to_server(servicer, server)
-    versions_pb2_grpc.add_VersionServiceServicer_to_server(VersionServicer(student, ours), server)
+    versions = VersionServicer(student, ours, servicer.max_in_flight)
+    versions_pb2_grpc.add_VersionServiceServicer_to_server(versions, server)
     training_pb2_grpc.add_TrainingServiceServicer_to_server(TrainingServicer(ours), server)
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(ours), server)

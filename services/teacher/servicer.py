@@ -52,6 +52,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServiceServicer):
             preset=serving.preset,
             model=serving.model,
             pixel_budget=serving.pixel_budget,
+            max_in_flight=self._shedder.most,
         )
         if (tariff := serving.tariff) is not None:
             response.tariff.CopyFrom(pb.Tariff(**asdict(tariff)))

@@ -30,3 +30,10 @@ async def test_as_many_bytes_as_there_is_room_for_but_never_none():
     fourth = await entering(room, 1)
     room.leave(10)
     await fourth
+
+
+async def test_large_services_get_more_questions():
+    room = InFlight.with_questions(2, calls=4096)
+    for _ in range(8192):
+        await room.enter(1)
+    assert not (await entering(room, 1)).done()

@@ -31,6 +31,17 @@ async def test_never_less_than_one_nor_more_than_the_most():
     assert 1 < places.limit <= 8
 
 
+async def test_the_most_may_change():
+    places = Concurrency(64)
+    await use(places, 1000, seconds=0.01)
+    assert places.limit == 64
+    places.most = 256
+    await use(places, 1000, seconds=0.01)
+    assert places.limit == 256
+    places.most = 32
+    assert places.limit == 32
+
+
 async def test_does_not_grow_where_the_places_there_are_suffice():
     places = Concurrency(512)
     for _ in range(100):

@@ -12,6 +12,7 @@ from protos.mpa.v1 import student_pb2, student_pb2_grpc, versions_pb2, versions_
 from services.core.errors import ImageUnknown, Unavailable, WrongState
 from services.rpc.addresses import Target
 from services.rpc.client import Picture, StudentClient
+from services.rpc.connection import IN_FLIGHT
 from services.rpc.peers import Peers
 from services.rpc.server import GrpcServer
 from services.rpc.streams import answer_out_of_order
@@ -90,6 +91,16 @@ async def test_an_image_is_sent_once_and_all_its_questions_go_to_one_replica():
         assert all(replica.received > len(PICTURES) / 10 for replica, _ in found)
         async with StudentClient(client.address) as another:
             assert await ask_all(another) == where
+
+
+async def test_calls_under_way_follow_the_number_of_replicas():
+    async with replicas(3) as (client, _):
+        asking = [asyncio.create_task(client.answer(PICTURES[0], f"{n}?")) for n in range(64)]
+        await asyncio.gather(*asking)
+        assert client.in_flight == client.connection.concurrency.most == 3 * IN_FLIGHT
+        client.connection.note_accepted(4096)
+        await client.answer(PICTURES[0], "one?")
+        assert client.connection.concurrency.most == 3 * 2048
 
 
 async def test_the_images_of_a_replica_that_is_gone_move_and_all_others_stay():

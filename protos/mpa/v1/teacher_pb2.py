@@ -26,7 +26,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from protos.mpa.v1 import types_pb2 as protos_dot_mpa_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/mpa/v1/teacher.proto\x12\x06mpa.v1\x1a\x17google/rpc/status.proto\x1a\x19protos/mpa/v1/types.proto\"\x11\n\x0fGetModelRequest\"\xaa\x01\n\x10GetModelResponse\x12\x19\n\x11model_fingerprint\x18\x01 \x01(\t\x12\x16\n\x0eserving_sha256\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x0e\n\x06preset\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x1e\n\x06tariff\x18\x06 \x01(\x0b\x32\x0e.mpa.v1.Tariff\x12\x14\n\x0cpixel_budget\x18\x07 \x01(\t\"E\n\x06Tariff\x12\x11\n\tinput_usd\x18\x01 \x01(\x01\x12\x12\n\noutput_usd\x18\x02 \x01(\x01\x12\x14\n\x0cimage_tokens\x18\x03 \x01(\x05\"\x81\x01\n\x0f\x41nnotateRequest\x12\x1c\n\x05image\x18\x01 \x01(\x0b\x32\r.mpa.v1.Image\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\"\n\x08\x64\x65\x63oding\x18\x04 \x01(\x0b\x32\x10.mpa.v1.Decoding\x12\x0e\n\x06guided\x18\x05 \x01(\x08\"\xd7\x01\n\x10\x41nnotateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\x12\x11\n\trejection\x18\x04 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x05 \x01(\t\x12\x1c\n\x05usage\x18\x06 \x01(\x0b\x32\r.mpa.v1.Usage\x12+\n\rfinish_reason\x18\x07 \x01(\x0e\x32\x14.mpa.v1.FinishReason\x12\x1a\n\x12system_fingerprint\x18\x08 \x01(\t\"\x8e\x01\n\x15\x41nnotateStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x07request\x18\x02 \x01(\x0b\x32\x17.mpa.v1.AnnotateRequest\x12+\n\x04more\x18\x03 \x03(\x0b\x32\x1d.mpa.v1.AnnotateStreamRequest\x12\x12\n\ntakes_more\x18\x04 \x01(\x08\"\xc3\x01\n\x16\x41nnotateStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x08response\x18\x02 \x01(\x0b\x32\x18.mpa.v1.AnnotateResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12,\n\x04more\x18\x04 \x03(\x0b\x32\x1e.mpa.v1.AnnotateStreamResponse\x12\x12\n\ntakes_more\x18\x05 \x01(\x08\x42\x08\n\x06result\"\x83\x01\n\x1bTeacherServiceAnswerRequest\x12\x1c\n\x05image\x18\x01 \x01(\x0b\x32\r.mpa.v1.Image\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\"\n\x08\x64\x65\x63oding\x18\x04 \x01(\x0b\x32\x10.mpa.v1.Decoding\"\xb0\x01\n\x1cTeacherServiceAnswerResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t\x12\x1c\n\x05usage\x18\x03 \x01(\x0b\x32\r.mpa.v1.Usage\x12+\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x14.mpa.v1.FinishReason\x12\x1a\n\x12system_fingerprint\x18\x05 \x01(\t\"\xb2\x01\n!TeacherServiceAnswerStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x34\n\x07request\x18\x02 \x01(\x0b\x32#.mpa.v1.TeacherServiceAnswerRequest\x12\x37\n\x04more\x18\x03 \x03(\x0b\x32).mpa.v1.TeacherServiceAnswerStreamRequest\x12\x12\n\ntakes_more\x18\x04 \x01(\x08\"\xe7\x01\n\"TeacherServiceAnswerStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x38\n\x08response\x18\x02 \x01(\x0b\x32$.mpa.v1.TeacherServiceAnswerResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x38\n\x04more\x18\x04 \x03(\x0b\x32*.mpa.v1.TeacherServiceAnswerStreamResponse\x12\x12\n\ntakes_more\x18\x05 \x01(\x08\x42\x08\n\x06result2\xa3\x03\n\x0eTeacherService\x12=\n\x08GetModel\x12\x17.mpa.v1.GetModelRequest\x1a\x18.mpa.v1.GetModelResponse\x12=\n\x08\x41nnotate\x12\x17.mpa.v1.AnnotateRequest\x1a\x18.mpa.v1.AnnotateResponse\x12S\n\x0e\x41nnotateStream\x12\x1d.mpa.v1.AnnotateStreamRequest\x1a\x1e.mpa.v1.AnnotateStreamResponse(\x01\x30\x01\x12S\n\x06\x41nswer\x12#.mpa.v1.TeacherServiceAnswerRequest\x1a$.mpa.v1.TeacherServiceAnswerResponse\x12i\n\x0c\x41nswerStream\x12).mpa.v1.TeacherServiceAnswerStreamRequest\x1a*.mpa.v1.TeacherServiceAnswerStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/mpa/v1/teacher.proto\x12\x06mpa.v1\x1a\x17google/rpc/status.proto\x1a\x19protos/mpa/v1/types.proto\"\x11\n\x0fGetModelRequest\"\xc1\x01\n\x10GetModelResponse\x12\x19\n\x11model_fingerprint\x18\x01 \x01(\t\x12\x16\n\x0eserving_sha256\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x0e\n\x06preset\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x1e\n\x06tariff\x18\x06 \x01(\x0b\x32\x0e.mpa.v1.Tariff\x12\x14\n\x0cpixel_budget\x18\x07 \x01(\t\x12\x15\n\rmax_in_flight\x18\x08 \x01(\x05\"E\n\x06Tariff\x12\x11\n\tinput_usd\x18\x01 \x01(\x01\x12\x12\n\noutput_usd\x18\x02 \x01(\x01\x12\x14\n\x0cimage_tokens\x18\x03 \x01(\x05\"\x81\x01\n\x0f\x41nnotateRequest\x12\x1c\n\x05image\x18\x01 \x01(\x0b\x32\r.mpa.v1.Image\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\"\n\x08\x64\x65\x63oding\x18\x04 \x01(\x0b\x32\x10.mpa.v1.Decoding\x12\x0e\n\x06guided\x18\x05 \x01(\x08\"\xd7\x01\n\x10\x41nnotateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\x12\x11\n\trejection\x18\x04 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x05 \x01(\t\x12\x1c\n\x05usage\x18\x06 \x01(\x0b\x32\r.mpa.v1.Usage\x12+\n\rfinish_reason\x18\x07 \x01(\x0e\x32\x14.mpa.v1.FinishReason\x12\x1a\n\x12system_fingerprint\x18\x08 \x01(\t\"\x8e\x01\n\x15\x41nnotateStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x07request\x18\x02 \x01(\x0b\x32\x17.mpa.v1.AnnotateRequest\x12+\n\x04more\x18\x03 \x03(\x0b\x32\x1d.mpa.v1.AnnotateStreamRequest\x12\x12\n\ntakes_more\x18\x04 \x01(\x08\"\xc3\x01\n\x16\x41nnotateStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x08response\x18\x02 \x01(\x0b\x32\x18.mpa.v1.AnnotateResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12,\n\x04more\x18\x04 \x03(\x0b\x32\x1e.mpa.v1.AnnotateStreamResponse\x12\x12\n\ntakes_more\x18\x05 \x01(\x08\x42\x08\n\x06result\"\x83\x01\n\x1bTeacherServiceAnswerRequest\x12\x1c\n\x05image\x18\x01 \x01(\x0b\x32\r.mpa.v1.Image\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\"\n\x08\x64\x65\x63oding\x18\x04 \x01(\x0b\x32\x10.mpa.v1.Decoding\"\xb0\x01\n\x1cTeacherServiceAnswerResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t\x12\x1c\n\x05usage\x18\x03 \x01(\x0b\x32\r.mpa.v1.Usage\x12+\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x14.mpa.v1.FinishReason\x12\x1a\n\x12system_fingerprint\x18\x05 \x01(\t\"\xb2\x01\n!TeacherServiceAnswerStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x34\n\x07request\x18\x02 \x01(\x0b\x32#.mpa.v1.TeacherServiceAnswerRequest\x12\x37\n\x04more\x18\x03 \x03(\x0b\x32).mpa.v1.TeacherServiceAnswerStreamRequest\x12\x12\n\ntakes_more\x18\x04 \x01(\x08\"\xe7\x01\n\"TeacherServiceAnswerStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x38\n\x08response\x18\x02 \x01(\x0b\x32$.mpa.v1.TeacherServiceAnswerResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x38\n\x04more\x18\x04 \x03(\x0b\x32*.mpa.v1.TeacherServiceAnswerStreamResponse\x12\x12\n\ntakes_more\x18\x05 \x01(\x08\x42\x08\n\x06result2\xa3\x03\n\x0eTeacherService\x12=\n\x08GetModel\x12\x17.mpa.v1.GetModelRequest\x1a\x18.mpa.v1.GetModelResponse\x12=\n\x08\x41nnotate\x12\x17.mpa.v1.AnnotateRequest\x1a\x18.mpa.v1.AnnotateResponse\x12S\n\x0e\x41nnotateStream\x12\x1d.mpa.v1.AnnotateStreamRequest\x1a\x1e.mpa.v1.AnnotateStreamResponse(\x01\x30\x01\x12S\n\x06\x41nswer\x12#.mpa.v1.TeacherServiceAnswerRequest\x1a$.mpa.v1.TeacherServiceAnswerResponse\x12i\n\x0c\x41nswerStream\x12).mpa.v1.TeacherServiceAnswerStreamRequest\x1a*.mpa.v1.TeacherServiceAnswerStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,25 +36,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_start=91
   _globals['_GETMODELREQUEST']._serialized_end=108
   _globals['_GETMODELRESPONSE']._serialized_start=111
-  _globals['_GETMODELRESPONSE']._serialized_end=281
-  _globals['_TARIFF']._serialized_start=283
-  _globals['_TARIFF']._serialized_end=352
-  _globals['_ANNOTATEREQUEST']._serialized_start=355
-  _globals['_ANNOTATEREQUEST']._serialized_end=484
-  _globals['_ANNOTATERESPONSE']._serialized_start=487
-  _globals['_ANNOTATERESPONSE']._serialized_end=702
-  _globals['_ANNOTATESTREAMREQUEST']._serialized_start=705
-  _globals['_ANNOTATESTREAMREQUEST']._serialized_end=847
-  _globals['_ANNOTATESTREAMRESPONSE']._serialized_start=850
-  _globals['_ANNOTATESTREAMRESPONSE']._serialized_end=1045
-  _globals['_TEACHERSERVICEANSWERREQUEST']._serialized_start=1048
-  _globals['_TEACHERSERVICEANSWERREQUEST']._serialized_end=1179
-  _globals['_TEACHERSERVICEANSWERRESPONSE']._serialized_start=1182
-  _globals['_TEACHERSERVICEANSWERRESPONSE']._serialized_end=1358
-  _globals['_TEACHERSERVICEANSWERSTREAMREQUEST']._serialized_start=1361
-  _globals['_TEACHERSERVICEANSWERSTREAMREQUEST']._serialized_end=1539
-  _globals['_TEACHERSERVICEANSWERSTREAMRESPONSE']._serialized_start=1542
-  _globals['_TEACHERSERVICEANSWERSTREAMRESPONSE']._serialized_end=1773
-  _globals['_TEACHERSERVICE']._serialized_start=1776
-  _globals['_TEACHERSERVICE']._serialized_end=2195
+  _globals['_GETMODELRESPONSE']._serialized_end=304
+  _globals['_TARIFF']._serialized_start=306
+  _globals['_TARIFF']._serialized_end=375
+  _globals['_ANNOTATEREQUEST']._serialized_start=378
+  _globals['_ANNOTATEREQUEST']._serialized_end=507
+  _globals['_ANNOTATERESPONSE']._serialized_start=510
+  _globals['_ANNOTATERESPONSE']._serialized_end=725
+  _globals['_ANNOTATESTREAMREQUEST']._serialized_start=728
+  _globals['_ANNOTATESTREAMREQUEST']._serialized_end=870
+  _globals['_ANNOTATESTREAMRESPONSE']._serialized_start=873
+  _globals['_ANNOTATESTREAMRESPONSE']._serialized_end=1068
+  _globals['_TEACHERSERVICEANSWERREQUEST']._serialized_start=1071
+  _globals['_TEACHERSERVICEANSWERREQUEST']._serialized_end=1202
+  _globals['_TEACHERSERVICEANSWERRESPONSE']._serialized_start=1205
+  _globals['_TEACHERSERVICEANSWERRESPONSE']._serialized_end=1381
+  _globals['_TEACHERSERVICEANSWERSTREAMREQUEST']._serialized_start=1384
+  _globals['_TEACHERSERVICEANSWERSTREAMREQUEST']._serialized_end=1562
+  _globals['_TEACHERSERVICEANSWERSTREAMRESPONSE']._serialized_start=1565
+  _globals['_TEACHERSERVICEANSWERSTREAMRESPONSE']._serialized_end=1796
+  _globals['_TEACHERSERVICE']._serialized_start=1799
+  _globals['_TEACHERSERVICE']._serialized_end=2218
 # @@protoc_insertion_point(module_scope)

@@ -13,7 +13,7 @@ class GetModelRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model_fingerprint", "serving_sha256", "engine", "preset", "model", "tariff", "pixel_budget")
+    __slots__ = ("model_fingerprint", "serving_sha256", "engine", "preset", "model", "tariff", "pixel_budget", "max_in_flight")
     MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     SERVING_SHA256_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class GetModelResponse(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TARIFF_FIELD_NUMBER: _ClassVar[int]
     PIXEL_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     model_fingerprint: str
     serving_sha256: str
     engine: str
@@ -28,7 +29,8 @@ class GetModelResponse(_message.Message):
     model: str
     tariff: Tariff
     pixel_budget: str
-    def __init__(self, model_fingerprint: _Optional[str] = ..., serving_sha256: _Optional[str] = ..., engine: _Optional[str] = ..., preset: _Optional[str] = ..., model: _Optional[str] = ..., tariff: _Optional[_Union[Tariff, _Mapping]] = ..., pixel_budget: _Optional[str] = ...) -> None: ...
+    max_in_flight: int
+    def __init__(self, model_fingerprint: _Optional[str] = ..., serving_sha256: _Optional[str] = ..., engine: _Optional[str] = ..., preset: _Optional[str] = ..., model: _Optional[str] = ..., tariff: _Optional[_Union[Tariff, _Mapping]] = ..., pixel_budget: _Optional[str] = ..., max_in_flight: _Optional[int] = ...) -> None: ...
 
 class Tariff(_message.Message):
     __slots__ = ("input_usd", "output_usd", "image_tokens")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mpa/v1/versions.proto\x12\x06mpa.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x02\n\x08\x43ontract\x12\x17\n\x0f\x61nswer_template\x18\x01 \x01(\t\x12\x1c\n\x14\x63hat_template_sha256\x18\x02 \x01(\t\x12\x18\n\x10processor_sha256\x18\x03 \x01(\t\x12+\n\x08\x64\x65\x63oding\x18\x04 \x01(\x0b\x32\x19.mpa.v1.Contract.Decoding\x12\x19\n\x11training_template\x18\x05 \x01(\t\x12\x15\n\rsystem_prompt\x18\x06 \x01(\t\x12\x12\n\nnormaliser\x18\x07 \x01(\t\x12\x14\n\x0cpixel_budget\x18\x08 \x01(\t\x1a\x46\n\x08\x44\x65\x63oding\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\x16\n\x0emax_new_tokens\x18\x02 \x01(\x05\x12\r\n\x05top_p\x18\x03 \x01(\x01\"\xb7\x03\n\x07Version\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.mpa.v1.VersionState\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x04 \x01(\t\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x0b\n\x03run\x18\x06 \x01(\t\x12\x0e\n\x06recipe\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x08\x63ontract\x18\t \x01(\x0b\x32\x10.mpa.v1.Contract\x12-\n\x07metrics\x18\n \x03(\x0b\x32\x1c.mpa.v1.Version.MetricsEntry\x12\x0e\n\x06leases\x18\x0b \x01(\x05\x12\x10\n\x08\x63\x61naries\x18\x0c \x01(\x05\x12\x17\n\x0f\x63\x61naries_passed\x18\r \x01(\x05\x12\x12\n\nadapter_of\x18\x0e \x01(\t\x12\x12\n\nsize_bytes\x18\x0f \x01(\x03\x12\x0e\n\x06needed\x18\x10 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"y\n\x08\x46ollower\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.mpa.v1.FollowerState\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x16\n\x0esilent_seconds\x18\x05 \x01(\x01\"\x15\n\x13ListVersionsRequest\"\xe8\x01\n\x14ListVersionsResponse\x12!\n\x08versions\x18\x01 \x03(\x0b\x32\x0f.mpa.v1.Version\x12\x0c\n\x04live\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x10\n\x08previous\x18\x04 \x01(\t\x12!\n\x08swap_way\x18\x05 \x01(\x0e\x32\x0f.mpa.v1.SwapWay\x12\x13\n\x0bswap_reason\x18\x06 \x01(\t\x12\x0e\n\x06preset\x18\x07 \x01(\t\x12#\n\tfollowers\x18\n \x03(\x0b\x32\x10.mpa.v1.Follower\x12\r\n\x05owner\x18\x0b \x01(\t\"!\n\x11GetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x12GetVersionResponse\x12 \n\x07version\x18\x01 \x01(\x0b\x32\x0f.mpa.v1.Version\"\"\n\x12LoadVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x13LoadVersionResponse\x12 \n\x07version\x18\x01 \x01(\x0b\x32\x0f.mpa.v1.Version\"<\n\x15PromoteVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rexpected_live\x18\x02 \x01(\t\"\x80\x01\n\x16PromoteVersionResponse\x12\x0c\n\x04live\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\x12!\n\x08swap_way\x18\x03 \x01(\x0e\x32\x0f.mpa.v1.SwapWay\x12#\n\tfollowers\x18\x04 \x03(\x0b\x32\x10.mpa.v1.Follower\"\x18\n\x16RollbackVersionRequest\"\\\n\x17RollbackVersionResponse\x12\x0c\n\x04live\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\x12!\n\x08swap_way\x18\x03 \x01(\x0e\x32\x0f.mpa.v1.SwapWay\"4\n\x14\x44\x65leteVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06unload\x18\x02 \x01(\x08\",\n\x15\x44\x65leteVersionResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x03*\xb7\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16VERSION_STATE_UNLOADED\x10\x01\x12\x19\n\x15VERSION_STATE_LOADING\x10\x02\x12\x1b\n\x17VERSION_STATE_AVAILABLE\x10\x03\x12\x1a\n\x16VERSION_STATE_DRAINING\x10\x04\x12\x18\n\x14VERSION_STATE_FAILED\x10\x05*h\n\x07SwapWay\x12\x18\n\x14SWAP_WAY_UNSPECIFIED\x10\x00\x12\x16\n\x12SWAP_WAY_TWO_SLOTS\x10\x01\x12\x15\n\x11SWAP_WAY_IN_PLACE\x10\x02\x12\x14\n\x10SWAP_WAY_ADAPTER\x10\x03*\x9b\x01\n\rFollowerState\x12\x1e\n\x1a\x46OLLOWER_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46OLLOWER_STATE_LOADING\x10\x01\x12\x1a\n\x16\x46OLLOWER_STATE_SERVING\x10\x02\x12\x19\n\x15\x46OLLOWER_STATE_FAILED\x10\x03\x12\x17\n\x13\x46OLLOWER_STATE_LOST\x10\x04\x32\xdb\x03\n\x0eVersionService\x12I\n\x0cListVersions\x12\x1b.mpa.v1.ListVersionsRequest\x1a\x1c.mpa.v1.ListVersionsResponse\x12\x43\n\nGetVersion\x12\x19.mpa.v1.GetVersionRequest\x1a\x1a.mpa.v1.GetVersionResponse\x12\x46\n\x0bLoadVersion\x12\x1a.mpa.v1.LoadVersionRequest\x1a\x1b.mpa.v1.LoadVersionResponse\x12O\n\x0ePromoteVersion\x12\x1d.mpa.v1.PromoteVersionRequest\x1a\x1e.mpa.v1.PromoteVersionResponse\x12R\n\x0fRollbackVersion\x12\x1e.mpa.v1.RollbackVersionRequest\x1a\x1f.mpa.v1.RollbackVersionResponse\x12L\n\rDeleteVersion\x12\x1c.mpa.v1.DeleteVersionRequest\x1a\x1d.mpa.v1.DeleteVersionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mpa/v1/versions.proto\x12\x06mpa.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x02\n\x08\x43ontract\x12\x17\n\x0f\x61nswer_template\x18\x01 \x01(\t\x12\x1c\n\x14\x63hat_template_sha256\x18\x02 \x01(\t\x12\x18\n\x10processor_sha256\x18\x03 \x01(\t\x12+\n\x08\x64\x65\x63oding\x18\x04 \x01(\x0b\x32\x19.mpa.v1.Contract.Decoding\x12\x19\n\x11training_template\x18\x05 \x01(\t\x12\x15\n\rsystem_prompt\x18\x06 \x01(\t\x12\x12\n\nnormaliser\x18\x07 \x01(\t\x12\x14\n\x0cpixel_budget\x18\x08 \x01(\t\x1a\x46\n\x08\x44\x65\x63oding\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\x16\n\x0emax_new_tokens\x18\x02 \x01(\x05\x12\r\n\x05top_p\x18\x03 \x01(\x01\"\xb7\x03\n\x07Version\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.mpa.v1.VersionState\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x04 \x01(\t\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x0b\n\x03run\x18\x06 \x01(\t\x12\x0e\n\x06recipe\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x08\x63ontract\x18\t \x01(\x0b\x32\x10.mpa.v1.Contract\x12-\n\x07metrics\x18\n \x03(\x0b\x32\x1c.mpa.v1.Version.MetricsEntry\x12\x0e\n\x06leases\x18\x0b \x01(\x05\x12\x10\n\x08\x63\x61naries\x18\x0c \x01(\x05\x12\x17\n\x0f\x63\x61naries_passed\x18\r \x01(\x05\x12\x12\n\nadapter_of\x18\x0e \x01(\t\x12\x12\n\nsize_bytes\x18\x0f \x01(\x03\x12\x0e\n\x06needed\x18\x10 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"y\n\x08\x46ollower\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.mpa.v1.FollowerState\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x16\n\x0esilent_seconds\x18\x05 \x01(\x01\"\x15\n\x13ListVersionsRequest\"\xff\x01\n\x14ListVersionsResponse\x12!\n\x08versions\x18\x01 \x03(\x0b\x32\x0f.mpa.v1.Version\x12\x0c\n\x04live\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x10\n\x08previous\x18\x04 \x01(\t\x12!\n\x08swap_way\x18\x05 \x01(\x0e\x32\x0f.mpa.v1.SwapWay\x12\x13\n\x0bswap_reason\x18\x06 \x01(\t\x12\x0e\n\x06preset\x18\x07 \x01(\t\x12#\n\tfollowers\x18\n \x03(\x0b\x32\x10.mpa.v1.Follower\x12\r\n\x05owner\x18\x0b \x01(\t\x12\x15\n\rmax_in_flight\x18\x0c \x01(\x05\"!\n\x11GetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x12GetVersionResponse\x12 \n\x07version\x18\x01 \x01(\x0b\x32\x0f.mpa.v1.Version\"\"\n\x12LoadVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x13LoadVersionResponse\x12 \n\x07version\x18\x01 \x01(\x0b\x32\x0f.mpa.v1.Version\"<\n\x15PromoteVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rexpected_live\x18\x02 \x01(\t\"\x80\x01\n\x16PromoteVersionResponse\x12\x0c\n\x04live\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\x12!\n\x08swap_way\x18\x03 \x01(\x0e\x32\x0f.mpa.v1.SwapWay\x12#\n\tfollowers\x18\x04 \x03(\x0b\x32\x10.mpa.v1.Follower\"\x18\n\x16RollbackVersionRequest\"\\\n\x17RollbackVersionResponse\x12\x0c\n\x04live\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\x12!\n\x08swap_way\x18\x03 \x01(\x0e\x32\x0f.mpa.v1.SwapWay\"4\n\x14\x44\x65leteVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06unload\x18\x02 \x01(\x08\",\n\x15\x44\x65leteVersionResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x03*\xb7\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16VERSION_STATE_UNLOADED\x10\x01\x12\x19\n\x15VERSION_STATE_LOADING\x10\x02\x12\x1b\n\x17VERSION_STATE_AVAILABLE\x10\x03\x12\x1a\n\x16VERSION_STATE_DRAINING\x10\x04\x12\x18\n\x14VERSION_STATE_FAILED\x10\x05*h\n\x07SwapWay\x12\x18\n\x14SWAP_WAY_UNSPECIFIED\x10\x00\x12\x16\n\x12SWAP_WAY_TWO_SLOTS\x10\x01\x12\x15\n\x11SWAP_WAY_IN_PLACE\x10\x02\x12\x14\n\x10SWAP_WAY_ADAPTER\x10\x03*\x9b\x01\n\rFollowerState\x12\x1e\n\x1a\x46OLLOWER_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46OLLOWER_STATE_LOADING\x10\x01\x12\x1a\n\x16\x46OLLOWER_STATE_SERVING\x10\x02\x12\x19\n\x15\x46OLLOWER_STATE_FAILED\x10\x03\x12\x17\n\x13\x46OLLOWER_STATE_LOST\x10\x04\x32\xdb\x03\n\x0eVersionService\x12I\n\x0cListVersions\x12\x1b.mpa.v1.ListVersionsRequest\x1a\x1c.mpa.v1.ListVersionsResponse\x12\x43\n\nGetVersion\x12\x19.mpa.v1.GetVersionRequest\x1a\x1a.mpa.v1.GetVersionResponse\x12\x46\n\x0bLoadVersion\x12\x1a.mpa.v1.LoadVersionRequest\x1a\x1b.mpa.v1.LoadVersionResponse\x12O\n\x0ePromoteVersion\x12\x1d.mpa.v1.PromoteVersionRequest\x1a\x1e.mpa.v1.PromoteVersionResponse\x12R\n\x0fRollbackVersion\x12\x1e.mpa.v1.RollbackVersionRequest\x1a\x1f.mpa.v1.RollbackVersionResponse\x12L\n\rDeleteVersion\x12\x1c.mpa.v1.DeleteVersionRequest\x1a\x1d.mpa.v1.DeleteVersionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VERSION_METRICSENTRY']._loaded_options = None
   _globals['_VERSION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_VERSIONSTATE']._serialized_start=1797
-  _globals['_VERSIONSTATE']._serialized_end=1980
-  _globals['_SWAPWAY']._serialized_start=1982
-  _globals['_SWAPWAY']._serialized_end=2086
-  _globals['_FOLLOWERSTATE']._serialized_start=2089
-  _globals['_FOLLOWERSTATE']._serialized_end=2244
+  _globals['_VERSIONSTATE']._serialized_start=1820
+  _globals['_VERSIONSTATE']._serialized_end=2003
+  _globals['_SWAPWAY']._serialized_start=2005
+  _globals['_SWAPWAY']._serialized_end=2109
+  _globals['_FOLLOWERSTATE']._serialized_start=2112
+  _globals['_FOLLOWERSTATE']._serialized_end=2267
   _globals['_CONTRACT']._serialized_start=74
   _globals['_CONTRACT']._serialized_end=374
   _globals['_CONTRACT_DECODING']._serialized_start=304
@@ -53,27 +53,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTVERSIONSREQUEST']._serialized_start=941
   _globals['_LISTVERSIONSREQUEST']._serialized_end=962
   _globals['_LISTVERSIONSRESPONSE']._serialized_start=965
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1197
-  _globals['_GETVERSIONREQUEST']._serialized_start=1199
-  _globals['_GETVERSIONREQUEST']._serialized_end=1232
-  _globals['_GETVERSIONRESPONSE']._serialized_start=1234
-  _globals['_GETVERSIONRESPONSE']._serialized_end=1288
-  _globals['_LOADVERSIONREQUEST']._serialized_start=1290
-  _globals['_LOADVERSIONREQUEST']._serialized_end=1324
-  _globals['_LOADVERSIONRESPONSE']._serialized_start=1326
-  _globals['_LOADVERSIONRESPONSE']._serialized_end=1381
-  _globals['_PROMOTEVERSIONREQUEST']._serialized_start=1383
-  _globals['_PROMOTEVERSIONREQUEST']._serialized_end=1443
-  _globals['_PROMOTEVERSIONRESPONSE']._serialized_start=1446
-  _globals['_PROMOTEVERSIONRESPONSE']._serialized_end=1574
-  _globals['_ROLLBACKVERSIONREQUEST']._serialized_start=1576
-  _globals['_ROLLBACKVERSIONREQUEST']._serialized_end=1600
-  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_start=1602
-  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_end=1694
-  _globals['_DELETEVERSIONREQUEST']._serialized_start=1696
-  _globals['_DELETEVERSIONREQUEST']._serialized_end=1748
-  _globals['_DELETEVERSIONRESPONSE']._serialized_start=1750
-  _globals['_DELETEVERSIONRESPONSE']._serialized_end=1794
-  _globals['_VERSIONSERVICE']._serialized_start=2247
-  _globals['_VERSIONSERVICE']._serialized_end=2722
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1220
+  _globals['_GETVERSIONREQUEST']._serialized_start=1222
+  _globals['_GETVERSIONREQUEST']._serialized_end=1255
+  _globals['_GETVERSIONRESPONSE']._serialized_start=1257
+  _globals['_GETVERSIONRESPONSE']._serialized_end=1311
+  _globals['_LOADVERSIONREQUEST']._serialized_start=1313
+  _globals['_LOADVERSIONREQUEST']._serialized_end=1347
+  _globals['_LOADVERSIONRESPONSE']._serialized_start=1349
+  _globals['_LOADVERSIONRESPONSE']._serialized_end=1404
+  _globals['_PROMOTEVERSIONREQUEST']._serialized_start=1406
+  _globals['_PROMOTEVERSIONREQUEST']._serialized_end=1466
+  _globals['_PROMOTEVERSIONRESPONSE']._serialized_start=1469
+  _globals['_PROMOTEVERSIONRESPONSE']._serialized_end=1597
+  _globals['_ROLLBACKVERSIONREQUEST']._serialized_start=1599
+  _globals['_ROLLBACKVERSIONREQUEST']._serialized_end=1623
+  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_start=1625
+  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_end=1717
+  _globals['_DELETEVERSIONREQUEST']._serialized_start=1719
+  _globals['_DELETEVERSIONREQUEST']._serialized_end=1771
+  _globals['_DELETEVERSIONRESPONSE']._serialized_start=1773
+  _globals['_DELETEVERSIONRESPONSE']._serialized_end=1817
+  _globals['_VERSIONSERVICE']._serialized_start=2270
+  _globals['_VERSIONSERVICE']._serialized_end=2745
 # @@protoc_insertion_point(module_scope)

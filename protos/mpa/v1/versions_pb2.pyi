@@ -140,7 +140,7 @@ class ListVersionsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListVersionsResponse(_message.Message):
-    __slots__ = ("versions", "live", "candidate", "previous", "swap_way", "swap_reason", "preset", "followers", "owner")
+    __slots__ = ("versions", "live", "candidate", "previous", "swap_way", "swap_reason", "preset", "followers", "owner", "max_in_flight")
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     LIVE_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +150,7 @@ class ListVersionsResponse(_message.Message):
     PRESET_FIELD_NUMBER: _ClassVar[int]
     FOLLOWERS_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     versions: _containers.RepeatedCompositeFieldContainer[Version]
     live: str
     candidate: str
@@ -159,7 +160,8 @@ class ListVersionsResponse(_message.Message):
     preset: str
     followers: _containers.RepeatedCompositeFieldContainer[Follower]
     owner: str
-    def __init__(self, versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., live: _Optional[str] = ..., candidate: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ..., swap_reason: _Optional[str] = ..., preset: _Optional[str] = ..., followers: _Optional[_Iterable[_Union[Follower, _Mapping]]] = ..., owner: _Optional[str] = ...) -> None: ...
+    max_in_flight: int
+    def __init__(self, versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., live: _Optional[str] = ..., candidate: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ..., swap_reason: _Optional[str] = ..., preset: _Optional[str] = ..., followers: _Optional[_Iterable[_Union[Follower, _Mapping]]] = ..., owner: _Optional[str] = ..., max_in_flight: _Optional[int] = ...) -> None: ...
 
 class GetVersionRequest(_message.Message):
     __slots__ = ("name",)

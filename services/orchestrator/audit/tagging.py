@@ -29,12 +29,11 @@ from services.orchestrator.audit.key import DrawnArm, DrawnItem
 from services.orchestrator.audit.mistakes import mistake
 from services.orchestrator.audit.studies import require_categories
 from services.orchestrator.images.shrinking import shrunk
-from services.orchestrator.run.bounded import bounded
+from services.orchestrator.run.bounded import bounded, images_at_once
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.rpc.client import Picture, Teacher
 
-IN_FLIGHT = 64
 VERDICT = Decoding(max_new_tokens=16)
 
 
@@ -124,7 +123,7 @@ async def _by_judge(
             finally:
                 meter.advance()
 
-        await bounded(due, judge, IN_FLIGHT)
+        await bounded(due, judge, images_at_once(teacher.in_flight, budget))
     if pending:
         raise Pending(f"{len(pending):,} errors have to wait for the judge: {pending[0]}")
     return found

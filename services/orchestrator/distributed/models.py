@@ -33,6 +33,7 @@ from services.rpc.client import (
     TeacherClient,
     TeacherModel,
 )
+from services.rpc.connection import IN_FLIGHT
 from services.rpc.images import ImageReceiver
 from services.rpc.limits import check_question
 
@@ -167,6 +168,7 @@ class LoadedTeacher:
     """A teacher in the process of the actor."""
 
     address = HERE
+    in_flight = IN_FLIGHT
 
     def __init__(self, teacher: HostedTeacher) -> None:
         self._teacher = teacher
@@ -217,6 +219,7 @@ class LoadedStudent:
     """A student in the process of the actor."""
 
     address = HERE
+    in_flight = IN_FLIGHT
 
     def __init__(self, model: VisionLanguageModel, system_prompt: str) -> None:
         self._model = model

@@ -42,6 +42,10 @@ class CachedTeacher:
     def address(self) -> str:
         return self._teacher.address
 
+    @property
+    def in_flight(self) -> int:
+        return self._teacher.in_flight
+
     async def __aenter__(self) -> Self:
         await self._teacher.__aenter__()
         return self

@@ -30,6 +30,10 @@ class Panel:
     def address(self) -> str:
         return self.members[0].address
 
+    @property
+    def in_flight(self) -> int:
+        return self.members[0].in_flight
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             for member in self.members:

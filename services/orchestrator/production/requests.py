@@ -29,7 +29,7 @@ from services.orchestrator.production.samples import (
     read_requests,
     require_samples,
 )
-from services.orchestrator.run.bounded import bounded
+from services.orchestrator.run.bounded import bounded, images_at_once
 from services.orchestrator.run.ledger import FAILED, PRODUCTION, AnnotationRow
 from services.orchestrator.run.ledger.selections import audited_gap, audited_images
 from services.orchestrator.run.matching import NO_ANSWER
@@ -45,7 +45,6 @@ from services.together import together
 SAMPLES = 3
 FIRST_NUMBER = 1000
 """Number of the first user's question about an image; the teacher's own are counted from 0."""
-IMAGES_IN_FLIGHT = 64
 
 Questions = list[tuple[int, str]]
 """Questions about one image, with their numbers."""
@@ -82,7 +81,7 @@ async def annotate_requests(run: Run, teacher: Teacher, progress: Progress) -> N
             for number, question in due[image_sha256]:
                 group.create_task(_annotate(run, teacher, picture, number, question))
 
-    await _over(list(due), one, progress, "audit")
+    await _over(run, teacher, list(due), one, progress, "audit")
 
 
 async def _admitted(
@@ -179,7 +178,7 @@ async def identify_requests(
             for row in rows:
                 group.create_task(identify(run, teacher, student, picture, unmarked(run, row)))
 
-    await _over(images, one, progress, "compare")
+    await _over(run, teacher, images, one, progress, "compare")
     await require_agreement(run, teacher, progress)
 
 
@@ -204,7 +203,7 @@ async def require_agreement(run: Run, teacher: Teacher, progress: Progress) -> N
                 if run.ledger.cell(image_sha256, row.number) == Cell.GAP:
                     group.create_task(_ask_again(run, teacher, picture, unmarked(run, row)))
 
-    await _over(images, one, progress, "agree")
+    await _over(run, teacher, images, one, progress, "agree")
 
 
 async def _ask_again(run: Run, teacher: Teacher, picture: Picture, row: AnnotationRow) -> None:
@@ -235,7 +234,9 @@ async def _ask_again(run: Run, teacher: Teacher, picture: Picture, row: Annotati
         )
 
 
-async def _over(images: Sequence[str], work: Work, progress: Progress, name: str) -> None:
+async def _over(
+    run: Run, teacher: Teacher, images: Sequence[str], work: Work, progress: Progress, name: str
+) -> None:
     """Works on the images in a stage. Most runs audit nothing and have no such stage."""
     if not images:
         return
@@ -245,4 +246,5 @@ async def _over(images: Sequence[str], work: Work, progress: Progress, name: str
             await work(image_sha256)
             meter.advance()
 
-        await bounded(images, one, IMAGES_IN_FLIGHT)
+        at_once = images_at_once(teacher.in_flight, run.settings.pixel_budget)
+        await bounded(images, one, at_once)

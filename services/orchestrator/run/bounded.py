@@ -6,9 +6,23 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from services.core.pixels import PixelBudget
 from services.together import together
 
+BYTES_IN_FLIGHT = 128 * 2**20
+"""Memory for the encoded images under way."""
+FEWEST = 64
+"""Images under way, whatever their size."""
+_USUAL_BYTES = 4 * 2**20
+"""A photo that is not shrunk. A shrunk one has at most a byte for each pixel of its budget."""
+
 Each = TypeVar("Each")
+
+
+def images_at_once(in_flight: int, budget: PixelBudget) -> int:
+    """Images under way for models that take `in_flight` calls, as far as memory allows."""
+    held = BYTES_IN_FLIGHT // (budget.max_pixels or _USUAL_BYTES)
+    return max(FEWEST, min(in_flight, held))
 
 
 async def bounded(

@@ -13,13 +13,12 @@ from services.core.errors import STOPS_THE_RUN, InvalidImage, MpaError, Pending
 from services.core.pixels import UNLIMITED, PixelBudget
 from services.orchestrator.datasets.dataset import Dataset
 from services.orchestrator.datasets.record import LabelledRecord
-from services.orchestrator.run.bounded import bounded
+from services.orchestrator.run.bounded import bounded, images_at_once
 from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.scoring.predictions import Kept, predicted
 from services.orchestrator.scoring.respondents import Respondent
 from services.rpc.client import Picture
 
-QUESTIONS_IN_FLIGHT = 64
 IMAGES_REMEMBERED = 64
 """Most data sets list the questions about an image together, so that it is read once."""
 
@@ -61,7 +60,8 @@ class Asking:
             async def one(question: tuple[Dataset, LabelledRecord]) -> None:
                 await self._ask(*question, meter)
 
-            await bounded(unanswered(), one, QUESTIONS_IN_FLIGHT)
+            at_once = images_at_once(self._respondent.in_flight, self._budget)
+            await bounded(unanswered(), one, at_once)
         if self._pending:
             raise Pending(f"{len(self._pending):,} questions have to wait: {self._pending[0]}")
 

@@ -23,6 +23,7 @@ from services.engines.model import (
 from services.environment import Environment
 from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.where import Where
+from services.orchestrator.run.bounded import FEWEST
 from services.orchestrator.run.progress import Progress
 from services.rpc.client import AnswerReply, Picture, Student, Teacher
 
@@ -46,6 +47,10 @@ class Respondent(Protocol):
     def pixel_budget(self) -> PixelBudget:
         """Most pixels of an image that it uses."""
 
+    @property
+    def in_flight(self) -> int:
+        """Most questions that it takes at a time."""
+
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding
     ) -> Said:
@@ -62,6 +67,10 @@ class StudentRespondent:
     @property
     def name(self) -> str:
         return f"student {self.version}"
+
+    @property
+    def in_flight(self) -> int:
+        return self.client.in_flight
 
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding
@@ -84,6 +93,10 @@ class TeacherRespondent:
     def name(self) -> str:
         return "teacher"
 
+    @property
+    def in_flight(self) -> int:
+        return self.client.in_flight
+
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding
     ) -> Said:
@@ -98,6 +111,7 @@ class Endpoint:
     model: VisionLanguageModel
     name: str
     pixel_budget: PixelBudget = UNLIMITED
+    in_flight: int = FEWEST
 
     async def answer(
         self, picture: Picture, question: str, template: str, decoding: Decoding

@@ -19,6 +19,7 @@ from services.core.evaluation import (
 from services.core.parity import STUDENT_RIGHT, Cell
 from services.core.questions import question_kind
 from services.orchestrator.images.source import Source
+from services.orchestrator.run.bounded import images_at_once
 from services.orchestrator.run.evaluation import (
     Accuracy,
     Example,
@@ -125,7 +126,8 @@ async def evaluate(
             "after": partial(student_answer, run, student, version=after, step="evaluate"),
         }
         read = run.reading(run.find_images())
-        exam = await sit(read, held_out_cases(run), versions, progress, "evaluate")
+        at_once = images_at_once(student.in_flight, run.settings.pixel_budget)
+        exam = await sit(read, held_out_cases(run), versions, progress, "evaluate", at_once)
         matches = run.settings.the_matcher.matches
 
         def matched(given: Sequence[str], wanted: Sequence[Sequence[str]]) -> Sequence[float]:
@@ -144,6 +146,7 @@ async def evaluate(
                 respondents,
                 progress,
                 "labelled",
+                at_once,
             )
             evaluation = RunEvaluation(
                 comparison, evaluation.decision, _labelled(run, labelled, exam)
@@ -188,6 +191,7 @@ async def _ask_in_turn(
         sets.append((labelled_images(labelled), read_labelled(labelled), "labelled"))
     if (await student.pointers()).live == after:  # an earlier try was interrupted
         await student.promote(before, expected_live=after)
+    at_once = images_at_once(student.in_flight, run.settings.pixel_budget)
     try:
         for version in (before, after):
             if version == after:
@@ -200,7 +204,7 @@ async def _ask_in_turn(
             }
             for source, cases, name in sets:
                 read = run.reading(source)
-                await sit(read, cases, respondent, progress, f"{name} {version}")
+                await sit(read, cases, respondent, progress, f"{name} {version}", at_once)
     finally:
         if (await student.pointers()).live == after:
             await student.promote(before, expected_live=after)

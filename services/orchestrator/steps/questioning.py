@@ -14,8 +14,6 @@ from services.orchestrator.run.progress import Meter, Progress
 from services.rpc.client import Picture
 from services.together import together
 
-IMAGES_IN_FLIGHT = 64
-
 Respond = Callable[[Picture, str], Coroutine[None, None, str]]
 Read = Callable[[str], Accepted | RefusedImage]
 """Reads the image of a case's path, in any thread."""
@@ -62,8 +60,9 @@ async def sit(
     respondents: Mapping[str, Respond],
     progress: Progress,
     name: str,
+    at_once: int,
 ) -> Exam:
-    """Puts every case to every respondent.
+    """Puts every case to every respondent. `at_once`: number of images under way.
 
     Answers are in the ledger, so an interrupted exam continues.
 
@@ -80,7 +79,7 @@ async def sit(
             numbers = by_image[path]
             await _sit_image(read, path, cases, numbers, respondents, sat, pending, meter)
 
-        await bounded(by_image, one, IMAGES_IN_FLIGHT)
+        await bounded(by_image, one, at_once)
     if pending:
         raise Pending(f"{len(pending)} questions have to wait: {pending[0]}")
     return Exam(tuple(sat[number] for number in sorted(sat)), len(cases) - len(sat))

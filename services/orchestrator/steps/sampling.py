@@ -17,7 +17,7 @@ from services.core.annotation import Rejection
 from services.core.errors import STOPS_THE_RUN, MpaError, Pending
 from services.orchestrator.endpoints.panel import panel_of, require_same_teacher
 from services.orchestrator.images.reading import read_again
-from services.orchestrator.run.bounded import bounded
+from services.orchestrator.run.bounded import bounded, images_at_once
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow
 from services.orchestrator.run.ledger.opinions import Label, OpinionKind, add_opinion, agreements
 from services.orchestrator.run.matching import NO_ANSWER
@@ -27,7 +27,6 @@ from services.orchestrator.steps.parity_set import ParitySample, chosen
 from services.rpc.client import Picture, Teacher
 from services.together import together
 
-IMAGES_IN_FLIGHT = 64
 ROLE = "sample"
 """Role of sampled answers, apart from blind ones, which are compared and exported."""
 
@@ -112,7 +111,8 @@ async def _sample(
                     )
 
         # Neighbours in the source are read together.
-        await bounded(sorted(by_image), one, IMAGES_IN_FLIGHT)
+        at_once = images_at_once(teacher.in_flight, run.settings.pixel_budget)
+        await bounded(sorted(by_image), one, at_once)
     sampling.store()
 
 

@@ -43,6 +43,11 @@ class Client:
     def address(self) -> str:
         return self.connection.address
 
+    @property
+    def in_flight(self) -> int:
+        """Most calls at a time, as far as the service is known."""
+        return self.connection.in_flight
+
     async def ready(self) -> None:
         """Waits until the service can answer. Raises Unavailable."""
         await self.connection.wait_until_serving()

@@ -33,6 +33,10 @@ class Reachable(Protocol):
     def address(self) -> str:
         """HOST:PORT, or another name for the place. Messages quote it."""
 
+    @property
+    def in_flight(self) -> int:
+        """Most calls that it takes at a time."""
+
     async def ready(self) -> None:
         """Waits until the model can answer. Raises Unavailable."""
 

@@ -79,19 +79,21 @@ class StudentClient(TrainingClient):
             ),
         )
 
-    async def pointers(self) -> VersionPointers:
+    async def _listed(self) -> versions_pb2.ListVersionsResponse:
         request = versions_pb2.ListVersionsRequest()
-        reply = await self._control(
+        reply: versions_pb2.ListVersionsResponse = await self._control(
             lambda peer: peer.stub(_versions).ListVersions(request, timeout=CONTROL_TIMEOUT_S)
         )
+        self.connection.note_accepted(reply.max_in_flight)
+        return reply
+
+    async def pointers(self) -> VersionPointers:
+        reply = await self._listed()
         return VersionPointers(reply.live, reply.candidate, reply.previous)
 
     async def stored(self) -> VersionList:
         """All versions on the service's disk."""
-        request = versions_pb2.ListVersionsRequest()
-        reply = await self._control(
-            lambda peer: peer.stub(_versions).ListVersions(request, timeout=CONTROL_TIMEOUT_S)
-        )
+        reply = await self._listed()
         return VersionList(
             tuple(map(_stored, reply.versions)),
             VersionPointers(reply.live, reply.candidate, reply.previous),
@@ -113,10 +115,7 @@ class StudentClient(TrainingClient):
 
     async def trainings(self) -> tuple[str, tuple[TrainedVersion, ...]]:
         """The preset of the service and the versions that it trained, oldest first."""
-        request = versions_pb2.ListVersionsRequest()
-        reply = await self._control(
-            lambda peer: peer.stub(_versions).ListVersions(request, timeout=CONTROL_TIMEOUT_S)
-        )
+        reply = await self._listed()
         trained = [
             TrainedVersion(
                 version.name,

@@ -50,6 +50,7 @@ class TeacherClient(Client):
         reply = await self.connection.call(send)
         if reply is None:
             return None
+        self.connection.note_accepted(reply.max_in_flight)
         bill = reply.tariff
         tariff = (
             Tariff(bill.input_usd, bill.output_usd, bill.image_tokens)

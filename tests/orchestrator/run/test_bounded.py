@@ -3,7 +3,8 @@ import asyncio
 import pytest
 
 from services.core.errors import WrongState
-from services.orchestrator.run.bounded import bounded
+from services.core.pixels import UNLIMITED, PixelBudget
+from services.orchestrator.run.bounded import FEWEST, bounded, images_at_once
 from tests.waiting import until
 
 
@@ -57,3 +58,10 @@ async def test_nothing_to_do():
         raise AssertionError
 
     await bounded([], work, at_once=1)
+
+
+def test_images_under_way_follow_what_models_take_as_far_as_memory_allows():
+    assert images_at_once(2048, PixelBudget(2**19)) == 256
+    assert images_at_once(200, PixelBudget(2**19)) == 200
+    assert images_at_once(16, PixelBudget(2**19)) == FEWEST
+    assert images_at_once(2048, UNLIMITED) == FEWEST, "photos of cameras"

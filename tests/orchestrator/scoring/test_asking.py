@@ -25,6 +25,7 @@ class Provider:
 
     name: str = "provider"
     pixel_budget: PixelBudget = UNLIMITED
+    in_flight: int = 64
     asked: list = field(default_factory=list)
     sizes: set = field(default_factory=set)
 
