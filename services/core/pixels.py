@@ -48,6 +48,10 @@ class PixelBudget:
             return PixelBudget(size["longest_edge"] ** 2)
         return UNLIMITED
 
+    def of_most(self, max_pixels: int) -> PixelBudget:
+        """A budget of this number of pixels for the same image processor; 0: any number."""
+        return PixelBudget(max_pixels, self.side_multiple) if max_pixels else UNLIMITED
+
     def fit(self, width: int, height: int) -> tuple[int, int]:
         """Size of an image within the budget, at the same aspect ratio but for rounding.
 

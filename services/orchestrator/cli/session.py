@@ -40,7 +40,7 @@ def settings(request: RunRequest) -> Settings:
     stored = settings_of(request.folder)
     if stored:
         usual = UsualChoices(stored.recipe.name, stored.pixel_budget)
-    elif request.recipe and request.max_pixels is not None:
+    elif request.recipe and request.max_pixels == 0:
         usual = UsualChoices()
     else:
         require_images(settled(request.images))  # before the student is asked

@@ -25,10 +25,9 @@ class UsualChoices:
     pixel_budget: PixelBudget = UNLIMITED
 
     def budget(self, max_pixels: int | None) -> PixelBudget:
-        """The budget of `max_pixels`; None is the usual one."""
-        if max_pixels in (None, self.pixel_budget.max_pixels):
-            return self.pixel_budget
-        return PixelBudget(max_pixels or 0)
+        """The budget of `max_pixels` for the student's image processor; None is the usual one."""
+        own = self.pixel_budget
+        return own if max_pixels is None else own.of_most(max_pixels)
 
 
 def usual_choices(where: Where) -> UsualChoices:

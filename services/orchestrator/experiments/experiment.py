@@ -98,7 +98,10 @@ class Experiment:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Settings by model for a service that is started here, such as {"ENGINE": "vllm"}."""
     max_pixels: int = 0
-    """Most pixels of the images that models annotate, answer and train on; 0: any number."""
+    """Most pixels of the images that models annotate, answer and train on.
+
+    0: those of the image processor of each student's preset.
+    """
 
     def trained_on(self, source: SampleSource) -> list[TaskEntry]:
         """The entries that an arm with this source of samples trains on."""

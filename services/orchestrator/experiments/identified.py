@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from services.core.errors import WrongState
+from services.core.pixels import UNLIMITED, PixelBudget
+from services.core.presets import PRESETS
 from services.files import write_atomically
 from services.orchestrator import alignment, in_turn
 from services.orchestrator.endpoints import connect
@@ -35,11 +37,29 @@ class Base:
     weights_sha256: str
 
 
-def settings_of(experiment: Experiment, entry: TaskEntry) -> Settings:
+def settings_of(experiment: Experiment, entry: TaskEntry, budget: PixelBudget) -> Settings:
     """The settings of the runs on an entry's pool."""
     chosen = new_settings(entry.pool, entry.task.name, experiment.recipe.name, limit=entry.limit)
-    recipe = experiment.recipe.of_task(entry.task)
-    return replace(chosen, recipe=recipe, max_pixels=experiment.max_pixels)
+    return replace(
+        chosen,
+        recipe=experiment.recipe.of_task(entry.task),
+        max_pixels=budget.max_pixels,
+        side_multiple=budget.side_multiple,
+    )
+
+
+def settle_budget(experiment: Experiment, student: str, out: Path) -> PixelBudget:
+    """Pixel budget of a student's runs and trainings, recorded on the first call.
+
+    It is that of the preset's image processor. What an earlier release began has none.
+    """
+    path = out / RUNS / student / "pixels.json"
+    if not path.is_file():
+        is_new = not path.parent.is_dir()
+        own = PixelBudget.of_processor(PRESETS[student].image_processor) if is_new else UNLIMITED
+        write_atomically(path, json.dumps(asdict(own)))
+    usual = PixelBudget(**json.loads(path.read_text()))
+    return usual.of_most(experiment.max_pixels) if experiment.max_pixels else usual
 
 
 async def identify(
@@ -50,7 +70,8 @@ async def identify(
         runs = []
         for pair in pairs:
             entry = experiment.entries[pair.task]
-            settings = settings_of(experiment, entry)
+            budget = settle_budget(experiment, pair.student, site.out)
+            settings = settings_of(experiment, entry, budget)
             run = stack.enter_context(open_run(site.out / pair.path, settings))
             tests = [experiment.entries[name].test for name in entry.test_on]
             datasets = [dataset for test in tests if test for dataset in test.datasets]

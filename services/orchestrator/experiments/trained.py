@@ -19,7 +19,12 @@ from services.core.presets import PRESETS
 from services.files import write_atomically
 from services.orchestrator.endpoints import connect
 from services.orchestrator.experiments.experiment import Experiment
-from services.orchestrator.experiments.identified import Base, settings_of, settle_base
+from services.orchestrator.experiments.identified import (
+    Base,
+    settings_of,
+    settle_base,
+    settle_budget,
+)
 from services.orchestrator.experiments.plan import TRAINING, MeasuredModel, measured_on
 from services.orchestrator.experiments.samples import TrainingSamples, of_labels, of_run
 from services.orchestrator.experiments.site import Site
@@ -62,7 +67,10 @@ async def train_all(
 
     Raises WrongState if the experiment's file has changed since.
     """
-    due = [subject for subject in subjects if not _is_done(experiment, subject, site.out)]
+    if not subjects:
+        return
+    budget = settle_budget(experiment, subjects[0].student, site.out)
+    due = [subject for subject in subjects if not _is_done(experiment, subject, budget, site.out)]
     if not due:
         return
     async with (
@@ -72,12 +80,14 @@ async def train_all(
         base = await settle_base(due[0].student, student, site.out)
         for number, subject in enumerate(due):
             progress.note(f"train {number + 1} of {len(due)}: {subject}")
-            await _train(experiment, subject, base, student, site.out, progress)
+            await _train(experiment, subject, base, budget, student, site.out, progress)
 
 
-def _is_done(experiment: Experiment, subject: MeasuredModel, out: Path) -> bool:
+def _is_done(
+    experiment: Experiment, subject: MeasuredModel, budget: PixelBudget, out: Path
+) -> bool:
     trained = TrainedArm.read(out / subject.path)
-    if trained is not None and trained.conditions != conditions(experiment, subject):
+    if trained is not None and trained.conditions != conditions(experiment, subject, budget):
         raise WrongState(
             f"{out / subject.path} was trained under other settings (its pool, labels, recipe or "
             "adapters have changed): give another --out"
@@ -89,37 +99,45 @@ async def _train(
     experiment: Experiment,
     subject: MeasuredModel,
     base: Base,
+    budget: PixelBudget,
     student: Student,
     out: Path,
     progress: Progress,
 ) -> None:
     folder = out / subject.path
-    known = conditions(experiment, subject)
-    samples = await asyncio.to_thread(_samples, experiment, subject, out)
+    known = conditions(experiment, subject, budget)
+    samples = await asyncio.to_thread(_samples, experiment, subject, budget, out)
     if samples.reason:
         progress.note(f"{subject}: nothing is trained: {samples.reason}")
         TrainedArm(known, reason=samples.reason).write(folder)
         return
     dataset = await student.upload(lambda: parts(samples.images(), samples.labels))
     began = time.monotonic()
-    made = await train(student, partial(_request, experiment, subject, base, dataset), progress)
+    request = partial(_request, experiment, subject, base, budget, dataset)
+    made = await train(student, request, progress)
     seconds = time.monotonic() - began
     TrainedArm(known, len(samples.labels), made.name, made.weights_sha256, seconds).write(folder)
 
 
-def _samples(experiment: Experiment, subject: MeasuredModel, out: Path) -> TrainingSamples:
+def _samples(
+    experiment: Experiment, subject: MeasuredModel, budget: PixelBudget, out: Path
+) -> TrainingSamples:
     assert subject.seed is not None
     if subject.arm.source is SampleSource.LABELS:
         tests = [entry.test for entry in measured_on(experiment, subject) if entry.test]
         entry = experiment.entries[subject.task]
-        budget = PixelBudget(experiment.max_pixels)
         return of_labels(entry, tests, subject.arm, subject.seed, budget)
     epochs = PRESETS[subject.student].hyperparameters.epochs
     return of_run(out / subject.pair.path, subject.arm, subject.seed, epochs)
 
 
 def _request(
-    experiment: Experiment, subject: MeasuredModel, base: Base, dataset: str, number: int
+    experiment: Experiment,
+    subject: MeasuredModel,
+    base: Base,
+    budget: PixelBudget,
+    dataset: str,
+    number: int,
 ) -> training_pb2.TrainRequest:
     """A request named by its content: the same training in another arm isn't repeated."""
     usual = PRESETS[subject.student].hyperparameters.epochs
@@ -130,7 +148,7 @@ def _request(
     if subject.arm.is_lora:
         chosen.lora_rank = experiment.lora.rank
         chosen.learning_rate = experiment.lora.learning_rate
-    settings = settings_of(experiment, experiment.entries[subject.task])
+    settings = settings_of(experiment, experiment.entries[subject.task], budget)
     if settings.recipe.loss:
         chosen.loss = settings.recipe.loss
     contract = contract_to_proto(settings.contract)
@@ -153,7 +171,7 @@ def _request(
     )
 
 
-def conditions(experiment: Experiment, subject: MeasuredModel) -> str:
+def conditions(experiment: Experiment, subject: MeasuredModel, budget: PixelBudget) -> str:
     """A hash of all that decides a training, apart from the subject's names."""
     entry = experiment.entries[subject.task]
     known: Mapping[str, object]
@@ -165,12 +183,11 @@ def conditions(experiment: Experiment, subject: MeasuredModel) -> str:
         ]
         lora = asdict(experiment.lora) if subject.arm.is_lora else None
         loss = {"loss": experiment.recipe.loss} if experiment.recipe.loss else {}
-        most = experiment.max_pixels
-        pixels = {"max_pixels": most} if most else {}
+        pixels = {name: size for name, size in asdict(budget).items() if size > 1}
         limit = entry.labels.limit
         known = {"labels": files, "limit": limit, "lora": lora, **loss, **pixels}
     else:
-        known = {"settings": settings_of(experiment, entry).to_json()}
+        known = {"settings": settings_of(experiment, entry, budget).to_json()}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -28,7 +28,13 @@ Claim = Callable[[str], None]
 
 class Asking:
     def __init__(
-        self, respondent: Respondent, template: str, decoding: Decoding, kept: Kept, claim: Claim
+        self,
+        respondent: Respondent,
+        template: str,
+        decoding: Decoding,
+        budget: PixelBudget,
+        kept: Kept,
+        claim: Claim,
     ) -> None:
         self._respondent = respondent
         self._template = template
@@ -36,8 +42,8 @@ class Asking:
         self._kept = kept
         self._claim = claim
         self._pending: list[Pending] = []
-        self._budget = respondent.pixel_budget
-        read = partial(read_picture, budget=self._budget)
+        self._budget = budget
+        read = partial(read_picture, budget=budget)
         self._read = lru_cache(IMAGES_REMEMBERED)(read)
 
     async def ask(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from services.core.errors import InvalidInput
 from services.core.metrics import CORPUS_METRICS, METRICS
+from services.core.pixels import UNLIMITED, PixelBudget
 from services.core.tasks import TASKS
 from services.orchestrator.datasets.checks import Problem, check, pool_images
 from services.orchestrator.datasets.dataset import Dataset
@@ -49,12 +50,15 @@ class ScoredEvaluation:
     """An evaluation: its conditions and its model.
 
     `respondent`: the model's name. `by`: its weights or fingerprint, "" before the first answer.
+    `pixel_budget`: that of the images it is sent, None before the first one. An evaluation that an
+    earlier release began continues with images that are not shrunk.
     """
 
     asked: str
     conditions: Conditions
     respondent: str = ""
     by: str = ""
+    pixel_budget: PixelBudget | None = None
 
     @property
     def leaked(self) -> int:
@@ -68,7 +72,12 @@ class ScoredEvaluation:
         fields = json.loads(text)
         conditions = fields.pop("conditions")
         sources = tuple(EvaluatedDataset(**source) for source in conditions.pop("sources"))
-        return cls(conditions=Conditions(sources=sources, **conditions), **fields)
+        pixels = fields.pop("pixel_budget", asdict(UNLIMITED))
+        return cls(
+            conditions=Conditions(sources=sources, **conditions),
+            pixel_budget=PixelBudget(**pixels) if pixels else None,
+            **fields,
+        )
 
 
 def plan(

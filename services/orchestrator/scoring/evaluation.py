@@ -76,10 +76,11 @@ async def _evaluate(
     try:
         if not all(map(kept.has, keys)):
             async with respondent(asked, progress) as model:
-                evaluation = replace(evaluation, respondent=model.name)
+                budget = evaluation.pixel_budget or model.pixel_budget
+                evaluation = replace(evaluation, respondent=model.name, pixel_budget=budget)
                 conditions = planned.conditions
                 decoding = Decoding(max_new_tokens=conditions.max_new_tokens)
-                asking = Asking(model, conditions.template, decoding, kept, claim)
+                asking = Asking(model, conditions.template, decoding, budget, kept, claim)
                 await asking.ask(datasets, len(keys), conditions.limit, progress)
         _store(evaluation, folder)
     finally:

@@ -3,7 +3,10 @@
 import pytest
 
 from services.core.errors import MpaError, Unavailable, WrongState
+from services.core.pixels import UNLIMITED, PixelBudget
+from services.orchestrator.experiments.identified import settle_budget
 from services.orchestrator.experiments.plan import lines
+from services.orchestrator.run.run import settings_of
 from tests.orchestrator.experiments.conftest import FILE, write_labelled
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 from tests.orchestrator.scripted_service import serving
@@ -179,6 +182,34 @@ async def test_another_student_or_other_data_are_never_mixed_in(laboratory):
             await laboratory.work(
                 laboratory.experiment(text="questions = 2\n" + FILE), teacher_at, student_at
             )
+
+
+def test_the_usual_pixel_budget_is_that_of_the_students_preset(laboratory):
+    asked, out = laboratory.experiment(), laboratory.out
+    large = laboratory.experiment("max_pixels = 2_000_000\n" + FILE)
+    (student,) = asked.students
+    usual = PixelBudget(1_003_520, 28)
+    for _ in range(2):
+        assert settle_budget(asked, student, out / "new") == usual
+        assert settle_budget(large, student, out / "new") == PixelBudget(2_000_000, 28)
+    (out / "early" / "runs" / student).mkdir(parents=True)
+    assert settle_budget(asked, student, out / "early") == UNLIMITED, "as it began"
+    assert settle_budget(large, student, out / "early") == PixelBudget(2_000_000)
+
+
+async def test_runs_and_trainings_of_an_earlier_release_continue(laboratory):
+    """They have no pixel budget."""
+    teacher, student = ScriptedTeacher(), ScriptedStudent()
+    asked = laboratory.experiment(arms=("zero-shot", "paper", "labels"))
+    (name,) = asked.students
+    (laboratory.out / "runs" / name).mkdir(parents=True)  # it has begun
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        first = await laboratory.work(asked, teacher_at, student_at)
+        (laboratory.out / "runs" / name / "pixels.json").unlink()
+        assert await laboratory.work(asked, teacher_at, student_at) == first
+    stored = settings_of(laboratory.out / "runs" / name / "qwen2vl-7b" / "vqa")
+    assert stored.pixel_budget == UNLIMITED
+    assert len(student.trainings) == 2
 
 
 async def test_labels_about_images_of_a_test_are_left_out(laboratory):

@@ -41,9 +41,9 @@ async def ask(provider, dataset, path):
     kept = Kept(path)
     try:
         with Progress(Console(file=io.StringIO())) as progress:
-            await Asking(provider, "{question}", GREEDY, kept, lambda _: None).ask(
-                [dataset], 10, 0, progress
-            )
+            budget = provider.pixel_budget
+            asking = Asking(provider, "{question}", GREEDY, budget, kept, lambda _: None)
+            await asking.ask([dataset], 10, 0, progress)
     finally:
         kept.close()
 

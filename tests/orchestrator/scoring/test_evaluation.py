@@ -2,10 +2,13 @@ import asyncio
 import hashlib
 import io
 import json
+from dataclasses import dataclass, field
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
+from protos.mpa.v1.versions_pb2 import Contract
 from services.core.errors import Conflict, InvalidInput, NotFound, Unavailable, WrongState
 from services.orchestrator.datasets.dataset import open_dataset
 from services.orchestrator.endpoints.where import Where
@@ -20,6 +23,18 @@ from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher, truth
 from tests.orchestrator.scripted_service import serving
 from tests.pictures import numbered_png
 from tests.waiting import until
+
+
+@dataclass
+class SeeingStudent(ScriptedStudent):
+    """It notes the sizes of the images that it is sent."""
+
+    sizes: set = field(default_factory=set)
+
+    async def begin(self, kind, image, context):
+        if image.data:
+            self.sizes.add(Image.open(io.BytesIO(image.data)).size)
+        return await super().begin(kind, image, context)
 
 
 def labelled(root, count=40):
@@ -106,6 +121,35 @@ async def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path):
     assert student.calls["answer"] == 40
     # Once done, not even the service is needed.
     assert (await run([dataset], student_at("127.0.0.1:1"), tmp_path / "out"))[1] == found
+
+
+@pytest.mark.parametrize("is_early", [False, True])
+async def test_an_evaluation_keeps_the_pixel_budget_that_it_began_with(tmp_path, is_early):
+    """A release without pixel budgets began it, or the service's processor has changed since."""
+    dataset = open_dataset(labelled(tmp_path))
+    for path in tmp_path.rglob("*.png"):
+        noise = Image.effect_noise((60, 50), int(path.stem) + 1).convert("RGB")
+        noise.save(path, "PNG")
+    student, stored = SeeingStudent(), tmp_path / "out" / "evaluation.json"
+    sizes = {"patch_size": 14, "merge_size": 2}
+    student.contracts["v1"] = Contract(pixel_budget=json.dumps({"max_pixels": 2000, **sizes}))
+    async with serving(student) as address:
+        await run([dataset], student_at(address), tmp_path / "out")
+        assert student.sizes == {(28, 28)}
+        assert json.loads(stored.read_text())["pixel_budget"] == {
+            "max_pixels": 2000,
+            "side_multiple": 28,
+        }
+        answers = tmp_path / "out" / "predictions.jsonl"
+        answers.write_text("\n".join(answers.read_text().splitlines()[:20]) + "\n")
+        if is_early:
+            raw = json.loads(stored.read_text())
+            del raw["pixel_budget"]
+            stored.write_text(json.dumps(raw))
+        student.contracts["v1"] = Contract(pixel_budget=json.dumps({"max_pixels": 1000, **sizes}))
+        student.sizes.clear()
+        await run([dataset], student_at(address), tmp_path / "out")
+    assert student.sizes == ({(60, 50)} if is_early else {(28, 28)})
 
 
 async def test_another_model_or_other_questions_never_get_mixed_in(tmp_path):
