@@ -19,7 +19,6 @@ from services.student.heartbeat import (
     FollowerState,
     Heartbeat,
     own_address,
-    read_owner,
 )
 from services.student.live import FollowedPointers
 from services.student.pointers import Pointers
@@ -53,7 +52,7 @@ class FollowingStudent(StudentEndpoint):
 
     @property
     def owner(self) -> str:
-        return read_owner(self._root) or "unknown"
+        return self._heartbeat.owner or "unknown"
 
     def refusal(self) -> WrongState:
         """The error for a request that only the owner can do."""
@@ -69,7 +68,7 @@ class FollowingStudent(StudentEndpoint):
             asyncio.create_task(self._heartbeat.go_on()),
             asyncio.create_task(self._follow()),
         ]
-        if not self.store.pointers().live:
+        if not (await asyncio.to_thread(self.store.pointers)).live:
             _log.warning(
                 "the store %s has no live version: waiting for its owner; start one with "
                 "`mpa-orch serve student` and the same MPA_STUDENT_STORE",
@@ -107,13 +106,17 @@ class FollowingStudent(StudentEndpoint):
         await asyncio.to_thread(self._heartbeat.end)
 
     async def _follow(self) -> None:
+        fault = ""
         while True:
             try:
                 pointers = await asyncio.to_thread(self._pointers)
                 if pointers.live:
                     await self._catch_up(pointers)
-            except Exception:
-                _log.exception("the pointers of %s can't be followed: trying again", self._root)
+                fault = ""
+            except Exception as error:
+                if fault != str(error):
+                    _log.exception("the pointers of %s can't be followed: trying again", self._root)
+                fault = str(error)
                 await asyncio.sleep(RETRY_S)
             await asyncio.sleep(POLL_S)
 

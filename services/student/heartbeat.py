@@ -87,14 +87,20 @@ def read_owner(root: Path) -> str:
 
 
 class Heartbeat:
-    """A follower's note in the store. A store that takes no note is reported once, in the log."""
+    """A follower's note in the store, and its owner's, which is read as often.
+
+    A store that takes no note is reported once, in the log.
+    """
 
     def __init__(self, root: Path, note: FollowerNote) -> None:
+        self._root = root
         name = re.sub(r"[^0-9A-Za-z.-]", "_", f"{socket.gethostname()}_{note.address}")
         self._path = followers_folder(root) / f"{name}.json"
         self._writing = asyncio.Lock()
         self._is_silent = False
         self.note = note
+        self.owner = ""
+        """Address of the store's owner, as last read; "" if none ever noted it."""
 
     async def change(self, **fields: object) -> None:
         """Replace fields of the note, and write it at once."""
@@ -106,6 +112,7 @@ class Heartbeat:
         async with self._writing:
             self.note = replace(self.note, beat=self.note.beat + 1)
             try:
+                self.owner = await asyncio.to_thread(read_owner, self._root)
                 await asyncio.to_thread(self._write, json.dumps(asdict(self.note)))
             except (MpaError, OSError) as error:
                 if not self._is_silent:

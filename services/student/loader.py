@@ -89,7 +89,8 @@ class StoredVersions:
                 f"the {self._settings.engine} engine can't replace its weights in place"
             )
         folder = await self._with_canaries(name)
-        if not await asyncio.to_thread(canaries.read, self._place(name)):
+        place = await asyncio.to_thread(self._place, name)
+        if not await asyncio.to_thread(canaries.read, place):
             raise WrongState(
                 f"version {name} has no canaries, and only an engine that loads it from the start "
                 "may compute them"
@@ -122,14 +123,15 @@ class StoredVersions:
         """
         folder = self._store.path(name)
         await asyncio.to_thread(self._store.require_unchanged, name)
-        place = self._place(name)
+        contract = await asyncio.to_thread(self.contract, name)
+        place = await asyncio.to_thread(self._place, name)
         if not await asyncio.to_thread(canaries.read, place):
             text = "the canaries of %s are computed by its own engine: transformers can't build it"
             _log.warning(text, name)
             await reference.compute_by(
                 model,
                 folder,
-                self.contract(name),
+                contract,
                 trust_remote_code=self._settings.trust_remote_code,
                 place=place,
             )
@@ -140,7 +142,6 @@ class StoredVersions:
         check = CanaryCheck(
             self._strictness or strictness, in_float32, self._settings.trust_remote_code
         )
-        contract = self.contract(name)
         checks = [check(copy, folder, contract, place) for copy in each_copy(model)]
         return min(await asyncio.gather(*checks), key=lambda checked: checked.passed)
 
@@ -152,7 +153,7 @@ class StoredVersions:
         """
         folder = await asyncio.to_thread(self._store.verify, name)
         manifest = await asyncio.to_thread(self._store.manifest, name)
-        place = self._place(name)
+        place = await asyncio.to_thread(self._place, name)
         if not manifest.origin.canaries_by and not await asyncio.to_thread(canaries.read, place):
             await self._compute_canaries(folder, manifest.contract, place)
         return folder

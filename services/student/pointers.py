@@ -33,17 +33,26 @@ class PointerFile:
     def __init__(self, root: Path) -> None:
         self._file = root / "pointers.json"
         self._copy = root / "pointers.copy.json"
+        self._faults: dict[Path, str] = {}
 
     def read(self) -> Pointers:
-        """The pointers, from the copy if the file is damaged or missing; none if both are."""
+        """The pointers, from the copy if the file is damaged or missing; none if both are.
+
+        A damaged file is logged once, until it changes.
+        """
         for path in (self._file, self._copy):
             if not path.exists():
                 continue
             try:
                 way_out = "its copy is used, or else the newest whole version"
-                return read_record(Pointers, path, way_out)
+                pointers = read_record(Pointers, path, way_out)
             except InvalidInput as error:
-                _log.error("%s", error)
+                if self._faults.get(path) != str(error):
+                    _log.error("%s", error)
+                self._faults[path] = str(error)
+            else:
+                self._faults.pop(path, None)
+                return pointers
         return Pointers()
 
     def write(self, pointers: Pointers) -> None:

@@ -101,7 +101,8 @@ class Slots:
     async def bring_in(self, name: str, *, base: str = "") -> None:
         """Load a version next to the others: as an adapter of `base`, or with its own engine."""
         await self.take_out(name)  # remains of an earlier failure
-        slot = self._slots[name] = Slot(name, self._loader.contract(name), base)
+        contract = await asyncio.to_thread(self._loader.contract, name)
+        slot = self._slots[name] = Slot(name, contract, base)
         try:
             engine = self.adaptable(base) if base else None
             loading = self._loader.adapt(engine, name) if engine else self._loader.load(name)
@@ -146,7 +147,7 @@ class Slots:
             )
         try:
             checked = await self._loader.reload(slot.model, new)
-            contract = self._loader.contract(new)
+            contract = await asyncio.to_thread(self._loader.contract, new)
         except Exception as error:
             text = "version %s can't replace %s in its engine (%r): starting another engine"
             _log.warning(text, new, old, error)

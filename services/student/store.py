@@ -56,13 +56,7 @@ class VersionStore:
     def _own(self, root: Path) -> None:
         self._versions.mkdir(parents=True, exist_ok=True)
         self._lock = _open_lock(root / ".lock")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Conflict(
-                f"another student service uses the store {root}: stop it, name another store, or "
-                "follow it (MPA_STUDENT_FOLLOW=1)"
-            ) from error
+        lock(self._lock.fileno(), root)
         unfinished = [*self._versions.glob(".incoming-*"), *self._versions.glob(".leaving-*")]
         for leftover in [*unfinished, *sweep(root)]:
             _log.info("removing %s, which was left unfinished", leftover)
@@ -273,6 +267,26 @@ def verified(folder: Path) -> Iterator[None]:
     Manifest.read(folder).verify(folder)
     yield
     require_same(folder.name, before, glance(folder), "loaded")
+
+
+def lock(descriptor: int, root: Path) -> None:
+    """Lock a file for the only owner of the store in `root`.
+
+    Raises Conflict: another service has locked it; WrongState: the file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Conflict(
+            f"another student service uses the store {root}: stop it, name another store, or "
+            "follow it (MPA_STUDENT_FOLLOW=1)"
+        ) from error
+    except OSError as error:
+        raise WrongState(
+            f"the store {root} can't be locked for its owner ({error.strerror}): put it on a local "
+            "disk, or mount NFS with locks (version 4, or 3 without `nolock`) and write access",
+            reason="STORE_NOT_LOCKED",
+        ) from error
 
 
 def _link(source: str, target: str) -> None:

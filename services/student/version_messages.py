@@ -38,7 +38,7 @@ async def describe(student: StudentEndpoint, name: str) -> versions_pb2.Version:
 async def describe_all(student: StudentEndpoint) -> list[versions_pb2.Version]:
     """Describe all versions, the oldest first, without those that are deleted meanwhile."""
     found = []
-    for name in student.store.names():
+    for name in await asyncio.to_thread(student.store.names):
         with suppress(NotFound):
             found.append(await describe(student, name))
     return found

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import shutil
+import threading
 from dataclasses import asdict
 
 import grpc
@@ -218,6 +220,33 @@ async def test_a_follower_whose_store_takes_no_note_serves_and_swaps(tmp_path):
             await until(lambda: follower.student.versions.pointers.live == SKILLED)
             assert await version_at(follower) == SKILLED
             assert not await listed(owner)
+
+
+async def test_a_slow_file_of_the_owner_holds_up_no_call_to_a_follower(tmp_path):
+    """A pipe in place of the file holds whoever reads it."""
+    store = tmp_path / "store"
+    path, pipe = store / "owner.json", tmp_path / "pipe"
+    async with (
+        owning(tmp_path) as owner,
+        following(follower_settings(store, free_ports(1)[0])) as (follower, lifecycle),
+    ):
+        await until(lambda: lifecycle.ready)
+        os.mkfifo(pipe)
+        path.rename(tmp_path / "owner.json")
+        os.link(pipe, path)
+
+        def free():
+            (tmp_path / "owner.json").replace(path)
+            os.close(os.open(pipe, os.O_RDWR))
+
+        freeing = threading.Timer(10.0, free)
+        freeing.start()
+        request = versions_pb2.ListVersionsRequest()
+        async with asyncio.timeout(5.0):
+            found = await follower.versions.ListVersions(request)
+        assert found.owner.endswith(f":{owner.student._settings.rpc.listen.port}")
+        freeing.cancel()
+        free()
 
 
 async def test_a_follower_waits_for_an_owner_and_outlives_it(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -7,10 +8,10 @@ import sys
 import pytest
 
 from services.core.contract import Contract
-from services.core.errors import Conflict, InvalidInput, NotFound
+from services.core.errors import Conflict, InvalidInput, NotFound, WrongState
 from services.student.manifest import MANIFEST, Origin
 from services.student.pointers import Pointers
-from services.student.store import VersionStore, verified
+from services.student.store import VersionStore, lock, verified
 from tests.serving import fake_checkpoint
 
 
@@ -71,6 +72,31 @@ def test_pointers_survive(store, tmp_path):
     store.close()
     assert VersionStore(tmp_path / "store").pointers() == Pointers(live="v2", previous="v1")
     assert json.loads((tmp_path / "store" / "pointers.json").read_text())["live"] == "v2"
+
+
+def test_damaged_pointers_are_logged_once_until_they_change(store, tmp_path, caplog):
+    store.point(Pointers(live="v1"))
+    file = tmp_path / "store" / "pointers.json"
+
+    def complaints():
+        caplog.clear()
+        assert [store.pointers().live for _ in range(3)] == ["v1"] * 3
+        return len(caplog.records)
+
+    whole = file.read_text()
+    assert complaints() == 0
+    for damage, expected in (("{", 1), ("{", 0), ("[]", 1), (whole, 0), ("{", 1)):
+        file.write_text(damage)
+        assert complaints() == expected, damage
+
+
+def test_a_file_system_without_locks_is_named(tmp_path):
+    descriptor = os.open(tmp_path, os.O_PATH)  # which the kernel does not lock
+    try:
+        with pytest.raises(WrongState, match="mount NFS with locks"):
+            lock(descriptor, tmp_path)
+    finally:
+        os.close(descriptor)
 
 
 @pytest.mark.parametrize("damage", ["removed", "damaged", "named by pointers", "a damaged folder"])
@@ -164,7 +190,7 @@ from services.core.contract import Contract
 from services.core.errors import MpaError
 from services.student.manifest import Origin
 from services.student.pointers import Pointers
-from services.student.store import VersionStore
+from services.student.store import VersionStore, lock
 
 def limit(most):
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))

@@ -14,7 +14,7 @@ BYTES_IN_FLIGHT = 128 * 2**20
 FEWEST = 64
 """Images under way, whatever their size."""
 _USUAL_BYTES = 4 * 2**20
-"""A photo that is not shrunk. A shrunk one has at most a byte for each pixel of its budget."""
+"""A photo that is not shrunk. A shrunk one has about a byte for each pixel of its budget."""
 
 Each = TypeVar("Each")
 
