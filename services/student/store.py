@@ -10,8 +10,6 @@ STORE/jobs/                see job.py
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -25,11 +23,12 @@ from pathlib import Path
 from typing import TextIO
 
 from services.core.contract import Contract
-from services.core.errors import Conflict, InvalidInput, MpaError, NotFound, WrongState
+from services.core.errors import InvalidInput, MpaError, NotFound, WrongState
 from services.engines import checkpoint
 from services.files import sweep, sync_files, sync_folder, write_atomically
 from services.student.intact import CORRUPT, Watch, glance, require_same
 from services.student.manifest import ADAPTER, MANIFEST, Manifest, Origin
+from services.student.ownership import lock_store
 from services.student.pointers import PointerFile, Pointers
 from services.student.records import damaged
 
@@ -55,8 +54,7 @@ class VersionStore:
 
     def _own(self, root: Path) -> None:
         self._versions.mkdir(parents=True, exist_ok=True)
-        self._lock = _open_lock(root / ".lock")
-        lock(self._lock.fileno(), root)
+        self._lock = lock_store(root)
         unfinished = [*self._versions.glob(".incoming-*"), *self._versions.glob(".leaving-*")]
         for leftover in [*unfinished, *sweep(root)]:
             _log.info("removing %s, which was left unfinished", leftover)
@@ -269,26 +267,6 @@ def verified(folder: Path) -> Iterator[None]:
     require_same(folder.name, before, glance(folder), "loaded")
 
 
-def lock(descriptor: int, root: Path) -> None:
-    """Lock a file for the only owner of the store in `root`.
-
-    Raises Conflict: another service has locked it; WrongState: the file system has no locks.
-    """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Conflict(
-            f"another student service uses the store {root}: stop it, name another store, or "
-            "follow it (MPA_STUDENT_FOLLOW=1)"
-        ) from error
-    except OSError as error:
-        raise WrongState(
-            f"the store {root} can't be locked for its owner ({error.strerror}): put it on a local "
-            "disk, or mount NFS with locks (version 4, or 3 without `nolock`) and write access",
-            reason="STORE_NOT_LOCKED",
-        ) from error
-
-
 def _link(source: str, target: str) -> None:
     """Make `target` another name of `source`, or a copy where the file system can't."""
     try:
@@ -299,14 +277,3 @@ def _link(source: str, target: str) -> None:
 
 def _number(name: str) -> int:
     return int(name[1:])
-
-
-def _open_lock(path: Path) -> TextIO:
-    """The file that a store's owner locks: another one if the store can't be written."""
-    try:
-        return path.open("w")
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES):
-            raise
-        _log.warning("%s can't be written: versions are served, nothing is trained", path.parent)
-        return (path if path.is_file() else path.parent / "pointers.json").open()

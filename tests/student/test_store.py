@@ -10,8 +10,9 @@ import pytest
 from services.core.contract import Contract
 from services.core.errors import Conflict, InvalidInput, NotFound, WrongState
 from services.student.manifest import MANIFEST, Origin
+from services.student.ownership import lock
 from services.student.pointers import Pointers
-from services.student.store import VersionStore, lock, verified
+from services.student.store import VersionStore, verified
 from tests.serving import fake_checkpoint
 
 
@@ -190,7 +191,7 @@ from services.core.contract import Contract
 from services.core.errors import MpaError
 from services.student.manifest import Origin
 from services.student.pointers import Pointers
-from services.student.store import VersionStore, lock
+from services.student.store import VersionStore
 
 def limit(most):
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
