@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from services.core.errors import InvalidInput, Unavailable
 from services.environment import Environment
 from services.rpc.access.access import Access
+from services.rpc.interceptors.auditing import Auditing
 from services.rpc.interceptors.authorization import Authorization
 from services.rpc.interceptors.calls import Calls
 from services.rpc.interceptors.failures import Failures
@@ -117,6 +118,7 @@ class GrpcServer:
             Authorization(self._access),
             Turnstile(callers.most_calls),
             self._reading,
+            *([Auditing(self._access.audit)] if self._access.audit else []),
         ]
         self._idle_s = callers.idle_s
         self._listeners: list[Listener] = []

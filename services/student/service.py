@@ -12,6 +12,7 @@ import bentoml
 from services.environment import pin_devices
 from services.rpc import gauges
 from services.rpc.access.access import Access
+from services.rpc.access.audit_log import AuditLog
 from services.rpc.hosting import bento_settings
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.server import HttpServer
@@ -41,7 +42,8 @@ class StudentService:
         shedder = LoadShedder(settings.rpc.load)
         images = ImageReceiver(settings.rpc.images)
         servicer = StudentServicer(self._loaded_student, images, shedder)
-        access = Access(settings.rpc.access)
+        audit = None if settings.follows else AuditLog(settings.store / "audit.jsonl")
+        access = Access(settings.rpc.access, audit)
         entrance = Entrance(settings.rpc.listen.http, shedder, access)
         app.state.servicer = servicer
         app.state.entrance = entrance

@@ -1,5 +1,6 @@
 """Services among strangers: keys, TLS and a control port on real processes, and refused starts."""
 
+import json
 import os
 import ssl
 import subprocess
@@ -93,6 +94,12 @@ def test_control_calls_have_a_port_of_their_own(guarded):
         authority, keys.tokens["read"], "versions", "list", "--student", address, "--json"
     )
     assert listed.returncode == 0, listed.stderr
+    back = orchestrate(authority, keys.tokens["operate"], "rollback", "--student", address)
+    assert back.returncode == 1, "there is no earlier version"
+    audit = (service.log.parent / "store" / "audit.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in audit]
+    assert [line["action"] for line in found] == ["RollbackVersion"] * 2
+    assert {line["key"] for line in found} == {keys.ids["operate"]}
 
 
 def test_no_key_is_in_the_log(guarded):

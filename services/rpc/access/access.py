@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 
 from services.core.errors import PermissionDenied, Unauthenticated
+from services.rpc.access.audit_log import OK, AuditLog
 from services.rpc.access.caller import Caller, current_caller
-from services.rpc.access.ring import KeyRing
+from services.rpc.access.ring import KeyChanges, KeyRing
 from services.rpc.access.roles import NEEDED, OPEN
 from services.rpc.access.settings import AccessSettings
 from services.rpc.access.tls import Certificates
@@ -26,9 +28,14 @@ _log = logging.getLogger(__name__)
 class Access:
     """The one door of both faces of a service. Belongs to one event loop."""
 
-    def __init__(self, settings: AccessSettings | None = None) -> None:
-        """Raises InvalidInput: a file of keys or certificates is missing or damaged."""
+    def __init__(
+        self, settings: AccessSettings | None = None, audit: AuditLog | None = None
+    ) -> None:
+        """`audit`: None if the service has no control actions.
+
+        Raises InvalidInput: a file of keys or certificates is missing or damaged."""
         self.settings = settings or AccessSettings()
+        self.audit = audit
         self.certificates = Certificates(self.settings.tls) if self.settings.tls else None
         self._ring = KeyRing(self.settings.keys) if self.settings.keys else None
         self._open: dict[asyncio.Timeout, Caller] = {}
@@ -44,6 +51,7 @@ class Access:
         caller = Caller(address=address, certificate=certificate[0] if certificate else "")
         if what not in OPEN and self.settings.is_guarded:
             caller = self._identified(given, certificate, address)
+            current_caller.set(caller)
             _require_role(caller, what)
         if caller.key is not None:
             note("key", caller.id)
@@ -101,21 +109,22 @@ class Access:
         finally:
             self._open.pop(limit, None)
 
-    async def watch(self, changed: Callable[[], None] = lambda: None) -> None:
-        """Follows the files until cancelled. `changed` is called after new keys were read."""
+    async def watch(self) -> None:
+        """Follows the files until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                if await asyncio.to_thread(self._refresh):
-                    changed()
+                changes = await asyncio.to_thread(self._refresh)
+                if changes is not None and self.audit is not None:
+                    await self.audit.write("keys", OK, **asdict(changes))
             except Exception:
                 _log.exception("keys and certificates stay as they were")
             self._end_invalid()
 
-    def _refresh(self) -> bool:
+    def _refresh(self) -> KeyChanges | None:
         if self.certificates is not None:
             self.certificates.refresh()
-        return self._ring is not None and self._ring.refresh()
+        return self._ring.refresh() if self._ring is not None else None
 
     def _end_invalid(self) -> None:
         now = asyncio.get_running_loop().time()

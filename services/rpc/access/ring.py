@@ -6,6 +6,7 @@ import hmac
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import InvalidInput, Unauthenticated
@@ -18,6 +19,15 @@ _FAULTS = {
     "KEY_EXPIRED": "this key has expired: ask the service's operator for another",
 }
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChanges:
+    """Ids of keys that a new file adds, changes (also by revoking) and removes."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 class KeyRing:
@@ -42,20 +52,27 @@ class KeyRing:
         valid_last = sorted(self._keys.values(), key=lambda key: not key.fault(now))
         self._by_certificate = {key.certificate: key for key in valid_last if key.certificate}
 
-    def refresh(self) -> bool:
-        """Reads the file if it has changed; True if it was read. It may be called in a thread."""
+    def refresh(self) -> KeyChanges | None:
+        """Reads the file if it has changed; None if it was not. It may be called in a thread."""
         stamp = self._look()
         if stamp == self._stamp:
-            return False
+            return None
         self._stamp = stamp
         try:
             keys = read_keys(self._path)
         except InvalidInput as error:
             _log.error("the keys stay as they were: %s", error)
-            return False
+            return None
         _log.info("%s: %d keys", self._path, len(keys))
+        before = self._keys
         self._keep(keys)
-        return True
+        return KeyChanges(
+            added=tuple(self._keys.keys() - before.keys()),
+            changed=tuple(
+                id for id, key in self._keys.items() if id in before and before[id] != key
+            ),
+            removed=tuple(before.keys() - self._keys.keys()),
+        )
 
     def of_token(self, token: str) -> AccessKey:
         """The valid key with this text. Raises Unauthenticated."""

@@ -70,6 +70,13 @@ NEEDED: dict[str, Roles] = {
 }
 """Roles of an RPC or route; a caller needs one of them."""
 
+AUDITED = frozenset(
+    name
+    for name, roles in NEEDED.items()
+    if roles <= _OPERATE | _TRAIN and not name.endswith("/PlanTraining")
+)
+"""RPCs that change something: the audit log has them."""
+
 
 def parse_roles(names: list[str]) -> Roles:
     """Roles by their names. Raises InvalidInput: none, or an unknown one."""

@@ -1,1 +1,3 @@
-"""Interceptors of every gRPC call, from the outside in: calls, failures, turnstile, reading."""
+"""Interceptors of every gRPC call, from the outside in: calls, failures, authorization, turnstile,
+reading, auditing.
+"""

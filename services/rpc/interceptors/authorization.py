@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import unquote
 
+from services.core.errors import PermissionDenied
 from services.rpc.access.access import HEADER, Access
+from services.rpc.access.roles import AUDITED
 from services.rpc.access.tls import names_of_peer
 from services.rpc.interceptors.around import Around, Context
 
@@ -26,6 +28,11 @@ class Authorization(Around):
         ]
         certificate = names_of_peer(context.auth_context()) if self._access.certificates else ()
         address = unquote(context.peer()).rpartition(":")[0]
-        caller = self._access.admit(method, given, certificate, address)
+        try:
+            caller = self._access.admit(method, given, certificate, address)
+        except PermissionDenied as error:
+            if self._access.audit is not None and method in AUDITED:
+                await self._access.audit.refused(method.rpartition("/")[2], error)
+            raise
         async with self._access.kept_valid(caller):
             yield

@@ -34,7 +34,7 @@ LINGER_S = 2.0
 
 
 class Reading(grpc.aio.ServerInterceptor):
-    """Innermost interceptor. `silence_s`: how long an open upload may send nothing."""
+    """Interceptor of what is read. `silence_s`: how long an open upload may send nothing."""
 
     def __init__(self, silence_s: float) -> None:
         self._silence_s = silence_s

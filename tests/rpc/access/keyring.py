@@ -25,8 +25,8 @@ class Keys:
     def revoke(self, name):
         revoke_key(self.path, self.ids[name])
 
-    def access(self, **settings):
-        return Access(AccessSettings("MPA_STUDENT_", self.path, **settings))
+    def access(self, audit=None, **settings):
+        return Access(AccessSettings("MPA_STUDENT_", self.path, **settings), audit)
 
 
 def one_key_for_each_role(folder):
