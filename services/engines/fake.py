@@ -22,12 +22,13 @@ from pathlib import Path
 
 from services.core.annotation import question_key
 from services.core.errors import InvalidInput
+from services.core.provenance import FinishReason
 from services.core.tasks import ANSWER_INSTRUCTION
 from services.engines import checkpoint
 from services.engines.adapters import AdaptedModel
 from services.engines.batching import MicroBatcher
 from services.engines.computation import Outcome
-from services.engines.model import Prompt, Reply, VisionLanguageModel
+from services.engines.model import Prompt, Reply, TokenScore, VisionLanguageModel
 from services.engines.settings import EngineSettings
 
 _ANSWERS = ("red", "green", "blue", "teal", "gray", "brown", "yellow", "black")
@@ -38,6 +39,7 @@ _QUESTIONS = (
 )
 _MISTAKE = "unknown"
 _LIKELY, _UNLIKELY = 0.0, -3.0
+_WORD = re.compile(r"\s*\S+")
 _GIVEN = re.compile(r"^ *Question: (?!Q$)(.+)$", re.MULTILINE)
 """The question in the annotation prompt of a task that always asks the same one."""
 
@@ -50,6 +52,8 @@ class FakeModel:
     unparsed: float = 0.0
     latency_s: float = 0.0
     """Seconds that a batch takes."""
+    word_s: float = 0.0
+    """Seconds that each word takes, if somebody hears the reply."""
     memory_gib: float = 0.0
     """Memory that the model claims to need."""
     stale: bool = False
@@ -176,20 +180,46 @@ class FakeEngine:
         if any(_holds(prompt, model.failing) for prompt in prompts):
             raise RuntimeError("it was asked a failing question")
         time.sleep(model.latency_s)
-        return [_reply(model, prompt) for prompt in prompts]
+        replies = [_reply(model, prompt) for prompt in prompts]
+        self._tell(model, list(zip(prompts, replies, strict=True)))
+        return replies
+
+    def _tell(self, model: FakeModel, batch: Sequence[tuple[Prompt, Reply]]) -> None:
+        """Writes the replies word by word, for those who hear them."""
+        heard = [(prompt.heard, reply) for prompt, reply in batch if prompt.heard]
+        for step in range(max((reply.completion_tokens for _, reply in heard), default=0)):
+            time.sleep(model.word_s)
+            self._batcher.beat()
+            for hear, reply in heard:
+                if step < reply.completion_tokens:
+                    text = "".join(_WORD.findall(reply.text)[: step + 1])
+                    hear(Reply(text, reply.prompt_tokens, step + 1))
 
 
 def _reply(model: FakeModel, prompt: Prompt) -> Reply:
-    """A word is a token; a given reply is likely if the model would write it."""
-    text = reply_text(model, prompt)
+    """A word is a token; a given reply is likely if the model would write it.
+
+    A written one has no more words than the prompt allows.
+    """
+    written = _WORD.findall(reply_text(model, prompt))
+    limit = prompt.decoding.max_new_tokens
+    text = "".join(written[:limit])
     own = tuple(zlib.crc32(word.encode()) for word in text.split())
     tokens = prompt.given or own
+    is_cut = len(written) > limit and not prompt.given
     return Reply(
         text="" if prompt.given else text,
         prompt_tokens=len(prompt.text.split()),
         completion_tokens=len(tokens),
+        finish_reason=FinishReason.LENGTH if is_cut else FinishReason.STOP,
         token_ids=tokens,
         logprobs=(_LIKELY if tokens == own else _UNLIKELY,) * len(tokens),
+        token_texts=() if prompt.alternatives is None else tuple(_WORD.findall(text)),
+        alternatives=tuple(
+            (TokenScore(word, _LIKELY), TokenScore(_MISTAKE, _UNLIKELY))[: prompt.alternatives]
+            for word in _WORD.findall(text)
+            if prompt.alternatives
+        ),
     )
 
 

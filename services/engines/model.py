@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -30,6 +30,28 @@ class Prompt:
     """Whether the reply needs its `logprobs`."""
     given: tuple[int, ...] = ()
     """Token ids of a reply to score (teacher forcing); empty: the model writes one."""
+    alternatives: int | None = None
+    """Number of likely tokens that a scored reply names at each step, at most MOST_ALTERNATIVES.
+
+    None: it has no texts of tokens either.
+    """
+    heard: Callable[[Reply], None] | None = field(default=None, compare=False)
+    """Called with the reply as far as it is written, from any thread; it must return at once.
+
+    An engine that can't tell never calls it.
+    """
+
+
+MOST_ALTERNATIVES = 20
+"""Most likely tokens of a step; vLLM's own limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """A token's text and the natural logarithm of its probability."""
+
+    text: str
+    logprob: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +73,10 @@ class Reply:
 
     Those of a given reply begin with the prompt's last tokens, as many as the engine can score.
     """
+    token_texts: tuple[str, ...] = ()
+    """Text of each token, if the prompt asked for alternatives."""
+    alternatives: tuple[tuple[TokenScore, ...], ...] = ()
+    """The likeliest tokens of each step, as many as the prompt asked for, the likeliest first."""
 
     @property
     def logprob(self) -> float:

@@ -46,33 +46,6 @@ class PerRequestSampling(LogitsProcessor):
         return scores
 
 
-class WrittenScores(LogitsProcessor):
-    """Log probabilities of the tokens that `generate` writes, before any sampling.
-
-    It keeps the last step's logits only, since those of a whole batch of replies may take
-    gigabytes. It comes first among processors.
-    """
-
-    def __init__(self) -> None:
-        self._step: torch.Tensor | None = None
-        self._found: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._note(input_ids)
-        self._step = scores.log_softmax(-1)
-        return scores
-
-    def of(self, sequences: torch.Tensor) -> list[list[float]]:
-        """Rows of the tokens written at the end of `sequences`; empty if none was noted."""
-        self._note(sequences)
-        self._step = None
-        return torch.stack(self._found, dim=1).tolist() if self._found else [[]] * len(sequences)
-
-    def _note(self, sequences: torch.Tensor) -> None:
-        if self._step is not None:
-            self._found.append(self._step.gather(-1, sequences[:, -1:])[:, 0])
-
-
 def gumbel_noise(
     seeds: Sequence[int], step: int, width: int, device: torch.device | str
 ) -> torch.Tensor:

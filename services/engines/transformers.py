@@ -21,7 +21,6 @@ from transformers import (
 )
 
 from services.core.errors import EngineFailed, InvalidInput, Unavailable
-from services.core.provenance import FinishReason
 from services.engines import adapters, checkpoint, sharing, tensors
 from services.engines.adapters import AdaptedModel
 from services.engines.batching import CLOSE_S, MicroBatcher
@@ -38,9 +37,10 @@ from services.engines.device_memory import (
 from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.parts import Parts, at_each_layer
 from services.engines.preparation import Preparation, PreparedBatch
-from services.engines.sampling import PerRequestSampling, WrittenScores
+from services.engines.sampling import PerRequestSampling
 from services.engines.scoring import score
 from services.engines.settings import EngineSettings
+from services.engines.steps import Steps
 from services.engines.token_budget import TokenBudget
 
 
@@ -195,38 +195,14 @@ class TransformersEngine:
             pad_token_id=pad,
             return_dict_in_generate=True,
         )
-        steps = LogitsProcessorList([PerRequestSampling([prompt.decoding for prompt in prompts])])
-        scores = WrittenScores()
-        if any(prompt.scored for prompt in prompts):
-            steps.insert(0, scores)
-        sequences = self._model.generate(
-            **inputs, generation_config=settings, logits_processor=steps
-        ).sequences
-        written = sequences[:, inputs["input_ids"].shape[1] :]
-        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
-        replies: list[Outcome] = []
-        for text, row, prompt_tokens, found in zip(
-            texts, written.tolist(), batch.lengths, scores.of(sequences), strict=True
-        ):
-            end = next((at for at, token in enumerate(row) if token in ends), None)
-            tokens = len(row) if end is None else end + 1
-            reason = FinishReason.LENGTH if end is None else FinishReason.STOP
-            replies.append(
-                Reply(
-                    text=_whole(text),
-                    prompt_tokens=prompt_tokens,
-                    completion_tokens=tokens,
-                    finish_reason=reason,
-                    token_ids=tuple(row[:tokens]),
-                    logprobs=tuple(found[:tokens]),
-                )
-            )
-        return replies
-
-
-def _whole(text: str) -> str:
-    """Drops the last character if the reply was cut off within it, as vLLM does."""
-    return text.rstrip("\N{REPLACEMENT CHARACTER}").strip()
+        steps = Steps(prompts, batch.lengths, tokenizer, ends)
+        sampling = PerRequestSampling([prompt.decoding for prompt in prompts])
+        output = self._model.generate(
+            **inputs,
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([steps, sampling]),
+        )
+        return list(steps.replies(output.sequences))
 
 
 def _read(folder: Path, device: str, dtype: str, trust_remote_code: bool) -> tuple[Any, Any]:

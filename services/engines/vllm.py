@@ -42,6 +42,7 @@ from services.engines.vllm_replies import (
     refused,
     rendered,
     score,
+    tell,
     too_long,
     written_reply,
 )
@@ -138,12 +139,13 @@ class VllmEngine:
     async def _write(self, prompt: Prompt, adapter: LoRARequest | None) -> Reply:
         parameters = sampling(prompt, self._end_of_turn)
         final = await self._output(self._input(prompt), parameters, prompt, adapter)
-        reply = written_reply(final)
+        reply = written_reply(final, prompt.alternatives)
         limit = prompt.decoding.max_new_tokens
         if reply.finish_reason is FinishReason.LENGTH and reply.completion_tokens < limit:
-            raise self._too_long(
+            raise too_long(
                 f"image and question take {reply.prompt_tokens} tokens and the reply up to {limit},"
-                " but"
+                " but",
+                self._window,
             )
         return reply
 
@@ -166,6 +168,7 @@ class VllmEngine:
                 data_parallel_rank=prompt.rank,
             ):
                 final = output
+                tell(prompt, output)
         except EngineDeadError as error:
             raise died(_PROCESS_ENDED) from error
         except (VLLMClientError, ValueError) as error:
@@ -185,18 +188,13 @@ class VllmEngine:
         """
         tokenized = self._chat.tokenize(prompt.text, prompt.system)
         if len(tokenized.ids) >= self._window:
-            raise self._too_long(f"the question alone takes {len(tokenized.ids)} tokens, but")
+            alone = f"the question alone takes {len(tokenized.ids)} tokens, but"
+            raise too_long(alone, self._window)
         if not tokenized.frame.has_placeholder and not tokenized.rendered:
             raise unreadable()
-        written = (
-            {"prompt_token_ids": tokenized.ids}
-            if tokenized.frame.has_placeholder
-            else {"prompt": tokenized.rendered}
-        )
-        return {**written, **image_input(prompt)}
-
-    def _too_long(self, what: str) -> InvalidInput:
-        return too_long(what, self._window)
+        if tokenized.frame.has_placeholder:
+            return {"prompt_token_ids": tokenized.ids, **image_input(prompt)}
+        return {"prompt": tokenized.rendered, **image_input(prompt)}
 
     async def reload(self, folder: Path) -> None:
         """Pauses, reads the weights, clears every cache, continues.

@@ -118,8 +118,10 @@ def sampling(prompt: Prompt, end_of_turn: int) -> SamplingParams:
             max_tokens=decoding.max_new_tokens,
             seed=decoding.seed % 2**63 if decoding.temperature > 0 else None,
             stop_token_ids=[end_of_turn],
-            logprobs=0 if prompt.scored else None,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            logprobs=(prompt.alternatives or 0) if prompt.scored else None,
+            output_kind=(
+                RequestOutputKind.CUMULATIVE if prompt.heard else RequestOutputKind.FINAL_ONLY
+            ),
             **guide,
         )
     except (VLLMClientError, ValueError) as error:

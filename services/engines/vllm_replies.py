@@ -17,13 +17,14 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
+from vllm.logprobs import Logprob
 from vllm.outputs import RequestOutput
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from services.core.errors import InvalidInput, Unavailable
 from services.core.provenance import FinishReason
-from services.engines.model import Prompt, Reply
+from services.engines.model import Prompt, Reply, TokenScore
 
 Edit: TypeAlias = Callable[[list[int]], list[int]]
 """From the token ids of a rendered prompt to those that vLLM gets."""
@@ -38,7 +39,16 @@ def image_input(prompt: Prompt) -> Mapping[str, Any]:
     }
 
 
-def written_reply(final: RequestOutput) -> Reply:
+def tell(prompt: Prompt, output: RequestOutput) -> None:
+    """Passes on the reply so far, if somebody hears it."""
+    if prompt.heard is None or output.finished:
+        return
+    completion = output.outputs[0]
+    text = completion.text.rstrip("\N{REPLACEMENT CHARACTER}").strip()
+    prompt.heard(Reply(text, len(output.prompt_token_ids or ()), len(completion.token_ids)))
+
+
+def written_reply(final: RequestOutput, alternatives: int | None = None) -> Reply:
     """The reply of a finished request. Raises Unavailable: it was ended early."""
     completion = final.outputs[0]
     if completion.finish_reason not in ("stop", "length"):
@@ -46,7 +56,7 @@ def written_reply(final: RequestOutput) -> Reply:
             f"the engine ended the request early ({completion.finish_reason}): ask again"
         )
     is_cut = completion.finish_reason == "length"
-    steps = zip(completion.token_ids, completion.logprobs or (), strict=False)
+    steps = list(zip(completion.token_ids, completion.logprobs or (), strict=False))
     return Reply(
         text=completion.text.strip(),
         prompt_tokens=len(final.prompt_token_ids or ()),
@@ -55,7 +65,16 @@ def written_reply(final: RequestOutput) -> Reply:
         cached_prompt_tokens=final.num_cached_tokens or 0,
         token_ids=tuple(completion.token_ids),
         logprobs=tuple(found[token].logprob for token, found in steps),
+        token_texts=()
+        if alternatives is None
+        else tuple(found[token].decoded_token or "" for token, found in steps),
+        alternatives=tuple(_likeliest(found, alternatives) for _, found in steps if alternatives),
     )
+
+
+def _likeliest(found: Mapping[int, Logprob], count: int) -> tuple[TokenScore, ...]:
+    ordered = sorted(found.values(), key=lambda each: each.rank or 0)
+    return tuple(TokenScore(each.decoded_token or "", each.logprob) for each in ordered[:count])
 
 
 async def rendered(engine: Any, asked: Mapping[str, Any], edit: Edit) -> Mapping[str, Any]:

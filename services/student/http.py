@@ -1,6 +1,6 @@
-"""HTTP endpoint of the student: POST /v1/vqa.
+"""HTTP endpoint of the student: POST /v1/vqa, and OpenAI's chat completions and models.
 
-A request is multipart (image, question, version) or JSON with a base64 image.
+A request to /v1/vqa is multipart (image, question, version) or JSON with a base64 image.
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from protos.mpa.v1 import student_pb2, types_pb2
+from services.rpc.http.completions.images import ImageUrls
+from services.rpc.http.completions.routes import routes
 from services.rpc.http.endpoint import endpoint
 from services.rpc.http.form import Form
+from services.student.completions import StudentCompletions
+from services.student.servicers import StudentServicer
 
 
 def answer_request(form: Form) -> student_pb2.AnswerRequest:
@@ -23,4 +27,17 @@ def answer_request(form: Form) -> student_pb2.AnswerRequest:
 
 
 vqa = endpoint(answer_request, lambda request: request.app.state.servicer.Answer)
-app = Starlette(routes=[Route("/v1/vqa", vqa, methods=["POST"])])
+
+
+def student_app(
+    servicer: StudentServicer, completions: StudentCompletions, image_urls: ImageUrls
+) -> Starlette:
+    """The student's routes."""
+    app = Starlette(
+        routes=[
+            Route("/v1/vqa", vqa, methods=["POST"]),
+            *routes(completions, image_urls),
+        ]
+    )
+    app.state.servicer = servicer
+    return app

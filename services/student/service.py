@@ -2,7 +2,8 @@
 
     bentoml serve services.student.service:StudentService --port 3002
 
-Settings: MPA_STUDENT_* (settings.py). HTTP: /livez, /readyz, /metrics, POST /v1/vqa.
+Settings: MPA_STUDENT_* (settings.py). HTTP: /livez, /readyz, /metrics, POST /v1/vqa,
+POST /v1/chat/completions, GET /v1/models.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from services.rpc import gauges
 from services.rpc.access.access import Access
 from services.rpc.access.audit_log import AuditLog
 from services.rpc.hosting import bento_settings
+from services.rpc.http.completions.images import ImageUrls
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.server import HttpServer
 from services.rpc.images import ImageReceiver
@@ -21,9 +23,10 @@ from services.rpc.lifecycle import Lifecycle
 from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
 from services.student import gauges as student_gauges
+from services.student.completions import StudentCompletions
 from services.student.endpoint import StudentEndpoint
 from services.student.follower import FollowingStudent
-from services.student.http import app
+from services.student.http import student_app
 from services.student.servicers import CONTROL, OWNERS, SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
 from services.student.student import HostedStudent
@@ -45,7 +48,10 @@ class StudentService:
         audit = None if settings.follows else AuditLog(settings.store / "audit.jsonl")
         access = Access(settings.rpc.access, audit)
         entrance = Entrance(settings.rpc.listen.http, shedder, access)
-        app.state.servicer = servicer
+        completions = StudentCompletions(
+            self._loaded_student, images, shedder, settings.served_names
+        )
+        app = student_app(servicer, completions, ImageUrls(settings.image_urls))
         app.state.entrance = entrance
         server = GrpcServer(
             lambda grpc_server: register(self._loaded_student, servicer, grpc_server),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from services.core.presets import Preset
 from services.engines.choice import Choice
 from services.engines.settings import EngineSettings
 from services.environment import Environment
+from services.rpc.http.completions.hosts import ImageUrlSettings
 from services.rpc.settings import RpcSettings
 from services.student.canary_verdict import Strictness
 from services.student.execution import Execution
@@ -20,6 +22,7 @@ from services.student.production import SampleSettings
 from services.student.upload_room import UploadLimits
 
 GRPC_PORT = 50052
+_OWN_NAME = re.compile(r"v\d+|live|candidate|previous")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,10 @@ class StudentSettings:
     """Samples of users' requests."""
     uploads: UploadLimits
     """Disk space of datasets."""
+    image_urls: ImageUrlSettings
+    """Image URLs of chat completions."""
+    served_names: tuple[str, ...]
+    """Further names of the live version in chat completions."""
     rpc: RpcSettings
     """Addresses of gRPC and HTTP, and limits of requests."""
 
@@ -90,6 +97,8 @@ class StudentSettings:
             training=Execution.from_environment(env),
             samples=SampleSettings.from_environment(env),
             uploads=UploadLimits.from_environment(env),
+            image_urls=ImageUrlSettings.from_environment(env),
+            served_names=_served_names(env),
             rpc=RpcSettings.from_environment(env, GRPC_PORT),
         )
 
@@ -101,6 +110,18 @@ def _at_least_one(env: Environment, name: str, default: int) -> int:
             f"{env.prefix}{name} is {given}: give 1 or more", field=env.prefix + name
         )
     return given
+
+
+def _served_names(env: Environment) -> tuple[str, ...]:
+    names = tuple(each.strip() for each in env.text("SERVED_NAMES").split(",") if each.strip())
+    for name in names:
+        if _OWN_NAME.fullmatch(name):
+            variable = env.prefix + "SERVED_NAMES"
+            raise InvalidInput(
+                f"{variable} has {name!r}, which is a name of a version or pointer: give another",
+                field=variable,
+            )
+    return names
 
 
 def _seconds(env: Environment, name: str, default: float) -> float:

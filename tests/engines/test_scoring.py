@@ -90,14 +90,17 @@ assert torch.equal(found, expected), (found - expected).abs().max()
     assert int(done.stdout) < 800, "MiB"
 
 
-def test_written_replies_are_scored_without_keeping_their_logits():
+def test_written_replies_are_scored_without_keeping_their_logits(tiny_checkpoint):
     import torch
 
-    from services.engines.sampling import PerRequestSampling, WrittenScores
+    from services.engines.sampling import PerRequestSampling
     from services.engines.scoring import logprobs
+    from services.engines.steps import Steps
 
     decodings = [Decoding(), Decoding(temperature=1.0, seed=3)]
-    sampling, scores = PerRequestSampling(decodings), WrittenScores()
+    prompts = [replace(PROMPTS[0], decoding=decoding) for decoding in decodings]
+    tokenizer = Chat.of(tiny_checkpoint).processor.tokenizer
+    sampling, scores = PerRequestSampling(decodings), Steps(prompts, [1, 1], tokenizer, [])
     torch.manual_seed(0)
     steps = torch.randn(5, 2, 50)
     written = torch.zeros(2, 1, dtype=torch.long)
@@ -106,8 +109,8 @@ def test_written_replies_are_scored_without_keeping_their_logits():
         chosen = sampling(written, scores(written, kept)).argmax(-1)
         written = torch.cat([written, chosen[:, None]], dim=1)
     expected = logprobs(written[:, 1:], steps.transpose(0, 1))
-    assert torch.equal(torch.tensor(scores.of(written)), expected)
-    assert WrittenScores().of(written) == [[], []]
+    found = [reply.logprobs for reply in scores.replies(written)]
+    assert torch.equal(torch.tensor(found), expected)
 
 
 def test_logits_of_scored_replies_count_in_the_budget_of_a_batch(tiny_checkpoint):

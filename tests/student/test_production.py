@@ -14,11 +14,13 @@ from protos.mpa.v1 import student_pb2, types_pb2
 from services.core.errors import InvalidInput
 from services.engines.images import load_image, sha256
 from services.rpc.client import Picture, StudentClient
+from services.rpc.http.completions.images import ImageUrls
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.limits import HttpLimits
 from services.rpc.images import ImageReceiver
 from services.rpc.load_shedding import LoadShedder
-from services.student.http import app
+from services.student.completions import StudentCompletions
+from services.student.http import student_app
 from services.student.production import (
     WAITING,
     ProductionSamples,
@@ -91,8 +93,13 @@ async def test_what_users_ask_the_live_version_is_kept_with_its_image(tmp_path):
 async def test_requests_over_http_are_sampled_too(tmp_path):
     settings, folder = sampling(tmp_path)
     async with serving_student(settings) as peer:
-        app.state.servicer = StudentServicer(lambda: peer.student, ImageReceiver())
-        app.state.entrance = Entrance(HttpLimits(), LoadShedder())
+        images, shedder = ImageReceiver(), LoadShedder()
+        app = student_app(
+            StudentServicer(lambda: peer.student, images),
+            StudentCompletions(lambda: peer.student, images, shedder),
+            ImageUrls(),
+        )
+        app.state.entrance = Entrance(HttpLimits(), shedder)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://student"
         ) as http:

@@ -32,7 +32,7 @@ STORE = Path(".mpa/student")
 """Default store of a student, in the folder of the command."""
 _ACCESS = ("KEYS", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA")
 _LISTEN = ("HOST", "CONTROL_PORT")
-_PATHS = ("MODEL", "STORE", "SAMPLES", "IMAGE_ROOT", "PRICES", "BATCH_FOLDER", *_ACCESS)
+_PATHS = ("MODEL", "STORE", "SAMPLES", "IMAGE_ROOT", "IMAGE_CA", "PRICES", "BATCH_FOLDER", *_ACCESS)
 START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 40.0
 LOCK_EVERY_S = 0.2

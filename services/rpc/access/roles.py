@@ -65,7 +65,8 @@ NEEDED: dict[str, Roles] = {
     "/v1/vqa": _ASK,
     "/v1/annotate": _ASK,
     "/v1/chat/completions": _ASK,
-    "/v1/models": _ASK,
+    "/v1/models": _ASK | _READ,
+    "/v1/models/{model:path}": _ASK | _READ,
     "/metrics": _READ,
 }
 """Roles of an RPC or route; a caller needs one of them."""

@@ -41,7 +41,20 @@ async def read_form(request: Request, uploads: Quota) -> AsyncIterator[Form]:
     kind, options = parse_options_header(request.headers.get("content-type"))
     _require_utf8(options.get(b"charset", b"utf-8").decode("latin-1"))
     is_form = kind == b"multipart/form-data"
-    most = MOST_FORM_BYTES if is_form else MOST_JSON_BYTES
+    async with counted_body(request, uploads, MOST_FORM_BYTES if is_form else MOST_JSON_BYTES) as (
+        body
+    ):
+        yield await (_from_multipart(request, body) if is_form else _from_json(body))
+
+
+@asynccontextmanager
+async def counted_body(
+    request: Request, uploads: Quota, most: int
+) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+    """The body in chunks, at most `most` bytes. It counts against `uploads` until the context ends.
+
+    Raises InvalidInput and Overloaded.
+    """
     caller = account(request.client.host if request.client else "")
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > most:
@@ -58,9 +71,19 @@ async def read_form(request: Request, uploads: Quota) -> AsyncIterator[Form]:
             yield chunk
 
     try:
-        yield await (_from_multipart(request, counted()) if is_form else _from_json(counted()))
+        yield counted()
     finally:
         uploads.give_back(caller, size)
+
+
+async def read_json(body: AsyncGenerator[bytes, None], most_marks: int) -> bytearray:
+    """The bytes of a JSON body. Raises InvalidInput: too many values in it."""
+    read = bytearray()
+    async for chunk in body:
+        read += chunk
+    if sum(map(read.count, b",[{")) > most_marks:
+        raise InvalidInput(f"the JSON has more than {most_marks:,} commas and brackets: send less")
+    return read
 
 
 def _require_utf8(charset: str) -> None:
@@ -103,14 +126,7 @@ async def _from_multipart(request: Request, stream: AsyncGenerator[bytes, None])
 
 
 async def _from_json(stream: AsyncGenerator[bytes, None]) -> Form:
-    body = bytearray()
-    async for chunk in stream:
-        body += chunk
-    if sum(map(body.count, b",[{")) > MOST_JSON_MARKS:
-        raise InvalidInput(
-            f"the JSON has more than {MOST_JSON_MARKS:,} commas and brackets: "
-            "send one object of strings"
-        )
+    body = await read_json(stream, MOST_JSON_MARKS)
     try:
         pairs = json.loads(body, object_pairs_hook=lambda pairs: pairs)
     except (ValueError, RecursionError) as error:

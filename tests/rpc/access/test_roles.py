@@ -8,9 +8,13 @@ from starlette.routing import Route
 
 from services.core.errors import InvalidInput
 from services.rpc.access.roles import ANY_ROLE, NEEDED, OPEN, AccessRole, parse_roles
+from services.rpc.http.completions.images import ImageUrls
 from services.rpc.http.gate import OBSERVED
-from services.student.http import app as student_app
-from services.student.servicers import SERVICES
+from services.rpc.images import ImageReceiver
+from services.rpc.load_shedding import LoadShedder
+from services.student.completions import StudentCompletions
+from services.student.http import student_app
+from services.student.servicers import SERVICES, StudentServicer
 from services.teacher.http import app as teacher_app
 from services.teacher.servicer import SERVICE as TEACHER
 
@@ -24,7 +28,18 @@ def rpcs():
             yield f"/{service}/{method.name}"
 
 
-APPS = (student_app, teacher_app)
+def no_student():
+    raise AssertionError("no route is called here")
+
+
+APPS = (
+    student_app(
+        StudentServicer(no_student, ImageReceiver()),
+        StudentCompletions(no_student, ImageReceiver(), LoadShedder()),
+        ImageUrls(),
+    ),
+    teacher_app,
+)
 ROUTES = {route.path for app in APPS for route in app.routes if isinstance(route, Route)}
 ALL = {*rpcs(), *ROUTES, *OBSERVED} - NOT_SERVED
 
