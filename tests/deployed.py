@@ -1,14 +1,13 @@
 """The files of deploy/ that name metrics: their expressions, and programs to try them with."""
 
 import json
-import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
+
+from tests import tools
 
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
@@ -43,12 +42,6 @@ def names(expression: str) -> set[str]:
     return set(_NAME.findall(expression))
 
 
-def program(name: str) -> str:
-    """The path of prometheus or promtool; skips the test without them, unless nothing may be."""
-    found = shutil.which(name) or shutil.which(name, path=str(UNPACKED))
-    if found is None:
-        why = f"no {name} to try deploy/ with (make prometheus)"
-        if "MPA_TEST_EVERYTHING" in os.environ:
-            pytest.fail(why)
-        pytest.skip(why)
-    return found
+def prometheus_tool(name: str) -> str:
+    """The path of prometheus or promtool."""
+    return str(tools.program(name, "it tries deploy/ (make prometheus)", UNPACKED))

@@ -23,6 +23,7 @@ from services.orchestrator.cli.main import app
 from services.rpc.logs import LogSettings
 from services.student.settings import StudentSettings
 from services.teacher.settings import TeacherSettings
+from tests.variables import Variables
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -72,18 +73,6 @@ def test_the_picture_shows_the_table_of_the_demo():
     assert [kind.name for kind in kinds][:1] == ["all 9,673"]
     assert picture.PICTURE.read_text() == picture.draw(kinds)
     assert f"]({picture.PICTURE.relative_to(ROOT)})" in README
-
-
-class Variables(dict):
-    """Environment variables that remember which of them were looked up."""
-
-    def __init__(self, **given):
-        super().__init__(given)
-        self.names = set()
-
-    def get(self, name, default=None):
-        self.names.add(name)
-        return super().get(name, default)
 
 
 def test_the_settings_of_the_services_are_documented():

@@ -1,6 +1,7 @@
 """Settings of BentoML for both services: loopback, one worker, no usage reports.
 
 `bentoml build --arg engine=vllm` makes a bento that has vLLM, serves by it, and needs a GPU.
+`bentoml build --arg device=cpu` makes one whose image has torch without CUDA.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def bento_settings(prefix: str) -> dict[str, Any]:
     logs.configure(logs.LogSettings.from_environment(env))
     host = listen_host(env)
     Access(AccessSettings.from_environment(env)).settings.require_guarded(host)
+    given = bentoml.use_arguments()
     return {
         # Versions and trainings have one owner, and only one process gets the gRPC port.
         # Scale by replicas.
@@ -42,12 +44,18 @@ def bento_settings(prefix: str) -> dict[str, Any]:
         "http": {"host": host},
         # The gate logs each call with its id, at a limited rate; this log has no limit.
         "logging": {"access": {"enabled": False}},
-        **_engine_settings(prefix, getattr(bentoml.use_arguments(), "engine", "")),
+        **_build_settings(prefix, getattr(given, "engine", ""), getattr(given, "device", "")),
     }
 
 
-def _engine_settings(prefix: str, engine: str) -> dict[str, Any]:
-    """Settings of a bento that was built for one engine."""
+def _build_settings(prefix: str, engine: str, device: str) -> dict[str, Any]:
+    """Settings of a bento that was built for one engine or device. Raises InvalidInput."""
+    if engine and device:
+        raise InvalidInput(f"--arg engine={engine} and --arg device={device}: give one of them")
+    if device:
+        if device != "cpu":
+            raise InvalidInput(f"--arg device is {device!r}: give cpu, or leave it out")
+        return {"envs": [{"name": "UV_TORCH_BACKEND", "value": "cpu"}]}
     if not engine:
         return {}
     if engine != "vllm":
@@ -55,7 +63,12 @@ def _engine_settings(prefix: str, engine: str) -> dict[str, Any]:
     # The services choose their devices themselves.
     os.environ.setdefault("BENTOML_DISABLE_GPU_ALLOCATION", "1")
     return {
-        "envs": [{"name": f"{prefix}ENGINE", "value": engine}],
+        "envs": [
+            {"name": f"{prefix}ENGINE", "value": engine},
+            # FlashInfer compiles its sampler at the first start, and an image has no nvcc. Seeded
+            # requests, which ours are, never use it.
+            {"name": "VLLM_USE_FLASHINFER_SAMPLER", "value": "0"},
+        ],
         "image": Image(lock_python_packages=False).python_packages(*VLLM),
         "resources": {"gpu": 1},
     }

@@ -76,6 +76,15 @@ def make(target, **variables):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
 
 
+def build_bento(folder, *options):
+    """Tag and folder of a bento in the store below `folder`."""
+    env = {**os.environ, "BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    command = [*BENTOML, "build", "-o", "tag", *options, "."]
+    built = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    tag = built.stdout.strip().splitlines()[-1].removeprefix("__tag__:")
+    return tag, folder / "bentoml" / "bentos" / tag.replace(":", "/")
+
+
 @contextmanager
 def serving(name, folder, target=None, wait=True, **settings):
     """Starts a service as the README says; `settings` become MPA_<NAME>_*."""

@@ -1,8 +1,5 @@
 """A version trained for captions: users get the judged answers over gRPC and HTTP."""
 
-import asyncio
-from functools import partial
-
 import grpc
 import httpx
 import pytest
@@ -10,7 +7,6 @@ import pytest
 from protos.mpa.v1 import (
     student_pb2,
     student_pb2_grpc,
-    training_pb2,
     types_pb2,
     versions_pb2,
     versions_pb2_grpc,
@@ -19,36 +15,17 @@ from services.core.tasks import ANSWER_TEMPLATE, CAPTION_REQUEST
 from services.engines.images import load_image
 from services.engines.rendering import renderer
 from services.orchestrator.run.settings import new_settings
-from services.orchestrator.steps.leveling import parts
-from services.rpc.client import Picture, StudentClient
+from services.rpc.client import StudentClient
 from services.rpc.wire import contract_to_proto
 from services.student import canaries
 from tests.e2e.processes import serving
-from tests.pictures import numbered_png
+from tests.e2e.training import IMAGES, PICTURES, train
 
 pytestmark = pytest.mark.slow
-IMAGES = [numbered_png(number) for number in range(8)]
-PICTURES = [Picture(load_image(data).sha256, data) for data in IMAGES]
 LABELS = [
     (picture.sha256, CAPTION_REQUEST, f"a drawing of {n} things on a wall")
     for n, picture in enumerate(PICTURES)
 ]
-
-
-async def _train(student, contract):
-    dataset = await student.upload(
-        lambda: parts([partial(PICTURES.__getitem__, n) for n in range(len(PICTURES))], LABELS)
-    )
-    chosen = training_pb2.Hyperparameters(learning_rate=1e-3, epochs=2)
-    request = training_pb2.TrainRequest(
-        request_id="r", dataset=dataset, hyperparameters=chosen, contract=contract
-    )
-    state = await student.train(request)
-    while not state.version:
-        assert state.error is None, state.error
-        await asyncio.sleep(0.5)
-        state = await student.training(state.operation)
-    return state.version
 
 
 async def test_captions_are_asked_for_and_served_in_the_tasks_words_and_length(
@@ -66,7 +43,7 @@ async def test_captions_are_asked_for_and_served_in_the_tasks_words_and_length(
             StudentClient(service.address) as student,
             grpc.aio.insecure_channel(service.address) as channel,
         ):
-            version = await _train(student, contract_to_proto(contract))
+            version = await train(student, LABELS, contract_to_proto(contract))
             await student.promote(version, expected_live="v1")
             published = (await student.version(version)).contract
             assert published.differences(contract) == []

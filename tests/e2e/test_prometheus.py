@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.orchestrator.endpoints.processes import free_ports
-from tests.deployed import ALERTS, SETTINGS, alerts, expressions, panels, program
+from tests.deployed import ALERTS, SETTINGS, alerts, expressions, panels, prometheus_tool
 from tests.e2e.processes import serving
 from tests.pictures import png
 from tests.serving import fake_checkpoint
@@ -49,10 +49,11 @@ def reading(folder, student):
     text = text.replace("15s", "1s").replace(STUDENT, student)
     (folder / "prometheus.yml").write_text(text)
     shutil.copy(ALERTS, folder)
-    subprocess.run([program("promtool"), "check", "config", folder / "prometheus.yml"], check=True)
+    check = [prometheus_tool("promtool"), "check", "config", folder / "prometheus.yml"]
+    subprocess.run(check, check=True)
     (port,) = free_ports(1)
     arguments = [
-        program("prometheus"),
+        prometheus_tool("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 import subprocess
 from contextlib import contextmanager, suppress
 
@@ -17,22 +16,17 @@ from services.orchestrator.endpoints.processes import free_ports
 from tests.e2e.processes import ROOT, is_serving, serving
 from tests.pictures import png
 from tests.serving import fake_checkpoint
+from tests.tools import program
 from tests.waiting import until, until_true
 
 pytestmark = pytest.mark.slow
-HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 IMAGE = png()
 ASKED = {"image": base64.b64encode(IMAGE).decode(), "question": "what?"}
 
 
 @pytest.fixture(scope="module")
 def haproxy():
-    if HAPROXY is None:
-        why = "no haproxy to try the configuration with (as root: apt-get install haproxy)"
-        if "MPA_TEST_EVERYTHING" in os.environ:
-            pytest.fail(why)
-        pytest.skip(why)
-    return HAPROXY
+    return program("haproxy", "it tries the configuration (as root: apt-get install haproxy)")
 
 
 @contextmanager

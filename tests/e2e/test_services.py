@@ -4,15 +4,11 @@ import asyncio
 import base64
 import hashlib
 import json
-import os
-import subprocess
-import sys
 
 import grpc
 import httpx
 import psutil
 import pytest
-import yaml
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -25,7 +21,7 @@ from protos.mpa.v1 import (
     versions_pb2,
     versions_pb2_grpc,
 )
-from tests.e2e.processes import ROOT, serving
+from tests.e2e.processes import build_bento, serving
 from tests.pictures import bomb_png, png
 from tests.processes import command_of
 from tests.serving import fake_checkpoint
@@ -230,40 +226,14 @@ def test_sigterm_loses_no_request(tmp_path, model):
     assert failed == 0
 
 
-def build_bento(folder, bentofile, *options):
-    """The tag of a bento in the store below `folder`."""
-    env = {**os.environ, "BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
-    build = [sys.executable, "-m", "bentoml", "build", "-f", bentofile, "-o", "tag", *options, "."]
-    built = subprocess.run(build, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    return built.stdout.strip().splitlines()[-1].removeprefix("__tag__:")
-
-
-def test_a_bento_for_vllm_has_it_serves_by_it_and_wants_a_gpu(tmp_path):
-    tag = build_bento(tmp_path, "bentofile.yaml", "--arg", "engine=vllm")
-    folder = tmp_path / "bentoml" / "bentos" / tag.replace(":", "/")
-    bento = yaml.safe_load((folder / "bento.yaml").read_text())
-    assert bento["envs"][0] == {"name": "MPA_STUDENT_ENGINE", "value": "vllm", "stage": "all"}
-    assert bento["services"][0]["config"]["resources"] == {"gpu": 1}
-    assert "vllm>=" in (folder / "env" / "python" / "requirements.txt").read_text()
-
-
-@pytest.mark.parametrize(
-    ("name", "bentofile"),
-    [("student", "bentofile.yaml"), ("teacher", "services/teacher/bentofile.yaml")],
-)
-def test_a_built_bento_serves(tmp_path, name, bentofile):
+def test_a_built_bento_serves(tmp_path):
+    """The teacher's; test_container.py has the student's."""
     model = fake_checkpoint(tmp_path / "model", skill=0.5)
-    tag = build_bento(tmp_path, bentofile)
-    settings = {"model": model, "env": {"BENTOML_HOME": str(tmp_path / "bentoml")}}
-    if name == "student":
-        settings["store"] = tmp_path / "store"
-    with serving(name, tmp_path, target=tag, **settings) as service:
-        path, fields = (
-            ("vqa", {"question": "what?"}) if name == "student" else ("annotate", {"task": "vqa"})
-        )
-        response = httpx.post(
-            f"http://127.0.0.1:{service.http_port}/v1/{path}", files={"image": IMAGE}, data=fields
-        )
+    tag, _ = build_bento(tmp_path, "-f", "services/teacher/bentofile.yaml")
+    home = {"BENTOML_HOME": str(tmp_path / "bentoml")}
+    with serving("teacher", tmp_path, target=tag, model=model, env=home) as service:
+        url = f"http://127.0.0.1:{service.http_port}/v1/annotate"
+        response = httpx.post(url, files={"image": IMAGE}, data={"task": "vqa"})
     assert response.status_code == 200
     assert response.json()["answer"]
 
