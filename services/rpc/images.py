@@ -26,6 +26,7 @@ from services.engines.images import (
     sha256,
 )
 from services.environment import Environment
+from services.rpc.access.caller import the_caller
 from services.rpc.shortening import shortened
 
 _QUOTED_BYTES = 200
@@ -114,7 +115,17 @@ class ImageReceiver:
         return len(self._under_way)
 
     async def receive(self, image: types_pb2.Image) -> LoadedImage:
-        """Raises InvalidImage, ImageUnknown, InvalidInput (no path here), NotFound, Overloaded."""
+        """Counts for the limits of the caller's key: bytes that were sent, pixels in any case.
+
+        Raises InvalidImage, ImageUnknown, InvalidInput (no path here), NotFound, Overloaded.
+        """
+        allowance = the_caller().allowance
+        allowance.spend(len(image.data), pixels=0)  # also if it is no image
+        found = await self._find(image)
+        allowance.spend(0, pixels=found.pixels.width * found.pixels.height)
+        return found
+
+    async def _find(self, image: types_pb2.Image) -> LoadedImage:
         source = image.WhichOneof("source")
         if source == "data":
             return await self.receive_bytes(image.data)

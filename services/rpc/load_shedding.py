@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from services.core.errors import InvalidInput, Overloaded
 from services.environment import Environment
+from services.rpc.access.caller import the_caller
 from services.rpc.pace import ServicePace
 
 MARGIN = 0.8
@@ -86,17 +87,18 @@ class LoadShedder:
     def admit(self, time_left_s: float | None = None) -> Iterator[None]:
         """Holds room for one request whose caller waits `time_left_s` (None: no deadline).
 
-        Raises Overloaded. A request that fails or is cancelled frees its room at once and does not
-        count for the pace.
+        It also counts for the limits of the caller's key. Raises Overloaded. A request that fails
+        or is cancelled frees its room at once and does not count for the pace.
         """
         self.require_room(time_left_s)
-        began = self._clock()
-        was_idle = self._pace.enter(began)
-        try:
-            yield
-        except BaseException:
-            self._pace.given_up(self._clock())
-            raise
+        with the_caller().allowance.request():
+            began = self._clock()
+            was_idle = self._pace.enter(began)
+            try:
+                yield
+            except BaseException:
+                self._pace.given_up(self._clock())
+                raise
         ended = self._clock()
         self._pace.answered(ended, ended - began, was_idle=was_idle)
 

@@ -85,11 +85,19 @@ class TrainingJobs:
 
     def names(self) -> list[str]:
         """Names of all jobs, the oldest first, damaged ones included."""
+        return [name for _, name in self.starts()]
+
+    def starts(self) -> list[tuple[float, str]]:
+        """Time and name of the start of each job, the oldest first."""
         found = []
         for path in self._root.glob("*/job.json"):
             with suppress(OSError):
-                found.append((path.stat().st_mtime_ns, path.parent.name))
-        return [name for _, name in sorted(found)]
+                found.append((path.stat().st_mtime, path.parent.name))
+        return sorted(found)
+
+    def of_request(self, request_id: str) -> str:
+        """Name of the training with this request id; "" if there is none."""
+        return self._by_request.get(request_id, "") if request_id else ""
 
     def job(self, name: str) -> Job:
         """Raises NotFound; InvalidInput: the job's file is damaged."""

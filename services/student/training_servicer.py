@@ -23,6 +23,7 @@ from services.rpc.wire import contract_from_proto
 from services.student.datasets import TrainingSample
 from services.student.job import TrainingRequest
 from services.student.operations import ReadyStudent, describe_operation, require_own
+from services.student.quotas import require_training
 from services.student.uploads import Upload
 from services.student.version_messages import way_to_proto
 
@@ -42,7 +43,8 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     ) -> training_pb2.UploadDatasetResponse:
         room = self._student().uploads
         in_thread = functools.partial(asyncio.get_running_loop().run_in_executor, room.threads)
-        upload = Upload(room)
+        caller = the_caller()
+        upload = Upload(room, caller.id, caller.allowance.limits.storage_bytes)
         try:
             async for request in requests:
                 part = request.WhichOneof("part")
@@ -82,9 +84,12 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
                 request.hyperparameters, student.preset.hyperparameters
             ),
         )
-        name = await student.train(training)
-        require_own(student, name, AccessRole.READ)  # its request id may be another caller's
-        return describe_operation(student, name)
+        caller = the_caller()
+        if known := student.jobs.of_request(request.request_id):
+            require_own(student, known, AccessRole.OPERATE)
+        elif most := caller.allowance.limits.trainings_per_day:
+            require_training(student.jobs, caller.id, most)
+        return describe_operation(student, await student.train(training))
 
     async def PlanTraining(
         self, request: training_pb2.PlanTrainingRequest, context: Context

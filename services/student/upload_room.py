@@ -19,6 +19,7 @@ from threading import Lock
 from services.core.errors import InvalidInput, Overloaded
 from services.environment import Environment
 from services.student.datasets import DatasetStore
+from services.student.quotas import StorageAccounts
 
 _log = logging.getLogger(__name__)
 GIB = 2**30
@@ -62,6 +63,7 @@ class UploadRoom:
         self, datasets: DatasetStore, limits: UploadLimits, in_use: Callable[[], Collection[str]]
     ) -> None:
         self.datasets = datasets
+        self.accounts = StorageAccounts(datasets.root)
         self.threads = ThreadPoolExecutor(THREADS, "upload")
         self._in_use = in_use
         datasets.root.mkdir(parents=True, exist_ok=True)
@@ -74,6 +76,7 @@ class UploadRoom:
 
     def sweep(self) -> None:
         """Remove images that no dataset names, and measure the rest, before the first upload."""
+        self.accounts.load()
         with self._lock:
             self._bytes = _size_bytes(self.datasets)
             try:
@@ -179,6 +182,7 @@ class UploadRoom:
             _log.warning("dataset %s is removed for another: upload it again to use it", path.stem)
             self._bytes -= path.stat().st_size
             path.unlink()
+            self.accounts.forget(path.stem)
         self._remove_unneeded(+names)
 
     def _names_of_images(self) -> Counter[str]:

@@ -7,6 +7,7 @@ from threading import Lock
 from services.core.errors import InvalidInput
 from services.engines.images import sha256
 from services.student.datasets import DatasetWriter, TrainingSample
+from services.student.quotas import StorageAccount
 from services.student.upload_room import GIB, UploadRoom
 
 STEP_BYTES = 2**20
@@ -16,8 +17,10 @@ STEP_BYTES = 2**20
 class Upload:
     """Upload of one caller's dataset. One thread at a time works on it."""
 
-    def __init__(self, room: UploadRoom) -> None:
+    def __init__(self, room: UploadRoom, key: str = "", most_bytes: int = 0) -> None:
+        """`key`: charged for the upload, with at most `most_bytes` for all of its data sets."""
         self._room = room
+        self._account = StorageAccount(room.accounts, key, most_bytes)
         self._writer = DatasetWriter(room.datasets)
         self._lock = Lock()
         self._held: set[str] = set()
@@ -34,7 +37,7 @@ class Upload:
         """Store an image.
 
         Raises InvalidImage; InvalidInput: the images exceed the whole room; Overloaded: there is no
-        room now; MpaError.
+        room now, or the key's quota is used up; MpaError.
         """
         with self._lock:
             self._image_bytes += len(data)
@@ -45,6 +48,8 @@ class Upload:
                     field="image",
                 )
             image = sha256(data)
+            if image not in self._held:
+                self._account.take(len(data))
             self.images += image not in self._held
             self._hold(image)
             self._room.write(data, image)
@@ -57,6 +62,7 @@ class Upload:
         """Write a sample. Raises InvalidInput, Overloaded, MpaError."""
         with self._lock:
             if self._writer.size_bytes >= self._room_bytes:
+                self._account.take(STEP_BYTES)
                 self._room.take(STEP_BYTES)
                 self._room_bytes += STEP_BYTES
             self._hold(sample.image_sha256)
@@ -75,6 +81,7 @@ class Upload:
             name = self._writer.finish()
             self._room.release(self._held, self._named)
             self._room.give_back(self._room_bytes - self._writer.size_bytes + before)
+            self._account.keep(name, self._room_bytes - self._writer.size_bytes)
             self._held.clear()
             self._room_bytes = 0
             return name
@@ -83,6 +90,7 @@ class Upload:
         """Remove an unfinished dataset. It does nothing after `finish`."""
         with self._lock:
             self._writer.abandon()
+            self._account.end()
             self._room.release(self._held)
             self._room.give_back(self._room_bytes)
             self._held.clear()

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 
 from services.core.errors import PermissionDenied, Unauthenticated
+from services.rpc.access.allowance import Allowance, effective
 from services.rpc.access.audit_log import OK, AuditLog
 from services.rpc.access.caller import Caller, current_caller
+from services.rpc.access.keys import AccessKey
 from services.rpc.access.ring import KeyChanges, KeyRing
 from services.rpc.access.roles import NEEDED, OPEN
 from services.rpc.access.settings import AccessSettings
@@ -38,6 +40,7 @@ class Access:
         self.audit = audit
         self.certificates = Certificates(self.settings.tls) if self.settings.tls else None
         self._ring = KeyRing(self.settings.keys) if self.settings.keys else None
+        self._allowances: dict[str, Allowance] = {}
         self._open: dict[asyncio.Timeout, Caller] = {}
 
     def admit(
@@ -78,13 +81,20 @@ class Access:
                 raise Unauthenticated(
                     f"the header {HEADER} is not `Bearer KEY`", reason="KEY_MALFORMED"
                 )
-            return Caller(self._ring.of_token(token[1]), address, shown)
+            return self._with_allowance(self._ring.of_token(token[1]), address, shown)
         if (key := self._ring.of_certificate(certificate)) is not None:
-            return Caller(key, address, shown)
+            return self._with_allowance(key, address, shown)
         raise Unauthenticated(
             f"this service needs a key: send the header `{HEADER}: Bearer KEY` (mpa-orch: MPA_KEY)",
             reason="KEY_MISSING",
         )
+
+    def _with_allowance(self, key: AccessKey, address: str, certificate: str) -> Caller:
+        limits = effective(key.limits, self.settings.limits)
+        allowance = self._allowances.get(key.id)
+        if allowance is None or allowance.limits != limits:
+            allowance = self._allowances[key.id] = Allowance(limits)
+        return Caller(key, address, certificate, allowance)
 
     @asynccontextmanager
     async def kept_valid(self, caller: Caller) -> AsyncIterator[None]:
@@ -115,6 +125,8 @@ class Access:
             await asyncio.sleep(LOOK_S)
             try:
                 changes = await asyncio.to_thread(self._refresh)
+                for id in changes.removed if changes else ():
+                    self._allowances.pop(id, None)
                 if changes is not None and self.audit is not None:
                     await self.audit.write("keys", OK, **asdict(changes))
             except Exception:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from services.rpc.access.allowance import UNLIMITED, Allowance
 from services.rpc.access.keys import AccessKey
 from services.rpc.access.roles import AccessRole
 
@@ -17,6 +18,8 @@ class Caller:
     address: str = ""
     certificate: str = ""
     """A name of the client certificate; "" without one."""
+    allowance: Allowance = field(default=UNLIMITED, compare=False)
+    """Limits of the key, and what it has left."""
 
     @property
     def id(self) -> str:

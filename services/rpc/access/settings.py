@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.core.errors import InvalidInput
 from services.environment import Environment
+from services.rpc.access.allowance import default_limits
+from services.rpc.access.keys import KeyLimits
 from services.rpc.access.tls import TlsFiles
 
 
@@ -25,16 +27,19 @@ class AccessSettings:
     """Listen beyond this machine without keys or client certificates."""
     has_reflection: bool | None = None
     """Offer gRPC reflection; None: on this machine alone."""
+    limits: KeyLimits = field(default_factory=KeyLimits)
+    """Limits of keys without their own."""
 
     @staticmethod
     def from_environment(env: Environment) -> AccessSettings:
-        """Reads MPA_*_KEYS, _TLS_*, _INSECURE and _REFLECTION. Raises InvalidInput."""
+        """Reads MPA_*_KEYS, _KEY_*, _TLS_*, _INSECURE and _REFLECTION. Raises InvalidInput."""
         return AccessSettings(
             prefix=env.prefix,
             keys=env.path("KEYS"),
             tls=TlsFiles.from_environment(env),
             is_insecure=env.flag("INSECURE"),
             has_reflection=env.flag("REFLECTION") if env.text("REFLECTION") else None,
+            limits=default_limits(env),
         )
 
     @property

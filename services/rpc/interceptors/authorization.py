@@ -11,6 +11,7 @@ from services.rpc.access.access import HEADER, Access
 from services.rpc.access.roles import AUDITED
 from services.rpc.access.tls import names_of_peer
 from services.rpc.interceptors.around import Around, Context
+from services.rpc.interceptors.turnstile import CONTROL, UPLOADS, kind
 
 
 class Authorization(Around):
@@ -35,4 +36,9 @@ class Authorization(Around):
                 await self._access.audit.refused(method.rpartition("/")[2], error)
             raise
         async with self._access.kept_valid(caller):
-            yield
+            # The load shedder counts answers, one by one.
+            if kind(method) not in (CONTROL, UPLOADS):
+                yield
+                return
+            with caller.allowance.request():
+                yield
