@@ -19,6 +19,8 @@ from services.rpc.http.entrance import Entrance
 from services.rpc.http.gate import Gate
 from services.rpc.http.protocol import BoundedHttp
 
+HANDSHAKE_S = 2.0
+"""Time for the last callers to shake hands by TLS."""
 _log = logging.getLogger(__name__)
 
 
@@ -66,8 +68,9 @@ class HttpServer:
     async def stop_listening(self) -> None:
         """Accepts the callers that have connected; the system refuses all later ones.
 
-        The supervisor also holds the listening socket. If only this process closed it, callers
-        could still connect and would hang.
+        The supervisor also holds the listening socket. If only this process closed it, as uvicorn
+        does, callers could still connect and would hang. So the socket itself is shut down, which
+        would reset callers in the system's queue: they are accepted before.
         """
         if self._server is None:
             return
@@ -86,8 +89,15 @@ class HttpServer:
             server_state=state,
             app_state=self._server.lifespan.state,
         )
-        for each in accepted:
-            await asyncio.get_running_loop().connect_accepted_socket(make, each)
+        loop = asyncio.get_running_loop()
+        entering = [
+            asyncio.ensure_future(loop.connect_accepted_socket(make, each, ssl=config.ssl))
+            for each in accepted
+        ]
+        if entering:  # with TLS they are made once the caller has shaken hands
+            _, late = await asyncio.wait(entering, timeout=HANDSHAKE_S)
+            for each in late:
+                each.cancel()
 
 
 def _accept_the_last(listener: socket.socket) -> list[socket.socket]:

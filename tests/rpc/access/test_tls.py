@@ -1,6 +1,7 @@
 """TLS and client certificates on both faces, and their renewal."""
 
 import asyncio
+import socket
 import ssl
 from contextlib import asynccontextmanager
 
@@ -130,6 +131,28 @@ async def test_http_needs_a_client_certificate_except_for_health(tls, authority,
         stranger = Authority(tmp_path, "other").issue("stranger")
         with pytest.raises((httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError)):
             await post(peer, client_context(authority, *stranger))
+
+
+async def test_callers_in_the_systems_queue_meet_tls_too(keys, tls, authority):
+    """A service that leaves accepts them all; one of them never shakes hands."""
+    async with http_peer(access=keys.access(tls=tls)) as peer:
+        address = "127.0.0.1", peer.port
+        good, silent, plain = (socket.create_connection(address) for _ in range(3))
+        plain.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        leaving = asyncio.create_task(peer.http.stop_listening())
+        await asyncio.sleep(0)
+        context = client_context(authority)
+        reader, writer = await asyncio.open_connection(
+            sock=good, ssl=context, server_hostname="127.0.0.1"
+        )
+        writer.write(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        async with asyncio.timeout(30):
+            await leaving
+            unsafe, _ = await asyncio.open_connection(sock=plain)
+            assert b"HTTP/1.1" not in await unsafe.read()
+        writer.close()
+        silent.close()
 
 
 async def test_a_certificate_stands_for_a_key_over_http(keys, tls, authority):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 import httpx
 
@@ -91,6 +92,18 @@ async def test_whoever_had_connected_is_served_and_whoever_comes_later_is_refuse
         except ConnectionRefusedError:
             return
         raise AssertionError("somebody still takes connections")
+
+
+async def test_callers_in_the_systems_queue_are_served():
+    """The server has not accepted them yet: nothing else ran since they connected."""
+    async with http_peer() as peer:
+        queued = [socket.create_connection(("127.0.0.1", peer.port)) for _ in range(20)]
+        await peer.http.stop_listening()
+        for each in queued:
+            reader, writer = await asyncio.open_connection(sock=each)
+            writer.write(GOOD)
+            assert (await read_reply(reader))[0] == 200
+            writer.close()
 
 
 async def test_an_idle_connection_does_not_hold_the_service_up():
