@@ -1,8 +1,7 @@
 """InternVL2 as it is published, with a hundred thousand random weights.
 
 Three language models: InternLM2 (2B, 8B), Phi-3 (4B), Qwen2 (1B). The folder has a configuration
-with `auto_map`, Python code of its own, and the tokenizer's published files. `shapes` lists the
-tensors of a checkpoint of any size.
+with `auto_map`, Python code of its own, and the tokenizer's published files.
 """
 
 import json
@@ -10,53 +9,20 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from services.core.tasks import TASKS, answer_prompt
+from tests.internvl2_shapes import shapes
+from tests.internvl2_tokenizers import save_tokenizer
 
 TILE, PATCH = 28, 7
 """Pixels: 4x4 patches a tile, 4 visual tokens."""
 WINDOW = 2048
-MARKS = [
-    "<img>",
-    "</img>",
-    "<IMG_CONTEXT>",
-    "<quad>",
-    "</quad>",
-    "<ref>",
-    "</ref>",
-    "<box>",
-    "</box>",
-]
 CODE = Path(__file__).with_name("internvl2_code")
 LANGUAGES = ("internlm2", "phi3", "qwen2")
-
-_CHATML = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-    "'<|im_end|>' + '\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-_PHI = (
-    "{{ bos_token }}{% for message in messages %}{{'<|' + message['role'] + '|>\n' + "
-    "message['content'] + '<|end|>\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
-)
-_UNUSED = 8
-"""Placeholders at the end of InternLM2's vocabulary; the last six got names later."""
-_INTERN_NAMES = [
-    "<|plugin|>", "<|interpreter|>", "<|action_end|>", "<|action_start|>", "<|im_end|>",
-    "<|im_start|>",
-]  # fmt: skip
-_PHI_NAMES = [
-    "<|endoftext|>", "<|assistant|>", "<|placeholder1|>", "<|placeholder2|>", "<|placeholder3|>",
-    "<|placeholder4|>", "<|system|>", "<|end|>", "<|placeholder5|>", "<|placeholder6|>",
-    "<|user|>",
-]  # fmt: skip
 
 
 def save_internvl2(folder, language, seed=0):
     """Writes a checkpoint in its published layout, with two shards of weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokens = {"internlm2": _internlm2_tokenizer, "phi3": _phi3_tokenizer, "qwen2": _qwen2_tokenizer}
-    texts = tokens[language](folder)
+    texts = save_tokenizer(folder, language)
     config = tiny_config(language, len(texts))
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     for code in CODE.glob("*.py"):
@@ -223,121 +189,6 @@ def vision_config(hidden, mlp, layers, heads, tile, patch):
     }
 
 
-def shapes(config):
-    """Shapes of the published tensors by name."""
-    vision, text = config["vision_config"], config["llm_config"]
-    width, mlp, patch = vision["hidden_size"], vision["intermediate_size"], vision["patch_size"]
-    places = (vision["image_size"] // patch) ** 2 + 1
-    shuffled = width * int(1 / config["downsample_ratio"]) ** 2
-    hidden = text["hidden_size"]
-    found = {
-        "vision_model.embeddings.class_embedding": [1, 1, width],
-        "vision_model.embeddings.position_embedding": [1, places, width],
-        **_layer("vision_model.embeddings.patch_embedding", [width, 3, patch, patch]),
-        **_norm("mlp1.0", shuffled),
-        **_layer("mlp1.1", [hidden, shuffled]),
-        **_layer("mlp1.3", [hidden, hidden]),
-    }
-    for number in range(vision["num_hidden_layers"]):
-        prefix = f"vision_model.encoder.layers.{number}"
-        found |= {
-            f"{prefix}.ls1": [width],
-            f"{prefix}.ls2": [width],
-            **_layer(f"{prefix}.attn.qkv", [3 * width, width]),
-            **_layer(f"{prefix}.attn.proj", [width, width]),
-            **_layer(f"{prefix}.mlp.fc1", [mlp, width]),
-            **_layer(f"{prefix}.mlp.fc2", [width, mlp]),
-            **_norm(f"{prefix}.norm1", width),
-            **_norm(f"{prefix}.norm2", width),
-        }
-    names = {
-        "InternLM2ForCausalLM": _internlm2,
-        "Phi3ForCausalLM": _phi3,
-        "Qwen2ForCausalLM": _qwen2,
-    }
-    language = names[text["architectures"][0]](text)
-    return {**found, **{f"language_model.{name}": shape for name, shape in language.items()}}
-
-
-def _layer(name, shape):
-    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-
-
-def _norm(name, width):
-    return {f"{name}.weight": [width], f"{name}.bias": [width]}
-
-
-def _sizes(text):
-    heads, key_heads = text["num_attention_heads"], text["num_key_value_heads"]
-    head = text["hidden_size"] // heads
-    return text["hidden_size"], text["intermediate_size"], heads * head, key_heads * head
-
-
-def _internlm2(text):
-    hidden, mlp, queries, keys = _sizes(text)
-    found = {
-        "model.tok_embeddings.weight": [text["vocab_size"], hidden],
-        "model.norm.weight": [hidden],
-        "output.weight": [text["vocab_size"], hidden],
-    }
-    for number in range(text["num_hidden_layers"]):
-        prefix = f"model.layers.{number}"
-        found |= {
-            f"{prefix}.attention.wqkv.weight": [queries + 2 * keys, hidden],
-            f"{prefix}.attention.wo.weight": [hidden, queries],
-            f"{prefix}.feed_forward.w1.weight": [mlp, hidden],
-            f"{prefix}.feed_forward.w2.weight": [hidden, mlp],
-            f"{prefix}.feed_forward.w3.weight": [mlp, hidden],
-            f"{prefix}.attention_norm.weight": [hidden],
-            f"{prefix}.ffn_norm.weight": [hidden],
-        }
-    return found
-
-
-def _phi3(text):
-    hidden, mlp, queries, keys = _sizes(text)
-    return _of_transformers(
-        text,
-        {
-            "self_attn.qkv_proj.weight": [queries + 2 * keys, hidden],
-            "self_attn.o_proj.weight": [hidden, queries],
-            "mlp.gate_up_proj.weight": [2 * mlp, hidden],
-            "mlp.down_proj.weight": [hidden, mlp],
-        },
-    )
-
-
-def _qwen2(text):
-    hidden, mlp, queries, keys = _sizes(text)
-    return _of_transformers(
-        text,
-        {
-            **_layer("self_attn.q_proj", [queries, hidden]),
-            **_layer("self_attn.k_proj", [keys, hidden]),
-            **_layer("self_attn.v_proj", [keys, hidden]),
-            "self_attn.o_proj.weight": [hidden, queries],
-            "mlp.gate_proj.weight": [mlp, hidden],
-            "mlp.up_proj.weight": [mlp, hidden],
-            "mlp.down_proj.weight": [hidden, mlp],
-        },
-    )
-
-
-def _of_transformers(text, parts):
-    hidden = text["hidden_size"]
-    norms = {"input_layernorm.weight": [hidden], "post_attention_layernorm.weight": [hidden]}
-    return {
-        "model.embed_tokens.weight": [text["vocab_size"], hidden],
-        "model.norm.weight": [hidden],
-        "lm_head.weight": [text["vocab_size"], hidden],
-        **{
-            f"model.layers.{number}.{part}": shape
-            for number in range(text["num_hidden_layers"])
-            for part, shape in {**parts, **norms}.items()
-        },
-    }
-
-
 def _save_weights(folder, config, texts, seed):
     """Answers depend on image and question, and are whole characters."""
     import torch
@@ -373,128 +224,3 @@ def _save_weights(folder, config, texts, seed):
 
 def _is_whole(text):
     return text.isascii() and text.isprintable() and not text.startswith("<0x")
-
-
-def _added(content, rstrip=False):
-    return {
-        "content": content,
-        "lstrip": False,
-        "normalized": False,
-        "rstrip": rstrip,
-        "single_word": False,
-        "special": True,
-    }
-
-
-def _corpus():
-    questions = ("what color is the shape?", "is there a circle?", "how many shapes are there?")
-    return [*map(answer_prompt, questions), TASKS["vqa"].annotation_prompt, "red green blue yes no"]
-
-
-def _sentencepiece(path, *, begins_with_blank, unused=0):
-    """Trains tokenizer.model, and returns its pieces."""
-    import io
-
-    import sentencepiece
-    from sentencepiece import sentencepiece_model_pb2 as messages
-
-    trained = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(_corpus() * 20),
-        model_writer=trained,
-        model_type="bpe",
-        vocab_size=600,
-        hard_vocab_limit=False,
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        add_dummy_prefix=begins_with_blank,
-        minloglevel=2,
-    )
-    model = messages.ModelProto.FromString(trained.getvalue())  # type: ignore[attr-defined] # no stubs
-    for number in range(unused):
-        model.pieces.add(piece=f"[UNUSED_TOKEN_{number}]", score=0.0, type=4)  # user defined
-    path.write_bytes(model.SerializeToString())
-    return [piece.piece for piece in model.pieces]
-
-
-def _internlm2_tokenizer(folder):
-    pieces = _sentencepiece(folder / "tokenizer.model", begins_with_blank=False, unused=_UNUSED)
-    base = pieces[: -len(_INTERN_NAMES)]
-    texts = [*base, *_INTERN_NAMES, *MARKS]
-    _write_tokenizer_config(
-        folder,
-        {
-            **{str(at): _added(texts[at]) for at in (0, 1, 2)},
-            **{str(at): _added(texts[at]) for at in range(len(base), len(texts))},
-        },
-        tokenizer_class="InternLM2Tokenizer",
-        auto_map={"AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", None]},
-        chat_template="{{ bos_token }}" + _CHATML,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="</s>",
-        unk_token="<unk>",
-        additional_special_tokens=["<|im_start|>", "<|im_end|>", *MARKS],
-    )
-    return texts
-
-
-def _phi3_tokenizer(folder):
-    pieces = _sentencepiece(folder / "tokenizer.model", begins_with_blank=True)
-    texts = [*pieces, *_PHI_NAMES, *MARKS]
-    _write_tokenizer_config(
-        folder,
-        {
-            **{str(at): _added(texts[at]) for at in (0, 1, 2)},
-            **{
-                str(at): _added(texts[at], rstrip=texts[at] in _PHI_NAMES[1:])
-                for at in range(len(pieces), len(texts))
-            },
-        },
-        tokenizer_class="LlamaTokenizer",
-        add_bos_token=True,
-        add_eos_token=False,
-        legacy=False,
-        chat_template=_PHI,
-        bos_token="<s>",
-        eos_token="<|endoftext|>",
-        pad_token="<|endoftext|>",
-        unk_token="<unk>",
-        additional_special_tokens=MARKS,
-    )
-    return texts
-
-
-def _qwen2_tokenizer(folder):
-    from zoo.architecture import build_tokenizer
-
-    state = json.loads(build_tokenizer().backend_tokenizer.to_str())
-    vocabulary = state["model"]["vocab"]
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
-    merges = [
-        merge if isinstance(merge, str) else " ".join(merge) for merge in state["model"]["merges"]
-    ]
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
-    by_id = {at: text for text, at in vocabulary.items()}
-    by_id |= {added["id"]: added["content"] for added in state["added_tokens"]}
-    texts = [by_id[at] for at in range(len(by_id))] + MARKS
-    names = [added["id"] for added in state["added_tokens"]]
-    _write_tokenizer_config(
-        folder,
-        {str(at): _added(texts[at]) for at in [*names, *range(len(by_id), len(texts))]},
-        tokenizer_class="Qwen2Tokenizer",
-        add_prefix_space=False,
-        chat_template=_CHATML,
-        bos_token=None,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        unk_token=None,
-        additional_special_tokens=["<|im_start|>", "<|im_end|>", *MARKS],
-    )
-    return texts
-
-
-def _write_tokenizer_config(folder, added, **rest):
-    config = {"added_tokens_decoder": added, "model_max_length": 8192, **rest}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1))

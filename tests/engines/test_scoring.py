@@ -9,11 +9,9 @@ import pytest
 
 from services.core.decoding import Decoding
 from services.core.tasks import answer_prompt
-from services.engines.chat import TAIL, Chat
 from services.engines.images import load_image
 from services.engines.loading import load_model
 from services.engines.model import Exchangeable, Prompt
-from services.engines.preparation import Preparation
 from services.engines.settings import EngineSettings
 from services.engines.token_budget import TokenBudget
 from tests.pictures import numbered_png
@@ -114,6 +112,9 @@ def test_written_replies_are_scored_without_keeping_their_logits(tiny_checkpoint
 
 
 def test_logits_of_scored_replies_count_in_the_budget_of_a_batch(tiny_checkpoint):
+    from services.engines.chat import TAIL, Chat
+    from services.engines.preparation import Preparation
+
     prompts = [replace(prompt, given=(1, 2)) for prompt in PROMPTS]
     chat, budget = Chat.of(tiny_checkpoint), TokenBudget(800)
     with_logits = Preparation(chat, 2048, budget, logits=3)

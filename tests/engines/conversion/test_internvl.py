@@ -6,7 +6,9 @@ import math
 import pytest
 
 from services.core.presets import PRESETS
-from tests.internvl2 import LANGUAGES, MARKS, config_of, save_internvl2, shapes, vision_config
+from tests.internvl2 import LANGUAGES, config_of, save_internvl2, vision_config
+from tests.internvl2_shapes import shapes
+from tests.internvl2_tokenizers import MARKS
 
 pytestmark = pytest.mark.slow
 
