@@ -91,6 +91,7 @@ assert torch.equal(found, expected), (found - expected).abs().max()
 def test_written_replies_are_scored_without_keeping_their_logits(tiny_checkpoint):
     import torch
 
+    from services.engines.chat import Chat
     from services.engines.sampling import PerRequestSampling
     from services.engines.scoring import logprobs
     from services.engines.steps import Steps
