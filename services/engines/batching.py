@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from services import metrics
+from services import metrics, tracing
 from services.core.errors import MpaError, Overloaded, Unavailable
 from services.engines.computation import Computation, PendingPrompt, Prepare, Run
 from services.engines.model import Prompt, Reply
@@ -98,10 +98,15 @@ class MicroBatcher:
             raise Unavailable("this model is being unloaded: ask again")
         if len(self._waiting) >= self._max_waiting:
             raise full(len(self._waiting))
-        return await self._enter(prompt, adapter).reply
+        with tracing.span("engine") as span:
+            reply = await self._enter(prompt, adapter, span).reply
+            tracing.used(span, reply.usage)
+            return reply
 
-    def _enter(self, prompt: Prompt, adapter: str) -> PendingPrompt:
-        pending = PendingPrompt(prompt, adapter, asyncio.get_running_loop().create_future())
+    def _enter(
+        self, prompt: Prompt, adapter: str, span: tracing.TraceSpan = tracing.NO_SPAN
+    ) -> PendingPrompt:
+        pending = PendingPrompt(prompt, adapter, asyncio.get_running_loop().create_future(), span)
         pending.reply.add_done_callback(lambda _: self._forget(pending))
         self._waiting[pending] = None
         self._unanswered.add(pending)
@@ -220,3 +225,4 @@ def _count(batch: Sequence[PendingPrompt]) -> None:
     metrics.BATCH_SIZE.observe(len(batch))
     for pending in batch:
         metrics.QUEUE_SECONDS.observe(now - pending.asked_at)
+        pending.span.add_event("batch", {"mpa.prompts": len(batch)})

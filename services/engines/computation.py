@@ -19,6 +19,7 @@ from typing import Any, Final
 from services.core.errors import Cancelled, EngineFailed, MpaError
 from services.engines.model import Prompt, Reply
 from services.engines.worker import WorkerThread
+from services.tracing import NO_SPAN, TraceSpan
 
 WORTH_PREPARING_AGAIN = 1 / 8
 """Share of callers who have left at which the rest of a prepared batch is prepared again."""
@@ -45,6 +46,7 @@ class PendingPrompt:
     prompt: Prompt
     adapter: str
     reply: asyncio.Future[Reply]
+    span: TraceSpan = NO_SPAN
     asked_at: float = field(default_factory=time.monotonic)
 
     @property

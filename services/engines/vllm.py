@@ -23,6 +23,7 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from services import tracing
 from services.core.errors import InvalidInput, Unavailable
 from services.core.provenance import FinishReason
 from services.engines import adapters, checkpoint, tensors, vllm_processes
@@ -108,9 +109,9 @@ class VllmEngine:
             raise Unavailable("this model is being unloaded: ask again")
         if len(self._ranks.asking) >= self._settings.max_waiting:
             raise full(len(self._ranks.asking))
-        asking = self._enter(prompt, adapter)
         try:
-            return await asking
+            with tracing.span("engine"):
+                return await self._enter(prompt, adapter)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -166,6 +167,7 @@ class VllmEngine:
                 number,
                 lora_request=adapter,
                 data_parallel_rank=prompt.rank,
+                trace_headers=tracing.headers(),
             ):
                 final = output
                 tell(prompt, output)

@@ -14,6 +14,7 @@ from vllm.exceptions import VLLMClientError
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
+from services import tracing
 from services.core.errors import InvalidInput
 from services.engines.model import Prompt
 from services.engines.settings import EngineSettings
@@ -92,7 +93,8 @@ def engine_arguments(folder: Path, settings: EngineSettings, *, on_cpu: bool) ->
         "enforce_eager": on_cpu,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "trust_remote_code": settings.trust_remote_code,
-        "disable_log_stats": True,
+        "disable_log_stats": not tracing.endpoint(),  # its spans are made of them
+        **({"otlp_traces_endpoint": tracing.endpoint()} if tracing.endpoint() else {}),
         **window,
         **prefill,
         **cache,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from services import tracing
 from services.core.errors import Cancelled, MpaError, NothingToAlign, Pending, WrongState
 from services.orchestrator.endpoints.panel import require_panel
 from services.orchestrator.images.source import Source
@@ -75,11 +76,13 @@ async def evaluate_and_promote(
         write_summary(run)
 
 
+@tracing.stage("annotate")
 async def annotate_only(run: Run, teacher: Teacher, progress: Progress) -> None:
     if not run.state.annotated:
         await _flow(run, teacher, None, progress)
 
 
+@tracing.stage("annotate and identify")
 async def annotate_and_identify(
     run: Run, teacher: Teacher, student: Student, progress: Progress
 ) -> None:
@@ -177,6 +180,7 @@ async def require_same_student(run: Run, student: Student) -> None:
         raise WrongState(mixed) from error
 
 
+@tracing.stage("train")
 async def train(run: Run, student: Student, confirm: Confirm, progress: Progress) -> None:
     if run.state.candidate:
         return

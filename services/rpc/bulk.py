@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
+from services import tracing
 from services.core.errors import MpaError, Unavailable
 from services.rpc import status
 from services.rpc.messages import apart, fill
@@ -55,7 +56,9 @@ class Bulk(Generic[Request, Response]):
         """Raises the MpaError of the status, or Unavailable if the stream broke or time ran out."""
         stream = self._stream()
         key = str(next(self._ids))
-        answer: asyncio.Future[Response] = stream.send(key, self._item(id=key, request=request))
+        parent = tracing.traceparent()
+        item = self._item(id=key, request=request, traceparent=parent)
+        answer: asyncio.Future[Response] = stream.send(key, item)
         try:
             await answer
         except TimeoutError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from protos.mpa.v1 import types_pb2
-from services import metrics
+from services import metrics, tracing
 from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.engines.image_cache import ImageCache
 from services.engines.image_decoder import DECODER, ImageDecoder
@@ -127,6 +127,10 @@ class ImageReceiver:
 
     async def _find(self, image: types_pb2.Image) -> LoadedImage:
         source = image.WhichOneof("source")
+        with tracing.span("image", source=source or "none"):
+            return await self._receive(image, source)
+
+    async def _receive(self, image: types_pb2.Image, source: str | None) -> LoadedImage:
         if source == "data":
             return await self.receive_bytes(image.data)
         if source == "sha256":

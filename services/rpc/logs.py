@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from services import tracing
 from services.core.errors import InvalidInput
 from services.environment import Environment
 from services.rpc.request_id import current_facts, current_request_id
@@ -54,8 +55,10 @@ def configure(settings: LogSettings) -> None:
 
 
 def conversation(question: str, answer: str) -> None:
-    """Logs a question and its answer, at the level `debug`."""
-    _conversations.debug("question %r, answer %r", question, answer)
+    """Logs a question and its answer at the level `debug`, and notes them in the trace."""
+    if _conversations.isEnabledFor(logging.DEBUG):
+        _conversations.debug("question %r, answer %r", question, answer)
+        tracing.note(question=question, answer=answer)
 
 
 class JsonLines(logging.Formatter):
@@ -70,6 +73,8 @@ class JsonLines(logging.Formatter):
         }
         if (request := current_request_id.get()) != "-":
             line |= {"request_id": request, **current_facts.get({})}
+        if trace := tracing.trace_id():
+            line["trace_id"] = trace
         line |= getattr(record, "facts", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

@@ -16,6 +16,7 @@ from services.rpc.access.credentials import Credentials, KeyedChannel
 from services.rpc.addresses import Target
 from services.rpc.bulk import Bulk, Open
 from services.rpc.limits import MESSAGE_OPTIONS
+from services.rpc.traced_calls import TracedCalls
 
 REMEMBERED_IMAGES = 4096
 ANSWER_TIMEOUT_S = 120.0
@@ -99,7 +100,8 @@ class Peer:
 
     def stub(self, kind: Callable[[grpc.aio.Channel], Stub]) -> Stub:
         if kind not in self._stubs:
-            self._stubs[kind] = kind(self._calls)
+            traced: Any = TracedCalls(self._calls)
+            self._stubs[kind] = kind(traced)
         stub: Stub = self._stubs[kind]
         return stub
 

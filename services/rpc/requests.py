@@ -12,6 +12,8 @@ from services.rpc.messages import StreamItem
 class RequestItem(StreamItem, Protocol):
     """An item with a request, or without one, to cancel the request of its id."""
 
+    traceparent: str
+
     @property
     def request(self) -> Any: ...
 

@@ -11,10 +11,10 @@ from typing import Any, Protocol, TypeVar
 
 from google.rpc import status_pb2
 
-from services import metrics
+from services import metrics, tracing
 from services.core.errors import MpaError
 from services.rpc.fields import check_fields
-from services.rpc.interceptors.calls import count_item
+from services.rpc.interceptors.calls import count_item, current_method
 from services.rpc.items import Malformed
 from services.rpc.messages import StreamItem, apart, fill
 from services.rpc.request_id import current_request_id
@@ -66,7 +66,8 @@ async def answer_out_of_order(
         began = time.perf_counter()
         try:
             check_fields(item.request)
-            answered = reply(id=item.id, response=await answer(item.request))
+            with tracing.span(current_method(), item.traceparent):
+                answered = reply(id=item.id, response=await answer(item.request))
         except MpaError as error:
             answered = reply(id=item.id, error=_status(error))
         except Exception as error:

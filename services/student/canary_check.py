@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services import metrics
+from services import metrics, tracing
 from services.core.contract import Contract
 from services.core.errors import InvalidInput
 from services.engines.model import Prompt, Reply, VisionLanguageModel
@@ -75,6 +75,16 @@ class CanaryCheck:
         Raises InvalidInput: CONTRACT_BROKEN (a prompt is rendered differently than when the version
         was made), or CANARY_FAILED (the weights in memory are not the version's).
         """
+        with tracing.span("canaries", version=folder.name):
+            return await self._check(model, folder, contract, place)
+
+    async def _check(
+        self,
+        model: VisionLanguageModel,
+        folder: Path,
+        contract: Contract,
+        place: Path | None,
+    ) -> Checked:
         canaries = await asyncio.to_thread(read, place or folder)
         prompts = await self.prompts(canaries, folder, contract, place)
         if all(canary.token_ids for canary in canaries):

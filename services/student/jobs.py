@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from services import metrics
+from services import metrics, tracing
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
 from services.student import programs
 from services.student.disk import require_disk_space
@@ -238,6 +238,10 @@ class TrainingJobs:
 
     async def _make_version(self, name: str) -> str:
         """Train and store the version; "" if the training failed, which is kept as its state."""
+        with tracing.span("training"):
+            return await self._trained(name)
+
+    async def _trained(self, name: str) -> str:
         code = await self._train(name)
         while code == -signal.SIGTERM:
             # Nobody cancelled it. `bentoml serve` passes its own SIGTERM to every child, so the

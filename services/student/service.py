@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bentoml
 
+from services import tracing
 from services.environment import pin_devices
 from services.rpc import gauges
 from services.rpc.access.access import Access
@@ -38,6 +39,7 @@ class StudentService:
 
     def __init__(self) -> None:
         pin_devices("MPA_STUDENT_")
+        tracing.start("mpa-student")
         settings = StudentSettings.from_env()
         self._student: StudentEndpoint = (
             FollowingStudent(settings) if settings.follows else HostedStudent(settings)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services import metrics
+from services import metrics, tracing
 from services.student.plan import Plan
 
 UNPLANNED = "unplanned"
@@ -31,7 +31,8 @@ def swap(before: str, after: str) -> Iterator[SwapRecord]:
     began = time.monotonic()
     result = "failed"
     try:
-        yield record
+        with tracing.span("swap", before=before, after=after):
+            yield record
         result = "done"
     finally:
         way = record.plan.way if record.plan else UNPLANNED

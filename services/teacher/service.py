@@ -13,7 +13,7 @@ import logging
 import bentoml
 
 from protos.mpa.v1 import teacher_pb2_grpc
-from services import metrics
+from services import metrics, tracing
 from services.core.errors import Unavailable
 from services.engines.checkpoint import resolve
 from services.engines.linked import with_image_processor
@@ -46,6 +46,7 @@ class TeacherService:
 
     def __init__(self) -> None:
         pin_devices("MPA_TEACHER_")
+        tracing.start("mpa-teacher")
         self._settings = TeacherSettings.from_env()
         self._teacher: HostedTeacher | None = None
         shedder = LoadShedder(self._settings.rpc.load)

@@ -51,9 +51,7 @@ def _align(pool, run, teacher, student, *more):
 def _teacher_calls(teacher):
     """Finished calls as the service counts them: annotations, answers."""
     text = httpx.get(f"http://127.0.0.1:{teacher.http_port}/metrics").text
-    line = (
-        r'mpa_grpc_calls_total\{{code="OK",method="/mpa.v1.TeacherService/{}Stream"[^}}]*\}} (\S+)'
-    )
+    line = r'mpa_requests_total\{{code="OK",method="/mpa.v1.TeacherService/{}Stream"[^}}]*\}} (\S+)'
     return tuple(
         int(sum(map(float, re.findall(line.format(method), text))))
         for method in ("Annotate", "Answer")

@@ -219,7 +219,9 @@ async def test_callers_who_hang_up_are_not_answered_by_the_engine(tmp_path):
             assert (await client.post(f"{url}/v1/annotate", json=ASKED)).status_code == 200
             metrics = (await client.get(f"{url}/metrics")).text
     counts = dict(
-        re.findall(r'mpa_http_requests_total{code="(\d+)",path="/v1/annotate"} (\d+)', metrics)
+        re.findall(
+            r'mpa_requests_total{code="(\d+)",method="/v1/annotate",protocol="http"} (\d+)', metrics
+        )
     )
     assert int(counts["499"]) >= 18, metrics
     assert int(counts["200"]) <= 3, metrics

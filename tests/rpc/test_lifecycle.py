@@ -97,7 +97,7 @@ from services.rpc.load_shedding import LoadShedder
 from services.rpc.server import GrpcServer
 
 async def start():
-    http = HttpServer(Entrance(HttpLimits(), LoadShedder()), Starlette(), ())
+    http = HttpServer(Entrance(HttpLimits(), LoadShedder()), Starlette())
     lifecycle = Lifecycle("student", GrpcServer(lambda server: None, []), ListenSettings(), http)
     await lifecycle.start(None, None, None)
 

@@ -35,16 +35,18 @@ class AnswerResponse(_message.Message):
     def __init__(self, answer: _Optional[str] = ..., version: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ...) -> None: ...
 
 class AnswerStreamRequest(_message.Message):
-    __slots__ = ("id", "request", "more", "takes_more")
+    __slots__ = ("id", "request", "more", "takes_more", "traceparent")
     ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     TAKES_MORE_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     id: str
     request: AnswerRequest
     more: _containers.RepeatedCompositeFieldContainer[AnswerStreamRequest]
     takes_more: bool
-    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[AnswerRequest, _Mapping]] = ..., more: _Optional[_Iterable[_Union[AnswerStreamRequest, _Mapping]]] = ..., takes_more: bool = ...) -> None: ...
+    traceparent: str
+    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[AnswerRequest, _Mapping]] = ..., more: _Optional[_Iterable[_Union[AnswerStreamRequest, _Mapping]]] = ..., takes_more: bool = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class AnswerStreamResponse(_message.Message):
     __slots__ = ("id", "response", "error", "more", "takes_more")

@@ -77,16 +77,18 @@ class AnnotateResponse(_message.Message):
     def __init__(self, text: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[str] = ..., rejection: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., system_fingerprint: _Optional[str] = ...) -> None: ...
 
 class AnnotateStreamRequest(_message.Message):
-    __slots__ = ("id", "request", "more", "takes_more")
+    __slots__ = ("id", "request", "more", "takes_more", "traceparent")
     ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     TAKES_MORE_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     id: str
     request: AnnotateRequest
     more: _containers.RepeatedCompositeFieldContainer[AnnotateStreamRequest]
     takes_more: bool
-    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[AnnotateRequest, _Mapping]] = ..., more: _Optional[_Iterable[_Union[AnnotateStreamRequest, _Mapping]]] = ..., takes_more: bool = ...) -> None: ...
+    traceparent: str
+    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[AnnotateRequest, _Mapping]] = ..., more: _Optional[_Iterable[_Union[AnnotateStreamRequest, _Mapping]]] = ..., takes_more: bool = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class AnnotateStreamResponse(_message.Message):
     __slots__ = ("id", "response", "error", "more", "takes_more")
@@ -129,16 +131,18 @@ class TeacherServiceAnswerResponse(_message.Message):
     def __init__(self, answer: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., system_fingerprint: _Optional[str] = ...) -> None: ...
 
 class TeacherServiceAnswerStreamRequest(_message.Message):
-    __slots__ = ("id", "request", "more", "takes_more")
+    __slots__ = ("id", "request", "more", "takes_more", "traceparent")
     ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     TAKES_MORE_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     id: str
     request: TeacherServiceAnswerRequest
     more: _containers.RepeatedCompositeFieldContainer[TeacherServiceAnswerStreamRequest]
     takes_more: bool
-    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[TeacherServiceAnswerRequest, _Mapping]] = ..., more: _Optional[_Iterable[_Union[TeacherServiceAnswerStreamRequest, _Mapping]]] = ..., takes_more: bool = ...) -> None: ...
+    traceparent: str
+    def __init__(self, id: _Optional[str] = ..., request: _Optional[_Union[TeacherServiceAnswerRequest, _Mapping]] = ..., more: _Optional[_Iterable[_Union[TeacherServiceAnswerStreamRequest, _Mapping]]] = ..., takes_more: bool = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class TeacherServiceAnswerStreamResponse(_message.Message):
     __slots__ = ("id", "response", "error", "more", "takes_more")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from services import metrics
+from services import metrics, tracing
 from services.core.errors import BadReply, WrongState
 from services.core.provenance import FinishReason
 from services.core.usage import Usage
@@ -62,7 +62,10 @@ class OpenAIEngine:
         Also raises BadReply (unusable twice), WrongState (key, quota, model), Pending (in a batch).
         """
         if self._batches is None:
-            return await self._ask(prompt)
+            with tracing.span("engine") as span:
+                reply = await self._ask(prompt)
+                tracing.used(span, reply.usage)
+                return reply
         key = _key(self.fingerprint, prompt)
         if not self._batches.holds(key):
             self._batches.add(key, await self._body(prompt))

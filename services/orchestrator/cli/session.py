@@ -13,6 +13,7 @@ from typing import TypeVar
 import typer
 from rich.console import Console
 
+from services import tracing
 from services.core.errors import NothingToAlign
 from services.core.recipes import Amendments
 from services.orchestrator.cli.request import RunRequest
@@ -109,10 +110,19 @@ def gather(steps: Callable[[Progress], Coroutine[None, None, T]]) -> T:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        with Progress(Console(stderr=True)) as progress:
+        with (
+            tracing.span(_command()),
+            Progress(Console(stderr=True)) as progress,
+        ):
             return await steps(progress)
 
+    tracing.start("mpa-orch")
     return asyncio.run(main())
+
+
+def _command() -> str:
+    """Name of the command under way, without its arguments."""
+    return " ".join(["mpa-orch", *(word for word in sys.argv[1:2] if word.isalpha())])
 
 
 def confirm(assume_yes: bool, progress: Progress) -> Confirm:

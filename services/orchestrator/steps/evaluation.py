@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from services import tracing
 from services.core.errors import WrongState
 from services.core.evaluation import (
     Judgement,
@@ -93,6 +94,7 @@ def held_out_cases(run: Run) -> list[Case]:
     ]
 
 
+@tracing.stage("evaluate")
 async def evaluate(
     run: Run,
     student: Student,

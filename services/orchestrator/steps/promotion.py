@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from services import tracing
 from services.core.errors import Conflict
 from services.core.evaluation import Decision
 from services.orchestrator.images.reading import read_again
@@ -22,6 +23,7 @@ REQUESTS_EACH_SIDE, SECONDS_EACH_SIDE = 200, 1.5
 Confirm = Callable[[str], bool]
 
 
+@tracing.stage("promote")
 async def promote(
     run: Run,
     student: Student,

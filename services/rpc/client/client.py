@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from protos.mpa.v1 import types_pb2
+from services import tracing
 from services.core.errors import ImageUnknown, NotFound, WrongState
 from services.rpc.access.credentials import Credentials
 from services.rpc.client.replies import Picture
@@ -93,7 +94,8 @@ class Client:
                     peer.note_lacking(version)
 
         call = self.connection.call if retry else self.connection.call_once
-        return await call(attempt)
+        with tracing.span(f"ask the {self.name}"):
+            return await call(attempt)
 
     async def _ask(
         self,

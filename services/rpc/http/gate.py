@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services import metrics
+from services import metrics, tracing
 from services.core.errors import Overloaded, PermissionDenied, Unauthenticated
 from services.rpc.access.access import HEADER as HEADER_OF_KEYS
 from services.rpc.access.caller import account
@@ -57,10 +57,20 @@ class Gate:
         if scope["type"] != "http":
             await self._bento(scope, receive, send)
             return
-        given = begin_request(Headers(scope=scope).get(HEADER))
+        headers = Headers(scope=scope)
+        given = begin_request(headers.get(HEADER))
+        known = self._known(scope["path"])
+        name = known if known not in OBSERVED else ""
+        with tracing.span(name, headers.get(tracing.HEADER, "")) as span:
+            status = await self._respond(scope, receive, send, known, given)
+            span.set_attribute("http.response.status_code", status)
+
+    async def _respond(
+        self, scope: Scope, receive: Receive, send: Send, known: str, given: str
+    ) -> int:
+        """Returns the status of the reply; 0 if the caller has gone."""
         began = time.monotonic()
         path = scope["path"]
-        known = self._known(path)
         caller = scope["client"][0] if scope.get("client") else ""
         reply = _Reply(send, given)
         try:
@@ -84,6 +94,7 @@ class Gate:
                     failed=not 200 <= reply.status < 400,
                     why=reply.why,
                 )
+        return reply.status
 
     def _known(self, path: str) -> str:
         """The path of a route, such as "/v1/models/{model}"; "" if there is none."""

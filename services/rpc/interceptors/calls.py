@@ -14,7 +14,7 @@ import grpc
 from google.protobuf import descriptor_pool
 from google.rpc import code_pb2
 
-from services import metrics
+from services import metrics, tracing
 from services.rpc.interceptors.around import Around, Context
 from services.rpc.request_id import HEADER, CallLog, begin_request, current_request_id
 
@@ -33,10 +33,20 @@ class Calls(Around):
         if method.startswith(("/grpc.health.", "/grpc.reflection.")):
             yield
             return
-        given = dict(context.invocation_metadata() or ()).get(HEADER)
-        chosen = begin_request(given if isinstance(given, str) else None)
+        given = dict(context.invocation_metadata() or ())
+        chosen = begin_request(_text(given.get(HEADER)))
         _current_method.set(method)
         context.set_trailing_metadata(((HEADER, chosen),))
+        # The items of a bulk stream have spans of their own, each below its caller's.
+        name = "" if _is_bulk(method) else method
+        with tracing.span(name, _text(given.get(tracing.HEADER)) or "") as span:
+            async with self._counted(method, context, span):
+                yield
+
+    @asynccontextmanager
+    async def _counted(
+        self, method: str, context: Context, span: tracing.TraceSpan
+    ) -> AsyncIterator[None]:
         began = time.perf_counter()
         code = "OK"
         try:
@@ -54,8 +64,18 @@ class Calls(Around):
             else:
                 metrics.ended(metrics.GRPC, method, code, seconds)
             failed = code not in _UNREMARKABLE
+            span.set_attribute("rpc.grpc.status", code)
             why = context.details() or "" if failed else ""
             self._log.ended(method, code, seconds, peer=context.peer(), failed=failed, why=why)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def current_method() -> str:
+    """Full name of the method of the call under way."""
+    return _current_method.get()
 
 
 def count_item(code: int, seconds: float | None) -> None:
