@@ -35,12 +35,12 @@ class ServiceProcess:
     def address(self):
         return f"127.0.0.1:{self.grpc_port}"
 
-    def wait_until_ready(self):
+    def wait_until_ready(self, timeout_s=90.0):
         def is_ready():
             assert self.process.poll() is None, self.log.read_text()
             return is_serving(self.http_port)
 
-        until_true(is_ready, describe=self.log.read_text)
+        until_true(is_ready, timeout_s, describe=self.log.read_text)
         return self
 
     def wait_until_logged(self, words):

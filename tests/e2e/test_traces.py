@@ -111,3 +111,18 @@ def test_a_request_over_http_joins_its_callers_trace_without_its_question(
     assert MARK * 2 not in text and image[:64] not in text
     lines = [json.loads(line) for line in student.log.read_text().splitlines()]
     assert {line.get("trace_id") for line in lines if line.get("code") == "200"} >= {"ab" * 16}
+
+
+def test_spans_of_vllm_are_below_those_of_the_request(tmp_path, receiver):
+    before = len(receiver.spans)
+    settings = {"engine": "vllm", "max_model_len": 512, "env": receiver.environment()}
+    with serving("teacher", tmp_path, wait=False, **settings) as teacher:
+        teacher.wait_until_ready(300.0)
+        url = f"http://127.0.0.1:{teacher.http_port}/v1/annotate"
+        asked = {"image": base64.b64encode(png()).decode()}
+        reply = httpx.post(url, json=asked, headers={"traceparent": PARENT}, timeout=120)
+        assert reply.status_code == 200, reply.text
+        until_true(lambda: any(span.name == "llm_request" for span in receiver.spans[before:]))
+    (computed,) = [span for span in receiver.spans[before:] if span.name == "llm_request"]
+    assert computed.trace == "ab" * 16
+    assert receiver.ancestors(computed) == ["mpa-teacher: engine", "mpa-teacher: /v1/annotate"]
