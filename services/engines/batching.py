@@ -98,7 +98,7 @@ class MicroBatcher:
             raise Unavailable("this model is being unloaded: ask again")
         if len(self._waiting) >= self._max_waiting:
             raise full(len(self._waiting))
-        with tracing.span("engine") as span:
+        with tracing.inner("engine") as span:
             reply = await self._enter(prompt, adapter, span).reply
             tracing.used(span, reply.usage)
             return reply

@@ -110,7 +110,7 @@ class VllmEngine:
         if len(self._ranks.asking) >= self._settings.max_waiting:
             raise full(len(self._ranks.asking))
         try:
-            with tracing.span("engine"):
+            with tracing.inner("engine"):
                 return await self._enter(prompt, adapter)
         except asyncio.CancelledError:
             task = asyncio.current_task()

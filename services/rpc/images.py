@@ -127,7 +127,7 @@ class ImageReceiver:
 
     async def _find(self, image: types_pb2.Image) -> LoadedImage:
         source = image.WhichOneof("source")
-        with tracing.span("image", source=source or "none"):
+        with tracing.inner("image", source=source or "none"):
             return await self._receive(image, source)
 
     async def _receive(self, image: types_pb2.Image, source: str | None) -> LoadedImage:

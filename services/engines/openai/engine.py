@@ -62,7 +62,7 @@ class OpenAIEngine:
         Also raises BadReply (unusable twice), WrongState (key, quota, model), Pending (in a batch).
         """
         if self._batches is None:
-            with tracing.span("engine") as span:
+            with tracing.inner("engine") as span:
                 reply = await self._ask(prompt)
                 tracing.used(span, reply.usage)
                 return reply
