@@ -64,7 +64,9 @@ class Bystander:
             else student_pb2.AnswerRequest
         )
         asked = self._stub.Answer(
-            request(image=types_pb2.Image(data=IMAGE), question=question), timeout=PATIENCE_S
+            request(image=types_pb2.Image(data=IMAGE), question=question),
+            timeout=PATIENCE_S,
+            metadata=tuple(self._target.bearing.items()),
         )
         return (await asked).answer
 
@@ -109,6 +111,7 @@ async def bystander_of(target, repeats=False):
         httpx.AsyncClient(
             base_url=target.url,
             timeout=PATIENCE_S,
+            headers=target.bearing,
             transport=httpx.AsyncHTTPTransport(verify=False, local_address=ADDRESS),
         ) as http,
     ):

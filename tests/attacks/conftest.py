@@ -16,8 +16,8 @@ class Targets:
         self._folder = folder
         self._targets = {}
 
-    def get(self, kind, role, answers=True, **settings):
-        """`settings` as in `serving`."""
+    def get(self, kind, role, answers=True, key="", **settings):
+        """`settings` as in `serving`; `key`: the bystander's."""
         if kind in self._targets:
             target, stack = self._targets[kind]
             if not target.is_wounded:
@@ -28,7 +28,9 @@ class Targets:
         stack = ExitStack()
         if role == "student":
             settings = {"store": folder / "store", **settings}
-        target = Target(role, stack.enter_context(serving(role, folder, **settings)), answers)
+        target = Target(
+            role, stack.enter_context(serving(role, folder, **settings)), answers, key=key
+        )
         self._targets[kind] = target, stack
         return target
 

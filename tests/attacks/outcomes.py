@@ -64,13 +64,13 @@ def as_bytes(request):
     return request if isinstance(request, bytes) else request.SerializeToString()
 
 
-async def call(channel, name, *requests, timeout_s=PATIENCE_S):
+async def call(channel, name, *requests, timeout_s=PATIENCE_S, metadata=()):
     """Outcome of a call. A stream sends all requests and reads all replies."""
     method = METHODS[name]
     given = iter(requests) if method.client_streaming else requests[0]
     replies = []
     try:
-        under_way = method_of(channel, name)(given, timeout=timeout_s)
+        under_way = method_of(channel, name)(given, timeout=timeout_s, metadata=metadata)
         if method.server_streaming:
             async for reply in under_way:
                 replies.append(reply)
@@ -97,11 +97,11 @@ def _of_items(replies):
     )
 
 
-async def call_once(address, name, *requests, timeout_s=PATIENCE_S):
+async def call_once(address, name, *requests, timeout_s=PATIENCE_S, metadata=()):
     """Outcome of a call on a separate connection."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", 64 * 2**20)]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        return await call(channel, name, *requests, timeout_s=timeout_s)
+        return await call(channel, name, *requests, timeout_s=timeout_s, metadata=metadata)
 
 
 async def request(url, method="POST", path="/v1/vqa", **sent):

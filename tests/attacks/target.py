@@ -20,12 +20,21 @@ PATIENCE_S = 20.0
 
 @dataclass
 class Target:
-    """A process under attack. `is_wounded`: an attack succeeded; the next gets a new process."""
+    """A process under attack. `is_wounded`: an attack succeeded; the next gets a new process.
+
+    `key`: the bystander's, "" if the service has no keys.
+    """
 
     role: str
     service: ServiceProcess
     answers: bool = True
     is_wounded: bool = False
+    key: str = ""
+
+    @property
+    def bearing(self):
+        """The header, or metadata, of a legitimate caller."""
+        return {"authorization": f"Bearer {self.key}"} if self.key else {}
 
     @property
     def url(self):

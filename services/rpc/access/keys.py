@@ -99,6 +99,8 @@ def new_key(
 def read_keys(path: Path) -> tuple[AccessKey, ...]:
     """All keys of a file. Raises InvalidInput: it is missing, unreadable or damaged."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no regular file")
         with path.open("rb") as file:
             raw = file.read(MOST_FILE_BYTES + 1)
         if len(raw) > MOST_FILE_BYTES:
