@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from services.environment import Environment
+from services.rpc.logs import LogSettings
 from services.student.settings import StudentSettings
 from services.teacher.settings import TeacherSettings
 from tests.tools import program
@@ -35,5 +37,6 @@ def settings(role, variables):
     read = Variables(**variables)
     made = TeacherSettings if role == "teacher" else StudentSettings
     settings = made.from_env(read)
+    LogSettings.from_environment(Environment(f"MPA_{role.upper()}_", read))
     assert {name for name in variables if name.startswith("MPA_")} <= read.names
     return settings

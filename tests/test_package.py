@@ -84,6 +84,21 @@ def test_bentos_want_what_a_service_wants(bentofile):
     assert sorted(listed) == sorted(wanted.values())
 
 
+@pytest.mark.parametrize("bentofile", ["bentofile.yaml", "services/teacher/bentofile.yaml"])
+def test_bentos_have_all_that_their_modules_import(bentofile):
+    included = [ROOT / name for name in yaml.safe_load((ROOT / bentofile).read_text())["include"]]
+    modules = [
+        module for each in included for module in (each.rglob("*.py") if each.is_dir() else [each])
+    ]
+    imports = re.compile(r"^ *from (services(?:\.\w+)?) import (\w+)", re.MULTILINE)
+    for module in modules:
+        for package, name in imports.findall(module.read_text()):
+            path = ROOT / (package if package != "services" else f"services.{name}").replace(
+                ".", "/"
+            )
+            assert path in included or path.with_suffix(".py") in included, (module, path)
+
+
 def test_a_bento_for_vllm_wants_the_extras_vllm():
     vllm, telemetry = VLLM
     assert vllm in PROJECT["optional-dependencies"]["vllm"]

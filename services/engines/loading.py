@@ -54,9 +54,10 @@ async def _load_vllm(folder: Path, settings: EngineSettings) -> VisionLanguageMo
     require_installed("vllm")
     for name, value in _VLLM_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from services.engines import tether
+    from services.engines import tether, vllm_plugins
 
     tether.own()
+    vllm_plugins.announce()
     await _import("services.engines.vllm")
     from services.engines import vllm
 

@@ -5,7 +5,7 @@ Otherwise they would stay in the device's memory.
     python -m services.engines.tether MODULE ARGUMENTS...
 
 runs MODULE and tethers it before it imports anything heavy. vLLM runs `hold` in each of its
-processes, as a plugin (pyproject.toml, entry point group `vllm.general_plugins`).
+processes, as a plugin (vllm_plugins.py).
 """
 
 from __future__ import annotations
