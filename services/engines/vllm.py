@@ -47,6 +47,7 @@ from services.engines.vllm_replies import (
     too_long,
     written_reply,
 )
+from services.engines.vllm_stats import SchedulerFigures
 from services.engines.worker import failure_of
 
 _log = logging.getLogger(__name__)
@@ -281,10 +282,12 @@ async def load(folder: Path, settings: EngineSettings) -> VllmEngine:
     chat = await asyncio.to_thread(Chat.of, folder, settings.trust_remote_code)
     await asyncio.to_thread(tensors.check_tensors, folder)
     fingerprint = await asyncio.to_thread(checkpoint.fingerprint, folder)
-    arguments = start_arguments(folder, settings)
     try:
         engine = await asyncio.to_thread(
-            AsyncLLM.from_engine_args, arguments, usage_context=UsageContext.OPENAI_API_SERVER
+            AsyncLLM.from_engine_args,
+            start_arguments(folder, settings),
+            usage_context=UsageContext.OPENAI_API_SERVER,
+            stat_loggers=[SchedulerFigures],
         )
         vllm_processes.tie(engine)
     except Exception as error:

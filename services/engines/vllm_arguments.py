@@ -93,7 +93,7 @@ def engine_arguments(folder: Path, settings: EngineSettings, *, on_cpu: bool) ->
         "enforce_eager": on_cpu,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "trust_remote_code": settings.trust_remote_code,
-        "disable_log_stats": not tracing.endpoint(),  # its spans are made of them
+        "disable_log_stats": True,
         **({"otlp_traces_endpoint": tracing.endpoint()} if tracing.endpoint() else {}),
         **window,
         **prefill,

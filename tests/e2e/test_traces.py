@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -123,6 +124,10 @@ def test_spans_of_vllm_are_below_those_of_the_request(tmp_path, receiver):
         reply = httpx.post(url, json=asked, headers={"traceparent": PARENT}, timeout=120)
         assert reply.status_code == 200, reply.text
         until_true(lambda: any(span.name == "llm_request" for span in receiver.spans[before:]))
+        text = httpx.get(f"http://127.0.0.1:{teacher.http_port}/metrics").text
+        assert "mpa_queue_seconds_count 1.0" in text
+        assert re.search(r"mpa_batch_size_count [1-9]", text)
+        assert "vllm:" not in text
     (computed,) = [span for span in receiver.spans[before:] if span.name == "llm_request"]
     assert computed.trace == "ab" * 16
     assert receiver.ancestors(computed) == ["mpa-teacher: engine", "mpa-teacher: /v1/annotate"]

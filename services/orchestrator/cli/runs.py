@@ -66,6 +66,18 @@ Everything = Annotated[
         help="Every record; rejected ones, too, if the format has a field for the reason.",
     ),
 ]
+TrackingUri = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        envvar="MLFLOW_TRACKING_URI",
+        metavar="URI",
+        help="MLflow's store: sqlite:///mlflow.db, or the address of a server.",
+    ),
+]
+ExperimentName = Annotated[
+    str, typer.Option("--experiment", metavar="NAME", help="Experiment in MLflow.")
+]
 YesDelete = Annotated[bool, o.flag("--yes", "-y", help="Delete without asking for confirmation.")]
 
 
@@ -147,6 +159,16 @@ def export(
         with Progress(Console(stderr=True)) as progress:
             count = export(opened, choose(cell or [], everything), form, output, progress)
         typer.echo(f"{count:,} records in {output}")
+
+
+@app.command()
+def track(run: o.RunFolder, uri: TrackingUri, experiment: ExperimentName = "mpa") -> None:
+    """Write a run to MLflow: settings, figures by round, summary; again, it is replaced."""
+    from services.orchestrator.exports.tracking import track
+    from services.orchestrator.run.run import read_run
+
+    with exit_codes(), read_run(run) as opened:
+        typer.echo(f"run {track(opened, uri, experiment)} of experiment {experiment} at {uri}")
 
 
 @app.command()

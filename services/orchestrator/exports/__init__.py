@@ -4,6 +4,7 @@ export.py    writes the chosen records as a whole or not at all
 samples.py   the chosen records, one after another
 pictures.py  images as files
 tables.py    rows as Parquet files; json_list.py: items as a JSON list
+tracking.py  figures of a run in MLflow
 parquet.py, llava.py, sharegpt.py, chat.py, hf.py, webdataset.py, vlmevalkit.py, authors.py
 """
 
