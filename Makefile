@@ -16,7 +16,7 @@ export HF_HUB_OFFLINE ?= 1
 export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-vllm quick fast test check format protos protos-check protos-released haproxy prometheus arms \
+.PHONY: help demo demo-vllm quick fast test check format protos protos-check protos-released haproxy prometheus openai-js arms \
     bench-mini bench gpu-check zoo clean
 
 help:  ## List the targets
@@ -43,7 +43,7 @@ fast: check  ## Check, and run every test but the slow ones: real models, real p
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) --durations 15
 
 # One thread for each process: several that share two cores wait for each other less.
-test: $(VENV)/.installed-vllm check protos-check haproxy prometheus  ## Check, and run every test, as CI does
+test: $(VENV)/.installed-vllm check protos-check haproxy prometheus openai-js  ## Check, and run every test, as CI does
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" $(PARALLEL) --durations 15
 	$(BIN)/python -m pytest -m alone --durations 5
 
@@ -56,6 +56,12 @@ haproxy:
 prometheus:
 	@command -v prometheus > /dev/null || test -e $(VENV)/prometheus || \
 	    { cd $(VENV) && apt-get download --quiet prometheus && dpkg -x prometheus_*.deb prometheus; } || true
+
+# OpenAI's client of JavaScript, with which the endpoint is tested. Without npm, that one test says that it is missing.
+openai-js:
+	@command -v npm > /dev/null || test "$$(id -u)" != 0 || \
+	    { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends nodejs npm; } || true
+	@npm install --silent --no-audit --no-fund --prefix build/js openai@6.49.0 || true
 
 check: $(VENV)/.installed  ## Check format, lint, types, import contracts, and the protos against the last release
 	$(BIN)/ruff format --check .

@@ -53,6 +53,7 @@ class HttpStudent:
     """A student and its HTTP server."""
 
     url: str
+    app: Starlette
     peer: StudentPeer
     entrance: Entrance
     server: uvicorn.Server
@@ -83,7 +84,7 @@ async def student_over_http(settings, shedder=None, **limits):
         await until(lambda: server.started)
         try:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            yield HttpStudent(url, peer, entrance, server)
+            yield HttpStudent(url, app, peer, entrance, server)
         finally:
             server.should_exit = True
             await asyncio.wait_for(serving, 60)

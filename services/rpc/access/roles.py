@@ -67,6 +67,7 @@ NEEDED: dict[str, Roles] = {
     "/v1/chat/completions": _ASK,
     "/v1/models": _ASK | _READ,
     "/v1/models/{model:path}": _ASK | _READ,
+    "/openapi.json": ANY_ROLE,
     "/metrics": _READ,
 }
 """Roles of an RPC or route; a caller needs one of them."""

@@ -7,5 +7,6 @@ images     the bytes of an image: a data URI, or an https URL of a host that is 
 choices    replies that end at stop sequences
 replies    the JSON of replies, chunks and models
 stream     server-sent events
+openapi    the document of all routes
 routes     the paths
 """

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions, GET /v1/models and GET /v1/models/{model}."""
+"""POST /v1/chat/completions, GET /v1/models, /v1/models/{model} and /openapi.json."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from services.core.errors import InvalidInput, NotFound
 from services.rpc.access.caller import account, the_caller
 from services.rpc.http.completions.body import read_body
 from services.rpc.http.completions.images import ImageUrls
+from services.rpc.http.completions.openapi import openapi
 from services.rpc.http.completions.replies import (
     Completed,
     CompletionShape,
@@ -70,6 +71,7 @@ def routes(completions: Completions, images: ImageUrls) -> list[BaseRoute]:
         Route("/v1/chat/completions", ChatRoute(completions, images), methods=["POST"]),
         Route("/v1/models", _models(completions), methods=["GET"]),
         Route("/v1/models/{model:path}", _model(completions), methods=["GET"]),
+        Route("/openapi.json", _document, methods=["GET"]),
     ]
 
 
@@ -154,6 +156,10 @@ def _model(completions: Completions) -> Endpoint:
             return refusal(error)
 
     return respond
+
+
+async def _document(request: Request) -> Response:
+    return _json(openapi())
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
