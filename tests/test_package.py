@@ -78,7 +78,8 @@ def test_the_extras_that_messages_name_exist():
 
 @pytest.mark.parametrize("bentofile", ["bentofile.yaml", "services/teacher/bentofile.yaml"])
 def test_bentos_want_what_a_service_wants(bentofile):
-    requirements = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["serve"]]
+    extras = PROJECT["optional-dependencies"]
+    requirements = [*PROJECT["dependencies"], *extras["tracing"], *extras["serve"]]
     wanted = {Requirement(requirement).name: requirement for requirement in requirements}
     listed = yaml.safe_load((ROOT / bentofile).read_text())["python"]["packages"]
     assert sorted(listed) == sorted(wanted.values())

@@ -14,7 +14,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 FROM python:3.11-slim
 COPY constraints.txt /
 COPY --from=wheel /wheel /wheel
-RUN pip install --no-cache-dir -c /constraints.txt "$(ls /wheel/*.whl)[s3]" \
+RUN pip install --no-cache-dir -c /constraints.txt "$(ls /wheel/*.whl)[s3,tracing]" \
     && groupadd --gid 1034 mpa \
     && useradd --uid 1034 --gid 1034 --create-home mpa
 USER 1034:1034

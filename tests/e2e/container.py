@@ -56,10 +56,11 @@ def require_isolation():
 
 
 @contextmanager
-def container(pod, objects, bento, folder, secrets, **changed):
-    """Runs the container of a student's pod as Kubernetes would, with some settings `changed`.
+def container(role, pod, objects, bento, folder, secrets):
+    """Runs the container of a service's pod as Kubernetes would, with other ports.
 
-    `bento`: folder of the bento; `secrets`: folder of each Secret, by its name.
+    `bento`: folder of the bento; `secrets`: folder of each Secret, by its name. The address of the
+    service is the one for mpa-orch.
     """
     (described,) = pod["containers"]
     security = {**pod["securityContext"], **described["securityContext"]}
@@ -78,10 +79,12 @@ def container(pod, objects, bento, folder, secrets, **changed):
         "BENTOML_PORT": str(http_port),
         "OMP_NUM_THREADS": "1",
         **variables(described, objects),
-        **changed,
-        "MPA_STUDENT_GRPC_PORT": str(grpc_port),
-        "MPA_STUDENT_CONTROL_PORT": str(control_port),
     }
+    prefix = f"MPA_{role.upper()}_"
+    inside |= {f"{prefix}GRPC_PORT": str(grpc_port), f"{prefix}LAME_DUCK_S": "1"}
+    if f"{prefix}CONTROL_PORT" in inside:
+        inside[f"{prefix}CONTROL_PORT"] = str(control_port)
+        grpc_port = control_port
     command = ["env", "--ignore-environment", *(f"{name}={inside[name]}" for name in inside)]
     command += ["bash", "/bento/env/docker/entrypoint.sh", *described["args"]]
     subprocess.run(["chmod", "--recursive", "a+rX", bento], check=True)
@@ -101,7 +104,7 @@ def container(pod, objects, bento, folder, secrets, **changed):
         )
     service = ServiceProcess(process, http_port, grpc_port, log)
     try:
-        yield service.wait_until_ready(), f"127.0.0.1:{control_port}"
+        yield service.wait_until_ready()
         psutil.Process(process.pid).children()[0].send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     finally:

@@ -21,7 +21,7 @@ from protos.mpa.v1 import (
     versions_pb2,
     versions_pb2_grpc,
 )
-from tests.e2e.processes import build_bento, serving
+from tests.e2e.processes import serving
 from tests.pictures import bomb_png, png
 from tests.processes import command_of
 from tests.serving import fake_checkpoint
@@ -224,18 +224,6 @@ def test_sigterm_loses_no_request(tmp_path, model):
         failed = asyncio.run(run(student))
         assert student.process.wait(30) == 0
     assert failed == 0
-
-
-def test_a_built_bento_serves(tmp_path):
-    """The teacher's; test_container.py has the student's."""
-    model = fake_checkpoint(tmp_path / "model", skill=0.5)
-    tag, _ = build_bento(tmp_path, "-f", "services/teacher/bentofile.yaml")
-    home = {"BENTOML_HOME": str(tmp_path / "bentoml")}
-    with serving("teacher", tmp_path, target=tag, model=model, env=home) as service:
-        url = f"http://127.0.0.1:{service.http_port}/v1/annotate"
-        response = httpx.post(url, files={"image": IMAGE}, data={"task": "vqa"})
-    assert response.status_code == 200
-    assert response.json()["answer"]
 
 
 async def test_an_engine_that_dies_takes_the_service_out_of_rotation_until_a_new_one_is_up(
