@@ -5,7 +5,7 @@ Its blanks are SentencePiece's, unknown characters become bytes, and "<s>" begin
 
 import json
 
-from tests.architectures import LLAVA_TEMPLATE, PATCH, TILE
+from tests.architecture_models import LLAVA_TEMPLATE, PATCH, TILE
 
 _CORPUS = [
     "USER: what color is the shape? ASSISTANT: red. Answer the question in a single word or phrase"
