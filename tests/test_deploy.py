@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+import pytest
+import yaml
+
 from services import metrics
 from tests.deployed import alerts, expressions, names
 
@@ -27,6 +30,14 @@ def test_every_metric_is_shown_or_watched():
     families = [family.name for family in metrics.REGISTRY.collect()]
     named = " ".join(expressions())
     assert [name for name in families if "mpa_" in name and name not in named] == []
+
+
+@pytest.mark.parametrize("folder", ["prometheus", "compose"])
+def test_the_jobs_have_the_names_that_the_alerts_expect(folder):
+    settings = yaml.safe_load((ROOT / "deploy" / folder / "prometheus.yml").read_text())
+    jobs = [each["job_name"] for each in settings["scrape_configs"]]
+    assert jobs and all(job.startswith("mpa-") for job in jobs)
+    assert 'job=~"mpa-.*"' in alerts()["MpaServiceDown"]
 
 
 def test_every_alert_has_its_advice():
