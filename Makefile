@@ -16,7 +16,8 @@ export HF_HUB_OFFLINE ?= 1
 export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-vllm quick fast test check format protos protos-check protos-released haproxy prometheus openai-js arms \
+.PHONY: help demo demo-vllm quick fast test check audit format protos protos-check protos-released haproxy prometheus \
+    openai-js arms \
     bench-mini bench gpu-check zoo clean
 
 help:  ## List the targets
@@ -70,6 +71,10 @@ check: $(VENV)/.installed  ## Check format, lint, types, import contracts, and t
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against protos/released.binpb
+
+# Needs the network: if PyPI can't be reached, it says so and fails nothing.
+audit: $(VENV)/.installed  ## Compare the installed packages with known vulnerabilities (pip-audit)
+	$(BIN)/python .ci/audit
 
 format: $(VENV)/.installed  ## Format the code, and fix the lint faults that have an automatic fix
 	$(BIN)/ruff format .

@@ -1,6 +1,7 @@
 """The package: its dependencies, and what an installation without extras can do."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -233,3 +234,17 @@ def test_a_missing_extra_is_named(remote, command, extra):
     assert done.returncode == 1, done.stderr
     assert f"pip install -c constraints.txt '.[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("everything", "code"), [("", 0), ("1", 2)])
+def test_an_audit_that_reaches_nobody_says_so(everything, code):
+    nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "audit"],
+        env={**os.environ, **nowhere, "MPA_TEST_EVERYTHING": everything},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr
+    assert "NOT AUDITED" in done.stdout
