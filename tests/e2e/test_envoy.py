@@ -88,6 +88,8 @@ async def test_answers_and_health_pass_and_nothing_else(tmp_path, student):
             through = await client.post("/v1/vqa", json=ASKED, headers=named)
             assert through.json() == direct.json()
             assert through.headers["x-request-id"] == "by-the-caller"
+            document = await client.get("/openapi.json")
+            assert document.json()["paths"].keys() >= {"/v1/vqa"}
             for path in ("/metrics", "/", "/v1%2fvqa", "/docs.json"):
                 assert (await client.get(path)).status_code in (400, 404), path
             answer = student_pb2_grpc.StudentServiceStub(channel).Answer
