@@ -47,6 +47,12 @@ class Shape:
         feed_forward = 3 * (self.hidden + self.intermediate)
         return rank * self.layers * (attention + feed_forward)
 
+    @property
+    def largest_layer(self) -> int:
+        """Parameters of a layer or of the embeddings, whichever has more."""
+        widths = 2 * (self.heads + self.key_value_heads) * self.head_size + 3 * self.intermediate
+        return self.hidden * max(widths, self.vocabulary)
+
     def layer_bytes(self, value_bytes: int) -> int:
         """Bytes per token that one layer keeps for the backward pass.
 

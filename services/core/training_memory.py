@@ -18,6 +18,9 @@ ANSWER_TOKENS = 64
 """Positions of a sample for which logits are computed: those of its answer."""
 LOGIT_BYTES = 2 * BFLOAT16 + 3 * FLOAT32
 """Bytes of a logit: bfloat16 and float32, each with its gradient, and its log probability."""
+IN_FLIGHT = 7 * FLOAT32
+"""Bytes of a parameter of a layer whose weights are offloaded, while it is computed: this layer's
+and the next one's weights, on arrival and cast, the gradient, and two of them on their way back."""
 RESERVE = 0.05
 """Share of the free memory that is left to the allocator's fragments."""
 
@@ -37,6 +40,8 @@ class TrainingWay:
     processes: int = 1
     sharded: bool = False
     """Weights, gradients and moments are divided among the processes."""
+    offloaded: bool = False
+    """Weights, gradients and moments are in the machine's memory, divided among the processes."""
     value_bytes: int = BFLOAT16
     """Size of computed values: 2 under autocast to bfloat16, 4 in float32."""
     base_bytes: int = BFLOAT16
@@ -60,22 +65,42 @@ class SampleSize:
 
 
 def training_bytes(model: Dimensions, sample: SampleSize, way: TrainingWay) -> int:
-    """Peak of one process.
+    """Peak of one process on its device.
 
     Gradients and activations are both counted whole: what a backward pass frees of the one is
     rarely a place for the other.
     """
-    trained = model.adapter_parameters(way.lora_rank) if way.lora_rank else model.parameters
-    frozen = model.parameters * way.base_bytes if way.lora_rank else 0
+    trained, frozen = _held(model, way)
     casts = trained * way.value_bytes if way.value_bytes < FLOAT32 else 0
     kept = trained * (FLOAT32 + FLOAT32 + MOMENTS) + casts
-    if way.sharded:
+    if way.offloaded:
+        frozen, kept = 0, model.language.largest_layer * IN_FLIGHT
+    elif way.sharded:
         largest = model.language.vocabulary * model.language.hidden
         kept = kept // way.processes + 3 * largest * FLOAT32  # gathered for a moment
         frozen //= way.processes
     elif way.processes > 1:
         kept += trained * FLOAT32  # the buckets in which gradients are reduced
     return frozen + kept + way.micro_batch * activation_bytes(model, sample, way) + RUNTIME
+
+
+def host_bytes(model: Dimensions, way: TrainingWay) -> int:
+    """Peak of the machine's memory in an offloaded training, for all processes together.
+
+    Each process reads the weights before it keeps its share. At the end moments and gradients are
+    freed before the weights are gathered, which takes less.
+    """
+    trained, frozen = _held(model, way)
+    weights = trained * FLOAT32 + frozen
+    begins = (way.processes + 1) * weights
+    return max(begins, weights + trained * (FLOAT32 + MOMENTS)) + way.processes * RUNTIME
+
+
+def _held(model: Dimensions, way: TrainingWay) -> tuple[int, int]:
+    """Trained parameters, and bytes of the frozen base under adapters."""
+    if not way.lora_rank:
+        return model.parameters, 0
+    return model.adapter_parameters(way.lora_rank), model.parameters * way.base_bytes
 
 
 def activation_bytes(model: Dimensions, sample: SampleSize, way: TrainingWay) -> int:
@@ -99,8 +124,12 @@ def activation_bytes(model: Dimensions, sample: SampleSize, way: TrainingWay) ->
 def leaner(way: TrainingWay) -> Iterator[TrainingWay]:
     """Ways from the fastest to the leanest, `way` first: smaller micro batches, checkpointing.
 
-    All compute the same optimizer steps.
+    All compute the same optimizer steps. Offloaded weights are read again for each micro batch, so
+    checkpointing comes first there.
     """
+    if way.offloaded and not way.checkpointing:
+        yield way
+        way = replace(way, checkpointing=True)
     sizes = [size for size in range(way.micro_batch, 0, -1) if way.share % size == 0]
     yield from (replace(way, micro_batch=size) for size in sizes)
     if not way.checkpointing:
@@ -109,8 +138,13 @@ def leaner(way: TrainingWay) -> Iterator[TrainingWay]:
 
 
 def fits(model: Dimensions, sample: SampleSize, way: TrainingWay, free_bytes: int) -> bool:
-    """Whether a training fits in memory of which `free_bytes` are free."""
+    """Whether a training fits on a device with so many free bytes."""
     return training_bytes(model, sample, way) <= free_bytes * (1 - RESERVE)
+
+
+def fits_in_host(model: Dimensions, way: TrainingWay, free_bytes: int) -> bool:
+    """Whether the offloaded part of a training fits in a machine with so many free bytes."""
+    return host_bytes(model, way) <= free_bytes * (1 - RESERVE)
 
 
 def fastest_that_fits(

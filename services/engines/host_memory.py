@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-_ROOT = Path("/")
+ROOT = Path("/")
+"""Folder that holds proc and sys."""
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_active_file", "total_inactive_file")
 _V2 = ("memory.max", "memory.current", "active_file", "inactive_file")
 """Files of limit and use, and names of the cached files in memory.stat."""
 
 
-def machine_memory(root: Path = _ROOT) -> tuple[int, int]:
-    """Bytes that this process may use: available, total. `root` holds proc and sys."""
+def machine_memory(root: Path = ROOT) -> tuple[int, int]:
+    """Bytes that this process may use: available, total."""
     kibibytes = _read_table(root / "proc" / "meminfo")
     available, total = kibibytes["MemAvailable:"] * 2**10, kibibytes["MemTotal:"] * 2**10
     for limit, used in _limits(root):
@@ -25,7 +26,7 @@ def machine_memory(root: Path = _ROOT) -> tuple[int, int]:
     return available, total
 
 
-def count_kills(root: Path = _ROOT) -> int:
+def count_kills(root: Path = ROOT) -> int:
     """Processes that the kernel killed since it started because memory ran out; 0 if unknown.
 
     It counts the whole machine, whatever group the processes were in.

@@ -59,8 +59,13 @@ def gather(trainer: Trainer, base: Path, settings: Hyperparameters) -> Any:
 
     Shards are gathered one tensor after another (all processes take part), so no device holds the
     model. The first process's memory holds it in fp32, and once more in the format of its base.
+    Gradients and optimizer state, which may be in the same memory, are freed first.
     """
-    shards = trainer.accelerator.get_state_dict(trainer.model)
+    trained: Any = trainer.model
+    optimizer: Any = trainer.optimizer
+    optimizer.state.clear()
+    trained.zero_grad()
+    shards = trainer.accelerator.get_state_dict(trained)
     if not trainer.is_world_process_zero():
         return None
     model = read_model(base)

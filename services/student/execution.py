@@ -34,10 +34,23 @@ class Execution:
     sharded: bool = False
     """Divide weights, gradients and optimizer state among the processes (FSDP) instead of copying
     them (DDP)."""
+    offload: bool = False
+    """Keep weights, gradients and optimizer state in this machine's memory. A device holds one
+    layer at a time, and the activations (FSDP, also in one process)."""
     group_by_length: bool = False
     """Draw samples of similar length together, to save padding."""
     workers: int = 0
     """Processes that decode and tokenize for each training process; 0: it does so itself."""
+
+    @property
+    def uses_fsdp(self) -> bool:
+        """Whether a device gathers one layer at a time instead of holding the weights."""
+        return self.sharded or self.offload
+
+    @property
+    def needs_launcher(self) -> bool:
+        """Whether torchrun starts the processes that compute."""
+        return self.processes > 1 or self.offload
 
     @staticmethod
     def from_environment(env: Environment) -> Execution:
@@ -48,6 +61,7 @@ class Execution:
             precision=env.text("TRAINING_PRECISION", "auto"),
             processes=env.integer("TRAINING_PROCESSES", 1),
             sharded=env.flag("TRAINING_SHARDED"),
+            offload=env.flag("TRAINING_OFFLOAD"),
             group_by_length=env.flag("TRAINING_GROUP_BY_LENGTH"),
             workers=env.integer("TRAINING_WORKERS", 0),
         )
@@ -55,7 +69,7 @@ class Execution:
             "precision": (execution.precision not in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
             "processes": (execution.processes < 1, "1 or more"),
             "sharded": (
-                execution.sharded and execution.processes == 1,
+                execution.sharded and not execution.needs_launcher,
                 f"0, or {env.prefix}TRAINING_PROCESSES above 1",
             ),
             "workers": (execution.workers < 0, "0 or more"),

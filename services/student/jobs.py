@@ -16,7 +16,9 @@ from pathlib import Path
 
 from services import metrics, tracing
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
+from services.engines.host_memory import count_kills
 from services.student import programs
+from services.student.attempts import OUT_OF_HOST_MEMORY, after_kill
 from services.student.disk import require_disk_space
 from services.student.execution import Execution
 from services.student.job import Job, TrainingRequest
@@ -243,14 +245,9 @@ class TrainingJobs:
 
     async def _trained(self, name: str) -> str:
         code = await self._train(name)
-        while code == -signal.SIGTERM:
-            # Nobody cancelled it. `bentoml serve` passes its own SIGTERM to every child, so the
-            # service is probably about to stop, which ends this sleep. The job then resumes at the
-            # next start.
-            await asyncio.sleep(_AGAIN_AFTER_S)
-            code = await self._train(name)
         if code != 0:
-            said = self._last_words(name)
+            killed = code == -signal.SIGKILL
+            said = OUT_OF_HOST_MEMORY if killed else self._last_words(name)
             error = f"the training process ended with code {code}: {said}"
             await self._end(name, JobState(Phase.FAILED, error=error))
             return ""
@@ -260,6 +257,30 @@ class TrainingJobs:
         )
 
     async def _train(self, name: str) -> int:
+        """Train to the end, again after a stop that nobody asked for; return the exit code.
+
+        `bentoml serve` passes its own SIGTERM to every child, so the service is probably about to
+        stop, which ends the sleep. The job then resumes at the next start. After SIGKILL it continues
+        at once. If the kernel sent it, or at the second one, memory ran out: the next attempt takes
+        less, or the job ends.
+        """
+        kills = 0
+        while True:
+            before = count_kills()
+            code = await self._run_program(name)
+            if code == -signal.SIGTERM:
+                await asyncio.sleep(_AGAIN_AFTER_S)
+            elif code == -signal.SIGKILL:
+                kills += 1
+                if kills > 1 or count_kills() > before:
+                    if not await asyncio.to_thread(after_kill, self._root / name, self.job(name)):
+                        return code
+                    kills = 0
+                _log.warning("training %s was killed and continues", name)
+            else:
+                return code
+
+    async def _run_program(self, name: str) -> int:
         folder = self._root / name
         with (folder / "log.txt").open("ab") as log:
             return await programs.run(self._program, [str(folder.resolve())], self._devices, log)

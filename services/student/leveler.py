@@ -93,7 +93,8 @@ class Leveler(Trainer):
         plugin = self.args.fsdp_plugin_args
         model: Any = self.model
         if plugin is not None:
-            plugin.update(plugin_settings(model, in_bf16=self.args.bf16))
+            offload = bool(plugin.get("cpu_offload"))
+            plugin.update(plugin_settings(model, in_bf16=self.args.bf16, offload=offload))
         super().create_accelerator_and_postprocess()
         if plugin is not None and shard_on_cpu(plugin):
             self.is_fsdp_enabled = True

@@ -19,7 +19,7 @@ OUT_OF_MEMORY = 75
 
 
 def launch(folder: Path, execution: Execution) -> None:
-    """Run this program in several processes (torchrun), which end with this one.
+    """Run this program in its processes (torchrun), which end with this one.
 
     Raises InvalidInput; MemoryError: memory ran out in one of them.
     """
@@ -30,12 +30,18 @@ def launch(folder: Path, execution: Execution) -> None:
     execution.require_devices(torch.cuda.device_count())
     program = ["-m", "services.engines.tether", "services.student.training", str(folder)]
     owner = os.environ.get(tether.OWNER, "")
+    if execution.offload:  # CPUs compute the optimizer's steps; torchrun would give each one thread
+        threads = len(os.sched_getaffinity(0)) // execution.processes
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
     tether.own()  # ranks end with this launcher, even during their imports
     try:
         run.main(["--standalone", f"--nproc-per-node={execution.processes}", *program])
     except ChildFailedError as failed:
-        if any(each.exitcode == OUT_OF_MEMORY for each in failed.failures.values()):
+        codes = {each.exitcode for each in failed.failures.values()}
+        if OUT_OF_MEMORY in codes:
             raise MemoryError("in one of the training's processes") from failed
+        if -signal.SIGKILL in codes:
+            os.kill(os.getpid(), signal.SIGKILL)  # the service decides whether memory ran out
         sys.exit(1)
     except SignalException as stopped:
         # The waiting parent sees that this process died of the signal that it received.

@@ -27,7 +27,8 @@ from services.student.pointers import Pointers
 from services.student.progress import TrainingProgress
 from services.student.settings import StudentSettings
 from services.student.store import VersionStore
-from services.student.training_room import DEVICES, TrainingRoom, training_room
+from services.student.training_advice import DEVICES
+from services.student.training_room import TrainingRoom, training_room
 from services.student.upload_room import UploadRoom
 
 _log = logging.getLogger(__name__)

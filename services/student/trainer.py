@@ -48,6 +48,7 @@ def training_arguments(
         "activation_checkpointing": execution.gradient_checkpointing,
         # The whole model and its optimizer would be gathered, and the weights written twice.
         "state_dict_type": "SHARDED_STATE_DICT",
+        "cpu_offload": execution.offload,
     }
     return TrainingArguments(
         output_dir=str(checkpoints),
@@ -61,17 +62,19 @@ def training_arguments(
         optim="adamw_torch_fused",
         bf16=computes_in_bf16(execution),
         use_cpu=not on_gpu,
-        gradient_checkpointing=execution.gradient_checkpointing and not execution.sharded,
+        gradient_checkpointing=execution.gradient_checkpointing and not execution.uses_fsdp,
         gradient_checkpointing_kwargs={"use_reentrant": False},
         # Some towers end in unused layers (LLaVA takes the penultimate features).
         ddp_find_unused_parameters=True,
+        # The norm of gradients that are in this machine's memory is reduced there.
+        ddp_backend="cuda:nccl,cpu:gloo" if execution.offload and on_gpu else None,
         # The annotation of `fsdp` lags behind its documentation.
-        fsdp=execution.sharded or None,  # type: ignore[arg-type]
-        fsdp_config=sharding if execution.sharded else None,
+        fsdp=execution.uses_fsdp or None,  # type: ignore[arg-type]
+        fsdp_config=sharding if execution.uses_fsdp else None,
         # Or else each process would hold the gradients of the whole model between micro batches.
         accelerator_config=(
             {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
-            if execution.sharded
+            if execution.uses_fsdp
             else None
         ),
         dataloader_num_workers=execution.workers,

@@ -4,8 +4,9 @@
 
 It trains the whole student, vision tower and connector included, or low-rank adapters of it. It
 uses AdamW, cosine decay and warm-up, and fp32 master weights. Stopped at any moment and started
-again, it continues from its last checkpoint. With more than one process this program is the
-launcher of its own ranks (torchrun). ATTEMPT counts the attempts to compute canaries.
+again, it continues from its last checkpoint. With more than one process, or weights in this
+machine's memory, this program is the launcher of its own ranks (torchrun). ATTEMPT counts the
+attempts to compute canaries.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from typing import NoReturn
 from services.core.errors import MpaError
 from services.engines.device_memory import empty_cache, is_out_of_memory
 from services.files import write_atomically
-from services.student.attempts import begin, make_smaller, read_attempts, too_large
+from services.student.attempts import (
+    Attempt,
+    begin,
+    execution_of,
+    make_smaller,
+    offload,
+    too_large,
+)
 from services.student.checkpoints import gather, last_whole_checkpoint, remove_unfinished, save
 from services.student.execution import AUTO
 from services.student.job import Job, sole_trainer
@@ -36,26 +44,34 @@ from services.student.result import (
     partial_output,
 )
 from services.student.trainer import largest_of, prepare
-from services.student.training_room import training_room
+from services.student.training_room import can_offload, training_room
 
 
 def train(folder: Path, attempt: int = 0) -> None:
-    """Do the job in `folder` in this process, from its last checkpoint if there is one."""
-    choose_attempt(folder, Job.read(folder))
-    learn(folder)
-    free_memory()
+    """Do the job in `folder` from its last checkpoint, here or in processes that this one starts.
+
+    Raises MpaError; an error of memory (`is_out_of_memory`).
+    """
+    job = Job.read(folder)
+    choose_attempt(folder, job)
+    execution = execution_of(folder, job)
+    if not execution.needs_launcher:
+        learn(folder)
+        free_memory()
+    elif not is_trained(folder):
+        launch(folder, execution)
     complete(folder, attempt)
 
 
 def choose_attempt(folder: Path, job: Job) -> None:
-    """Estimate the micro batch that fits, if it shall be chosen and this is the first attempt.
+    """Estimate the micro batch that fits, if it shall be chosen and none has been tried.
 
     Raises MpaError.
     """
-    if job.execution.micro_batch == AUTO and not (is_trained(folder) or read_attempts(folder)):
-        room = training_room(
-            Path(job.base_folder), job.hyperparameters, job.execution, sample=largest_of(job)
-        )
+    execution = execution_of(folder, job)
+    if execution.micro_batch == AUTO and not is_trained(folder):
+        sample = largest_of(job)
+        room = training_room(Path(job.base_folder), job.hyperparameters, execution, sample=sample)
         _log(room.reason)
         begin(folder, room.way)
 
@@ -115,12 +131,7 @@ def main(folder: Path, attempt: int = 0) -> None:
             # The trainer would spread one process, and its batch, over all devices that it sees.
             devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
             os.environ["CUDA_VISIBLE_DEVICES"] = devices.partition(",")[0]
-            train(folder, attempt)
-            return
-        choose_attempt(folder, job)
-        if not is_trained(folder):
-            launch(folder, job.execution)
-        complete(folder, attempt)
+        train(folder, attempt)
     except Exception as error:
         is_memory = is_out_of_memory(error)
         if is_memory and is_trained(folder) and not is_rank:
@@ -139,13 +150,13 @@ def main(folder: Path, attempt: int = 0) -> None:
 
 
 def begin_again(folder: Path, job: Job) -> NoReturn:
-    """Replace this process, whose memory ran out, by one that tries a smaller micro batch."""
+    """Replace this process, whose memory ran out, by one that makes the next attempt."""
     (folder / "error.txt").unlink(missing_ok=True)  # of ranks that lost the one that failed
-    attempt = make_smaller(folder, job)
+    attempt = make_smaller(folder, job) or _offload(folder, job)
     if attempt is None:
         _leave_word(folder, too_large(folder, job))
         leave(1)
-    _log(f"memory ran out: trying micro batches of {attempt} samples")
+    _log(f"memory ran out: trying micro batches of size {attempt}")
     _start_again(str(folder))
 
 
@@ -163,6 +174,15 @@ def _start_again(*arguments: str) -> NoReturn:
     sys.stdout.flush()
     program = ["-m", "services.engines.tether", "services.student.training", *arguments]
     os.execv(sys.executable, [sys.executable, *program])
+
+
+def _offload(folder: Path, job: Job) -> Attempt | None:
+    """The attempt after the leanest one; None if the micro batch is set, or there is no room."""
+    execution = execution_of(folder, job)
+    if job.execution.micro_batch != AUTO:
+        return None
+    has_room = can_offload(Path(job.base_folder), job.hyperparameters, execution)
+    return offload(folder) if has_room else None
 
 
 def _log(text: str) -> None:

@@ -13,6 +13,7 @@ from services.core.training_memory import (
     activation_bytes,
     fastest_that_fits,
     fits,
+    host_bytes,
     leaner,
     training_bytes,
 )
@@ -65,6 +66,31 @@ def test_copies_reduce_gradients_in_buckets_and_shards_are_divided():
     assert wide - narrow == 2 * 1_000_000 / 4, "a frozen base is divided, too"
 
 
+def test_offloaded_weights_take_16_bytes_a_parameter_of_the_machine():
+    way = replace(WAY, offloaded=True)
+    assert host_bytes(MODEL, way) == 16 * 1_000_000 + GIB
+    layer = 10 * (2 * 10 + 2 * 5 + 3 * 40)
+    assert SHAPE.largest_layer == layer
+    kept = 4 * activation_bytes(MODEL, SAMPLE, way)
+    assert training_bytes(MODEL, SAMPLE, way) == 28 * layer + kept + GIB
+    four = replace(way, processes=4)
+    assert host_bytes(MODEL, four) == 5 * 4 * 1_000_000 + 4 * GIB, "each reads the weights"
+    adapters = replace(way, lora_rank=4)
+    trained = MODEL.adapter_parameters(4)
+    assert host_bytes(MODEL, adapters) == 2 * (2 * 1_000_000 + 4 * trained) + GIB
+
+
+def test_offloaded_weights_are_computed_twice_before_the_batch_is_cut():
+    """They are transferred for each micro batch."""
+    ways = leaner(TrainingWay(micro_batch=4, share=4, offloaded=True))
+    assert [(way.micro_batch, way.checkpointing) for way in ways] == [
+        (4, False),
+        (4, True),
+        (2, True),
+        (1, True),
+    ]
+
+
 def test_leaner_ways_halve_the_micro_batch_and_then_turn_on_checkpointing():
     ways = list(leaner(replace(WAY, micro_batch=16)))
     sizes = [16, 8, 4, 2, 1]
@@ -111,12 +137,16 @@ def test_a_student_of_the_paper_trains_whole_on_one_gpu_of_48_gb(name):
     assert (way.micro_batch, way.checkpointing) == PLANNED[name]
 
 
-def test_the_student_of_4b_trains_on_two_such_gpus_or_by_adapters():
+def test_the_student_of_4b_trains_by_offload_on_two_such_gpus_or_by_adapters():
     """18 bytes x 4.1B parameters are 70 GiB, however small the micro batch."""
     assert set(PLANNED) | {"internvl2-4b"} == set(PAPER)
     model, sample, way = _of_preset("internvl2-4b")
     assert fastest_that_fits(model, sample, way, GPU - BUSY) is None
     assert training_bytes(model, sample, replace(way, micro_batch=1, checkpointing=True)) > 70 * GIB
+    offloaded = fastest_that_fits(model, sample, replace(way, offloaded=True), GPU - BUSY)
+    assert offloaded is not None
+    assert (offloaded.micro_batch, offloaded.checkpointing) == (6, True), "all of its batch"
+    assert 62 * GIB < host_bytes(model, offloaded) < 63 * GIB
     shards = replace(way, micro_batch=3, share=3, processes=2, sharded=True)
     assert fastest_that_fits(model, sample, shards, GPU - BUSY)
     adapters = replace(way, micro_batch=1, lora_rank=16, checkpointing=True)

@@ -18,6 +18,7 @@ if __name__ == "__main__":
         assert trainer is not None
         # Between micro batches, too, a process holds its share of the gradients alone.
         assert trainer.accelerator.gradient_state.plugin_kwargs["sync_each_batch"]
+        assert not trainer.optimizer.state, "freed before the weights are gathered"
         trainers.append(trainer)  # held until `leave`, as the program does
         AcceleratorState._reset_state(reset_partial_state=True)
     leave()

@@ -10,9 +10,11 @@ from services.core.training_memory import TrainingWay
 from services.student import canaries
 from services.student.attempts import (
     Attempt,
+    after_kill,
     begin,
     execution_of,
     make_smaller,
+    offload,
     read_attempts,
     too_large,
 )
@@ -62,7 +64,8 @@ def test_each_attempt_halves_the_micro_batch_and_the_last_one_computes_twice(tmp
         assert execution.processes == 2
     assert tried == [(6, False), (3, False), (1, False), (1, True)]
     said = too_large(folder, job)
-    assert "tried micro batches of 12, 6, 3, 1, 1 with gradient checkpointing samples" in said
+    assert "tried micro batches of size 12, 6, 3, 1, 1 with gradient checkpointing; free" in said
+    assert "MPA_STUDENT_TRAINING_OFFLOAD=1" in said
     assert "train adapters (--lora-rank 16)" in said
     assert "MPA_STUDENT_TRAINING_SHARDED=1" in said
 
@@ -79,7 +82,46 @@ def test_a_micro_batch_that_was_set_is_kept(tmp_path, datasets):
     folder, job = _job(tmp_path, datasets, Execution(micro_batch=4))
     assert make_smaller(folder, job) is None
     assert execution_of(folder, job) == job.execution
-    assert "of 4 samples; set MPA_STUDENT_TRAINING_MICRO_BATCH=auto; or" in too_large(folder, job)
+    assert "of size 4; set MPA_STUDENT_TRAINING_MICRO_BATCH=auto; or" in too_large(folder, job)
+
+
+def test_after_a_kill_for_lack_of_memory_the_next_attempt_takes_less(tmp_path, datasets):
+    folder, job = _job(tmp_path, datasets, Execution(micro_batch=AUTO))
+    assert after_kill(folder, job) is None, "killed before its first attempt"
+    begin(folder, TrainingWay(micro_batch=4, share=12))
+    assert after_kill(folder, job) == Attempt(2, False)
+    offload(folder)
+    assert after_kill(folder, job) is None, "those weights are in the memory that ran out"
+
+
+def test_an_offloaded_attempt_begins_again_and_chooses_its_micro_batch(tmp_path, datasets):
+    folder, job = _job(tmp_path, datasets, Execution(micro_batch=AUTO))
+    begin(folder, TrainingWay(micro_batch=1, share=12, checkpointing=True))
+    assert make_smaller(folder, job) is None
+    (folder / "checkpoints" / "checkpoint-7").mkdir(parents=True)
+    assert str(offload(folder)) == "auto with gradient checkpointing and offload"
+    assert not (folder / "checkpoints").exists(), "FSDP can't read them"
+    execution = execution_of(folder, job)
+    assert (execution.micro_batch, execution.offload, execution.needs_launcher) == (
+        AUTO,
+        True,
+        True,
+    )
+    begin(folder, TrainingWay(micro_batch=6, share=12, checkpointing=True, offloaded=True))
+    assert read_attempts(folder) == [Attempt(1, True), Attempt(6, True, True)]
+    assert make_smaller(folder, job) == Attempt(3, True, True)
+
+
+def test_offloaded_weights_are_read_less_often_with_checkpointing(tmp_path, datasets):
+    folder, job = _job(tmp_path, datasets, Execution(micro_batch=AUTO, offload=True))
+    begin(folder, TrainingWay(micro_batch=12, share=12, offloaded=True))
+    assert make_smaller(folder, job) == Attempt(12, True, True)
+    assert make_smaller(folder, job) == Attempt(6, True, True)
+
+
+def test_attempts_of_an_earlier_release_are_read(tmp_path):
+    (tmp_path / "attempts.json").write_text('[{"micro_batch": 4, "gradient_checkpointing": true}]')
+    assert read_attempts(tmp_path) == [Attempt(4, True)]
 
 
 def _long_job(tmp_path, datasets, base, name, execution):
@@ -114,31 +156,38 @@ def _train(folder, mib):
 def test_a_training_whose_memory_runs_out_ends_with_the_same_weights(
     tiny_checkpoint, datasets, tmp_path
 ):
-    """Memory is limited for real: torch's allocator fails, and a fresh process tries again."""
+    """Memory is limited for real: torch's allocator fails, and a fresh process tries again.
+
+    Memory of the offloaded training runs out in the process that torchrun started.
+    """
     from safetensors.torch import load_file
 
     from services.student.training import learn
 
-    limited, free = (
+    limited, offloaded, free = (
         _long_job(tmp_path, datasets, tiny_checkpoint, name, execution)
         for name, execution in {
             "limited": Execution(micro_batch=AUTO),
+            "offloaded": Execution(micro_batch=AUTO, offload=True),
             "free": Execution(micro_batch=8),
         }.items()
     )
-    done = _train(limited, 600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    attempts = read_attempts(limited)
-    assert attempts[0] == Attempt(64, False), "by the memory of the machine, which is larger"
-    assert len(attempts) > 1
-    assert "can't allocate memory" in done.stderr
-    assert not (limited / "error.txt").exists()
+    begin(offloaded, TrainingWay(micro_batch=64, share=64, checkpointing=True, offloaded=True))
+    for folder, mib in ((limited, 600), (offloaded, 850)):
+        done = _train(folder, mib)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert len(read_attempts(folder)) > 1
+        assert "can't allocate memory" in done.stderr
+        assert not (folder / "error.txt").exists()
+    by_memory = Attempt(64, False)
+    assert read_attempts(limited)[0] == by_memory, "of the machine, which is larger"
     learn(free)
-    one, other = (
-        load_file(folder / "model.safetensors") for folder in (limited / "output", free / "trained")
-    )
-    assert furthest(one, other) < 2e-4
-    assert furthest(one, load_file(tiny_checkpoint / "model.safetensors")) > 5e-4
+    before = load_file(tiny_checkpoint / "model.safetensors")
+    expected = load_file(free / "trained" / "model.safetensors")
+    assert furthest(expected, before) > 5e-4
+    for folder in (limited, offloaded):
+        found = load_file(folder / "output" / "model.safetensors")
+        assert furthest(found, expected) < 2e-4
 
 
 @pytest.mark.slow

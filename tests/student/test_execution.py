@@ -61,6 +61,15 @@ def test_settings_come_from_the_environment():
     assert execution == Execution(micro_batch=2, processes=2, sharded=True)
 
 
+def test_offload_takes_a_launcher_and_fsdp_even_for_one_process():
+    variables = {"MPA_STUDENT_TRAINING_OFFLOAD": "1"}
+    execution = Execution.from_environment(Environment("MPA_STUDENT_", variables))
+    assert execution == Execution(micro_batch=AUTO, offload=True)
+    assert execution.needs_launcher
+    assert execution.uses_fsdp
+    assert not Execution().needs_launcher
+
+
 @pytest.mark.parametrize("given", [{}, {"MPA_STUDENT_TRAINING_MICRO_BATCH": "auto"}])
 def test_the_micro_batch_is_chosen_by_memory_unless_it_is_set(given):
     execution = Execution.from_environment(Environment("MPA_STUDENT_", given))

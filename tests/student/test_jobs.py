@@ -3,8 +3,10 @@
 import asyncio
 import os
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
+import psutil
 import pytest
 from google.longrunning import operations_pb2
 
@@ -17,6 +19,7 @@ from services.student.jobs import TrainingJobs
 from tests.serving import fake_checkpoint, fake_student_settings, serving_student
 from tests.student.calls import train
 from tests.student.trainings import new_job, new_samples
+from tests.waiting import until
 
 LEAVES_WITHIN_S = 60.0
 """Limit for a service that hangs; the grace period in the test is longer."""
@@ -38,6 +41,43 @@ async def test_a_service_that_leaves_answers_who_waits_for_a_training(peer):
     for wait in waits:
         stands = await wait
         assert (stands.name, stands.done) == (operation.name, False)
+
+
+def _programs():
+    """Training programs of this process that run."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # a zombie is none, either
+            if "services.student.fake_training" in child.cmdline():
+                found.append(child)
+    return found
+
+
+async def _kill_training():
+    """Kills the training program, as the kernel does if memory runs out."""
+    await until(lambda: len(_programs()) == 1)
+    program = _programs()[0]
+    program.kill()
+    await until(lambda: program not in _programs())
+
+
+async def test_a_killed_training_goes_on(peer, monkeypatch):
+    name = (await train(peer)).name.rpartition("/")[2]
+    await until(lambda: len(_programs()) == 1)
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "0")
+    await _kill_training()
+    await peer.student.jobs.wait(name, None)
+    assert peer.student.jobs.state(name).phase is Phase.DONE
+
+
+async def test_a_training_that_is_killed_twice_took_too_much_memory(peer):
+    name = (await train(peer)).name.rpartition("/")[2]
+    await _kill_training()
+    await _kill_training()
+    await peer.student.jobs.wait(name, None)
+    state = peer.student.jobs.state(name)
+    assert state.phase is Phase.FAILED
+    assert "ended with code -9: it was killed, as the kernel does if this machine" in state.error
 
 
 async def test_data_sets_in_use_are_asked_for_while_a_training_ends(peer, tmp_path):

@@ -23,6 +23,7 @@ KINDS: dict[str, dict[str, Any]] = {
             processes=2, micro_batch=2, sharded=True, gradient_checkpointing=True
         )
     },
+    "offloaded": {"execution": Execution(processes=2, micro_batch=2, offload=True)},
     "adapter": {
         "execution": Execution(processes=2, micro_batch=2, sharded=True),
         "lora_rank": 4,
@@ -42,7 +43,7 @@ def test_a_large_model_is_divided_by_its_layers(name):
 
     with torch.device("meta"):
         model, _ = ARCHITECTURES[name].build()
-    settings = plugin_settings(model, in_bf16=True)
+    settings = plugin_settings(model, in_bf16=True, offload=False)
     assert settings["mixed_precision_policy"].reduce_dtype is torch.float32
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2, auto_wrap_policy="TRANSFORMER_BASED_WRAP", **settings

@@ -11,16 +11,19 @@ import pytest
 from protos.mpa.v1 import training_pb2, versions_pb2
 from services.core.errors import InvalidInput, WrongState
 from services.core.presets import PRESETS, Hyperparameters
+from services.core.training_memory import SampleSize
 from services.engines.room import NO_ROOM
 from services.student.execution import AUTO, Execution
 from services.student.settings import StudentSettings
 from services.student.student import HostedStudent
-from services.student.training_room import training_room
+from services.student.training_room import can_offload, training_room
 from tests.driver import install_driver
 from tests.serving import fake_student_settings, serving_student
 
 TABLE_11 = Hyperparameters(learning_rate=1e-5)
 BY_MEMORY = Execution(micro_batch=AUTO)
+LARGEST = SampleSize(tokens=3_584, patches=13_312)
+"""A photo in InternVL2's 13 tiles."""
 
 
 def write_sparse(folder, shapes, *, has_data=True):
@@ -59,6 +62,51 @@ def qwen2vl_2b(tmp_path_factory):
         model = AutoModelForImageTextToText.from_config(config)
     write_sparse(folder, {name: tensor.shape for name, tensor in model.named_parameters()})
     return folder
+
+
+@pytest.fixture(scope="module")
+def internvl2_4b(tmp_path_factory):
+    """A checkpoint of the shape that InternVL2-4B has after its conversion, without blocks."""
+    import torch
+    from transformers import AutoModelForImageTextToText, InternVLConfig
+
+    from tests.engines.test_presets import CONFIGS
+
+    preset = PRESETS["internvl2-4b"]
+    folder = tmp_path_factory.mktemp("internvl2-4b")
+    config = CONFIGS["InternVLForConditionalGeneration"](preset)
+    shape = preset.shape
+    text = {
+        "model_type": "phi3",
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.intermediate,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.key_value_heads,
+        "vocab_size": shape.vocabulary,
+    }
+    config = InternVLConfig(
+        text_config=text, vision_config=config.vision_config, tie_word_embeddings=False
+    )
+    config.save_pretrained(folder)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    write_sparse(folder, {name: tensor.shape for name, tensor in model.named_parameters()})
+    return folder
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Root of a machine with so much memory, all of it free."""
+
+    def make(gib):
+        (tmp_path / "proc").mkdir(exist_ok=True)
+        kib = int(gib * 2**20)
+        table = f"MemTotal: {kib} kB\nMemAvailable: {kib} kB\n"
+        (tmp_path / "proc" / "meminfo").write_text(table)
+        return tmp_path
+
+    return make
 
 
 @pytest.fixture
@@ -138,6 +186,64 @@ def test_beside_a_served_model_on_the_same_gpu_it_does_not_fit_and_says_what_wou
         assert way_out in room.reason
     adapters = Hyperparameters(learning_rate=1e-5, lora_rank=16)
     assert training_room(qwen2vl_2b, adapters, BY_MEMORY, "").fits
+
+
+def test_internvl2_4b_trains_whole_on_one_gpu_of_48_gb_by_offload(internvl2_4b, one_gpu, machine):
+    one_gpu(47, 48)
+    settings = PRESETS["internvl2-4b"].hyperparameters
+
+    def room(execution, gib):
+        root = machine(gib)
+        return training_room(internvl2_4b, settings, execution, "0", LARGEST, root=root)
+
+    plain = room(BY_MEMORY, 128)
+    assert not plain.fits
+    assert plain.needed > 70 * 2**30
+    assert (
+        "MPA_STUDENT_TRAINING_OFFLOAD=1: 7.7 GiB of 47.0 GiB on the GPU, 62.8 GiB" in plain.reason
+    )
+    assert "OFFLOAD" not in room(BY_MEMORY, 64).reason, "it takes more than 95 % of that"
+    offloaded = room(Execution(micro_batch=AUTO, offload=True), 128)
+    assert offloaded.fits, offloaded.reason
+    assert offloaded.way is not None
+    assert (offloaded.way.micro_batch, offloaded.way.checkpointing) == (6, True), "all of a batch"
+    assert offloaded.needed < 27 * 2**30
+    assert offloaded.reason.endswith("47.0 GiB are free; and 62.8 GiB of this machine's memory")
+    refused = room(Execution(micro_batch=AUTO, offload=True), 64)
+    assert not refused.fits
+    assert "takes about 62.8 GiB of this machine's memory" in refused.reason
+    assert "64.0 GiB are free: use a machine with more memory" in refused.reason
+
+
+def test_after_the_leanest_attempt_comes_offload_if_the_machine_has_room(
+    internvl2_4b, one_gpu, machine, monkeypatch
+):
+    one_gpu(1, 48)
+    settings = PRESETS["internvl2-4b"].hyperparameters
+    assert can_offload(internvl2_4b, settings, BY_MEMORY, machine(128))
+    assert not can_offload(internvl2_4b, settings, BY_MEMORY, machine(64))
+    done = Execution(micro_batch=1, offload=True)
+    assert not can_offload(internvl2_4b, settings, done, machine(128)), "it was tried"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not can_offload(internvl2_4b, settings, BY_MEMORY, machine(128)), "the same memory"
+
+
+def test_a_device_gathers_no_layer_larger_than_the_estimates(internvl2_4b, qwen2vl_2b):
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    from services.engines.dimensions import read_dimensions
+    from services.student.sharding import layer_classes
+
+    for base in (internvl2_4b, qwen2vl_2b):
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(base))
+        names = layer_classes(model)
+        layers = [part for part in model.modules() if type(part).__name__ in names]
+        largest = max(sum(each.numel() for each in layer.parameters()) for layer in layers)
+        embeddings = model.get_input_embeddings().weight.numel()
+        estimated = read_dimensions(base).language.largest_layer
+        assert max(largest, embeddings) == pytest.approx(estimated, rel=0.01)
 
 
 def test_a_training_that_fits_nowhere_says_so(qwen2vl_2b, one_gpu):
