@@ -15,7 +15,7 @@ from typing import Any
 
 from services.core.errors import InvalidInput
 from services.core.memory import Dimensions, Shape, Tower, serving_bytes
-from services.core.training_memory import SampleSize, TrainingWay, training_bytes
+from services.core.training_memory import SampleSize, TrainingWay, host_bytes, training_bytes
 
 TABLE_11 = (
     "learning_rate and batch_size: paper, Table 11; epochs: its Appendix C; "
@@ -106,7 +106,9 @@ class Preset:
         """An estimate (memory.py); 0 if the model runs elsewhere."""
         return serving_bytes(self.dimensions, self.visual_tokens) if self.dimensions else 0
 
-    def training_bytes(self, lora_rank: int = 0, processes: int = 1) -> int:
+    def training_bytes(
+        self, lora_rank: int = 0, processes: int = 1, *, offloaded: bool = False
+    ) -> int:
         """An estimate (training_memory.py) for one sample at a time with gradient checkpointing.
 
         Several processes divide the model, and each needs this much. 0 for a teacher, which is
@@ -122,8 +124,15 @@ class Preset:
             lora_rank=lora_rank,
             processes=processes,
             sharded=processes > 1,
+            offloaded=offloaded,
         )
         return training_bytes(self.dimensions, sample, way)
+
+    @property
+    def offloaded_bytes(self) -> int:
+        """Memory of the machine that an offloaded training takes; 0 if the model runs elsewhere."""
+        way = TrainingWay(micro_batch=1, share=1, offloaded=True)
+        return host_bytes(self.dimensions, way) if self.dimensions else 0
 
     def require_loadable(self, engine: str, *, trust_remote_code: bool, prefix: str) -> None:
         """Raises InvalidInput if `engine` can't load the model; called before any download.

@@ -260,9 +260,9 @@ class TrainingJobs:
         """Train to the end, again after a stop that nobody asked for; return the exit code.
 
         `bentoml serve` passes its own SIGTERM to every child, so the service is probably about to
-        stop, which ends the sleep. The job then resumes at the next start. After SIGKILL it continues
-        at once. If the kernel sent it, or at the second one, memory ran out: the next attempt takes
-        less, or the job ends.
+        stop, which ends the sleep. The job then resumes at the next start. After SIGKILL it
+        continues at once. If the kernel sent it, or at the second one, memory ran out: the next
+        attempt takes less, or the job ends.
         """
         kills = 0
         while True:

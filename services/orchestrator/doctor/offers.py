@@ -13,7 +13,7 @@ PARALLEL = (1, 2, 4, 8)
 BOTH = ("transformers", "vllm")
 LORA_RANK = 16
 RESERVE = 2 * GIB
-"""Memory of a GPU that its context, and what other processes show on it, may take."""
+"""Memory of a GPU, or of the machine, that other processes and the system may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Offer:
     settings: tuple[str, ...]
     """Environment variables; empty if the preset does not fit."""
     training: str
-    """"whole", "whole on N GPUs", "LoRA" or "no": the largest training that fits; "" for a teacher.
-    """
+    """The largest training that fits: "whole", "whole on N GPUs", "whole by offload", "LoRA" or
+    "no"; "" for a teacher."""
     is_converted: bool
     """Whether its first start converts it, by `mpa-orch serve --convert`: training needs that."""
 
@@ -59,13 +59,8 @@ def _offer(preset: Preset, role: str, gpu_bytes: Sequence[int], machine_bytes: i
         room, shards = machine_bytes, 1
     if role != "student":
         return Offer(preset.name, role, settings, "", is_converted=False)
-    if shards > 1 and settings:
-        settings = (
-            *settings,
-            f"MPA_STUDENT_TRAINING_PROCESSES={shards}",
-            "MPA_STUDENT_TRAINING_SHARDED=1",
-        )
-    training = f"whole on {shards} GPUs" if shards > 1 else _training(preset, room)
+    training, how = _training(preset, room, machine_bytes if gpu_bytes else 0, shards)
+    settings = (*settings, *how) if settings else ()
     return Offer(preset.name, role, settings, training, is_converted=bool(preset.conversion))
 
 
@@ -111,7 +106,13 @@ def _shards(preset: Preset, room: int, each: int, count: int) -> int:
     return next(numbers, 1)
 
 
-def _training(preset: Preset, room: int) -> str:
+def _training(preset: Preset, room: int, host: int, shards: int) -> tuple[str, tuple[str, ...]]:
+    """The largest training that fits, and its settings. `host`: memory next to that of a GPU."""
+    if shards > 1:
+        processes = f"MPA_STUDENT_TRAINING_PROCESSES={shards}"
+        return f"whole on {shards} GPUs", (processes, "MPA_STUDENT_TRAINING_SHARDED=1")
     if preset.training_bytes() <= room:
-        return "whole"
-    return "LoRA" if preset.training_bytes(LORA_RANK) <= room else "no"
+        return "whole", ()
+    if preset.training_bytes(offloaded=True) <= room and preset.offloaded_bytes <= host - RESERVE:
+        return "whole by offload", ("MPA_STUDENT_TRAINING_OFFLOAD=1",)
+    return ("LoRA" if preset.training_bytes(LORA_RANK) <= room else "no"), ()

@@ -41,13 +41,23 @@ def test_a_student_that_no_gpu_trains_alone_is_divided_among_several():
     )
 
 
+def test_a_student_that_no_gpu_trains_is_offloaded_if_the_machine_has_the_memory():
+    found = by_preset([80], machine_gib=128)["qwen3vl-4b"]
+    assert found.training == "whole"
+    found = by_preset([48], machine_gib=128)["qwen3vl-4b"]
+    assert found.training == "whole by offload"
+    assert found.settings[-1] == "MPA_STUDENT_TRAINING_OFFLOAD=1"
+    assert by_preset([48], machine_gib=64)["qwen3vl-4b"].training == "LoRA"
+    assert by_preset([48, 48], machine_gib=128)["qwen3vl-4b"].training == "whole on 2 GPUs"
+
+
 def test_two_small_gpus_share_a_teacher():
     assert not by_preset([16])["qwen2vl-7b"].fits
     assert "MPA_TEACHER_TENSOR_PARALLEL=2" in by_preset([16, 16])["qwen2vl-7b"].settings
 
 
 def test_a_small_gpu_trains_adapters():
-    assert by_preset([24])["qwen2vl-2b"].training == "LoRA"
+    assert by_preset([24], machine_gib=32)["qwen2vl-2b"].training == "LoRA"
 
 
 def test_without_a_gpu_the_bundled_pair_fits_and_a_large_teacher_does_not():
