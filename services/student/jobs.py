@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,20 +15,18 @@ from pathlib import Path
 
 from services import metrics, tracing
 from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
-from services.engines.host_memory import count_kills
-from services.student import programs
-from services.student.attempts import OUT_OF_HOST_MEMORY, after_kill
+from services.student.attempts import OUT_OF_HOST_MEMORY
 from services.student.disk import require_disk_space
 from services.student.execution import Execution
 from services.student.job import Job, TrainingRequest
 from services.student.job_state import FINAL, JobState, Phase
+from services.student.persistence import is_kill, run_to_end
 from services.student.progress import TrainingProgress
 from services.student.result import is_trained
 
 _log = logging.getLogger(__name__)
 _PROGRAMS = {"fake": "services.student.fake_training"}
 _PROGRAM = "services.student.training"
-_AGAIN_AFTER_S = 3.0
 
 
 Publish = Callable[[Job, Path, TrainingProgress], str]
@@ -244,10 +241,9 @@ class TrainingJobs:
             return await self._trained(name)
 
     async def _trained(self, name: str) -> str:
-        code = await self._train(name)
+        code = await run_to_end(self._program, self._root / name, self._devices)
         if code != 0:
-            killed = code == -signal.SIGKILL
-            said = OUT_OF_HOST_MEMORY if killed else self._last_words(name)
+            said = OUT_OF_HOST_MEMORY if is_kill(code) else self._last_words(name)
             error = f"the training process ended with code {code}: {said}"
             await self._end(name, JobState(Phase.FAILED, error=error))
             return ""
@@ -255,35 +251,6 @@ class TrainingJobs:
         return await asyncio.to_thread(
             self._publish, self.job(name), self._root / name / "output", self.progress(name)
         )
-
-    async def _train(self, name: str) -> int:
-        """Train to the end, again after a stop that nobody asked for; return the exit code.
-
-        `bentoml serve` passes its own SIGTERM to every child, so the service is probably about to
-        stop, which ends the sleep. The job then resumes at the next start. After SIGKILL it
-        continues at once. If the kernel sent it, or at the second one, memory ran out: the next
-        attempt takes less, or the job ends.
-        """
-        kills = 0
-        while True:
-            before = count_kills()
-            code = await self._run_program(name)
-            if code == -signal.SIGTERM:
-                await asyncio.sleep(_AGAIN_AFTER_S)
-            elif code == -signal.SIGKILL:
-                kills += 1
-                if kills > 1 or count_kills() > before:
-                    if not await asyncio.to_thread(after_kill, self._root / name, self.job(name)):
-                        return code
-                    kills = 0
-                _log.warning("training %s was killed and continues", name)
-            else:
-                return code
-
-    async def _run_program(self, name: str) -> int:
-        folder = self._root / name
-        with (folder / "log.txt").open("ab") as log:
-            return await programs.run(self._program, [str(folder.resolve())], self._devices, log)
 
     def _last_words(self, name: str) -> str:
         """The error's first and last line (CUDA names it first, a worker's copy of it last)."""
