@@ -12,8 +12,16 @@ from pathlib import Path
 import pytest
 
 from services.core.errors import MpaError
-from services.orchestrator.endpoints.processes import GIVEN_OUT, free_ports, service_environment
+from services.environment import Environment
+from services.orchestrator.endpoints.processes import (
+    GIVEN_OUT,
+    free_ports,
+    from_here,
+    local_environment,
+    service_environment,
+)
 from services.orchestrator.run.ledger import Ledger
+from services.rpc.settings import RpcSettings
 from tests.orchestrator.cli.test_main import run, start
 from tests.pictures import numbered_png
 from tests.waiting import until
@@ -156,6 +164,15 @@ def test_a_service_reads_relative_paths_from_the_folder_of_the_command(tmp_path,
     monkeypatch.setenv("MPA_STUDENT_MODEL", "Qwen/Qwen2-VL-2B-Instruct")
     environment = service_environment("student", 1, tmp_path / "home")
     assert environment["MPA_STUDENT_MODEL"] == "Qwen/Qwen2-VL-2B-Instruct"
+
+
+def test_services_of_a_run_need_no_key_of_others(tmp_path, monkeypatch):
+    for name, value in (("KEYS", "k"), ("TLS_CERT", "c"), ("HOST", "0.0.0.0")):
+        monkeypatch.setenv(f"MPA_STUDENT_{name}", value)
+    variables = from_here("student", local_environment("student", 50099, tmp_path))
+    settings = RpcSettings.from_environment(Environment("MPA_STUDENT_", variables), 50052)
+    assert settings.listen.host == "127.0.0.1"
+    assert settings.access.keys is None and settings.access.tls is None
 
 
 def test_free_ports_are_different_and_none_that_the_system_gives_out_by_itself():
