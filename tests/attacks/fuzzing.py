@@ -27,6 +27,9 @@ STRINGS = (
 FLOATS = (0.0, -0.0, 0.5, 1.0, -1.0, 1e308, 5e-324, math.nan, math.inf, -math.inf)
 PATHS = ("/v1/vqa",) * 12 + (
     "/v1/annotate",
+    "/v1/chat/completions",
+    "/v1/models/v1",
+    "/openapi.json",
     "/v1/",
     "/",
     "/livez",
