@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from python_multipart.multipart import parse_options_header
@@ -98,6 +99,7 @@ class ChatRoute:
                 async with self._images.received(
                     asked.image_url, entrance.uploads, caller
                 ) as image:
+                    asked = replace(asked, image_url="")  # which is larger than the image
                     with entrance.requests.held(caller):
                         if asked.is_streamed:
                             stream = EventStream(send, asked, _id())
