@@ -21,6 +21,8 @@ BOUND = 12.0
 """Largest log odds that count: beyond it, a probability in float32 is 0 or 1."""
 SEPARATION = 6.0
 """Distance of stale weights from the version, in accepted noises, from which they can be told."""
+NEARER = 0.5
+"""Largest accepted nearness: halfway to the stale weights."""
 
 
 class Strictness(StrEnum):
@@ -58,6 +60,8 @@ class CanaryVerdict:
     """Parts whose stale weights explain the scores better than the version's own."""
     untold: tuple[str, ...]
     """Parts whose stale weights would change the scores too little to be noticed."""
+    nearness: float
+    """Largest nearness to stale weights that can be told; 0 if none can."""
     passed: int
     """Canaries whose own differences, which are few, are within the lenient limit."""
     limit: float
@@ -93,7 +97,7 @@ def judge(scores: Sequence[Scores], noise: float, strictness: Strictness) -> Can
     moved = [differences(each.expected, each.found) for each in scores]
     weights = [weight for each in scores for weight in _weights(each, noise)]
     flat = [difference for row in moved for difference in row]
-    stale, untold = [], []
+    nearness, untold = {}, []
     for part in sorted({part for each in scores for part in each.stale}):
         way = [
             step
@@ -105,12 +109,13 @@ def judge(scores: Sequence[Scores], noise: float, strictness: Strictness) -> Can
             untold.append(part)
             continue
         steps = zip(weights, way, flat, strict=True)
-        if sum(weight * step * difference for weight, step, difference in steps) > square / 2:
-            stale.append(part)
+        along = sum(weight * step * difference for weight, step, difference in steps)
+        nearness[part] = along / square
     return CanaryVerdict(
         size=root_mean_square(flat) / noise,
-        stale=tuple(stale),
+        stale=tuple(part for part, near in nearness.items() if near > NEARER),
         untold=tuple(untold),
+        nearness=max(nearness.values(), default=0.0),
         passed=sum(root_mean_square(row) <= LIMITS[Strictness.LENIENT] * noise for row in moved),
         limit=limit,
     )

@@ -1,0 +1,1 @@
+"""Errors of the canaries: right versions that are refused, wrong weights that pass."""

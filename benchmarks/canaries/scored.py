@@ -1,0 +1,120 @@
+"""Scores of the canaries of versions, measured once and kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.canaries.trained import base_of, noisy, train
+from benchmarks.folders import BUILD, work_folder
+from benchmarks.questions import decoding
+from services.core.contract import Contract
+from services.engines.loading import load_model
+from services.engines.settings import EngineSettings
+from services.student import canaries, reference
+from services.student.canary_check import CanaryCheck
+from services.student.canary_verdict import Scores, Strictness
+
+RESULTS = BUILD / "canaries.jsonl"
+WRONG_EVERY = 3
+"""Every third version is asked with wrong weights, too."""
+AT_ONCE = 5
+"""Prompts of a batch: rounding differs from the reference's batches."""
+RIGHT = "right"
+NOISY = "noise of 1 %"
+DIGITS = 6
+"""Significant digits of a stored score."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredVersion:
+    """A version's canaries, and what was found on an engine."""
+
+    model: str
+    engine: str
+    number: int
+    travel: float
+    """Sum of its training steps' learning rates."""
+    noise: float
+    passes: bool
+    """Whether the strict check passes, which judges the engine's own answers, too."""
+    canaries: list[dict[str, Any]]
+    """The fields of Scores, without `found`, of each canary."""
+    found: dict[str, list[list[float]]]
+    """Scores of each canary, by the weights that were asked: RIGHT, NOISY, PARENT, or a part's."""
+
+    def scores(self, weights: str) -> list[Scores]:
+        pairs = zip(self.canaries, self.found[weights], strict=True)
+        return [Scores(found=found, **canary) for canary, found in pairs]
+
+
+def scored_versions(model: str, engine: str) -> list[ScoredVersion]:
+    """The versions that have been measured."""
+    lines = RESULTS.read_text().splitlines() if RESULTS.is_file() else []
+    found = [ScoredVersion(**json.loads(line)) for line in lines]
+    return [each for each in found if (each.model, each.engine) == (model, engine)]
+
+
+async def measure_version(model: str, engine: str, number: int) -> None:
+    """Train a version, ask its canaries, and add their scores to RESULTS."""
+    folder = work_folder(f"canaries-{engine}-{model}") / "v2"
+    contract = Contract(max_new_tokens=decoding(model).max_new_tokens)
+    base = base_of(model)
+    questions, travel = train(model, number, folder)
+    await reference.compute(folder, contract, questions, parent=base)
+    known = canaries.read(folder)
+    check = CanaryCheck(Strictness.STRICT, in_float32=False)
+    prompts = await check.prompts(known, folder, contract)
+    settings = EngineSettings(
+        engine=engine, dtype="bfloat16", max_batch=AT_ONCE, max_model_len=512, kv_cache_gib=0.25
+    )
+    loaded: Any = await load_model(folder, settings)
+    right = await check.scores(loaded, RIGHT, known, prompts)
+    found = {RIGHT: _found(right)}
+    verdict = await check.verdict(loaded, RIGHT, known, prompts)
+    if engine == "transformers" and number % WRONG_EVERY == 0:
+        for parent in (base, noisy(folder, folder.with_name("noisy"), number)):
+            parts = await loaded.borrow(parent)
+            for name, wrong in _wrong(parts) if parent == base else [(NOISY, parts)]:
+                await loaded.exchange(wrong)
+                found[name] = _found(await check.scores(loaded, name, known, prompts))
+                await loaded.exchange(wrong)
+    await loaded.close()
+    version = ScoredVersion(
+        model=model,
+        engine=engine,
+        number=number,
+        travel=travel,
+        noise=check.noise(known),
+        passes=verdict.is_right,
+        canaries=[_canary(each) for each in right],
+        found=found,
+    )
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(asdict(version)) + "\n")
+    shutil.rmtree(folder)
+    print(model, engine, number, f"{verdict.size:.2f}", flush=True)
+
+
+def _wrong(parts: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
+    """Names of wrong weights, with the parts that are left as in the parent."""
+    return [(canaries.PARENT, parts), *((part, [part]) for part in parts)]
+
+
+def _canary(scores: Scores) -> dict[str, Any]:
+    return {
+        "expected": _short(scores.expected),
+        "rounded": _short(scores.rounded),
+        "stale": {part: _short(each) for part, each in scores.stale.items()},
+    }
+
+
+def _found(scores: Sequence[Scores]) -> list[list[float]]:
+    return [_short(each.found) for each in scores]
+
+
+def _short(numbers: Sequence[float]) -> list[float]:
+    return [float(f"{number:.{DIGITS}g}") for number in numbers]
