@@ -82,7 +82,9 @@ def test_more_than_rounding_does_not(strictness):
 def test_a_part_is_stale_if_it_explains_the_scores_better():
     assert judge(scores(0, away=1.0), NOISE, Strictness.LENIENT).stale == ("layer 1",)
     assert judge(scores(0, away=0.6), NOISE, Strictness.LENIENT).stale == ("layer 1",)
-    assert judge(scores(0, away=0.4), NOISE, Strictness.LENIENT).stale == ()
+    nearer_to_its_own = judge(scores(0, away=0.4), NOISE, Strictness.LENIENT)
+    assert nearer_to_its_own.stale == ()
+    assert nearer_to_its_own.nearness == pytest.approx(0.4, abs=0.05)
 
 
 class TwoCopies:
