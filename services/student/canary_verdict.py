@@ -4,7 +4,8 @@ Each token's log odds, log(p / (1 - p)), are compared with the reference's. Roun
 odds of likely and unlikely tokens by about the same amount, so one number, `noise`, is a scale for
 all tokens. It is measured with every version (canaries.py).
 
-    size        the root mean square of all differences, over the noise
+    size        the root mean square of all differences, over the noise; larger ones than OUTLIER
+                count as it, since rounding moves a few tokens far
     nearness    where on the way to the stale weights (0: the version, 1: the parent's weights in
                 one part of the model) the scores are, by a projection in which tokens count
                 less that rounding moves more
@@ -13,7 +14,7 @@ all tokens. It is measured with every version (canaries.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,6 +22,8 @@ BOUND = 12.0
 """Largest log odds that count: beyond it, a probability in float32 is 0 or 1."""
 SEPARATION = 6.0
 """Distance of stale weights from the version, in accepted noises, from which they can be told."""
+OUTLIER = 4.0
+"""Largest difference of one token that counts in full, in accepted noises."""
 NEARER = 0.5
 """Largest accepted nearness: halfway to the stale weights."""
 
@@ -55,7 +58,7 @@ class CanaryVerdict:
     """Result of a comparison."""
 
     size: float
-    """Root mean square of the differences, in noises."""
+    """Root mean square of the differences, in noises, without outliers."""
     stale: tuple[str, ...]
     """Parts whose stale weights explain the scores better than the version's own."""
     untold: tuple[str, ...]
@@ -112,13 +115,26 @@ def judge(scores: Sequence[Scores], noise: float, strictness: Strictness) -> Can
         along = sum(weight * step * difference for weight, step, difference in steps)
         nearness[part] = along / square
     return CanaryVerdict(
-        size=root_mean_square(flat) / noise,
+        size=_size(scores, flat, noise, OUTLIER * limit * noise),
         stale=tuple(part for part, near in nearness.items() if near > NEARER),
         untold=tuple(untold),
         nearness=max(nearness.values(), default=0.0),
         passed=sum(root_mean_square(row) <= LIMITS[Strictness.LENIENT] * noise for row in moved),
         limit=limit,
     )
+
+
+def _size(scores: Sequence[Scores], moved: Sequence[float], noise: float, most: float) -> float:
+    """Root mean square of differences up to `most`, over that of rounding, cut in the same way."""
+    rounding = [step for each in scores for step in differences(each.expected, each.rounded)] or [
+        noise
+    ]
+    scale = noise * root_mean_square(_cut(rounding, most)) / (root_mean_square(rounding) or 1.0)
+    return root_mean_square(_cut(moved, most)) / (scale or noise)
+
+
+def _cut(values: Iterable[float], most: float) -> Iterator[float]:
+    return (max(-most, min(most, value)) for value in values)
 
 
 def _weights(scores: Scores, noise: float) -> list[float]:

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from services.student.canary_verdict import (
     differences,
     judge,
     log_odds,
+    root_mean_square,
 )
 
 NOISE = 0.05
@@ -77,6 +79,27 @@ def test_more_than_rounding_does_not(strictness):
     limit = LIMITS[strictness]
     assert judge(scores(0, noise=NOISE * limit * 0.9), NOISE, strictness).is_right
     assert not judge(scores(0, noise=NOISE * limit * 1.1), NOISE, strictness).is_right
+
+
+def test_a_few_tokens_that_rounding_moves_far_are_no_fault():
+    even = -math.log(2.0)
+    far = Scores([even], [probability(20 * NOISE)], {"layer 1": [even]})
+    assert judge([*scores(0), *[far] * 5], NOISE, Strictness.STRICT).is_right
+    assert not judge([*scores(0), *[far] * 50], NOISE, Strictness.STRICT).is_right
+
+
+def test_rounding_of_a_few_tokens_hides_no_other_difference():
+    """The noise is mostly that of some tokens that are moved far; all others are wrong."""
+    even = -math.log(2.0)
+    far = Scores([even], [probability(20)], {"layer 1": [even]}, [probability(20)])
+    wrong = [replace(each, rounded=each.expected) for each in scores(0, noise=0.2)]
+    moved = [
+        difference
+        for each in [far, *wrong]
+        for difference in differences(each.expected, each.rounded)
+    ]
+    noise = root_mean_square(moved)
+    assert not judge([far, *wrong], noise, Strictness.STRICT).is_right
 
 
 def test_a_part_is_stale_if_it_explains_the_scores_better():
