@@ -64,10 +64,10 @@ class HttpStudent:
 
 
 @asynccontextmanager
-async def student_over_http(settings, shedder=None, **limits):
+async def student_over_http(settings, shedder=None, access=None, **limits):
     shedder = shedder or LoadShedder(settings.rpc.load)
     images = ImageReceiver(settings.rpc.images)
-    entrance = Entrance(HttpLimits(**limits), shedder)
+    entrance = Entrance(HttpLimits(**limits), shedder, access)
     async with serving_student(settings) as peer:
         app = student_app(
             StudentServicer(lambda: peer.student, images, shedder),

@@ -11,6 +11,7 @@ import pytest
 
 from services.engines.fake import true_answer
 from services.engines.images import sha256
+from tests.rpc.access.keyring import Keys
 from tests.serving import fake_student_settings
 from tests.student.over_http import IMAGE, data_url, student_over_http
 
@@ -54,10 +55,11 @@ async def served(tmp_path):
         yield served
 
 
-async def said(*command, **variables):
+async def said(*command, folder=None, **variables):
     """The output of a program, which must succeed."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
+        cwd=folder,
         env={**os.environ, **variables},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -74,16 +76,19 @@ async def test_a_framework_answers_and_streams(served, program):
     assert told == true_answer(sha256(IMAGE), QUESTION)
 
 
-async def test_the_lines_of_the_readme_answer(served, tmp_path):
-    (tmp_path / "photo.png").write_bytes(IMAGE)
+async def test_the_lines_of_the_readme_answer(tmp_path):
+    keys = Keys(tmp_path / "keys.json")
+    (tmp_path / "me.key").write_text(keys.add("me", "ask") + "\n")
+    (tmp_path / "photo.jpg").write_bytes(IMAGE)
     readme = (ROOT / "README.md").read_text()
     (block,) = [each for each in re.findall(r"(?:^    .*\n)+", readme, re.M) if "OpenAI(" in each]
     program = re.sub(r"^    ", "", block, flags=re.M)
-    assert len(program.splitlines()) <= 6
-    program = program.replace("http://localhost:3000", served.url)
-    program = program.replace("photo.jpg", str(tmp_path / "photo.png"))
     (question,) = re.findall(r'"text": "([^"]+)"', program)
-    assert await said(sys.executable, "-c", program) == true_answer(sha256(IMAGE), question)
+    settings = fake_student_settings(tmp_path, skill=1.0)
+    async with student_over_http(settings, access=keys.access()) as guarded:
+        program = program.replace("http://localhost:3000", guarded.url)
+        told = await said(sys.executable, "-c", program, folder=tmp_path)
+    assert told == true_answer(sha256(IMAGE), question)
 
 
 async def test_the_client_of_javascript(served, tmp_path):
