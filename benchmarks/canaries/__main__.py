@@ -20,13 +20,17 @@ from benchmarks.canaries.refusals import rows
 from benchmarks.canaries.scored import measure_version, scored_versions
 from benchmarks.row import Row
 
-VERSIONS = {"bundled": 90, "minivqa": 90, "150m": 20}
+MODELS = ("bundled", "minivqa", "150m")
+VERSIONS = {
+    "transformers": {"bundled": 90, "minivqa": 90, "150m": 20},
+    "vllm": {"bundled": 30, "minivqa": 30, "150m": 10},  # an engine is started for each
+}
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
-    for engine in given.engines(("transformers", "vllm")):
+    for engine in given.engines(VERSIONS):
         measured = {version.number for version in scored_versions(model, engine)}
-        for number in range(given.share(VERSIONS[model])):
+        for number in range(given.share(VERSIONS[engine][model])):
             if number not in measured:
                 await measure_version(model, engine, number)
         for row in rows(model, engine):
@@ -34,4 +38,4 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 
 if __name__ == "__main__":
-    arguments.run([measure], __doc__, tuple(VERSIONS))
+    arguments.run([measure], __doc__, MODELS)
