@@ -35,9 +35,10 @@ class Reader:
         ]
 
     def reads(self, expression):
+        """Values; none while it starts, when it refuses connections, then queries (503)."""
         try:
             return self.values(expression)
-        except httpx.TransportError:
+        except httpx.HTTPError:
             return []
 
 
