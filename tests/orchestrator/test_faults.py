@@ -156,7 +156,13 @@ WALL_CLOCKS = {
 TELLS_THE_DATE = {
     "services/orchestrator/cli/reach.py",  # in the name of a folder
     "services/orchestrator/endpoints/cache.py",  # times of replies, for pruning by age
+    "services/orchestrator/exports/tracking.py",  # of an export
     "services/orchestrator/reports/cache.py",
+    "services/orchestrator/reports/keys.py",  # keys expire at a date
+    "services/rpc/access/audit_log.py",
+    "services/rpc/access/keys.py",
+    "services/rpc/access/ring.py",
+    "services/rpc/http/completions/replies.py",  # of a reply, as OpenAI's API has it
 }
 
 
