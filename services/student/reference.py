@@ -39,7 +39,7 @@ from services.student.job import Job
 CANDIDATES = 192
 DECIDED = math.log(0.6)
 """Least log probability of each token of a clearly decided answer: no other one comes near it."""
-LEAST_SHARE = 0.5
+LEAST_SHARE = 0.25
 """Least share of the canaries wanted that must be left after questions that can't be scored."""
 
 _log = logging.getLogger(__name__)

@@ -97,9 +97,9 @@ class Unscorable:
 async def test_questions_that_cannot_be_scored_are_counted_in_the_log(tmp_path, caplog):
     folder = fake_checkpoint(tmp_path / "version")
     model = await load_model(folder, EngineSettings(engine="fake"))
-    await reference.compute_by(Unscorable(model, 16), folder, Contract())
-    assert len(canaries.read(folder)) == 16
-    assert "16 of 32 canary questions can't be scored (a reply holds" in caplog.text
-    with pytest.raises(MpaError, match=r"17 of 32 canary questions can't be scored.*too few"):
-        await reference.compute_by(Unscorable(model, 17), folder, Contract())
+    await reference.compute_by(Unscorable(model, 24), folder, Contract())
+    assert len(canaries.read(folder)) == 8
+    assert "24 of 32 canary questions can't be scored (a reply holds" in caplog.text
+    with pytest.raises(MpaError, match=r"25 of 32 canary questions can't be scored.*too few"):
+        await reference.compute_by(Unscorable(model, 25), folder, Contract())
     await model.close()
