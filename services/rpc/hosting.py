@@ -17,8 +17,7 @@ from services.core.errors import InvalidInput
 from services.environment import Environment
 from services.rpc import logs
 from services.rpc.access.access import Access
-from services.rpc.access.settings import AccessSettings
-from services.rpc.lifecycle import listen_host
+from services.rpc.access.settings import AccessSettings, listen_host
 
 VLLM = ("vllm>=0.32,<0.34", "opentelemetry-sdk==1.45.1")
 """Requirements of a bento with vLLM: as in pyproject.toml and constraints.txt; a test compares."""

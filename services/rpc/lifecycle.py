@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
-import ipaddress
 import itertools
 import logging
 import os
@@ -20,6 +19,7 @@ import uvicorn
 
 from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
 from services.environment import Environment
+from services.rpc.access.settings import listen_host
 from services.rpc.http.limits import HttpLimits
 from services.rpc.http.server import HttpServer
 from services.rpc.server import GrpcServer
@@ -78,18 +78,6 @@ class ListenSettings:
             grace_s=_at_least_0(env, "GRACE_S", 30.0),
             http=HttpLimits.from_environment(env),
         )
-
-
-def listen_host(env: Environment) -> str:
-    """The address that HTTP and gRPC both listen on. Raises InvalidInput."""
-    given = env.text("HOST", "127.0.0.1")
-    try:
-        return str(ipaddress.ip_address("127.0.0.1" if given == "localhost" else given))
-    except ValueError as error:
-        raise InvalidInput(
-            f"{env.prefix}HOST is {given!r}: give an IP address, 127.0.0.1 or 0.0.0.0",
-            field=f"{env.prefix}HOST",
-        ) from error
 
 
 def _at_least_0(env: Environment, name: str, default: float) -> float:

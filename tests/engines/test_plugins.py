@@ -27,9 +27,10 @@ with multiprocessing.get_context("spawn").Pool(1) as pool:
 """
 
 
-def test_spawned_processes_find_the_plugins_of_a_package_that_is_not_installed():
-    # Without site-packages, as the files of this package are in a bento.
-    command = [sys.executable, "-I", "-S", "-c", PROGRAM, str(ROOT)]
+def test_spawned_processes_find_the_plugins_of_a_package_that_is_not_installed(tmp_path):
+    # As in a bento: without site-packages, and without the metadata that an installation writes.
+    (tmp_path / "services").symlink_to(ROOT / "services")
+    command = [sys.executable, "-I", "-S", "-c", PROGRAM, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -12,12 +12,13 @@ import pytest_asyncio
 from services.core.annotation import ANNOTATION_PATTERN, Annotation, parse_annotation
 from services.core.decoding import Decoding
 from services.core.errors import InvalidImage, InvalidInput, Unavailable
+from services.core.provenance import FinishReason
 from services.core.tasks import TASKS, answer_prompt
 from services.engines.choice import ZOO
 from services.engines.images import LoadedImage, load_image
 from services.engines.linked import with_image_processor
 from services.engines.loading import load_model
-from services.engines.model import Prompt
+from services.engines.model import Prompt, Reply
 from services.engines.settings import EngineSettings
 from tests.pictures import png
 from zoo.shapes import draw_scene
@@ -180,6 +181,32 @@ async def test_guided_decoding_writes_annotations_only(engine):
         reply.text.startswith("Question: ") and "\nAnswer: " in reply.text for reply in whole
     )
     assert not any(isinstance(parse_annotation(reply.text, task), Annotation) for reply in free)
+
+
+async def test_a_reply_is_heard_while_it_is_written_with_the_same_scores(engine, reference):
+    decoding = Decoding(max_new_tokens=24)
+    asked = Prompt(
+        _images(1)[0],
+        TASKS["vqa"].annotation_prompt,
+        decoding,
+        scored=True,
+        alternatives=3,
+    )
+    heard: list[Reply] = []
+    reply = await engine.generate(replace(asked, heard=heard.append))
+    expected = await reference.generate(asked)
+    assert reply.text == expected.text
+    assert heard, "token by token, as fast as they are read"
+    assert all(reply.text.startswith(part.text) for part in heard)
+    assert heard[0].prompt_tokens == reply.prompt_tokens
+    assert reply.logprobs == pytest.approx(expected.logprobs, abs=1e-2)
+    texts = (
+        reply.token_texts[:-1] if reply.finish_reason is FinishReason.STOP else (reply.token_texts)
+    )
+    assert "".join(texts).strip() == reply.text
+    for ours, theirs in zip(reply.alternatives, expected.alternatives, strict=True):
+        assert len(ours) == len(theirs) == 3
+        assert ours[0].logprob == pytest.approx(theirs[0].logprob, abs=1e-2)
 
 
 async def test_what_does_not_fit_is_refused_and_says_so(engine):

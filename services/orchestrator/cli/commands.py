@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from services.core import extras
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
 from services.orchestrator import alignment, in_turn, rounds
 from services.orchestrator.audit import tagging
@@ -76,6 +77,7 @@ async def _align(
         )
         await rounds.repeat(run, one)
     elif where.is_ray:
+        extras.require("ray", "ray", "--engine ray")
         from services.orchestrator.distributed import flow
 
         await rounds.repeat(run, partial(flow.align, run, where, labelled, confirm, progress))

@@ -92,8 +92,7 @@ def serve(
         bento_command,
         service_environment,
     )
-    from services.rpc.access.settings import AccessSettings
-    from services.rpc.lifecycle import listen_host
+    from services.rpc.access.settings import AccessSettings, listen_host
 
     is_teacher = role is o.Role.TEACHER
     if follow and is_teacher:

@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from services.core import extras
 from services.core.parity import Cell
 from services.orchestrator import alignment
 from services.orchestrator.distributed import cluster
@@ -89,7 +88,6 @@ async def annotate_and_identify(run: Run, where: Where, progress: Progress) -> N
 
     Models without an address are loaded by the actors.
     """
-    extras.require("ray", "ray", "--engine ray")
     require_teachers(run, where.teachers)
     base = await _base_version(run, where, progress)
     pixels.compare_student(run, base, progress)

@@ -65,6 +65,18 @@ class AccessSettings:
         )
 
 
+def listen_host(env: Environment) -> str:
+    """The address that HTTP and gRPC both listen on. Raises InvalidInput."""
+    given = env.text("HOST", "127.0.0.1")
+    try:
+        return str(ipaddress.ip_address("127.0.0.1" if given == "localhost" else given))
+    except ValueError as error:
+        raise InvalidInput(
+            f"{env.prefix}HOST is {given!r}: give an IP address, 127.0.0.1 or 0.0.0.0",
+            field=f"{env.prefix}HOST",
+        ) from error
+
+
 def is_loopback(host: str) -> bool:
     """Whether an IP address is this machine's own."""
     address = ipaddress.ip_address(host)

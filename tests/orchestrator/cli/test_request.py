@@ -17,7 +17,6 @@ DEFINING = """
     --limit 7 --near-duplicates 3 --questions 3 --distinct --max-per-kind 2 --guided
     --matcher contains --student-matcher anls --full-matrix --samples 4 --sample-temperature 0.9
     --min-agreement 0.5 --max-share-per-kind 0.4 --lora-rank 8 --loss sample --seed 5
-    --max-pixels 90000
 """.split()
 AMENDMENTS = Amendments(
     questions_per_image=3,
@@ -56,17 +55,22 @@ def expected(images, leaks) -> Settings:
         amendments=AMENDMENTS,
     )
     leaks_checked = leak_check([str(leaks)])
-    return replace(chosen, near_duplicates=3, leak_check=leaks_checked, max_pixels=90_000)
+    return replace(chosen, near_duplicates=3, leak_check=leaks_checked)
 
 
 @pytest.mark.parametrize(
     ("command", "of_the_command", "changes"),
     [
-        ("annotate", ("--teacher", "127.0.0.1:1", "--patience", "0"), {}),
-        ("quote", NOWHERE, {"pilot": True}),
+        (
+            "annotate",
+            ("--teacher", "127.0.0.1:1", "--patience", "0", "--max-pixels", "90000"),
+            {"max_pixels": 90_000},
+        ),
+        # Any other number of pixels is rounded to the sides that the student states.
+        ("quote", (*NOWHERE, "--max-pixels", "0"), {"pilot": True}),
         (
             "align",
-            (*NOWHERE, "--redo-rejected", "--focus"),
+            (*NOWHERE, "--redo-rejected", "--focus", "--max-pixels", "0"),
             {"redo_rejected": True, "focus": True},
         ),
     ],
