@@ -34,6 +34,8 @@ class Answerer(student_pb2_grpc.StudentServiceServicer):
 
     async def AnswerStream(self, requests, context):
         self.streams += 1
+        # grpcio can't abort a call while its first reply, and its metadata, are under way.
+        await context.send_initial_metadata(())
 
         async def answer(request):
             question = request.question

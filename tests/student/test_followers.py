@@ -111,6 +111,7 @@ async def test_a_follower_refuses_what_its_owner_decides(tmp_path):
     settings = follower_settings(tmp_path / "store", free_ports(1)[0])
     async with owning(tmp_path) as owner, following(settings) as (follower, lifecycle):
         await until(lambda: lifecycle.ready)
+        await until_counted(owner)
         home = f"127.0.0.1:{owner.student._settings.rpc.listen.port}"
         for call in (
             follower.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name=SKILLED)),
