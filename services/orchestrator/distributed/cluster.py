@@ -22,6 +22,8 @@ Ray only counts them.
 OBJECT_STORE_BYTES = 256 * 2**20
 """Object store of such a cluster: only rows of text travel."""
 LONGEST_WAIT_S = 20.0
+PIPELINE_S = 20.0
+"""Longest wait for a thread of Ray Data."""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
@@ -62,7 +64,16 @@ def joined(address: str, patience_s: float) -> Iterator[None]:
     try:
         yield
     finally:
+        _end_pipelines()
         ray.shutdown()
+
+
+def _end_pipelines() -> None:
+    """Waits for Ray Data's threads: it leaves them after 2 s, and one that calls Ray after its
+    shutdown ends this process."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor"):
+            thread.join(PIPELINE_S)
 
 
 def _own_cluster() -> dict[str, Any]:
