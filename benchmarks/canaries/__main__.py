@@ -22,8 +22,8 @@ from benchmarks.row import Row
 
 MODELS = ("bundled", "minivqa", "150m")
 VERSIONS = {
-    "transformers": {"bundled": 90, "minivqa": 90, "150m": 20},
-    "vllm": {"bundled": 30, "minivqa": 30, "150m": 10},  # an engine is started for each
+    "transformers": {"bundled": 90, "minivqa": 90, "150m": 6},
+    "vllm": {"bundled": 30, "minivqa": 30, "150m": 4},  # an engine is started for each
 }
 
 
