@@ -198,7 +198,7 @@ async def test_a_service_that_fails_stops_the_run_and_what_it_had_said_is_not_as
         is_down = (
             kind == "answer"
             and teacher.calls["annotate"]
-            and teacher.calls["answer"] >= 30
+            and teacher.calls["answer"] >= 60
             and not repaired
         )
         return Unavailable("maintenance") if is_down else None
