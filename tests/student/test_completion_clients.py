@@ -14,6 +14,7 @@ from services.engines.images import sha256
 from tests.rpc.access.keyring import Keys
 from tests.serving import fake_student_settings
 from tests.student.over_http import IMAGE, data_url, student_over_http
+from tests.tools import missing
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,10 +95,7 @@ async def test_the_lines_of_the_readme_answer(tmp_path):
 async def test_the_client_of_javascript(served, tmp_path):
     node = shutil.which("node")
     if node is None or not (MODULES / "node_modules" / "openai").is_dir():
-        why = "no node, or no client of JavaScript: make openai-js"
-        if "MPA_TEST_EVERYTHING" in os.environ:
-            pytest.fail(why)
-        pytest.skip(why)
+        missing("no node, or no client of JavaScript: make openai-js")
     (tmp_path / "photo.png").write_bytes(IMAGE)
     # Node looks for modules next to the program.
     (tmp_path / "node_modules").symlink_to(MODULES / "node_modules")
