@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from benchmarks.canaries.scored import NOISY, RIGHT, ScoredVersion, scored_versions
 from benchmarks.row import PERCENT, Question, Row
 from services.student.canaries import PARENT
-from services.student.canary_verdict import LIMITS, NEARER, Strictness, judge
+from services.student.canary_verdict import NEARER, Strictness, judge
 
 STRICTNESSES = (Strictness.STRICT, Strictness.LENIENT)
 
@@ -26,7 +26,7 @@ def rows(model: str, engine: str) -> list[Row]:
 
 def _false_row(versions: Sequence[ScoredVersion], strictness: Strictness) -> Row:
     verdicts = [judge(each.scores(RIGHT), each.noise, strictness) for each in versions]
-    sizes = [math.log(verdict.size) for verdict in verdicts]
+    sizes = [verdict.size / verdict.limit for verdict in verdicts]
     nearness = [verdict.nearness for verdict in verdicts]
     question = Question(
         name=f"canaries-false-{strictness}-{versions[0].engine}-{versions[0].model}",
@@ -38,14 +38,15 @@ def _false_row(versions: Sequence[ScoredVersion], strictness: Strictness) -> Row
         unit="of 1,000",
         at_most=1.0,
     )
-    predicted = _beyond(sizes, math.log(LIMITS[strictness])) + _beyond(nearness, NEARER)
+    predicted = _beyond(sizes, 1.0) + _beyond(nearness, NEARER)
     return question.counted(
         round(1000 * predicted, 6),
         runs=len(versions),
         refused=sum(not verdict.is_right for verdict in verdicts),
         refused_as_checked=sum(not each.passes for each in versions),
-        typical_size=round(math.exp(statistics.fmean(sizes)), 3),
-        largest_size=round(math.exp(max(sizes)), 3),
+        typical_size=round(statistics.fmean(verdict.size for verdict in verdicts), 3),
+        largest_size=round(max(verdict.size for verdict in verdicts), 3),
+        largest_of_limit=round(max(sizes), 3),
         largest_nearness=round(max(nearness), 3),
     )
 
@@ -89,7 +90,7 @@ def _wrong_rows(versions: Sequence[ScoredVersion]) -> list[Row]:
         ]
         question = Question(
             name=f"canaries-wrong-{kind.replace(' ', '-').replace('%', 'percent')}-"
-            f"{versions[0].model}",
+            f"{versions[0].engine}-{versions[0].model}",
             what=f"wrong weights that strict canaries refuse, in bfloat16: {kind}",
             other="-",
             model=versions[0].model,

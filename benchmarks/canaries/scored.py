@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks.canaries.trained import base_of, noisy, train
@@ -15,6 +16,7 @@ from services.core.contract import Contract
 from services.engines.loading import load_model
 from services.engines.settings import EngineSettings
 from services.student import canaries, reference
+from services.student.canaries import PARENT
 from services.student.canary_check import CanaryCheck
 from services.student.canary_verdict import Scores, Strictness
 
@@ -39,6 +41,7 @@ class ScoredVersion:
     travel: float
     """Sum of its training steps' learning rates."""
     noise: float
+    """Accepted noise of a token's log odds."""
     passes: bool
     """Whether the strict check passes, which judges the engine's own answers, too."""
     canaries: list[dict[str, Any]]
@@ -66,29 +69,38 @@ async def measure_version(model: str, engine: str, number: int) -> None:
     questions, travel = train(model, number, folder)
     await reference.compute(folder, contract, questions, parent=base)
     known = canaries.read(folder)
-    check = CanaryCheck(Strictness.STRICT, in_float32=False)
+    by_reference = engine == "transformers"
+    check = CanaryCheck(Strictness.STRICT, in_float32=False, by_reference=by_reference)
     prompts = await check.prompts(known, folder, contract)
     settings = EngineSettings(
         engine=engine, dtype="bfloat16", max_batch=AT_ONCE, max_model_len=512, kv_cache_gib=0.25
     )
     loaded: Any = await load_model(folder, settings)
-    right = await check.scores(loaded, RIGHT, known, prompts)
-    found = {RIGHT: _found(right)}
-    verdict = await check.verdict(loaded, RIGHT, known, prompts)
-    if engine == "transformers" and number % WRONG_EVERY == 0:
-        for parent in (base, noisy(folder, folder.with_name("noisy"), number)):
-            parts = await loaded.borrow(parent)
-            for name, wrong in _wrong(parts) if parent == base else [(NOISY, parts)]:
-                await loaded.exchange(wrong)
-                found[name] = _found(await check.scores(loaded, name, known, prompts))
-                await loaded.exchange(wrong)
+
+    async def ask(asked: Any) -> list[list[float]]:
+        scores = await check.scores(asked, folder.name, known, prompts)
+        return [_short(each.found) for each in scores]
+
+    right = await check.scores(loaded, folder.name, known, prompts)
+    found = {RIGHT: [_short(each.found) for each in right]}
+    verdict = await check.verdict(loaded, folder.name, known, prompts)
+    wrong = {}
+    if number % WRONG_EVERY == 0:
+        wrong = {PARENT: base, NOISY: noisy(folder, folder.with_name("noisy"), number)}
+    if by_reference:
+        found |= await _with_exchanged(loaded, wrong, ask)
     await loaded.close()
+    if not by_reference:
+        for name, other in wrong.items():
+            loaded = await load_model(other, settings)
+            found[name] = await ask(loaded)
+            await loaded.close()
     version = ScoredVersion(
         model=model,
         engine=engine,
         number=number,
         travel=travel,
-        noise=check.noise(known),
+        noise=check.noise(right),
         passes=verdict.is_right,
         canaries=[_canary(each) for each in right],
         found=found,
@@ -99,9 +111,19 @@ async def measure_version(model: str, engine: str, number: int) -> None:
     print(model, engine, number, f"{verdict.size:.2f}", flush=True)
 
 
-def _wrong(parts: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
-    """Names of wrong weights, with the parts that are left as in the parent."""
-    return [(canaries.PARENT, parts), *((part, [part]) for part in parts)]
+async def _with_exchanged(
+    loaded: Any, wrong: Mapping[str, Path], ask: Callable[[Any], Awaitable[list[list[float]]]]
+) -> dict[str, list[list[float]]]:
+    """Scores with wrong weights in place of the right ones: a checkpoint's, or a parent's part."""
+    found = {}
+    for kind, other in wrong.items():
+        parts = await loaded.borrow(other)
+        shares = {kind: parts} | ({part: [part] for part in parts} if kind == PARENT else {})
+        for name, share in shares.items():
+            await loaded.exchange(share)
+            found[name] = await ask(loaded)
+            await loaded.exchange(share)
+    return found
 
 
 def _canary(scores: Scores) -> dict[str, Any]:
@@ -110,10 +132,6 @@ def _canary(scores: Scores) -> dict[str, Any]:
         "rounded": _short(scores.rounded),
         "stale": {part: _short(each) for part, each in scores.stale.items()},
     }
-
-
-def _found(scores: Sequence[Scores]) -> list[list[float]]:
-    return [_short(each.found) for each in scores]
 
 
 def _short(numbers: Sequence[float]) -> list[float]:

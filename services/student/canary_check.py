@@ -17,6 +17,7 @@ from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.rendering import Rendering, renderer
 from services.student.canaries import Canary, ask, prompt_for, read
 from services.student.canary_verdict import (
+    LIMITS,
     CanaryVerdict,
     Scores,
     Strictness,
@@ -32,6 +33,8 @@ On a CPU, vLLM and transformers differ by a hundredth of it.
 """
 USUAL_NOISE = 0.1
 """Noise in shorter formats, for canaries without scores in bfloat16."""
+BATCHES_SHARE = 0.5
+"""Share of the noise of bfloat16 that other batches of the same engine make, at most."""
 STORED_AGREEMENT = 0.5
 """Least share of equal answers for canaries of earlier releases, which have no scores by token."""
 STORED_TOLERANCE = 0.2
@@ -48,10 +51,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Number of canaries, and number scored as expected."""
+    """Number of canaries, number scored as expected, and size of the differences in noises."""
 
     total: int
     passed: int
+    size: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,13 @@ class CanaryCheck:
     strictness: Strictness
     in_float32: bool
     """Whether the engine computes in float32."""
+    by_reference: bool = False
+    """Whether the engine is the one that computed the canaries, and computes in bfloat16.
+
+    Its scores are compared with those that it computed in bfloat16.
+    """
+    usual_size: float = 1.0
+    """Size of the differences, in noises, with weights that are known to be right."""
     trust_remote_code: bool = False
 
     async def __call__(
@@ -89,8 +100,9 @@ class CanaryCheck:
         prompts = await self.prompts(canaries, folder, contract, place)
         if all(canary.token_ids for canary in canaries):
             verdict = await self.verdict(model, folder.name, canaries, prompts)
-            fault, passed = _explain(verdict), verdict.passed
+            fault, passed, size = _explain(verdict), verdict.passed, verdict.size
         else:
+            size = 1.0
             fault, passed = await self._stored_fault(model, folder.name, canaries, prompts)
         metrics.CANARY_CHECKS.labels("failed" if fault else "passed").inc()
         if fault:
@@ -102,7 +114,7 @@ class CanaryCheck:
                     reason="CANARY_FAILED",
                 )
             _log.warning("%s; it is served, since MPA_STUDENT_CANARIES is off", text)
-        return Checked(len(canaries), passed)
+        return Checked(len(canaries), passed, size)
 
     async def prompts(
         self,
@@ -135,7 +147,7 @@ class CanaryCheck:
         fewer tokens, so only gross errors count.
         """
         found = await self.scores(model, version, canaries, prompts)
-        verdict = judge(found, self.noise(canaries), self.strictness)
+        verdict = judge(found, self.noise(found), self.strictness)
         if verdict.is_right and self.strictness is Strictness.STRICT:
             replies = await ask(model, prompts)
             answers = [_answer_alone(canary) for canary in canaries]
@@ -143,8 +155,7 @@ class CanaryCheck:
                 self._scores_of(answer, _found_scores(answer, reply))
                 for answer, reply in zip(answers, replies, strict=True)
             ]
-            noise = self.noise(answers)
-            by_answers = judge(written, noise, Strictness.LENIENT)
+            by_answers = judge(written, self.noise(written), Strictness.LENIENT)
             verdict = verdict if by_answers.is_right else by_answers
         metrics.CANARY_DIFFERENCE.observe(verdict.size)
         text = "canaries of %s: differences %.2f times the noise (at most %g); not told: %s"
@@ -173,17 +184,24 @@ class CanaryCheck:
         ]
 
     def _scores_of(self, canary: Canary, found: Sequence[float]) -> Scores:
-        rounded = () if self.in_float32 else canary.rounded
-        return Scores(canary.logprobs, found, canary.stale, rounded)
+        if self.in_float32:
+            return Scores(canary.logprobs, found, canary.stale)
+        if self.by_reference and canary.rounded:
+            return Scores(canary.rounded, found, canary.stale, canary.logprobs)
+        return Scores(canary.logprobs, found, canary.stale, canary.rounded)
 
-    def noise(self, canaries: Sequence[Canary]) -> float:
+    def noise(self, scores: Sequence[Scores]) -> float:
         """Scale of differences in the engine's number format."""
         if self.in_float32:
             return FLOAT32_NOISE
-        if not all(canary.rounded for canary in canaries):
+        if not all(each.rounded for each in scores):
             return USUAL_NOISE
-        moved = [differences(canary.logprobs, canary.rounded) for canary in canaries]
-        return max(FLOAT32_NOISE, root_mean_square(step for row in moved for step in row))
+        moved = root_mean_square(
+            step for each in scores for step in differences(each.expected, each.rounded)
+        )
+        share = BATCHES_SHARE if self.by_reference else 1.0
+        most = LIMITS[Strictness.STRICT]
+        return max(FLOAT32_NOISE, moved * share) * min(most, max(1.0, self.usual_size))
 
     async def _stored_fault(
         self,

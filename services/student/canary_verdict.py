@@ -5,7 +5,8 @@ odds of likely and unlikely tokens by about the same amount, so one number, `noi
 all tokens. It is measured with every version (canaries.py).
 
     size        the root mean square of all differences, over the noise; larger ones than OUTLIER
-                count as it, since rounding moves a few tokens far
+                count as it, since rounding moves a few tokens far. The more tokens share the noise,
+                the nearer to 1 it is for right weights, and the lower is its limit
     nearness    where on the way to the stale weights (0: the version, 1: the parent's weights in
                 one part of the model) the scores are, by a projection in which tokens count
                 less that rounding moves more
@@ -37,7 +38,9 @@ class Strictness(StrEnum):
 
 
 LIMITS = {Strictness.STRICT: 1.5, Strictness.LENIENT: 10.0, Strictness.OFF: 10.0}
-"""Largest accepted size of the differences, in noises."""
+"""Largest accepted size of the differences, in noises, if few tokens share the noise."""
+SPREAD = 4.0
+"""Largest accepted excess of the size over 1 with strict canaries, over 1 / sqrt(tokens)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,13 @@ class Scores:
     """One canary's log probabilities of its reply's tokens: expected, and found on an engine."""
 
     expected: Sequence[float]
+    """In float32, unless the reference engine itself is checked."""
     found: Sequence[float]
     """May be shorter: only the first tokens are compared."""
     stale: Mapping[str, Sequence[float]]
     """Scores with a part of the model left as in the parent, by the part's name."""
     rounded: Sequence[float] = ()
-    """Scores of the reference in the engine's number format; empty in float32."""
+    """Scores of the reference in the other one of float32 and bfloat16; empty in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ def root_mean_square(values: Iterable[float]) -> float:
 def judge(scores: Sequence[Scores], noise: float, strictness: Strictness) -> CanaryVerdict:
     """Compare canaries with what was expected of them. `noise`: of one token's log odds."""
     limit = LIMITS[strictness]
+    if strictness is Strictness.STRICT:
+        limit = min(limit, 1.0 + SPREAD / math.sqrt(_tokens_of_noise(scores) or 1.0))
     moved = [differences(each.expected, each.found) for each in scores]
     weights = [weight for each in scores for weight in _weights(each, noise)]
     flat = [difference for row in moved for difference in row]
@@ -108,7 +114,7 @@ def judge(scores: Sequence[Scores], noise: float, strictness: Strictness) -> Can
             for step in differences(each.expected, each.stale[part])[: len(each.found)]
         ]
         square = sum(weight * step * step for weight, step in zip(weights, way, strict=True))
-        if square < (SEPARATION * limit) ** 2:
+        if square < (SEPARATION * LIMITS[strictness]) ** 2:
             untold.append(part)
             continue
         steps = zip(weights, way, flat, strict=True)
@@ -126,11 +132,23 @@ def judge(scores: Sequence[Scores], noise: float, strictness: Strictness) -> Can
 
 def _size(scores: Sequence[Scores], moved: Sequence[float], noise: float, most: float) -> float:
     """Root mean square of differences up to `most`, over that of rounding, cut in the same way."""
-    rounding = [step for each in scores for step in differences(each.expected, each.rounded)] or [
-        noise
-    ]
+    rounding = _rounding(scores) or [noise]
     scale = noise * root_mean_square(_cut(rounding, most)) / (root_mean_square(rounding) or 1.0)
     return root_mean_square(_cut(moved, most)) / (scale or noise)
+
+
+def _tokens_of_noise(scores: Sequence[Scores]) -> float:
+    """Number of tokens that share the noise: fewer than all if some have most of it.
+
+    The participation ratio of the squared differences that rounding makes; 0 in float32.
+    """
+    squares = [step * step for step in _rounding(scores)]
+    fourth = sum(square * square for square in squares)
+    return sum(squares) ** 2 / fourth if fourth else 0.0
+
+
+def _rounding(scores: Sequence[Scores]) -> list[float]:
+    return [step for each in scores for step in differences(each.expected, each.rounded)]
 
 
 def _cut(values: Iterable[float], most: float) -> Iterator[float]:

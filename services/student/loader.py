@@ -46,6 +46,7 @@ class StoredVersions:
         self._devices = devices
         self._strictness = strictness
         self._keeps_old_weights = False
+        self._usual_size = 1.0
         self._has_loaded = False
         self._own_canaries: tempfile.TemporaryDirectory[str] | None = None
 
@@ -106,7 +107,9 @@ class StoredVersions:
         self, model: VisionLanguageModel, name: str
     ) -> tuple[VisionLanguageModel, Checked]:
         try:
-            return model, await self._check(model, name, Strictness.LENIENT)
+            checked = await self._check(model, name, Strictness.LENIENT)
+            self._usual_size = checked.size
+            return model, checked
         except BaseException:
             try:
                 await model.close()
@@ -139,8 +142,14 @@ class StoredVersions:
             self._settings.dtype == "auto"
             and (await asyncio.to_thread(self.room, name)).device == "CPU"
         )
+        is_reference = self._settings.engine == reference.reference_settings(folder).engine
+        way = self._strictness or strictness
         check = CanaryCheck(
-            self._strictness or strictness, in_float32, self._settings.trust_remote_code
+            way,
+            in_float32,
+            by_reference=is_reference and self._settings.dtype != "float16",
+            usual_size=self._usual_size if way is Strictness.STRICT else 1.0,
+            trust_remote_code=self._settings.trust_remote_code,
         )
         checks = [check(copy, folder, contract, place) for copy in each_copy(model)]
         return min(await asyncio.gather(*checks), key=lambda checked: checked.passed)

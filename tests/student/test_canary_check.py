@@ -55,8 +55,11 @@ async def check(model, folder, strictness=Strictness.STRICT, in_float32=True):
 async def test_a_version_passes_in_float32_and_in_bfloat16(version):
     for settings in (FLOAT32, EngineSettings(dtype="bfloat16", max_batch=3)):
         model = await load_model(version, settings)
-        checked = await check(model, version, in_float32=settings is FLOAT32)
+        in_float32 = settings is FLOAT32
+        checked = await check(model, version, in_float32=in_float32)
         assert checked.total == checked.passed == canaries.COUNT
+        by_itself = CanaryCheck(Strictness.STRICT, in_float32, by_reference=True)
+        assert (await by_itself(model, version, CONTRACT)).size < checked.size or in_float32
         await model.close()
 
 

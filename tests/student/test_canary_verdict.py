@@ -102,6 +102,23 @@ def test_rounding_of_a_few_tokens_hides_no_other_difference():
     assert not judge([far, *wrong], noise, Strictness.STRICT).is_right
 
 
+def with_rounding(seed, noise):
+    """Canaries whose tokens share the noise of rounding alike, scored with `noise`."""
+    rng = random.Random(seed)
+    return [replace(each, rounded=moved(each.expected, rng, NOISE)) for each in scores(seed, noise)]
+
+
+@pytest.mark.parametrize(("times", "is_right"), [(1.0, True), (1.3, False)])
+def test_the_more_tokens_share_the_noise_the_less_more_of_it_passes(times, is_right):
+    many = with_rounding(0, NOISE * times)
+    assert judge(many, NOISE, Strictness.STRICT).is_right == is_right
+    assert judge(many, NOISE, Strictness.LENIENT).is_right
+    few = [replace(each, found=each.found[:1], expected=each.expected[:1]) for each in many[:4]]
+    few = [replace(each, rounded=each.rounded[:1], stale={}) for each in few]
+    assert judge(many, NOISE, Strictness.STRICT).limit < 1.3
+    assert judge(few, NOISE, Strictness.STRICT).limit == LIMITS[Strictness.STRICT]
+
+
 def test_a_part_is_stale_if_it_explains_the_scores_better():
     assert judge(scores(0, away=1.0), NOISE, Strictness.LENIENT).stale == ("layer 1",)
     assert judge(scores(0, away=0.6), NOISE, Strictness.LENIENT).stale == ("layer 1",)
@@ -153,6 +170,45 @@ async def test_after_a_reload_the_engine_must_also_write_so(tokens, probability,
     for strictness, expected in ((Strictness.STRICT, is_right), (Strictness.LENIENT, True)):
         check = CanaryCheck(strictness, in_float32=False)
         assert (await check.verdict(model, "v2", known, prompts)).is_right == expected
+
+
+class Scoring:
+    """Engine with given scores."""
+
+    def __init__(self, logprob):
+        self._logprob = logprob
+
+    async def generate(self, prompt):
+        tokens = prompt.given or (1, 2)
+        logprobs = (self._logprob,) * len(tokens)
+        return Reply("", 5, len(tokens), token_ids=tokens, logprobs=logprobs)
+
+
+@pytest.mark.parametrize(("moved_by", "is_right"), [(1.0, True), (0.6, True), (0.0, False)])
+async def test_the_reference_engine_must_score_as_it_did_in_its_own_format(moved_by, is_right):
+    """Another engine may be right by all scores near those in float32."""
+    questions = synthetic_questions()
+    known = [canary(each, (1, 2), CERTAIN) for each in questions]
+    prompts = [prompt_for(each.image, each.text, Contract()) for each in questions]
+    model: Any = Scoring(CERTAIN + moved_by * NOISE / 10)
+    other = CanaryCheck(Strictness.STRICT, in_float32=False)
+    assert (await other.verdict(model, "v2", known, prompts)).is_right
+    itself = replace(other, by_reference=True)
+    assert (await itself.verdict(model, "v2", known, prompts)).is_right == is_right
+
+
+@pytest.mark.parametrize(
+    ("usual_size", "is_right"), [(1.0, False), (1.4, True), (0.5, False), (9.0, True)]
+)
+async def test_an_engine_that_rounds_otherwise_is_measured_by_its_own_start(usual_size, is_right):
+    questions = synthetic_questions()
+    known = [canary(each, (1, 2), CERTAIN) for each in questions]
+    prompts = [prompt_for(each.image, each.text, Contract()) for each in questions]
+    check = CanaryCheck(Strictness.STRICT, in_float32=False, usual_size=usual_size)
+    off: Any = Scoring(CERTAIN - 1.8 * NOISE / 10)
+    assert (await check.verdict(off, "v2", known, prompts)).is_right == is_right
+    far: Any = Scoring(CERTAIN - 4 * NOISE / 10)
+    assert not (await check.verdict(far, "v2", known, prompts)).is_right
 
 
 async def test_an_answer_that_rounding_tips_over_is_no_fault():
