@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from services.student.canary_verdict import (
     judge,
     root_mean_square,
 )
+from services.student.greedy_canaries import greedy_fault
 
 FLOAT32_NOISE = 0.001
 """Noise of a token's log odds in float32, with convolutions in TF32.
@@ -35,16 +35,6 @@ USUAL_NOISE = 0.1
 """Noise in shorter formats, for canaries without scores in bfloat16."""
 BATCHES_SHARE = 0.5
 """Share of the noise of bfloat16 that other batches of the same engine make, at most."""
-STORED_AGREEMENT = 0.5
-"""Least share of equal answers for canaries of earlier releases, which have no scores by token."""
-STORED_TOLERANCE = 0.2
-"""Largest accepted median error of an answer's log probability for such canaries, 0.01 in float32.
-
-Measured in float32, vLLM against transformers: 1e-5 with the right weights; 0.12 (median) with some
-old weights left in place, although most answers stayed the same.
-"""
-STORED_TELLING = 4
-"""Least number of changed answers from which an earlier release's canaries tell the parent."""
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +93,10 @@ class CanaryCheck:
             fault, passed, size = _explain(verdict), verdict.passed, verdict.size
         else:
             size = 1.0
-            fault, passed = await self._stored_fault(model, folder.name, canaries, prompts)
+            replies = await ask(model, prompts)
+            _require_same_lengths(folder.name, canaries, replies)
+            fault = greedy_fault(canaries, replies, self.in_float32)
+            passed = 0 if fault else len(canaries)
         metrics.CANARY_CHECKS.labels("failed" if fault else "passed").inc()
         if fault:
             text = f"version {folder.name}: {fault}"
@@ -176,8 +169,7 @@ class CanaryCheck:
             for prompt, canary in zip(prompts, canaries, strict=True)
         ]
         replies = await ask(model, given)
-        for canary, reply in zip(canaries, replies, strict=True):
-            _require_same_length(version, canary, reply.prompt_tokens)
+        _require_same_lengths(version, canaries, replies)
         return [
             self._scores_of(canary, reply.logprobs)
             for canary, reply in zip(canaries, replies, strict=True)
@@ -202,38 +194,6 @@ class CanaryCheck:
         share = BATCHES_SHARE if self.by_reference else 1.0
         most = LIMITS[Strictness.STRICT]
         return max(FLOAT32_NOISE, moved * share) * min(most, max(1.0, self.usual_size))
-
-    async def _stored_fault(
-        self,
-        model: VisionLanguageModel,
-        version: str,
-        canaries: Sequence[Canary],
-        prompts: Sequence[Prompt],
-    ) -> tuple[str, int]:
-        """Fault of canaries of earlier releases, "" if there is none, and the number that passes.
-
-        They have answers, and their probabilities as a whole, which tell rounding from wrong
-        weights only in the median.
-        """
-        replies = await ask(model, prompts)
-        for canary, reply in zip(canaries, replies, strict=True):
-            _require_same_length(version, canary, reply.prompt_tokens)
-        pairs = list(zip(canaries, replies, strict=True))
-        errors = [
-            abs(canary.logprob - reply.logprob)
-            for canary, reply in pairs
-            if canary.answer == reply.text
-        ]
-        told = [canary.answer == reply.text for canary, reply in pairs if canary.changed]
-        tolerance = 0.01 if self.in_float32 else STORED_TOLERANCE
-        if len(errors) < STORED_AGREEMENT * len(pairs):
-            return f"only {len(errors)} of {len(pairs)} canary questions are answered alike", 0
-        if len(told) >= STORED_TELLING and sum(told) < STORED_AGREEMENT * len(told):
-            return f"only {sum(told)} of {len(told)} answers that its parent does not give", 0
-        middle = statistics.median(errors)
-        if middle > tolerance:
-            return f"its answers' log probabilities are off by {middle:.2g} (median)", 0
-        return "", len(pairs)
 
 
 def _answer_alone(canary: Canary) -> Canary:
@@ -277,14 +237,17 @@ def _explain(verdict: CanaryVerdict) -> str:
     return ""
 
 
-def _require_same_length(version: str, canary: Canary, found: int) -> None:
-    expected = canary.prompt_tokens or canary.rendering.tokens
-    if found != expected:
-        raise InvalidInput(
-            f"version {version}: {canary.question!r} and its image have {found} tokens on this "
-            f"engine, but {expected} in training",
-            reason="CONTRACT_BROKEN",
-        )
+def _require_same_lengths(
+    version: str, canaries: Sequence[Canary], replies: Sequence[Reply]
+) -> None:
+    for canary, reply in zip(canaries, replies, strict=True):
+        expected, found = canary.prompt_tokens or canary.rendering.tokens, reply.prompt_tokens
+        if found != expected:
+            raise InvalidInput(
+                f"version {version}: {canary.question!r} and its image have {found} tokens on this "
+                f"engine, but {expected} in training",
+                reason="CONTRACT_BROKEN",
+            )
 
 
 def _require_same_rendering(version: str, canary: Canary, found: Rendering) -> None:
