@@ -11,6 +11,8 @@ import secrets
 import time
 from contextvars import ContextVar
 
+from services.rpc.shortening import printable
+
 HEADER = "x-request-id"
 """The HTTP header and the key of gRPC metadata, in both directions."""
 
@@ -61,7 +63,7 @@ class CallLog:
     def ended(
         self, method: str, code: str, seconds: float, *, peer: str, failed: bool, why: str = ""
     ) -> None:
-        """Logs a call. `method`: "POST /v1/vqa" or a gRPC method.
+        """Logs a call. `method`: "POST /v1/vqa" or a gRPC method, which may be the caller's text.
 
         `why`: the error's reason and message, of which 300 characters are logged.
         """
@@ -72,11 +74,12 @@ class CallLog:
             self._left_out[failed] += 1
             return
         self._written[failed] += 1
+        method = printable(method[:200])
         left_out, self._left_out[failed] = self._left_out[failed], 0
         _log.log(
             logging.WARNING if failed else logging.INFO,
             "%s %s %.3f s id=%s peer=%s%s%s",
-            method[:200],
+            method,
             code,
             seconds,
             current_request_id.get(),
@@ -85,7 +88,7 @@ class CallLog:
             f" ({left_out:,} lines like this one were left out)" if left_out else "",
             extra={
                 "facts": {
-                    "method": method[:200],
+                    "method": method,
                     "code": code,
                     "seconds": round(seconds, 6),
                     "peer": peer,

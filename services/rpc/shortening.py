@@ -1,4 +1,4 @@
-"""Shortening of text that is quoted back to a caller, for metadata, logs and replies."""
+"""Text that is quoted back to a caller, or logged: short, and on one line."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def shortened(text: str, most_bytes: int = MESSAGE_BYTES) -> str:
     ending = text[-most_bytes:].encode("utf-8", "backslashreplace")[-(kept // 2) :]
     beginning = encoded[: kept - kept // 2]
     return beginning.decode("utf-8", "ignore") + GAP + ending.decode("utf-8", "ignore")
+
+
+def printable(text: str) -> str:
+    """The text with escapes for line ends, terminal codes and other characters without a shape."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -47,8 +47,9 @@ class StudentService:
         shedder = LoadShedder(settings.rpc.load)
         images = ImageReceiver(settings.rpc.images)
         servicer = StudentServicer(self._loaded_student, images, shedder)
-        audit = None if settings.follows else AuditLog(settings.store / "audit.jsonl")
-        access = Access(settings.rpc.access, audit)
+        rules = settings.rpc.access
+        path = settings.store / "audit.jsonl"
+        access = Access(rules, None if settings.follows else AuditLog(path, rules.audit_files))
         entrance = Entrance(settings.rpc.listen.http, shedder, access)
         completions = StudentCompletions(
             self._loaded_student, images, shedder, settings.served_names

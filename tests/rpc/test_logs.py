@@ -55,6 +55,13 @@ async def test_a_call_has_its_id_and_the_facts_that_its_tasks_noted(written):
     assert line["seconds"] == 0.25
 
 
+def test_a_caller_writes_no_line_of_the_log(caplog):
+    caplog.set_level(logging.INFO)
+    CallLog().ended("GET /\n2026 ERROR\x1b[2J", "404", 0.0, peer="::1", failed=True, why="a\nb")
+    (line,) = caplog.messages
+    assert line.isprintable()
+
+
 async def test_the_facts_of_two_requests_do_not_mix(written):
     async def request(name):
         begin_request(name)

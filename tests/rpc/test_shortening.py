@@ -1,6 +1,6 @@
 import pytest
 
-from services.rpc.shortening import GAP, shortened
+from services.rpc.shortening import GAP, printable, shortened
 
 
 @pytest.mark.parametrize("text", ["", "short", "é" * 50, "x" * 100])
@@ -22,3 +22,8 @@ def test_what_does_not_fit_keeps_its_beginning_and_its_end(text):
 
 def test_a_lone_surrogate_is_escaped():
     assert shortened("a\ud800b") == "a\\ud800b"
+
+
+def test_text_for_a_log_stays_on_its_line():
+    assert printable("/v1/é 日本") == "/v1/é 日本"
+    assert printable("a\nb\x1b[2J\u202e\u2028\ud800") == r"a\nb\x1b[2J\u202e\u2028\ud800"

@@ -24,7 +24,7 @@ MOST_BYTES = 16 * 2**20
 KEPT = 8
 """Earlier files that are kept: audit.1.jsonl is the newest of them."""
 REFUSALS_EVERY_S = 1.0
-"""Shortest time between two lines about refused callers, who must not push out other lines."""
+"""Shortest time between two lines about refusals of a key, which must not push out other lines."""
 BEGUN, OK = "BEGUN", "OK"
 _log = logging.getLogger(__name__)
 
@@ -32,12 +32,14 @@ _log = logging.getLogger(__name__)
 class AuditLog:
     """The file of one service. A disk that takes no line is reported once, and stops no action."""
 
-    def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, path: Path, kept: int = KEPT, most_bytes: int = MOST_BYTES) -> None:
+        """`kept`: earlier files that stay; 0 keeps all."""
         self._path = path
+        self._kept = kept
         self._most_bytes = most_bytes
         self._writing = asyncio.Lock()
         self._is_silent = False
-        self._next_refusal = 0.0
+        self._next_refusals: dict[str, float] = {}
 
     async def write(self, action: str, result: str, **facts: Any) -> None:
         """Adds a line about the caller of the request under way."""
@@ -57,10 +59,10 @@ class AuditLog:
             await asyncio.to_thread(self._append, json.dumps(entry).encode() + b"\n")
 
     async def refused(self, action: str, error: PermissionDenied) -> None:
-        """Adds a line about a caller whose key lacks the role; at most one a second."""
-        now = time.monotonic()
-        if now >= self._next_refusal:
-            self._next_refusal = now + REFUSALS_EVERY_S
+        """Adds a line about a caller whose key lacks the role; at most one a second for a key."""
+        now, key = time.monotonic(), the_caller().id
+        if now >= self._next_refusals.get(key, 0.0):
+            self._next_refusals[key] = now + REFUSALS_EVERY_S
             await self.write(action, result_of(error), role=error.role)
 
     def _append(self, line: bytes) -> None:
@@ -83,10 +85,19 @@ class AuditLog:
     def _rotate(self) -> None:
         if not self._path.is_file() or self._path.stat().st_size < self._most_bytes:
             return
-        for number in range(KEPT, 0, -1):
-            before = self._earlier(number - 1) if number > 1 else self._path
-            if before.is_file():
-                before.replace(self._earlier(number))
+        there = 0
+        while self._earlier(there + 1).is_file() and there + 1 != self._kept:
+            there += 1
+        if (oldest := self._earlier(there + 1)).is_file():
+            _log.warning(
+                "%s is removed, whose last line is of %s: copy these files elsewhere in time, or "
+                "set MPA_STUDENT_AUDIT_FILES higher (0 keeps all)",
+                oldest,
+                time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(oldest.stat().st_mtime)),
+            )
+        for number in range(there, 0, -1):
+            self._earlier(number).replace(self._earlier(number + 1))
+        self._path.replace(self._earlier(1))
 
     def _earlier(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.stem}.{number}{self._path.suffix}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from services.core.errors import InvalidInput
 from services.environment import Environment
 from services.rpc.access.allowance import default_limits
+from services.rpc.access.audit_log import KEPT
 from services.rpc.access.keys import KeyLimits
 from services.rpc.access.tls import TlsFiles
 
@@ -29,10 +30,21 @@ class AccessSettings:
     """Offer gRPC reflection; None: on this machine alone."""
     limits: KeyLimits = field(default_factory=KeyLimits)
     """Limits of keys without their own."""
+    audit_files: int = KEPT
+    """Earlier files of the audit log that stay; 0 keeps all."""
 
     @staticmethod
     def from_environment(env: Environment) -> AccessSettings:
-        """Reads MPA_*_KEYS, _KEY_*, _TLS_*, _INSECURE and _REFLECTION. Raises InvalidInput."""
+        """Reads MPA_*_KEYS, _KEY_*, _TLS_*, _INSECURE, _REFLECTION and _AUDIT_FILES.
+
+        Raises InvalidInput.
+        """
+        audit_files = env.integer("AUDIT_FILES", KEPT)
+        if audit_files < 0:
+            raise InvalidInput(
+                f"{env.prefix}AUDIT_FILES is {audit_files}: give 1 or more, or 0 to keep all",
+                field=f"{env.prefix}AUDIT_FILES",
+            )
         return AccessSettings(
             prefix=env.prefix,
             keys=env.path("KEYS"),
@@ -40,6 +52,7 @@ class AccessSettings:
             is_insecure=env.flag("INSECURE"),
             has_reflection=env.flag("REFLECTION") if env.text("REFLECTION") else None,
             limits=default_limits(env),
+            audit_files=audit_files,
         )
 
     @property

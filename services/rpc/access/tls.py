@@ -27,6 +27,14 @@ class TlsFiles:
     client_ca: Path | None = None
     """Callers must have a certificate of this authority; None: they need none."""
 
+    @property
+    def paths(self) -> list[Path]:
+        given = (self.certificate, self.key, self.client_ca)
+        return [path for path in given if path is not None]
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.paths))
+
     @staticmethod
     def from_environment(env: Environment) -> TlsFiles | None:
         """Reads MPA_*_TLS_CERT, _TLS_KEY and _TLS_CLIENT_CA. Raises InvalidInput."""
@@ -44,7 +52,7 @@ class TlsFiles:
 
 
 class Certificates:
-    """TLS of one service. The files of certificate and key may be replaced while it runs.
+    """TLS of one service. Its files may be replaced while it runs: new connections meet the new.
 
     Over gRPC a connection needs a client certificate if there is a client CA. Over HTTP it needs
     none, so that health checks without one are answered; each request is checked (access.py).
@@ -81,25 +89,24 @@ class Certificates:
         if stamps == self._stamps:
             return
         try:
-            self._context()  # a pair that doesn't fit would spoil the context in use
-            self.context.load_cert_chain(self._files.certificate, self._files.key)
-            self._for_grpc = self._read()
+            context, for_grpc = self._context(), self._read()
         except (OSError, ssl.SSLError) as error:
-            _log.error("the certificate stays as it was: %s: %s", self._files.certificate, error)
+            _log.error("the certificates stay as they were: %s: %s", self._files, error)
             return
+        self.context, self._for_grpc = context, for_grpc
         self._stamps = stamps
-        _log.info("%s: the certificate is renewed", self._files.certificate)
+        _log.info("the certificates are renewed: %s", self._files)
 
     def _look(self) -> tuple[int, ...]:
-        files = (self._files.certificate, self._files.key)
         try:
-            return tuple(file.stat().st_mtime_ns for file in files)
+            return tuple(file.stat().st_mtime_ns for file in self._files.paths)
         except OSError:
             return ()
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION
         context.load_cert_chain(self._files.certificate, self._files.key)
         if self._files.client_ca is not None:
             context.load_verify_locations(self._files.client_ca)

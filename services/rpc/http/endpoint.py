@@ -17,7 +17,7 @@ from starlette.types import Receive
 
 from services import metrics
 from services.core.errors import Cancelled, InvalidInput, MpaError, Unavailable
-from services.rpc.access.caller import account
+from services.rpc.access.caller import account, the_caller
 from services.rpc.fields import check_fields
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.form import Form, read_form
@@ -98,14 +98,14 @@ async def _answer(request: Request, build: Any, method: Any) -> Message:
 
 @asynccontextmanager
 async def timed(request: Request) -> AsyncIterator[HttpCall]:
-    """Time of a request, which its caller may limit.
+    """Time of a request, which its caller may limit, and which ends with the caller's key.
 
-    Raises Overloaded: it would be too late; Unavailable: it is.
+    Raises Overloaded: it would be too late; Unavailable: it is; Unauthenticated: the key has ended.
     """
     entrance: Entrance = request.app.state.entrance
     time_s = _time_s(request, entrance.limits.request_s)
     try:
-        async with asyncio.timeout(time_s):
+        async with entrance.access.kept_valid(the_caller()), asyncio.timeout(time_s):
             entrance.shedder.require_room(time_s)
             yield HttpCall(time_s)
     except TimeoutError as error:

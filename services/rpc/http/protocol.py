@@ -18,6 +18,8 @@ from services.rpc.request_id import HEADER, request_id
 MOST_HEADER_BYTES = 64 * 1024
 MOST_DISCARDED_BYTES = 32 * 2**20
 """Most bytes of a body that are read after its reply: many callers send everything first."""
+MOST_FRAMING_BYTES = 2**20
+"""Most bytes of a body in chunks that are not the body itself: sizes, extensions, trailers."""
 LINGER_S = 1.0
 """Seconds from the last reply to the close: after an earlier one, unread bytes would discard it."""
 
@@ -44,6 +46,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._is_deaf = False
         self._has_body_to_come = False
         self._unasked_bytes = 0
+        self._framing_bytes = 0
         self._time_limit: asyncio.TimerHandle | None = None
         self._write_limit: asyncio.TimerHandle | None = None
 
@@ -120,10 +123,15 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if self._is_waiting:
             self._unasked_bytes += len(data)
+        else:
+            self._framing_bytes += len(data)
         super().data_received(data)
-        if not self._is_waiting or self._is_deaf:
+        if self._is_deaf:
             return
-        if self._has_body_to_come:
+        if not self._is_waiting:
+            if self._framing_bytes > MOST_FRAMING_BYTES:
+                self._refuse(400, "INVALID_REQUEST", "the body comes with too much around it")
+        elif self._has_body_to_come:
             if self._unasked_bytes > MOST_DISCARDED_BYTES:
                 self._is_deaf = True
                 self.flow.pause_reading()  # a caller that can't send may read
@@ -141,17 +149,29 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._has_body_to_come:  # uvicorn would take a trailer for a header
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
+        if sum(name == b"host" for name, _ in self.headers) > 1:
+            raise ValueError("two hosts")  # a proxy may have read the other one
         self._entrance.waiting.add(self, self._caller)
         self._is_waiting = False
         self._has_body_to_come = True
+        self._framing_bytes = 0
         self._limit(self._limits.body_s, self._body_is_late)
         super().on_headers_complete()
         if self._entrance.is_leaving or self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes -= len(body)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         self._has_body_to_come = False
+        self._framing_bytes = 0
         self._unasked_bytes = 0
         if not self._is_waiting and self._time_limit is not None:
             self._time_limit.cancel()

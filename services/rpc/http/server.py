@@ -17,10 +17,9 @@ from starlette.applications import Starlette
 
 from services.rpc.http.entrance import Entrance
 from services.rpc.http.gate import Gate
+from services.rpc.http.handshake import TlsHandshake
 from services.rpc.http.protocol import BoundedHttp
 
-HANDSHAKE_S = 2.0
-"""Time for the last callers to shake hands by TLS."""
 _log = logging.getLogger(__name__)
 
 
@@ -44,13 +43,19 @@ class HttpServer:
         """
         self._server = server
         config: Any = server.config
-        config.http_protocol_class = partial(BoundedHttp, self._entrance)
+        config.http_protocol_class = self._connection
         config.loaded_app = Gate(config.loaded_app, self._app, self._entrance)
-        if (certificates := self._entrance.access.certificates) is not None:
-            config.ssl = certificates.context
         config.timeout_graceful_shutdown = max(1, round(grace_s))
         limits = self._entrance.limits
         _allow_files(2 * (limits.connections + limits.requests))
+
+    def _connection(self, **given: Any) -> BoundedHttp | TlsHandshake:
+        """The protocol of a new connection; `given` by uvicorn."""
+        make = partial(BoundedHttp, self._entrance, **given)
+        if (certificates := self._entrance.access.certificates) is None:
+            return make()
+        connections = given["server_state"].connections
+        return TlsHandshake(self._entrance, certificates, make, connections)
 
     def require_guarded(self) -> None:
         """Raises InvalidInput: `bentoml serve --host` lets strangers reach an open service."""
@@ -81,23 +86,15 @@ class HttpServer:
             listening.close()
             for copy in copies:
                 accepted += _accept_the_last(copy)
-        config: Any = self._server.config
-        state = self._server.server_state
         make = partial(
-            config.http_protocol_class,
-            config=config,
-            server_state=state,
+            self._connection,
+            config=self._server.config,
+            server_state=self._server.server_state,
             app_state=self._server.lifespan.state,
         )
         loop = asyncio.get_running_loop()
-        entering = [
-            asyncio.ensure_future(loop.connect_accepted_socket(make, each, ssl=config.ssl))
-            for each in accepted
-        ]
-        if entering:  # with TLS they are made once the caller has shaken hands
-            _, late = await asyncio.wait(entering, timeout=HANDSHAKE_S)
-            for each in late:
-                each.cancel()
+        for each in accepted:
+            await loop.connect_accepted_socket(make, each)
 
 
 def _accept_the_last(listener: socket.socket) -> list[socket.socket]:

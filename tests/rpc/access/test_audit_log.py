@@ -7,6 +7,8 @@ import pytest
 
 from services.core.errors import PermissionDenied
 from services.rpc.access.audit_log import KEPT, AuditLog
+from services.rpc.access.caller import Caller, current_caller
+from services.rpc.access.keys import new_key
 
 
 @pytest.fixture
@@ -53,11 +55,34 @@ async def test_the_file_is_bounded_and_the_oldest_lines_go_first(path):
     assert results(path.with_name(f"audit.{KEPT}.jsonl")) == ["R2"]
 
 
-async def test_refused_callers_fill_one_line_a_second(path):
+async def test_all_files_are_kept_if_that_is_set(path):
+    log = AuditLog(path, kept=0, most_bytes=1)
+    for number in range(KEPT + 3):
+        await log.write("Promote", f"R{number}")
+    assert results(path.with_name(f"audit.{KEPT + 2}.jsonl")) == ["R0"]
+
+
+async def test_a_file_that_is_removed_is_reported(path, caplog):
+    log = AuditLog(path, kept=1, most_bytes=1)
+    for number in range(2):
+        await log.write("Promote", f"R{number}")
+    assert "is removed" not in caplog.text
+    await log.write("Promote", "R2")
+    assert "audit.1.jsonl is removed, whose last line is of 20" in caplog.text
+    assert "MPA_STUDENT_AUDIT_FILES" in caplog.text
+    assert results(path.with_name("audit.1.jsonl")) == ["R1"]
+
+
+async def test_refusals_of_a_key_fill_one_line_a_second_and_hide_no_other(path):
     log = AuditLog(path)
-    for _ in range(100):
-        await log.refused("Promote", PermissionDenied("no", role="operate"))
-    assert len(results(path)) < 10
+    for name in ("first", "second"):
+        key, _ = new_key(name, ["ask"])
+        current_caller.set(Caller(key))
+        for _ in range(100):
+            await log.refused("Promote", PermissionDenied("no", role="operate"))
+    names = [json.loads(line)["name"] for line in path.read_text().splitlines()]
+    assert set(names) == {"first", "second"}
+    assert len(names) < 20
 
 
 async def test_a_disk_that_takes_no_line_stops_no_action(tmp_path, caplog):

@@ -1,5 +1,6 @@
 """Keys in front of real HTTP requests."""
 
+import asyncio
 import base64
 import json
 
@@ -111,6 +112,28 @@ async def test_a_header_twice_is_refused(peer, keys):
     )
     status, _, body = await read_reply(reader)
     assert (status, reason(body)) == (401, "KEY_MALFORMED")
+
+
+async def test_a_trailer_is_no_header(peer, keys):
+    """A proxy that looks at headers sees no key, or another one."""
+    chunks = f"{len(BODY):x}\r\n{BODY}\r\n0\r\nauthorization: Bearer {keys.tokens['ask']}\r\n\r\n"
+    head = "POST /v1/vqa HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    reader, _ = await peer.connect((head + chunks).encode())
+    status, _, body = await read_reply(reader)
+    assert (status, reason(body)) == (401, "KEY_MISSING")
+    assert peer.servicer.begun == 0
+
+
+async def test_a_request_under_way_ends_with_its_key(peer, keys):
+    peer.servicer.open.clear()
+    asking = asyncio.create_task(ask(peer, authorization=f"Bearer {keys.tokens['ask']}"))
+    await until(lambda: peer.servicer.begun == 1)
+    keys.revoke("ask")
+    watching = asyncio.create_task(peer.entrance.access.watch())
+    refused = await asking
+    watching.cancel()
+    assert (refused.status_code, reason(refused.content)) == (401, "KEY_ENDED")
+    assert peer.servicer.cancelled == 1
 
 
 async def test_a_huge_header_is_refused(peer):

@@ -1,12 +1,15 @@
 """TLS and client certificates on both faces, and their renewal."""
 
 import asyncio
+import logging
 import socket
 import ssl
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
+import uvloop
 
 from services.core.errors import InvalidInput, MpaError, Unauthenticated
 from services.environment import Environment
@@ -194,7 +197,7 @@ async def test_a_damaged_certificate_leaves_the_last_good_one(tls, authority, ca
     access = secure(tls=tls)
     async with grpc_peer(access) as address, http_peer(access=access) as http:
         tls.certificate.write_text("damaged")
-        await until(lambda: "the certificate stays as it was" in caplog.text)
+        await until(lambda: "the certificates stay as they were" in caplog.text)
         assert await answer_of(address, ca=authority.path) == "why?"
         assert (await post(http, client_context(authority))).status_code == 200
 
@@ -218,3 +221,75 @@ def test_settings_name_the_missing_file():
     env = Environment("MPA_STUDENT_", {"MPA_STUDENT_TLS_CLIENT_CA": "x"})
     with pytest.raises(InvalidInput, match="MPA_STUDENT_TLS_CERT is missing"):
         TlsFiles.from_environment(env)
+
+
+async def test_another_client_authority_needs_no_restart(tls, authority, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    ca = tmp_path / "clients.pem"
+    ca.write_bytes(authority.path.read_bytes())
+    other = Authority(tmp_path, "other")
+    ours, theirs = authority.issue("ours"), other.issue("theirs")
+    access = secure(tls=TlsFiles(tls.certificate, tls.key, ca))
+    async with grpc_peer(access) as address, http_peer(access=access) as http:
+
+        async def is_admitted(pair):
+            named = dict(zip(("certificate", "certificate_key"), pair, strict=True))
+            try:
+                await answer_of(address, ca=authority.path, **named)
+                return (await post(http, client_context(authority, *pair))).is_success
+            except (MpaError, httpx.TransportError):
+                return False
+
+        assert (await is_admitted(ours), await is_admitted(theirs)) == (True, False)
+        ca.write_bytes(other.path.read_bytes())
+        await until(lambda: caplog.text.count("the certificates are renewed") >= 1)
+        assert (await is_admitted(ours), await is_admitted(theirs)) == (False, True)
+        ca.write_text("no certificate")
+        await until(lambda: "the certificates stay as they were" in caplog.text)
+        assert await is_admitted(theirs)
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n"])
+async def test_a_handshake_that_is_never_done_is_let_go_after_a_time(tls, first):
+    async with http_peer(access=secure(tls=tls), headers_s=0.3) as peer:
+        reader, _ = await peer.connect(first)
+        assert b"HTTP" not in await asyncio.wait_for(reader.read(), 60)
+        await until(lambda: not peer.connections and not len(peer.entrance.waiting))
+
+
+async def test_half_done_handshakes_push_out_each_other_and_nobody_else(tls, authority):
+    limits = {"connections": 50, "connections_per_caller": 40}
+    async with http_peer(access=secure(tls=tls), **limits) as peer:
+        for _ in range(300):
+            await peer.connect(b"\x16\x03\x01")
+        await until(lambda: peer.connections <= 40)
+        assert (await post(peer, client_context(authority))).json()["answer"] == "why?"
+
+
+async def test_a_caller_who_does_not_say_goodbye_is_let_go(tls, authority):
+    """asyncio waits half a minute for the end of TLS."""
+    async with http_peer(access=secure(tls=tls)) as peer:
+        context = client_context(authority)
+        _, writer = await asyncio.open_connection("127.0.0.1", peer.port, ssl=context)
+        reading: Any = writer.transport
+        reading.pause_reading()
+        writer.write(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        await until(lambda: not peer.connections, timeout_s=15)
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("kind", ["uvloop", "asyncio"])
+def test_bytes_that_come_with_the_end_of_the_handshake_are_read(tls, authority, kind):
+    """Many callers at once, whose request is under way with the last message of the handshake."""
+
+    async def ask_often():
+        async with http_peer(access=secure(tls=tls)) as peer:
+            context = client_context(authority)
+            for _ in range(5):
+                replies = await asyncio.gather(*(post(peer, context) for _ in range(20)))
+                assert {reply.status_code for reply in replies} == {200}
+            await until(lambda: not peer.connections)
+
+    make = asyncio.new_event_loop if kind == "asyncio" else uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=make) as runner:
+        runner.run(ask_often())

@@ -104,6 +104,7 @@ async def test_headers_without_an_end_are_refused():
         b"POST /v1/vqa HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nnot a size\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nhost: x\r\nHOST: y\r\n\r\n",
     ],
 )
 async def test_bytes_that_are_no_http_are_a_400_in_our_shape(sent):
@@ -111,6 +112,44 @@ async def test_bytes_that_are_no_http_are_a_400_in_our_shape(sent):
         reply = await peer.exchange(sent)
         assert reply.startswith(b"HTTP/1.1 400 "), reply
         assert reason(reply.partition(b"\r\n\r\n")[2]) == "INVALID_REQUEST"
+
+
+CHUNKED = (
+    b"POST /v1/vqa HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+LINE = b"x: " + b"y" * 60_000 + b"\r\n"
+ENDLESS = {
+    "trailers": (b"1\r\n{\r\n0\r\n", LINE),
+    "one trailer": (b"1\r\n{\r\n0\r\nx: ", b"y" * 60_000),
+    "an extension of a chunk": (b"1;a=", b"y" * 60_000),
+    "chunks of one byte": (b"", b"1\r\n{\r\n" * 10_000),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_much_around_a_body_is_refused(kind):
+    first, more = ENDLESS[kind]
+    async with http_peer() as peer:
+        reader, writer = await peer.connect(CHUNKED + first)
+        reading = asyncio.create_task(reader.readline())
+        sent = 0
+        while not reading.done() and sent < 2**24:
+            writer.write(more)
+            await writer.drain()
+            sent += len(more)
+            await asyncio.sleep(0)
+        assert (await asyncio.wait_for(reading, 60)).startswith(b"HTTP/1.1 400 ")
+        assert await ask(peer) == (200, "what?")
+
+
+async def test_a_large_body_in_small_chunks_is_read():
+    body = GOOD.partition(b"\r\n\r\n")[2].replace(b"aGk=", b"aGkh" * 50_000)
+    pieces = [body[at : at + 16] for at in range(0, len(body), 16)]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    async with http_peer() as peer:
+        reader, _ = await peer.connect(CHUNKED + chunks + b"0\r\nx: y\r\n\r\n")
+        assert (await read_reply(reader))[0] == 200
 
 
 async def test_a_refused_caller_who_waits_to_be_let_continue_is_only_refused(caplog):

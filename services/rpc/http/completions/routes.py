@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from services.core.errors import InvalidInput, NotFound
-from services.rpc.access.caller import account, the_caller
+from services.rpc.access.caller import account
 from services.rpc.http.completions.body import read_body
 from services.rpc.http.completions.images import ImageUrls
 from services.rpc.http.completions.openapi import openapi
@@ -91,7 +91,6 @@ class ChatRoute:
             caller = account(request.client.host if request.client else "")
             _require_json(request)
             async with (
-                entrance.access.kept_valid(the_caller()),
                 timed(request) as call,
                 counted_body(request, entrance.uploads, MOST_JSON_BYTES) as body,
             ):
