@@ -16,6 +16,9 @@ from services.environment import Environment
 from services.rpc.request_id import current_facts, current_request_id
 
 TEXT, JSON = "text", "json"
+LIBRARY_PER_S = 5
+"""Most records a second about callers' faults, of each library that logs them."""
+_LIBRARIES = ("grpc._cython.cygrpc", "asyncio")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 _conversations = logging.getLogger("services.conversations")
 
@@ -45,9 +48,33 @@ def _one_of(env: Environment, name: str, default: str, known: tuple[str, ...]) -
     return given
 
 
+class SparseRecords(logging.Filter):
+    """At most some records a second, so that no caller can fill the disk.
+
+    Headers that are not UTF-8 leave none: grpcio would log three tracebacks for each of them.
+    """
+
+    def __init__(self, most_per_s: int = LIBRARY_PER_S) -> None:
+        super().__init__()
+        self._most_per_s = most_per_s
+        self._second, self._count = 0, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Invalid encoding on"):
+            return False
+        if (second := int(record.created)) != self._second:
+            self._second, self._count = second, 0
+        self._count += 1
+        return self._count <= self._most_per_s
+
+
 def configure(settings: LogSettings) -> None:
     """Sets the level of the service's own log, and the form of all handlers of this process."""
     logging.getLogger("services").setLevel(settings.level)
+    for name in _LIBRARIES:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, SparseRecords) for each in logger.filters):
+            logger.addFilter(SparseRecords())
     if settings.form == JSON:
         for name in ("", "bentoml", "uvicorn.error"):
             for handler in logging.getLogger(name).handlers:

@@ -10,7 +10,7 @@ import pytest
 
 from services.core.errors import InvalidInput
 from services.environment import Environment
-from services.rpc.logs import JSON, JsonLines, LogSettings, conversation
+from services.rpc.logs import JSON, JsonLines, LogSettings, SparseRecords, conversation
 from services.rpc.request_id import CallLog, begin_request, note
 
 
@@ -53,6 +53,18 @@ async def test_a_call_has_its_id_and_the_facts_that_its_tasks_noted(written):
     told = {"request_id": "seven", "version": "v3", "method": "POST /v1/vqa", "code": "200"}
     assert told.items() <= line.items()
     assert line["seconds"] == 0.25
+
+
+def test_a_library_logs_a_few_faults_of_callers_a_second():
+    sparse = SparseRecords(most_per_s=3)
+
+    def is_logged(message, second):
+        record = logging.makeLogRecord({"msg": message, "created": second + 0.5})
+        return sparse.filter(record)
+
+    assert [is_logged("gone", 1) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert is_logged("gone", 2)
+    assert not is_logged("Invalid encoding on %r", 3)
 
 
 def test_a_caller_writes_no_line_of_the_log(caplog):

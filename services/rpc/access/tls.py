@@ -122,9 +122,18 @@ class Certificates:
 
 
 def names_of_peer(auth: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:
-    """Names of a gRPC caller's certificate: common name, then alternative names."""
+    """Names of a gRPC caller's certificate: common name, then alternative names.
+
+    grpcio ends a name at its first NUL, so that "operator" and "operator\\0.evil" look the same: a
+    name that goes on in the certificate is left out.
+    """
+    pem = b"".join(auth.get("x509_pem_cert", ()) or ()).decode("ascii")
+    der = ssl.PEM_cert_to_DER_cert(pem) if pem else b""
     return tuple(
-        name.decode(errors="replace") for kind in _NAMES for name in auth.get(kind, ()) or ()
+        name.decode(errors="replace")
+        for kind in _NAMES
+        for name in auth.get(kind, ()) or ()
+        if name + b"\0" not in der
     )
 
 

@@ -96,6 +96,18 @@ async def test_a_certificate_stands_for_a_key(keys, tls, authority, name):
             await answer_of(address, ca=authority.path, **other)
 
 
+async def test_a_name_that_goes_on_behind_a_nul_is_no_name(keys, tls, authority):
+    """grpcio ends it at the NUL; `ssl` does not."""
+    keys.add("bob", "ask", certificate="bob")
+    access = keys.access(tls=TlsFiles(tls.certificate, tls.key, authority.path))
+    pair = authority.issue("bob\0.evil")
+    eve = dict(zip(("certificate", "certificate_key"), pair, strict=True))
+    async with grpc_peer(access) as address, http_peer(access=access) as http:
+        with pytest.raises(Unauthenticated):
+            await answer_of(address, ca=authority.path, **eve)
+        assert (await post(http, client_context(authority, *pair))).status_code == 401
+
+
 def client_context(authority, *pair):
     context = ssl.create_default_context(cafile=authority.path)
     if pair:
