@@ -140,3 +140,11 @@ def longest_png(seed=0):
             body += compressor.compress(row)
     pixels = png_chunk(b"IDAT", body + compressor.flush())
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + pixels + png_chunk(b"IEND", b"")
+
+
+def many_frames_gif(width=2000, height=2000, frames=40):
+    """A small GIF, whose frames take 480 MB as pixels."""
+    first, *others = (Image.new("P", (width, height), number) for number in range(frames))
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, optimize=False)
+    return buffer.getvalue()

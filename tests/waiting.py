@@ -12,6 +12,14 @@ async def until(condition, timeout_s=90.0):
         await asyncio.sleep(0.005)
 
 
+async def until_awaited(condition, timeout_s=90.0):
+    """`until` for a condition that is itself awaited."""
+    end = time.monotonic() + timeout_s
+    while not await condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.05)
+
+
 def until_true(condition, timeout_s=90.0, describe=str):
     """`until` for tests without an event loop. `describe()`: the message of the failure."""
     end = time.monotonic() + timeout_s

@@ -43,13 +43,15 @@ def over_socket(name, *pieces, expected=("400",), **how):
     return Attack(f"socket: {name}", send, expected)
 
 
-async def withstand(target, attack):
-    """Sends the request, which must be answered as expected and harm nobody."""
+async def withstand(target, *attacks):
+    """Sends the requests in turn: each must be answered as expected, and harm nobody."""
     async with besieged(target):
-        outcome = await attack.send(target)
-    assert outcome.status in attack.expected, f"{outcome.status}: {outcome.said[:1000]}"
-    if outcome.status not in ("OK", "200"):
-        assert len(outcome.said) <= MOST_SAID, (
-            f"{len(outcome.said)} characters: {outcome.said[:200]} ..."
+        outcomes = [await attack.send(target) for attack in attacks]
+    for attack, outcome in zip(attacks, outcomes, strict=True):
+        assert outcome.status in attack.expected, (
+            f"{attack}: {outcome.status}: {outcome.said[:1000]}"
         )
-    return outcome
+        if outcome.status not in ("OK", "200"):
+            assert len(outcome.said) <= MOST_SAID, (
+                f"{len(outcome.said)} characters: {outcome.said[:200]} ..."
+            )

@@ -107,12 +107,12 @@ async def bystander_of(target, repeats=False):
     """A bystander. `repeats`: it asks again if the service has no room."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with (
-        grpc.aio.insecure_channel(target.address, options=options) as channel,
+        target.channel(options) as channel,
         httpx.AsyncClient(
             base_url=target.url,
             timeout=PATIENCE_S,
             headers=target.bearing,
-            transport=httpx.AsyncHTTPTransport(verify=False, local_address=ADDRESS),
+            transport=httpx.AsyncHTTPTransport(verify=target.tls, local_address=ADDRESS),
         ) as http,
     ):
         bystander = Bystander(target, channel, http, repeats)

@@ -4,8 +4,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from services.rpc.access.keys import KeyLimits
 from tests.attacks.target import Target
 from tests.e2e.processes import serving
+from tests.rpc.access.keyring import one_key_for_each_role
 from tests.serving import fake_checkpoint
 
 
@@ -16,8 +18,8 @@ class Targets:
         self._folder = folder
         self._targets = {}
 
-    def get(self, kind, role, answers=True, key="", **settings):
-        """`settings` as in `serving`; `key`: the bystander's."""
+    def get(self, kind, role, answers=True, key="", identity=None, **settings):
+        """`settings` as in `serving`; `key` and `identity`: the bystander's."""
         if kind in self._targets:
             target, stack = self._targets[kind]
             if not target.is_wounded:
@@ -28,9 +30,11 @@ class Targets:
         stack = ExitStack()
         if role == "student":
             settings = {"store": folder / "store", **settings}
-        target = Target(
-            role, stack.enter_context(serving(role, folder, **settings)), answers, key=key
-        )
+        ready = identity is None
+        service = stack.enter_context(serving(role, folder, wait=ready, **settings))
+        if not ready:  # /readyz needs the authority
+            service.wait_until_logged(f"{role}: ready")
+        target = Target(role, service, answers, key=key, identity=identity)
         self._targets[kind] = target, stack
         return target
 
@@ -77,6 +81,37 @@ def teacher(targets, model, image_root):
 def impatient(targets, model):
     """A student with a short grace."""
     return targets.get("impatient", "student", model=model, http_headers_s=3, http_body_s=4)
+
+
+@pytest.fixture(scope="package")
+def keys(tmp_path_factory):
+    """Keys by role, some that are not valid, and some with limits."""
+    keys = one_key_for_each_role(tmp_path_factory.mktemp("keys"))
+    keys.add("bystander", "ask")
+    keys.add("expired", "ask", "operate", "train", "read", lifetime_s=1e-6)
+    keys.add("revoked", "ask", "operate", "train", "read")
+    keys.revoke("revoked")
+    keys.add("few", "ask", limits=KeyLimits(requests_per_minute=20))
+    keys.add("narrow", "ask", limits=KeyLimits(concurrent=2))
+    keys.add("light", "ask", limits=KeyLimits(bytes_per_minute=4_000, pixels_per_minute=10**6))
+    keys.add("small", "train", "read", limits=KeyLimits(storage_bytes=4 * 2**20))
+    keys.add("rare", "train", limits=KeyLimits(trainings_per_day=2))
+    return keys
+
+
+@pytest.fixture
+def guarded(targets, model, keys):
+    """A student with keys."""
+    return targets.get(
+        "guarded", "student", model=model, keys=keys.path, key=keys.tokens["bystander"]
+    )
+
+
+@pytest.fixture
+def slow_student(targets, tmp_path_factory):
+    """A student that answers 20 questions a second, and refuses what would wait for 3 seconds."""
+    model = fake_checkpoint(tmp_path_factory.mktemp("slow"), skill=1.0, latency_s=0.2)
+    return targets.get("slow", "student", model=model, max_batch=4, longest_wait_s=3)
 
 
 @pytest.fixture

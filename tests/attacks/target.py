@@ -1,8 +1,10 @@
 """A service process under attack: its use of the machine, and its health."""
 
+import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import httpx
@@ -18,11 +20,31 @@ PATIENCE_S = 20.0
 """A guard against hanging, not a measure of speed: the machine may be busy."""
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Files of a caller: its authority, and its certificate with key."""
+
+    ca: Path
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def context(self):
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.certificate:
+            context.load_cert_chain(self.certificate, self.key)
+        return context
+
+    def credentials(self):
+        pair = [path.read_bytes() if path else None for path in (self.key, self.certificate)]
+        return grpc.ssl_channel_credentials(self.ca.read_bytes(), *pair)
+
+
 @dataclass
 class Target:
     """A process under attack. `is_wounded`: an attack succeeded; the next gets a new process.
 
-    `key`: the bystander's, "" if the service has no keys.
+    `key`: the bystander's, "" if the service has no keys. `identity`: the bystander's, if the
+    service has TLS.
     """
 
     role: str
@@ -30,6 +52,7 @@ class Target:
     answers: bool = True
     is_wounded: bool = False
     key: str = ""
+    identity: Identity | None = None
 
     @property
     def bearing(self):
@@ -38,7 +61,19 @@ class Target:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.service.http_port}"
+        scheme = "https" if self.identity else "http"
+        return f"{scheme}://127.0.0.1:{self.service.http_port}"
+
+    @property
+    def tls(self):
+        """TLS of an HTTP client; certificates are not checked without it."""
+        return self.identity.context() if self.identity else False
+
+    def channel(self, options=()):
+        """A channel of a legitimate caller."""
+        if self.identity is None:
+            return grpc.aio.insecure_channel(self.address, options=options)
+        return grpc.aio.secure_channel(self.address, self.identity.credentials(), options=options)
 
     @property
     def address(self):
@@ -68,7 +103,7 @@ class Target:
         """The reason why it is unhealthy; "" if it is healthy."""
         if self.service.process.poll() is not None:
             return f"it has ended with code {self.service.process.returncode}"
-        with httpx.Client(base_url=self.url, timeout=PATIENCE_S, verify=False) as http:
+        with httpx.Client(base_url=self.url, timeout=PATIENCE_S, verify=self.tls) as http:
             for path in ("/livez", "/readyz"):
                 try:
                     response = http.get(path)
@@ -76,7 +111,12 @@ class Target:
                     return f"{path}: {error!r}"
                 if response.status_code != 200:
                     return f"{path} is {response.status_code}"
-        with grpc.insecure_channel(self.address) as channel:
+        channel = (
+            grpc.secure_channel(self.address, self.identity.credentials())
+            if self.identity
+            else grpc.insecure_channel(self.address)
+        )
+        with channel:
             try:
                 check = health_pb2_grpc.HealthStub(channel).Check(
                     health_pb2.HealthCheckRequest(), timeout=PATIENCE_S

@@ -9,7 +9,15 @@ import pytest
 from protos.mpa.v1 import student_pb2, teacher_pb2, training_pb2, types_pb2
 from tests.attacks.bystander import besieged
 from tests.attacks.outcomes import ANSWER, UPLOAD, call_once, request
-from tests.pictures import bomb_webp, fax_tiff, many_scans_jpeg, slow_png, slow_tiff, wordy_png
+from tests.pictures import (
+    bomb_webp,
+    fax_tiff,
+    many_frames_gif,
+    many_scans_jpeg,
+    slow_png,
+    slow_tiff,
+    wordy_png,
+)
 
 pytestmark = pytest.mark.slow
 AT_ONCE = 8
@@ -25,6 +33,7 @@ BOMBS = {
     "fax page": fax_tiff,
     "JPEG of many scans": many_scans_jpeg,
     "PNG full of text": wordy_png,
+    "GIF of many frames": many_frames_gif,
 }
 
 

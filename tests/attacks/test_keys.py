@@ -10,30 +10,12 @@ from services.rpc.access.roles import NEEDED
 from tests.attacks.attack import Attack, withstand
 from tests.attacks.bystander import IMAGE, besieged
 from tests.attacks.outcomes import ANSWER, STUDENT_METHODS, call_once, raw, request
-from tests.rpc.access.keyring import one_key_for_each_role
 from tests.rpc.access.test_http import BODY
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 SERVED = [name for name in STUDENT_METHODS if name in NEEDED]
 UNKNOWN = f"mpa-00000000-{'a' * 43}"
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    keys = one_key_for_each_role(tmp_path_factory.mktemp("keys"))
-    keys.add("bystander", "ask")
-    keys.add("expired", "ask", "operate", "train", "read", lifetime_s=1e-6)
-    keys.add("revoked", "ask", "operate", "train", "read")
-    keys.revoke("revoked")
-    return keys
-
-
-@pytest.fixture
-def guarded(targets, model, keys):
-    return targets.get(
-        "guarded", "student", model=model, keys=keys.path, key=keys.tokens["bystander"]
-    )
 
 
 def over_grpc(name, method, metadata, expected=("UNAUTHENTICATED",)):

@@ -18,21 +18,12 @@ from protos.mpa.v1 import student_pb2, types_pb2, versions_pb2
 from tests.attacks.bystander import IMAGE, bystander_of
 from tests.attacks.outcomes import ANSWER, call_once, method_of
 from tests.attacks.target import MIB, MOST_MORE_BYTES, PATIENCE_S
-from tests.serving import fake_checkpoint
 
 pytestmark = pytest.mark.slow
 CAPACITY = 20
 """Answers per second: batches of 4 that take 0.2 s each."""
 SECONDS = 6
 WAITS_S = 10.0
-LONGEST_WAIT_S = 3.0
-"""Longest wait in seconds: the service refuses a question that would wait longer."""
-
-
-@pytest.fixture
-def slow_student(targets, tmp_path_factory):
-    model = fake_checkpoint(tmp_path_factory.mktemp("slow"), skill=1.0, latency_s=0.2)
-    return targets.get("slow", "student", model=model, max_batch=4, longest_wait_s=LONGEST_WAIT_S)
 
 
 async def ask_grpc(channel, number):

@@ -86,8 +86,11 @@ def build_bento(folder, *options):
 
 
 @contextmanager
-def serving(name, folder, target=None, wait=True, **settings):
-    """Starts a service as the README says; `settings` become MPA_<NAME>_*."""
+def serving(name, folder, target=None, wait=True, within=(), **settings):
+    """Starts a service as the README says; `settings` become MPA_<NAME>_*.
+
+    `within`: a command that runs the service as its last arguments.
+    """
     prefix = f"MPA_{name.upper()}_"
     http_port, grpc_port = free_ports(2)
     grpc_port = settings.pop("grpc_port", grpc_port)
@@ -105,7 +108,7 @@ def serving(name, folder, target=None, wait=True, **settings):
     log = folder / f"{name}-{http_port}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*BENTOML, "serve", target or SERVICES[name], "--port", str(http_port)],
+            [*within, *BENTOML, "serve", target or SERVICES[name], "--port", str(http_port)],
             env=env,
             cwd=ROOT,
             stdout=output,

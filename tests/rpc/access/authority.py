@@ -27,8 +27,8 @@ class Authority:
         self.path = folder / f"{name}.pem"
         self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name, *alternative):
-        """Paths of a certificate and of its key."""
+    def issue(self, name, *alternative, days=1):
+        """Paths of a certificate, valid until so many days from now, and of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [
             x509.DNSName("localhost"),
@@ -36,11 +36,12 @@ class Authority:
             *map(x509.DNSName, alternative),
         ]
         certificate = (
-            _begun(_named(name), self._name, key)
+            _begun(_named(name), self._name, key, days)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        paths = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        file = name.replace("\0", "-")
+        paths = self._folder / f"{file}.crt", self._folder / f"{file}.key"
         paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         paths[1].write_bytes(
             key.private_bytes(
@@ -56,7 +57,7 @@ def _named(name):
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _begun(name, issuer, key):
+def _begun(name, issuer, key, days=1):
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -64,6 +65,6 @@ def _begun(name, issuer, key):
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - DAY)
-        .not_valid_after(now + DAY)
+        .not_valid_before(now - 2 * DAY)
+        .not_valid_after(now + days * DAY)
     )
