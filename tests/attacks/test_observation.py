@@ -226,7 +226,7 @@ async def test_the_time_of_a_refusal_tells_nothing_about_a_key(guarded, keys):
                 took[name].append(time.perf_counter() - began)
                 assert reply.status_code == 401
     medians = [statistics.median(each) for each in took.values()]
-    assert max(medians) < 1.3 * min(medians), medians
+    assert max(medians) < 1.5 * min(medians), medians
 
 
 async def test_a_refusal_tells_nothing_about_what_is_here(guarded, keys):
