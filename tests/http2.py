@@ -16,6 +16,7 @@ WINDOW_UPDATE = 8
 CONTINUATION = 9
 END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
 CANCEL = struct.pack(">I", 8)
+INITIAL_WINDOW_SIZE = 4
 
 
 def frame(kind, flags=0, stream=0, payload=b""):
@@ -25,6 +26,10 @@ def frame(kind, flags=0, stream=0, payload=b""):
         + struct.pack(">I", stream)
         + payload
     )
+
+
+NO_WINDOW = PREFACE + frame(SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, 0))
+"""The beginning of a caller that reads no reply before it widens a stream's window."""
 
 
 def headers(path, address="a", **more):
@@ -62,6 +67,12 @@ def message(request):
     """The DATA of a gRPC message."""
     data = request.SerializeToString()
     return b"\0" + struct.pack(">I", len(data)) + data
+
+
+def called(path, request):
+    """A whole call of one request, on stream 1."""
+    body = frame(DATA, END_STREAM, 1, message(request))
+    return frame(HEADERS, END_HEADERS, 1, headers(path)) + body
 
 
 class Raw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,19 @@ _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 Register = Callable[[grpc.aio.Server], None]
 
 
+class _States(asyncio.Queue[health_pb2.HealthCheckResponse | None]):
+    """States for one watch; None ends it. The servicer takes it for the caller's context."""
+
+    async def write(self, state: health_pb2.HealthCheckResponse) -> None:
+        self.put_nowait(state)
+
+
 class _Health(health_aio.HealthServicer):
-    """Ends open Watch calls on shutdown; otherwise `server.stop` waits for them the whole grace."""
+    """Ends open Watch calls on shutdown; otherwise `server.stop` waits for them the whole grace.
+
+    grpcio's own servicer holds a lock while it writes to a watch: a caller that reads nothing would
+    delay every change of state, and the shutdown.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,17 +49,17 @@ class _Health(health_aio.HealthServicer):
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> None:
-        watch = asyncio.ensure_future(super().Watch(request, context))
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        states = _States()
+        watch = asyncio.create_task(super().Watch(request, states))
+        watch.add_done_callback(lambda _: states.put_nowait(None))
         self._watches.add(watch)
         try:
-            await watch
-        except asyncio.CancelledError:
-            if not watch.cancelled():
-                watch.cancel()
-                raise
+            while (state := await states.get()) is not None:
+                yield state
         finally:
             self._watches.discard(watch)
+            watch.cancel()
 
     def end_watches(self) -> None:
         for watch in list(self._watches):

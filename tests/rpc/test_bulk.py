@@ -34,8 +34,6 @@ class Answerer(student_pb2_grpc.StudentServiceServicer):
 
     async def AnswerStream(self, requests, context):
         self.streams += 1
-        # grpcio can't abort a call while its first reply, and its metadata, are under way.
-        await context.send_initial_metadata(())
 
         async def answer(request):
             question = request.question

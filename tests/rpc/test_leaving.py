@@ -5,9 +5,12 @@ import asyncio
 import grpc
 import pytest
 from google.longrunning import operations_pb2
+from grpc_health.v1 import health_pb2
 
 from protos.mpa.v1 import training_pb2
+from tests.http2 import NO_WINDOW, called, connected, ended
 from tests.rpc.callers import ANSWER, UPLOAD, asking, raw, refusal, serving
+from tests.waiting import until
 
 GRACE_S = 3_600.0
 LEAVES_WITHIN_S = 60.0
@@ -80,3 +83,14 @@ async def test_waits_are_answered():
         await peer.answers.Answer(asking("on the same connection"))
         await leave(peer.server)
         assert (await wait) == operations_pb2.Operation()
+
+
+async def test_a_watch_that_reads_nothing_delays_no_change_of_state():
+    watch = called("/grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest())
+    async with serving() as peer:
+        async with connected(peer.port, NO_WINDOW + watch) as unread:
+            await until(lambda: ended(unread) == 1)
+            for ready in (False, True):
+                await asyncio.wait_for(peer.server.set_ready(ready), LEAVES_WITHIN_S)
+            assert await peer.is_served()
+        await leave(peer.server)
