@@ -1,6 +1,5 @@
 """Chat completions and models over a real port, by the strict client of OpenAI."""
 
-import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,6 @@ from services.rpc.load_shedding import LoadSettings, LoadShedder
 from tests.pictures import png
 from tests.serving import fake_student_settings
 from tests.student.over_http import IMAGE, asked, data_url, publish, student_over_http, turn
-from tests.waiting import until
 
 QUESTION = "what color is it?"
 WORDS = "Question: Q"
@@ -194,93 +192,6 @@ async def test_logprobs_of_the_tokens_of_the_text(client):
     assert plain.choices[0].logprobs is None
 
 
-async def collected(stream):
-    """The chunks of a stream, and the text of each choice."""
-    chunks, texts = [], {}
-    async for chunk in stream:
-        chunks.append(chunk)
-        for choice in chunk.choices:
-            texts[choice.index] = texts.get(choice.index, "") + (choice.delta.content or "")
-    return chunks, texts
-
-
-async def test_a_stream_gives_the_same_text_in_parts(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.01)
-    async with student_over_http(settings) as served, client_of(served) as client:
-        whole = await client.chat.completions.create(**asked(WORDS, seed=1, n=2, temperature=1))
-        stream = await client.chat.completions.create(
-            **asked(WORDS, seed=1, n=2, temperature=1, logprobs=True, top_logprobs=1),
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-        chunks, texts = await collected(stream)
-    assert texts == {choice.index: choice.message.content for choice in whole.choices}
-    assert stream.response.headers["content-type"].startswith("text/event-stream")
-    assert stream.response.headers["x-mpa-version"] == "v1"
-    assert len(chunks) > 8, "word by word"
-    assert {(chunk.model, chunk.system_fingerprint) for chunk in chunks} == {("v1", "v1")}
-    assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
-    assert (chunks[-1].choices, chunks[-1].usage) == ([], whole.usage)
-    ended = [c for chunk in chunks for c in chunk.choices if c.finish_reason]
-    assert [(choice.index, choice.finish_reason) for choice in ended] == [(0, "stop"), (1, "stop")]
-    for choice in ended:
-        tokens = "".join(entry.token for entry in choice.logprobs.content)
-        assert tokens == texts[choice.index]
-
-
-async def test_a_stream_ends_at_a_stop_sequence_of_which_nothing_is_sent(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.01)
-    async with student_over_http(settings) as served, client_of(served) as client:
-        whole = (await client.chat.completions.create(**asked(WORDS))).choices[0].message.content
-        stop = whole[whole.index("\n") - 2 : whole.index("\n") + 4]
-        stream = await client.chat.completions.create(**asked(WORDS, stop=stop), stream=True)
-        _, texts = await collected(stream)
-    assert texts[0] == whole.partition(stop)[0]
-
-
-async def test_an_error_before_the_first_part_has_its_status(client):
-    with pytest.raises(openai.NotFoundError) as refused:
-        await client.chat.completions.create(**{**asked(), "model": "gpt-4o"}, stream=True)
-    assert refused.value.code == "model_not_found"
-    assert "there are v1, live" in refused.value.message
-
-
-async def test_an_error_in_the_middle_of_a_stream_is_an_event(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.2)
-    async with student_over_http(settings, request_s=0.7) as served, client_of(served) as client:
-        stream = await client.chat.completions.create(**asked(WORDS), stream=True)
-        with pytest.raises(openai.APIError, match="no answer within") as failed:
-            await collected(stream)
-        assert failed.value.code == "deadline_exceeded"
-        assert served.entrance.requests.total == served.entrance.shedder.in_flight == 0
-
-
-async def test_a_caller_who_leaves_a_stream_is_not_worked_for(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.2)
-    async with student_over_http(settings) as served, client_of(served) as client:
-        stream = await client.chat.completions.create(**asked(WORDS), stream=True)
-        async for chunk in stream:
-            if chunk.choices[0].delta.content:
-                break
-        assert served.entrance.shedder.in_flight == 1
-        await stream.close()
-        await until(lambda: served.entrance.shedder.in_flight == 0)
-        assert served.student.versions.slot("v1").leases == 0
-
-
-async def test_a_stream_ends_on_the_version_that_it_began_with(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.1)
-    async with student_over_http(settings) as served, client_of(served) as client:
-        publish(served.student, tmp_path / "other", skill=0.0)
-        stream = await client.chat.completions.create(**asked(WORDS), stream=True)
-        first = await anext(stream)
-        await served.student.versions.promote("v2")
-        chunks, _ = await collected(stream)
-        after = await client.chat.completions.create(**asked(QUESTION))
-    assert {chunk.model for chunk in [first, *chunks]} == {"v1"}
-    assert after.model == "v2"
-
-
 async def test_models_are_the_loaded_versions_the_pointers_and_the_aliases(tmp_path):
     settings = replace(
         fake_student_settings(tmp_path, skill=1.0), served_names=("gpt-4o", "org/model")
@@ -320,18 +231,3 @@ async def test_overload_is_told_as_openai_tells_it(tmp_path):
         assert (many.value.code, many.value.type) == ("rate_limit_exceeded", "rate_limit_error")
         assert int(many.value.response.headers["retry-after"]) >= 1
         assert (await client.chat.completions.create(**asked())).model == "v1"
-
-
-async def test_many_streams_at_once(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.002)
-    async with student_over_http(settings) as served, client_of(served) as client:
-
-        async def ask(number):
-            question = f"Question: {number}"
-            stream = await client.chat.completions.create(
-                **asked(question, seed=number), stream=True
-            )
-            return (await collected(stream))[1][0]
-
-        texts = await asyncio.gather(*(ask(number) for number in range(40)))
-    assert all(text.startswith(f"Question: {number}") for number, text in enumerate(texts))
