@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import cycle
 
 import grpc
@@ -25,7 +26,7 @@ GRPC_OUTCOMES = {
 }
 HTTP_OUTCOMES = {200: ANSWERED, 429: REFUSED, 503: LATE, 504: LATE}
 HTTP_HEAD = (
-    b"POST /v1/vqa HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"POST %%b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"X-Request-Timeout: %g\r\nContent-Length: %%d\r\n\r\n" % PATIENCE_S
 )
 
@@ -62,14 +63,28 @@ async def ask_grpc(service: Service, images: list[bytes]) -> AsyncIterator[AskOn
         yield ask
 
 
+def vqa_body(image: str, question: str) -> dict[str, object]:
+    return {"image": image, "question": question}
+
+
+def chat_body(image: str, question: str) -> dict[str, object]:
+    content = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
+        {"type": "text", "text": question},
+    ]
+    return {"model": "live", "messages": [{"role": "user", "content": content}]}
+
+
 @asynccontextmanager
-async def ask_http(service: Service, images: list[bytes]) -> AsyncIterator[AskOne]:
+async def ask_http(
+    path: bytes, body_of: Callable[[str, str], object], service: Service, images: list[bytes]
+) -> AsyncIterator[AskOne]:
     """Over plain sockets: a client library would need a core for 200 requests/s."""
     idle: list[Connection] = []
 
     async def ask(number: int) -> str:
         image = base64.b64encode(images[number % len(images)]).decode()
-        body = json.dumps({"image": image, "question": f"what is {number}?"}).encode()
+        body = json.dumps(body_of(image, f"what is {number}?")).encode()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while idle and idle[-1][0].at_eof():
@@ -79,7 +94,7 @@ async def ask_http(service: Service, images: list[bytes]) -> AsyncIterator[AskOn
                     if idle
                     else await asyncio.open_connection("127.0.0.1", service.http_port)
                 )
-                writer.write(HTTP_HEAD % len(body) + body)
+                writer.write(HTTP_HEAD % (path, len(body)) + body)
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = re.search(rb"content-length: (\d+)", head.lower())
                 await reader.readexactly(int(length[1]) if length else 0)
@@ -115,4 +130,8 @@ async def list_versions(service: Service) -> AsyncIterator[AskOne]:
         yield list_once
 
 
-PROTOCOLS: dict[str, Connect] = {"grpc": ask_grpc, "http": ask_http}
+PROTOCOLS: dict[str, Connect] = {
+    "grpc": ask_grpc,
+    "http": partial(ask_http, b"/v1/vqa", vqa_body),
+    "chat": partial(ask_http, b"/v1/chat/completions", chat_body),
+}

@@ -6,9 +6,11 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import grpc
 import httpx
+from openai import AsyncOpenAI
 
 from benchmarks.questions import Asked
 from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2
@@ -16,7 +18,31 @@ from services.core.decoding import Decoding
 from services.rpc.limits import MESSAGE_OPTIONS
 from services.rpc.wire import decoding_to_proto
 
+TIMEOUT_S = 120.0
+
 Ask = Callable[[Asked], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Requests of several clients: seconds in all, and of each request."""
+
+    seconds: float
+    each: Sequence[float]
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return len(self.each) / self.seconds
+
+
+def _question(one: Asked) -> str:
+    return one.question
+
+
+def prompt(one: Asked) -> str:
+    """The question in the template that our service has in the version's contract."""
+    return one.prompt
 
 
 def connect(address: str) -> grpc.aio.Channel:
@@ -80,21 +106,35 @@ def http(client: httpx.AsyncClient, url: str) -> Ask:
     return ask
 
 
-def chat_completions(client: httpx.AsyncClient, url: str, model: str, max_tokens: int) -> Ask:
-    """An OpenAI-compatible server, with the image as a data URL."""
+def chat(
+    client: AsyncOpenAI, model: str, max_tokens: int, text: Callable[[Asked], str] = _question
+) -> Ask:
+    """OpenAI's own client, with the image as a data URL. `text`: the text that is sent with it."""
 
     async def ask(one: Asked) -> str:
-        image = {
-            "type": "image_url",
-            "image_url": {"url": f"data:image/png;base64,{base64.b64encode(one.data).decode()}"},
-        }
-        message = {"role": "user", "content": [image, {"type": "text", "text": one.prompt}]}
-        body = {"model": model, "messages": [message], "temperature": 0.0, "max_tokens": max_tokens}
-        reply = await client.post(f"{url}/v1/chat/completions", json=body)
-        reply.raise_for_status()
-        return str(reply.json()["choices"][0]["message"]["content"]).strip()
+        image = f"data:image/png;base64,{base64.b64encode(one.data).decode()}"
+        reply = await client.chat.completions.create(
+            model=model,
+            messages=[
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"url": image}},
+                        {"type": "text", "text": text(one)},
+                    ],
+                }
+            ],
+            temperature=0.0,
+            max_tokens=max_tokens,
+        )
+        return (reply.choices[0].message.content or "").strip()
 
     return ask
+
+
+def openai_client(url: str, key: str = "none") -> AsyncOpenAI:
+    """OpenAI's client as applications make it, but it repeats nothing."""
+    return AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=TIMEOUT_S)
 
 
 async def one_by_one(ask: Ask, asked: Sequence[Asked]) -> list[float]:
@@ -107,16 +147,17 @@ async def one_by_one(ask: Ask, asked: Sequence[Asked]) -> list[float]:
     return seconds
 
 
-async def side_by_side(ask: Ask, asked: Sequence[Asked], clients: int) -> float:
-    """Seconds for all requests. Each of the clients sends its next request after its last reply."""
+async def side_by_side(ask: Ask, asked: Sequence[Asked], clients: int) -> Crowd:
+    """Each of the clients sends its next request after its last reply."""
     left = iter(asked)
+    each = []
 
     async def client() -> None:
         for one in left:
-            await ask(one)
+            each.extend(await one_by_one(ask, [one]))
 
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(clients):
             group.create_task(client())
-    return time.perf_counter() - began
+    return Crowd(time.perf_counter() - began, each)

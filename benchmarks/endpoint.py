@@ -4,21 +4,26 @@
 
 Both have the same model and engine settings. Every client sends its next question after its last
 reply, with the image's bytes: as protobuf, as base64 JSON to POST /v1/vqa, as a data URL to
-POST /v1/chat/completions. The clients run on the same machine.
+POST /v1/chat/completions. That face and `vllm serve` have the same client, OpenAI's own, and the
+same requests. The clients run in a process of their own on the same machine.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 
 from benchmarks import arguments, clients
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
+from benchmarks.clients import Ask, Crowd
 from benchmarks.folders import work_folder
 from benchmarks.processes import (
+    Service,
     rest,
     serving,
     side_by_side,
@@ -27,12 +32,14 @@ from benchmarks.processes import (
     vllm_serve,
 )
 from benchmarks.questions import ask, decoding
-from benchmarks.row import Pair, Question, Row
+from benchmarks.row import MILLISECONDS, Pair, Question, Row, percentile
 from benchmarks.stores import fill
 from services.engines.gpus import visible_gpus
 
 CLIENTS = 32
-IMAGES = {"bundled": 100, "150m": 24, "qwen2vl-2b": 64, "tiny": 4}
+FACES = {"chat": "POST /v1/chat/completions", "grpc": "gRPC", "http": "POST /v1/vqa"}
+OTHER = "vllm serve"
+IMAGES = {"bundled": 100, "150m": 32, "qwen2vl-2b": 64, "tiny": 4}
 PER_IMAGE = 4
 
 
@@ -63,48 +70,78 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
     folder = work_folder(f"endpoint-{model}")
     weights = checkpoint(model)
     await asyncio.to_thread(fill, folder, [weights], model)
-    pairs: dict[str, list[Pair]] = {"grpc": [], "http": []}
-    limits = httpx.Limits(max_connections=CLIENTS)
+    turns: list[dict[str, Crowd]] = []
     async with (
         side_by_side(
             serving("student", folder, threads, engine="vllm"),
             vllm_serve(weights, folder, threads, serve_arguments()),
         ) as (service, url),
-        clients.connect(service.address) as channel,
-        httpx.AsyncClient(timeout=120, limits=limits) as client,
+        connected(service, url, model) as sides,
     ):
-        faces = {
-            "grpc": clients.unary(channel, decoding(model)),
-            "http": clients.http(client, service.url),
-        }
-        other = clients.chat_completions(client, url, "student", decoding(model).max_new_tokens)
         for number in range(given.runs + 1):
-            asked = {
-                name: ask((number * 3 + at) * images, images, PER_IMAGE, model)
-                for at, name in enumerate(("grpc", "http", ""))
-            }
-            rates = {}
-            for name, ask_one in (("grpc", faces["grpc"]), ("", other), ("http", faces["http"])):
-                rates[name] = len(asked[name]) / await clients.side_by_side(
-                    ask_one, asked[name], CLIENTS
-                )
+            turn = {}
+            for at, (name, ask_one) in enumerate(sides.items()):
+                asked = ask((number * len(sides) + at) * images, images, PER_IMAGE, model)
+                turn[name] = await clients.side_by_side(ask_one, asked, CLIENTS)
                 await rest()
             if number:
-                for face in pairs:
-                    pairs[face].append(Pair(rates[face], rates[""]))
-    for face, measured in pairs.items():
-        question = Question(
-            name=f"endpoint-{face}-{model}",
-            what=f"production endpoint, {CLIENTS} clients through {face}",
-            other="vllm serve, chat completions",
-            model=model,
-            engine="vllm",
-            unit="requests/s",
-            at_least=1.0,
-        )
-        yield question.row(
-            measured, requests_per_run=images * PER_IMAGE, clients=CLIENTS, threads=threads
-        )
+                turns.append(turn)
+    for face in FACES:
+        for row in _rows(face, model, [(turn[face], turn[OTHER]) for turn in turns], threads):
+            yield row
+
+
+@asynccontextmanager
+async def connected(service: Service, url: str, model: str) -> AsyncIterator[dict[str, Ask]]:
+    """A client of each face of ours, and OTHER."""
+    most_tokens = decoding(model).max_new_tokens
+    limits = httpx.Limits(max_connections=CLIENTS)
+    async with (
+        clients.connect(service.address) as channel,
+        httpx.AsyncClient(timeout=clients.TIMEOUT_S, limits=limits) as http,
+        clients.openai_client(service.url) as ours,
+        clients.openai_client(url) as theirs,
+    ):
+        yield {
+            "grpc": clients.unary(channel, decoding(model)),
+            "chat": clients.chat(ours, "live", most_tokens),
+            OTHER: clients.chat(theirs, "student", most_tokens, clients.prompt),
+            "http": clients.http(http, service.url),
+        }
+
+
+def _rows(
+    face: str, model: str, turns: Sequence[tuple[Crowd, Crowd]], threads: int
+) -> Iterator[Row]:
+    """Rows of requests/s and of the latency's 99th percentile."""
+    told = {
+        "requests_per_run": len(turns[0][0].each),
+        "clients": CLIENTS,
+        "threads": threads,
+    }
+    question = Question(
+        name=f"endpoint-{face}-{model}",
+        what=f"production endpoint, {CLIENTS} clients through {FACES[face]}",
+        other="vllm serve, OpenAI's client",
+        model=model,
+        engine="vllm",
+        unit="requests/s",
+        at_least=1.0,
+    )
+    yield question.row([Pair(ours.rate, theirs.rate) for ours, theirs in turns], **told)
+    late = replace(
+        question,
+        name=f"{question.name}-p99",
+        what=f"{question.what}, p99",
+        unit="ms",
+        at_least=None,
+        at_most=1.0,
+    )
+    yield late.row([Pair(_p99_ms(ours), _p99_ms(theirs)) for ours, theirs in turns], **told)
+
+
+def _p99_ms(crowd: Crowd) -> float:
+    return percentile(crowd.each, 99) * MILLISECONDS
 
 
 if __name__ == "__main__":

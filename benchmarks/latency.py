@@ -3,14 +3,18 @@
     python -m benchmarks.latency --model bundled
 
 Nothing else is under way. Each request carries its image's bytes, over the wire or to
-`load_image`, so both sides decode them. The three take turns in blocks; a block's p50 and p99
-make one pair.
+`load_image`, so both sides decode them. All take turns in blocks; a block's p50 and p99 make one
+pair. POST /v1/chat/completions is asked by OpenAI's own client. The time of the same requests to
+uvicorn alone (peers/bare.py) shows the part of it that is ours: it reads the body, waits as long as
+the engine took, and its reply has the same size.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import statistics
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import httpx
 
@@ -18,7 +22,7 @@ from benchmarks import arguments, clients
 from benchmarks.arguments import Arguments
 from benchmarks.checkpoints import checkpoint
 from benchmarks.folders import work_folder
-from benchmarks.processes import peer, serving, side_by_side, threads_for
+from benchmarks.processes import Service, peer, serving, side_by_side, threads_for
 from benchmarks.questions import ask, decoding
 from benchmarks.row import MILLISECONDS, Pair, Question, Row, percentile
 from benchmarks.stores import fill
@@ -26,7 +30,11 @@ from benchmarks.stores import fill
 ENGINES = ("transformers", "vllm")
 REQUESTS = {"bundled": 300, "150m": 40, "qwen2vl-2b": 40, "tiny": 4}
 """Number of requests of each side in each run."""
+SIDES = 4
+"""The engine, and three faces. uvicorn alone gets the last one's questions."""
+FACES = {"grpc": "gRPC", "http": "POST /v1/vqa", "chat": "POST /v1/chat/completions"}
 BARS = {50: 1.1, 99: 1.3}
+OWN_MS = 0.3
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
@@ -41,54 +49,69 @@ async def measure_engine(model: str, engine: str, given: Arguments) -> list[Row]
     folder = work_folder(f"latency-{engine}-{model}")
     weights = checkpoint(model)
     await asyncio.to_thread(fill, folder, [weights], model)
-    through: dict[str, list[list[float]]] = {"grpc": [], "http": []}
-    direct = []
+    blocks: list[Block] = []
     async with (
         side_by_side(
             peer("direct", folder, threads, str(weights), model, engine),
             serving("student", folder, threads, engine=engine),
-        ) as (other, service),
+        ) as (direct, service),
+        peer("bare", folder, 1) as bare,
         clients.connect(service.address) as channel,
-        httpx.AsyncClient(timeout=120) as client,
+        httpx.AsyncClient(timeout=clients.TIMEOUT_S) as http,
+        clients.openai_client(service.url) as openai,
     ):
+        most_tokens = decoding(model).max_new_tokens
         faces = {
             "grpc": clients.unary(channel, decoding(model)),
-            "http": clients.http(client, service.url),
+            "http": clients.http(http, service.url),
+            "chat": clients.chat(openai, "live", most_tokens),
         }
         for number in range(given.runs + 1):
-            first = number * 3 * requests
-            asked = {
-                face: ask(first + at * requests, requests, 1, model)
-                for at, face in enumerate(faces)
+            first = number * SIDES * requests
+            reply = await direct.ask(first_image=first, images=requests, per_image=1)
+            engine_s = statistics.median(reply["seconds"])
+            asked = [ask(first + at * requests, requests, 1, model) for at in range(1, SIDES)]
+            through = {
+                face: await clients.one_by_one(ask_one, asked[at])
+                for at, (face, ask_one) in enumerate(faces.items())
             }
-            seconds = {
-                face: await clients.one_by_one(ask_one, asked[face])
-                for face, ask_one in faces.items()
-            }
-            reply = await other.ask(first_image=first + 2 * requests, images=requests, per_image=1)
+            url = Service(0, **await bare.ask(seconds=engine_s)).url
+            async with clients.openai_client(url) as waiting:
+                alone = await clients.one_by_one(
+                    clients.chat(waiting, "live", most_tokens), asked[-1]
+                )
             if number:
-                direct.append(reply["seconds"])
-                for face, taken in seconds.items():
-                    through[face].append(taken)
-    return [
-        _row(model, engine, face, percent, blocks, direct, threads)
-        for face, blocks in through.items()
-        for percent in BARS
+                blocks.append(Block(reply["seconds"], alone, through))
+    rows = [
+        _row(model, engine, face, percent, blocks, threads) for face in faces for percent in BARS
     ]
+    return [*rows, _own_row(model, engine, blocks, threads)]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Seconds of each request: to the engine in process, to uvicorn alone, through each face."""
+
+    direct: Sequence[float]
+    alone: Sequence[float]
+    through: Mapping[str, Sequence[float]]
+
+    @property
+    def own_ms(self) -> float:
+        """Median through chat completions, less the medians of the engine and of uvicorn alone.
+
+        The latter waited as long as the engine took, so it has the engine's median in it.
+        """
+        difference_s = statistics.median(self.through["chat"]) - statistics.median(self.alone)
+        return difference_s * MILLISECONDS
 
 
 def _row(
-    model: str,
-    engine: str,
-    face: str,
-    percent: int,
-    blocks: Sequence[Sequence[float]],
-    direct: Sequence[Sequence[float]],
-    threads: int,
+    model: str, engine: str, face: str, percent: int, blocks: Sequence[Block], threads: int
 ) -> Row:
     question = Question(
         name=f"latency-{face}-p{percent}-{engine}-{model}",
-        what=f"latency of a single request through {face}, p{percent}",
+        what=f"latency of a single request through {FACES[face]}, p{percent}",
         other="the engine called in process",
         model=model,
         engine=engine,
@@ -96,10 +119,41 @@ def _row(
         at_most=BARS[percent],
     )
     pairs = [
-        Pair(percentile(ours, percent) * MILLISECONDS, percentile(theirs, percent) * MILLISECONDS)
-        for ours, theirs in zip(blocks, direct, strict=True)
+        Pair(
+            percentile(block.through[face], percent) * MILLISECONDS,
+            percentile(block.direct, percent) * MILLISECONDS,
+        )
+        for block in blocks
     ]
-    return question.row(pairs, requests_per_run=len(direct[0]), threads=threads)
+    return question.row(pairs, requests_per_run=len(blocks[0].direct), threads=threads)
+
+
+def _own_row(model: str, engine: str, blocks: Sequence[Block], threads: int) -> Row:
+    question = Question(
+        name=f"latency-chat-own-{engine}-{model}",
+        what=f"latency through {FACES['chat']}, p50, beyond uvicorn's alone and the engine's",
+        other="-",
+        model=model,
+        engine=engine,
+        unit="ms",
+        at_most=OWN_MS,
+    )
+    own = [block.own_ms for block in blocks]
+    return question.counted(
+        statistics.median(own),
+        len(own),
+        least_ms=round(min(own), 3),
+        most_ms=round(max(own), 3),
+        chat_p50_ms=_p50_ms([block.through["chat"] for block in blocks]),
+        alone_p50_ms=_p50_ms([block.alone for block in blocks]),
+        direct_p50_ms=_p50_ms([block.direct for block in blocks]),
+        requests_per_run=len(blocks[0].direct),
+        threads=threads,
+    )
+
+
+def _p50_ms(blocks: Sequence[Sequence[float]]) -> float:
+    return round(statistics.median(map(statistics.median, blocks)) * MILLISECONDS, 3)
 
 
 if __name__ == "__main__":

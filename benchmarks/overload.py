@@ -1,19 +1,19 @@
-"""A service at ten times its capacity: answers in time, and the speed of its refusals.
+"""A service at ten times its capacity: answers in time, fast refusals, memory.
 
-    python -m benchmarks.overload                     gRPC, then HTTP
+    python -m benchmarks.overload                     gRPC, /v1/vqa, /v1/chat/completions
     python -m benchmarks.overload --protocol grpc
 
 The student's process with the fake engine answers 20 requests/s in batches of four. For a minute
 200 callers a second arrive at an even pace, and each waits at most ten seconds. Meanwhile another
-caller lists the versions every second. After the storm a caller arrives every 0.25 s. Each of
-these must be answered.
+caller lists the versions every second, and the memory of the service's processes is read. After the
+storm a caller arrives every 0.25 s. Each of these must be answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,6 +21,8 @@ from benchmarks import arguments
 from benchmarks.arguments import Arguments
 from benchmarks.callers import (
     ANSWERED,
+    FAILED,
+    LATE,
     OUTCOMES,
     PATIENCE_S,
     PROTOCOLS,
@@ -31,7 +33,7 @@ from benchmarks.callers import (
 from benchmarks.folders import work_folder
 from benchmarks.images import tiny_png
 from benchmarks.processes import serving
-from benchmarks.row import Question, Row, percentile
+from benchmarks.row import MIB, PERCENT, Question, Row, percentile
 from services.engines.fake import FakeModel
 
 BATCH, BATCH_S = 4, 0.2
@@ -39,6 +41,7 @@ CAPACITY = BATCH / BATCH_S
 TIMES = 10
 STORM_S = 60
 AFTER_S, AFTER_EVERY_S = 20, 0.25
+MEMORY_EVERY_S = 1.0
 IMAGES = 64
 
 
@@ -67,6 +70,14 @@ class Storm:
     during: Outcomes
     control: Outcomes
     after: Outcomes
+    memory: Sequence[int]
+    """Bytes resident in the service's processes, every MEMORY_EVERY_S seconds of it."""
+
+    @property
+    def growth_percent(self) -> float:
+        """Greatest memory in the second half, above that at its beginning."""
+        half = self.memory[len(self.memory) // 2 :]
+        return PERCENT * (max(half) - half[0]) / half[0]
 
 
 async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
@@ -88,23 +99,36 @@ async def measure_one(protocol: str, model: str, given: Arguments) -> AsyncItera
         PROTOCOLS[protocol](service, images) as ask,
         list_versions(service) as control,
     ):
-        storm = await _storm(ask, control, seconds)
+        storm = await _storm(ask, control, service.memory, seconds)
     for row in _rows(protocol, storm, seconds):
         yield row
 
 
 def _rows(protocol: str, storm: Storm, seconds: float) -> list[Row]:
     during, after = storm.during, storm.after
+    told = _conditions(storm, seconds)
+    goodput = _question(protocol, "goodput", "answers in time", "of capacity", at_least=0.95)
+    broken = _question(
+        protocol, "broken", "accepted, but not answered in time", "callers", at_most=0.0
+    )
+    refusals = _question(protocol, "refusals", "refusals, 99th percentile", "ms", at_most=50.0)
+    memory = _question(
+        protocol, "memory", "growth of memory in the second half", "percent", at_most=5.0
+    )
+    missed = _question(protocol, "after", "callers not answered after it", "callers", at_most=0.0)
     return [
-        _question(protocol, "goodput", "answers in time", "of capacity", at_least=0.8).counted(
-            during.answered_meanwhile / (CAPACITY * seconds), 1, **_conditions(storm, seconds)
+        goodput.counted(during.answered_meanwhile / (CAPACITY * seconds), 1, **told),
+        broken.counted(during.count(LATE) + during.count(FAILED), 1, **told),
+        refusals.counted(1e3 * during.percentile(REFUSED), 1, **told),
+        memory.counted(
+            storm.growth_percent,
+            1,
+            **{
+                f"{name}_mib": storm.memory[at] // MIB
+                for name, at in (("first", 0), ("half", len(storm.memory) // 2), ("last", -1))
+            },
         ),
-        _question(protocol, "refusals", "refusals, 99th percentile", "ms", at_most=100.0).counted(
-            1e3 * during.percentile(REFUSED), 1, **_conditions(storm, seconds)
-        ),
-        _question(
-            protocol, "after", "callers not answered after it", "callers", at_most=0.0
-        ).counted(
+        missed.counted(
             after.missed,
             1,
             answered=after.count(ANSWERED),
@@ -149,13 +173,22 @@ def _conditions(storm: Storm, seconds: float) -> dict[str, float | int]:
     }
 
 
-async def _storm(ask: AskOne, control: AskOne, seconds: float) -> Storm:
+async def _storm(ask: AskOne, control: AskOne, memory: Callable[[], int], seconds: float) -> Storm:
     during, listed, after = Outcomes(), Outcomes(), Outcomes()
+    readings: list[int] = []
+
+    async def read_memory() -> None:
+        while True:
+            readings.append(await asyncio.to_thread(memory))
+            await asyncio.sleep(MEMORY_EVERY_S)
+
     async with asyncio.TaskGroup() as group:
+        reading = group.create_task(read_memory())
         group.create_task(_come(control, listed, 1.0, seconds))
-        group.create_task(_come(ask, during, 1 / (TIMES * CAPACITY), seconds))
+        await _come(ask, during, 1 / (TIMES * CAPACITY), seconds)
+        reading.cancel()
     await _come(ask, after, AFTER_EVERY_S, AFTER_S)
-    return Storm(during, listed, after)
+    return Storm(during, listed, after, readings)
 
 
 async def _come(ask: AskOne, outcomes: Outcomes, every_s: float, seconds: float) -> None:
@@ -178,6 +211,6 @@ async def _come(ask: AskOne, outcomes: Outcomes, every_s: float, seconds: float)
 
 if __name__ == "__main__":
     parser = arguments.parser(__doc__)
-    parser.add_argument("--protocol", choices=PROTOCOLS, help="protocol (default: both)")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="protocol (default: all)")
     given = parser.parse_args()
     arguments.measure([partial(measure_one, given.protocol) if given.protocol else measure], given)

@@ -27,13 +27,18 @@ ROUNDS = 4
 
 async def measure() -> dict[str, list[float]]:
     """Seconds beyond WAIT_S, medians of each round after the first."""
-    found: dict[str, list[float]] = {"grpc": [], "http": []}
-    async with peer("bare", work_folder("round-trip"), 1, str(WAIT_S)) as server:
-        service = Service(0, **await server.ask())
-        async with clients.connect(service.address) as channel, httpx.AsyncClient() as client:
+    found: dict[str, list[float]] = {"grpc": [], "http": [], "chat": []}
+    async with peer("bare", work_folder("round-trip"), 1) as server:
+        service = Service(0, **await server.ask(seconds=WAIT_S))
+        async with (
+            clients.connect(service.address) as channel,
+            httpx.AsyncClient() as client,
+            clients.openai_client(service.url) as chat,
+        ):
             faces = {
                 "grpc": clients.unary(channel, Decoding()),
                 "http": clients.http(client, service.url),
+                "chat": clients.chat(chat, "live", 32),
             }
             for number in range(ROUNDS):
                 for face, ask_one in faces.items():
