@@ -20,6 +20,7 @@ from prometheus_client import (
     Info,
     ProcessCollector,
     generate_latest,
+    values,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -38,6 +39,9 @@ _NOISES = (0.1, 0.25, 0.5, 1, 1.5, 3, 10, 30, 100)
 _REASON = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 _MOST_REASONS = 100
 PROCESS = ProcessCollector(registry=REGISTRY)
+# BentoML asks for values in files that several processes share: slow, and the first new value on a
+# full disk would end the process. Ours are of this process alone.
+values.ValueClass = values.MutexValue
 
 
 def _counter(name: str, text: str, *labels: str) -> Counter:
@@ -69,6 +73,12 @@ IN_FLIGHT = _gauge("requests_in_flight", "Requests that are admitted and not ans
 QUEUE_SECONDS = _histogram(
     "queue_seconds", "Seconds that a prompt waits for the engine to begin with it", _SECONDS
 )
+FIRST_TOKEN_SECONDS = _histogram(
+    "first_token_seconds", "Seconds from a prompt to the first token of its reply (vLLM)", _SECONDS
+)
+KV_CACHE_USED = _gauge(
+    "kv_cache_used", "Used share of vLLM's KV cache, at the last step of each copy", "copy"
+)
 BATCH_SIZE = _histogram("batch_size", "Prompts that the engine computes together", _SIZES)
 TOKENS = _counter("tokens", "Tokens of answered requests", "kind")
 
@@ -76,6 +86,7 @@ IMAGES_DECODED = _counter("images_decoded", "Image files that were decoded")
 CACHE_LOOKUPS = _counter(
     "image_cache_lookups", "Images looked up in the cache of recent images", "result"
 )
+CACHE_HITS, CACHE_MISSES = CACHE_LOOKUPS.labels("hit"), CACHE_LOOKUPS.labels("miss")
 CACHE_BYTES = _gauge("image_cache_bytes", "Bytes in the cache of recent images")
 IMAGE_BYTES = _gauge("image_memory_bytes", "Bytes of all images in memory")
 

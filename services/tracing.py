@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -113,15 +113,20 @@ def _missing(error: ImportError) -> InvalidInput:
     )
 
 
-@contextmanager
-def span(name: str, parent: str = "", **attributes: str | int | float) -> Iterator[TraceSpan]:
+def span(
+    name: str, parent: str = "", **attributes: str | int | float
+) -> AbstractContextManager[TraceSpan]:
     """A span around this context, below the current one, or below `parent`, a traceparent.
 
     A name of "" makes none. An error leaves its reason.
     """
-    if _tracer is None or not name:
-        yield NO_SPAN
-        return
+    return nullcontext(NO_SPAN) if _tracer is None or not name else _span(name, parent, attributes)
+
+
+@contextmanager
+def _span(
+    name: str, parent: str, attributes: Mapping[str, str | int | float]
+) -> Iterator[TraceSpan]:
     with _tracer.start_as_current_span(
         name,
         context=_context(parent),

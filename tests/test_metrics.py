@@ -1,6 +1,9 @@
 """The vocabulary of metrics: bounded labels, and the same names in code and documents."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
@@ -69,3 +72,11 @@ async def test_a_gauge_that_cannot_be_set_does_not_hide_the_others():
         assert b"mpa_ready" in await metrics.exposition()
     finally:
         metrics._readers.remove(broken)
+
+
+def test_no_value_is_kept_in_a_file(tmp_path):
+    """BentoML asks for files, which a full disk would turn into the end of the process."""
+    count = "from services import metrics; metrics.failed(metrics.HTTP, 'INTERNAL')"
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", count], env=environment, check=True)
+    assert not list(tmp_path.iterdir())

@@ -29,9 +29,13 @@ class SchedulerFigures(PrometheusStatLogger):
         engine_idx: int = 0,
     ) -> None:
         """Counts one step of one copy of the model."""
-        if scheduler_stats is not None and scheduler_stats.num_running_reqs:
-            metrics.BATCH_SIZE.observe(scheduler_stats.num_running_reqs)
+        if scheduler_stats is not None:
+            metrics.KV_CACHE_USED.labels(engine_idx).set(scheduler_stats.kv_cache_usage)
+            if scheduler_stats.num_running_reqs:
+                metrics.BATCH_SIZE.observe(scheduler_stats.num_running_reqs)
         if iteration_stats is not None:
+            for seconds in iteration_stats.time_to_first_tokens_iter:
+                metrics.FIRST_TOKEN_SECONDS.observe(seconds)
             for finished in iteration_stats.finished_requests:
                 metrics.QUEUE_SECONDS.observe(finished.queued_time)
 

@@ -21,7 +21,7 @@ from services.engines.images import (
     MAX_BYTES,
     LoadedImage,
     check_bytes,
-    load_image,
+    decode,
     most_bytes,
     sha256,
 )
@@ -152,7 +152,7 @@ class ImageReceiver:
             return known
         if is_cheap(data):
             with self._reserved(most_bytes(data)):
-                return self._keep(load_image(data, FORMATS))
+                return self._keep(LoadedImage(name, decode(data, FORMATS), data))
         decoding = self._under_way.get(name)
         if decoding is None:
             decoding = self._under_way[name] = _Decoding(asyncio.create_task(self._decode(data)))
@@ -179,7 +179,7 @@ class ImageReceiver:
 
     def _found(self, sha256: str) -> LoadedImage | None:
         found = self._cache.find(sha256)
-        metrics.CACHE_LOOKUPS.labels("miss" if found is None else "hit").inc()
+        (metrics.CACHE_MISSES if found is None else metrics.CACHE_HITS).inc()
         return found
 
     def _cached(self, sha256: str) -> LoadedImage:

@@ -114,6 +114,8 @@ async def _write_all(
     def hear(index: int) -> Hear | None:
         return None if listening is None else partial(listening.heard, index)
 
+    if len(prompts) == 1:
+        return [await write(lease.model, prompts[0], stops, hear(0))]
     async with together() as group:
         writing = [
             group.create_task(write(lease.model, prompt, stops, hear(index)))

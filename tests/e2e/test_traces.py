@@ -127,6 +127,8 @@ def test_spans_of_vllm_are_below_those_of_the_request(tmp_path, receiver):
         text = httpx.get(f"http://127.0.0.1:{teacher.http_port}/metrics").text
         assert "mpa_queue_seconds_count 1.0" in text
         assert re.search(r"mpa_batch_size_count [1-9]", text)
+        assert "mpa_first_token_seconds_count 1.0" in text
+        assert 'mpa_kv_cache_used{copy="0"}' in text
         assert "vllm:" not in text
     (computed,) = [span for span in receiver.spans[before:] if span.name == "llm_request"]
     assert computed.trace == "ab" * 16

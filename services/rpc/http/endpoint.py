@@ -132,14 +132,24 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
     Raises ClientDisconnect then, and the errors of `work`.
     """
-    working = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    assert task is not None
+    has_gone = False
+
+    def end(_: object) -> None:
+        nonlocal has_gone
+        has_gone = True
+        task.cancel()
+
     gone = asyncio.ensure_future(receive())
+    gone.add_done_callback(end)
     try:
-        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        if has_gone:
+            task.uncancel()
+            raise ClientDisconnect from None
+        raise
     finally:
-        working.cancel()
+        gone.remove_done_callback(end)
         gone.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)

@@ -45,8 +45,10 @@ class Gate:
         """`bento` answers OBSERVED but for the metrics, `ours` its own routes."""
         self._bento = bento
         self._ours = ours
-        self._routes = [route for route in ours.routes if isinstance(route, Route)]
-        self._methods = {route.path: tuple(sorted(route.methods or ())) for route in self._routes}
+        self._routes = {route.path: route for route in ours.routes if isinstance(route, Route)}
+        self._methods = {
+            path: tuple(sorted(route.methods or ())) for path, route in self._routes.items()
+        }
         self._methods |= dict.fromkeys(OBSERVED, _OF_OBSERVED)
         self._access = entrance.access
         self._requests = entrance.requests
@@ -100,7 +102,9 @@ class Gate:
         """The path of a route, such as "/v1/models/{model}"; "" if there is none."""
         if path in self._methods:
             return path
-        matching = (route.path for route in self._routes if route.path_regex.fullmatch(path))
+        matching = (
+            known for known, route in self._routes.items() if route.path_regex.fullmatch(path)
+        )
         return next(matching, "")
 
     async def _admit(
@@ -125,17 +129,23 @@ class Gate:
                     known, Headers(scope=scope).getlist(HEADER_OF_KEYS), _certificate(scope), caller
                 )
                 with self._room(path, account(caller)):
-                    await self._application(path)(scope, receive, send)
+                    await self._application(known, scope)(scope, receive, send)
             except (Overloaded, Unauthenticated, PermissionDenied) as error:
                 metrics.failed(metrics.HTTP, error)
                 await _refuse(
                     send, error_status(error), error.reason, str(error), error_headers(error)
                 )
 
-    def _application(self, path: str) -> ASGIApp:
-        if path == METRICS:
+    def _application(self, known: str, scope: Scope) -> ASGIApp:
+        """The application of a known path. Ours are called without starlette's own layers."""
+        if known == METRICS:
             return _metrics
-        return self._bento if path in OBSERVED else self._ours
+        if known in OBSERVED:
+            return self._bento
+        route = self._routes[known]
+        _, found = route.matches(scope)
+        scope.update(found, app=self._ours)
+        return route.app
 
     def _room(self, path: str, caller: str) -> AbstractContextManager[None]:
         """Room for a reading of metrics; requests take theirs when complete. Raises Overloaded."""

@@ -44,7 +44,9 @@ class ImageUrls:
         Raises InvalidImage, Overloaded.
         """
         if url[:5].lower() == "data:":
-            yield read_data_url(url)
+            image = read_data_url(url)
+            del url  # it is larger than the image
+            yield image
             return
         allowed = self._allowed(url)
         taken = 0

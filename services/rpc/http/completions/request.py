@@ -31,7 +31,6 @@ class ChatQuestion:
     model: str
     """Name of a version or pointer, or an alias; "" is the live version."""
     question: str
-    image_url: str
     ignored: tuple[str, ...] = ()
     """Kinds of messages that are no part of the prompt: "system", "earlier turns"."""
     temperature: float | None = None
@@ -66,7 +65,7 @@ class ChatQuestion:
 
 
 def chat_question(body: ChatBody) -> ChatQuestion:
-    """Raises InvalidInput: no question, no image or several, options that need another."""
+    """Raises InvalidInput: no question, options that need another."""
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidInput("top_logprobs needs logprobs: true", field="top_logprobs")
     if body.stream_options is not None and not body.stream:
@@ -76,14 +75,12 @@ def chat_question(body: ChatBody) -> ChatQuestion:
         raise InvalidInput(
             f"the last message is the {last.role}'s: end with the user's question", field="messages"
         )
-    users = [turn for turn in body.messages if isinstance(turn, UserMessage)]
     counts_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
     limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     return ChatQuestion(
         model=body.model or "",
         question=_text(last),
-        image_url=_image_url(users),
         ignored=_ignored(earlier),
         temperature=body.temperature,
         top_p=body.top_p,
@@ -104,9 +101,11 @@ def _text(turn: UserMessage) -> str:
     return "\n".join(part.text for part in turn.content if isinstance(part, TextPart))
 
 
-def _image_url(turns: Sequence[UserMessage]) -> str:
-    """The image of the last turn that has one."""
-    for turn in reversed(turns):
+def image_url(body: ChatBody) -> str:
+    """The image of the user's last turn that has one. Raises InvalidInput: none, or several."""
+    for turn in reversed(body.messages):
+        if not isinstance(turn, UserMessage):
+            continue
         parts = [] if isinstance(turn.content, str) else turn.content
         urls = [part.image_url.url for part in parts if isinstance(part, ImagePart)]
         if len(urls) > 1:

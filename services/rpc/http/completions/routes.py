@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from python_multipart.multipart import parse_options_header
@@ -24,7 +23,7 @@ from services.rpc.http.completions.replies import (
     ServedModel,
     model_list,
 )
-from services.rpc.http.completions.request import ChatQuestion, chat_question
+from services.rpc.http.completions.request import ChatQuestion, chat_question, image_url
 from services.rpc.http.completions.stream import EventStream
 from services.rpc.http.endpoint import HttpCall, refusal, timed, unless_gone
 from services.rpc.http.entrance import Entrance
@@ -94,11 +93,12 @@ class ChatRoute:
                 timed(request) as call,
                 counted_body(request, entrance.uploads, MOST_JSON_BYTES) as body,
             ):
-                asked = chat_question(read_body(await read_json(body, MOST_MARKS)))
+                chat = read_body(await read_json(body, MOST_MARKS))
+                asked = chat_question(chat)
                 async with self._images.received(
-                    asked.image_url, entrance.uploads, caller
+                    image_url(chat), entrance.uploads, caller
                 ) as image:
-                    asked = replace(asked, image_url="")  # which is larger than the image
+                    del chat  # a data URI is larger than the image
                     with entrance.requests.held(caller):
                         if asked.is_streamed:
                             stream = EventStream(send, asked, _id())

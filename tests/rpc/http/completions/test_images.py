@@ -1,8 +1,10 @@
 """Image URLs: a TLS server with a certificate of an authority made here, and attackers."""
 
 import asyncio
+import base64
 import gzip
 import ssl
+import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -297,3 +299,11 @@ async def test_data_uris(url):
 def test_data_uris_that_are_none(url):
     with pytest.raises(InvalidImage):
         read_data_url(url)
+
+
+async def test_a_data_url_is_not_kept_next_to_its_image():
+    url = f"data:image/png;base64,{base64.b64encode(IMAGE).decode()}"
+    alone = sys.getrefcount(url)
+    async with ImageUrls().received(url, Quota("bytes", 1, 1), "caller") as image:
+        assert image == IMAGE
+        assert sys.getrefcount(url) == alone
