@@ -39,7 +39,7 @@ from services.engines.gpus import visible_gpus
 CLIENTS = 32
 FACES = {"chat": "POST /v1/chat/completions", "grpc": "gRPC", "http": "POST /v1/vqa"}
 OTHER = "vllm serve"
-IMAGES = {"bundled": 100, "150m": 32, "qwen2vl-2b": 64, "tiny": 4}
+IMAGES = {"bundled": 100, "150m": 24, "qwen2vl-2b": 64, "tiny": 4}
 PER_IMAGE = 4
 
 
