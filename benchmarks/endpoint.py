@@ -84,6 +84,7 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
                 asked = ask((number * len(sides) + at) * images, images, PER_IMAGE, model)
                 turn[name] = await clients.side_by_side(ask_one, asked, CLIENTS)
                 await rest()
+            await rest()  # the processes of `vllm serve`, which come last, need more time
             if number:
                 turns.append(turn)
     for face in FACES:
@@ -103,10 +104,10 @@ async def connected(service: Service, url: str, model: str) -> AsyncIterator[dic
         clients.openai_client(url) as theirs,
     ):
         yield {
+            "http": clients.http(http, service.url),
             "grpc": clients.unary(channel, decoding(model)),
             "chat": clients.chat(ours, "live", most_tokens),
             OTHER: clients.chat(theirs, "student", most_tokens, clients.prompt),
-            "http": clients.http(http, service.url),
         }
 
 

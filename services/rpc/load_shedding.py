@@ -25,7 +25,7 @@ QUEUES = 4.0
 """Largest predicted duration, as a multiple of a single request's time, if that is longer than the
 longest wait: a service that answers in half a minute still computes many requests together."""
 FIRST = 256
-"""Most requests under way before the first answer."""
+"""Most requests under way before the first answers, the service's pace being unknown."""
 MOST_PER_COPY = 1024
 """Most requests under way for each copy of the model, unless MAX_IN_FLIGHT is set."""
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 0.25, 30.0

@@ -19,6 +19,8 @@ WARM = 0.5
 """A request that takes less than this share of the shortest time makes earlier ones irrelevant."""
 MEMORY, SHORTEST_MEMORY_S = 2.0, 4.0
 """How long a time counts: twice the time of a single request, but at least four seconds."""
+LONGEST_FIRST_S = 4.0
+"""Longest time after the first answer without a prediction: others of its batch follow it."""
 
 
 class ServicePace:
@@ -28,6 +30,7 @@ class ServicePace:
         self.in_flight = 0
         self._at = now
         self._alone_s: float | None = None
+        self._known_from: float | None = None
         self._busy_s = self._request_s = self._answered = 0.0
         self._new_busy_s = self._new_request_s = 0.0
         """Times since the last answer: an engine that batches is measured from batch to batch."""
@@ -41,6 +44,8 @@ class ServicePace:
     def answered(self, now: float, seconds: float, *, was_idle: bool) -> None:
         """Counts an answer after `seconds` to a request that met an idle service, or a busy one."""
         self.given_up(now)
+        if self._known_from is None:
+            self._known_from = now + min(seconds, LONGEST_FIRST_S)
         memory_s = max(SHORTEST_MEMORY_S, MEMORY * self.alone_s)
         # Before an answer that is by far the fastest, the engine was still warming up.
         is_warm_now = seconds < WARM * self.alone_s
@@ -66,8 +71,8 @@ class ServicePace:
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds until another request would be answered; None before the first answer."""
-        if not self._busy_s:
+        """Seconds until another request would be answered; None before the first answers."""
+        if not self._busy_s or self._known_from is None or self._at < self._known_from:
             return None
         usual_s = self._request_s / self._answered
         own_s = min(self.alone_s, usual_s)

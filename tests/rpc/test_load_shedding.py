@@ -147,6 +147,20 @@ def test_callers_without_a_deadline_are_admitted_up_to_the_longest_wait(kind):
     assert storm["late"] == 0
 
 
+@pytest.mark.parametrize("batch_s", [2.3, 8.0])
+def test_a_fresh_service_refuses_nobody_after_the_first_answer_of_a_batch(batch_s):
+    timeline = Timeline()
+    shedder = LoadShedder(clock=lambda: timeline.now)
+    engine = BatchEngine(timeline, 64, lambda number: batch_s)
+    outcomes = Counter()
+    for turn in range(5):  # of 32 callers, each of whom asks again as soon as it has its answer
+        for number in range(32):
+            caller = Caller(shedder, engine, outcomes, None)
+            timeline.at(turn * batch_s + 1e-6 * (turn + 1) * number, caller.ask)
+    timeline.run()
+    assert outcomes == {"answered": 5 * 32}
+
+
 def test_an_engine_that_was_hardly_busy_is_given_a_burst():
     timeline = Timeline()
     shedder, engine = (
