@@ -28,7 +28,7 @@ from benchmarks.row import MILLISECONDS, Pair, Question, Row, percentile
 from benchmarks.stores import fill
 
 ENGINES = ("transformers", "vllm")
-REQUESTS = {"bundled": 300, "150m": 20, "qwen2vl-2b": 40, "tiny": 4}
+REQUESTS = {"bundled": 100, "150m": 20, "qwen2vl-2b": 40, "tiny": 4}
 """Number of requests of each side in each run."""
 SIDES = 4
 """The engine, and three faces. uvicorn alone gets the last one's questions."""
