@@ -32,8 +32,17 @@ def origin() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The abbreviated commit, with "-dirty" if files differ from it; "" outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    """The abbreviated commit, with "-dirty" if files differ from it; "" outside a repository.
+
+    The file of results always differs after the first row of a command.
+    """
+    commit = _git("describe", "--always", "--exclude=*")
+    changed = _git("diff", "--name-only", "HEAD", "--", ".", ":!benchmarks/results.jsonl")
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
