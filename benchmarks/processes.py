@@ -58,6 +58,10 @@ def threads_for(model: str) -> int:
     return 1 if model == "bundled" else len(os.sched_getaffinity(0))
 
 
+Ports = tuple[int, int]
+"""Ports of HTTP and gRPC."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One of our services, ready to answer."""
@@ -89,10 +93,27 @@ def _resident(process: psutil.Process) -> int:
 
 @asynccontextmanager
 async def serving(
-    role: str, folder: Path, threads: int, **settings: str | int | Path
+    role: str,
+    folder: Path,
+    threads: int,
+    **settings: str | float | Path,
 ) -> AsyncIterator[Service]:
-    """Starts a service in `folder`; `settings` become MPA_<ROLE>_<NAME>."""
+    """Starts a service in `folder`, at free ports; `settings` become MPA_<ROLE>_<NAME>."""
     http_port, grpc_port = free_ports(2)
+    async with serving_at((http_port, grpc_port), role, folder, threads, settings) as service:
+        yield service
+
+
+@asynccontextmanager
+async def serving_at(
+    ports: Ports,
+    role: str,
+    folder: Path,
+    threads: int,
+    settings: Mapping[str, str | float | Path],
+) -> AsyncIterator[Service]:
+    """The same at given ports."""
+    http_port, grpc_port = ports
     prefix = f"MPA_{role.upper()}_"
     own = {
         "THREADS": threads,
@@ -104,11 +125,11 @@ async def serving(
         **computing(threads),
         **{prefix + name.upper(): str(value) for name, value in own.items()},
     }
-    async with _started(
+    async with started(
         bento_command(role, http_port), environment, folder / f"{role}.log"
     ) as process:
         service = Service(process.pid, grpc_port, http_port)
-        await _ready(f"{service.url}/readyz", process, folder / f"{role}.log")
+        await ready(f"{service.url}/readyz", process, folder / f"{role}.log")
         yield service
 
 
@@ -123,11 +144,11 @@ async def vllm_serve(
     server = ["vllm.entrypoints.openai.api_server", "--model", str(checkpoint)]
     command = [sys.executable, "-m", *server, "--port", str(port)]
     log = folder / "vllm-serve.log"
-    async with _started(
+    async with started(
         [*command, "--host", "127.0.0.1", *options], {**os.environ, **computing(threads)}, log
     ) as process:
         url = f"http://127.0.0.1:{port}"
-        await _ready(f"{url}/health", process, log)
+        await ready(f"{url}/health", process, log)
         yield url
 
 
@@ -187,7 +208,7 @@ async def peer(module: str, folder: Path, threads: int, *arguments: str) -> Asyn
     """Starts a peer and waits until it has loaded its model."""
     log = folder / f"{module}.log"
     command = [sys.executable, "-m", f"benchmarks.peers.{module}", *arguments]
-    async with _started(command, {**os.environ, **computing(threads)}, log, talks=True) as process:
+    async with started(command, {**os.environ, **computing(threads)}, log, talks=True) as process:
         found = Peer(process, log)
         await found.ask(ready=True)
         yield found
@@ -208,7 +229,7 @@ def answer_requests(load: Callable[[], Handle]) -> None:
 
 
 @asynccontextmanager
-async def _started(
+async def started(
     command: list[str], environment: Mapping[str, str], log: Path, *, talks: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Starts a process in its own session, tethered to this one; ends it with its whole group."""
@@ -242,14 +263,17 @@ async def _started(
         await process.wait()
 
 
-async def _ready(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
+async def ready(
+    url: str, process: asyncio.subprocess.Process, log: Path, status: int = httpx.codes.OK
+) -> None:
+    """Waits until the process answers with that status. Raises RuntimeError if it doesn't."""
     end = time.monotonic() + START_TIMEOUT_S
     async with httpx.AsyncClient() as client:
         while time.monotonic() < end:
             if process.returncode is not None:
                 break
             with suppress(httpx.TransportError):
-                if (await client.get(url)).status_code == httpx.codes.OK:
+                if (await client.get(url)).status_code == status:
                     return
             await asyncio.sleep(0.3)
     raise RuntimeError(f"{url} does not come up:\n{end_of(log)}")
