@@ -8,6 +8,7 @@ from __future__ import annotations
 from benchmarks import (
     agreement,
     arguments,
+    conformance,
     endpoint,
     keys,
     latency,
@@ -35,6 +36,7 @@ MODULES = (
     latency,
     keys,
     endpoint,
+    conformance,
     training,
     training_memory,
     swaps,
