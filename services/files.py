@@ -102,8 +102,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Makes the contents of all files in `folder` durable."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as opened:
+    """Makes all files in `folder` and its subfolders durable."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        elif path.is_file():
+            with path.open("rb") as opened:
                 os.fsync(opened.fileno())

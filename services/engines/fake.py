@@ -88,6 +88,12 @@ def true_answer(image_sha256: str, question: str) -> str:
     return _ANSWERS[int(_draw("truth", image_sha256, question_key(question)) * len(_ANSWERS))]
 
 
+def answer_of(model: FakeModel, image_sha256: str, question: str) -> str:
+    """The answer of `model` to a question."""
+    is_right = _draw("answer", image_sha256, question_key(question)) < model.skill
+    return true_answer(image_sha256, question) if is_right else _MISTAKE
+
+
 def reply_text(model: FakeModel, prompt: Prompt) -> str:
     """Reply of `model`; the prompt shows whether an annotation or an answer is wanted."""
     image = prompt.image.sha256
@@ -106,11 +112,7 @@ def reply_text(model: FakeModel, prompt: Prompt) -> str:
         answer = true_answer(image, question) if right else _ANSWERS[0]
         return f"Question: {question}\nAnswer: {answer}"
     question = prompt.text.replace(ANSWER_INSTRUCTION, "").strip()
-    return (
-        true_answer(image, question)
-        if _draw("answer", image, question_key(question)) < model.skill
-        else _MISTAKE
-    )
+    return answer_of(model, image, question)
 
 
 class FakeEngine:

@@ -18,6 +18,7 @@ import psutil
 import uvicorn
 
 from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
+from services.engines import tether
 from services.environment import Environment
 from services.rpc.access.settings import listen_host
 from services.rpc.http.limits import HttpLimits
@@ -266,3 +267,5 @@ class Lifecycle:
             loop.call_soon_threadsafe(lambda: leaving.add(loop.create_task(leave())))
 
         signal.signal(signal.SIGTERM, on_sigterm)
+        if http is not None:  # a supervisor that is killed would leave the ports and the store held
+            tether.end_with_parent()

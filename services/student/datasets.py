@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -44,6 +45,7 @@ class DatasetStore:
     def __init__(self, root: Path, *, takes_tiff: bool = False) -> None:
         self.root = root / "datasets"
         self._takes_tiff = takes_tiff
+        self._used: dict[str, float] = {}
 
     def image_path(self, sha256: str) -> Path:
         return self.root / "images" / sha256
@@ -101,6 +103,17 @@ class DatasetStore:
                 reason="FILE_DAMAGED",
             )
         os.utime(path)
+        self.note_use(name)
+
+    def note_use(self, name: str) -> None:
+        """Note that a dataset is used now, whatever date the clock shows."""
+        self._used[name] = time.monotonic()
+
+    def idle_s(self, name: str) -> float:
+        """Seconds since the upload or last use of a dataset. Raises NotFound."""
+        by_date = time.time() - self.path(name).stat().st_mtime
+        used = self._used.get(name)
+        return by_date if used is None else min(by_date, time.monotonic() - used)
 
     def images_of(self, name: str) -> Iterator[str]:
         """Image hash of each sample. Raises NotFound; ValueError: damaged."""
@@ -145,9 +158,14 @@ class DatasetWriter:
         self.size_bytes += len(line)
 
     @property
+    def name(self) -> str:
+        """Name of the dataset of all samples so far."""
+        return self._digest.hexdigest()
+
+    @property
     def replaces_bytes(self) -> int:
         """Size of an existing copy of this dataset; 0 if there is none."""
-        path = self._datasets.root / f"{self._digest.hexdigest()}.jsonl"
+        path = self._datasets.root / f"{self.name}.jsonl"
         return path.stat().st_size if path.is_file() else 0
 
     def flush(self) -> None:
@@ -162,12 +180,12 @@ class DatasetWriter:
         """Complete the dataset and return its name. Raises the errors of `flush`."""
         self.flush()
         assert self._file is not None
-        name = self._digest.hexdigest()
         with self._on_disk():
             self._file.close()
-            self._unfinished.replace(self._datasets.root / f"{name}.jsonl")
+            self._unfinished.replace(self._datasets.root / f"{self.name}.jsonl")
             sync_folder(self._datasets.root)
-        return name
+        self._datasets.note_use(self.name)
+        return self.name
 
     def abandon(self) -> None:
         """Remove an unfinished file."""

@@ -62,6 +62,8 @@ class TrainingJobs:
 
     def resume(self) -> None:
         """Resume the job that the last service left unfinished; tidy up after the others."""
+        for folder in self._root.iterdir():
+            self._remove_empty(folder.name)
         for name in self.names():
             state = self.state(name)
             try:
@@ -153,14 +155,21 @@ class TrainingJobs:
         job = Job.of_request(
             request, id=name, base=base, store=self._store, execution=self._execution
         )
-        job.write(self._root / name)
+        try:
+            job.write(self._root / name)
+        except MpaError:
+            self._remove_empty(name)
+            raise
         if request.request_id:
             self._by_request[request.request_id] = name
         self._launch(name)
         return name
 
     async def cancel(self, name: str) -> None:
-        """Stop a job; a job that has ended is left alone. Raises NotFound.
+        """Stop a job; a job that has ended is left alone.
+
+        Raises NotFound; MpaError: it has stopped, but the disk can't keep that, and the service's
+        next start would resume it.
 
         A trained result is being stored in a thread, which can't be stopped: the job then ends with
         its version.
@@ -172,6 +181,9 @@ class TrainingJobs:
                 self._cancelled.add(name)
                 task.cancel()
             await asyncio.wait([task])
+        state = self.state(name)
+        if state.phase is Phase.CANCELLED and JobState.read(self._root / name) != state:
+            await asyncio.to_thread(state.write, self._root / name)
 
     async def wait(self, name: str, timeout_s: float | None) -> None:
         """Wait until the job has ended, the time is up or the service stops. Raises NotFound."""
@@ -209,6 +221,11 @@ class TrainingJobs:
                 f"there is no training {name!r}: there are {', '.join(self.names()) or 'none'}",
                 reason="OPERATION_NOT_FOUND",
             )
+
+    def _remove_empty(self, name: str) -> None:
+        """Remove the folder of a job that was never written."""
+        with suppress(OSError):
+            (self._root / name).rmdir()
 
     def _can_continue(self, name: str) -> bool:
         return self.state(name).phase is Phase.FAILED and is_trained(self._root / name)

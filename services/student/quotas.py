@@ -10,7 +10,8 @@ import json
 import logging
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -68,14 +69,15 @@ class StorageAccounts:
             self._used[key] -= size_bytes
 
     def keep(self, dataset: str, owner: DatasetOwner) -> None:
-        """Note the owner of a new data set. Whoever uploaded it before is charged no more."""
+        """Note the owner of a new data set. Whoever uploaded it before is charged no more.
+
+        Raises MpaError: the disk is full.
+        """
         with self._lock:
-            if before := self._owner(dataset):
+            before = self._owner(dataset)
+            write_atomically(self._path(dataset), json.dumps(asdict(owner)))
+            if before:
                 self._used[before.key] -= before.size_bytes
-            try:
-                write_atomically(self._path(dataset), json.dumps(asdict(owner)))
-            except MpaError as error:
-                _log.error("the quota of key %s forgets data set %s: %s", owner.key, dataset, error)
 
     def forget(self, dataset: str) -> None:
         """Charge nobody for a data set that is removed."""
@@ -133,16 +135,27 @@ class StorageAccount:
             self._accounts.take(self._key, size_bytes, self._most_bytes)
             self._size_bytes += size_bytes
 
-    def keep(self, dataset: str, unused_bytes: int) -> None:
-        """Charge the key for the data set that was made, less `unused_bytes`."""
-        if self._key:
-            self._accounts.give_back(self._key, unused_bytes)
-            owner = DatasetOwner(self._key, self._size_bytes - unused_bytes)
-            self._accounts.keep(dataset, owner)
-            self._size_bytes = 0
+    @contextmanager
+    def charged(self, dataset: str, unused_bytes: int) -> Iterator[None]:
+        """Charge the key, less `unused_bytes`, for the data set that is completed inside.
+
+        The note comes first: a kill leaves no data set that nobody is charged for. Raises MpaError:
+        the disk is full.
+        """
+        if not self._key:
+            yield
+            return
+        self._accounts.keep(dataset, DatasetOwner(self._key, self._size_bytes - unused_bytes))
+        self._accounts.give_back(self._key, unused_bytes)
+        self._size_bytes = 0
+        try:
+            yield
+        except MpaError:
+            self._accounts.forget(dataset)
+            raise
 
     def end(self) -> None:
-        """Charge nothing for an unfinished upload. It does nothing after `keep`."""
+        """Charge nothing for an unfinished upload. It does nothing after `charged`."""
         if self._size_bytes:
             self._accounts.give_back(self._key, self._size_bytes)
             self._size_bytes = 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -156,9 +155,11 @@ class UploadRoom:
     def _make_room(self, needed: int) -> None:
         """Remove the least recently used datasets if that frees `needed` bytes; otherwise none."""
         in_use = self._in_use()
-        latest = time.time() - KEPT_S
-        paths = [self.datasets.path(name) for name in self.datasets.names() if name not in in_use]
-        old = [path for path in paths if path.stat().st_mtime < latest]
+        old = [
+            self.datasets.path(name)
+            for name in self.datasets.names()
+            if name not in in_use and self.datasets.idle_s(name) > KEPT_S
+        ]
         if not old or needed > self._bytes:
             return
         names = self._names_of_images()

@@ -77,11 +77,13 @@ class Upload:
     def finish(self) -> str:
         """Complete the dataset and return its name. Raises InvalidInput: no samples; MpaError."""
         with self._lock:
+            self._writer.flush()
             before = self._writer.replaces_bytes
-            name = self._writer.finish()
+            unused = self._room_bytes - self._writer.size_bytes
+            with self._account.charged(self._writer.name, unused):
+                name = self._writer.finish()
             self._room.release(self._held, self._named)
-            self._room.give_back(self._room_bytes - self._writer.size_bytes + before)
-            self._account.keep(name, self._room_bytes - self._writer.size_bytes)
+            self._room.give_back(unused + before)
             self._held.clear()
             self._room_bytes = 0
             return name

@@ -254,3 +254,16 @@ async def test_an_engine_that_dies_takes_the_service_out_of_rotation_until_a_new
             watching.cancel()
             state = health_pb2.HealthCheckResponse
             assert states == [state.SERVING, state.NOT_SERVING, state.SERVING]
+
+
+def test_a_worker_ends_with_a_supervisor_that_is_killed(tmp_path):
+    """Otherwise it would hold the ports and the store, and nobody could start the service again."""
+    settings = {"model": fake_checkpoint(tmp_path / "model"), "store": tmp_path / "store"}
+    with serving("student", tmp_path, **settings) as first:
+        supervisor = psutil.Process(first.process.pid)
+        workers = supervisor.children()
+        supervisor.kill()
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert not alive
+    with serving("student", tmp_path, grpc_port=first.grpc_port, **settings):
+        pass  # it is ready

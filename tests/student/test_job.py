@@ -95,12 +95,8 @@ def test_a_program_whose_owner_is_killed_while_it_imports_ends(tmp_path, when):
 def test_another_process_with_the_owners_id_is_not_the_owner():
     """The owner has ended, and this process has its id."""
     program = "from services.engines import tether; tether.hold(); import time; time.sleep(60)"
-    created = psutil.Process().create_time()
-    owners = {
-        f"{os.getpid()} {created}": None,
-        f"{os.getpid()} {created - 3600}": 1,
-        "999999999 1.0": 1,
-    }
+    own = tether.mark()[tether.OWNER]
+    owners = {own: None, f"{own}0": 1, "999999999 1": 1}
     for owner, code in owners.items():
         process = subprocess.Popen(
             [sys.executable, "-c", program], env={**os.environ, tether.OWNER: owner}

@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import shutil
 import threading
 from contextlib import suppress
 from dataclasses import replace
 
+import grpc
 import psutil
 import pytest
 from google.longrunning import operations_pb2
 
+from services.core.errors import MpaError
 from services.engines.fake import FakeModel
 from services.student.datasets import DatasetStore
 from services.student.execution import Execution
@@ -78,6 +81,31 @@ async def test_a_training_that_is_killed_twice_took_too_much_memory(peer):
     state = peer.student.jobs.state(name)
     assert state.phase is Phase.FAILED
     assert "ended with code -9: it was killed, as the kernel does if this machine" in state.error
+
+
+async def test_a_cancellation_that_the_disk_cannot_keep_is_no_success(peer, tmp_path):
+    """The next start would resume the training."""
+    name = (await train(peer)).name.rpartition("/")[2]
+    folder = tmp_path / "store" / "jobs" / name
+    (folder / "state.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(MpaError, match="then repeat"):
+        await peer.student.jobs.cancel(name)
+    shutil.rmtree(folder / "state.json")
+    await peer.student.jobs.cancel(name)
+    assert JobState.read(folder).phase is Phase.CANCELLED
+
+
+async def test_a_training_without_room_for_its_job_leaves_nothing(tmp_path):
+    async with serving_student(fake_student_settings(tmp_path, skill=0.5)) as peer:
+        jobs = tmp_path / "store" / "jobs"
+        jobs.rmdir()
+        jobs.touch()  # nothing can be written there
+        with pytest.raises(grpc.aio.AioRpcError, match="can't be written"):
+            await train(peer)
+        jobs.unlink()
+        (jobs / "left behind").mkdir(parents=True)
+        peer.student.jobs.resume()
+        assert not list(jobs.iterdir())
 
 
 async def test_data_sets_in_use_are_asked_for_while_a_training_ends(peer, tmp_path):

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from protos.mpa.v1 import student_pb2, training_pb2
-from services.core.errors import Overloaded
+from services.core.errors import MpaError, Overloaded
 from services.engines.images import sha256
 from services.rpc.access.keys import KeyLimits
 from services.student.datasets import TrainingSample
@@ -138,6 +138,18 @@ def test_a_data_set_is_charged_to_one_key(tmp_path):
     send(room, "a", [2], most)
     with pytest.raises(Overloaded):
         send(room, "b", [3], most)
+
+
+def test_a_data_set_that_nobody_could_be_charged_for_is_not_kept(tmp_path):
+    """The note is on the disk first: neither a full disk nor a kill gives room for nothing."""
+    name = send(opened(tmp_path / "elsewhere"), "a", [1])
+    room = opened(tmp_path)
+    most = SIZE + STEP_BYTES
+    (room.datasets.root / f"{name}.owner" / "in the way").mkdir(parents=True)
+    with pytest.raises(MpaError, match="can't be written"):
+        send(room, "a", [1], most)
+    assert room.datasets.names() == []
+    send(room, "a", [2], most)
 
 
 def test_a_damaged_note_charges_nobody(tmp_path):

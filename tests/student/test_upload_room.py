@@ -1,5 +1,8 @@
 """Room for uploads: quota, removal of old datasets, and free disk space."""
 
+import os
+import time
+
 import grpc
 import psutil
 import pytest
@@ -88,6 +91,17 @@ def test_datasets_in_use_or_lately_used_are_kept_and_the_upload_is_refused(tmp_p
     in_use.clear()
     new = take(room, [3, 4], "third?", large)
     assert room.datasets.names() == [young, new]
+
+
+def test_a_clock_that_jumps_makes_no_dataset_old(tmp_path):
+    """Its file is a day old as soon as the clock is set forward a day."""
+    room = opened(tmp_path, STEP_BYTES + 2 * SIZE + SOME)
+    name = take(room, [1], "young?", large)
+    yesterday = time.time() - 86_400
+    os.utime(room.datasets.path(name), (yesterday, yesterday))
+    with pytest.raises(Overloaded):
+        take(room, [2, 3], "another?", large)
+    assert room.datasets.names() == [name]
 
 
 def test_what_an_upload_took_is_given_back(tmp_path):

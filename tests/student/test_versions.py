@@ -57,6 +57,15 @@ async def test_two_operators_cannot_promote_past_each_other(world):
         await versions.promote("v3", expected_live="v1")
 
 
+async def test_a_promotion_whose_reply_was_lost_may_be_repeated(world):
+    versions = await world.versions()
+    done, _ = await versions.promote("v2", expected_live="v1")
+    repeated, _ = await versions.promote("v2", expected_live="v1")
+    assert repeated == done == Pointers(live="v2", previous="v1")
+    with pytest.raises(Conflict, match="v2 is live, not v3"):
+        await versions.promote("v2", expected_live="v3")
+
+
 async def test_rollback_goes_back_and_forth(world):
     versions = await world.versions()
     with pytest.raises(WrongState, match="no previous"):

@@ -45,6 +45,7 @@ def large(number):
 def age(room, name, seconds):
     then = time.time() - seconds
     os.utime(room.datasets.path(name), (then, then))
+    room.datasets._used.pop(name, None)  # as after a restart
 
 
 def image_part(number):

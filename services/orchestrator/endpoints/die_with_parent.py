@@ -7,18 +7,15 @@ does.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 
-PR_SET_PDEATHSIG = 1
+from services.engines import tether
 
 
 def main() -> None:
     parent, *command = sys.argv[1:]
-    if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
-        sys.exit("prctl(PR_SET_PDEATHSIG) failed: this needs Linux")
+    tether.end_with_parent()
     if os.getppid() != int(parent):  # it died before the call above
         sys.exit(1)
     os.execvp(command[0], command)
