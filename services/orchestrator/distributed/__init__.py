@@ -2,7 +2,8 @@
 
     flow.py      the driver: admits images, hands out unfinished ones, commits results
     cluster.py   the cluster: joined, or started here
-    pipeline.py  the Ray Data pipelines; only this module and cluster.py import `ray`
+    pipeline.py  the Ray Data pipelines; only this module, cluster.py and brake.py import `ray`
+    brake.py     stops the stages after an error, and knows the blocks that have begun
     stages.py    work of tasks and actors: annotate | answer | identify
     models.py    the model of a stage: a service, or an engine in the actor itself
     work.py      messages between driver and machines

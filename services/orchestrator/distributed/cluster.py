@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,8 +23,17 @@ Ray only counts them.
 OBJECT_STORE_BYTES = 256 * 2**20
 """Object store of such a cluster: only rows of text travel."""
 LONGEST_WAIT_S = 20.0
-PIPELINE_S = 20.0
-"""Longest wait for a thread of Ray Data."""
+ENDING_S = 20.0
+"""Longest wait for the threads of pipelines."""
+WAITING = "waiting-for-blocks"
+"""Our thread that waits for a pipeline's blocks."""
+THREADS = (
+    WAITING,
+    "StreamingExecutor",
+    "iter_threaded",
+    "ray-data-metadata-prefetch",
+)
+"""Beginnings of the names of all threads that work for a pipeline."""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
@@ -69,11 +79,21 @@ def joined(address: str, patience_s: float) -> Iterator[None]:
 
 
 def _end_pipelines() -> None:
-    """Waits for Ray Data's threads: it leaves them after 2 s, and one that calls Ray after its
-    shutdown ends this process."""
-    for thread in threading.enumerate():
-        if thread.name.startswith("StreamingExecutor"):
-            thread.join(PIPELINE_S)
+    """Ends the pipelines and waits for their threads.
+
+    A thread that lets go of a block while Ray shuts down ends this process. Ray Data
+    itself doesn't wait for the thread of `iter_batches`, and for the others only for
+    seconds. A pipeline whose reader was cancelled still runs.
+    """
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+    deadline = time.monotonic() + ENDING_S
+    threads = [one for one in threading.enumerate() if one.name.startswith(THREADS)]
+    for thread in threads:
+        if isinstance(thread, StreamingExecutor):
+            thread.shutdown(force=True)
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _own_cluster() -> dict[str, Any]:

@@ -16,11 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from services.core.errors import MpaError
 from services.core.parity import Cell
 from services.orchestrator import alignment
 from services.orchestrator.distributed import cluster
 from services.orchestrator.distributed.models import Loaded, Served, Source, loaded
-from services.orchestrator.distributed.work import Parcel, Work
+from services.orchestrator.distributed.work import Parcel, Stopped, Work
 from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.panel import require_teachers
 from services.orchestrator.endpoints.where import Where
@@ -192,29 +193,54 @@ class Flow:
 
         After a failure the next one gets the images without results.
         """
-        from services.orchestrator.distributed.pipeline import identified
-
         left = {parcel.path: parcel for parcel in parcels}
         failures = 0
         while left:
-            work = Work(self._run.settings, self._run.id, self._run.ledger.metas())
+            before = len(left)
             try:
-                async with aclosing(
-                    _apart(identified(list(left.values()), work, self._sources, self._stalled_s))
-                ) as blocks:
-                    async for block in blocks:
-                        failures = 0
-                        self._commit(block, meter)
-                        for parcel in block:
-                            del left[parcel.path]
-                        _raise_first(block)
+                await self._pass(left, meter)
             except cluster.ClusterFailed as error:
-                failures += 1
+                failures = failures + 1 if len(left) == before else 1
                 if failures == PIPELINES:
                     raise
                 self._progress.note(
                     f"{error}; beginning again with the {len(left):,} images that are left"
                 )
+
+    async def _pass(self, left: dict[str, Parcel], meter: Meter) -> None:
+        """Runs a pipeline, and removes from `left` the images with results.
+
+        Raises the first error of an image, after the results of all blocks that had begun.
+        """
+        from services.orchestrator.distributed.brake import Brake
+        from services.orchestrator.distributed.pipeline import identified
+
+        work = Work(self._run.settings, self._run.id, self._run.ledger.metas())
+        brake = Brake()
+        waiting = set(left)
+        begun: set[str] | None = None
+        error: MpaError | None = None
+        try:
+            async with aclosing(
+                _apart(identified(list(left.values()), work, self._sources, brake, self._stalled_s))
+            ) as blocks:
+                async for block in blocks:
+                    self._commit(block, meter)
+                    for parcel in block:
+                        waiting.remove(parcel.path)
+                        if not isinstance(parcel.error, Stopped):
+                            del left[parcel.path]
+                            error = error or parcel.error
+                    if begun is None and any(parcel.error for parcel in block):
+                        begun = await brake.pull()
+                    if begun is not None and begun.isdisjoint(waiting):
+                        raise error or cluster.ClusterFailed(
+                            "the Ray cluster lost an actor, and the error of its image"
+                        )
+        except cluster.ClusterFailed:
+            if error is None:
+                raise
+            raise error from None
 
     def _unfinished(self, after: str) -> list[Parcel]:
         known = self._run.ledger.metas()
@@ -232,7 +258,7 @@ class Flow:
                 )
         meter.advance(
             "  ".join(f"{cell} {count}" for cell in Cell if (count := self._cells[cell])),
-            by=len(block),
+            by=sum(not isinstance(parcel.error, Stopped) for parcel in block),
         )
 
 
@@ -254,24 +280,18 @@ def unknown(run: Run, images: Images) -> Generator[list[str], None, None]:
         ledger.close()
 
 
-def _raise_first(block: list[Parcel]) -> None:
-    error = next((parcel.error for parcel in block if parcel.error is not None), None)
-    if error is not None:
-        raise error
-
-
 async def _apart(blocks: Generator[T, None, None]) -> AsyncGenerator[T, None]:
     """The values of `blocks`. A thread waits for them, so that the event loop stays free.
 
     Use it within `aclosing`.
     """
-    executor = ThreadPoolExecutor(1, "ray")
+    executor = ThreadPoolExecutor(1, cluster.WAITING)
     loop = asyncio.get_running_loop()
     try:
         while (block := await loop.run_in_executor(executor, next, blocks, None)) is not None:
             yield block
     finally:
-        # After a cancelled wait the thread ends with the connection to the cluster.
+        # After a cancelled wait the thread ends with the pipelines of the cluster.
         closing = loop.run_in_executor(executor, blocks.close)
         closing.add_done_callback(lambda closed: closed.cancelled() or closed.exception())
         await asyncio.wait([closing], timeout=CLOSING_S)

@@ -20,6 +20,7 @@ from ray.exceptions import (
 )
 
 from services.core.errors import MpaError
+from services.orchestrator.distributed.brake import Brake
 from services.orchestrator.distributed.cluster import ClusterFailed
 from services.orchestrator.distributed.models import Loaded, Source
 from services.orchestrator.distributed.stages import ROLES, Stage, Step, from_table, look, to_table
@@ -60,7 +61,7 @@ def looked_at(paths: Sequence[str], images: str) -> Blocks[Accepted | RefusedIma
 
 
 def identified(
-    parcels: Sequence[Parcel], work: Work, sources: Sources, stalled_s: float
+    parcels: Sequence[Parcel], work: Work, sources: Sources, brake: Brake, stalled_s: float
 ) -> Blocks[Parcel]:
     """Blocks of `parcels` with all their results, in the order in which they are done.
 
@@ -72,7 +73,7 @@ def identified(
         source = sources[ROLES[step]]
         dataset = dataset.map_batches(
             Stage,
-            fn_constructor_args=(work, step, source),
+            fn_constructor_args=(work, step, source, brake),
             batch_size=None,
             batch_format="pyarrow",
             compute=_pool(source),

@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from services.core.annotation import Rejection
 from services.core.errors import STOPS_THE_RUN, MpaError, WrongState
+from services.orchestrator.distributed.brake import Brake
 from services.orchestrator.distributed.models import Source
-from services.orchestrator.distributed.work import Parcel, Work
+from services.orchestrator.distributed.work import Parcel, Stopped, Work
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.images.reading import Accepted, RefusedImage, read_again, read_image
 from services.orchestrator.run.ledger import SCHEMA_VERSION, AnnotationRow, Ledger
@@ -89,10 +90,11 @@ def _without_bytes(found: Accepted | RefusedImage) -> Accepted | RefusedImage:
 class Stage:
     """One step of every image, in an actor that holds one model or one connection to it."""
 
-    def __init__(self, work: Work, step: Step, source: Source) -> None:
+    def __init__(self, work: Work, step: Step, source: Source, brake: Brake) -> None:
         self._work = work
         self._step = step
         self._source = source
+        self._brake = brake
         self._images = open_images(work.settings.images)
         self._model: asyncio.Task[Any] | None = None
 
@@ -104,14 +106,24 @@ class Stage:
                 "install the same on all of them"
             )
         parcels = from_table(batch)
+        if not await self._may_work(parcels):
+            return to_table([_stopped(parcel) for parcel in parcels])
         with tempfile.TemporaryDirectory(prefix="mpa-stage-") as folder:
             ledger = self._ledger(Path(folder), parcels)
             try:
                 run = Run(Path(folder), self._work.run_id, self._work.settings, ledger)
                 with ledger.in_batches():
-                    return to_table(await self._do(run, parcels))
+                    done = await self._do(run, parcels)
             finally:
                 ledger.close()
+        if any(parcel.error for parcel in done):
+            await self._brake.pull()
+        return to_table(done)
+
+    async def _may_work(self, parcels: list[Parcel]) -> bool:
+        if self._step is Step.ANNOTATE:
+            return await self._brake.may_begin(parcels[0].path)
+        return not await self._brake.is_pulled()
 
     def _ledger(self, folder: Path, parcels: list[Parcel]) -> Ledger:
         """A ledger like the run's own, with these images alone."""
@@ -173,6 +185,10 @@ class Stage:
             load = self._source.teacher if ROLES[self._step] == "teacher" else self._source.student
             self._model = asyncio.ensure_future(load())
         return await self._model
+
+
+def _stopped(parcel: Parcel) -> Parcel:
+    return replace(parcel, error=parcel.error or Stopped("an error of another image stopped it"))
 
 
 async def _answer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.core.errors import MpaError
+from services.core.errors import Cancelled, MpaError
 from services.orchestrator.run.ledger import SCHEMA_VERSION
 from services.orchestrator.run.ledger.excerpt import Excerpt
 from services.orchestrator.run.settings import Settings
@@ -35,3 +35,7 @@ class Parcel:
     image_sha256: str
     excerpt: Excerpt
     error: MpaError | None = None
+
+
+class Stopped(Cancelled):
+    """Another image's error had stopped the run before this image was finished."""
