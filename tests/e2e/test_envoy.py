@@ -25,6 +25,8 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 NOTICED_S = 30.0
 """Seconds until Envoy must know who is ready: less than the minute that it waits by default."""
+UNREADY_S = 4.0
+"""Seconds after which Envoy knows that a replica is not ready."""
 IMAGE = png()
 ASKED = {"image": base64.b64encode(IMAGE).decode(), "question": "what?"}
 REQUEST = student_pb2.AnswerRequest(image=types_pb2.Image(data=IMAGE), question="what?")
@@ -139,3 +141,17 @@ async def test_an_answer_that_a_replica_can_not_give_is_asked_of_another(tmp_pat
         await asyncio.gather(*(answer(REQUEST) for _ in range(100)))
         assert one.calls > 1
         assert other.calls == 100
+
+
+async def test_a_replica_that_leaves_is_asked_while_no_other_is_ready(tmp_path):
+    async with (
+        failing() as (leaving, health, port),
+        envoy(tmp_path, [(port, port)]) as proxy,
+        grpc.aio.insecure_channel(proxy.address) as channel,
+    ):
+        answer = student_pb2_grpc.StudentServiceStub(channel).Answer
+        assert (await answer(REQUEST)).answer == "red"
+        await health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await asyncio.sleep(UNREADY_S)
+        assert (await answer(REQUEST)).answer == "red"
+        assert leaving.calls == 2
