@@ -1,4 +1,4 @@
-"""Single calls of a client, which carry its current span to the service."""
+"""Calls of a client with a single reply, which carry its current span to the service."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from services import tracing
 
 
 class TracedCalls:
-    """A channel whose single calls name their span. Items of streams have a field for it."""
+    """A channel whose calls name their span. Items of bidirectional streams have a field for it."""
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
         self.unary_stream = channel.unary_stream
-        self.stream_unary = channel.stream_unary
         self.stream_stream = channel.stream_stream
 
     def unary_unary(self, *method: Any, **how: Any) -> Callable[..., Any]:
-        call = self._channel.unary_unary(*method, **how)
+        return _traced(self._channel.unary_unary(*method, **how))
 
-        def traced(*request: Any, metadata: Any = (), **how: Any) -> Any:
-            headers = tracing.headers() or {}
-            return call(*request, metadata=(*(metadata or ()), *headers.items()), **how)
+    def stream_unary(self, *method: Any, **how: Any) -> Callable[..., Any]:
+        return _traced(self._channel.stream_unary(*method, **how))
 
-        return traced
+
+def _traced(call: Callable[..., Any]) -> Callable[..., Any]:
+    def traced(*request: Any, metadata: Any = (), **how: Any) -> Any:
+        headers = tracing.headers() or {}
+        return call(*request, metadata=(*(metadata or ()), *headers.items()), **how)
+
+    return traced

@@ -82,6 +82,8 @@ def test_a_run_is_one_trace_of_its_stages_its_questions_and_their_computation(tm
         assert way in map(receiver.ancestors, engines)
     assert all(span.attributes["gen_ai.usage.output_tokens"] for span in engines)
     assert any("batch" in span.text and "mpa.prompts" in span.text for span in engines)
+    (upload,) = receiver.named("/mpa.v1.TrainingService/UploadDataset")
+    assert receiver.ancestors(upload) == ["mpa-orch: train", "mpa-orch: mpa-orch align"]
     assert "mpa-orch: promote" in receiver.ancestors(receiver.named("swap")[-1])
     assert "question" not in "".join(span.text for span in ours)
 
