@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from benchmarks.canaries.scored import NOISY, RIGHT, ScoredVersion, scored_versions
 from benchmarks.row import PERCENT, Question, Row
 from services.student.canaries import PARENT
-from services.student.canary_verdict import NEARER, Strictness, judge
+from services.student.canary_verdict import NEARER, Strictness
 
 STRICTNESSES = (Strictness.STRICT, Strictness.LENIENT)
 
@@ -25,7 +25,7 @@ def rows(model: str, engine: str) -> list[Row]:
 
 
 def _false_row(versions: Sequence[ScoredVersion], strictness: Strictness) -> Row:
-    verdicts = [judge(each.scores(RIGHT), each.noise, strictness) for each in versions]
+    verdicts = [each.verdict(RIGHT, strictness) for each in versions]
     sizes = [verdict.size / verdict.limit for verdict in verdicts]
     nearness = [verdict.nearness for verdict in verdicts]
     question = Question(
@@ -80,7 +80,7 @@ def _wrong_rows(versions: Sequence[ScoredVersion]) -> list[Row]:
     found = []
     for kind, cases in sorted(kinds.items()):
         strict, lenient = (
-            [judge(each.scores(weights), each.noise, strictness) for each, weights in cases]
+            [each.verdict(weights, strictness) for each, weights in cases]
             for strictness in STRICTNESSES
         )
         passing = [

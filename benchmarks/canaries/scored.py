@@ -18,13 +18,14 @@ from services.engines.settings import EngineSettings
 from services.student import canaries, reference
 from services.student.canaries import PARENT
 from services.student.canary_check import CanaryCheck
-from services.student.canary_verdict import Scores, Strictness
+from services.student.canary_verdict import CanaryVerdict, Scores, Strictness, judge
 
 RESULTS = BUILD / "canaries.jsonl"
 WRONG_EVERY = 3
 """Every third version is asked with wrong weights, too."""
 AT_ONCE = 5
 """Prompts of a batch: rounding differs from the reference's batches."""
+REFERENCE = "transformers"
 RIGHT = "right"
 NOISY = "noise of 1 %"
 DIGITS = 6
@@ -41,7 +42,7 @@ class ScoredVersion:
     travel: float
     """Sum of its training steps' learning rates."""
     noise: float
-    """Accepted noise of a token's log odds."""
+    """Noise of a token's log odds."""
     passes: bool
     """Whether the strict check passes, which judges the engine's own answers, too."""
     canaries: list[dict[str, Any]]
@@ -49,9 +50,11 @@ class ScoredVersion:
     found: dict[str, list[list[float]]]
     """Scores of each canary, by the weights that were asked: RIGHT, NOISY, PARENT, or a part's."""
 
-    def scores(self, weights: str) -> list[Scores]:
+    def verdict(self, weights: str, strictness: Strictness) -> CanaryVerdict:
+        """CanaryVerdict on the scores with some weights."""
         pairs = zip(self.canaries, self.found[weights], strict=True)
-        return [Scores(found=found, **canary) for canary, found in pairs]
+        scores = [Scores(found=found, **canary) for canary, found in pairs]
+        return judge(scores, self.noise, strictness, by_reference=self.engine == REFERENCE)
 
 
 def scored_versions(model: str, engine: str) -> list[ScoredVersion]:
@@ -69,7 +72,7 @@ async def measure_version(model: str, engine: str, number: int) -> None:
     questions, travel = train(model, number, folder)
     await reference.compute(folder, contract, questions, parent=base)
     known = canaries.read(folder)
-    by_reference = engine == "transformers"
+    by_reference = engine == REFERENCE
     check = CanaryCheck(Strictness.STRICT, in_float32=False, by_reference=by_reference)
     prompts = await check.prompts(known, folder, contract)
     settings = EngineSettings(

@@ -33,8 +33,6 @@ On a CPU, vLLM and transformers differ by a hundredth of it.
 """
 USUAL_NOISE = 0.1
 """Noise in shorter formats, for canaries without scores in bfloat16."""
-BATCHES_SHARE = 0.5
-"""Share of the noise of bfloat16 that other batches of the same engine make, at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +138,9 @@ class CanaryCheck:
         fewer tokens, so only gross errors count.
         """
         found = await self.scores(model, version, canaries, prompts)
-        verdict = judge(found, self.noise(found), self.strictness)
+        by_reference = self.by_reference and not self.in_float32
+        noise = self.noise(found)
+        verdict = judge(found, noise, self.strictness, by_reference=by_reference)
         if verdict.is_right and self.strictness is Strictness.STRICT:
             replies = await ask(model, prompts)
             answers = [_answer_alone(canary) for canary in canaries]
@@ -148,7 +148,8 @@ class CanaryCheck:
                 self._scores_of(answer, _found_scores(answer, reply))
                 for answer, reply in zip(answers, replies, strict=True)
             ]
-            by_answers = judge(written, self.noise(written), Strictness.LENIENT)
+            noise = self.noise(written)
+            by_answers = judge(written, noise, Strictness.LENIENT, by_reference=by_reference)
             verdict = verdict if by_answers.is_right else by_answers
         metrics.CANARY_DIFFERENCE.observe(verdict.size)
         text = "canaries of %s: differences %.2f times the noise (at most %g); not told: %s"
@@ -176,11 +177,8 @@ class CanaryCheck:
         ]
 
     def _scores_of(self, canary: Canary, found: Sequence[float]) -> Scores:
-        if self.in_float32:
-            return Scores(canary.logprobs, found, canary.stale)
-        if self.by_reference and canary.rounded:
-            return Scores(canary.rounded, found, canary.stale, canary.logprobs)
-        return Scores(canary.logprobs, found, canary.stale, canary.rounded)
+        rounded = () if self.in_float32 else canary.rounded
+        return Scores(canary.logprobs, found, canary.stale, rounded)
 
     def noise(self, scores: Sequence[Scores]) -> float:
         """Scale of differences in the engine's number format."""
@@ -191,9 +189,8 @@ class CanaryCheck:
         moved = root_mean_square(
             step for each in scores for step in differences(each.expected, each.rounded)
         )
-        share = BATCHES_SHARE if self.by_reference else 1.0
         most = LIMITS[Strictness.STRICT]
-        return max(FLOAT32_NOISE, moved * share) * min(most, max(1.0, self.usual_size))
+        return max(FLOAT32_NOISE, moved) * min(most, max(1.0, self.usual_size))
 
 
 def _answer_alone(canary: Canary) -> Canary:

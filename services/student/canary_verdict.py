@@ -4,9 +4,9 @@ Each token's log odds, log(p / (1 - p)), are compared with the reference's. Roun
 odds of likely and unlikely tokens by about the same amount, so one number, `noise`, is a scale for
 all tokens. It is measured with every version (canaries.py).
 
-    size        the root mean square of all differences, over the noise; larger ones than OUTLIER
-                count as it, since rounding moves a few tokens far. The more tokens share the noise,
-                the nearer to 1 it is for right weights, and the lower is its limit
+    size        the root mean square of all differences from a score between the reference's in
+                float32 and in bfloat16, over the noise. The more tokens share the noise, the less
+                it varies for right weights, and the lower is its limit
     nearness    where on the way to the stale weights (0: the version, 1: the parent's weights in
                 one part of the model) the scores are, by a projection in which tokens count
                 less that rounding moves more
@@ -18,13 +18,17 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 
 BOUND = 12.0
 """Largest log odds that count: beyond it, a probability in float32 is 0 or 1."""
 SEPARATION = 6.0
 """Distance of stale weights from the version, in accepted noises, from which they can be told."""
 OUTLIER = 4.0
-"""Largest difference of one token that counts in full, in accepted noises."""
+"""Largest difference of one token that counts in full with strict canaries, in noises.
+
+Rounding moves a few tokens far.
+"""
 NEARER = 0.5
 """Largest accepted nearness: halfway to the stale weights."""
 
@@ -39,8 +43,15 @@ class Strictness(StrEnum):
 
 LIMITS = {Strictness.STRICT: 1.5, Strictness.LENIENT: 10.0, Strictness.OFF: 10.0}
 """Largest accepted size of the differences, in noises, if few tokens share the noise."""
-SPREAD = 4.0
-"""Largest accepted excess of the size over 1 with strict canaries, over 1 / sqrt(tokens)."""
+LEAST_LIMIT, SPREAD = 0.75, 5.5
+"""Limit of strict canaries if n tokens share the noise: LEAST_LIMIT + SPREAD / sqrt(n)."""
+TOWARD_ROUNDED = 0.25
+"""Place of the expected scores on the way from those in float32 to those in bfloat16.
+
+Engines round some values alike. At this place right weights vary least (docs/decisions).
+"""
+BATCHES_SHARE = 0.5
+"""Share of the noise that other batches of the reference engine itself make, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +59,13 @@ class Scores:
     """One canary's log probabilities of its reply's tokens: expected, and found on an engine."""
 
     expected: Sequence[float]
-    """In float32, unless the reference engine itself is checked."""
+    """In float32."""
     found: Sequence[float]
     """May be shorter: only the first tokens are compared."""
     stale: Mapping[str, Sequence[float]]
     """Scores with a part of the model left as in the parent, by the part's name."""
     rounded: Sequence[float] = ()
-    """Scores of the reference in the other one of float32 and bfloat16; empty in float32."""
+    """Scores of the reference in bfloat16; empty in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +109,13 @@ def root_mean_square(values: Iterable[float]) -> float:
     return math.sqrt(sum(squares) / len(squares)) if squares else 0.0
 
 
-def judge(scores: Sequence[Scores], noise: float, strictness: Strictness) -> CanaryVerdict:
-    """Compare canaries with what was expected of them. `noise`: of one token's log odds."""
-    limit = LIMITS[strictness]
-    if strictness is Strictness.STRICT:
-        limit = min(limit, 1.0 + SPREAD / math.sqrt(_tokens_of_noise(scores) or 1.0))
+def judge(
+    scores: Sequence[Scores], noise: float, strictness: Strictness, *, by_reference: bool = False
+) -> CanaryVerdict:
+    """Compare canaries with what was expected of them. `noise`: of one token's log odds.
+
+    `by_reference`: the engine is the reference in bfloat16, so only batches make a difference.
+    """
     moved = [differences(each.expected, each.found) for each in scores]
     weights = [weight for each in scores for weight in _weights(each, noise)]
     flat = [difference for row in moved for difference in row]
@@ -121,34 +134,50 @@ def judge(scores: Sequence[Scores], noise: float, strictness: Strictness) -> Can
         along = sum(weight * step * difference for weight, step, difference in steps)
         nearness[part] = along / square
     return CanaryVerdict(
-        size=_size(scores, flat, noise, OUTLIER * limit * noise),
+        size=_size(scores, noise, strictness, by_reference),
         stale=tuple(part for part, near in nearness.items() if near > NEARER),
         untold=tuple(untold),
         nearness=max(nearness.values(), default=0.0),
         passed=sum(root_mean_square(row) <= LIMITS[Strictness.LENIENT] * noise for row in moved),
-        limit=limit,
+        limit=_limit(scores, strictness),
     )
 
 
-def _size(scores: Sequence[Scores], moved: Sequence[float], noise: float, most: float) -> float:
-    """Root mean square of differences up to `most`, over that of rounding, cut in the same way."""
-    rounding = _rounding(scores) or [noise]
-    scale = noise * root_mean_square(_cut(rounding, most)) / (root_mean_square(rounding) or 1.0)
-    return root_mean_square(_cut(moved, most)) / (scale or noise)
+def _size(
+    scores: Sequence[Scores], noise: float, strictness: Strictness, by_reference: bool
+) -> float:
+    """Root mean square of the differences, over the noise; both without outliers, if strict."""
+    share = 1.0 if by_reference else TOWARD_ROUNDED
+    accepted = noise * (BATCHES_SHARE if by_reference else 1.0)
+    most = OUTLIER * accepted if strictness is Strictness.STRICT else math.inf
+    moved = [
+        difference - share * step
+        for each in scores
+        for difference, step in zip_longest(
+            differences(each.expected, each.found), _steps(each), fillvalue=0.0
+        )
+    ]
+    steps = [step for each in scores for step in _steps(each)] or [noise]
+    scale = accepted * root_mean_square(_cut(steps, most)) / (root_mean_square(steps) or 1.0)
+    return root_mean_square(_cut(moved, most)) / (scale or accepted)
 
 
-def _tokens_of_noise(scores: Sequence[Scores]) -> float:
-    """Number of tokens that share the noise: fewer than all if some have most of it.
+def _limit(scores: Sequence[Scores], strictness: Strictness) -> float:
+    """Largest accepted size: the lower, the more tokens share the noise.
 
-    The participation ratio of the squared differences that rounding makes; 0 in float32.
+    Their number is the participation ratio of the squared differences that rounding makes.
     """
-    squares = [step * step for step in _rounding(scores)]
-    fourth = sum(square * square for square in squares)
-    return sum(squares) ** 2 / fourth if fourth else 0.0
+    most = LIMITS[strictness]
+    squares = [step * step for each in scores for step in _steps(each)]
+    if strictness is not Strictness.STRICT or not any(squares):
+        return most
+    tokens = sum(squares) ** 2 / sum(square * square for square in squares)
+    return min(most, LEAST_LIMIT + SPREAD / math.sqrt(tokens))
 
 
-def _rounding(scores: Sequence[Scores]) -> list[float]:
-    return [step for each in scores for step in differences(each.expected, each.rounded)]
+def _steps(scores: Scores) -> list[float]:
+    """Differences that rounding makes on the reference engine, for the tokens that are found."""
+    return differences(scores.expected, scores.rounded)[: len(scores.found)]
 
 
 def _cut(values: Iterable[float], most: float) -> Iterator[float]:
@@ -161,5 +190,5 @@ def _weights(scores: Scores, noise: float) -> list[float]:
     Stale weights move most the tokens that rounding moves most. Without weights its noise would
     often point to them.
     """
-    rounding = differences(scores.expected, scores.rounded) or [0.0] * len(scores.expected)
-    return [1 / (noise * noise + step * step) for step in rounding[: len(scores.found)]]
+    steps = _steps(scores) or [0.0] * len(scores.found)
+    return [1 / (noise * noise + step * step) for step in steps]

@@ -85,7 +85,7 @@ def test_a_few_tokens_that_rounding_moves_far_are_no_fault():
     even = -math.log(2.0)
     far = Scores([even], [probability(20 * NOISE)], {"layer 1": [even]})
     assert judge([*scores(0), *[far] * 5], NOISE, Strictness.STRICT).is_right
-    assert not judge([*scores(0), *[far] * 50], NOISE, Strictness.STRICT).is_right
+    assert not judge([*scores(0), *[far] * 100], NOISE, Strictness.STRICT).is_right
 
 
 def test_rounding_of_a_few_tokens_hides_no_other_difference():
@@ -108,15 +108,25 @@ def with_rounding(seed, noise):
     return [replace(each, rounded=moved(each.expected, rng, NOISE)) for each in scores(seed, noise)]
 
 
-@pytest.mark.parametrize(("times", "is_right"), [(1.0, True), (1.3, False)])
+@pytest.mark.parametrize(("times", "is_right"), [(0.9, True), (1.2, False)])
 def test_the_more_tokens_share_the_noise_the_less_more_of_it_passes(times, is_right):
     many = with_rounding(0, NOISE * times)
     assert judge(many, NOISE, Strictness.STRICT).is_right == is_right
     assert judge(many, NOISE, Strictness.LENIENT).is_right
     few = [replace(each, found=each.found[:1], expected=each.expected[:1]) for each in many[:4]]
     few = [replace(each, rounded=each.rounded[:1], stale={}) for each in few]
-    assert judge(many, NOISE, Strictness.STRICT).limit < 1.3
+    assert judge(many, NOISE, Strictness.STRICT).limit < 1.2
     assert judge(few, NOISE, Strictness.STRICT).limit == LIMITS[Strictness.STRICT]
+
+
+def test_rounding_that_an_engine_shares_with_the_reference_counts_less():
+    independent = with_rounding(0, NOISE)
+    halves = [
+        replace(each, found=[(a + b) / 2 for a, b in zip(each.found, each.rounded, strict=True)])
+        for each in independent
+    ]
+    sizes = [judge(each, NOISE, Strictness.STRICT).size for each in (independent, halves)]
+    assert sizes[1] < 0.6 * sizes[0]
 
 
 def test_a_part_is_stale_if_it_explains_the_scores_better():
@@ -184,7 +194,7 @@ class Scoring:
         return Reply("", 5, len(tokens), token_ids=tokens, logprobs=logprobs)
 
 
-@pytest.mark.parametrize(("moved_by", "is_right"), [(1.0, True), (0.6, True), (0.0, False)])
+@pytest.mark.parametrize(("moved_by", "is_right"), [(1.0, True), (0.5, True), (0.1, False)])
 async def test_the_reference_engine_must_score_as_it_did_in_its_own_format(moved_by, is_right):
     """Another engine may be right by all scores near those in float32."""
     questions = synthetic_questions()
@@ -205,7 +215,7 @@ async def test_an_engine_that_rounds_otherwise_is_measured_by_its_own_start(usua
     known = [canary(each, (1, 2), CERTAIN) for each in questions]
     prompts = [prompt_for(each.image, each.text, Contract()) for each in questions]
     check = CanaryCheck(Strictness.STRICT, in_float32=False, usual_size=usual_size)
-    off: Any = Scoring(CERTAIN - 1.8 * NOISE / 10)
+    off: Any = Scoring(CERTAIN - 1.5 * NOISE / 10)
     assert (await check.verdict(off, "v2", known, prompts)).is_right == is_right
     far: Any = Scoring(CERTAIN - 4 * NOISE / 10)
     assert not (await check.verdict(far, "v2", known, prompts)).is_right
