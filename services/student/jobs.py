@@ -20,13 +20,15 @@ from services.student.disk import require_disk_space
 from services.student.execution import Execution
 from services.student.job import Job, TrainingRequest
 from services.student.job_state import FINAL, JobState, Phase
-from services.student.persistence import is_kill, run_to_end
+from services.student.persistence import is_kill, last_words, run_to_end
 from services.student.progress import TrainingProgress
 from services.student.result import is_trained
 
 _log = logging.getLogger(__name__)
 _PROGRAMS = {"fake": "services.student.fake_training"}
 _PROGRAM = "services.student.training"
+KEEP_AGAIN_S = 5.0
+"""Pause before a state is written again that the disk could not keep."""
 
 
 Publish = Callable[[Job, Path, TrainingProgress], str]
@@ -55,6 +57,7 @@ class TrainingJobs:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._waits: set[asyncio.Future[None]] = set()
+        self._keeping: set[asyncio.Task[None]] = set()
         self._is_leaving = False
         self._states: dict[str, JobState] = {}
         """States of jobs known to this process, also those that a full disk could not keep."""
@@ -209,7 +212,7 @@ class TrainingJobs:
 
     async def close(self) -> None:
         """Stop the subprocess; the job resumes when the service is back."""
-        tasks = list(self._running.values())
+        tasks = [*self._running.values(), *self._keeping]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -260,7 +263,7 @@ class TrainingJobs:
     async def _trained(self, name: str) -> str:
         code = await run_to_end(self._program, self._root / name, self._devices)
         if code != 0:
-            said = OUT_OF_HOST_MEMORY if is_kill(code) else self._last_words(name)
+            said = OUT_OF_HOST_MEMORY if is_kill(code) else last_words(self._root / name)
             error = f"the training process ended with code {code}: {said}"
             await self._end(name, JobState(Phase.FAILED, error=error))
             return ""
@@ -269,26 +272,27 @@ class TrainingJobs:
             self._publish, self.job(name), self._root / name / "output", self.progress(name)
         )
 
-    def _last_words(self, name: str) -> str:
-        """The error's first and last line (CUDA names it first, a worker's copy of it last)."""
-        folder = self._root / name
-        said = next(path for path in (folder / "error.txt", folder / "log.txt") if path.is_file())
-        lines = said.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
-        if said.name == "error.txt" and len(lines) > 1:
-            return f"{lines[0]} ... {lines[-1]}"
-        return lines[-1]
-
     async def _end(self, name: str, state: JobState) -> None:
-        """Keep the state. If the disk can't, the service's next start resumes the job."""
+        """Keep the state. While the disk can't, the service's next start would resume the job."""
         self._states[name] = state
         if state.phase in FINAL:
             metrics.TRAININGS.labels(state.phase).inc()
-        await asyncio.to_thread(self._keep, name, state)
-
-    def _keep(self, name: str, state: JobState) -> None:
         try:
-            state.write(self._root / name)
+            await asyncio.to_thread(self._keep, name, state)
         except MpaError as error:
             _log.error("training %s is %s, but that can't be kept: %s", name, state.phase, error)
-            return
+            keeping = asyncio.get_running_loop().create_task(self._keep_later(name, state))
+            self._keeping.add(keeping)
+            keeping.add_done_callback(self._keeping.discard)
+
+    async def _keep_later(self, name: str, state: JobState) -> None:
+        while self._states.get(name) is state:
+            await asyncio.sleep(KEEP_AGAIN_S)
+            with suppress(MpaError):
+                await asyncio.to_thread(self._keep, name, state)
+                return
+
+    def _keep(self, name: str, state: JobState) -> None:
+        """Raises MpaError: the disk is full or broken."""
+        state.write(self._root / name)
         state.tidy(self._root / name)

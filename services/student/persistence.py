@@ -55,3 +55,12 @@ async def _run(program: str, folder: Path, devices: str) -> int:
 def _takes_less(folder: Path) -> bool:
     """Whether a next attempt is recorded. A job that has its weights makes none."""
     return not is_trained(folder) and after_kill(folder, Job.read(folder)) is not None
+
+
+def last_words(folder: Path) -> str:
+    """A training's error: its first and last line (CUDA names it first, a worker's copy last)."""
+    said = next(path for path in (folder / "error.txt", folder / "log.txt") if path.is_file())
+    lines = said.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+    if said.name == "error.txt" and len(lines) > 1:
+        return f"{lines[0]} ... {lines[-1]}"
+    return lines[-1]

@@ -95,6 +95,18 @@ async def test_a_cancellation_that_the_disk_cannot_keep_is_no_success(peer, tmp_
     assert JobState.read(folder).phase is Phase.CANCELLED
 
 
+@pytest.mark.slow
+async def test_an_end_that_the_disk_cannot_keep_is_kept_when_it_can(peer, tmp_path):
+    name = (await train(peer)).name.rpartition("/")[2]
+    folder = tmp_path / "store" / "jobs" / name
+    (folder / "state.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(MpaError, match="then repeat"):
+        await peer.student.jobs.cancel(name)
+    shutil.rmtree(folder / "state.json")
+    await until((folder / "state.json").exists)
+    assert JobState.read(folder).phase is Phase.CANCELLED
+
+
 async def test_a_training_without_room_for_its_job_leaves_nothing(tmp_path):
     async with serving_student(fake_student_settings(tmp_path, skill=0.5)) as peer:
         jobs = tmp_path / "store" / "jobs"
