@@ -22,8 +22,8 @@ from tests.pictures import numbered_png
 from tests.serving import fake_checkpoint
 from tests.tools import missing
 
-CASES = (2, 41, 57, 115, 134)
-"""Kill, network cut, kill, SIGSTOP, clock jump; in uploads, trainings, promotions."""
+CASES = (2, 41, 57, 72, 115, 134)
+"""Kill, network cut, kill, full disk, SIGSTOP, clock jump; in uploads, trainings, promotions."""
 
 
 @pytest.mark.slow
