@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from services.core.errors import InvalidInput
 from services.engines.model import MOST_ALTERNATIVES
 
 MOST_CHOICES = 8
 MOST_STOPS = 16
+IMAGE_URL = "image-url"
+"""Format, in the OpenAPI document, of a text that stands for an image."""
 _LARGEST = 2**63 - 1
 _REFUSED = (
     "tools",
@@ -26,6 +28,7 @@ _REFUSED = (
     "presence_penalty",
     "frequency_penalty",
 )
+_WHOLE = ("max_tokens", "max_completion_tokens", "seed", "n", "top_logprobs")
 
 
 class _Strict(BaseModel):
@@ -38,7 +41,10 @@ class TextPart(_Strict):
 
 
 class ImageUrl(_Strict):
-    url: str = Field(description="A data URI in base64, or an https URL of an allowed host.")
+    url: str = Field(
+        description="A data URI in base64, or an https URL of an allowed host.",
+        json_schema_extra={"format": IMAGE_URL},
+    )
 
 
 class ImagePart(_Strict):
@@ -74,7 +80,23 @@ class TextFormat(_Strict):
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
+def _needs(field: str, kind: str, other: str) -> dict[str, Any]:
+    """The schema of a field that, unless it is null, needs another one to be true."""
+    return {
+        "if": {"properties": {field: {"type": kind}}, "required": [field]},
+        "then": {"properties": {other: {"const": True}}, "required": [other]},
+    }
+
+
 class ChatBody(_Strict):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                _needs("stream_options", "object", "stream"),
+                _needs("top_logprobs", "integer", "logprobs"),
+            ]
+        }
+    )
     model: str | None = Field(
         None,
         max_length=255,
@@ -101,6 +123,12 @@ class ChatBody(_Strict):
     audio: None = None
     presence_penalty: float | None = Field(None, ge=0, le=0)
     frequency_penalty: float | None = Field(None, ge=0, le=0)
+
+    @field_validator(*_WHOLE, mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        """5.0 as 5: JSON does not tell them apart."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def read_body(data: bytes | bytearray) -> ChatBody:

@@ -7,9 +7,13 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from services.rpc.fields import LONGEST_NAME
 from services.rpc.http.completions.body import ChatBody
+from services.rpc.http.form import MOST_FIELDS
 from services.rpc.limits import MAX_QUESTION_CHARS
 
+IMAGE_BYTES = "image-bytes"
+"""Format of the base64 of an image file."""
 _REF = "#/components/schemas/{model}"
 _TEXT: dict[str, Any] = {"type": "string"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
@@ -98,8 +102,14 @@ _CONVERSATION = {
         }
     ],
 }
-_QUESTION = {"type": "string", "minLength": 1, "maxLength": MAX_QUESTION_CHARS}
-_VERSION = {"type": "string", "maxLength": 255}
+_BLANK = r"\s\x1c-\x1f\x85"
+_QUESTION = {
+    "type": "string",
+    "pattern": f"[^{_BLANK}]",
+    "minLength": 1,
+    "maxLength": MAX_QUESTION_CHARS,
+}
+_VERSION = {"type": "string", "pattern": r"^[^\x00]*$", "maxLength": LONGEST_NAME}
 
 
 def openapi() -> dict[str, Any]:
@@ -136,10 +146,15 @@ def openapi() -> dict[str, Any]:
                     "Answer a question about an image",
                     {
                         "application/json": {
-                            "schema": _vqa(_TEXT | {"contentEncoding": "base64"}),
+                            "schema": _vqa(_TEXT | {"contentEncoding": "base64", "format": IMAGE_BYTES}),
                             "example": {"image": _PIXEL, "question": "What color is it?"},
                         },
-                        "multipart/form-data": {"schema": _vqa(_TEXT | {"format": "binary"})},
+                        "multipart/form-data": {
+                            "schema": {
+                                **_vqa(_TEXT | {"format": "binary"}),
+                                "maxProperties": 1 + MOST_FIELDS,
+                            }
+                        },
                     },
                     {"application/json": _ref("Answer")},
                 )
@@ -167,7 +182,8 @@ def openapi() -> dict[str, Any]:
 
 
 def _vqa(image: dict[str, Any]) -> dict[str, Any]:
-    return _object(("image", "question"), image=image, question=_QUESTION, version=_VERSION)
+    fields = _object(("image", "question"), image=image, question=_QUESTION, version=_VERSION)
+    return {**fields, "additionalProperties": _TEXT}
 
 
 def _ref(model: str) -> dict[str, Any]:

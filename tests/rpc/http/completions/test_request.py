@@ -58,6 +58,7 @@ def read(**fields):
         ({"seed": 2**63}, "seed"),
         ({"n": 0}, "n"),
         ({"n": 9}, "n"),
+        ({"n": 1e300}, "n"),
         ({"logprobs": 5}, "logprobs"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
@@ -82,6 +83,11 @@ def test_a_wrong_field_is_named_as_openai_names_it(fields, param):
         read(**fields)
     assert refused.value.field == param
     assert param in str(refused.value) or param == "messages"
+
+
+def test_a_whole_number_may_be_written_with_a_point():
+    found = read(max_tokens=9.0, seed=7.0, n=2.0, logprobs=True, top_logprobs=1e0)
+    assert (found.max_tokens, found.seed, found.count, found.alternatives) == (9, 7, 2, 1)
 
 
 @pytest.mark.parametrize(
