@@ -37,10 +37,11 @@ class _States(asyncio.Queue[health_pb2.HealthCheckResponse | None]):
 
 
 class _Health(health_aio.HealthServicer):
-    """Ends open Watch calls on shutdown; otherwise `server.stop` waits for them the whole grace.
+    """Health with List, which grpcio's own servicer lacks.
 
-    grpcio's own servicer holds a lock while it writes to a watch: a caller that reads nothing would
-    delay every change of state, and the shutdown.
+    Ends open Watch calls on shutdown; otherwise `server.stop` waits for them the whole grace. That
+    servicer also holds a lock while it writes to a watch: a caller that reads nothing would delay
+    every change of state, and the shutdown.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,17 @@ class _Health(health_aio.HealthServicer):
         finally:
             self._watches.discard(watch)
             watch.cancel()
+
+    async def List(
+        self,
+        request: health_pb2.HealthListRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> health_pb2.HealthListResponse:
+        found = {
+            name: health_pb2.HealthCheckResponse(status=status)
+            for name, status in self._server_status.items()
+        }
+        return health_pb2.HealthListResponse(statuses=found)
 
     def end_watches(self) -> None:
         for watch in list(self._watches):

@@ -3,12 +3,14 @@
 import grpc
 import pytest
 from google.rpc import code_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.mpa.v1 import student_pb2
 from services.core.errors import InvalidInput
 from services.rpc.messages import MOST_ITEMS
 from services.rpc.request_id import HEADER
 from services.rpc.status import from_rpc_error
+from services.student.servicers import SERVICES
 from tests.rpc.callers import ANSWER, STREAM, UPLOAD, asking, item, raw, refusal
 
 
@@ -48,6 +50,19 @@ async def test_a_bad_message_of_a_stream_is_answered_and_the_others_are_served(p
     assert answered == {str(number) for number in range(50)}
     bad = {reply.id: reply.error.code for reply in replies if reply.HasField("error")}
     assert bad == {"": code_pb2.INVALID_ARGUMENT, "cut off": code_pb2.INVALID_ARGUMENT}
+
+
+async def test_a_method_of_the_contract_that_no_service_has_is_unimplemented(peer):
+    delete = raw(peer.channel, "/google.longrunning.Operations/DeleteOperation", "unary_unary")
+    refused = await refusal(delete(b""))
+    assert refused.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_health_lists_every_service(peer):
+    stub = health_pb2_grpc.HealthStub(peer.channel)
+    listed = await stub.List(health_pb2.HealthListRequest())
+    assert set(listed.statuses) == {"", *SERVICES}
+    assert all(each.status == each.SERVING for each in listed.statuses.values())
 
 
 def nested():

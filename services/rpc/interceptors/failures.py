@@ -31,6 +31,11 @@ class Failures(Around):
             await _abort(context, error)
         except (grpc.aio.AbortError, cygrpc.BaseError):
             raise
+        except NotImplementedError as error:
+            if context.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                await _abort(context, internal(error, method))
+            # The contract's own servicer: this service lacks the method.
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not offered here")
         except Exception as error:
             await _abort(context, internal(error, method))
 

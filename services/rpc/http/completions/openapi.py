@@ -146,7 +146,9 @@ def openapi() -> dict[str, Any]:
                     "Answer a question about an image",
                     {
                         "application/json": {
-                            "schema": _vqa(_TEXT | {"contentEncoding": "base64", "format": IMAGE_BYTES}),
+                            "schema": _vqa(
+                                _TEXT | {"contentEncoding": "base64", "format": IMAGE_BYTES}
+                            ),
                             "example": {"image": _PIXEL, "question": "What color is it?"},
                         },
                         "multipart/form-data": {
