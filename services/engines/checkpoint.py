@@ -82,8 +82,7 @@ def check(folder: Path) -> None:
 
 def require_trainable(folder: Path, model: str) -> None:
     """Raises InvalidInput if training can't read the published form of `model` in `folder`."""
-    path = folder / "config.json"
-    named = json.loads(path.read_text()).get("architectures") if path.is_file() else None
+    named = _read(folder / "config.json").get("architectures")
     published = named[0] if named else ""
     if published in CONVERTED:
         raise InvalidInput(
@@ -134,9 +133,17 @@ def _image_processors(folder: Path) -> Iterator[tuple[Path, dict[str, Any], dict
     """Files with an image processor's configuration: path, content, and that part of it."""
     for name, key in zip(IMAGE_PROCESSOR_FILES, ("image_processor", ""), strict=True):
         path = folder / name
-        config = json.loads(path.read_text()) if path.is_file() else {}
+        config = _read(path)
         if part := config.get(key) if key else config:
             yield path, config, part
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A configuration; {} if there is none. Raises InvalidInput: it is damaged."""
+    try:
+        return dict(json.loads(path.read_bytes())) if path.is_file() else {}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"{path} is damaged ({error!s:.200}): restore it") from error
 
 
 def _digest(folder: Path, patterns: tuple[str, ...]) -> str:
@@ -173,8 +180,7 @@ def chat_template_sha256(folder: Path) -> str:
     if template.is_file():
         return HASHES.sha256(template)
     for name in ("chat_template.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            text = json.loads((folder / name).read_text()).get("chat_template")
-            if isinstance(text, str):
-                return hashlib.sha256(text.encode()).hexdigest()
+        text = _read(folder / name).get("chat_template")
+        if isinstance(text, str):
+            return hashlib.sha256(text.encode()).hexdigest()
     return ""

@@ -63,7 +63,15 @@ def _shapes(path: Path) -> list[list[int]]:
             header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
         tensors = (tensor for name, tensor in header.items() if name != "__metadata__")
         return [[int(size) for size in tensor["shape"]] for tensor in tensors]
-    except (struct.error, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (
+        struct.error,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise InvalidInput(
             f"{path} is damaged: its header can't be read", field="model", reason="VERSION_CORRUPT"
         ) from error

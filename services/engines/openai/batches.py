@@ -253,7 +253,14 @@ class Batches:
                 response = result.get("response") or {}
                 status = int(response.get("status_code") or 0)
                 body = json.dumps(response.get("body"))
-            except (ValueError, LookupError, TypeError, AttributeError):
+            except (
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                OverflowError,
+                RecursionError,
+            ):
                 _log.warning("a line of a batch's output can't be read and is skipped")
                 continue
             if status == 200 or (

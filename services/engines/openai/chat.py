@@ -108,7 +108,7 @@ class ChatCompletions:
         try:
             answered = json.loads(content)
             usage = _usage(answered.get("usage") or {})
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
             raise Unusable(
                 f"{self.model} sent a response that is no chat completion ({self._start(content)})"
             ) from error

@@ -34,7 +34,7 @@ class Fault:
             error = json.loads(content)
             error = error.get("error", error)
             fields: dict[str, Any] = error if isinstance(error, dict) else {"message": error}
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             text = content.decode(errors="replace") if isinstance(content, bytes) else content
             fields = {"message": text}
         message = str(fields.get("message") or fields.get("detail") or "no reason given")

@@ -91,7 +91,7 @@ class Key:
                 f"there is no audit in {folder}: "
                 f"`mpa-orch audit draw RUN --output {folder}` draws one"
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInput(
                 f"{path} is no key of an audit ({error}): draw it again, with its seed"
             ) from error

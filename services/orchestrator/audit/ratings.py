@@ -99,7 +99,7 @@ def _document(path: Path) -> Fields:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise NotFound(f"the answers {path} can't be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is no file that the page saved ({error})") from error
     if not isinstance(content, dict):
         raise InvalidInput(f"{path} is no file that the page saved: it holds no object")

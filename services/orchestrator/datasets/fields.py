@@ -128,7 +128,7 @@ def read_json(path: Path) -> object:
     """The content of a JSON file. Raises NotFound, InvalidInput."""
     try:
         found: object = json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{path} is no JSON ({error}): download it again, or name its --format"
         ) from error

@@ -43,7 +43,7 @@ def record(fields: Fields) -> LabelledRecord:
 def _parsed(fields: Fields) -> Fields:
     try:
         found = json.loads(fields.text("line"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{fields.where}: no JSON ({error})") from error
     if not isinstance(found, dict):
         raise InvalidInput(f'{fields.where}: no object with "image", "question" and "answers"')

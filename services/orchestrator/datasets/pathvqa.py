@@ -15,7 +15,6 @@ from services.orchestrator.datasets.fields import Fields, objects, read_json
 from services.orchestrator.datasets.record import LabelledRecord
 
 YES_NO = frozenset({"yes", "no"})
-DAMAGE = (pickle.UnpicklingError, EOFError, ValueError, IndexError, AttributeError)
 
 
 class _PlainData(pickle.Unpickler):
@@ -42,7 +41,7 @@ def _unpickle(path: Path) -> object:
             return found
     except OSError as error:
         raise NotFound(f"the data set {path} can't be read: {error.strerror}") from error
-    except DAMAGE as error:
+    except Exception as error:  # a damaged pickle raises errors of any kind
         raise InvalidInput(
             f"{path} is no pickle of plain data ({error}): download it again"
         ) from error

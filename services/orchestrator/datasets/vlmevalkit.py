@@ -94,7 +94,7 @@ def _answers(fields: Fields) -> tuple[str, ...]:
         return (answer,)
     try:
         listed = ast.literal_eval(answer)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # as deep brackets raise
         return (answer,)
     if not isinstance(listed, list):
         return (answer,)
@@ -107,5 +107,5 @@ def _image(fields: Fields) -> bytes:
         raise fields.fault("image", f"is {encoded!r}: no row has that index")
     try:
         return base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
+    except (binascii.Error, ValueError) as error:
         raise fields.fault("image", f"is no base64 ({error})") from error

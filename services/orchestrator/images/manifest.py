@@ -65,7 +65,7 @@ class ImageManifest:
             before = path
 
     def _column(self, file: str, row: Any) -> str:
-        names = list(row) if isinstance(row, dict) else []
+        names = [name for name in row if name] if isinstance(row, dict) else []
         column = next((name for name in IMAGE_COLUMNS if name in names), "")
         if not column:
             raise InvalidInput(
@@ -83,17 +83,30 @@ class ImageManifest:
         with io.TextIOWrapper(opened, "utf-8-sig", errors="replace", newline="") as text:
             if suffix in DELIMITERS:
                 rows = csv.DictReader(text, delimiter=DELIMITERS[suffix])
-                yield from ((rows.line_num, row) for row in rows)
+                yield from _numbered(rows)
             else:
                 yield from (
                     (number, _parsed(line)) for number, line in enumerate(text, 1) if line.strip()
                 )
 
 
+def _numbered(rows: csv.DictReader[str]) -> Iterator[tuple[int, Any]]:
+    """Rows with the number of their line; None for one with a field of more than 128 KiB."""
+    while True:
+        row = None
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            pass
+        yield rows.line_num, row
+
+
 def _parsed(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -100,15 +100,14 @@ def _of_files(store: Store, names: Sequence[str]) -> Source | None:
 def _of_folder(store: Store) -> Source:
     """A folder saved by `datasets`, else its images, else the containers in it."""
     if store.has("dataset_dict.json"):
-        splits = json.loads(store.open("dataset_dict.json").read())["splits"]
+        splits = _listed(store, "dataset_dict.json", "splits")
         if len(splits) != 1:
             raise InvalidInput(
                 f"{store.url} holds {len(splits)} splits: name one, such as {store.at(splits[0])}"
             )
         store = open_store(store.at(splits[0]), store.patience.seconds)
     if store.has("state.json") and store.has("dataset_info.json"):
-        files = json.loads(store.open("state.json").read())["_data_files"]
-        return ImageTables(store, [file["filename"] for file in files])
+        return ImageTables(store, _listed(store, "state.json", "_data_files"))
     found: list[str] = []
     for name in names_below(store):
         if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name):
@@ -120,6 +119,20 @@ def _of_folder(store: Store) -> Source:
             _require_one_split(store, names)
             return kind(store, names)
     return Folder(store)
+
+
+def _listed(store: Store, name: str, key: str) -> list[str]:
+    """Names in a file that `datasets` saves. Raises InvalidInput: the file is damaged."""
+    try:
+        found = json.loads(store.open(name).read())[key]
+        names = [each["filename"] if isinstance(each, dict) else each for each in found]
+        if not all(isinstance(each, str) for each in names):
+            raise ValueError(f"{key} has no names")
+        return names
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InvalidInput(
+            f"{store.at(name)} is damaged ({error!s:.200}): save the data set again"
+        ) from error
 
 
 def _require_one_split(store: Store, files: Sequence[str]) -> None:

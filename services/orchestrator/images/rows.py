@@ -78,7 +78,9 @@ class ArrowGroups:
         for batch in self._reader:
             self._next += 1
             if self._next > group:
-                yield batch.column(column)
+                piece = batch.column(column)
+                piece.validate(full=True)  # offsets beyond the file would end this process
+                yield piece
                 return
 
     def _begin(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import threading
 import zipfile
 import zlib
@@ -21,7 +22,15 @@ from services.orchestrator.images.source import (
 from services.orchestrator.images.store import SMALL_BLOCK_BYTES, Store, too_large
 
 SUFFIXES = (".zip",)
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    ValueError,
+)
 
 
 class Zips:
