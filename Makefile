@@ -11,13 +11,16 @@ DATA := runs/easy-vqa
 RUN := runs/demo
 EVAL := $(DATA)/test.jsonl
 LIMIT := 0
+# Requests over each protocol, and seconds for each reader of bytes.
+FUZZ := 100000
+FUZZ_S := 30
 # The first runs of a fresh machine find no warm caches; these keep libraries from looking for the network.
 export HF_HUB_OFFLINE ?= 1
 export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-vllm quick fast test check audit format protos protos-check protos-released haproxy prometheus \
-    openai-js arms \
+    openai-js fuzz arms \
     bench-mini bench gpu-check zoo clean
 
 help:  ## List the targets
@@ -63,6 +66,15 @@ openai-js:
 	@command -v npm > /dev/null || test "$$(id -u)" != 0 || \
 	    { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends nodejs npm; } || true
 	@npm install --silent --no-audit --no-fund --prefix build/js openai@6.49.0 || true
+
+# A failed request is repeated by its number (tests/attacks/test_fuzz.py), a failed input by its file, build/crash-*.
+fuzz: $(VENV)/.installed  ## Send 100,000 odd requests over each protocol, then search each reader for faults (30 minutes)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
+	MPA_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --capture no tests/attacks/test_fuzz.py
+	@mkdir -p build
+	for reader in $$($(BIN)/python -m tests.parsers.guided); do \
+	    $(BIN)/python -m tests.parsers.guided $$reader -max_total_time=$(FUZZ_S) -artifact_prefix=build/ || exit $$?; \
+	done
 
 check: $(VENV)/.installed  ## Check format, lint, types, import contracts, and the protos against the last release
 	$(BIN)/ruff format --check .

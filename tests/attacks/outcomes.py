@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import grpc
 import httpx
 from google.longrunning import operations_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from protos.mpa.v1 import student_pb2, teacher_pb2, training_pb2, versions_pb2
 from tests.attacks.target import PATIENCE_S
@@ -14,12 +16,19 @@ MOST_SAID = 4_000
 """Most characters of a refusal, which names the wrong value but quotes no megabyte of it."""
 HANGS = "HANGS"
 
-METHODS = {
-    f"/{service.full_name}/{method.name}": method
-    for file in (student_pb2, versions_pb2, training_pb2, operations_pb2, teacher_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
+
+def methods_of(*files):
+    """Methods of the services in modules of protobuf, by name."""
+    return {
+        f"/{service.full_name}/{method.name}": method
+        for file in files
+        for service in file.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+
+
+METHODS = methods_of(student_pb2, versions_pb2, training_pb2, operations_pb2, teacher_pb2)
+FURTHER = methods_of(health_pb2, reflection_pb2)
 STUDENT_METHODS = {name: method for name, method in METHODS.items() if "TeacherService" not in name}
 TEACHER_METHODS = {name: method for name, method in METHODS.items() if "TeacherService" in name}
 ANSWER = "/mpa.v1.StudentService/Answer"
@@ -46,7 +55,7 @@ class Outcome:
 
 def method_of(channel, name):
     """A method that accepts messages and arbitrary bytes."""
-    method = METHODS[name]
+    method = {**METHODS, **FURTHER}[name]
     kinds = {
         (False, False): channel.unary_unary,
         (True, False): channel.stream_unary,
@@ -66,7 +75,7 @@ def as_bytes(request):
 
 async def call(channel, name, *requests, timeout_s=PATIENCE_S, metadata=()):
     """Outcome of a call. A stream sends all requests and reads all replies."""
-    method = METHODS[name]
+    method = {**METHODS, **FURTHER}[name]
     given = iter(requests) if method.client_streaming else requests[0]
     replies = []
     try:

@@ -30,6 +30,8 @@ DEEP = b"[" * 100_000
 SIZE = len(IMAGE)
 OFFSETS = struct.pack("<3i", 0, SIZE, 2 * SIZE)
 WITHOUT_END = struct.pack("<3i", 0, SIZE, 2**30)
+LZMA = b"\x09\x04\x05\0\x5d"
+"""Begin of a member's LZMA data; the last byte is its options."""
 NUMBERS = b'{"choices": [], "usage": {"prompt_tokens": 1e999}}'
 TSV = b"index\timage\tquestion\tanswer\n1\t%s\twhat?\t%s\n"
 FOUND = [
@@ -38,7 +40,7 @@ FOUND = [
     ("list", b'{"image": "a.png"}\n' + DEEP),
     ("table", b"text\na.png,x\n"),
     ("table", b"image\n" + b"x" * 2**18),
-    ("zip", zipped(zipfile.ZIP_LZMA).replace(b"\x09\x04\x05\0", b"\x09\x04\x05\0\xff")),
+    ("zip", zipped(zipfile.ZIP_LZMA).replace(LZMA, LZMA[:-1] + b"\xff")),
     ("pathvqa", b"\x80\x04\x95" + b"\xff" * 8),
     ("jsonl", DEEP),
     ("textvqa", DEEP),
@@ -47,7 +49,7 @@ FOUND = [
     ("completion", DEEP),
     ("completion", NUMBERS),
     ("weights", struct.pack("<Q", len(DEEP)) + DEEP),
-    ("weights", struct.pack("<Q", 24) + b'{"a": {"shape": [1e999]}}'[:-1]),
+    ("weights", struct.pack("<Q", 25) + b'{"a": {"shape": [1e999]}}'),
 ]
 """Inputs that once ended a program, or one of its calls, with a traceback."""
 
