@@ -18,7 +18,7 @@ from services.engines.openai.settings import OpenAISettings
 from services.rpc.fields import check_fields
 from services.rpc.http.completions.body import read_body
 from services.rpc.http.completions.images import read_data_url
-from services.rpc.http.completions.request import chat_question
+from services.rpc.http.completions.request import chat_question, image_url
 from services.rpc.http.form import read_form
 from services.rpc.http.limits import Quota
 from services.rpc.items import check_items, first_id
@@ -57,8 +57,9 @@ def pictures():
 
 
 def conversation(data):
-    asked = chat_question(read_body(data))
-    return read_data_url(asked.image_url)
+    chat = read_body(data)
+    chat_question(chat)
+    return read_data_url(image_url(chat))
 
 
 def form(kind):
