@@ -29,11 +29,13 @@ from tests.parsers.parser import Parser
 
 
 @cache
-def folder():
+def temporary():
     """A folder that is removed at the end of the process."""
-    kept = tempfile.TemporaryDirectory(prefix="mpa-parsers-")
-    folder.kept = kept
-    return Path(kept.name)
+    return tempfile.TemporaryDirectory(prefix="mpa-parsers-")
+
+
+def folder():
+    return Path(temporary().name)
 
 
 def of_file(path, read):
