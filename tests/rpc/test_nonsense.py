@@ -10,8 +10,7 @@ from services.core.errors import InvalidInput
 from services.rpc.messages import MOST_ITEMS
 from services.rpc.request_id import HEADER
 from services.rpc.status import from_rpc_error
-from services.student.servicers import SERVICES
-from tests.rpc.callers import ANSWER, STREAM, UPLOAD, asking, item, raw, refusal
+from tests.rpc.callers import ANSWER, SERVICES, STREAM, UPLOAD, asking, item, raw, refusal
 
 
 @pytest.mark.parametrize(
