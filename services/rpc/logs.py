@@ -16,9 +16,10 @@ from services.environment import Environment
 from services.rpc.request_id import current_facts, current_request_id
 
 TEXT, JSON = "text", "json"
-LIBRARY_PER_S = 5
-"""Most records a second about callers' faults, of each library that logs them."""
-_LIBRARIES = ("grpc._cython.cygrpc", "asyncio")
+FAULTS_PER_S = 5
+"""Most records a second of each logger that logs faults of callers."""
+_OF_CALLERS = ("grpc._cython.cygrpc", "asyncio", "uvicorn.error", "services.rpc.http.protocol")
+"""Loggers that callers can make write a record for each connection."""
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 _conversations = logging.getLogger("services.conversations")
 
@@ -54,7 +55,7 @@ class SparseRecords(logging.Filter):
     Headers that are not UTF-8 leave none: grpcio would log three tracebacks for each of them.
     """
 
-    def __init__(self, most_per_s: int = LIBRARY_PER_S) -> None:
+    def __init__(self, most_per_s: int = FAULTS_PER_S) -> None:
         super().__init__()
         self._most_per_s = most_per_s
         self._second, self._count = 0, 0
@@ -71,7 +72,7 @@ class SparseRecords(logging.Filter):
 def configure(settings: LogSettings) -> None:
     """Sets the level of the service's own log, and the form of all handlers of this process."""
     logging.getLogger("services").setLevel(settings.level)
-    for name in _LIBRARIES:
+    for name in _OF_CALLERS:
         logger = logging.getLogger(name)
         if not any(isinstance(each, SparseRecords) for each in logger.filters):
             logger.addFilter(SparseRecords())

@@ -118,6 +118,17 @@ async def test_lines_of_the_log_in_a_control_call(student):
     assert not controls(audit)
 
 
+async def test_a_line_of_the_log_for_each_connection(student):
+    """Connections without a sound request, which no limit of requests counts."""
+    before = student.log_size()
+    async with besieged(student):
+        for first in (b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"):
+            for _ in range(10):
+                await asyncio.gather(*(raw(student.service.http_port, first) for _ in range(50)))
+    lines = student.log_since(before).count("\n")
+    assert lines < 500, "1,000 connections fill the log"
+
+
 async def _series(target):
     page = (await request(target.url, "GET", "/metrics")).said
     return {line.rpartition(" ")[0] for line in page.splitlines() if not line.startswith("#")}

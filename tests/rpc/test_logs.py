@@ -55,7 +55,7 @@ async def test_a_call_has_its_id_and_the_facts_that_its_tasks_noted(written):
     assert line["seconds"] == 0.25
 
 
-def test_a_library_logs_a_few_faults_of_callers_a_second():
+def test_a_logger_writes_a_few_faults_of_callers_a_second():
     sparse = SparseRecords(most_per_s=3)
 
     def is_logged(message, second):
