@@ -4,9 +4,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from services.orchestrator.endpoints.processes import free_ports
 from services.rpc.access.keys import KeyLimits
-from tests.attacks.target import Target
+from tests.attacks.target import Identity, Target
 from tests.e2e.processes import serving
+from tests.rpc.access.authority import Authority
 from tests.rpc.access.keyring import one_key_for_each_role
 from tests.serving import fake_checkpoint
 
@@ -104,6 +106,34 @@ def guarded(targets, model, keys):
     """A student with keys."""
     return targets.get(
         "guarded", "student", model=model, keys=keys.path, key=keys.tokens["bystander"]
+    )
+
+
+@pytest.fixture(scope="package")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def sealed(targets, model, keys, authority):
+    """A student with keys, TLS, client certificates and a port for control calls.
+
+    A handshake has three seconds.
+    """
+    certificate, key = authority.issue("service")
+    return targets.get(
+        "sealed",
+        "student",
+        key=keys.tokens["bystander"],
+        identity=Identity(authority.path, *authority.issue("bystander")),
+        model=model,
+        keys=keys.path,
+        tls_cert=certificate,
+        tls_key=key,
+        tls_client_ca=authority.path,
+        control_port=free_ports(1)[0],
+        reflection=0,
+        http_headers_s=3,
     )
 
 
