@@ -42,7 +42,7 @@ class ScoredVersion:
     travel: float
     """Sum of its training steps' learning rates."""
     noise: float
-    """Noise of a token's log odds."""
+    """Accepted noise of a token's log odds."""
     passes: bool
     """Whether the strict check passes, which judges the engine's own answers, too."""
     canaries: list[dict[str, Any]]
@@ -54,7 +54,7 @@ class ScoredVersion:
         """CanaryVerdict on the scores with some weights."""
         pairs = zip(self.canaries, self.found[weights], strict=True)
         scores = [Scores(found=found, **canary) for canary, found in pairs]
-        return judge(scores, self.noise, strictness, by_reference=self.engine == REFERENCE)
+        return judge(scores, self.noise, strictness)
 
 
 def scored_versions(model: str, engine: str) -> list[ScoredVersion]:

@@ -31,6 +31,11 @@ FLOAT32_NOISE = 0.001
 
 On a CPU, vLLM and transformers differ by a hundredth of it.
 """
+BATCHES_SHARE = 0.85
+"""Share of the noise of bfloat16 that is accepted of the reference engine itself.
+
+It rounds like the engine that computed the canaries: only batches and devices differ.
+"""
 USUAL_NOISE = 0.1
 """Noise in shorter formats, for canaries without scores in bfloat16."""
 
@@ -54,10 +59,7 @@ class CanaryCheck:
     in_float32: bool
     """Whether the engine computes in float32."""
     by_reference: bool = False
-    """Whether the engine is the one that computed the canaries, and computes in bfloat16.
-
-    Its scores are compared with those that it computed in bfloat16.
-    """
+    """Whether the engine is the one that computed the canaries, unless `in_float32`."""
     usual_size: float = 1.0
     """Size of the differences, in noises, with weights that are known to be right."""
     trust_remote_code: bool = False
@@ -138,9 +140,7 @@ class CanaryCheck:
         fewer tokens, so only gross errors count.
         """
         found = await self.scores(model, version, canaries, prompts)
-        by_reference = self.by_reference and not self.in_float32
-        noise = self.noise(found)
-        verdict = judge(found, noise, self.strictness, by_reference=by_reference)
+        verdict = judge(found, self.noise(found), self.strictness)
         if verdict.is_right and self.strictness is Strictness.STRICT:
             replies = await ask(model, prompts)
             answers = [_answer_alone(canary) for canary in canaries]
@@ -148,8 +148,7 @@ class CanaryCheck:
                 self._scores_of(answer, _found_scores(answer, reply))
                 for answer, reply in zip(answers, replies, strict=True)
             ]
-            noise = self.noise(written)
-            by_answers = judge(written, noise, Strictness.LENIENT, by_reference=by_reference)
+            by_answers = judge(written, self.noise(written), Strictness.LENIENT)
             verdict = verdict if by_answers.is_right else by_answers
         metrics.CANARY_DIFFERENCE.observe(verdict.size)
         text = "canaries of %s: differences %.2f times the noise (at most %g); not told: %s"
@@ -189,8 +188,9 @@ class CanaryCheck:
         moved = root_mean_square(
             step for each in scores for step in differences(each.expected, each.rounded)
         )
-        most = LIMITS[Strictness.STRICT]
-        return max(FLOAT32_NOISE, moved) * min(most, max(1.0, self.usual_size))
+        share = BATCHES_SHARE if self.by_reference else 1.0
+        usual = min(LIMITS[Strictness.STRICT], max(1.0, self.usual_size))
+        return max(FLOAT32_NOISE, moved * share * usual)
 
 
 def _answer_alone(canary: Canary) -> Canary:

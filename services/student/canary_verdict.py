@@ -45,13 +45,11 @@ LIMITS = {Strictness.STRICT: 1.5, Strictness.LENIENT: 10.0, Strictness.OFF: 10.0
 """Largest accepted size of the differences, in noises, if few tokens share the noise."""
 LEAST_LIMIT, SPREAD = 0.75, 5.5
 """Limit of strict canaries if n tokens share the noise: LEAST_LIMIT + SPREAD / sqrt(n)."""
-TOWARD_ROUNDED = 0.25
+TOWARD_ROUNDED = 1 / 3
 """Place of the expected scores on the way from those in float32 to those in bfloat16.
 
 Engines round some values alike. At this place right weights vary least (docs/decisions).
 """
-BATCHES_SHARE = 0.5
-"""Share of the noise that other batches of the reference engine itself make, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +107,8 @@ def root_mean_square(values: Iterable[float]) -> float:
     return math.sqrt(sum(squares) / len(squares)) if squares else 0.0
 
 
-def judge(
-    scores: Sequence[Scores], noise: float, strictness: Strictness, *, by_reference: bool = False
-) -> CanaryVerdict:
-    """Compare canaries with what was expected of them. `noise`: of one token's log odds.
-
-    `by_reference`: the engine is the reference in bfloat16, so only batches make a difference.
-    """
+def judge(scores: Sequence[Scores], noise: float, strictness: Strictness) -> CanaryVerdict:
+    """Compare canaries with what was expected of them. `noise`: of one token's log odds."""
     moved = [differences(each.expected, each.found) for each in scores]
     weights = [weight for each in scores for weight in _weights(each, noise)]
     flat = [difference for row in moved for difference in row]
@@ -134,7 +127,7 @@ def judge(
         along = sum(weight * step * difference for weight, step, difference in steps)
         nearness[part] = along / square
     return CanaryVerdict(
-        size=_size(scores, noise, strictness, by_reference),
+        size=_size(scores, noise, strictness),
         stale=tuple(part for part, near in nearness.items() if near > NEARER),
         untold=tuple(untold),
         nearness=max(nearness.values(), default=0.0),
@@ -143,23 +136,19 @@ def judge(
     )
 
 
-def _size(
-    scores: Sequence[Scores], noise: float, strictness: Strictness, by_reference: bool
-) -> float:
+def _size(scores: Sequence[Scores], noise: float, strictness: Strictness) -> float:
     """Root mean square of the differences, over the noise; both without outliers, if strict."""
-    share = 1.0 if by_reference else TOWARD_ROUNDED
-    accepted = noise * (BATCHES_SHARE if by_reference else 1.0)
-    most = OUTLIER * accepted if strictness is Strictness.STRICT else math.inf
+    most = OUTLIER * noise if strictness is Strictness.STRICT else math.inf
     moved = [
-        difference - share * step
+        difference - TOWARD_ROUNDED * step
         for each in scores
         for difference, step in zip_longest(
             differences(each.expected, each.found), _steps(each), fillvalue=0.0
         )
     ]
     steps = [step for each in scores for step in _steps(each)] or [noise]
-    scale = accepted * root_mean_square(_cut(steps, most)) / (root_mean_square(steps) or 1.0)
-    return root_mean_square(_cut(moved, most)) / (scale or accepted)
+    scale = noise * root_mean_square(_cut(steps, most)) / (root_mean_square(steps) or 1.0)
+    return root_mean_square(_cut(moved, most)) / (scale or noise)
 
 
 def _limit(scores: Sequence[Scores], strictness: Strictness) -> float:

@@ -194,9 +194,8 @@ class Scoring:
         return Reply("", 5, len(tokens), token_ids=tokens, logprobs=logprobs)
 
 
-@pytest.mark.parametrize(("moved_by", "is_right"), [(1.0, True), (0.5, True), (0.1, False)])
-async def test_the_reference_engine_must_score_as_it_did_in_its_own_format(moved_by, is_right):
-    """Another engine may be right by all scores near those in float32."""
+@pytest.mark.parametrize(("moved_by", "is_right"), [(1.0, True), (1.65, False)])
+async def test_less_noise_is_accepted_of_the_engine_that_computed_the_canaries(moved_by, is_right):
     questions = synthetic_questions()
     known = [canary(each, (1, 2), CERTAIN) for each in questions]
     prompts = [prompt_for(each.image, each.text, Contract()) for each in questions]
