@@ -128,6 +128,7 @@ class ChatRoute:
 
         if stream is not None:
             await unless_gone(request.receive, stream.run(answering, headers))
+            await stream.close()
             return None
         completed = await unless_gone(request.receive, answering)
         shape = CompletionShape(_id(), completed.version)

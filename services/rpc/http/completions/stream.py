@@ -49,7 +49,7 @@ class EventStream:
         self._news.set()
 
     async def run(self, answering: Awaitable[Completed], headers: Headers) -> None:
-        """Send the events of an answer. Raises its errors."""
+        """Send the events of an answer, but for the last one. Raises its errors."""
         working = asyncio.ensure_future(answering)
         working.add_done_callback(lambda _: self._news.set())
         try:
@@ -67,6 +67,10 @@ class EventStream:
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Send the last event: from then on the connection is as good as one of a caller gone."""
+        await self._write(_DONE, is_last=True)
 
     async def fail(self, body: bytes) -> None:
         """End the events with an error, after some of them."""
@@ -98,7 +102,6 @@ class EventStream:
             await self._event(self._last(shape, index, reply))
         if self._asked.counts_usage:
             await self._event(shape.usage_chunk(completed.replies))
-        await self._write(_DONE, is_last=True)
 
     def _last(self, shape: CompletionShape, index: int, reply: Reply) -> dict[str, Any]:
         return shape.chunk(index, {}, ended=reply, is_scored=self._asked.alternatives is not None)
