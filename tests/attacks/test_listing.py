@@ -1,5 +1,6 @@
 """docs/attacks.md lists each attack once, and every test of this folder."""
 
+import os
 import re
 import subprocess
 import sys
@@ -23,7 +24,10 @@ def test_every_attack_is_listed_once():
     rows = re.findall(r"^\| (.+?) \| `(test_.+)` \|$", PAGE.read_text(), re.MULTILINE)
     names, tests = (list(column) for column in zip(*rows, strict=True))
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
-    found = subprocess.run([*command, FOLDER], capture_output=True, text=True, check=True)
+    usual = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    found = subprocess.run(
+        [*command, FOLDER], capture_output=True, text=True, check=True, env=usual
+    )
     cases = set(re.findall(r"^tests/attacks/(.+::.+)$", found.stdout, re.MULTILINE))
     functions = {case.partition("[")[0] for case in cases}
     listed = {test.partition("[")[0] for test in tests}

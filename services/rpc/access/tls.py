@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class Certificates:
         """Raises InvalidInput: a file is missing, or is no certificate or key that fits it."""
         self._files = files
         self._stamps = self._look()
+        self._renewed: list[deque[grpc.ssl_server_certificate_configuration]] = []
+        """For each server, files that it has not met yet."""
         try:
             self.context = self._context()
             self._for_grpc = self._read()
@@ -78,9 +81,22 @@ class Certificates:
         return self._files.client_ca is not None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Credentials of a gRPC server, which ask for the newest files at each handshake."""
+        """Credentials of one gRPC server, which ask for renewed files at each handshake.
+
+        They get them once: gRPC replaces its configuration without a lock, so that two handshakes
+        that both replace it may end the process.
+        """
+        renewed: deque[grpc.ssl_server_certificate_configuration] = deque(maxlen=1)
+        self._renewed.append(renewed)
+
+        def fetch() -> grpc.ssl_server_certificate_configuration | None:
+            try:
+                return renewed.pop()
+            except IndexError:
+                return None
+
         return grpc.dynamic_ssl_server_credentials(
-            self._for_grpc, lambda: self._for_grpc, require_client_authentication=self.asks_clients
+            self._for_grpc, fetch, require_client_authentication=self.asks_clients
         )
 
     def refresh(self) -> None:
@@ -95,6 +111,8 @@ class Certificates:
             return
         self.context, self._for_grpc = context, for_grpc
         self._stamps = stamps
+        for renewed in self._renewed:
+            renewed.append(for_grpc)
         _log.info("the certificates are renewed: %s", self._files)
 
     def _look(self) -> tuple[int, ...]:
