@@ -10,6 +10,7 @@ from protos.mpa.v1 import teacher_pb2, types_pb2
 from services.engines.fake import true_answer
 from services.engines.images import sha256
 from services.rpc.load_shedding import FEW, LoadSettings, LoadShedder
+from services.rpc.pace import LONGEST_FIRST_S
 from services.rpc.status import from_rpc_error, from_status
 from tests.pictures import png
 from tests.serving import serving_teacher
@@ -109,6 +110,8 @@ async def test_a_streams_deadline_is_each_items(tmp_path, method):
             under_way.enter_context(shedder.admit())
         now = 1_000.0
         first.__exit__(None, None, None)
+        now += LONGEST_FIRST_S
+        under_way.enter_context(shedder.admit())
         async with serving_teacher(tmp_path / "t", shedder=shedder, skill=1.0) as teacher:
             stream = getattr(teacher, method)
             (late,) = [reply async for reply in stream(iter([item]), timeout=300)]
