@@ -123,7 +123,7 @@ def leftovers(root: Path, promised: Promised) -> list[str]:
 
 
 async def settled(check: Callable[[], list[str]]) -> list[str]:
-    """What `check` still finds after SETTLED_S; it ends as soon as that is nothing."""
+    """Findings of `check` after SETTLED_S; it ends as soon as there are none."""
     end = time.monotonic() + SETTLED_S
     while True:
         found = await asyncio.to_thread(check)

@@ -83,26 +83,27 @@ async def test_a_training_that_is_killed_twice_took_too_much_memory(peer):
     assert "ended with code -9: it was killed, as the kernel does if this machine" in state.error
 
 
-async def test_a_cancellation_that_the_disk_cannot_keep_is_no_success(peer, tmp_path):
-    """The next start would resume the training."""
+async def cancelled_without_disk(peer, store):
+    """Name and folder of a training whose cancellation can't be written until now."""
     name = (await train(peer)).name.rpartition("/")[2]
-    folder = tmp_path / "store" / "jobs" / name
+    folder = store / "jobs" / name
     (folder / "state.json" / "in the way").mkdir(parents=True)
     with pytest.raises(MpaError, match="then repeat"):
         await peer.student.jobs.cancel(name)
     shutil.rmtree(folder / "state.json")
+    return name, folder
+
+
+async def test_a_cancellation_that_the_disk_cannot_keep_is_no_success(peer, tmp_path):
+    """The next start would resume the training."""
+    name, folder = await cancelled_without_disk(peer, tmp_path / "store")
     await peer.student.jobs.cancel(name)
     assert JobState.read(folder).phase is Phase.CANCELLED
 
 
 @pytest.mark.slow
 async def test_an_end_that_the_disk_cannot_keep_is_kept_when_it_can(peer, tmp_path):
-    name = (await train(peer)).name.rpartition("/")[2]
-    folder = tmp_path / "store" / "jobs" / name
-    (folder / "state.json" / "in the way").mkdir(parents=True)
-    with pytest.raises(MpaError, match="then repeat"):
-        await peer.student.jobs.cancel(name)
-    shutil.rmtree(folder / "state.json")
+    _, folder = await cancelled_without_disk(peer, tmp_path / "store")
     await until((folder / "state.json").exists)
     assert JobState.read(folder).phase is Phase.CANCELLED
 
