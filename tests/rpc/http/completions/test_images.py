@@ -1,10 +1,8 @@
 """Image URLs: a TLS server with a certificate of an authority made here, and attackers."""
 
 import asyncio
-import base64
 import gzip
 import ssl
-import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,7 +12,7 @@ from services.core.errors import InvalidImage, Overloaded
 from services.engines.images import MAX_BYTES
 from services.environment import Environment
 from services.rpc.http.completions.hosts import ImageUrlSettings
-from services.rpc.http.completions.images import ImageUrls, read_data_url
+from services.rpc.http.completions.images import ImageUrls
 from services.rpc.http.limits import Quota
 from tests.pictures import png
 
@@ -283,27 +281,3 @@ async def test_a_host_that_can_not_be_reached_is_the_callers_error(authority, tr
     assert "can't be read" in await refusal(reader, served.url)
     missing = urls(served, trusted, hosts="nowhere.invalid")
     assert "can't be read" in await refusal(missing, "https://nowhere.invalid/a.png")
-
-
-@pytest.mark.parametrize(
-    "url", ["data:image/png;base64,{}", "DATA:;BASE64,{}", "data:text/html;charset=x;base64,{}"]
-)
-async def test_data_uris(url):
-    encoded = "aGk="
-    assert await fetched(ImageUrls(), url.format(encoded)) == b"hi"
-
-
-@pytest.mark.parametrize(
-    "url", ["data:", "data:,hi", "data:;base64", "data:;base64,a", "data:;base64,\u00e9"]
-)
-def test_data_uris_that_are_none(url):
-    with pytest.raises(InvalidImage):
-        read_data_url(url)
-
-
-async def test_a_data_url_is_not_kept_next_to_its_image():
-    url = f"data:image/png;base64,{base64.b64encode(IMAGE).decode()}"
-    alone = sys.getrefcount(url)
-    async with ImageUrls().received(url, Quota("bytes", 1, 1), "caller") as image:
-        assert image == IMAGE
-        assert sys.getrefcount(url) == alone
