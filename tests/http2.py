@@ -102,6 +102,7 @@ class Raw:
         try:
             async with asyncio.timeout(5):
                 await self.writer.drain()
+                await asyncio.sleep(0)  # replies are read while the kernel takes every write
         except (OSError, TimeoutError):
             return False
         return True

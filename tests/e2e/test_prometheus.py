@@ -17,6 +17,14 @@ from tests.waiting import until_true
 
 pytestmark = pytest.mark.slow
 STUDENT = "127.0.0.1:3000"
+UNUSED = {
+    "Limits hit",
+    "Seconds of swaps",
+    "Training",
+    "Training time",
+    "Used share of the KV cache (vLLM)",
+}
+"""Panels of what this student did not do."""
 ASKED = {"image": base64.b64encode(png()).decode(), "question": "what?"}
 
 
@@ -92,7 +100,7 @@ def test_every_rule_and_panel_reads_a_real_service(tmp_path):
                 for title, shown in panels().items()
                 if not title.startswith("Provider") and not any(map(prometheus.values, shown))
             ]
-            assert set(empty) <= {"Limits hit", "Training", "Training time", "Seconds of swaps"}
+            assert set(empty) <= UNUSED
             rules = prometheus.get("/rules")["groups"][0]["rules"]
             assert {rule["name"] for rule in rules} == alerts().keys()
             until_true(
