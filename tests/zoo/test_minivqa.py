@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_the_test_shows_nothing_that_was_seen(family):
         }
 
     seen, asked = map(set.union, drawn(Part.POOL), drawn(Part.TRAINING))
-    for part in (Part.TEST, Part.HARDER):
+    for part in (Part.TEST, Part.HARDER, Part.DEV, Part.FINAL):
         entities, questions = drawn(part)
         assert not entities & seen
         assert not questions & asked
@@ -99,7 +100,7 @@ def test_what_is_marked_is_in_the_picture(family):
 
 def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
     command = [sys.executable, "-m", "zoo.minivqa", "build", str(tmp_path / "mini")]
-    command += ["--pool", "2", "--labels", "2", "--test", "3"]
+    command += ["--pool", "2", "--labels", "2", "--test", "3", "--draws", "5"]
     subprocess.run(command, check=True, capture_output=True)
     whole = {path: path.read_bytes() for path in (tmp_path / "mini").rglob("*") if path.is_file()}
     lost = tmp_path / "mini" / "charts" / "pool" / "00001.png"
@@ -107,10 +108,29 @@ def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     assert lost.read_bytes() == whole[lost]
     for family in FAMILIES:
-        for part, least in (("test", 3), ("harder", 3), ("labels", 2)):
+        for part, least in (("test", 3), ("harder", 3), ("dev", 5), ("final", 5), ("labels", 2)):
             rows = [
                 json.loads(line)
                 for line in (tmp_path / "mini" / family / f"{part}.jsonl").read_text().splitlines()
             ]
             assert len(rows) >= least
             assert all((tmp_path / "mini" / family / row["image"]).is_file() for row in rows)
+    pool = tmp_path / "mini" / "knowledge" / "pool" / "00000.png"
+    pool.write_bytes((tmp_path / "mini" / "knowledge" / "final" / "00000.png").read_bytes())
+    refused = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "is the same picture as" in refused.stderr
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_the_draws_are_alike_and_share_no_picture_and_no_question_about_one(family):
+    def drawn(part):
+        pictures = [family.draw(part, 0, number) for number in range(4 * PICTURES)]
+        asked = {(hash(p.image.tobytes()), q.text) for p in pictures for q in p.questions}
+        return asked, Counter(q.kind for p in pictures for q in p.questions)
+
+    dev, final, test, pool = map(drawn, (Part.DEV, Part.FINAL, Part.TEST, Part.POOL))
+    together = set.union(dev[0], final[0], test[0], pool[0])
+    assert len(together) == sum(len(asked) for asked, _ in (dev, final, test, pool))
+    for kind, count in dev[1].items():
+        assert count == pytest.approx(final[1][kind], rel=0.5, abs=10)

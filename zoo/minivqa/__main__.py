@@ -1,16 +1,18 @@
 """Builds the benchmark, or a contact sheet to look at.
 
-python -m zoo.minivqa build runs/minivqa [--pool 1500] [--labels 400] [--test 400] [--seed 0]
+python -m zoo.minivqa build runs/minivqa [--pool 1500] [--labels 400] [--test 400] [--draws 1600]
+                                         [--seed 0]
 python -m zoo.minivqa sheet sheet.png [--part test]
 
 DEST/FAMILY/pool/*.png      unlabeled images
 DEST/FAMILY/labels.jsonl    people's answers about some: {"image", "question", "answers", "kind"}
-DEST/FAMILY/test/*.png      and test.jsonl, likewise; harder/, too
+DEST/FAMILY/test/*.png      and test.jsonl, likewise; harder/, dev/ and final/, too
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
@@ -25,10 +27,12 @@ COLUMNS = 10
 CAPTION = 26
 
 
-def build(destination: Path, pool: int, labels: int, test: int, seed: int) -> None:
+def build(destination: Path, pool: int, labels: int, test: int, draws: int, seed: int) -> None:
     """Draws `pool` images per family, and at least `labels` and `test` questions.
 
-    The labels are about the first images of the pool. Existing files are not drawn again.
+    `draws`: least number of questions in `dev` and in `final`. The labels are about the first
+    images of the pool. Existing files are not drawn again. Ends the program if two parts of a
+    family share a picture.
     """
     for family in FAMILIES.values():
         folder = destination / family.name
@@ -37,6 +41,25 @@ def build(destination: Path, pool: int, labels: int, test: int, seed: int) -> No
         _write_questions(family, Part.POOL, labels, seed, folder, "labels")
         for part in (Part.TEST, Part.HARDER):
             _write_questions(family, part, test, seed, folder, part)
+        for part in (Part.DEV, Part.FINAL):
+            _write_questions(family, part, draws, seed, folder, part)
+        require_disjoint(folder)
+
+
+def require_disjoint(folder: Path) -> None:
+    """Ends the program if a picture of one part of a family is in another part, too."""
+    known: dict[str, Path] = {}
+    for part in Part:
+        pictures = {
+            hashlib.sha256(path.read_bytes()).hexdigest(): path
+            for path in (folder / part).glob("*.png")
+        }
+        for digest in pictures.keys() & known.keys():
+            raise SystemExit(
+                f"{pictures[digest]} is the same picture as {known[digest]}: "
+                "build the benchmark with another --seed"
+            )
+        known |= pictures
 
 
 def _save(family: Family, part: Part, seed: int, number: int, folder: Path) -> Path:
@@ -104,6 +127,12 @@ def main() -> None:
     building.add_argument(
         "--test", type=int, default=400, help="least number of test questions per family"
     )
+    building.add_argument(
+        "--draws",
+        type=int,
+        default=1600,
+        help="least number of questions per family in dev, and in final",
+    )
     looking = commands.add_parser("sheet")
     looking.add_argument("path", type=Path)
     looking.add_argument("--part", type=Part, choices=list(Part), default=Part.TEST)
@@ -111,7 +140,7 @@ def main() -> None:
         command.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.command == "build":
-        build(given.destination, given.pool, given.labels, given.test, given.seed)
+        build(given.destination, given.pool, given.labels, given.test, given.draws, given.seed)
     else:
         sheet(given.path, given.part, given.seed)
 

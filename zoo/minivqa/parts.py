@@ -11,17 +11,23 @@ T = TypeVar("T")
 
 
 class Part(StrEnum):
-    """POOL and TRAINING share entities but no picture; HARDER is TEST by another renderer."""
+    """POOL and TRAINING share entities but no picture; so do TEST, HARDER, DEV and FINAL.
+
+    HARDER is TEST by another renderer. DEV and FINAL are two draws from the distribution of TEST:
+    recipes are chosen on DEV, and a claim about one is made on FINAL, once.
+    """
 
     TRAINING = "training"
     POOL = "pool"
     TEST = "test"
     HARDER = "harder"
+    DEV = "dev"
+    FINAL = "final"
 
     @property
     def is_unseen(self) -> bool:
         """True if its entities appear neither in the pool nor in training."""
-        return self in (Part.TEST, Part.HARDER)
+        return self not in (Part.TRAINING, Part.POOL)
 
 
 @dataclass(frozen=True, slots=True)

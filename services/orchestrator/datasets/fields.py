@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,6 +71,12 @@ class Fields:
         assert isinstance(found, int)
         return found
 
+    def positive(self, key: str) -> int:
+        found = self.number(key)
+        if found < 1:
+            raise self.fault(key, f"is {found}: give 1 or more")
+        return found
+
     def real(self, key: str) -> float:
         found = self._read(
             key,
@@ -98,6 +104,12 @@ class Fields:
 
     def with_values(self, **values: object) -> Fields:
         return replace(self, values={**self.values, **values})
+
+    def require_known(self, keys: Sequence[str]) -> None:
+        """Raises InvalidInput for a key that isn't one of `keys`."""
+        for key in self.values:
+            if key not in keys:
+                raise self.fault(key, f"is an unknown key: use one of {', '.join(keys)}")
 
     def _read(self, key: str, wanted: str, is_right: Callable[[object], bool]) -> object:
         if self.values.get(key) is None:

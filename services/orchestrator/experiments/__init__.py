@@ -2,7 +2,7 @@
 
 Result files are the only state.
 
-experiment.py  data classes of an experiment; file.py reads one
+experiment.py  data classes of an experiment; file.py reads one, entries.py its tasks and draws
 plan.py        its subjects, runs and evaluations
 site.py        addresses of its models, or services started here
 flow.py        the whole experiment: identified.py (runs), trained.py (samples.py), measured.py

@@ -12,6 +12,10 @@ from services.orchestrator.datasets.dataset import Dataset
 
 AXES = ("student", "teacher", "task", "on", "arm")
 LATENCY_QUESTIONS = 50
+DEV = "dev"
+TEST = "test"
+DRAWS = (DEV, TEST)
+"""Draws of questions: settings are chosen on the first, and judged on the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +30,9 @@ class LabelledSet:
 class TaskEntry:
     """A task of the file: unlabeled images to learn from, and sets to be measured on.
 
-    `pool`: "" if the task only measures. `test_on`: entries to measure on after a training on this
-    one. `labels`: None if no arm trains on labels here.
+    `pool`: "" if the task only measures. `test`: the questions of `draw`. `test_on`: entries to
+    measure on after a training on this one. `labels`: None if no arm trains on labels here.
+    `unseen`: the questions of all draws, whose images nothing trains on.
     """
 
     name: str
@@ -37,6 +42,8 @@ class TaskEntry:
     test: LabelledSet | None = None
     labels: LabelledSet | None = None
     test_on: tuple[str, ...] = ()
+    draw: str = TEST
+    unseen: tuple[LabelledSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,11 @@ class Experiment:
 
     0: those of the image processor of each student's preset.
     """
+
+    @property
+    def draw(self) -> str:
+        """The draw that all tasks are measured on."""
+        return next((entry.draw for entry in self.entries.values()), TEST)
 
     def trained_on(self, source: SampleSource) -> list[TaskEntry]:
         """The entries that an arm with this source of samples trains on."""

@@ -6,7 +6,7 @@ All of it is checked before a model is asked, and each error names the key.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,20 +15,16 @@ from services.core.arms import SampleSource, parse_arm
 from services.core.errors import InvalidInput, NotFound
 from services.core.presets import find_preset
 from services.core.recipes import RECIPES, Recipe
-from services.core.tasks import TASKS
-from services.orchestrator.datasets.dataset import open_dataset
 from services.orchestrator.datasets.fields import Fields
+from services.orchestrator.experiments.entries import read_entries
 from services.orchestrator.experiments.experiment import (
     AXES,
     LATENCY_QUESTIONS,
     LORA,
     Experiment,
-    LabelledSet,
     Layout,
     Lora,
-    TaskEntry,
 )
-from services.orchestrator.images.store import is_url
 
 T = TypeVar("T")
 
@@ -48,10 +44,9 @@ KEYS = (
     "lora",
     "latency",
     "test_on",
+    "draw",
     *TABLES_OF_FILE,
 )
-TASK_KEYS = ("task", "pool", "limit", "test", "labels", "test_on")
-SET_KEYS = ("files", "images", "split", "format", "limit")
 TABLE_KEYS = ("name", "title", "paper", "rows", "columns", "samples", "gains", "metrics")
 
 
@@ -69,20 +64,8 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from error
-    _require_known(top, KEYS)
+    top.require_known(KEYS)
     arms = _each(top, "arms", parse_arm)
-    listed = {name: top.inner("tasks").inner(name) for name in top.inner("tasks").values}
-    shared = top.texts("test_on") if "test_on" in top.values else ()
-    entries = {name: _entry(name, fields, data, shared) for name, fields in listed.items()}
-    for name, entry in entries.items():
-        unknown = [
-            other for other in entry.test_on if other not in entries or entries[other].test is None
-        ]
-        if unknown:
-            where = listed[name] if "test_on" in listed[name].values else top
-            raise where.fault(
-                "test_on", f"names {unknown[0]!r}, which is no task with a test in this file"
-            )
     experiment = Experiment(
         name=path.stem,
         title=top.get("title", path.stem),
@@ -90,9 +73,9 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
         teachers=_each(top, "teachers", lambda name: find_preset(name, "teacher").name),
         arms=arms,
         seeds=_seeds(top),
-        entries=entries,
+        entries=read_entries(top, data),
         recipe=_recipe(top),
-        max_pixels=_positive(top, "max_pixels") if "max_pixels" in top.values else 0,
+        max_pixels=top.positive("max_pixels") if "max_pixels" in top.values else 0,
         tables=_layouts(top, path.stem),
         lora=_lora(top),
         latency=top.number("latency") if "latency" in top.values else LATENCY_QUESTIONS,
@@ -110,12 +93,6 @@ def _settings_for_lora(experiment: Experiment) -> dict[str, dict[str, str]]:
     for name, named in experiment.settings.items():
         found[name] = {**found.get(name, {}), **named}
     return found
-
-
-def _require_known(fields: Fields, keys: Sequence[str]) -> None:
-    for key in fields.values:
-        if key not in keys:
-            raise fields.fault(key, f"is an unknown key: use one of {', '.join(keys)}")
 
 
 def _each(fields: Fields, key: str, read: Callable[[str], T]) -> tuple[T, ...]:
@@ -152,7 +129,7 @@ def _recipe(top: Fields) -> Recipe:
     if "loss" in top.values:
         recipe = replace(recipe, loss=_loss(top))
     if "questions" in top.values:
-        recipe = replace(recipe, questions_per_image=_positive(top, "questions"))
+        recipe = replace(recipe, questions_per_image=top.positive("questions"))
     return recipe
 
 
@@ -164,60 +141,12 @@ def _loss(top: Fields) -> str:
     return LOSSES[found]
 
 
-def _positive(fields: Fields, key: str) -> int:
-    found = fields.number(key)
-    if found < 1:
-        raise fields.fault(key, f"is {found}: give 1 or more")
-    return found
-
-
 def _lora(top: Fields) -> Lora:
     if "lora" not in top.values:
         return LORA
     fields = top.inner("lora")
-    _require_known(fields, ("rank", "learning_rate"))
-    return Lora(_positive(fields, "rank"), fields.real("learning_rate"))
-
-
-def _entry(name: str, fields: Fields, data: Path, test_on: tuple[str, ...]) -> TaskEntry:
-    """A task of the file. `test_on`: the default for tasks that set none."""
-    _require_known(fields, TASK_KEYS)
-    task = fields.get("task", name)
-    if task not in TASKS:
-        raise fields.fault("task", f"is {task!r}: choose one of {', '.join(TASKS)}")
-    pool = fields.get("pool")
-    where = pool if not pool or is_url(pool) else str(data / pool)
-    is_plain = where and not is_url(where) and not any(mark in where for mark in "*?[{")
-    if is_plain and not Path(where).exists():
-        raise fields.fault(
-            "pool",
-            f"is {pool!r}, and there is no {where}: put the images there, or give another --data",
-        )
-    sets = {
-        key: _set(fields.inner(key), data) for key in ("test", "labels") if key in fields.values
-    }
-    limit = fields.number("limit") if "limit" in fields.values else 0
-    itself = (name,) if "test" in sets else ()
-    tests = fields.texts("test_on") if "test_on" in fields.values else test_on or itself
-    return TaskEntry(name, TASKS[task], where, limit, sets.get("test"), sets.get("labels"), tests)
-
-
-def _set(fields: Fields, data: Path) -> LabelledSet:
-    _require_known(fields, SET_KEYS)
-    images = data / fields.get("images") if "images" in fields.values else None
-    if images is not None and not images.is_dir():
-        raise fields.fault(
-            "images", f"is {fields.get('images')!r}, and there is no folder {images}"
-        )
-    datasets = []
-    for file in fields.texts("files"):
-        try:
-            datasets.append(
-                open_dataset(data / file, fields.get("format"), images, fields.get("split"))
-            )
-        except (NotFound, InvalidInput) as error:
-            raise fields.fault("files", f"names {file!r}: {error}") from error
-    return LabelledSet(tuple(datasets), fields.number("limit") if "limit" in fields.values else 0)
+    fields.require_known(("rank", "learning_rate"))
+    return Lora(fields.positive("rank"), fields.real("learning_rate"))
 
 
 def _settings(top: Fields, data: Path) -> dict[str, dict[str, str]]:
@@ -242,7 +171,7 @@ def _layouts(top: Fields, name: str) -> tuple[Layout, ...]:
 
 
 def _layout(fields: Fields) -> Layout:
-    _require_known(fields, TABLE_KEYS)
+    fields.require_known(TABLE_KEYS)
     rows = fields.texts("rows")
     columns = fields.texts("columns")
     for key, axes in (("rows", rows), ("columns", columns)):

@@ -73,8 +73,8 @@ async def identify(
             budget = settle_budget(experiment, pair.student, site.out)
             settings = settings_of(experiment, entry, budget)
             run = stack.enter_context(open_run(site.out / pair.path, settings))
-            tests = [experiment.entries[name].test for name in entry.test_on]
-            datasets = [dataset for test in tests if test for dataset in test.datasets]
+            tests = [one for name in entry.test_on for one in experiment.entries[name].unseen]
+            datasets = [dataset for test in tests for dataset in test.datasets]
             await look_for_leaks(run, None, progress, datasets)
             runs.append(replace(run, patience_s=site.patience_s))
         due = [run for run in runs if not run.state.identified]

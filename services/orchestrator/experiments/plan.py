@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from services.core.arms import Arm
-from services.orchestrator.experiments.experiment import Experiment, TaskEntry
+from services.orchestrator.experiments.experiment import TEST, Experiment, TaskEntry
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.run.run import read_run, settings_of
 
@@ -123,7 +123,9 @@ def groups(experiment: Experiment) -> list[Group]:
 
 
 def evaluation_folder(out: Path, subject: MeasuredModel, entry: TaskEntry) -> Path:
-    return out / subject.path / EVALUATIONS / entry.name
+    """The folder of the answers: each draw has its own."""
+    name = entry.name if entry.draw == TEST else f"{entry.name}@{entry.draw}"
+    return out / subject.path / EVALUATIONS / name
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from services.orchestrator.experiments.comparisons import (
     by_kind,
     change,
 )
-from services.orchestrator.experiments.experiment import Experiment
+from services.orchestrator.experiments.experiment import TEST, Experiment
 from services.orchestrator.experiments.measured import Latency
 from services.orchestrator.experiments.plan import Group, groups, subjects
 from services.orchestrator.experiments.trained import TrainedArm
@@ -82,6 +82,8 @@ class Row:
     """Number of the model's parameters."""
     reason: str = ""
     """Why nothing was trained; "" otherwise."""
+    draw: str = TEST
+    """Draw of the questions."""
 
 
 def collect(experiment: Experiment, out: Path, evaluations: Evaluations) -> list[Row]:
@@ -124,6 +126,7 @@ def _row(
             latency_s=latency_s,
             parameters=parameters,
             reason=reason,
+            draw=group.entry.draw,
         )
     scores = tuple(found.official for found in after)
     base = before if subject.arm.is_trained else None
@@ -149,6 +152,7 @@ def _row(
         latency_s=latency_s,
         parameters=parameters,
         reason=reason,
+        draw=group.entry.draw,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from services.core.arms import parse_arm
 from services.orchestrator.experiments import paper
-from services.orchestrator.experiments.experiment import AXES, Experiment, Layout
+from services.orchestrator.experiments.experiment import AXES, TEST, Experiment, Layout
 from services.orchestrator.experiments.results import Row
 
 TITLES = {
@@ -71,8 +71,7 @@ class Table:
 def tables(experiment: Experiment, layout: Layout, rows: Sequence[Row]) -> list[Table]:
     """The official table, containment if it isn't the official metric, and the paper's own."""
     values = _values(experiment, layout)
-    seeds = max((row.seeds for row in rows), default=0)
-    found = [_official(layout, values, rows, seeds)]
+    found = [_official(experiment, layout, values, rows)]
     printed = paper.of_table(layout.paper) if layout.paper else []
     if not layout.metrics and any(row.metric != CONTAINS for row in rows):
         found.append(_contains(layout, values, rows, printed))
@@ -94,7 +93,7 @@ def _values(experiment: Experiment, layout: Layout) -> Values:
     return {axis: of_axis[axis] for axis in (*layout.rows, *layout.columns)}
 
 
-def _official(layout: Layout, values: Values, rows: Sequence[Row], seeds: int) -> Table:
+def _official(experiment: Experiment, layout: Layout, values: Values, rows: Sequence[Row]) -> Table:
     def cells(key: Key, metric: str) -> tuple[str, ...]:
         row = _find(rows, key)
         if row is None:
@@ -117,6 +116,9 @@ def _official(layout: Layout, values: Values, rows: Sequence[Row], seeds: int) -
         f"Official metrics ({official}), in percent; in parentheses the gain over the untrained "
         "student."
     ]
+    seeds = max((row.seeds for row in rows), default=0)
+    if experiment.draw != TEST:
+        notes.append(f"Measured on the {experiment.draw} draw, on which settings are chosen.")
     if seeds > 1:
         notes.append(f"Mean and standard deviation of {seeds} seeds.")
     notes.append(

@@ -124,7 +124,7 @@ def _samples(
 ) -> TrainingSamples:
     assert subject.seed is not None
     if subject.arm.source is SampleSource.LABELS:
-        tests = [entry.test for entry in measured_on(experiment, subject) if entry.test]
+        tests = [one for entry in measured_on(experiment, subject) for one in entry.unseen]
         entry = experiment.entries[subject.task]
         return of_labels(entry, tests, subject.arm, subject.seed, budget)
     epochs = PRESETS[subject.student].hyperparameters.epochs

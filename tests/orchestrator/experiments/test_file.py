@@ -10,7 +10,13 @@ from services.core.arms import FORMS
 from services.core.errors import InvalidInput, NotFound
 from services.orchestrator.experiments import paper
 from services.orchestrator.experiments.file import read_experiment
-from services.orchestrator.experiments.plan import lines, measured_on, pairs, subjects
+from services.orchestrator.experiments.plan import (
+    evaluation_folder,
+    lines,
+    measured_on,
+    pairs,
+    subjects,
+)
 from tests.orchestrator.datasets import samples
 from tests.orchestrator.experiments.conftest import FILE
 from zoo.minivqa.families import FAMILIES
@@ -137,6 +143,24 @@ def test_tasks_share_what_they_are_measured_on(data):
     }
 
 
+@pytest.mark.parametrize(
+    ("said", "draw", "file"),
+    [("", "dev", "dev"), ('draw = "dev"', "dev", "dev"), ('draw = "test"', "test", "test")],
+)
+def test_a_file_is_measured_on_one_draw_and_nothing_trains_on_the_other(data, said, draw, file):
+    (data / "dev.jsonl").write_text((data / "test.jsonl").read_text())
+    text = f"{said}\n" + FILE.format(arms='["paper"]', seeds="[0]")
+    text += 'dev = { files = "dev.jsonl" }\n'
+    experiment = read_experiment(write(data, text), data)
+    entry = experiment.entries["vqa"]
+    assert (experiment.draw, entry.draw, entry.test_on) == (draw, draw, ("vqa",))
+    assert [one.path.stem for one in entry.test.datasets] == [file]
+    assert [one.datasets[0].path.stem for one in entry.unseen] == ["dev", "test"]
+    (subject,) = subjects(experiment)
+    folder = evaluation_folder(data, subject, entry).name
+    assert folder == {"dev": "vqa@dev", "test": "vqa"}[draw]
+
+
 def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
     text = FILE.format(arms='["labels-30", "paper", "zero-shot", "teacher"]', seeds="[0, 1]")
     text = text.replace('["qwen2vl-2b"]', '["qwen2vl-2b", "internvl2-2b"]').replace(
@@ -218,6 +242,13 @@ def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
             "[tasks.vqa]",
             '[[tables]]\nname = "a"\nrows = ["arm"]\ncolumns = ["on"]\nmetrics = true\n[tasks.vqa]',
             r'"metrics" are rows of each test',
+        ),
+        ("seeds = [0]", 'draw = "final"', r'"draw" is .final.: choose one of dev, test'),
+        ("seeds = [0]", 'draw = "dev"', r'tasks.vqa: "dev" is missing, and this experiment is'),
+        (
+            'test = { files = "test.jsonl" }',
+            'dev = { files = "test.jsonl" }\n[tasks.ocr]\ntest = { files = "test.jsonl" }',
+            r'tasks.ocr: "dev" is missing',
         ),
         ("[tasks.vqa]", "[tasks.vqa", "is no TOML"),
     ],
