@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from services.core.intervals import bootstrap, difference, mcnemar_p, wilson
+from services.core.intervals import bootstrap, difference, holm, mcnemar_p, paired, wilson
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,65 @@ def test_the_interval_of_a_mean_is_drawn_by_group():
     together = bootstrap([(str(n // 10), float(n // 10 % 4 == 0)) for n in range(400)])
     assert together.high - together.low > 2.5 * (found.high - found.low)
     assert bootstrap([]).low == bootstrap([]).high == 0.0
+
+
+def simulated(chance, effect=0.0, seeds=5, questions=40, between_seeds=0.02):
+    """Differences of two arms: noise of questions, of trainings, and of each answer."""
+    hard = [chance.gauss(0, 0.3) for _ in range(questions)]
+    found = []
+    for _ in range(seeds):
+        shift = effect + chance.gauss(0, between_seeds)
+        found.append([shift + one + chance.gauss(0, 0.3) for one in hard])
+    return found, list(map(str, range(questions)))
+
+
+def test_an_effect_is_within_its_interval_in_about_19_of_20_experiments():
+    chance = random.Random(0)
+    found = [paired(*simulated(chance, 0.1)) for _ in range(60)]
+    hits = sum(one.interval.low <= 0.1 <= one.interval.high for one in found)
+    assert hits >= 54
+    assert sum(one.p < 0.05 for one in found) > 20
+
+
+def test_no_effect_is_found_in_about_one_of_20_experiments_and_in_fewer_after_holm():
+    chance = random.Random(1)
+    found = [paired(*simulated(chance)).p for _ in range(60)]
+    assert 1 <= sum(p < 0.05 for p in found) <= 7
+    experiments = [found[at : at + 10] for at in range(0, 60, 10)]
+    assert sum(min(holm(of)) < 0.05 for of in experiments) <= 1
+
+
+def test_seeds_that_differ_widen_the_interval_and_one_seed_says_nothing_about_them():
+    chance = random.Random(2)
+    alike, groups = simulated(chance, between_seeds=0.0)
+    apart = [
+        [score + shift for score in of] for of, shift in zip(alike, (-2, -1, 0, 1, 2), strict=True)
+    ]
+    narrow, wide = paired(alike, groups).interval, paired(apart, groups).interval
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+    # Standard error of the mean of (-2, -1, 0, 1, 2).
+    assert wide.high - wide.low == pytest.approx(2 * 1.96 * 0.707, rel=0.15)
+    assert paired(alike[:1], groups).interval == bootstrap(zip(groups, alike[0], strict=True))
+    assert paired([], []).p == 1.0
+
+
+def test_a_certain_effect_and_none_at_all():
+    groups = ["a", "b", "c"]
+    assert paired([[1.0] * 3] * 2, groups).p == 0.0
+    assert paired([[0.0] * 3] * 2, groups).p == 1.0
+
+
+@pytest.mark.parametrize(
+    ("p_values", "adjusted"),
+    [  # by hand: ordered values times 4, 3, 2, 1, and never below the one before
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.6], [1.0, 1.0]),
+        ([0.2], [0.2]),
+        ([], []),
+    ],
+)
+def test_holm_by_hand(p_values, adjusted):
+    assert holm(p_values) == pytest.approx(adjusted)
 
 
 @pytest.mark.parametrize(

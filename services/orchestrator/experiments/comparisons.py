@@ -10,7 +10,7 @@ from pathlib import Path
 from sys import intern
 
 from services.core.evaluation import Judgement, compare
-from services.core.intervals import bootstrap
+from services.core.intervals import paired
 from services.core.metrics import CORPUS_METRICS
 from services.orchestrator.experiments.experiment import TaskEntry
 from services.orchestrator.experiments.plan import MeasuredModel, evaluation_folder
@@ -69,9 +69,10 @@ class Evaluations:
 class ScoreChange:
     """Change of the official score from one model to another; None if nothing is compared.
 
-    `gain` has a 95 % interval by paired bootstrap over images (seeds averaged). `fixed` and
-    `broken` questions are means of the seeds. `p` is McNemar's, the largest of the seeds, so that
-    all seeds confirm it. Captions are neither right nor wrong: no `fixed`, `broken` and `p`.
+    `gain` has a 95 % interval by paired bootstrap over images and seeds, and `p_paired` is its
+    p-value. `fixed` and `broken` questions are means of the seeds. `p` is McNemar's, the largest of
+    the seeds, so that all seeds confirm it. Captions are neither right nor wrong: no `fixed`,
+    `broken` and `p`.
     """
 
     gain: float | None = None
@@ -80,6 +81,7 @@ class ScoreChange:
     fixed: float | None = None
     broken: float | None = None
     p: float | None = None
+    p_paired: float | None = None
 
     @property
     def is_significant(self) -> bool:
@@ -94,7 +96,10 @@ NO_CHANGE = ScoreChange()
 
 @dataclass(frozen=True, slots=True)
 class KindChange:
-    """Change of one kind of question: scores, fixed and broken questions, means of the seeds."""
+    """Change of one kind of question: scores, fixed and broken questions, means of the seeds.
+
+    `low` and `high`: 95 % interval of the gain, as that of ScoreChange.
+    """
 
     kind: str
     questions: int
@@ -102,17 +107,20 @@ class KindChange:
     after: float
     fixed: float
     broken: float
+    low: float
+    high: float
 
 
 def change(before: Sequence[Answers], after: Sequence[Answers]) -> ScoreChange:
     """Compare the same questions, seed by seed."""
     pairs = list(zip(before, after, strict=True))
     compared = [compare(map(Judgement, was.kinds, was.each, now.each)) for was, now in pairs]
-    interval = bootstrap(zip(before[0].images, _differences(pairs), strict=True))
+    effect = paired([_differences(was, now) for was, now in pairs], before[0].images)
     found = ScoreChange(
         gain=statistics.mean(now.official - was.official for was, now in pairs),
-        low=interval.low,
-        high=interval.high,
+        low=effect.interval.low,
+        high=effect.interval.high,
+        p_paired=effect.p,
     )
     if before[0].metric in CORPUS_METRICS:
         return found
@@ -124,25 +132,26 @@ def change(before: Sequence[Answers], after: Sequence[Answers]) -> ScoreChange:
     )
 
 
-def _differences(pairs: Sequence[tuple[Answers, Answers]]) -> list[float]:
-    """After minus before for each question, mean of the seeds."""
-    by_seed = []
-    for was, now in pairs:
-        by_seed.append([b - a for a, b in zip(was.each, now.each, strict=True)])
-    return [statistics.fmean(of_question) for of_question in zip(*by_seed, strict=True)]
+def _differences(was: Answers, now: Answers, kind: str = "") -> list[float]:
+    """After minus before for each question, or for each of one kind."""
+    scores = zip(was.kinds, was.each, now.each, strict=True)
+    return [after - before for of, before, after in scores if kind in ("", of)]
 
 
 def by_kind(before: Sequence[Answers], after: Sequence[Answers]) -> tuple[KindChange, ...]:
     """Compare each kind of question; () if there is one kind only, or for captions."""
     if before[0].metric in CORPUS_METRICS:
         return ()
-    pairs = zip(before, after, strict=True)
+    pairs = list(zip(before, after, strict=True))
     compared = [compare(map(Judgement, was.kinds, was.each, now.each)).kinds for was, now in pairs]
     if len(compared[0]) < 2:
         return ()
     found = []
     for kind, first in compared[0].items():
         tallies = [one[kind] for one in compared]
+        named = zip(before[0].kinds, before[0].images, strict=True)
+        images = [image for of, image in named if of == kind]
+        interval = paired([_differences(*pair, kind) for pair in pairs], images).interval
         found.append(
             KindChange(
                 kind=kind,
@@ -151,6 +160,8 @@ def by_kind(before: Sequence[Answers], after: Sequence[Answers]) -> tuple[KindCh
                 after=statistics.fmean(tally.after for tally in tallies),
                 fixed=statistics.fmean(tally.fixed for tally in tallies),
                 broken=statistics.fmean(tally.broken for tally in tallies),
+                low=interval.low,
+                high=interval.high,
             )
         )
     return tuple(found)

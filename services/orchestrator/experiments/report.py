@@ -19,8 +19,8 @@ from services.orchestrator.scoring.report import percent, table
 
 PLACE = ("student", "teacher", "trained on", "measured on")
 CHANGE = ("95 %", "fixed", "broken", "p")
-KINDS = ("arm", *PLACE, "kind", "questions", "before", "after", "fixed", "broken")
-VERSUS = ("arm", "against", *PLACE, "points", *CHANGE)
+KINDS = ("arm", *PLACE, "kind", "questions", "before", "after", "95 %", "fixed", "broken")
+VERSUS = ("arm", "against", *PLACE, "points", *CHANGE, "p (Holm)")
 COUNTS = ("metric", "samples", "seeds", "questions")
 DETAILS = ("arm", *PLACE, *COUNTS, "score", "s.d.", "contains", "gain", *CHANGE, "nothing trained")
 
@@ -77,13 +77,21 @@ def _place(row: Row | Versus) -> tuple[str, ...]:
 
 def _kind(one: KindChange) -> tuple[str, ...]:
     scores = (percent(one.before), percent(one.after))
-    return one.kind, f"{one.questions:,}", *scores, f"{one.fixed:,.0f}", f"{one.broken:,.0f}"
+    within = _within(one.low, one.high)
+    moved = f"{one.fixed:,.0f}", f"{one.broken:,.0f}"
+    return one.kind, f"{one.questions:,}", *scores, within, *moved
 
 
 def _versus(compared: Sequence[Versus]) -> list[str]:
-    """Comparison of MPA's selection with its controls."""
+    """Comparison of MPA's selection with its controls; the last column holds for all of them."""
     rows = [
-        (title_of(one.arm), title_of(one.other), *_place(one), *_change(one.change))
+        (
+            title_of(one.arm),
+            title_of(one.other),
+            *_place(one),
+            *_change(one.change),
+            f"{one.p_holm:.2g}",
+        )
         for one in compared
     ]
     return ["## Arms against each other", "", *table(VERSUS, rows)]
@@ -92,12 +100,14 @@ def _versus(compared: Sequence[Versus]) -> list[str]:
 def _change(change: ScoreChange) -> tuple[str, ...]:
     """Gain with its interval, fixed and broken, p."""
     gain = "" if change.gain is None else f"{100 * change.gain:+.1f}"
-    within = ""
-    if change.low is not None and change.high is not None:
-        within = f"{100 * change.low:+.1f} to {100 * change.high:+.1f}"
+    within = _within(change.low, change.high)
     fixed = "" if change.fixed is None else f"{change.fixed:,.0f}"
     broken = "" if change.broken is None else f"{change.broken:,.0f}"
     return gain, within, fixed, broken, "" if change.p is None else format_p(change.p)
+
+
+def _within(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
 
 
 def _detail(row: Row) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.core.arms import SampleSource
+from services.core.intervals import holm
 from services.orchestrator.experiments.comparisons import Evaluations, ScoreChange, change
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.plan import Group, groups
@@ -12,7 +13,10 @@ from services.orchestrator.experiments.plan import Group, groups
 
 @dataclass(frozen=True, slots=True)
 class Versus:
-    """A comparison of two arms: `change` from `other` to `arm`, seed by seed."""
+    """A comparison of two arms: `change` from `other` to `arm`, seed by seed.
+
+    `p_holm`: `p_paired` of the change, adjusted for all comparisons of the experiment (Holm).
+    """
 
     arm: str
     other: str
@@ -22,6 +26,7 @@ class Versus:
     on: str
     seeds: int
     change: ScoreChange
+    p_holm: float = 1.0
 
 
 def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
@@ -37,7 +42,8 @@ def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
             others = [other for other in trained if _is_comparable(group, other)]
             compared = (_compare(group, other, evaluations) for other in others)
             found += [one for one in compared if one]
-    return found
+    adjusted = holm([1.0 if one.change.p_paired is None else one.change.p_paired for one in found])
+    return [replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _compare(group: Group, other: Group, evaluations: Evaluations) -> Versus | None:

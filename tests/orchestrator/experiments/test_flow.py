@@ -88,6 +88,7 @@ async def test_seeds_are_averaged_and_compared_with_the_untrained_student(labora
     assert sum(one["after"] - one["before"] for one in paper["kinds"]) / 2 == pytest.approx(
         paper["gain"]
     )
+    assert all(one["low"] <= one["after"] - one["before"] <= one["high"] for one in paper["kinds"])
     assert untrained["kinds"] == []
     assert "## By kind of question" in (laboratory.out / "small.md").read_text()
 
@@ -103,6 +104,7 @@ async def test_arms_are_compared_with_each_other_seed_by_seed(laboratory):
     assert found["gain"] == pytest.approx(rows["paper"]["mean"] - rows["random"]["mean"])
     assert found["fixed"] - found["broken"] == pytest.approx(40 * found["gain"])
     assert found["low"] <= found["gain"] <= found["high"]
+    assert found["p_holm"] == found["p_paired"] < 1.0, "a single comparison"
     assert "| MPA | random, size-matched |" in " ".join(
         (laboratory.out / "small.md").read_text().split()
     )
