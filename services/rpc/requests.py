@@ -33,16 +33,18 @@ class Requests(AsyncIterator[Request]):
         self._silence_s = silence_s
         self._reader: asyncio.Task[Any] | None = None
         self._silence: asyncio.TimerHandle | None = None
+        self._has_begun = False
+        self._is_ending = False
         self._is_over = False
         self.is_idle: Callable[[], bool] = lambda: False
 
     async def __anext__(self) -> Request:
-        if self._is_over:
+        if self._is_over or (self._is_ending and self._has_begun):
             raise StopAsyncIteration
         self._reader = asyncio.current_task()
         self._look_later()
         try:
-            return await anext(self._requests)
+            message = await anext(self._requests)
         except asyncio.CancelledError:
             if not self._is_over:
                 raise
@@ -53,8 +55,21 @@ class Requests(AsyncIterator[Request]):
             if self._silence is not None:
                 self._silence.cancel()
             self._reader = None
+        self._has_begun = True
+        return message
 
-    def end(self) -> None:
+    def end(self, first_s: float) -> None:
+        """Ends the stream, at once or, if nothing was received yet, after `first_s` or one message.
+
+        A client that opens a stream for one request has sent it already, or is about to.
+        """
+        self._is_ending = True
+        if self._has_begun:
+            self._end()
+        else:
+            asyncio.get_running_loop().call_later(first_s, self._end)
+
+    def _end(self) -> None:
         self._is_over = True
         if self._reader is not None:
             self._reader.cancel()
@@ -64,6 +79,6 @@ class Requests(AsyncIterator[Request]):
 
     def _look(self) -> None:
         if self.is_idle():
-            self.end()
+            self._end()
         else:
             self._look_later()

@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2
 
 from protos.mpa.v1 import training_pb2
 from tests.http2 import NO_WINDOW, called, connected, ended
-from tests.rpc.callers import ANSWER, UPLOAD, asking, raw, refusal, serving
+from tests.rpc.callers import ANSWER, UPLOAD, asking, item, raw, refusal, serving
 from tests.waiting import until
 
 GRACE_S = 3_600.0
@@ -74,6 +74,20 @@ async def test_an_upload_that_goes_on_is_taken_to_its_end():
             await asyncio.sleep(0.1)
         await upload.done_writing()
         assert (await upload).images == 61
+        await stopping
+
+
+async def test_a_stream_opened_before_is_answered_once():
+    """Its client sends when the service has begun to leave."""
+    async with serving() as peer:
+        stream = peer.answers.AnswerStream()
+        await peer.answers.Answer(asking("after it, on the same connection"))
+        stopping = asyncio.create_task(peer.server.stop(GRACE_S))
+        await peer.servicer.go.wait()
+        await stream.write(item("1", "first"))
+        assert (await stream.read()).response.answer == "first"
+        assert await stream.read() is grpc.aio.EOF
+        assert await stream.code() is grpc.StatusCode.OK
         await stopping
 
 

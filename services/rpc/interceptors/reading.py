@@ -21,7 +21,7 @@ from services.rpc.access.caller import account
 from services.rpc.fields import check_fields
 from services.rpc.interceptors.around import Call, Context, Handler, wrapped
 from services.rpc.interceptors.receiving import Receiving
-from services.rpc.interceptors.silence import Silence
+from services.rpc.interceptors.silence import WHILE_LEAVING_S, Silence
 from services.rpc.interceptors.turnstile import ANSWERS, kind
 from services.rpc.items import Malformed, check_items, first_id
 from services.rpc.requests import Requests
@@ -43,13 +43,13 @@ class Reading(grpc.aio.ServerInterceptor):
         self._streams: set[Requests[Any]] = set()
 
     def leave(self) -> None:
-        """Ends the requests of bidirectional streams at once, and silent calls soon.
+        """Ends the requests of bidirectional streams that have begun, and silent calls soon.
 
         A bulk client would never end its stream by itself.
         """
         self._silence.leave()
         for stream in self._streams:
-            stream.end()
+            stream.end(WHILE_LEAVING_S)
 
     async def intercept_service(
         self,
@@ -79,6 +79,8 @@ class Reading(grpc.aio.ServerInterceptor):
         async def call(requests: AsyncIterator[Any], context: Context) -> None:
             stream = Requests(requests, self._silence_s)
             self._streams.add(stream)
+            if self._silence.is_leaving:
+                stream.end(WHILE_LEAVING_S)
             try:
                 await inner(stream, context)
             finally:

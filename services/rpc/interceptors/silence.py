@@ -17,26 +17,26 @@ class Silence:
     """Time limits on one event loop, which a shutdown shortens."""
 
     def __init__(self) -> None:
-        self._is_leaving = False
+        self.is_leaving = False
         self._limits: set[asyncio.Timeout] = set()
 
     @asynccontextmanager
     async def ended(self, after_s: float, message: str) -> AsyncIterator[None]:
         """Raises TimedOut with `message` after that time, or Unavailable in a shutdown."""
-        limit = asyncio.timeout(min(after_s, WHILE_LEAVING_S) if self._is_leaving else after_s)
+        limit = asyncio.timeout(min(after_s, WHILE_LEAVING_S) if self.is_leaving else after_s)
         try:
             async with limit:
                 self._limits.add(limit)
                 yield
         except TimeoutError:
-            if self._is_leaving:
+            if self.is_leaving:
                 raise Unavailable("the service is stopping: send it all again") from None
             raise TimedOut(message, reason="SILENCE") from None
         finally:
             self._limits.discard(limit)
 
     def leave(self) -> None:
-        self._is_leaving = True
+        self.is_leaving = True
         latest = asyncio.get_running_loop().time() + WHILE_LEAVING_S
         for limit in self._limits:
             end = limit.when()
