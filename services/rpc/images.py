@@ -205,8 +205,7 @@ class ImageReceiver:
                 raise InvalidImage(
                     f"image path {quoted} leaves the allowed root", reason="IMAGE_OUTSIDE_ROOT"
                 )
-            # Opening a named pipe would wait for somebody to write into it.
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
+            with open(path, "rb", opener=_open_at_once) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise InvalidImage(f"image {quoted} is not a regular file")
                 return file.read(MAX_BYTES + 1)
@@ -218,6 +217,11 @@ class ImageReceiver:
             raise InvalidInput(
                 f"image path {quoted} can't be a path: {error}", field="image.uri"
             ) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opening a named pipe would otherwise wait for somebody to write into it."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 @dataclass(slots=True)

@@ -191,6 +191,8 @@ async def test_what_is_no_image_file_is_refused_before_it_is_read(tmp_path):
         assert len(str(refused.value)) < 400
         return refused.value
 
+    await refusal("missing.png")
+    descriptors = psutil.Process().num_fds()
     assert "regular" in str(await refusal("pipe"))
     assert (await refusal("folder")).reason == "IMAGE_UNREADABLE"
     assert (await refusal("huge.png")).reason == "IMAGE_TOO_LARGE"
@@ -198,6 +200,7 @@ async def test_what_is_no_image_file_is_refused_before_it_is_read(tmp_path):
     assert type(await refusal("x" * 4000)) is InvalidImage
     assert type(await refusal("x/" * 3000)) in (InvalidImage, NotFound)
     assert type(await refusal("missing.png")) is NotFound
+    assert psutil.Process().num_fds() == descriptors
 
 
 async def test_tiff_is_taken_where_it_is_asked_for():
