@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,35 +100,46 @@ class Caller:
         return name
 
     async def train(self) -> str:
-        """Train a version on one of the small data sets, and return its name."""
+        """Train a version on one of the small data sets, and return its name.
+
+        A failed training is repeated, as mpa-orch does: it continues from weights that it has.
+        Without any it has failed for good, and another one is started.
+        """
+        request, is_repeated = self._training(), False
         while True:
-            state = await self._train_once()
+            state = await self._persist(partial(self.client.train, request))
+            self.promised.trainings.setdefault(request.request_id, state.operation)
+            self._audited("Train")
+            if is_repeated and state.error is not None:
+                request, is_repeated = self._training(), False
+                continue
+            state = await self._followed(state)
             if state.version:
                 break
             if not self.may_fail:
                 raise Violated(f"training {state.operation} has failed: {state.error}")
-            self.promised.failed.add(state.operation)
             await self.is_over.wait()
-            self.may_fail = False
+            self.may_fail, is_repeated = False, True
         manifest = await asyncio.to_thread(Manifest.read, self.store / "versions" / state.version)
         self.promised.versions[state.version] = manifest.weights_sha256
         return state.version
 
-    async def _train_once(self) -> TrainingState:
-        request_id = uuid.uuid4().hex
+    def _training(self) -> training_pb2.TrainRequest:
         request = training_pb2.TrainRequest(
-            request_id=request_id,
+            request_id=uuid.uuid4().hex,
             dataset=next(iter(self.promised.datasets)),
             base_version=self.chance.choice(sorted(self.promised.versions)),
         )
         request.hyperparameters.batch_size = 1
         request.hyperparameters.epochs = 1
-        state = await self._persist(lambda: self.client.train(request))
-        known = self.promised.trainings.setdefault(request_id, state.operation)
-        self._audited("Train")
+        return request
+
+    async def _followed(self, state: TrainingState) -> TrainingState:
+        """State of a training when it has ended."""
+        operation = state.operation
         while not state.has_ended:
             await asyncio.sleep(POLL_S)
-            state = await self._persist(lambda: self.client.training(known))
+            state = await self._persist(lambda: self.client.training(operation))
         return state
 
     async def promote(self) -> None:

@@ -18,8 +18,6 @@ class Promised:
     """Hash of the weights of each version that a finished training named, or a promotion used."""
     trainings: dict[str, str] = field(default_factory=dict)
     """Request id of each training that was acknowledged, and its operation."""
-    failed: set[str] = field(default_factory=set)
-    """Operations that ended with an error, which was reported."""
     keys: list[str] = field(default_factory=list)
     """Every key that was added."""
     audited: Counter[str] = field(default_factory=Counter)
