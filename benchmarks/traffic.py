@@ -1,14 +1,16 @@
-"""Sixteen clients that ask all the time, and check each answer against the version it names."""
+"""Clients that ask all the time, and check each answer against the version it names."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import grpc
 
@@ -17,44 +19,69 @@ from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2, versions_pb2
 
 CLIENTS = 16
 LOAD_TIMEOUT_S = 300.0
+PAUSE_S = 0.1
+"""Seconds until a client that got no answer asks its next question."""
 
 Expected = Mapping[str, Mapping[Asked, str]]
 """Answers by question by version."""
+
+
+class Answered(Protocol):
+    """An answer and the version that gave it."""
+
+    @property
+    def answer(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+
+AskOne = Callable[[Asked], Awaitable[Answered]]
 
 
 @dataclass(slots=True)
 class Tally:
     """Outcomes of the requests.
 
-    `mixed`: the answer of another version than the reply names; `other`: the answer of no version.
+    `mixed`: the answer of another version than the reply names; `other`: the answer of no version;
+    `stale`: a right answer of a version that was no longer live when the request began.
     """
 
     seconds: list[float] = field(default_factory=list)
     lost: int = 0
     mixed: int = 0
     other: int = 0
+    stale: int = 0
     by_version: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
 
 
+def request_of(one: Asked, version: str = "") -> student_pb2.AnswerRequest:
+    image = types_pb2.Image(data=one.data)
+    return student_pb2.AnswerRequest(image=image, question=one.question, version=version)
+
+
 class Student:
-    """The student's answers and versions over one channel."""
+    """The student's answers and versions over one channel.
+
+    `live`: the version whose promotion was answered last; "" while another one is promoted.
+    """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.live = ""
         self._answers = student_pb2_grpc.StudentServiceStub(channel)
         self._versions = versions_pb2_grpc.VersionServiceStub(channel)
 
-    async def answer(self, one: Asked, version: str = "") -> student_pb2.AnswerResponse:
-        request = student_pb2.AnswerRequest(
-            image=types_pb2.Image(data=one.data), question=one.question, version=version
-        )
-        response: student_pb2.AnswerResponse = await self._answers.Answer(request)
+    async def answer(self, one: Asked, version: str = "") -> Answered:
+        response: Answered = await self._answers.Answer(request_of(one, version))
         return response
 
     async def promote(self, version: str) -> str:
         """Promotes a version and returns the way it was swapped in."""
+        self.live = ""
         request = versions_pb2.PromoteVersionRequest(name=version)
         reply = await self._versions.PromoteVersion(request, timeout=LOAD_TIMEOUT_S)
+        self.live = version
         return str(versions_pb2.SwapWay.Name(reply.swap_way)).removeprefix("SWAP_WAY_").lower()
 
     async def expected(self, asked: Sequence[Asked], versions: Sequence[str]) -> Expected:
@@ -90,37 +117,60 @@ class Student:
 async def traffic(
     student: Student, expected: Expected, clients: int = CLIENTS
 ) -> AsyncIterator[Tally]:
-    """Runs clients until the block ends, then waits for their last replies."""
+    """Runs clients of one channel until the block ends, then waits for their last replies."""
+    tally = Tally()
+    async with asking(student, expected, [(student.answer, tally)] * clients):
+        yield tally
+
+
+@asynccontextmanager
+async def asking(
+    student: Student,
+    expected: Expected,
+    clients: Sequence[tuple[AskOne, Tally]],
+    pause_s: float = 0.0,
+) -> AsyncIterator[None]:
+    """Runs clients, each with its tally, until the block ends; waits for their last replies.
+
+    `pause_s`: mean time from a reply to the client's next question.
+    """
     telling = next(iter(expected.values()))
     if not telling:
         raise RuntimeError("both versions answer every question alike: none tells them apart")
     questions = itertools.cycle(telling)
-    tally = Tally()
     ended = asyncio.Event()
 
-    async def client() -> None:
+    async def client(ask: AskOne, tally: Tally) -> None:
         while not ended.is_set():
-            one = next(questions)
-            began = time.perf_counter()
+            await asyncio.sleep(pause_s * random.uniform(0.0, 2.0))
+            one, live, began = next(questions), student.live, time.perf_counter()
             try:
-                reply = await student.answer(one)
-            except grpc.aio.AioRpcError as error:
+                reply = await ask(one)
+            except Exception as error:  # whatever the client's library raises, the answer is lost
                 tally.lost += 1
-                tally.errors[error.details() or str(error.code())] += 1
+                tally.errors[_words(error)] += 1
+                await asyncio.sleep(PAUSE_S)
                 continue
             tally.seconds.append(time.perf_counter() - began)
             tally.by_version[reply.version] += 1
-            if reply.answer == expected[reply.version][one]:
-                continue
-            if any(answers[one] == reply.answer for answers in expected.values()):
-                tally.mixed += 1
-            else:
-                tally.other += 1
+            if reply.answer != expected[reply.version][one]:
+                is_mixed = any(answers[one] == reply.answer for answers in expected.values())
+                tally.mixed += is_mixed
+                tally.other += not is_mixed
+            elif live and live == student.live != reply.version:
+                tally.stale += 1
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(clients):
-            group.create_task(client())
+        for ask, tally in clients:
+            group.create_task(client(ask, tally))
         try:
-            yield tally
+            yield
         finally:
             ended.set()
+
+
+def _words(error: BaseException) -> str:
+    """Words of the error beneath those that a library puts around it."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.details() or str(error.code())
+    return _words(error.__cause__) if error.__cause__ else f"{type(error).__name__}: {error}"

@@ -49,8 +49,8 @@ def adapted(base: Path, folder: Path, seed: int) -> Path:
     return _saved(peft.merge_and_unload(), base, folder)
 
 
-def fake(folder: Path, skill: float, *, is_adapter: bool = False) -> Path:
-    model = FakeModel(skill=skill)
+def fake(folder: Path, skill: float, *, is_adapter: bool = False, latency_s: float = 0.0) -> Path:
+    model = FakeModel(skill=skill, latency_s=latency_s)
     model.write(folder)
     if is_adapter:
         model.write(folder / "adapter")

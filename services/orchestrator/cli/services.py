@@ -90,6 +90,7 @@ def serve(
     from services.orchestrator.endpoints.processes import (
         BENTOML_HOMES,
         bento_command,
+        require_free,
         service_environment,
     )
     from services.rpc.access.settings import AccessSettings, listen_host
@@ -97,9 +98,10 @@ def serve(
     is_teacher = role is o.Role.TEACHER
     if follow and is_teacher:
         raise typer.BadParameter("--follow is for a student: a teacher has no store to follow")
-    with exit_codes():
-        command = bento_command(role, port or (3001 if is_teacher else 3000), host)
+    port = port or (3001 if is_teacher else 3000)
     grpc_port = grpc_port or (50051 if is_teacher else 50052)
+    with exit_codes():
+        command = bento_command(role, port, host)
     home = BENTOML_HOMES / (f"{role}-{grpc_port}" if follow else role)
     environment = service_environment(role, grpc_port, home)
     prefix = f"MPA_{role.upper()}_"
@@ -111,6 +113,8 @@ def serve(
     with exit_codes():
         env = Environment(prefix, environment)
         AccessSettings.from_environment(env).require_guarded(listen_host(env))
+        require_free(host, port, "--port")
+        require_free(host, grpc_port, "--grpc-port")
         if convert and (preset := unconverted(role)):
             typer.echo(
                 f"serving the conversion of {preset.hub_id}, made at the first start", err=True

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import services
 from services.core import extras
-from services.core.errors import Conflict, MpaError, Unavailable
+from services.core.errors import Conflict, InvalidInput, MpaError, Unavailable
 from services.orchestrator.run.progress import Progress
 from services.rpc.connection import Connection
 from services.together import together
@@ -252,6 +252,19 @@ async def _own(output: BinaryIO, log: Path) -> None:
             return
         await asyncio.sleep(LOCK_EVERY_S)
     raise Conflict(f"an earlier service still writes to {log}: wait for it to end, or stop it")
+
+
+def require_free(host: str, port: int, option: str) -> None:
+    """Raises InvalidInput, naming the `option` that chooses the port: nothing can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except (OSError, OverflowError) as error:
+        raise InvalidInput(
+            f"port {port} of {host} can't be used ({error}): end the process that has it, or "
+            f"choose another with {option}",
+            field=option,
+        ) from error
 
 
 def free_ports(count: int) -> list[int]:
