@@ -5,7 +5,7 @@
 An owner and a follower of one store are behind Envoy with the shipped configuration. Versions are
 swapped, and each service in turn gets SIGTERM, ends, is started again and becomes ready. No client
 repeats a request. A request has failed if its client sees an error, an answer of another version
-than the reply names, or a version that was not live when the request began.
+than the reply names, or a version that was not live at any time of the request.
 
 Then a service without a proxy gets SIGTERM and is started again. Clients may find that nobody
 listens yet, that the service is loading, or that gRPC's library ends a call, unseen by the service,

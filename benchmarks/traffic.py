@@ -44,7 +44,7 @@ class Tally:
     """Outcomes of the requests.
 
     `mixed`: the answer of another version than the reply names; `other`: the answer of no version;
-    `stale`: a right answer of a version that was no longer live when the request began.
+    `stale`: a right answer of a version that was not live at any time of the request.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -65,10 +65,12 @@ class Student:
     """The student's answers and versions over one channel.
 
     `live`: the version whose promotion was answered last; "" while another one is promoted.
+    `promotions`: their number.
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.live = ""
+        self.promotions = 0
         self._answers = student_pb2_grpc.StudentServiceStub(channel)
         self._versions = versions_pb2_grpc.VersionServiceStub(channel)
 
@@ -79,6 +81,7 @@ class Student:
     async def promote(self, version: str) -> str:
         """Promotes a version and returns the way it was swapped in."""
         self.live = ""
+        self.promotions += 1
         request = versions_pb2.PromoteVersionRequest(name=version)
         reply = await self._versions.PromoteVersion(request, timeout=LOAD_TIMEOUT_S)
         self.live = version
@@ -144,6 +147,7 @@ async def asking(
         while not ended.is_set():
             await asyncio.sleep(pause_s * random.uniform(0.0, 2.0))
             one, live, began = next(questions), student.live, time.perf_counter()
+            promotions = student.promotions
             try:
                 reply = await ask(one)
             except Exception as error:  # whatever the client's library raises, the answer is lost
@@ -157,7 +161,7 @@ async def asking(
                 is_mixed = any(answers[one] == reply.answer for answers in expected.values())
                 tally.mixed += is_mixed
                 tally.other += not is_mixed
-            elif live and live == student.live != reply.version:
+            elif live and promotions == student.promotions and reply.version != live:
                 tally.stale += 1
 
     async with asyncio.TaskGroup() as group:

@@ -7,6 +7,7 @@ questions or answers.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -73,8 +74,13 @@ class AuditLog:
                 size = os.fstat(file.fileno()).st_size
                 if size and os.pread(file.fileno(), 1, size - 1) != b"\n":  # a crash cut it off
                     line = b"\n" + line
-                file.write(line)
-                os.fsync(file.fileno())
+                try:
+                    if file.write(line) != len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(size)  # half a line is none
+                    raise
         except OSError as error:
             if not self._is_silent:
                 _log.error("control actions are not audited: %s: %s", self._path, error)

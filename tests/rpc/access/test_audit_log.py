@@ -1,6 +1,7 @@
 """The audit log's file: whole lines, whatever happens to it."""
 
 import json
+import resource
 import stat
 
 import pytest
@@ -35,6 +36,21 @@ async def test_a_line_that_a_crash_cut_off_spoils_no_other(path):
     first, cut_off, last = path.read_text().splitlines()
     assert [json.loads(line)["result"] for line in (first, last)] == ["R0", "R1"]
     assert cut_off == '{"time": "20'
+
+
+async def test_a_disk_that_takes_half_a_line_takes_none(path, caplog):
+    log = AuditLog(path)
+    await log.write("Promote", "R0")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40, hard))
+    try:
+        await log.write("Promote", "R1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert results(path) == ["R0"]
+    assert "control actions are not audited" in caplog.text
+    await log.write("Promote", "R2")
+    assert results(path) == ["R0", "R2"]
 
 
 async def test_names_with_line_breaks_stay_on_their_line(path):
