@@ -5,12 +5,16 @@
     paper                      the parity gap, as the paper has it (Eq. 2)
     rehearsal[-R]              the gap, and for each of its samples R that the student had right
                                (1 unless given)
+    filtered                   the gap, and all that the student had right: the teacher contradicts
+                               the rest
     without-pi                 every annotation ("MPA (w/o PI)" of Tables 6 and 9)
     without-pi-step-matched    annotations, each used once, for as many steps as `paper` takes
     random                     as many annotations as the gap has, drawn from all
     random-rehearsal[-R]       as many annotations as `rehearsal-R` trains on, drawn from all
     labels[-N]                 N human labels, or all ("Full SFT" of Table 5, "HL" of Table 6)
     labels[-N]-lora            the same, with low-rank adapters ("LoRA SFT" of Table 5)
+
+A trained arm may have parts (arm_parts.py), such as filtered+emphasis-2+epochs-4.
 
 A trained arm may end in @SHARE, such as paper@0.25, to use that share of its samples: a learning
 curve.
@@ -19,13 +23,16 @@ curve.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import cycle, islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from services.core.arm_parts import FORM_OF_PARTS, read_parts, untuned
+from services.core.emphasis import emphasize
 from services.core.errors import InvalidInput
 from services.core.parity import Sample, select
 
@@ -53,6 +60,7 @@ FORMS = {
     "teacher": SampleSource.NOTHING,
     "paper": SampleSource.GAP,
     "rehearsal": SampleSource.GAP,
+    "filtered": SampleSource.GAP,
     "without-pi": SampleSource.ANNOTATIONS,
     "without-pi-step-matched": SampleSource.STEP_MATCHED,
     "random": SampleSource.RANDOM,
@@ -60,30 +68,41 @@ FORMS = {
     "labels": SampleSource.LABELS,
 }
 _NAME = re.compile(
-    r"(?P<form>zero-shot|teacher|paper|without-pi-step-matched|without-pi|random"
+    r"(?P<form>zero-shot|teacher|paper|filtered|without-pi-step-matched|without-pi|random"
     r"|(?:random-)?rehearsal(?:-(?P<ratio>\d+(?:\.\d+)?))?"
-    r"|labels(?:-(?P<count>[1-9]\d*))?(?P<lora>-lora)?)(?:@(?P<share>0?\.\d+))?"
+    r"|labels(?:-(?P<count>[1-9]\d*))?(?P<lora>-lora)?)"
+    r"(?P<parts>(?:\+[^+@]*)*)(?:@(?P<share>0?\.\d+))?"
 )
 WRITTEN = (
-    "zero-shot, teacher, paper, rehearsal-R, without-pi, without-pi-step-matched, random, "
-    "random-rehearsal-R, labels-N, labels-N-lora"
+    "zero-shot, teacher, paper, rehearsal-R, filtered, without-pi, without-pi-step-matched, "
+    "random, random-rehearsal-R, labels-N, labels-N-lora"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One arm.
-
-    `ratio`: known samples for each gap sample; for a random arm, the ratio of the arm whose size it
-    takes. `count`: number of labels, 0 for all. `share`: the part of its samples that it uses.
-    """
+    """One arm."""
 
     name: str
+    """Name in files and tables."""
     source: SampleSource
+    """Training samples."""
     ratio: float = 0.0
+    """Known samples for each gap sample, or those of the arm whose size a random arm takes."""
     count: int = 0
+    """Number of labels; 0 for all."""
     is_lora: bool = False
+    """Whether low-rank adapters are trained instead of all weights."""
     share: float = 1.0
+    """Share of its samples that it uses."""
+    emphasis: float = 0.0
+    """Meetings of a gap sample for each of a known one; 0: each sample once a pass."""
+    epochs: int = 0
+    """Passes over the samples; 0: those of the student's preset."""
+    learning_rate: float | None = None
+    """Learning rate; None: that of the student's preset."""
+    weight_decay: float | None = None
+    """Weight decay; None: that of the student's preset."""
 
     @property
     def is_teacher(self) -> bool:
@@ -99,6 +118,16 @@ class Arm:
         return self.is_teacher or self.source in OF_STUDENT
 
     @property
+    def settings(self) -> tuple[int, float | None, float | None]:
+        """Settings of the training that the name states."""
+        return self.epochs, self.learning_rate, self.weight_decay
+
+    @property
+    def untuned(self) -> str:
+        """Name of the arm without settings of the training."""
+        return untuned(self.name)
+
+    @property
     def whole(self) -> str:
         """Name of the arm with all samples: this one without its @SHARE."""
         return self.name.partition("@")[0]
@@ -107,27 +136,50 @@ class Arm:
 def parse_arm(name: str) -> Arm:
     """The arm of this name. Raises InvalidInput with a list of the arms."""
     found = _NAME.fullmatch(name)
-    if not found or (found["share"] and found["form"] in ("zero-shot", "teacher")):
+    is_trained = found and FORMS[_form(found)] is not SampleSource.NOTHING
+    if not found or ((found["share"] or found["parts"]) and not is_trained):
         raise InvalidInput(
-            f"there is no arm {name!r}: use {WRITTEN}; a trained arm may end in @SHARE",
+            f"there is no arm {name!r}: use {WRITTEN}; a trained arm may have parts "
+            f"({FORM_OF_PARTS}) and end in @SHARE",
             field="arms",
         )
-    form = re.sub(r"-\d.*|-lora$", "", found["form"])
+    form = _form(found)
     share = float(found["share"] or 1.0)
     if share == 0.0:
         raise InvalidInput(
             f"the arm {name!r} trains on nothing: give a share above 0", field="arms"
         )
     ratio = float(found["ratio"] or 1.0) if "rehearsal" in form else 0.0
-    return Arm(name, FORMS[form], ratio, int(found["count"] or 0), bool(found["lora"]), share)
+    arm = Arm(
+        name,
+        FORMS[form],
+        math.inf if form == "filtered" else ratio,
+        int(found["count"] or 0),
+        bool(found["lora"]),
+        share,
+    )
+    changes: Mapping[str, Any] = read_parts(name, found["parts"])
+    if "emphasis" in changes and not (arm.source is SampleSource.GAP and arm.ratio):
+        raise InvalidInput(
+            f"the arm {name!r} has no known samples besides the gap, so there is nothing to "
+            "emphasize: use filtered or rehearsal-R",
+            field="arms",
+        )
+    return replace(arm, **changes)
+
+
+def _form(found: re.Match[str]) -> str:
+    return re.sub(r"-\d.*|-lora$", "", found["form"])
 
 
 def choose(arm: Arm, samples: Sequence[Sample], seed: int, epochs: int) -> list[Sample]:
     """The training samples of an arm, out of all identified `samples`.
 
-    Draws depend on `seed`, not on the order of `samples`. `epochs`: the passes of `paper` over its
-    samples, which decide the steps of a step-matched arm.
+    Draws depend on `seed`, not on the order of `samples`. `epochs`: the passes of the student's
+    preset. A step-matched arm has as many samples as `paper` takes steps for, and an arm with
+    emphasis lists each meeting: both are trained in one pass.
     """
+    passes = arm.epochs or epochs
     selected = select(samples, arm.ratio)
     if arm.source is SampleSource.GAP:
         chosen = selected
@@ -137,15 +189,18 @@ def choose(arm: Arm, samples: Sequence[Sample], seed: int, epochs: int) -> list[
         chosen = draw(samples, _key, len(selected), seed)
     else:
         in_turn = cycle(draw(samples, _key, len(samples), seed))
-        chosen = list(islice(in_turn, len(selected) * epochs))
-    if arm.share == 1.0:
-        return chosen
-    return draw(chosen, _key, max(1, round(arm.share * len(chosen))), seed)
+        chosen = list(islice(in_turn, len(selected) * passes))
+    if arm.share < 1.0:
+        chosen = draw(chosen, _key, max(1, round(arm.share * len(chosen))), seed)
+    if arm.emphasis:
+        return emphasize(draw(chosen, _key, len(chosen), seed), arm.emphasis, passes)
+    return chosen
 
 
 def epochs_of(arm: Arm, epochs: int) -> int:
-    """Passes of an arm over its samples, given the passes of `paper` over the gap."""
-    return 1 if arm.source is SampleSource.STEP_MATCHED else epochs
+    """Passes of an arm over its samples, given those of the student's preset."""
+    is_listed = arm.source is SampleSource.STEP_MATCHED or arm.emphasis
+    return 1 if is_listed else arm.epochs or epochs
 
 
 def draw(items: Sequence[T], key: Callable[[T], str], count: int, seed: int) -> list[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,15 +71,16 @@ def select(
 
     `max_share_per_kind`: largest share of one kind of question, in the gap samples and in the known
     ones. A sample is known if the student agreed with its annotation (cells KNOWN and UNASKED):
-    rehearsing it costs no teacher call. Ratio 0 is Eq. 2 as written. The order of `samples` doesn't
-    matter.
+    rehearsing it costs no teacher call. Ratio 0 is Eq. 2 as written; an infinite one takes every
+    known sample. The order of `samples` doesn't matter.
     """
     in_order = sorted(samples, key=lambda sample: sample.key)
     gap = balanced(
         [sample for sample in in_order if sample.cell is Cell.GAP], _kind, max_share_per_kind
     )
-    known = (sample for sample in in_order if sample.cell in STUDENT_RIGHT)
-    return gap + draw(known, _kind, round(rehearsal_ratio * len(gap)), max_share_per_kind)
+    known = [sample for sample in in_order if sample.cell in STUDENT_RIGHT]
+    count = len(known) if math.isinf(rehearsal_ratio) else round(rehearsal_ratio * len(gap))
+    return gap + draw(known, _kind, count, max_share_per_kind)
 
 
 def _kind(sample: Sample) -> str:

@@ -103,7 +103,7 @@ def _grow(tensor: torch.Tensor, sizes: Sequence[int], fill: int) -> torch.Tensor
 
 
 class EncodedSamples(Dataset[Row]):
-    """Encoded rows of a dataset, kept in memory up to `cache_bytes`.
+    """Encoded rows of a dataset, kept in memory up to `cache_bytes`; equal samples share a row.
 
     Index ~i is sample i with nothing to learn: it completes the last batch of an epoch.
     """
@@ -113,7 +113,7 @@ class EncodedSamples(Dataset[Row]):
     ) -> None:
         self._samples = samples
         self._encoder = encoder
-        self._cache: dict[int, Row] = {}
+        self._cache: dict[TrainingSample, Row] = {}
         self._room_bytes = cache_bytes
 
     def __len__(self) -> int:
@@ -123,10 +123,11 @@ class EncodedSamples(Dataset[Row]):
         if index < 0:
             row = self[~index]
             return {**row, "labels": torch.full_like(row["labels"], IGNORED)}
-        row = self._cache.get(index) or self._encoder(self._samples[index])
+        sample = self._samples[index]
+        row = self._cache.get(sample) or self._encoder(sample)
         size = sum(tensor.nbytes for tensor in row.values())
-        if index not in self._cache and size <= self._room_bytes:
-            self._cache[index] = row
+        if sample not in self._cache and size <= self._room_bytes:
+            self._cache[sample] = row
             self._room_bytes -= size
         return row
 

@@ -1,8 +1,10 @@
+import math
 import random
 from collections import Counter
 
 import pytest
 
+from services.core.arm_parts import tuned
 from services.core.arms import SampleSource, choose, draw, epochs_of, parse_arm
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, Sample, select
@@ -28,6 +30,8 @@ SAMPLES = [Sample(f"{at:064x}", f"q{at}?", "a", of) for at, of in enumerate(CELL
         ("labels-100", SampleSource.LABELS, 0.0, 100, False, 1.0),
         ("labels-lora", SampleSource.LABELS, 0.0, 0, True, 1.0),
         ("labels-100-lora", SampleSource.LABELS, 0.0, 100, True, 1.0),
+        ("filtered", SampleSource.GAP, math.inf, 0, False, 1.0),
+        ("filtered+emphasis-2+epochs-4@0.5", SampleSource.GAP, math.inf, 0, False, 0.5),
     ],
 )
 def test_names_of_arms(name, source, ratio, count, is_lora, share):
@@ -54,6 +58,8 @@ def test_names_of_arms(name, source, ratio, count, is_lora, share):
         "paper@1.5",
         "paper@0.0",
         "rehearsal-x",
+        "filtered-2",
+        "zero-shot+epochs-2",
     ],
 )
 def test_an_unknown_arm_is_refused_with_the_list_of_arms(name):
@@ -72,12 +78,60 @@ def test_an_unknown_arm_is_refused_with_the_list_of_arms(name):
         ("random", 20, 2),
         ("random-rehearsal-0.5", 30, 2),
         ("random@0.5", 10, 2),
+        ("filtered", 70, 2),
+        ("filtered+epochs-8", 70, 8),
+        ("filtered+emphasis-2", 140, 1),
+        ("filtered+emphasis-2+epochs-3@0.5", 105, 1),
+        ("without-pi-step-matched+epochs-3", 60, 1),
     ],
 )
 def test_how_much_each_arm_trains_on(name, count, epochs):
     arm = parse_arm(name)
     assert len(choose(arm, SAMPLES, 0, epochs=2)) == count
     assert epochs_of(arm, 2) == epochs
+
+
+def test_parts_of_a_name_are_settings():
+    arm = parse_arm("filtered+emphasis-2.5+epochs-4+rate-1e-3+decay-0.1")
+    assert (arm.emphasis, arm.settings) == (2.5, (4, 0.001, 0.1))
+    assert arm.untuned == "filtered+emphasis-2.5"
+    assert parse_arm("paper+rate-5e-05@0.5").untuned == "paper@0.5"
+    assert parse_arm("paper").settings == (0, None, None)
+
+
+@pytest.mark.parametrize("name", ["paper@0.5", "filtered+emphasis-2", "labels-100-lora"])
+def test_a_name_with_settings_is_read_as_it_was_written(name):
+    arm = parse_arm(tuned(name, {"epochs": 16, "rate": 0.00005, "decay": 0.0}))
+    assert (arm.settings, arm.untuned) == ((16, 0.00005, 0.0), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("filtered+epochs-4+emphasis-2", "in this order"),
+        ("filtered+epochs-4+epochs-8", "in this order"),
+        ("filtered+consensus", r"write \+emphasis-R"),
+        ("filtered+", r"write \+emphasis-R"),
+        ("filtered+epochs-0", "epochs '0': give a whole number, 1 or more"),
+        ("filtered+epochs-1.5", "give a whole number"),
+        ("filtered+rate-0", "a number above 0"),
+        ("filtered+rate-nan", "a number above 0"),
+        ("filtered+decay--1", "0 or more"),
+        ("filtered+emphasis-0.5", "1 or more"),
+        ("paper+emphasis-2", "nothing to emphasize"),
+        ("without-pi+emphasis-2", "nothing to emphasize"),
+    ],
+)
+def test_a_wrong_part_is_named(name, complaint):
+    with pytest.raises(InvalidInput, match=complaint):
+        parse_arm(name)
+
+
+def test_filtered_is_all_but_what_the_teacher_contradicts():
+    filtered = choose(parse_arm("filtered"), SAMPLES, 0, 1)
+    assert filtered == choose(parse_arm("rehearsal-100"), SAMPLES, 0, 1), "its name of old"
+    assert set(filtered) == set(SAMPLES[:70])
+    assert choose(parse_arm("filtered"), SAMPLES[20:], 0, 1) == select(SAMPLES[20:], math.inf)
 
 
 def test_the_gap_is_the_same_for_every_seed_and_a_draw_is_not():
@@ -89,7 +143,13 @@ def test_the_gap_is_the_same_for_every_seed_and_a_draw_is_not():
 
 def test_a_draw_does_not_depend_on_the_order_of_arrival_and_grows_by_adding():
     shuffled = random.Random(1).sample(SAMPLES, len(SAMPLES))
-    for name in ("random", "without-pi", "without-pi-step-matched", "paper@0.5"):
+    for name in (
+        "random",
+        "without-pi",
+        "without-pi-step-matched",
+        "paper@0.5",
+        "filtered+emphasis-2",
+    ):
         assert choose(parse_arm(name), shuffled, 3, 1) == choose(parse_arm(name), SAMPLES, 3, 1)
     curve = [set(choose(parse_arm(f"paper@{share}"), SAMPLES, 3, 1)) for share in (0.1, 0.5, 0.9)]
     assert curve[0] < curve[1] < curve[2]

@@ -50,6 +50,26 @@ def test_each_epoch_has_its_own_order_which_the_seed_decides():
     assert len({str(batches) for batches in drawn.values()}) == len(drawn)
 
 
+def test_a_sample_that_is_met_again_is_encoded_once(tiny_checkpoint, datasets):
+    from transformers import AutoProcessor
+
+    from services.student.encoding import EncodedSamples, Encoder
+
+    first, second = new_samples(datasets, 2)
+    encoded = []
+
+    class Watched(Encoder):
+        def __call__(self, sample):
+            encoded.append(sample)
+            return super().__call__(sample)
+
+    encoder = Watched(AutoProcessor.from_pretrained(tiny_checkpoint), datasets, ANSWER_TEMPLATE)
+    rows = EncodedSamples([first, second, first, first], encoder)
+    assert rows[0] is rows[2] is rows[3]
+    assert len(rows[1]["labels"]) == 1
+    assert encoded == [first, second]
+
+
 def test_the_trainer_draws_another_order_in_each_epoch(tiny_checkpoint, datasets, tmp_path):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 

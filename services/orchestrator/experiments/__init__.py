@@ -2,12 +2,13 @@
 
 Result files are the only state.
 
-experiment.py  data classes of an experiment; file.py reads one, entries.py its tasks and draws
+experiment.py  data classes of an experiment; file.py reads one, with entries.py its tasks and
+               draws, and with variants.py its arms
 plan.py        its subjects, runs and evaluations
 site.py        addresses of its models, or services started here
 flow.py        the whole experiment: identified.py (runs), trained.py (samples.py), measured.py
 comparisons.py changes from one model to another; versus.py: between arms
-results.py     a row for each arm, student, teacher, task and test
+results.py     a row for each arm, student, teacher, task and test; chosen.py: the best variants
 paper.py       the paper's own figures (paper.csv)
 tables.py      tables laid out as in the paper; latex.py, figures.py and report.py write them
 """

@@ -61,9 +61,10 @@ LORA = Lora()
 class Layout:
     """A table: the axes of its rows and columns (of AXES, the outermost first).
 
-    `paper`: the table of the paper that it repeats. `samples`: adds the number of training samples
-    before each figure. `gains`: adds the greatest and the mean gain of each row. `metrics`: a row
-    for each metric of an entry instead of the official one alone.
+    `paper`: the table of the paper that it repeats. `samples`, `steps`: add the number of training
+    samples, and of optimizer steps, before each figure. `gains`: adds the greatest and the mean
+    gain of each row. `metrics`: a row for each metric of an entry instead of the official one
+    alone.
     """
 
     name: str
@@ -74,6 +75,12 @@ class Layout:
     samples: bool = False
     gains: bool = False
     metrics: bool = False
+    steps: bool = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Titles of the columns of one figure."""
+        return (*["samples"] * self.samples, *["steps"] * self.steps, "score")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from services.orchestrator.experiments.experiment import (
     Layout,
     Lora,
 )
+from services.orchestrator.experiments.variants import expand_arms, require_choice
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ KEYS = (
     "draw",
     *TABLES_OF_FILE,
 )
-TABLE_KEYS = ("name", "title", "paper", "rows", "columns", "samples", "gains", "metrics")
+TABLE_KEYS = ("name", "title", "paper", "rows", "columns", "samples", "steps", "gains", "metrics")
 
 
 def read_experiment(path: Path, data: Path = Path()) -> Experiment:
@@ -65,7 +66,7 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from error
     top.require_known(KEYS)
-    arms = _each(top, "arms", parse_arm)
+    arms = _each(expand_arms(top), "arms", parse_arm)
     experiment = Experiment(
         name=path.stem,
         title=top.get("title", path.stem),
@@ -84,6 +85,7 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
     if any(arm.is_lora for arm in arms):
         experiment = replace(experiment, settings=_settings_for_lora(experiment))
     _require_whole(top, experiment)
+    require_choice(top, arms, experiment.draw)
     return experiment
 
 
@@ -188,6 +190,7 @@ def _layout(fields: Fields) -> Layout:
         columns=columns,
         paper=fields.get("paper"),
         samples=fields.values.get("samples") is True,
+        steps=fields.values.get("steps") is True,
         gains=fields.values.get("gains") is True,
         metrics=fields.values.get("metrics") is True,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from services.core import extras
 from services.core.intervals import format_p
 from services.files import write_atomically
 from services.orchestrator.experiments import results
+from services.orchestrator.experiments.chosen import ChosenArm, choose_settings
 from services.orchestrator.experiments.comparisons import Evaluations, KindChange, ScoreChange
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.latex import latex
@@ -21,7 +24,8 @@ PLACE = ("student", "teacher", "trained on", "measured on")
 CHANGE = ("95 %", "fixed", "broken", "p")
 KINDS = ("arm", *PLACE, "kind", "questions", "before", "after", "95 %", "fixed", "broken")
 VERSUS = ("arm", "against", *PLACE, "points", *CHANGE, "p (Holm)")
-COUNTS = ("metric", "samples", "seeds", "questions")
+CHOSEN = ("arm", "student", "teacher", "chosen", "mean of the tasks", "out of")
+COUNTS = ("metric", "samples", "steps", "seeds", "questions")
 DETAILS = ("arm", *PLACE, *COUNTS, "score", "s.d.", "contains", "gain", *CHANGE, "nothing trained")
 
 
@@ -33,7 +37,12 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
     evaluations = Evaluations(folder)
     rows = results.collect(experiment, folder, evaluations)
     compared = versus(experiment, evaluations)
+    chosen = choose_settings(experiment, rows)
     results.write(rows, compared, folder, experiment.name)
+    write_atomically(
+        folder / f"{experiment.name}-chosen.json",
+        json.dumps([asdict(one) for one in chosen], indent=1) + "\n",
+    )
     lines = [f"# {experiment.title}", ""]
     for layout in experiment.tables:
         made = tables(experiment, layout, rows)
@@ -41,6 +50,7 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
         for one in made:
             lines += [*markdown(one), ""]
     lines += [*_versus(compared), ""] if compared else []
+    lines += [*_chosen(chosen), ""] if chosen else []
     written = [*lines, *_kinds(rows), *_details(rows)]
     if extras.is_installed("matplotlib"):
         from services.orchestrator.experiments.figures import draw
@@ -97,6 +107,21 @@ def _versus(compared: Sequence[Versus]) -> list[str]:
     return ["## Arms against each other", "", *table(VERSUS, rows)]
 
 
+def _chosen(found: Sequence[ChosenArm]) -> list[str]:
+    rows = [
+        (
+            title_of(one.arm),
+            one.student,
+            one.teacher,
+            one.chosen,
+            percent(one.score),
+            f"{one.variants} variants, {one.seeds} seeds",
+        )
+        for one in found
+    ]
+    return ["## Settings chosen on the dev draw", "", *table(CHOSEN, rows)]
+
+
 def _change(change: ScoreChange) -> tuple[str, ...]:
     """Gain with its interval, fixed and broken, p."""
     gain = "" if change.gain is None else f"{100 * change.gain:+.1f}"
@@ -111,6 +136,7 @@ def _within(low: float | None, high: float | None) -> str:
 
 
 def _detail(row: Row) -> tuple[str, ...]:
-    counts = (row.metric, f"{row.samples:,.0f}", str(row.seeds), f"{row.questions:,}")
+    trained = (f"{row.samples:,.0f}", f"{row.steps:,.0f}" if row.steps else "")
+    counts = (row.metric, *trained, str(row.seeds), f"{row.questions:,}")
     scores = ["" if score is None else percent(score) for score in (row.mean, row.sd, row.contains)]
     return row.arm, *_place(row), *counts, *scores, *_change(row.change), row.reason

@@ -84,6 +84,8 @@ class Row:
     """Why nothing was trained; "" otherwise."""
     draw: str = TEST
     """Draw of the questions."""
+    steps: float = 0.0
+    """Number of optimizer steps, mean of the seeds; 0 if an earlier release trained it."""
 
 
 def collect(experiment: Experiment, out: Path, evaluations: Evaluations) -> list[Row]:
@@ -153,6 +155,7 @@ def _row(
         parameters=parameters,
         reason=reason,
         draw=group.entry.draw,
+        steps=statistics.mean(found.steps for found in trained) if trained else 0.0,
     )
 
 

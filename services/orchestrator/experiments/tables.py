@@ -17,6 +17,7 @@ TITLES = {
     "zero-shot": "ZS",
     "paper": "MPA",
     "rehearsal": "MPA with rehearsal",
+    "filtered": "PI as a filter",
     "without-pi": "MPA (w/o PI)",
     "without-pi-step-matched": "MPA (w/o PI), step-matched",
     "random": "random, size-matched",
@@ -100,7 +101,9 @@ def _official(experiment: Experiment, layout: Layout, values: Values, rows: Sequ
             return _nothing(layout)
         is_other = metric not in ("", row.metric)
         score = _percent(row.beside[metric]) if is_other else _score(row)
-        return (f"{row.samples:,.0f}" if row.samples else "", score) if layout.samples else (score,)
+        counts = {"samples": row.samples, "steps": row.steps}
+        texts = {part: f"{count:,.0f}" if count else "" for part, count in counts.items()}
+        return tuple({**texts, "score": score}[part] for part in layout.parts)
 
     def gains(keys: Iterable[Key]) -> tuple[str, ...]:
         found = [
@@ -132,7 +135,7 @@ def _official(experiment: Experiment, layout: Layout, values: Values, rows: Sequ
 def _contains(
     layout: Layout, values: Values, rows: Sequence[Row], printed: Sequence[paper.Figure]
 ) -> Table:
-    layout = replace(layout, samples=False)
+    layout = replace(layout, samples=False, steps=False)
 
     def cells(key: Key, _: str) -> tuple[str, ...]:
         row, figure = _find(rows, key), _find(printed, key)
@@ -148,6 +151,7 @@ def _contains(
 
 
 def _papers(layout: Layout, printed: Sequence[paper.Figure]) -> Table:
+    layout = replace(layout, steps=False)
     axes = (*layout.rows, *layout.columns)
     values = {
         axis: tuple(dict.fromkeys(getattr(figure, axis) for figure in printed)) for axis in axes
@@ -183,7 +187,8 @@ def _table(
     heads: list[tuple[str, ...]] = [(label,) for label in labels]
     for column in columns:
         titles = tuple(_title(axis, value) for axis, value in column.items())
-        heads += [(*titles, part) for part in ("samples", "score")] if layout.samples else [titles]
+        several = len(layout.parts) > 1
+        heads += [(*titles, part) for part in layout.parts] if several else [titles]
     heads += [("gain", "max"), ("gain", "mean")] if gains else []
     rows = []
     for place in _places(layout, values):
@@ -216,7 +221,7 @@ def _keys(values: Values, axes: Sequence[str]) -> list[Key]:
 
 
 def _nothing(layout: Layout) -> tuple[str, ...]:
-    return ("", "") if layout.samples else ("",)
+    return ("",) * len(layout.parts)
 
 
 def _find(placed: Iterable[P], key: Key) -> P | None:
@@ -234,12 +239,14 @@ def _title(axis: str, value: str) -> str:
 
 
 def title_of(arm: str) -> str:
-    """The arm's name in the paper, if it has one."""
+    """The arm's name in the paper, if it has one, and its parts."""
     found = parse_arm(arm)
-    if arm not in TITLES and "rehearsal" in arm:
-        size = "random, as many as " if arm.startswith("random") else ""
-        return f"{size}MPA with rehearsal {found.ratio:g}:1"
-    return TITLES.get(arm, arm)
+    form, *parts = arm.split("+")
+    title = TITLES.get(form, form)
+    if form not in TITLES and "rehearsal" in form:
+        size = "random, as many as " if form.startswith("random") else ""
+        title = f"{size}MPA with rehearsal {found.ratio:g}:1"
+    return ", ".join((title, *(part.replace("-", " ", 1) for part in parts)))
 
 
 def _score(row: Row) -> str:

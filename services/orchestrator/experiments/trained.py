@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -38,7 +39,8 @@ from services.rpc.wire import contract_to_proto
 class TrainedArm:
     """The outcome of a training: a version, or the `reason` why there was none.
 
-    `conditions`: a hash of all settings that decided it.
+    `conditions`: a hash of all settings that decided it. `samples`: number of different ones.
+    `steps`: number of the optimizer's steps; 0 if an earlier release trained it.
     """
 
     conditions: str
@@ -47,6 +49,7 @@ class TrainedArm:
     weights_sha256: str = ""
     seconds: float = 0.0
     reason: str = ""
+    steps: int = 0
 
     @staticmethod
     def read(folder: Path) -> TrainedArm | None:
@@ -116,7 +119,20 @@ async def _train(
     request = partial(_request, experiment, subject, base, budget, dataset)
     made = await train(student, request, progress)
     seconds = time.monotonic() - began
-    TrainedArm(known, len(samples.labels), made.name, made.weights_sha256, seconds).write(folder)
+    trained = TrainedArm(
+        known,
+        len(set(samples.labels)),
+        made.name,
+        made.weights_sha256,
+        seconds,
+        steps=_steps(subject, len(samples.labels)),
+    )
+    trained.write(folder)
+
+
+def _steps(subject: MeasuredModel, samples: int) -> int:
+    usual = PRESETS[subject.student].hyperparameters
+    return epochs_of(subject.arm, usual.epochs) * math.ceil(samples / usual.batch_size)
 
 
 def _samples(
@@ -148,6 +164,10 @@ def _request(
     if subject.arm.is_lora:
         chosen.lora_rank = experiment.lora.rank
         chosen.learning_rate = experiment.lora.learning_rate
+    if subject.arm.learning_rate is not None:
+        chosen.learning_rate = subject.arm.learning_rate
+    if subject.arm.weight_decay is not None:
+        chosen.weight_decay = subject.arm.weight_decay
     settings = settings_of(experiment, experiment.entries[subject.task], budget)
     if settings.recipe.loss:
         chosen.loss = settings.recipe.loss

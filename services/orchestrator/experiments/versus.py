@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from services.core.arms import SampleSource
+from services.core.arms import Arm, SampleSource
 from services.core.intervals import holm
 from services.orchestrator.experiments.comparisons import Evaluations, ScoreChange, change
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.plan import Group, groups
+from services.orchestrator.experiments.variants import variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,11 @@ class Versus:
 
 
 def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
-    """Compare whole arms; shares are for learning curves."""
+    """Compare whole arms with equal settings, or the only variants of two arms.
+
+    Shares are for learning curves.
+    """
+    known = variants(experiment.arms)
     trained = [
         group
         for group in groups(experiment)
@@ -39,7 +45,7 @@ def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
     found = []
     for group in trained:
         if group.subjects[0].arm.source is SampleSource.GAP:
-            others = [other for other in trained if _is_comparable(group, other)]
+            others = [other for other in trained if _is_comparable(group, other, known)]
             compared = (_compare(group, other, evaluations) for other in others)
             found += [one for one in compared if one]
     adjusted = holm([1.0 if one.change.p_paired is None else one.change.p_paired for one in found])
@@ -62,8 +68,10 @@ def _compare(group: Group, other: Group, evaluations: Evaluations) -> Versus | N
     return Versus(arm, other.names[0], *place, len(before), change(before, after))
 
 
-def _is_comparable(group: Group, other: Group) -> bool:
+def _is_comparable(group: Group, other: Group, known: Mapping[str, Sequence[Arm]]) -> bool:
     """Is it another arm in the same place? Labels have no teacher."""
     one, two = group.subjects[0], other.subjects[0]
     is_same = (one.student, one.task, group.entry.name) == (two.student, two.task, other.entry.name)
-    return is_same and one.arm != two.arm and two.teacher in ("", one.teacher)
+    is_same = is_same and one.arm != two.arm and two.teacher in ("", one.teacher)
+    is_only = all(len(known[arm.untuned]) == 1 for arm in (one.arm, two.arm))
+    return is_same and (is_only or one.arm.settings == two.arm.settings)

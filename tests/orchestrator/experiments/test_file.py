@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.core.arm_parts import PARTS
 from services.core.arms import FORMS
 from services.core.errors import InvalidInput, NotFound
 from services.orchestrator.experiments import paper
@@ -64,7 +65,7 @@ def papers_data(tmp_path) -> Path:
         )
     for family in FAMILIES:
         samples.images(tmp_path / "minivqa" / family / "pool", "0.png")
-        for name in ("test", "harder", "labels"):
+        for name in ("test", "harder", "dev", "final", "labels"):
             row = {"image": "pool/0.png", "question": "q?", "answers": ["a"] * 10}
             samples.write(tmp_path / "minivqa" / family / f"{name}.jsonl", json.dumps(row))
     return tmp_path
@@ -183,6 +184,37 @@ def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
     assert "40 questions" in found[2].detail
 
 
+GRID = """
+"zero-shot",
+{ arm = ["filtered", "paper"], epochs = [1, 4], learning_rate = 5e-4, weight_decay = [0, 0.1] },
+"filtered+epochs-8",
+"""
+
+
+def test_an_arm_has_a_variant_for_each_of_its_settings(data):
+    (data / "dev.jsonl").write_text((data / "test.jsonl").read_text())
+    text = FILE.format(arms=f"[{GRID}]", seeds="[0, 1, 2, 3, 4]")
+    text += 'dev = { files = "dev.jsonl" }\n'
+    experiment = read_experiment(write(data, text), data)
+    assert [arm.name for arm in experiment.arms] == [
+        "zero-shot",
+        *(
+            f"{arm}+epochs-{epochs}+rate-0.0005+decay-{decay}"
+            for arm in ("filtered", "paper")
+            for epochs in (1, 4)
+            for decay in ("0", "0.1")
+        ),
+        "filtered+epochs-8",
+    ]
+    assert experiment.seeds == (0, 1, 2, 3, 4)
+    with pytest.raises(
+        InvalidInput, match=r'"arms" has variants .*refuses to choose on the test draw'
+    ):
+        read_experiment(write(data, 'draw = "test"\n' + text), data)
+    one = text.replace("[1, 4]", "4").replace("[0, 0.1]", "0").replace('"filtered+epochs-8",', "")
+    read_experiment(write(data, 'draw = "test"\n' + one), data)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
@@ -243,6 +275,33 @@ def test_each_student_has_a_run_with_each_teacher_and_labels_need_none(data):
             '[[tables]]\nname = "a"\nrows = ["arm"]\ncolumns = ["on"]\nmetrics = true\n[tasks.vqa]',
             r'"metrics" are rows of each test',
         ),
+        (
+            '["zero-shot", "paper"]',
+            '["zero-shot", { arm = "paper", epochs = [2, 4] }]',
+            r"refuses to choose on the test draw: compare them with draw",
+        ),
+        (
+            '["zero-shot", "paper"]',
+            '["zero-shot", { arm = "paper", epoch = 2 }]',
+            r'arms\[1\]: "epoch" is an unknown key: use one of arm, epochs',
+        ),
+        (
+            '["zero-shot", "paper"]',
+            '[{ arm = "paper", epochs = [] }]',
+            r'arms\[0\]: "epochs" is empty',
+        ),
+        (
+            '["zero-shot", "paper"]',
+            '[{ arm = "paper", epochs = "two" }]',
+            r'arms\[0\]: "epochs" is a text, not a number',
+        ),
+        (
+            '["zero-shot", "paper"]',
+            '[{ arm = "paper", epochs = 0.5 }]',
+            r'"arms" is wrong: .* has epochs .0.5.: give a whole number',
+        ),
+        ('["zero-shot", "paper"]', "[{ epochs = 2 }]", r'arms\[0\]: "arm" is missing'),
+        ('["zero-shot", "paper"]', '["paper", 3, {arm = "random"}]', r'"arms\[1\]" is a number'),
         ("seeds = [0]", 'draw = "final"', r'"draw" is .final.: choose one of dev, test'),
         ("seeds = [0]", 'draw = "dev"', r'tasks.vqa: "dev" is missing, and this experiment is'),
         (
@@ -285,6 +344,8 @@ def test_the_documents_name_every_form_of_an_arm():
     said = (ROOT / "docs/reproduce.md").read_text()
     for form in FORMS:
         assert f"`{form}" in said, form
+    for part in PARTS:
+        assert f"`+{part}-" in said, part
 
 
 def test_no_file_is_told_with_where_there_are_some(tmp_path):

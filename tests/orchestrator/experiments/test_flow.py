@@ -1,5 +1,7 @@
 """A whole experiment over loopback gRPC: its requests, its samples; no work is repeated."""
 
+import math
+
 import pytest
 
 from services.core.errors import MpaError, Unavailable, WrongState
@@ -24,6 +26,11 @@ ARMS = (
     "teacher",
     "paper@0.5",
 )
+VARIANTS = """[
+    "zero-shot",
+    "filtered+emphasis-2",
+    {{ arm = ["filtered", "paper"], epochs = [1, 4], learning_rate = 1e-3, weight_decay = 0.1 }},
+]"""
 
 
 async def test_every_arm_is_trained_as_it_says_and_measured_officially(laboratory):
@@ -108,6 +115,43 @@ async def test_arms_are_compared_with_each_other_seed_by_seed(laboratory):
     assert "| MPA | random, size-matched |" in " ".join(
         (laboratory.out / "small.md").read_text().split()
     )
+
+
+async def test_variants_are_trained_as_they_say_and_chosen_on_dev(laboratory):
+    write_labelled(laboratory.data / "dev.jsonl", range(2100, 2120))
+    text = FILE.replace("{arms}", VARIANTS)
+    text += 'dev = {{ files = "dev.jsonl" }}\n'
+    teacher, student = ScriptedTeacher(), ScriptedStudent(trained_later=(0.6, 0.7, 0.9, 0.5, 0.8))
+    async with serving(teacher) as teacher_at, serving(student) as student_at:
+        rows = await laboratory.work(laboratory.experiment(text), teacher_at, student_at)
+        again = await laboratory.work(laboratory.experiment(text), "127.0.0.1:1", "127.0.0.1:1")
+    assert again == rows, "tables are made again from the answers"
+    asked = {request.recipe: request.hyperparameters for request in student.trainings}
+    trained = asked["filtered+epochs-4+rate-0.001+decay-0.1"]
+    assert (trained.epochs, trained.learning_rate, trained.weight_decay) == (4, 1e-3, 0.1)
+    assert not asked["filtered+emphasis-2"].HasField("learning_rate")
+    filtered = rows["filtered+epochs-4+rate-0.001+decay-0.1"]
+    assert rows["filtered+emphasis-2"]["samples"] <= filtered["samples"]
+    assert filtered["steps"] == 4 * math.ceil(filtered["samples"] / 16)
+    (chosen, other) = laboratory.rows("small-chosen")
+    best = max(
+        (row for arm, row in rows.items() if arm.startswith("filtered+epochs")),
+        key=lambda row: row["mean"],
+    )
+    assert (chosen["arm"], chosen["chosen"], chosen["score"]) == (
+        "filtered",
+        best["arm"],
+        best["mean"],
+    )
+    assert (other["arm"], other["variants"]) == ("paper", 2)
+    pairs = {(one["arm"], one["other"]) for one in laboratory.rows("small-versus")}
+    one, four = (f"+epochs-{epochs}+rate-0.001+decay-0.1" for epochs in (1, 4))
+    assert pairs == {
+        (arm + of, other + of)
+        for of in (one, four)
+        for arm, other in (("filtered", "paper"), ("paper", "filtered"))
+    }, "at equal steps"
+    assert "## Settings chosen on the dev draw" in (laboratory.out / "small.md").read_text()
 
 
 async def test_nothing_is_done_twice(laboratory):

@@ -140,6 +140,22 @@ def test_table_6_shows_the_samples(tmp_path):
     assert papers.rows[0][:3] == ("human labels", "35,000", "72.7")
 
 
+def test_a_table_shows_steps_and_the_draw(tmp_path):
+    layout = Layout("t", "T", ("arm",), ("on",), samples=True, steps=True)
+    arms = ("zero-shot", "paper", "filtered+emphasis-2+epochs-4")
+    asked = experiment(tmp_path, layout, arms, ("textvqa",))
+    entries = {name: replace(entry, draw="dev") for name, entry in asked.entries.items()}
+    tuned = replace(TRAINED, arm=arms[2], steps=312.0)
+    official, _ = tables(replace(asked, entries=entries), layout, [UNTRAINED, TRAINED, tuned])
+    assert [head[-1] for head in official.heads[1:]] == ["samples", "steps", "score"]
+    assert official.rows == (
+        ("ZS", "", "", "50.0"),
+        ("MPA", "1,234", "", "55.0 ± 1.0* (+5.0)"),
+        ("PI as a filter, emphasis 2, epochs 4", "1,234", "312", "55.0 ± 1.0* (+5.0)"),
+    )
+    assert "Measured on the dev draw" in " ".join(official.notes)
+
+
 def test_table_3_has_a_row_for_each_metric_and_trains_on_another_task(tmp_path):
     layout = Layout("table3", "Table 3", ("on",), ("arm",), paper="3/10", metrics=True)
     captions: dict[str, Any] = {

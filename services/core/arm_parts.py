@@ -1,0 +1,83 @@
+"""Parts of an arm's name, each after a plus and in this order: filtered+emphasis-2+epochs-4.
+
+    emphasis-R    gap samples are met R times as often as known ones (emphasis.py), in as many steps
+    epochs-N      N passes over the samples instead of those of the student's preset
+    rate-X        learning rate X
+    decay-X       weight decay X
+
+The last three are settings of the training: arms that differ only in them are variants of one arm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from services.core.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPart:
+    """A part: the field of Arm that it sets, and its values.
+
+    `is_setting`: it sets how long or how fast is trained, not on which samples.
+    """
+
+    field: str
+    read: Callable[[str], float]
+    least: float
+    wanted: str
+    is_setting: bool = True
+
+
+PARTS = {
+    "emphasis": ArmPart("emphasis", float, 1.0, "a number, 1 or more", is_setting=False),
+    "epochs": ArmPart("epochs", int, 1, "a whole number, 1 or more"),
+    "rate": ArmPart("learning_rate", float, math.ulp(0.0), "a number above 0"),
+    "decay": ArmPart("weight_decay", float, 0.0, "0 or more"),
+}
+"""Parts by name, in the order in which they are written."""
+FORM_OF_PARTS = "+emphasis-R, +epochs-N, +rate-X, +decay-X"
+
+
+def read_parts(name: str, written: str) -> dict[str, float]:
+    """Values by the field of Arm. `written`: the parts of the arm `name`, each after a plus.
+
+    Raises InvalidInput that names a wrong part.
+    """
+    parts = [part.partition("-") for part in written.split("+")[1:]]
+    found = [part for part, _, _ in parts]
+    if found != [part for part in PARTS if part in found]:
+        raise InvalidInput(
+            f"the arm {name!r} has a wrong part: write {FORM_OF_PARTS}, in this order",
+            field="arms",
+        )
+    return {PARTS[part].field: _value(name, part, text) for part, _, text in parts}
+
+
+def _value(name: str, part: str, text: str) -> float:
+    try:
+        value = PARTS[part].read(text)
+    except ValueError:
+        value = math.nan
+    if not PARTS[part].least <= value < math.inf:
+        raise InvalidInput(
+            f"the arm {name!r} has {part} {text!r}: give {PARTS[part].wanted}", field="arms"
+        )
+    return value
+
+
+def tuned(name: str, settings: Mapping[str, float]) -> str:
+    """The name of an arm with settings by part, such as {"epochs": 4}."""
+    whole, at, share = name.partition("@")
+    written = (f"{part}-{settings[part]:g}" for part in PARTS if part in settings)
+    return "+".join((whole, *written)) + at + share
+
+
+def untuned(name: str) -> str:
+    """The name of an arm without its settings."""
+    whole, at, share = name.partition("@")
+    form, *parts = whole.split("+")
+    kept = (part for part in parts if not PARTS[part.partition("-")[0]].is_setting)
+    return "+".join((form, *kept)) + at + share
