@@ -3,8 +3,9 @@
 A fake checkpoint is a folder with `fake.json`: {"skill": 0.6, "unparsed": 0.02, ...} (FakeModel).
 Every (image, question) has a true answer and a draw in [0, 1), both from their hash. A model of
 skill s answers correctly if the draw is below s, so a more skilled model knows all that a less
-skilled one does. Asked to annotate, it writes a question (by the request's seed) and the true
-answer; a share `unparsed` of its replies is no annotation. Replies depend on the request alone.
+skilled one does. Asked to annotate, by the prompt of a task, it writes a question (by the request's
+seed) and the true answer; a share `unparsed` of its replies is no annotation. Replies depend on the
+request alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pathlib import Path
 from services.core.annotation import question_key
 from services.core.errors import InvalidInput
 from services.core.provenance import FinishReason
-from services.core.tasks import ANSWER_INSTRUCTION
+from services.core.recipes import RECIPES
+from services.core.tasks import ANSWER_INSTRUCTION, TASKS
 from services.engines import checkpoint
 from services.engines.adapters import AdaptedModel
 from services.engines.batching import MicroBatcher
@@ -42,6 +44,17 @@ _LIKELY, _UNLIKELY = 0.0, -3.0
 _WORD = re.compile(r"\s*\S+")
 _GIVEN = re.compile(r"^ *Question: (?!Q$)(.+)$", re.MULTILINE)
 """The question in the annotation prompt of a task that always asks the same one."""
+
+
+def _words(text: str) -> str:
+    """The text, whatever its indentation and lines."""
+    return " ".join(text.split())
+
+
+_REQUESTS = tuple(
+    _words(recipe.annotation_prompt(task)) for recipe in RECIPES.values() for task in TASKS.values()
+)
+"""Annotation prompts. Wishes and earlier questions come before them (core/diversity)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,9 @@ class FakeModel:
     """A question with this word blocks the engine's thread for good."""
     failing: str = ""
     """A question with this word makes the computation of its batch raise an error."""
+    wordy: str = ""
+    """A question with this word is answered in several words, by the seed, as a request to
+    annotate is."""
 
     @staticmethod
     def read(folder: Path) -> FakeModel:
@@ -97,7 +113,7 @@ def answer_of(model: FakeModel, image_sha256: str, question: str) -> str:
 def reply_text(model: FakeModel, prompt: Prompt) -> str:
     """Reply of `model`; the prompt shows whether an annotation or an answer is wanted."""
     image = prompt.image.sha256
-    if "Question:" in prompt.text:  # every annotation prompt states the form of the reply
+    if _words(prompt.text).endswith(_REQUESTS) or _holds(prompt, model.wordy):
         seed = prompt.decoding.seed
         if _draw("unparsed", image, seed) < model.unparsed:
             return "I see an image."

@@ -4,6 +4,7 @@ import pytest
 
 from services.core.annotation import Annotation, parse_annotation
 from services.core.decoding import Decoding
+from services.core.diversity import focused, told
 from services.core.errors import EngineFailed, Unavailable
 from services.core.recipes import RECIPES
 from services.core.tasks import TASKS, answer_prompt
@@ -17,8 +18,12 @@ from tests.serving import fake_checkpoint
 IMAGES = [load_image(numbered_png(number)) for number in range(100)]
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+
+
+@every_recipe
+@every_task
 def test_a_skilled_fake_agrees_with_its_own_annotations_under_every_recipe_and_task(recipe, task):
     model = FakeModel(skill=1.0)
     annotation = parse_annotation(
@@ -31,6 +36,29 @@ def test_a_skilled_fake_agrees_with_its_own_annotations_under_every_recipe_and_t
         == annotation.answer
         == true_answer(IMAGES[0].sha256, annotation.question)
     )
+
+
+@every_recipe
+@every_task
+def test_wishes_stand_before_a_request_to_annotate(recipe, task):
+    prompt = focused(told(recipe.annotation_prompt(task), ["what is it?"]), "how many")
+    reply = reply_text(FakeModel(), Prompt(IMAGES[0], prompt, Decoding(seed=3)))
+    assert isinstance(parse_annotation(reply, task), Annotation)
+
+
+@pytest.mark.parametrize("template", sorted({task.answer_template for task in TASKS.values()}))
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Question: what color is it?\nOptions:\nA. red\nB. teal\nPlease select one. \n",
+        "Reply in this form:\nQuestion: Q\nAnswer: A",
+        TASKS["vqa"].annotation_prompt + "\nwhat color is it?",
+    ],
+    ids=["options", "form", "quotation"],
+)
+def test_a_question_is_no_request_to_annotate_whatever_its_words(template, question):
+    asked = Prompt(IMAGES[0], answer_prompt(question, template))
+    assert reply_text(FakeModel(skill=1.0), asked) == true_answer(IMAGES[0].sha256, question)
 
 
 def test_more_skill_knows_all_that_less_skill_does():

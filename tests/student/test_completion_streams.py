@@ -7,7 +7,7 @@ import pytest
 
 from tests.serving import fake_student_settings
 from tests.student.over_http import asked, publish, student_over_http
-from tests.student.test_completions import QUESTION, WORDS, client, client_of, served
+from tests.student.test_completions import QUESTION, WORDS, WORDY, client, client_of, served
 from tests.waiting import until
 
 __all__ = ["client", "served"]
@@ -24,7 +24,7 @@ async def collected(stream):
 
 
 async def test_a_stream_gives_the_same_text_in_parts(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.01)
+    settings = fake_student_settings(tmp_path, skill=1.0, wordy=WORDY, word_s=0.01)
     async with student_over_http(settings) as served, client_of(served) as client:
         whole = await client.chat.completions.create(**asked(WORDS, seed=1, n=2, temperature=1))
         stream = await client.chat.completions.create(
@@ -48,7 +48,7 @@ async def test_a_stream_gives_the_same_text_in_parts(tmp_path):
 
 
 async def test_a_stream_ends_at_a_stop_sequence_of_which_nothing_is_sent(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.01)
+    settings = fake_student_settings(tmp_path, skill=1.0, wordy=WORDY, word_s=0.01)
     async with student_over_http(settings) as served, client_of(served) as client:
         whole = (await client.chat.completions.create(**asked(WORDS))).choices[0].message.content
         stop = whole[whole.index("\n") - 2 : whole.index("\n") + 4]
@@ -65,7 +65,7 @@ async def test_an_error_before_the_first_part_has_its_status(client):
 
 
 async def test_an_error_in_the_middle_of_a_stream_is_an_event(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.2)
+    settings = fake_student_settings(tmp_path, skill=1.0, wordy=WORDY, word_s=0.2)
     async with student_over_http(settings, request_s=0.7) as served, client_of(served) as client:
         stream = await client.chat.completions.create(**asked(WORDS), stream=True)
         with pytest.raises(openai.APIError, match="no answer within") as failed:
@@ -75,7 +75,7 @@ async def test_an_error_in_the_middle_of_a_stream_is_an_event(tmp_path):
 
 
 async def test_a_caller_who_leaves_a_stream_is_not_worked_for(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.2)
+    settings = fake_student_settings(tmp_path, skill=1.0, wordy=WORDY, word_s=0.2)
     async with student_over_http(settings) as served, client_of(served) as client:
         stream = await client.chat.completions.create(**asked(WORDS), stream=True)
         async for chunk in stream:
@@ -88,7 +88,7 @@ async def test_a_caller_who_leaves_a_stream_is_not_worked_for(tmp_path):
 
 
 async def test_a_stream_ends_on_the_version_that_it_began_with(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.1)
+    settings = fake_student_settings(tmp_path, skill=1.0, wordy=WORDY, word_s=0.1)
     async with student_over_http(settings) as served, client_of(served) as client:
         publish(served.student, tmp_path / "other", skill=0.0)
         stream = await client.chat.completions.create(**asked(WORDS), stream=True)
@@ -101,15 +101,15 @@ async def test_a_stream_ends_on_the_version_that_it_began_with(tmp_path):
 
 
 async def test_many_streams_at_once(tmp_path):
-    settings = fake_student_settings(tmp_path, skill=1.0, word_s=0.002)
+    settings = fake_student_settings(tmp_path, skill=1.0, wordy=WORDY, word_s=0.002)
     async with student_over_http(settings) as served, client_of(served) as client:
 
         async def ask(number):
-            question = f"Question: {number}"
+            question = f"{WORDY} {number}"
             stream = await client.chat.completions.create(
                 **asked(question, seed=number), stream=True
             )
             return (await collected(stream))[1][0]
 
         texts = await asyncio.gather(*(ask(number) for number in range(40)))
-    assert all(text.startswith(f"Question: {number}") for number, text in enumerate(texts))
+    assert all(text.startswith(f"{WORDY} {number}") for number, text in enumerate(texts))

@@ -16,13 +16,15 @@ from tests.serving import fake_student_settings
 from tests.student.over_http import IMAGE, asked, data_url, publish, student_over_http, turn
 
 QUESTION = "what color is it?"
-WORDS = "Question: Q"
-"""A question that the fake engine answers with several words."""
+WORDY = "Question:"
+WORDS = f"{WORDY} Q"
+"""A question that a fake model whose `wordy` is WORDY answers with several words."""
 
 
 @pytest.fixture
 async def served(tmp_path):
-    async with student_over_http(fake_student_settings(tmp_path, skill=1.0)) as served:
+    settings = fake_student_settings(tmp_path, skill=1.0, wordy=WORDY)
+    async with student_over_http(settings) as served:
         yield served
 
 
