@@ -1,7 +1,8 @@
 """VLMEvalKit's TSV for a custom VQA data set: index, image, question, answer, category (the cell).
 
 The first question of an image has the image (base64), further ones have the first one's index, as
-VLMEvalKit reads it.
+VLMEvalKit reads it. `answers` repeats the answer ten times: VLMEvalKit's VQA accuracy leaves one
+annotator out, so a single answer always scores 0.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from services.orchestrator.exports.samples import ExportedSamples
 
-HEADINGS = ("index", "image", "question", "answer", "category", "held_out")
+HEADINGS = ("index", "image", "question", "answer", "answers", "category", "held_out")
+ANNOTATORS = 10
 
 
 def write(samples: ExportedSamples, target: Path) -> int:
@@ -29,6 +31,7 @@ def write(samples: ExportedSamples, target: Path) -> int:
                 image = base64.b64encode(samples.image(sample)).decode()
             cell = sample.entry.cell or ""
             held_out = int(sample.entry.image.held_out)
-            rows.writerow((count, image, sample.question, sample.answer, cell, held_out))
+            answers = [sample.answer] * ANNOTATORS
+            rows.writerow((count, image, sample.question, sample.answer, answers, cell, held_out))
             count += 1
     return count

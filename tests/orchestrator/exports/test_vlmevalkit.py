@@ -1,5 +1,6 @@
 """Exported TSV, read as VLMEvalKit does: by pandas, with images that other rows refer to."""
 
+import ast
 import base64
 
 import pandas
@@ -12,6 +13,8 @@ def test_every_row_has_its_image_in_full_or_by_the_index_of_another(export, pari
     images = dict(zip(table["index"].astype(str), table["image"].astype(str), strict=True))
     assert len(images) == len(table) == len(parity_set)
     found = {}
+    listed = [ast.literal_eval(answers) for answers in table["answers"]]
+    assert listed == [[answer] * 10 for answer in table["answer"]]
     for row in table.to_dict("records"):
         image = images[str(row["index"])]
         image = image if len(image) > 64 else images[image]
