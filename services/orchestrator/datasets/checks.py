@@ -114,7 +114,7 @@ def _check_image(
     dataset: Dataset, record: LabelledRecord, pool: Leaks | None, findings: Findings
 ) -> None:
     """Check each image once, for all questions about it."""
-    name = record.image or sha256(record.data)
+    name = record.image_name
     if name in findings.images:
         return
     findings.images.add(name)

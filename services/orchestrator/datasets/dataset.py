@@ -9,7 +9,6 @@ from pathlib import Path
 
 from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.core.tasks import TASKS
-from services.engines.images import sha256
 from services.orchestrator.datasets.formats import FORMATS, DatasetFormat, recognise
 from services.orchestrator.datasets.images import ImageFolder
 from services.orchestrator.datasets.record import LabelledRecord
@@ -89,7 +88,7 @@ def images_of_dataset(dataset: Dataset) -> Generator[ImageItem]:
     """The images of a labelled set, each once."""
     seen = set()
     for record in dataset.read():
-        name = record.image or sha256(record.data)
+        name = record.image_name
         if name not in seen:
             seen.add(name)
             file = dataset.images.find(record.image) if record.image else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.engines.images import sha256
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledRecord:
@@ -20,3 +22,8 @@ class LabelledRecord:
     kind: str
     split: str = ""
     data: bytes = b""
+
+    @property
+    def image_name(self) -> str:
+        """Name of the image, the same for all questions about it: its file, or its sha256."""
+        return self.image or sha256(self.data)

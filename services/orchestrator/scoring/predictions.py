@@ -65,7 +65,7 @@ def predicted(
     return Prediction(
         dataset=dataset,
         id=record.id,
-        image=record.image or f"inside {dataset}",
+        image=record.image_name,
         question=record.question,
         answers=record.answers,
         kind=record.kind,

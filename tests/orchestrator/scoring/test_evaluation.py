@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import hashlib
 import io
 import json
@@ -214,6 +215,21 @@ async def test_images_inside_a_file_are_asked_about(tmp_path):
     async with serving(student) as address:
         _, found = await run([dataset], student_at(address), tmp_path / "out")
     assert (found.questions, found.failed, student.calls["answer"]) == (2, 0, 2)
+    assert found.images == 1
+
+
+async def test_images_inside_a_file_are_told_apart_so_that_the_interval_is_one(tmp_path):
+    rows = ["index\timage\tquestion\tanswer"]
+    for number in range(20):
+        data, question = numbered_png(number), "what color is it?"
+        image = base64.b64encode(data).decode()
+        answer = truth(hashlib.sha256(data).hexdigest(), question)
+        rows.append(f"{number}\t{image}\t{question}\t{answer}")
+    dataset = open_dataset(samples.write(tmp_path / "Mine.tsv", "\n".join(rows) + "\n"))
+    async with serving(ScriptedStudent(skills={"v1": 0.5})) as address:
+        _, found = await run([dataset], student_at(address), tmp_path / "out")
+    assert found.images == 20
+    assert found.interval.low < found.official < found.interval.high
 
 
 async def test_several_files_are_one_evaluation_by_split(tmp_path):
