@@ -120,9 +120,14 @@ async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
 
 
 async def answers(url: str, requests: list[ChatRequest]) -> dict[str, Answer]:
-    """Answers of a server by the names of the requests."""
+    """Answers of a server by the names of the requests.
+
+    Each request has a connection of its own: after a status of 500, vLLM closes the connection
+    without announcing it.
+    """
     found = {}
-    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
+    single = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, limits=single) as client:
         for one in requests:
             reply = await client.request(
                 one.method, one.path, content=one.body, headers=one.headers
