@@ -1,10 +1,14 @@
 """Exported data sets, loaded by `datasets`; their card by `huggingface_hub`."""
 
 import io
+from pathlib import Path
 
+import yaml
 from PIL import Image as Pillow
 
 from tests.orchestrator.exports.conftest import sha256
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_images_are_embedded_and_records_explained(export, records, tmp_path):
@@ -27,6 +31,15 @@ def test_images_are_embedded_and_records_explained(export, records, tmp_path):
     assert [sha256(row["image"]["bytes"]) for row in found] == [
         row["image_sha256"] for row in usable
     ]
+
+
+def test_the_task_of_lmms_eval_names_its_columns(export, tmp_path):
+    from datasets import load_dataset
+
+    task = yaml.safe_load((ROOT / "examples/lmms-eval/mine.yaml").read_text())
+    data = load_dataset(str(export("hf")), cache_dir=str(tmp_path / "cache"))
+    named = {task[name] for name in ("doc_to_visual", "doc_to_text", "doc_to_target")}
+    assert named <= set(data[task["test_split"]].column_names)
 
 
 def test_the_card_says_what_it_is(export, parity_set):
