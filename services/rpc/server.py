@@ -20,6 +20,7 @@ from services.rpc.interceptors.authorization import Authorization
 from services.rpc.interceptors.calls import Calls
 from services.rpc.interceptors.failures import Failures
 from services.rpc.interceptors.reading import Reading
+from services.rpc.interceptors.silence import WHILE_LEAVING_S
 from services.rpc.interceptors.turnstile import PER_CALLER, Turnstile
 from services.rpc.listener import IDLE_S, Listener
 
@@ -87,6 +88,8 @@ class CallerSettings:
     checks, and calls from this machine."""
     silence_s: float = SILENCE_S
     """Seconds that an upload may send nothing, and that an idle stream stays open."""
+    leaving_s: float = WHILE_LEAVING_S
+    """Seconds that a request may send nothing in a shutdown."""
     idle_s: float = IDLE_S
     """Seconds that a connection without an open call stays."""
 
@@ -134,7 +137,7 @@ class GrpcServer:
         self._end_waits = end_waits
         self._never_ready = frozenset(never_ready)
         self._control_services = frozenset(control_services)
-        self._reading = Reading(callers.silence_s)
+        self._reading = Reading(callers.silence_s, callers.leaving_s)
         self._interceptors = [
             Calls(),
             Failures(),

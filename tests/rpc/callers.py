@@ -30,6 +30,7 @@ class Servicer(
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
+    images: int = 0
 
     async def Answer(self, request, context=None):
         self.asked += 1
@@ -53,6 +54,7 @@ class Servicer(
             if request.image == b"full":
                 raise Overloaded("full", retry_after_s=0.25)
             images += 1
+            self.images += 1
         return training_pb2.UploadDatasetResponse(dataset="d", images=images)
 
     def end_waits(self):

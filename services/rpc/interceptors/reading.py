@@ -21,7 +21,7 @@ from services.rpc.access.caller import account
 from services.rpc.fields import check_fields
 from services.rpc.interceptors.around import Call, Context, Handler, wrapped
 from services.rpc.interceptors.receiving import Receiving
-from services.rpc.interceptors.silence import WHILE_LEAVING_S, Silence
+from services.rpc.interceptors.silence import Silence
 from services.rpc.interceptors.turnstile import ANSWERS, kind
 from services.rpc.items import Malformed, check_items, first_id
 from services.rpc.requests import Requests
@@ -34,11 +34,15 @@ LINGER_S = 2.0
 
 
 class Reading(grpc.aio.ServerInterceptor):
-    """Interceptor of what is read. `silence_s`: how long an open upload may send nothing."""
+    """Interceptor of requests.
 
-    def __init__(self, silence_s: float) -> None:
+    `silence_s`: how long an open upload may send nothing; `leaving_s`: the same in a shutdown.
+    """
+
+    def __init__(self, silence_s: float, leaving_s: float) -> None:
         self._silence_s = silence_s
-        self._silence = Silence()
+        self._leaving_s = leaving_s
+        self._silence = Silence(leaving_s)
         self._answers, self._others = Receiving(), Receiving()
         self._streams: set[Requests[Any]] = set()
 
@@ -49,7 +53,7 @@ class Reading(grpc.aio.ServerInterceptor):
         """
         self._silence.leave()
         for stream in self._streams:
-            stream.end(WHILE_LEAVING_S)
+            stream.end(self._leaving_s)
 
     async def intercept_service(
         self,
@@ -80,7 +84,7 @@ class Reading(grpc.aio.ServerInterceptor):
             stream = Requests(requests, self._silence_s)
             self._streams.add(stream)
             if self._silence.is_leaving:
-                stream.end(WHILE_LEAVING_S)
+                stream.end(self._leaving_s)
             try:
                 await inner(stream, context)
             finally:

@@ -14,16 +14,17 @@ The largest image takes this long at 5 MB/s."""
 
 
 class Silence:
-    """Time limits on one event loop, which a shutdown shortens."""
+    """Time limits on one event loop, which a shutdown shortens to `leaving_s`."""
 
-    def __init__(self) -> None:
+    def __init__(self, leaving_s: float) -> None:
+        self._leaving_s = leaving_s
         self.is_leaving = False
         self._limits: set[asyncio.Timeout] = set()
 
     @asynccontextmanager
     async def ended(self, after_s: float, message: str) -> AsyncIterator[None]:
         """Raises TimedOut with `message` after that time, or Unavailable in a shutdown."""
-        limit = asyncio.timeout(min(after_s, WHILE_LEAVING_S) if self.is_leaving else after_s)
+        limit = asyncio.timeout(min(after_s, self._leaving_s) if self.is_leaving else after_s)
         try:
             async with limit:
                 self._limits.add(limit)
@@ -37,7 +38,7 @@ class Silence:
 
     def leave(self) -> None:
         self.is_leaving = True
-        latest = asyncio.get_running_loop().time() + WHILE_LEAVING_S
+        latest = asyncio.get_running_loop().time() + self._leaving_s
         for limit in self._limits:
             end = limit.when()
             if end is not None and end > latest:
