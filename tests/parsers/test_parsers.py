@@ -34,6 +34,13 @@ LZMA = b"\x09\x04\x05\0\x5d"
 """Begin of a member's LZMA data; the last byte is its options."""
 NUMBERS = b'{"choices": [], "usage": {"prompt_tokens": 1e999}}'
 TSV = b"index\timage\tquestion\tanswer\n1\t%s\twhat?\t%s\n"
+
+
+def signed(count):
+    """A list in Python's notation: a RecursionError if deep, a MemoryError if deeper."""
+    return b"[" + b"-" * count + b"1]"
+
+
 FOUND = [
     ("arrow", arrow().replace(OFFSETS, WITHOUT_END)),
     ("list", DEEP),
@@ -45,7 +52,8 @@ FOUND = [
     ("jsonl", DEEP),
     ("textvqa", DEEP),
     ("vlmevalkit", TSV % ("é".encode() * 99, b"yes")),
-    ("vlmevalkit", TSV % (b"aaaa" * 30, DEEP)),
+    ("vlmevalkit", TSV % (b"aaaa" * 30, signed(3_000))),
+    ("vlmevalkit", TSV % (b"aaaa" * 30, signed(100_000))),
     ("completion", DEEP),
     ("completion", NUMBERS),
     ("weights", struct.pack("<Q", len(DEEP)) + DEEP),

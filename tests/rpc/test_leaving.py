@@ -83,7 +83,7 @@ def test_an_upload_that_goes_on_is_taken_to_its_end():
             stopping = asyncio.create_task(peer.server.stop(grace_s))
             for sent in range(2, 6):
                 await upload.write(IMAGE)
-                await until(lambda sent=sent: peer.servicer.images == sent)
+                await until(lambda sent=sent: peer.servicer.images == sent, LEAVES_WITHIN_S)
                 asyncio.get_running_loop().ahead_s += pause_s / 2
             await upload.done_writing()
             assert (await upload).images == 5

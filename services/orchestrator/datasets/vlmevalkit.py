@@ -94,7 +94,7 @@ def _answers(fields: Fields) -> tuple[str, ...]:
         return (answer,)
     try:
         listed = ast.literal_eval(answer)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):  # as deep brackets raise
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # as many signs raise
         return (answer,)
     if not isinstance(listed, list):
         return (answer,)
