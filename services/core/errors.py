@@ -42,6 +42,13 @@ class MpaError(Exception):
             self.reason = reason
 
 
+def described(error: BaseException) -> str:
+    """Text of an error for people. A bug's has its class: its own may be empty, or a bare key."""
+    if isinstance(error, MpaError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
 class InvalidInput(MpaError):
     """The request itself is wrong. `field` names the wrong part."""
 

@@ -15,7 +15,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from services.core.errors import EngineFailed, MpaError
+from services.core.errors import EngineFailed, MpaError, described
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def failure_of(error: BaseException) -> MpaError:
     if isinstance(error, MpaError):
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
-    said = f"{type(error).__name__}: {error}"[:MOST_QUOTED]
+    said = described(error)[:MOST_QUOTED]
     return EngineFailed(
         f"the engine failed on this request ({said}): see its log; other requests are not affected"
     )

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from services.core.errors import Conflict, InvalidInput, MpaError, NotFound, SwapFailed, WrongState
+from services.core.errors import Conflict, InvalidInput, NotFound, SwapFailed, WrongState, described
 
 T = TypeVar("T")
 
@@ -48,8 +48,7 @@ class Changes:
                 f"version {name} was not loaded: the change was cancelled; {self._who_serves()}"
             ) from None
         except Exception as error:
-            said = str(error) if isinstance(error, MpaError) else f"{type(error).__name__}: {error}"
             _log.error("version %s was not loaded", name, exc_info=error)
             raise SwapFailed(
-                f"version {name} was not loaded ({said}); {self._who_serves()}"
+                f"version {name} was not loaded ({described(error)}); {self._who_serves()}"
             ) from error

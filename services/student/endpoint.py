@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class Answered:
     reply: Reply
 
 
-class StudentEndpoint:
+class StudentEndpoint(abc.ABC):
     """The versions of one store, and answers by them. Nothing is loaded before `start`."""
 
     def __init__(
@@ -56,9 +57,9 @@ class StudentEndpoint:
         """Address of the owner of the store; "" if it is this service."""
         return ""
 
+    @abc.abstractmethod
     async def start(self) -> None:
         """Load the version that answers."""
-        raise NotImplementedError
 
     async def death(self) -> str:
         """Wait until this service can't answer any more; return the reason."""
@@ -68,6 +69,7 @@ class StudentEndpoint:
         """Make it answer again. Raises the errors of loading."""
         await self.versions.revive()
 
+    @abc.abstractmethod
     def end_waits(self) -> None:
         """End calls that wait for another event: the service stops."""
 

@@ -12,7 +12,7 @@ import logging
 import time
 from contextlib import suppress
 
-from services.core.errors import MpaError, WrongState
+from services.core.errors import MpaError, WrongState, described
 from services.student.endpoint import StudentEndpoint
 from services.student.heartbeat import (
     FollowerNote,
@@ -76,6 +76,9 @@ class FollowingStudent(StudentEndpoint):
             )
         await self._has_caught_up.wait()
 
+    def end_waits(self) -> None:
+        """Do nothing: only the owner of the store has calls that wait."""
+
     async def death(self) -> str:
         """Wait until the live version's engine dies, or this service falls behind the owner."""
         ways = [
@@ -114,9 +117,9 @@ class FollowingStudent(StudentEndpoint):
                     await self._catch_up(pointers)
                 fault = ""
             except Exception as error:
-                if fault != str(error):
+                if fault != described(error):
                     _log.exception("the pointers of %s can't be followed: trying again", self._root)
-                fault = str(error)
+                fault = described(error)
                 await asyncio.sleep(RETRY_S)
             await asyncio.sleep(POLL_S)
 

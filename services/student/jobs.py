@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from services import metrics, tracing
-from services.core.errors import Conflict, InvalidInput, MpaError, NotFound
+from services.core.errors import Conflict, InvalidInput, MpaError, NotFound, described
 from services.student.attempts import OUT_OF_HOST_MEMORY
 from services.student.disk import require_disk_space
 from services.student.execution import Execution
@@ -253,7 +253,7 @@ class TrainingJobs:
             raise
         except Exception as failure:
             _log.exception("training %s", name)
-            await self._end(name, JobState(Phase.FAILED, error=str(failure)))
+            await self._end(name, JobState(Phase.FAILED, error=described(failure)))
 
     async def _make_version(self, name: str) -> str:
         """Train and store the version; "" if the training failed, which is kept as its state."""

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
-from services.core.errors import Conflict, Unavailable, WrongState
+from services.core.errors import Conflict, Unavailable, WrongState, described
 from services.engines.model import Adaptable
 from services.student.gate import SwapGate
 from services.student.slot import Lease, Loader, Slot, SlotState
@@ -109,7 +109,7 @@ class Slots:
             slot.model, slot.canaries = await loading
         except BaseException as error:
             slot.state = SlotState.FAILED
-            slot.error = str(error) or repr(error)
+            slot.error = described(error)
             _free_memory_of(error)
             raise
         self._open(slot)

@@ -19,7 +19,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from services.core.errors import MpaError
+from services.core.errors import MpaError, described
 from services.engines.device_memory import empty_cache, is_out_of_memory
 from services.files import write_atomically
 from services.student.attempts import (
@@ -142,7 +142,7 @@ def main(folder: Path, attempt: int = 0) -> None:
             leave(1)
         traceback.print_exc()
         if not is_memory:
-            _leave_word(folder, f"{type(error).__name__}: {error}")
+            _leave_word(folder, described(error))
             leave(1)
         if is_rank:
             leave(OUT_OF_MEMORY)

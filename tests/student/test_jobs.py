@@ -163,6 +163,20 @@ async def test_a_training_whose_result_is_being_stored_ends_with_its_version(tmp
     assert not (folder / "output").exists()
 
 
+async def test_an_error_without_a_text_is_named(tmp_path):
+    datasets = DatasetStore(tmp_path)
+    folder = new_job(tmp_path, datasets, tmp_path, new_samples(datasets, 4))
+    (folder / "output").mkdir()
+
+    def publish(job, output, progress):
+        raise TimeoutError
+
+    jobs = TrainingJobs(tmp_path, publish, engine="fake", devices="", execution=Execution())
+    jobs.resume()
+    await jobs.wait("job", None)
+    assert jobs.state("job") == JobState(Phase.FAILED, error="TimeoutError")
+
+
 async def test_an_error_of_several_lines_is_not_cut_to_its_last(tmp_path):
     """CUDA names an error in the first line, and ends with a hint for those who build torch."""
     datasets = DatasetStore(tmp_path)

@@ -17,11 +17,9 @@ from contextlib import suppress
 from typing import Any
 
 from services import metrics
-from services.core.errors import BadReply, InvalidInput, MpaError, Pending, WrongState
+from services.core.errors import BadReply, InvalidInput, MpaError, Pending, WrongState, described
 from services.core.provenance import FinishReason
-from services.engines.model import (
-    Reply,
-)
+from services.engines.model import Reply
 from services.engines.openai.api import Api, RequestRefused
 from services.engines.openai.chat import ChatCompletions, Unusable
 from services.engines.openai.faults import Fault
@@ -52,6 +50,7 @@ class Batches:
         self._due_at = time.monotonic() + settings.wait_s
         self._hand_in_at = self._look_at = 0.0
         self._trouble: WrongState | None = None
+        self._delays: dict[int, str] = {}  # number of a batch, reason of its last failure
         self._at_work = asyncio.Lock()
         self._worker = asyncio.create_task(self._work())
 
@@ -118,7 +117,8 @@ class Batches:
             self._collected = self._bytes = 0
 
     def _pending(self, number: int) -> Pending:
-        later = "repeat the command later"
+        delay = self._delays.get(number)
+        later = "repeat the command later" + (f" (its last try failed: {delay})" if delay else "")
         batch = self._store.batch(number) if number else None
         if batch is None or not batch.batch_id:
             return Pending(
@@ -161,10 +161,11 @@ class Batches:
                 self._trouble = self._refused(error.fault)
                 _log.error("batch %d is not handed in: %s", batch.number, self._trouble)
                 return False
-            except MpaError as error:
-                _log.warning("batch %d is not handed in yet: %s", batch.number, error)
+            except Exception as error:
+                self._delay(batch, error)
                 return False
             self._trouble = None
+            self._delays.pop(batch.number, None)
         return True
 
     async def _hand_in(self, batch: Batch) -> None:
@@ -210,12 +211,20 @@ class Batches:
         for batch in self._store.batches("under way"):
             try:
                 await self._look_after(batch)
+                self._delays.pop(batch.number, None)
             except RequestRefused as error:
-                _log.warning("batch %s can't be looked up: %s", batch.batch_id, error)
+                self._delay(batch, self._api.error(error.fault))
                 if error.fault.status == 404:
                     self._store.fail(batch.number, "the provider does not know it")
-            except MpaError as error:
-                _log.warning("batch %s can't be looked up: %s", batch.batch_id, error)
+            except Exception as error:
+                self._delay(batch, error)
+
+    def _delay(self, batch: Batch, error: Exception) -> None:
+        """Keep the reason for callers who wait for this batch; the others go on."""
+        self._delays[batch.number] = described(error)
+        trace = None if isinstance(error, MpaError) else error
+        step = "looked up" if batch.batch_id else "handed in"
+        _log.warning("batch %d is not %s yet: %s", batch.number, step, error, exc_info=trace)
 
     async def _look_after(self, batch: Batch) -> None:
         found = (await self._api.call("GET", f"/batches/{batch.batch_id}")).json()

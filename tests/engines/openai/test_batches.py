@@ -225,6 +225,28 @@ async def test_a_provider_without_a_batch_api_is_told(tmp_path):
             await engine.generate(prompt(QUESTIONS[0]))
 
 
+async def test_a_batch_that_cannot_be_looked_up_reports_the_reason_and_holds_up_no_other(tmp_path):
+    """The provider's reply about it can't be read for a while."""
+    async with (
+        providing() as provider,
+        batching(provider, tmp_path, BATCH_SIZE=2, BATCH_WAIT_S=3600) as engine,
+    ):
+        await outcomes(engine, QUESTIONS[:4])
+        await until(lambda: len(engine._batches._store.batches("under way")) == 2)
+        provider.batches["batch_0"]["request_counts"] = "many"
+        await until(lambda: engine._batches._delays)
+        provider.finish("batch_1")
+        replies = await settled(engine, QUESTIONS[2:4])
+        assert [reply.text for reply in replies] == [
+            completion_text(text) for text in QUESTIONS[2:4]
+        ]
+        with pytest.raises(Pending, match=r"its last try failed: AttributeError: 'str'"):
+            await engine.generate(prompt(QUESTIONS[0]))
+        del provider.batches["batch_0"]["request_counts"]
+        provider.finish("batch_0")
+        await settled(engine, QUESTIONS[:2])
+
+
 async def test_a_large_pile_becomes_several_batches(tmp_path):
     async with (
         providing() as provider,
