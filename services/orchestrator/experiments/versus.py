@@ -48,8 +48,21 @@ def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
             others = [other for other in trained if _is_comparable(group, other, known)]
             compared = (_compare(group, other, evaluations) for other in others)
             found += [one for one in compared if one]
-    adjusted = holm([1.0 if one.change.p_paired is None else one.change.p_paired for one in found])
-    return [replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True)]
+    return _adjusted(found)
+
+
+def _adjusted(found: Sequence[Versus]) -> list[Versus]:
+    """The comparisons with p_holm. Two arms against each other, both ways, are one test."""
+    places = [
+        (frozenset((one.arm, one.other)), one.student, one.teacher, one.task, one.on)
+        for one in found
+    ]
+    p_values = {
+        place: 1.0 if one.change.p_paired is None else one.change.p_paired
+        for place, one in zip(places, found, strict=True)
+    }
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return [replace(one, p_holm=adjusted[place]) for place, one in zip(places, found, strict=True)]
 
 
 def _compare(group: Group, other: Group, evaluations: Evaluations) -> Versus | None:

@@ -151,6 +151,14 @@ async def test_variants_are_trained_as_they_say_and_chosen_on_dev(laboratory):
         for of in (one, four)
         for arm, other in (("filtered", "paper"), ("paper", "filtered"))
     }, "at equal steps"
+    p_values = {}
+    for one in laboratory.rows("small-versus"):
+        p_values.setdefault(frozenset((one["arm"], one["other"])), set()).add(
+            (one["p_paired"], one["p_holm"])
+        )
+    (first, second) = sorted(p for of in p_values.values() for p in of)
+    assert first[1] == pytest.approx(min(1.0, 2 * first[0])), "two tests, each seen both ways"
+    assert second[1] == pytest.approx(max(first[1], second[0]))
     assert "## Settings chosen on the dev draw" in (laboratory.out / "small.md").read_text()
 
 
