@@ -98,7 +98,8 @@ NO_CHANGE = ScoreChange()
 class KindChange:
     """Change of one kind of question: scores, fixed and broken questions, means of the seeds.
 
-    `low` and `high`: 95 % interval of the gain, as that of ScoreChange.
+    `low`, `high`, `p`: 95 % interval of the gain and its p-value, as those of ScoreChange by paired
+    bootstrap.
     """
 
     kind: str
@@ -109,6 +110,7 @@ class KindChange:
     broken: float
     low: float
     high: float
+    p: float
 
 
 def change(before: Sequence[Answers], after: Sequence[Answers]) -> ScoreChange:
@@ -151,7 +153,7 @@ def by_kind(before: Sequence[Answers], after: Sequence[Answers]) -> tuple[KindCh
         tallies = [one[kind] for one in compared]
         named = zip(before[0].kinds, before[0].images, strict=True)
         images = [image for of, image in named if of == kind]
-        interval = paired([_differences(*pair, kind) for pair in pairs], images).interval
+        effect = paired([_differences(*pair, kind) for pair in pairs], images)
         found.append(
             KindChange(
                 kind=kind,
@@ -160,8 +162,9 @@ def by_kind(before: Sequence[Answers], after: Sequence[Answers]) -> tuple[KindCh
                 after=statistics.fmean(tally.after for tally in tallies),
                 fixed=statistics.fmean(tally.fixed for tally in tallies),
                 broken=statistics.fmean(tally.broken for tally in tallies),
-                low=interval.low,
-                high=interval.high,
+                low=effect.interval.low,
+                high=effect.interval.high,
+                p=effect.p,
             )
         )
     return tuple(found)

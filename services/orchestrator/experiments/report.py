@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from services.core import extras
-from services.core.intervals import format_p
+from services.core.intervals import format_p, holm
 from services.files import write_atomically
 from services.orchestrator.experiments import results
 from services.orchestrator.experiments.chosen import ChosenArm, choose_settings
@@ -22,7 +22,18 @@ from services.orchestrator.scoring.report import percent, table
 
 PLACE = ("student", "teacher", "trained on", "measured on")
 CHANGE = ("95 %", "fixed", "broken", "p")
-KINDS = ("arm", *PLACE, "kind", "questions", "before", "after", "95 %", "fixed", "broken")
+KINDS = (
+    "arm",
+    *PLACE,
+    "kind",
+    "questions",
+    "before",
+    "after",
+    "95 %",
+    "fixed",
+    "broken",
+    "p (Holm)",
+)
 VERSUS = ("arm", "against", *PLACE, "points", *CHANGE, "p (Holm)")
 CHOSEN = ("arm", "student", "teacher", "chosen", "mean of the tasks", "out of")
 COUNTS = ("metric", "samples", "steps", "seeds", "questions")
@@ -71,12 +82,12 @@ def _details(rows: Sequence[Row]) -> list[str]:
 
 
 def _kinds(rows: Sequence[Row]) -> list[str]:
-    """Gains and losses by kind of question, of whole arms."""
+    """Gains and losses by kind of question, of whole arms. The last column holds for all."""
+    found = [(row, one) for row in rows for one in row.kinds if "@" not in row.arm]
+    adjusted = holm([one.p for _, one in found])
     told = [
-        (title_of(row.arm), *_place(row), *_kind(one))
-        for row in rows
-        for one in row.kinds
-        if "@" not in row.arm
+        (title_of(row.arm), *_place(row), *_kind(one), f"{p:.2g}")
+        for (row, one), p in zip(found, adjusted, strict=True)
     ]
     return ["## By kind of question", "", *table(KINDS, told), ""] if told else []
 
