@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from services.core.contract import Contract
 from services.core.errors import InvalidImage
@@ -91,6 +92,12 @@ def arrow():
     return buffer.getvalue()
 
 
+def parquet():
+    buffer = BytesIO()
+    pq.write_table(pa.table({"image": [IMAGE, IMAGE]}), buffer)
+    return buffer.getvalue()
+
+
 def ledger(path):
     for left in ("-wal", "-shm"):
         path.with_name(path.name + left).unlink(missing_ok=True)
@@ -141,6 +148,7 @@ FILES = {
     "tar": container("a.tar", tar()),
     "zip": container("a.zip", *map(zipped, ZIPPED)),
     "arrow": container("a.arrow", arrow()),
+    "rows": container("a.parquet", parquet()),
     "list": container("a.jsonl", b'{"image": "a.png"}\n{"image": {"path": "b.png"}}\n'),
     "table": container("a.csv", b"image,text\na.png,x\n"),
     **{name: partial(dataset, name) for name in DATASETS},

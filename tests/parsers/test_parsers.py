@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.attacks.bystander import IMAGE
-from tests.parsers.files import FILES, arrow, zipped
+from tests.parsers.files import FILES, a_ledger, arrow, parquet, zipped
 from tests.parsers.requests import REQUESTS
 
 pytestmark = pytest.mark.slow
@@ -32,6 +32,8 @@ OFFSETS = struct.pack("<3i", 0, SIZE, 2 * SIZE)
 WITHOUT_END = struct.pack("<3i", 0, SIZE, 2**30)
 LZMA = b"\x09\x04\x05\0\x5d"
 """Begin of a member's LZMA data; the last byte is its options."""
+BAD_NAME = b"\x97mage"
+"""A column's name that is no UTF-8."""
 NUMBERS = b'{"choices": [], "usage": {"prompt_tokens": 1e999}}'
 TSV = b"index\timage\tquestion\tanswer\n1\t%s\twhat?\t%s\n"
 
@@ -43,10 +45,15 @@ def signed(count):
 
 FOUND = [
     ("arrow", arrow().replace(OFFSETS, WITHOUT_END)),
+    ("arrow", arrow().replace(b"image", BAD_NAME)),
+    ("rows", parquet().replace(b"image", BAD_NAME)),
+    ("parquet", parquet().replace(b"image", BAD_NAME)),
+    ("ledger", a_ledger().replace(b"CREATE TABLE", b"CREATE TABL\xd0")),
     ("list", DEEP),
     ("list", b'{"image": "a.png"}\n' + DEEP),
     ("table", b"text\na.png,x\n"),
     ("table", b"image\n" + b"x" * 2**18),
+    ("zip", zipped(zipfile.ZIP_STORED).replace(b"a.png", b"\0.png")),
     ("zip", zipped(zipfile.ZIP_LZMA).replace(LZMA, LZMA[:-1] + b"\xff")),
     ("pathvqa", b"\x80\x04\x95" + b"\xff" * 8),
     ("jsonl", DEEP),

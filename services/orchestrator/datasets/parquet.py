@@ -31,7 +31,7 @@ def rows(path: Path) -> Iterator[Fields]:
                 for values in batch.to_pylist():
                     yield Fields(f"{path.name}, row {number}", {"number": number, **values})
                     number += 1
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError) as error:
         raise InvalidInput(f"{path} is no Parquet file that can be read ({error})") from error
     except OSError as error:
         raise NotFound(f"the data set {path} can't be read: {error.strerror or error}") from error

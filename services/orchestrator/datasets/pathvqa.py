@@ -7,7 +7,9 @@ Questions that are not answered by yes or no are left out, as in the paper (Tabl
 from __future__ import annotations
 
 import pickle
+import pickletools
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 from services.core.errors import InvalidInput, NotFound
@@ -15,6 +17,8 @@ from services.orchestrator.datasets.fields import Fields, objects, read_json
 from services.orchestrator.datasets.record import LabelledRecord
 
 YES_NO = frozenset({"yes", "no"})
+KEEPING = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+"""Codes of a pickle that keep an object under a number."""
 
 
 class _PlainData(pickle.Unpickler):
@@ -36,15 +40,23 @@ def rows(path: Path) -> Iterator[Fields]:
 
 def _unpickle(path: Path) -> object:
     try:
-        with path.open("rb") as file:
-            found: object = _PlainData(file).load()
-            return found
+        data = path.read_bytes()
+        _require_modest(data)
+        found: object = _PlainData(BytesIO(data)).load()
+        return found
     except OSError as error:
         raise NotFound(f"the data set {path} can't be read: {error.strerror}") from error
     except Exception as error:  # a damaged pickle raises errors of any kind
         raise InvalidInput(
             f"{path} is no pickle of plain data ({error}): download it again"
         ) from error
+
+
+def _require_modest(data: bytes) -> None:
+    """Raises UnpicklingError: a few bytes would take gigabytes, by the number of a kept object."""
+    for code, argument, _ in pickletools.genops(data):
+        if code.name in KEEPING and int(argument or 0) >= len(data):
+            raise pickle.UnpicklingError(f"it keeps an object as number {argument:,}")
 
 
 def _answer(fields: Fields) -> object:

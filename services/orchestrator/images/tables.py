@@ -27,7 +27,7 @@ from services.orchestrator.images.source import (
 from services.orchestrator.images.store import Store, too_large
 
 SUFFIXES = (*PARQUET_SUFFIXES, *ARROW_SUFFIXES)
-DAMAGE = (pa.ArrowException, OSError, EOFError)
+DAMAGE = (pa.ArrowException, OSError, EOFError, ValueError)
 
 
 class ImageTables:
@@ -92,7 +92,10 @@ class ImageTables:
             return refused(key, error)
 
     def _data(self, key: str, cell: Any) -> bytes:
-        value = cell.as_py()
+        try:
+            value = cell.as_py()
+        except ValueError as error:
+            raise InvalidImage(f"{key} holds no path: {error}") from error
         if isinstance(value, dict):
             value = value["bytes"] if value.get("bytes") is not None else value.get("path")
         if isinstance(value, str) and value:

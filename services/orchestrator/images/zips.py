@@ -57,7 +57,7 @@ class Zips:
                 yield damaged(file, error)
                 continue
             for info in archive.infolist():
-                if info.is_dir() or is_hidden(info.filename):
+                if info.filename.endswith("/") or is_hidden(info.filename):
                     continue
                 key = f"{file}#{info.filename}"
                 if not is_image(info.filename):

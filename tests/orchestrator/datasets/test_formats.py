@@ -238,6 +238,7 @@ def test_a_wrong_shape_is_told_by_record_and_key(tmp_path, changes, complaint):
         ("x.jsonl", '{"image": "a"}\n', 'line 1: "question" is missing'),
         ("x.jsonl", "[1]\n", "line 1: no object"),
         ("x.pkl", b"nonsense", "no pickle"),
+        ("x.pkl", b"\x80\x04]r\xff\xff\xff\x03.", "keeps an object as number 67,108,863"),
         ("x.jsonl", b"\xff\xfe", "not UTF-8"),
         ("x.parquet", b"nonsense", "no Parquet file"),
     ],

@@ -95,6 +95,14 @@ def test_one_bad_row_or_member_is_refused_alone(tmp_path):
     assert [key for key, _ in bad] == ["m.jsonl#2", "m.jsonl#3", "gone.png", "m.jsonl#5"]
 
 
+def test_a_path_that_is_no_text_is_refused_alone(tmp_path):
+    table = parquet_of({"image": ["bad.png", "here.png"]}).replace(b"bad.png", b"\x97ad.png")
+    put(str(tmp_path), {"p.parquet": table, "here.png": DATA[0]})
+    good, bad = told(open_images(f"{tmp_path}/p.parquet"))
+    assert good == ["p.parquet#0000001"]
+    assert bad == [("p.parquet#0000000", "IMAGE_UNREADABLE")]
+
+
 @pytest.mark.parametrize(
     ("files", "images", "error", "said"),
     [

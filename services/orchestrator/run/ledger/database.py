@@ -181,7 +181,8 @@ class _Explained:
                 f"the ledger {self._path} can't be used ({error}): "
                 "free space or give another --run, then repeat"
             ) from error
-        if type(error) is sqlite3.DatabaseError:
+        # SQLite quotes damaged names in its messages.
+        if type(error) is sqlite3.DatabaseError or isinstance(error, UnicodeDecodeError):
             raise self.damaged(error) from error
 
     def damaged(self, why: object) -> MpaError:
