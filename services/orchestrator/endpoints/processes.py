@@ -260,9 +260,10 @@ def require_free(host: str, port: int, option: str) -> None:
     try:
         socket.create_server((host, port), family=family).close()
     except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
         raise InvalidInput(
-            f"port {port} of {host} can't be used ({error}): end the process that has it, or "
-            f"choose another with {option}",
+            f"port {port} of {host} can't be used ({os.strerror(number) if number else error}): "
+            f"end the process that has it, or choose another with {option}",
             field=option,
         ) from error
 
