@@ -47,8 +47,8 @@ SETTINGS: Mapping[str, str | float | Path] = {
     "http_requests_per_caller": 512,
     "http_connections_per_caller": 512,
 }
-UNSEEN = "CANCELLED"
-"""All words of the status of a call that the library never gave to the service."""
+UNSEEN = ("CANCELLED", "Internal error from Core")
+"""All words of the status of a call, or of a stream, that the library never gave to the service."""
 REFUSALS = ("Connection refused", "ConnectError", "is still loading its model")
 """Words of an error if nobody listens, or the service has just begun to."""
 
@@ -163,7 +163,7 @@ def refused(tallies: Tallies) -> int:
 
 
 def _is_refusal(text: str) -> bool:
-    return text == UNSEEN or any(word in text for word in REFUSALS)
+    return text in UNSEEN or any(word in text for word in REFUSALS)
 
 
 async def fill_two(folder: Path, engine: str) -> None:
