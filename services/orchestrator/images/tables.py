@@ -75,14 +75,12 @@ class ImageTables:
     def _rows(self, file: str, groups: Groups, column: str, is_done: IsDone) -> Iterator[ImageItem]:
         first = 0
         for group, size in enumerate(groups.sizes):
-            keys = [f"{file}#{row:07}" for row in range(first, first + size)]
-            due = [not is_done(key) for key in keys]
-            if any(due):
-                cells = (cell for piece in groups.pieces(group, column) for cell in piece)
-                for key, wanted, cell in zip(keys, due, cells, strict=False):
-                    yield self._item(key, cell) if wanted else ImageItem(key, None)
+            if all(map(is_done, _keys(file, first, size))):
+                yield from (ImageItem(key, None) for key in _keys(file, first, size))
             else:
-                yield from (ImageItem(key, None) for key in keys)
+                cells = (cell for piece in groups.pieces(group, column) for cell in piece)
+                for key, cell in zip(_keys(file, first, size), cells, strict=False):
+                    yield ImageItem(key, None) if is_done(key) else self._item(key, cell)
             first += size
 
     def _item(self, key: str, cell: Any) -> ImageItem:
@@ -105,6 +103,11 @@ class ImageTables:
         if len(value) > MAX_BYTES:
             raise too_large(key)
         return value
+
+
+def _keys(file: str, first: int, size: int) -> Iterator[str]:
+    """Keys of rows, one at a time: a damaged file may claim any number of rows."""
+    return (f"{file}#{row:07}" for row in range(first, first + size))
 
 
 def _cell(groups: Groups, column: str, row: int) -> Any:

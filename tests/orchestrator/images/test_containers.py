@@ -1,6 +1,7 @@
 """Damaged, empty, ambiguous or large containers: each problem is reported."""
 
 import tracemalloc
+from contextlib import suppress
 
 import pytest
 from datasets import Dataset, DatasetDict, Image
@@ -93,6 +94,26 @@ def test_one_bad_row_or_member_is_refused_alone(tmp_path):
     good, bad = told(manifest)
     assert good == ["here.png"]
     assert [key for key, _ in bad] == ["m.jsonl#2", "m.jsonl#3", "gone.png", "m.jsonl#5"]
+
+
+def test_a_table_that_claims_more_rows_than_it_has_is_read_to_its_end(tmp_path):
+    data = parquet_of({"image": [DATA[0], DATA[1]]})
+    size = int.from_bytes(data[-8:-4], "little")
+    head, footer = data[: -8 - size], data[-8 - size : -8]
+    places = [at for at, byte in enumerate(footer) if byte == 4]  # two rows
+    asked = []
+
+    def is_done(key):
+        asked.append(key)
+        return False
+
+    for at in places:
+        claimed = footer[:at] + b"\x80\x80\x80\x04" + footer[at + 1 :]  # 2**22 rows
+        end = len(claimed).to_bytes(4, "little") + b"PAR1"
+        put(str(tmp_path), {"p.parquet": head + claimed + end})
+        with suppress(InvalidInput):
+            list(open_images(f"{tmp_path}/p.parquet").walk(is_done))
+        assert len(asked) < 10 * len(places)
 
 
 def test_a_path_that_is_no_text_is_refused_alone(tmp_path):
