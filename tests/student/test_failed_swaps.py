@@ -5,7 +5,14 @@ import asyncio
 import pytest
 
 from services.core.contract import Contract
-from services.core.errors import InvalidInput, MpaError, SwapFailed, Unavailable, WrongState
+from services.core.errors import (
+    InvalidInput,
+    MpaError,
+    SwapFailed,
+    Unavailable,
+    WrongState,
+    described,
+)
 from services.student.manifest import Origin
 from services.student.plan import SwapWay
 from services.student.pointers import Pointers
@@ -105,8 +112,7 @@ async def test_beside_the_live_one(world, change, step, name, trouble):
     await _is_still_live(world, versions)
     slot = versions.slot(name)
     assert (slot.state, slot.model) == (SlotState.FAILED, None)
-    assert slot.error in (str(trouble), repr(trouble))
-    assert slot.error
+    assert slot.error == described(trouble)
     assert world.open_engines() == ["v1"]
     with pytest.raises(WrongState, match="is not loaded"):
         await ask(versions, name)
