@@ -31,6 +31,12 @@ labels = {{ files = "labels.jsonl" }}
 """
 
 
+def write(data: Path, text: str) -> Path:
+    """The file of an experiment."""
+    (data / "mine.toml").write_text(text)
+    return data / "mine.toml"
+
+
 def write_labelled(path: Path, numbers, truth=truth) -> None:
     """Two questions about each image, of two kinds."""
     path.parent.mkdir(parents=True, exist_ok=True)
