@@ -8,7 +8,9 @@
     filtered                   the gap, and all that the student had right: the teacher contradicts
                                the rest
     without-pi                 every annotation ("MPA (w/o PI)" of Tables 6 and 9)
-    without-pi-step-matched    annotations, each used once, for as many steps as `paper` takes
+    without-pi-step-matched    annotations, for as many steps as `paper` takes; none is used again
+                               before all others are used
+    without-pi-step-matched-filtered    the same, for as many steps as `filtered` takes
     random                     as many annotations as the gap has, drawn from all
     random-rehearsal[-R]       as many annotations as `rehearsal-R` trains on, drawn from all
     labels[-N]                 N human labels, or all ("Full SFT" of Table 5, "HL" of Table 6)
@@ -63,19 +65,20 @@ FORMS = {
     "filtered": SampleSource.GAP,
     "without-pi": SampleSource.ANNOTATIONS,
     "without-pi-step-matched": SampleSource.STEP_MATCHED,
+    "without-pi-step-matched-filtered": SampleSource.STEP_MATCHED,
     "random": SampleSource.RANDOM,
     "random-rehearsal": SampleSource.RANDOM,
     "labels": SampleSource.LABELS,
 }
 _NAME = re.compile(
-    r"(?P<form>zero-shot|teacher|paper|filtered|without-pi-step-matched|without-pi|random"
+    r"(?P<form>zero-shot|teacher|paper|filtered|without-pi(?:-step-matched(?:-filtered)?)?|random"
     r"|(?:random-)?rehearsal(?:-(?P<ratio>\d+(?:\.\d+)?))?"
     r"|labels(?:-(?P<count>[1-9]\d*))?(?P<lora>-lora)?)"
     r"(?P<parts>(?:\+[^+@]*)*)(?:@(?P<share>0?\.\d+))?"
 )
 WRITTEN = (
     "zero-shot, teacher, paper, rehearsal-R, filtered, without-pi, without-pi-step-matched, "
-    "random, random-rehearsal-R, labels-N, labels-N-lora"
+    "without-pi-step-matched-filtered, random, random-rehearsal-R, labels-N, labels-N-lora"
 )
 
 
@@ -88,7 +91,7 @@ class Arm:
     source: SampleSource
     """Training samples."""
     ratio: float = 0.0
-    """Known samples for each gap sample, or those of the arm whose size a random arm takes."""
+    """Known samples for each gap sample; of a random or step-matched arm, those of its model."""
     count: int = 0
     """Number of labels; 0 for all."""
     is_lora: bool = False
@@ -153,7 +156,7 @@ def parse_arm(name: str) -> Arm:
     arm = Arm(
         name,
         FORMS[form],
-        math.inf if form == "filtered" else ratio,
+        math.inf if form.endswith("filtered") else ratio,
         int(found["count"] or 0),
         bool(found["lora"]),
         share,
@@ -176,8 +179,8 @@ def choose(arm: Arm, samples: Sequence[Sample], seed: int, epochs: int) -> list[
     """The training samples of an arm, out of all identified `samples`.
 
     Draws depend on `seed`, not on the order of `samples`. `epochs`: the passes of the student's
-    preset. A step-matched arm has as many samples as `paper` takes steps for, and an arm with
-    emphasis lists each meeting: both are trained in one pass.
+    preset. A step-matched arm lists as many meetings as the passes of `paper` or `filtered` have,
+    and so does an arm with emphasis: both are trained in one pass.
     """
     passes = arm.epochs or epochs
     selected = select(samples, arm.ratio)

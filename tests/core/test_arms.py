@@ -24,6 +24,7 @@ SAMPLES = [Sample(f"{at:064x}", f"q{at}?", "a", of) for at, of in enumerate(CELL
         ("rehearsal-0.5@.1", SampleSource.GAP, 0.5, 0, False, 0.1),
         ("without-pi", SampleSource.ANNOTATIONS, 0.0, 0, False, 1.0),
         ("without-pi-step-matched", SampleSource.STEP_MATCHED, 0.0, 0, False, 1.0),
+        ("without-pi-step-matched-filtered", SampleSource.STEP_MATCHED, math.inf, 0, False, 1.0),
         ("random", SampleSource.RANDOM, 0.0, 0, False, 1.0),
         ("random-rehearsal-2", SampleSource.RANDOM, 2.0, 0, False, 1.0),
         ("labels", SampleSource.LABELS, 0.0, 0, False, 1.0),
@@ -83,6 +84,8 @@ def test_an_unknown_arm_is_refused_with_the_list_of_arms(name):
         ("filtered+emphasis-2", 140, 1),
         ("filtered+emphasis-2+epochs-3@0.5", 105, 1),
         ("without-pi-step-matched+epochs-3", 60, 1),
+        ("without-pi-step-matched-filtered", 140, 1),
+        ("without-pi-step-matched-filtered+epochs-3", 210, 1),
     ],
 )
 def test_how_much_each_arm_trains_on(name, count, epochs):
@@ -158,6 +161,9 @@ def test_a_draw_does_not_depend_on_the_order_of_arrival_and_grows_by_adding():
 def test_a_step_matched_arm_meets_samples_again_only_where_there_are_no_more():
     met = Counter(choose(parse_arm("without-pi-step-matched"), SAMPLES, 0, epochs=3))
     assert set(met.values()) == {1}
+    like_filtered = parse_arm("without-pi-step-matched-filtered+epochs-4")
+    met = Counter(choose(like_filtered, SAMPLES, 0, epochs=2))
+    assert (set(met), set(met.values())) == (set(SAMPLES), {3, 4}), "all, and each as often"
     few = [*SAMPLES[:20], SAMPLES[30]]
     met = Counter(choose(parse_arm("without-pi-step-matched"), few, 0, epochs=3))
     assert (met.total(), set(met.values())) == (60, {2, 3})

@@ -20,6 +20,7 @@ TITLES = {
     "filtered": "PI as a filter",
     "without-pi": "MPA (w/o PI)",
     "without-pi-step-matched": "MPA (w/o PI), step-matched",
+    "without-pi-step-matched-filtered": "MPA (w/o PI), steps of PI as a filter",
     "random": "random, size-matched",
     "labels": "human labels",
     "labels-lora": "human labels, LoRA",
