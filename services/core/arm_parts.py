@@ -75,6 +75,13 @@ def tuned(name: str, settings: Mapping[str, float]) -> str:
     return "+".join((whole, *written)) + at + share
 
 
+def in_words(name: str) -> str:
+    """The settings in an arm's name, such as "epochs 4, rate 0.001"."""
+    parts = (part.partition("-") for part in name.partition("@")[0].split("+")[1:])
+    settings = [f"{part} {value}" for part, _, value in parts if PARTS[part].is_setting]
+    return ", ".join(settings) or "the preset's settings"
+
+
 def untuned(name: str) -> str:
     """The name of an arm without its settings."""
     whole, at, share = name.partition("@")

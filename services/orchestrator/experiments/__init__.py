@@ -3,7 +3,7 @@
 Result files are the only state.
 
 experiment.py  data classes of an experiment; file.py reads one, with entries.py its tasks and
-               draws, and with variants.py its arms
+               draws, with variants.py its arms, with choices.py the settings chosen on dev
 plan.py        its subjects, runs and evaluations
 site.py        addresses of its models, or services started here
 flow.py        the whole experiment: identified.py (runs), trained.py (samples.py), measured.py

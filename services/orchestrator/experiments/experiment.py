@@ -9,6 +9,7 @@ from services.core.arms import OF_STUDENT, Arm, SampleSource
 from services.core.recipes import Recipe
 from services.core.tasks import Task
 from services.orchestrator.datasets.dataset import Dataset
+from services.orchestrator.experiments.choices import Choices
 
 AXES = ("student", "teacher", "task", "on", "arm")
 LATENCY_QUESTIONS = 50
@@ -116,11 +117,23 @@ class Experiment:
 
     0: those of the image processor of each student's preset.
     """
+    choices: Choices | None = None
+    """Settings of arms whose names state none; None: those of the student's preset."""
 
     @property
     def draw(self) -> str:
         """The draw that all tasks are measured on."""
         return next((entry.draw for entry in self.entries.values()), TEST)
+
+    def is_chosen(self, arm: Arm) -> bool:
+        """Are the arm's settings chosen ones? An arm whose name states settings keeps them."""
+        return self.choices is not None and arm.is_trained and arm.untuned == arm.name
+
+    def settled(self, arm: Arm, student: str, teacher: str, task: str) -> Arm:
+        """The arm with its settings for a task. Raises InvalidInput if a choice is missing."""
+        if self.choices is None or not self.is_chosen(arm):
+            return arm
+        return self.choices.settled(arm, student, teacher, task)
 
     def trained_on(self, source: SampleSource) -> list[TaskEntry]:
         """The entries that an arm with this source of samples trains on."""

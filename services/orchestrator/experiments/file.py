@@ -16,6 +16,7 @@ from services.core.errors import InvalidInput, NotFound
 from services.core.presets import find_preset
 from services.core.recipes import RECIPES, Recipe
 from services.orchestrator.datasets.fields import Fields
+from services.orchestrator.experiments.choices import read_choices
 from services.orchestrator.experiments.entries import read_entries
 from services.orchestrator.experiments.experiment import (
     AXES,
@@ -25,6 +26,7 @@ from services.orchestrator.experiments.experiment import (
     Layout,
     Lora,
 )
+from services.orchestrator.experiments.plan import subjects
 from services.orchestrator.experiments.variants import expand_arms, require_choice
 
 T = TypeVar("T")
@@ -46,6 +48,7 @@ KEYS = (
     "latency",
     "test_on",
     "draw",
+    "chosen",
     *TABLES_OF_FILE,
 )
 TABLE_KEYS = ("name", "title", "paper", "rows", "columns", "samples", "steps", "gains", "metrics")
@@ -81,11 +84,13 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
         lora=_lora(top),
         latency=top.number("latency") if "latency" in top.values else LATENCY_QUESTIONS,
         settings=_settings(top, data),
+        choices=read_choices(top, data),
     )
     if any(arm.is_lora for arm in arms):
         experiment = replace(experiment, settings=_settings_for_lora(experiment))
     _require_whole(top, experiment)
-    require_choice(top, arms, experiment.draw)
+    require_choice(top, experiment)
+    subjects(experiment)  # each has its settings
     return experiment
 
 

@@ -61,7 +61,9 @@ class MeasuredModel:
 
 
 def subjects(experiment: Experiment) -> list[MeasuredModel]:
-    return [subject for arm in experiment.arms for subject in _of_arm(experiment, arm)]
+    """All models, each once: the settings chosen for an arm may be those of another."""
+    found = (subject for arm in experiment.arms for subject in _of_arm(experiment, arm))
+    return list(dict.fromkeys(found))
 
 
 def _of_arm(experiment: Experiment, arm: Arm) -> Iterator[MeasuredModel]:
@@ -74,8 +76,9 @@ def _of_arm(experiment: Experiment, arm: Arm) -> Iterator[MeasuredModel]:
             continue
         for teacher in experiment.teachers if arm.needs_teacher else ("",):
             for entry in experiment.trained_on(arm.source):
+                settled = experiment.settled(arm, student, teacher, entry.name)
                 yield from (
-                    MeasuredModel(arm, student, teacher, entry.name, seed)
+                    MeasuredModel(settled, student, teacher, entry.name, seed)
                     for seed in experiment.seeds
                 )
 
@@ -99,27 +102,41 @@ def measured_on(experiment: Experiment, subject: MeasuredModel) -> list[TaskEntr
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The subjects that differ by their seed alone, on one test."""
+    """The subjects that differ by their seed alone, on one test.
 
+    `arm`: as the file names it. `is_chosen`: are its settings chosen ones?
+    """
+
+    arm: Arm
     entry: TaskEntry
     subjects: tuple[MeasuredModel, ...]
+    is_chosen: bool
 
     @property
     def names(self) -> tuple[str, str, str, str, str]:
         """Arm, student, teacher, task, test."""
-        return _names(self.subjects[0], self.entry)
+        one = self.subjects[0]
+        return self.arm.name, one.student, one.teacher, one.task, self.entry.name
 
-
-def _names(subject: MeasuredModel, entry: TaskEntry) -> tuple[str, str, str, str, str]:
-    return subject.arm.name, subject.student, subject.teacher, subject.task, entry.name
+    @property
+    def chosen(self) -> str:
+        """Name of the variant that was chosen for the arm; "" if none was."""
+        return self.subjects[0].arm.name if self.is_chosen else ""
 
 
 def groups(experiment: Experiment) -> list[Group]:
+    return [group for arm in experiment.arms for group in _groups_of_arm(experiment, arm)]
+
+
+def _groups_of_arm(experiment: Experiment, arm: Arm) -> Iterator[Group]:
     found: dict[tuple[str, ...], list[tuple[TaskEntry, MeasuredModel]]] = defaultdict(list)
-    for subject in subjects(experiment):
+    for subject in _of_arm(experiment, arm):
         for entry in measured_on(experiment, subject):
-            found[_names(subject, entry)].append((entry, subject))
-    return [Group(of[0][0], tuple(subject for _, subject in of)) for of in found.values()]
+            place = (subject.student, subject.teacher, subject.task, entry.name)
+            found[place].append((entry, subject))
+    for of in found.values():
+        everybody = tuple(subject for _, subject in of)
+        yield Group(arm, of[0][0], everybody, experiment.is_chosen(arm))
 
 
 def evaluation_folder(out: Path, subject: MeasuredModel, entry: TaskEntry) -> Path:

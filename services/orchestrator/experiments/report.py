@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from services.core import extras
+from services.core.arm_parts import in_words
 from services.core.intervals import format_p, holm
 from services.files import write_atomically
 from services.orchestrator.experiments import results
-from services.orchestrator.experiments.chosen import ChosenArm, choose_settings
+from services.orchestrator.experiments.choices import ChosenArm, write_choices
+from services.orchestrator.experiments.chosen import applied, choose_settings
 from services.orchestrator.experiments.comparisons import Evaluations, KindChange, ScoreChange
-from services.orchestrator.experiments.experiment import Experiment
+from services.orchestrator.experiments.experiment import DEV, Experiment
 from services.orchestrator.experiments.latex import latex
 from services.orchestrator.experiments.results import Row
 from services.orchestrator.experiments.tables import Table, tables, title_of
@@ -35,7 +35,7 @@ KINDS = (
     "p (Holm)",
 )
 VERSUS = ("arm", "against", *PLACE, "points", *CHANGE, "p (Holm)")
-CHOSEN = ("arm", "student", "teacher", "chosen", "mean of the tasks", "out of")
+CHOSEN = ("arm", "student", "teacher", "task", "chosen", "score", "out of")
 COUNTS = ("metric", "samples", "steps", "seeds", "questions")
 DETAILS = ("arm", *PLACE, *COUNTS, "score", "s.d.", "contains", "gain", *CHANGE, "nothing trained")
 
@@ -48,12 +48,10 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
     evaluations = Evaluations(folder)
     rows = results.collect(experiment, folder, evaluations)
     compared = versus(experiment, evaluations)
-    chosen = choose_settings(experiment, rows)
+    chosen = choose_settings(experiment, rows) or applied(experiment, rows)
     results.write(rows, compared, folder, experiment.name)
-    write_atomically(
-        folder / f"{experiment.name}-chosen.json",
-        json.dumps([asdict(one) for one in chosen], indent=1) + "\n",
-    )
+    if experiment.draw == DEV:
+        write_choices(chosen, folder, experiment.name)
     lines = [f"# {experiment.title}", ""]
     for layout in experiment.tables:
         made = tables(experiment, layout, rows)
@@ -124,8 +122,9 @@ def _chosen(found: Sequence[ChosenArm]) -> list[str]:
             title_of(one.arm),
             one.student,
             one.teacher,
+            one.task,
             one.chosen,
-            percent(one.score),
+            "" if one.score is None else percent(one.score),
             f"{one.variants} variants, {one.seeds} seeds",
         )
         for one in found
@@ -150,4 +149,5 @@ def _detail(row: Row) -> tuple[str, ...]:
     trained = (f"{row.samples:,.0f}", f"{row.steps:,.0f}" if row.steps else "")
     counts = (row.metric, *trained, str(row.seeds), f"{row.questions:,}")
     scores = ["" if score is None else percent(score) for score in (row.mean, row.sd, row.contains)]
-    return row.arm, *_place(row), *counts, *scores, *_change(row.change), row.reason
+    arm = f"{row.arm} (chosen: {in_words(row.chosen)})" if row.chosen else row.arm
+    return arm, *_place(row), *counts, *scores, *_change(row.change), row.reason

@@ -86,6 +86,8 @@ class Row:
     """Draw of the questions."""
     steps: float = 0.0
     """Number of optimizer steps, mean of the seeds; 0 if an earlier release trained it."""
+    chosen: str = ""
+    """Name of the arm's variant whose settings were chosen on the dev draw; "" if none was."""
 
 
 def collect(experiment: Experiment, out: Path, evaluations: Evaluations) -> list[Row]:
@@ -129,6 +131,7 @@ def _row(
             parameters=parameters,
             reason=reason,
             draw=group.entry.draw,
+            chosen=group.chosen,
         )
     scores = tuple(found.official for found in after)
     base = before if subject.arm.is_trained else None
@@ -156,6 +159,7 @@ def _row(
         reason=reason,
         draw=group.entry.draw,
         steps=statistics.mean(found.steps for found in trained) if trained else 0.0,
+        chosen=group.chosen,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from statistics import mean
 from typing import Protocol, TypeVar
 
+from services.core.arm_parts import in_words
 from services.core.arms import parse_arm
 from services.orchestrator.experiments import paper
 from services.orchestrator.experiments.experiment import AXES, TEST, Experiment, Layout
@@ -125,12 +127,30 @@ def _official(experiment: Experiment, layout: Layout, values: Values, rows: Sequ
         notes.append(f"Measured on the {experiment.draw} draw, on which settings are chosen.")
     if seeds > 1:
         notes.append(f"Mean and standard deviation of {seeds} seeds.")
+    notes += _chosen(experiment, rows)
     notes.append(
         f"{MARK}: differs from the untrained student, McNemar p < .05 at every seed "
         "(captions: 95 % interval without 0)."
     )
     of_rows = gains if layout.gains else None
     return _table(layout, values, layout.title, notes, metrics, cells, of_rows)
+
+
+def _chosen(experiment: Experiment, rows: Sequence[Row]) -> list[str]:
+    """A note with the chosen settings of each arm, and the tasks that they are of."""
+    places: dict[str, dict[str, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        if row.chosen:
+            student = row.student if len(experiment.students) > 1 else ""
+            teacher = row.teacher if len(experiment.teachers) > 1 else ""
+            place = " ".join(filter(None, (student, teacher, row.task)))
+            places[row.arm][in_words(row.chosen)][place] = None
+    said = [
+        f"{title_of(arm)}: "
+        + "; ".join(f"{words} ({', '.join(where)})" for words, where in of_arm.items())
+        for arm, of_arm in places.items()
+    ]
+    return [f"Settings chosen on the dev draw. {'. '.join(said)}."] if said else []
 
 
 def _contains(

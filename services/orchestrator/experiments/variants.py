@@ -12,7 +12,7 @@ from itertools import product
 from services.core.arm_parts import PARTS, tuned
 from services.core.arms import Arm
 from services.orchestrator.datasets.fields import Fields
-from services.orchestrator.experiments.experiment import TEST
+from services.orchestrator.experiments.experiment import TEST, Experiment
 
 SETTINGS = {part.field: name for name, part in PARTS.items() if part.is_setting}
 """Parts of an arm's name by the keys of the file."""
@@ -59,13 +59,20 @@ def variants(arms: Iterable[Arm]) -> dict[str, list[Arm]]:
     return found
 
 
-def require_choice(top: Fields, arms: Iterable[Arm], draw: str) -> None:
-    """Raises InvalidInput: the test draw would choose among variants of an arm."""
-    several = [of for of in variants(arms).values() if len(of) > 1]
-    if several and draw == TEST:
+def require_choice(top: Fields, experiment: Experiment) -> None:
+    """Raises InvalidInput: the test draw would choose among variants of an arm.
+
+    An arm may be there twice: with settings in its name, and with those that were chosen for it.
+    """
+    stated = [arm for arm in experiment.arms if not experiment.is_chosen(arm)]
+    several = [of for of in variants(stated).values() if len(of) > 1]
+    if several and experiment.draw == TEST:
         named = ", ".join(arm.name for arm in several[0])
         raise top.fault(
             "arms",
             f"has variants of one arm ({named}), and mpa-orch refuses to choose on the test draw: "
-            'compare them with draw = "dev", then name the best one here',
+            'compare them with draw = "dev", then name the best one here, or as "chosen" the file '
+            "of choices that dev makes",
         )
+    if experiment.choices and experiment.draw != TEST:
+        raise top.fault("chosen", 'is for draw = "test": variants are compared on the dev draw')

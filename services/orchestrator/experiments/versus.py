@@ -32,19 +32,17 @@ class Versus:
 
 
 def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
-    """Compare whole arms with equal settings, or the only variants of two arms.
+    """Compare whole arms with equal settings, the only variants of two arms, or chosen ones.
 
     Shares are for learning curves.
     """
     known = variants(experiment.arms)
     trained = [
-        group
-        for group in groups(experiment)
-        if group.subjects[0].arm.is_trained and group.subjects[0].arm.share == 1.0
+        group for group in groups(experiment) if group.arm.is_trained and group.arm.share == 1.0
     ]
     found = []
     for group in trained:
-        if group.subjects[0].arm.source is SampleSource.GAP:
+        if group.arm.source is SampleSource.GAP:
             others = [other for other in trained if _is_comparable(group, other, known)]
             compared = (_compare(group, other, evaluations) for other in others)
             found += [one for one in compared if one]
@@ -85,6 +83,6 @@ def _is_comparable(group: Group, other: Group, known: Mapping[str, Sequence[Arm]
     """Is it another arm in the same place? Labels have no teacher."""
     one, two = group.subjects[0], other.subjects[0]
     is_same = (one.student, one.task, group.entry.name) == (two.student, two.task, other.entry.name)
-    is_same = is_same and one.arm != two.arm and two.teacher in ("", one.teacher)
-    is_only = all(len(known[arm.untuned]) == 1 for arm in (one.arm, two.arm))
-    return is_same and (is_only or one.arm.settings == two.arm.settings)
+    is_same = is_same and group.arm != other.arm and two.teacher in ("", one.teacher)
+    is_only = all(len(known[arm.untuned]) == 1 for arm in (group.arm, other.arm))
+    return is_same and (is_only or group.arm.settings == other.arm.settings)
