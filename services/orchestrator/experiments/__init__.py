@@ -9,6 +9,7 @@ site.py        addresses of its models, or services started here
 flow.py        the whole experiment: identified.py (runs), trained.py (samples.py), measured.py
 comparisons.py changes from one model to another; versus.py: between arms
 results.py     a row for each arm, student, teacher, task and test; chosen.py: the best variants
+uses.py        use of the test draw, which chooses nothing
 paper.py       the paper's own figures (paper.csv)
 tables.py      tables laid out as in the paper; latex.py, figures.py and report.py write them
 """

@@ -117,6 +117,8 @@ class Experiment:
 
     0: those of the image processor of each student's preset.
     """
+    claim: str = ""
+    """Claim that the test draw is used for; "" if none is stated."""
     choices: Choices | None = None
     """Settings of arms whose names state none; None: those of the student's preset."""
 

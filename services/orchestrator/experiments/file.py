@@ -49,6 +49,7 @@ KEYS = (
     "test_on",
     "draw",
     "chosen",
+    "claim",
     *TABLES_OF_FILE,
 )
 TABLE_KEYS = ("name", "title", "paper", "rows", "columns", "samples", "steps", "gains", "metrics")
@@ -84,6 +85,7 @@ def read_experiment(path: Path, data: Path = Path()) -> Experiment:
         lora=_lora(top),
         latency=top.number("latency") if "latency" in top.values else LATENCY_QUESTIONS,
         settings=_settings(top, data),
+        claim=top.get("claim"),
         choices=read_choices(top, data),
     )
     if any(arm.is_lora for arm in arms):

@@ -8,11 +8,13 @@ from services.orchestrator.experiments.measured import measure_all, plan_tests
 from services.orchestrator.experiments.plan import pairs, subjects
 from services.orchestrator.experiments.site import Site
 from services.orchestrator.experiments.trained import train_all
+from services.orchestrator.experiments.uses import DrawUses
 from services.orchestrator.run.progress import Progress
 
 
 async def work(experiment: Experiment, site: Site, progress: Progress) -> None:
     """Work on each student in turn (runs, trainings, evaluations), then on each teacher."""
+    DrawUses(experiment, site.out).require_no_choice()
     planned = plan_tests(experiment)
     runs = pairs(experiment)
     everybody = subjects(experiment)

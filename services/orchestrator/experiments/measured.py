@@ -20,6 +20,7 @@ from services.orchestrator.experiments.identified import settle_base
 from services.orchestrator.experiments.plan import MeasuredModel, evaluation_folder, measured_on
 from services.orchestrator.experiments.site import Site
 from services.orchestrator.experiments.trained import TrainedArm
+from services.orchestrator.experiments.uses import DrawUses
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.scoring import conditions, evaluation
 from services.orchestrator.scoring.asking import picture_of
@@ -98,9 +99,11 @@ async def measure_all(
         if student:
             async with connect.student_only(where, site.out, progress) as client:
                 base = (await settle_base(student, client, site.out)).version
+        uses = DrawUses(experiment, site.out)
         for number, one in enumerate(due):
             progress.note(f"evaluate {number + 1} of {len(due)}: {one.subject} on {one.entry.name}")
             assert one.entry.test is not None
+            uses.record(one.subject, one.entry)
             asked = _asked(one.subject, where, base, site.out)
             datasets = one.entry.test.datasets
             await evaluation.evaluate(one.planned, datasets, asked, one.folder, progress)

@@ -13,10 +13,16 @@ from services.orchestrator.experiments import results
 from services.orchestrator.experiments.choices import ChosenArm, write_choices
 from services.orchestrator.experiments.chosen import applied, choose_settings
 from services.orchestrator.experiments.comparisons import Evaluations, KindChange, ScoreChange
-from services.orchestrator.experiments.experiment import DEV, Experiment
+from services.orchestrator.experiments.experiment import DEV, TEST, Experiment
 from services.orchestrator.experiments.latex import latex
 from services.orchestrator.experiments.results import Row
 from services.orchestrator.experiments.tables import Table, tables, title_of
+from services.orchestrator.experiments.uses import (
+    RECORD,
+    DrawUse,
+    group_by_claim,
+    read_uses,
+)
 from services.orchestrator.experiments.versus import Versus, versus
 from services.orchestrator.scoring.report import percent, table
 
@@ -35,6 +41,7 @@ KINDS = (
     "p (Holm)",
 )
 VERSUS = ("arm", "against", *PLACE, "points", *CHANGE, "p (Holm)")
+USES = ("claim", "experiment", "arms", "tasks", "first", "last")
 CHOSEN = ("arm", "student", "teacher", "task", "chosen", "score", "out of")
 COUNTS = ("metric", "samples", "steps", "seeds", "questions")
 DETAILS = ("arm", *PLACE, *COUNTS, "score", "s.d.", "contains", "gain", *CHANGE, "nothing trained")
@@ -60,6 +67,8 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
             lines += [*markdown(one), ""]
     lines += [*_versus(compared), ""] if compared else []
     lines += [*_chosen(chosen), ""] if chosen else []
+    uses = read_uses(folder) if experiment.draw == TEST else []
+    lines += [*_uses(uses), ""] if uses else []
     written = [*lines, *_kinds(rows), *_details(rows)]
     if extras.is_installed("matplotlib"):
         from services.orchestrator.experiments.figures import draw
@@ -130,6 +139,26 @@ def _chosen(found: Sequence[ChosenArm]) -> list[str]:
         for one in found
     ]
     return ["## Settings chosen on the dev draw", "", *table(CHOSEN, rows)]
+
+
+def _uses(found: Sequence[DrawUse]) -> list[str]:
+    """Use of the test draw by all experiments of the folder."""
+    by_claim = group_by_claim(found)
+    number = len({claim for claim, _ in by_claim})
+    times = "once" if number == 1 else f"{number} times: once for each claim"
+    rows = [
+        (
+            claim or "none stated",
+            name,
+            ", ".join(dict.fromkeys(use.arm for use in uses)),
+            ", ".join(dict.fromkeys(use.on for use in uses)),
+            min(use.when for use in uses),
+            max(use.when for use in uses),
+        )
+        for (claim, name), uses in by_claim.items()
+    ]
+    said = f"The test draw was used {times} ({RECORD})."
+    return ["## Use of the test draw", "", said, "", *table(USES, rows)]
 
 
 def _change(change: ScoreChange) -> tuple[str, ...]:
