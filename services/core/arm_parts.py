@@ -11,7 +11,7 @@ The last three are settings of the training: arms that differ only in them are v
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from services.core.errors import InvalidInput
@@ -84,7 +84,16 @@ def in_words(name: str) -> str:
 
 def untuned(name: str) -> str:
     """The name of an arm without its settings."""
+    return _without(name, [part for part, of in PARTS.items() if of.is_setting])
+
+
+def without_epochs(name: str) -> str:
+    """The name of an arm with all its parts but the number of epochs."""
+    return _without(name, ["epochs"])
+
+
+def _without(name: str, left_out: Collection[str]) -> str:
     whole, at, share = name.partition("@")
     form, *parts = whole.split("+")
-    kept = (part for part in parts if not PARTS[part.partition("-")[0]].is_setting)
+    kept = (part for part in parts if part.partition("-")[0] not in left_out)
     return "+".join((form, *kept)) + at + share

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from services.core.arm_parts import tuned
+from services.core.arm_parts import in_words, tuned, without_epochs
 from services.core.arms import SampleSource, choose, draw, epochs_of, parse_arm
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, Sample, select
@@ -99,6 +99,9 @@ def test_parts_of_a_name_are_settings():
     assert (arm.emphasis, arm.settings) == (2.5, (4, 0.001, 0.1))
     assert arm.untuned == "filtered+emphasis-2.5"
     assert parse_arm("paper+rate-5e-05@0.5").untuned == "paper@0.5"
+    assert without_epochs(arm.name) == "filtered+emphasis-2.5+rate-1e-3+decay-0.1"
+    assert in_words(arm.name) == "epochs 4, rate 1e-3, decay 0.1"
+    assert in_words("paper@0.5") == "the preset's settings"
     assert parse_arm("paper").settings == (0, None, None)
 
 

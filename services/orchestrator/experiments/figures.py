@@ -1,6 +1,7 @@
 """The figures of an experiment, as PNG and SVG.
 
-They show accuracy by latency and size (Figure 1), the gain of each arm, and learning curves.
+They show accuracy by latency and size (Figure 1), the gain of each arm, learning curves, and scores
+over optimizer steps.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from services.core.arm_parts import without_epochs
 from services.core.arms import parse_arm
 from services.files import write_atomically
 from services.orchestrator.experiments.experiment import Experiment
@@ -24,6 +26,8 @@ PANEL = (4.4, 3.4)
 LARGEST = 900.0
 """Area of the largest model's circle, in square points."""
 FORMATS = ("png", "svg")
+Lines = dict[tuple[str, str, str], list[Row]]
+"""Rows by arm, student and teacher."""
 Panel = Callable[[Axes, Sequence[Row]], None]
 
 
@@ -36,6 +40,7 @@ def draw(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[Path
         ("latency", _latency, [row for row in whole if row.latency_s is not None]),
         ("gains", _gains, [row for row in whole if row.change.gain is not None]),
         ("curve", _curve, _of_curves(own)),
+        ("steps", _steps, _over_steps(whole)),
     ]
     return [
         _save(f"{experiment.name}-{name}", panel, shown, folder)
@@ -102,19 +107,36 @@ def _gains(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _curve(axes: Axes, rows: Sequence[Row]) -> None:
-    for (arm, *models), points in _grouped(rows):
-        in_order = sorted(points, key=lambda row: row.samples)
+    _lines(axes, rows, _whole, lambda row: row.samples)
+    axes.set_xlabel("training samples")
+    axes.set_ylabel(rows[0].metric)
+
+
+def _steps(axes: Axes, rows: Sequence[Row]) -> None:
+    """A line for each arm, over its variants by epochs; a level for the untrained student."""
+    _lines(axes, [row for row in rows if row.steps], _line, lambda row: row.steps)
+    for untrained in (row for row in rows if not row.steps):
+        axes.axhline(100 * (untrained.mean or 0.0), color="black", linestyle=":", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xlabel("optimizer steps; dotted: untrained")
+    axes.set_ylabel(rows[0].metric)
+
+
+def _lines(
+    axes: Axes, rows: Sequence[Row], arm: Callable[[Row], str], x: Callable[[Row], float]
+) -> None:
+    """A line for each arm and its models: scores with the standard deviation of the seeds."""
+    for (name, *_), points in _grouped(rows, arm).items():
+        in_order = sorted(points, key=x)
         axes.errorbar(
-            [row.samples for row in in_order],
+            [x(row) for row in in_order],
             [100 * (row.mean or 0.0) for row in in_order],
             yerr=[100 * (row.sd or 0.0) for row in in_order],
             marker="o",
             capsize=3,
-            label=" ".join(filter(None, (title_of(arm), *models))),
+            label=" ".join((title_of(name), *_models(points[0], rows))),
         )
-    axes.set_xlabel("training samples")
-    axes.set_ylabel(rows[0].metric)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=6)
 
 
 def _of_curves(rows: Sequence[Row]) -> list[Row]:
@@ -123,12 +145,34 @@ def _of_curves(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if parse_arm(row.arm).whole in shared]
 
 
-def _grouped(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str, str], list[Row]]]:
-    """Rows by arm (as a whole), student and teacher."""
-    found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+def _over_steps(rows: Sequence[Row]) -> list[Row]:
+    """Rows of arms with several numbers of steps on one test, and the untrained student's there."""
+    trained = [row for row in rows if row.steps]
+    shown = [
+        row
+        for on in dict.fromkeys(row.on for row in trained)
+        for line in _grouped([row for row in trained if row.on == on], _line).values()
+        if len({row.steps for row in line}) > 1
+        for row in line
+    ]
+    tests = {row.on for row in shown}
+    return shown + [row for row in rows if row.arm == "zero-shot" and row.on in tests]
+
+
+def _whole(row: Row) -> str:
+    return parse_arm(row.arm).whole
+
+
+def _line(row: Row) -> str:
+    return without_epochs(row.chosen or row.arm)
+
+
+def _grouped(rows: Sequence[Row], arm: Callable[[Row], str]) -> Lines:
+    """Rows by arm, student and teacher."""
+    found: Lines = defaultdict(list)
     for row in rows:
-        found[parse_arm(row.arm).whole, row.student, row.teacher].append(row)
-    yield from found.items()
+        found[arm(row), row.student, row.teacher].append(row)
+    return found
 
 
 def _models(row: Row, rows: Sequence[Row]) -> Iterator[str]:

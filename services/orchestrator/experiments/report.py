@@ -40,7 +40,7 @@ KINDS = (
     "broken",
     "p (Holm)",
 )
-VERSUS = ("arm", "against", *PLACE, "points", *CHANGE, "p (Holm)")
+VERSUS = ("arm", "against", *PLACE, "steps", "points", *CHANGE, "p (Holm)")
 USES = ("claim", "experiment", "arms", "tasks", "first", "last")
 CHOSEN = ("arm", "student", "teacher", "task", "chosen", "score", "out of")
 COUNTS = ("metric", "samples", "steps", "seeds", "questions")
@@ -65,7 +65,7 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
         write_atomically(folder / f"{layout.name}.tex", "\n".join(map(latex, made)))
         for one in made:
             lines += [*markdown(one), ""]
-    lines += [*_versus(compared), ""] if compared else []
+    lines += [*_versus(compared, rows), ""] if compared else []
     lines += [*_chosen(chosen), ""] if chosen else []
     uses = read_uses(folder) if experiment.draw == TEST else []
     lines += [*_uses(uses), ""] if uses else []
@@ -110,19 +110,27 @@ def _kind(one: KindChange) -> tuple[str, ...]:
     return one.kind, f"{one.questions:,}", *scores, within, *moved
 
 
-def _versus(compared: Sequence[Versus]) -> list[str]:
+def _versus(compared: Sequence[Versus], rows: Sequence[Row]) -> list[str]:
     """Comparison of MPA's selection with its controls; the last column holds for all of them."""
-    rows = [
+    steps = {(row.arm, *_place(row)): row.steps for row in rows}
+
+    def steps_of(arm: str, one: Versus) -> str:
+        place = (arm, *_place(one))
+        labels = (arm, one.student, "", one.task, one.on)
+        return f"{steps.get(place) or steps.get(labels, 0.0):,.0f}"
+
+    told = [
         (
             title_of(one.arm),
             title_of(one.other),
             *_place(one),
+            f"{steps_of(one.arm, one)} / {steps_of(one.other, one)}",
             *_change(one.change),
             f"{one.p_holm:.2g}",
         )
         for one in compared
     ]
-    return ["## Arms against each other", "", *table(VERSUS, rows)]
+    return ["## Arms against each other", "", *table(VERSUS, told)]
 
 
 def _chosen(found: Sequence[ChosenArm]) -> list[str]:

@@ -278,6 +278,11 @@ def test_figures_are_drawn_of_what_there_is(tmp_path):
             colors = image.convert("RGB").getcolors(1 << 24)
             assert colors is not None
             assert len(colors) > 10
+    one, four = (
+        replace(TRAINED, arm=f"paper+epochs-{epochs}", steps=80.0 * epochs) for epochs in (1, 4)
+    )
+    longer = draw(experiment(tmp_path), [UNTRAINED, one, four, replace(half, steps=40.0)], tmp_path)
+    assert longer[-1].name == "mine-steps.png"
     svg = (tmp_path / "mine-curve.svg").read_text()
     assert "<svg" in svg
     assert draw(experiment(tmp_path), [UNTRAINED], tmp_path)[0].name == "mine-latency.png"
