@@ -1,21 +1,25 @@
-"""easy-VQA, split for the platform: training images, an unlabeled pool, the official test.
+"""easy-VQA, split for the platform: training images, an unlabeled pool, the test, a dev draw.
 
 Run: python -m zoo.easy_vqa DEST
 
-It writes DEST/pool/*.png, DEST/test/*.png, DEST/test.jsonl and DEST/labels.jsonl.
+It writes DEST/pool/*.png, DEST/test/*.png, DEST/dev/*.png, DEST/test.jsonl, DEST/dev.jsonl and
+DEST/labels.jsonl, with the kind of each question: four kinds of yes/no questions.
 
 The platform's demo adapts the student to the pool. Neither bundled model was trained on its images,
-nor on the test split. labels.jsonl contains the pool's own questions and answers, for experiments
-that compare with human labels; nothing else reads it.
+on the test split or on the dev draw: new scenes in easy-VQA's look, with its mixture of questions.
+Recipes are chosen on dev, and a claim about one is made on the test. labels.jsonl contains the
+pool's own questions and answers, for experiments that compare with human labels; nothing else reads
+it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -24,7 +28,14 @@ from pathlib import Path
 import easy_vqa
 from PIL import Image
 
-from zoo.shapes import COLORS, SHAPES, Scene, find_answer
+from services.core.questions import question_kind
+from zoo.shapes import COLORS, SHAPES, Scene, draw_scene, find_answer, find_skill, list_questions
+
+DEV_IMAGES = 250
+"""Images of the dev draw, with 2,400 questions."""
+OPEN_RATE = 0.32
+YES_NO_RATE = 0.08
+"""Share of the grammar's questions that easy-VQA asks about an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +114,28 @@ def training_scenes() -> list[Scene]:
     ]
 
 
+def draw_dev() -> Iterator[tuple[Scene, tuple[Question, ...]]]:
+    """The scenes of the dev draw, numbered from 0, and the questions about each."""
+    for number in range(DEV_IMAGES):
+        rng = random.Random(f"easy-vqa dev {number}")
+        scene = draw_scene(rng)
+        asked = []
+        for text in list_questions():
+            answer = find_answer(text, scene.shape, scene.color)
+            rate = YES_NO_RATE if answer in ("yes", "no") else OPEN_RATE
+            if answer is not None and rng.random() < rate:
+                asked.append(Question(text, answer, number))
+        yield scene, tuple(asked)
+
+
+def find_kind(question: str) -> str:
+    """The kind of a question: yes/no questions of each skill are a kind of their own."""
+    kind = question_kind(question)
+    return f"{kind}, {find_skill(question)}" if kind == "yes/no" else kind
+
+
 def export(destination: Path) -> None:
-    """Write pool and test as folders of images, and the labels of each as JSON lines."""
+    """Write pool, test and dev as folders of images, and the labels of each as JSON lines."""
     for name, paths in (("pool", pool_image_paths()), ("test", test_image_paths())):
         (destination / name).mkdir(parents=True, exist_ok=True)
         for image_id, path in paths.items():
@@ -112,6 +143,12 @@ def export(destination: Path) -> None:
     _write(destination / "test.jsonl", "test", test_questions())
     pool = [question for question in train_questions() if _is_pool(question.image_id)]
     _write(destination / "labels.jsonl", "pool", pool)
+    (destination / "dev").mkdir(exist_ok=True)
+    asked: list[Question] = []
+    for number, (scene, questions) in enumerate(draw_dev()):
+        scene.image.save(destination / "dev" / f"{number}.png")
+        asked += questions
+    _write(destination / "dev.jsonl", "dev", asked)
 
 
 def _write(path: Path, folder: str, questions: Iterable[Question]) -> None:
@@ -121,13 +158,14 @@ def _write(path: Path, folder: str, questions: Iterable[Question]) -> None:
                 "image": f"{folder}/{question.image_id}.png",
                 "question": question.text,
                 "answers": [question.answer],
+                "kind": find_kind(question.text),
             }
             file.write(json.dumps(row) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Write the pool and the labelled test set of easy-VQA."
+        description="Write the pool, the labelled test set and the dev draw of easy-VQA."
     )
     parser.add_argument("destination", type=Path, metavar="DEST")
     export(parser.parse_args().destination)

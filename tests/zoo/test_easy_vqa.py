@@ -1,5 +1,7 @@
 import json
+from collections import Counter
 
+import pytest
 from PIL import Image
 
 from zoo import easy_vqa
@@ -27,3 +29,33 @@ def test_export_writes_an_unlabeled_pool_and_a_labelled_test(tmp_path):
     ]
     assert len(lines) == 9673
     assert all((tmp_path / line["image"]).is_file() and line["answers"] for line in lines)
+
+
+def test_the_dev_draw_is_new_and_asks_like_the_test(tmp_path):
+    easy_vqa.export(tmp_path)
+    dev, test, pool = (
+        {Image.open(path).convert("RGB").tobytes() for path in (tmp_path / name).iterdir()}
+        for name in ("dev", "test", "pool")
+    )
+    assert len(dev) == easy_vqa.DEV_IMAGES
+    assert not dev & (test | pool)
+    asked, official = (read(tmp_path / f"{name}.jsonl") for name in ("dev", "test"))
+    assert len(asked) >= 1600
+    assert all((tmp_path / row["image"]).is_file() for row in asked)
+    for field in ("kind", "answers"):
+        shares, wanted = (
+            Counter((row["kind"], str(row[field])) for row in rows) for rows in (asked, official)
+        )
+        assert shares.keys() == wanted.keys()
+        for each, count in wanted.items():
+            assert shares[each] / len(asked) == pytest.approx(count / len(official), abs=0.02)
+    assert {row["kind"] for row in asked if row["answers"][0] in ("yes", "no")} == {
+        "yes/no, color present",
+        "yes/no, color absent",
+        "yes/no, shape present",
+        "yes/no, shape absent",
+    }
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

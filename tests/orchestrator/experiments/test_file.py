@@ -53,7 +53,7 @@ def papers_data(tmp_path) -> Path:
     samples.pathvqa(tmp_path / "pathvqa")
     samples.images(tmp_path / "pathvqa/images/train", "train_1.jpg")
     samples.images(tmp_path / "easy-vqa/pool", "0.png", "1.png")
-    for name in ("test", "labels"):
+    for name in ("test", "dev", "labels"):
         samples.write(
             tmp_path / f"easy-vqa/{name}.jsonl",
             json.dumps({"image": "pool/0.png", "question": "q?", "answers": ["a"]}),
