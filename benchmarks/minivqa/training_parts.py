@@ -1,10 +1,13 @@
-"""Where the time of one training of an experiment goes: process, model, encoding, steps, canaries.
+"""Where the time of an experiment's trainings goes: process, model, encoding, steps, canaries.
 
-Run: python -m benchmarks.minivqa.training_parts [--samples 1336] [--epochs 2] [--threads 1]
+Run: python -m benchmarks.minivqa.training_parts [--samples 1336] [--epochs 2] [--jobs 3]
+                                                 [--versions] [--threads 1]
 
 The families' student is trained on questions about scene text by the program that the student
-service starts, in a process of its own under Python's profiler. Each part's seconds contain all
-that it calls. The profiler slows parts that are Python, and not those that compute.
+service starts, JOBS times in one process under Python's profiler, with another seed each time. The
+versions are trials, as those of experiments, unless --versions asks for such as users get. Each
+part's seconds contain all that it calls. The profiler slows parts that are Python, and not those
+that compute.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.folders import ROOT
 from benchmarks.processes import computing
 from services.core.contract import Contract
-from services.core.presets import PRESETS, Hyperparameters
+from services.core.presets import PRESETS
 from services.student.datasets import DatasetStore, TrainingSample
 from services.student.execution import AUTO, Execution
 from services.student.job import Job
@@ -33,18 +37,20 @@ from zoo.minivqa.parts import Part
 
 BASE = ROOT / "zoo" / "families" / "student"
 PROGRAM = """
-import cProfile, sys
+import cProfile, gc, sys
 from pathlib import Path
 from services.student.training import train
 profile = cProfile.Profile()
-profile.runcall(train, Path(sys.argv[1]))
-profile.dump_stats(sys.argv[2])
+for folder in sys.argv[2:]:
+    profile.runcall(train, Path(folder))
+    gc.freeze()
+profile.dump_stats(sys.argv[1])
 """
 PARTS = {
     "choice of the micro batch": ("training.py", "choose_attempt"),
     "hashes of the base": ("manifest.py", "verify"),
     "model and processor": ("checkpoints.py", "read_student"),
-    "encoding": ("encoding.py", "__call__"),
+    "encoding": ("encoding.py", "_encode"),
     "joining of batches": ("encoding.py", "collate"),
     "forward": ("leveler.py", "compute_loss"),
     "backward": ("accelerator.py", "backward"),
@@ -55,14 +61,24 @@ PARTS = {
 """Functions by file and name; each is called by none of the others, apart from the encoder."""
 
 
-def measure(samples: int, epochs: int, threads: int, folder: Path) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Trainings to measure."""
+
+    samples: int
+    epochs: int
+    jobs: int
+    versions: bool
+
+
+def measure(work: Work, threads: int, folder: Path) -> dict[str, float]:
     """Seconds by part."""
     versions = VersionStore(folder / "versions")
     base = versions.path(versions.add(BASE, Origin(), Contract()))
-    job = _job(samples, epochs, base, folder)
+    jobs = _jobs(work, base, folder)
     began = time.monotonic()
     subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(job), str(folder / "profile")],
+        [sys.executable, "-c", PROGRAM, str(folder / "profile"), *map(str, jobs)],
         cwd=ROOT,
         env={**os.environ, **computing(threads), "HF_HUB_OFFLINE": "1"},
         check=True,
@@ -73,9 +89,10 @@ def measure(samples: int, epochs: int, threads: int, folder: Path) -> dict[str, 
     found = {"process and imports": whole - _seconds(stats, ("training.py", "train"))}
     found |= {part: _seconds(stats, function) for part, function in PARTS.items()}
     began = time.monotonic()
-    versions.add(job / "output", Origin(), Contract(), is_ours=True)
-    found["version"] = time.monotonic() - began
-    found["rest"] = whole + found["version"] - sum(found.values())
+    for job in jobs:
+        versions.add(job / "output", Origin(), Contract(), is_ours=True)
+    found["versions"] = time.monotonic() - began
+    found["rest"] = whole + found["versions"] - sum(found.values())
     found["all"] = sum(found.values())
     return found
 
@@ -89,11 +106,11 @@ def _seconds(stats: pstats.Stats, function: tuple[str, str]) -> float:
     )
 
 
-def _job(samples: int, epochs: int, base: Path, folder: Path) -> Path:
+def _jobs(work: Work, base: Path, folder: Path) -> list[Path]:
     datasets = DatasetStore(folder)
     drawn: list[TrainingSample] = []
     number = 0
-    while len(drawn) < samples:
+    while len(drawn) < work.samples:
         picture = FAMILIES["scene_text"].draw(Part.POOL, 0, number)
         data = io.BytesIO()
         picture.image.save(data, "PNG")
@@ -102,20 +119,21 @@ def _job(samples: int, epochs: int, base: Path, folder: Path) -> Path:
         drawn.append(TrainingSample(image, question.text, question.answer))
         number += 1
     usual = PRESETS["minivqa"].hyperparameters
-    job = folder / "jobs" / "one"
-    Job(
-        id="one",
-        base_version="v1",
-        base_folder=str(base),
-        dataset=datasets.add(drawn),
-        contract=Contract(),
-        hyperparameters=Hyperparameters(
-            usual.learning_rate, batch_size=usual.batch_size, epochs=epochs
-        ),
-        store=str(folder),
-        execution=Execution(micro_batch=AUTO),
-    ).write(job)
-    return job
+    dataset = datasets.add(drawn)
+    jobs = [folder / "jobs" / f"job{seed}" for seed in range(work.jobs)]
+    for seed, job in enumerate(jobs):
+        Job(
+            id=job.name,
+            base_version="v1",
+            base_folder=str(base),
+            dataset=dataset,
+            contract=Contract(),
+            hyperparameters=replace(usual, epochs=work.epochs, seed=seed),
+            store=str(folder),
+            execution=Execution(micro_batch=AUTO),
+            is_trial=not work.versions,
+        ).write(job)
+    return jobs
 
 
 def main() -> None:
@@ -124,10 +142,13 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=int, default=1336)
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=3)
+    parser.add_argument("--versions", action="store_true", help="versions, not trials")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
+    work = Work(given.samples, given.epochs, given.jobs, given.versions)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(given.samples, given.epochs, given.threads, Path(folder))
+        found = measure(work, given.threads, Path(folder))
     for part, seconds in found.items():
         print(f"{part:26} {seconds:7.1f} s {seconds / found['all']:6.1%}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -28,21 +28,44 @@ class Encoder:
 
     The prompt is tokenized as the engine does to serve it (image tokens expanded, generation prompt
     included). The tokens of the answer follow, then the chat template's end of a turn. Nothing is
-    truncated.
+    truncated. Rows are kept in memory up to `cache_bytes`; equal samples share a row.
     """
 
     def __init__(
-        self, processor: Any, datasets: DatasetStore, template: str, system_prompt: str = ""
+        self,
+        processor: Any,
+        datasets: DatasetStore,
+        template: str,
+        system_prompt: str = "",
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._processor = processor
+        self.pad_token = int(processor.tokenizer.pad_token_id or 0)
         self._datasets = datasets
         self._template = template
         self._system_prompt = system_prompt
         self._chat = Chat(processor)
         self._end_of_turn = self._chat.end_of_turn()
         self._images = ImageCache()
+        self._rows: dict[TrainingSample, Row] = {}
+        self._cache_bytes = self._room_bytes = cache_bytes
 
     def __call__(self, sample: TrainingSample) -> Row:
+        row = self._rows.get(sample) or self._encode(sample)
+        size = _bytes(row)
+        if sample not in self._rows and size <= self._room_bytes:
+            self._rows[sample] = row
+            self._room_bytes -= size
+        return row
+
+    def forget_others(self, samples: Collection[TrainingSample]) -> None:
+        """If little room is left, forget the rows that `samples` don't need."""
+        if self._room_bytes < self._cache_bytes // 2:
+            needed = set(samples)
+            self._rows = {sample: row for sample, row in self._rows.items() if sample in needed}
+            self._room_bytes = self._cache_bytes - sum(map(_bytes, self._rows.values()))
+
+    def _encode(self, sample: TrainingSample) -> Row:
         prompt = self._chat.tokenize(
             answer_prompt(sample.question, self._template), self._system_prompt
         )
@@ -58,6 +81,10 @@ class Encoder:
         return known or self._images.keep(
             load_stored_image(self._datasets.image_path(sha256).read_bytes())
         )
+
+
+def _bytes(row: Row) -> int:
+    return sum(tensor.nbytes for tensor in row.values())
 
 
 def append_target(row: Row, target: torch.Tensor) -> Row:
@@ -103,18 +130,14 @@ def _grow(tensor: torch.Tensor, sizes: Sequence[int], fill: int) -> torch.Tensor
 
 
 class EncodedSamples(Dataset[Row]):
-    """Encoded rows of a dataset, kept in memory up to `cache_bytes`; equal samples share a row.
+    """Encoded rows of a dataset.
 
     Index ~i is sample i with nothing to learn: it completes the last batch of an epoch.
     """
 
-    def __init__(
-        self, samples: Sequence[TrainingSample], encoder: Encoder, cache_bytes: int = CACHE_BYTES
-    ) -> None:
+    def __init__(self, samples: Sequence[TrainingSample], encoder: Encoder) -> None:
         self._samples = samples
         self._encoder = encoder
-        self._cache: dict[TrainingSample, Row] = {}
-        self._room_bytes = cache_bytes
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -123,13 +146,7 @@ class EncodedSamples(Dataset[Row]):
         if index < 0:
             row = self[~index]
             return {**row, "labels": torch.full_like(row["labels"], IGNORED)}
-        sample = self._samples[index]
-        row = self._cache.get(sample) or self._encoder(sample)
-        size = sum(tensor.nbytes for tensor in row.values())
-        if sample not in self._cache and size <= self._room_bytes:
-            self._cache[sample] = row
-            self._room_bytes -= size
-        return row
+        return self._encoder(self._samples[index])
 
     def lengths(self) -> list[int]:
         """Number of tokens of each sample, image and answer included. Encodes all samples."""

@@ -22,6 +22,7 @@ from services.student.job import Job, sole_trainer
 from services.student.manifest import ADAPTER
 from services.student.progress import Stopwatch
 from services.student.result import complete, is_trained, keep, partial_output
+from services.student.series import jobs_of
 
 
 def train(folder: Path) -> None:
@@ -55,4 +56,5 @@ def _train(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]))
+    for job in jobs_of(sys.argv[1:]):
+        train(job)

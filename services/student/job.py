@@ -48,6 +48,8 @@ class TrainingRequest:
     recipe: str = ""
     key: str = ""
     """Id of the caller's key; "" if the service had no keys."""
+    is_trial: bool = False
+    """Whether the version is only to be measured: it gets no canaries, and never goes live."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Trainings of the student: one at a time, each in a subprocess.
+"""Trainings of the student: one at a time, in a subprocess.
 
 They are durable and can be cancelled. After a crash of the service they are resumed.
 """
@@ -23,6 +23,7 @@ from services.student.job_state import FINAL, JobState, Phase
 from services.student.persistence import is_kill, last_words, run_to_end
 from services.student.progress import TrainingProgress
 from services.student.result import is_trained
+from services.student.series import TrainingProcess
 
 _log = logging.getLogger(__name__)
 _PROGRAMS = {"fake": "services.student.fake_training"}
@@ -51,8 +52,7 @@ class TrainingJobs:
         self._root = store / "jobs"
         self._root.mkdir(parents=True, exist_ok=True)
         self._publish = publish
-        self._program = _PROGRAMS.get(engine, _PROGRAM)
-        self._devices = devices
+        self._process = TrainingProcess(_PROGRAMS.get(engine, _PROGRAM), devices)
         self._execution = execution
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
@@ -211,12 +211,13 @@ class TrainingJobs:
                 leaving.set_result(None)
 
     async def close(self) -> None:
-        """Stop the subprocess; the job resumes when the service is back."""
+        """End the subprocess; the job resumes when the service is back."""
         tasks = [*self._running.values(), *self._keeping]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        await self._process.end()
 
     def _require(self, name: str) -> None:
         if not name.isalnum() or not os.path.lexists(self._root / name / "job.json"):
@@ -261,7 +262,8 @@ class TrainingJobs:
             return await self._trained(name)
 
     async def _trained(self, name: str) -> str:
-        code = await run_to_end(self._program, self._root / name, self._devices)
+        job = self.job(name)
+        code = await run_to_end(self._process, self._root / name, stays=job.is_trial)
         if code != 0:
             said = OUT_OF_HOST_MEMORY if is_kill(code) else last_words(self._root / name)
             error = f"the training process ended with code {code}: {said}"
@@ -269,7 +271,7 @@ class TrainingJobs:
             return ""
         await self._end(name, JobState(Phase.SAVING))
         return await asyncio.to_thread(
-            self._publish, self.job(name), self._root / name / "output", self.progress(name)
+            self._publish, job, self._root / name / "output", self.progress(name)
         )
 
     async def _end(self, name: str, state: JobState) -> None:

@@ -37,6 +37,8 @@ class Origin:
 
     It is named for a checkpoint that transformers can't build.
     """
+    is_trial: bool = False
+    """Whether it is only to be measured: it has no canaries, and never goes live."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,17 @@ import signal
 from pathlib import Path
 
 from services.engines.host_memory import count_kills
-from services.student import programs
 from services.student.attempts import after_kill
 from services.student.job import Job
 from services.student.result import is_trained
+from services.student.series import TrainingProcess
 
 _log = logging.getLogger(__name__)
 _AGAIN_AFTER_S = 3.0
 
 
-async def run_to_end(program: str, folder: Path, devices: str) -> int:
-    """Run the program of the job in `folder` to its end, and return its exit code.
+async def run_to_end(process: TrainingProcess, folder: Path, *, stays: bool) -> int:
+    """Do the job in `folder`, and return 0 or the exit code of its last process.
 
     `bentoml serve` passes its own SIGTERM to every child, so the service is probably about to stop,
     which ends the sleep. The job then resumes at the next start. After SIGKILL it continues at
@@ -28,7 +28,7 @@ async def run_to_end(program: str, folder: Path, devices: str) -> int:
     kills = 0
     while True:
         before = count_kills()
-        code = await _run(program, folder, devices)
+        code = await process.do(folder, stays=stays)
         if code == -signal.SIGTERM:
             await asyncio.sleep(_AGAIN_AFTER_S)
         elif is_kill(code):
@@ -45,11 +45,6 @@ async def run_to_end(program: str, folder: Path, devices: str) -> int:
 def is_kill(code: int) -> bool:
     """Whether a program with this exit code was killed, as the kernel does if memory runs out."""
     return code == -signal.SIGKILL
-
-
-async def _run(program: str, folder: Path, devices: str) -> int:
-    with (folder / "log.txt").open("ab") as log:
-        return await programs.run(program, [str(folder.resolve())], devices, log)
 
 
 def _takes_less(folder: Path) -> bool:

@@ -25,36 +25,55 @@ TERMINATE_S = 10.0
 async def run(module: str, arguments: Sequence[str], devices: str, output: BinaryIO) -> int:
     """Run `python -m MODULE ARGUMENTS...` to its end, and return its exit code (-N for signal N).
 
-    Its output is written to `output`. `devices` is its CUDA_VISIBLE_DEVICES; "" inherits. If this
-    call is cancelled, it first ends the program: by SIGTERM, then by SIGKILL after TERMINATE_S
-    seconds. The program always ends with this process.
+    See `start`. If this call is cancelled, it first ends the program.
+    """
+    process = start(module, arguments, devices, output)
+    ended = asyncio.get_running_loop().create_task(end_of(process))
+    try:
+        return await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        await end(process, ended)
+        raise
+
+
+def start(
+    module: str,
+    arguments: Sequence[str],
+    devices: str,
+    output: BinaryIO,
+    input: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `python -m MODULE ARGUMENTS...`, which always ends with this process.
+
+    Its output is written to `output`. `devices` is its CUDA_VISIBLE_DEVICES; "" inherits.
     """
     environment = {
         **os.environ,
         **tether.mark(),
         **({"CUDA_VISIBLE_DEVICES": devices} if devices else {}),
     }
-    process = subprocess.Popen(  # noqa: ASYNC220  # returns within milliseconds
+    return subprocess.Popen(
         [sys.executable, "-m", "services.engines.tether", module, *arguments],
         cwd=ROOT,
         env=environment,
+        stdin=input,
         stdout=output,
         stderr=output,
     )
+
+
+async def end(process: subprocess.Popen[bytes], ended: asyncio.Task[int]) -> None:
+    """End a program: by SIGTERM, then by SIGKILL after TERMINATE_S seconds."""
+    process.terminate()
     try:
-        return await _end_of(process)
-    except asyncio.CancelledError:
-        process.terminate()
-        try:
-            await asyncio.wait_for(_end_of(process), TERMINATE_S)
-        except TimeoutError:
-            process.kill()
-            await _end_of(process)
-        raise
+        await asyncio.wait_for(asyncio.shield(ended), TERMINATE_S)
+    except TimeoutError:
+        process.kill()
+        await ended
 
 
-async def _end_of(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the end without a thread: a training takes hours."""
+async def end_of(process: subprocess.Popen[bytes]) -> int:
+    """Wait for its exit code without a thread: a training takes hours."""
     loop = asyncio.get_running_loop()
     has_ended = asyncio.Event()
     descriptor = os.pidfd_open(process.pid)

@@ -46,7 +46,7 @@ def is_trained(folder: Path) -> bool:
 
 
 def complete(folder: Path, attempt: int = 0) -> None:
-    """Compute the canaries of the trained weights: the last part of the job.
+    """Compute the canaries of the trained weights, unless it is a trial: the last part of the job.
 
     No trainer should be in memory: the reference engine needs the device. `attempt`: number of
     earlier attempts, whose memory ran out.
@@ -54,7 +54,9 @@ def complete(folder: Path, attempt: int = 0) -> None:
     way = CANARY_WAYS[attempt]
     with sole_trainer(folder):
         if not (folder / "output").is_dir():
-            asyncio.run(reference.compute_for_training(Job.read(folder), folder / "trained", way))
+            job = Job.read(folder)
+            if not job.is_trial:
+                asyncio.run(reference.compute_for_training(job, folder / "trained", way))
             (folder / "trained").rename(folder / "output")
 
 

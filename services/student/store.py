@@ -109,6 +109,19 @@ class VersionStore:
         """Versions without a known fault, the newest first. Their files may still be damaged."""
         return [name for name in reversed(self.names()) if not self.fault(name)]
 
+    def servable(self) -> list[str]:
+        """Intact versions that may go live, the newest first."""
+        return [name for name in self.intact() if not self.manifest(name).origin.is_trial]
+
+    def require_servable(self, name: str) -> None:
+        """Raises NotFound; WrongState: the version is a trial."""
+        if self.manifest(name).origin.is_trial:
+            raise WrongState(
+                f"version {name} is a trial of an experiment, without canaries, so it never goes "
+                "live: train it again with `mpa-orch align`",
+                reason="TRIAL_VERSION",
+            )
+
     def made_by(self, job: str) -> str:
         """Name of the version that a training job made; "" if it made none."""
         return next((name for name in self.intact() if self.manifest(name).origin.job == job), "")

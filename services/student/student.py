@@ -97,7 +97,7 @@ class HostedStudent(StudentEndpoint):
 
     def _point_at_newest(self) -> None:
         """Make the newest whole version of a store without pointers live. Raises WrongState."""
-        whole = self.store.intact()
+        whole = self.store.servable()
         if not whole:
             faults = "; ".join(self.store.fault(name) for name in self.store.names())
             raise WrongState(f"no version can be served: {faults}", reason="NO_VERSION")
@@ -179,5 +179,6 @@ class HostedStudent(StudentEndpoint):
             dataset=job.dataset,
             job=job.id,
             metrics=metrics,
+            is_trial=job.is_trial,
         )
         return self.store.add(output, origin, job.contract, is_ours=True)

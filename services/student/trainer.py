@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoProcessor, TrainingArguments, set_seed
@@ -99,9 +98,11 @@ def prepare(folder: Path, job: Job) -> tuple[Leveler, torch.dtype]:
     datasets = DatasetStore(Path(job.store))
     set_seed(settings.seed)
     with verified(base):
-        processor = AutoProcessor.from_pretrained(base)
+        encoder = _encoder_of(job)
         model, dtype = read_student(base, settings, in_bf16=computes_in_bf16(execution))
-    samples = EncodedSamples(datasets.samples(job.dataset), _encoder(job, processor))
+    chosen = datasets.samples(job.dataset)
+    encoder.forget_others(chosen)
+    samples = EncodedSamples(chosen, encoder)
     arguments = training_arguments(settings, execution, len(samples), folder / "checkpoints")
     batches = EffectiveBatches(
         len(samples),
@@ -118,7 +119,7 @@ def prepare(folder: Path, job: Job) -> tuple[Leveler, torch.dtype]:
         model=model,
         args=arguments,
         train_dataset=samples,
-        data_collator=partial(collate, pad_token=processor.tokenizer.pad_token_id or 0),
+        data_collator=partial(collate, pad_token=encoder.pad_token),
         callbacks=[Reporter(folder, settings.batch_size), CheckpointClock()],
     )
     return trainer, dtype
@@ -129,7 +130,7 @@ def largest_of(job: Job) -> SampleSize:
     base = Path(job.base_folder)
     samples = DatasetStore(Path(job.store)).samples(job.dataset)
     few = random.Random(job.hyperparameters.seed).sample(samples, min(MEASURED, len(samples)))
-    encoder = _encoder(job, AutoProcessor.from_pretrained(base))
+    encoder = _encoder_of(job)
     rows = [encoder(sample) for sample in few]
     return SampleSize(
         tokens=max(row["input_ids"].shape[1] for row in rows),
@@ -137,10 +138,18 @@ def largest_of(job: Job) -> SampleSize:
     )
 
 
-def _encoder(job: Job, processor: Any) -> Encoder:
-    return Encoder(
-        processor,
-        DatasetStore(Path(job.store)),
-        job.contract.training_template,
-        job.contract.system_prompt,
-    )
+def forget_rows() -> None:
+    """Free the memory of rows that are kept for later jobs."""
+    _encoder.cache_clear()
+
+
+def _encoder_of(job: Job) -> Encoder:
+    contract = job.contract
+    return _encoder(job.base_folder, job.store, contract.training_template, contract.system_prompt)
+
+
+@lru_cache(maxsize=1)
+def _encoder(base: str, store: str, template: str, system_prompt: str) -> Encoder:
+    """The encoder of a job, and of the jobs after it in this process that encode alike."""
+    processor = AutoProcessor.from_pretrained(base)
+    return Encoder(processor, DatasetStore(Path(store)), template, system_prompt)

@@ -78,6 +78,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             base_version=base,
             run=request.run,
             recipe=request.recipe,
+            is_trial=request.is_trial,
             key=the_caller().id,
             contract=_contract(request, student.store.manifest(base).contract),
             hyperparameters=_hyperparameters(

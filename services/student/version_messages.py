@@ -68,6 +68,7 @@ def _add_manifest(version: versions_pb2.Version, manifest: Manifest) -> None:
     version.contract.CopyFrom(contract_to_proto(manifest.contract))
     version.metrics.update(origin.metrics)
     version.adapter_of = manifest.adapter_of
+    version.is_trial = origin.is_trial
 
 
 def way_to_proto(way: SwapWay) -> versions_pb2.SwapWay:

@@ -133,7 +133,7 @@ class Versions:
         others = [pointers.previous] if pointers.previous else []
         if isinstance(error, MpaError) and error.reason in _LOST:
             known = (pointers.live, pointers.previous)
-            others += [name for name in self._store.intact() if name not in known]
+            others += [name for name in self._store.servable() if name not in known]
         for name in others:
             text = "live version %s does not load (%r): going back to %s"
             _log.error(text, pointers.live, error, name)
@@ -193,9 +193,11 @@ class Versions:
         """Make version `name` live here and at all followers.
 
         After any error, the version that was live is still live. Raises NotFound; Conflict: another
-        version is live; InvalidInput: damaged files; SwapFailed: any other error.
+        version is live; InvalidInput: damaged files; WrongState: a trial; SwapFailed: any other
+        error.
         """
         self._store.path(name)
+        await asyncio.to_thread(self._store.require_servable, name)
         return await self._changes.finish(name, self._promote_everywhere(name, expected_live))
 
     async def _promote_everywhere(self, name: str, expected_live: str) -> tuple[Pointers, Plan]:

@@ -31,10 +31,12 @@ async def upload(peer, samples=64):
     return (await peer.training.UploadDataset(parts())).dataset
 
 
-async def train(peer, request_id="one", samples=64):
+async def train(peer, request_id="one", samples=64, **fields):
     dataset = await upload(peer, samples)
     return await peer.training.Train(
-        training_pb2.TrainRequest(request_id=request_id, dataset=dataset, run="r", recipe="paper")
+        training_pb2.TrainRequest(
+            request_id=request_id, dataset=dataset, run="r", recipe="paper", **fields
+        )
     )
 
 

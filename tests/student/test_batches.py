@@ -56,18 +56,28 @@ def test_a_sample_that_is_met_again_is_encoded_once(tiny_checkpoint, datasets):
     from services.student.encoding import EncodedSamples, Encoder
 
     first, second = new_samples(datasets, 2)
-    encoded = []
-
-    class Watched(Encoder):
-        def __call__(self, sample):
-            encoded.append(sample)
-            return super().__call__(sample)
-
-    encoder = Watched(AutoProcessor.from_pretrained(tiny_checkpoint), datasets, ANSWER_TEMPLATE)
+    encoder = Encoder(AutoProcessor.from_pretrained(tiny_checkpoint), datasets, ANSWER_TEMPLATE)
     rows = EncodedSamples([first, second, first, first], encoder)
     assert rows[0] is rows[2] is rows[3]
     assert len(rows[1]["labels"]) == 1
-    assert encoded == [first, second]
+
+
+def test_rows_of_other_jobs_make_room(tiny_checkpoint, datasets):
+    from transformers import AutoProcessor
+
+    from services.student.encoding import Encoder
+
+    processor = AutoProcessor.from_pretrained(tiny_checkpoint)
+    first, second, third = new_samples(datasets, 3)
+    usual = Encoder(processor, datasets, ANSWER_TEMPLATE)
+    size = sum(tensor.nbytes for tensor in usual(second).values())
+    encoder = Encoder(processor, datasets, ANSWER_TEMPLATE, cache_bytes=int(2.5 * size))
+    kept = [encoder(first), encoder(second)]
+    assert encoder(third) is not encoder(third), "no room"
+    encoder.forget_others([second, third])
+    assert encoder(second) is kept[1]
+    assert encoder(third) is encoder(third)
+    assert encoder(first) is not kept[0]
 
 
 def test_the_trainer_draws_another_order_in_each_epoch(tiny_checkpoint, datasets, tmp_path):

@@ -58,7 +58,7 @@ class Hyperparameters(_message.Message):
     def __init__(self, learning_rate: _Optional[float] = ..., batch_size: _Optional[int] = ..., epochs: _Optional[int] = ..., warmup_ratio: _Optional[float] = ..., weight_decay: _Optional[float] = ..., loss: _Optional[str] = ..., seed: _Optional[int] = ..., lora_rank: _Optional[int] = ..., lora_alpha: _Optional[float] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
-    __slots__ = ("request_id", "dataset", "base_version", "run", "recipe", "hyperparameters", "training_template", "contract")
+    __slots__ = ("request_id", "dataset", "base_version", "run", "recipe", "hyperparameters", "training_template", "contract", "is_trial")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class TrainRequest(_message.Message):
     HYPERPARAMETERS_FIELD_NUMBER: _ClassVar[int]
     TRAINING_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    IS_TRIAL_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     dataset: str
     base_version: str
@@ -75,7 +76,8 @@ class TrainRequest(_message.Message):
     hyperparameters: Hyperparameters
     training_template: str
     contract: _versions_pb2.Contract
-    def __init__(self, request_id: _Optional[str] = ..., dataset: _Optional[str] = ..., base_version: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., training_template: _Optional[str] = ..., contract: _Optional[_Union[_versions_pb2.Contract, _Mapping]] = ...) -> None: ...
+    is_trial: bool
+    def __init__(self, request_id: _Optional[str] = ..., dataset: _Optional[str] = ..., base_version: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., training_template: _Optional[str] = ..., contract: _Optional[_Union[_versions_pb2.Contract, _Mapping]] = ..., is_trial: bool = ...) -> None: ...
 
 class TrainMetadata(_message.Message):
     __slots__ = ("request_id", "base_version", "dataset", "step", "total_steps", "loss", "samples_per_second", "eta_seconds", "phase")

@@ -79,7 +79,7 @@ class Contract(_message.Message):
     def __init__(self, answer_template: _Optional[str] = ..., chat_template_sha256: _Optional[str] = ..., processor_sha256: _Optional[str] = ..., decoding: _Optional[_Union[Contract.Decoding, _Mapping]] = ..., training_template: _Optional[str] = ..., system_prompt: _Optional[str] = ..., normaliser: _Optional[str] = ..., pixel_budget: _Optional[str] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases", "canaries", "canaries_passed", "adapter_of", "size_bytes", "needed")
+    __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases", "canaries", "canaries_passed", "adapter_of", "size_bytes", "needed", "is_trial")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +103,7 @@ class Version(_message.Message):
     ADAPTER_OF_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     NEEDED_FIELD_NUMBER: _ClassVar[int]
+    IS_TRIAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: VersionState
     error: str
@@ -119,7 +120,8 @@ class Version(_message.Message):
     adapter_of: str
     size_bytes: int
     needed: str
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[VersionState, str]] = ..., error: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., leases: _Optional[int] = ..., canaries: _Optional[int] = ..., canaries_passed: _Optional[int] = ..., adapter_of: _Optional[str] = ..., size_bytes: _Optional[int] = ..., needed: _Optional[str] = ...) -> None: ...
+    is_trial: bool
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[VersionState, str]] = ..., error: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., leases: _Optional[int] = ..., canaries: _Optional[int] = ..., canaries_passed: _Optional[int] = ..., adapter_of: _Optional[str] = ..., size_bytes: _Optional[int] = ..., needed: _Optional[str] = ..., is_trial: bool = ...) -> None: ...
 
 class Follower(_message.Message):
     __slots__ = ("address", "state", "version", "error", "silent_seconds")

@@ -185,6 +185,7 @@ def _request(
         base_version=base.version,
         run=f"experiment {experiment.name}",
         recipe=subject.arm.name,
+        is_trial=True,
         hyperparameters=chosen,
         training_template=settings.contract.training_template,
         contract=contract,

@@ -39,13 +39,18 @@ def show_all(found: VersionList, console: Console, *, as_json: bool) -> None:
             version.run,
             version.recipe,
             version.created_at,
-            version.error or (f"adapter of {version.adapter_of}" if version.adapter_of else ""),
+            version.error or _kind(version),
         )
         for version in found.versions
     ]
     total = sum(version.size_bytes for version in found.versions) / GIB
     caption = f"{len(rows)} versions, {total:.2f} GiB"
     print_rows(COLUMNS, rows, console, numbers=("GiB",), caption=caption)
+
+
+def _kind(version: StoredVersion) -> str:
+    adapter = f"adapter of {version.adapter_of}" if version.adapter_of else ""
+    return ", ".join(filter(None, (adapter, "trial" if version.is_trial else "")))
 
 
 def show_followers(found: VersionList, console: Console, *, as_json: bool) -> None:
@@ -90,6 +95,7 @@ def _show(found: VersionList, version: StoredVersion, console: Console, *, as_js
         "canaries": f"{version.canaries}{passed}",
         "requests": str(version.leases) if version.leases else "",
         "training": ", ".join(f"{key} {value:g}" for key, value in version.metrics.items()),
+        "trial": "only to be measured: it can't be promoted" if version.is_trial else "",
         "kept": version.needed,
         "fault": version.error,
     }

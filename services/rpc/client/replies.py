@@ -120,6 +120,8 @@ class StoredVersion:
     """Reason why it can't be deleted, "" if it can."""
     error: str
     """Damage in memory or on disk, "" if none is known."""
+    is_trial: bool = False
+    """Whether it was trained only to be measured, and never goes live."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,7 @@ def _stored(version: versions_pb2.Version) -> StoredVersion:
         run=version.run,
         recipe=version.recipe,
         adapter_of=version.adapter_of,
+        is_trial=version.is_trial,
         created_at=str(made),
         weights_sha256=version.weights_sha256,
         metrics=dict(version.metrics),
