@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from typing import Any
 from dataclasses import replace
 
 import grpc
@@ -137,7 +138,7 @@ async def test_a_store_that_lost_its_pointers_serves_no_trial(peer):
 def test_a_job_in_a_series_has_the_weights_that_it_has_alone(tiny_checkpoint, tmp_path):
     datasets = DatasetStore(tmp_path)
     samples = new_samples(datasets, 24)
-    tasks = {
+    tasks: dict[str, tuple[list[Any], dict[str, Any]]] = {
         "before": (samples, {"seed": 1, "learning_rate": 1e-2}),
         "in series": (samples[4:], {"seed": 2}),
         "alone": (samples[4:], {"seed": 2}),

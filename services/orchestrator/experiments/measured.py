@@ -6,7 +6,7 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,6 @@ from services.orchestrator.endpoints.where import Where
 from services.orchestrator.experiments.experiment import Experiment, TaskEntry
 from services.orchestrator.experiments.identified import settle_base
 from services.orchestrator.experiments.plan import MeasuredModel, evaluation_folder, measured_on
-from services.orchestrator.experiments.site import Site
 from services.orchestrator.experiments.trained import TrainedArm
 from services.orchestrator.experiments.uses import DrawUses
 from services.orchestrator.run.progress import Progress
@@ -47,9 +46,8 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An evaluation to do: one subject on one test."""
+    """An evaluation of one subject to do."""
 
-    subject: MeasuredModel
     entry: TaskEntry
     planned: ScoredEvaluation
     folder: Path
@@ -73,47 +71,46 @@ def plan_tests(experiment: Experiment) -> dict[str, ScoredEvaluation]:
     }
 
 
-async def measure_all(
+def is_due(
     experiment: Experiment,
-    subjects: Sequence[MeasuredModel],
-    planned: dict[str, ScoredEvaluation],
-    site: Site,
+    subject: MeasuredModel,
+    planned: Mapping[str, ScoredEvaluation],
+    out: Path,
+) -> bool:
+    """Is a subject to be evaluated or timed? Raises WrongState if a test has changed since."""
+    return bool(_due(experiment, subject, planned, out)) or _is_untimed(experiment, subject, out)
+
+
+async def measure(
+    experiment: Experiment,
+    subject: MeasuredModel,
+    planned: Mapping[str, ScoredEvaluation],
+    uses: DrawUses,
+    where: Where,
+    out: Path,
     progress: Progress,
 ) -> None:
-    """Evaluate and time one student or one teacher; the service is started if work is left.
-
-    Raises WrongState if a test has changed since.
-    """
-    due = [due for subject in subjects for due in _due(experiment, subject, planned, site.out)]
-    untimed = [
-        subject
-        for subject in subjects
-        if not subject.arm.is_trained and not _is_timed(experiment, subject, site.out)
-    ]
-    if not due and not untimed:
-        return
-    student = subjects[0].student
-    teacher = "" if student else subjects[0].teacher
-    async with site.up(progress, student=student, teacher=teacher) as where:
-        base = ""
-        if student:
-            async with connect.student_only(where, site.out, progress) as client:
-                base = (await settle_base(student, client, site.out)).version
-        uses = DrawUses(experiment, site.out)
-        for number, one in enumerate(due):
-            progress.note(f"evaluate {number + 1} of {len(due)}: {one.subject} on {one.entry.name}")
-            assert one.entry.test is not None
-            uses.record(one.subject, one.entry)
-            asked = _asked(one.subject, where, base, site.out)
-            datasets = one.entry.test.datasets
-            await evaluation.evaluate(one.planned, datasets, asked, one.folder, progress)
-        for subject in untimed:
-            asked = _asked(subject, where, base, site.out)
-            await _time(experiment, subject, asked, site.out, progress)
+    """Evaluate and time one subject, whose model is up."""
+    base = ""
+    if subject.student:
+        async with connect.student_only(where, out, progress) as client:
+            base = (await settle_base(subject.student, client, out)).version
+    asked = _asked(subject, where, base, out)
+    for one in _due(experiment, subject, planned, out):
+        progress.note(f"evaluate: {subject} on {one.entry.name}")
+        assert one.entry.test is not None
+        uses.record(subject, one.entry)
+        datasets = one.entry.test.datasets
+        await evaluation.evaluate(one.planned, datasets, asked, one.folder, progress)
+    if _is_untimed(experiment, subject, out):
+        await _time(experiment, subject, asked, out, progress)
 
 
 def _due(
-    experiment: Experiment, subject: MeasuredModel, planned: dict[str, ScoredEvaluation], out: Path
+    experiment: Experiment,
+    subject: MeasuredModel,
+    planned: Mapping[str, ScoredEvaluation],
+    out: Path,
 ) -> list[Due]:
     trained = TrainedArm.read(out / subject.path)
     if trained is not None and trained.reason:
@@ -123,7 +120,7 @@ def _due(
         folder = evaluation_folder(out, subject, entry)
         asked = replace(planned[entry.name], asked=str(subject))
         if not evaluation.is_finished(asked, folder):
-            found.append(Due(subject, entry, asked, folder))
+            found.append(Due(entry, asked, folder))
     return found
 
 
@@ -134,8 +131,9 @@ def _asked(subject: MeasuredModel, where: Where, base: str, out: Path) -> Respon
     return RespondentChoice(where, "student", trained.version if trained else base)
 
 
-def _is_timed(experiment: Experiment, subject: MeasuredModel, out: Path) -> bool:
-    return experiment.latency == 0 or Latency.read(out / subject.path) is not None
+def _is_untimed(experiment: Experiment, subject: MeasuredModel, out: Path) -> bool:
+    is_of_interest = experiment.latency > 0 and not subject.arm.is_trained
+    return is_of_interest and Latency.read(out / subject.path) is None
 
 
 async def _time(

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from services.core.pixels import PixelBudget
 from services.core.presets import PRESETS
 from services.files import write_atomically
 from services.orchestrator.endpoints import connect
+from services.orchestrator.endpoints.where import Where
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.identified import (
     Base,
@@ -28,7 +29,6 @@ from services.orchestrator.experiments.identified import (
 )
 from services.orchestrator.experiments.plan import TRAINING, MeasuredModel, measured_on
 from services.orchestrator.experiments.samples import TrainingSamples, of_labels, of_run
-from services.orchestrator.experiments.site import Site
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.steps.leveling import parts, train
 from services.rpc.client import Student
@@ -63,27 +63,34 @@ class TrainedArm:
         write_atomically(folder / TRAINING, json.dumps(asdict(self), indent=2) + "\n")
 
 
-async def train_all(
-    experiment: Experiment, subjects: Sequence[MeasuredModel], site: Site, progress: Progress
-) -> None:
-    """Do the trainings of one student; the service is started if work is left.
+def due_trainings(
+    experiment: Experiment, subjects: Iterable[MeasuredModel], out: Path
+) -> list[MeasuredModel]:
+    """The trainings that are left. Raises WrongState if the experiment's file has changed since."""
+    trained = [subject for subject in subjects if subject.arm.is_trained]
+    if not trained:
+        return []
+    budget = settle_budget(experiment, trained[0].student, out)
+    return [subject for subject in trained if not _is_done(experiment, subject, budget, out)]
 
-    Raises WrongState if the experiment's file has changed since.
-    """
-    if not subjects:
-        return
-    budget = settle_budget(experiment, subjects[0].student, site.out)
-    due = [subject for subject in subjects if not _is_done(experiment, subject, budget, site.out)]
+
+async def train_all(
+    experiment: Experiment,
+    due: Sequence[MeasuredModel],
+    where: Where,
+    out: Path,
+    progress: Progress,
+) -> AsyncIterator[MeasuredModel]:
+    """Do the trainings of one student, which is up; yield each subject when it is trained."""
     if not due:
         return
-    async with (
-        site.up(progress, student=due[0].student, is_serving=not site.is_single_device) as where,
-        connect.student_only(where, site.out, progress) as student,
-    ):
-        base = await settle_base(due[0].student, student, site.out)
+    budget = settle_budget(experiment, due[0].student, out)
+    async with connect.student_only(where, out, progress) as student:
+        base = await settle_base(due[0].student, student, out)
         for number, subject in enumerate(due):
             progress.note(f"train {number + 1} of {len(due)}: {subject}")
-            await _train(experiment, subject, base, budget, student, site.out, progress)
+            await _train(experiment, subject, base, budget, student, out, progress)
+            yield subject
 
 
 def _is_done(
