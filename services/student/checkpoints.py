@@ -29,10 +29,17 @@ EVERY_S = 600.0
 COSTS_AT_MOST = 20
 
 
-def read_model(base: Path) -> Any:
-    """Read a checkpoint in its own number format. Raises InvalidInput: it is not whole."""
+def read_model(base: Path, attention: str | None = None) -> Any:
+    """Read a checkpoint in its own number format. Raises InvalidInput: it is not whole.
+
+    `attention`: an implementation of transformers; None: the usual one.
+    """
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
-        base, dtype="auto", use_safetensors=True, output_loading_info=True
+        base,
+        dtype="auto",
+        use_safetensors=True,
+        output_loading_info=True,
+        attn_implementation=attention,
     )
     model, info = loaded
     require_whole(base, info)
@@ -40,14 +47,18 @@ def read_model(base: Path) -> Any:
 
 
 def read_student(
-    base: Path, settings: Hyperparameters, *, in_bf16: bool = False
+    base: Path,
+    settings: Hyperparameters,
+    *,
+    in_bf16: bool = False,
+    attention: str | None = None,
 ) -> tuple[Any, torch.dtype]:
     """Read the model to train, with any adapter, and its number format on disk.
 
     Trained weights are in fp32. The frozen base of an adapter keeps its own format if the training
     computes in bfloat16 (`in_bf16`): nothing is added to it, so nothing is rounded away.
     """
-    model = read_model(base)
+    model = read_model(base, attention)
     dtype = model.dtype
     if not (settings.lora_rank and in_bf16):
         model = model.float()

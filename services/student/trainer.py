@@ -25,6 +25,8 @@ from services.student.store import verified
 
 MEASURED = 32
 """Samples that are encoded to estimate the memory of the largest."""
+PLAIN_LENGTH = 512
+"""Longest sequence whose attention scores take less memory than its other activations."""
 
 
 def computes_in_bf16(execution: Execution) -> bool:
@@ -99,7 +101,9 @@ def prepare(folder: Path, job: Job) -> tuple[Leveler, torch.dtype]:
     set_seed(settings.seed)
     with verified(base):
         encoder = _encoder_of(job)
-        model, dtype = read_student(base, settings, in_bf16=computes_in_bf16(execution))
+        in_bf16 = computes_in_bf16(execution)
+        attention = _attention(job) if in_bf16 and not torch.cuda.is_available() else None
+        model, dtype = read_student(base, settings, in_bf16=in_bf16, attention=attention)
     chosen = datasets.samples(job.dataset)
     encoder.forget_others(chosen)
     samples = EncodedSamples(chosen, encoder)
@@ -136,6 +140,16 @@ def largest_of(job: Job) -> SampleSize:
         tokens=max(row["input_ids"].shape[1] for row in rows),
         patches=max(count_patches(base, list(row["pixel_values"].shape)) for row in rows),
     )
+
+
+def _attention(job: Job) -> str | None:
+    """Attention of a training on a CPU in bfloat16; None: the usual one.
+
+    There the backward pass of fused attention takes twice as long as that of plain products. Only
+    short sequences have room for those.
+    """
+    largest = largest_of(job)
+    return "eager" if max(largest.tokens, largest.patches) <= PLAIN_LENGTH else None
 
 
 def forget_rows() -> None:

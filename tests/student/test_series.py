@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Any
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import psutil

@@ -11,6 +11,7 @@ from services.core.tasks import ANSWER_TEMPLATE, answer_prompt
 from services.engines.images import load_image, sha256
 from services.student.datasets import TrainingSample
 from services.student.execution import Execution
+from services.student.job import Job
 from tests.pictures import encoded
 from tests.student.trainings import batch_of, furthest, new_job, new_samples
 
@@ -258,3 +259,19 @@ def test_small_steps_add_up(tiny_checkpoint, datasets, tmp_path):
     }
     assert norms
     assert any(not torch.equal(trained[name], tensor) for name, tensor in norms.items())
+
+
+@pytest.mark.parametrize(
+    ("precision", "attention"), [("fp32", "sdpa"), ("bf16", "eager")], ids=["fp32", "bf16"]
+)
+def test_short_sequences_on_a_cpu_in_bf16_have_plain_attention(
+    tiny_checkpoint, datasets, tmp_path, precision, attention
+):
+    """The fused backward pass takes twice as long there."""
+    from services.student.trainer import prepare
+
+    execution = Execution(precision=precision)
+    samples = new_samples(datasets, 8)
+    folder = new_job(tmp_path, datasets, tiny_checkpoint, samples, execution=execution)
+    trainer, _ = prepare(folder, Job.read(folder))
+    assert trainer.model.config._attn_implementation == attention

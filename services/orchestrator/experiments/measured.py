@@ -97,7 +97,7 @@ async def measure(
             base = (await settle_base(subject.student, client, out)).version
     asked = _asked(subject, where, base, out)
     for one in _due(experiment, subject, planned, out):
-        progress.note(f"evaluate: {subject} on {one.entry.name}")
+        progress.note(f"evaluate {subject} on {one.entry.name}")
         assert one.entry.test is not None
         uses.record(subject, one.entry)
         datasets = one.entry.test.datasets

@@ -177,7 +177,7 @@ def lines(experiment: Experiment, out: Path) -> list[PlannedWork]:
             number=len(trainings),
             done=sum((out / subject.path / TRAINING).is_file() for subject in trainings),
             detail=f"{len(experiment.seeds)} seeds; "
-            "each leaves a version of its student in the store",
+            "each leaves a version of its student in the store, which is never promoted",
         ),
         PlannedWork(
             what="evaluations",
