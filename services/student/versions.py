@@ -193,10 +193,8 @@ class Versions:
         """Make version `name` live here and at all followers.
 
         After any error, the version that was live is still live. Raises NotFound; Conflict: another
-        version is live; InvalidInput: damaged files; WrongState: a trial; SwapFailed: any other
-        error.
+        version is live; InvalidInput: damaged; WrongState: a trial; SwapFailed: any other error.
         """
-        self._store.path(name)
         await asyncio.to_thread(self._store.require_servable, name)
         return await self._changes.finish(name, self._promote_everywhere(name, expected_live))
 

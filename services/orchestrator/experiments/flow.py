@@ -113,4 +113,6 @@ class _Work:
         return train_all(self.experiment, trainings, where, self.site.out, self.progress)
 
     async def _measure(self, subject: MeasuredModel, where: Where) -> None:
-        await measure(self.experiment, subject, self.planned, self.uses, where, self.site.out, self.progress)
+        await measure(
+            self.experiment, subject, self.planned, self.uses, where, self.site.out, self.progress
+        )
