@@ -143,6 +143,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Rank correlation of two scores of the same items; None if either ranks nothing.
+
+    Equal scores share their mean rank.
+    """
+    try:
+        return statistics.correlation(_ranks(one), _ranks(other))
+    except statistics.StatisticsError:
+        return None
+
+
+def _ranks(scores: Sequence[float]) -> list[float]:
+    in_order = sorted(scores)
+    return [in_order.index(score) + (in_order.count(score) - 1) / 2 for score in scores]
+
+
 def mcnemar_p(fixed: int, broken: int) -> float:
     """Two-sided exact McNemar test of two models on the same questions.
 

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from services.core.intervals import bootstrap, difference, holm, mcnemar_p, paired, wilson
+from services.core.intervals import bootstrap, difference, holm, mcnemar_p, paired, spearman, wilson
 
 
 @pytest.mark.parametrize(
@@ -138,3 +138,17 @@ def test_holm_by_hand(p_values, adjusted):
 def test_mcnemar_is_the_exact_binomial(fixed, broken, p):
     assert mcnemar_p(fixed, broken) == pytest.approx(p)
     assert mcnemar_p(broken, fixed) == pytest.approx(p)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wanted"),
+    [
+        ([1, 2, 3], [10, 20, 90], 1.0),
+        ([1, 2, 3], [3, 2, 1], -1.0),
+        ([1, 2, 2, 4], [1, 3, 2, 4], 0.9486832980505138),
+        ([0.5, 0.5], [1, 2], None),
+        ([0.5], [1], None),
+    ],
+)
+def test_rank_correlation(one, other, wanted):
+    assert spearman(one, other) == (wanted if wanted is None else pytest.approx(wanted))

@@ -20,7 +20,9 @@ class ChosenArm:
     """The best of an arm's variants for one student, teacher and task.
 
     `chosen`: name of the variant. `score`: its mean over the seeds, on the dev draw of that task;
-    None if nothing can be trained.
+    None if nothing can be trained. `by_held_out`: the variant that held-out records choose, "" if
+    nothing is held out; `regret`: score of `chosen` minus that of `by_held_out`;
+    `rank_correlation`: Spearman's, of both scores over the variants.
     """
 
     arm: str
@@ -31,6 +33,9 @@ class ChosenArm:
     score: float | None
     variants: int
     seeds: int
+    by_held_out: str = ""
+    regret: float | None = None
+    rank_correlation: float | None = None
 
     @property
     def place(self) -> tuple[str, str, str, str]:

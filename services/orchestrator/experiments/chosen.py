@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from services.core.arms import parse_arm
+from services.core.intervals import spearman
 from services.orchestrator.experiments.choices import ChosenArm
 from services.orchestrator.experiments.experiment import DEV, Experiment
 from services.orchestrator.experiments.results import Row
@@ -35,7 +37,18 @@ def _is_complete(experiment: Experiment, row: Row) -> bool:
 
 def _choose(place: tuple[str, str, str, str], measured: Sequence[Row]) -> ChosenArm:
     best = max(measured, key=lambda row: row.mean or 0.0)
-    return ChosenArm(*place, best.arm, best.mean, len(measured), best.seeds)
+    found = ChosenArm(*place, best.arm, best.mean, len(measured), best.seeds)
+    held_out = [row.held_out for row in measured if row.held_out is not None]
+    scores = [row.mean for row in measured if row.mean is not None]
+    if best.mean is None or len(held_out) < len(measured):
+        return found
+    other = measured[held_out.index(max(held_out))]
+    return replace(
+        found,
+        by_held_out=other.arm,
+        regret=best.mean - (other.mean or 0.0),
+        rank_correlation=spearman(held_out, scores),
+    )
 
 
 def applied(experiment: Experiment, rows: Sequence[Row]) -> list[ChosenArm]:

@@ -42,6 +42,7 @@ KEYS = (
     "seeds",
     "recipe",
     "questions",
+    "held_out",
     "max_pixels",
     "loss",
     "lora",
@@ -130,11 +131,14 @@ def _seeds(top: Fields) -> tuple[int, ...]:
 
 
 def _recipe(top: Fields) -> Recipe:
-    """The recipe, with nothing held out: the test decides, and nothing is promoted."""
+    """The recipe. Nothing is held out by default: the test decides, and nothing is promoted."""
     name = top.get("recipe", "paper")
     if name not in RECIPES:
         raise top.fault("recipe", f"is {name!r}: choose one of {', '.join(RECIPES)}")
-    recipe = replace(RECIPES[name], held_out=0.0)
+    held_out = top.real("held_out") if "held_out" in top.values else 0.0
+    if not 0.0 <= held_out < 1.0:
+        raise top.fault("held_out", f"is {held_out:g}: give a share of the images below 1")
+    recipe = replace(RECIPES[name], held_out=held_out)
     if "loss" in top.values:
         recipe = replace(recipe, loss=_loss(top))
     if "questions" in top.values:

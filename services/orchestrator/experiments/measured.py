@@ -17,6 +17,7 @@ from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.experiments.experiment import Experiment, TaskEntry
 from services.orchestrator.experiments.identified import settle_base
+from services.orchestrator.experiments.judged import is_unjudged, judge
 from services.orchestrator.experiments.plan import MeasuredModel, evaluation_folder, measured_on
 from services.orchestrator.experiments.trained import TrainedArm
 from services.orchestrator.experiments.uses import DrawUses
@@ -78,7 +79,11 @@ def is_due(
     out: Path,
 ) -> bool:
     """Is a subject to be evaluated or timed? Raises WrongState if a test has changed since."""
-    return bool(_due(experiment, subject, planned, out)) or _is_untimed(experiment, subject, out)
+    return (
+        bool(_due(experiment, subject, planned, out))
+        or is_unjudged(experiment, subject, out)
+        or _is_untimed(experiment, subject, out)
+    )
 
 
 async def measure(
@@ -102,6 +107,9 @@ async def measure(
         uses.record(subject, one.entry)
         datasets = one.entry.test.datasets
         await evaluation.evaluate(one.planned, datasets, asked, one.folder, progress)
+    if is_unjudged(experiment, subject, out):
+        progress.note(f"held-out records: {subject}")
+        await judge(subject, asked, out, progress)
     if _is_untimed(experiment, subject, out):
         await _time(experiment, subject, asked, out, progress)
 

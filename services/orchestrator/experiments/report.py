@@ -43,6 +43,7 @@ KINDS = (
 VERSUS = ("arm", "against", *PLACE, "steps", "points", *CHANGE, "p (Holm)")
 USES = ("claim", "experiment", "arms", "tasks", "first", "last")
 CHOSEN = ("arm", "student", "teacher", "task", "chosen", "score", "out of")
+HELD_OUT = ("arm", "student", "teacher", "task", "held-out records choose", "regret", "ranks")
 COUNTS = ("metric", "samples", "steps", "seeds", "questions")
 DETAILS = ("arm", *PLACE, *COUNTS, "score", "s.d.", "contains", "gain", *CHANGE, "nothing trained")
 
@@ -67,6 +68,8 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
             lines += [*markdown(one), ""]
     lines += [*_versus(compared, rows), ""] if compared else []
     lines += [*_chosen(chosen), ""] if chosen else []
+    by_held_out = [one for one in chosen if one.by_held_out]
+    lines += [*_held_out(by_held_out), ""] if by_held_out else []
     uses = read_uses(folder) if experiment.draw == TEST else []
     lines += [*_uses(uses), ""] if uses else []
     written = [*lines, *_kinds(rows), *_details(rows)]
@@ -147,6 +150,27 @@ def _chosen(found: Sequence[ChosenArm]) -> list[str]:
         for one in found
     ]
     return ["## Settings chosen on the dev draw", "", *table(CHOSEN, rows)]
+
+
+def _held_out(found: Sequence[ChosenArm]) -> list[str]:
+    """Regret: points on the dev draw that a choice by held-out records loses."""
+    rows = [
+        (
+            title_of(one.arm),
+            one.student,
+            one.teacher,
+            one.task,
+            one.by_held_out,
+            "" if one.regret is None else percent(one.regret),
+            "" if one.rank_correlation is None else f"{one.rank_correlation:.2f}",
+        )
+        for one in found
+    ]
+    said = (
+        "Regret: points on the dev draw that this choice loses. Ranks: Spearman's correlation of "
+        "both scores over the variants."
+    )
+    return ["## Settings chosen by held-out records", "", said, "", *table(HELD_OUT, rows)]
 
 
 def _uses(found: Sequence[DrawUse]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pyarrow
@@ -26,6 +26,7 @@ from services.orchestrator.experiments.comparisons import (
     change,
 )
 from services.orchestrator.experiments.experiment import TEST, Experiment
+from services.orchestrator.experiments.judged import HeldOutScore
 from services.orchestrator.experiments.measured import Latency
 from services.orchestrator.experiments.plan import Group, groups, subjects
 from services.orchestrator.experiments.trained import TrainedArm
@@ -86,6 +87,10 @@ class Row:
     """Draw of the questions."""
     steps: float = 0.0
     """Number of optimizer steps, mean of the seeds; 0 if an earlier release trained it."""
+    held_out: float | None = None
+    """Share of held-out records that it answers as annotated, mean of the seeds; None without."""
+    held_out_questions: int = 0
+    """Number of held-out records that it was asked."""
     chosen: str = ""
     """Name of the arm's variant whose settings were chosen on the dev draw; "" if none was."""
 
@@ -107,9 +112,13 @@ def collect(experiment: Experiment, out: Path, evaluations: Evaluations) -> list
         trained = [
             one for subject in group.subjects if (one := TrainedArm.read(out / subject.path))
         ]
+        judged = [
+            score for subject in group.subjects if (score := HeldOutScore.read(out / subject.path))
+        ]
         if after or any(one.reason for one in trained):
             latency = Latency.read(out / (base or group.subjects[0]).path)
-            rows.append(_row(group, before, after, trained, latency.median_s if latency else None))
+            row = _row(group, before, after, trained, latency.median_s if latency else None)
+            rows.append(_with_held_out(row, judged) if len(judged) == row.seeds > 0 else row)
     return rows
 
 
@@ -161,6 +170,14 @@ def _row(
         steps=statistics.mean(found.steps for found in trained) if trained else 0.0,
         chosen=group.chosen,
     )
+
+
+def _with_held_out(row: Row, judged: Sequence[HeldOutScore]) -> Row:
+    questions = judged[0].questions
+    if not questions:
+        return row
+    score = statistics.mean(one.score for one in judged)
+    return replace(row, held_out=score, held_out_questions=questions)
 
 
 def write(rows: Sequence[Row], compared: Sequence[Versus], folder: Path, name: str) -> None:

@@ -38,9 +38,12 @@ class TrainingSamples:
 
 
 def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
-    """Samples drawn from a run's records; none if the gap is below the recipe's minimum."""
+    """Samples drawn from a run's records that aren't held out.
+
+    There are none if the gap is below the recipe's minimum.
+    """
     with read_run(folder) as run:
-        records = list(run.ledger.records())
+        records = [record for record in run.ledger.records() if not record.held_out]
         source = run.find_images()
         least = run.settings.recipe.minimum_gap
         budget = run.settings.pixel_budget

@@ -94,6 +94,7 @@ from tests.orchestrator.experiments.conftest import FILE, write
         ),
         ('["zero-shot", "paper"]', "[{ epochs = 2 }]", r'arms\[0\]: "arm" is missing'),
         ('["zero-shot", "paper"]', '["paper", 3, {arm = "random"}]', r'"arms\[1\]" is a number'),
+        ("seeds = [0]", "held_out = 1", r'"held_out" is 1: give a share of the images below 1'),
         ("seeds = [0]", 'draw = "final"', r'"draw" is .final.: choose one of dev, test'),
         ("seeds = [0]", 'draw = "dev"', r'tasks.vqa: "dev" is missing, and this experiment is'),
         (
