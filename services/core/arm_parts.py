@@ -1,6 +1,8 @@
 """Parts of an arm's name, each after a plus and in this order: filtered+emphasis-2+epochs-4.
 
     emphasis-R    gap samples are met R times as often as known ones (emphasis.py), in as many steps
+    repair-N      N further trainings, in which samples that the one before got wrong are met more
+                  often (repair.py)
     epochs-N      N passes over the samples instead of those of the student's preset
     rate-X        learning rate X
     decay-X       weight decay X
@@ -15,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from services.core.errors import InvalidInput
+from services.core.repair import MOST_REPAIRS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +32,18 @@ class ArmPart:
     least: float
     wanted: str
     is_setting: bool = True
+    most: float = math.inf
 
 
 PARTS = {
     "emphasis": ArmPart("emphasis", float, 1.0, "a number, 1 or more", is_setting=False),
+    "repair": ArmPart("repairs", int, 1, "1 or 2", is_setting=False, most=MOST_REPAIRS),
     "epochs": ArmPart("epochs", int, 1, "a whole number, 1 or more"),
     "rate": ArmPart("learning_rate", float, math.ulp(0.0), "a number above 0"),
     "decay": ArmPart("weight_decay", float, 0.0, "0 or more"),
 }
 """Parts by name, in the order in which they are written."""
-FORM_OF_PARTS = "+emphasis-R, +epochs-N, +rate-X, +decay-X"
+FORM_OF_PARTS = "+emphasis-R, +repair-N, +epochs-N, +rate-X, +decay-X"
 
 
 def read_parts(name: str, written: str) -> dict[str, float]:
@@ -61,7 +66,7 @@ def _value(name: str, part: str, text: str) -> float:
         value = PARTS[part].read(text)
     except ValueError:
         value = math.nan
-    if not PARTS[part].least <= value < math.inf:
+    if not (PARTS[part].least <= value <= PARTS[part].most and math.isfinite(value)):
         raise InvalidInput(
             f"the arm {name!r} has {part} {text!r}: give {PARTS[part].wanted}", field="arms"
         )

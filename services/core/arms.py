@@ -100,6 +100,8 @@ class Arm:
     """Share of its samples that it uses."""
     emphasis: float = 0.0
     """Meetings of a gap sample for each of a known one; 0: each sample once a pass."""
+    repairs: int = 0
+    """Further trainings, in which samples that the one before got wrong are met more often."""
     epochs: int = 0
     """Passes over the samples; 0: those of the student's preset."""
     learning_rate: float | None = None
@@ -166,6 +168,12 @@ def parse_arm(name: str) -> Arm:
         raise InvalidInput(
             f"the arm {name!r} has no known samples besides the gap, so there is nothing to "
             "emphasize: use filtered or rehearsal-R",
+            field="arms",
+        )
+    if "repairs" in changes and arm.source is not SampleSource.GAP:
+        raise InvalidInput(
+            f"the arm {name!r} doesn't train on the gap, so nothing is known to break: "
+            "only paper, rehearsal-R and filtered are repaired",
             field="arms",
         )
     return replace(arm, **changes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.experiments.experiment import Experiment
@@ -46,6 +46,7 @@ class _Work:
     uses: DrawUses
     site: Site
     progress: Progress
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def on(self, own: Sequence[MeasuredModel]) -> None:
         """`own`: the subjects of one student or one teacher."""
@@ -110,9 +111,18 @@ class _Work:
     def _train(
         self, trainings: Sequence[MeasuredModel], where: Where
     ) -> AsyncIterator[MeasuredModel]:
-        return train_all(self.experiment, trainings, where, self.site.out, self.progress)
+        return train_all(
+            self.experiment, trainings, where, self.site.out, self.progress, self.asking
+        )
 
     async def _measure(self, subject: MeasuredModel, where: Where) -> None:
-        await measure(
-            self.experiment, subject, self.planned, self.uses, where, self.site.out, self.progress
-        )
+        async with self.asking:
+            await measure(
+                self.experiment,
+                subject,
+                self.planned,
+                self.uses,
+                where,
+                self.site.out,
+                self.progress,
+            )

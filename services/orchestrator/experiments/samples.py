@@ -30,11 +30,15 @@ from services.rpc.client import Picture
 
 @dataclass(frozen=True, slots=True)
 class TrainingSamples:
-    """Labels, and each of their images once. `reason`: why there are no samples, or ""."""
+    """Labels, and each of their images once.
+
+    `reason`: why there are no samples, or "". `gap`: labels that are in the parity gap.
+    """
 
     labels: Sequence[Label]
     images: Callable[[], Iterable[Callable[[], Picture]]] = tuple
     reason: str = ""
+    gap: frozenset[Label] = frozenset()
 
 
 def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
@@ -51,14 +55,19 @@ def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
         Sample(record.image_sha256, record.question, record.answer, record.cell): record.path
         for record in records
     }
-    gap = sum(sample.cell is Cell.GAP for sample in samples)
-    if gap < least:
-        reason = f"the gap has {gap} samples, and a training needs at least {least}"
+    gap = frozenset(_label(sample) for sample in samples if sample.cell is Cell.GAP)
+    if len(gap) < least:
+        reason = f"the gap has {len(gap)} samples, and a training needs at least {least}"
         return TrainingSamples((), reason=reason)
     chosen = choose(arm, list(samples), seed, epochs)
     paths = {sample.image_sha256: samples[sample] for sample in chosen}
-    labels = [(sample.image_sha256, sample.question, sample.answer) for sample in chosen]
-    return TrainingSamples(labels, partial(pictures, source, paths, budget))
+    return TrainingSamples(
+        [_label(sample) for sample in chosen], partial(pictures, source, paths, budget), gap=gap
+    )
+
+
+def _label(sample: Sample) -> Label:
+    return sample.image_sha256, sample.question, sample.answer
 
 
 def of_labels(

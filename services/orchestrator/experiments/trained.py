@@ -17,6 +17,7 @@ from services.core.arms import SampleSource, epochs_of
 from services.core.errors import WrongState
 from services.core.pixels import PixelBudget
 from services.core.presets import PRESETS
+from services.core.repair import repair, repeat
 from services.files import write_atomically
 from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.where import Where
@@ -28,10 +29,13 @@ from services.orchestrator.experiments.identified import (
     settle_budget,
 )
 from services.orchestrator.experiments.plan import TRAINING, MeasuredModel, measured_on
+from services.orchestrator.experiments.repaired import ask_again
 from services.orchestrator.experiments.samples import TrainingSamples, of_labels, of_run
+from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Progress
+from services.orchestrator.scoring.respondents import RespondentChoice
 from services.orchestrator.steps.leveling import parts, train
-from services.rpc.client import Student
+from services.rpc.client import Student, StudentVersion
 from services.rpc.wire import contract_to_proto
 
 
@@ -40,7 +44,8 @@ class TrainedArm:
     """The outcome of a training: a version, or the `reason` why there was none.
 
     `conditions`: a hash of all settings that decided it. `samples`: number of different ones.
-    `steps`: number of the optimizer's steps; 0 if an earlier release trained it.
+    `steps`: number of the optimizer's steps from the base; 0 if an earlier release trained it. The
+    `seconds` include trainings that were repaired.
     """
 
     conditions: str
@@ -80,16 +85,21 @@ async def train_all(
     where: Where,
     out: Path,
     progress: Progress,
+    asking: asyncio.Lock,
 ) -> AsyncIterator[MeasuredModel]:
-    """Do the trainings of one student, which is up; yield each subject when it is trained."""
+    """Do the trainings of one student, which is up; yield each subject when it is trained.
+
+    `asking` is held while a trained version answers: the service has room for one at a time.
+    """
     if not due:
         return
     budget = settle_budget(experiment, due[0].student, out)
     async with connect.student_only(where, out, progress) as student:
         base = await settle_base(due[0].student, student, out)
+        work = _Trainings(experiment, base, budget, student, where, asking, out, progress)
         for number, subject in enumerate(due):
             progress.note(f"train {number + 1} of {len(due)}: {subject}")
-            await _train(experiment, subject, base, budget, student, out, progress)
+            await work.on(subject)
             yield subject
 
 
@@ -105,36 +115,66 @@ def _is_done(
     return trained is not None
 
 
-async def _train(
-    experiment: Experiment,
-    subject: MeasuredModel,
-    base: Base,
-    budget: PixelBudget,
-    student: Student,
-    out: Path,
-    progress: Progress,
-) -> None:
-    folder = out / subject.path
-    known = conditions(experiment, subject, budget)
-    samples = await asyncio.to_thread(_samples, experiment, subject, budget, out)
-    if samples.reason:
-        progress.note(f"{subject}: nothing is trained: {samples.reason}")
-        TrainedArm(known, reason=samples.reason).write(folder)
-        return
-    dataset = await student.upload(lambda: parts(samples.images(), samples.labels))
-    began = time.monotonic()
-    request = partial(_request, experiment, subject, base, budget, dataset)
-    made = await train(student, request, progress)
-    seconds = time.monotonic() - began
-    trained = TrainedArm(
-        known,
-        len(set(samples.labels)),
-        made.name,
-        made.weights_sha256,
-        seconds,
-        steps=_steps(subject, len(samples.labels)),
-    )
-    trained.write(folder)
+@dataclass(frozen=True, slots=True)
+class _Trainings:
+    """Trainings of one student from one base."""
+
+    experiment: Experiment
+    base: Base
+    budget: PixelBudget
+    student: Student
+    where: Where
+    asking: asyncio.Lock
+    out: Path
+    progress: Progress
+
+    async def on(self, subject: MeasuredModel) -> None:
+        """Train a subject, and store the outcome."""
+        folder = self.out / subject.path
+        known = conditions(self.experiment, subject, self.budget)
+        samples = await asyncio.to_thread(_samples, self.experiment, subject, self.budget, self.out)
+        if samples.reason:
+            self.progress.note(f"{subject}: nothing is trained: {samples.reason}")
+            TrainedArm(known, reason=samples.reason).write(folder)
+            return
+        began = time.monotonic()
+        labels = samples.labels
+        made = await self._train(subject, samples, labels)
+        meetings: dict[Label, int] = {}
+        for number in range(subject.arm.repairs):
+            wrong = await self._ask_again(subject, samples.labels, made.name, number + 1)
+            repaired = repair(meetings, samples.gap, wrong)
+            if repaired == meetings:
+                break
+            meetings = repaired
+            labels = repeat(samples.labels, meetings)
+            made = await self._train(subject, samples, labels)
+        trained = TrainedArm(
+            known,
+            len(set(labels)),
+            made.name,
+            made.weights_sha256,
+            time.monotonic() - began,
+            steps=_steps(subject, len(labels)),
+        )
+        trained.write(folder)
+
+    async def _train(
+        self, subject: MeasuredModel, samples: TrainingSamples, labels: Sequence[Label]
+    ) -> StudentVersion:
+        dataset = await self.student.upload(lambda: parts(samples.images(), labels))
+        request = partial(_request, self.experiment, subject, self.base, self.budget, dataset)
+        return await train(self.student, request, self.progress)
+
+    async def _ask_again(
+        self, subject: MeasuredModel, labels: Sequence[Label], version: str, number: int
+    ) -> list[Label]:
+        """Labels that a trained version gets wrong."""
+        file = self.out / subject.path / f"wrong-{number}.json"
+        asked = RespondentChoice(self.where, "student", version)
+        async with self.asking:
+            run = self.out / subject.pair.path
+            return await ask_again(run, labels, asked, file, self.progress)
 
 
 def _steps(subject: MeasuredModel, samples: int) -> int:
