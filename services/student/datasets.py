@@ -20,6 +20,7 @@ from services.rpc.limits import check_answer, check_question
 
 MAX_SAMPLES = 1_000_000
 SHA256 = re.compile(r"[0-9a-f]{64}")
+LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1000.0
 UPLOAD_DECODER = ImageDecoder(1)
 """Decoder for uploads only, so that images of requests never wait behind those of a dataset."""
 
@@ -31,12 +32,26 @@ class TrainingSample:
     image_sha256: str
     question: str
     answer: str
+    weight: float = 1.0
+    """Weight in the loss's mean over the samples of a step."""
 
     def line(self) -> bytes:
-        """The sample as a JSON line. Raises InvalidInput: a bad question or answer."""
+        """The sample as a JSON line; a weight of 1 is not written, as in earlier releases.
+
+        Raises InvalidInput: a bad question, answer or weight.
+        """
         check_question(self.question)
         check_answer(self.answer)
-        return json.dumps(asdict(self), ensure_ascii=False).encode() + b"\n"
+        if not LEAST_WEIGHT <= self.weight <= MOST_WEIGHT:
+            raise InvalidInput(
+                f"the sample {self.question[:64]!r} of image {self.image_sha256[:12]} has the "
+                f"weight {self.weight:g}: give {LEAST_WEIGHT:g} to {MOST_WEIGHT:,g}, or none for 1",
+                field="sample.weight",
+            )
+        written = asdict(self)
+        if self.weight == 1.0:
+            del written["weight"]
+        return json.dumps(written, ensure_ascii=False).encode() + b"\n"
 
 
 class DatasetStore:

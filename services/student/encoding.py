@@ -20,7 +20,10 @@ IGNORED = -100
 CACHE_BYTES = 2**30
 
 Row: TypeAlias = dict[str, torch.Tensor]
-"""One sample as tensors of the model's processor, with a batch dimension of 1, and its labels."""
+"""One sample as tensors of the model's processor, with a batch dimension of 1, and its labels.
+
+Its weight is there ("weights") unless it is 1.
+"""
 
 
 class Encoder:
@@ -72,6 +75,8 @@ class Encoder:
         row: Row = dict(
             build_inputs(self._processor, [prompt], [self._image(sample.image_sha256).pixels])
         )
+        if sample.weight != 1.0:
+            row["weights"] = torch.tensor([sample.weight])
         return append_target(
             row, torch.tensor([self._chat.text_ids(sample.answer) + self._end_of_turn])
         )
@@ -107,8 +112,10 @@ def collate(rows: Sequence[Row], pad_token: int) -> dict[str, torch.Tensor]:
     """Join rows into a batch: tokens padded on the right, pixels one after the other.
 
     If images have different numbers of tiles (Idefics3, LLaVA-OneVision), empty tiles are added, as
-    the processors do.
+    the processors do. The batch has weights if one of its rows has.
     """
+    if any("weights" in row for row in rows):
+        rows = [{"weights": torch.ones(1), **row} for row in rows]
     fills = {"input_ids": pad_token, "labels": IGNORED}
     return {name: _stack([row[name] for row in rows], fills.get(name, 0)) for name in rows[0]}
 

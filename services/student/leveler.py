@@ -26,7 +26,7 @@ class Leveler(Trainer):
 
     "sample" is the loss of Eq. 3: the sum over tokens, averaged over samples. "token" is the mean
     over tokens. Both means are over the whole effective batch, whatever its micro batches and
-    processes.
+    processes. A sample with a weight counts that many times, in the sum and in its divisor.
     """
 
     def __init__(self, *, loss: str, batches: EffectiveBatches, **kwargs: Any) -> None:
@@ -54,10 +54,13 @@ class Leveler(Trainer):
     ) -> tuple[list[Any], torch.Tensor]:
         """Micro batches of one optimizer step, and the number of its items in all processes."""
         micro_batches = list(islice(epoch_iterator, num_batches))
-        items = torch.tensor(
-            sum(count_items(batch["labels"], self._loss) for batch in micro_batches), device=device
+        items = sum(
+            count_items(batch["labels"], self._loss, batch.get("weights"))
+            for batch in micro_batches
         )
-        return micro_batches, self.accelerator.reduce(items, "sum")
+        return micro_batches, self.accelerator.reduce(
+            torch.tensor(items, dtype=torch.float32, device=device), "sum"
+        )
 
     def compute_loss(
         self,
@@ -71,18 +74,17 @@ class Leveler(Trainer):
         # 150,000 they take most of the memory.
         answered = (targets != IGNORED).any(0).nonzero().flatten()
         positions = answered if len(answered) else answered.new_zeros(1)
-        features = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+        weights = inputs.get("weights")
+        learned = ("labels", "weights")
+        features = {name: tensor for name, tensor in inputs.items() if name not in learned}
         # A cache of keys and values is useless here, and recomputed layers would find their own
         # entries in it.
         outputs = model(**features, logits_to_keep=positions, use_cache=False)
-        total = cross_entropy(
-            outputs.logits.flatten(0, 1).float(),
-            targets[:, positions].flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-        )
+        total = summed_losses(outputs.logits, targets[:, positions], weights)
         items = (
-            count_items(targets, self._loss) if num_items_in_batch is None else num_items_in_batch
+            count_items(targets, self._loss, weights)
+            if num_items_in_batch is None
+            else num_items_in_batch
         )
         # Gradients are averaged over the processes, but `items` is a sum.
         loss = total * self.accelerator.num_processes / items
@@ -116,10 +118,27 @@ class Leveler(Trainer):
         model.load_state_dict(saved.state_dict())
 
 
-def count_items(labels: torch.Tensor, loss: str) -> int:
-    """Number of items of a mean: labelled tokens ("token"), or samples with labels ("sample")."""
+def summed_losses(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+) -> torch.Tensor:
+    """Sum of the cross entropies of all tokens, each times the weight of its sample (row)."""
+    losses = cross_entropy(
+        logits.flatten(0, 1).float(),
+        targets.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum" if weights is None else "none",
+    )
+    return losses if weights is None else (weights * losses.view(targets.shape).sum(1)).sum()
+
+
+def count_items(labels: torch.Tensor, loss: str, weights: torch.Tensor | None = None) -> float:
+    """Number of items of a mean: labelled tokens ("token"), or samples with labels ("sample").
+
+    Each counts as often as the weight of its sample (row) states.
+    """
     labelled = labels != IGNORED
-    return int(labelled.sum() if loss == "token" else labelled.any(-1).sum())
+    items = labelled.sum(-1) if loss == "token" else labelled.any(-1)
+    return float((items if weights is None else weights * items).sum())
 
 
 class _NextEpoch(TrainerCallback):

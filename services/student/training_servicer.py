@@ -51,8 +51,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
                 if part == "image":
                     await in_thread(upload.add_image, request.image)
                 elif part == "sample":
-                    sent = request.sample
-                    sample = TrainingSample(sent.image_sha256, sent.question, sent.answer)
+                    sample = _sample(request.sample)
                     if upload.is_ready_for(sample.image_sha256):
                         upload.add_sample(sample)
                     else:
@@ -110,6 +109,11 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             swap_way=way_to_proto(plan.way),
             swap_reason=plan.reason,
         )
+
+
+def _sample(sent: training_pb2.TrainingSample) -> TrainingSample:
+    weight = sent.weight if sent.HasField("weight") else 1.0
+    return TrainingSample(sent.image_sha256, sent.question, sent.answer, weight)
 
 
 def _contract(request: training_pb2.TrainRequest, base: Contract) -> Contract:

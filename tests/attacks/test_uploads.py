@@ -38,6 +38,9 @@ UPLOADS = [
     over_grpc("a question of a megabyte", UPLOAD, PICTURE, part(question="x" * 2**20)),
     over_grpc("an empty answer", UPLOAD, PICTURE, part(answer="\u3000")),
     over_grpc("an answer of a megabyte", UPLOAD, PICTURE, part(answer="x" * 2**20), expected=TAKEN),
+    over_grpc("a weight below zero", UPLOAD, PICTURE, part(weight=-1.0)),
+    over_grpc("a weight that is no number", UPLOAD, PICTURE, part(weight=float("nan"))),
+    over_grpc("an infinite weight", UPLOAD, PICTURE, part(weight=float("inf"))),
     over_grpc(
         "marks of a model",
         UPLOAD,

@@ -83,7 +83,9 @@ def test_two_processes_train_every_architecture_as_one_does(tmp_path):
 
     datasets = DatasetStore(tmp_path)
     samples = [
-        TrainingSample(datasets.add_image(question.data), question.text, ANSWERS[number % 3])
+        TrainingSample(
+            datasets.add_image(question.data), question.text, ANSWERS[number % 3], 2.0 ** (number % 2)
+        )
         for number, question in enumerate(questions()[:15])
     ]
     bases = {name: _saved(name, tmp_path / name, False) for name in NAMES}

@@ -53,6 +53,9 @@ async def test_a_sample_with_every_kind_of_line_break_can_be_trained_on(tmp_path
             "empty",
         ),
         (training_pb2.UploadDatasetRequest(image=b"nonsense"), "not an image"),
+        (sample_part(1, weight=0.0), "sample 'what\\?' .* the weight 0: give 0.001 to 1,000"),
+        (sample_part(1, weight=float("nan")), "sample.weight is nan"),
+        (sample_part(1, weight=1000.5), "the weight 1000.5"),
     ],
 )
 async def test_a_refused_upload_leaves_nothing(tmp_path, part, said):
@@ -61,6 +64,19 @@ async def test_a_refused_upload_leaves_nothing(tmp_path, part, said):
             await send(peer, image_part(1), sample_part(1), part)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert files_in(tmp_path / "store" / "datasets") == []
+
+
+async def test_weights_are_kept_and_a_weight_of_1_changes_no_name(tmp_path):
+    async with serving_student(fake_student_settings(tmp_path)) as peer:
+        plain = await send(peer, image_part(1), sample_part(1))
+        ones = await send(peer, image_part(1), sample_part(1, weight=1.0))
+        halves = await send(peer, image_part(1), sample_part(1, weight=0.5))
+        datasets = peer.student.datasets
+        (line,) = datasets.path(plain.dataset).read_text().splitlines()
+        assert json.loads(line).keys() == {"image_sha256", "question", "answer"}
+        assert plain.dataset == ones.dataset != halves.dataset
+        weights = [datasets.samples(name)[0].weight for name in (ones.dataset, halves.dataset)]
+        assert weights == [1.0, 0.5]
 
 
 async def test_an_upload_that_is_broken_off_leaves_nothing(tmp_path):

@@ -52,9 +52,9 @@ def image_part(number):
     return training_pb2.UploadDatasetRequest(image=numbered_png(number))
 
 
-def sample_part(number, question="what?", answer="red"):
+def sample_part(number, question="what?", answer="red", weight=None):
     sample = training_pb2.TrainingSample(
-        image_sha256=sha256(numbered_png(number)), question=question, answer=answer
+        image_sha256=sha256(numbered_png(number)), question=question, answer=answer, weight=weight
     )
     return training_pb2.UploadDatasetRequest(sample=sample)
 

@@ -8,14 +8,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainingSample(_message.Message):
-    __slots__ = ("image_sha256", "question", "answer")
+    __slots__ = ("image_sha256", "question", "answer", "weight")
     IMAGE_SHA256_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
     image_sha256: str
     question: str
     answer: str
-    def __init__(self, image_sha256: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[str] = ...) -> None: ...
+    weight: float
+    def __init__(self, image_sha256: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class UploadDatasetRequest(_message.Message):
     __slots__ = ("image", "sample")
@@ -36,7 +38,7 @@ class UploadDatasetResponse(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., samples: _Optional[int] = ..., images: _Optional[int] = ...) -> None: ...
 
 class Hyperparameters(_message.Message):
-    __slots__ = ("learning_rate", "batch_size", "epochs", "warmup_ratio", "weight_decay", "loss", "seed", "lora_rank", "lora_alpha")
+    __slots__ = ("learning_rate", "batch_size", "epochs", "warmup_ratio", "weight_decay", "loss", "seed", "lora_rank", "lora_alpha", "trainable", "tower_rate")
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +48,8 @@ class Hyperparameters(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     LORA_RANK_FIELD_NUMBER: _ClassVar[int]
     LORA_ALPHA_FIELD_NUMBER: _ClassVar[int]
+    TRAINABLE_FIELD_NUMBER: _ClassVar[int]
+    TOWER_RATE_FIELD_NUMBER: _ClassVar[int]
     learning_rate: float
     batch_size: int
     epochs: int
@@ -55,7 +59,9 @@ class Hyperparameters(_message.Message):
     seed: int
     lora_rank: int
     lora_alpha: float
-    def __init__(self, learning_rate: _Optional[float] = ..., batch_size: _Optional[int] = ..., epochs: _Optional[int] = ..., warmup_ratio: _Optional[float] = ..., weight_decay: _Optional[float] = ..., loss: _Optional[str] = ..., seed: _Optional[int] = ..., lora_rank: _Optional[int] = ..., lora_alpha: _Optional[float] = ...) -> None: ...
+    trainable: str
+    tower_rate: float
+    def __init__(self, learning_rate: _Optional[float] = ..., batch_size: _Optional[int] = ..., epochs: _Optional[int] = ..., warmup_ratio: _Optional[float] = ..., weight_decay: _Optional[float] = ..., loss: _Optional[str] = ..., seed: _Optional[int] = ..., lora_rank: _Optional[int] = ..., lora_alpha: _Optional[float] = ..., trainable: _Optional[str] = ..., tower_rate: _Optional[float] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
     __slots__ = ("request_id", "dataset", "base_version", "run", "recipe", "hyperparameters", "training_template", "contract", "is_trial")
