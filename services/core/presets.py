@@ -15,6 +15,7 @@ from typing import Any
 
 from services.core.errors import InvalidInput
 from services.core.memory import Dimensions, Shape, Tower, serving_bytes
+from services.core.model_parts import ALL
 from services.core.training_memory import SampleSize, TrainingWay, host_bytes, training_bytes
 
 TABLE_11 = (
@@ -47,6 +48,12 @@ class Hyperparameters:
     """Rank of low-rank adapters; 0 trains the whole student, like the paper."""
     lora_alpha: float = 32.0
     """Scale of low-rank adapters."""
+    trainable: str = ALL
+    """Trained parts of the student (model_parts.py); the others are frozen. "attention": attention
+    projections of the language model, and the connector. "gate-up": gate and up projections of its
+    MLPs, and the connector."""
+    tower_rate: float = 1.0
+    """Factor on the learning rate of the vision tower; 0 freezes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,9 @@ class TrainingWay:
     checkpointing: bool = False
     """Activations are computed twice instead of kept."""
     lora_rank: int = 0
-    """Rank of the adapters; 0 trains all parameters."""
+    """Rank of the adapters; 0: none."""
+    trained: int = 0
+    """Number of trained parameters without adapters; 0: all."""
     processes: int = 1
     sharded: bool = False
     """Weights, gradients and moments are divided among the processes."""
@@ -45,7 +47,7 @@ class TrainingWay:
     value_bytes: int = BFLOAT16
     """Size of computed values: 2 under autocast to bfloat16, 4 in float32."""
     base_bytes: int = BFLOAT16
-    """Size of a weight of the frozen base under adapters: the checkpoint's own."""
+    """Size of a frozen weight: the checkpoint's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,11 @@ def host_bytes(model: Dimensions, way: TrainingWay) -> int:
 
 
 def _held(model: Dimensions, way: TrainingWay) -> tuple[int, int]:
-    """Trained parameters, and bytes of the frozen base under adapters."""
-    if not way.lora_rank:
-        return model.parameters, 0
-    return model.adapter_parameters(way.lora_rank), model.parameters * way.base_bytes
+    """Trained parameters, and bytes of the frozen ones."""
+    if way.lora_rank:
+        return model.adapter_parameters(way.lora_rank), model.parameters * way.base_bytes
+    trained = way.trained or model.parameters
+    return trained, (model.parameters - trained) * way.base_bytes
 
 
 def activation_bytes(model: Dimensions, sample: SampleSize, way: TrainingWay) -> int:

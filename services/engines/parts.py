@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-_CONNECTOR = re.compile(r"merger|connector|projector|mlp1|modality_projection")
-_TOWER = re.compile(r"visual|vision")
-_LAYER = re.compile(r"\blayers\.(\d+)\.")
-
-
-def part_of(parameter: str) -> str:
-    """Name of the part that a parameter belongs to."""
-    if _CONNECTOR.search(parameter):
-        return "connector"
-    if _TOWER.search(parameter):
-        return "vision tower"
-    layer = _LAYER.search(parameter)
-    return f"layer {layer[1]}" if layer else "embeddings and head"
+from services.core.model_parts import part_of
 
 
 class Parts:

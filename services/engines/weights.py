@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from services.core.errors import InvalidInput
@@ -35,10 +36,17 @@ def weight_bytes(folder: Path, bytes_per_parameter: int) -> int:
     return parameters(folder) * bytes_per_parameter
 
 
-def parameters(folder: Path) -> int:
-    """Number of parameters of a checkpoint. Raises InvalidInput: a damaged header."""
-    shapes = (shape for path in folder.glob("*.safetensors") for shape in _shapes(path))
-    return sum(map(math.prod, shapes))
+def parameters(folder: Path, is_counted: Callable[[str], bool] = bool) -> int:
+    """Number of parameters of a checkpoint, in all tensors or in those with a counted name.
+
+    Raises InvalidInput: a damaged header.
+    """
+    return sum(
+        math.prod(shape)
+        for path in folder.glob("*.safetensors")
+        for name, shape in _shapes(path).items()
+        if is_counted(name)
+    )
 
 
 def adapter_parameters(folder: Path, rank: int) -> int:
@@ -46,7 +54,8 @@ def adapter_parameters(folder: Path, rank: int) -> int:
 
     Raises InvalidInput: a damaged header.
     """
-    shapes = (shape for path in folder.glob("*.safetensors") for shape in _shapes(path))
+    files = folder.glob("*.safetensors")
+    shapes = (shape for path in files for shape in _shapes(path).values())
     return sum(rank * sum(shape) for shape in shapes if len(shape) == 2)
 
 
@@ -55,14 +64,17 @@ def file_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def _shapes(path: Path) -> list[list[int]]:
-    """Shapes of the tensors in a file, from its header."""
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """Shapes of the tensors in a file by name, from its header."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
-        tensors = (tensor for name, tensor in header.items() if name != "__metadata__")
-        return [[int(size) for size in tensor["shape"]] for tensor in tensors]
+        return {
+            name: [int(size) for size in tensor["shape"]]
+            for name, tensor in header.items()
+            if name != "__metadata__"
+        }
     except (
         struct.error,
         ValueError,

@@ -23,6 +23,7 @@ from services.engines.checkpoint import weights_sha256
 from services.engines.tensors import require_whole
 from services.student.lora import add_adapter, save_adapter
 from services.student.manifest import ADAPTER
+from services.student.trainable import freeze
 
 EVERY_STEPS = 50
 EVERY_S = 600.0
@@ -55,12 +56,18 @@ def read_student(
 ) -> tuple[Any, torch.dtype]:
     """Read the model to train, with any adapter, and its number format on disk.
 
-    Trained weights are in fp32. The frozen base of an adapter keeps its own format if the training
-    computes in bfloat16 (`in_bf16`): nothing is added to it, so nothing is rounded away.
+    Trained weights are in fp32. Frozen ones, such as an adapter's base, keep their own format if
+    the training computes in bfloat16 (`in_bf16`): nothing is added to them, so nothing is rounded
+    away.
     """
     model = read_model(base, attention)
     dtype = model.dtype
-    if not (settings.lora_rank and in_bf16):
+    is_partial = freeze(model, settings)
+    if in_bf16 and is_partial:
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    elif not (settings.lora_rank and in_bf16):
         model = model.float()
     return (add_adapter(model, settings) if settings.lora_rank else model), dtype
 

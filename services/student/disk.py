@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 from services.core.errors import WrongState
+from services.core.memory import FLOAT32
 from services.core.presets import Hyperparameters
 from services.engines import weights
+from services.student.trainable import trained_parameters
 
 STATE_BYTES = 12
 """Bytes of a trained parameter in a checkpoint: its weight and AdamW's two moments, in float32."""
@@ -22,10 +24,12 @@ def training_disk_bytes(base: Path, settings: Hyperparameters) -> int:
     """
     result = sum(path.stat().st_size for path in base.glob("*.safetensors"))
     if settings.lora_rank:
-        trained = weights.adapter_parameters(base, settings.lora_rank)
+        checkpoint = STATE_BYTES * weights.adapter_parameters(base, settings.lora_rank)
     else:
-        trained = weights.parameters(base)
-    return result + CHECKPOINTS * STATE_BYTES * trained
+        trained = trained_parameters(base, settings)
+        frozen = weights.parameters(base) - trained
+        checkpoint = STATE_BYTES * trained + FLOAT32 * frozen
+    return result + CHECKPOINTS * checkpoint
 
 
 def require_disk_space(store: Path, base: Path, settings: Hyperparameters) -> None:

@@ -19,6 +19,7 @@ from services.student.batches import EffectiveBatches
 from services.student.encoding import IGNORED
 from services.student.progress import Stopwatch
 from services.student.sharding import plugin_settings, shard_on_cpu
+from services.student.trainable import slow_tower
 
 
 class Leveler(Trainer):
@@ -29,14 +30,19 @@ class Leveler(Trainer):
     processes. A sample with a weight counts that many times, in the sum and in its divisor.
     """
 
-    def __init__(self, *, loss: str, batches: EffectiveBatches, **kwargs: Any) -> None:
+    def __init__(
+        self, *, loss: str, batches: EffectiveBatches, tower_rate: float = 1.0, **kwargs: Any
+    ) -> None:
+        """`tower_rate`: factor on the learning rate of the vision tower."""
         super().__init__(**kwargs)
         self._loss = loss
         self._batches = batches
+        self._tower_rate = tower_rate
         # `compute_loss` divides by the items of the effective batch: the trainer must not do so
         # again.
         self.model_accepts_loss_kwargs = True
         self.add_callback(_NextEpoch(batches))
+        self.add_callback(_NoInputGradients())
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         samples: Any = self.train_dataset
@@ -90,6 +96,13 @@ class Leveler(Trainer):
         loss = total * self.accelerator.num_processes / items
         return (loss, outputs) if return_outputs else loss
 
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new and self._tower_rate != 1.0:
+            slow_tower(optimizer, model or self.model, self._tower_rate)
+        return optimizer
+
     def create_accelerator_and_postprocess(self) -> None:
         """Complete the settings of FSDP, which depend on the model."""
         plugin = self.args.fsdp_plugin_args
@@ -112,8 +125,9 @@ class Leveler(Trainer):
         if self.is_fsdp_enabled or hasattr(model, "peft_config"):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
+        # Trained weights are in fp32, whatever the format of frozen ones.
         saved = type(model).from_pretrained(
-            resume_from_checkpoint, dtype=model.dtype, use_safetensors=True
+            resume_from_checkpoint, dtype=torch.float32, use_safetensors=True
         )
         model.load_state_dict(saved.state_dict())
 
@@ -151,6 +165,19 @@ class _NextEpoch(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._batches.epoch = state.global_step // self._batches.steps
+
+
+class _NoInputGradients(TrainerCallback):
+    """Callback that computes no gradients of embeddings and towers for their own sake.
+
+    With gradient checkpointing, transformers (5.19) has the output of every embedding require
+    gradients, which only reentrant checkpoints need: a frozen tower would have a backward pass.
+    """
+
+    def on_train_begin(
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        kwargs["model"].disable_input_require_grads()
 
 
 class Reporter(TrainerCallback):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from services.core.contract import Contract
 from services.core.errors import InvalidInput
+from services.core.presets import Hyperparameters
 from services.engines import checkpoint
 from services.student.intact import CORRUPT
 from services.student.records import damaged, read_record
@@ -32,6 +33,8 @@ class Origin:
     dataset: str = ""
     job: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    hyperparameters: Hyperparameters | None = None
+    """Settings of the training; None for a first version, and in those of earlier releases."""
     canaries_by: str = ""
     """Engine that computes the canaries at its first load; "" is the reference engine.
 

@@ -180,5 +180,6 @@ class HostedStudent(StudentEndpoint):
             job=job.id,
             metrics=metrics,
             is_trial=job.is_trial,
+            hyperparameters=job.hyperparameters,
         )
         return self.store.add(output, origin, job.contract, is_ours=True)

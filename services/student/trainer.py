@@ -120,6 +120,7 @@ def prepare(folder: Path, job: Job) -> tuple[Leveler, torch.dtype]:
     trainer = Leveler(
         loss=settings.loss,
         batches=batches,
+        tower_rate=settings.tower_rate,
         model=model,
         args=arguments,
         train_dataset=samples,

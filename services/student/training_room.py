@@ -23,6 +23,7 @@ from services.engines.host_memory import ROOT, machine_memory
 from services.engines.room import free_memory, gib
 from services.engines.weights import file_bytes
 from services.student.execution import AUTO, Execution
+from services.student.trainable import trained_parameters
 from services.student.training_advice import DEVICES, too_large_for_host, ways_out
 
 
@@ -143,6 +144,7 @@ def _first_way(
         share=micro_batch * accumulated,
         checkpointing=execution.gradient_checkpointing,
         lora_rank=hyperparameters.lora_rank,
+        trained=trained_parameters(base, hyperparameters),
         processes=execution.processes,
         sharded=execution.sharded,
         offloaded=execution.offload,

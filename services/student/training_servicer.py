@@ -24,6 +24,7 @@ from services.student.datasets import TrainingSample
 from services.student.job import TrainingRequest
 from services.student.operations import ReadyStudent, describe_operation, require_own
 from services.student.quotas import require_training
+from services.student.trainable import require_trainable_parts
 from services.student.uploads import Upload
 from services.student.version_messages import way_to_proto
 
@@ -135,7 +136,7 @@ def _contract(request: training_pb2.TrainRequest, base: Contract) -> Contract:
 def _hyperparameters(
     message: training_pb2.Hyperparameters, preset: Hyperparameters
 ) -> Hyperparameters:
-    given = {field.name: value for field, value in message.ListFields()}
+    given = {field.name: value for field, value in message.ListFields() if value != ""}
     chosen = replace(preset, **given)
     faults = {
         "learning_rate": not 0 < chosen.learning_rate < 1,
@@ -146,6 +147,7 @@ def _hyperparameters(
         "loss": chosen.loss not in ("token", "sample"),
         "lora_rank": not 0 <= chosen.lora_rank <= _MAX_LORA_RANK,
         "lora_alpha": not 0 < chosen.lora_alpha < math.inf,
+        "tower_rate": not 0 <= chosen.tower_rate <= 1,
     }
     for name, wrong in faults.items():
         if wrong:
@@ -153,4 +155,5 @@ def _hyperparameters(
                 f"{name} is {getattr(chosen, name)!r}: it is out of range for a training",
                 field=f"hyperparameters.{name}",
             )
+    require_trainable_parts(chosen)
     return chosen

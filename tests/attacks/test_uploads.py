@@ -77,6 +77,9 @@ NUMBERS = [
     {"lora_rank": 2**31 - 1},
     {"lora_rank": 1, "lora_alpha": float("nan")},
     {"lora_rank": 1, "lora_alpha": float("inf")},
+    {"trainable": "x" * 2**20},
+    {"tower_rate": float("nan")},
+    {"tower_rate": -0.5},
 ]
 
 

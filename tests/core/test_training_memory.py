@@ -54,6 +54,15 @@ def test_adapters_hold_a_frozen_base_in_its_own_format():
     assert training_bytes(MODEL, SAMPLE, way) == 2 * 1_000_000 + adapters + kept + GIB
 
 
+def test_frozen_parts_are_held_in_their_own_format():
+    way = replace(WAY, trained=200_000)
+    kept = 4 * activation_bytes(MODEL, SAMPLE, way)
+    assert training_bytes(MODEL, SAMPLE, way) == 2 * 800_000 + 18 * 200_000 + kept + GIB
+    in_float32 = replace(way, base_bytes=4, value_bytes=4)
+    kept = 4 * activation_bytes(MODEL, SAMPLE, in_float32)
+    assert training_bytes(MODEL, SAMPLE, in_float32) == 4 * 800_000 + 16 * 200_000 + kept + GIB
+
+
 def test_copies_reduce_gradients_in_buckets_and_shards_are_divided():
     copied = replace(WAY, processes=2)
     assert training_bytes(MODEL, SAMPLE, copied) - training_bytes(MODEL, SAMPLE, WAY) == 4_000_000

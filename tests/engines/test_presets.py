@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.core.model_parts import is_trained, part_of
 from services.core.pixels import MOST_NARROW
 from services.core.presets import PRESETS
 from tests.test_documents import ROOT
@@ -189,6 +190,31 @@ def test_the_number_of_parameters_is_that_of_the_architecture(name):
     assert found.language.layer_bytes(2) == preset.shape.layer_bytes(2)
     assert found.tower is not None and preset.tower is not None
     assert found.tower == replace(preset.tower, patches=1)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, each in PRESETS.items() if each.architecture in CONFIGS]
+)
+def test_trained_parts_are_the_projections_of_every_layer(name):
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    preset = PRESETS[name]
+    shape = preset.shape
+    assert shape is not None
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(CONFIGS[preset.architecture](preset))
+    matrices = {
+        name: parameter.numel()
+        for name, parameter in model.named_parameters()
+        if part_of(name).startswith("layer") and parameter.dim() == 2
+    }
+    widths = 2 * (shape.heads + shape.key_value_heads) * shape.head_size
+    for trainable, width in (("attention", widths), ("gate-up", 2 * shape.intermediate)):
+        found = sum(size for name, size in matrices.items() if is_trained(name, trainable))
+        assert found == shape.layers * shape.hidden * width, trainable
+    parts = {part_of(name) for name, _ in model.named_parameters()}
+    assert {"connector", "vision tower"} <= parts
 
 
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.folder])

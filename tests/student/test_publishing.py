@@ -63,6 +63,8 @@ async def test_a_version_and_its_training_share_the_disk(tmp_path):
         version = peer.student.store.path(response.version)
         job = tmp_path / "store" / "jobs" / operation.name.rpartition("/")[2]
         assert (version / "fake.json").stat().st_nlink == 1
+        settings = peer.student.store.manifest(response.version).origin.hyperparameters
+        assert settings == peer.student.preset.hyperparameters
         assert not [path for path in job.iterdir() if path.is_dir()]
         peer.student.store.verify(response.version)
 

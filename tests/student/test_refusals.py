@@ -79,6 +79,11 @@ async def test_a_training_template_is_no_other(peer, template):
         ({"lora_rank": 2**31 - 1}, "lora_rank"),
         ({"lora_rank": 1, "lora_alpha": float("inf")}, "lora_alpha"),
         ({"lora_rank": 1, "lora_alpha": float("nan")}, "lora_alpha"),
+        ({"trainable": "tower"}, "trainable"),
+        ({"tower_rate": 1.1}, "tower_rate"),
+        ({"lora_rank": 1, "trainable": "attention"}, "lora_rank"),
+        ({"lora_rank": 1, "tower_rate": 0.1}, "lora_rank"),
+        ({"trainable": "gate-up", "tower_rate": 0.0}, "tower_rate"),
     ],
 )
 async def test_hyperparameters_that_cannot_be_meant(peer, hyperparameters, field):

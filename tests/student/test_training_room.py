@@ -11,9 +11,11 @@ from services.core.errors import InvalidInput, WrongState
 from services.core.presets import PRESETS, Hyperparameters
 from services.core.training_memory import SampleSize
 from services.engines.room import NO_ROOM
+from services.student.disk import training_disk_bytes
 from services.student.execution import AUTO, Execution
 from services.student.settings import StudentSettings
 from services.student.student import HostedStudent
+from services.student.trainable import trained_parameters
 from services.student.training_room import can_offload, training_room
 from tests.driver import install_driver
 from tests.serving import fake_student_settings
@@ -184,6 +186,18 @@ def test_beside_a_served_model_on_the_same_gpu_it_does_not_fit_and_says_what_wou
         assert way_out in room.reason
     adapters = Hyperparameters(learning_rate=1e-5, lora_rank=16)
     assert training_room(qwen2vl_2b, adapters, BY_MEMORY, "").fits
+
+
+def test_a_part_of_the_model_needs_less_memory_and_disk(qwen2vl_2b, one_gpu):
+    one_gpu(28, 48)
+    part = Hyperparameters(learning_rate=1e-5, trainable="attention")
+    leanest = Execution(micro_batch=1, gradient_checkpointing=True)
+    whole, narrow = (training_room(qwen2vl_2b, each, leanest, "") for each in (TABLE_11, part))
+    frozen = PRESETS["qwen2vl-2b"].parameters - trained_parameters(qwen2vl_2b, part)
+    assert (whole.fits, narrow.fits) == (False, True)
+    assert whole.needed - narrow.needed == 16 * frozen > 30 * 2**30
+    disk = [training_disk_bytes(qwen2vl_2b, each) for each in (TABLE_11, part)]
+    assert disk[0] - disk[1] == 2 * (12 - 4) * frozen
 
 
 def test_internvl2_4b_trains_whole_on_one_gpu_of_48_gb_by_offload(internvl2_4b, one_gpu, machine):
