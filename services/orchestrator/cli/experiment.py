@@ -91,6 +91,7 @@ def experiment(
     from services.orchestrator.experiments import flow, plan, report
     from services.orchestrator.experiments.file import read_experiment
     from services.orchestrator.experiments.site import Site, addresses
+    from services.orchestrator.experiments.uses import DrawUses
     from services.orchestrator.reports.experiments import show_plan
     from services.orchestrator.run import RUNS
     from services.orchestrator.run.run import locked
@@ -98,6 +99,7 @@ def experiment(
     with exit_codes(again()):
         asked = read_experiment(file, data)
         folder = out or RUNS / asked.name
+        DrawUses(asked, folder).require_no_choice()  # before a report is replaced
         if dry_run:
             show_plan(plan.lines(asked, folder), Console())
             return

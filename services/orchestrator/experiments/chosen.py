@@ -51,6 +51,23 @@ def _choose(place: tuple[str, str, str, str], measured: Sequence[Row]) -> Chosen
     )
 
 
+def ranks_by_held_out(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[float, int]]:
+    """Spearman's correlation of held-out and dev scores over all arms, and their number.
+
+    By student, teacher and task.
+    """
+    places: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
+    for row in rows:
+        if row.task == row.on and row.held_out is not None and row.mean is not None:
+            places[row.student, row.teacher, row.task].append((row.held_out, row.mean))
+    found = {}
+    for place, scores in places.items():
+        correlation = spearman([one for one, _ in scores], [other for _, other in scores])
+        if correlation is not None:
+            found[place] = (correlation, len(scores))
+    return found
+
+
 def applied(experiment: Experiment, rows: Sequence[Row]) -> list[ChosenArm]:
     """The choices that the rows' models were trained with; none on the dev draw."""
     places = dict.fromkeys(

@@ -11,7 +11,7 @@ from services.core.intervals import format_p, holm
 from services.files import write_atomically
 from services.orchestrator.experiments import results
 from services.orchestrator.experiments.choices import ChosenArm, write_choices
-from services.orchestrator.experiments.chosen import applied, choose_settings
+from services.orchestrator.experiments.chosen import applied, choose_settings, ranks_by_held_out
 from services.orchestrator.experiments.comparisons import Evaluations, KindChange, ScoreChange
 from services.orchestrator.experiments.experiment import DEV, TEST, Experiment
 from services.orchestrator.experiments.latex import latex
@@ -69,7 +69,7 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
     lines += [*_versus(compared, rows), ""] if compared else []
     lines += [*_chosen(chosen), ""] if chosen else []
     by_held_out = [one for one in chosen if one.by_held_out]
-    lines += [*_held_out(by_held_out), ""] if by_held_out else []
+    lines += [*_held_out(by_held_out, rows), ""] if by_held_out else []
     uses = read_uses(folder) if experiment.draw == TEST else []
     lines += [*_uses(uses), ""] if uses else []
     written = [*lines, *_kinds(rows), *_details(rows)]
@@ -152,9 +152,9 @@ def _chosen(found: Sequence[ChosenArm]) -> list[str]:
     return ["## Settings chosen on the dev draw", "", *table(CHOSEN, rows)]
 
 
-def _held_out(found: Sequence[ChosenArm]) -> list[str]:
-    """Regret: points on the dev draw that a choice by held-out records loses."""
-    rows = [
+def _held_out(found: Sequence[ChosenArm], rows: Sequence[Row]) -> list[str]:
+    """How well held-out records choose each arm's settings, and among all arms."""
+    told = [
         (
             title_of(one.arm),
             one.student,
@@ -166,11 +166,15 @@ def _held_out(found: Sequence[ChosenArm]) -> list[str]:
         )
         for one in found
     ]
+    told += [
+        (f"all {number}", *place, "", "", f"{correlation:.2f}")
+        for place, (correlation, number) in ranks_by_held_out(rows).items()
+    ]
     said = (
         "Regret: points on the dev draw that this choice loses. Ranks: Spearman's correlation of "
-        "both scores over the variants."
+        "both scores over an arm's variants, or over all arms and variants."
     )
-    return ["## Settings chosen by held-out records", "", said, "", *table(HELD_OUT, rows)]
+    return ["## Settings chosen by held-out records", "", said, "", *table(HELD_OUT, told)]
 
 
 def _uses(found: Sequence[DrawUse]) -> list[str]:

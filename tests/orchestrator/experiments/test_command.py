@@ -72,3 +72,28 @@ async def test_killed_in_the_middle_it_goes_on_and_asks_nothing_twice(tmp_path, 
         ("zero-shot", 40, 0),
         ("paper", 40, 0),
     ]
+
+
+@pytest.mark.parametrize("more", [("--dry-run",), ("--teacher", "a:1", "--student", "b:1")])
+async def test_a_file_that_would_choose_on_test_is_refused_and_its_report_stands(
+    tmp_path, data, more
+):
+    out = tmp_path / "out"
+    used = {
+        "arm": "paper+epochs-4",
+        "settled": "paper+epochs-4",
+        "student": "qwen2vl-2b",
+        "teacher": "qwen2vl-7b",
+        "task": "vqa",
+        "on": "vqa",
+        "experiment": "small",
+        "claim": "",
+        "when": "2026-01-01T00:00:00+00:00",
+    }
+    out.mkdir()
+    (out / "test-draw.json").write_text(json.dumps([used]))
+    (out / "small.md").write_text("as measured")
+    code, _, errors = await run(*command(data, out, *more, arms='["paper+epochs-8"]'))
+    assert code == 1
+    assert "was measured on the test draw of vqa with epochs 4" in " ".join(errors.split())
+    assert (out / "small.md").read_text() == "as measured"

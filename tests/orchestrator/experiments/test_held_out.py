@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from services.core.parity import is_held_out
-from services.orchestrator.experiments.chosen import choose_settings
+from services.orchestrator.experiments.chosen import choose_settings, ranks_by_held_out
 from services.orchestrator.experiments.file import read_experiment
 from services.orchestrator.run.run import read_run
 from tests.orchestrator.experiments.conftest import FILE, write, write_labelled
-from tests.orchestrator.experiments.test_choices import GRID, row, two_tasks
+from tests.orchestrator.experiments.test_choices import GRID, MODELS, row, two_tasks
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
 from tests.orchestrator.scripted_service import serving
 
@@ -24,6 +24,9 @@ def test_the_choice_by_held_out_records_has_its_regret(data):
     assert (found.chosen, found.by_held_out) == (names[1], names[2])
     assert found.regret == pytest.approx(0.05)
     assert found.rank_correlation == pytest.approx(0.5)
+    rows.append(row("paper+epochs-1", "vqa", 0.9, held_out=0.1))
+    correlation, number = ranks_by_held_out(rows)[(*MODELS, "vqa")]
+    assert (correlation, number) == (pytest.approx(-0.4), 4)
     rows[0] = replace(rows[0], held_out=None)
     (found,) = choose_settings(experiment, rows)
     assert (found.chosen, found.by_held_out, found.regret) == (names[1], "", None)
