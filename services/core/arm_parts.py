@@ -1,8 +1,12 @@
 """Parts of an arm's name, each after a plus and in this order: filtered+emphasis-2+epochs-4.
 
     emphasis-R    gap samples are met R times as often as known ones (emphasis.py), in as many steps
+    weight-R      a gap sample weighs R times as much in the loss as a known one
     repair-N      N further trainings, in which samples that the one before got wrong are met more
                   often (repair.py)
+    narrow        only attention projections and the connector are trained (model_parts.py)
+    narrow-gate-up    the same with gate and up projections
+    tower-X       the vision tower learns at X times the learning rate; 0 freezes it
     epochs-N      N passes over the samples instead of those of the student's preset
     rate-X        learning rate X
     decay-X       weight decay X
@@ -17,6 +21,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from services.core.errors import InvalidInput
+from services.core.parity import WEIGHTS
 from services.core.repair import MOST_REPAIRS
 
 
@@ -24,29 +29,58 @@ from services.core.repair import MOST_REPAIRS
 class ArmPart:
     """A part: the field of Arm that it sets, and its values.
 
-    `is_setting`: it sets how long or how fast is trained, not on which samples.
+    `read` raises ValueError, for which people are told what is `wanted`. `is_setting`: it sets how
+    long or how fast the whole student is trained, not on which samples.
     """
 
     field: str
-    read: Callable[[str], float]
-    least: float
+    read: Callable[[str], float | str]
     wanted: str
     is_setting: bool = True
-    most: float = math.inf
 
 
+def _number(
+    least: float, most: float = math.inf, of: Callable[[str], float] = float
+) -> Callable[[str], float]:
+    """A reader of finite numbers from `least` to `most`."""
+
+    def read(text: str) -> float:
+        value = of(text)
+        if not (least <= value <= most and math.isfinite(value)):
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+def _trainable(text: str) -> str:
+    if text not in NARROW:
+        raise ValueError(text)
+    return NARROW[text]
+
+
+NARROW = {"": "attention", "gate-up": "gate-up"}
+"""Trained parts of the student (model_parts.py), by the value of +narrow."""
 PARTS = {
-    "emphasis": ArmPart("emphasis", float, 1.0, "a number, 1 or more", is_setting=False),
-    "repair": ArmPart("repairs", int, 1, "1 or 2", is_setting=False, most=MOST_REPAIRS),
-    "epochs": ArmPart("epochs", int, 1, "a whole number, 1 or more"),
-    "rate": ArmPart("learning_rate", float, math.ulp(0.0), "a number above 0"),
-    "decay": ArmPart("weight_decay", float, 0.0, "0 or more"),
+    "emphasis": ArmPart("emphasis", _number(1), "a number, 1 or more", is_setting=False),
+    "weight": ArmPart(
+        "gap_weight", _number(*WEIGHTS), "a number from 0.001 to 1,000", is_setting=False
+    ),
+    "repair": ArmPart("repairs", _number(1, MOST_REPAIRS, int), "1 or 2", is_setting=False),
+    "narrow": ArmPart("trainable", _trainable, "gate-up, or nothing", is_setting=False),
+    "tower": ArmPart("tower_rate", _number(0, 1), "a number from 0 to 1", is_setting=False),
+    "epochs": ArmPart("epochs", _number(1, of=int), "a whole number, 1 or more"),
+    "rate": ArmPart("learning_rate", _number(math.ulp(0.0)), "a number above 0"),
+    "decay": ArmPart("weight_decay", _number(0), "0 or more"),
 }
 """Parts by name, in the order in which they are written."""
-FORM_OF_PARTS = "+emphasis-R, +repair-N, +epochs-N, +rate-X, +decay-X"
+FORM_OF_PARTS = (
+    "+emphasis-R, +weight-R, +repair-N, +narrow or +narrow-gate-up, +tower-X, +epochs-N, +rate-X, "
+    "+decay-X"
+)
 
 
-def read_parts(name: str, written: str) -> dict[str, float]:
+def read_parts(name: str, written: str) -> dict[str, float | str]:
     """Values by the field of Arm. `written`: the parts of the arm `name`, each after a plus.
 
     Raises InvalidInput that names a wrong part.
@@ -61,16 +95,13 @@ def read_parts(name: str, written: str) -> dict[str, float]:
     return {PARTS[part].field: _value(name, part, text) for part, _, text in parts}
 
 
-def _value(name: str, part: str, text: str) -> float:
+def _value(name: str, part: str, text: str) -> float | str:
     try:
-        value = PARTS[part].read(text)
-    except ValueError:
-        value = math.nan
-    if not (PARTS[part].least <= value <= PARTS[part].most and math.isfinite(value)):
+        return PARTS[part].read(text)
+    except ValueError as error:
         raise InvalidInput(
             f"the arm {name!r} has {part} {text!r}: give {PARTS[part].wanted}", field="arms"
-        )
-    return value
+        ) from error
 
 
 def tuned(name: str, settings: Mapping[str, float]) -> str:

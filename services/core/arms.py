@@ -100,8 +100,14 @@ class Arm:
     """Share of its samples that it uses."""
     emphasis: float = 0.0
     """Meetings of a gap sample for each of a known one; 0: each sample once a pass."""
+    gap_weight: float = 1.0
+    """Weight of a gap sample in the loss; a known one has 1."""
     repairs: int = 0
     """Further trainings, in which samples that the one before got wrong are met more often."""
+    trainable: str = ""
+    """Trained parts of the student (model_parts.py); "": all."""
+    tower_rate: float | None = None
+    """Factor on the learning rate of the vision tower; None: 1."""
     epochs: int = 0
     """Passes over the samples; 0: those of the student's preset."""
     learning_rate: float | None = None
@@ -164,10 +170,18 @@ def parse_arm(name: str) -> Arm:
         share,
     )
     changes: Mapping[str, Any] = read_parts(name, found["parts"])
-    if "emphasis" in changes and not (arm.source is SampleSource.GAP and arm.ratio):
+    is_mixed = arm.source is SampleSource.GAP and arm.ratio > 0
+    if changes.keys() & {"emphasis", "gap_weight"} and not is_mixed:
         raise InvalidInput(
             f"the arm {name!r} has no known samples besides the gap, so there is nothing to "
             "emphasize: use filtered or rehearsal-R",
+            field="arms",
+        )
+    ways = [way for way in ("trainable", "tower_rate") if way in changes]
+    if len(ways) + arm.is_lora > 1:
+        raise InvalidInput(
+            f"the arm {name!r} trains parts of the student in two ways: give one of -lora, "
+            "+narrow and +tower-X",
             field="arms",
         )
     if "repairs" in changes and arm.source is not SampleSource.GAP:

@@ -42,6 +42,10 @@ def cell(*, student_right: bool, teacher_right: bool | None) -> Cell:
     return Cell.NOISE_STUDENT_RIGHT if student_right else Cell.NOISE_BOTH_WRONG
 
 
+WEIGHTS = (0.001, 1000.0)
+"""Least and largest weight of a training sample in the loss; 1 is usual."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One training sample (I, Q, A). The label is the annotation's answer, never a later one."""

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.core.errors import InvalidInput, MpaError, NotFound
+from services.core.parity import WEIGHTS
 from services.engines.image_decoder import ImageDecoder
 from services.files import sync_folder, unfinished_path, write_atomically
 from services.rpc.limits import check_answer, check_question
 
 MAX_SAMPLES = 1_000_000
 SHA256 = re.compile(r"[0-9a-f]{64}")
-LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1000.0
 UPLOAD_DECODER = ImageDecoder(1)
 """Decoder for uploads only, so that images of requests never wait behind those of a dataset."""
 
@@ -42,10 +42,11 @@ class TrainingSample:
         """
         check_question(self.question)
         check_answer(self.answer)
-        if not LEAST_WEIGHT <= self.weight <= MOST_WEIGHT:
+        least, most = WEIGHTS
+        if not least <= self.weight <= most:
             raise InvalidInput(
                 f"the sample {self.question[:64]!r} of image {self.image_sha256[:12]} has the "
-                f"weight {self.weight:g}: give {LEAST_WEIGHT:g} to {MOST_WEIGHT:,g}, or none for 1",
+                f"weight {self.weight:g}: give {least:g} to {most:,g}, or none for 1",
                 field="sample.weight",
             )
         written = asdict(self)

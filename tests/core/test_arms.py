@@ -94,6 +94,16 @@ def test_how_much_each_arm_trains_on(name, count, epochs):
     assert epochs_of(arm, 2) == epochs
 
 
+def test_parts_of_a_name_say_what_is_trained():
+    arm = parse_arm("filtered+weight-3+narrow-gate-up+epochs-4")
+    assert (arm.gap_weight, arm.trainable, arm.tower_rate) == (3.0, "gate-up", None)
+    assert parse_arm("paper+narrow").trainable == "attention"
+    assert parse_arm("labels-100+tower-0").tower_rate == 0.0
+    assert arm.untuned == "filtered+weight-3+narrow-gate-up", "they are no settings"
+    plain = parse_arm("paper")
+    assert (plain.gap_weight, plain.trainable, plain.tower_rate) == (1.0, "", None)
+
+
 def test_parts_of_a_name_are_settings():
     arm = parse_arm("filtered+emphasis-2.5+epochs-4+rate-1e-3+decay-0.1")
     assert (arm.emphasis, arm.settings) == (2.5, (4, 0.001, 0.1))
@@ -105,7 +115,9 @@ def test_parts_of_a_name_are_settings():
     assert parse_arm("paper").settings == (0, None, None)
 
 
-@pytest.mark.parametrize("name", ["paper@0.5", "filtered+emphasis-2", "labels-100-lora"])
+@pytest.mark.parametrize(
+    "name", ["paper@0.5", "filtered+emphasis-2", "paper+narrow", "labels-100-lora"]
+)
 def test_a_name_with_settings_is_read_as_it_was_written(name):
     arm = parse_arm(tuned(name, {"epochs": 16, "rate": 0.00005, "decay": 0.0}))
     assert (arm.settings, arm.untuned) == ((16, 0.00005, 0.0), name)
@@ -128,6 +140,12 @@ def test_a_name_with_settings_is_read_as_it_was_written(name):
         ("filtered+repair", "give 1 or 2"),
         ("without-pi+repair-1", "only paper, rehearsal-R and filtered are repaired"),
         ("paper+emphasis-2", "nothing to emphasize"),
+        ("paper+weight-2", "nothing to emphasize"),
+        ("filtered+weight-0", "from 0.001 to 1,000"),
+        ("filtered+narrow-attention", "narrow 'attention': give gate-up, or nothing"),
+        ("filtered+tower-1.5", "tower '1.5': give a number from 0 to 1"),
+        ("filtered+narrow+tower-0", "two ways: give one of -lora"),
+        ("labels-lora+narrow", "two ways: give one of -lora"),
         ("without-pi+emphasis-2", "nothing to emphasize"),
     ],
 )

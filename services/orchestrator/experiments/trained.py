@@ -162,7 +162,9 @@ class _Trainings:
     async def _train(
         self, subject: MeasuredModel, samples: TrainingSamples, labels: Sequence[Label]
     ) -> StudentVersion:
-        dataset = await self.student.upload(lambda: parts(samples.images(), labels))
+        weight = subject.arm.gap_weight
+        weights = dict.fromkeys(samples.gap, weight) if weight != 1.0 else {}
+        dataset = await self.student.upload(lambda: parts(samples.images(), labels, weights))
         request = partial(_request, self.experiment, subject, self.base, self.budget, dataset)
         return await train(self.student, request, self.progress)
 
@@ -215,6 +217,10 @@ def _request(
         chosen.learning_rate = subject.arm.learning_rate
     if subject.arm.weight_decay is not None:
         chosen.weight_decay = subject.arm.weight_decay
+    if subject.arm.trainable:
+        chosen.trainable = subject.arm.trainable
+    if subject.arm.tower_rate is not None:
+        chosen.tower_rate = subject.arm.tower_rate
     settings = settings_of(experiment, experiment.entries[subject.task], budget)
     if settings.recipe.loss:
         chosen.loss = settings.recipe.loss

@@ -129,11 +129,14 @@ def pictures(
 
 
 async def parts(
-    images: Iterable[Callable[[], Picture]], labels: Iterable[Label]
+    images: Iterable[Callable[[], Picture]],
+    labels: Iterable[Label],
+    weights: Mapping[Label, float] | None = None,
 ) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
     """Parts of a data set: the images first, each once, then the samples that name them.
 
-    The service knows a shrunk image by the hash of the copy that it is sent.
+    The service knows a shrunk image by the hash of the copy that it is sent. `weights`: those of
+    samples that don't weigh 1 in the loss.
     """
     sent: dict[str, str] = {}
     for load in images:
@@ -141,9 +144,14 @@ async def parts(
         if picture.data_sha256:
             sent[picture.sha256] = picture.data_sha256
         yield training_pb2.UploadDatasetRequest(image=picture.data)
-    for image_sha256, question, answer in labels:
+    weights = weights or {}
+    for label in labels:
+        image_sha256, question, answer = label
         sample = training_pb2.TrainingSample(
-            image_sha256=sent.get(image_sha256, image_sha256), question=question, answer=answer
+            image_sha256=sent.get(image_sha256, image_sha256),
+            question=question,
+            answer=answer,
+            weight=weights.get(label),
         )
         yield training_pb2.UploadDatasetRequest(sample=sample)
 
