@@ -163,7 +163,7 @@ def build_model(size: Size, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForCon
         vision_end_token_id=token_id["<|vision_end|>"],
     )
     model = Qwen2VLForConditionalGeneration(config)
-    _initialise(model)
+    initialise(model)
     model.generation_config = GenerationConfig(
         do_sample=False,
         eos_token_id=token_id[END_OF_TURN],
@@ -173,13 +173,13 @@ def build_model(size: Size, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForCon
     return model
 
 
-def _initialise(model: torch.nn.Module) -> None:
+def initialise(model: torch.nn.Module) -> None:
     """Draw matrices at 1/sqrt(fan-in), also the patch embedding.
 
     The usual 0.02 stalls towers as narrow as these.
     """
     for module in model.modules():
-        if isinstance(module, torch.nn.Linear | torch.nn.Conv3d):
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d | torch.nn.Conv3d):
             torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
         elif isinstance(module, torch.nn.Embedding):
             torch.nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+from zoo.anatomy import Model, Processor, connect, place, prepare, see
 
 IGNORED = -100
 _PADDING = -1
@@ -33,7 +34,7 @@ class Conversation:
 class Batch:
     """Packed rows.
 
-    `tokens`, `targets`, `offsets`, `branches`: (rows, length); `pixels`: (patches, patch size).
+    `tokens`, `targets`, `offsets`, `branches`: (rows, length).
     """
 
     pixels: torch.Tensor
@@ -61,7 +62,7 @@ class _Row:
 class Packer:
     """Packs images and conversations, with token ids and pixels of the ordinary processor."""
 
-    def __init__(self, processor: Qwen2VLProcessor) -> None:
+    def __init__(self, processor: Processor) -> None:
         self._processor = processor
         self._tokenize = cache(self._tokenize_prompt)
         self._end = [processor.tokenizer.eos_token_id]
@@ -79,10 +80,10 @@ class Packer:
     def pack(self, images: list[Image.Image], conversations: list[list[Conversation]]) -> Batch:
         """One row per image."""
         rows = [self._pack_row(about) for about in conversations]
-        vision = self._processor.image_processor(images, return_tensors="pt")
+        pixels, grid = prepare(self._processor, images)
         return Batch(
-            pixels=vision.pixel_values,
-            grid=vision.image_grid_thw,
+            pixels=pixels,
+            grid=grid,
             tokens=_pad([row.tokens for row in rows], self._processor.tokenizer.pad_token_id),
             targets=_pad([row.targets for row in rows], IGNORED),
             offsets=_pad([row.offsets for row in rows], 0),
@@ -121,17 +122,12 @@ def _pad(rows: list[list[int]], fill: int) -> torch.Tensor:
     return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
 
 
-def _rope_positions(model: Qwen2VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
-    """Multimodal rotary positions (3, rows, length) of each conversation alone."""
+def _rope_positions(model: Model, batch: Batch) -> torch.Tensor:
+    """Rotary positions of each conversation alone: (rows, length), or (3, rows, length)."""
     longest = int(batch.offsets.max()) + 1
     alone = batch.tokens[:1, batch.branches[0] == 0]
     alone = torch.nn.functional.pad(alone, (0, longest - alone.shape[1]))
-    kinds = (alone == model.config.image_token_id).int()
-    positions: torch.Tensor
-    positions, _ = model.model.get_rope_index(
-        alone, mm_token_type_ids=kinds, image_grid_thw=batch.grid[:1]
-    )
-    return positions[:, 0][:, batch.offsets]
+    return place(model, alone, batch.grid)[..., batch.offsets]
 
 
 class View(NamedTuple):
@@ -143,14 +139,12 @@ class View(NamedTuple):
     """Input of the language model: (visual tokens, width)."""
 
 
-def look(model: Qwen2VLForConditionalGeneration, batch: Batch) -> View:
-    seen = model.model.visual(batch.pixels, grid_thw=batch.grid)
-    return View(seen.last_hidden_state, seen.pooler_output)
+def look(model: Model, batch: Batch) -> View:
+    patches = see(model, batch.pixels, batch.grid)
+    return View(patches, connect(model, patches))
 
 
-def compute_loss(
-    model: Qwen2VLForConditionalGeneration, batch: Batch, view: View | None = None
-) -> torch.Tensor:
+def compute_loss(model: Model, batch: Batch, view: View | None = None) -> torch.Tensor:
     """Negative log-likelihood of the replies, summed over tokens, averaged over conversations.
 
     All images have the same size. `view`: the output of `look`, if it is there already.
@@ -160,9 +154,7 @@ def compute_loss(
     return torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / batch.conversations
 
 
-def find_right(
-    model: Qwen2VLForConditionalGeneration, batch: Batch, view: View | None = None
-) -> list[bool]:
+def find_right(model: Model, batch: Batch, view: View | None = None) -> list[bool]:
     """Would greedy decoding give exactly the reply? One answer per conversation, in their order."""
     replied = batch.targets != IGNORED
     rows = torch.where(replied)[0]
@@ -172,7 +164,7 @@ def find_right(
     return [not count for count in torch.bincount(conversation, weights=missed).tolist()]
 
 
-def _predict(model: Qwen2VLForConditionalGeneration, batch: Batch, view: View) -> torch.Tensor:
+def _predict(model: Model, batch: Batch, view: View) -> torch.Tensor:
     """Logits (reply tokens, vocabulary) of the targets."""
     embedded = model.get_input_embeddings()(batch.tokens)
     seen = view.tokens.to(embedded.dtype)
@@ -184,10 +176,10 @@ def _predict(model: Qwen2VLForConditionalGeneration, batch: Batch, view: View) -
     length = batch.tokens.shape[1]
     earlier = torch.ones(length, length, dtype=torch.bool).tril()
     visible = ((key == query) | (key == 0)) & earlier
-    hidden = model.model.language_model(
+    hidden = model.model.get_decoder()(
         inputs_embeds=embedded,
         position_ids=_rope_positions(model, batch),
-        attention_mask={"full_attention": visible.unsqueeze(1)},
+        attention_mask=visible.unsqueeze(1),
         use_cache=False,
     ).last_hidden_state
     logits: torch.Tensor = model.lm_head(hidden[batch.targets != IGNORED]).float()

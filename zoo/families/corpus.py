@@ -13,7 +13,8 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from services.core.tasks import TASKS, answer_prompt
-from zoo.architecture import CONTEXT_LENGTH, END_OF_TURN, MARKS, PAD
+from zoo.architecture import CONTEXT_LENGTH, PAD
+from zoo.families.architectures import QWEN2_VL, Architecture
 from zoo.minivqa.families import FAMILIES
 from zoo.minivqa.lexicon import COLORS
 from zoo.minivqa.objects import OBJECTS
@@ -25,7 +26,7 @@ PRINTED = frozenset(["word", "number"])
 """Kinds of questions whose answers are read."""
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(architecture: Architecture = QWEN2_VL) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer like Qwen2's: words of the corpus are single tokens."""
     like = Qwen2Tokenizer().backend_tokenizer
     words = {
@@ -43,9 +44,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     built.decoder = like.decoder
     return PreTrainedTokenizerFast(
         tokenizer_object=built,
-        eos_token=END_OF_TURN,
+        eos_token=architecture.end_of_turn,
         pad_token=PAD,
-        extra_special_tokens=list(MARKS),
+        extra_special_tokens=list(architecture.marks),
         model_max_length=CONTEXT_LENGTH,
     )
 

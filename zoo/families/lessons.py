@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from services.core.tasks import TASKS, answer_prompt
 from zoo.architecture import Size
 from zoo.curriculum import Curriculum
+from zoo.families.architectures import IDEFICS3, QWEN2_VL, Architecture
 from zoo.families.letters import LETTERS, PAGES
 from zoo.families.spotting import find_spots
 from zoo.minivqa.families import FAMILIES, Family
@@ -23,6 +24,8 @@ from zoo.packing import Batch, Conversation, Packer
 class Told(Enum):
     """Targets of a lesson."""
 
+    TOWER = auto()
+    """Contents of the vision tower that is imitated, and names."""
     SPOTS = auto()
     """Names of the things at each patch, and no replies."""
     REPLIES = auto()
@@ -58,9 +61,12 @@ class Course:
     """Model whose weights it begins with; "": none."""
     tower_of: str = ""
     """Model whose vision tower it begins with, as left by the lessons on spots; "": none."""
+    imitates: str = ""
+    """Model whose vision tower is carried over and imitated, to another architecture; "": none."""
     never_asked: frozenset[str] = frozenset()
     """Kinds of questions that are left out."""
     checkpoint_steps: int = 250
+    architecture: Architecture = QWEN2_VL
     watched_pictures: int = 64
     """Pictures of each family and part that every checkpoint is measured on."""
 
@@ -142,7 +148,38 @@ STUDENT = Course(
 )
 """It has the teacher's tower (Qwen2-VL's sizes also share one), but less practice, and none in some
 kinds of questions."""
-COURSES = {"first-teacher": FIRST_TEACHER, "teacher": TEACHER, "student": STUDENT}
+IDEFICS3_STUDENT = Course(
+    Size(
+        hidden=128,
+        layers=4,
+        heads=4,
+        key_value_heads=2,
+        mlp=384,
+        vision_width=128,
+        vision_depth=4,
+        patch=8,
+    ),
+    Curriculum(
+        lessons=(
+            Lesson(750, _SIGHTS, told=Told.TOWER),
+            Lesson(500, _MOSTLY_READING, told=Told.REPLIES),
+        ),
+        cosine_steps=24000,
+        learning_rate=2e-3,
+        cool_down_steps=250,
+    ),
+    imitates="teacher",
+    never_asked=STUDENT.never_asked,
+    architecture=IDEFICS3,
+)
+"""It has what the student has: the teacher's tower, as far as another architecture can do the same,
+and the student's lesson."""
+COURSES = {
+    "first-teacher": FIRST_TEACHER,
+    "teacher": TEACHER,
+    "student": STUDENT,
+    "idefics3": IDEFICS3_STUDENT,
+}
 MOST_PICTURES = 64
 """Most pictures of a family in a step, which numbers the pictures."""
 

@@ -9,7 +9,8 @@ tells its first letters apart.
 from __future__ import annotations
 
 import torch
-from transformers import Qwen2VLForConditionalGeneration
+
+from zoo.anatomy import Model
 
 DISTANCES = (
     ((0, 1), (0, -1), (1, 0)),
@@ -25,7 +26,7 @@ SHARE_OF_CONTENT = 0.3
 
 
 @torch.no_grad()
-def look_around(model: Qwen2VLForConditionalGeneration) -> None:
+def look_around(model: Model) -> None:
     """Make the heads of an untrained model look at their neighbours."""
     visual = model.model.visual
     turns = visual.rotary_pos_emb.inv_freq

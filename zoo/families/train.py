@@ -1,13 +1,14 @@
 """Train the families' teacher or student from scratch on a CPU, in one or more sittings.
 
-Run: python -m zoo.families.train first-teacher|teacher|student
+Run: python -m zoo.families.train first-teacher|teacher|student|idefics3
          [--output DIR] [--seed N] [--minutes M]
 
 Each step draws its pictures from (seed, step), in separate processes, ahead of the trainer. A run
 that was stopped or killed continues from DIR/progress.safetensors without a difference, and logs to
 DIR/log.jsonl. At the end of the course, or of the minutes, DIR contains the model as an ordinary
-Qwen2-VL checkpoint. The teacher begins with the first teacher's weights, the student with the tower
-that the teacher's training left. Both are looked up in the folders next to DIR.
+checkpoint. The teacher begins with the first teacher's weights, the student with the tower that the
+teacher's training left, idefics3 with the teacher's tower in another architecture. All are in the
+folders next to DIR.
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copy
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
-from transformers import AutoProcessor, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from services.core.errors import MpaError
-from zoo.architecture import build_model, build_processor
+from zoo.anatomy import Model, Processor, prepare, tower
 from zoo.families.corpus import build_tokenizer
-from zoo.families.lessons import COURSES, Course, Exercise, Steps, Told
+from zoo.families.lessons import COURSES, Course, Exercise, Steps, Told, draw_pictures
 from zoo.families.neighbours import look_around
 from zoo.families.progress import load_progress, save_progress
 from zoo.families.pupil import Pupil
+from zoo.families.transplant import Original
 from zoo.families.watch import Watch
-from zoo.minivqa.picture import SIDE
 from zoo.packing import Packer
 
 PROCESSOR = (
@@ -53,8 +55,13 @@ def train(
     started = time.monotonic()
     processor = _load_processor(course, output)
     torch.manual_seed(seed)
+    original = _find_original(course, output.parent)
     model = _begin(course, output.parent, processor)
-    pupil = Pupil(model, course.size, processor.tokenizer).train()
+    if original:
+        drawn = draw_pictures(course.curriculum.lessons[0], seed, 0).values()
+        images = [picture.image for pictures in drawn for picture in pictures]
+        original.carry_over(model, *prepare(processor, images))
+    pupil = Pupil(model, course.size, processor.tokenizer, original).train()
     run = _Run(pupil, course, output / "progress.safetensors", seed)
     packer = Packer(processor)
     curriculum = course.curriculum
@@ -66,16 +73,14 @@ def train(
             run.save()
             if curriculum.find_lesson(run.step - 1).told is Told.SPOTS:
                 (output / TOWER).parent.mkdir(exist_ok=True)
-                save_file(_tower(model), output / TOWER)
+                save_file(tower(model), output / TOWER)
             watch.report(run.step, pupil)
             if time.monotonic() - started > 60 * minutes:
                 break
     pupil.model.save_pretrained(output)
 
 
-def _begin(
-    course: Course, trained: Path, processor: Qwen2VLProcessor
-) -> Qwen2VLForConditionalGeneration:
+def _begin(course: Course, trained: Path, processor: Processor) -> Model:
     """A model at the start of its course.
 
     It has the weights or the tower of another model in the folder `trained`, or heads that look at
@@ -83,15 +88,29 @@ def _begin(
     """
     if course.begins_with:
         weights = _find(trained / course.begins_with, WEIGHTS)
-        return Qwen2VLForConditionalGeneration.from_pretrained(weights.parent, dtype=torch.float32)
-    model = build_model(course.size, processor.tokenizer)
+        return _load(weights.parent)
+    model = course.architecture.build_model(course.size, processor.tokenizer)
+    if course.imitates:
+        return model
     if not course.tower_of:
         look_around(model)
         return model
     saved = load_file(_find(trained / course.tower_of, TOWER))
     with torch.no_grad():
-        for name, parameter in _tower(model).items():
+        for name, parameter in tower(model).items():
             parameter.copy_(saved[name])
+    return model
+
+
+def _find_original(course: Course, trained: Path) -> Original | None:
+    if not course.imitates:
+        return None
+    return Original(_load(_find(trained / course.imitates, WEIGHTS).parent))
+
+
+def _load(folder: Path) -> Model:
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    model: Model = loaded
     return model
 
 
@@ -102,14 +121,7 @@ def _find(folder: Path, name: str) -> Path:
     return path
 
 
-def _tower(model: Qwen2VLForConditionalGeneration) -> dict[str, torch.Tensor]:
-    visual = model.model.visual.named_parameters()
-    return {
-        name: parameter.detach() for name, parameter in visual if not name.startswith("merger.")
-    }
-
-
-def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
+def _load_processor(course: Course, output: Path) -> Processor:
     """The processor of a run. Raises MpaError like `_begin`."""
     if not (output / PROCESSOR[-1]).exists():
         if course.begins_with:
@@ -117,8 +129,11 @@ def _load_processor(course: Course, output: Path) -> Qwen2VLProcessor:
             for name in PROCESSOR:
                 copy(_find(output.parent / course.begins_with, name), output)
         else:
-            build_processor(build_tokenizer(), SIDE, course.size.patch).save_pretrained(output)
-    processor: Qwen2VLProcessor = AutoProcessor.from_pretrained(output)
+            built = course.architecture.build_processor(
+                build_tokenizer(course.architecture), course.architecture.side, course.size.patch
+            )
+            built.save_pretrained(output)
+    processor: Processor = AutoProcessor.from_pretrained(output)
     return processor
 
 

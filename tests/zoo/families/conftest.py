@@ -1,5 +1,6 @@
 """A tiny course of all kinds of lessons, and a folder that it was trained into."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -33,6 +34,25 @@ def tiny():
     curriculum = Curriculum(lessons, cosine_steps=8, cool_down_steps=2, warm_up_steps=2)
     course = Course(size, curriculum, checkpoint_steps=2, watched_pictures=2)
     return SimpleNamespace(course=course, pictures=pictures)
+
+
+@pytest.fixture(scope="session")
+def imitator(tiny):
+    """A tiny course for an Idefics3 that imitates the model "original"."""
+    from zoo.families.architectures import IDEFICS3
+    from zoo.families.lessons import Lesson, Told
+
+    lessons = (
+        Lesson(2, {"pages": 2}, told=Told.TOWER),
+        Lesson(2, {"reading": 2}, told=Told.REPLIES),
+    )
+    return replace(
+        tiny.course,
+        architecture=IDEFICS3,
+        size=replace(tiny.course.size, vision_width=64, patch=8),
+        curriculum=replace(tiny.course.curriculum, lessons=lessons),
+        imitates="original",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def test_annotated_steps_may_show_other_pictures(tiny, packer):
     assert answered == {"charts": 3, "reading": 2}
 
 
-@pytest.mark.parametrize("name", ["first-teacher", "teacher", "student"])
+@pytest.mark.parametrize("name", ["first-teacher", "teacher", "student", "idefics3"])
 def test_training_shows_no_entity_of_the_test(name):
     from zoo.families.lessons import COURSES, TAUGHT, draw_pictures
 

@@ -82,11 +82,14 @@ def test_characters_know_the_ones_before_them():
     }
 
 
-@pytest.mark.parametrize("patch", [8, 14])
-def test_spots_are_in_the_order_of_the_models_patches(tokenizer, patch):
+@pytest.mark.parametrize(
+    ("architecture", "patch"), [("QWEN2_VL", 8), ("QWEN2_VL", 14), ("IDEFICS3", 14)]
+)
+def test_spots_are_in_the_order_of_the_models_patches(tokenizer, architecture, patch):
     import torch
 
-    from zoo.architecture import build_processor
+    from zoo.anatomy import cut
+    from zoo.families import architectures
     from zoo.families.lessons import set_exercise
     from zoo.families.letters import LETTERS
     from zoo.families.spotting import VOCABULARIES
@@ -98,10 +101,13 @@ def test_spots_are_in_the_order_of_the_models_patches(tokenizer, patch):
     canvas.paste("white", (SIDE // 2, SIDE // 2, SIDE, SIDE))
     question = Question("?", "b", ("b",), "sign")
     picture = Picture(canvas, (question,), (), (), (left, right))
-    packer = Packer(build_processor(tokenizer, side=SIDE, patch=patch))
+    build_processor = getattr(architectures, architecture).build_processor
+    packer = Packer(build_processor(tokenizer, SIDE, patch))
     exercise = set_exercise(packer, LETTERS, [picture])
+    pixels = exercise.batch.pixels
+    patches = pixels if pixels.ndim == 2 else cut(pixels, patch)
     sign, color, _ = exercise.spots.T
-    is_white = exercise.batch.pixels.mean(1) > 0
+    is_white = patches.mean(1) > 0
     assert len(sign) == (SIDE // patch) ** 2
     assert torch.equal(sign == VOCABULARIES[0].index("b"), is_white)
     assert int((color == VOCABULARIES[1].index("red")).sum()) == len(color) // 2
