@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from services.core.errors import WrongState
+from services.engines.room import NO_ROOM
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.identified import identify
@@ -17,6 +19,7 @@ from services.orchestrator.experiments.trained import due_trainings, train_all
 from services.orchestrator.experiments.uses import DrawUses
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.scoring.conditions import ScoredEvaluation
+from services.orchestrator.steps.evaluation import ONE_MODEL_FITS
 from services.together import together
 
 
@@ -35,6 +38,10 @@ async def work(experiment: Experiment, site: Site, progress: Progress) -> None:
     for teacher in experiment.teachers:
         taught = [subject for subject in everybody if subject.arm.is_teacher]
         await work.on([subject for subject in taught if subject.teacher == teacher])
+
+
+FULL = frozenset({NO_ROOM, ONE_MODEL_FITS})
+"""Reasons of a service without memory for another version, such as next to a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ class _Work:
         if not due and not trainings:
             return
         ready: asyncio.Queue[MeasuredModel | None] = asyncio.Queue()
+        later: list[MeasuredModel] = []
         async with self._up((*due, *trainings)[0]) as where:
 
             async def train() -> None:
@@ -86,7 +94,13 @@ class _Work:
 
             async def measure_trained() -> None:
                 while (subject := await ready.get()) is not None:
-                    await self._measure(subject, where)
+                    try:
+                        await self._measure(subject, where)
+                    except WrongState as error:
+                        if error.reason not in FULL:
+                            raise
+                        self.progress.note(f"{subject} is measured after the trainings: {error}")
+                        later.append(subject)
 
             for subject in due:
                 if subject.arm.is_trained:
@@ -96,6 +110,8 @@ class _Work:
             async with together() as tasks:
                 tasks.create_task(train())
                 tasks.create_task(measure_trained())
+            for subject in later:
+                await self._measure(subject, where)
 
     def _is_due(self, subject: MeasuredModel) -> bool:
         return is_due(self.experiment, subject, self.planned, self.site.out)

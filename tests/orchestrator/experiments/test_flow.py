@@ -1,6 +1,5 @@
 """A whole experiment over loopback gRPC: its requests, its samples; no work is repeated."""
 
-import asyncio
 import math
 
 import pytest
@@ -203,34 +202,6 @@ async def test_stopped_anywhere_it_goes_on_where_it_was(laboratory, calls):
     assert teacher.calls["annotate"] == 80
     assert {count for key, count in student.keys.items() if key[-1] != "v1"} == {1}
     assert len(student.trainings) == 2
-
-
-class Patient(ScriptedStudent):
-    """Its second training lasts until the version of the first has answered a whole test."""
-
-    async def GetOperation(self, request, context):
-        answered = sum(count for key, count in self.keys.items() if key[-1] == "v2")
-        return self._operation(done=len(self.trainings) < 2 or answered == 40)
-
-
-async def test_a_student_is_measured_while_the_next_one_trains(laboratory):
-    teacher, student = ScriptedTeacher(), Patient(trained_later=(0.8,))
-    async with serving(teacher) as teacher_at, serving(student) as student_at:
-        work = laboratory.work(laboratory.experiment(seeds=(0, 1)), teacher_at, student_at)
-        rows = await asyncio.wait_for(work, 90.0)
-    assert rows["paper"]["seeds"] == 2
-    assert all(request.is_trial for request in student.trainings)
-
-
-async def test_on_a_single_device_all_train_before_any_is_measured(laboratory):
-    teacher, student = ScriptedTeacher(), ScriptedStudent(trained_later=(0.8,))
-    async with serving(teacher) as teacher_at, serving(student) as student_at:
-        experiment = laboratory.experiment(seeds=(0, 1))
-        rows = await laboratory.work(experiment, teacher_at, student_at, is_single_device=True)
-    assert rows["paper"]["seeds"] == 2
-    said = [line.partition(" ")[0] for line in laboratory.output.getvalue().splitlines()]
-    steps = [word for word in said if word in ("train", "evaluate")]
-    assert steps == ["train", "train", "evaluate", "evaluate", "evaluate"]
 
 
 async def test_a_training_that_failed_is_told_and_tried_anew(laboratory):
