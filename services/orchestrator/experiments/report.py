@@ -55,7 +55,8 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
     """
     evaluations = Evaluations(folder)
     rows = results.collect(experiment, folder, evaluations)
-    compared = versus(experiment, evaluations)
+    steps = {(row.arm, *_place(row)): row.steps for row in rows}
+    compared = versus(experiment, evaluations, steps)
     chosen = choose_settings(experiment, rows) or applied(experiment, rows)
     results.write(rows, compared, folder, experiment.name)
     if experiment.draw == DEV:
@@ -66,7 +67,7 @@ def write(experiment: Experiment, folder: Path) -> list[str]:
         write_atomically(folder / f"{layout.name}.tex", "\n".join(map(latex, made)))
         for one in made:
             lines += [*markdown(one), ""]
-    lines += [*_versus(compared, rows), ""] if compared else []
+    lines += [*_versus(compared), ""] if compared else []
     lines += [*_chosen(chosen), ""] if chosen else []
     by_held_out = [one for one in chosen if one.by_held_out]
     lines += [*_held_out(by_held_out, rows), ""] if by_held_out else []
@@ -113,27 +114,20 @@ def _kind(one: KindChange) -> tuple[str, ...]:
     return one.kind, f"{one.questions:,}", *scores, within, *moved
 
 
-def _versus(compared: Sequence[Versus], rows: Sequence[Row]) -> list[str]:
+def _versus(compared: Sequence[Versus]) -> list[str]:
     """Comparison of MPA's selection with its controls; the last column holds for all of them."""
-    steps = {(row.arm, *_place(row)): row.steps for row in rows}
-
-    def steps_of(arm: str, one: Versus) -> str:
-        place = (arm, *_place(one))
-        labels = (arm, one.student, "", one.task, one.on)
-        return f"{steps.get(place) or steps.get(labels, 0.0):,.0f}"
-
-    told = [
+    rows = [
         (
             title_of(one.arm),
             title_of(one.other),
             *_place(one),
-            f"{steps_of(one.arm, one)} / {steps_of(one.other, one)}",
+            f"{one.steps:,.0f} / {one.other_steps:,.0f}",
             *_change(one.change),
             f"{one.p_holm:.2g}",
         )
         for one in compared
     ]
-    return ["## Arms against each other", "", *table(VERSUS, told)]
+    return ["## Arms against each other", "", *table(VERSUS, rows)]
 
 
 def _chosen(found: Sequence[ChosenArm]) -> list[str]:

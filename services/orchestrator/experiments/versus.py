@@ -17,7 +17,8 @@ from services.orchestrator.experiments.variants import variants
 class Versus:
     """A comparison of two arms: `change` from `other` to `arm`, seed by seed.
 
-    `p_holm`: `p_paired` of the change, adjusted for all comparisons of the experiment (Holm).
+    `steps`, `other_steps`: optimizer steps of each, means of the seeds; 0 if unknown. `p_holm`:
+    `p_paired` of the change, adjusted for all comparisons of the experiment (Holm).
     """
 
     arm: str
@@ -28,13 +29,17 @@ class Versus:
     on: str
     seeds: int
     change: ScoreChange
+    steps: float = 0.0
+    other_steps: float = 0.0
     p_holm: float = 1.0
 
 
-def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
+def versus(
+    experiment: Experiment, evaluations: Evaluations, steps: Mapping[tuple[str, ...], float]
+) -> list[Versus]:
     """Compare whole arms with equal settings, the only variants of two arms, or chosen ones.
 
-    Shares are for learning curves.
+    Shares are for learning curves. `steps`: of each arm, by its group's names.
     """
     known = variants(experiment.arms)
     trained = [
@@ -44,7 +49,7 @@ def versus(experiment: Experiment, evaluations: Evaluations) -> list[Versus]:
     for group in trained:
         if group.arm.source is SampleSource.GAP:
             others = [other for other in trained if _is_comparable(group, other, known)]
-            compared = (_compare(group, other, evaluations) for other in others)
+            compared = (_compare(group, other, evaluations, steps) for other in others)
             found += [one for one in compared if one]
     return _adjusted(found)
 
@@ -63,7 +68,12 @@ def _adjusted(found: Sequence[Versus]) -> list[Versus]:
     return [replace(one, p_holm=adjusted[place]) for place, one in zip(places, found, strict=True)]
 
 
-def _compare(group: Group, other: Group, evaluations: Evaluations) -> Versus | None:
+def _compare(
+    group: Group,
+    other: Group,
+    evaluations: Evaluations,
+    steps: Mapping[tuple[str, ...], float],
+) -> Versus | None:
     """The comparison over the seeds that both have finished; None if there is none."""
     before, after = [], []
     for control, subject in zip(other.subjects, group.subjects, strict=True):
@@ -76,7 +86,15 @@ def _compare(group: Group, other: Group, evaluations: Evaluations) -> Versus | N
         return None
     arm = group.names[0]
     place = group.names[1:]
-    return Versus(arm, other.names[0], *place, len(before), change(before, after))
+    return Versus(
+        arm,
+        other.names[0],
+        *place,
+        len(before),
+        change(before, after),
+        steps=steps[group.names],
+        other_steps=steps[other.names],
+    )
 
 
 def _is_comparable(group: Group, other: Group, known: Mapping[str, Sequence[Arm]]) -> bool:

@@ -165,6 +165,11 @@ async def test_what_dev_chose_is_what_test_measures_and_nothing_is_trained_twice
     assert test["filtered"]["steps"] == dev[best]["steps"]
     pairs = {(one["arm"], one["other"]) for one in laboratory.rows("final-versus")}
     assert pairs == {("filtered", "paper"), ("paper", "filtered")}, "at each one's best"
+    one = laboratory.rows("final-versus")[0]
+    assert (one["steps"], one["other_steps"]) == (
+        test["filtered"]["steps"],
+        test["paper"]["steps"],
+    )
     report = (laboratory.out / "final.md").read_text()
     words = best.removeprefix("filtered+").replace("-", " ")
     assert f"Settings chosen on the dev draw. PI as a filter: {words} (vqa). MPA: " in report
