@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,12 @@ from services.files import write_atomically
 from services.orchestrator.experiments import results
 from services.orchestrator.experiments.choices import ChosenArm, write_choices
 from services.orchestrator.experiments.chosen import applied, choose_settings, ranks_by_held_out
-from services.orchestrator.experiments.comparisons import Evaluations, KindChange, ScoreChange
+from services.orchestrator.experiments.comparisons import (
+    SIGNIFICANT,
+    Evaluations,
+    KindChange,
+    ScoreChange,
+)
 from services.orchestrator.experiments.experiment import DEV, TEST, Experiment
 from services.orchestrator.experiments.latex import latex
 from services.orchestrator.experiments.results import Row
@@ -40,6 +46,7 @@ KINDS = (
     "broken",
     "p (Holm)",
 )
+WORST = ("arm", *PLACE, "kinds", "broken, p (Holm) below 0.05", "worst kind", "points")
 VERSUS = ("arm", "against", *PLACE, "steps", "points", *CHANGE, "p (Holm)")
 USES = ("claim", "experiment", "arms", "tasks", "first", "last")
 CHOSEN = ("arm", "student", "teacher", "task", "chosen", "score", "out of")
@@ -93,14 +100,30 @@ def _details(rows: Sequence[Row]) -> list[str]:
 
 
 def _kinds(rows: Sequence[Row]) -> list[str]:
-    """Gains and losses by kind of question, of whole arms. The last column holds for all."""
+    """Gains and losses by kind of question, of whole arms. Each p holds for all kinds and arms."""
     found = [(row, one) for row in rows for one in row.kinds if "@" not in row.arm]
+    if not found:
+        return []
     adjusted = holm([one.p for _, one in found])
     told = [
         (title_of(row.arm), *_place(row), *_kind(one), f"{p:.2g}")
         for (row, one), p in zip(found, adjusted, strict=True)
     ]
-    return ["## By kind of question", "", *table(KINDS, told), ""] if told else []
+    of_row: dict[tuple[str, ...], list[tuple[KindChange, float]]] = defaultdict(list)
+    for (row, one), p in zip(found, adjusted, strict=True):
+        of_row[title_of(row.arm), *_place(row)].append((one, p))
+    worst = [(*place, *_worst(kinds)) for place, kinds in of_row.items()]
+    return [
+        *("## Worst kinds", "", *table(WORST, worst), ""),
+        *("## By kind of question", "", *table(KINDS, told), ""),
+    ]
+
+
+def _worst(kinds: Sequence[tuple[KindChange, float]]) -> tuple[str, str, str, str]:
+    broken = sum(one.after < one.before and p < SIGNIFICANT for one, p in kinds)
+    worst, _ = min(kinds, key=lambda kind: kind[0].after - kind[0].before)
+    change = f"{100 * (worst.after - worst.before):+.1f}"
+    return f"{len(kinds)}", f"{broken}", worst.kind, change
 
 
 def _place(row: Row | Versus) -> tuple[str, ...]:

@@ -103,6 +103,12 @@ async def test_seeds_are_averaged_and_compared_with_the_untrained_student(labora
     adjusted = sorted(float(line.split("|")[-2]) for line in of_kinds)
     first, second = holm(sorted(one["p"] for one in paper["kinds"]))
     assert adjusted == pytest.approx([first, second], rel=0.1), "two kinds in all"
+    _, _, said = (laboratory.out / "small.md").read_text().partition("## Worst kinds")
+    line = next(line for line in said.splitlines() if line.startswith("| MPA"))
+    worst = [cell.strip() for cell in line.split("|")[-5:-1]]
+    least = min(paper["kinds"], key=lambda one: one["after"] - one["before"])
+    points = 100 * (least["after"] - least["before"])
+    assert worst == ["2", "0", least["kind"], f"{points:+.1f}"]
 
 
 async def test_arms_are_compared_with_each_other_seed_by_seed(laboratory):
