@@ -122,7 +122,10 @@ def prune(
     yes: YesRemove = False,
     patience: o.Patience = 60.0,
 ) -> None:
-    """Delete all versions but the newest N and those that are loaded or needed."""
+    """Delete all versions but the newest N and those that are loaded or needed.
+
+    Trials of experiments don't count among the newest, and are deleted, too.
+    """
     from services.orchestrator.cli import commands, session
     from services.orchestrator.reports.versions import unneeded
 

@@ -17,11 +17,14 @@ FOLLOWER_COLUMNS = ("follower", "state", "version", "note")
 
 
 def unneeded(found: VersionList, keep: int) -> list[str]:
-    """Names of the versions that can be deleted, without the `keep` newest of all."""
+    """Names of the versions that can be deleted, without the `keep` newest that may go live."""
+    newest = [version.name for version in found.versions if not version.is_trial][-keep:]
     return [
         version.name
-        for version in found.versions[:-keep]
-        if not version.needed and version.state in ("unloaded", "failed")
+        for version in found.versions
+        if version.name not in newest
+        and not version.needed
+        and version.state in ("unloaded", "failed")
     ]
 
 

@@ -32,6 +32,9 @@ async def test_versions_are_listed_deleted_and_pruned(tmp_path):
             folder = fake_checkpoint(tmp_path / f"checkpoint-{number}", skill=0.9)
             origin = Origin(parent="v1", run="runs/one", recipe="paper")
             peer.student.store.add(folder, origin, Contract())
+        trial = Origin(parent="v1", run="experiment one", recipe="filtered", is_trial=True)
+        for _ in range(2):
+            peer.student.store.add(fake_checkpoint(tmp_path / "trial"), trial, Contract())
         await peer.versions.PromoteVersion(versions_pb2.PromoteVersionRequest(name="v3"))
         at = ("--student", peer.address)
         code, out, err = await mpa_orch("versions", "list", *at, "--json")
@@ -39,7 +42,7 @@ async def test_versions_are_listed_deleted_and_pruned(tmp_path):
         listed = json.loads(out)
         pointers = listed["pointers"]
         assert [pointers[role] for role in ("live", "candidate", "previous")] == ["v3", "", "v1"]
-        assert [version["name"] for version in listed["versions"]] == [f"v{n}" for n in range(1, 7)]
+        assert [version["name"] for version in listed["versions"]] == [f"v{n}" for n in range(1, 9)]
         assert listed["versions"][2]["needed"] == "it is the live version"
         assert all(version["size_bytes"] > 0 for version in listed["versions"])
         _, out, _ = await mpa_orch("versions", "show", "v3", *at)
@@ -52,5 +55,5 @@ async def test_versions_are_listed_deleted_and_pruned(tmp_path):
         assert code == 2
         assert "give --yes" in err
         code, out, err = await mpa_orch("versions", "prune", "--keep", "2", *at, "--yes")
-        assert (code, out.partition(",")[0]) == (0, "v2"), err
+        assert (code, out.partition(":")[0]) == (0, "v2, v4, v7, v8"), err
         assert peer.student.store.names() == ["v1", "v3", "v5", "v6"]
