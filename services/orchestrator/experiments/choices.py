@@ -22,6 +22,7 @@ class ChosenArm:
     `chosen`: name of the variant. `score`: its mean over the seeds, on the dev draw of that task;
     None if nothing can be trained. `by_held_out`: the variant that held-out records choose, "" if
     nothing is held out; `regret`: score of `chosen` minus that of `by_held_out`;
+    `seed_regret`: the same if the records choose by the trainings of one seed, mean of the seeds;
     `rank_correlation`: Spearman's, of both scores over the variants.
     """
 
@@ -35,6 +36,7 @@ class ChosenArm:
     seeds: int
     by_held_out: str = ""
     regret: float | None = None
+    seed_regret: float | None = None
     rank_correlation: float | None = None
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from services.core.arms import parse_arm
 from services.core.intervals import spearman
@@ -47,8 +48,16 @@ def _choose(place: tuple[str, str, str, str], measured: Sequence[Row]) -> Chosen
         found,
         by_held_out=other.arm,
         regret=best.mean - (other.mean or 0.0),
+        seed_regret=best.mean - fmean(_means_of_single_seeds(measured, best.seeds)),
         rank_correlation=spearman(held_out, scores),
     )
+
+
+def _means_of_single_seeds(measured: Sequence[Row], seeds: int) -> Iterator[float]:
+    """Mean dev score of the variant that held-out records choose, for each seed on its own."""
+    for seed in range(seeds):
+        held_out = [row.held_out_scores[seed] for row in measured]
+        yield measured[held_out.index(max(held_out))].mean or 0.0
 
 
 def ranks_by_held_out(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[float, int]]:

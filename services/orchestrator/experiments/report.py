@@ -50,7 +50,16 @@ WORST = ("arm", *PLACE, "kinds", "broken, p (Holm) below 0.05", "worst kind", "p
 VERSUS = ("arm", "against", *PLACE, "steps", "points", *CHANGE, "p (Holm)")
 USES = ("claim", "experiment", "arms", "tasks", "first", "last")
 CHOSEN = ("arm", "student", "teacher", "task", "chosen", "score", "out of")
-HELD_OUT = ("arm", "student", "teacher", "task", "held-out records choose", "regret", "ranks")
+HELD_OUT = (
+    "arm",
+    "student",
+    "teacher",
+    "task",
+    "held-out records choose",
+    "regret",
+    "regret of one seed",
+    "ranks",
+)
 COUNTS = ("metric", "samples", "steps", "seeds", "questions")
 DETAILS = ("arm", *PLACE, *COUNTS, "score", "s.d.", "contains", "gain", *CHANGE, "nothing trained")
 
@@ -179,16 +188,18 @@ def _held_out(found: Sequence[ChosenArm], rows: Sequence[Row]) -> list[str]:
             one.task,
             one.by_held_out,
             "" if one.regret is None else percent(one.regret),
+            "" if one.seed_regret is None else percent(one.seed_regret),
             "" if one.rank_correlation is None else f"{one.rank_correlation:.2f}",
         )
         for one in found
     ]
     told += [
-        (f"all {number}", *place, "", "", f"{correlation:.2f}")
+        (f"all {number}", *place, "", "", "", f"{correlation:.2f}")
         for place, (correlation, number) in ranks_by_held_out(rows).items()
     ]
     said = (
-        "Regret: points on the dev draw that this choice loses. Ranks: Spearman's correlation of "
+        "Regret: points on the dev draw that this choice loses; of one seed: if the records choose "
+        "by one training of each variant, as a user's do. Ranks: Spearman's correlation of "
         "both scores over an arm's variants, or over all arms and variants."
     )
     return ["## Settings chosen by held-out records", "", said, "", *table(HELD_OUT, told)]

@@ -89,6 +89,8 @@ class Row:
     """Number of optimizer steps, mean of the seeds; 0 if an earlier release trained it."""
     held_out: float | None = None
     """Share of held-out records that it answers as annotated, mean of the seeds; None without."""
+    held_out_scores: tuple[float, ...] = ()
+    """The same of each seed."""
     held_out_questions: int = 0
     """Number of held-out records that it was asked."""
     chosen: str = ""
@@ -176,8 +178,13 @@ def _with_held_out(row: Row, judged: Sequence[HeldOutScore]) -> Row:
     questions = judged[0].questions
     if not questions:
         return row
-    score = statistics.mean(one.score for one in judged)
-    return replace(row, held_out=score, held_out_questions=questions)
+    scores = tuple(one.score for one in judged)
+    return replace(
+        row,
+        held_out=statistics.mean(scores),
+        held_out_scores=scores,
+        held_out_questions=questions,
+    )
 
 
 def write(rows: Sequence[Row], compared: Sequence[Versus], folder: Path, name: str) -> None:

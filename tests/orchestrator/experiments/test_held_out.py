@@ -19,12 +19,16 @@ def test_the_choice_by_held_out_records_has_its_regret(data):
     experiment = read_experiment(write(data, two_tasks(arms)), data)
     names = [f"filtered+epochs-{epochs}" for epochs in (1, 4, 8)]
     scores = zip(names, (0.5, 0.75, 0.7), (0.6, 0.8, 0.9), strict=True)
-    rows = [row(arm, "vqa", mean, held_out=held_out) for arm, mean, held_out in scores]
+    rows = [
+        row(arm, "vqa", mean, held_out=held_out, held_out_scores=(held_out, 1.8 - held_out))
+        for arm, mean, held_out in scores
+    ]
     (found,) = choose_settings(experiment, rows)
     assert (found.chosen, found.by_held_out) == (names[1], names[2])
     assert found.regret == pytest.approx(0.05)
+    assert found.seed_regret == pytest.approx((0.05 + 0.25) / 2), "the second seed is misled"
     assert found.rank_correlation == pytest.approx(0.5)
-    rows.append(row("paper+epochs-1", "vqa", 0.9, held_out=0.1))
+    rows.append(row("paper+epochs-1", "vqa", 0.9, held_out=0.1, held_out_scores=(0.1, 0.1)))
     correlation, number = ranks_by_held_out(rows)[(*MODELS, "vqa")]
     assert correlation == pytest.approx(-0.4)
     assert number == 4
