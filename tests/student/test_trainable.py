@@ -134,6 +134,42 @@ def test_a_tower_learns_at_its_own_rate(tiny_checkpoint, datasets, tmp_path):
     assert moved("rest", "", tower_rate=0.1) == pytest.approx(whole, rel=1e-3)
 
 
+@pytest.mark.parametrize("base", ["qwen2_vl"], indirect=True)
+def test_stopped_and_resumed_it_ends_with_the_same_weights(base, tmp_path):
+    """Trained weights are resumed in fp32, next to frozen ones in bfloat16."""
+    import torch
+    from transformers import TrainerCallback
+
+    from services.student.trainer import prepare
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_save = control.should_training_stop = state.global_step == 3
+
+    datasets = DatasetStore(tmp_path)
+    samples = new_samples(datasets, 8)
+    unbroken, stopped = (
+        new_job(
+            tmp_path,
+            datasets,
+            base[0],
+            samples,
+            name,
+            batch_size=2,
+            execution=Execution(precision="bf16"),
+            trainable="attention",
+            epochs=2,
+        )
+        for name in ("unbroken", "stopped")
+    )
+    trainer, _ = prepare(stopped, Job.read(stopped))
+    trainer.add_callback(Stop())
+    trainer.train()
+    assert [path.name for path in (stopped / "checkpoints").iterdir()] == ["checkpoint-3"]
+    expected, found = (_learned(job) for job in (unbroken, stopped))
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
 def test_frozen_weights_keep_their_format_under_bfloat16(base):
     import torch
 
