@@ -46,7 +46,7 @@ class ChosenArm:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The choices of a file. `name`: name of the experiment that made them."""
+    """The choices of one or several files. `name`: experiment that made those of the first."""
 
     name: str
     chosen: Mapping[tuple[str, str, str, str], ChosenArm]
@@ -71,20 +71,32 @@ def write_choices(found: Sequence[ChosenArm], folder: Path, name: str) -> None:
 
 
 def read_choices(top: Fields, data: Path) -> Choices | None:
-    """The file that the key `chosen` names; None without the key.
+    """The files that the key `chosen` names; None without the key. The first that has a place wins.
 
     Raises InvalidInput that names the key.
     """
     if "chosen" not in top.values:
         return None
-    path = data / top.text("chosen")
-    name = path.stem.removesuffix(SUFFIX)
+    named = top.texts("chosen")
+    found: dict[tuple[str, str, str, str], ChosenArm] = {}
+    for file in named:
+        found = {**_read(top, file, data), **found}
+    return Choices(_name(named[0]), found)
+
+
+def _name(file: str) -> str:
+    return Path(file).stem.removesuffix(SUFFIX)
+
+
+def _read(top: Fields, file: str, data: Path) -> dict[tuple[str, str, str, str], ChosenArm]:
+    path = data / file
+    name = _name(file)
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise top.fault(
             "chosen",
-            f"is {top.text('chosen')!r}, and {path} can't be read ({error.strerror}): "
+            f"names {file!r}, and {path} can't be read ({error.strerror}): "
             f"`mpa-orch experiment {name}.toml` writes it on the dev draw, into its --out; "
             "relative paths start from --data",
         ) from error
@@ -92,7 +104,7 @@ def read_choices(top: Fields, data: Path) -> Choices | None:
         raise top.fault("chosen", f"names {path}, which is no JSON: {error}") from error
     if not isinstance(listed, list):
         raise top.fault("chosen", f"names {path}, which holds no list of choices")
-    return Choices(name, _by_place(objects(listed, path.name), name))
+    return _by_place(objects(listed, path.name), name)
 
 
 def _by_place(listed: Iterable[Fields], name: str) -> dict[tuple[str, str, str, str], ChosenArm]:

@@ -96,6 +96,20 @@ def test_an_arm_is_trained_with_the_settings_of_its_task(data):
     assert len(trained) == 3 * 2, "the same settings of one task are trained once"
 
 
+def test_the_first_file_that_has_a_choice_wins(data):
+    choices(data, [("filtered", "vqa", 8), ("paper", "vqa", 8), ("paper", "signs", 8)])
+    (data / "grid-chosen.json").rename(data / "more-chosen.json")
+    choices(data)
+    said = 'draw = "test"\nchosen = ["grid-chosen.json", "more-chosen.json"]\n'
+    found = read_experiment(write(data, two_tasks('["filtered", "paper"]', said)), data)
+    assert {(group.entry.name, group.chosen) for group in groups(found)} == {
+        ("vqa", "filtered+epochs-4"),
+        ("signs", "filtered+epochs-1"),
+        ("vqa", "paper+epochs-1"),
+        ("signs", "paper+epochs-8"),
+    }
+
+
 @pytest.mark.parametrize(
     ("arms", "complaint"),
     [
@@ -116,7 +130,7 @@ def test_a_missing_choice_is_never_a_default(data, arms, complaint):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (None, r'"chosen" is .grid-chosen.json., and .*No such file.* grid.toml` writes it'),
+        (None, r'"chosen" names .grid-chosen.json., and .*No such file.* grid.toml` writes it'),
         ("[", "which is no JSON"),
         ("{}", "no list of choices"),
         ("[1]", r"grid-chosen.json\[0\] is a number"),
