@@ -35,7 +35,7 @@ SUCCESSORS += [
 
 
 def test_every_model_of_the_paper_and_its_successors_are_there():
-    ours = {"bundled", "bundled-teacher", "minivqa", "minivqa-teacher"}
+    ours = {"bundled", "bundled-teacher", "minivqa", "minivqa-idefics3", "minivqa-teacher"}
     assert {
         *PAPER,
         "internvl2-1b",

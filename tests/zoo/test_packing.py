@@ -2,24 +2,28 @@
 
 import random
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import zoo
 from services.core.tasks import answer_prompt
 from zoo.shapes import SKILLS, draw_scene
 
-STUDENT = Path(zoo.__file__).parent / "student"
+ZOO = Path(zoo.__file__).parent
+STUDENT = ZOO / "student"
 
 
-def test_packed_loss_is_that_of_separate_conversations():
+@pytest.mark.parametrize("folder", ["student", "families/idefics3"])
+def test_packed_loss_is_that_of_separate_conversations(folder):
     import torch
-    from transformers import Qwen2VLForConditionalGeneration
+    from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from zoo.architecture import build_processor
     from zoo.curriculum import Lesson, plan_step
     from zoo.packing import Packer, compute_loss
 
-    processor = build_processor()
-    model = Qwen2VLForConditionalGeneration.from_pretrained(STUDENT, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(ZOO / folder)
+    model: Any = AutoModelForImageTextToText.from_pretrained(ZOO / folder, dtype=torch.float32)
     skills = {"color": 1, "shape absent": 1}
     lesson = Lesson(1, images=2, questions=3, skills=skills, annotation_rate=1)
     scenes, conversations = plan_step(lesson, random.Random(0), [])
@@ -39,7 +43,7 @@ def reply_loss(processor, model, image, conversation):
     prompt = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True
     )
-    whole = prompt + conversation.reply + "<|im_end|>"
+    whole = prompt + conversation.reply + processor.tokenizer.eos_token
     inputs = processor(text=[whole], images=[image], return_tensors="pt")
     asked = processor(text=[prompt], images=[image], return_tensors="pt").input_ids.shape[1]
     labels = inputs.input_ids.clone()
