@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+NO_ROOM = "NO_ROOM"
+"""Reason of a model that its device has no room for."""
 GIB = 2**30
 BFLOAT16 = 2
 FLOAT32 = 4

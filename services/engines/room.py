@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.core.errors import WrongState
-from services.core.memory import GIB
+from services.core.memory import GIB, NO_ROOM
 from services.engines import weights
 from services.engines.gpus import holders, require_named, visible_gpus
 from services.engines.host_memory import machine_memory
 from services.engines.loading import find_engine
 from services.engines.settings import EngineSettings
 
-NO_ROOM = "NO_ROOM"
-"""Reason of a model that its device has no room for."""
 PATIENCE_S = 20.0
 """Longest wait for the memory of an engine that has just ended."""
 LOOK_EVERY_S = 1.0

@@ -1,9 +1,10 @@
 import pytest
 
 from services.core.errors import InvalidInput, WrongState
+from services.core.memory import NO_ROOM
 from services.core.presets import PRESETS
 from services.engines.gpus import require_named
-from services.engines.room import NO_ROOM, require_room, room_for
+from services.engines.room import require_room, room_for
 from services.engines.settings import STUDENTS_SHARE, EngineSettings
 from services.engines.vllm_memory import GIB
 from services.engines.weights import MARGIN

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from services.core.errors import InvalidInput, WrongState
+from services.core.memory import NO_ROOM
 from services.core.presets import PRESETS, Hyperparameters
 from services.core.training_memory import SampleSize
-from services.engines.room import NO_ROOM
 from services.student.disk import training_disk_bytes
 from services.student.execution import AUTO, Execution
 from services.student.settings import StudentSettings

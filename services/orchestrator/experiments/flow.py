@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from services.core.errors import WrongState
-from services.engines.room import NO_ROOM
+from services.core.memory import NO_ROOM
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.identified import identify
