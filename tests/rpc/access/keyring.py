@@ -19,7 +19,9 @@ class Keys:
     def add(self, name, *roles, limits=None, **how):
         key, token = new_key(name, list(roles), **how)
         add_key(self.path, replace(key, limits=limits) if limits else key)
-        self.tokens[name], self.ids[name] = token, key.id
+        self.ids[name] = key.id
+        if token:  # a certificate has none
+            self.tokens[name] = token
         return token
 
     def revoke(self, name):
