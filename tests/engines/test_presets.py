@@ -197,13 +197,18 @@ def test_the_number_of_parameters_is_that_of_the_architecture(name):
 )
 def test_trained_parts_are_the_projections_of_every_layer(name):
     import torch
-    from transformers import AutoModelForImageTextToText
+    from transformers import AutoConfig, AutoModelForImageTextToText
 
     preset = PRESETS[name]
     shape = preset.shape
     assert shape is not None
+    config = (
+        AutoConfig.from_pretrained(ROOT / "zoo" / preset.folder)
+        if preset.folder
+        else CONFIGS[preset.architecture](preset)
+    )
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(CONFIGS[preset.architecture](preset))
+        model = AutoModelForImageTextToText.from_config(config)
     matrices = {
         name: parameter.numel()
         for name, parameter in model.named_parameters()

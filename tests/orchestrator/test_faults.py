@@ -156,6 +156,7 @@ WALL_CLOCKS = {
 TELLS_THE_DATE = {
     "services/orchestrator/cli/reach.py",  # in the name of a folder
     "services/orchestrator/endpoints/cache.py",  # times of replies, for pruning by age
+    "services/orchestrator/experiments/uses.py",  # of a use of the test draw
     "services/orchestrator/exports/tracking.py",  # of an export
     "services/orchestrator/reports/cache.py",
     "services/orchestrator/reports/keys.py",  # keys expire at a date
