@@ -20,7 +20,7 @@ from torch import nn
 from zoo.anatomy import Model, arrange, cut
 
 AMPLITUDE = 4.0
-"""Of positions: about the root mean square of the patches that the first layer is given."""
+"""Scale of positions: about the root mean square of the patches that the first layer is given."""
 
 
 class Original:

@@ -7,7 +7,7 @@ experiment.py  data classes of an experiment; file.py reads one, with entries.py
 plan.py        its subjects, runs and evaluations
 site.py        addresses of its models, or services started here
 flow.py        the whole experiment: identified.py (runs), trained.py (samples.py, repaired.py),
-               measured.py, judged.py (held-out records)
+               measured.py, judged.py (held-out records); exam.py asks a run's questions
 comparisons.py changes from one model to another; versus.py: between arms
 results.py     a row for each arm, student, teacher, task and test; chosen.py: the best variants
 uses.py        use of the test draw, which chooses nothing

@@ -7,16 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from services.files import write_atomically
+from services.orchestrator.experiments.exam import answers_of
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.plan import MeasuredModel
 from services.orchestrator.experiments.trained import TrainedArm
-from services.orchestrator.run.bounded import images_at_once
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import read_run
-from services.orchestrator.scoring.respondents import RespondentChoice, respondent
+from services.orchestrator.scoring.respondents import RespondentChoice
 from services.orchestrator.steps.evaluation import held_out_cases
-from services.orchestrator.steps.questioning import sit
-from services.rpc.client import Picture
 
 HELD_OUT = "held-out.json"
 
@@ -53,20 +51,8 @@ async def judge(
 ) -> None:
     """Score a student as a run's promotion does: by the run's words, matcher and pixel budget."""
     with read_run(out / subject.pair.path) as run:
-        recipe = run.settings.recipe
         matches = run.settings.the_matcher.matches
-        cases = held_out_cases(run)
-        async with respondent(asked, progress) as model:
-
-            async def answer(picture: Picture, question: str) -> str:
-                said = await model.answer(
-                    picture, question, recipe.answer_template, recipe.answer_decoding
-                )
-                return said.answer
-
-            at_once = images_at_once(model.in_flight, run.settings.pixel_budget)
-            read = run.reading(run.find_images())
-            exam = await sit(read, cases, {"after": answer}, progress, "held out", at_once)
-    right = sum(matches(sat.answers["after"], sat.case.references[0]) for sat in exam.sat)
-    found = HeldOutScore(right / len(exam.sat) if exam.sat else 0.0, len(exam.sat))
+        sat = await answers_of(run, held_out_cases(run), asked, "held out", progress)
+    right = sum(matches(answer, case.references[0]) for case, answer in sat)
+    found = HeldOutScore(right / len(sat) if sat else 0.0, len(sat))
     write_atomically(out / subject.path / HELD_OUT, json.dumps(asdict(found)) + "\n")

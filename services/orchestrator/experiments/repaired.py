@@ -8,13 +8,12 @@ from pathlib import Path
 
 from services.core.questions import question_kind
 from services.files import write_atomically
-from services.orchestrator.run.bounded import images_at_once
+from services.orchestrator.experiments.exam import answers_of
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import read_run
-from services.orchestrator.scoring.respondents import RespondentChoice, respondent
-from services.orchestrator.steps.questioning import Case, sit
-from services.rpc.client import Picture
+from services.orchestrator.scoring.respondents import RespondentChoice
+from services.orchestrator.steps.questioning import Case
 
 
 async def ask_again(
@@ -33,28 +32,17 @@ async def ask_again(
             (image, question, answer) for image, question, answer in json.loads(file.read_text())
         ]
     with read_run(run_folder) as run:
-        recipe = run.settings.recipe
         matches = run.settings.the_student_matcher.matches
         paths = {record.image_sha256: record.path for record in run.ledger.records()}
         cases = [
             Case(paths[image], image, question, (answer,), question_kind(question))
             for image, question, answer in dict.fromkeys(labels)
         ]
-        async with respondent(asked, progress) as model:
-
-            async def answer(picture: Picture, question: str) -> str:
-                said = await model.answer(
-                    picture, question, recipe.answer_template, recipe.answer_decoding
-                )
-                return said.answer
-
-            at_once = images_at_once(model.in_flight, run.settings.pixel_budget)
-            read = run.reading(run.find_images())
-            exam = await sit(read, cases, {"after": answer}, progress, "ask again", at_once)
+        found = await answers_of(run, cases, asked, "ask again", progress)
     wrong = [
-        (sat.case.image_sha256, sat.case.question, sat.case.references[0])
-        for sat in exam.sat
-        if not matches(sat.answers["after"], sat.case.references[0])
+        (case.image_sha256, case.question, case.references[0])
+        for case, answer in found
+        if not matches(answer, case.references[0])
     ]
     write_atomically(file, json.dumps(wrong, ensure_ascii=False) + "\n")
     return wrong
