@@ -97,12 +97,14 @@ class TrainingProcess:
             await programs.end(self._line.process, self._line.ended)
 
     async def _start(self, folder: Path) -> _Line:
+        """Start the process. Nothing is awaited after it: a cancelled call would lose it."""
         ours, theirs = socket.socketpair()
         with theirs, (folder / "log.txt").open("ab") as log:
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
             arguments = [str(folder.resolve())]
             process = programs.start(self._program, arguments, self._devices, log, theirs.fileno())
         ended = asyncio.get_running_loop().create_task(programs.end_of(process))
-        return _Line(process, ended, *await asyncio.open_unix_connection(sock=ours))
+        return _Line(process, ended, reader, writer)
 
 
 @dataclass(frozen=True, slots=True)

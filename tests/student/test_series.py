@@ -166,3 +166,18 @@ def test_a_job_in_a_series_has_the_weights_that_it_has_alone(tiny_checkpoint, tm
     )
     assert one == other
     assert not (folders["alone"] / "output" / "canaries").exists()
+
+
+async def test_a_job_that_is_cancelled_as_it_starts_leaves_no_process(tmp_path, monkeypatch):
+    """At each of the first turns of the loop."""
+    monkeypatch.setenv("MPA_FAKE_STEP_S", "3600")
+    for turns in range(8):
+        process = TrainingProcess(FAKE, "")
+        job = asyncio.create_task(process.do(_fake_job(tmp_path, f"job{turns}"), stays=True))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        children = psutil.Process().children()
+        assert not [child for child in children if child.status() != psutil.STATUS_ZOMBIE], turns
