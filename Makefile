@@ -107,7 +107,7 @@ arms: $(VENV)/.installed  ## Compare ways of selection on the bundled pair (docs
 	$(BIN)/mpa-orch experiment experiments/mini/easy-vqa.toml --data runs --out runs/arms --local
 
 # Stopped and called again, it continues where it was.
-bench-mini: $(VENV)/.installed  ## Check the paper's claims on the mini benchmark's four families (55 minutes)
+bench-mini: $(VENV)/.installed  ## Check the paper's claims on the mini benchmark's four families (an hour)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiment,minivqa]"
 	$(BIN)/python -m zoo.minivqa build runs/minivqa
 	for table in 1 5 6 3; do \
