@@ -1,4 +1,4 @@
-"""Parts of an arm's name, each after a plus and in this order: filtered+emphasis-2+epochs-4.
+"""Parts of an arm's or recipe's name, each after a plus and in this order: filtered+emphasis-2.
 
     emphasis-R    gap samples are met R times as often as known ones (emphasis.py), in as many steps
     weight-R      a gap sample weighs R times as much in the loss as a known one
@@ -18,16 +18,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from services.core.errors import InvalidInput
 from services.core.parity import WEIGHTS
+from services.core.regimen import Regimen
 from services.core.repair import MOST_REPAIRS
+
+R = TypeVar("R", bound=Regimen)
 
 
 @dataclass(frozen=True, slots=True)
 class ArmPart:
-    """A part: the field of Arm that it sets, and its values.
+    """A part: the field of Regimen that it sets, and its values.
 
     `read` raises ValueError, for which people are told what is `wanted`. `is_setting`: it sets how
     long or how fast the whole student is trained, not on which samples.
@@ -80,28 +84,38 @@ FORM_OF_PARTS = (
 )
 
 
-def read_parts(name: str, written: str) -> dict[str, float | str]:
-    """Values by the field of Arm. `written`: the parts of the arm `name`, each after a plus.
+def with_parts(
+    name: str, regimen: R, written: str, *, is_lora: bool = False, what: str = "arm"
+) -> R:
+    """The regimen with the parts in the name of an arm or a recipe (`what`).
 
-    Raises InvalidInput that names a wrong part.
+    `written`: the parts, each after a plus. Raises InvalidInput that names a wrong one.
     """
+
+    def wrong(why: str) -> InvalidInput:
+        return InvalidInput(f"the {what} {name!r} {why}", field="arms" if what == "arm" else what)
+
     parts = [part.partition("-") for part in written.split("+")[1:]]
     found = [part for part, _, _ in parts]
     if found != [part for part in PARTS if part in found]:
-        raise InvalidInput(
-            f"the arm {name!r} has a wrong part: write {FORM_OF_PARTS}, in this order",
-            field="arms",
+        raise wrong(f"has a wrong part: write {FORM_OF_PARTS}, in this order")
+    changes: dict[str, Any] = {}
+    for part, _, text in parts:
+        try:
+            changes[PARTS[part].field] = PARTS[part].read(text)
+        except ValueError as error:
+            raise wrong(f"has {part} {text!r}: give {PARTS[part].wanted}") from error
+    ways = changes.keys() & {"trainable", "tower_rate"}
+    if len(ways) + is_lora > 1:
+        raise wrong(
+            "trains parts of the student in two ways: give one of -lora, +narrow and +tower-X"
         )
-    return {PARTS[part].field: _value(name, part, text) for part, _, text in parts}
-
-
-def _value(name: str, part: str, text: str) -> float | str:
-    try:
-        return PARTS[part].read(text)
-    except ValueError as error:
-        raise InvalidInput(
-            f"the arm {name!r} has {part} {text!r}: give {PARTS[part].wanted}", field="arms"
-        ) from error
+    if changes.keys() & {"emphasis", "gap_weight"} and regimen.rehearsal_ratio == 0:
+        raise wrong(
+            "has no known samples besides the gap, so there is nothing to emphasize: "
+            "use filtered or rehearsal-R"
+        )
+    return replace(regimen, **changes)
 
 
 def tuned(name: str, settings: Mapping[str, float]) -> str:

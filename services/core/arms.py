@@ -24,21 +24,16 @@ curve.
 
 from __future__ import annotations
 
-import hashlib
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import cycle, islice
-from typing import Any, TypeVar
 
-from services.core.arm_parts import FORM_OF_PARTS, read_parts, untuned
-from services.core.emphasis import emphasize
+from services.core.arm_parts import FORM_OF_PARTS, untuned, with_parts
 from services.core.errors import InvalidInput
 from services.core.parity import Sample, select
-
-T = TypeVar("T")
+from services.core.regimen import Regimen, draw
 
 
 class SampleSource(StrEnum):
@@ -82,6 +77,9 @@ WRITTEN = (
 )
 
 
+USUAL = Regimen()
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One arm."""
@@ -90,30 +88,14 @@ class Arm:
     """Name in files and tables."""
     source: SampleSource
     """Training samples."""
-    ratio: float = 0.0
-    """Known samples for each gap sample; of a random or step-matched arm, those of its model."""
+    regimen: Regimen = USUAL
+    """How it trains. Of a random or step-matched arm: the samples of its model."""
     count: int = 0
     """Number of labels; 0 for all."""
     is_lora: bool = False
     """Whether low-rank adapters are trained instead of all weights."""
     share: float = 1.0
     """Share of its samples that it uses."""
-    emphasis: float = 0.0
-    """Meetings of a gap sample for each of a known one; 0: each sample once a pass."""
-    gap_weight: float = 1.0
-    """Weight of a gap sample in the loss; a known one has 1."""
-    repairs: int = 0
-    """Further trainings, in which samples that the one before got wrong are met more often."""
-    trainable: str = ""
-    """Trained parts of the student (model_parts.py); "": all."""
-    tower_rate: float | None = None
-    """Factor on the learning rate of the vision tower; None: 1."""
-    epochs: int = 0
-    """Passes over the samples; 0: those of the student's preset."""
-    learning_rate: float | None = None
-    """Learning rate; None: that of the student's preset."""
-    weight_decay: float | None = None
-    """Weight decay; None: that of the student's preset."""
 
     @property
     def is_teacher(self) -> bool:
@@ -127,11 +109,6 @@ class Arm:
     def needs_teacher(self) -> bool:
         """Does the arm depend on a teacher's annotations or answers?"""
         return self.is_teacher or self.source in OF_STUDENT
-
-    @property
-    def settings(self) -> tuple[int, float | None, float | None]:
-        """Settings of the training that the name states."""
-        return self.epochs, self.learning_rate, self.weight_decay
 
     @property
     def untuned(self) -> str:
@@ -161,36 +138,17 @@ def parse_arm(name: str) -> Arm:
             f"the arm {name!r} trains on nothing: give a share above 0", field="arms"
         )
     ratio = float(found["ratio"] or 1.0) if "rehearsal" in form else 0.0
-    arm = Arm(
-        name,
-        FORMS[form],
-        math.inf if form.endswith("filtered") else ratio,
-        int(found["count"] or 0),
-        bool(found["lora"]),
-        share,
-    )
-    changes: Mapping[str, Any] = read_parts(name, found["parts"])
-    is_mixed = arm.source is SampleSource.GAP and arm.ratio > 0
-    if changes.keys() & {"emphasis", "gap_weight"} and not is_mixed:
+    of_form = Regimen(rehearsal_ratio=None if form.endswith("filtered") else ratio)
+    regimen = with_parts(name, of_form, found["parts"], is_lora=bool(found["lora"]))
+    of_gap = (regimen.emphasis, regimen.gap_weight, regimen.repairs)
+    if of_gap != (0.0, 1.0, 0) and FORMS[form] is not SampleSource.GAP:
         raise InvalidInput(
-            f"the arm {name!r} has no known samples besides the gap, so there is nothing to "
-            "emphasize: use filtered or rehearsal-R",
+            f"the arm {name!r} doesn't train on the gap, so there is nothing to emphasize and "
+            "nothing is known to break: use paper, rehearsal-R or filtered",
             field="arms",
         )
-    ways = [way for way in ("trainable", "tower_rate") if way in changes]
-    if len(ways) + arm.is_lora > 1:
-        raise InvalidInput(
-            f"the arm {name!r} trains parts of the student in two ways: give one of -lora, "
-            "+narrow and +tower-X",
-            field="arms",
-        )
-    if "repairs" in changes and arm.source is not SampleSource.GAP:
-        raise InvalidInput(
-            f"the arm {name!r} doesn't train on the gap, so nothing is known to break: "
-            "only paper, rehearsal-R and filtered are repaired",
-            field="arms",
-        )
-    return replace(arm, **changes)
+    count = int(found["count"] or 0)
+    return Arm(name, FORMS[form], regimen, count, bool(found["lora"]), share)
 
 
 def _form(found: re.Match[str]) -> str:
@@ -204,8 +162,8 @@ def choose(arm: Arm, samples: Sequence[Sample], seed: int, epochs: int) -> list[
     preset. A step-matched arm lists as many meetings as the passes of `paper` or `filtered` have,
     and so does an arm with emphasis: both are trained in one pass.
     """
-    passes = arm.epochs or epochs
-    selected = select(samples, arm.ratio)
+    regimen = arm.regimen
+    selected = select(samples, regimen.rehearsal_ratio)
     if arm.source is SampleSource.GAP:
         chosen = selected
     elif arm.source is SampleSource.ANNOTATIONS:
@@ -214,27 +172,15 @@ def choose(arm: Arm, samples: Sequence[Sample], seed: int, epochs: int) -> list[
         chosen = draw(samples, _key, len(selected), seed)
     else:
         in_turn = cycle(draw(samples, _key, len(samples), seed))
-        chosen = list(islice(in_turn, len(selected) * passes))
+        chosen = list(islice(in_turn, len(selected) * (regimen.epochs or epochs)))
     if arm.share < 1.0:
         chosen = draw(chosen, _key, max(1, round(arm.share * len(chosen))), seed)
-    if arm.emphasis:
-        return emphasize(draw(chosen, _key, len(chosen), seed), arm.emphasis, passes)
-    return chosen
+    return regimen.meetings(chosen, seed, epochs)
 
 
 def epochs_of(arm: Arm, epochs: int) -> int:
     """Passes of an arm over its samples, given those of the student's preset."""
-    is_listed = arm.source is SampleSource.STEP_MATCHED or arm.emphasis
-    return 1 if is_listed else arm.epochs or epochs
-
-
-def draw(items: Sequence[T], key: Callable[[T], str], count: int, seed: int) -> list[T]:
-    """Draw up to `count` items. A larger draw with the same seed contains a smaller one."""
-
-    def place(item: T) -> bytes:
-        return hashlib.sha256(f"{seed}\n{key(item)}".encode()).digest()
-
-    return sorted(items, key=place)[:count]
+    return 1 if arm.source is SampleSource.STEP_MATCHED else arm.regimen.passes(epochs)
 
 
 def _key(sample: Sample) -> str:

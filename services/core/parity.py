@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -56,6 +55,11 @@ class Sample:
     cell: Cell
 
     @property
+    def label(self) -> tuple[str, str, str]:
+        """Image, question and answer, without the cell."""
+        return self.image_sha256, self.question, self.answer
+
+    @property
     def key(self) -> str:
         """A stable, well-mixed name, which orders the samples of a draw without a seed."""
         return hashlib.sha256(
@@ -69,21 +73,23 @@ def is_held_out(image_sha256: str, fraction: float) -> bool:
 
 
 def select(
-    samples: Sequence[Sample], rehearsal_ratio: float = 0.0, max_share_per_kind: float = 1.0
+    samples: Sequence[Sample],
+    rehearsal_ratio: float | None = 0.0,
+    max_share_per_kind: float = 1.0,
 ) -> list[Sample]:
     """The samples to train on: every gap sample, and `rehearsal_ratio` known ones for each of them.
 
     `max_share_per_kind`: largest share of one kind of question, in the gap samples and in the known
     ones. A sample is known if the student agreed with its annotation (cells KNOWN and UNASKED):
-    rehearsing it costs no teacher call. Ratio 0 is Eq. 2 as written; an infinite one takes every
-    known sample. The order of `samples` doesn't matter.
+    rehearsing it costs no teacher call. Ratio 0 is Eq. 2 as written; None takes every known
+    sample. The order of `samples` doesn't matter.
     """
     in_order = sorted(samples, key=lambda sample: sample.key)
     gap = balanced(
         [sample for sample in in_order if sample.cell is Cell.GAP], _kind, max_share_per_kind
     )
     known = [sample for sample in in_order if sample.cell in STUDENT_RIGHT]
-    count = len(known) if math.isinf(rehearsal_ratio) else round(rehearsal_ratio * len(gap))
+    count = len(known) if rehearsal_ratio is None else round(rehearsal_ratio * len(gap))
     return gap + draw(known, _kind, count, max_share_per_kind)
 
 

@@ -8,14 +8,20 @@
              is judged with it (docs/decisions/contract.md).
 `rehearsal`  the paper's gap and as many samples that the student already had right: training on the
              gap alone makes small students forget (docs/decisions/rehearsal.md).
+`filtered`   the gap and every sample that the student already had right: PI leaves out only what
+             the teacher contradicts.
+
+A recipe's name may have parts (arm_parts.py), such as filtered+weight-2+epochs-4.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
+from services.core.arm_parts import FORM_OF_PARTS, with_parts
 from services.core.decoding import GREEDY, Decoding
 from services.core.errors import InvalidInput
+from services.core.regimen import Regimen
 from services.core.tasks import ANSWER_INSTRUCTION, ANSWER_TEMPLATE, Task
 
 SAMPLED = Decoding(temperature=1.0, max_new_tokens=96)
@@ -26,7 +32,7 @@ A small teacher with greedy decoding asks the same question about every image.
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Regimen):
     """One way to run PA, PI and PL. Templates contain "{question}"."""
 
     name: str
@@ -41,8 +47,6 @@ class Recipe:
     """Matcher instead of the task's."""
     student_matcher: str = ""
     """Matcher for the student's answers; "" is the same one (docs/decisions/two-matchers.md)."""
-    rehearsal_ratio: float = 0.0
-    """Known samples for each gap sample."""
     held_out: float = 0.15
     """Share of the images that are kept out of training, to judge the candidate."""
     minimum_gap: int = 16
@@ -138,5 +142,18 @@ RECIPES: dict[str, Recipe] = {
             matcher="contains",
         ),
         Recipe("rehearsal", questions_per_image=2, rehearsal_ratio=1.0),
+        Recipe("filtered", questions_per_image=2, rehearsal_ratio=None),
     )
 }
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of this name, with its parts. Raises InvalidInput that lists the recipes."""
+    form, plus, parts = name.partition("+")
+    if form not in RECIPES:
+        raise InvalidInput(
+            f"there is no recipe {name!r}: choose one of {', '.join(RECIPES)}; "
+            f"it may have parts ({FORM_OF_PARTS})",
+            field="recipe",
+        )
+    return replace(with_parts(name, RECIPES[form], plus + parts, what="recipe"), name=name)

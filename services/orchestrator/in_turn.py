@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from services.core.annotation import Rejection
-from services.core.errors import STOPS_THE_RUN, MpaError
+from services.core.errors import STOPS_THE_RUN, InvalidInput, MpaError
 from services.orchestrator import alignment
 from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.where import Where
@@ -66,8 +66,16 @@ async def align(
 ) -> None:
     """Runs the stages; each looks in the ledger first.
 
-    Raises NothingToAlign if the student is at parity.
+    Raises NothingToAlign if the student is at parity, and InvalidInput if its recipe repairs: the
+    student, which serves nothing while it trains, would have to answer between trainings.
     """
+    recipe = run.settings.recipe
+    if recipe.repairs:
+        raise InvalidInput(
+            f"the recipe {recipe.name} asks the student between its trainings, and one device has "
+            "no room for that: leave out --single-device, or choose a recipe without +repair",
+            field="recipe",
+        )
     if not (run.state.annotated or run.state.identified):
         async with connect.student_only(where, run.folder, progress, is_serving=False) as student:
             await require_way_to_the_end(run, student, progress, may_try=where.may_try)

@@ -1,13 +1,13 @@
-import math
 import random
 from collections import Counter
 
 import pytest
 
 from services.core.arm_parts import in_words, tuned, without_epochs
-from services.core.arms import SampleSource, choose, draw, epochs_of, parse_arm
+from services.core.arms import SampleSource, choose, epochs_of, parse_arm
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, Sample, select
+from services.core.regimen import draw
 
 CELLS = [Cell.GAP] * 20 + [Cell.UNASKED] * 50 + [Cell.NOISE_BOTH_WRONG] * 10
 SAMPLES = [Sample(f"{at:064x}", f"q{at}?", "a", of) for at, of in enumerate(CELLS)]
@@ -24,20 +24,27 @@ SAMPLES = [Sample(f"{at:064x}", f"q{at}?", "a", of) for at, of in enumerate(CELL
         ("rehearsal-0.5@.1", SampleSource.GAP, 0.5, 0, False, 0.1),
         ("without-pi", SampleSource.ANNOTATIONS, 0.0, 0, False, 1.0),
         ("without-pi-step-matched", SampleSource.STEP_MATCHED, 0.0, 0, False, 1.0),
-        ("without-pi-step-matched-filtered", SampleSource.STEP_MATCHED, math.inf, 0, False, 1.0),
+        ("without-pi-step-matched-filtered", SampleSource.STEP_MATCHED, None, 0, False, 1.0),
         ("random", SampleSource.RANDOM, 0.0, 0, False, 1.0),
         ("random-rehearsal-2", SampleSource.RANDOM, 2.0, 0, False, 1.0),
         ("labels", SampleSource.LABELS, 0.0, 0, False, 1.0),
         ("labels-100", SampleSource.LABELS, 0.0, 100, False, 1.0),
         ("labels-lora", SampleSource.LABELS, 0.0, 0, True, 1.0),
         ("labels-100-lora", SampleSource.LABELS, 0.0, 100, True, 1.0),
-        ("filtered", SampleSource.GAP, math.inf, 0, False, 1.0),
-        ("filtered+emphasis-2+epochs-4@0.5", SampleSource.GAP, math.inf, 0, False, 0.5),
+        ("filtered", SampleSource.GAP, None, 0, False, 1.0),
+        ("filtered+emphasis-2+epochs-4@0.5", SampleSource.GAP, None, 0, False, 0.5),
     ],
 )
 def test_names_of_arms(name, source, ratio, count, is_lora, share):
     arm = parse_arm(name)
-    assert (arm.name, arm.source, arm.ratio, arm.count, arm.is_lora, arm.share) == (
+    assert (
+        arm.name,
+        arm.source,
+        arm.regimen.rehearsal_ratio,
+        arm.count,
+        arm.is_lora,
+        arm.share,
+    ) == (
         name,
         source,
         ratio,
@@ -96,23 +103,31 @@ def test_how_much_each_arm_trains_on(name, count, epochs):
 
 def test_parts_of_a_name_say_what_is_trained():
     arm = parse_arm("filtered+weight-3+narrow-gate-up+epochs-4")
-    assert (arm.gap_weight, arm.trainable, arm.tower_rate) == (3.0, "gate-up", None)
-    assert parse_arm("paper+narrow").trainable == "attention"
-    assert parse_arm("labels-100+tower-0").tower_rate == 0.0
+    assert (arm.regimen.gap_weight, arm.regimen.trainable, arm.regimen.tower_rate) == (
+        3.0,
+        "gate-up",
+        None,
+    )
+    assert parse_arm("paper+narrow").regimen.trainable == "attention"
+    assert parse_arm("labels-100+tower-0").regimen.tower_rate == 0.0
     assert arm.untuned == "filtered+weight-3+narrow-gate-up", "they are no settings"
     plain = parse_arm("paper")
-    assert (plain.gap_weight, plain.trainable, plain.tower_rate) == (1.0, "", None)
+    assert (plain.regimen.gap_weight, plain.regimen.trainable, plain.regimen.tower_rate) == (
+        1.0,
+        "",
+        None,
+    )
 
 
 def test_parts_of_a_name_are_settings():
     arm = parse_arm("filtered+emphasis-2.5+epochs-4+rate-1e-3+decay-0.1")
-    assert (arm.emphasis, arm.settings) == (2.5, (4, 0.001, 0.1))
+    assert (arm.regimen.emphasis, arm.regimen.settings) == (2.5, (4, 0.001, 0.1))
     assert arm.untuned == "filtered+emphasis-2.5"
     assert parse_arm("paper+rate-5e-05@0.5").untuned == "paper@0.5"
     assert without_epochs(arm.name) == "filtered+emphasis-2.5+rate-1e-3+decay-0.1"
     assert in_words(arm.name) == "epochs 4, rate 1e-3, decay 0.1"
     assert in_words("paper@0.5") == "the preset's settings"
-    assert parse_arm("paper").settings == (0, None, None)
+    assert parse_arm("paper").regimen.settings == (0, None, None)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +135,7 @@ def test_parts_of_a_name_are_settings():
 )
 def test_a_name_with_settings_is_read_as_it_was_written(name):
     arm = parse_arm(tuned(name, {"epochs": 16, "rate": 0.00005, "decay": 0.0}))
-    assert (arm.settings, arm.untuned) == ((16, 0.00005, 0.0), name)
+    assert (arm.regimen.settings, arm.untuned) == ((16, 0.00005, 0.0), name)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +153,7 @@ def test_a_name_with_settings_is_read_as_it_was_written(name):
         ("filtered+emphasis-0.5", "1 or more"),
         ("filtered+repair-3", "give 1 or 2"),
         ("filtered+repair", "give 1 or 2"),
-        ("without-pi+repair-1", "only paper, rehearsal-R and filtered are repaired"),
+        ("without-pi+repair-1", "nothing is known to break"),
         ("paper+emphasis-2", "nothing to emphasize"),
         ("paper+weight-2", "nothing to emphasize"),
         ("filtered+weight-0", "from 0.001 to 1,000"),
@@ -158,7 +173,7 @@ def test_filtered_is_all_but_what_the_teacher_contradicts():
     filtered = choose(parse_arm("filtered"), SAMPLES, 0, 1)
     assert filtered == choose(parse_arm("rehearsal-100"), SAMPLES, 0, 1), "its name of old"
     assert set(filtered) == set(SAMPLES[:70])
-    assert choose(parse_arm("filtered"), SAMPLES[20:], 0, 1) == select(SAMPLES[20:], math.inf)
+    assert choose(parse_arm("filtered"), SAMPLES[20:], 0, 1) == select(SAMPLES[20:], None)
 
 
 def test_the_gap_is_the_same_for_every_seed_and_a_draw_is_not():

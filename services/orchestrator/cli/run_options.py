@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from services.core.answers import MATCHERS
-from services.core.recipes import RECIPES
+from services.core.recipes import RECIPES, find_recipe
 from services.core.tasks import TASKS
 from services.orchestrator.cli.amounts import dollars
 from services.orchestrator.cli.options import checked, flag, one_of
@@ -57,9 +57,10 @@ RecipeName = Annotated[
     typer.Option(
         "--recipe",
         metavar="RECIPE",
-        help=f"Choices of the alignment: {', '.join(RECIPES)}. "
+        help=f"Choices of the alignment: {', '.join(RECIPES)}; parts may follow, such as "
+        "filtered+epochs-4. "
         "Default: the run's own; for a new run that of the student's preset, else paper.",
-        callback=one_of(RECIPES),
+        callback=checked(find_recipe),
     ),
 ]
 Limit = Annotated[

@@ -14,7 +14,7 @@ from typing import TypeVar
 from services.core.arms import SampleSource, parse_arm
 from services.core.errors import InvalidInput, NotFound
 from services.core.presets import find_preset
-from services.core.recipes import RECIPES, Recipe
+from services.core.recipes import Recipe, find_recipe
 from services.orchestrator.datasets.fields import Fields
 from services.orchestrator.experiments.choices import read_choices
 from services.orchestrator.experiments.entries import read_entries
@@ -133,12 +133,14 @@ def _seeds(top: Fields) -> tuple[int, ...]:
 def _recipe(top: Fields) -> Recipe:
     """The recipe. Nothing is held out by default: the test decides, and nothing is promoted."""
     name = top.get("recipe", "paper")
-    if name not in RECIPES:
-        raise top.fault("recipe", f"is {name!r}: choose one of {', '.join(RECIPES)}")
+    try:
+        recipe = find_recipe(name)
+    except InvalidInput as error:
+        raise top.fault("recipe", f"is wrong: {error}") from error
     held_out = top.real("held_out") if "held_out" in top.values else 0.0
     if not 0.0 <= held_out < 1.0:
         raise top.fault("held_out", f"is {held_out:g}: give a share of the images below 1")
-    recipe = replace(RECIPES[name], held_out=held_out)
+    recipe = replace(recipe, held_out=held_out)
     if "loss" in top.values:
         recipe = replace(recipe, loss=_loss(top))
     if "questions" in top.values:

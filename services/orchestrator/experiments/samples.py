@@ -12,10 +12,11 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from services.core.arms import Arm, choose, draw
+from services.core.arms import Arm, choose
 from services.core.errors import InvalidInput
 from services.core.parity import Cell, Sample
 from services.core.pixels import UNLIMITED, PixelBudget
+from services.core.regimen import draw
 from services.orchestrator.datasets.checks import look, usable
 from services.orchestrator.datasets.dataset import Dataset, images_of_dataset
 from services.orchestrator.datasets.record import LabelledRecord
@@ -55,19 +56,15 @@ def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
         Sample(record.image_sha256, record.question, record.answer, record.cell): record.path
         for record in records
     }
-    gap = frozenset(_label(sample) for sample in samples if sample.cell is Cell.GAP)
+    gap = frozenset(sample.label for sample in samples if sample.cell is Cell.GAP)
     if len(gap) < least:
         reason = f"the gap has {len(gap)} samples, and a training needs at least {least}"
         return TrainingSamples((), reason=reason)
     chosen = choose(arm, list(samples), seed, epochs)
     paths = {sample.image_sha256: samples[sample] for sample in chosen}
     return TrainingSamples(
-        [_label(sample) for sample in chosen], partial(pictures, source, paths, budget), gap=gap
+        [sample.label for sample in chosen], partial(pictures, source, paths, budget), gap=gap
     )
-
-
-def _label(sample: Sample) -> Label:
-    return sample.image_sha256, sample.question, sample.answer
 
 
 def of_labels(

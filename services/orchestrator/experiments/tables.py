@@ -261,12 +261,12 @@ def _title(axis: str, value: str) -> str:
 
 def title_of(arm: str) -> str:
     """The arm's name in the paper, if it has one, and its parts."""
-    found = parse_arm(arm)
+    ratio = parse_arm(arm).regimen.rehearsal_ratio
     form, *parts = arm.split("+")
     title = TITLES.get(form, form)
     if form not in TITLES and "rehearsal" in form:
         size = "random, as many as " if form.startswith("random") else ""
-        title = f"{size}MPA with rehearsal {found.ratio:g}:1"
+        title = f"{size}MPA with rehearsal {ratio:g}:1"
     return ", ".join((title, *(part.replace("-", " ", 1) for part in parts)))
 
 

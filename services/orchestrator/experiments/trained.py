@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from protos.mpa.v1 import training_pb2
@@ -17,7 +18,6 @@ from services.core.arms import SampleSource, epochs_of
 from services.core.errors import WrongState
 from services.core.pixels import PixelBudget
 from services.core.presets import PRESETS
-from services.core.repair import repair, repeat
 from services.files import write_atomically
 from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.where import Where
@@ -34,7 +34,7 @@ from services.orchestrator.experiments.samples import TrainingSamples, of_labels
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.scoring.respondents import RespondentChoice
-from services.orchestrator.steps.leveling import parts, train
+from services.orchestrator.steps.leveling import hyperparameters, parts, train, train_repaired
 from services.rpc.client import Student, StudentVersion
 from services.rpc.wire import contract_to_proto
 
@@ -138,17 +138,18 @@ class _Trainings:
             TrainedArm(known, reason=samples.reason).write(folder)
             return
         began = time.monotonic()
-        labels = samples.labels
-        made = await self._train(subject, samples, labels)
-        meetings: dict[Label, int] = {}
-        for number in range(subject.arm.repairs):
-            wrong = await self._ask_again(subject, samples.labels, made.name, number + 1)
-            repaired = repair(meetings, samples.gap, wrong)
-            if repaired == meetings:
-                break
-            meetings = repaired
-            labels = repeat(samples.labels, meetings)
-            made = await self._train(subject, samples, labels)
+        number = count(1)
+
+        async def ask_again(version: str) -> list[Label]:
+            return await self._ask_again(subject, samples.labels, version, next(number))
+
+        made, labels = await train_repaired(
+            samples.labels,
+            samples.gap,
+            subject.arm.regimen.repairs,
+            partial(self._train, subject, samples),
+            ask_again,
+        )
         trained = TrainedArm(
             known,
             len(set(labels)),
@@ -162,8 +163,7 @@ class _Trainings:
     async def _train(
         self, subject: MeasuredModel, samples: TrainingSamples, labels: Sequence[Label]
     ) -> StudentVersion:
-        weight = subject.arm.gap_weight
-        weights = dict.fromkeys(samples.gap, weight) if weight != 1.0 else {}
+        weights = subject.arm.regimen.weights(samples.gap)
         dataset = await self.student.upload(lambda: parts(samples.images(), labels, weights))
         request = partial(_request, self.experiment, subject, self.base, self.budget, dataset)
         return await train(self.student, request, self.progress)
@@ -207,20 +207,12 @@ def _request(
     """A request named by its content: the same training in another arm isn't repeated."""
     usual = PRESETS[subject.student].hyperparameters.epochs
     epochs = epochs_of(subject.arm, usual)
-    chosen = training_pb2.Hyperparameters(seed=subject.seed)
-    if epochs != usual:
-        chosen.epochs = epochs
+    assert subject.seed is not None
+    chosen = hyperparameters(subject.arm.regimen, subject.seed, epochs, usual)
     if subject.arm.is_lora:
         chosen.lora_rank = experiment.lora.rank
-        chosen.learning_rate = experiment.lora.learning_rate
-    if subject.arm.learning_rate is not None:
-        chosen.learning_rate = subject.arm.learning_rate
-    if subject.arm.weight_decay is not None:
-        chosen.weight_decay = subject.arm.weight_decay
-    if subject.arm.trainable:
-        chosen.trainable = subject.arm.trainable
-    if subject.arm.tower_rate is not None:
-        chosen.tower_rate = subject.arm.tower_rate
+        if subject.arm.regimen.learning_rate is None:
+            chosen.learning_rate = experiment.lora.learning_rate
     settings = settings_of(experiment, experiment.entries[subject.task], budget)
     if settings.recipe.loss:
         chosen.loss = settings.recipe.loss

@@ -50,7 +50,7 @@ class DrawUse:
 
     @property
     def settings(self) -> tuple[int, float | None, float | None]:
-        return parse_arm(self.settled).settings
+        return parse_arm(self.settled).regimen.settings
 
 
 def read_uses(out: Path) -> list[DrawUse]:

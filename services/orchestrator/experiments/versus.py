@@ -103,4 +103,4 @@ def _is_comparable(group: Group, other: Group, known: Mapping[str, Sequence[Arm]
     is_same = (one.student, one.task, group.entry.name) == (two.student, two.task, other.entry.name)
     is_same = is_same and group.arm != other.arm and two.teacher in ("", one.teacher)
     is_only = all(len(known[arm.untuned]) == 1 for arm in (group.arm, other.arm))
-    return is_same and (is_only or group.arm.settings == other.arm.settings)
+    return is_same and (is_only or group.arm.regimen.settings == other.arm.regimen.settings)

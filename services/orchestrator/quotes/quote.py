@@ -207,7 +207,8 @@ def _parity_set(run: Run, pool: int, pilot: int) -> tuple[float, Interval]:
     known = sum(cells[cell] for cell in STUDENT_RIGHT) * pool / pilot
 
     def with_rehearsal(samples: float) -> float:
-        return round(samples + min(recipe.rehearsal_ratio * samples, known))
+        ratio = recipe.rehearsal_ratio
+        return round(samples + (known if ratio is None else min(ratio * samples, known)))
 
     return gap.expected, Interval(
         with_rehearsal(gap.expected), with_rehearsal(gap.low), with_rehearsal(gap.high)

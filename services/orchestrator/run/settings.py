@@ -17,7 +17,8 @@ from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.errors import InvalidInput, WrongState
 from services.core.pixels import UNLIMITED, PixelBudget
-from services.core.recipes import AS_IT_IS, RECIPES, Amendments, Recipe
+from services.core.recipes import AS_IT_IS, Amendments, Recipe, find_recipe
+from services.core.regimen import Regimen
 from services.core.tasks import TASKS, Task
 from services.orchestrator.images.store import settled
 
@@ -147,12 +148,14 @@ class Settings:
     def to_json(self) -> str:
         """The settings as JSON.
 
-        A loss that is left to the preset, and no pixel budget, are omitted, as in earlier
-        releases.
+        Parts of the training that are left to the preset, and no pixel budget, are omitted, as in
+        earlier releases.
         """
         fields = asdict(self)
-        if not self.recipe.loss:
-            del fields["recipe"]["loss"]
+        usual = asdict(Regimen()) | {"loss": ""}
+        for name in usual.keys() - {"rehearsal_ratio"}:
+            if fields["recipe"][name] == usual[name]:
+                del fields["recipe"][name]
         if self.pixel_budget == UNLIMITED:
             del fields["max_pixels"], fields["side_multiple"]
         return json.dumps(fields, sort_keys=True, ensure_ascii=False)
@@ -188,7 +191,7 @@ def new_settings(
 ) -> Settings:
     """Settings by names. Raises InvalidInput that lists the valid names if one is unknown."""
     chosen_task = _named(TASKS, task, "task")
-    chosen_recipe = _named(RECIPES, recipe, "recipe")
+    chosen_recipe = find_recipe(recipe)
     rule = _named(MATCHERS, matcher or chosen_recipe.matcher or chosen_task.matcher, "matcher")
     of_student = _named(
         MATCHERS, student_matcher or chosen_recipe.student_matcher or rule.name, "matcher"

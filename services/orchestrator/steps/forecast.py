@@ -32,6 +32,14 @@ async def require_way_to_the_end(
             "No image was sent: change this, then repeat the command",
             reason=TRAINING_DOES_NOT_FIT,
         )
+    recipe = run.settings.recipe
+    if recipe.repairs and not plan.is_loadable:
+        raise WrongState(
+            f"the student at {student.address} has room for one model ({plan.swap_reason}), and "
+            f"the recipe {recipe.name} asks each trained version its samples again next to the "
+            "live version. No image was sent: choose a recipe without +repair",
+            reason=ONE_MODEL_FITS,
+        )
     if not (plan.is_loadable or may_try):
         raise WrongState(
             f"the student at {student.address} has room for one model ({plan.swap_reason}), so "

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from functools import partial
 from itertools import count
 
 from protos.mpa.v1 import training_pb2
 from services.core.errors import MpaError, NotFound
+from services.core.parity import Cell
 from services.core.pixels import PixelBudget
+from services.core.presets import PRESETS
+from services.core.regimen import Regimen
+from services.core.repair import repair, repeat
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.images.source import Source
 from services.orchestrator.run.ledger.opinions import Label
@@ -19,6 +32,7 @@ from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Version
 from services.orchestrator.steps.parity_set import ParitySample
+from services.orchestrator.steps.repairing import find_wrong
 from services.rpc.client import Picture, Student, StudentVersion, TrainingState
 from services.rpc.wire import contract_to_proto
 
@@ -35,16 +49,56 @@ async def level(
     if done := run.state.candidate:
         return done.name
     with run.timed("level"):
+        recipe = run.settings.recipe
         source = run.find_images()
         paths = {parity.sample.image_sha256: parity.path for parity in parity_set}
-        labels = [parity.label for parity in parity_set]
+        usual = await _usual_epochs(student)
+        samples = [parity.sample for parity in parity_set]
+        meetings = recipe.meetings(samples, run.settings.seed, usual)
+        gap = [sample.label for sample in samples if sample.cell is Cell.GAP]
+        weights = recipe.weights(gap)
         budget = run.settings.pixel_budget
-        dataset = await student.upload(lambda: parts(pictures(source, paths, budget), labels))
-        run.state.training_begun = True
-        made = await train(student, partial(_request, run, dataset), progress)
+
+        async def train_on(labels: Sequence[Label]) -> StudentVersion:
+            dataset = await student.upload(
+                lambda: parts(pictures(source, paths, budget), labels, weights)
+            )
+            run.state.training_begun = True
+            return await train(student, partial(_request, run, dataset, usual), progress)
+
+        made, _ = await train_repaired(
+            [met.label for met in meetings],
+            set(gap),
+            recipe.repairs,
+            train_on,
+            partial(find_wrong, run, student, parity_set, progress),
+        )
     with run.ledger.at_once():
         run.state.candidate = Version(made.name, made.weights_sha256)
     return made.name
+
+
+async def train_repaired(
+    labels: Sequence[Label],
+    gap: Collection[Label],
+    repairs: int,
+    train_on: Callable[[Sequence[Label]], Awaitable[StudentVersion]],
+    ask_again: Callable[[str], Awaitable[Iterable[Label]]],
+) -> tuple[StudentVersion, Sequence[Label]]:
+    """The version of the last training, and all meetings of its samples (core/repair.py).
+
+    `ask_again`: the labels that a version gets wrong.
+    """
+    met, times = labels, dict[Label, int]()
+    made = await train_on(met)
+    for _ in range(repairs):
+        repaired = repair(times, gap, await ask_again(made.name))
+        if repaired == times:
+            break
+        times = repaired
+        met = repeat(labels, times)
+        made = await train_on(met)
+    return made, met
 
 
 async def train(
@@ -95,7 +149,29 @@ def _round(run: Run) -> str:
     return f"round{run.ledger.round}-" if run.ledger.round > 1 else ""
 
 
-def _request(run: Run, dataset: str, number: int) -> training_pb2.TrainRequest:
+async def _usual_epochs(student: Student) -> int:
+    """Epochs of the student's preset; 1 if it has none."""
+    preset, _ = await student.trainings()
+    return PRESETS[preset].hyperparameters.epochs if preset in PRESETS else 1
+
+
+def hyperparameters(
+    regimen: Regimen, seed: int, passes: int, usual: int
+) -> training_pb2.Hyperparameters:
+    """Those that a regimen sets; the others are the preset's, of which `usual` is the epochs."""
+    chosen = training_pb2.Hyperparameters(
+        seed=seed,
+        learning_rate=regimen.learning_rate,
+        weight_decay=regimen.weight_decay,
+        trainable=regimen.trainable or None,
+        tower_rate=regimen.tower_rate,
+    )
+    if regimen.emphasis or passes != usual:
+        chosen.epochs = passes
+    return chosen
+
+
+def _request(run: Run, dataset: str, usual: int, number: int) -> training_pb2.TrainRequest:
     """The request.
 
     It names the processor of the student that was identified: the service refuses a
@@ -104,16 +180,19 @@ def _request(run: Run, dataset: str, number: int) -> training_pb2.TrainRequest:
     settings = run.settings
     base = run.state.the_base
     processor = base.processor_sha256
+    recipe = settings.recipe
+    chosen = hyperparameters(recipe, settings.seed, recipe.passes(usual), usual)
+    chosen.lora_rank = settings.lora_rank
+    if recipe.loss:
+        chosen.loss = recipe.loss
     return training_pb2.TrainRequest(
         request_id=f"{run.id}-{dataset[:16]}-{_round(run)}{number}",
         dataset=dataset,
         base_version=base.name,
         run=run.id,
-        recipe=settings.recipe.name,
-        hyperparameters=training_pb2.Hyperparameters(
-            seed=settings.seed, lora_rank=settings.lora_rank, loss=settings.recipe.loss or None
-        ),
-        training_template=settings.recipe.training_template,
+        recipe=recipe.name,
+        hyperparameters=chosen,
+        training_template=recipe.training_template,
         contract=contract_to_proto(replace(settings.contract, processor_sha256=processor)),
     )
 

@@ -30,10 +30,12 @@ class ParitySample:
 
     @property
     def label(self) -> Label:
-        return self.sample.image_sha256, self.sample.question, self.sample.answer
+        return self.sample.label
 
 
-def chosen(run: Run, rehearsal_ratio: float, max_share_per_kind: float) -> list[ParitySample]:
+def chosen(
+    run: Run, rehearsal_ratio: float | None, max_share_per_kind: float
+) -> list[ParitySample]:
     """The selection from the present records."""
     records = [record for record in run.ledger.records() if not record.held_out]
     of_sample = {Sample(r.image_sha256, r.question, r.answer, r.cell): r for r in records}

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 import tests.stored
 from protos.mpa.v1 import student_pb2, types_pb2
+from services.core.regimen import Regimen
 from services.orchestrator.cli import commands
 from services.orchestrator.cli.main import app
 from services.orchestrator.endpoints.where import Where
@@ -73,6 +75,7 @@ def test_every_record_is_shown_as_before(stored, name):
 def test_the_summary_of_a_finished_run_is_the_same_and_no_image_is_shrunk(stored):
     told = json.loads((stored / "finished" / "summary.json").read_text())
     told["settings"] |= {"max_pixels": 0, "side_multiple": 1}
+    told["settings"]["recipe"] = asdict(Regimen()) | told["settings"]["recipe"]
     with open_run(stored / "finished") as run:
         write_summary(run)
     assert json.loads((stored / "finished" / "summary.json").read_text()) == told

@@ -1,0 +1,140 @@
+"""Recipes with parts: what the student is trained on, how, and again after it is asked."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from protos.mpa.v1 import training_pb2
+from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
+from services.core.parity import Cell
+from services.orchestrator.run.run import read_run
+from tests.orchestrator.conftest import bench
+from tests.orchestrator.experiments.test_repaired import Keeping
+from tests.orchestrator.scripted import answer
+from tests.orchestrator.steps.test_forecast import ONE_FITS
+from tests.orchestrator.test_in_turn import align_in_turn
+
+
+def _cells(b) -> dict[tuple[str, str], tuple[Cell, str]]:
+    """Cell and annotation by image and question."""
+    with read_run(b.folder) as run:
+        return {
+            (one.image_sha256, one.question): (one.cell, one.answer) for one in run.ledger.records()
+        }
+
+
+def _sent(b, request) -> list[training_pb2.TrainingSample]:
+    return b.student.sent_samples[request.dataset]
+
+
+async def test_every_known_sample_is_trained_on_and_the_gap_weighs_more(tmp_path, pool):
+    recipe = "filtered+weight-3+narrow+epochs-4+rate-1e-4+decay-0.1"
+    async with bench(tmp_path / "run", pool, student=Keeping(), recipe=recipe) as b:
+        await b.align()
+    (request,) = b.student.trainings
+    chosen = request.hyperparameters
+    assert request.recipe == recipe
+    assert (chosen.epochs, chosen.learning_rate, chosen.weight_decay) == (4, 1e-4, 0.1)
+    assert (chosen.trainable, chosen.HasField("tower_rate")) == ("attention", False)
+    cells = _cells(b)
+    right = {
+        key for key, (cell, _) in cells.items() if cell in (Cell.GAP, Cell.KNOWN, Cell.UNASKED)
+    }
+    sent = _sent(b, request)
+    assert {(one.image_sha256, one.question) for one in sent} <= right
+    assert len(sent) > 0.7 * len(right), "all but those of held-out images"
+    for one in sent:
+        is_gap = cells[one.image_sha256, one.question][0] is Cell.GAP
+        assert (one.weight == 3.0) if is_gap else not one.HasField("weight")
+
+
+async def test_a_recipe_without_parts_leaves_the_training_to_the_preset(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, student=Keeping(), recipe="filtered") as b:
+        await b.align()
+    (request,) = b.student.trainings
+    set_by_it = {field.name for field, _ in request.hyperparameters.ListFields()}
+    assert set_by_it <= {"seed", "lora_rank"}
+
+
+async def test_gap_samples_are_met_more_often_in_as_many_steps(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, student=Keeping(), recipe="filtered+emphasis-2") as b:
+        await b.align()
+    (request,) = b.student.trainings
+    assert request.hyperparameters.epochs == 1, "all meetings of the preset's two passes"
+    met = Counter((one.image_sha256, one.question) for one in _sent(b, request))
+    cells = _cells(b)
+    of_gap = [times for key, times in met.items() if cells[key][0] is Cell.GAP]
+    known = [times for key, times in met.items() if cells[key][0] is not Cell.GAP]
+    assert sum(of_gap) / len(of_gap) > 1.5 * sum(known) / len(known)
+
+
+async def test_samples_that_a_training_gets_wrong_are_met_more_often_in_the_next(tmp_path, pool):
+    student = Keeping(trained_skill=0.3, trained_later=(0.9,))
+    async with bench(tmp_path / "run", pool, student=student, recipe="filtered+repair-1") as b:
+        summary = await b.align()
+    first, repaired = student.trainings
+    assert set(Counter(map(str, _sent(b, first))).values()) == {1}
+    cells = _cells(b)
+    met = Counter((one.image_sha256, one.question) for one in _sent(b, repaired))
+    for (image, question), times in met.items():
+        cell, annotated = cells[image, question]
+        is_wrong = answer(student.skills["v2"], image, question) != annotated
+        assert times == ((2 if cell is Cell.GAP else 3) if is_wrong else 1)
+    assert max(met.values()) == 3
+    assert (summary.promoted, summary.version.after) == (True, "v3")
+
+
+@pytest.mark.parametrize("calls", [30, 90])
+async def test_killed_while_it_asks_again_a_run_repeats_no_call_and_no_training(
+    tmp_path, pool, calls
+):
+    student = Keeping(trained_skill=0.3, trained_later=(0.9,))
+    async with bench(
+        tmp_path / "run", pool, student=student, recipe="filtered+repair-1", patience_s=0.0
+    ) as b:
+        student.trouble = _gone_after(student, calls)
+        with pytest.raises(MpaError):
+            await b.align()
+        student.trouble = lambda _: None
+        assert len(student.trainings) == 1
+        await b.align()
+    asked = Counter(key for key in student.keys.elements() if key[3] == "v2")
+    assert set(asked.values()) == {1}
+    first, again, repaired = student.trainings
+    assert first.request_id == again.request_id != repaired.request_id
+    assert student.live == "v3"
+
+
+def _gone_after(student, calls: int):
+    """Unavailable from the nth answer of the first trained version on."""
+
+    def trouble(*_):
+        answered = sum(times for key, times in student.keys.items() if key[3:] == ("v2",))
+        return Unavailable("gone") if answered >= calls else None
+
+    return trouble
+
+
+async def test_one_device_cannot_answer_between_trainings(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, recipe="filtered+repair-1") as b:
+        with pytest.raises(InvalidInput, match="leave out --single-device"):
+            await align_in_turn(b)
+        assert not b.teacher.calls
+
+
+async def test_room_for_one_model_is_said_before_the_first_image(tmp_path, pool):
+    student = Keeping(forecast=ONE_FITS)
+    async with bench(tmp_path / "run", pool, student=student, recipe="filtered+repair-1") as b:
+        b.where = replace(b.where, is_trial=True)
+        with pytest.raises(WrongState, match="recipe without .repair"):
+            await b.align()
+        assert not b.teacher.calls
+
+
+async def test_the_run_of_one_recipe_is_not_continued_by_another(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, recipe="filtered") as b:
+        await b.align()
+    async with bench(tmp_path / "run", pool, recipe="filtered+weight-2") as b:
+        with pytest.raises(WrongState, match=r"recipe: filtered there, filtered\+weight-2 now"):
+            await b.align()
