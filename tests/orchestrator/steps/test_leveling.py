@@ -127,7 +127,7 @@ async def test_room_for_one_model_is_said_before_the_first_image(tmp_path, pool)
     student = Keeping(forecast=ONE_FITS)
     async with bench(tmp_path / "run", pool, student=student, recipe="filtered+repair-1") as b:
         b.where = replace(b.where, is_trial=True)
-        with pytest.raises(WrongState, match="recipe without .repair"):
+        with pytest.raises(WrongState, match=r"recipe without .repair"):
             await b.align()
         assert not b.teacher.calls
 
