@@ -20,6 +20,7 @@ from transformers import (
 
 from services.core.presets import Hyperparameters
 from services.engines.checkpoint import weights_sha256
+from services.engines.patches import multiply_patches
 from services.engines.tensors import require_whole
 from services.student.lora import add_adapter, save_adapter
 from services.student.manifest import ADAPTER
@@ -44,6 +45,7 @@ def read_model(base: Path, attention: str | None = None) -> Any:
     )
     model, info = loaded
     require_whole(base, info)
+    multiply_patches(model)
     return model
 
 
