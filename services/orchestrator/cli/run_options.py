@@ -57,8 +57,7 @@ RecipeName = Annotated[
     typer.Option(
         "--recipe",
         metavar="RECIPE",
-        help=f"Choices of the alignment: {', '.join(RECIPES)}; parts may follow, such as "
-        "filtered+epochs-4. "
+        help=f"Choices of the alignment: {', '.join(RECIPES)}; with parts, filtered+epochs-4. "
         "Default: the run's own; for a new run that of the student's preset, else paper.",
         callback=checked(find_recipe),
     ),

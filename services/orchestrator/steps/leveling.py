@@ -158,7 +158,7 @@ async def _usual_epochs(student: Student) -> int:
 def hyperparameters(
     regimen: Regimen, seed: int, passes: int, usual: int
 ) -> training_pb2.Hyperparameters:
-    """Those that a regimen sets; the others are the preset's, of which `usual` is the epochs."""
+    """Hyperparameters that a regimen sets; others are the preset's, with `usual` epochs."""
     chosen = training_pb2.Hyperparameters(
         seed=seed,
         learning_rate=regimen.learning_rate,
