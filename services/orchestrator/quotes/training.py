@@ -12,6 +12,7 @@ from services.core.presets import PRESETS
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import TrainingPace
+from services.orchestrator.steps.leveling import hyperparameters_of, usual_epochs
 from services.rpc.client import Student
 
 
@@ -29,9 +30,10 @@ async def learn_pace(run: Run, student: Student, progress: Progress) -> None:
 
     Notes whether the training would fit into memory.
     """
-    if plan := await student.plan_training(run.settings.lora_rank):
-        progress.note(f"level: {plan.reason}")
     preset, trained = await student.trainings()
+    chosen = hyperparameters_of(run.settings, usual_epochs(preset))
+    if plan := await student.plan_training(chosen):
+        progress.note(f"level: {plan.reason}")
     same_way = [one for one in trained if one.is_adapter == bool(run.settings.lora_rank)]
     known = PRESETS[preset].hyperparameters if preset in PRESETS else None
     pace = TrainingPace(known.batch_size, known.epochs) if known else TrainingPace()
@@ -42,7 +44,10 @@ async def learn_pace(run: Run, student: Student, progress: Progress) -> None:
 
 
 def predict_training(run: Run, gap: float, samples: float) -> Training:
-    """Predicts the training on a parity set of N `samples`, `gap` of them from the gap."""
+    """Predicts the training on a parity set of N `samples`, `gap` of them from the gap.
+
+    A repeated training (+repair) counts each time, with the samples of the first.
+    """
     minimum = run.settings.recipe.minimum_gap
     if gap < minimum:
         return Training(
@@ -51,7 +56,9 @@ def predict_training(run: Run, gap: float, samples: float) -> Training:
     pace = run.state.training_pace
     if not pace.batch_size:
         return Training(None, None, "the student's service doesn't report its training preset")
-    steps = math.ceil(samples / pace.batch_size) * pace.epochs
+    recipe = run.settings.recipe
+    epochs = recipe.epochs or pace.epochs
+    steps = math.ceil(samples / pace.batch_size) * epochs * (1 + recipe.repairs)
     if pace.step_s is None:
         way = (
             "adapters of this student" if run.settings.lora_rank else "all weights of this student"

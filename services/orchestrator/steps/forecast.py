@@ -6,6 +6,7 @@ from services.core.errors import WrongState
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.evaluation import ONE_MODEL_FITS
+from services.orchestrator.steps.leveling import hyperparameters_of, usual_epochs
 from services.rpc.client import Student
 
 TRAINING_DOES_NOT_FIT = "TRAINING_DOES_NOT_FIT"
@@ -23,7 +24,8 @@ async def require_way_to_the_end(
     """
     if run.state.candidate or run.state.training_begun:
         return
-    plan = await student.plan_training(run.settings.lora_rank)
+    preset, _ = await student.trainings()
+    plan = await student.plan_training(hyperparameters_of(run.settings, usual_epochs(preset)))
     if plan is None:
         return
     if not plan.fits:

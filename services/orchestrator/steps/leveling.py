@@ -30,6 +30,7 @@ from services.orchestrator.images.source import Source
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.run import Run
+from services.orchestrator.run.settings import Settings
 from services.orchestrator.run.state import Version
 from services.orchestrator.steps.parity_set import ParitySample
 from services.orchestrator.steps.repairing import find_wrong
@@ -52,7 +53,7 @@ async def level(
         recipe = run.settings.recipe
         source = run.find_images()
         paths = {parity.sample.image_sha256: parity.path for parity in parity_set}
-        usual = await _usual_epochs(student)
+        usual = usual_epochs((await student.trainings())[0])
         samples = [parity.sample for parity in parity_set]
         meetings = recipe.meetings(samples, run.settings.seed, usual)
         gap = [sample.label for sample in samples if sample.cell is Cell.GAP]
@@ -149,9 +150,8 @@ def _round(run: Run) -> str:
     return f"round{run.ledger.round}-" if run.ledger.round > 1 else ""
 
 
-async def _usual_epochs(student: Student) -> int:
-    """Epochs of the student's preset; 1 if it has none."""
-    preset, _ = await student.trainings()
+def usual_epochs(preset: str) -> int:
+    """Epochs of a student's preset; 1 without one."""
     return PRESETS[preset].hyperparameters.epochs if preset in PRESETS else 1
 
 
@@ -171,6 +171,16 @@ def hyperparameters(
     return chosen
 
 
+def hyperparameters_of(settings: Settings, usual: int) -> training_pb2.Hyperparameters:
+    """Hyperparameters of a run's training. `usual`: epochs of the student's preset."""
+    recipe = settings.recipe
+    chosen = hyperparameters(recipe, settings.seed, recipe.passes(usual), usual)
+    chosen.lora_rank = settings.lora_rank
+    if recipe.loss:
+        chosen.loss = recipe.loss
+    return chosen
+
+
 def _request(run: Run, dataset: str, usual: int, number: int) -> training_pb2.TrainRequest:
     """The request.
 
@@ -181,17 +191,13 @@ def _request(run: Run, dataset: str, usual: int, number: int) -> training_pb2.Tr
     base = run.state.the_base
     processor = base.processor_sha256
     recipe = settings.recipe
-    chosen = hyperparameters(recipe, settings.seed, recipe.passes(usual), usual)
-    chosen.lora_rank = settings.lora_rank
-    if recipe.loss:
-        chosen.loss = recipe.loss
     return training_pb2.TrainRequest(
         request_id=f"{run.id}-{dataset[:16]}-{_round(run)}{number}",
         dataset=dataset,
         base_version=base.name,
         run=run.id,
         recipe=recipe.name,
-        hyperparameters=chosen,
+        hyperparameters=hyperparameters_of(settings, usual),
         training_template=recipe.training_template,
         contract=contract_to_proto(replace(settings.contract, processor_sha256=processor)),
     )

@@ -119,7 +119,7 @@ class Student(AnsweringStudent, Protocol):
     async def train(self, request: training_pb2.TrainRequest) -> TrainingState:
         """Starts a training. Raises Conflict while another one runs."""
 
-    async def plan_training(self, lora_rank: int) -> TrainingPlan | None:
+    async def plan_training(self, chosen: training_pb2.Hyperparameters) -> TrainingPlan | None:
         """Forecast of a training from the live version; None if the service is too old for one."""
 
     async def training(self, operation: str) -> TrainingState:

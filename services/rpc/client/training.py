@@ -66,14 +66,12 @@ class TrainingClient(Client):
             )
         )
 
-    async def plan_training(self, lora_rank: int) -> TrainingPlan | None:
+    async def plan_training(self, chosen: training_pb2.Hyperparameters) -> TrainingPlan | None:
         """Forecast of a training from the live version; None if the service is too old for one.
 
         Raises InvalidInput: it can't be trained.
         """
-        request = training_pb2.PlanTrainingRequest()
-        if lora_rank:
-            request.hyperparameters.lora_rank = lora_rank
+        request = training_pb2.PlanTrainingRequest(hyperparameters=chosen)
 
         async def send(peer: Peer) -> training_pb2.PlanTrainingResponse | None:
             plan = peer.stub(_training).PlanTraining

@@ -135,6 +135,14 @@ async def test_training_is_told_in_steps_and_in_time_where_there_was_one_before(
     assert found.wall_s > 2 * found.training.steps if step_s else found.wall_s <= stages_s
 
 
+async def test_passes_and_repetitions_of_a_recipe_are_in_the_steps(tmp_path, pool):
+    student = ScriptedStudent(metrics=past(v1=0, v2=10))
+    recipe = "filtered+repair-1+epochs-3"
+    async with bench(tmp_path / "run", pool, student=student, recipe=recipe) as b:
+        found = await quoted(b, tmp_path / "pilot", size=500)
+    assert found.training.steps == -(-round(found.parity_set.expected) // 16) * 3 * 2
+
+
 async def test_an_interrupted_quote_goes_on_and_a_finished_one_is_there_without_services(
     tmp_path, pool
 ):
