@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from services.core.agreement import NOT_SAMPLED, Agreement
+from services.core.errors import NotFound
 from services.core.parity import Cell
 from services.orchestrator.run.ledger import (
     AnnotationRow,
@@ -77,6 +78,26 @@ def read_entries(
         yield from map(
             Entry, _refused(ledger, chosen, WHOLE if limit == WHOLE else limit - read, skipped)
         )
+
+
+def read_entry(ledger: Ledger, image_sha256: str, number: int, attempt: int) -> Entry:
+    """One annotation. Raises NotFound if the run has none of this name."""
+    state = State(ledger)
+    for row in ledger.annotations(image_sha256):
+        if (row.number, row.attempt) == (number, attempt):
+            version = state.base.name if state.base else ""
+            return _entry(ledger, _accepted(ledger, image_sha256), row, version, state.teachers)
+    raise NotFound(
+        f"this run has no record {image_sha256[:12]}, question {number}, attempt {attempt}"
+    )
+
+
+def read_refused(ledger: Ledger, path: str) -> Entry:
+    """One refused image. Raises NotFound if the run has refused none of this path."""
+    row = ledger.image(path)
+    if row is None or not row.rejection:
+        raise NotFound(f"this run has refused no image {path!r}")
+    return Entry(row)
 
 
 def _refused(ledger: Ledger, chosen: Filter, limit: int, offset: int) -> Iterator[ImageRow]:
