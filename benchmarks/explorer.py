@@ -11,11 +11,24 @@ answered.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
+from benchmarks import arguments
+from benchmarks.arguments import Arguments
 from benchmarks.folders import BUILD
+from benchmarks.row import MILLISECONDS, Question, Row, percentile
 from services.core.agreement import Agreement
 from services.core.evaluation import Judgement, compare, should_promote
 from services.core.parity import Cell
@@ -48,6 +61,27 @@ THINGS = ("cube", "sphere", "sign", "car", "dog", "cup", "street", "table", "per
 PLACES = ("left", "right", "top", "bottom", "middle", "corner", "front", "back")
 ANSWERS = ("red", "blue", "two", "yes", "no", "stop", "a wooden chair", "seven", "the left side")
 REJECTED_EVERY, SAMPLED_EVERY, HELD_OUT_EVERY, REFUSED_EVERY = 20, 10, 10, 100
+
+ASKED = 20
+"""Times that each view is asked for, times `--runs`."""
+SLOWEST = Question(
+    name="explorer-views",
+    what="explorer, 95th percentile of its slowest view",
+    other="-",
+    model="scripted",
+    engine="-",
+    unit="ms",
+    at_most=200.0,
+)
+MEMORY = Question(
+    name="explorer-memory",
+    what="explorer, most memory while it answers",
+    other="-",
+    model="scripted",
+    engine="-",
+    unit="MiB",
+    at_most=200.0,
+)
 
 
 def ledger_of(count: int) -> Path:
@@ -121,3 +155,122 @@ def _add(ledger: Ledger, number: int, judged: list[Judgement]) -> None:
         ledger.add_score("held_out", *asked, "before", "v1", kind, before)
         ledger.add_score("held_out", *asked, "after", "v2", kind, after)
         judged.append(Judgement(kind, before, after))
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The explorer in a process of its own."""
+
+    process: subprocess.Popen[str]
+    address: str
+
+    def memory_mib(self) -> float:
+        """Most resident memory of the process so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Served]:
+    command = [sys.executable, "-m", "services.orchestrator.cli.main", "ui", str(folder)]
+    with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield Served(process, process.stdout.readline().split("/runs")[0])
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def until_catalogued(client: httpx.Client) -> float:
+    """Seconds until every record is counted."""
+    began = time.perf_counter()
+    while not client.get("/runs/run/overview.json").json()["renewed"]["is_complete"]:
+        time.sleep(0.5)
+    return time.perf_counter() - began
+
+
+def addresses(client: httpx.Client, drawn: random.Random, count: int) -> dict[str, str]:
+    """An address of each view, another one each time."""
+    records = "/runs/run/records"
+    kind = question_kind(f"{drawn.choice(OPENINGS)} the").replace(" ", "+")
+    cell, other = drawn.sample(tuple(Cell), 2)
+    number = drawn.randrange(count)
+    page = client.get(f"{records}.json?cell={cell}&after={number}").json()["records"][0]
+    key = f"{page['image_sha256']}-0-0"
+    word, place = drawn.choice(THINGS), drawn.choice(PLACES)
+    return {
+        "runs": "/runs",
+        "overview": "/runs/run/overview",
+        "all records": records,
+        "page": f"{records}?after={number}",
+        "cell": f"{records}?cell={cell}",
+        "cells": f"{records}?cell={cell}&cell={other}&after={number}",
+        "cell and kind": f"{records}?cell={cell}&kind={kind}",
+        "rejected": f"{records}?rejected=duplicate&after={number}",
+        "fixed": f"{records}?result=fixed&kind={kind}",
+        "newest": f"{records}?cell={cell}&order=newest",
+        "least agreement": f"{records}?cell={cell}&order=agreement",
+        "frequent word": f"{records}?q={word}",
+        "frequent words, cell": f"{records}?q=the+{word}+{place}&cell={cell}&after={number}",
+        "phrase": f"{records}?q=%22the+{word}%22&kind={kind}",
+        "rare word": f"{records}?q={number}",
+        "no such word": f"{records}?q=zebra{number}&cell={cell}",
+        "record": f"{records}/{key}?cell={cell}",
+        "records as JSON": f"{records}.json?cell={cell}&held_out=yes",
+    }
+
+
+async def measure(model: str, given: Arguments) -> AsyncIterator[Row]:
+    if model == "bundled":
+        for row in await asyncio.to_thread(measure_views, given):
+            yield row
+
+
+def measure_views(given: Arguments) -> list[Row]:
+    count = given.share(RECORDS)
+    folder = ledger_of(count)
+    for made in folder.glob("explorer.sqlite*"):
+        made.unlink()
+    with served(folder.parent) as explorer, httpx.Client(base_url=explorer.address) as client:
+        catalogue_s = until_catalogued(client)
+    with (
+        served(folder.parent) as explorer,
+        httpx.Client(base_url=explorer.address, timeout=60) as client,
+    ):
+        again_s = until_catalogued(client)
+        taken = ask(client, count, ASKED * given.runs)
+        memory_mib = explorer.memory_mib()
+    rates = {view: percentile(seconds, 95) for view, seconds in taken.items()}
+    for view, seconds in taken.items():
+        print(f"{view:<22} p50 {percentile(seconds, 50):7.1f} ms   p95 {rates[view]:7.1f} ms")
+    ledger, catalogue = (
+        (folder / name).stat().st_size // 2**20 for name in ("ledger.sqlite", "explorer.sqlite")
+    )
+    about = {"records": count, "ledger_mib": ledger, "catalogue_mib": catalogue}
+    figures = {view: round(rate, 1) for view, rate in rates.items()}
+    slowest = SLOWEST.counted(
+        max(rates.values()),
+        ASKED * given.runs,
+        **about,
+        catalogue_s=round(catalogue_s, 1),
+        again_s=round(again_s, 1),
+        **figures,
+    )
+    return [slowest, MEMORY.counted(memory_mib, 1, **about)]
+
+
+def ask(client: httpx.Client, count: int, times: int) -> dict[str, list[float]]:
+    """Milliseconds of each view, `times` times each, after once that isn't measured."""
+    drawn = random.Random(0)
+    taken: dict[str, list[float]] = {}
+    for turn in range(times + 1):
+        for view, address in addresses(client, drawn, count).items():
+            began = time.perf_counter()
+            client.get(address).raise_for_status()
+            if turn:
+                taken.setdefault(view, []).append(MILLISECONDS * (time.perf_counter() - began))
+    return taken
+
+
+if __name__ == "__main__":
+    arguments.run([measure], __doc__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,7 @@ def ui(
 
     Nothing is changed. Each run gets a file explorer.sqlite, by which records are found fast.
     """
-    with exit_codes():
+    with exit_codes(), suppress(KeyboardInterrupt):
         for library in ("starlette", "uvicorn", "jinja2"):
             extras.require(library, "ui", "mpa-orch ui")
         from services.orchestrator.ui.listening import serve

@@ -6,7 +6,7 @@ Read them a page at a time, or as a stream in constant memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from services.core.agreement import NOT_SAMPLED, Agreement
@@ -22,6 +22,9 @@ from services.orchestrator.run.ledger import (
 from services.orchestrator.run.ledger.opinions import samples_of
 from services.orchestrator.run.ledger.search import WHOLE, Filter
 from services.orchestrator.run.state import State
+
+AnnotationName = tuple[str, int, int]
+"""Sha256 of the image, number and attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +83,23 @@ def read_entries(
         )
 
 
-def read_entry(ledger: Ledger, image_sha256: str, number: int, attempt: int) -> Entry:
-    """One annotation. Raises NotFound if the run has none of this name."""
+def read_named(ledger: Ledger, names: Iterable[AnnotationName]) -> Iterator[Entry]:
+    """Reads annotations by their names, in that order.
+
+    Raises NotFound for a name that the run doesn't have.
+    """
     state = State(ledger)
-    for row in ledger.annotations(image_sha256):
-        if (row.number, row.attempt) == (number, attempt):
-            version = state.base.name if state.base else ""
-            return _entry(ledger, _accepted(ledger, image_sha256), row, version, state.teachers)
-    raise NotFound(
-        f"this run has no record {image_sha256[:12]}, question {number}, attempt {attempt}"
-    )
+    version = state.base.name if state.base else ""
+    teachers = state.teachers
+    for image_sha256, number, attempt in names:
+        for row in ledger.annotations(image_sha256):
+            if (row.number, row.attempt) == (number, attempt):
+                yield _entry(ledger, _accepted(ledger, image_sha256), row, version, teachers)
+                break
+        else:
+            raise NotFound(
+                f"this run has no record {image_sha256[:12]}, question {number}, attempt {attempt}"
+            )
 
 
 def read_refused(ledger: Ledger, path: str) -> Entry:

@@ -21,6 +21,14 @@ class StageCalls:
     made: int = 0
     usage: Usage = NO_USAGE
 
+    def __add__(self, other: StageCalls) -> StageCalls:
+        return StageCalls(
+            self.finished + other.finished, self.made + other.made, self.usage + other.usage
+        )
+
+
+NO_CALLS = StageCalls()
+
 
 @dataclass(frozen=True, slots=True)
 class Expenses:

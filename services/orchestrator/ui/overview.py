@@ -9,7 +9,7 @@ from services.core.evaluation import Comparison
 from services.core.parity import Cell
 from services.core.usage import NO_USAGE, Usage
 from services.orchestrator.run.evaluation import RunEvaluation
-from services.orchestrator.run.expenses import Expenses
+from services.orchestrator.run.expenses import NO_CALLS, Expenses
 from services.orchestrator.run.ledger import browsing
 from services.orchestrator.run.ledger.facets import Facet
 from services.orchestrator.run.run import is_at_work
@@ -18,6 +18,7 @@ from services.orchestrator.ui.library import OpenedRun
 from services.orchestrator.ui.run_list import Document, standing
 from services.orchestrator.ui.upkeep import EXPENSES, Renewed
 
+STAGES = ("annotate", "answer", "identify", "sample", "level", "evaluate", "promote")
 MOST_KINDS = 40
 """Kinds of questions on the page, the most frequent first."""
 
@@ -152,7 +153,10 @@ def read_overview(opened: OpenedRun) -> Overview:
 
 
 def _stages(seconds: Mapping[str, float], expenses: Expenses) -> tuple[StageLine, ...]:
+    """Stages in the order of the flow, then any others."""
     called = {name: stage for name, stage in expenses.stages.items() if stage.finished}
+    if "answer" in called and "answer" not in seconds:  # both models answered in one stage
+        called["identify"] = called.get("identify", NO_CALLS) + called.pop("answer")
     return tuple(
         StageLine(
             name,
@@ -160,8 +164,12 @@ def _stages(seconds: Mapping[str, float], expenses: Expenses) -> tuple[StageLine
             called[name].made if name in called else None,
             called[name].usage.cost_usd if name in called else None,
         )
-        for name in {**seconds, **called}
+        for name in sorted({**seconds, **called}, key=_place)
     )
+
+
+def _place(stage: str) -> int:
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
 def _kinds(opened: OpenedRun) -> list[KindLine]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from services.core.answers import MATCHERS
 from services.core.errors import NotFound
 from services.orchestrator.run.columns import columns
-from services.orchestrator.run.entries import Entry, read_entry, read_refused
+from services.orchestrator.run.entries import Entry, read_named, read_refused
 from services.orchestrator.run.ledger import AnswerRow, browsing, evidence
 from services.orchestrator.run.ledger.browsing import Place
 from services.orchestrator.run.ledger.evidence import StoredOpinion, StoredScore
@@ -62,7 +62,7 @@ def read_record(opened: OpenedRun, key: str, wish: Wish) -> RecordDetail:
     """Raises NotFound if the run has no such record."""
     image, number, attempt = _parts(key)
     ledger = opened.run.ledger
-    entry = read_entry(ledger, image, number, attempt)
+    (entry,) = read_named(ledger, [(image, number, attempt)])
     row = entry.annotation
     assert row is not None
     own_id = browsing.id_of(opened.catalogue, ledger.shelf(image), image, number, attempt)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from services.orchestrator.run.columns import columns
-from services.orchestrator.run.entries import Entry, read_entry, read_refused
+from services.orchestrator.run.entries import Entry, read_named, read_refused
 from services.orchestrator.run.ledger import browsing
 from services.orchestrator.run.ledger.browsing import Place
 from services.orchestrator.run.ledger.facets import Choice, Facet, Order
@@ -24,7 +24,7 @@ class RecordList:
     """The page. `next_cursor`: "" on the last page.
 
     `facets`: numbers of entries, as they would be if nothing were chosen in that facet.
-    If `is_whole` is False, `found` and `facets` count only the first `found` entries.
+    If `is_whole` is False, there are more: only the first `found` entries are counted.
     """
 
     run: str
@@ -63,7 +63,7 @@ def read_records(opened: OpenedRun, wish: Wish) -> RecordList:
         run=opened.name,
         wish=wish,
         settings=opened.run.settings,
-        entries=tuple(_entry(opened, place) for place in places[:PAGE]),
+        entries=tuple(_entries(opened, places[:PAGE])),
         next_cursor=places[PAGE - 1].cursor if len(places) > PAGE else "",
         found=counted.entries,
         is_whole=counted.is_whole,
@@ -80,7 +80,10 @@ def as_ordered(opened: OpenedRun, wish: Wish) -> Choice:
     return replace(wish.choice, values={**wish.choice.values, Facet.SAMPLES: sampled or ("",)})
 
 
-def _entry(opened: OpenedRun, place: Place) -> Entry:
-    if place.is_refused_image:
-        return read_refused(opened.run.ledger, place.image)
-    return read_entry(opened.run.ledger, place.image, place.number, place.attempt)
+def _entries(opened: OpenedRun, places: Sequence[Place]) -> Iterator[Entry]:
+    ledger = opened.run.ledger
+    named = read_named(
+        ledger, ((p.image, p.number, p.attempt) for p in places if not p.is_refused_image)
+    )
+    for place in places:
+        yield read_refused(ledger, place.image) if place.is_refused_image else next(named)

@@ -15,6 +15,7 @@ from services.core.parity import Cell
 from services.orchestrator.reports.runs import SAID
 from services.orchestrator.run.ledger.facets import UNIDENTIFIED, Facet, Order, Result
 from services.orchestrator.ui.choosing import record_link, records_link, run_link
+from services.orchestrator.ui.record_list import RecordList
 
 FACETS = {
     Facet.CELL: "Cell",
@@ -56,11 +57,19 @@ SHOWN_VALUES = 12
 
 def said(facet: str, value: str) -> str:
     """A value of a facet in words."""
-    return VALUES.get(Facet(facet), {}).get(value, value.replace("_", " "))
+    words = value.replace("_", " ")
+    return VALUES.get(Facet(facet), {}).get(value, words.lower() if words.isupper() else words)
 
 
 def shortened(text: str) -> str:
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS].rstrip()} …"
+
+
+def is_shown(facet: Facet, view: RecordList) -> bool:
+    """Whether choosing by the facet would leave anything out, or something is chosen there."""
+    counts = view.facets[facet]
+    is_same_for_all = list(counts.values()) == [view.found]
+    return facet in view.wish.choice.values or bool(counts and not is_same_for_all)
 
 
 def shown_values(counts: Mapping[str, int], chosen: Sequence[str]) -> list[tuple[str, int]]:
@@ -94,6 +103,7 @@ def _environment() -> Environment:
         "FACETS": FACETS,
         "ORDERS": ORDERS,
         "SHOWN_VALUES": SHOWN_VALUES,
+        "is_shown": is_shown,
         "matchers": tuple(MATCHERS),
         "said": said,
         "shown_values": shown_values,

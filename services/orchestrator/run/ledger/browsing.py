@@ -11,14 +11,13 @@ from services.core.errors import InvalidInput
 from services.orchestrator.run.ledger.catalogue import COLUMNS, Catalogue
 from services.orchestrator.run.ledger.facets import EVERYTHING, Choice, Facet, Order, Values
 
-COUNTED = 10_000
+COUNTED = 5_000
 """Most entries with the searched words that are counted."""
 FOUND = f"SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid LIMIT {COUNTED}"
-COUNTED_BY_COMBINATION = f"""
-SELECT {COLUMNS}, count(*) FROM ({FOUND}) found
-JOIN entries ON entries.id = found.rowid
-JOIN combinations ON combinations.id = entries.combination
-GROUP BY combinations.id
+BY_COMBINATION = f"""
+SELECT {COLUMNS}, counted FROM (
+    SELECT combination, count(*) AS counted FROM ({FOUND}) JOIN entries ON id = rowid
+    GROUP BY combination) JOIN combinations ON id = combination
 """
 _CURSOR = re.compile(r"[0-9]{1,18}")
 _AGREEMENT = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
@@ -147,7 +146,7 @@ def _in_turn(
 def _combinations(catalogue: Catalogue, choice: Choice) -> Iterator[tuple[Values, int]]:
     """Values of all facets, each time with the number of chosen entries that have them."""
     if choice.phrases:
-        rows = catalogue.read(COUNTED_BY_COMBINATION, _expression(catalogue, choice))
+        rows = catalogue.read(BY_COMBINATION, _expression(catalogue, choice))
     else:
         clauses = ["entries > 0"]
         chosen: list[str] = []
