@@ -199,7 +199,7 @@ def addresses(client: httpx.Client, drawn: random.Random, count: int) -> dict[st
     key = f"{page['image_sha256']}-0-0"
     word, place = drawn.choice(THINGS), drawn.choice(PLACES)
     return {
-        "runs": "/runs",
+        "list of runs": "/runs",
         "overview": "/runs/run/overview",
         "all records": records,
         "page": f"{records}?after={number}",
