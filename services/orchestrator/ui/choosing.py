@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from starlette.datastructures import QueryParams
 
 from services.core.errors import InvalidInput
-from services.orchestrator.run.ledger.facets import EVERYTHING, Choice, Facet, Order
+from services.orchestrator.run.ledger.facets import EVERYTHING, EntryChoice, Facet, Order
 
 MOST_TEXT = 500
 MOST_VALUES = 50
@@ -16,9 +16,9 @@ MOST_VALUES = 50
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What an address asks for. `after` is the cursor of the entry before the page."""
+    """The wish of an address. `after` is the cursor of the entry before the page."""
 
-    choice: Choice = EVERYTHING
+    choice: EntryChoice = EVERYTHING
     order: Order = Order.READ
     after: str = ""
 
@@ -41,7 +41,7 @@ class Wish:
             kept.append(value)
         if kept:
             values[facet] = tuple(kept)
-        return replace(self, choice=Choice(values, self.choice.text), after="")
+        return replace(self, choice=EntryChoice(values, self.choice.text), after="")
 
     def ordered(self, order: Order) -> Wish:
         return replace(self, order=order, after="")
@@ -74,7 +74,7 @@ def read_wish(given: QueryParams) -> Wish:
             f"the searched text has {len(text):,} characters; at most {MOST_TEXT} are searched for",
             field="q",
         )
-    return Wish(Choice(values, text), _order(given.get("order", "")), given.get("after", ""))
+    return Wish(EntryChoice(values, text), _order(given.get("order", "")), given.get("after", ""))
 
 
 def _order(name: str) -> Order:
@@ -93,7 +93,7 @@ def run_link(run: str, page: str) -> str:
 def records_link(run: str, **facets: str) -> str:
     """Address of the records of a run with these values."""
     values = {Facet(facet): (value,) for facet, value in facets.items()}
-    return run_link(run, f"records{Wish(Choice(values)).query}")
+    return run_link(run, f"records{Wish(EntryChoice(values)).query}")
 
 
 def record_link(run: str, image: str, number: int, attempt: int, wish: Wish) -> str:

@@ -22,7 +22,7 @@ COMPARED_CHARS = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MatchedAnswer:
     """An answer, and whether each matcher finds it equal to the annotation.
 
     `matches` by the matcher's name; None if the answer is too long to try.
@@ -40,7 +40,7 @@ class RecordDetail:
     wish: Wish
     settings: Settings
     entry: Entry
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[MatchedAnswer, ...] = ()
     opinions: tuple[StoredOpinion, ...] = ()
     scores: tuple[StoredScore, ...] = ()
     before: Place | None = None
@@ -73,7 +73,7 @@ def read_record(opened: OpenedRun, key: str, wish: Wish) -> RecordDetail:
         opened.run.settings,
         entry,
         tuple(
-            Verdict(answer, _matches(answer.answer, row.answer))
+            MatchedAnswer(answer, _matches(answer.answer, row.answer))
             for answer in evidence.answers_to(ledger, image, row.question)
         ),
         tuple(evidence.opinions_on(ledger, (image, row.question, row.answer))),

@@ -9,7 +9,7 @@ from services.orchestrator.run.columns import columns
 from services.orchestrator.run.entries import Entry, read_named, read_refused
 from services.orchestrator.run.ledger import browsing
 from services.orchestrator.run.ledger.browsing import Place
-from services.orchestrator.run.ledger.facets import Choice, Facet, Order
+from services.orchestrator.run.ledger.facets import EntryChoice, Facet, Order
 from services.orchestrator.run.settings import Settings
 from services.orchestrator.ui.choosing import Wish
 from services.orchestrator.ui.library import OpenedRun
@@ -24,7 +24,7 @@ class RecordList:
     """The page. `next_cursor`: "" on the last page.
 
     `facets`: numbers of entries, as they would be if nothing were chosen in that facet.
-    If `is_whole` is False, there are more: only the first `found` entries are counted.
+    If `is_whole` is False, these are least numbers: many more have the searched words.
     """
 
     run: str
@@ -65,14 +65,14 @@ def read_records(opened: OpenedRun, wish: Wish) -> RecordList:
         settings=opened.run.settings,
         entries=tuple(_entries(opened, places[:PAGE])),
         next_cursor=places[PAGE - 1].cursor if len(places) > PAGE else "",
-        found=counted.entries,
+        found=max(counted.entries, min(len(places), PAGE)),
         is_whole=counted.is_whole,
         facets=counted.facets,
         renewed=opened.renewed,
     )
 
 
-def as_ordered(opened: OpenedRun, wish: Wish) -> Choice:
+def as_ordered(opened: OpenedRun, wish: Wish) -> EntryChoice:
     """The entries that the order has a place for: by agreement, only sampled ones."""
     if wish.order is not Order.AGREEMENT:
         return wish.choice

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse
 from services.core.answers import MATCHERS
 from services.core.parity import Cell
 from services.orchestrator.reports.runs import SAID
+from services.orchestrator.run.ledger.browsing import COUNTED
 from services.orchestrator.run.ledger.facets import UNIDENTIFIED, Facet, Order, Result
 from services.orchestrator.ui.choosing import record_link, records_link, run_link
 from services.orchestrator.ui.record_list import RecordList
@@ -84,6 +85,8 @@ def percent(share: float | None) -> str:
 
 
 def dollars(amount: float) -> str:
+    if not amount:
+        return "$0"
     return f"${amount:,.{2 if amount >= 1 else 4}f}"
 
 
@@ -99,6 +102,7 @@ def _environment() -> Environment:
     found.filters |= {"shortened": shortened, "percent": percent, "dollars": dollars}
     found.filters |= {"count": lambda number: f"{number:,}"}
     found.globals |= {
+        "COUNTED": COUNTED,
         "Cell": Cell,
         "FACETS": FACETS,
         "ORDERS": ORDERS,

@@ -19,12 +19,14 @@ from services.orchestrator.endpoints.cache import cache_folder
 from services.orchestrator.run.expenses import count_expenses
 from services.orchestrator.run.ledger.catalogue import Catalogue
 from services.orchestrator.run.ledger.renewal import is_usable, renew
-from services.orchestrator.run.ledger.shelves import Versions
+from services.orchestrator.run.ledger.shelves import RoundVersions
 from services.orchestrator.run.run import Run, read_run
 
 WAIT_S = 0.1
 """Longest wait of a view for a renewal, if the last one was as short."""
 FIRST_WAIT_S = 1.0
+LONGEST_END_S = 5.0
+"""Longest wait for the thread at the end: what it hasn't finished is undone by the next start."""
 REST = 30
 """Times the duration of a renewal until the next one may begin: a run at work loses little."""
 EXPENSES = "expenses"
@@ -78,10 +80,10 @@ class Upkeep:
     def close(self) -> None:
         self._is_closing = True
         self._due.put(None)
-        self._thread.join()
+        self._thread.join(LONGEST_END_S)
 
     def renew(self, folder: Path) -> Renewed:
-        """Has the catalogue renewed if its ledger has changed, and waits a moment for it."""
+        """Begins a renewal if the ledger has changed, and waits a moment for its end."""
         with self._lock:
             kept = self._kept.setdefault(folder, _Kept())
             is_changed = kept.look != look_at(folder)
@@ -104,7 +106,7 @@ class Upkeep:
             try:
                 self._renew(folder, kept)
                 trouble = ""
-            except MpaError as error:
+            except (MpaError, OSError) as error:
                 trouble = str(error)
             with self._lock:
                 was = kept.renewed
@@ -119,7 +121,7 @@ class Upkeep:
     def _renew(self, folder: Path, kept: _Kept) -> None:
         with read_run(folder) as run, closing(_usable(run)) as catalogue:
             base, candidate = run.state.base, run.state.candidate
-            versions = Versions(base.name if base else "", candidate.name if candidate else "")
+            versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
             for done, total in renew(catalogue, run.ledger, versions):
                 kept.renewed = Renewed(done, total)
                 if self._is_closing:
@@ -132,7 +134,9 @@ def catalogue_file(run: Run) -> Path:
     if os.access(run.folder, os.W_OK):
         return run.folder / "explorer.sqlite"
     name = hashlib.sha256(f"{run.folder.absolute()} {run.id}".encode()).hexdigest()[:32]
-    return cache_folder() / "explorer" / f"{name}.sqlite"
+    folder = cache_folder() / "explorer"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.sqlite"
 
 
 def open_catalogue(run: Run) -> Catalogue:
@@ -146,7 +150,6 @@ def open_catalogue(run: Run) -> Catalogue:
 def _usable(run: Run) -> Catalogue:
     """The catalogue to write. A damaged one, or one of another program, is made again."""
     path = catalogue_file(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(MpaError):
         catalogue = Catalogue(path)
         if is_usable(catalogue):
@@ -158,7 +161,7 @@ def _usable(run: Run) -> Catalogue:
 
 
 def look_at(folder: Path) -> Look:
-    """What changes with every commit to the ledger. An empty log says nothing: readers make it."""
+    """A look that differs after every commit. An empty log says nothing: readers make it."""
     found: list[int] = []
     for name in ("ledger.sqlite", "ledger.sqlite-wal"):
         with suppress(OSError):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from services.core.errors import InvalidInput
 from services.orchestrator.run.ledger.catalogue import COLUMNS, Catalogue
-from services.orchestrator.run.ledger.facets import EVERYTHING, Choice, Facet, Order, Values
+from services.orchestrator.run.ledger.facets import EVERYTHING, EntryChoice, Facet, Order
 
 COUNTED = 5_000
-"""Most entries with the searched words that are counted."""
+"""Most entries with the searched words that are looked at for the counts."""
 FOUND = f"SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid LIMIT {COUNTED}"
 BY_COMBINATION = f"""
 SELECT {COLUMNS}, counted FROM (
@@ -28,7 +29,7 @@ class Counts:
     """Numbers of chosen entries.
 
     `facets`: entries by each value of a facet, as they would be if nothing were chosen in that
-    facet. If `is_whole` is False, all numbers are those of the first COUNTED entries.
+    facet. If `is_whole` is False, only the first COUNTED entries with the words are looked at.
     """
 
     entries: int
@@ -51,25 +52,23 @@ class Place:
         return self.number < 0
 
 
-def count(catalogue: Catalogue, choice: Choice = EVERYTHING) -> Counts:
+def count(catalogue: Catalogue, choice: EntryChoice = EVERYTHING) -> Counts:
     """Counts the entries of the choice, and of each value of each facet."""
-    chosen = list(_combinations(catalogue, choice))
-    is_whole = True
-    facets: dict[Facet, Counter[str]] = {}
-    for place, facet in enumerate(Facet):
-        rows = chosen
-        if facet in choice.values:
-            rows = list(_combinations(catalogue, choice.without(facet)))
-        facets[facet] = Counter()
-        for values, entries in rows:
+    limits = [(place, choice.values[f]) for place, f in enumerate(Facet) if f in choice.values]
+    facets: dict[Facet, Counter[str]] = {facet: Counter() for facet in Facet}
+    in_turn = list(facets.items())
+    chosen = found = 0
+    for *values, entries in _combinations(catalogue, choice):
+        found += entries
+        outside = [place for place, allowed in limits if values[place] not in allowed]
+        if len(outside) > 1:
+            continue
+        if not outside:
+            chosen += entries
+        for place in outside or range(len(in_turn)):
             if values[place]:
-                facets[facet][values[place]] += entries
-        is_whole &= not choice.phrases or _total(rows) < COUNTED
-    return Counts(_total(chosen), facets, is_whole)
-
-
-def _total(rows: Iterable[tuple[Values, int]]) -> int:
-    return sum(entries for _, entries in rows)
+                in_turn[place][1][values[place]] += entries
+    return Counts(chosen, facets, is_whole=not choice.phrases or found < COUNTED)
 
 
 def cross(catalogue: Catalogue, one: Facet, other: Facet) -> dict[str, Counter[str]]:
@@ -83,7 +82,9 @@ def cross(catalogue: Catalogue, one: Facet, other: Facet) -> dict[str, Counter[s
     return dict(found)
 
 
-def page(catalogue: Catalogue, choice: Choice, order: Order, after: str, limit: int) -> list[Place]:
+def page(
+    catalogue: Catalogue, choice: EntryChoice, order: Order, after: str, limit: int
+) -> list[Place]:
     """At most `limit` entries, after the one with the cursor `after`; "" begins at the first.
 
     Raises InvalidInput for a text that is no cursor.
@@ -104,7 +105,7 @@ def page(catalogue: Catalogue, choice: Choice, order: Order, after: str, limit: 
     return found
 
 
-def agreements(catalogue: Catalogue, choice: Choice) -> list[str]:
+def agreements(catalogue: Catalogue, choice: EntryChoice) -> list[str]:
     """Agreements of samples that the choice allows, the least first."""
     rows = catalogue.read("SELECT value FROM tokens WHERE facet = ?", Facet.SAMPLES)
     allowed = choice.values.get(Facet.SAMPLES)
@@ -120,7 +121,7 @@ def id_of(catalogue: Catalogue, shelf: int, image: str, number: int, attempt: in
 
 
 def _in_turn(
-    catalogue: Catalogue, choice: Choice, order: Order, after: int, limit: int
+    catalogue: Catalogue, choice: EntryChoice, order: Order, after: int, limit: int
 ) -> Iterator[Place]:
     """Entries by id; the words and facets of the choice are one expression of the index."""
     direction, comes_after = ("DESC", "<") if order is Order.NEWEST else ("ASC", ">")
@@ -143,25 +144,23 @@ def _in_turn(
         yield Place(str(entry_id), str(image), int(number), int(attempt))
 
 
-def _combinations(catalogue: Catalogue, choice: Choice) -> Iterator[tuple[Values, int]]:
-    """Values of all facets, each time with the number of chosen entries that have them."""
+def _combinations(catalogue: Catalogue, choice: EntryChoice) -> Iterator[tuple[Any, ...]]:
+    """Values of all facets, each time with the number of entries that have them and the words.
+
+    The facets of the choice are left out: entries beyond them are counted, too.
+    """
     if choice.phrases:
-        rows = catalogue.read(BY_COMBINATION, _expression(catalogue, choice))
-    else:
-        clauses = ["entries > 0"]
-        chosen: list[str] = []
-        for facet, values in choice.values.items():
-            clauses.append(f"{facet} IN ({', '.join('?' * len(values))})")
-            chosen += values
-        where = " AND ".join(clauses)
-        rows = catalogue.read(f"SELECT {COLUMNS}, entries FROM combinations WHERE {where}", *chosen)
-    for *values_of, entries in rows:
-        yield tuple(values_of), int(entries)
+        return catalogue.read(BY_COMBINATION, " AND ".join(_searched(choice)))
+    return catalogue.read(f"SELECT {COLUMNS}, entries FROM combinations WHERE entries > 0")
 
 
-def _expression(catalogue: Catalogue, choice: Choice) -> str:
+def _searched(choice: EntryChoice) -> list[str]:
+    return [f'words : "{phrase}"' for phrase in choice.phrases]
+
+
+def _expression(catalogue: Catalogue, choice: EntryChoice) -> str:
     """The choice in FTS5's words; "" if it is everything."""
-    parts = [f'words : "{phrase}"' for phrase in choice.phrases]
+    parts = _searched(choice)
     for facet, values in choice.values.items():
         tokens = (f"v{catalogue.token(facet, value)}" for value in values)
         parts.append(f"facets : ({' OR '.join(tokens)})")

@@ -74,7 +74,7 @@ def result_of(before: float, after: float) -> Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class EntryChoice:
     """Entries that have one of the values of each facet in `values`, and all words of `text`.
 
     Words in double quotes stand in this order.
@@ -89,9 +89,5 @@ class Choice:
         found = [quoted or word for quoted, word in _WORDS.findall(self.text)]
         return [phrase for phrase in found if _LETTER.search(phrase)]
 
-    def without(self, facet: Facet) -> Choice:
-        kept = {name: chosen for name, chosen in self.values.items() if name is not facet}
-        return Choice(kept, self.text)
 
-
-EVERYTHING = Choice()
+EVERYTHING = EntryChoice()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from services.orchestrator.run.ledger.catalogue import CATALOGUE_SCHEMA, Catalogue
 from services.orchestrator.run.ledger.ledger import Ledger
-from services.orchestrator.run.ledger.shelves import Versions, marks, read_shelf
+from services.orchestrator.run.ledger.shelves import RoundVersions, marks, read_shelf
 
 SHELVES_AT_ONCE = 8
 """Shelves of one transaction: a reader sees them when it ends."""
@@ -22,7 +22,9 @@ def is_usable(catalogue: Catalogue) -> bool:
     return catalogue.note(SCHEMA_NOTE) in ("", CATALOGUE_SCHEMA)
 
 
-def renew(catalogue: Catalogue, ledger: Ledger, versions: Versions) -> Iterator[tuple[int, int]]:
+def renew(
+    catalogue: Catalogue, ledger: Ledger, versions: RoundVersions
+) -> Iterator[tuple[int, int]]:
     """Yields the number of shelves that are up to date, and of all shelves, as it goes on."""
     catalogue.set_note(SCHEMA_NOTE, CATALOGUE_SCHEMA)
     now = marks(ledger, versions)

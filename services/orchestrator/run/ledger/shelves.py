@@ -65,7 +65,7 @@ REFUSED_ENTRIES = "SELECT path, rejection FROM images WHERE rejection != '' ORDE
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
+class RoundVersions:
     """Names of the round's base version and of its candidate; "" if there is none yet."""
 
     base: str
@@ -84,7 +84,7 @@ class Shelved:
     values: Values
 
 
-def marks(ledger: Ledger, versions: Versions) -> dict[int, str]:
+def marks(ledger: Ledger, versions: RoundVersions) -> dict[int, str]:
     """A text for each shelf, which differs if the shelf's entries may have changed.
 
     Only indices are read, so a ledger of a million records takes a second.
@@ -109,7 +109,7 @@ def marks(ledger: Ledger, versions: Versions) -> dict[int, str]:
     return {**dict(sorted(found.items())), REFUSED_IMAGES: str(refused)}
 
 
-def read_shelf(ledger: Ledger, shelf: int, versions: Versions) -> Iterator[Shelved]:
+def read_shelf(ledger: Ledger, shelf: int, versions: RoundVersions) -> Iterator[Shelved]:
     if shelf == REFUSED_IMAGES:
         for path, reason in ledger.read(REFUSED_ENTRIES):
             values = values_of({Facet.REFUSED: str(reason)})

@@ -10,12 +10,12 @@ from services.core.parity import Cell
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
 from services.orchestrator.run.ledger.browsing import count
 from services.orchestrator.run.ledger.catalogue import Catalogue
-from services.orchestrator.run.ledger.facets import MOST_KINDS, RARE, Choice, Facet
+from services.orchestrator.run.ledger.facets import MOST_KINDS, RARE, EntryChoice, Facet
 from services.orchestrator.run.ledger.renewal import renew
 from services.orchestrator.run.ledger.schema import IMAGES_ON_A_SHELF
-from services.orchestrator.run.ledger.shelves import Versions
+from services.orchestrator.run.ledger.shelves import RoundVersions
 
-VERSIONS = Versions("v1", "v2")
+VERSIONS = RoundVersions("v1", "v2")
 SEARCHED = ("what", "red", "blue", "png")
 
 
@@ -26,7 +26,7 @@ def renewed(catalogue, ledger, versions=VERSIONS):
 
 
 def contents(catalogue):
-    counted = {word: count(catalogue, Choice(text=word)) for word in ("", *SEARCHED)}
+    counted = {word: count(catalogue, EntryChoice(text=word)) for word in ("", *SEARCHED)}
     entries = "SELECT shelf, image, number, attempt FROM entries ORDER BY 1, 2, 3, 4"
     texts = "SELECT words FROM texts JOIN entries ON id = texts.rowid ORDER BY words"
     return counted, list(catalogue.read(entries)), list(catalogue.read(texts))
@@ -96,7 +96,7 @@ def test_only_changed_shelves_are_read_and_ids_stay(tmp_path):
         ledger.add_record(f"{0:064x}", 0, Cell.GAP, "exact@1")
         assert renewed(catalogue, ledger) == 1
         assert list(catalogue.read(ids)) == before
-        assert renewed(catalogue, ledger, Versions("v2", "")) == 3
+        assert renewed(catalogue, ledger, RoundVersions("v2", "")) == 3
         ledger.begin_round(2)
         assert renewed(catalogue, ledger) == 3
         assert Cell.GAP not in count(catalogue).facets[Facet.CELL]
