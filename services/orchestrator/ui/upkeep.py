@@ -28,7 +28,7 @@ FIRST_WAIT_S = 1.0
 LONGEST_END_S = 5.0
 """Longest wait for the thread at the end: what it hasn't finished is undone by the next start."""
 REST = 30
-"""Times the duration of a renewal until the next one may begin: a run at work loses little."""
+"""Seconds until the next renewal for each second of computing: a run at work loses little."""
 EXPENSES = "expenses"
 """Note of a catalogue with the run's expenses as JSON."""
 
@@ -101,7 +101,7 @@ class Upkeep:
     def _work(self) -> None:
         while (folder := self._due.get()) is not None:
             kept = self._kept[folder]
-            began = time.monotonic()
+            began, cpu_began = time.monotonic(), time.thread_time()
             look = look_at(folder)
             try:
                 self._renew(folder, kept)
@@ -114,7 +114,7 @@ class Upkeep:
                 kept.renewed = Renewed(was.done, was.total, is_complete, trouble)
                 kept.look = look
                 kept.took_s = time.monotonic() - began
-                kept.rests_until = time.monotonic() + REST * kept.took_s
+                kept.rests_until = time.monotonic() + REST * (time.thread_time() - cpu_began)
                 kept.is_due = False
             kept.finished.set()
 

@@ -190,22 +190,24 @@ def test_texts_of_models_and_names_of_files_stay_texts(tmp_path):
 
 
 async def test_a_run_is_looked_at_while_it_aligns(tmp_path, pool):
+    statuses, found = set(), [0]
     with serving(tmp_path / "runs") as client:
         async with bench(tmp_path / "runs" / "a", pool) as b:
             work = asyncio.create_task(b.align())
-            seen = set()
             while not work.done():
                 answer = await asyncio.to_thread(client.get, "/runs/a/records.json")
+                statuses.add(answer.status_code)
                 if answer.status_code == 200:
-                    seen.add(answer.json()["found"])
-                await asyncio.sleep(0.02)
+                    found.append(answer.json()["found"])
             summary = await work
-        found = {}
+        overview = {}
 
         def is_the_same():
-            found.update(client.get("/runs/a/overview.json").json())
-            cells = {cell: found["cells"].get(cell, 0) for cell in Cell}
-            return cells == summary.cells and found["outcome"] != "at work"
+            overview.update(client.get("/runs/a/overview.json").json())
+            cells = {cell: overview["cells"].get(cell, 0) for cell in Cell}
+            return cells == summary.cells and overview["outcome"] != "at work"
 
-        until_true(is_the_same, describe=lambda: f"{found['cells']} is not {summary.cells}")
-    assert len(seen) > 2
+        until_true(is_the_same, describe=lambda: f"{overview['cells']} is not {summary.cells}")
+    assert 200 in statuses
+    assert statuses <= {200, 404, 409}, "404: no folder yet; 409: the run has not begun"
+    assert found == sorted(found)

@@ -13,6 +13,7 @@ from services.orchestrator.cli.main import app
 from tests.orchestrator.ui.exhibits import make_run
 
 
+@pytest.mark.slow
 def test_the_printed_address_is_served_until_an_interrupt(tmp_path):
     make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=2)
     command = [sys.executable, "-m", "services.orchestrator.cli.main", "ui", tmp_path / "runs"]

@@ -1,6 +1,7 @@
 """The list of runs."""
 
 import fcntl
+import html
 import os
 import shutil
 
@@ -19,7 +20,7 @@ def test_a_line_says_what_the_run_s_page_says(client):
     for name in ("state", "outcome", "sentence", "records", "gap_rate", "round"):
         assert line[name] == overview[name]
     assert {cell: n for cell, n in overview["cells"].items() if n} == line["cells"]
-    page = client.get("/runs").text
+    page = html.unescape(client.get("/runs").text)
     assert f"{line['gap_rate']:.1%}" in page
     assert line["sentence"] in page
 
