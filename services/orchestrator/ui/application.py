@@ -51,6 +51,7 @@ def explorer(root: Path, *, is_loopback: bool) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = VIEWS_AT_ONCE
+        upkeep.start()
         yield
         await anyio.to_thread.run_sync(upkeep.close)
 

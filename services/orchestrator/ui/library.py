@@ -49,6 +49,7 @@ class Library:
             path.parent
             for path in self.root.glob("*/ledger.sqlite")
             if not path.parent.name.startswith(".")  # one that is being deleted
+            and _has_address(path.parent.name)
         )
 
     def folder(self, name: str) -> Path:
@@ -83,3 +84,12 @@ class Library:
             while len(self._sources) > SOURCES_KEPT:
                 self._sources.popitem(last=False)
             return self._sources[key]
+
+
+def _has_address(name: str) -> bool:
+    """Whether a name is UTF-8. Another one is bytes, and stands in no address."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -17,8 +17,8 @@ from services.orchestrator.ui.choosing import Wish
 from services.orchestrator.ui.library import OpenedRun
 from services.orchestrator.ui.run_list import Document
 
-COMPARED_CHARS = 2000
-"""Longest answer that the other matchers are tried on: some take the square of its length."""
+MOST_COMPARED = 50_000
+"""Most pairs of characters of an answer and its annotation: some matchers look at each pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class RecordDetail:
     wish: Wish
     settings: Settings
     entry: Entry
-    verdicts: tuple[MatchedAnswer, ...] = ()
+    answers: tuple[MatchedAnswer, ...] = ()
     opinions: tuple[StoredOpinion, ...] = ()
     scores: tuple[StoredScore, ...] = ()
     before: Place | None = None
@@ -51,7 +51,7 @@ class RecordDetail:
             "run": self.run,
             **columns(self.entry, self.settings),
             "answers": [
-                {**asdict(verdict.answer), "matches": verdict.matches} for verdict in self.verdicts
+                {**asdict(matched.answer), "matches": matched.matches} for matched in self.answers
             ],
             "opinions": [asdict(opinion) for opinion in self.opinions],
             "scores": [asdict(score) for score in self.scores],
@@ -68,18 +68,18 @@ def read_record(opened: OpenedRun, key: str, wish: Wish) -> RecordDetail:
     own_id = browsing.id_of(opened.catalogue, ledger.shelf(image), image, number, attempt)
     before, after = _neighbours(opened, wish, own_id)
     return RecordDetail(
-        opened.name,
-        wish,
-        opened.run.settings,
-        entry,
-        tuple(
+        run=opened.name,
+        wish=wish,
+        settings=opened.run.settings,
+        entry=entry,
+        answers=tuple(
             MatchedAnswer(answer, _matches(answer.answer, row.answer))
             for answer in evidence.answers_to(ledger, image, row.question)
         ),
-        tuple(evidence.opinions_on(ledger, (image, row.question, row.answer))),
-        tuple(evidence.held_out_scores(ledger, image, row.question)),
-        before,
-        after,
+        opinions=tuple(evidence.opinions_on(ledger, (image, row.question, row.answer))),
+        scores=tuple(evidence.held_out_scores(ledger, image, row.question)),
+        before=before,
+        after=after,
     )
 
 
@@ -98,7 +98,7 @@ def _parts(key: str) -> tuple[str, int, int]:
 
 
 def _matches(answer: str, annotation: str) -> dict[str, bool] | None:
-    if max(len(answer), len(annotation)) > COMPARED_CHARS:
+    if len(answer) * len(annotation) > MOST_COMPARED:
         return None
     return {name: matcher.matches(answer, annotation) for name, matcher in MATCHERS.items()}
 

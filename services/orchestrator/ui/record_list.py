@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from services.orchestrator.run.columns import columns
 from services.orchestrator.run.entries import Entry, read_named, read_refused
@@ -51,7 +51,7 @@ class RecordList:
             "facets": self.facets,
             "records": [columns(entry, self.settings) for entry in self.entries],
             "next": self.next_cursor,
-            "renewed": {"done": self.renewed.done, "total": self.renewed.total},
+            "renewed": asdict(self.renewed),
         }
 
 

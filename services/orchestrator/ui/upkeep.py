@@ -67,7 +67,7 @@ class _Kept:
 
 
 class Upkeep:
-    """The thread and its work. `close` ends it after the shelves that are at work."""
+    """The thread and its work, from `start` to `close`, which lets it finish a few shelves."""
 
     def __init__(self) -> None:
         self._kept: dict[Path, _Kept] = {}
@@ -75,6 +75,8 @@ class Upkeep:
         self._lock = threading.Lock()
         self._is_closing = False
         self._thread = threading.Thread(target=self._work, name="catalogues", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:

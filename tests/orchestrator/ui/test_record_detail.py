@@ -1,8 +1,13 @@
 """The page of a record: every answer, each matcher's verdict, samples, scores, neighbours."""
 
+from contextlib import closing
+
 import pytest
 
 from services.core.answers import MATCHERS
+from services.orchestrator.run.ledger import AnswerRow, Ledger
+from services.orchestrator.run.run import read_run
+from tests.orchestrator.ui.exhibits import make_run, serving
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +68,17 @@ def test_another_name_is_not_found(client, key):
         answer = client.get(f"/runs/a/records/{key}{suffix}")
         assert answer.status_code == 404
         assert "record" in answer.text
+
+
+def test_the_other_matchers_are_not_tried_on_a_long_answer(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=1)
+    with read_run(run) as opened, closing(Ledger(run / "ledger.sqlite")) as ledger:
+        (record, *_) = opened.ledger.records()
+        asked = (record.image_sha256, record.question)
+        ledger.add_answer(AnswerRow(*asked, "student", "v9", "a " * 50_000, "c", "evaluate"))
+    with serving(tmp_path / "runs") as client:
+        found = client.get(f"/runs/a/records/{record.image_sha256}-0-0.json").json()
+        matches = {answer["version"]: answer["matches"] for answer in found["answers"]}
+        assert matches["v9"] is None
+        assert matches["v1"] is not None
+        assert "too long" in client.get(f"/runs/a/records/{record.image_sha256}-0-0").text

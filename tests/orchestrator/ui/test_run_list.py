@@ -61,3 +61,11 @@ def test_a_run_is_no_folder_of_runs(tmp_path):
     run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=2)
     with pytest.raises(InvalidInput, match="give the folder that it is in"):
         explorer(run, is_loopback=True)
+
+
+def test_a_folder_whose_name_is_no_text_is_left_out(tmp_path):
+    make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=2)
+    shutil.copytree(tmp_path / "runs" / "a", tmp_path / "runs" / os.fsdecode(b"b\xff"))
+    with serving(tmp_path / "runs") as client:
+        assert [line["name"] for line in client.get("/runs.json").json()["runs"]] == ["a"]
+        assert client.get("/runs").status_code == 200
