@@ -29,8 +29,8 @@ LONGEST_END_S = 5.0
 """Longest wait for the thread at the end: what it hasn't finished is undone by the next start."""
 REST = 30
 """Seconds until the next renewal for each second of computing: a run at work loses little."""
-EXPENSES = "expenses"
-"""Note of a catalogue with the run's expenses as JSON."""
+EXPENSES, LOOK = "expenses", "look"
+"""Notes of a catalogue: the run's expenses as JSON; the look of the ledger that it is made of."""
 
 Look = tuple[int, ...]
 """Times and sizes of a ledger's files."""
@@ -106,7 +106,7 @@ class Upkeep:
             began, cpu_began = time.monotonic(), time.thread_time()
             look = look_at(folder)
             try:
-                self._renew(folder, kept)
+                self._renew(folder, kept, look)
                 trouble = ""
             except (MpaError, OSError) as error:
                 trouble = str(error)
@@ -120,8 +120,10 @@ class Upkeep:
                 kept.is_due = False
             kept.finished.set()
 
-    def _renew(self, folder: Path, kept: _Kept) -> None:
+    def _renew(self, folder: Path, kept: _Kept, look: Look) -> None:
         with read_run(folder) as run, closing(_usable(run)) as catalogue:
+            if catalogue.note(LOOK) == str(look):
+                return
             base, candidate = run.state.base, run.state.candidate
             versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
             for done, total in renew(catalogue, run.ledger, versions):
@@ -129,6 +131,7 @@ class Upkeep:
                 if self._is_closing:
                     return
             catalogue.set_note(EXPENSES, count_expenses(run.ledger).to_json())
+            catalogue.set_note(LOOK, str(look))
 
 
 def catalogue_file(run: Run) -> Path:

@@ -62,6 +62,18 @@ def test_a_second_explorer_finds_the_catalogue_made(tmp_path):
         catalogue.commit()
     with serving(tmp_path / "runs") as client:
         assert until_counted(client, "a")["cells"]["gap"] > told["cells"]["gap"]
+        assert until_counted(client, "a")["expenses"] == told["expenses"]
+
+
+def test_a_change_between_two_explorers_is_seen(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with serving(tmp_path / "runs") as client:
+        before = until_counted(client, "a")["refused"]
+    with closing(Ledger(run / "ledger.sqlite")) as ledger:
+        ledger.add_image(ImageRow("late.png", "", "IMAGE_UNREADABLE", "late"))
+    with serving(tmp_path / "runs") as client:
+        after = until_counted(client, "a")["refused"]
+    assert after == {"IMAGE_UNREADABLE": before["IMAGE_UNREADABLE"] + 1}
 
 
 def test_a_run_that_can_t_be_written_has_its_catalogue_in_the_user_s_cache(tmp_path, monkeypatch):
