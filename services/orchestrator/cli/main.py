@@ -17,6 +17,7 @@ from services.orchestrator.cli import (
     cache,
     datasets,
     experiment,
+    explorer,
     keys,
     models,
     options,
@@ -86,7 +87,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (align, quote, steps, results, services, experiment):
+for part in (align, quote, steps, results, explorer, services, experiment):
     app.add_typer(part.app)
 app.add_typer(
     models.app,

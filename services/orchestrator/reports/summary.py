@@ -145,18 +145,23 @@ def _show_examples(summary: Summary, console: Console) -> None:
         say(console, f"    {answers}   reference: {example.reference}")
 
 
+def outcome_in_words(outcome: str, before: str, after: str, reason: str) -> tuple[str, str]:
+    """Two or three words, and a sentence with the names of the versions and the reason."""
+    said = {
+        "promoted": ("promoted", f"{after} is live in place of {before}: {reason}"),
+        "not_promoted": ("not promoted", f"{before} stays live: {reason}"),
+        "nothing_to_align": ("no training", reason),
+        "unfinished": ("unfinished", "repeat the command to continue"),
+    }
+    return said[outcome]
+
+
 def _show_outcome(summary: Summary, console: Console) -> None:
-    before, after = summary.version.before, summary.version.after
-    if summary.promoted:
-        say(console, f"promoted     {after} is live in place of {before}: {summary.reason}")
-        if summary.swap.requests:
-            failure = f" (first: {summary.swap.first_failure})" if summary.swap.failed else ""
-            count = summary.swap.requests
-            failed = f"{summary.swap.failed} failed{failure}"
-            say(console, f"swap         {count:,} requests under way, {failed}")
-    elif summary.outcome == "not_promoted":
-        say(console, f"not promoted {before} stays live: {summary.reason}")
-    elif summary.outcome == "nothing_to_align":
-        say(console, f"no training  {summary.reason}")
-    elif summary.outcome == "unfinished":
-        say(console, "unfinished   repeat the command to continue")
+    versions = (summary.version.before, summary.version.after)
+    words, sentence = outcome_in_words(summary.outcome, *versions, summary.reason)
+    say(console, f"{words:<12} {sentence}")
+    if summary.promoted and summary.swap.requests:
+        failure = f" (first: {summary.swap.first_failure})" if summary.swap.failed else ""
+        count = summary.swap.requests
+        failed = f"{summary.swap.failed} failed{failure}"
+        say(console, f"swap         {count:,} requests under way, {failed}")

@@ -6,10 +6,11 @@ Read them a page at a time, or as a stream in constant memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from services.core.agreement import NOT_SAMPLED, Agreement
+from services.core.errors import NotFound
 from services.core.parity import Cell
 from services.orchestrator.run.ledger import (
     AnnotationRow,
@@ -21,6 +22,9 @@ from services.orchestrator.run.ledger import (
 from services.orchestrator.run.ledger.opinions import samples_of
 from services.orchestrator.run.ledger.search import WHOLE, Filter
 from services.orchestrator.run.state import State
+
+AnnotationName = tuple[str, int, int]
+"""Sha256 of the image, number and attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,33 @@ def read_entries(
         yield from map(
             Entry, _refused(ledger, chosen, WHOLE if limit == WHOLE else limit - read, skipped)
         )
+
+
+def read_named(ledger: Ledger, names: Iterable[AnnotationName]) -> Iterator[Entry]:
+    """Reads annotations by their names, in that order.
+
+    Raises NotFound for a name that the run doesn't have.
+    """
+    state = State(ledger)
+    version = state.base.name if state.base else ""
+    teachers = state.teachers
+    for image_sha256, number, attempt in names:
+        for row in ledger.annotations(image_sha256):
+            if (row.number, row.attempt) == (number, attempt):
+                yield _entry(ledger, _accepted(ledger, image_sha256), row, version, teachers)
+                break
+        else:
+            raise NotFound(
+                f"this run has no record {image_sha256[:12]}, question {number}, attempt {attempt}"
+            )
+
+
+def read_refused(ledger: Ledger, path: str) -> Entry:
+    """One refused image. Raises NotFound if the run has refused none of this path."""
+    row = ledger.image(path)
+    if row is None or not row.rejection:
+        raise NotFound(f"this run has refused no image {path!r}")
+    return Entry(row)
 
 
 def _refused(ledger: Ledger, chosen: Filter, limit: int, offset: int) -> Iterator[ImageRow]:

@@ -21,6 +21,11 @@ ON earlier.shelf = r.shelf AND earlier.image_sha256 = r.image_sha256
 AND earlier.number = r.number AND earlier.round = r.round - 1
 WHERE r.round = ? GROUP BY 1, 2
 """
+CONTRADICTED = """
+SELECT r.cell, -count(*) FROM annotations a JOIN records r
+ON r.shelf = a.shelf AND r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
+WHERE a.rejection != '' AND a.rejection = ? GROUP BY 1
+"""
 AUDITED = """
 SELECT CASE a.rejection WHEN '' THEN coalesce(r.cell, 'unidentified') ELSE a.rejection END, count(*)
 FROM annotations a LEFT JOIN records r
@@ -52,6 +57,17 @@ FINISHED = {
 def cells_of_round(ledger: Ledger, number: int) -> Counter[str]:
     """Records of that round by cell."""
     return _counted(ledger, CELLS, number)
+
+
+def standing_cells(ledger: Ledger) -> Counter[str]:
+    """Records of this round by cell, without those that samples of the teacher contradicted later.
+
+    Only indices are read.
+    """
+    contradicted = _counted(ledger, CONTRADICTED, ledger.round, Rejection.LOW_AGREEMENT)
+    found = cells_of_round(ledger, ledger.round)
+    found.update(contradicted)
+    return +found
 
 
 def moves_of_round(ledger: Ledger, number: int) -> Iterator[tuple[str, str, int]]:

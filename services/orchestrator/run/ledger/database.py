@@ -26,9 +26,13 @@ CHECKPOINT_PAGES = 4000
 class Database:
     """The file. Methods raise MpaError if it can't be used."""
 
+    noun = "ledger"
+    if_full, if_damaged = "free space or give another --run, then repeat", "start a new run"
+    """Advice of the errors."""
+
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
-        self._explained = _Explained(path)
+        self._explained = _Explained(f"the {self.noun} {path}", self.if_full, self.if_damaged)
         where = f"{path.absolute().as_uri()}?mode=ro{_unlocked(path)}" if read_only else str(path)
         with self._explained:
             self._db = sqlite3.connect(where, isolation_level=None, uri=read_only, timeout=30)
@@ -164,8 +168,10 @@ class _Explained:
     A class is faster than a generator, and every statement of a run enters it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, file: str, if_full: str, if_damaged: str) -> None:
+        self._file = file
+        self._if_full = if_full
+        self._if_damaged = if_damaged
 
     def __enter__(self) -> None:
         pass
@@ -177,13 +183,10 @@ class _Explained:
         trace: TracebackType | None,
     ) -> None:
         if isinstance(error, sqlite3.OperationalError):
-            raise MpaError(
-                f"the ledger {self._path} can't be used ({error}): "
-                "free space or give another --run, then repeat"
-            ) from error
+            raise MpaError(f"{self._file} can't be used ({error}): {self._if_full}") from error
         # SQLite quotes damaged names in its messages.
         if type(error) is sqlite3.DatabaseError or isinstance(error, UnicodeDecodeError):
             raise self.damaged(error) from error
 
     def damaged(self, why: object) -> MpaError:
-        return MpaError(f"the ledger {self._path} is damaged ({why}): start a new run")
+        return MpaError(f"{self._file} is damaged ({why}): {self._if_damaged}")

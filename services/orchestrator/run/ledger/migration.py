@@ -53,9 +53,11 @@ def _present() -> Iterator[sqlite3.Connection]:
 def read_as_up_to_date(database: Database) -> None:
     """Adds the columns of later schemas for a reader of an older ledger; the file is not changed.
 
-    Raises WrongState for the ledger of a later program.
+    A ledger that is being created just now is read as an empty one. Raises WrongState for the
+    ledger of a later program.
     """
-    if 0 < _known_schema(database) < SCHEMA_VERSION:
+    is_new = not any(database.read("SELECT 1 FROM sqlite_master WHERE name = 'meta'"))
+    if is_new or 0 < _known_schema(database) < SCHEMA_VERSION:
         for view in _views_of_missing_columns(database):
             database.write(view)
 

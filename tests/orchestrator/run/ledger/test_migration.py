@@ -85,3 +85,11 @@ def test_a_ledger_of_another_program_version_is_told(ledger, tmp_path):
     for read_only in (False, True):
         with pytest.raises(WrongState, match=r"schema 99.*update the program"):
             Ledger(tmp_path / "ledger.sqlite", read_only=read_only)
+
+
+def test_a_ledger_that_is_being_created_is_read_as_an_empty_one(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    path.touch()
+    with closing(Ledger(path, read_only=True)) as reader:
+        assert (reader.round, reader.meta("settings"), list(reader.records())) == (1, "", [])
+    assert path.read_bytes() == b""

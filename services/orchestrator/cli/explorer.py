@@ -1,0 +1,59 @@
+"""`mpa-orch ui`: the runs of a folder in a browser."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.core import extras
+from services.orchestrator.cli import options as o
+from services.orchestrator.cli.exits import exit_codes
+from services.orchestrator.cli.results import PANEL
+from services.orchestrator.run import RUNS
+
+app = typer.Typer()
+
+RunsFolder = Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of the runs.")]
+Host = Annotated[
+    str, typer.Option("--host", metavar="ADDRESS", help="Network interface to listen on.")
+]
+Port = Annotated[
+    int,
+    typer.Option(
+        "--port", metavar="N", min=0, max=65535, help="HTTP port; 0 takes one that is free."
+    ),
+]
+AllowRemote = Annotated[
+    bool,
+    o.flag(
+        "--allow-remote",
+        help="Listen beyond this machine: everybody who reaches the port sees the images, "
+        "questions and answers of all runs. There is no password.",
+    ),
+]
+
+
+@app.command(rich_help_panel=PANEL)
+def ui(
+    runs: RunsFolder = RUNS,
+    host: Host = "127.0.0.1",
+    port: Port = 8600,
+    allow_remote: AllowRemote = False,
+) -> None:
+    """Show runs in a browser: cells, rejections, kinds of questions, every record.
+
+    Nothing is changed. Each run gets a file explorer.sqlite, by which records are found fast.
+    """
+    with exit_codes(), suppress(KeyboardInterrupt):
+        for library in ("starlette", "uvicorn", "jinja2"):
+            extras.require(library, "ui", "mpa-orch ui")
+        from services.orchestrator.ui.listening import serve
+
+        serve(runs, host, port, _announce, allow_remote=allow_remote)
+
+
+def _announce(address: str) -> None:
+    typer.echo(f"{address}  (Ctrl-C ends)")

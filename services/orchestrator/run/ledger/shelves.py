@@ -1,0 +1,151 @@
+"""Entries of a ledger shelf by shelf, for its catalogue, and marks that show which have changed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from services.core.questions import question_kind
+from services.orchestrator.run.ledger.facets import (
+    UNIDENTIFIED,
+    Facet,
+    Values,
+    result_of,
+    values_of,
+)
+from services.orchestrator.run.ledger.ledger import Ledger
+from services.orchestrator.run.ledger.opinions import has_opinions
+
+REFUSED_IMAGES = -1
+"""Shelf of the refused images in a catalogue; also their number and attempt."""
+MOST_CHARS = 10_000
+"""Characters of a text that are searched."""
+
+ANNOTATED = "SELECT shelf, count(*) FROM annotations GROUP BY shelf"
+IDENTIFIED = "SELECT shelf, count(*) FROM records WHERE round = ? GROUP BY shelf"
+REJECTED = """
+SELECT shelf, count(*) || '.' || sum(length(rejection)) FROM annotations
+WHERE rejection != '' GROUP BY shelf
+"""
+SCORED = """
+SELECT shelf, count(*) FROM scores JOIN images ON sha256 = image_sha256 AND rejection = ''
+WHERE question_set = 'held_out' AND version = ? GROUP BY shelf
+"""
+SAMPLED = """
+SELECT shelf, count(*) || '.' || sum(agreed)
+FROM opinions JOIN images ON sha256 = image_sha256 AND rejection = ''
+WHERE kind = 'sample' GROUP BY shelf
+"""
+REFUSED = "SELECT count(*) || '.' || sum(length(rejection)) FROM images WHERE rejection != ''"
+LEAKS = "SELECT count(*) FROM images WHERE rejection = 'leak'"
+ENTRIES = """
+SELECT a.image_sha256, a.number, a.attempt, a.question, a.answer, a.text, a.rejection, a.origin,
+    i.path, i.held_out, r.cell, r.matcher, r.student_matcher, before.score, after.score, after.kind,
+    (SELECT answer FROM answers WHERE shelf = a.shelf AND image_sha256 = a.image_sha256
+        AND question = a.question AND role = 'student' AND version = ?3),
+    (SELECT group_concat(answer, ' ') FROM answers WHERE shelf = a.shelf
+        AND image_sha256 = a.image_sha256 AND question = a.question AND role = 'teacher'),
+    (SELECT sum(agreed) || '/' || sum(asked) FROM opinions WHERE image_sha256 = a.image_sha256
+        AND question = a.question AND answer = a.answer AND kind = 'sample')
+FROM annotations a
+LEFT JOIN images i ON i.sha256 = a.image_sha256 AND i.rejection = ''
+LEFT JOIN records r ON r.shelf = a.shelf AND r.image_sha256 = a.image_sha256
+    AND r.number = a.number AND r.round = ?2
+LEFT JOIN scores before ON before.question_set = 'held_out'
+    AND before.image_sha256 = a.image_sha256 AND before.question = a.question
+    AND before.role = 'before' AND before.version = ?3
+LEFT JOIN scores after ON after.question_set = 'held_out'
+    AND after.image_sha256 = a.image_sha256 AND after.question = a.question
+    AND after.role = 'after' AND after.version = ?4
+WHERE a.shelf = ?1
+"""
+REFUSED_ENTRIES = "SELECT path, rejection FROM images WHERE rejection != '' ORDER BY path"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundVersions:
+    """Names of the round's base version and of its candidate; "" if there is none yet."""
+
+    base: str
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """An entry as a catalogue keeps it. `image`: sha256, or the path of a refused image."""
+
+    image: str
+    number: int
+    attempt: int
+    words: str
+    """Texts to search."""
+    values: Values
+
+
+def marks(ledger: Ledger, versions: RoundVersions) -> dict[int, str]:
+    """A text for each shelf, which differs if the shelf's entries may have changed.
+
+    Only indices are read, so a ledger of a million records takes a second.
+    """
+    parts: dict[int, list[str]] = defaultdict(list)
+    counted: list[tuple[str, tuple[str | int, ...]]] = [
+        (ANNOTATED, ()),
+        (IDENTIFIED, (ledger.round,)),
+        (REJECTED, ()),
+    ]
+    if versions.candidate:
+        counted.append((SCORED, (versions.candidate,)))
+    if has_opinions(ledger):
+        counted.append((SAMPLED, ()))
+    for place, (statement, values) in enumerate(counted):
+        for shelf, count in ledger.read(statement, *values):
+            parts[int(shelf)].append(f"{place}:{count}")
+    ((leaks,),) = ledger.read(LEAKS)
+    same_for_all = f"{ledger.round} {versions.base} {versions.candidate} {leaks}"
+    found = {shelf: f"{same_for_all} {' '.join(counts)}" for shelf, counts in parts.items()}
+    ((refused,),) = ledger.read(REFUSED)
+    return {**dict(sorted(found.items())), REFUSED_IMAGES: str(refused)}
+
+
+def read_shelf(ledger: Ledger, shelf: int, versions: RoundVersions) -> Iterator[Shelved]:
+    if shelf == REFUSED_IMAGES:
+        for path, reason in ledger.read(REFUSED_ENTRIES):
+            values = values_of({Facet.REFUSED: str(reason)})
+            yield Shelved(str(path), REFUSED_IMAGES, REFUSED_IMAGES, _words(path), values)
+        return
+    known = (shelf, ledger.round, versions.base, versions.candidate)
+    for row in ledger.read(ENTRIES, *known):
+        yield _shelved(row)
+
+
+def _shelved(row: tuple[Any, ...]) -> Shelved:
+    image, number, attempt, question, answer, reply, rejection, origin, *others = row
+    path, held_out, cell, matcher, student_matcher, before, after, judged, *answers = others
+    student, teachers, samples = answers
+    values = {Facet.ORIGIN: origin, Facet.REJECTED: rejection}
+    if question:
+        values[Facet.KIND] = question_kind(question)
+    if path is not None:
+        values[Facet.HELD_OUT] = "yes" if held_out else "no"
+    if samples:
+        values[Facet.SAMPLES] = samples
+    if path is not None and not rejection:
+        values[Facet.CELL] = cell or UNIDENTIFIED
+        if cell:
+            values[Facet.MATCHER] = _matchers(matcher, student_matcher)
+        if before is not None and after is not None:
+            values |= {Facet.RESULT: result_of(before, after), Facet.JUDGED: judged}
+    written = (question, answer) if question else (reply,)
+    words = _words(*written, student, teachers, path)
+    return Shelved(image, number, attempt, words, values_of(values))
+
+
+def _matchers(of_teacher: str, of_student: str) -> str:
+    is_one = of_student in ("", of_teacher)
+    return of_teacher if is_one else f"{of_teacher}, student {of_student}"
+
+
+def _words(*texts: str | None) -> str:
+    return "\n".join(text[:MOST_CHARS] for text in texts if text)

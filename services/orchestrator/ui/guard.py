@@ -1,0 +1,56 @@
+"""The check of each request, and the headers of each response."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+"""Names of this machine in a Host header."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+Refuse = Callable[[Request], Awaitable[Response]]
+
+
+class Guard:
+    """The outermost application.
+
+    With `is_loopback` a request must name this machine as its host. Otherwise a page elsewhere
+    could read the explorer: its name in DNS would lead here (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, refuse: Refuse, *, is_loopback: bool) -> None:
+        self._app = app
+        self._refuse = refuse
+        self._is_loopback = is_loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        if self._is_loopback and not _names_this_machine(Headers(scope=scope).get("host", "")):
+            refusal = await self._refuse(Request(scope))
+            return await refusal(scope, receive, send_with_headers)
+        await self._app(scope, receive, send_with_headers)
+
+
+def _names_this_machine(host: str) -> bool:
+    name, colon, port = host.rpartition(":")
+    if not colon or not port.isdigit():
+        name = host
+    return name.lower() in LOOPBACK

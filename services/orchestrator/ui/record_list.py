@@ -1,0 +1,89 @@
+"""Content of a list of records: a page of entries, and the facets they may be chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from services.orchestrator.run.columns import columns
+from services.orchestrator.run.entries import Entry, read_named, read_refused
+from services.orchestrator.run.ledger import browsing
+from services.orchestrator.run.ledger.browsing import Place
+from services.orchestrator.run.ledger.facets import EntryChoice, Facet, Order
+from services.orchestrator.run.settings import Settings
+from services.orchestrator.ui.choosing import Wish
+from services.orchestrator.ui.library import OpenedRun
+from services.orchestrator.ui.run_list import Document
+from services.orchestrator.ui.upkeep import Renewed
+
+PAGE = 25
+
+
+@dataclass(frozen=True, slots=True)
+class RecordList:
+    """The page. `next_cursor`: "" on the last page.
+
+    `facets`: numbers of entries, as they would be if nothing were chosen in that facet.
+    If `is_whole` is False, these are least numbers: many more have the searched words.
+    """
+
+    run: str
+    wish: Wish
+    settings: Settings
+    entries: tuple[Entry, ...]
+    next_cursor: str
+    found: int
+    is_whole: bool
+    facets: Mapping[Facet, Mapping[str, int]]
+    renewed: Renewed
+
+    def document(self) -> Document:
+        return {
+            "run": self.run,
+            "choice": {
+                **{str(facet): values for facet, values in self.wish.choice.values.items()},
+                "q": self.wish.choice.text,
+                "order": self.wish.order,
+                "after": self.wish.after,
+            },
+            "found": self.found,
+            "is_whole": self.is_whole,
+            "facets": self.facets,
+            "records": [columns(entry, self.settings) for entry in self.entries],
+            "next": self.next_cursor,
+            "renewed": asdict(self.renewed),
+        }
+
+
+def read_records(opened: OpenedRun, wish: Wish) -> RecordList:
+    choice = as_ordered(opened, wish)
+    places = browsing.page(opened.catalogue, choice, wish.order, wish.after, PAGE + 1)
+    counted = browsing.count(opened.catalogue, choice)
+    return RecordList(
+        run=opened.name,
+        wish=wish,
+        settings=opened.run.settings,
+        entries=tuple(_entries(opened, places[:PAGE])),
+        next_cursor=places[PAGE - 1].cursor if len(places) > PAGE else "",
+        found=max(counted.entries, min(len(places), PAGE)),
+        is_whole=counted.is_whole,
+        facets=counted.facets,
+        renewed=opened.renewed,
+    )
+
+
+def as_ordered(opened: OpenedRun, wish: Wish) -> EntryChoice:
+    """The entries that the order has a place for: by agreement, only sampled ones."""
+    if wish.order is not Order.AGREEMENT:
+        return wish.choice
+    sampled = tuple(browsing.agreements(opened.catalogue, wish.choice))
+    return replace(wish.choice, values={**wish.choice.values, Facet.SAMPLES: sampled or ("",)})
+
+
+def _entries(opened: OpenedRun, places: Sequence[Place]) -> Iterator[Entry]:
+    ledger = opened.run.ledger
+    named = read_named(
+        ledger, ((p.image, p.number, p.attempt) for p in places if not p.is_refused_image)
+    )
+    for place in places:
+        yield read_refused(ledger, place.image) if place.is_refused_image else next(named)

@@ -1,0 +1,133 @@
+"""Content into pages: the templates, and the words that they use for facets and their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from services.core.answers import MATCHERS
+from services.core.parity import Cell
+from services.orchestrator.reports.runs import SAID
+from services.orchestrator.run.ledger.browsing import COUNTED
+from services.orchestrator.run.ledger.facets import UNIDENTIFIED, Facet, Order, Result
+from services.orchestrator.ui.choosing import record_link, records_link, run_link
+from services.orchestrator.ui.record_list import RecordList
+
+FACETS = {
+    Facet.CELL: "Cell",
+    Facet.KIND: "Kind of question",
+    Facet.REJECTED: "Annotation rejected",
+    Facet.REFUSED: "Image refused",
+    Facet.HELD_OUT: "Held out",
+    Facet.ORIGIN: "Question by",
+    Facet.MATCHER: "Matcher",
+    Facet.RESULT: "Evaluation",
+    Facet.JUDGED: "Kind in the evaluation",
+    Facet.SAMPLES: "Samples that agree",
+}
+VALUES: Mapping[Facet, Mapping[str, str]] = {
+    Facet.CELL: {
+        **{str(cell): said for cell, said in SAID.items()},
+        UNIDENTIFIED: "not identified yet",
+    },
+    Facet.ORIGIN: {"pool": "the teacher", "production": "a user"},
+    Facet.RESULT: {
+        Result.FIXED: "fixed: wrong before, right after",
+        Result.BROKEN: "broken: right before, wrong after",
+        Result.STILL_RIGHT: "right before and after",
+        Result.STILL_WRONG: "wrong before and after",
+    },
+}
+ORDERS = {
+    Order.READ: "as the images came",
+    Order.NEWEST: "newest first",
+    Order.AGREEMENT: "least agreement of samples first",
+}
+NOT_KEPT = {"Cache-Control": "no-store"}
+"""Header of pages: they show what may be private, and change."""
+SHOWN_CHARS = 300
+"""Characters of a text in a list; the record's page has all of them."""
+SHOWN_VALUES = 12
+"""Values of a facet on a page."""
+
+
+def said(facet: str, value: str) -> str:
+    """A value of a facet in words."""
+    words = value.replace("_", " ")
+    return VALUES.get(Facet(facet), {}).get(value, words.lower() if words.isupper() else words)
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS].rstrip()} …"
+
+
+def is_shown(facet: Facet, view: RecordList) -> bool:
+    """Whether choosing by the facet would leave anything out, or something is chosen there."""
+    counts = view.facets[facet]
+    is_same_for_all = list(counts.values()) == [view.found]
+    return facet in view.wish.choice.values or bool(counts and not is_same_for_all)
+
+
+def shown_values(counts: Mapping[str, int], chosen: Sequence[str]) -> list[tuple[str, int]]:
+    """The most frequent values of a facet with their numbers, and every chosen one."""
+    most = sorted(counts.items(), key=lambda counted: (-counted[1], counted[0]))[:SHOWN_VALUES]
+    known = dict(most) | {value: counts.get(value, 0) for value in chosen}
+    return list(known.items())
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
+def dollars(amount: float) -> str:
+    if not amount:
+        return "$0"
+    return f"${amount:,.{2 if amount >= 1 else 4}f}"
+
+
+@cache
+def _environment() -> Environment:
+    found = Environment(
+        loader=PackageLoader("services.orchestrator.ui"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"shortened": shortened, "percent": percent, "dollars": dollars}
+    found.filters |= {"count": lambda number: f"{number:,}"}
+    found.globals |= {
+        "COUNTED": COUNTED,
+        "Cell": Cell,
+        "FACETS": FACETS,
+        "ORDERS": ORDERS,
+        "SHOWN_VALUES": SHOWN_VALUES,
+        "is_shown": is_shown,
+        "matchers": tuple(MATCHERS),
+        "said": said,
+        "shown_values": shown_values,
+        "record_link": record_link,
+        "records_link": records_link,
+        "run_link": run_link,
+    }
+    return found
+
+
+def page(template: str, content: Mapping[str, object], status: int = 200) -> HTMLResponse:
+    text = _environment().get_template(template).render(content)
+    return HTMLResponse(text.encode("utf-8", "replace"), status, NOT_KEPT)
+
+
+def is_json(request: Request) -> bool:
+    return str(request.scope["path"]).endswith(".json")
+
+
+def document_link(request: Request) -> str:
+    """Address of the same view as JSON."""
+    query = request.scope["query_string"].decode("latin-1")
+    return f"{quote(request.scope['path'])}.json{'?' if query else ''}{query}"

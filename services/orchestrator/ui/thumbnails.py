@@ -1,0 +1,43 @@
+"""Images of a run for its pages: read from the run's source, and encoded again as small JPEGs.
+
+A file of the source is never passed on: it could be a document with scripts, whatever its name.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+
+from PIL import Image
+
+from services.core.errors import InvalidInput, NotFound
+from services.engines.images import load_image
+from services.orchestrator.ui.library import Library, OpenedRun
+
+SIDES = {"small": 160, "large": 1024}
+"""Longest side in pixels, by the name of the size."""
+DECODED_AT_ONCE = 2
+"""A decoded image may take 64 MiB."""
+QUALITY = 85
+
+_turns = threading.BoundedSemaphore(DECODED_AT_ONCE)
+
+
+def thumbnail(library: Library, opened: OpenedRun, image_sha256: str, size: str) -> bytes:
+    """A JPEG of at most SIDES[size] pixels on each side.
+
+    Raises NotFound if the run has no such image, InvalidInput if its file is missing, has changed
+    or is no image any more, Unavailable.
+    """
+    path = opened.run.ledger.path_of(image_sha256)
+    if not path or size not in SIDES:
+        raise NotFound(f"this run has no image {image_sha256[:12]!r} of size {size!r}")
+    with _turns:
+        image = load_image(library.source(opened).read(path))
+        if image.sha256 != image_sha256:
+            raise InvalidInput(f"{path} has changed since the run saw it")
+        pixels = image.pixels
+        pixels.thumbnail((SIDES[size], SIDES[size]), Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    pixels.save(encoded, "JPEG", quality=QUALITY)
+    return encoded.getvalue()

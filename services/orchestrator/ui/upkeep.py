@@ -1,0 +1,176 @@
+"""Catalogues of the runs that are looked at, kept up to date by one thread.
+
+A view never waits long: it shows what the catalogue has, and how far the thread is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+
+from services.core.errors import MpaError
+from services.orchestrator.endpoints.cache import cache_folder
+from services.orchestrator.run.expenses import count_expenses
+from services.orchestrator.run.ledger.catalogue import Catalogue
+from services.orchestrator.run.ledger.renewal import is_usable, renew
+from services.orchestrator.run.ledger.shelves import RoundVersions
+from services.orchestrator.run.run import Run, read_run
+
+WAIT_S = 0.1
+"""Longest wait of a view for a renewal, if the last one was as short."""
+FIRST_WAIT_S = 1.0
+LONGEST_END_S = 5.0
+"""Longest wait for the thread at the end: what it hasn't finished is undone by the next start."""
+REST = 30
+"""Seconds until the next renewal for each second of computing: a run at work loses little."""
+EXPENSES, LOOK = "expenses", "look"
+"""Notes of a catalogue: the run's expenses as JSON; the look of the ledger that it is made of."""
+
+Look = tuple[int, ...]
+"""Times and sizes of a ledger's files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """Shelves of a catalogue that are up to date, out of `total`.
+
+    `trouble`: why it can't be renewed; "" if it can.
+    """
+
+    done: int = 0
+    total: int = 0
+    is_complete: bool = False
+    trouble: str = ""
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return self.done / self.total if self.total else 0.0
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A run's catalogue. `look`: what the ledger's files were when the last renewal began."""
+
+    renewed: Renewed = Renewed()
+    look: Look = ()
+    is_due: bool = False
+    took_s: float = FIRST_WAIT_S
+    rests_until: float = 0.0
+    finished: threading.Event = field(default_factory=threading.Event)
+
+
+class Upkeep:
+    """The thread and its work, from `start` to `close`, which lets it finish a few shelves."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Path, _Kept] = {}
+        self._due: SimpleQueue[Path | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._work, name="catalogues", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._is_closing = True
+        self._due.put(None)
+        self._thread.join(LONGEST_END_S)
+
+    def renew(self, folder: Path) -> Renewed:
+        """Begins a renewal if the ledger has changed, and waits a moment for its end."""
+        with self._lock:
+            kept = self._kept.setdefault(folder, _Kept())
+            is_changed = kept.look != look_at(folder)
+            wait_s = WAIT_S if kept.took_s <= WAIT_S else 0.0
+            if is_changed and not kept.is_due and time.monotonic() >= kept.rests_until:
+                wait_s = wait_s if kept.look else FIRST_WAIT_S
+                kept.is_due = True
+                kept.finished.clear()
+                self._due.put(folder)
+            may_wait = kept.is_due
+        if may_wait:
+            kept.finished.wait(wait_s)
+        return kept.renewed
+
+    def _work(self) -> None:
+        while (folder := self._due.get()) is not None:
+            kept = self._kept[folder]
+            began, cpu_began = time.monotonic(), time.thread_time()
+            look = look_at(folder)
+            try:
+                self._renew(folder, kept, look)
+                trouble = ""
+            except (MpaError, OSError) as error:
+                trouble = str(error)
+            with self._lock:
+                was = kept.renewed
+                is_complete = not trouble and not self._is_closing
+                kept.renewed = Renewed(was.done, was.total, is_complete, trouble)
+                kept.look = look
+                kept.took_s = time.monotonic() - began
+                kept.rests_until = time.monotonic() + REST * (time.thread_time() - cpu_began)
+                kept.is_due = False
+            kept.finished.set()
+
+    def _renew(self, folder: Path, kept: _Kept, look: Look) -> None:
+        with read_run(folder) as run, closing(_usable(run)) as catalogue:
+            if catalogue.note(LOOK) == str(look):
+                return
+            base, candidate = run.state.base, run.state.candidate
+            versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
+            for done, total in renew(catalogue, run.ledger, versions):
+                kept.renewed = Renewed(done, total)
+                if self._is_closing:
+                    return
+            catalogue.set_note(EXPENSES, count_expenses(run.ledger).to_json())
+            catalogue.set_note(LOOK, str(look))
+
+
+def catalogue_file(run: Run) -> Path:
+    """The run's own folder if it can be written, else the user's cache folder."""
+    if os.access(run.folder, os.W_OK):
+        return run.folder / "explorer.sqlite"
+    name = hashlib.sha256(f"{run.folder.absolute()} {run.id}".encode()).hexdigest()[:32]
+    folder = cache_folder() / "explorer"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.sqlite"
+
+
+def open_catalogue(run: Run) -> Catalogue:
+    """The catalogue to read from; an empty one until it is made."""
+    path = catalogue_file(run)
+    if not path.exists():
+        _usable(run).close()
+    return Catalogue(path, read_only=True)
+
+
+def _usable(run: Run) -> Catalogue:
+    """The catalogue to write. A damaged one, or one of another program, is made again."""
+    path = catalogue_file(run)
+    with suppress(MpaError):
+        catalogue = Catalogue(path)
+        if is_usable(catalogue):
+            return catalogue
+        catalogue.close()
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return Catalogue(path)
+
+
+def look_at(folder: Path) -> Look:
+    """A look that differs after every commit. An empty log says nothing: readers make it."""
+    found: list[int] = []
+    for name in ("ledger.sqlite", "ledger.sqlite-wal"):
+        with suppress(OSError):
+            stat = (folder / name).stat()
+            if stat.st_size:
+                found += [stat.st_ino, stat.st_mtime_ns, stat.st_size]
+    return tuple(found)

@@ -1,0 +1,68 @@
+"""Headers of every response, and hosts that are refused."""
+
+import httpx
+import pytest
+
+from services.orchestrator.ui.guard import HEADERS
+from tests.orchestrator.ui.exhibits import serving
+
+PATHS = [
+    "/",
+    "/runs",
+    "/runs.json",
+    "/runs/a/overview",
+    "/runs/a/records?x=1",
+    "/runs/none/overview",
+    "/runs/a/images/none/small",
+    "/static/explorer.css",
+    "/static/explorer.js",
+    "/static/none",
+    "/none",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_response_has_the_headers(client, path):
+    for answer in (client.get(path), client.post(path), client.get(path, headers={"Host": "x"})):
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+        assert "server" not in answer.headers or answer.headers["server"] == "uvicorn"
+        assert "Traceback" not in answer.text
+
+
+def test_no_page_has_scripts_or_styles_of_its_own(client):
+    record = client.get("/runs/a/records.json").json()["records"][0]
+    name = f"{record['image_sha256']}-0-0"
+    for path in ("/runs", "/runs/a/overview", "/runs/a/records", f"/runs/a/records/{name}"):
+        page = client.get(path).text
+        assert page.count("<script") == 1
+        assert '<script type="module" src="/static/explorer.js"></script>' in page
+        assert "<style" not in page
+        assert " style=" not in page
+        assert " on" not in {attribute[:3] for attribute in page.split("<")}
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil:1", "[::", ""],
+)
+def test_another_host_is_refused_on_loopback(client, host):
+    answer = client.get("/runs", headers={"Host": host})
+    assert answer.status_code == 403
+    assert "mpa-orch ui has printed" in answer.text
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8600", "127.0.0.1:1", "[::1]:8600"])
+def test_names_of_this_machine_are_served(client, host):
+    assert client.get("/runs", headers={"Host": host}).status_code == 200
+
+
+def test_any_host_is_served_where_others_are_let_in(root):
+    with serving(root, is_loopback=False) as client:
+        assert client.get("/runs", headers={"Host": "gpu1:8600"}).status_code == 200
+
+
+def test_nothing_can_be_written(client):
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        answer = client.request(method, "/runs/a/records")
+        assert answer.status_code == 405
+        assert isinstance(answer, httpx.Response)

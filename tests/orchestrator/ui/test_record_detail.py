@@ -1,0 +1,84 @@
+"""The page of a record: every answer, each matcher's verdict, samples, scores, neighbours."""
+
+from contextlib import closing
+
+import pytest
+
+from services.core.answers import MATCHERS
+from services.orchestrator.run.ledger import AnswerRow, Ledger
+from services.orchestrator.run.run import read_run
+from tests.orchestrator.ui.exhibits import make_run, serving
+
+
+@pytest.fixture(scope="module")
+def judged(client):
+    """The first record that was sampled and evaluated."""
+    chosen = "/runs/a/records.json?order=agreement&held_out=yes"
+    return client.get(chosen).json()["records"][0]
+
+
+def name(record):
+    return f"{record['image_sha256']}-{record['number']}-{record['attempt']}"
+
+
+def test_a_record_has_all_that_the_ledger_has(client, judged):
+    record = client.get(f"/runs/a/records/{name(judged)}.json").json()
+    assert record.items() >= judged.items()
+    answers = {answer["role"]: answer for answer in record["answers"]}
+    assert set(answers) == {"student", "teacher"}
+    for answer in answers.values():
+        assert answer["matches"] == {
+            matcher: MATCHERS[matcher].matches(answer["answer"], record["answer"])
+            for matcher in MATCHERS
+        }
+    assert [score["role"] for score in record["scores"]] == ["before", "after"]
+    (opinion,) = record["opinions"]
+    assert opinion["agreed"] == record["samples_agreed"]
+
+
+def test_the_page_says_the_same(client, judged):
+    page = client.get(f"/runs/a/records/{name(judged)}").text
+    for text in (judged["question"], judged["student_answer"], judged["image_path"], "held out"):
+        assert text in page
+    assert page.count("<h1") == 1
+
+
+def test_neighbours_are_those_of_the_list_it_was_opened_from(client):
+    listed = client.get("/runs/a/records.json?cell=gap").json()["records"]
+    page = client.get(f"/runs/a/records/{name(listed[1])}?cell=gap").text
+    assert f'rel="prev" href="/runs/a/records/{name(listed[0])}?cell=gap"' in page
+    assert f'rel="next" href="/runs/a/records/{name(listed[2])}?cell=gap"' in page
+    backwards = client.get(f"/runs/a/records/{name(listed[1])}?cell=gap&order=newest").text
+    assert f'rel="next" href="/runs/a/records/{name(listed[0])}' in backwards
+
+
+def test_a_refused_image_has_a_page(client):
+    answer = client.get("/runs/a/refused", params={"path": "broken.png"})
+    assert answer.status_code == 200
+    assert "image unreadable" in answer.text
+    assert "no image at all" in answer.text
+    assert client.get("/runs/a/refused", params={"path": "000.png"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "key", ["x", "a-0", "a-0-0", "a-b-c", "-1-0", "a-9999999999999-0", "a-²-0"]
+)
+def test_another_name_is_not_found(client, key):
+    for suffix in ("", ".json"):
+        answer = client.get(f"/runs/a/records/{key}{suffix}")
+        assert answer.status_code == 404
+        assert "record" in answer.text
+
+
+def test_the_other_matchers_are_not_tried_on_a_long_answer(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=1)
+    with read_run(run) as opened, closing(Ledger(run / "ledger.sqlite")) as ledger:
+        (record, *_) = opened.ledger.records()
+        asked = (record.image_sha256, record.question)
+        ledger.add_answer(AnswerRow(*asked, "student", "v9", "a " * 50_000, "c", "evaluate"))
+    with serving(tmp_path / "runs") as client:
+        found = client.get(f"/runs/a/records/{record.image_sha256}-0-0.json").json()
+        matches = {answer["version"]: answer["matches"] for answer in found["answers"]}
+        assert matches["v9"] is None
+        assert matches["v1"] is not None
+        assert "too long" in client.get(f"/runs/a/records/{record.image_sha256}-0-0").text

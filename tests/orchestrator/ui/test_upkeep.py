@@ -1,0 +1,98 @@
+"""Catalogues that follow their ledger, and are made again if they can't be used."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from services.core.parity import Cell
+from services.engines.images import sha256
+from services.orchestrator.run.ledger import AnnotationRow, ImageRow, Ledger
+from services.orchestrator.run.ledger.browsing import count
+from services.orchestrator.run.run import read_run
+from services.orchestrator.ui.upkeep import catalogue_file, open_catalogue
+from tests.orchestrator.ui.exhibits import TEACHER, make_run, serving, until_counted
+from tests.pictures import numbered_png
+from tests.waiting import until_true
+
+
+def cells_of(client):
+    return client.get("/runs/a/overview.json").json()["cells"]
+
+
+def test_a_change_of_the_ledger_is_seen(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with serving(tmp_path / "runs") as client:
+        before = until_counted(client, "a")["cells"]
+        with closing(Ledger(run / "ledger.sqlite")) as ledger:
+            ledger.add_image(ImageRow("later.png", "f" * 64, step=1))
+            row = AnnotationRow("f" * 64, 0, 0, "reply", "is it late?", "yes", "", 1, TEACHER)
+            ledger.add_annotation(row)
+            until_true(lambda: cells_of(client) == {**before, "unidentified": 1})
+            ledger.add_record("f" * 64, 0, Cell.NOISE_BOTH_WRONG, "exact@1", "exact@1")
+            wanted = {**before, "noise_both_wrong": before.get("noise_both_wrong", 0) + 1}
+            until_true(lambda: cells_of(client) == wanted)
+        assert client.get("/runs/a/records.json?q=late").json()["found"] == 1
+
+
+@pytest.mark.parametrize("fault", ["of another program", "damaged"])
+def test_a_catalogue_that_can_t_be_used_is_made_again(tmp_path, fault):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with serving(tmp_path / "runs") as client:
+        told = until_counted(client, "a")
+    if fault == "damaged":
+        for file in run.glob("explorer.sqlite*"):
+            file.write_bytes(b"no database at all" * 100)
+    else:
+        with closing(sqlite3.connect(run / "explorer.sqlite")) as catalogue:
+            catalogue.execute("UPDATE meta SET value = '0' WHERE key = 'schema'")
+            catalogue.execute("UPDATE combinations SET entries = 7")
+            catalogue.commit()
+    with serving(tmp_path / "runs") as client:
+        assert until_counted(client, "a") == told
+
+
+def test_a_second_explorer_finds_the_catalogue_made(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with serving(tmp_path / "runs") as client:
+        told = until_counted(client, "a")
+    with closing(sqlite3.connect(run / "explorer.sqlite")) as catalogue:
+        catalogue.execute("UPDATE combinations SET entries = entries + 1 WHERE cell = 'gap'")
+        catalogue.commit()
+    with serving(tmp_path / "runs") as client:
+        assert until_counted(client, "a")["cells"]["gap"] > told["cells"]["gap"]
+        assert until_counted(client, "a")["expenses"] == told["expenses"]
+
+
+def test_a_change_between_two_explorers_is_seen(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with serving(tmp_path / "runs") as client:
+        before = until_counted(client, "a")["refused"]
+    with closing(Ledger(run / "ledger.sqlite")) as ledger:
+        ledger.add_image(ImageRow("late.png", "", "IMAGE_UNREADABLE", "late"))
+    with serving(tmp_path / "runs") as client:
+        after = until_counted(client, "a")["refused"]
+    assert after == {"IMAGE_UNREADABLE": before["IMAGE_UNREADABLE"] + 1}
+
+
+def test_a_run_that_can_t_be_written_has_its_catalogue_in_the_user_s_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with read_run(run) as opened:
+        assert catalogue_file(opened) == run / "explorer.sqlite"
+        away = replace(opened, folder=tmp_path / "not to be written")
+        assert catalogue_file(away).parent == tmp_path / "cache" / "mpa" / "explorer"
+        with closing(open_catalogue(away)) as catalogue:
+            assert count(catalogue).entries == 0
+
+
+def test_the_writer_of_the_ledger_never_waits(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with serving(tmp_path / "runs") as client, closing(Ledger(run / "ledger.sqlite")) as ledger:
+        until_counted(client, "a")
+        with ledger.at_once():
+            ledger.set_step(sha256(numbered_png(0)), 2)
+            assert client.get("/runs/a/records").status_code == 200
+        ledger.write("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert client.get("/runs/a/records").status_code == 200
