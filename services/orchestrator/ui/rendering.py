@@ -50,7 +50,7 @@ ORDERS = {
 }
 NOT_KEPT = {"Cache-Control": "no-store"}
 """Header of pages: they show what may be private, and change."""
-SHOWN_CHARS = 300
+SHOWN_CHARS = 200
 """Characters of a text in a list; the record's page has all of them."""
 SHOWN_VALUES = 12
 """Values of a facet on a page."""

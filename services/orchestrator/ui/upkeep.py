@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -85,7 +85,10 @@ class Upkeep:
         self._thread.join(LONGEST_END_S)
 
     def renew(self, folder: Path) -> Renewed:
-        """Begins a renewal if the ledger has changed, and waits a moment for its end."""
+        """Begins a renewal if the ledger has changed, and waits a moment for its end.
+
+        The result is not complete if the catalogue is older than the ledger.
+        """
         with self._lock:
             kept = self._kept.setdefault(folder, _Kept())
             is_changed = kept.look != look_at(folder)
@@ -96,9 +99,8 @@ class Upkeep:
                 kept.finished.clear()
                 self._due.put(folder)
             may_wait = kept.is_due
-        if may_wait:
-            kept.finished.wait(wait_s)
-        return kept.renewed
+        is_current = kept.finished.wait(wait_s) if may_wait else not is_changed
+        return replace(kept.renewed, is_complete=kept.renewed.is_complete and is_current)
 
     def _work(self) -> None:
         while (folder := self._due.get()) is not None:
@@ -114,7 +116,7 @@ class Upkeep:
                 was = kept.renewed
                 is_complete = not trouble and not self._is_closing
                 kept.renewed = Renewed(was.done, was.total, is_complete, trouble)
-                kept.look = look
+                kept.look = () if trouble else look
                 kept.took_s = time.monotonic() - began
                 kept.rests_until = time.monotonic() + REST * (time.thread_time() - cpu_began)
                 kept.is_due = False

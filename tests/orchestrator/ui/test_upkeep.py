@@ -11,7 +11,7 @@ from services.engines.images import sha256
 from services.orchestrator.run.ledger import AnnotationRow, ImageRow, Ledger
 from services.orchestrator.run.ledger.browsing import count
 from services.orchestrator.run.run import read_run
-from services.orchestrator.ui.upkeep import catalogue_file, open_catalogue
+from services.orchestrator.ui.upkeep import Upkeep, catalogue_file, open_catalogue
 from tests.orchestrator.ui.exhibits import TEACHER, make_run, serving, until_counted
 from tests.pictures import numbered_png
 from tests.waiting import until_true
@@ -63,6 +63,17 @@ def test_a_second_explorer_finds_the_catalogue_made(tmp_path):
     with serving(tmp_path / "runs") as client:
         assert until_counted(client, "a")["cells"]["gap"] > told["cells"]["gap"]
         assert until_counted(client, "a")["expenses"] == told["expenses"]
+
+
+def test_a_catalogue_that_is_older_than_the_ledger_is_said_to_be(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    upkeep = Upkeep()
+    upkeep.start()
+    until_true(lambda: upkeep.renew(run).is_complete)
+    upkeep.close()
+    with closing(Ledger(run / "ledger.sqlite")) as ledger:
+        ledger.add_image(ImageRow("late.png", "", "IMAGE_UNREADABLE", "late"))
+        assert not upkeep.renew(run).is_complete
 
 
 def test_a_change_between_two_explorers_is_seen(tmp_path):

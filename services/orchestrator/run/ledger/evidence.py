@@ -10,7 +10,7 @@ from services.orchestrator.run.ledger.rows import ANSWER_COLUMNS, AnswerRow, row
 
 ANSWERS = f"""
 SELECT {ANSWER_COLUMNS} FROM answers
-WHERE shelf = ? AND image_sha256 = ? AND question = ? ORDER BY role, version
+WHERE shelf = ? AND image_sha256 = ? AND question = ? ORDER BY role = 'sample', role, version
 """
 SCORES = """
 SELECT role, version, kind, score FROM scores
@@ -49,7 +49,7 @@ class StoredOpinion:
 
 
 def answers_to(ledger: Ledger, image_sha256: str, question: str) -> list[AnswerRow]:
-    """Answers of every model, version and sample, by role and version."""
+    """Answers of every version of the student, of the teachers, then their samples."""
     rows = ledger.read(ANSWERS, ledger.shelf(image_sha256), image_sha256, question)
     return [row_of(AnswerRow, row) for row in rows]
 

@@ -25,21 +25,21 @@ MOST_CHARS = 10_000
 
 ANNOTATED = "SELECT shelf, count(*) FROM annotations GROUP BY shelf"
 IDENTIFIED = "SELECT shelf, count(*) FROM records WHERE round = ? GROUP BY shelf"
-REJECTED = """
-SELECT shelf, count(*) || '.' || sum(length(rejection)) FROM annotations
-WHERE rejection != '' GROUP BY shelf
-"""
+REASONS = "count(*) || '.' || sum(length(rejection)) || '.' || sum(unicode(rejection))"
+"""A text that differs if another number is rejected, or for other reasons."""
+REJECTED = f"SELECT shelf, {REASONS} FROM annotations WHERE rejection != '' GROUP BY shelf"
 SCORED = """
-SELECT shelf, count(*) FROM scores JOIN images ON sha256 = image_sha256 AND rejection = ''
+SELECT shelf, count(*) FROM scores CROSS JOIN images ON sha256 = image_sha256 AND rejection = ''
 WHERE question_set = 'held_out' AND version = ? GROUP BY shelf
 """
 SAMPLED = """
 SELECT shelf, count(*) || '.' || sum(agreed)
-FROM opinions JOIN images ON sha256 = image_sha256 AND rejection = ''
+FROM opinions CROSS JOIN images ON sha256 = image_sha256 AND rejection = ''
 WHERE kind = 'sample' GROUP BY shelf
 """
-REFUSED = "SELECT count(*) || '.' || sum(length(rejection)) FROM images WHERE rejection != ''"
-LEAKS = "SELECT count(*) FROM images WHERE rejection = 'leak'"
+"""CROSS JOIN: the few scores and opinions are read first, not the images."""
+REFUSED = f"SELECT {REASONS} FROM images WHERE rejection != ''"
+LEAKS = "SELECT count(*) FROM images WHERE rejection != '' AND rejection = 'leak'"
 ENTRIES = """
 SELECT a.image_sha256, a.number, a.attempt, a.question, a.answer, a.text, a.rejection, a.origin,
     i.path, i.held_out, r.cell, r.matcher, r.student_matcher, before.score, after.score, after.kind,

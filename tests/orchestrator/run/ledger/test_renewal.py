@@ -16,6 +16,7 @@ from services.orchestrator.run.ledger.schema import IMAGES_ON_A_SHELF
 from services.orchestrator.run.ledger.shelves import RoundVersions
 
 VERSIONS = RoundVersions("v1", "v2")
+REASONS = (Rejection.LOW_AGREEMENT, Rejection.STUDENT_ERROR, Rejection.TEACHER_ERROR)
 SEARCHED = ("what", "red", "blue", "png")
 
 
@@ -49,7 +50,7 @@ def grow(ledger, drawn, images):
         )
         ledger.add_record(row.image_sha256, 0, drawn.choice(list(Cell)), "exact@1")
     elif choice == 2:
-        ledger.reject(row, drawn.choice((Rejection.LOW_AGREEMENT, Rejection.STUDENT_ERROR)))
+        ledger.reject(row, drawn.choice(REASONS))
     elif choice == 3:
         ledger.add_image(ImageRow(f"{new}-{drawn.random()}.png", "", "IMAGE_UNREADABLE"))
     elif choice == 4:
