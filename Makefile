@@ -21,7 +21,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-vllm quick fast test check audit format protos protos-check protos-released haproxy prometheus \
     openai-js fuzz arms \
-    bench-mini bench gpu-check zoo clean
+    bench-mini bench-recipes bench gpu-check zoo clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,14 @@ bench-mini: $(VENV)/.installed  ## Check the paper's claims on the mini benchmar
 	    $(BIN)/mpa-orch experiment experiments/mini/table$$table.toml --data runs --out runs/mini --local || exit $$?; \
 	done
 	$(BIN)/python -m benchmarks.minivqa.claims runs/mini
+
+# Begins with the results that are kept, and trains what is missing. Stopped, it continues.
+RECIPES := runs/recipes
+bench-recipes: $(VENV)/.installed  ## Compare recipes on the mini benchmark's dev draw (a night; what is kept is not repeated)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiment,minivqa]"
+	$(BIN)/python -m zoo.minivqa build runs/minivqa
+	$(BIN)/python -m benchmarks.minivqa.kept unpack experiments/mini/recipes.tar.xz $(RECIPES)
+	OMP_NUM_THREADS=1 $(BIN)/mpa-orch experiment experiments/mini/recipes.toml --data runs --out $(RECIPES) --local
 
 bench: $(VENV)/.installed-vllm  ## Measure speed, next to the engines themselves and to other tools (docs/benchmarks.md)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"

@@ -31,14 +31,15 @@ class LabelledSet:
 class TaskEntry:
     """A task of the file: unlabeled images to learn from, and sets to be measured on.
 
-    `pool`: "" if the task only measures. `test`: the questions of `draw`. `test_on`: entries to
-    measure on after a training on this one. `labels`: None if no arm trains on labels here.
-    `unseen`: the questions of all draws, whose images nothing trains on.
+    `pool`: "" if the task only measures; `pool_name`: as the file names it. `test`: the questions
+    of `draw`. `test_on`: entries to measure on after a training on this one. `labels`: None if no
+    arm trains on labels here. `unseen`: the questions of all draws, whose images nothing trains on.
     """
 
     name: str
     task: Task
     pool: str = ""
+    pool_name: str = ""
     limit: int = 0
     test: LabelledSet | None = None
     labels: LabelledSet | None = None

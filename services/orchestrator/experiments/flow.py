@@ -12,8 +12,9 @@ from services.core.memory import NO_ROOM
 from services.orchestrator.endpoints.where import Where
 from services.orchestrator.experiments.experiment import Experiment
 from services.orchestrator.experiments.identified import identify
+from services.orchestrator.experiments.judged import is_unjudged
 from services.orchestrator.experiments.measured import is_due, measure, plan_tests
-from services.orchestrator.experiments.plan import MeasuredModel, pairs, subjects
+from services.orchestrator.experiments.plan import MeasuredModel, Pair, pairs, subjects
 from services.orchestrator.experiments.site import Site
 from services.orchestrator.experiments.trained import due_trainings, train_all
 from services.orchestrator.experiments.uses import DrawUses
@@ -28,16 +29,28 @@ async def work(experiment: Experiment, site: Site, progress: Progress) -> None:
     uses = DrawUses(experiment, site.out)
     uses.require_no_choice()
     work = _Work(experiment, plan_tests(experiment), uses, site, progress)
-    runs = pairs(experiment)
     everybody = subjects(experiment)
     for student in experiment.students:
+        own = [subject for subject in everybody if subject.student == student]
+        needed = _needed_runs(experiment, own, site)
         for teacher in experiment.teachers:
-            if due := [run for run in runs if (run.student, run.teacher) == (student, teacher)]:
+            if due := [run for run in needed if run.teacher == teacher]:
                 await identify(experiment, due, site, progress)
-        await work.on([subject for subject in everybody if subject.student == student])
+        await work.on(own)
     for teacher in experiment.teachers:
         taught = [subject for subject in everybody if subject.arm.is_teacher]
         await work.on([subject for subject in taught if subject.teacher == teacher])
+
+
+def _needed_runs(experiment: Experiment, own: Sequence[MeasuredModel], site: Site) -> list[Pair]:
+    """The runs of one student that a missing training, or a missing judgement, depends on."""
+    missing = set(due_trainings(experiment, own, site.out))
+    missing |= {subject for subject in own if is_unjudged(experiment, subject, site.out)}
+    return [
+        run
+        for run in pairs(experiment)
+        if any(subject.pair == run and subject.arm.needs_teacher for subject in missing)
+    ]
 
 
 FULL = frozenset({NO_ROOM, ONE_MODEL_FITS})

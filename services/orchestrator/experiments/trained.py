@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -107,7 +107,8 @@ def _is_done(
     experiment: Experiment, subject: MeasuredModel, budget: PixelBudget, out: Path
 ) -> bool:
     trained = TrainedArm.read(out / subject.path)
-    if trained is not None and trained.conditions != conditions(experiment, subject, budget):
+    known = [conditions(experiment, subject, budget, by_name=by_name) for by_name in (True, False)]
+    if trained is not None and trained.conditions not in known:
         raise WrongState(
             f"{out / subject.path} was trained under other settings (its pool, labels, recipe or "
             "adapters have changed): give another --out"
@@ -237,8 +238,14 @@ def _request(
     )
 
 
-def conditions(experiment: Experiment, subject: MeasuredModel, budget: PixelBudget) -> str:
-    """A hash of all that decides a training, apart from the subject's names."""
+def conditions(
+    experiment: Experiment, subject: MeasuredModel, budget: PixelBudget, *, by_name: bool = True
+) -> str:
+    """A hash of all that decides a training, apart from the subject's names.
+
+    `by_name`: the pool is what the file names, wherever the data are; False: as in earlier
+    releases, its place on this machine.
+    """
     entry = experiment.entries[subject.task]
     known: Mapping[str, object]
     if subject.arm.source is SampleSource.LABELS:
@@ -253,7 +260,9 @@ def conditions(experiment: Experiment, subject: MeasuredModel, budget: PixelBudg
         limit = entry.labels.limit
         known = {"labels": files, "limit": limit, "lora": lora, **loss, **pixels}
     else:
-        known = {"settings": settings_of(experiment, entry, budget).to_json()}
+        settings = settings_of(experiment, entry, budget)
+        images = entry.pool_name if by_name else settings.images
+        known = {"settings": replace(settings, images=images).to_json()}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
