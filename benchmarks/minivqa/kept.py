@@ -3,18 +3,20 @@
     python -m benchmarks.minivqa.kept pack OUT FILE.tar.xz
     python -m benchmarks.minivqa.kept unpack FILE.tar.xz OUT
 
-From an unpacked OUT, `mpa-orch experiment` makes its tables without a training. It does what is
-missing, too, with annotations of its own. Files that OUT has are kept.
+From an unpacked OUT, `mpa-orch experiment` makes its tables without a training, and trains what is
+missing, with annotations of its own. The students that were packed can't be asked anything more:
+questions of another draw need an OUT of their own. Files that OUT has are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.orchestrator.experiments.plan import RUNS
+from services.orchestrator.experiments.plan import EVALUATIONS, RUNS
 from services.orchestrator.experiments.uses import RECORD
 
 ARMS = "arms"
@@ -39,17 +41,40 @@ def pack(out: Path, archive: Path) -> int:
 
 
 def unpack(archive: Path, out: Path) -> int:
-    """Write the files that OUT lacks; return their number."""
-    with tarfile.open(archive) as tar:
-        missing = [member for member in tar if not (out / member.name).exists()]
-        tar.extractall(out, missing, filter="data")
-    return len(missing)
+    """Write the files that OUT lacks, each whole or not at all; return their number."""
+    written = 0
+    with tarfile.open(archive) as tar, tempfile.TemporaryDirectory(dir=_made(out)) as folder:
+        for member in tar:
+            target = out / member.name
+            if not target.exists():
+                tar.extract(member, folder, filter="data")
+                _made(target.parent)
+                (Path(folder) / member.name).rename(target)
+                written += 1
+    return written
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _files(out: Path) -> Iterator[Path]:
-    """All answers and figures. Runs are left out: they name images by their place on a machine."""
-    found = [*(out / ARMS).rglob("*"), *(out / RUNS).glob("*/*.json"), out / RECORD]
-    yield from (path for path in found if path.is_file() and path.name != ".lock")
+    """Answers and figures of everything that is finished.
+
+    Runs are left out: they name images by their place on a machine. A training without all its
+    answers is left out, too: nobody could ask a student whose weights aren't kept.
+    """
+    yield from (path for path in (*(out / RUNS).glob("*/*.json"), out / RECORD) if path.is_file())
+    for evaluations in (out / ARMS).rglob(EVALUATIONS):
+        measured = [path for path in evaluations.iterdir() if path.is_dir()]
+        if all((folder / "figures.json").is_file() for folder in measured):
+            yield from evaluations.parent.glob("*.json")
+            yield from (path for path in evaluations.rglob("*") if _is_kept(path))
+
+
+def _is_kept(path: Path) -> bool:
+    return path.is_file() and path.name != ".lock"
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:

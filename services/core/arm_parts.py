@@ -65,6 +65,7 @@ def _trainable(text: str) -> str:
 
 NARROW = {"": "attention", "gate-up": "gate-up"}
 """Trained parts of the student (model_parts.py), by the value of +narrow."""
+_BELOW_1 = math.nextafter(1, 0)
 PARTS = {
     "emphasis": ArmPart("emphasis", _number(1), "a number, 1 or more", is_setting=False),
     "weight": ArmPart(
@@ -73,9 +74,9 @@ PARTS = {
     "repair": ArmPart("repairs", _number(1, MOST_REPAIRS, int), "1 or 2", is_setting=False),
     "narrow": ArmPart("trainable", _trainable, "gate-up, or nothing", is_setting=False),
     "tower": ArmPart("tower_rate", _number(0, 1), "a number from 0 to 1", is_setting=False),
-    "epochs": ArmPart("epochs", _number(1, of=int), "a whole number, 1 or more"),
-    "rate": ArmPart("learning_rate", _number(math.ulp(0.0)), "a number above 0"),
-    "decay": ArmPart("weight_decay", _number(0), "0 or more"),
+    "epochs": ArmPart("epochs", _number(1, 1000, int), "a whole number from 1 to 1,000"),
+    "rate": ArmPart("learning_rate", _number(math.ulp(0.0), _BELOW_1), "a number from 0 to 1"),
+    "decay": ArmPart("weight_decay", _number(0, _BELOW_1), "a number from 0 to 1"),
 }
 """Parts by name, in the order in which they are written."""
 FORM_OF_PARTS = (
@@ -107,13 +108,14 @@ def with_parts(
             raise wrong(f"has {part} {text!r}: give {PARTS[part].wanted}") from error
     ways = changes.keys() & {"trainable", "tower_rate"}
     if len(ways) + is_lora > 1:
+        lora = "-lora, " if what == "arm" else ""
         raise wrong(
-            "trains parts of the student in two ways: give one of -lora, +narrow and +tower-X"
+            f"trains parts of the student in two ways: give one of {lora}+narrow and +tower-X"
         )
     if changes.keys() & {"emphasis", "gap_weight"} and regimen.rehearsal_ratio == 0:
         raise wrong(
             "has no known samples besides the gap, so there is nothing to emphasize: "
-            "use filtered or rehearsal-R"
+            f"use filtered or rehearsal{'-R' if what == 'arm' else ''}"
         )
     return replace(regimen, **changes)
 

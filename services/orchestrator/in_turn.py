@@ -70,10 +70,11 @@ async def align(
     student, which serves nothing while it trains, would have to answer between trainings.
     """
     recipe = run.settings.recipe
-    if recipe.repairs:
+    if recipe.repairs and run.state.candidate is None:
         raise InvalidInput(
             f"the recipe {recipe.name} asks the student between its trainings, and one device has "
-            "no room for that: leave out --single-device, or choose a recipe without +repair",
+            "no room for that: leave out --single-device, or give a recipe without +repair and "
+            "another --run",
             field="recipe",
         )
     if not (run.state.annotated or run.state.identified):

@@ -133,6 +133,8 @@ def _seeds(top: Fields) -> tuple[int, ...]:
 def _recipe(top: Fields) -> Recipe:
     """The recipe. Nothing is held out by default: the test decides, and nothing is promoted."""
     name = top.get("recipe", "paper")
+    if "+" in name:
+        raise top.fault("recipe", f"is {name!r}: name parts of the training in arms")
     try:
         recipe = find_recipe(name)
     except InvalidInput as error:

@@ -136,7 +136,11 @@ def _asked(subject: MeasuredModel, where: Where, base: str, out: Path) -> Respon
     if subject.arm.is_teacher:
         return RespondentChoice(where, "teacher")
     trained = TrainedArm.read(out / subject.path)
-    return RespondentChoice(where, "student", trained.version if trained else base)
+    if trained is None:
+        return RespondentChoice(where, "student", base)
+    return RespondentChoice(
+        where, "student", trained.version, weights_sha256=trained.weights_sha256
+    )
 
 
 def _is_untimed(experiment: Experiment, subject: MeasuredModel, out: Path) -> bool:

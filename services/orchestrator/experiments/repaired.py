@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from services.core.questions import question_kind
 from services.files import write_atomically
 from services.orchestrator.experiments.exam import answers_of
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import read_run
 from services.orchestrator.scoring.respondents import RespondentChoice
-from services.orchestrator.steps.questioning import Case
+from services.orchestrator.steps.repairing import cases_of, wrong_labels
 
 
 async def ask_again(
@@ -32,17 +31,9 @@ async def ask_again(
             (image, question, answer) for image, question, answer in json.loads(file.read_text())
         ]
     with read_run(run_folder) as run:
-        matches = run.settings.the_student_matcher.matches
         paths = {record.image_sha256: record.path for record in run.ledger.records()}
-        cases = [
-            Case(paths[image], image, question, (answer,), question_kind(question))
-            for image, question, answer in dict.fromkeys(labels)
-        ]
+        cases = cases_of(labels, paths)
         found = await answers_of(run, cases, asked, "ask again", progress)
-    wrong = [
-        (case.image_sha256, case.question, case.references[0])
-        for case, answer in found
-        if not matches(answer, case.references[0])
-    ]
+        wrong = wrong_labels(run, cases, found)
     write_atomically(file, json.dumps(wrong, ensure_ascii=False) + "\n")
     return wrong

@@ -141,15 +141,15 @@ class _Trainings:
         began = time.monotonic()
         number = count(1)
 
-        async def ask_again(version: str) -> list[Label]:
-            return await self._ask_again(subject, samples.labels, version, next(number))
+        async def find_wrong(version: str) -> list[Label]:
+            return await self._find_wrong(subject, samples.labels, version, next(number))
 
         made, labels = await train_repaired(
             samples.labels,
             samples.gap,
             subject.arm.regimen.repairs,
             partial(self._train, subject, samples),
-            ask_again,
+            find_wrong,
         )
         trained = TrainedArm(
             known,
@@ -169,7 +169,7 @@ class _Trainings:
         request = partial(_request, self.experiment, subject, self.base, self.budget, dataset)
         return await train(self.student, request, self.progress)
 
-    async def _ask_again(
+    async def _find_wrong(
         self, subject: MeasuredModel, labels: Sequence[Label], version: str, number: int
     ) -> list[Label]:
         """Labels that a trained version gets wrong."""

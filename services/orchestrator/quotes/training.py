@@ -31,7 +31,7 @@ async def learn_pace(run: Run, student: Student, progress: Progress) -> None:
     Notes whether the training would fit into memory.
     """
     preset, trained = await student.trainings()
-    chosen = hyperparameters_of(run.settings, usual_epochs(preset))
+    chosen = hyperparameters_of(run.settings, usual_epochs(run.settings.recipe, preset))
     if plan := await student.plan_training(chosen):
         progress.note(f"level: {plan.reason}")
     same_way = [one for one in trained if one.is_adapter == bool(run.settings.lora_rank)]

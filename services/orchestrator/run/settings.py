@@ -202,6 +202,12 @@ def new_settings(
             f"not {amendments.questions_per_image} about each: leave out --questions",
             field="questions",
         )
+    if lora_rank and (chosen_recipe.trainable or chosen_recipe.tower_rate is not None):
+        raise InvalidInput(
+            f"the recipe {recipe} trains parts of the student, and adapters are trained in all "
+            "parts: leave out --lora-rank, or give a recipe without +narrow and +tower",
+            field="lora_rank",
+        )
     where = settled(images)
     other = "" if of_student is rule else of_student.identity
     amended = amendments.of(chosen_recipe.of_task(chosen_task))

@@ -131,7 +131,8 @@ def _said(reply: AnswerReply, by: str) -> Said:
 class RespondentChoice:
     """The choice of a respondent: a service in `where` (`role`), or a `model` of an endpoint.
 
-    `version`: "" is the live one. `folder`: that of the run whose student `where` starts, if any.
+    `version`: "" is the live one. `weights_sha256`: of its weights; "" if any will do. `folder`:
+    that of the run whose student `where` starts, if any.
     """
 
     where: Where
@@ -139,13 +140,15 @@ class RespondentChoice:
     version: str = ""
     model: str = ""
     folder: Path = Path()
+    weights_sha256: str = ""
 
 
 @asynccontextmanager
 async def respondent(asked: RespondentChoice, progress: Progress) -> AsyncIterator[Respondent]:
     """Connect to a respondent.
 
-    Raises NotFound (no such version), WrongState (no memory to load it), Unavailable.
+    Raises NotFound (no such version), WrongState (other weights; no memory to load it),
+    Unavailable.
     """
     if asked.model:
         async with _endpoint(asked.model) as endpoint:
@@ -157,6 +160,12 @@ async def respondent(asked: RespondentChoice, progress: Progress) -> AsyncIterat
     else:
         async with connect.student_only(asked.where, asked.folder, progress) as student:
             found = await student.version(asked.version or (await student.pointers()).live)
+            if asked.weights_sha256 not in ("", found.weights_sha256):
+                raise WrongState(
+                    f"version {found.name} at {student.address} has other weights than the one "
+                    "that was trained under this name: name the student that has them, or train "
+                    "it again in another folder"
+                )
             if not found.is_loaded:
                 await student.load(found.name)
             budget = PixelBudget.of(found.contract.pixel_budget)

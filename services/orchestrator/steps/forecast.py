@@ -7,7 +7,7 @@ from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.evaluation import ONE_MODEL_FITS
 from services.orchestrator.steps.leveling import hyperparameters_of, usual_epochs
-from services.rpc.client import Student
+from services.rpc.client import Student, TrainingPlan
 
 TRAINING_DOES_NOT_FIT = "TRAINING_DOES_NOT_FIT"
 """Reason of a student whose devices have no room for the run's training."""
@@ -24,8 +24,7 @@ async def require_way_to_the_end(
     """
     if run.state.candidate or run.state.training_begun:
         return
-    preset, _ = await student.trainings()
-    plan = await student.plan_training(hyperparameters_of(run.settings, usual_epochs(preset)))
+    plan = await _plan(run, student)
     if plan is None:
         return
     if not plan.fits:
@@ -34,14 +33,7 @@ async def require_way_to_the_end(
             "No image was sent: change this, then repeat the command",
             reason=TRAINING_DOES_NOT_FIT,
         )
-    recipe = run.settings.recipe
-    if recipe.repairs and not plan.is_loadable:
-        raise WrongState(
-            f"the student at {student.address} has room for one model ({plan.swap_reason}), and "
-            f"the recipe {recipe.name} asks each trained version its samples again next to the "
-            "live version. No image was sent: choose a recipe without +repair",
-            reason=ONE_MODEL_FITS,
-        )
+    _require_room_to_ask(run, student, plan)
     if not (plan.is_loadable or may_try):
         raise WrongState(
             f"the student at {student.address} has room for one model ({plan.swap_reason}), so "
@@ -52,3 +44,26 @@ async def require_way_to_the_end(
             reason=ONE_MODEL_FITS,
         )
     progress.note(f"level: {plan.reason}")
+
+
+async def require_way_to_repair(run: Run, student: Student) -> None:
+    """Ask the student whether a recipe that repairs can ask what it trains. Raises WrongState."""
+    if run.settings.recipe.repairs and (plan := await _plan(run, student)):
+        _require_room_to_ask(run, student, plan)
+
+
+async def _plan(run: Run, student: Student) -> TrainingPlan | None:
+    preset, _ = await student.trainings()
+    usual = usual_epochs(run.settings.recipe, preset)
+    return await student.plan_training(hyperparameters_of(run.settings, usual))
+
+
+def _require_room_to_ask(run: Run, student: Student, plan: TrainingPlan) -> None:
+    recipe = run.settings.recipe
+    if recipe.repairs and not plan.is_loadable:
+        raise WrongState(
+            f"the student at {student.address} has room for one model ({plan.swap_reason}), and "
+            f"the recipe {recipe.name} asks each trained version its samples again next to the "
+            "live version: give a recipe without +repair, and another --run",
+            reason=ONE_MODEL_FITS,
+        )

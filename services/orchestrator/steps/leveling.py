@@ -19,10 +19,11 @@ from functools import partial
 from itertools import count
 
 from protos.mpa.v1 import training_pb2
-from services.core.errors import MpaError, NotFound
+from services.core.errors import MpaError, NotFound, WrongState
 from services.core.parity import Cell
 from services.core.pixels import PixelBudget
 from services.core.presets import PRESETS
+from services.core.recipes import Recipe
 from services.core.regimen import Regimen
 from services.core.repair import repair, repeat
 from services.orchestrator.images.reading import read_again
@@ -53,7 +54,7 @@ async def level(
         recipe = run.settings.recipe
         source = run.find_images()
         paths = {parity.sample.image_sha256: parity.path for parity in parity_set}
-        usual = usual_epochs((await student.trainings())[0])
+        usual = usual_epochs(recipe, (await student.trainings())[0])
         samples = [parity.sample for parity in parity_set]
         meetings = recipe.meetings(samples, run.settings.seed, usual)
         gap = [sample.label for sample in samples if sample.cell is Cell.GAP]
@@ -150,9 +151,19 @@ def _round(run: Run) -> str:
     return f"round{run.ledger.round}-" if run.ledger.round > 1 else ""
 
 
-def usual_epochs(preset: str) -> int:
-    """Epochs of a student's preset; 1 without one."""
-    return PRESETS[preset].hyperparameters.epochs if preset in PRESETS else 1
+def usual_epochs(recipe: Recipe, preset: str) -> int:
+    """Epochs of the student's preset; 0 if it is not known here.
+
+    Raises WrongState if the recipe needs their number.
+    """
+    if preset in PRESETS:
+        return PRESETS[preset].hyperparameters.epochs
+    if recipe.emphasis and not recipe.epochs:
+        raise WrongState(
+            f"the student's preset {preset!r} is not known to this release, and the recipe "
+            f"{recipe.name} lists the meetings of all its epochs: add +epochs-N to the recipe"
+        )
+    return 0
 
 
 def hyperparameters(
@@ -166,7 +177,7 @@ def hyperparameters(
         trainable=regimen.trainable or None,
         tower_rate=regimen.tower_rate,
     )
-    if regimen.emphasis or passes != usual:
+    if passes != usual:
         chosen.epochs = passes
     return chosen
 
@@ -175,6 +186,8 @@ def hyperparameters_of(settings: Settings, usual: int) -> training_pb2.Hyperpara
     """Hyperparameters of a run's training. `usual`: epochs of the student's preset."""
     recipe = settings.recipe
     chosen = hyperparameters(recipe, settings.seed, recipe.passes(usual), usual)
+    if recipe.emphasis or recipe.epochs:
+        chosen.epochs = recipe.passes(usual)
     chosen.lora_rank = settings.lora_rank
     if recipe.loss:
         chosen.loss = recipe.loss

@@ -48,6 +48,18 @@ async def test_what_is_missing_there_is_trained(laboratory, tmp_path):
     assert again["filtered"]["samples"] == rows["filtered"]["samples"]
 
 
+async def test_a_student_with_other_weights_under_the_name_is_not_asked(laboratory):
+    """A kept training names a version of a store that isn't there any more."""
+    experiment = laboratory.experiment(arms=("paper",))
+    student = ScriptedStudent()
+    async with serving(ScriptedTeacher()) as teacher_at, serving(student) as student_at:
+        await laboratory.work(experiment, teacher_at, student_at)
+        shutil.rmtree(next(laboratory.out.glob("arms/paper/*/*/*/*/on")))
+        student.weights = {"v2": "those of another training"}
+        with pytest.raises(WrongState, match=r"v2 at .* has other weights than the one"):
+            await laboratory.work(experiment, teacher_at, student_at)
+
+
 async def test_a_training_of_an_earlier_release_counts_in_its_own_place_alone(laboratory, tmp_path):
     await _done(laboratory)
     experiment = laboratory.experiment(arms=ARMS)

@@ -19,6 +19,7 @@ from tests.orchestrator.experiments.conftest import FILE, write
         ('students = ["qwen2vl-2b"]\n', "", r'"students" is missing'),
         ("seeds = [0]", "seeds = [0, 0]", r'"seeds" is \[0, 0\]: give different'),
         ("seeds = [0]", "seeds = 3", r'"seeds" is 3'),
+        ("seeds = [0]", 'recipe = "filtered+narrow"', r'"recipe" is .*name parts .* in arms'),
         ("seeds = [0]", 'recipe = "best"', r'"recipe" is wrong: there is no recipe .best.: choose'),
         ("seeds = [0]", "questions = 0", r'"questions" is 0'),
         (

@@ -8,7 +8,11 @@ import pytest
 from protos.mpa.v1 import training_pb2
 from services.core.errors import InvalidInput, MpaError, Unavailable, WrongState
 from services.core.parity import Cell
-from services.orchestrator.run.run import read_run
+from services.orchestrator import alignment
+from services.orchestrator.cli import commands
+from services.orchestrator.endpoints import connect
+from services.orchestrator.run.run import open_run, read_run
+from services.orchestrator.run.settings import new_settings
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.experiments.test_repaired import Keeping
 from tests.orchestrator.scripted import answer
@@ -116,11 +120,69 @@ def _gone_after(student, calls: int):
     return trouble
 
 
+def _refuses_after(student, calls: int):
+    """Refuses further questions to the first trained version."""
+
+    def trouble(*_):
+        answered = sum(times for key, times in student.keys.items() if key[3:] == ("v2",))
+        is_asking = len(student.trainings) == 1
+        return InvalidInput("refused") if is_asking and answered >= calls else None
+
+    return trouble
+
+
 async def test_one_device_cannot_answer_between_trainings(tmp_path, pool):
     async with bench(tmp_path / "run", pool, recipe="filtered+repair-1") as b:
         with pytest.raises(InvalidInput, match="leave out --single-device"):
             await align_in_turn(b)
         assert not b.teacher.calls
+
+
+async def test_what_is_trained_is_evaluated_on_one_device(tmp_path, pool):
+    student = Keeping(trained_skill=0.3, trained_later=(0.9,))
+    async with bench(tmp_path / "run", pool, student=student, recipe="filtered+repair-1") as b:
+        with open_run(b.folder, b.settings) as run, b.progress() as progress:
+            where = b.where
+            async with connect.both(where, b.folder, progress) as (teacher, client):
+                await alignment.annotate_and_identify(run, teacher, client, progress)
+                await alignment.train(run, client, lambda _: True, progress)
+        summary = await align_in_turn(b)
+    assert summary.promoted
+
+
+async def test_room_for_one_model_is_said_before_the_first_training(tmp_path, pool):
+    student = Keeping()
+    async with bench(tmp_path / "run", pool, student=student, recipe="filtered+repair-1") as b:
+        with open_run(b.folder, b.settings) as run, b.progress() as progress:
+            async with connect.both(b.where, b.folder, progress) as (teacher, client):
+                await alignment.annotate_and_identify(run, teacher, client, progress)
+            student.forecast = ONE_FITS
+            with pytest.raises(WrongState, match="give a recipe without"):
+                await commands.level(run, b.where, lambda _: True, progress)
+    assert not student.trainings
+
+
+async def test_a_version_that_hardly_answers_repairs_nothing(tmp_path, pool):
+    student = Keeping(trained_skill=0.3, trained_later=(0.9,))
+    async with bench(tmp_path / "run", pool, student=student, recipe="filtered+repair-1") as b:
+        student.trouble = _refuses_after(student, 3)
+        with pytest.raises(MpaError, match=r"only 3 of \d+ samples could be asked again"):
+            await b.align()
+    assert len(student.trainings) == 1
+
+
+async def test_epochs_of_an_unknown_preset_must_be_named(tmp_path, pool):
+    student = Keeping(preset="of a later release")
+    async with bench(tmp_path / "run", pool, student=student, recipe="filtered+emphasis-2") as b:
+        with pytest.raises(WrongState, match=r"add .epochs-N to the recipe"):
+            await b.align()
+    recipe = "filtered+emphasis-2+epochs-3"
+    async with bench(tmp_path / "named", pool, student=student, recipe=recipe) as b:
+        await b.align()
+    (request,) = student.trainings
+    assert request.hyperparameters.epochs == 1
+    met = Counter((one.image_sha256, one.question) for one in _sent(b, request))
+    assert met.total() == 3 * len(met)
 
 
 async def test_room_for_one_model_is_said_before_the_first_image(tmp_path, pool):
@@ -130,6 +192,12 @@ async def test_room_for_one_model_is_said_before_the_first_image(tmp_path, pool)
         with pytest.raises(WrongState, match=r"recipe without .repair"):
             await b.align()
         assert not b.teacher.calls
+
+
+def test_adapters_and_parts_of_the_student_are_refused_together(pool):
+    with pytest.raises(InvalidInput, match="leave out --lora-rank") as no:
+        new_settings(str(pool), "vqa", "filtered+narrow", lora_rank=16)
+    assert no.value.field == "lora_rank"
 
 
 async def test_the_run_of_one_recipe_is_not_continued_by_another(tmp_path, pool):
