@@ -1,31 +1,50 @@
 """Patch embeddings as matrix products: the values and gradients of the convolution."""
 
 import pytest
-import torch
 
 from services.engines.choice import ZOO
-from services.engines.patches import PatchProduct, multiply_patches
 from services.engines.settings import EngineSettings
-from services.engines.transformers import read_checkpoint
-from services.student.checkpoints import read_model
 
 STUDENT = ZOO / "student"
 
 
-def _pair(**options):
-    torch.manual_seed(0)
-    convolution = torch.nn.Sequential(torch.nn.Conv3d(3, 16, (2, 8, 8), **options))
-    product = torch.nn.Sequential(torch.nn.Conv3d(3, 16, (2, 8, 8), **options))
-    product.load_state_dict(convolution.state_dict())
-    multiply_patches(product)
-    return convolution, product
+@pytest.fixture(scope="module")
+def torch():
+    import torch
+
+    return torch
+
+
+@pytest.fixture(scope="module")
+def patches():
+    from services.engines import patches
+
+    return patches
+
+
+@pytest.fixture
+def pair(torch, patches):
+    """Makes a model of one convolution, and the same as a product."""
+
+    def make(**options):
+        torch.manual_seed(0)
+        convolution, product = (
+            torch.nn.Sequential(torch.nn.Conv3d(3, 16, (2, 8, 8), **options)) for _ in range(2)
+        )
+        product.load_state_dict(convolution.state_dict())
+        patches.multiply_patches(product)
+        return convolution, product
+
+    return make
 
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("size", [(2, 8, 8), (4, 16, 8)])
-def test_a_product_has_the_values_and_gradients_of_the_convolution(bias, size):
-    convolution, product = _pair(stride=(2, 8, 8), bias=bias)
-    assert type(product[0]) is PatchProduct
+def test_a_product_has_the_values_and_gradients_of_the_convolution(
+    torch, patches, pair, bias, size
+):
+    convolution, product = pair(stride=(2, 8, 8), bias=bias)
+    assert type(product[0]) is patches.PatchProduct
     batch = torch.randn(5, 3, *size)
     outputs = [model(batch) for model in (convolution, product)]
     for output in outputs:
@@ -36,29 +55,33 @@ def test_a_product_has_the_values_and_gradients_of_the_convolution(bias, size):
     assert convolution.state_dict().keys() == product.state_dict().keys()
 
 
-def test_no_convolution_takes_place_over_whole_patches():
-    _, product = _pair(stride=(2, 8, 8))
+def test_no_convolution_takes_place_over_whole_patches(torch, pair):
+    _, product = pair(stride=(2, 8, 8))
     with torch.profiler.profile() as profile:
         product(torch.randn(5, 3, 2, 8, 8)).sum().backward()
     assert not [event.key for event in profile.key_averages() if "convolution" in event.key]
 
 
+def test_half_precision_has_the_values_of_the_convolution(torch, pair):
+    convolution, product = pair(stride=(2, 8, 8))
+    batch = torch.randn(5, 3, 2, 8, 8, dtype=torch.bfloat16)
+    torch.testing.assert_close(product.bfloat16()(batch), convolution.bfloat16()(batch))
+
+
 @pytest.mark.parametrize("options", [{"padding": 1}, {"dilation": 2}])
-def test_other_convolutions_stay(options):
-    _, same = _pair(**options)
+def test_other_convolutions_stay(torch, pair, options):
+    _, same = pair(**options)
     assert type(same[0]) is torch.nn.Conv3d
 
 
-def _products(model) -> int:
-    return sum(isinstance(module, PatchProduct) for module in model.modules())
+def test_what_is_trained_multiplies_and_is_saved_as_it_was(torch, patches, tmp_path):
+    from services.student.checkpoints import read_model
 
-
-def test_what_is_trained_multiplies_and_is_saved_as_it_was(tmp_path):
     model = read_model(STUDENT)
-    assert _products(model) == 1
+    assert _products(patches, model) == 1
     model.save_pretrained(tmp_path)
     plain = type(model).from_pretrained(tmp_path)
-    assert _products(plain) == 0
+    assert _products(patches, plain) == 0
     for (name, one), (other, two) in zip(
         model.state_dict().items(), plain.state_dict().items(), strict=True
     ):
@@ -66,11 +89,11 @@ def test_what_is_trained_multiplies_and_is_saved_as_it_was(tmp_path):
         assert torch.equal(one, two)
 
 
-def test_what_is_served_multiplies():
-    assert _products(read_checkpoint(STUDENT, EngineSettings()).model) == 1
+def test_what_is_served_multiplies(patches):
+    from services.engines.transformers import read_checkpoint
+
+    assert _products(patches, read_checkpoint(STUDENT, EngineSettings()).model) == 1
 
 
-def test_half_precision_has_the_values_of_the_convolution():
-    convolution, product = _pair(stride=(2, 8, 8))
-    batch = torch.randn(5, 3, 2, 8, 8, dtype=torch.bfloat16)
-    torch.testing.assert_close(product.bfloat16()(batch), convolution.bfloat16()(batch))
+def _products(patches, model) -> int:
+    return sum(isinstance(module, patches.PatchProduct) for module in model.modules())
