@@ -6,6 +6,7 @@ A view never waits long: it shows what the catalogue has, and how far the thread
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 
-from services.core.errors import MpaError
+from services.core.errors import MpaError, described
 from services.orchestrator.endpoints.cache import cache_folder
 from services.orchestrator.run.expenses import count_expenses
 from services.orchestrator.run.ledger.catalogue import Catalogue
@@ -32,8 +33,12 @@ REST = 30
 EXPENSES, LOOK = "expenses", "look"
 """Notes of a catalogue: the run's expenses as JSON; the look of the ledger that it is made of."""
 
+UNFINISHED = "the explorer's thread has ended: start the explorer again"
+
 Look = tuple[int, ...]
 """Times and sizes of a ledger's files."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +111,32 @@ class Upkeep:
         while (folder := self._due.get()) is not None:
             kept = self._kept[folder]
             began, cpu_began = time.monotonic(), time.thread_time()
-            look = look_at(folder)
+            look, trouble = look_at(folder), UNFINISHED
             try:
-                self._renew(folder, kept, look)
-                trouble = ""
-            except (MpaError, OSError) as error:
-                trouble = str(error)
-            with self._lock:
-                was = kept.renewed
-                is_complete = not trouble and not self._is_closing
-                kept.renewed = Renewed(was.done, was.total, is_complete, trouble)
-                kept.look = () if trouble else look
-                kept.took_s = time.monotonic() - began
-                kept.rests_until = time.monotonic() + REST * (time.thread_time() - cpu_began)
-                kept.is_due = False
-            kept.finished.set()
+                trouble = self._try_to_renew(folder, kept, look)
+            finally:
+                with self._lock:
+                    was = kept.renewed
+                    is_complete = not trouble and not self._is_closing
+                    kept.renewed = Renewed(was.done, was.total, is_complete, trouble)
+                    kept.look = () if trouble else look
+                    kept.took_s = time.monotonic() - began
+                    kept.rests_until = time.monotonic() + REST * (time.thread_time() - cpu_began)
+                    kept.is_due = False
+                kept.finished.set()
+
+    def _try_to_renew(self, folder: Path, kept: _Kept, look: Look) -> str:
+        """The trouble; "" if there was none."""
+        try:
+            self._renew(folder, kept, look)
+        except (MpaError, OSError) as error:
+            return str(error)
+        # A bug. The thread serves every run: if it ended here, the catalogues of all others would
+        # stay as they are, without a word. The traceback is in the log, the bug on the run's pages.
+        except Exception as error:
+            logger.exception("the catalogue of %s was not renewed", folder)
+            return described(error)
+        return ""
 
     def _renew(self, folder: Path, kept: _Kept, look: Look) -> None:
         with read_run(folder) as run, closing(_usable(run)) as catalogue:

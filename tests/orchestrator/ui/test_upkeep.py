@@ -21,6 +21,10 @@ def cells_of(client):
     return client.get("/runs/a/overview.json").json()["cells"]
 
 
+def trouble_of(client, run):
+    return client.get(f"/runs/{run}/overview.json").json()["renewed"]["trouble"]
+
+
 def test_a_change_of_the_ledger_is_seen(tmp_path):
     run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
     with serving(tmp_path / "runs") as client:
@@ -74,6 +78,21 @@ def test_a_catalogue_that_is_older_than_the_ledger_is_said_to_be(tmp_path):
     with closing(Ledger(run / "ledger.sqlite")) as ledger:
         ledger.add_image(ImageRow("late.png", "", "IMAGE_UNREADABLE", "late"))
         assert not upkeep.renew(run).is_complete
+
+
+def test_a_fault_in_one_run_is_said_and_the_others_are_counted(tmp_path, caplog):
+    odd = make_run(tmp_path / "runs" / "odd", tmp_path / "pool", images=4)
+    with closing(sqlite3.connect(odd / "ledger.sqlite")) as ledger:
+        ledger.execute("UPDATE annotations SET question = x'00ff' WHERE number = 0")
+        ledger.commit()
+    make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with serving(tmp_path / "runs") as client:
+        trouble = []
+        until_true(lambda: trouble.append(trouble_of(client, "odd")) or trouble[-1])
+        assert "TypeError" in trouble[-1]
+        assert until_counted(client, "a")["records"]
+    (told, *_) = (record for record in caplog.records if "odd" in record.getMessage())
+    assert told.exc_info
 
 
 def test_a_change_between_two_explorers_is_seen(tmp_path):

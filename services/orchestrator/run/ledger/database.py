@@ -137,10 +137,11 @@ class Database:
         self.write("BEGIN")
         try:
             yield
+            self.write("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk may have ended it
+                self._db.execute("ROLLBACK")
             raise
-        self.write("COMMIT")
 
 
 def _unlocked(path: Path) -> str:

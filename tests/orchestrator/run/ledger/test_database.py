@@ -27,6 +27,18 @@ def test_a_stage_that_breaks_off_leaves_none_of_its_scores(ledger):
     assert list(ledger.read("SELECT * FROM scores")) == []
 
 
+def test_a_disk_that_fills_up_in_one_transaction_is_told_and_leaves_none_of_it(ledger):
+    ledger.write("PRAGMA cache_size=10")
+    ledger.write("PRAGMA max_page_count=60")
+    with pytest.raises(MpaError, match="is full"), ledger.at_once():
+        for number in range(5000):
+            ledger.add_image(ImageRow(f"{number:04}.png", f"{number:04}" * 16))
+    assert list(ledger.read("SELECT path FROM images")) == []
+    with ledger.at_once():
+        ledger.set_meta("key", "value")
+    assert ledger.meta("key") == "value"
+
+
 async def test_a_batch_is_committed_in_a_moment_and_at_its_end(ledger, tmp_path):
     reader = Ledger(tmp_path / "ledger.sqlite", read_only=True)
     with ledger.in_batches():
