@@ -69,6 +69,7 @@ class Library:
         try:
             renewed = self._upkeep.renew(folder)
             with read_run(folder) as run, closing(open_catalogue(run)) as catalogue:
+                renewed = self._upkeep.confirm(folder, renewed, catalogue)
                 yield OpenedRun(name, replace(run, patience_s=PATIENCE_S), catalogue, renewed)
         except (MpaError, OSError):
             self.folder(name)  # NotFound, rather than the trouble that this makes

@@ -19,6 +19,7 @@ from services.core.errors import MpaError, described
 from services.orchestrator.endpoints.cache import cache_folder
 from services.orchestrator.run.expenses import count_expenses
 from services.orchestrator.run.ledger.catalogue import Catalogue
+from services.orchestrator.run.ledger.database import DAMAGED
 from services.orchestrator.run.ledger.renewal import is_usable, renew
 from services.orchestrator.run.ledger.shelves import RoundVersions
 from services.orchestrator.run.run import Run, read_run
@@ -100,12 +101,31 @@ class Upkeep:
             wait_s = WAIT_S if kept.took_s <= WAIT_S else 0.0
             if is_changed and not kept.is_due and time.monotonic() >= kept.rests_until:
                 wait_s = wait_s if kept.look else FIRST_WAIT_S
-                kept.is_due = True
-                kept.finished.clear()
-                self._due.put(folder)
+                self._begin(folder, kept)
             may_wait = kept.is_due
         is_current = kept.finished.wait(wait_s) if may_wait else not is_changed
         return replace(kept.renewed, is_complete=kept.renewed.is_complete and is_current)
+
+    def confirm(self, folder: Path, renewed: Renewed, catalogue: Catalogue) -> Renewed:
+        """`renewed`, if `catalogue` is the file that was renewed.
+
+        Otherwise that one has been deleted, and a renewal of this one begins.
+        """
+        if not renewed.is_complete:
+            return renewed
+        with self._lock:
+            kept = self._kept[folder]
+            if catalogue.note(LOOK) == str(kept.look):
+                return renewed
+            if not kept.is_due:
+                self._begin(folder, kept)
+        return Renewed(0, renewed.total)
+
+    def _begin(self, folder: Path, kept: _Kept) -> None:
+        """Call it with the lock."""
+        kept.is_due = True
+        kept.finished.clear()
+        self._due.put(folder)
 
     def _work(self) -> None:
         while (folder := self._due.get()) is not None:
@@ -173,11 +193,14 @@ def open_catalogue(run: Run) -> Catalogue:
 def _usable(run: Run) -> Catalogue:
     """The catalogue to write. A damaged one, or one of another program, is made again."""
     path = catalogue_file(run)
-    with suppress(MpaError):
+    try:
         catalogue = Catalogue(path)
         if is_usable(catalogue):
             return catalogue
         catalogue.close()
+    except MpaError as error:
+        if error.reason != DAMAGED:
+            raise  # it may be whole: another owner's, or one of too many open files
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     return Catalogue(path)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from services.core.errors import MpaError
 from services.core.parity import Cell
 from services.engines.images import sha256
 from services.orchestrator.run.ledger import AnnotationRow, ImageRow, Ledger
@@ -55,6 +56,23 @@ def test_a_catalogue_that_can_t_be_used_is_made_again(tmp_path, fault):
             catalogue.commit()
     with serving(tmp_path / "runs") as client:
         assert until_counted(client, "a") == told
+
+
+def test_a_catalogue_that_is_deleted_is_made_again(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with serving(tmp_path / "runs") as client:
+        told = until_counted(client, "a")
+        for file in run.glob("explorer.sqlite*"):
+            file.unlink()
+        assert until_counted(client, "a") == told
+
+
+def test_a_catalogue_that_can_t_be_opened_is_not_deleted(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    (run / "explorer.sqlite").symlink_to(tmp_path / "none" / "explorer.sqlite")
+    with read_run(run) as opened, pytest.raises(MpaError, match="can't be used"):
+        open_catalogue(opened)
+    assert (run / "explorer.sqlite").is_symlink()
 
 
 def test_a_second_explorer_finds_the_catalogue_made(tmp_path):

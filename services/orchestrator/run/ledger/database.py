@@ -23,6 +23,8 @@ COMMIT_EVERY_S = 0.01
 CACHE_KIB = 4 * 1024
 """Cache of pages and sorted rows. It is small, so that memory stays flat."""
 CHECKPOINT_PAGES = 4000
+DAMAGED = "FILE_DAMAGED"
+"""Reason of an error about a file that will never be read, whoever tries."""
 _NULL = re.compile(r"NULL value in (?P<table>\w+)\.(?P<column>\w+)")
 """A finding that SQLite 3.40 has on intact tables WITHOUT ROWID, too; damaged pages come first."""
 
@@ -206,4 +208,5 @@ class _Explained:
             raise self.damaged(error) from error
 
     def damaged(self, why: object) -> MpaError:
-        return MpaError(f"{self._file} is damaged ({why}): {self._if_damaged}")
+        message = f"{self._file} is damaged ({why}): {self._if_damaged}"
+        return MpaError(message, reason=DAMAGED)
