@@ -31,6 +31,7 @@ LONGEST_END_S = 5.0
 """Longest wait for the thread at the end: what it hasn't finished is undone by the next start."""
 REST = 30
 """Seconds until the next renewal for each second of computing: a run at work loses little."""
+LONGEST_REST_S = 60.0
 EXPENSES, LOOK = "expenses", "look"
 """Notes of a catalogue: the run's expenses as JSON; the look of the ledger that it is made of."""
 
@@ -53,6 +54,10 @@ class Renewed:
     total: int = 0
     is_complete: bool = False
     trouble: str = ""
+    as_of: float = 0.0
+    """Start of the last whole renewal in seconds since 1970; 0 before the first."""
+    rests_s: float = 0.0
+    """Seconds until the next renewal can begin, if the ledger has changed since `as_of`; else 0."""
 
     @property
     def share(self) -> float:
@@ -75,7 +80,8 @@ class _Kept:
 class Upkeep:
     """The thread and its work, from `start` to `close`, which lets it finish a few shelves."""
 
-    def __init__(self) -> None:
+    def __init__(self, rest: float = REST) -> None:
+        self._rest = rest
         self._kept: dict[Path, _Kept] = {}
         self._due: SimpleQueue[Path | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -103,8 +109,11 @@ class Upkeep:
                 wait_s = wait_s if kept.look else FIRST_WAIT_S
                 self._begin(folder, kept)
             may_wait = kept.is_due
+            rests_s = kept.rests_until - time.monotonic() if is_changed and not may_wait else 0.0
         is_current = kept.finished.wait(wait_s) if may_wait else not is_changed
-        return replace(kept.renewed, is_complete=kept.renewed.is_complete and is_current)
+        was = kept.renewed
+        is_complete = was.is_complete and is_current
+        return replace(was, is_complete=is_complete, rests_s=max(0.0, rests_s))
 
     def confirm(self, folder: Path, renewed: Renewed, catalogue: Catalogue) -> Renewed:
         """`renewed`, if `catalogue` is the file that was renewed.
@@ -130,7 +139,7 @@ class Upkeep:
     def _work(self) -> None:
         while (folder := self._due.get()) is not None:
             kept = self._kept[folder]
-            began, cpu_began = time.monotonic(), time.thread_time()
+            as_of, began, cpu_began = time.time(), time.monotonic(), time.thread_time()
             look, trouble = look_at(folder), UNFINISHED
             try:
                 trouble = self._try_to_renew(folder, kept, look)
@@ -138,10 +147,12 @@ class Upkeep:
                 with self._lock:
                     was = kept.renewed
                     is_complete = not trouble and not self._is_closing
-                    kept.renewed = Renewed(was.done, was.total, is_complete, trouble)
+                    as_of = as_of if is_complete else was.as_of
+                    kept.renewed = Renewed(was.done, was.total, is_complete, trouble, as_of)
                     kept.look = () if trouble else look
                     kept.took_s = time.monotonic() - began
-                    kept.rests_until = time.monotonic() + REST * (time.thread_time() - cpu_began)
+                    rest_s = self._rest * (time.thread_time() - cpu_began)
+                    kept.rests_until = time.monotonic() + min(rest_s, LONGEST_REST_S)
                     kept.is_due = False
                 kept.finished.set()
 
@@ -165,7 +176,7 @@ class Upkeep:
             base, candidate = run.state.base, run.state.candidate
             versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
             for done, total in renew(catalogue, run.ledger, versions):
-                kept.renewed = Renewed(done, total)
+                kept.renewed = Renewed(done, total, as_of=kept.renewed.as_of)
                 if self._is_closing:
                     return
             catalogue.set_note(EXPENSES, count_expenses(run.ledger).to_json())
