@@ -20,7 +20,7 @@ from services.orchestrator.endpoints.cache import cache_folder
 from services.orchestrator.run.expenses import count_expenses
 from services.orchestrator.run.ledger.catalogue import Catalogue
 from services.orchestrator.run.ledger.database import DAMAGED
-from services.orchestrator.run.ledger.renewal import is_usable, renew
+from services.orchestrator.run.ledger.renewal import SCHEMA_NOTE, is_usable, renew
 from services.orchestrator.run.ledger.shelves import RoundVersions
 from services.orchestrator.run.run import Run, read_run
 
@@ -32,8 +32,9 @@ LONGEST_END_S = 5.0
 REST = 30
 """Seconds until the next renewal for each second of computing: a run at work loses little."""
 LONGEST_REST_S = 60.0
-EXPENSES, LOOK = "expenses", "look"
-"""Notes of a catalogue: the run's expenses as JSON; the look of the ledger that it is made of."""
+EXPENSES, LOOK, LEDGER = "expenses", "look", "ledger"
+"""Notes of a catalogue: the run's expenses as JSON; the look of the ledger that it is made of, and
+the ledger's `_identity`."""
 
 UNFINISHED = "the explorer's thread has ended: start the explorer again"
 
@@ -173,6 +174,7 @@ class Upkeep:
         with read_run(folder) as run, closing(_usable(run)) as catalogue:
             if catalogue.note(LOOK) == str(look):
                 return
+            catalogue.set_note(LEDGER, _identity(run))
             base, candidate = run.state.base, run.state.candidate
             versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
             for done, total in renew(catalogue, run.ledger, versions):
@@ -202,11 +204,12 @@ def open_catalogue(run: Run) -> Catalogue:
 
 
 def _usable(run: Run) -> Catalogue:
-    """The catalogue to write. A damaged one, or one of another program, is made again."""
+    """The catalogue to write. A damaged one, or another program's or ledger's, is made again."""
     path = catalogue_file(run)
     try:
         catalogue = Catalogue(path)
-        if is_usable(catalogue):
+        is_new = not catalogue.note(SCHEMA_NOTE)
+        if is_usable(catalogue) and (is_new or catalogue.note(LEDGER) == _identity(run)):
             return catalogue
         catalogue.close()
     except MpaError as error:
@@ -215,6 +218,11 @@ def _usable(run: Run) -> Catalogue:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     return Catalogue(path)
+
+
+def _identity(run: Run) -> str:
+    """Differs in another run's ledger, and in a restored one: its counts may be the same."""
+    return f"{run.id} {(run.folder / 'ledger.sqlite').stat().st_ino}"
 
 
 def look_at(folder: Path) -> Look:

@@ -1,5 +1,6 @@
 """Catalogues that follow their ledger, and are made again if they can't be used."""
 
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -36,6 +37,10 @@ def counted(client, run):
     return {**until_counted(client, run), "renewed": None}
 
 
+def rest_of(cells):
+    return {cell: number for cell, number in cells.items() if cell not in ("gap", "known")}
+
+
 def trouble_of(client, run):
     return client.get(f"/runs/{run}/overview.json").json()["renewed"]["trouble"]
 
@@ -70,6 +75,21 @@ def test_a_catalogue_that_can_t_be_used_is_made_again(tmp_path, fault):
             catalogue.commit()
     with serving(tmp_path / "runs") as client:
         assert counted(client, "a") == told
+
+
+@pytest.mark.parametrize("run_id", ["a", "b"])
+def test_a_catalogue_of_another_ledger_with_the_same_counts_is_made_again(tmp_path, run_id):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with serving(tmp_path / "runs") as client:
+        before = counted(client, "a")["cells"]
+    backup = shutil.copy(run / "ledger.sqlite", tmp_path / "backup.sqlite")
+    with closing(Ledger(backup)) as ledger:
+        ledger.set_meta("id", run_id)
+        ledger.write("UPDATE records SET cell = 'known' WHERE cell = 'gap'")
+    backup.replace(run / "ledger.sqlite")
+    with serving(tmp_path / "runs") as client:
+        after = counted(client, "a")["cells"]
+    assert after == {"known": before["known"] + before["gap"], **rest_of(before)}
 
 
 def test_a_catalogue_that_is_deleted_is_made_again(tmp_path):
