@@ -115,6 +115,15 @@ def test_a_link_out_of_the_root_is_refused(tmp_path):
     assert read_image(tmp_path / "root", "loop.png").reason == "IMAGE_UNREADABLE"
 
 
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+def test_a_url_is_no_key_of_a_folder(tmp_path, scheme):
+    """Keys are read from ledgers, and a stranger's ledger may say anything."""
+    (tmp_path / "root").mkdir()
+    url = f"{scheme}://{tmp_path}/secret.png"
+    open_store(f"{scheme}://{tmp_path}").fs.pipe_file(f"{tmp_path}/secret.png", png())
+    assert read_image(tmp_path / "root", url).reason == "IMAGE_OUTSIDE_ROOT"
+
+
 def test_what_is_no_regular_file_never_blocks(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     assert read_image(tmp_path, "pipe.png").reason == "IMAGE_UNREADABLE"
