@@ -79,7 +79,7 @@ class _Kept:
 
 
 class Upkeep:
-    """The thread and its work, from `start` to `close`, which lets it finish a few shelves."""
+    """The thread and its work, from `start` to `close`, which ends it within some entries."""
 
     def __init__(self, rest: float = REST) -> None:
         self._rest = rest
@@ -177,7 +177,7 @@ class Upkeep:
             catalogue.set_note(LEDGER, _identity(run))
             base, candidate = run.state.base, run.state.candidate
             versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
-            for done, total in renew(catalogue, run.ledger, versions):
+            for done, total in renew(catalogue, run.ledger, versions, lambda: self._is_closing):
                 kept.renewed = Renewed(done, total, as_of=kept.renewed.as_of)
                 if self._is_closing:
                     return
