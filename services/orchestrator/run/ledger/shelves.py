@@ -18,6 +18,7 @@ from services.orchestrator.run.ledger.facets import (
 )
 from services.orchestrator.run.ledger.ledger import Ledger
 from services.orchestrator.run.ledger.opinions import has_opinions
+from services.orchestrator.run.ledger.schema import LEAK
 
 REFUSED_IMAGES = -1
 """Shelf of the refused images in a catalogue; also their number and attempt."""
@@ -44,7 +45,7 @@ WHERE kind = 'sample' GROUP BY shelf
 """
 """CROSS JOIN: the few scores and opinions are read first, not the images."""
 REFUSED = f"SELECT {REASONS} FROM images WHERE rejection != ''"
-LEAKS = "SELECT count(*) FROM images WHERE rejection != '' AND rejection = 'leak'"
+LEAKS = f"SELECT count(*) FROM images WHERE rejection != '' AND rejection = '{LEAK}'"
 ENTRIES = """
 SELECT a.image_sha256, a.number, a.attempt, a.question, a.answer, a.text, a.rejection, a.origin,
     i.path, i.held_out, r.cell, r.matcher, r.student_matcher, before.score, after.score, after.kind,
