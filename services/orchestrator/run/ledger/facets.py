@@ -12,6 +12,8 @@ UNIDENTIFIED = "unidentified"
 RARE = "(rare)"
 """Kind of the questions whose own kind came after MOST_KINDS others."""
 MOST_KINDS = 1000
+NEVER_SAMPLED = "none"
+"""Agreement of samples that no entry has: "" stands for every entry without samples."""
 
 
 class Facet(StrEnum):
