@@ -107,6 +107,8 @@ def test_words_may_be_a_phrase_in_any_case_and_signs_are_no_syntax(client):
     assert found('"thing the"') == 0
     assert found("017") == 2  # the name of an image
     everything = found("")
+    assert found("thing\0 7") == found('"thing\0 7') == found('"thing 7"\0') == 1
+    assert found(" ".join(["thing"] * 16)) == found("thing")
     assert found('"') == found("* ( ) - ?") == everything
     assert found("thing OR zebra") == found("NEAR(zebra)") == found("words:zebra") == 0
 
@@ -134,6 +136,7 @@ def test_a_chosen_value_is_a_link_that_takes_it_back(client):
         ("order=agreement&after=3", "begin at the first page"),
         ("after=9" + "9" * 30, "begin at the first page"),
         ("q=" + "x" * 501, "at most 500"),
+        ("q=" + "+".join(["thing"] * 17), "at most 16"),
         ("&".join(f"kind={n}" for n in range(51)), "at most 50"),
     ],
 )
