@@ -6,13 +6,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from services.engines.images import sha256
 from services.orchestrator.run.ledger import ImageRow, Ledger
-from services.orchestrator.ui.library import Library, OpenedRun
+from services.orchestrator.ui.library import Library
 from services.orchestrator.ui.upkeep import Upkeep
 from tests.orchestrator.ui.exhibits import make_run, serving
 from tests.pictures import numbered_png
@@ -70,18 +72,20 @@ def test_a_large_image_is_not_decoded_in_the_explorer(tmp_path):
 
 def peak_mib():
     status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024
+    (kib,) = re.findall(r"VmHWM:\s*(\d+)", status)
+    return int(kib) / 1024
 
 
 def test_a_source_that_is_slow_to_find_holds_up_no_other(root):
     library, found = Library(root, Upkeep()), threading.Event()
-    slow = OpenedRun("slow", Asked("slow", found.wait), None, None)
-    fast = OpenedRun("fast", Asked("fast", lambda: "images"), None, None)
+    slow: Any = SimpleNamespace(run=Asked("slow", found.wait))
+    fast: Any = SimpleNamespace(run=Asked("fast", lambda: "images"))
     with ThreadPoolExecutor(2) as threads:
         waiting = threads.submit(library.source, slow)
         until_true(lambda: slow.run.is_asked)
         try:
-            assert threads.submit(library.source, fast).result(30) == "images"
+            images: Any = threads.submit(library.source, fast).result(30)
+            assert images == "images"
             assert not waiting.done()
         finally:
             found.set()

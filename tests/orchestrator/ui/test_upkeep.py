@@ -5,6 +5,7 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_a_catalogue_of_another_ledger_with_the_same_counts_is_made_again(tmp_pa
     run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
     with serving(tmp_path / "runs") as client:
         before = counted(client, "a")["cells"]
-    backup = shutil.copy(run / "ledger.sqlite", tmp_path / "backup.sqlite")
+    backup = Path(shutil.copy(run / "ledger.sqlite", tmp_path / "backup.sqlite"))
     with closing(Ledger(backup)) as ledger:
         ledger.set_meta("id", run_id)
         ledger.write("UPDATE records SET cell = 'known' WHERE cell = 'gap'")
@@ -140,7 +141,12 @@ def test_a_fault_in_one_run_is_said_and_the_others_are_counted(tmp_path, caplog)
     make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
     with serving(tmp_path / "runs") as client:
         trouble = []
-        until_true(lambda: trouble.append(trouble_of(client, "odd")) or trouble[-1])
+
+        def is_told():
+            trouble.append(trouble_of(client, "odd"))
+            return trouble[-1]
+
+        until_true(is_told)
         assert "TypeError" in trouble[-1]
         assert until_counted(client, "a")["records"]
     (told, *_) = (record for record in caplog.records if "odd" in record.getMessage())

@@ -32,7 +32,7 @@ AND NOT EXISTS (SELECT 1 FROM annotations other WHERE other.shelf = a.shelf
     AND other.image_sha256 = a.image_sha256 AND other.number = a.number AND other.rejection = '')
 GROUP BY 1
 """
-"""Of images in use. Another attempt may stand: a later round asks again."""
+"""Images in use alone. Another attempt may stand: a later round asks again."""
 OF_LEAKS = f"""
 SELECT r.cell, -count(*) FROM (
     SELECT DISTINCT sha256 FROM images WHERE rejection != '' AND rejection = ?2) i

@@ -135,10 +135,8 @@ def test_a_long_shelf_is_given_up_at_the_end_of_the_explorer(tmp_path):
         closing(Catalogue(tmp_path / "catalogue.sqlite")) as catalogue,
     ):
         fill_one_shelf(ledger, READ_AT_ONCE + 1)
-        asked = []
         with pytest.raises(Cancelled):
-            list(renew(catalogue, ledger, VERSIONS, lambda: not asked.append(1)))
-        assert len(asked) == 1
+            list(renew(catalogue, ledger, VERSIONS, lambda: True))
         assert count(catalogue).entries == 0
 
 
