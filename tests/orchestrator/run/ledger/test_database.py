@@ -1,6 +1,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -96,6 +97,20 @@ def test_a_null_that_no_program_wrote_is_damage(ledger, tmp_path):
                 damaged.commit()
     reader = Ledger(tmp_path / "ledger.sqlite", read_only=True)
     with closing(reader), pytest.raises(MpaError, match=r"NULL value in annotations\.answer"):
+        reader.require_intact()
+
+
+def test_a_key_that_has_changed_is_damage_however_many_rows_are_intact(ledger, tmp_path):
+    with ledger.at_once():
+        for number in range(200):
+            ledger.add_record(f"{number:04}" * 16, 0, Cell.GAP, "exact@1")
+        ledger.add_annotation(replace(ROW, image_sha256="key" * 20))
+    ledger.close()
+    path = tmp_path / "ledger.sqlite"
+    whole = path.read_bytes()
+    at = whole.index(b"key" * 20)
+    path.write_bytes(whole[:at] + b"x" * 60 + whole[at + 60 :])
+    with closing(Ledger(path, read_only=True)) as reader, pytest.raises(MpaError, match="damaged"):
         reader.require_intact()
 
 
