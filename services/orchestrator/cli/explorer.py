@@ -45,7 +45,7 @@ def ui(
 ) -> None:
     """Show runs in a browser: cells, rejections, kinds of questions, every record.
 
-    Nothing is changed. Each run gets a file explorer.sqlite, by which records are found fast.
+    Runs stay as they are, but each gets a file explorer.sqlite, by which records are found fast.
     """
     with exit_codes(), suppress(KeyboardInterrupt):
         for library in ("starlette", "uvicorn", "jinja2"):

@@ -15,7 +15,7 @@ from services.orchestrator.images.source import (
     is_hidden,
     is_image,
 )
-from services.orchestrator.images.store import Store
+from services.orchestrator.images.store import Store, is_url, outside
 
 FOLDERS_TOLD_APART = 1000
 
@@ -41,6 +41,8 @@ class Folder:
             yield ImageItem(key, None if is_done(key) else partial(self.read, key))
 
     def read(self, key: str) -> bytes:
+        if is_url(key):  # the ledger of a stranger's run must not send this machine anywhere
+            raise outside(key, self.store)
         if self.store.is_local:
             self._require_inside(key)
         return self.store.read(key)
@@ -51,7 +53,7 @@ class Folder:
         except (OSError, RuntimeError, ValueError) as error:
             raise InvalidImage(f"{key} can't be read: {error}") from error
         if not is_inside:
-            raise InvalidImage(f"{key} leads out of {self.store.root}", reason="IMAGE_OUTSIDE_ROOT")
+            raise outside(key, self.store)
 
     @cached_property
     def _root(self) -> Path:

@@ -35,7 +35,10 @@ class WithKept:
     def read(self, key: str) -> bytes:
         if not key.startswith(self._prefix):
             return self._source.read(key)
-        path = self._folder / key.removeprefix(self._prefix)
+        name = key.removeprefix(self._prefix)
+        if "/" in name:
+            raise InvalidImage(f"{key} leads out of {self._folder}", reason="IMAGE_OUTSIDE_ROOT")
+        path = self._folder / name
         try:
             return path.read_bytes()
         except OSError as error:

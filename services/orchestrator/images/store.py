@@ -207,6 +207,10 @@ def too_large(name: str) -> InvalidImage:
     return InvalidImage(f"{name} has more than {MAX_BYTES:,} bytes", reason="IMAGE_TOO_LARGE")
 
 
+def outside(key: str, store: Store) -> InvalidImage:
+    return InvalidImage(f"{key} leads out of {store.url}", reason="IMAGE_OUTSIDE_ROOT")
+
+
 def _read_local(path: Path, name: str) -> bytes:
     """The bytes of a regular file; any other kind is never opened, since it might block."""
     try:

@@ -24,7 +24,7 @@ from services.orchestrator.images.source import (
     held,
     refused,
 )
-from services.orchestrator.images.store import Store, too_large
+from services.orchestrator.images.store import Store, outside, too_large
 
 SUFFIXES = (*PARQUET_SUFFIXES, *ARROW_SUFFIXES)
 DAMAGE = (pa.ArrowException, OSError, EOFError, ValueError)
@@ -62,6 +62,8 @@ class ImageTables:
 
     def read(self, key: str) -> bytes:
         file, _, row = key.rpartition("#")
+        if file not in self._files:
+            raise outside(key, self.store)
         try:
             with self._reading:
                 if self._opened is None or self._opened[0] != file:

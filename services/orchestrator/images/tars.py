@@ -25,7 +25,13 @@ from services.orchestrator.images.source import (
     is_image,
     refused,
 )
-from services.orchestrator.images.store import BLOCK_BYTES, SMALL_BLOCK_BYTES, Store, too_large
+from services.orchestrator.images.store import (
+    BLOCK_BYTES,
+    SMALL_BLOCK_BYTES,
+    Store,
+    outside,
+    too_large,
+)
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 COMPRESSIONS = {".gz": "gzip", ".tgz": "gzip", ".bz2": "bz2", ".xz": "xz"}
@@ -66,6 +72,8 @@ class Tars:
 
     def read(self, key: str) -> bytes:
         file, _, member = key.partition("#")
+        if file not in self._files:
+            raise outside(key, self.store)
         name, _, offset = member.rpartition("@")
         try:
             with self._open(file, SMALL_BLOCK_BYTES) as opened:

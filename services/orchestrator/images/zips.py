@@ -19,7 +19,7 @@ from services.orchestrator.images.source import (
     is_hidden,
     is_image,
 )
-from services.orchestrator.images.store import SMALL_BLOCK_BYTES, Store, too_large
+from services.orchestrator.images.store import SMALL_BLOCK_BYTES, Store, outside, too_large
 
 SUFFIXES = (".zip",)
 DAMAGE = (
@@ -73,6 +73,8 @@ class Zips:
 
     def read(self, key: str) -> bytes:
         file, _, member = key.partition("#")
+        if file not in self._files:
+            raise outside(key, self.store)
         try:
             archive = self._open(file)
             if archive.getinfo(member).file_size > MAX_BYTES:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from services.core.errors import Conflict, MpaError, NotFound, WrongState
+from services.core.errors import Conflict, MpaError, NotFound, WrongState, described
 from services.orchestrator.images.drawn import DrawnImages
 from services.orchestrator.images.kept import WithKept
 from services.orchestrator.images.opening import open_images, require_images
@@ -105,7 +105,7 @@ def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
     state = State(ledger)
     stored = state.settings
     if stored and settings is not None:
-        require_same(Settings.from_json(stored), settings, folder)
+        require_same(_settings(folder, ledger), settings, folder)
     if not stored:
         if settings is None:
             raise NotFound(
@@ -114,7 +114,21 @@ def _opened(folder: Path, ledger: Ledger, settings: Settings | None) -> Run:
             )
         state.id = uuid.uuid4().hex
         state.settings = settings.to_json()
-    return Run(folder, state.id, Settings.from_json(state.settings), ledger)
+    return Run(folder, state.id, _settings(folder, ledger), ledger)
+
+
+def _settings(folder: Path, ledger: Ledger) -> Settings:
+    """Raises WrongState if a later program wrote the settings or the outcome of the round."""
+    state = State(ledger)
+    try:
+        _ = state.outcome
+        return Settings.from_json(state.settings)
+    except (TypeError, ValueError, KeyError) as error:
+        ledger.require_intact()
+        raise WrongState(
+            f"the run in {folder} is of a later program, which this one can't read "
+            f"({described(error)}): update the program"
+        ) from error
 
 
 @contextmanager
@@ -129,7 +143,7 @@ def read_run(folder: Path) -> Iterator[Run]:
         state = State(ledger)
         if not state.settings:
             raise WrongState(f"the run in {folder} has not begun")
-        yield Run(folder, state.id, Settings.from_json(state.settings), ledger)
+        yield Run(folder, state.id, _settings(folder, ledger), ledger)
 
 
 def is_at_work(folder: Path) -> bool:
@@ -161,8 +175,7 @@ def settings_of(folder: Path) -> Settings | None:
     if not (folder / "ledger.sqlite").is_file():
         return None
     with _closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
-        stored = State(ledger).settings
-        return Settings.from_json(stored) if stored else None
+        return _settings(folder, ledger) if State(ledger).settings else None
 
 
 def _make(folder: Path) -> None:

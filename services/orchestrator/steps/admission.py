@@ -12,8 +12,9 @@ from services.orchestrator.images.likeness import Likenesses
 from services.orchestrator.images.reading import Accepted, RefusedImage
 from services.orchestrator.images.source import ImageItem, Source
 from services.orchestrator.run.ledger import ImageRow, Ledger
+from services.orchestrator.run.ledger.schema import LEAK
 from services.orchestrator.run.run import Run
-from services.orchestrator.steps.leaks import LEAK, leaks_of
+from services.orchestrator.steps.leaks import leaks_of
 from services.rpc.client import Picture
 
 

@@ -18,10 +18,10 @@ from services.orchestrator.images.opening import open_images
 from services.orchestrator.images.reading import Accepted, RefusedImage, read_images
 from services.orchestrator.images.source import ImageItem
 from services.orchestrator.images.store import Store, is_url, open_store
+from services.orchestrator.run.ledger.schema import LEAK
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 
-LEAK = "leak"
 TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt")
 """Suffixes of labelled sets; other files hold images."""
 

@@ -43,8 +43,8 @@ class View(Protocol):
     def document(self) -> Document: ...
 
 
-def explorer(root: Path, *, is_loopback: bool) -> ASGIApp:
-    """The application. Raises InvalidInput if `root` is itself a run."""
+def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIApp:
+    """The application on `host`. Raises InvalidInput if `root` is itself a run."""
     upkeep = Upkeep()
     views = Views(Library(root, upkeep))
 
@@ -70,7 +70,7 @@ def explorer(root: Path, *, is_loopback: bool) -> ASGIApp:
         lifespan=lifespan,
         exception_handlers={MpaError: _explain, HTTPException: _explain, Exception: _apologise},
     )
-    return Guard(app, _refuse, is_loopback=is_loopback)
+    return Guard(app, _refuse, host, is_loopback=is_loopback)
 
 
 class Views:
@@ -162,5 +162,6 @@ async def _refuse(request: Request) -> Response:
     return _trouble(
         request,
         403,
-        "This address is not the explorer's own: open the one that mpa-orch ui has printed.",
+        "This address is not the explorer's own: open the one that mpa-orch ui has printed. "
+        "If it listens on all addresses, use the number of one, or give the name as --host.",
     )

@@ -11,6 +11,8 @@ from services.core.errors import InvalidInput
 from services.orchestrator.run.ledger.facets import EVERYTHING, EntryChoice, Facet, Order
 
 MOST_TEXT = 500
+MOST_PHRASES = 16
+"""Words and quoted phrases: each is another search."""
 MOST_VALUES = 50
 
 
@@ -74,7 +76,14 @@ def read_wish(given: QueryParams) -> Wish:
             f"the searched text has {len(text):,} characters; at most {MOST_TEXT} are searched for",
             field="q",
         )
-    return Wish(EntryChoice(values, text), _order(given.get("order", "")), given.get("after", ""))
+    choice = EntryChoice(values, text)
+    if len(choice.phrases) > MOST_PHRASES:
+        raise InvalidInput(
+            f"the search has {len(choice.phrases)} words; at most {MOST_PHRASES} are searched for: "
+            'put words that follow each other in "double quotes"',
+            field="q",
+        )
+    return Wish(choice, _order(given.get("order", "")), given.get("after", ""))
 
 
 def _order(name: str) -> Order:

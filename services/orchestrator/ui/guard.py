@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -25,13 +27,15 @@ Refuse = Callable[[Request], Awaitable[Response]]
 class Guard:
     """The outermost application.
 
-    With `is_loopback` a request must name this machine as its host. Otherwise a page elsewhere
-    could read the explorer: its name in DNS would lead here (DNS rebinding).
+    A request must name this machine as its host: by `host`, on which it listens, or as LOOPBACK
+    does. Without `is_loopback`, any IP address is one of its names. Otherwise a page elsewhere
+    could read the explorer: its name in DNS would lead here (DNS rebinding, which needs a name).
     """
 
-    def __init__(self, app: ASGIApp, refuse: Refuse, *, is_loopback: bool) -> None:
+    def __init__(self, app: ASGIApp, refuse: Refuse, host: str, *, is_loopback: bool) -> None:
         self._app = app
         self._refuse = refuse
+        self._names = {*LOOPBACK, _in_header(host)}
         self._is_loopback = is_loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,14 +47,25 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        if self._is_loopback and not _names_this_machine(Headers(scope=scope).get("host", "")):
+        if not self._names_this_machine(Headers(scope=scope).get("host", "")):
             refusal = await self._refuse(Request(scope))
             return await refusal(scope, receive, send_with_headers)
         await self._app(scope, receive, send_with_headers)
 
+    def _names_this_machine(self, host: str) -> bool:
+        name, colon, port = host.rpartition(":")
+        if not colon or not port.isdigit():
+            name = host
+        return name.lower() in self._names or (not self._is_loopback and _is_address(name))
 
-def _names_this_machine(host: str) -> bool:
-    name, colon, port = host.rpartition(":")
-    if not colon or not port.isdigit():
-        name = host
-    return name.lower() in LOOPBACK
+
+def _in_header(host: str) -> str:
+    """A host as a Host header has it."""
+    return f"[{host}]".lower() if ":" in host else host.lower()
+
+
+def _is_address(name: str) -> bool:
+    with suppress(ValueError):
+        is_six = name.startswith("[") and name.endswith("]")
+        return bool(IPv6Address(name[1:-1]) if is_six else IPv4Address(name))
+    return False

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.core.errors import InvalidInput, MpaError, NotFound
@@ -30,6 +30,14 @@ class OpenedRun:
     renewed: Renewed
 
 
+@dataclass(slots=True)
+class _KeptSource:
+    """A source, found by the first who takes the lock."""
+
+    source: Source | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Library:
     """Every run directly in `root`. Methods may be called in any thread."""
 
@@ -40,7 +48,7 @@ class Library:
             )
         self.root = root
         self._upkeep = upkeep
-        self._sources: OrderedDict[tuple[str, str], Source] = OrderedDict()
+        self._sources: OrderedDict[tuple[str, str], _KeptSource] = OrderedDict()
         self._lock = threading.Lock()
 
     def folders(self) -> list[Path]:
@@ -69,6 +77,7 @@ class Library:
         try:
             renewed = self._upkeep.renew(folder)
             with read_run(folder) as run, closing(open_catalogue(run)) as catalogue:
+                renewed = self._upkeep.confirm(folder, renewed, catalogue)
                 yield OpenedRun(name, replace(run, patience_s=PATIENCE_S), catalogue, renewed)
         except (MpaError, OSError):
             self.folder(name)  # NotFound, rather than the trouble that this makes
@@ -78,12 +87,14 @@ class Library:
         """The run's images. Finding them may list a large folder, so the last few are kept."""
         key = (opened.run.id, opened.run.settings.images)
         with self._lock:
-            if key not in self._sources:
-                self._sources[key] = opened.run.find_images()
+            kept = self._sources.setdefault(key, _KeptSource())
             self._sources.move_to_end(key)
             while len(self._sources) > SOURCES_KEPT:
                 self._sources.popitem(last=False)
-            return self._sources[key]
+        with kept.lock:  # its own: an unreachable bucket holds up nobody else's images
+            if kept.source is None:
+                kept.source = opened.run.find_images()
+            return kept.source
 
 
 def _has_address(name: str) -> bool:

@@ -30,7 +30,7 @@ def serve(
             "or add --allow-remote if that is meant",
             field="host",
         )
-    app = explorer(root, is_loopback=is_loopback)
+    app = explorer(root, host, is_loopback=is_loopback)
     with closing(_listening(host, port)) as listener:
         name = f"[{host}]" if ":" in host else host
         announce(f"http://{name}:{listener.getsockname()[1]}/runs")

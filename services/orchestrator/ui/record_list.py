@@ -9,7 +9,7 @@ from services.orchestrator.run.columns import columns
 from services.orchestrator.run.entries import Entry, read_named, read_refused
 from services.orchestrator.run.ledger import browsing
 from services.orchestrator.run.ledger.browsing import Place
-from services.orchestrator.run.ledger.facets import EntryChoice, Facet, Order
+from services.orchestrator.run.ledger.facets import NEVER_SAMPLED, EntryChoice, Facet, Order
 from services.orchestrator.run.settings import Settings
 from services.orchestrator.ui.choosing import Wish
 from services.orchestrator.ui.library import OpenedRun
@@ -77,7 +77,9 @@ def as_ordered(opened: OpenedRun, wish: Wish) -> EntryChoice:
     if wish.order is not Order.AGREEMENT:
         return wish.choice
     sampled = tuple(browsing.agreements(opened.catalogue, wish.choice))
-    return replace(wish.choice, values={**wish.choice.values, Facet.SAMPLES: sampled or ("",)})
+    return replace(
+        wish.choice, values={**wish.choice.values, Facet.SAMPLES: sampled or (NEVER_SAMPLED,)}
+    )
 
 
 def _entries(opened: OpenedRun, places: Sequence[Place]) -> Iterator[Entry]:

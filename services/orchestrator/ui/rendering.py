@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from urllib.parse import quote
@@ -90,6 +91,11 @@ def dollars(amount: float) -> str:
     return f"${amount:,.{2 if amount >= 1 else 4}f}"
 
 
+def clock(seconds: float) -> str:
+    """Time of day here, of seconds since 1970."""
+    return time.strftime("%H:%M", time.localtime(seconds))
+
+
 @cache
 def _environment() -> Environment:
     found = Environment(
@@ -100,7 +106,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"shortened": shortened, "percent": percent, "dollars": dollars}
-    found.filters |= {"count": lambda number: f"{number:,}"}
+    found.filters |= {"clock": clock, "count": lambda number: f"{number:,}"}
     found.globals |= {
         "COUNTED": COUNTED,
         "Cell": Cell,

@@ -6,6 +6,7 @@ A view never waits long: it shows what the catalogue has, and how far the thread
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -14,11 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 
-from services.core.errors import MpaError
+from services.core.errors import MpaError, described
 from services.orchestrator.endpoints.cache import cache_folder
 from services.orchestrator.run.expenses import count_expenses
 from services.orchestrator.run.ledger.catalogue import Catalogue
-from services.orchestrator.run.ledger.renewal import is_usable, renew
+from services.orchestrator.run.ledger.database import DAMAGED
+from services.orchestrator.run.ledger.renewal import SCHEMA_NOTE, is_usable, renew
 from services.orchestrator.run.ledger.shelves import RoundVersions
 from services.orchestrator.run.run import Run, read_run
 
@@ -29,11 +31,17 @@ LONGEST_END_S = 5.0
 """Longest wait for the thread at the end: what it hasn't finished is undone by the next start."""
 REST = 30
 """Seconds until the next renewal for each second of computing: a run at work loses little."""
-EXPENSES, LOOK = "expenses", "look"
-"""Notes of a catalogue: the run's expenses as JSON; the look of the ledger that it is made of."""
+LONGEST_REST_S = 60.0
+EXPENSES, LOOK, LEDGER = "expenses", "look", "ledger"
+"""Notes of a catalogue: the run's expenses as JSON; the look of the ledger that it is made of, and
+the ledger's `_identity`."""
+
+UNFINISHED = "the explorer's thread has ended: start the explorer again"
 
 Look = tuple[int, ...]
 """Times and sizes of a ledger's files."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,10 @@ class Renewed:
     total: int = 0
     is_complete: bool = False
     trouble: str = ""
+    as_of: float = 0.0
+    """Start of the last whole renewal in seconds since 1970; 0 before the first."""
+    rests_s: float = 0.0
+    """Seconds until the next renewal can begin, if the ledger has changed since `as_of`; else 0."""
 
     @property
     def share(self) -> float:
@@ -67,9 +79,10 @@ class _Kept:
 
 
 class Upkeep:
-    """The thread and its work, from `start` to `close`, which lets it finish a few shelves."""
+    """The thread and its work, from `start` to `close`, which ends it within some entries."""
 
-    def __init__(self) -> None:
+    def __init__(self, rest: float = REST) -> None:
+        self._rest = rest
         self._kept: dict[Path, _Kept] = {}
         self._due: SimpleQueue[Path | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -95,41 +108,77 @@ class Upkeep:
             wait_s = WAIT_S if kept.took_s <= WAIT_S else 0.0
             if is_changed and not kept.is_due and time.monotonic() >= kept.rests_until:
                 wait_s = wait_s if kept.look else FIRST_WAIT_S
-                kept.is_due = True
-                kept.finished.clear()
-                self._due.put(folder)
+                self._begin(folder, kept)
             may_wait = kept.is_due
+            rests_s = kept.rests_until - time.monotonic() if is_changed and not may_wait else 0.0
         is_current = kept.finished.wait(wait_s) if may_wait else not is_changed
-        return replace(kept.renewed, is_complete=kept.renewed.is_complete and is_current)
+        was = kept.renewed
+        is_complete = was.is_complete and is_current
+        return replace(was, is_complete=is_complete, rests_s=max(0.0, rests_s))
+
+    def confirm(self, folder: Path, renewed: Renewed, catalogue: Catalogue) -> Renewed:
+        """`renewed`, if `catalogue` is the file that was renewed.
+
+        Otherwise that one has been deleted, and a renewal of this one begins.
+        """
+        if not renewed.is_complete:
+            return renewed
+        with self._lock:
+            kept = self._kept[folder]
+            if catalogue.note(LOOK) == str(kept.look):
+                return renewed
+            if not kept.is_due:
+                self._begin(folder, kept)
+        return Renewed(0, renewed.total)
+
+    def _begin(self, folder: Path, kept: _Kept) -> None:
+        """Call it with the lock."""
+        kept.is_due = True
+        kept.finished.clear()
+        self._due.put(folder)
 
     def _work(self) -> None:
         while (folder := self._due.get()) is not None:
             kept = self._kept[folder]
-            began, cpu_began = time.monotonic(), time.thread_time()
-            look = look_at(folder)
+            as_of, began, cpu_began = time.time(), time.monotonic(), time.thread_time()
+            look, trouble = look_at(folder), UNFINISHED
             try:
-                self._renew(folder, kept, look)
-                trouble = ""
-            except (MpaError, OSError) as error:
-                trouble = str(error)
-            with self._lock:
-                was = kept.renewed
-                is_complete = not trouble and not self._is_closing
-                kept.renewed = Renewed(was.done, was.total, is_complete, trouble)
-                kept.look = () if trouble else look
-                kept.took_s = time.monotonic() - began
-                kept.rests_until = time.monotonic() + REST * (time.thread_time() - cpu_began)
-                kept.is_due = False
-            kept.finished.set()
+                trouble = self._try_to_renew(folder, kept, look)
+            finally:
+                with self._lock:
+                    was = kept.renewed
+                    is_complete = not trouble and not self._is_closing
+                    as_of = as_of if is_complete else was.as_of
+                    kept.renewed = Renewed(was.done, was.total, is_complete, trouble, as_of)
+                    kept.look = () if trouble else look
+                    kept.took_s = time.monotonic() - began
+                    rest_s = self._rest * (time.thread_time() - cpu_began)
+                    kept.rests_until = time.monotonic() + min(rest_s, LONGEST_REST_S)
+                    kept.is_due = False
+                kept.finished.set()
+
+    def _try_to_renew(self, folder: Path, kept: _Kept, look: Look) -> str:
+        """The trouble; "" if there was none."""
+        try:
+            self._renew(folder, kept, look)
+        except (MpaError, OSError) as error:
+            return str(error)
+        # A bug. The thread serves every run: if it ended here, the catalogues of all others would
+        # stay as they are, without a word. The traceback is in the log, the bug on the run's pages.
+        except Exception as error:
+            logger.exception("the catalogue of %s was not renewed", folder)
+            return described(error)
+        return ""
 
     def _renew(self, folder: Path, kept: _Kept, look: Look) -> None:
         with read_run(folder) as run, closing(_usable(run)) as catalogue:
             if catalogue.note(LOOK) == str(look):
                 return
+            catalogue.set_note(LEDGER, _identity(run))
             base, candidate = run.state.base, run.state.candidate
             versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
-            for done, total in renew(catalogue, run.ledger, versions):
-                kept.renewed = Renewed(done, total)
+            for done, total in renew(catalogue, run.ledger, versions, lambda: self._is_closing):
+                kept.renewed = Renewed(done, total, as_of=kept.renewed.as_of)
                 if self._is_closing:
                     return
             catalogue.set_note(EXPENSES, count_expenses(run.ledger).to_json())
@@ -155,16 +204,25 @@ def open_catalogue(run: Run) -> Catalogue:
 
 
 def _usable(run: Run) -> Catalogue:
-    """The catalogue to write. A damaged one, or one of another program, is made again."""
+    """The catalogue to write. A damaged one, or another program's or ledger's, is made again."""
     path = catalogue_file(run)
-    with suppress(MpaError):
+    try:
         catalogue = Catalogue(path)
-        if is_usable(catalogue):
+        is_new = not catalogue.note(SCHEMA_NOTE)
+        if is_usable(catalogue) and (is_new or catalogue.note(LEDGER) == _identity(run)):
             return catalogue
         catalogue.close()
+    except MpaError as error:
+        if error.reason != DAMAGED:
+            raise  # it may be whole: another owner's, or one of too many open files
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     return Catalogue(path)
+
+
+def _identity(run: Run) -> str:
+    """Differs in another run's ledger, and in a restored one: its counts may be the same."""
+    return f"{run.id} {(run.folder / 'ledger.sqlite').stat().st_ino}"
 
 
 def look_at(folder: Path) -> Look:

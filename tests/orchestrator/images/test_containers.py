@@ -158,6 +158,21 @@ def test_what_holds_no_images_says_what_it_holds(tmp_path, files, images, error,
         require_images(f"{tmp_path}/{images}")
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.parquet"])
+def test_a_key_of_another_file_is_refused(tmp_path, name):
+    """Keys are read from ledgers, and a stranger's ledger may say anything."""
+    make = {".zip": zip_of, ".tar": tar_of}.get(name[1:], lambda _: parquet_of({"image": DATA}))
+    for folder in ("own", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(make(PICTURES))
+    source = open_images(str(tmp_path / "own" / name))
+    key = keys(source)[0]
+    assert source.read(key)
+    for file in (f"{tmp_path}/other/{name}", f"file://{tmp_path}/other/{name}"):
+        with pytest.raises(InvalidImage, match="leads out of"):
+            source.read(key.replace(name, file, 1))
+
+
 def test_a_data_set_saved_by_its_library(tmp_path):
     columns = {"image": [{"bytes": data, "path": None} for data in DATA], "label": [1] * len(DATA)}
     saved = Dataset.from_dict(columns).cast_column("image", Image())

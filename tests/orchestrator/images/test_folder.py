@@ -4,6 +4,7 @@ import pytest
 
 from services.core.errors import NotFound
 from services.orchestrator.images.folder import Folder
+from services.orchestrator.images.kept import WithKept
 from services.orchestrator.images.opening import open_images, require_images
 from services.orchestrator.images.reading import Accepted, RefusedImage
 from services.orchestrator.images.reading import read_image as read
@@ -113,6 +114,23 @@ def test_a_link_out_of_the_root_is_refused(tmp_path):
     assert read_image(tmp_path / "root", "link.png").reason == "IMAGE_OUTSIDE_ROOT"
     assert read_image(tmp_path / "root", "../secret.png").reason == "IMAGE_OUTSIDE_ROOT"
     assert read_image(tmp_path / "root", "loop.png").reason == "IMAGE_UNREADABLE"
+
+
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+def test_a_url_is_no_key_of_a_folder(tmp_path, scheme):
+    """Keys are read from ledgers, and a stranger's ledger may say anything."""
+    (tmp_path / "root").mkdir()
+    url = f"{scheme}://{tmp_path}/secret.png"
+    open_store(f"{scheme}://{tmp_path}").fs.pipe_file(f"{tmp_path}/secret.png", png())
+    assert read_image(tmp_path / "root", url).reason == "IMAGE_OUTSIDE_ROOT"
+
+
+def test_a_kept_image_is_a_file_of_its_folder(tmp_path):
+    touch(tmp_path, "root/a.png", "kept/b", "secret.png")
+    kept = WithKept(Folder(open_store(str(tmp_path / "root"))), "kept:", tmp_path / "kept")
+    assert kept.read("kept:b") == kept.read("a.png") == png()
+    for name in ("../secret.png", str(tmp_path / "secret.png")):
+        assert read(kept, f"kept:{name}").reason == "IMAGE_OUTSIDE_ROOT"
 
 
 def test_what_is_no_regular_file_never_blocks(tmp_path):

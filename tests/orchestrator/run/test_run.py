@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from services.orchestrator.cli.main import app
 from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.run import read_run
 from tests.orchestrator.run.runs import lines, said
 
 
@@ -67,6 +68,12 @@ def test_damage_anywhere_never_looks_like_a_bug(run):
                 command,
                 result.exception,
             )
+
+
+def test_a_fault_of_the_program_is_not_taken_for_damage(run):
+    with pytest.raises(ZeroDivisionError), read_run(run) as opened:
+        assert any(opened.ledger.records())
+        _ = 1 / 0
 
 
 def test_an_older_ledger_is_shown_as_it_is(run):

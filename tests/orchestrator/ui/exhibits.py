@@ -82,9 +82,12 @@ def _add(ledger: Ledger, pool: Path, number: int, judged: list[Judgement]) -> No
 
 
 @contextmanager
-def serving(root: Path, *, is_loopback: bool = True) -> Iterator[httpx.Client]:
-    """The explorer over `root` on a real port, and a client of it."""
-    config = uvicorn.Config(explorer(root, is_loopback=is_loopback), port=0, log_level="warning")
+def serving(
+    root: Path, host: str = "127.0.0.1", *, is_loopback: bool = True
+) -> Iterator[httpx.Client]:
+    """The explorer over `root` on a real port of 127.0.0.1, told `host`, and a client of it."""
+    app = explorer(root, host, is_loopback=is_loopback)
+    config = uvicorn.Config(app, port=0, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -56,9 +56,28 @@ def test_names_of_this_machine_are_served(client, host):
     assert client.get("/runs", headers={"Host": host}).status_code == 200
 
 
-def test_any_host_is_served_where_others_are_let_in(root):
-    with serving(root, is_loopback=False) as client:
-        assert client.get("/runs", headers={"Host": "gpu1:8600"}).status_code == 200
+def test_where_others_are_let_in_the_host_and_addresses_are_served_but_no_other_name(root):
+    with serving(root, "gpu1", is_loopback=False) as client:
+        for host in ("gpu1:8600", "GPU1", "192.0.2.1:8600", "[2001:db8::1]:8600", "localhost"):
+            assert client.get("/runs", headers={"Host": host}).status_code == 200, host
+        for host in (
+            "evil.example",
+            "gpu1.evil.example:80",
+            "192.0.2.1.evil.example",
+            "[gpu1]",
+            "",
+        ):
+            assert client.get("/runs", headers={"Host": host}).status_code == 403, host
+
+
+@pytest.mark.parametrize(
+    ("bound", "host"),
+    [("127.0.0.2", "127.0.0.2:8600"), ("::1", "[::1]:1"), ("0:0::1", "[0:0::1]:1")],
+)
+def test_the_address_that_it_listens_on_is_served(root, bound, host):
+    with serving(root, bound) as client:
+        assert client.get("/runs", headers={"Host": host}).status_code == 200
+        assert client.get("/runs", headers={"Host": "127.0.0.3"}).status_code == 403
 
 
 def test_nothing_can_be_written(client):

@@ -14,14 +14,18 @@ from tests.orchestrator.ui.exhibits import make_run
 
 
 @pytest.mark.slow
-def test_the_printed_address_is_served_until_an_interrupt(tmp_path):
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_the_printed_address_is_served_until_an_interrupt(tmp_path, host):
     make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=2)
     command = [sys.executable, "-m", "services.orchestrator.cli.main", "ui", tmp_path / "runs"]
     with subprocess.Popen(
-        [*command, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--host", host, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         address = process.stdout.readline().split()[0]
-        assert address.startswith("http://127.0.0.1:")
+        assert address.startswith(f"http://{host}:")
         assert ">a</bdi>" in httpx.get(address, timeout=30).text
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0

@@ -1,6 +1,7 @@
 """The page of a record: every answer, each matcher's verdict, samples, scores, neighbours."""
 
 from contextlib import closing
+from html.parser import HTMLParser
 
 import pytest
 
@@ -41,6 +42,34 @@ def test_the_page_says_the_same(client, judged):
     for text in (judged["question"], judged["student_answer"], judged["image_path"], "held out"):
         assert text in page
     assert page.count("<h1") == 1
+
+
+class Nesting(HTMLParser):
+    """Elements within a paragraph that end it: a browser would show them after it."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.is_in_paragraph, self.found = False, []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        if self.is_in_paragraph and tag in ("div", "p", "table", "section", "dl"):
+            self.found.append((tag, self.getpos()))
+        self.is_in_paragraph = self.is_in_paragraph or tag == "p"
+
+    def handle_endtag(self, tag):
+        self.is_in_paragraph = self.is_in_paragraph and tag != "p"
+
+
+def test_a_long_annotation_is_in_no_paragraph(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=1)
+    with closing(Ledger(run / "ledger.sqlite")) as ledger:
+        (record, *_) = ledger.records()
+        ledger.write("UPDATE annotations SET answer = ?", "red " * 100)
+    with serving(tmp_path / "runs") as client:
+        page = client.get(f"/runs/a/records/{record.image_sha256}-0-0").text
+    assert page.count("red " * 100) == 1
+    assert Nesting(page).found == []
 
 
 def test_neighbours_are_those_of_the_list_it_was_opened_from(client):

@@ -1,6 +1,7 @@
 """Lists of records: facets that agree with a count by hand, words, orders, pages."""
 
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
@@ -8,8 +9,10 @@ from services.core.parity import Cell
 from services.core.questions import question_kind
 from services.orchestrator.run.columns import columns
 from services.orchestrator.run.entries import read_entries
+from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.ledger.search import Filter
 from services.orchestrator.run.run import read_run
+from tests.orchestrator.ui.exhibits import make_run, serving, until_counted
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,18 @@ def test_least_agreement_comes_first_and_newest_is_the_reverse(client):
     assert key(last) == key(first)
 
 
+def test_a_run_without_samples_has_no_record_by_agreement(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with closing(Ledger(run / "ledger.sqlite")) as ledger:
+        ledger.write("DELETE FROM opinions")
+    with serving(tmp_path / "runs") as client:
+        until_counted(client, "a")
+        document = client.get("/runs/a/records.json?order=agreement").json()
+        page = client.get("/runs/a/records?order=agreement").text
+    assert (document["found"], document["records"], document["next"]) == (0, [], "")
+    assert "<h1>0 records</h1>" in page
+
+
 def test_words_may_be_a_phrase_in_any_case_and_signs_are_no_syntax(client):
     def found(text):
         return client.get("/runs/a/records.json", params={"q": text}).json()["found"]
@@ -92,6 +107,8 @@ def test_words_may_be_a_phrase_in_any_case_and_signs_are_no_syntax(client):
     assert found('"thing the"') == 0
     assert found("017") == 2  # the name of an image
     everything = found("")
+    assert found("thing\0 7") == found('"thing\0 7') == found('"thing 7"\0') == 1
+    assert found(" ".join(["thing"] * 16)) == found("thing")
     assert found('"') == found("* ( ) - ?") == everything
     assert found("thing OR zebra") == found("NEAR(zebra)") == found("words:zebra") == 0
 
@@ -119,6 +136,7 @@ def test_a_chosen_value_is_a_link_that_takes_it_back(client):
         ("order=agreement&after=3", "begin at the first page"),
         ("after=9" + "9" * 30, "begin at the first page"),
         ("q=" + "x" * 501, "at most 500"),
+        ("q=" + "+".join(["thing"] * 17), "at most 16"),
         ("&".join(f"kind={n}" for n in range(51)), "at most 50"),
     ],
 )

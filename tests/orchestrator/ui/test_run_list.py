@@ -2,14 +2,20 @@
 
 import fcntl
 import html
+import json
 import os
 import shutil
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from services.core.annotation import Rejection
 from services.core.errors import InvalidInput
 from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.ledger.schema import LEAK
+from services.orchestrator.run.listing import list_runs
+from services.orchestrator.run.run import read_run
 from services.orchestrator.ui.application import explorer
 from tests.orchestrator.ui.exhibits import make_run, serving, until_counted
 
@@ -39,6 +45,26 @@ def test_a_record_that_samples_contradict_is_in_no_cell(tmp_path):
     assert counted["rejected"]["low_agreement"] == 1
 
 
+def test_a_record_that_was_asked_again_counts_and_one_of_a_late_leak_does_not(tmp_path):
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=10)
+    with closing(Ledger(run / "ledger.sqlite")) as ledger:
+        again, contradicted, leaked, *_ = {r.image_sha256: r for r in ledger.records()}.values()
+        for record in (again, contradicted, leaked):
+            row = ledger.annotations(record.image_sha256)[0]
+            ledger.reject(row, Rejection.LOW_AGREEMENT)
+            if record is again:
+                ledger.add_annotation(replace(row, attempt=2))
+            if record is leaked:
+                ledger.reject_image(record.path, LEAK, "in the set")
+    with serving(tmp_path / "runs") as client:
+        counted = until_counted(client, "a")
+        (line,) = client.get("/runs.json").json()["runs"]
+    with read_run(run) as opened:
+        assert line["records"] == len(list(opened.ledger.records()))
+    assert line["cells"] == {cell: counted["cells"].get(cell, 0) for cell in line["cells"]}
+    assert line["records"] == counted["records"]
+
+
 def test_a_run_at_work_is_said_to_be(tmp_path):
     run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=2)
     with serving(tmp_path / "runs") as client, (run / ".lock").open("w") as lock:
@@ -47,6 +73,27 @@ def test_a_run_at_work_is_said_to_be(tmp_path):
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert client.get("/runs.json").json()["runs"][0]["state"] == "at_work"
+
+
+@pytest.mark.parametrize("part", ["recipe", "outcome", "settings"])
+def test_a_run_of_a_later_program_is_listed_as_unreadable(tmp_path, part):
+    make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=2)
+    run = make_run(tmp_path / "runs" / "later", tmp_path / "pool", images=2)
+    with closing(Ledger(run / "ledger.sqlite")) as ledger:
+        stored = json.loads(ledger.meta("settings"))
+        if part == "outcome":
+            ledger.set_meta("outcome", "celebrated")
+        else:
+            (stored["recipe"] if part == "recipe" else stored)["novelty"] = 1
+            ledger.set_meta("settings", json.dumps(stored))
+    with serving(tmp_path / "runs") as client:
+        lines = {line["name"]: line for line in client.get("/runs.json").json()["runs"]}
+        assert lines["a"]["state"] == "not_promoted"
+        assert lines["later"]["state"] == "unreadable"
+        assert "later program" in lines["later"]["sentence"]
+        assert client.get("/runs/later/overview").status_code == 409
+    (told,) = (line for line in list_runs(tmp_path / "runs") if line.run.endswith("later"))
+    assert told.state == "unreadable"
 
 
 def test_a_run_that_is_being_deleted_is_not_listed(tmp_path):

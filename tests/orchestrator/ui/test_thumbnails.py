@@ -1,13 +1,24 @@
 """Images are encoded again; a missing or strange one has a placeholder."""
 
 import io
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from services.engines.images import sha256
+from services.orchestrator.run.ledger import ImageRow, Ledger
+from services.orchestrator.ui.library import Library
+from services.orchestrator.ui.upkeep import Upkeep
 from tests.orchestrator.ui.exhibits import make_run, serving
 from tests.pictures import numbered_png
+from tests.waiting import until_true
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
@@ -39,6 +50,57 @@ def test_an_image_is_a_jpeg_within_its_size(served, size):
     with Image.open(io.BytesIO(answer.content)) as picture:
         assert (picture.format, picture.size) == ("JPEG", (16, 16))
     assert answer.headers["cache-control"].startswith("private")
+
+
+@pytest.mark.slow
+def test_a_large_image_is_not_decoded_in_the_explorer(tmp_path):
+    """8000 x 7900 pixels with transparency take 0.8 GiB when they are decoded."""
+    run = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=1)
+    encoded = io.BytesIO()
+    Image.new("LA", (8000, 7900), (9, 128)).save(encoded, "PNG", compress_level=1)
+    data = encoded.getvalue()
+    (tmp_path / "pool" / "large.png").write_bytes(data)
+    with closing(Ledger(run / "ledger.sqlite")) as ledger:
+        ledger.add_image(ImageRow("large.png", sha256(data)))
+    with serving(tmp_path / "runs") as client:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+        before = peak_mib()
+        answer = client.get(f"/runs/a/images/{sha256(data)}/small")
+        assert answer.headers["content-type"] == "image/jpeg"
+    assert peak_mib() - before < 300
+
+
+def peak_mib():
+    status = Path("/proc/self/status").read_text()
+    (kib,) = re.findall(r"VmHWM:\s*(\d+)", status)
+    return int(kib) / 1024
+
+
+def test_a_source_that_is_slow_to_find_holds_up_no_other(root):
+    library, found = Library(root, Upkeep()), threading.Event()
+    slow: Any = SimpleNamespace(run=Asked("slow", found.wait))
+    fast: Any = SimpleNamespace(run=Asked("fast", lambda: "images"))
+    with ThreadPoolExecutor(2) as threads:
+        waiting = threads.submit(library.source, slow)
+        until_true(lambda: slow.run.is_asked)
+        try:
+            images: Any = threads.submit(library.source, fast).result(30)
+            assert images == "images"
+            assert not waiting.done()
+        finally:
+            found.set()
+
+
+class Asked:
+    """A run whose images are found when `find` returns."""
+
+    def __init__(self, name, find):
+        self.id, self.settings, self._find, self.is_asked = name, self, find, False
+        self.images = name
+
+    def find_images(self):
+        self.is_asked = True
+        return self._find()
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from services.core.annotation import Rejection
 from services.core.usage import Usage
 from services.orchestrator.run.ledger.ledger import Ledger
-from services.orchestrator.run.ledger.schema import PRODUCTION
+from services.orchestrator.run.ledger.schema import LEAK, PRODUCTION, shelf_of
 
 CELLS = "SELECT cell, count(*) FROM records WHERE round = ? GROUP BY cell"
 MOVES = """
@@ -22,9 +22,24 @@ AND earlier.number = r.number AND earlier.round = r.round - 1
 WHERE r.round = ? GROUP BY 1, 2
 """
 CONTRADICTED = """
-SELECT r.cell, -count(*) FROM annotations a JOIN records r
-ON r.shelf = a.shelf AND r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?
-WHERE a.rejection != '' AND a.rejection = ? GROUP BY 1
+SELECT r.cell, -count(*) FROM (
+    SELECT DISTINCT shelf, image_sha256, number FROM annotations
+    WHERE rejection != '' AND rejection = ?2) a
+JOIN records r
+ON r.shelf = a.shelf AND r.image_sha256 = a.image_sha256 AND r.number = a.number AND r.round = ?1
+WHERE EXISTS (SELECT 1 FROM images WHERE sha256 = a.image_sha256 AND rejection = '')
+AND NOT EXISTS (SELECT 1 FROM annotations other WHERE other.shelf = a.shelf
+    AND other.image_sha256 = a.image_sha256 AND other.number = a.number AND other.rejection = '')
+GROUP BY 1
+"""
+"""Images in use alone. Another attempt may stand: a later round asks again."""
+OF_LEAKS = f"""
+SELECT r.cell, -count(*) FROM (
+    SELECT DISTINCT sha256 FROM images WHERE rejection != '' AND rejection = ?2) i
+JOIN records r
+ON r.shelf = {shelf_of("i.sha256")} AND r.image_sha256 = i.sha256 AND r.round = ?1
+WHERE NOT EXISTS (SELECT 1 FROM images WHERE sha256 = i.sha256 AND rejection = '')
+GROUP BY 1
 """
 AUDITED = """
 SELECT CASE a.rejection WHEN '' THEN coalesce(r.cell, 'unidentified') ELSE a.rejection END, count(*)
@@ -60,13 +75,14 @@ def cells_of_round(ledger: Ledger, number: int) -> Counter[str]:
 
 
 def standing_cells(ledger: Ledger) -> Counter[str]:
-    """Records of this round by cell, without those that samples of the teacher contradicted later.
+    """Records of this round by cell, as `Ledger.records` has them.
 
-    Only indices are read.
+    Those that samples of the teacher contradicted later, and those of images that were found to be
+    leaks later, are counted by an index, and taken off.
     """
-    contradicted = _counted(ledger, CONTRADICTED, ledger.round, Rejection.LOW_AGREEMENT)
     found = cells_of_round(ledger, ledger.round)
-    found.update(contradicted)
+    found.update(_counted(ledger, CONTRADICTED, ledger.round, Rejection.LOW_AGREEMENT))
+    found.update(_counted(ledger, OF_LEAKS, ledger.round, LEAK))
     return +found
 
 

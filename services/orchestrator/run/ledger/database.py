@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +23,11 @@ COMMIT_EVERY_S = 0.01
 CACHE_KIB = 4 * 1024
 """Cache of pages and sorted rows. It is small, so that memory stays flat."""
 CHECKPOINT_PAGES = 4000
+DAMAGED = "FILE_DAMAGED"
+"""Reason of an error about a file that will never be read, whoever tries."""
+_NULL = re.compile(r"NULL value in (?P<table>\w+)\.(?P<column>\w+)")
+"""A finding that SQLite 3.40 has on intact tables WITHOUT ROWID, too, for each row."""
+MOST_FINDINGS = 2**31 - 1
 
 
 class Database:
@@ -52,9 +59,21 @@ class Database:
 
         Raises MpaError if it is damaged, which a query doesn't always notice.
         """
-        for (finding,) in self.read("PRAGMA quick_check(1)"):
-            if finding != "ok":
+        suspects: dict[str, set[str]] = defaultdict(set)
+        for (finding,) in self.read(f"PRAGMA integrity_check({MOST_FINDINGS})"):
+            if suspect := _NULL.fullmatch(finding):
+                suspects[suspect["table"]].add(suspect["column"])
+            elif finding != "ok":
                 raise self._explained.damaged(finding)
+        for table, columns in suspects.items():
+            self._require_no_null(table, columns)
+
+    def _require_no_null(self, table: str, columns: Iterable[str]) -> None:
+        """Reads the columns themselves: `IS NULL` is never tried in one that is NOT NULL."""
+        for column in sorted(columns):
+            statement = f"SELECT 1 FROM {table} NOT INDEXED WHERE typeof({column}) = 'null' LIMIT 1"
+            if any(self.read(statement)):
+                raise self._explained.damaged(f"NULL value in {table}.{column}")
 
     def run_script(self, statements: str) -> None:
         with self._explained:
@@ -121,10 +140,11 @@ class Database:
         self.write("BEGIN")
         try:
             yield
+            self.write("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk may have ended it
+                self._db.execute("ROLLBACK")
             raise
-        self.write("COMMIT")
 
 
 def _unlocked(path: Path) -> str:
@@ -189,4 +209,5 @@ class _Explained:
             raise self.damaged(error) from error
 
     def damaged(self, why: object) -> MpaError:
-        return MpaError(f"{self._file} is damaged ({why}): {self._if_damaged}")
+        message = f"{self._file} is damaged ({why}): {self._if_damaged}"
+        return MpaError(message, reason=DAMAGED)

@@ -12,6 +12,8 @@ UNIDENTIFIED = "unidentified"
 RARE = "(rare)"
 """Kind of the questions whose own kind came after MOST_KINDS others."""
 MOST_KINDS = 1000
+NEVER_SAMPLED = "none"
+"""Agreement of samples that no entry has: "" stands for every entry without samples."""
 
 
 class Facet(StrEnum):
@@ -85,8 +87,8 @@ class EntryChoice:
 
     @property
     def phrases(self) -> list[str]:
-        """Words and quoted phrases that can be searched for."""
-        found = [quoted or word for quoted, word in _WORDS.findall(self.text)]
+        """Words and quoted phrases that can be searched for; NUL would end an expression."""
+        found = [quoted or word for quoted, word in _WORDS.findall(self.text.replace("\0", " "))]
         return [phrase for phrase in found if _LETTER.search(phrase)]
 
 

@@ -6,7 +6,7 @@ look at the ledger's indices and of the shelves that are at work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from services.orchestrator.run.ledger.catalogue import CATALOGUE_SCHEMA, Catalogue
 from services.orchestrator.run.ledger.ledger import Ledger
@@ -23,9 +23,15 @@ def is_usable(catalogue: Catalogue) -> bool:
 
 
 def renew(
-    catalogue: Catalogue, ledger: Ledger, versions: RoundVersions
+    catalogue: Catalogue,
+    ledger: Ledger,
+    versions: RoundVersions,
+    is_ending: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[int, int]]:
-    """Yields the number of shelves that are up to date, and of all shelves, as it goes on."""
+    """Yields the number of shelves that are up to date, and of all shelves, as it goes on.
+
+    Raises Cancelled within a long shelf if `is_ending`; the shelf is then as it was before.
+    """
     catalogue.set_note(SCHEMA_NOTE, CATALOGUE_SCHEMA)
     now = marks(ledger, versions)
     before = catalogue.marks()
@@ -35,5 +41,6 @@ def renew(
         some: Sequence[int] = changed[first : first + SHELVES_AT_ONCE]
         with catalogue.at_once():
             for shelf in some:
-                catalogue.put_shelf(shelf, now[shelf], read_shelf(ledger, shelf, versions))
+                entries = read_shelf(ledger, shelf, versions, is_ending)
+                catalogue.put_shelf(shelf, now[shelf], entries)
         yield len(now) - len(changed) + first + len(some), len(now)

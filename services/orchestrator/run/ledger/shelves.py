@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from services.core.errors import Cancelled
 from services.core.questions import question_kind
 from services.orchestrator.run.ledger.facets import (
     UNIDENTIFIED,
@@ -17,9 +18,14 @@ from services.orchestrator.run.ledger.facets import (
 )
 from services.orchestrator.run.ledger.ledger import Ledger
 from services.orchestrator.run.ledger.opinions import has_opinions
+from services.orchestrator.run.ledger.schema import LEAK
 
 REFUSED_IMAGES = -1
 """Shelf of the refused images in a catalogue; also their number and attempt."""
+READ_AT_ONCE = 500
+"""Entries of one query. A ledger before schema 4 has all of them on one shelf, and a query that
+stayed open for minutes would keep SQLite's log of the run's writes growing.
+"""
 MOST_CHARS = 10_000
 """Characters of a text that are searched."""
 
@@ -39,7 +45,7 @@ WHERE kind = 'sample' GROUP BY shelf
 """
 """CROSS JOIN: the few scores and opinions are read first, not the images."""
 REFUSED = f"SELECT {REASONS} FROM images WHERE rejection != ''"
-LEAKS = "SELECT count(*) FROM images WHERE rejection != '' AND rejection = 'leak'"
+LEAKS = f"SELECT count(*) FROM images WHERE rejection != '' AND rejection = '{LEAK}'"
 ENTRIES = """
 SELECT a.image_sha256, a.number, a.attempt, a.question, a.answer, a.text, a.rejection, a.origin,
     i.path, i.held_out, r.cell, r.matcher, r.student_matcher, before.score, after.score, after.kind,
@@ -59,7 +65,8 @@ LEFT JOIN scores before ON before.question_set = 'held_out'
 LEFT JOIN scores after ON after.question_set = 'held_out'
     AND after.image_sha256 = a.image_sha256 AND after.question = a.question
     AND after.role = 'after' AND after.version = ?4
-WHERE a.shelf = ?1
+WHERE a.shelf = ?1 AND (a.image_sha256, a.number, a.attempt) > (?5, ?6, ?7)
+ORDER BY a.image_sha256, a.number, a.attempt LIMIT ?8
 """
 REFUSED_ENTRIES = "SELECT path, rejection FROM images WHERE rejection != '' ORDER BY path"
 
@@ -109,15 +116,25 @@ def marks(ledger: Ledger, versions: RoundVersions) -> dict[int, str]:
     return {**dict(sorted(found.items())), REFUSED_IMAGES: str(refused)}
 
 
-def read_shelf(ledger: Ledger, shelf: int, versions: RoundVersions) -> Iterator[Shelved]:
+def read_shelf(
+    ledger: Ledger, shelf: int, versions: RoundVersions, is_ending: Callable[[], bool]
+) -> Iterator[Shelved]:
+    """Entries of a shelf. No query is open while the caller uses them.
+
+    Raises Cancelled between two queries if `is_ending`.
+    """
     if shelf == REFUSED_IMAGES:
-        for path, reason in ledger.read(REFUSED_ENTRIES):
+        for path, reason in list(ledger.read(REFUSED_ENTRIES)):
             values = values_of({Facet.REFUSED: str(reason)})
             yield Shelved(str(path), REFUSED_IMAGES, REFUSED_IMAGES, _words(path), values)
         return
     known = (shelf, ledger.round, versions.base, versions.candidate)
-    for row in ledger.read(ENTRIES, *known):
-        yield _shelved(row)
+    last: tuple[Any, ...] = ("", 0, 0)
+    while rows := list(ledger.read(ENTRIES, *known, *last, READ_AT_ONCE)):
+        yield from map(_shelved, rows)
+        last = rows[-1][:3]
+        if is_ending():
+            raise Cancelled("the catalogue is not finished: the explorer has been closed")
 
 
 def _shelved(row: tuple[Any, ...]) -> Shelved:

@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 
 from services.core.annotation import Rejection
+from services.core.errors import Cancelled
 from services.core.parity import Cell
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
 from services.orchestrator.run.ledger.browsing import count
@@ -13,7 +14,7 @@ from services.orchestrator.run.ledger.catalogue import Catalogue
 from services.orchestrator.run.ledger.facets import MOST_KINDS, RARE, EntryChoice, Facet
 from services.orchestrator.run.ledger.renewal import renew
 from services.orchestrator.run.ledger.schema import IMAGES_ON_A_SHELF
-from services.orchestrator.run.ledger.shelves import RoundVersions
+from services.orchestrator.run.ledger.shelves import READ_AT_ONCE, RoundVersions, read_shelf
 
 VERSIONS = RoundVersions("v1", "v2")
 REASONS = (Rejection.LOW_AGREEMENT, Rejection.STUDENT_ERROR, Rejection.TEACHER_ERROR)
@@ -101,6 +102,42 @@ def test_only_changed_shelves_are_read_and_ids_stay(tmp_path):
         ledger.begin_round(2)
         assert renewed(catalogue, ledger) == 3
         assert Cell.GAP not in count(catalogue).facets[Facet.CELL]
+
+
+def fill_one_shelf(ledger, entries):
+    ledger.add_image(ImageRow("a.png", "a" * 64))
+    with ledger.at_once():
+        for number in range(entries):
+            row = AnnotationRow("a" * 64, number % 7, number // 7, "", "what?", "red", "", 1, "t")
+            ledger.add_annotation(row)
+
+
+def test_a_long_shelf_is_read_whole_and_holds_up_no_checkpoint(tmp_path):
+    with (
+        closing(Ledger(tmp_path / "ledger.sqlite")) as ledger,
+        closing(Ledger(tmp_path / "ledger.sqlite", read_only=True)) as reader,
+    ):
+        fill_one_shelf(ledger, 2 * READ_AT_ONCE + 1)
+        seen = []
+        for entry in read_shelf(reader, 0, VERSIONS, lambda: False):
+            seen.append((entry.image, entry.number, entry.attempt))
+            if len(seen) % READ_AT_ONCE == 1:
+                ledger.set_meta("key", str(len(seen)))
+                ((is_busy, _, _),) = ledger.read("PRAGMA wal_checkpoint(TRUNCATE)")
+                assert not is_busy
+    assert len(seen) == 2 * READ_AT_ONCE + 1
+    assert seen == sorted(set(seen))
+
+
+def test_a_long_shelf_is_given_up_at_the_end_of_the_explorer(tmp_path):
+    with (
+        closing(Ledger(tmp_path / "ledger.sqlite")) as ledger,
+        closing(Catalogue(tmp_path / "catalogue.sqlite")) as catalogue,
+    ):
+        fill_one_shelf(ledger, READ_AT_ONCE + 1)
+        with pytest.raises(Cancelled):
+            list(renew(catalogue, ledger, VERSIONS, lambda: True))
+        assert count(catalogue).entries == 0
 
 
 def test_kinds_beyond_the_bound_are_counted_together(tmp_path):
