@@ -36,7 +36,6 @@ from services.engines.device_memory import (
 )
 from services.engines.model import Prompt, Reply, VisionLanguageModel
 from services.engines.parts import Parts, at_each_layer
-from services.engines.patches import multiply_patches
 from services.engines.preparation import Preparation, PreparedBatch
 from services.engines.sampling import PerRequestSampling
 from services.engines.scoring import score
@@ -224,7 +223,6 @@ def _read(folder: Path, device: str, dtype: str, trust_remote_code: bool) -> tup
         ) from error
     model, info = loaded
     tensors.require_whole(folder, info)
-    multiply_patches(model)
     # transformers would add the checkpoint's defaults of sampling, such as a repetition penalty.
     own = model.generation_config
     model.generation_config = GenerationConfig(

@@ -3,7 +3,6 @@
 import pytest
 
 from services.engines.choice import ZOO
-from services.engines.settings import EngineSettings
 
 STUDENT = ZOO / "student"
 
@@ -87,12 +86,6 @@ def test_what_is_trained_multiplies_and_is_saved_as_it_was(torch, patches, tmp_p
     ):
         assert name == other
         assert torch.equal(one, two)
-
-
-def test_what_is_served_multiplies(patches):
-    from services.engines.transformers import read_checkpoint
-
-    assert _products(patches, read_checkpoint(STUDENT, EngineSettings()).model) == 1
 
 
 def _products(patches, model) -> int:

@@ -142,7 +142,8 @@ def test_two_processes_end_with_the_weights_of_one(
     done = subprocess.run([*TRAIN, str(folder)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     weights = load_file(folder / "output" / "model.safetensors")
-    assert furthest(weights, weights_of_one) < 1e-4
+    # Keys' biases change nothing, so their gradients are rounding, which Adam makes whole steps of.
+    assert furthest(weights, weights_of_one) < 2e-4
     assert TrainingProgress.read(folder).step == 6
     AutoModelForImageTextToText.from_pretrained(folder / "output")
 
