@@ -15,6 +15,11 @@ from tests.attacks.target import PATIENCE_S
 MOST_SAID = 4_000
 """Most characters of a refusal, which names the wrong value but quotes no megabyte of it."""
 HANGS = "HANGS"
+CUT_OFF = "Internal error from Core"
+"""grpc.aio's own words, without the service's, if a stream is refused while it sends.
+
+A fault of that client (grpc/grpc issue 36066): the failed write hides the refusal, now and then.
+"""
 
 
 def methods_of(*files):
@@ -107,10 +112,14 @@ def _of_items(replies):
 
 
 async def call_once(address, name, *requests, timeout_s=PATIENCE_S, metadata=()):
-    """Outcome of a call on a separate connection."""
+    """Outcome of a call on a separate connection; again, while grpc.aio hides what it was."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", 64 * 2**20)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
-        return await call(channel, name, *requests, timeout_s=timeout_s, metadata=metadata)
+    for _ in range(10):
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            outcome = await call(channel, name, *requests, timeout_s=timeout_s, metadata=metadata)
+        if outcome.said != CUT_OFF:
+            break
+    return outcome
 
 
 async def request(url, method="POST", path="/v1/vqa", **sent):

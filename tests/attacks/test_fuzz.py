@@ -15,7 +15,7 @@ import pytest
 
 from tests.attacks import fuzzing
 from tests.attacks.bystander import besieged
-from tests.attacks.outcomes import HANGS, call, method_of
+from tests.attacks.outcomes import CUT_OFF, HANGS, call, method_of
 from tests.rpc.access.keyring import one_key_for_each_role
 
 pytestmark = pytest.mark.slow
@@ -30,8 +30,6 @@ HANGS_AFTER_S = 60.0
 WAITS_S = 1.5
 """Seconds until an HTTP caller ends its side: complete requests are answered by then."""
 WATCH = "/grpc.health.v1.Health/Watch"
-CUT_OFF = "Internal error from Core"
-"""grpc.aio's own words, without the service's, if a stream is refused while it sends on."""
 NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 NEVER = {"UNKNOWN", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "CANCELLED", HANGS}
 

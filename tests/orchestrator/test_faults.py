@@ -160,6 +160,8 @@ TELLS_THE_DATE = {
     "services/orchestrator/exports/tracking.py",  # of an export
     "services/orchestrator/reports/cache.py",
     "services/orchestrator/reports/keys.py",  # keys expire at a date
+    "services/orchestrator/ui/rendering.py",  # in a page: when its figures were counted
+    "services/orchestrator/ui/upkeep.py",
     "services/rpc/access/audit_log.py",
     "services/rpc/access/keys.py",
     "services/rpc/access/ring.py",
