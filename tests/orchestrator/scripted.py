@@ -262,6 +262,9 @@ class ScriptedStudent(
             operation.error.CopyFrom(to_status(MpaError("ended with code -15")))
         return operation
 
+    async def ListOperations(self, request, context):
+        return operations_pb2.ListOperationsResponse()
+
     async def GetOperation(self, request, context):
         if self.refusal:
             await abort(context, self.refusal)

@@ -34,7 +34,13 @@ from services.orchestrator.experiments.samples import TrainingSamples, of_labels
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.scoring.respondents import RespondentChoice
-from services.orchestrator.steps.leveling import hyperparameters, parts, train, train_repaired
+from services.orchestrator.steps.leveling import (
+    await_earlier,
+    hyperparameters,
+    parts,
+    train,
+    train_repaired,
+)
 from services.rpc.client import Student, StudentVersion
 from services.rpc.wire import contract_to_proto
 
@@ -96,6 +102,7 @@ async def train_all(
     budget = settle_budget(experiment, due[0].student, out)
     async with connect.student_only(where, out, progress) as student:
         base = await settle_base(due[0].student, student, out)
+        await await_earlier(student, progress)
         work = _Trainings(experiment, base, budget, student, where, asking, out, progress)
         for number, subject in enumerate(due):
             progress.note(f"train {number + 1} of {len(due)}: {subject}")

@@ -14,6 +14,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -127,21 +128,32 @@ async def train(
     return await student.version(state.version)
 
 
+async def await_earlier(student: Student, progress: Progress) -> None:
+    """Wait for trainings that earlier commands began: the service does one at a time."""
+    for state in await student.operations():
+        if not state.has_ended:
+            progress.note(f"waiting for {state.operation}, which an earlier command began")
+            with suppress(NotFound):
+                await _follow(student, None, state, progress)
+
+
 async def _follow(
     student: Student,
-    request: training_pb2.TrainRequest,
+    request: training_pb2.TrainRequest | None,
     state: TrainingState,
     progress: Progress,
 ) -> TrainingState:
     """Follows the training until it has ended, well or not."""
     with progress.stage("level", "steps", state.total_steps) as meter:
-        while not state.version and state.error is None:
+        while not state.has_ended:
             _show(meter, state)
             await asyncio.sleep(POLL_EVERY_S)
             try:
                 state = await student.training(state.operation)
-            except NotFound:  # the service was restarted and takes the request up again
-                state = await student.train(request)
+            except NotFound:
+                if request is None:
+                    raise
+                state = await student.train(request)  # the restarted service takes it up again
         _show(meter, state)
     return state
 

@@ -125,5 +125,8 @@ class Student(AnsweringStudent, Protocol):
     async def training(self, operation: str) -> TrainingState:
         """The state of a training. Raises NotFound."""
 
+    async def operations(self) -> list[TrainingState]:
+        """Every training that the service knows, oldest first."""
+
     async def trainings(self) -> tuple[str, tuple[TrainedVersion, ...]]:
         """The preset of the service and the versions that it trained, oldest first."""
