@@ -5,6 +5,7 @@ listening.py      the address, and who may be given what is on it; guard.py: eac
 library.py        runs by name; upkeep.py: their catalogues, kept up to date by a thread
 choosing.py       a view's state in its address: facets, words, order, page
 run_list.py, overview.py, record_list.py, record_detail.py    the content of each view
+review_desk.py    reviews as people write them; forms.py: their forms, the reviewer's name
 thumbnails.py     images of the run's source, encoded again
 rendering.py      content into pages; templates/ and static/
 """
