@@ -120,9 +120,13 @@ async def identify(run: Run, where: Where, progress: Progress) -> Summary:
     return write_summary(run)
 
 
-async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) -> Summary:
+async def level(
+    run: Run, where: Where, confirm: Confirm, progress: Progress, *, reviewed: bool = False
+) -> Summary:
+    """`reviewed`: people's reviews decide on labels."""
     run, where = _acquainted(run, where)
     if run.state.candidate is None:
+        run.state.uses_reviews = reviewed
         alignment.choose(run)
         async with connect.student_only(where, run.folder, progress) as student:
             await require_way_to_repair(run, student)
