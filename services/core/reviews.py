@@ -108,6 +108,11 @@ def latest(reviews: Iterable[Review]) -> dict[str, Review]:
     return {review.reviewer: review for review in reviews}
 
 
+def opinion(review: Review) -> str:
+    """A text that is equal for reviews that agree: corrections may differ in case."""
+    return f"{review.verdict} {review.correction.casefold()}".rstrip()
+
+
 def counted(reviews: Iterable[Review]) -> Counted | None:
     """The verdict that counts for an annotation; None if nobody has reviewed it.
 
@@ -123,9 +128,9 @@ def counted(reviews: Iterable[Review]) -> Counted | None:
 
 
 def _majority(voting: Sequence[Review]) -> Counted:
-    votes = Counter((review.verdict, review.correction.casefold()) for review in voting)
-    (verdict, correction), most = votes.most_common(1)[0]
+    votes = Counter(map(opinion, voting))
+    said, most = votes.most_common(1)[0]
     if 2 * most <= len(voting):
         return Counted(ReviewState.DISPUTED)
-    text = next(r.correction for r in voting if r.correction.casefold() == correction)
-    return Counted(_STATES[verdict], text if verdict is ReviewVerdict.CORRECT else "")
+    first = next(review for review in voting if opinion(review) == said)
+    return Counted(_STATES[first.verdict], first.correction)

@@ -132,10 +132,13 @@ async def test_a_further_round_trains_on_what_people_corrected(tmp_path, pool):
             "gap",
         )
         assert b.student.calls["answer"] > asked  # of the new candidate, in the evaluation
-        with read_run(b.folder) as run, b.progress() as progress:
-            with progress.stage("export", "records", None) as meter:
-                exported = ExportedSamples(run, PARITY_SET_ALONE, meter)
-                assert "a new label" in {sample.answer for sample in exported.usable()}
+        with (
+            read_run(b.folder) as run,
+            b.progress() as progress,
+            progress.stage("export", "records", None) as meter,
+        ):
+            exported = ExportedSamples(run, PARITY_SET_ALONE, meter)
+            assert "a new label" in {sample.answer for sample in exported.usable()}
 
 
 async def test_a_run_without_a_gap_begins_again_when_it_is_reviewed(tmp_path, pool):

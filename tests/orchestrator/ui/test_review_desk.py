@@ -175,8 +175,10 @@ def test_a_run_that_cannot_be_written_says_so_and_takes_no_review(desk, tmp_path
         away = replace(run, folder=tmp_path / "nowhere")  # root may write everywhere else
         opened = OpenedRun("a", away, catalogue, Renewed())
         found = read_records(opened, Wish())
+        row = found.entries[0].annotation
+        assert row is not None
         with pytest.raises(WrongState, match="can't be written"):
-            review_record(opened, found.entries[0].annotation, "Ann", "accept", "")
+            review_record(opened, row, "Ann", "accept", "")
         content = {"view": found, "document": "", "here": "/runs", "reviewer": "Ann"}
         page = rendering.page("records.html", content).body.decode()
     assert not found.may_review
