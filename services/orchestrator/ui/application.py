@@ -30,6 +30,7 @@ from services.orchestrator.ui.overview import read_overview
 from services.orchestrator.ui.record_detail import read_record, read_refused_image
 from services.orchestrator.ui.record_list import as_ordered, read_records
 from services.orchestrator.ui.review_desk import BulkReview, review_choice, review_record
+from services.orchestrator.ui.review_summary import read_reviews
 from services.orchestrator.ui.run_list import Document, RunLines, RunList
 from services.orchestrator.ui.thumbnails import thumbnail
 from services.orchestrator.ui.upkeep import Upkeep
@@ -67,6 +68,7 @@ def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIA
         *_both("/runs/{run}/records", views.records),
         *_both("/runs/{run}/records/{key}", views.record),
         *_both("/runs/{run}/refused", views.refused),
+        *_both("/runs/{run}/reviews", views.reviews),
         Route("/reviewer", views.name_reviewer, methods=["POST"]),
         Route("/runs/{run}/records/{key}/review", views.review, methods=["POST"]),
         Route("/runs/{run}/review", views.review_all, methods=["POST"]),
@@ -111,6 +113,10 @@ class Views:
         path = request.query_params.get("path", "")
         with self._library.open(request.path_params["run"]) as opened:
             return _shown(request, "record.html", read_refused_image(opened, path))
+
+    def reviews(self, request: Request) -> Response:
+        with self._library.open(request.path_params["run"]) as opened:
+            return _shown(request, "reviews.html", read_reviews(opened))
 
     async def name_reviewer(self, request: Request) -> Response:
         form = await read_form(request)

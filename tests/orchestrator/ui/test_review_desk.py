@@ -80,6 +80,10 @@ def test_two_reviewers_who_differ_are_shown(desk):
     review(desk, record, verdict="reject")
     assert listed(desk)["reviews"][0]["state"] == "disputed"
     assert "Ann Ö." in desk.get(f"/runs/a/records/{name(record)}").text
+    found = desk.get("/runs/a/reviews.json").json()
+    assert found["states"] == {"disputed": 1}
+    assert found["pairs"] == [{"one": "Ann Ö.", "other": "Bob", "records": 1, "kappa": 0.0}]
+    assert "Ann Ö." in desk.get("/runs/a/reviews").text
 
 
 def test_a_list_is_reviewed_at_once_if_its_number_is_confirmed(desk, tmp_path):
