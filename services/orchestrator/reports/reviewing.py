@@ -25,12 +25,12 @@ def show(found: ReviewFigures, console: Console, *, as_json: bool) -> None:
     if found.alpha is not None:
         say(console, f"agreement of all reviewers (Krippendorff's alpha): {found.alpha:.2f}")
     if found.pairs:
-        headings = ("reviewers", "records", "kappa")
+        columns = ("reviewers", "records", "kappa")
         pairs = [
             (f"{pair.one}, {pair.other}", f"{pair.records:,}", _figure(pair.kappa))
             for pair in found.pairs
         ]
-        print_rows(headings, pairs, console, numbers=headings[1:], caption="Cohen's kappa")
+        print_rows(columns, pairs, console, numbers=columns[1:], caption="Cohen's kappa")
     headings = ("matcher", "records", "wrongly kept", "wrongly left out", "kappa")
     matchers = [
         (

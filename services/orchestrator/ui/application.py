@@ -181,7 +181,7 @@ def _shown(request: Request, template: str, view: View) -> Response:
     content = {
         "view": view,
         "document": rendering.document_link(request),
-        "here": rendering.own_link(request),
+        "address": rendering.own_link(request),
         "reviewer": reviewer_of(request),
     }
     return rendering.page(template, content)

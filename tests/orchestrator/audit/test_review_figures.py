@@ -53,6 +53,7 @@ def test_reviewers_are_compared_on_what_both_have_judged():
     (pair,) = found.pairs
     assert (pair.one, pair.other, pair.records) == ("ann", "bob", 3)
     assert pair.kappa == pytest.approx((2 / 3 - 1 / 3) / (1 - 1 / 3))
+    assert found.alpha is not None
     assert 0.3 < found.alpha < 0.7
 
 

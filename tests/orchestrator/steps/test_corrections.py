@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from services.core.errors import NothingToAlign
 from services.core.parity import NOISE, Cell
 from services.core.reviews import checked_review
 from services.orchestrator.cli import commands
+from services.orchestrator.endpoints import connect
 from services.orchestrator.exports.samples import PARITY_SET_ALONE, ExportedSamples
 from services.orchestrator.rounds import StoppingRule
 from services.orchestrator.run.ledger.review_book import FILE, ReviewBook
@@ -17,6 +19,7 @@ from services.orchestrator.run.state import Outcome
 from services.orchestrator.steps.corrections import corrected_records, settle_reviews
 from services.orchestrator.steps.evaluation import held_out_cases
 from services.orchestrator.steps.parity_set import chosen
+from services.orchestrator.steps.sampling import take_samples
 from tests.orchestrator.conftest import bench, with_recipe
 from tests.orchestrator.rounds import rounds_bench
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
@@ -104,6 +107,21 @@ def test_the_candidate_is_judged_by_reviewed_labels(identified):
         after = {(c.image_sha256, c.question): c.references for c in held_out_cases(run)}
     assert before.keys() - after.keys() == {(known.image_sha256, known.question)}
     assert after[noise.image_sha256, noise.question] == ("so it is",)
+
+
+async def test_samples_of_the_teacher_do_not_reject_what_people_have_corrected(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, ScriptedTeacher(), recipe="paper") as b:
+        with open_run(b.folder, b.settings) as run, b.progress() as progress:
+            await commands.annotate(run, b.where, progress)
+            await commands.identify(run, b.where, progress)
+            gap = [r for r in run.ledger.records() if r.cell is Cell.GAP and not r.held_out]
+            for record in gap:
+                review(b.folder, record, "correct", "none of the teacher's answers")
+            run.state.uses_reviews = True
+            strict = replace(run, settings=with_recipe(run.settings, samples=2, min_agreement=1.0))
+            async with connect.teacher_only(b.where, b.folder, progress) as teacher:
+                await take_samples(strict, teacher, progress)
+            assert len(chosen(run, 0.0, 1.0)) >= len(gap) > 10
 
 
 async def test_a_further_round_trains_on_what_people_corrected(tmp_path, pool):

@@ -58,7 +58,7 @@ def test_a_record_is_reviewed_by_a_form_and_the_next_one_is_shown(desk):
         ("Ann Ö.", "correct"),
     ]
     page = desk.get(f"/runs/a/records/{name(first)}").text
-    assert "corrected: <bdi>&lt;b&gt;green&lt;/b&gt;</bdi>" in page
+    assert "people: corrected: <bdi>&lt;b&gt;green&lt;/b&gt;</bdi>" in page
     assert page.count("replaced by a later one") == 2
 
 
@@ -117,8 +117,9 @@ def test_a_wrong_form_is_explained(desk, form):
 
 def test_nobody_reviews_without_a_name(desk):
     desk.cookies.clear()
-    page = desk.get("/runs/a/records").text
+    page = desk.get("/runs/a/records?cell=gap").text
     assert "Review these records" in page
+    assert '<input type="hidden" name="back" value="/runs/a/records?cell=gap">' in page
     assert 'value="accept"' not in page
     assert review(desk, listed(desk)["records"][0], verdict="accept").status_code == 400
 
@@ -183,7 +184,7 @@ def test_a_run_that_cannot_be_written_says_so_and_takes_no_review(desk, tmp_path
         assert row is not None
         with pytest.raises(WrongState, match="can't be written"):
             review_record(opened, row, "Ann", "accept", "")
-        content = {"view": found, "document": "", "here": "/runs", "reviewer": "Ann"}
+        content = {"view": found, "document": "", "address": "/runs", "reviewer": "Ann"}
         page = rendering.page("records.html", content).body.decode()
     assert not found.may_review
     assert "reviews can&#39;t be kept" in page or "reviews can't be kept" in page

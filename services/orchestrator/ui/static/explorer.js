@@ -31,9 +31,12 @@ function review(key) {
   return Boolean(target);
 }
 
-// A record that was just reviewed in a list, or the correction that the address names.
-const named = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
-if (named) (named.querySelector("a[data-record]") || named).focus();
+// The record of a list that was just reviewed stays in focus. Browsers take the focus to the
+// address's fragment while they load.
+addEventListener("load", () => {
+  const named = document.getElementById(location.hash.slice(1));
+  named?.querySelector("a[data-record]")?.focus();
+});
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat && event.key in VERDICTS) return;
