@@ -6,6 +6,7 @@ verdict of more than half counts.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -93,14 +94,19 @@ def checked_review(
     if verdict != ReviewVerdict.CORRECT:
         return Review(name, ReviewVerdict(verdict), at=at)
     answer = " ".join(correction.split())
-    if not answer or len(answer) > MOST_CHARS:
+    if not answer or len(answer) > MOST_CHARS or any(map(_is_control, answer)):
         raise InvalidInput(
-            f"the corrected answer has {len(answer):,} characters: give 1 to {MOST_CHARS:,}",
+            f"the corrected answer has {len(answer):,} characters: give 1 to {MOST_CHARS:,}, "
+            "without control characters",
             field="correction",
         )
     if answer == annotation:
         return Review(name, ReviewVerdict.ACCEPT, at=at)
     return Review(name, ReviewVerdict.CORRECT, answer, at)
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs")
 
 
 def latest(reviews: Iterable[Review]) -> dict[str, Review]:

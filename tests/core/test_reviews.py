@@ -55,6 +55,7 @@ def test_a_correction_to_the_annotation_itself_accepts_it():
         (("a\x00b", "accept"), "reviewer"),
         (("ann", "approve"), "verdict"),
         (("ann", "correct", " "), "correction"),
+        (("ann", "correct", "re\x00d"), "correction"),
         (("ann", "correct", "x" * 1001), "correction"),
     ],
 )

@@ -16,12 +16,17 @@ SEE_OTHER = 303
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a form, each once. Raises InvalidInput for a body that is none."""
+    """The fields of a form, each once. Raises InvalidInput for a body that is none, or too long."""
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > MOST_BYTES:
             raise InvalidInput(f"the form has more than {MOST_BYTES:,} bytes: write less")
+    return parse_form(body)
+
+
+def parse_form(body: bytes) -> dict[str, str]:
+    """The fields of a form. Raises InvalidInput."""
     try:
         fields = parse_qs(body.decode("ascii"), keep_blank_values=True, errors="strict")
     except ValueError as error:
