@@ -1,5 +1,7 @@
 """Reviews by forms alone: one record, a whole list, two reviewers, a run that can't be written."""
 
+import asyncio
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 
@@ -14,6 +16,7 @@ from services.orchestrator.ui.library import OpenedRun
 from services.orchestrator.ui.record_list import read_records
 from services.orchestrator.ui.review_desk import review_record
 from services.orchestrator.ui.upkeep import Renewed, open_catalogue
+from tests.orchestrator.conftest import bench
 from tests.orchestrator.ui.exhibits import make_run, serving, until_counted
 from tests.waiting import until_true
 
@@ -189,3 +192,34 @@ def test_a_run_that_cannot_be_written_says_so_and_takes_no_review(desk, tmp_path
     assert not found.may_review
     assert "reviews can&#39;t be kept" in page or "reviews can't be kept" in page
     assert 'value="accept"' not in page
+
+
+async def test_two_reviewers_and_a_run_at_work_do_not_hurt_each_other(tmp_path, pool):
+    """Everybody reviews the first records again and again, until the run ends."""
+    reviewed = Counter[str]()
+
+    def work_on(client, own, reviewer):
+        sent = {"Origin": own, "Cookie": f"reviewer={reviewer}"}
+        found = client.get("/runs/a/records.json")
+        for record in found.json()["records"][:3] if found.status_code == 200 else ():
+            if record["question"]:
+                address = f"/runs/a/records/{name(record)}/review"
+                answer = client.post(address, data={"verdict": "accept"}, headers=sent)
+                assert answer.status_code == 303, answer.text
+                reviewed[reviewer] += 1
+
+    async with bench(tmp_path / "calm", pool, limit=60) as calm:
+        await calm.align()
+    with serving(tmp_path / "runs") as client:
+        own = str(client.base_url).rstrip("/")
+        async with bench(tmp_path / "runs" / "a", pool, limit=60) as b:
+            work = asyncio.create_task(b.align())
+            while not work.done():
+                tasks = (asyncio.to_thread(work_on, client, own, who) for who in ("Ann", "Bob"))
+                await asyncio.gather(*tasks)
+            await work
+    assert b.parity_set() == calm.parity_set()
+    with reading_reviews(tmp_path / "runs" / "a") as book:
+        kept = Counter(one.reviewer for given in book.every().values() for one in given)
+    assert kept == reviewed
+    assert min(kept.values()) > 0
