@@ -84,8 +84,9 @@ def form(kind):
 def review(data):
     """A form of the explorer."""
     fields = parse_form(data)
-    names = ("reviewer", "verdict", "correction")
-    return checked_review(*(fields.get(name, "") for name in names))
+    return checked_review(
+        fields.get("reviewer", ""), fields.get("verdict", ""), fields.get("correction", "")
+    )
 
 
 def call(data):

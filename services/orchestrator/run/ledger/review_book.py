@@ -31,10 +31,8 @@ CREATE INDEX IF NOT EXISTS reviews_by_image ON reviews (shelf, image_sha256);
 """
 COLUMNS = "image_sha256, question, answer, reviewer, verdict, correction, at"
 ROW = "INSERT INTO reviews (shelf, " + COLUMNS + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-ON_SHELF = f"SELECT {COLUMNS} FROM reviews WHERE shelf = ? AND id <= ? ORDER BY id"
-OF_IMAGE = (
-    f"SELECT {COLUMNS} FROM reviews WHERE shelf = ? AND image_sha256 = ? AND id <= ? ORDER BY id"
-)
+ON_SHELF = f"SELECT {COLUMNS} FROM reviews WHERE shelf = ? ORDER BY id"
+OF_IMAGE = f"SELECT {COLUMNS} FROM reviews WHERE shelf = ? AND image_sha256 = ? ORDER BY id"
 EVERY = f"SELECT {COLUMNS} FROM reviews WHERE id <= ? ORDER BY id"
 
 Row = tuple[str, str, str, str, str, str, float]
@@ -94,10 +92,10 @@ class ReviewBook(Database):
         return dict(self.read("SELECT shelf, max(id) FROM reviews GROUP BY shelf"))
 
     def on_shelf(self, shelf: int) -> LabelReviews:
-        return _by_label(self.read(ON_SHELF, shelf, ALL))
+        return _by_label(self.read(ON_SHELF, shelf))
 
     def of_image(self, shelf: int, image_sha256: str) -> LabelReviews:
-        return _by_label(self.read(OF_IMAGE, shelf, image_sha256, ALL))
+        return _by_label(self.read(OF_IMAGE, shelf, image_sha256))
 
     def every(self, until: int = ALL) -> LabelReviews:
         """All reviews up to the one with the number `until`."""
