@@ -1,8 +1,11 @@
 """People's reviews as labels: in the parity set, in the evaluation, in a further round."""
 
+import asyncio
 import json
+import sys
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +26,8 @@ from services.orchestrator.steps.sampling import take_samples
 from tests.orchestrator.conftest import bench, with_recipe
 from tests.orchestrator.rounds import rounds_bench
 from tests.orchestrator.scripted import ScriptedStudent, ScriptedTeacher
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def review(folder, record, *said):
@@ -137,6 +142,9 @@ async def test_a_further_round_trains_on_what_people_corrected(tmp_path, pool):
             asked = b.student.calls["answer"]
             record = one_of(run, Cell.GAP)
             review(b.folder, record, "correct", "a new label")
+            once = (*again[:-1], StoppingRule(1, reviewed=True))
+            await commands.align(*once)
+            assert "reviews since are for the next one" in b.output.getvalue()
             summary = await commands.align(*again)
             assert len(summary.rounds) == 2
             assert summary.rounds[1].version_before == "v1"
@@ -170,3 +178,32 @@ async def test_a_run_without_a_gap_begins_again_when_it_is_reviewed(tmp_path, po
             rule = StoppingRule(1, reviewed=True)
             summary = await commands.align(run, b.where, None, lambda _: True, progress, rule)
     assert summary.parity_set > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["align", "level"])
+async def test_the_commands_use_reviews_if_they_are_asked_to(tmp_path, pool, command):
+    async with bench(tmp_path / "run", pool) as b:
+        with open_run(b.folder, b.settings) as run, b.progress() as progress:
+            await commands.annotate(run, b.where, progress)
+            await commands.identify(run, b.where, progress)
+            record = one_of(run, Cell.GAP)
+            review(b.folder, record, "correct", "a new label")
+        known = ["--student", b.where.student, "--yes", "--reviewed"]
+        if command == "align":
+            given = [pool, "--task", "vqa", "--recipe", "rehearsal", "--run", b.folder]
+            known += ["--teacher", b.where.teacher, "--no-cache", "--rounds", "1"]
+        else:
+            given = [b.folder]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.orchestrator.cli.main", command),
+            *map(str, [*given, *known]),
+            cwd=ROOT,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told, _ = await process.communicate()
+        assert process.returncode == 0, told.decode()
+        lines = [json.loads(line) for line in b.parity_set().splitlines()]
+    assert [line["answer"] for line in lines if "reviewed" in line] == ["a new label"]
