@@ -6,6 +6,7 @@ Only another teacher notices.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -66,6 +67,24 @@ def rate(count: int, of: int) -> Rate:
     """The rate of `count` among `of` cases; 0 cases tell nothing: 0 to 1."""
     found = wilson(count, of)
     return Rate(count, of, found.expected, found.low, found.high)
+
+
+def kappa(pairs: Mapping[tuple[str, str], int]) -> float | None:
+    """Cohen's kappa of two judges: 1 is full agreement, 0 is chance.
+
+    `pairs`: numbers of cases by the verdicts of both. None without cases, or if both gave one and
+    the same verdict to all.
+    """
+    total = sum(pairs.values())
+    if not total:
+        return None
+    one, other = Counter[str](), Counter[str]()
+    for (first, second), count in pairs.items():
+        one[first] += count
+        other[second] += count
+    agreed = sum(count for (first, second), count in pairs.items() if first == second) / total
+    by_chance = sum(one[verdict] * other[verdict] for verdict in one) / total**2
+    return None if by_chance == 1.0 else (agreed - by_chance) / (1.0 - by_chance)
 
 
 def label_noise(records: Mapping[Agreement, int]) -> Rate:

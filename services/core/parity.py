@@ -47,7 +47,9 @@ WEIGHTS = (0.001, 1000.0)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One training sample (I, Q, A). The label is the annotation's answer, never a later one."""
+    """One training sample (I, Q, A). The label is the annotation's answer, or a person's
+    correction of it, never a later answer of a model.
+    """
 
     image_sha256: str
     question: str

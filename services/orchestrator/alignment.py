@@ -18,6 +18,7 @@ from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Outcome, Version
 from services.orchestrator.run.summary import write_summary
 from services.orchestrator.steps import pixels
+from services.orchestrator.steps.corrections import settle_reviews
 from services.orchestrator.steps.evaluation import evaluate, is_evaluated
 from services.orchestrator.steps.forecast import require_way_to_the_end
 from services.orchestrator.steps.leveling import level
@@ -205,6 +206,7 @@ def choose(run: Run) -> list[ParitySample]:
             f"the run in {run.folder} is not identified yet: "
             f"`mpa-orch identify {run.folder}` does that"
         )
+    settle_reviews(run)
     try:
         return write_parity_set(run)
     except NothingToAlign as error:

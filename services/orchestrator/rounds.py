@@ -2,7 +2,7 @@
 
 The annotations stay, and so does every answer: the teacher is asked only if the new
 student errs and the teacher never answered. A round begins from the version that the last
-one put live, so candidate and live version are compared as in the first.
+one left live, so candidate and live version are compared as in the first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from services.core.errors import InvalidInput, NothingToAlign
 from services.files import write_atomically
 from services.orchestrator import alignment
 from services.orchestrator.production import requests
-from services.orchestrator.run.history import why_stop
+from services.orchestrator.run.history import has_new_reviews, why_stop
 from services.orchestrator.run.run import PARITY_SET, Run
 from services.orchestrator.run.state import Outcome
 from services.orchestrator.steps import focus
@@ -31,6 +31,8 @@ class StoppingRule:
 
     rounds: int = 1
     until_gap: float = 0.0
+    reviewed: bool = False
+    """People's reviews decide on labels. New ones are a reason for a further round."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -52,6 +54,8 @@ def set_rule(run: Run, rule: StoppingRule) -> None:
     """
     state = run.state
     is_laxer = rule.until_gap < state.until_gap
+    state.uses_reviews = rule.reviewed
+    is_laxer = is_laxer or has_new_reviews(run.ledger)
     with run.ledger.at_once():
         state.rounds = rule.rounds
         state.until_gap = rule.until_gap
@@ -85,13 +89,14 @@ def begin_next(run: Run) -> None:
     The old parity set is kept in the folder of its round.
     """
     ledger = run.ledger
-    made = run.state.the_candidate
+    is_promoted = run.state.outcome is Outcome.PROMOTED
+    begins_with = run.state.the_candidate if is_promoted else run.state.the_base
     kinds = focus.kinds_of_gap(run) if run.settings.focus else {}
     kept = run.folder / "rounds" / str(ledger.round) / PARITY_SET
     write_atomically(kept, (run.folder / PARITY_SET).read_bytes())
     with ledger.at_once():
         ledger.begin_round(ledger.round + 1)
-        run.state.base = made
+        run.state.base = begins_with
         if kinds:
             run.state.focus = kinds
         if not (run.settings.redo_rejected or run.settings.focus or requests.is_asked_for(run)):

@@ -161,6 +161,7 @@ TELLS_THE_DATE = {
     "services/orchestrator/reports/cache.py",
     "services/orchestrator/reports/keys.py",  # keys expire at a date
     "services/orchestrator/ui/rendering.py",  # in a page: when its figures were counted
+    "services/orchestrator/ui/review_desk.py",  # of a review
     "services/orchestrator/ui/upkeep.py",
     "services/rpc/access/audit_log.py",
     "services/rpc/access/keys.py",

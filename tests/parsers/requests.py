@@ -11,10 +11,12 @@ from starlette.requests import Request
 from protos.mpa.v1 import training_pb2
 from services.core.contract import Contract
 from services.core.errors import Overloaded, Unavailable
+from services.core.reviews import checked_review
 from services.engines.images import ALL_FORMATS, decode, most_bytes
 from services.engines.openai.chat import ChatCompletions
 from services.engines.openai.prices import FREE
 from services.engines.openai.settings import OpenAISettings
+from services.orchestrator.ui.forms import parse_form
 from services.rpc.fields import check_fields
 from services.rpc.http.completions.body import read_body
 from services.rpc.http.completions.images import read_data_url
@@ -79,6 +81,14 @@ def form(kind):
     return lambda data: loop.run_until_complete(read(data))
 
 
+def review(data):
+    """A form of the explorer."""
+    fields = parse_form(data)
+    return checked_review(
+        fields.get("reviewer", ""), fields.get("verdict", ""), fields.get("correction", "")
+    )
+
+
 def call(data):
     """A message of the method that the first byte chooses, as the services read it."""
     method = FUZZED[GRPC_METHODS[data[0] % len(GRPC_METHODS)]] if data else FUZZED[GRPC_METHODS[0]]
@@ -135,6 +145,7 @@ REQUESTS = {
     "image": lambda: Parser(image, pictures(), (MemoryError,)),
     "conversation": lambda: Parser(conversation, (example(CHAT),)),
     "form": lambda: Parser(form(b"multipart/form-data; boundary=b"), (FORM,)),
+    "review": lambda: Parser(review, (b"verdict=correct&correction=a+%C3%B6&reviewer=Ann",)),
     "json": lambda: Parser(form(b"application/json"), (example("/v1/vqa"),)),
     "call": lambda: Parser(call, calls(), (DecodeError,)),
     "status": lambda: Parser(

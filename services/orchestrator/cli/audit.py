@@ -137,6 +137,28 @@ def show_report(folder: AuditFolder, raters: Raters, as_json: o.Json = False) ->
 
 
 @app.command()
+def reviews(run: o.RunFolder, as_json: o.Json = False) -> None:
+    """Report people's reviews of a run (`mpa-orch ui`): verdicts, agreement, matchers.
+
+    A matcher keeps an annotation if it finds a model's answer equal; it is held against the
+    people who accept the annotation, or don't.
+    """
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from services.orchestrator.audit.review_figures import hold_matchers, review_figures
+    from services.orchestrator.reports import reviewing
+    from services.orchestrator.run.ledger.review_book import reading_reviews
+    from services.orchestrator.run.run import read_run
+
+    with exit_codes(), read_run(run) as opened, reading_reviews(run) as book:
+        given = book.every() if book else {}
+        found = replace(review_figures(given), matchers=hold_matchers(opened, given))
+        reviewing.show(found, Console(), as_json=as_json)
+
+
+@app.command()
 def errors(
     run: o.RunFolder,
     teacher: o.Teacher = "",

@@ -23,6 +23,7 @@ from services.orchestrator.images.store import open_store
 from services.orchestrator.production import requests
 from services.orchestrator.quotes import quote as quoting
 from services.orchestrator.rounds import ONE_ROUND, StoppingRule
+from services.orchestrator.run.history import has_new_reviews
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Outcome
@@ -62,6 +63,10 @@ async def align(
         progress.note(
             f"round {run.ledger.round} is over: further requests are audited in the next one "
             "(--rounds)"
+        )
+    elif has_new_reviews(run.ledger):
+        progress.note(
+            f"round {run.ledger.round} is over: reviews since are for the next one (--rounds)"
         )
     if run.ledger.round == 1 and run.state.outcome is Outcome.NOTHING_TO_ALIGN:
         raise NothingToAlign(run.state.reason)
@@ -120,9 +125,13 @@ async def identify(run: Run, where: Where, progress: Progress) -> Summary:
     return write_summary(run)
 
 
-async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) -> Summary:
+async def level(
+    run: Run, where: Where, confirm: Confirm, progress: Progress, *, reviewed: bool = False
+) -> Summary:
+    """`reviewed`: people's reviews decide on labels."""
     run, where = _acquainted(run, where)
     if run.state.candidate is None:
+        run.state.uses_reviews = reviewed
         alignment.choose(run)
         async with connect.student_only(where, run.folder, progress) as student:
             await require_way_to_repair(run, student)

@@ -31,7 +31,7 @@ AllowRemote = Annotated[
     o.flag(
         "--allow-remote",
         help="Listen beyond this machine: everybody who reaches the port sees the images, "
-        "questions and answers of all runs. There is no password.",
+        "questions and answers of all runs, and may review them. There is no password.",
     ),
 ]
 
@@ -43,9 +43,10 @@ def ui(
     port: Port = 8600,
     allow_remote: AllowRemote = False,
 ) -> None:
-    """Show runs in a browser: cells, rejections, kinds of questions, every record.
+    """Show runs in a browser: cells, rejections, kinds of questions, every record; review them.
 
-    Runs stay as they are, but each gets a file explorer.sqlite, by which records are found fast.
+    Runs stay as they are, but each gets a file explorer.sqlite, by which records are found fast,
+    and a file reviews.sqlite if people review its records.
     """
     with exit_codes(), suppress(KeyboardInterrupt):
         for library in ("starlette", "uvicorn", "jinja2"):

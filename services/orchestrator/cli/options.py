@@ -158,6 +158,15 @@ Labelled = Annotated[
 Yes = Annotated[
     bool, flag("--yes", "-y", help="Skip the confirmation before training and promotion.")
 ]
+Reviewed = Annotated[
+    bool,
+    flag(
+        "--reviewed",
+        help="Use people's reviews: train on corrected answers, leave out rejected records, and "
+        "judge the candidate by them, too.",
+        rich_help_panel="Training",
+    ),
+]
 Version = Annotated[
     str,
     typer.Option(

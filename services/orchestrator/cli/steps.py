@@ -135,6 +135,7 @@ def level(
     student: o.Student = "",
     local: o.Local = False,
     yes: o.Yes = False,
+    reviewed: o.Reviewed = False,
     patience: o.Patience = 60.0,
 ) -> None:
     """Step 3: train the student on the parity set.
@@ -149,7 +150,7 @@ def level(
         session.work(
             run,
             lambda opened, progress: commands.level(
-                opened, where, session.confirm(yes, progress), progress
+                opened, where, session.confirm(yes, progress), progress, reviewed=reviewed
             ),
         )
 

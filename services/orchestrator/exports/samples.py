@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.core.errors import WrongState
 from services.core.parity import Cell
+from services.core.reviews import ReviewState
 from services.core.tasks import answer_prompt
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.run.columns import Value, columns
@@ -24,7 +25,7 @@ EVERYTHING = Filter()
 
 @dataclass(frozen=True, slots=True)
 class ExportedSample:
-    """A usable annotation."""
+    """A usable annotation. `answer`: its label, which people may have corrected."""
 
     entry: Entry
     question: str
@@ -50,7 +51,7 @@ class ExportedSamples:
         self._meter = meter
         self._source = run.find_images()
         self._last = ("", b"")
-        _list_parity_set(run, is_needed=chosen.listed)
+        self._corrections = _list_parity_set(run, is_needed=chosen.listed)
 
     def entries(self) -> Iterator[Entry]:
         """All chosen records, rejected ones included."""
@@ -60,7 +61,7 @@ class ExportedSamples:
 
     def usable(self) -> Iterator[ExportedSample]:
         for entry in self.entries():
-            if sample := _sample(entry):
+            if sample := self._sample(entry):
                 yield sample
 
     def trainable(self) -> Iterator[ExportedSample]:
@@ -70,10 +71,17 @@ class ExportedSamples:
     def every_trainable(self) -> Iterator[tuple[ExportedSample, bool]]:
         """All trainable records of the run, each with whether it was chosen."""
         for entry in read_entries(self.run.ledger, USABLE):
-            if (sample := _sample(entry)) and not entry.image.held_out:
+            if (sample := self._sample(entry)) and not entry.image.held_out:
                 is_chosen = self._is_chosen(entry)
                 self._meter.advance(by=int(is_chosen))
                 yield sample, is_chosen
+
+    def _sample(self, entry: Entry) -> ExportedSample | None:
+        row = entry.annotation
+        if row is None or row.rejection:
+            return None
+        answer = self._corrections.get((row.image_sha256, row.question), row.answer)
+        return ExportedSample(entry, row.question, answer)
 
     def _is_chosen(self, entry: Entry) -> bool:
         if self._chosen.listed:
@@ -108,11 +116,6 @@ class ExportedSamples:
         return self._last[1]
 
 
-def _sample(entry: Entry) -> ExportedSample | None:
-    row = entry.annotation
-    return ExportedSample(entry, row.question, row.answer) if row and not row.rejection else None
-
-
 def choose(cells: list[Cell], everything: bool) -> Filter:
     """The filter of an export: the parity set, unless cells or everything are wanted."""
     if everything:
@@ -120,9 +123,10 @@ def choose(cells: list[Cell], everything: bool) -> Filter:
     return Filter(cells=tuple(dict.fromkeys(cells))) if cells else PARITY_SET_ALONE
 
 
-def _list_parity_set(run: Run, *, is_needed: bool) -> None:
+def _list_parity_set(run: Run, *, is_needed: bool) -> dict[tuple[str, str], str]:
     """List the parity set in a temporary table, which SQLite keeps on disk.
 
+    Returns the answers that people have corrected, by image and question.
     Raises WrongState if it is needed and there is none yet.
     """
     path = run.folder / PARITY_SET
@@ -132,11 +136,20 @@ def _list_parity_set(run: Run, *, is_needed: bool) -> None:
             f"the run in {run.folder} has no parity set yet: "
             f"`mpa-orch identify {run.folder}` makes it; --cell and --all export what there is"
         )
-    list_questions(run.ledger, _read_parity_set(path) if is_there else ())
+    corrections: dict[tuple[str, str], str] = {}
+    questions = _read_parity_set(path, corrections) if is_there else ()
+    list_questions(run.ledger, questions)
+    return corrections
 
 
-def _read_parity_set(path: Path) -> Iterator[tuple[str, str]]:
+def _read_parity_set(
+    path: Path, corrections: dict[tuple[str, str], str]
+) -> Iterator[tuple[str, str]]:
+    """Image and question of each sample; `corrections` takes the answers that were corrected."""
     with path.open() as lines:
         for line in lines:
             sample = json.loads(line)
-            yield sample["sha256"], sample["question"]
+            label = sample["sha256"], sample["question"]
+            if sample.get("reviewed") == ReviewState.CORRECTED:
+                corrections[label] = sample["answer"]
+            yield label

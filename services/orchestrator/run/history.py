@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from services.core.parity import Cell
 from services.orchestrator.run.ledger import Ledger, counts
+from services.orchestrator.run.ledger.review_book import reading_reviews
 from services.orchestrator.run.state import Outcome, State
 
 
@@ -88,15 +89,27 @@ def _round(ledger: Ledger, number: int) -> Round:
     )
 
 
+def has_new_reviews(ledger: Ledger) -> bool:
+    """Whether the run uses people's reviews, and there are some that its round did not use."""
+    state = State(ledger)
+    if not state.uses_reviews:
+        return False
+    with reading_reviews(ledger.path.parent) as book:
+        return book is not None and book.last_id() > state.review_limit
+
+
 def why_stop(ledger: Ledger) -> str:
     """Reason why no further round begins, for people; "" if one does or the present one
     isn't over.
+
+    A round without a gain isn't the last one if people have reviewed records since.
     """
     state = State(ledger)
     outcome = state.outcome
     if outcome is Outcome.NOTHING_TO_ALIGN:
         return state.reason
-    if outcome is Outcome.NOT_PROMOTED:
+    may_learn = state.round < state.rounds and has_new_reviews(ledger)
+    if outcome is Outcome.NOT_PROMOTED and not may_learn:
         return f"no gain in round {state.round}: {state.reason}"
     if outcome is Outcome.PROMOTED and state.round >= state.rounds:
         return f"{state.round} of {state.rounds} rounds are done"

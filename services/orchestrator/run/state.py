@@ -12,7 +12,7 @@ from itertools import count, takewhile
 
 from services.core.errors import WrongState
 from services.orchestrator.run.evaluation import RunEvaluation
-from services.orchestrator.run.keys import StateKey, flag, number, text_key
+from services.orchestrator.run.keys import YES, StateKey, flag, number, text_key
 from services.orchestrator.run.ledger import PRODUCTION, Ledger
 
 SECONDS, LEAKS = "seconds.", "leaks."
@@ -80,6 +80,8 @@ class State:
     """Most rounds, by the last command."""
     until_gap: StateKey[float] = StateKey("until_gap", lambda text: float(text or 0))
     """Smallest gap rate (0 to 1) that is trained, by the last command."""
+    uses_reviews: StateKey[bool] = StateKey("reviews", bool, lambda value: YES if value else "")
+    """Whether people's reviews are used for labels, by the last command."""
     production: StateKey[tuple[str, ...]] = StateKey(
         PRODUCTION, lambda text: tuple(json.loads(text or "[]")), json.dumps
     )
@@ -115,6 +117,8 @@ class State:
         "parity_set", lambda text: int(text) if text else None, str, of_a_round=True
     )
     """Number of samples; None before they are chosen."""
+    review_limit = number("reviews.limit", of_a_round=True)
+    """Number of the last review that the round uses, once its training is confirmed; 0: none."""
     training_confirmed = flag("training.confirmed")
     training_begun = flag("training.begun")
     evaluation: StateKey[RunEvaluation | None] = StateKey(

@@ -6,6 +6,7 @@ annotation.py      Pseudo Annotator (Section 3.1)
 focus.py           the kinds of questions that a later round asks for
 identification.py  Parity Identifier (Section 3.2, Eq. 1 and 2)
 sampling.py        samples of each teacher's answer, to estimate label noise
+corrections.py     people's reviews in place of the models' verdicts
 parity_set.py      the training samples
 leveling.py        Parity Leveler (Section 3.3): the student's training endpoint
 evaluation.py      candidate against live

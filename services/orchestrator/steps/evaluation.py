@@ -30,6 +30,7 @@ from services.orchestrator.run.evaluation import (
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.scoring.metrics import score
+from services.orchestrator.steps.corrections import corrected_records
 from services.orchestrator.steps.identification import student_answer, teacher_answer
 from services.orchestrator.steps.labelled import labelled_images, read_labelled
 from services.orchestrator.steps.questioning import Case, Exam, Respond, Sat, sit
@@ -76,12 +77,14 @@ async def require_served_as_judged(run: Run, student: Student) -> None:
 def held_out_cases(run: Run) -> list[Case]:
     """Annotations of held-out images that a model confirmed: the annotation is the reference.
 
+    If the run uses people's reviews, their verdicts and corrections replace the models'.
+
     Kinds with fewer than SMALLEST_KIND questions are judged together, as "other": a
     generated question opens in odd ways, and one answer of a kind of its own must not
     decide.
     """
     records = [
-        record for record in run.ledger.records() if record.held_out and record.cell in JUDGED
+        record for record in corrected_records(run) if record.held_out and record.cell in JUDGED
     ]
     sizes = Counter(question_kind(record.question) for record in records)
 

@@ -15,6 +15,7 @@ from services.orchestrator.run.ledger import POOL
 from services.orchestrator.run.ledger.counts import gap_of_low_agreement
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.run import PARITY_SET, Run
+from services.orchestrator.steps.corrections import corrected_records
 
 AT_PARITY_BELOW = 0.1
 """At parity: the gap's share of the teacher's knowledge is below this, at 95 % confidence."""
@@ -27,6 +28,8 @@ class ParitySample:
     path: str
     sample: Sample
     origin: str = POOL
+    reviewed: str = ""
+    """People's verdict on it; "" if the models' decide."""
 
     @property
     def label(self) -> Label:
@@ -36,13 +39,13 @@ class ParitySample:
 def chosen(
     run: Run, rehearsal_ratio: float | None, max_share_per_kind: float
 ) -> list[ParitySample]:
-    """The selection from the present records."""
-    records = [record for record in run.ledger.records() if not record.held_out]
+    """The selection from the present records, with people's verdicts if the run uses them."""
+    records = [record for record in corrected_records(run) if not record.held_out]
     of_sample = {Sample(r.image_sha256, r.question, r.answer, r.cell): r for r in records}
     selected = select(list(of_sample), rehearsal_ratio, max_share_per_kind)
     return [
-        ParitySample(of_sample[sample].path, sample, of_sample[sample].origin)
-        for sample in selected
+        ParitySample(record.path, sample, record.origin, record.reviewed)
+        for sample, record in ((sample, of_sample[sample]) for sample in selected)
     ]
 
 
@@ -57,7 +60,7 @@ def write_parity_set(run: Run) -> list[ParitySample]:
     write_atomically(run.folder / PARITY_SET, "".join(map(_line, parity_set)))
     run.state.parity_set = len(parity_set)
     gap = sum(parity.sample.cell is Cell.GAP for parity in parity_set)
-    identified = list(run.ledger.records())
+    identified = corrected_records(run)
     if gap < max(1, recipe.minimum_gap):
         cells = [record.cell for record in identified if not record.held_out]
         images = len({record.image_sha256 for record in identified})
@@ -120,4 +123,6 @@ def _line(parity: ParitySample) -> str:
         "cell": str(sample.cell),
         "origin": parity.origin,
     }
+    if parity.reviewed:
+        fields["reviewed"] = parity.reviewed
     return json.dumps(fields, ensure_ascii=False) + "\n"

@@ -54,9 +54,14 @@ async def take_samples(run: Run, teacher: Teacher, progress: Progress) -> None:
 def _reject_low(
     run: Run, parity_set: Sequence[ParitySample], known: Mapping[Label, Agreement]
 ) -> bool:
-    """Rejects records with low agreement. Returns whether there were any."""
+    """Rejects records with low agreement. Returns whether there were any.
+
+    A record that people have reviewed stays: their verdict is above the samples.
+    """
     least = run.settings.recipe.min_agreement
-    low = [parity for parity in parity_set if known[parity.label].share < least]
+    low = [
+        parity for parity in parity_set if not parity.reviewed and known[parity.label].share < least
+    ]
     with run.ledger.at_once():
         for parity in low:
             row = next(

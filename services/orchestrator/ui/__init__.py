@@ -4,7 +4,8 @@ application.py    the routes: each view is a page and, under the same name, JSON
 listening.py      the address, and who may be given what is on it; guard.py: each request's check
 library.py        runs by name; upkeep.py: their catalogues, kept up to date by a thread
 choosing.py       a view's state in its address: facets, words, order, page
-run_list.py, overview.py, record_list.py, record_detail.py    the content of each view
+run_list.py, overview.py, record_list.py, record_detail.py, review_summary.py    each view's content
+review_desk.py    reviews as people write them; forms.py: their forms, the reviewer's name
 thumbnails.py     images of the run's source, encoded again
 rendering.py      content into pages; templates/ and static/
 """

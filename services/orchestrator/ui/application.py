@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import anyio.to_thread
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -18,13 +20,17 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from services.core.errors import MpaError
+from services.core.reviews import checked_review
 from services.orchestrator.ui import rendering
-from services.orchestrator.ui.choosing import read_wish
+from services.orchestrator.ui.choosing import read_wish, record_link, run_link
+from services.orchestrator.ui.forms import own_address, read_form, remember, reviewer_of, see
 from services.orchestrator.ui.guard import Guard
 from services.orchestrator.ui.library import Library
 from services.orchestrator.ui.overview import read_overview
 from services.orchestrator.ui.record_detail import read_record, read_refused_image
-from services.orchestrator.ui.record_list import read_records
+from services.orchestrator.ui.record_list import as_ordered, read_records
+from services.orchestrator.ui.review_desk import BulkReview, review_choice, review_record
+from services.orchestrator.ui.review_summary import read_reviews
 from services.orchestrator.ui.run_list import Document, RunLines, RunList
 from services.orchestrator.ui.thumbnails import thumbnail
 from services.orchestrator.ui.upkeep import Upkeep
@@ -62,6 +68,10 @@ def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIA
         *_both("/runs/{run}/records", views.records),
         *_both("/runs/{run}/records/{key}", views.record),
         *_both("/runs/{run}/refused", views.refused),
+        *_both("/runs/{run}/reviews", views.reviews),
+        Route("/reviewer", views.name_reviewer, methods=["POST"]),
+        Route("/runs/{run}/records/{key}/review", views.review, methods=["POST"]),
+        Route("/runs/{run}/review", views.review_all, methods=["POST"]),
         Route("/runs/{run}/images/{image}/{size}", views.image),
         Mount("/static", StaticFiles(packages=[("services.orchestrator.ui", "static")])),
     ]
@@ -104,6 +114,50 @@ class Views:
         with self._library.open(request.path_params["run"]) as opened:
             return _shown(request, "record.html", read_refused_image(opened, path))
 
+    def reviews(self, request: Request) -> Response:
+        with self._library.open(request.path_params["run"]) as opened:
+            return _shown(request, "reviews.html", read_reviews(opened))
+
+    async def name_reviewer(self, request: Request) -> Response:
+        form = await read_form(request)
+        reviewer = checked_review(form.get("reviewer", ""), "skip").reviewer
+        return remember(see(own_address(form.get("back", ""))), reviewer)
+
+    async def review(self, request: Request) -> Response:
+        form = await read_form(request)
+        return see(await run_in_threadpool(self._review, request, form))
+
+    def _review(self, request: Request, form: Mapping[str, str]) -> str:
+        """Address of the page after it: the list, or the next record of the list."""
+        wish = read_wish(request.query_params)
+        run, key = request.path_params["run"], request.path_params["key"]
+        with self._library.open(run) as opened:
+            found = read_record(opened, key, wish)
+            row = found.entry.annotation
+            assert row is not None
+            verdict, correction = form.get("verdict", ""), form.get("correction", "")
+            review_record(opened, row, reviewer_of(request), verdict, correction)
+        if form.get("back") == "list":
+            return run_link(run, f"records{wish.query}#r-{key}")
+        following = found.after
+        if following is None:
+            return run_link(run, f"records/{key}{replace(wish, after='').query}#reviews")
+        place = (following.image, following.number, following.attempt)
+        return record_link(run, *place, wish)
+
+    async def review_all(self, request: Request) -> Response:
+        form = await read_form(request)
+        return see(await run_in_threadpool(self._review_all, request, form))
+
+    def _review_all(self, request: Request, form: Mapping[str, str]) -> str:
+        wish = read_wish(request.query_params)
+        run = request.path_params["run"]
+        confirmed = form.get("number", "") if form.get("sure") == "yes" else ""
+        bulk = BulkReview(reviewer_of(request), form.get("verdict", ""), confirmed)
+        with self._library.open(run) as opened:
+            review_choice(opened, as_ordered(opened, wish), bulk)
+        return run_link(run, f"records{replace(wish, after='').query}")
+
     def image(self, request: Request) -> Response:
         asked = request.path_params
         with self._library.open(asked["run"]) as opened:
@@ -124,7 +178,13 @@ def _both(path: str, endpoint: Callable[[Request], Response]) -> list[Route]:
 def _shown(request: Request, template: str, view: View) -> Response:
     if rendering.is_json(request):
         return JSONResponse(view.document(), headers=rendering.NOT_KEPT)
-    return rendering.page(template, {"view": view, "document": rendering.document_link(request)})
+    content = {
+        "view": view,
+        "document": rendering.document_link(request),
+        "address": rendering.own_link(request),
+        "reviewer": reviewer_of(request),
+    }
+    return rendering.page(template, content)
 
 
 def _no_image(error: MpaError) -> Response:
@@ -146,7 +206,7 @@ def _trouble(request: Request, status: int, sentence: str) -> Response:
 
 async def _explain(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        sentences = {404: "There is no such page.", 405: "Pages can only be read here."}
+        sentences = {404: "There is no such page.", 405: "This page can only be read."}
         return _trouble(request, error.status_code, sentences.get(error.status_code, error.detail))
     assert isinstance(error, MpaError)
     return _trouble(request, http_status(error), str(error))
@@ -158,10 +218,5 @@ async def _apologise(request: Request, _: Exception) -> Response:
     )
 
 
-async def _refuse(request: Request) -> Response:
-    return _trouble(
-        request,
-        403,
-        "This address is not the explorer's own: open the one that mpa-orch ui has printed. "
-        "If it listens on all addresses, use the number of one, or give the name as --host.",
-    )
+async def _refuse(request: Request, reason: str) -> Response:
+    return _trouble(request, 403, reason)

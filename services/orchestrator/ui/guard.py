@@ -17,11 +17,22 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; "
     "base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-Refuse = Callable[[Request], Awaitable[Response]]
+ELSEWHERE = (
+    "This address is not the explorer's own: open the one that mpa-orch ui has printed. "
+    "If it listens on all addresses, use the number of one, or give the name as --host."
+)
+FOREIGN = (
+    "Changes are taken from the explorer's own pages alone, and this one did not come from there: "
+    "load the page again, then repeat."
+)
+READS = ("GET", "HEAD", "OPTIONS")
+
+Refuse = Callable[[Request, str], Awaitable[Response]]
+"""Response to a refused request; the text says why."""
 
 
 class Guard:
@@ -30,6 +41,10 @@ class Guard:
     A request must name this machine as its host: by `host`, on which it listens, or as LOOPBACK
     does. Without `is_loopback`, any IP address is one of its names. Otherwise a page elsewhere
     could read the explorer: its name in DNS would lead here (DNS rebinding, which needs a name).
+
+    A request that changes something must come from a page of the same host, as the browser says:
+    otherwise a page elsewhere could send a form here (CSRF). Browsers send Sec-Fetch-Site, or the
+    page's Origin where the explorer has no secure address.
     """
 
     def __init__(self, app: ASGIApp, refuse: Refuse, host: str, *, is_loopback: bool) -> None:
@@ -47,8 +62,14 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        if not self._names_this_machine(Headers(scope=scope).get("host", "")):
-            refusal = await self._refuse(Request(scope))
+        headers = Headers(scope=scope)
+        reason = ""
+        if not self._names_this_machine(headers.get("host", "")):
+            reason = ELSEWHERE
+        elif scope["method"] not in READS and not _is_from_own_page(headers):
+            reason = FOREIGN
+        if reason:
+            refusal = await self._refuse(Request(scope), reason)
             return await refusal(scope, receive, send_with_headers)
         await self._app(scope, receive, send_with_headers)
 
@@ -57,6 +78,13 @@ class Guard:
         if not colon or not port.isdigit():
             name = host
         return name.lower() in self._names or (not self._is_loopback and _is_address(name))
+
+
+def _is_from_own_page(headers: Headers) -> bool:
+    if site := headers.get("sec-fetch-site", ""):
+        return site == "same-origin"
+    host = headers.get("host", "").lower()
+    return headers.get("origin", "").lower() in (f"http://{host}", f"https://{host}")
 
 
 def _in_header(host: str) -> str:

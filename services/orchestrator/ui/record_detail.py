@@ -6,15 +6,19 @@ from dataclasses import asdict, dataclass
 
 from services.core.answers import MATCHERS
 from services.core.errors import NotFound
+from services.core.reviews import Counted, Review, counted, latest
 from services.orchestrator.run.columns import columns
 from services.orchestrator.run.entries import Entry, read_named, read_refused
 from services.orchestrator.run.ledger import AnswerRow, browsing, evidence
 from services.orchestrator.run.ledger.browsing import Place
 from services.orchestrator.run.ledger.evidence import StoredOpinion, StoredScore
 from services.orchestrator.run.ledger.facets import Order
+from services.orchestrator.run.ledger.opinions import Label
+from services.orchestrator.run.ledger.review_book import reading_reviews
 from services.orchestrator.run.settings import Settings
 from services.orchestrator.ui.choosing import Wish
 from services.orchestrator.ui.library import OpenedRun
+from services.orchestrator.ui.review_desk import may_review
 from services.orchestrator.ui.run_list import Document
 
 MOST_COMPARED = 50_000
@@ -34,7 +38,10 @@ class MatchedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RecordDetail:
-    """The page. `before` and `after`: neighbours in the list that it was opened from."""
+    """The page. `before` and `after`: neighbours in the list that it was opened from.
+
+    `reviews`: all of them, in their order, with those that later ones have replaced.
+    """
 
     run: str
     wish: Wish
@@ -45,6 +52,18 @@ class RecordDetail:
     scores: tuple[StoredScore, ...] = ()
     before: Place | None = None
     after: Place | None = None
+    reviews: tuple[Review, ...] = ()
+    may_review: bool = False
+
+    @property
+    def counted(self) -> Counted | None:
+        """The verdict that counts."""
+        return counted(self.reviews)
+
+    @property
+    def last_reviews(self) -> list[Review]:
+        """The last review of each reviewer."""
+        return list(latest(self.reviews).values())
 
     def document(self) -> Document:
         return {
@@ -55,6 +74,8 @@ class RecordDetail:
             ],
             "opinions": [asdict(opinion) for opinion in self.opinions],
             "scores": [asdict(score) for score in self.scores],
+            "reviews": [asdict(review) for review in self.reviews],
+            "reviewed": asdict(self.counted) if self.counted else None,
         }
 
 
@@ -80,6 +101,8 @@ def read_record(opened: OpenedRun, key: str, wish: Wish) -> RecordDetail:
         scores=tuple(evidence.held_out_scores(ledger, image, row.question)),
         before=before,
         after=after,
+        reviews=_reviews(opened, (image, row.question, row.answer)),
+        may_review=may_review(opened.run.folder),
     )
 
 
@@ -87,6 +110,14 @@ def read_refused_image(opened: OpenedRun, path: str) -> RecordDetail:
     """Raises NotFound if the run has refused no image of this path."""
     entry = read_refused(opened.run.ledger, path)
     return RecordDetail(opened.name, Wish(), opened.run.settings, entry)
+
+
+def _reviews(opened: OpenedRun, label: Label) -> tuple[Review, ...]:
+    with reading_reviews(opened.run.folder) as book:
+        if book is None:
+            return ()
+        found = book.of_image(opened.run.ledger.shelf(label[0]), label[0])
+        return tuple(found.get(label, ()))
 
 
 def _parts(key: str) -> tuple[str, int, int]:

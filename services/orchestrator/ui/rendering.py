@@ -15,9 +15,16 @@ from services.core.answers import MATCHERS
 from services.core.parity import Cell
 from services.orchestrator.reports.runs import SAID
 from services.orchestrator.run.ledger.browsing import COUNTED
-from services.orchestrator.run.ledger.facets import UNIDENTIFIED, Facet, Order, Result
+from services.orchestrator.run.ledger.facets import (
+    NOT_REVIEWED,
+    UNIDENTIFIED,
+    Facet,
+    Order,
+    Result,
+)
 from services.orchestrator.ui.choosing import record_link, records_link, run_link
 from services.orchestrator.ui.record_list import RecordList
+from services.orchestrator.ui.review_desk import MOST_AT_ONCE
 
 FACETS = {
     Facet.CELL: "Cell",
@@ -30,6 +37,7 @@ FACETS = {
     Facet.RESULT: "Evaluation",
     Facet.JUDGED: "Kind in the evaluation",
     Facet.SAMPLES: "Samples that agree",
+    Facet.REVIEWED: "Reviewed by people",
 }
 VALUES: Mapping[Facet, Mapping[str, str]] = {
     Facet.CELL: {
@@ -37,6 +45,7 @@ VALUES: Mapping[Facet, Mapping[str, str]] = {
         UNIDENTIFIED: "not identified yet",
     },
     Facet.ORIGIN: {"pool": "the teacher", "production": "a user"},
+    Facet.REVIEWED: {NOT_REVIEWED: "not yet", "skipped": "skipped by all"},
     Facet.RESULT: {
         Result.FIXED: "fixed: wrong before, right after",
         Result.BROKEN: "broken: right before, wrong after",
@@ -91,6 +100,11 @@ def dollars(amount: float) -> str:
     return f"${amount:,.{2 if amount >= 1 else 4}f}"
 
 
+def day(seconds: float) -> str:
+    """Date and time of day here, of seconds since 1970."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
 def clock(seconds: float) -> str:
     """Time of day here, of seconds since 1970."""
     return time.strftime("%H:%M", time.localtime(seconds))
@@ -106,7 +120,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"shortened": shortened, "percent": percent, "dollars": dollars}
-    found.filters |= {"clock": clock, "count": lambda number: f"{number:,}"}
+    found.filters |= {"day": day, "clock": clock, "count": lambda number: f"{number:,}"}
     found.globals |= {
         "COUNTED": COUNTED,
         "Cell": Cell,
@@ -117,6 +131,7 @@ def _environment() -> Environment:
         "matchers": tuple(MATCHERS),
         "said": said,
         "shown_values": shown_values,
+        "MOST_AT_ONCE": MOST_AT_ONCE,
         "record_link": record_link,
         "records_link": records_link,
         "run_link": run_link,
@@ -131,6 +146,12 @@ def page(template: str, content: Mapping[str, object], status: int = 200) -> HTM
 
 def is_json(request: Request) -> bool:
     return str(request.scope["path"]).endswith(".json")
+
+
+def own_link(request: Request) -> str:
+    """Address of the view itself."""
+    query = request.scope["query_string"].decode("latin-1")
+    return f"{quote(request.scope['path'])}{'?' if query else ''}{query}"
 
 
 def document_link(request: Request) -> str:

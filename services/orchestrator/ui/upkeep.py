@@ -21,6 +21,8 @@ from services.orchestrator.run.expenses import count_expenses
 from services.orchestrator.run.ledger.catalogue import Catalogue
 from services.orchestrator.run.ledger.database import DAMAGED
 from services.orchestrator.run.ledger.renewal import SCHEMA_NOTE, is_usable, renew
+from services.orchestrator.run.ledger.review_book import FILE as REVIEWS_FILE
+from services.orchestrator.run.ledger.review_book import reading_reviews
 from services.orchestrator.run.ledger.shelves import RoundVersions
 from services.orchestrator.run.run import Run, read_run
 
@@ -37,6 +39,7 @@ EXPENSES, LOOK, LEDGER = "expenses", "look", "ledger"
 the ledger's `_identity`."""
 
 UNFINISHED = "the explorer's thread has ended: start the explorer again"
+LOOKED_AT = ("ledger.sqlite", "ledger.sqlite-wal", REVIEWS_FILE, f"{REVIEWS_FILE}-wal")
 
 Look = tuple[int, ...]
 """Times and sizes of a ledger's files."""
@@ -171,13 +174,18 @@ class Upkeep:
         return ""
 
     def _renew(self, folder: Path, kept: _Kept, look: Look) -> None:
-        with read_run(folder) as run, closing(_usable(run)) as catalogue:
+        with (
+            read_run(folder) as run,
+            closing(_usable(run)) as catalogue,
+            reading_reviews(folder) as reviews,
+        ):
             if catalogue.note(LOOK) == str(look):
                 return
             catalogue.set_note(LEDGER, _identity(run))
             base, candidate = run.state.base, run.state.candidate
             versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
-            for done, total in renew(catalogue, run.ledger, versions, lambda: self._is_closing):
+            steps = renew(catalogue, run.ledger, versions, lambda: self._is_closing, reviews)
+            for done, total in steps:
                 kept.renewed = Renewed(done, total, as_of=kept.renewed.as_of)
                 if self._is_closing:
                     return
@@ -226,9 +234,12 @@ def _identity(run: Run) -> str:
 
 
 def look_at(folder: Path) -> Look:
-    """A look that differs after every commit. An empty log says nothing: readers make it."""
+    """A look that differs after every commit to the ledger or to the reviews.
+
+    An empty log says nothing: readers make it.
+    """
     found: list[int] = []
-    for name in ("ledger.sqlite", "ledger.sqlite-wal"):
+    for name in LOOKED_AT:
         with suppress(OSError):
             stat = (folder / name).stat()
             if stat.st_size:

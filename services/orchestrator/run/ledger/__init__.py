@@ -12,6 +12,7 @@ evidence.py    everything on one question
 excerpt.py     one image's rows as a text
 catalogue.py   its entries by facet and word, in a file next to it: facets.py, shelves.py (what is
                read from the ledger), renewal.py (what has changed), browsing.py (queries)
+review_book.py people's reviews, in another file next to it
 """
 
 from services.orchestrator.run.ledger.ledger import FAILED, Ledger

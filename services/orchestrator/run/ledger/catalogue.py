@@ -16,7 +16,7 @@ from services.orchestrator.run.ledger.database import Database
 from services.orchestrator.run.ledger.facets import MOST_KINDS, RARE, Facet, Values
 from services.orchestrator.run.ledger.shelves import Shelved
 
-CATALOGUE_SCHEMA = "1"
+CATALOGUE_SCHEMA = "2"
 COLUMNS = ", ".join(Facet)
 TABLES = f"""
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

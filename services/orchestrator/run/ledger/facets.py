@@ -12,6 +12,8 @@ UNIDENTIFIED = "unidentified"
 RARE = "(rare)"
 """Kind of the questions whose own kind came after MOST_KINDS others."""
 MOST_KINDS = 1000
+NOT_REVIEWED = "no"
+"""Value of an annotation that nobody has reviewed."""
 NEVER_SAMPLED = "none"
 """Agreement of samples that no entry has: "" stands for every entry without samples."""
 
@@ -36,6 +38,8 @@ class Facet(StrEnum):
     """Kind under which the question was evaluated: small kinds are judged together."""
     SAMPLES = "samples"
     """Agreement of the teachers' samples, such as "3/4"."""
+    REVIEWED = "reviewed"
+    """People's verdict: a member of ReviewState (core/reviews.py), or NOT_REVIEWED."""
 
 
 class Result(StrEnum):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from services.orchestrator.run.ledger.catalogue import CATALOGUE_SCHEMA, Catalogue
 from services.orchestrator.run.ledger.ledger import Ledger
+from services.orchestrator.run.ledger.review_book import ReviewBook
 from services.orchestrator.run.ledger.shelves import RoundVersions, marks, read_shelf
 
 SHELVES_AT_ONCE = 8
@@ -27,13 +28,14 @@ def renew(
     ledger: Ledger,
     versions: RoundVersions,
     is_ending: Callable[[], bool] = lambda: False,
+    reviews: ReviewBook | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Yields the number of shelves that are up to date, and of all shelves, as it goes on.
 
     Raises Cancelled within a long shelf if `is_ending`; the shelf is then as it was before.
     """
     catalogue.set_note(SCHEMA_NOTE, CATALOGUE_SCHEMA)
-    now = marks(ledger, versions)
+    now = marks(ledger, versions, reviews)
     before = catalogue.marks()
     changed = [shelf for shelf, mark in now.items() if before.get(shelf) != mark]
     yield len(now) - len(changed), len(now)
@@ -41,6 +43,6 @@ def renew(
         some: Sequence[int] = changed[first : first + SHELVES_AT_ONCE]
         with catalogue.at_once():
             for shelf in some:
-                entries = read_shelf(ledger, shelf, versions, is_ending)
+                entries = read_shelf(ledger, shelf, versions, is_ending, reviews)
                 catalogue.put_shelf(shelf, now[shelf], entries)
         yield len(now) - len(changed) + first + len(some), len(now)

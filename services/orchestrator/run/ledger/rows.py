@@ -74,6 +74,8 @@ class Record:
     cell: Cell
     held_out: bool
     origin: str = POOL
+    reviewed: str = ""
+    """People's verdict, if it has replaced those of the models: a member of ReviewState."""
 
 
 def _own(row: type[ImageRow | AnnotationRow | AnswerRow]) -> tuple[str, ...]:

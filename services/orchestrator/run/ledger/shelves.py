@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from services.core.errors import Cancelled
 from services.core.questions import question_kind
+from services.core.reviews import Counted
 from services.orchestrator.run.ledger.facets import (
+    NOT_REVIEWED,
     UNIDENTIFIED,
     Facet,
     Values,
@@ -17,7 +19,8 @@ from services.orchestrator.run.ledger.facets import (
     values_of,
 )
 from services.orchestrator.run.ledger.ledger import Ledger
-from services.orchestrator.run.ledger.opinions import has_opinions
+from services.orchestrator.run.ledger.opinions import Label, has_opinions
+from services.orchestrator.run.ledger.review_book import ReviewBook, count_verdicts
 from services.orchestrator.run.ledger.schema import LEAK
 
 REFUSED_IMAGES = -1
@@ -91,7 +94,9 @@ class Shelved:
     values: Values
 
 
-def marks(ledger: Ledger, versions: RoundVersions) -> dict[int, str]:
+def marks(
+    ledger: Ledger, versions: RoundVersions, reviews: ReviewBook | None = None
+) -> dict[int, str]:
     """A text for each shelf, which differs if the shelf's entries may have changed.
 
     Only indices are read, so a ledger of a million records takes a second.
@@ -109,6 +114,8 @@ def marks(ledger: Ledger, versions: RoundVersions) -> dict[int, str]:
     for place, (statement, values) in enumerate(counted):
         for shelf, count in ledger.read(statement, *values):
             parts[int(shelf)].append(f"{place}:{count}")
+    for shelf, last in reviews.last_by_shelf().items() if reviews else ():
+        parts[shelf].append(f"reviews:{last}")
     ((leaks,),) = ledger.read(LEAKS)
     same_for_all = f"{ledger.round} {versions.base} {versions.candidate} {leaks}"
     found = {shelf: f"{same_for_all} {' '.join(counts)}" for shelf, counts in parts.items()}
@@ -117,7 +124,11 @@ def marks(ledger: Ledger, versions: RoundVersions) -> dict[int, str]:
 
 
 def read_shelf(
-    ledger: Ledger, shelf: int, versions: RoundVersions, is_ending: Callable[[], bool]
+    ledger: Ledger,
+    shelf: int,
+    versions: RoundVersions,
+    is_ending: Callable[[], bool],
+    reviews: ReviewBook | None = None,
 ) -> Iterator[Shelved]:
     """Entries of a shelf. No query is open while the caller uses them.
 
@@ -129,21 +140,24 @@ def read_shelf(
             yield Shelved(str(path), REFUSED_IMAGES, REFUSED_IMAGES, _words(path), values)
         return
     known = (shelf, ledger.round, versions.base, versions.candidate)
+    verdicts = count_verdicts(reviews.on_shelf(shelf)) if reviews else {}
     last: tuple[Any, ...] = ("", 0, 0)
     while rows := list(ledger.read(ENTRIES, *known, *last, READ_AT_ONCE)):
-        yield from map(_shelved, rows)
+        yield from (_shelved(row, verdicts) for row in rows)
         last = rows[-1][:3]
         if is_ending():
             raise Cancelled("the catalogue is not finished: the explorer has been closed")
 
 
-def _shelved(row: tuple[Any, ...]) -> Shelved:
+def _shelved(row: tuple[Any, ...], verdicts: Mapping[Label, Counted]) -> Shelved:
     image, number, attempt, question, answer, reply, rejection, origin, *others = row
     path, held_out, cell, matcher, student_matcher, before, after, judged, *answers = others
     student, teachers, samples = answers
     values = {Facet.ORIGIN: origin, Facet.REJECTED: rejection}
     if question:
         values[Facet.KIND] = question_kind(question)
+        verdict = verdicts.get((image, question, answer))
+        values[Facet.REVIEWED] = verdict.state if verdict else NOT_REVIEWED
     if path is not None:
         values[Facet.HELD_OUT] = "yes" if held_out else "no"
     if samples:

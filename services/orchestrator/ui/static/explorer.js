@@ -1,7 +1,10 @@
-// Keys: j and k (or arrows on a record) between records, / for the search field.
+// Keys: j and k (or arrows on a record) between records, / for the search field; a, c, r and s
+// review the record of the page, or the one in focus in a list.
 
+const VERDICTS = { a: "accept", r: "reject", s: "skip" };
 const links = [...document.querySelectorAll("a[data-record]")];
 const search = document.querySelector("input[type=search]");
+const correction = document.querySelector("#correction");
 
 function step(by) {
   const at = links.indexOf(document.activeElement);
@@ -16,12 +19,32 @@ function step(by) {
   return Boolean(other);
 }
 
+function review(key) {
+  const record = links.length ? document.activeElement.closest("li.record") : document;
+  if (!record) return false;
+  const target =
+    key === "c"
+      ? correction || record.querySelector("a[data-correct]")
+      : record.querySelector(`form[data-review] button[value=${VERDICTS[key]}]`);
+  if (target === correction) target?.focus();
+  else target?.click();
+  return Boolean(target);
+}
+
+// The record of a list that was just reviewed stays in focus. Browsers take the focus to the
+// address's fragment while they load.
+addEventListener("load", () => {
+  const named = document.getElementById(location.hash.slice(1));
+  named?.querySelector("a[data-record]")?.focus();
+});
+
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat && event.key in VERDICTS) return;
   if (event.target.closest("input, select, textarea")) return;
   const onRecord = links.includes(document.activeElement);
   const by = { j: 1, k: -1, ...(onRecord && { ArrowDown: 1, ArrowUp: -1 }) }[event.key];
   if (by && step(by)) event.preventDefault();
+  if ((event.key === "c" || event.key in VERDICTS) && review(event.key)) event.preventDefault();
   if (event.key === "/" && search) {
     search.focus();
     event.preventDefault();

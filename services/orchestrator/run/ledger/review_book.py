@@ -1,0 +1,136 @@
+"""People's reviews of a run, in a file next to its ledger (docs/decisions/reviews.md).
+
+Rows are only added: a later review of the same reviewer replaces his earlier one when the verdicts
+are counted, and the history stays. A review is on a question with its answer, as an opinion is, so
+it holds in every round, whatever number the annotation has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from services.core.errors import WrongState
+from services.core.reviews import Counted, Review, ReviewVerdict, counted
+from services.orchestrator.run.ledger.database import Database
+from services.orchestrator.run.ledger.opinions import Label
+
+FILE = "reviews.sqlite"
+REVIEWS_SCHEMA = "1"
+ALL = 2**62
+"""Number of a review that is never reached."""
+TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+-- answer: the annotation's. shelf: the image's in the ledger, where it never changes.
+CREATE TABLE IF NOT EXISTS reviews (
+    id INTEGER PRIMARY KEY, shelf INTEGER NOT NULL, image_sha256 TEXT NOT NULL,
+    question TEXT NOT NULL, answer TEXT NOT NULL, reviewer TEXT NOT NULL, verdict TEXT NOT NULL,
+    correction TEXT NOT NULL, at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS reviews_by_image ON reviews (shelf, image_sha256);
+"""
+COLUMNS = "image_sha256, question, answer, reviewer, verdict, correction, at"
+ROW = "INSERT INTO reviews (shelf, " + COLUMNS + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+ON_SHELF = f"SELECT {COLUMNS} FROM reviews WHERE shelf = ? ORDER BY id"
+OF_IMAGE = f"SELECT {COLUMNS} FROM reviews WHERE shelf = ? AND image_sha256 = ? ORDER BY id"
+EVERY = f"SELECT {COLUMNS} FROM reviews WHERE id <= ? ORDER BY id"
+
+Row = tuple[str, str, str, str, str, str, float]
+LabelReviews = Mapping[Label, Sequence[Review]]
+"""Reviews by label, in their order."""
+
+
+class ReviewBook(Database):
+    """The file. Several writers may have it open: each waits for the other's short writes.
+
+    Raises WrongState for the file of a later program.
+    """
+
+    noun = "reviews"
+    if_full, if_damaged = "free space, then repeat", "restore it, or delete it and review again"
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        super().__init__(path, read_only=read_only)
+        if not read_only and not self._schema():
+            self.run_script(TABLES)
+            self.write("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", REVIEWS_SCHEMA)
+        if self._schema() not in ("", REVIEWS_SCHEMA):
+            raise WrongState(
+                f"{path} is of schema {self._schema()}, this program's is {REVIEWS_SCHEMA}: "
+                "update the program"
+            )
+
+    def _schema(self) -> str:
+        """The file's schema; "" if it has none yet."""
+        if not any(self.read("SELECT 1 FROM sqlite_master WHERE name = 'meta'")):
+            return ""
+        rows = self.read("SELECT value FROM meta WHERE key = 'schema'")
+        return next((str(value) for (value,) in rows), "")
+
+    def is_made(self) -> bool:
+        """Whether the tables are there: the file may be in the making."""
+        return bool(self._schema())
+
+    def add(self, shelf: int, label: Label, review: Review) -> None:
+        self.write(
+            ROW,
+            shelf,
+            *label,
+            review.reviewer,
+            str(review.verdict),
+            review.correction,
+            review.at,
+        )
+
+    def last_id(self) -> int:
+        """Number of the last review; 0 without any."""
+        ((last,),) = self.read("SELECT max(id) FROM reviews")
+        return int(last or 0)
+
+    def last_by_shelf(self) -> dict[int, int]:
+        """Number of the last review on each shelf."""
+        return dict(self.read("SELECT shelf, max(id) FROM reviews GROUP BY shelf"))
+
+    def on_shelf(self, shelf: int) -> LabelReviews:
+        return _by_label(self.read(ON_SHELF, shelf))
+
+    def of_image(self, shelf: int, image_sha256: str) -> LabelReviews:
+        return _by_label(self.read(OF_IMAGE, shelf, image_sha256))
+
+    def every(self, until: int = ALL) -> LabelReviews:
+        """All reviews up to the one with the number `until`."""
+        return _by_label(self.read(EVERY, until))
+
+    def reviewed_by(self, reviewer: str) -> set[Label]:
+        """Labels that the reviewer has reviewed."""
+        return {
+            (image, question, answer)
+            for image, question, answer in self.read(
+                "SELECT image_sha256, question, answer FROM reviews WHERE reviewer = ?", reviewer
+            )
+        }
+
+
+def _by_label(rows: Iterator[Row]) -> LabelReviews:
+    found: dict[Label, list[Review]] = {}
+    for image, question, answer, reviewer, verdict, correction, at in rows:
+        review = Review(reviewer, ReviewVerdict(verdict), correction, at)
+        found.setdefault((image, question, answer), []).append(review)
+    return found
+
+
+def count_verdicts(reviews: LabelReviews) -> dict[Label, Counted]:
+    """The verdict that counts for each label."""
+    found = ((label, counted(given)) for label, given in reviews.items())
+    return {label: one for label, one in found if one is not None}
+
+
+@contextmanager
+def reading_reviews(folder: Path) -> Iterator[ReviewBook | None]:
+    """The reviews of the run in `folder`; None if it has none yet."""
+    path = folder / FILE
+    if not path.is_file():
+        yield None
+        return
+    with closing(ReviewBook(path, read_only=True)) as book:
+        yield book if book.is_made() else None

@@ -1,0 +1,125 @@
+"""Reviews as they are written: one record, or all records of a choice, by one reviewer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.errors import Conflict, InvalidInput, WrongState
+from services.core.reviews import Review, ReviewVerdict, checked_review
+from services.orchestrator.run.entries import AnnotationName
+from services.orchestrator.run.ledger import AnnotationRow, Ledger, browsing
+from services.orchestrator.run.ledger.browsing import Place
+from services.orchestrator.run.ledger.facets import EntryChoice, Order
+from services.orchestrator.run.ledger.opinions import Label
+from services.orchestrator.run.ledger.review_book import FILE, ReviewBook, reading_reviews
+from services.orchestrator.ui.library import OpenedRun
+
+MOST_AT_ONCE = 10_000
+"""Most records that are reviewed at once."""
+READ_AT_ONCE = 500
+
+_making = threading.Lock()
+"""SQLite does not wait for another who makes the same file."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkReview:
+    """A verdict on all records of a choice. `confirmed`: the number that the reviewer has seen."""
+
+    reviewer: str
+    verdict: str
+    confirmed: str
+
+
+def may_review(folder: Path) -> bool:
+    """Whether reviews of the run can be written."""
+    path = folder / FILE
+    return os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def review_record(
+    opened: OpenedRun, row: AnnotationRow, reviewer: str, verdict: str, correction: str
+) -> Review:
+    """Raises InvalidInput that names the field, WrongState if the run can't be written."""
+    if not row.question:
+        raise InvalidInput("a reply without a question can't be reviewed", field="verdict")
+    review = checked_review(reviewer, verdict, correction, row.answer, time.time())
+    with _writing(opened.run.folder) as book:
+        book.add(opened.run.ledger.shelf(row.image_sha256), _label(row), review)
+    return review
+
+
+def review_choice(opened: OpenedRun, choice: EntryChoice, bulk: BulkReview) -> int:
+    """Number of records that were reviewed: those that this reviewer has not reviewed before.
+
+    Raises Conflict if their number is not the confirmed one, else as `review_record` does.
+    """
+    review = checked_review(bulk.reviewer, bulk.verdict, at=time.time())
+    if review.verdict is ReviewVerdict.CORRECT:
+        raise InvalidInput("a correction is of one record", field="verdict")
+    found = browsing.count(opened.catalogue, choice)
+    if not found.is_whole or found.entries > MOST_AT_ONCE:
+        raise InvalidInput(
+            f"at most {MOST_AT_ONCE:,} records can be reviewed at once: choose fewer",
+            field="confirmed",
+        )
+    if bulk.confirmed != str(found.entries):
+        raise Conflict(
+            f"{bulk.confirmed[:12] or 'no'} records were confirmed, and there are "
+            f"{found.entries:,} now: look at the list again, then repeat"
+        )
+    ledger = opened.run.ledger
+    with reading_reviews(opened.run.folder) as known:
+        reviewed = known.reviewed_by(review.reviewer) if known else set()
+    labels = dict.fromkeys(_labels(ledger, _places(opened, choice)))
+    due = [label for label in labels if label not in reviewed]
+    with _writing(opened.run.folder) as book, book.at_once():
+        for label in due:
+            book.add(ledger.shelf(label[0]), label, review)
+    return len(due)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[ReviewBook]:
+    if not may_review(folder):
+        raise WrongState(
+            f"{folder} can't be written, so reviews can't be kept: copy the run to a folder "
+            "that can be written"
+        )
+    with _making:
+        opened = ReviewBook(folder / FILE)
+    with closing(opened) as book:
+        yield book
+
+
+def _places(opened: OpenedRun, choice: EntryChoice) -> list[Place]:
+    found: list[Place] = []
+    after = ""
+    while places := browsing.page(opened.catalogue, choice, Order.READ, after, READ_AT_ONCE):
+        found += places
+        after = places[-1].cursor
+    return found
+
+
+def _labels(ledger: Ledger, places: list[Place]) -> Iterator[Label]:
+    """Labels of annotations with a question; refused images have none."""
+    image, rows = "", dict[AnnotationName, AnnotationRow]()
+    for place in places:
+        if place.is_refused_image:
+            continue
+        if place.image != image:
+            image = place.image
+            rows = {(image, row.number, row.attempt): row for row in ledger.annotations(image)}
+        row = rows.get((image, place.number, place.attempt))
+        if row is not None and row.question:
+            yield _label(row)
+
+
+def _label(row: AnnotationRow) -> Label:
+    return row.image_sha256, row.question, row.answer

@@ -1,0 +1,66 @@
+"""Reviews in their file: nothing is lost, several write, none makes the ledger wait."""
+
+import threading
+from contextlib import closing
+
+import pytest
+
+from services.core.errors import WrongState
+from services.core.reviews import ReviewState, checked_review
+from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.ledger.review_book import (
+    FILE,
+    ReviewBook,
+    count_verdicts,
+    reading_reviews,
+)
+
+LABEL = ("f" * 64, "is it red?", "yes")
+
+
+def test_a_later_verdict_replaces_an_earlier_one_and_the_history_stays(tmp_path):
+    with closing(ReviewBook(tmp_path / FILE)) as book:
+        book.add(3, LABEL, checked_review("ann", "reject", at=1.0))
+        until = book.last_id()
+        book.add(3, LABEL, checked_review("ann", "correct", "no", at=2.0))
+    with reading_reviews(tmp_path) as book:
+        assert [review.verdict for review in book.every()[LABEL]] == ["reject", "correct"]
+        assert count_verdicts(book.on_shelf(3))[LABEL].correction == "no"
+        assert count_verdicts(book.every(until))[LABEL].state is ReviewState.REJECTED
+        assert book.of_image(3, "0" * 64) == book.on_shelf(2) == {}
+        assert book.reviewed_by("ann") == {LABEL}
+        assert book.last_by_shelf() == {3: 2}
+
+
+def test_a_run_without_reviews_has_none(tmp_path):
+    with reading_reviews(tmp_path) as book:
+        assert book is None
+    (tmp_path / FILE).touch()
+    with reading_reviews(tmp_path) as book:
+        assert book is None
+
+
+def test_two_reviewers_write_at_once_while_a_run_holds_its_ledger(tmp_path):
+    ReviewBook(tmp_path / FILE).close()
+
+    def work(name):
+        with closing(ReviewBook(tmp_path / FILE)) as book:
+            for number in range(100):
+                book.add(0, (f"{number:064}", "q?", "a"), checked_review(name, "accept"))
+
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger, ledger.at_once():
+        ledger.set_meta("id", "x")  # the run's writer has the ledger's lock all the time
+        threads = [threading.Thread(target=work, args=(name,)) for name in ("ann", "bob")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    with reading_reviews(tmp_path) as book:
+        assert [len(given) for given in book.every().values()] == [2] * 100
+
+
+def test_reviews_of_a_later_program_are_refused(tmp_path):
+    with closing(ReviewBook(tmp_path / FILE)) as book:
+        book.write("UPDATE meta SET value = '99'")
+    with pytest.raises(WrongState, match="update the program"), reading_reviews(tmp_path):
+        pass
