@@ -99,6 +99,11 @@ def run_link(run: str, page: str) -> str:
     return f"/runs/{quote(run, safe='')}/{page}"
 
 
+def image_link(run: str, image: str, size: str) -> str:
+    """Address of an image by its sha256; of a placeholder if that is ""."""
+    return run_link(run, f"images/{image or 'none'}/{size}")
+
+
 def records_link(run: str, **facets: str) -> str:
     """Address of the records of a run with these values."""
     values = {Facet(facet): (value,) for facet, value in facets.items()}

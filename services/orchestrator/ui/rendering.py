@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from services.core.parity import Cell
 from services.orchestrator.reports.runs import SAID
 from services.orchestrator.run.ledger.browsing import COUNTED
 from services.orchestrator.run.ledger.facets import UNIDENTIFIED, Facet, Order, Result
-from services.orchestrator.ui.choosing import record_link, records_link, run_link
+from services.orchestrator.ui.choosing import image_link, record_link, records_link, run_link
 from services.orchestrator.ui.record_list import RecordList
 
 FACETS = {
@@ -55,6 +56,23 @@ SHOWN_CHARS = 200
 """Characters of a text in a list; the record's page has all of them."""
 SHOWN_VALUES = 12
 """Values of a facet on a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Addresses that pages lead to, as choosing.py has them; "" where nothing can be reached.
+
+    `whole`: a text as it is shown where there is room for all of it.
+    """
+
+    run: Callable[[str, str], str] = run_link
+    records: Callable[..., str] = records_link
+    record: Callable[..., str] = record_link
+    image: Callable[[str, str, str], str] = image_link
+    whole: Callable[[str], str] = str
+
+
+SERVED = Links()
 
 
 def said(facet: str, value: str) -> str:
@@ -96,8 +114,13 @@ def clock(seconds: float) -> str:
     return time.strftime("%H:%M", time.localtime(seconds))
 
 
+def day(seconds: float) -> str:
+    """Date and time of day here, of seconds since 1970."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
 @cache
-def _environment() -> Environment:
+def _environment(links: Links = SERVED) -> Environment:
     found = Environment(
         loader=PackageLoader("services.orchestrator.ui"),
         autoescape=True,
@@ -106,7 +129,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"shortened": shortened, "percent": percent, "dollars": dollars}
-    found.filters |= {"clock": clock, "count": lambda number: f"{number:,}"}
+    found.filters |= {"clock": clock, "day": day, "count": lambda number: f"{number:,}"}
+    found.filters |= {"whole": links.whole}
     found.globals |= {
         "COUNTED": COUNTED,
         "Cell": Cell,
@@ -117,16 +141,22 @@ def _environment() -> Environment:
         "matchers": tuple(MATCHERS),
         "said": said,
         "shown_values": shown_values,
-        "record_link": record_link,
-        "records_link": records_link,
-        "run_link": run_link,
+        "image_link": links.image,
+        "record_link": links.record,
+        "records_link": links.records,
+        "run_link": links.run,
     }
     return found
 
 
 def page(template: str, content: Mapping[str, object], status: int = 200) -> HTMLResponse:
-    text = _environment().get_template(template).render(content)
-    return HTMLResponse(text.encode("utf-8", "replace"), status, NOT_KEPT)
+    return HTMLResponse(render(template, content), status, NOT_KEPT)
+
+
+def render(template: str, content: Mapping[str, object], links: Links = SERVED) -> bytes:
+    """The page in UTF-8."""
+    text = _environment(links).get_template(template).render(content)
+    return text.encode("utf-8", "replace")
 
 
 def is_json(request: Request) -> bool:
