@@ -59,6 +59,22 @@ def difference(one: Interval, other: Interval) -> Interval:
     return Interval(expected, expected - below, expected + above)
 
 
+def paired_difference(fixed: int, broken: int, questions: int) -> Interval:
+    """Gain of one model over another on the same questions, -1 to 1, from the changed answers.
+
+    The interval is Wald's with half an answer more in each of the four cells (Agresti and Min,
+    2005). Without questions nothing is known: -1 to 1.
+    """
+    if not questions:
+        return Interval(0.0, -1.0, 1.0)
+    count = questions + 2
+    middle = (fixed - broken) / count
+    spread = Z_95 * math.sqrt((fixed + broken + 1) / count - middle * middle) / math.sqrt(count)
+    return Interval(
+        (fixed - broken) / questions, max(-1.0, middle - spread), min(1.0, middle + spread)
+    )
+
+
 def bootstrap(
     scores: Iterable[tuple[str, float]], *, level: float = 0.95, seed: int = 0
 ) -> Interval:

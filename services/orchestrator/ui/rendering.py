@@ -18,6 +18,7 @@ from services.orchestrator.reports.runs import SAID
 from services.orchestrator.run.ledger.browsing import COUNTED
 from services.orchestrator.run.ledger.facets import UNIDENTIFIED, Facet, Order, Result
 from services.orchestrator.ui.choosing import image_link, record_link, records_link, run_link
+from services.orchestrator.ui.plots import draw_changes, draw_gains, draw_losses
 from services.orchestrator.ui.record_list import RecordList
 
 FACETS = {
@@ -137,6 +138,9 @@ def _environment(links: Links = SERVED) -> Environment:
         "FACETS": FACETS,
         "ORDERS": ORDERS,
         "SHOWN_VALUES": SHOWN_VALUES,
+        "draw_changes": draw_changes,
+        "draw_gains": draw_gains,
+        "draw_losses": draw_losses,
         "is_shown": is_shown,
         "matchers": tuple(MATCHERS),
         "said": said,

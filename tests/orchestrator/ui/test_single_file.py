@@ -185,7 +185,7 @@ def requested(file, folder):
     """Requests of a page, without those that Chromium makes for itself."""
     folder.mkdir()
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom")
-    command = [CHROMIUM, *flags, f"--user-data-dir={folder}", f"--log-net-log={folder}/net"]
+    command = [str(CHROMIUM), *flags, f"--user-data-dir={folder}", f"--log-net-log={folder}/net"]
     with (folder / "page").open("w") as out, (folder / "errors").open("w") as errors:
         subprocess.run([*command, file.as_uri()], check=True, stdout=out, stderr=errors, timeout=60)
     events = json.loads((folder / "net").read_text())["events"]
