@@ -8,6 +8,7 @@ library.py        runs by name; upkeep.py: their catalogues, kept up to date by 
 choosing.py       a view's state in its address: facets, words, order, page
 run_list.py, overview.py, record_list.py, record_detail.py    the content of each view
 thumbnails.py     images of the run's source, encoded again
+side_by_side.py   two runs, or two rounds of one
 plots.py          pictures as SVG
 rendering.py      content into pages; templates/ and static/
 single_file.py    a run as one HTML file

@@ -185,14 +185,16 @@ def _kinds(opened: OpenedRun) -> list[KindLine]:
 def _evaluations(of: RunEvaluation | None) -> tuple[Judged, ...]:
     if of is None:
         return ()
-    found = [Judged("held-out records", _lines(of.held_out))]
+    found = [Judged("held-out records", judged_lines(of.held_out))]
     if labelled := of.labelled:
         teacher = {"all": labelled.teacher.accuracy, **labelled.teacher.kinds}
-        found.append(Judged(labelled.path, _lines(labelled.comparison, teacher)))
+        found.append(Judged(labelled.path, judged_lines(labelled.comparison, teacher)))
     return tuple(found)
 
 
-def _lines(of: Comparison, teacher: Mapping[str, float] | None = None) -> tuple[JudgedLine, ...]:
+def judged_lines(
+    of: Comparison, teacher: Mapping[str, float] | None = None
+) -> tuple[JudgedLine, ...]:
     return tuple(
         JudgedLine(
             kind,

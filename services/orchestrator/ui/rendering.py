@@ -17,7 +17,14 @@ from services.core.parity import Cell
 from services.orchestrator.reports.runs import SAID
 from services.orchestrator.run.ledger.browsing import COUNTED
 from services.orchestrator.run.ledger.facets import UNIDENTIFIED, Facet, Order, Result
-from services.orchestrator.ui.choosing import image_link, record_link, records_link, run_link
+from services.orchestrator.ui.choosing import (
+    Wish,
+    compare_link,
+    image_link,
+    record_link,
+    records_link,
+    run_link,
+)
 from services.orchestrator.ui.plots import draw_changes, draw_gains, draw_losses
 from services.orchestrator.ui.record_list import RecordList
 
@@ -70,6 +77,7 @@ class Links:
     records: Callable[..., str] = records_link
     record: Callable[..., str] = record_link
     image: Callable[[str, str, str], str] = image_link
+    compare: Callable[[str, str, int, int], str] = compare_link
     whole: Callable[[str], str] = str
 
 
@@ -134,6 +142,7 @@ def _environment(links: Links = SERVED) -> Environment:
     found.filters |= {"whole": links.whole}
     found.globals |= {
         "COUNTED": COUNTED,
+        "NO_WISH": Wish(),
         "Cell": Cell,
         "FACETS": FACETS,
         "ORDERS": ORDERS,
@@ -145,6 +154,7 @@ def _environment(links: Links = SERVED) -> Environment:
         "matchers": tuple(MATCHERS),
         "said": said,
         "shown_values": shown_values,
+        "compare_link": links.compare,
         "image_link": links.image,
         "record_link": links.record,
         "records_link": links.records,

@@ -216,6 +216,7 @@ def _links(report: RunReport, images: Mapping[str, str]) -> Links:
         records=records,
         record=lambda _run, image, number, attempt, _wish: f"#{_anchor(image, number, attempt)}",
         image=lambda _run, image, _size: images.get(image) or no_image,
+        compare=lambda _left, _right, _left_round, _right_round: "",
         whole=lambda text: text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]} …",
     )
 
