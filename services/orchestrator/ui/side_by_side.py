@@ -12,13 +12,14 @@ from starlette.datastructures import QueryParams
 from services.core.errors import InvalidInput
 from services.core.parity import Cell
 from services.orchestrator.run.comparison import Pair, RoundOfRun, cell_of, differing, pairs
+from services.orchestrator.run.expenses import Expenses
 from services.orchestrator.run.ledger.evidence import AnsweredRecord
 from services.orchestrator.run.run import is_at_work
 from services.orchestrator.ui.choosing import compare_link
 from services.orchestrator.ui.library import OpenedRun
 from services.orchestrator.ui.overview import JudgedLine, judged_lines
 from services.orchestrator.ui.run_list import Document, standing
-from services.orchestrator.ui.upkeep import Look, look_at
+from services.orchestrator.ui.upkeep import EXPENSES, Look, look_at
 
 MOST_CHANGED = 1_000
 """Records that differ which are shown, the first by the hash of their image."""
@@ -52,6 +53,8 @@ class Side:
     base: str
     candidate: str
     parity_set: int | None
+    expenses: Expenses
+    """Of all rounds."""
     cells: Mapping[str, int]
     lines: tuple[JudgedLine, ...]
     """Before and after by kind, after the line of all questions."""
@@ -63,6 +66,11 @@ class Side:
     @property
     def gap_rate(self) -> float | None:
         return self.cells.get(Cell.GAP, 0) / self.records if self.records else None
+
+    @property
+    def cost_usd(self) -> float:
+        """Dollars of all models in all rounds."""
+        return sum(used.cost_usd for used in self.expenses.usage.values())
 
     def line(self, kind: str) -> JudgedLine | None:
         return next((line for line in self.lines if line.kind == kind), None)
@@ -172,8 +180,8 @@ class Contrasts:
         contrast = self._contrast(one, other)
         return SideBySide(
             sides,
-            _side(left.name, one, _cells(contrast, 0)),
-            _side(right.name, other, _cells(contrast, 1)),
+            _side(left, one, _cells(contrast, 0)),
+            _side(right, other, _cells(contrast, 1)),
             differing(one.run.settings, other.run.settings),
             contrast,
         )
@@ -229,19 +237,20 @@ def _round(opened: OpenedRun, asked: int, name: str) -> RoundOfRun:
     return RoundOfRun(opened.run, asked or last)
 
 
-def _side(name: str, of: RoundOfRun, cells: Mapping[str, int]) -> Side:
+def _side(opened: OpenedRun, of: RoundOfRun, cells: Mapping[str, int]) -> Side:
     state = of.state
     is_present = of.round == of.run.ledger.round
     standing_then, outcome, _ = standing(state, is_present and is_at_work(of.run.folder))
     base, candidate, evaluation = state.base, state.candidate, state.evaluation
     return Side(
-        run=name,
+        run=opened.name,
         round=of.round,
         state=standing_then,
         outcome=outcome,
         base=base.name if base else "",
         candidate=candidate.name if candidate else "",
         parity_set=state.parity_set,
+        expenses=Expenses.from_json(opened.catalogue.note(EXPENSES)),
         cells=cells,
         lines=judged_lines(evaluation.held_out) if evaluation else (),
     )

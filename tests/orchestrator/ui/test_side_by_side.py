@@ -99,7 +99,7 @@ def test_the_page_shows_the_same_and_texts_stay_texts(client):
 
 def test_the_list_of_runs_leads_there(client):
     page = client.get("/runs").text
-    assert '<form class="search" action="/compare">' in page
+    assert '<form class="choice" action="/compare">' in page
     assert re.findall(r"<option( selected)?>(\w)</option>", page) == [
         *[("", "a"), ("", "b")],
         *[("", "a"), (" selected", "b")],
