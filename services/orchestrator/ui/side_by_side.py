@@ -28,7 +28,7 @@ COMPARISONS_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class ComparedSides:
     """The wish of an address: names of two runs, and a round of each; 0 is the last one."""
 
     left: str
@@ -43,7 +43,7 @@ class Sides:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ComparedSide:
     """Figures of a run in a round. Accuracies 0 to 1, on held-out records; None if unknown."""
 
     run: str
@@ -54,7 +54,7 @@ class Side:
     candidate: str
     parity_set: int | None
     expenses: Expenses
-    """Of all rounds."""
+    """Expenses of all rounds."""
     cells: Mapping[str, int]
     lines: tuple[JudgedLine, ...]
     """Before and after by kind, after the line of all questions."""
@@ -78,7 +78,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """What differs: records of both sides in another cell, or with other answers.
+    """Records of both sides in another cell, or with other answers.
 
     `moved`: records by (cell left, cell right), "" if a side has no such record. `changed`: the
     first MOST_CHANGED of `differing`.
@@ -93,14 +93,14 @@ class Contrast:
 class SideBySide:
     """The page."""
 
-    sides: Sides
-    left: Side
-    right: Side
+    sides: ComparedSides
+    left: ComparedSide
+    right: ComparedSide
     settings: Mapping[str, tuple[str, str]]
     contrast: Contrast
 
     @property
-    def both(self) -> tuple[Side, Side]:
+    def both(self) -> tuple[ComparedSide, ComparedSide]:
         return self.left, self.right
 
     @property
@@ -139,7 +139,7 @@ class SideBySide:
         }
 
 
-def read_sides(given: QueryParams) -> Sides:
+def read_sides(given: QueryParams) -> ComparedSides:
     """Raises InvalidInput that names the parameter."""
     known = ("left", "right", "left_round", "right_round", "page")
     for name in given:
@@ -150,7 +150,7 @@ def read_sides(given: QueryParams) -> Sides:
     for name in ("left", "right"):
         if not given.get(name):
             raise InvalidInput(f"{name} is missing: give the name of a run", field=name)
-    return Sides(
+    return ComparedSides(
         given["left"],
         given["right"],
         _number(given, "left_round", 0),
@@ -173,7 +173,7 @@ class Contrasts:
         self._kept: OrderedDict[tuple[Look, int, Look, int], Contrast] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, left: OpenedRun, right: OpenedRun, sides: Sides) -> SideBySide:
+    def read(self, left: OpenedRun, right: OpenedRun, sides: ComparedSides) -> SideBySide:
         """Raises InvalidInput for a round that a run doesn't have."""
         one = _round(left, sides.left_round, "left_round")
         other = _round(right, sides.right_round, "right_round")
@@ -237,12 +237,12 @@ def _round(opened: OpenedRun, asked: int, name: str) -> RoundOfRun:
     return RoundOfRun(opened.run, asked or last)
 
 
-def _side(opened: OpenedRun, of: RoundOfRun, cells: Mapping[str, int]) -> Side:
+def _side(opened: OpenedRun, of: RoundOfRun, cells: Mapping[str, int]) -> ComparedSide:
     state = of.state
     is_present = of.round == of.run.ledger.round
     standing_then, outcome, _ = standing(state, is_present and is_at_work(of.run.folder))
     base, candidate, evaluation = state.base, state.candidate, state.evaluation
-    return Side(
+    return ComparedSide(
         run=opened.name,
         round=of.round,
         state=standing_then,
