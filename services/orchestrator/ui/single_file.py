@@ -212,7 +212,7 @@ def _links(report: RunReport, images: Mapping[str, str]) -> Links:
         return "" if others else groups.get(first, "")
 
     return Links(
-        run=lambda _, page: f"#{page}",
+        run=lambda _, page: f"#{page}" if page == "records" else "",
         records=records,
         record=lambda _run, image, number, attempt, _wish: f"#{_anchor(image, number, attempt)}",
         image=lambda _run, image, _size: images.get(image) or no_image,

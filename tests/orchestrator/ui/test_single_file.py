@@ -67,7 +67,7 @@ def test_the_file_loads_nothing_and_its_links_lead_to_places_in_it(page):
     assert not {"script", "iframe", "object", "form", "link rel=stylesheet"} & set(elements.found)
     assert len(elements.ids) == len(set(elements.ids))
     places = {address for address in elements.addresses if not address.startswith("data:")}
-    assert {"#records", "#overview"} < places
+    assert {"#records", "#content"} < places
     assert places <= {f"#{place}" for place in elements.ids}
     assert not re.search(r"url\(|@import", page)
 
