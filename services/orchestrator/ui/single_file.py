@@ -37,7 +37,7 @@ SIDE, ENCODING = 192, "WEBP"
 """Longest side of an image in pixels, and its format."""
 MOST_CHARS = 2_000
 """Characters of an answer: a model may repeat itself for 100 KB."""
-MOST_REASONS = 8
+MOST_REASONS = 5
 """Reasons of rejection that have records in the file, the most frequent first."""
 CELLS = (
     Cell.GAP,

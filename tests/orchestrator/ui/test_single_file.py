@@ -20,6 +20,7 @@ from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow,
 from services.orchestrator.run.run import read_run
 from services.orchestrator.run.summary import summarise
 from tests.orchestrator.ui.exhibits import make_run
+from tests.pictures import photo
 
 CHROMIUM = shutil.which("chromium")
 HOSTILE = (
@@ -166,6 +167,22 @@ def test_texts_of_models_stay_texts_and_long_ones_are_cut(tmp_path):
     assert not any("evil" in address for address in elements.addresses)
     assert "{{ 7*7 }}" in text
     assert len(text) < 60_000
+
+
+@pytest.mark.slow
+def test_a_run_of_2000_photos_is_small_enough_to_mail(tmp_path):
+    """They have a grain, which takes more bytes than most: each file's end is another."""
+    photos = [photo(1024, 768, seed) for seed in range(20)]
+    run = make_run(
+        tmp_path / "runs" / "a",
+        tmp_path / "pool",
+        images=2000,
+        encoded=lambda number: photos[number % 20] + number.to_bytes(4, "big"),
+    )
+    done = mpa_report(run, tmp_path / "a.html")
+    assert done.exit_code == 0, done.output
+    size = (tmp_path / "a.html").stat().st_size
+    assert 3e6 < size < 15e6, done.output
 
 
 @pytest.mark.slow
