@@ -220,6 +220,7 @@ def test_the_other_commands_that_ask_services(remote):
     ("command", "extra"),
     [
         (("ui", "."), "ui"),
+        (("report", "."), "ui"),
         (("serve", "teacher"), "serve"),
         (("serve", "student"), "serve"),
         (("align", "pool", "--task", "vqa", "--run", "here", "--local"), "serve"),
@@ -230,7 +231,7 @@ def test_the_other_commands_that_ask_services(remote):
     ids=str,
 )
 def test_a_missing_extra_is_named(remote, command, extra):
-    is_here = {"serve", "ui", "--local", "--single-device"} & set(command)
+    is_here = {"serve", "ui", "report", "--local", "--single-device"} & set(command)
     done = remote.run(*command, *(() if is_here else remote.addresses))
     assert done.returncode == 1, done.stderr
     assert f"pip install -c constraints.txt '.[{extra}]'" in done.stderr

@@ -2,7 +2,16 @@ import random
 
 import pytest
 
-from services.core.intervals import bootstrap, difference, holm, mcnemar_p, paired, spearman, wilson
+from services.core.intervals import (
+    bootstrap,
+    difference,
+    holm,
+    mcnemar_p,
+    paired,
+    paired_difference,
+    spearman,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +66,27 @@ def test_a_difference_as_published(one, other, low, high):
     found = difference(wilson(*one), wilson(*other))
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
     assert found.expected == pytest.approx(one[0] / one[1] - other[0] / other[1])
+
+
+@pytest.mark.parametrize(("fixed", "broken"), [(0.1, 0.1), (0.3, 0.05), (0.02, 0.0)])
+def test_a_gain_on_the_same_questions_is_within_its_interval_in_about_19_of_20_draws(fixed, broken):
+    chance = random.Random(0)
+    hits = 0
+    for _ in range(1000):
+        drawn = [chance.random() for _ in range(60)]
+        found = paired_difference(
+            sum(d < fixed for d in drawn), sum(fixed <= d < fixed + broken for d in drawn), 60
+        )
+        assert -1 <= found.low <= found.expected <= found.high <= 1
+        hits += found.low <= fixed - broken <= found.high
+    assert 930 <= hits <= 1000
+
+
+def test_a_gain_without_questions_or_without_doubt():
+    assert paired_difference(0, 0, 0).low == -1
+    assert paired_difference(10, 0, 10).high == 1
+    gain, loss = paired_difference(30, 10, 100), paired_difference(10, 30, 100)
+    assert (gain.low, gain.expected) == (-loss.high, -loss.expected)
 
 
 def test_the_interval_of_a_mean_is_drawn_by_group():

@@ -1,4 +1,4 @@
-"""`mpa-orch ui`: the runs of a folder in a browser."""
+"""`mpa-orch ui`: the runs of a folder in a browser. `mpa-orch report`: a run as one file."""
 
 from __future__ import annotations
 
@@ -34,6 +34,23 @@ AllowRemote = Annotated[
         "questions and answers of all runs, and may review them. There is no password.",
     ),
 ]
+Target = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="OUT.html", help="New file. Default: the run's name, here.", show_default=False
+    ),
+]
+Records = Annotated[
+    int,
+    typer.Option(
+        "--records",
+        metavar="N",
+        min=1,
+        max=1000,
+        help="Most records of each cell and of each reason of rejection.",
+    ),
+]
+Force = Annotated[bool, o.flag("--force", help="Replace OUT.html if it exists.")]
 
 
 @app.command(rich_help_panel=PANEL)
@@ -58,3 +75,26 @@ def ui(
 
 def _announce(address: str) -> None:
     typer.echo(f"{address}  (Ctrl-C ends)")
+
+
+@app.command(rich_help_panel=PANEL)
+def report(
+    run: o.RunFolder, target: Target = None, records: Records = 60, force: Force = False
+) -> None:
+    """Write a run as one HTML file to mail: cells, kinds of questions, records with images.
+
+    It has the pages of mpa-orch ui, and loads nothing from elsewhere. Records are a sample.
+    """
+    from rich.console import Console
+
+    from services.orchestrator.run.progress import Progress
+
+    with exit_codes():
+        for library in ("starlette", "jinja2"):
+            extras.require(library, "ui", "mpa-orch report")
+        from services.orchestrator.ui.single_file import write_report
+
+        target = target or Path(f"{run.resolve().name}.html")
+        with Progress(Console(stderr=True)) as progress:
+            write_report(run, target, progress, most=records, replaces=force)
+        typer.echo(f"{target}  ({target.stat().st_size / 2**20:.1f} MiB)")

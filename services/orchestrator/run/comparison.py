@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from services.orchestrator.run.ledger import Ledger, Record
+from services.orchestrator.run.ledger.evidence import AnsweredRecord, answered_records
 from services.orchestrator.run.listing import gain
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.settings import Settings
+from services.orchestrator.run.state import State
 
-Pair = tuple[Record | None, Record | None]
+Pair = tuple[AnsweredRecord | None, AnsweredRecord | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +64,46 @@ class RunComparison:
         return sum(count for pair, count in self.moved.items() if pair[side] == cell)
 
 
+@dataclass(frozen=True, slots=True)
+class RoundOfRun:
+    """A run as it was in one of its rounds."""
+
+    run: Run
+    round: int
+    """Counted from 1."""
+
+    @property
+    def state(self) -> State:
+        return self.run.state.of_round(self.round)
+
+    def records(self) -> Iterator[AnsweredRecord]:
+        """By image and question."""
+        state, base = self.state, self.state.base
+        return answered_records(
+            self.run.ledger, self.round, base.name if base else "", state.teacher()
+        )
+
+
+def present(run: Run) -> RoundOfRun:
+    """The run as it is now."""
+    return RoundOfRun(run, run.ledger.round)
+
+
 def compare_runs(first: Run, second: Run, limit: int, offset: int) -> RunComparison:
     """Reads both ledgers once, in constant memory. Image and question identify a record."""
     moved: Counter[tuple[str, str]] = Counter()
     changed: list[MovedRecord] = []
     seen = 0
-    for before, after in _pairs(first.ledger, second.ledger):
-        moved[_cell(before), _cell(after)] += 1
+    for before, after in pairs(present(first), present(second)):
+        moved[cell_of(before), cell_of(after)] += 1
         if before and after and before.cell != after.cell:
             if offset <= seen < offset + limit:
                 record = MovedRecord(
                     image=after.path,
                     question=after.question,
                     answer=after.answer,
-                    before=_cell(before),
-                    after=_cell(after),
+                    before=cell_of(before),
+                    after=cell_of(after),
                 )
                 changed.append(record)
             seen += 1
@@ -101,22 +127,21 @@ def _named(settings: Settings) -> dict[str, object]:
     return {**{f"recipe.{name}": value for name, value in values.pop("recipe").items()}, **values}
 
 
-def _pairs(first: Ledger, second: Ledger) -> Iterator[Pair]:
-    """Pairs of records. Both ledgers are sorted by image hash, so one image's records meet."""
-    streams = ((_sided(ledger.records(), side)) for side, ledger in enumerate((first, second)))
-    for _, group in groupby(heapq.merge(*streams, key=itemgetter(0)), key=itemgetter(0)):
-        sides: tuple[dict[str, Record], dict[str, Record]] = ({}, {})
-        for _, side, record in group:
-            sides[side][record.question] = record
-        yield from (
-            (sides[0].get(question), sides[1].get(question))
-            for question in {**sides[0], **sides[1]}
-        )
+def pairs(first: RoundOfRun, second: RoundOfRun) -> Iterator[Pair]:
+    """Records of the same image and question in both; None where one side has no such record."""
+    streams = (_sided(one.records(), side) for side, one in enumerate((first, second)))
+    merged = heapq.merge(*streams, key=itemgetter(0))
+    for _, group in groupby(merged, key=itemgetter(0)):
+        found: dict[int, AnsweredRecord] = {side: record for _, side, record in group}
+        yield found.get(0), found.get(1)
 
 
-def _sided(records: Iterable[Record], side: int) -> Iterator[tuple[str, int, Record]]:
-    return ((record.image_sha256, side, record) for record in records)
+def _sided(
+    records: Iterable[AnsweredRecord], side: int
+) -> Iterator[tuple[tuple[str, str], int, AnsweredRecord]]:
+    return (((record.image_sha256, record.question), side, record) for record in records)
 
 
-def _cell(record: Record | None) -> str:
+def cell_of(record: AnsweredRecord | None) -> str:
+    """The record's cell; "" without a record."""
     return str(record.cell) if record else ""

@@ -16,6 +16,8 @@ from services.orchestrator.run.keys import YES, StateKey, flag, number, text_key
 from services.orchestrator.run.ledger import PRODUCTION, Ledger
 
 SECONDS, LEAKS = "seconds.", "leaks."
+LossPoint = tuple[int, float]
+"""A step of a training, and the mean loss of the latest steps."""
 
 
 class Outcome(StrEnum):
@@ -121,6 +123,13 @@ class State:
     """Number of the last review that the round uses, once its training is confirmed; 0: none."""
     training_confirmed = flag("training.confirmed")
     training_begun = flag("training.begun")
+    losses: StateKey[tuple[LossPoint, ...]] = StateKey(
+        "training.losses",
+        lambda text: tuple((step, loss) for step, loss in json.loads(text or "[]")),
+        json.dumps,
+        of_a_round=True,
+    )
+    """Points of the last training's loss curve, by step."""
     evaluation: StateKey[RunEvaluation | None] = StateKey(
         "evaluation",
         lambda text: RunEvaluation.from_json(text) if text else None,

@@ -33,13 +33,15 @@ from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.settings import Settings
-from services.orchestrator.run.state import Version
+from services.orchestrator.run.state import State, Version
 from services.orchestrator.steps.parity_set import ParitySample
 from services.orchestrator.steps.repairing import find_wrong
 from services.rpc.client import Picture, Student, StudentVersion, TrainingState
 from services.rpc.wire import contract_to_proto
 
 POLL_EVERY_S = 0.5
+MOST_LOSSES = 200
+"""Points of a loss curve."""
 
 
 async def level(
@@ -67,7 +69,8 @@ async def level(
                 lambda: parts(pictures(source, paths, budget), labels, weights)
             )
             run.state.training_begun = True
-            return await train(student, partial(_request, run, dataset, usual), progress)
+            request = partial(_request, run, dataset, usual)
+            return await train(student, request, progress, partial(keep_loss, run.state))
 
         made, _ = await train_repaired(
             [met.label for met in meetings],
@@ -104,12 +107,26 @@ async def train_repaired(
     return made, met
 
 
+def keep_loss(kept: State, training: TrainingState) -> None:
+    """Adds a point to the round's loss curve, or begins another with a further training's."""
+    step, points = training.step, kept.losses
+    if points and step < points[-1][0]:
+        points = ()
+    last = points[-1][0] if points else 0
+    is_due = step > last and (step - last) * MOST_LOSSES >= training.total_steps
+    if training.loss and is_due:  # none is known before the first report
+        kept.losses = (*points, (step, round(training.loss, 4)))
+
+
 async def train(
-    student: Student, request: Callable[[int], training_pb2.TrainRequest], progress: Progress
+    student: Student,
+    request: Callable[[int], training_pb2.TrainRequest],
+    progress: Progress,
+    follow: Callable[[TrainingState], None] = lambda _: None,
 ) -> StudentVersion:
     """The trained version. `request` builds the request of the nth attempt.
 
-    A failed attempt is repeated as another one. The training belongs to the student
+    `follow` gets every state of the training that is seen. A failed attempt is repeated as another one. The training belongs to the student
     service: an interrupted orchestrator doesn't stop it, and the same request finds it
     again. Raises MpaError if it failed or was cancelled while this command followed it.
     """
@@ -119,7 +136,7 @@ async def train(
         if state.error is None:
             break
         progress.note(f"level: {state.operation} has failed before ({state.error}), training again")
-    state = await _follow(student, asked, state, progress)
+    state = await _follow(student, asked, state, progress, follow)
     if state.error is not None:
         raise MpaError(
             f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; "
@@ -130,11 +147,10 @@ async def train(
 
 async def await_earlier(student: Student, progress: Progress) -> None:
     """Wait for trainings that earlier commands began: the service does one at a time."""
-    for state in await student.operations():
-        if not state.has_ended:
-            progress.note(f"waiting for {state.operation}, which an earlier command began")
-            with suppress(NotFound):
-                await _follow(student, None, state, progress)
+    for state in [one for one in await student.operations() if not one.has_ended]:
+        progress.note(f"waiting for {state.operation}, which an earlier command began")
+        with suppress(NotFound):
+            await _follow(student, None, state, progress, lambda _: None)
 
 
 async def _follow(
@@ -142,11 +158,13 @@ async def _follow(
     request: training_pb2.TrainRequest | None,
     state: TrainingState,
     progress: Progress,
+    follow: Callable[[TrainingState], None],
 ) -> TrainingState:
     """Follows the training until it has ended, well or not."""
     with progress.stage("level", "steps", state.total_steps) as meter:
         while not state.has_ended:
             _show(meter, state)
+            follow(state)
             await asyncio.sleep(POLL_EVERY_S)
             try:
                 state = await student.training(state.operation)
@@ -155,6 +173,7 @@ async def _follow(
                     raise
                 state = await student.train(request)  # the restarted service takes it up again
         _show(meter, state)
+    follow(state)
     return state
 
 

@@ -32,6 +32,7 @@ from services.orchestrator.ui.record_list import as_ordered, read_records
 from services.orchestrator.ui.review_desk import BulkReview, review_choice, review_record
 from services.orchestrator.ui.review_summary import read_reviews
 from services.orchestrator.ui.run_list import Document, RunLines, RunList
+from services.orchestrator.ui.side_by_side import Contrasts, read_sides
 from services.orchestrator.ui.thumbnails import thumbnail
 from services.orchestrator.ui.upkeep import Upkeep
 from services.rpc.status import http_status
@@ -64,6 +65,7 @@ def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIA
     routes = [
         Route("/", lambda _: RedirectResponse("/runs")),
         *_both("/runs", views.runs),
+        *_both("/compare", views.compare),
         *_both("/runs/{run}/overview", views.overview),
         *_both("/runs/{run}/records", views.records),
         *_both("/runs/{run}/records/{key}", views.record),
@@ -89,10 +91,17 @@ class Views:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._lines = RunLines()
+        self._contrasts = Contrasts()
 
     def runs(self, request: Request) -> Response:
         lines = tuple(map(self._lines.line, self._library.folders()))
         return _shown(request, "runs.html", RunList(str(self._library.root), lines))
+
+    def compare(self, request: Request) -> Response:
+        sides = read_sides(request.query_params)
+        with self._library.open(sides.left) as left, self._library.open(sides.right) as right:
+            found = self._contrasts.read(left, right, sides)
+            return _shown(request, "compare.html", found)
 
     def overview(self, request: Request) -> Response:
         with self._library.open(request.path_params["run"]) as opened:

@@ -99,6 +99,20 @@ def run_link(run: str, page: str) -> str:
     return f"/runs/{quote(run, safe='')}/{page}"
 
 
+def image_link(run: str, image: str, size: str) -> str:
+    """Address of an image by its sha256; of a placeholder if that is ""."""
+    return run_link(run, f"images/{image or 'none'}/{size}")
+
+
+def compare_link(
+    left: str, right: str, left_round: int = 0, right_round: int = 0, page: int = 1
+) -> str:
+    """Address of a comparison of two runs; round 0 is the last one."""
+    given = {"left_round": left_round, "right_round": right_round, "page": page * (page > 1)}
+    chosen = {name: value for name, value in given.items() if value}
+    return f"/compare?{urlencode({'left': left, 'right': right, **chosen})}"
+
+
 def records_link(run: str, **facets: str) -> str:
     """Address of the records of a run with these values."""
     values = {Facet(facet): (value,) for facet, value in facets.items()}

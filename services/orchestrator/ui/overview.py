@@ -14,6 +14,7 @@ from services.orchestrator.run.ledger import browsing
 from services.orchestrator.run.ledger.facets import Facet
 from services.orchestrator.run.run import is_at_work
 from services.orchestrator.run.settings import Settings
+from services.orchestrator.run.state import LossPoint
 from services.orchestrator.ui.library import OpenedRun
 from services.orchestrator.ui.run_list import Document, standing
 from services.orchestrator.ui.upkeep import EXPENSES, Renewed
@@ -98,6 +99,8 @@ class Overview:
     other_kinds: int
     """Number of kinds that are not on the page."""
     evaluations: tuple[Judged, ...]
+    losses: tuple[LossPoint, ...]
+    """Loss curve of the round's last training."""
     renewed: Renewed
 
     @property
@@ -148,6 +151,7 @@ def read_overview(opened: OpenedRun) -> Overview:
         kinds=tuple(kinds[:MOST_KINDS]),
         other_kinds=max(0, len(kinds) - MOST_KINDS),
         evaluations=_evaluations(state.evaluation),
+        losses=state.losses,
         renewed=opened.renewed,
     )
 
@@ -181,14 +185,16 @@ def _kinds(opened: OpenedRun) -> list[KindLine]:
 def _evaluations(of: RunEvaluation | None) -> tuple[Judged, ...]:
     if of is None:
         return ()
-    found = [Judged("held-out records", _lines(of.held_out))]
+    found = [Judged("held-out records", judged_lines(of.held_out))]
     if labelled := of.labelled:
         teacher = {"all": labelled.teacher.accuracy, **labelled.teacher.kinds}
-        found.append(Judged(labelled.path, _lines(labelled.comparison, teacher)))
+        found.append(Judged(labelled.path, judged_lines(labelled.comparison, teacher)))
     return tuple(found)
 
 
-def _lines(of: Comparison, teacher: Mapping[str, float] | None = None) -> tuple[JudgedLine, ...]:
+def judged_lines(
+    of: Comparison, teacher: Mapping[str, float] | None = None
+) -> tuple[JudgedLine, ...]:
     return tuple(
         JudgedLine(
             kind,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from urllib.parse import quote
 
@@ -22,7 +23,15 @@ from services.orchestrator.run.ledger.facets import (
     Order,
     Result,
 )
-from services.orchestrator.ui.choosing import record_link, records_link, run_link
+from services.orchestrator.ui.choosing import (
+    Wish,
+    compare_link,
+    image_link,
+    record_link,
+    records_link,
+    run_link,
+)
+from services.orchestrator.ui.plots import draw_changes, draw_gains, draw_losses
 from services.orchestrator.ui.record_list import RecordList
 from services.orchestrator.ui.review_desk import MOST_AT_ONCE
 
@@ -64,6 +73,24 @@ SHOWN_CHARS = 200
 """Characters of a text in a list; the record's page has all of them."""
 SHOWN_VALUES = 12
 """Values of a facet on a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Addresses that pages lead to, as choosing.py has them; "" where nothing can be reached.
+
+    `whole`: a text as it is shown where there is room for all of it.
+    """
+
+    run: Callable[[str, str], str] = run_link
+    records: Callable[..., str] = records_link
+    record: Callable[..., str] = record_link
+    image: Callable[[str, str, str], str] = image_link
+    compare: Callable[[str, str, int, int], str] = compare_link
+    whole: Callable[[str], str] = str
+
+
+SERVED = Links()
 
 
 def said(facet: str, value: str) -> str:
@@ -111,7 +138,7 @@ def clock(seconds: float) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(links: Links = SERVED) -> Environment:
     found = Environment(
         loader=PackageLoader("services.orchestrator.ui"),
         autoescape=True,
@@ -120,28 +147,40 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"shortened": shortened, "percent": percent, "dollars": dollars}
-    found.filters |= {"day": day, "clock": clock, "count": lambda number: f"{number:,}"}
+    found.filters |= {"clock": clock, "day": day, "count": lambda number: f"{number:,}"}
+    found.filters |= {"whole": links.whole}
     found.globals |= {
         "COUNTED": COUNTED,
+        "NO_WISH": Wish(),
         "Cell": Cell,
         "FACETS": FACETS,
         "ORDERS": ORDERS,
         "SHOWN_VALUES": SHOWN_VALUES,
+        "draw_changes": draw_changes,
+        "draw_gains": draw_gains,
+        "draw_losses": draw_losses,
         "is_shown": is_shown,
         "matchers": tuple(MATCHERS),
         "said": said,
         "shown_values": shown_values,
         "MOST_AT_ONCE": MOST_AT_ONCE,
-        "record_link": record_link,
-        "records_link": records_link,
-        "run_link": run_link,
+        "compare_link": links.compare,
+        "image_link": links.image,
+        "record_link": links.record,
+        "records_link": links.records,
+        "run_link": links.run,
     }
     return found
 
 
 def page(template: str, content: Mapping[str, object], status: int = 200) -> HTMLResponse:
-    text = _environment().get_template(template).render(content)
-    return HTMLResponse(text.encode("utf-8", "replace"), status, NOT_KEPT)
+    return HTMLResponse(render(template, content), status, NOT_KEPT)
+
+
+def render(template: str, content: Mapping[str, object], links: Links = SERVED) -> bytes:
+    """The page in UTF-8."""
+    text = _environment(links).get_template(template).render(content)
+    return text.encode("utf-8", "replace")
 
 
 def is_json(request: Request) -> bool:

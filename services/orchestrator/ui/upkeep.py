@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -174,23 +175,42 @@ class Upkeep:
         return ""
 
     def _renew(self, folder: Path, kept: _Kept, look: Look) -> None:
-        with (
-            read_run(folder) as run,
-            closing(_usable(run)) as catalogue,
-            reading_reviews(folder) as reviews,
-        ):
-            if catalogue.note(LOOK) == str(look):
+        def tell(done: int, total: int) -> None:
+            kept.renewed = Renewed(done, total, as_of=kept.renewed.as_of)
+
+        _renew(folder, look, tell, lambda: self._is_closing)
+
+
+def renew_now(folder: Path, tell: Callable[[int, int], None]) -> Renewed:
+    """Brings the catalogue up to date without a thread. `tell` gets shelves done, and of all.
+
+    Raises as `read_run`; MpaError if the catalogue can't be written.
+    """
+    as_of = time.time()
+    _renew(folder, look_at(folder), tell, lambda: False)
+    return Renewed(1, 1, is_complete=True, as_of=as_of)
+
+
+def _renew(
+    folder: Path, look: Look, tell: Callable[[int, int], None], is_ending: Callable[[], bool]
+) -> None:
+    with (
+        read_run(folder) as run,
+        closing(_usable(run)) as catalogue,
+        reading_reviews(folder) as reviews,
+    ):
+        if catalogue.note(LOOK) == str(look):
+            tell(1, 1)
+            return
+        catalogue.set_note(LEDGER, _identity(run))
+        base, candidate = run.state.base, run.state.candidate
+        versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
+        for done, total in renew(catalogue, run.ledger, versions, is_ending, reviews):
+            tell(done, total)
+            if is_ending():
                 return
-            catalogue.set_note(LEDGER, _identity(run))
-            base, candidate = run.state.base, run.state.candidate
-            versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
-            steps = renew(catalogue, run.ledger, versions, lambda: self._is_closing, reviews)
-            for done, total in steps:
-                kept.renewed = Renewed(done, total, as_of=kept.renewed.as_of)
-                if self._is_closing:
-                    return
-            catalogue.set_note(EXPENSES, count_expenses(run.ledger).to_json())
-            catalogue.set_note(LOOK, str(look))
+        catalogue.set_note(EXPENSES, count_expenses(run.ledger).to_json())
+        catalogue.set_note(LOOK, str(look))
 
 
 def catalogue_file(run: Run) -> Path:

@@ -42,6 +42,7 @@ def fill_round(state: State) -> None:
     state.mixed = "two students"
     state.parity_set = 0
     state.training_confirmed = state.training_begun = True
+    state.losses = ((1, 2.5), (3, 1.25))
     state.outcome = Outcome.PROMOTED
     state.reason = "it is better"
     state.base = Version("v1", "w1", "p1")
@@ -76,6 +77,7 @@ OF_A_ROUND = {
     "parity_set": "0",
     "training.confirmed": "yes",
     "training.begun": "yes",
+    "training.losses": "[[1, 2.5], [3, 1.25]]",
     "outcome": "promoted",
     "reason": "it is better",
     "version.before": "v1",
@@ -114,6 +116,7 @@ def test_what_is_set_is_read(state):
     assert state.annotated and state.answered and state.identified
     assert (state.labelled, state.mixed, state.parity_set) == ("/eval.jsonl", "two students", 0)
     assert state.training_confirmed and state.training_begun
+    assert state.losses == ((1, 2.5), (3, 1.25))
     assert (state.outcome, state.reason) == (Outcome.PROMOTED, "it is better")
     assert state.base == state.the_base == Version("v1", "w1", "p1")
     assert state.candidate == state.the_candidate == Version("v2", "w2")

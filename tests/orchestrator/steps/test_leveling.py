@@ -1,6 +1,7 @@
 """Recipes with parts: what the student is trained on, how, and again after it is asked."""
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,12 @@ from services.core.parity import Cell
 from services.orchestrator import alignment
 from services.orchestrator.cli import commands
 from services.orchestrator.endpoints import connect
+from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.run import open_run, read_run
 from services.orchestrator.run.settings import new_settings
+from services.orchestrator.run.state import State
+from services.orchestrator.steps.leveling import keep_loss
+from services.rpc.client import TrainingState
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.experiments.test_repaired import Keeping
 from tests.orchestrator.scripted import answer
@@ -59,6 +64,26 @@ async def test_a_recipe_without_parts_leaves_the_training_to_the_preset(tmp_path
     (request,) = b.student.trainings
     set_by_it = {field.name for field, _ in request.hyperparameters.ListFields()}
     assert set_by_it <= {"seed", "lora_rank"}
+    with read_run(b.folder) as run:
+        assert run.state.losses[-1] == (8, 0.5)
+
+
+def test_a_loss_curve_is_thinned_and_begins_again_with_another_training(tmp_path):
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        state = State(ledger)
+        for step in range(5001):
+            keep_loss(state, _training(step, 5000, 0.0 if step < 10 else 1.0 + step))
+        steps = [step for step, _ in state.losses]
+        assert steps == sorted(set(steps))
+        assert (steps[0], steps[-1], len(steps)) == (25, 5000, 200)
+        keep_loss(state, _training(1, 8, 0.5))
+        keep_loss(state, _training(1, 8, 0.4))
+        assert state.losses == ((1, 0.5),)
+        assert state.of_round(2).losses == ()
+
+
+def _training(step, total_steps, loss):
+    return TrainingState("operations/1", "training", step, total_steps, loss, 1.0, 1.0, "", None)
 
 
 async def test_gap_samples_are_met_more_often_in_as_many_steps(tmp_path, pool):

@@ -1,7 +1,7 @@
 """A finished run for the explorer, written row by row, and the explorer that serves it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,8 +27,16 @@ KINDS = ("what color is", "how many are in", "is there", "where is")
 TEACHER = "t" * 64
 
 
-def make_run(folder: Path, pool: Path, images: int = IMAGES) -> Path:
-    """Two questions about each image; every tenth annotation is rejected, one image refused."""
+def make_run(
+    folder: Path,
+    pool: Path,
+    images: int = IMAGES,
+    encoded: Callable[[int], bytes] = numbered_png,
+) -> Path:
+    """Two questions about each image; every tenth annotation is rejected, one image refused.
+
+    `encoded`: the file of each image, by number.
+    """
     pool.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True)
     ledger = Ledger(folder / "ledger.sqlite")
@@ -40,7 +48,7 @@ def make_run(folder: Path, pool: Path, images: int = IMAGES) -> Path:
     judged: list[Judgement] = []
     with ledger.at_once():
         for number in range(images):
-            _add(ledger, pool, number, judged)
+            _add(ledger, pool, number, encoded(number), judged)
         ledger.add_image(ImageRow("broken.png", "", "IMAGE_UNREADABLE", "no image at all"))
         comparison = compare(judged)
         decision = should_promote(comparison)
@@ -51,8 +59,7 @@ def make_run(folder: Path, pool: Path, images: int = IMAGES) -> Path:
     return folder
 
 
-def _add(ledger: Ledger, pool: Path, number: int, judged: list[Judgement]) -> None:
-    data = numbered_png(number)
+def _add(ledger: Ledger, pool: Path, number: int, data: bytes, judged: list[Judgement]) -> None:
     (pool / f"{number:03}.png").write_bytes(data)
     image = sha256(data)
     is_held_out = number % 3 == 0

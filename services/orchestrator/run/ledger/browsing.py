@@ -105,6 +105,20 @@ def page(
     return found
 
 
+def sample(catalogue: Catalogue, facet: Facet, value: str, limit: int) -> list[Place]:
+    """At most `limit` entries with a value of a facet, those with the smallest hash of the image.
+
+    So they are drawn at random, but always the same ones, whatever order the images came in.
+    """
+    rows = catalogue.read(
+        "SELECT e.id, image, number, attempt FROM entries e JOIN combinations c "
+        f"ON c.id = combination WHERE c.{facet} = ? ORDER BY image, number, attempt LIMIT ?",
+        value,
+        limit,
+    )
+    return [Place(str(entry), str(image), int(n), int(a)) for entry, image, n, a in rows]
+
+
 def agreements(catalogue: Catalogue, choice: EntryChoice) -> list[str]:
     """Agreements of samples that the choice allows, the least first."""
     rows = catalogue.read("SELECT value FROM tokens WHERE facet = ?", Facet.SAMPLES)
