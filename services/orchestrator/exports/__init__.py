@@ -5,7 +5,9 @@ samples.py   the chosen records, one after another
 pictures.py  images as files
 tables.py    rows as Parquet files; json_list.py: items as a JSON list
 tracking.py  figures of a run in MLflow
-parquet.py, llava.py, sharegpt.py, chat.py, hf.py, webdataset.py, vlmevalkit.py, authors.py
+parquet.py, llava.py, sharegpt.py, chat.py, hf.py, webdataset.py, vlmevalkit.py, authors.py,
+fiftyone.py, labelstudio.py
+corrections.py  what people corrected in Label Studio
 """
 
 from __future__ import annotations
@@ -24,3 +26,5 @@ class ExportFormat(StrEnum):
     WEBDATASET = "webdataset"
     VLMEVALKIT = "vlmevalkit"
     AUTHORS = "authors"
+    FIFTYONE = "fiftyone"
+    LABELSTUDIO = "labelstudio"
