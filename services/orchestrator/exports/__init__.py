@@ -8,11 +8,19 @@ tracking.py  figures of a run in MLflow
 parquet.py, llava.py, sharegpt.py, chat.py, hf.py, webdataset.py, vlmevalkit.py, authors.py,
 fiftyone.py, labelstudio.py
 corrections.py  what people corrected in Label Studio
+model_card.py   a version's card (markdown.py: foreign text; card_usage.py: how to ask it)
+model_folder.py a version's files as a model folder of the hub
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+
+class ModelFormat(StrEnum):
+    """Formats of a version for other tools."""
+
+    HF = "hf"
 
 
 class ExportFormat(StrEnum):

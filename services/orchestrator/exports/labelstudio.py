@@ -14,6 +14,7 @@ from services.orchestrator.exports.pictures import Pictures
 from services.orchestrator.exports.samples import ExportedSample, ExportedSamples
 from services.orchestrator.run.columns import Value
 
+ROLES = ("student", "teacher")
 LOCAL_FILES = "/data/local-files/?d="
 ACCEPT, REJECT = "accept", "reject"
 VERDICT, QUESTION, ANSWER = "verdict", "new_question", "new_answer"
@@ -53,16 +54,15 @@ def _known(values: dict[str, Value]) -> dict[str, Value]:
 
 def _predictions(sample: ExportedSample, values: dict[str, Value]) -> list[dict[str, object]]:
     """The annotation first: Label Studio shows a reviewer the predictions of one model."""
-    given = [("annotation", values["annotation_model"], sample.answer)]
-    given += [(role, values[f"{role}_version"], values[f"{role}_answer"]) for role in ROLES]
+    given: list[tuple[str, Value, Value]] = [
+        ("annotation", values["annotation_model"], sample.answer),
+        *((role, values[f"{role}_version"], values[f"{role}_answer"]) for role in ROLES),
+    ]
     return [
         {"model_version": f"{role} {version or ''}".strip(), "result": [_text(str(answer))]}
         for role, version, answer in given
         if answer is not None
     ]
-
-
-ROLES = ("student", "teacher")
 
 
 def _text(answer: str) -> dict[str, object]:
