@@ -19,7 +19,7 @@ from services.core.errors import InvalidImage
 from services.engines.weights import parameters
 from services.orchestrator.datasets.checks import check
 from services.orchestrator.datasets.dataset import open_dataset
-from services.orchestrator.exports.corrections import read_corrections
+from services.orchestrator.exports.reviewed_tasks import read_corrections
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.run.ledger.ledger import Ledger
 from services.orchestrator.run.ledger.rows import ImageRow

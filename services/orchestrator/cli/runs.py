@@ -170,14 +170,14 @@ def corrections(reviewed: LabelStudioExport, output: o.Output) -> None:
     """Read what people corrected in Label Studio; write a line for each reviewed record."""
     from collections import Counter
 
-    from services.orchestrator.exports.corrections import read_corrections, write_corrections
+    from services.orchestrator.exports.reviewed_tasks import read_corrections, write_corrections
 
     with exit_codes():
         found = read_corrections(reviewed)
         write_corrections(found, output)
-        counts = Counter(each.judged for each in found)
-        listed = ", ".join(f"{count:,} {judged}" for judged, count in sorted(counts.items()))
-        typer.echo(f"{len(found):,} corrections in {output}" + (f": {listed}" if listed else ""))
+        counts = Counter(each.verdict for each in found)
+        listed = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(counts.items()))
+        typer.echo(f"{len(found):,} reviews in {output}" + (f": {listed}" if listed else ""))
 
 
 @app.command()

@@ -18,7 +18,7 @@ ROLES = ("student", "teacher")
 LOCAL_FILES = "/data/local-files/?d="
 ACCEPT, REJECT = "accept", "reject"
 VERDICT, QUESTION, ANSWER = "verdict", "new_question", "new_answer"
-"""Names of the controls, which corrections.py reads."""
+"""Names of the controls, which reviewed_tasks.py reads."""
 CONFIG = f"""\
 <View>
   <Image name="image" value="$image" zoom="true"/>

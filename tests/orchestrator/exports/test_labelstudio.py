@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from services.core.errors import InvalidInput
-from services.orchestrator.exports.corrections import Judged, corrections_of
 from services.orchestrator.exports.labelstudio import LOCAL_FILES
+from services.orchestrator.exports.reviewed_tasks import Judged, corrections_of
 from tests.orchestrator.run.runs import said
 
 
@@ -68,17 +68,17 @@ def task(export):
 @pytest.mark.parametrize(
     ("verdict", "answer", "question", "judged"),
     [
-        ("accept", None, None, Judged.ACCEPTED),
-        ("accept", "", " ", Judged.ACCEPTED),
-        ("accept", "seven", None, Judged.CORRECTED),
-        ("accept", None, "What else?", Judged.CORRECTED),
-        ("reject", "seven", None, Judged.REJECTED),
+        ("accept", None, None, Judged.ACCEPT),
+        ("accept", "", " ", Judged.ACCEPT),
+        ("accept", "seven", None, Judged.CORRECT),
+        ("accept", None, "What else?", Judged.CORRECT),
+        ("reject", "seven", None, Judged.REJECT),
     ],
 )
 def test_a_review_is_a_correction(task, verdict, answer, question, judged):
     (found,) = corrections_of([reviewed(task, verdict, answer, question)])
     before = task["data"]
-    assert found.judged == judged
+    assert found.verdict == judged
     assert (found.image_sha256, found.number) == (before["image_sha256"], before["number"])
     assert found.answer == (answer or "").strip() or before["answer"]
     assert found.question == ((question or "").strip() or before["question"])
@@ -91,9 +91,9 @@ def test_each_reviewer_counts_and_skipped_tasks_do_not(task):
     skipped = reviewed(task, "accept", was_cancelled=True)
     untouched = {**task, "annotations": [{"result": [], "was_cancelled": False}]}
     found = corrections_of([two, skipped, untouched, task])
-    assert [(each.judged, each.reviewer, each.at) for each in found] == [
-        (Judged.ACCEPTED, "a@b.c", "today"),
-        (Judged.REJECTED, "2", ""),
+    assert [(each.verdict, each.reviewer, each.at) for each in found] == [
+        (Judged.ACCEPT, "a@b.c", "today"),
+        (Judged.REJECT, "2", ""),
     ]
 
 
@@ -115,8 +115,8 @@ def test_the_command_writes_a_line_for_each_correction(task, tmp_path):
     given, output = tmp_path / "export.json", tmp_path / "corrections.jsonl"
     given.write_text(json.dumps([reviewed(task, "accept", "seven \u202e<b>")]))
     told = said("runs", "corrections", given, "--output", output)
-    assert "1 corrections" in told
-    assert "1 corrected" in told
+    assert "1 reviews in" in told
+    assert "1 correct" in told
     (line,) = map(json.loads, Path(output).read_text().splitlines())
     assert line["answer"] == "seven \u202e<b>"
-    assert line["judged"] == "corrected"
+    assert line["verdict"] == "correct"

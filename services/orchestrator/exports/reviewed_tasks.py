@@ -23,12 +23,12 @@ _KINDS = {VERDICT: "choices", QUESTION: "text", ANSWER: "text"}
 
 
 class Judged(StrEnum):
-    """A reviewer's judgement of a record."""
+    """A reviewer's verdict on a record."""
 
-    ACCEPTED = "accepted"
-    CORRECTED = "corrected"
+    ACCEPT = "accept"
+    CORRECT = "correct"
     """Accepted with another question or another answer."""
-    REJECTED = "rejected"
+    REJECT = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Correction:
     """The question as it is to be asked, corrected or not."""
     answer: str
     """The right answer, corrected or not."""
-    judged: Judged
+    verdict: Judged
     question_before: str
     answer_before: str
     reviewer: str
@@ -90,7 +90,7 @@ def _of_task(task: Fields) -> Iterator[Correction]:
             number=data.number("number"),
             question=asked,
             answer=right,
-            judged=_judged(said, is_changed=(asked, right) != (question, answer)),
+            verdict=_judged(said, is_changed=(asked, right) != (question, answer)),
             question_before=question,
             answer_before=answer,
             reviewer=_person(review, "completed_by"),
@@ -101,8 +101,8 @@ def _of_task(task: Fields) -> Iterator[Correction]:
 def _judged(said: Mapping[str, str], *, is_changed: bool) -> Judged:
     """A rejection stands, whatever else was written; a changed text is a correction."""
     if said.get(VERDICT) == REJECT:
-        return Judged.REJECTED
-    return Judged.CORRECTED if is_changed else Judged.ACCEPTED
+        return Judged.REJECT
+    return Judged.CORRECT if is_changed else Judged.ACCEPT
 
 
 def _said(review: Fields) -> dict[str, str]:
