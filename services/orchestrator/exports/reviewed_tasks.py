@@ -22,7 +22,7 @@ _KINDS = {VERDICT: "choices", QUESTION: "text", ANSWER: "text"}
 """Controls, and the key of what is left in each."""
 
 
-class Judged(StrEnum):
+class TaskVerdict(StrEnum):
     """A reviewer's verdict on a record."""
 
     ACCEPT = "accept"
@@ -32,8 +32,8 @@ class Judged(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Correction:
-    """What one reviewer decided about one record, a line of the file of corrections."""
+class TaskReview:
+    """One reviewer's verdict on one record: a line of the file of corrections."""
 
     image_sha256: str
     number: int
@@ -42,7 +42,7 @@ class Correction:
     """The question as it is to be asked, corrected or not."""
     answer: str
     """The right answer, corrected or not."""
-    verdict: Judged
+    verdict: TaskVerdict
     question_before: str
     answer_before: str
     reviewer: str
@@ -51,12 +51,12 @@ class Correction:
     """Time of the last change, as Label Studio writes it; "" if it is not exported."""
 
 
-def read_corrections(path: Path) -> list[Correction]:
+def read_corrections(path: Path) -> list[TaskReview]:
     """Corrections of an export. Raises NotFound; InvalidInput: it is not of our tasks."""
     return corrections_of(read_json(path), path.name)
 
 
-def corrections_of(export: object, name: str = "the export") -> list[Correction]:
+def corrections_of(export: object, name: str = "the export") -> list[TaskReview]:
     """Corrections in the order of the tasks, and of each task's annotations.
 
     `name`: the file, for errors. Raises InvalidInput as `read_corrections` does.
@@ -66,14 +66,14 @@ def corrections_of(export: object, name: str = "the export") -> list[Correction]
     return [correction for task in objects(export, name) for correction in _of_task(task)]
 
 
-def write_corrections(corrections: list[Correction], output: Path) -> None:
+def write_corrections(corrections: list[TaskReview], output: Path) -> None:
     """Write one JSON object a line, all or nothing. Raises MpaError: `output` exists, disk full."""
     lines = [json.dumps(asdict(each), ensure_ascii=False) for each in corrections]
     with written_whole(output) as target:
         target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _of_task(task: Fields) -> Iterator[Correction]:
+def _of_task(task: Fields) -> Iterator[TaskReview]:
     reviews = [each for each in _listed(task, "annotations") if not each.values.get(SKIPPED)]
     if not reviews:
         return
@@ -85,7 +85,7 @@ def _of_task(task: Fields) -> Iterator[Correction]:
             continue
         asked = said.get(QUESTION, "").strip() or question
         right = said.get(ANSWER, "").strip() or answer
-        yield Correction(
+        yield TaskReview(
             image_sha256=data.text("image_sha256"),
             number=data.number("number"),
             question=asked,
@@ -98,15 +98,15 @@ def _of_task(task: Fields) -> Iterator[Correction]:
         )
 
 
-def _judged(said: Mapping[str, str], *, is_changed: bool) -> Judged:
+def _judged(said: Mapping[str, str], *, is_changed: bool) -> TaskVerdict:
     """A rejection stands, whatever else was written; a changed text is a correction."""
     if said.get(VERDICT) == REJECT:
-        return Judged.REJECT
-    return Judged.CORRECT if is_changed else Judged.ACCEPT
+        return TaskVerdict.REJECT
+    return TaskVerdict.CORRECT if is_changed else TaskVerdict.ACCEPT
 
 
 def _said(review: Fields) -> dict[str, str]:
-    """What a reviewer left in each control of the configuration."""
+    """Texts that a reviewer left in the controls of the configuration, by control."""
     found = {}
     for result in _listed(review, "result"):
         control = result.values.get("from_name")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from services.core.errors import InvalidInput
 from services.orchestrator.exports.labelstudio import LOCAL_FILES
-from services.orchestrator.exports.reviewed_tasks import Judged, corrections_of
+from services.orchestrator.exports.reviewed_tasks import TaskVerdict, corrections_of
 from tests.orchestrator.run.runs import said
 
 
@@ -68,11 +68,11 @@ def task(export):
 @pytest.mark.parametrize(
     ("verdict", "answer", "question", "judged"),
     [
-        ("accept", None, None, Judged.ACCEPT),
-        ("accept", "", " ", Judged.ACCEPT),
-        ("accept", "seven", None, Judged.CORRECT),
-        ("accept", None, "What else?", Judged.CORRECT),
-        ("reject", "seven", None, Judged.REJECT),
+        ("accept", None, None, TaskVerdict.ACCEPT),
+        ("accept", "", " ", TaskVerdict.ACCEPT),
+        ("accept", "seven", None, TaskVerdict.CORRECT),
+        ("accept", None, "What else?", TaskVerdict.CORRECT),
+        ("reject", "seven", None, TaskVerdict.REJECT),
     ],
 )
 def test_a_review_is_a_correction(task, verdict, answer, question, judged):
@@ -92,8 +92,8 @@ def test_each_reviewer_counts_and_skipped_tasks_do_not(task):
     untouched = {**task, "annotations": [{"result": [], "was_cancelled": False}]}
     found = corrections_of([two, skipped, untouched, task])
     assert [(each.verdict, each.reviewer, each.at) for each in found] == [
-        (Judged.ACCEPT, "a@b.c", "today"),
-        (Judged.REJECT, "2", ""),
+        (TaskVerdict.ACCEPT, "a@b.c", "today"),
+        (TaskVerdict.REJECT, "2", ""),
     ]
 
 
