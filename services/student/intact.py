@@ -18,8 +18,9 @@ from services.core.errors import InvalidInput, MpaError
 
 _log = logging.getLogger(__name__)
 CORRUPT = "VERSION_CORRUPT"
-ADDED_LATER = ("canaries",)
-"""Subfolders that may be added to a version later."""
+CARD = "README.md"
+ADDED_LATER = ("canaries", CARD)
+"""Parts that may be added to a version later: a subfolder and a file."""
 
 Glance: TypeAlias = Mapping[str, tuple[int, ...]]
 """Size, inode and times of each file of a version, by its relative path."""
@@ -30,6 +31,8 @@ def glance(folder: Path) -> Glance:
     for above, folders, files in os.walk(folder):
         if Path(above) == folder:
             folders[:] = [name for name in folders if name not in ADDED_LATER]
+            # The card is written under another name first (files.py).
+            files = [name for name in files if not name.lstrip(".").startswith(CARD)]
         for name in files:
             path = Path(above, name)
             with suppress(FileNotFoundError):

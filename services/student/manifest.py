@@ -42,6 +42,11 @@ class Origin:
     """
     is_trial: bool = False
     """Whether it is only to be measured: it has no canaries, and never goes live."""
+    model: str = ""
+    """Published model that its first ancestor was, as ORGANISATION/NAME@REVISION.
+
+    "" if that was a folder, and in versions of earlier releases.
+    """
 
 
 @dataclass(frozen=True, slots=True)

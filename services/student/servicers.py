@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -27,6 +28,7 @@ from services.rpc.wire import CHECK, decoding_from_proto, finish_reason_to_proto
 from services.student.endpoint import StudentEndpoint
 from services.student.follower import FollowingStudent
 from services.student.operations import OperationsServicer, ReadyStudent
+from services.student.publication import file_parts
 from services.student.student import HostedStudent
 from services.student.training_servicer import TrainingServicer
 from services.student.version_messages import (
@@ -171,7 +173,7 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
         self, request: versions_pb2.PromoteVersionRequest, context: Context
     ) -> versions_pb2.PromoteVersionResponse:
         student = self._owner()
-        pointers, plan = await student.versions.promote(request.name, request.expected_live)
+        pointers, plan = await student.promote(request.name, request.expected_live, request.card)
         return versions_pb2.PromoteVersionResponse(
             live=pointers.live,
             previous=pointers.previous,
@@ -186,6 +188,13 @@ class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
         return versions_pb2.RollbackVersionResponse(
             live=pointers.live, previous=pointers.previous, swap_way=way_to_proto(plan.way)
         )
+
+    async def ExportVersion(
+        self, request: versions_pb2.ExportVersionRequest, context: Context
+    ) -> AsyncIterator[versions_pb2.ExportVersionResponse]:
+        async with aclosing(file_parts(self._student().store, request.name)) as parts:
+            async for path, data in parts:
+                yield versions_pb2.ExportVersionResponse(path=path, data=data)
 
     async def DeleteVersion(
         self, request: versions_pb2.DeleteVersionRequest, context: Context

@@ -25,6 +25,7 @@ from services.student.manifest import Origin
 from services.student.plan import Plan
 from services.student.pointers import Pointers
 from services.student.progress import TrainingProgress
+from services.student.publication import keep_card, require_card
 from services.student.settings import StudentSettings
 from services.student.store import VersionStore
 from services.student.training_advice import DEVICES
@@ -69,7 +70,9 @@ class HostedStudent(StudentEndpoint):
             contract = Contract(system_prompt=self.preset.system_prompt)
             has_reference = await asyncio.to_thread(reference.can_compute, folder)
             engine = self._settings.engine.engine
-            origin = Origin(canaries_by="" if has_reference else engine)
+            model = self._settings.model
+            published = "" if Path(model).is_dir() else model
+            origin = Origin(canaries_by="" if has_reference else engine, model=published)
             await asyncio.to_thread(
                 self.store.add, folder, origin, contract, self.preset.image_processor
             )
@@ -122,6 +125,13 @@ class HostedStudent(StudentEndpoint):
         base = await asyncio.to_thread(self.store.verify, request.base_version)
         request.contract.require_trainable_from(self.store.manifest(request.base_version).contract)
         return self.jobs.start(request, base)
+
+    async def promote(self, name: str, expected_live: str, card: str) -> tuple[Pointers, Plan]:
+        """Make a version live, then keep its model card. Raises as `Versions.promote` does."""
+        require_card(card)
+        done = await self.versions.promote(name, expected_live)
+        await keep_card(self.store, name, card)
+        return done
 
     async def delete(self, name: str, *, unload: bool = False) -> int:
         """Remove a version for good; return the bytes that it took. Raises as VersionRemoval."""
@@ -181,5 +191,6 @@ class HostedStudent(StudentEndpoint):
             metrics=metrics,
             is_trial=job.is_trial,
             hyperparameters=job.hyperparameters,
+            model=self.store.manifest(job.base_version).origin.model,
         )
         return self.store.add(output, origin, job.contract, is_ours=True)

@@ -69,6 +69,7 @@ def _add_manifest(version: versions_pb2.Version, manifest: Manifest) -> None:
     version.metrics.update(origin.metrics)
     version.adapter_of = manifest.adapter_of
     version.is_trial = origin.is_trial
+    version.model = origin.model
 
 
 def way_to_proto(way: SwapWay) -> versions_pb2.SwapWay:

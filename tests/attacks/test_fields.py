@@ -64,6 +64,12 @@ def named(name, value):
             expected=REFUSED,
         ),
         over_grpc(
+            f"ExportVersion, {name}",
+            service + "ExportVersion",
+            versions.ExportVersionRequest(name=value),
+            expected=REFUSED,
+        ),
+        over_grpc(
             f"GetOperation, {name}",
             long_running + "GetOperation",
             operations.GetOperationRequest(name=operation),

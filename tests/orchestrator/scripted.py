@@ -166,7 +166,7 @@ class ScriptedStudent(
     `training_error`. Further trainings add v3, v4, ... of the skills in `trained_later`,
     the last of them for all that follow. `refusal`: error of asking about a training;
     `failed_before`: requests whose training has failed already. `forecast`: of a training; None
-    is a service of an earlier release.
+    is a service of an earlier release. `cards`: that came with promotions.
     """
 
     skills: dict = field(default_factory=lambda: {"v1": 0.4})
@@ -184,6 +184,7 @@ class ScriptedStudent(
     metrics: dict = field(default_factory=dict)
     adapters: tuple = ()
     contracts: dict = field(default_factory=dict)
+    cards: dict = field(default_factory=dict)
     plans: list = field(default_factory=list)
     keeps_contract: bool = True
     preset: str = "bundled"
@@ -234,6 +235,7 @@ class ScriptedStudent(
         if request.expected_live != self.live:
             await abort(context, Conflict(f"{self.live} is live"))
         self.previous, self.live = self.live, request.name
+        self.cards[request.name] = request.card
         return versions_pb2.PromoteVersionResponse(live=self.live, previous=self.previous)
 
     async def RollbackVersion(self, request, context):

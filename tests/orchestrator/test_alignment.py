@@ -65,6 +65,9 @@ async def test_a_better_candidate_goes_live_under_traffic(tmp_path, pool, labell
     written = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert written["zero_shot"]["accuracy"] == summary.zero_shot.accuracy
     assert {"annotate", "identify", "level", "evaluate", "promote"} <= written["seconds"].keys()
+    card = b.student.cards["v2"]
+    assert f"| `{labelled.name}` | 100 | {summary.zero_shot.accuracy:.1%} (" in card
+    assert "| `what color` |" in card
 
 
 async def test_a_finished_run_answers_from_its_ledger_without_any_service(tmp_path, pool, labelled):
@@ -96,6 +99,7 @@ async def test_a_worse_candidate_is_not_promoted_and_the_run_says_why(tmp_path, 
             forced = await commands.promote(run, b.where, lambda _: True, progress, force=True)
         assert (forced.promoted, b.student.live) == (True, "v2")
         assert "forced" in forced.reason
+        assert "| promoted | `forced, though not better" in b.student.cards["v2"]
         with b.progress() as progress:
             pointers = await commands.rollback(b.folder, b.where, progress)
         assert (pointers.live, pointers.previous) == ("v1", "v2")

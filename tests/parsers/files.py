@@ -19,6 +19,7 @@ from services.core.errors import InvalidImage
 from services.engines.weights import parameters
 from services.orchestrator.datasets.checks import check
 from services.orchestrator.datasets.dataset import open_dataset
+from services.orchestrator.exports.reviewed_tasks import read_corrections
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.run.ledger.ledger import Ledger
 from services.orchestrator.run.ledger.rows import ImageRow
@@ -130,6 +131,14 @@ def some_keys():
     return path.read_bytes()
 
 
+def a_review():
+    data = {"image_sha256": SHA256, "number": 0, "question": "what?", "answer": "one"}
+    said = {"verdict": {"choices": ["accept"]}, "new_answer": {"text": ["two"]}}
+    result = [{"from_name": name, "value": value} for name, value in said.items()]
+    review = {"result": result, "completed_by": {"email": "a@b.c"}, "updated_at": "today"}
+    return json.dumps([{"data": data, "annotations": [review]}]).encode()
+
+
 def weights_file():
     header = b'{"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}'
     return struct.pack("<Q", len(header)) + header + bytes(24)
@@ -156,6 +165,9 @@ FILES = {
     "manifest": lambda: Parser(
         of_file(folder() / "version" / MANIFEST, lambda path: Manifest.read(path.parent)),
         (manifest(),),
+    ),
+    "corrections": lambda: Parser(
+        of_file(folder() / "reviewed.json", read_corrections), (a_review(),)
     ),
     "keys": lambda: Parser(of_file(folder() / "keys.json", read_keys), (some_keys(),)),
     "weights": lambda: Parser(

@@ -23,7 +23,11 @@ METHODS = {
     for name, roles in NEEDED.items()
     if name.startswith(tuple(f"/{s}/" for s in SERVICES))
 }
-STREAMS = ("AnswerStream", "UploadDataset")
+KINDS = {
+    "AnswerStream": "stream_stream",
+    "UploadDataset": "stream_unary",
+    "ExportVersion": "unary_stream",
+}
 
 
 @pytest.fixture
@@ -48,12 +52,12 @@ def lines(folder):
 
 async def code_of(peer, method, metadata):
     """The status of a call with an empty request."""
-    kind = {"AnswerStream": "stream_stream", "UploadDataset": "stream_unary"}
-    call = raw(peer.channel, method, kind.get(method.rpartition("/")[2], "unary_unary"))
-    sent = iter([]) if method.endswith(STREAMS) else b""
+    kind = KINDS.get(method.rpartition("/")[2], "unary_unary")
+    call = raw(peer.channel, method, kind)
+    sent = iter([]) if kind.startswith("stream") else b""
     under_way = call(sent, metadata=metadata, timeout=60)
     try:
-        if method.endswith("AnswerStream"):
+        if kind.endswith("stream"):
             await under_way.read()
         else:
             await under_way

@@ -79,7 +79,7 @@ class Contract(_message.Message):
     def __init__(self, answer_template: _Optional[str] = ..., chat_template_sha256: _Optional[str] = ..., processor_sha256: _Optional[str] = ..., decoding: _Optional[_Union[Contract.Decoding, _Mapping]] = ..., training_template: _Optional[str] = ..., system_prompt: _Optional[str] = ..., normaliser: _Optional[str] = ..., pixel_budget: _Optional[str] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases", "canaries", "canaries_passed", "adapter_of", "size_bytes", "needed", "is_trial")
+    __slots__ = ("name", "state", "error", "weights_sha256", "parent", "run", "recipe", "create_time", "contract", "metrics", "leases", "canaries", "canaries_passed", "adapter_of", "size_bytes", "needed", "is_trial", "model")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +104,7 @@ class Version(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     NEEDED_FIELD_NUMBER: _ClassVar[int]
     IS_TRIAL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: VersionState
     error: str
@@ -121,7 +122,8 @@ class Version(_message.Message):
     size_bytes: int
     needed: str
     is_trial: bool
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[VersionState, str]] = ..., error: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., leases: _Optional[int] = ..., canaries: _Optional[int] = ..., canaries_passed: _Optional[int] = ..., adapter_of: _Optional[str] = ..., size_bytes: _Optional[int] = ..., needed: _Optional[str] = ..., is_trial: bool = ...) -> None: ...
+    model: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[VersionState, str]] = ..., error: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., recipe: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., leases: _Optional[int] = ..., canaries: _Optional[int] = ..., canaries_passed: _Optional[int] = ..., adapter_of: _Optional[str] = ..., size_bytes: _Optional[int] = ..., needed: _Optional[str] = ..., is_trial: bool = ..., model: _Optional[str] = ...) -> None: ...
 
 class Follower(_message.Message):
     __slots__ = ("address", "state", "version", "error", "silent_seconds")
@@ -190,12 +192,14 @@ class LoadVersionResponse(_message.Message):
     def __init__(self, version: _Optional[_Union[Version, _Mapping]] = ...) -> None: ...
 
 class PromoteVersionRequest(_message.Message):
-    __slots__ = ("name", "expected_live")
+    __slots__ = ("name", "expected_live", "card")
     NAME_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_LIVE_FIELD_NUMBER: _ClassVar[int]
+    CARD_FIELD_NUMBER: _ClassVar[int]
     name: str
     expected_live: str
-    def __init__(self, name: _Optional[str] = ..., expected_live: _Optional[str] = ...) -> None: ...
+    card: str
+    def __init__(self, name: _Optional[str] = ..., expected_live: _Optional[str] = ..., card: _Optional[str] = ...) -> None: ...
 
 class PromoteVersionResponse(_message.Message):
     __slots__ = ("live", "previous", "swap_way", "followers")
@@ -222,6 +226,20 @@ class RollbackVersionResponse(_message.Message):
     previous: str
     swap_way: SwapWay
     def __init__(self, live: _Optional[str] = ..., previous: _Optional[str] = ..., swap_way: _Optional[_Union[SwapWay, str]] = ...) -> None: ...
+
+class ExportVersionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ExportVersionResponse(_message.Message):
+    __slots__ = ("path", "data")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    data: bytes
+    def __init__(self, path: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class DeleteVersionRequest(_message.Message):
     __slots__ = ("name", "unload")

@@ -61,6 +61,11 @@ class VersionServiceStub(object):
                 request_serializer=protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionRequest.SerializeToString,
                 response_deserializer=protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionResponse.FromString,
                 _registered_method=True)
+        self.ExportVersion = channel.unary_stream(
+                '/mpa.v1.VersionService/ExportVersion',
+                request_serializer=protos_dot_mpa_dot_v1_dot_versions__pb2.ExportVersionRequest.SerializeToString,
+                response_deserializer=protos_dot_mpa_dot_v1_dot_versions__pb2.ExportVersionResponse.FromString,
+                _registered_method=True)
         self.DeleteVersion = channel.unary_unary(
                 '/mpa.v1.VersionService/DeleteVersion',
                 request_serializer=protos_dot_mpa_dot_v1_dot_versions__pb2.DeleteVersionRequest.SerializeToString,
@@ -109,6 +114,14 @@ class VersionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportVersion(self, request, context):
+        """Sends the files of a version, checked against its manifest: the whole model, as transformers,
+        vLLM and the hub take it, with the version's card. Of an adapter, the merged weights.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteVersion(self, request, context):
         """Removes a version from the disk for good. FAILED_PRECONDITION (VERSION_NEEDED): a pointer, an
         adapter or a training needs it, or it is loaded.
@@ -144,6 +157,11 @@ def add_VersionServiceServicer_to_server(servicer, server):
                     servicer.RollbackVersion,
                     request_deserializer=protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionRequest.FromString,
                     response_serializer=protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionResponse.SerializeToString,
+            ),
+            'ExportVersion': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportVersion,
+                    request_deserializer=protos_dot_mpa_dot_v1_dot_versions__pb2.ExportVersionRequest.FromString,
+                    response_serializer=protos_dot_mpa_dot_v1_dot_versions__pb2.ExportVersionResponse.SerializeToString,
             ),
             'DeleteVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteVersion,
@@ -288,6 +306,33 @@ class VersionService(object):
             '/mpa.v1.VersionService/RollbackVersion',
             protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionRequest.SerializeToString,
             protos_dot_mpa_dot_v1_dot_versions__pb2.RollbackVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mpa.v1.VersionService/ExportVersion',
+            protos_dot_mpa_dot_v1_dot_versions__pb2.ExportVersionRequest.SerializeToString,
+            protos_dot_mpa_dot_v1_dot_versions__pb2.ExportVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

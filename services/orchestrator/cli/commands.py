@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from services.core import extras
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
+from services.files import written_whole
 from services.orchestrator import alignment, in_turn, rounds
 from services.orchestrator.audit import tagging
 from services.orchestrator.audit.tagging import Tagged
@@ -17,6 +19,7 @@ from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.billing import within
 from services.orchestrator.endpoints.budget import NO_LIMITS, Limits
 from services.orchestrator.endpoints.where import Where
+from services.orchestrator.exports.model_folder import complete
 from services.orchestrator.images.folder import Folder
 from services.orchestrator.images.reading import RefusedImage, read_image
 from services.orchestrator.images.store import open_store
@@ -200,6 +203,21 @@ async def stored_versions(folder: Path, where: Where, progress: Progress) -> Ver
     """`folder`: the run whose student starts, with --local."""
     async with connect.student_only(where, folder, progress, is_serving=False) as student:
         return await student.stored()
+
+
+async def export_version(
+    folder: Path, where: Where, name: str, output: Path, progress: Progress
+) -> str:
+    """Writes a version as a model folder of the hub; the SHA-256 of its weights.
+
+    `folder` as above. Raises MpaError: `output` exists; InvalidInput: the files are damaged.
+    """
+    with written_whole(output) as target:
+        async with connect.student_only(where, folder, progress, is_serving=False) as student:
+            version = await student.version(name)
+            await student.export(name, target)
+        await asyncio.to_thread(complete, target, version)
+    return version.weights_sha256
 
 
 async def delete_versions(

@@ -98,7 +98,7 @@ app.add_typer(
 app.add_typer(
     runs.app,
     name="runs",
-    help="List, show, compare, export and delete runs.",
+    help="List, show, compare, export and delete runs; read corrections.",
     rich_help_panel=results.PANEL,
 )
 app.add_typer(
@@ -116,7 +116,7 @@ app.add_typer(
 app.add_typer(
     versions.app,
     name="versions",
-    help="List, show, delete and prune the versions on a student's disk.",
+    help="List, show, export, delete and prune the versions on a student's disk.",
     rich_help_panel=services.PANEL,
 )
 app.add_typer(

@@ -1,4 +1,4 @@
-"""`mpa-orch runs`: list, show, compare, export and delete runs."""
+"""`mpa-orch runs`: list, show, compare, export and delete runs; read corrections."""
 
 from __future__ import annotations
 
@@ -65,6 +65,10 @@ Everything = Annotated[
         "--all",
         help="Every record; rejected ones, too, if the format has a field for the reason.",
     ),
+]
+LabelStudioExport = Annotated[
+    Path,
+    typer.Argument(metavar="EXPORT.json", help="Reviewed tasks, exported by Label Studio as JSON."),
 ]
 TrackingUri = Annotated[
     str,
@@ -159,6 +163,21 @@ def export(
         with Progress(Console(stderr=True)) as progress:
             count = export(opened, choose(cell or [], everything), form, output, progress)
         typer.echo(f"{count:,} records in {output}")
+
+
+@app.command()
+def corrections(reviewed: LabelStudioExport, output: o.Output) -> None:
+    """Read what people corrected in Label Studio; write a line for each reviewed record."""
+    from collections import Counter
+
+    from services.orchestrator.exports.reviewed_tasks import read_corrections, write_corrections
+
+    with exit_codes():
+        found = read_corrections(reviewed)
+        write_corrections(found, output)
+        counts = Counter(each.verdict for each in found)
+        listed = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(counts.items()))
+        typer.echo(f"{len(found):,} reviews in {output}" + (f": {listed}" if listed else ""))
 
 
 @app.command()

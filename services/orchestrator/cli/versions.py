@@ -12,10 +12,20 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli.exits import exit_codes
 from services.orchestrator.endpoints.where import Where
+from services.orchestrator.exports import ModelFormat
 
 app = typer.Typer(no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="VERSION", help="Name of the version, such as v2.")]
+Target = Annotated[Path, typer.Argument(metavar="DIR", help="New folder to write.")]
+Form = Annotated[
+    ModelFormat,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help=f"Format of the folder: {', '.join(ModelFormat)} (docs/exports.md).",
+    ),
+]
 Unload = Annotated[
     bool,
     o.flag("--unload", help="Unload the version first, once its requests have ended."),
@@ -84,6 +94,27 @@ def followers(
     with exit_codes():
         found = session.gather(lambda progress: commands.stored_versions(folder, where, progress))
         report.show_followers(found, Console(), as_json=as_json)
+
+
+@app.command()
+def export(
+    name: Name,
+    target: Target,
+    form: Form = ModelFormat.HF,
+    student: o.Student = "",
+    local: o.Local = False,
+    run: o.StudentOfRun = None,
+    patience: o.Patience = 60.0,
+) -> None:
+    """Write a version, with its model card, as transformers, vLLM and the hub take it."""
+    from services.orchestrator.cli import commands, session
+
+    folder, where = _place(student, local, run, patience)
+    with exit_codes():
+        weights = session.gather(
+            lambda progress: commands.export_version(folder, where, name, target, progress)
+        )
+        typer.echo(f"{name} is in {target} ({form}); sha256 of its weights: {weights}")
 
 
 @app.command()

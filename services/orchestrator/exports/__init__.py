@@ -5,12 +5,22 @@ samples.py   the chosen records, one after another
 pictures.py  images as files
 tables.py    rows as Parquet files; json_list.py: items as a JSON list
 tracking.py  figures of a run in MLflow
-parquet.py, llava.py, sharegpt.py, chat.py, hf.py, webdataset.py, vlmevalkit.py, authors.py
+parquet.py, llava.py, sharegpt.py, chat.py, hf.py, webdataset.py, vlmevalkit.py, authors.py,
+fiftyone.py, labelstudio.py
+reviewed_tasks.py  what people corrected in Label Studio
+model_card.py   a version's card (markdown.py: foreign text; card_usage.py: how to ask it)
+model_folder.py a version's files as a model folder of the hub
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+
+class ModelFormat(StrEnum):
+    """Formats of a version for other tools."""
+
+    HF = "hf"
 
 
 class ExportFormat(StrEnum):
@@ -24,3 +34,5 @@ class ExportFormat(StrEnum):
     WEBDATASET = "webdataset"
     VLMEVALKIT = "vlmevalkit"
     AUTHORS = "authors"
+    FIFTYONE = "fiftyone"
+    LABELSTUDIO = "labelstudio"

@@ -10,12 +10,15 @@ from typing import Self
 
 
 class JsonList:
-    def __init__(self, path: Path) -> None:
+    """The list, or an object with the list as its value `under` a name."""
+
+    def __init__(self, path: Path, *, under: str = "") -> None:
         self._file = path.open("w")
+        self._under = under
         self.count = 0
 
     def __enter__(self) -> Self:
-        self._file.write("[")
+        self._file.write(f"{{{json.dumps(self._under)}: [" if self._under else "[")
         return self
 
     def __exit__(
@@ -25,7 +28,7 @@ class JsonList:
         trace: TracebackType | None,
     ) -> None:
         with self._file:
-            self._file.write("\n]\n")
+            self._file.write("\n]}\n" if self._under else "\n]\n")
 
     def add(self, item: Mapping[str, object]) -> None:
         self._file.write(("," if self.count else "") + "\n" + json.dumps(item, ensure_ascii=False))

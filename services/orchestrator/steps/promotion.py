@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from services import tracing
 from services.core.errors import Conflict
 from services.core.evaluation import Decision
+from services.orchestrator.exports.model_card import card_of_run
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
@@ -47,21 +48,25 @@ async def promote(
         return
     reason = decision.reason if decision.promote else f"forced, though {decision.reason}"
     with run.timed("promote"):
-        if (await student.pointers()).live != after:
+        candidate = await student.version(after)
+        card = card_of_run(run, candidate, reason)
+        if (await student.pointers()).live == after:
+            await _flip(student, before, after, card)
+        else:
             progress.note(f"promote: {after} replaces {before} under traffic")
-            contract = (await student.version(after)).contract
+            contract = candidate.contract
             served = (await student.version(before)).contract
             if changed := contract.differences(served):
                 progress.note(
                     f"promote: users' questions will be asked differently than of {before}: "
                     + "; ".join(changed)
                 )
-            for missing in await _swap(run, student, before, after):
+            for missing in await _swap(run, student, before, after, card):
                 progress.note(f"promote: a replica does not serve {after}: {missing}")
     _settle(run, Outcome.PROMOTED, reason)
 
 
-async def _swap(run: Run, student: Student, before: str, after: str) -> tuple[str, ...]:
+async def _swap(run: Run, student: Student, before: str, after: str, card: str) -> tuple[str, ...]:
     """Returns the replicas that don't serve the candidate now, with the reasons."""
     # Held-out questions, or all if nothing is held out.
     cases = held_out_cases(run) or [
@@ -69,19 +74,19 @@ async def _swap(run: Run, student: Student, before: str, after: str) -> tuple[st
     ]
     questions = await asyncio.to_thread(_questions, run, cases[:QUESTIONS])
     if not questions:
-        return await _flip(student, before, after)
+        return await _flip(student, before, after, card)
     async with Traffic(student, questions, before, after) as traffic:
         await traffic.flow(REQUESTS_EACH_SIDE, SECONDS_EACH_SIDE)
-        missing = await _flip(student, before, after)
+        missing = await _flip(student, before, after, card)
         traffic.swapped()
         await traffic.flow(REQUESTS_EACH_SIDE, SECONDS_EACH_SIDE)
     run.state.swap = Swap(traffic.requests, traffic.failed, traffic.first_failure)
     return missing
 
 
-async def _flip(student: Student, before: str, after: str) -> tuple[str, ...]:
+async def _flip(student: Student, before: str, after: str, card: str) -> tuple[str, ...]:
     try:
-        return (await student.promote(after, expected_live=before)).missing
+        return (await student.promote(after, expected_live=before, card=card)).missing
     except Conflict:
         # The candidate is live if an earlier try succeeded and its reply was lost.
         if (await student.pointers()).live != after:

@@ -13,7 +13,7 @@ class AccessRole(StrEnum):
     ASK = "ask"
     """Ask the model."""
     OPERATE = "operate"
-    """Load, promote, roll back and delete versions, and cancel any training."""
+    """Load, promote, roll back, delete and export versions, and cancel any training."""
     TRAIN = "train"
     """Upload data sets, train, and wait for or cancel trainings of the same key."""
     READ = "read"
@@ -53,6 +53,7 @@ NEEDED: dict[str, Roles] = {
     "/mpa.v1.VersionService/PromoteVersion": _OPERATE,
     "/mpa.v1.VersionService/RollbackVersion": _OPERATE,
     "/mpa.v1.VersionService/DeleteVersion": _OPERATE,
+    "/mpa.v1.VersionService/ExportVersion": _OPERATE,
     "/mpa.v1.TrainingService/UploadDataset": _TRAIN,
     "/mpa.v1.TrainingService/Train": _TRAIN,
     "/mpa.v1.TrainingService/PlanTraining": _TRAIN,
@@ -77,7 +78,7 @@ AUDITED = frozenset(
     for name, roles in NEEDED.items()
     if roles <= _OPERATE | _TRAIN and not name.endswith("/PlanTraining")
 )
-"""RPCs that change something: the audit log has them."""
+"""RPCs that change something, or hand out weights: the audit log has them."""
 
 
 def parse_roles(names: list[str]) -> Roles:

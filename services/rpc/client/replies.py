@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.core.contract import Contract
 from services.core.errors import MpaError
@@ -76,6 +76,15 @@ class StudentVersion:
     is_loaded: bool
     weights_sha256: str
     contract: Contract
+    model: str = ""
+    """Published model that its first ancestor was, as ORGANISATION/NAME@REVISION, if known."""
+    parent: str = ""
+    created_at: str = ""
+    """UTC, as "2026-11-24 10:00:00"; "" if its manifest is damaged."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Figures of its training, such as train_steps."""
+    adapter_of: str = ""
+    """Version of which it is an adapter; "" if all of its weights are its own."""
 
 
 @dataclass(frozen=True, slots=True)

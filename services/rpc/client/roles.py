@@ -105,8 +105,11 @@ class Student(AnsweringStudent, Protocol):
     async def load(self, name: str) -> None:
         """Loads a version as the candidate. Raises WrongState, or InvalidInput for bad weights."""
 
-    async def promote(self, name: str, expected_live: str) -> Promotion:
-        """Makes a version live. Raises Conflict if another version than `expected_live` is live."""
+    async def promote(self, name: str, expected_live: str, card: str = "") -> Promotion:
+        """Makes a version live, and keeps its model card (Markdown) with its files.
+
+        Raises Conflict if another version than `expected_live` is live.
+        """
 
     async def rollback(self) -> VersionPointers:
         """Makes the previous version live."""

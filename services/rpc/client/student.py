@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+from pathlib import Path
+
+import grpc
+
 from protos.mpa.v1 import student_pb2, student_pb2_grpc, types_pb2, versions_pb2, versions_pb2_grpc
 from services.core.contract import Contract
 from services.core.decoding import Decoding
 from services.core.provenance import Provenance
 from services.rpc.client.client import CONTROL_TIMEOUT_S
+from services.rpc.client.download import EXPORT_TIMEOUT_S, receive_files, too_old
 from services.rpc.client.replies import (
     AnswerReply,
     FollowerStatus,
@@ -136,7 +143,38 @@ class StudentClient(TrainingClient):
         )
         is_loaded = reply.version.state == versions_pb2.VERSION_STATE_AVAILABLE
         contract = contract_from_proto(reply.version.contract, Contract())
-        return StudentVersion(reply.version.name, is_loaded, reply.version.weights_sha256, contract)
+        found = reply.version
+        return StudentVersion(
+            found.name,
+            is_loaded,
+            found.weights_sha256,
+            contract,
+            model=found.model,
+            parent=found.parent,
+            created_at=_created_at(found),
+            metrics=dict(found.metrics),
+            adapter_of=found.adapter_of,
+        )
+
+    async def export(self, name: str, folder: Path) -> None:
+        """Writes the files of a version to `folder`, which is made, from the start at each try.
+
+        Raises NotFound; InvalidInput: damaged; WrongState: the service is of an earlier release.
+        """
+        request = versions_pb2.ExportVersionRequest(name=name)
+
+        async def receive(peer: Peer) -> None:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            call = peer.stub(_versions).ExportVersion(request, timeout=EXPORT_TIMEOUT_S)
+            try:
+                await receive_files(call, folder)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    raise too_old(self.address) from None
+                raise
+
+        await self._control(receive)
 
     async def load(self, name: str) -> None:
         """Loads a version as the candidate. Raises WrongState, or InvalidInput for bad weights."""
@@ -145,9 +183,14 @@ class StudentClient(TrainingClient):
             lambda peer: peer.stub(_versions).LoadVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
 
-    async def promote(self, name: str, expected_live: str) -> Promotion:
-        """Raises Conflict if another version than `expected_live` is live."""
-        request = versions_pb2.PromoteVersionRequest(name=name, expected_live=expected_live)
+    async def promote(self, name: str, expected_live: str, card: str = "") -> Promotion:
+        """`card`: Markdown, which is kept with the version; "" keeps the one that it has.
+
+        Raises Conflict if another version than `expected_live` is live.
+        """
+        request = versions_pb2.PromoteVersionRequest(
+            name=name, expected_live=expected_live, card=card
+        )
         reply = await self._control(
             lambda peer: peer.stub(_versions).PromoteVersion(request, timeout=CONTROL_TIMEOUT_S)
         )
@@ -169,7 +212,6 @@ class StudentClient(TrainingClient):
 
 def _stored(version: versions_pb2.Version) -> StoredVersion:
     state = versions_pb2.VersionState.Name(version.state)
-    made = version.create_time.ToDatetime() if version.HasField("create_time") else ""
     return StoredVersion(
         name=version.name,
         state=state.removeprefix("VERSION_STATE_").lower(),
@@ -179,7 +221,7 @@ def _stored(version: versions_pb2.Version) -> StoredVersion:
         recipe=version.recipe,
         adapter_of=version.adapter_of,
         is_trial=version.is_trial,
-        created_at=str(made),
+        created_at=_created_at(version),
         weights_sha256=version.weights_sha256,
         metrics=dict(version.metrics),
         canaries=version.canaries,
@@ -188,6 +230,10 @@ def _stored(version: versions_pb2.Version) -> StoredVersion:
         needed=version.needed,
         error=version.error,
     )
+
+
+def _created_at(version: versions_pb2.Version) -> str:
+    return str(version.create_time.ToDatetime()) if version.HasField("create_time") else ""
 
 
 def _follower(follower: versions_pb2.Follower) -> FollowerStatus:

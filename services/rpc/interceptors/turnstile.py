@@ -30,13 +30,14 @@ class CallLimits:
     per_connection: int
 
 
-ANSWERS, STREAMS, UPLOADS = "answers", "streams", "uploads"
+ANSWERS, STREAMS, UPLOADS, DOWNLOADS = "answers", "streams", "uploads", "exports"
 WAITS, CONTROL = "waits", "control calls"
 HEALTH, WATCHES = "health checks", "watches"
 CALL_LIMITS = {
     ANSWERS: CallLimits(total=8192, per_connection=256),
     STREAMS: CallLimits(total=256, per_connection=128),
     UPLOADS: CallLimits(total=64, per_connection=4),
+    DOWNLOADS: CallLimits(total=8, per_connection=2),
     WAITS: CallLimits(total=256, per_connection=32),
     CONTROL: CallLimits(total=512, per_connection=64),
     HEALTH: CallLimits(total=512, per_connection=64),
@@ -50,6 +51,7 @@ _KINDS = {
     "AnswerStream": STREAMS,
     "AnnotateStream": STREAMS,
     "UploadDataset": UPLOADS,
+    "ExportVersion": DOWNLOADS,
     "WaitOperation": WAITS,
     "Check": HEALTH,
     "Watch": WATCHES,
