@@ -6,7 +6,7 @@ import math
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 Z_95 = 1.959963984540054
@@ -57,6 +57,40 @@ def difference(one: Interval, other: Interval) -> Interval:
     below = math.hypot(one.expected - one.low, other.high - other.expected)
     above = math.hypot(one.high - one.expected, other.expected - other.low)
     return Interval(expected, expected - below, expected + above)
+
+
+def paired_difference(won: float, lost: float, questions: int, *, level: float = 0.95) -> Interval:
+    """Difference of two shares of the same questions, -1 to 1, with Tango's score interval.
+
+    `won`: questions that only the one gets right, `lost`: those that only the other does. Scores in
+    between count in part, which makes the interval wider, never narrower. It holds for few
+    questions and for none that differ, where a bootstrap would promise certainty (Tango, 1998,
+    Statistics in Medicine 17, 891-908). Without questions nothing is known: -1 to 1.
+    """
+    if not questions:
+        return Interval(0.0, -1.0, 1.0)
+    z = statistics.NormalDist().inv_cdf((1 + level) / 2)
+
+    def is_within(difference: float) -> bool:
+        b = -won - lost + (2 * questions - won + lost) * difference
+        c = -lost * difference * (1 - difference)
+        both = (math.sqrt(max(0.0, b * b - 8 * questions * c)) - b) / (4 * questions)
+        variance = questions * (2 * both + difference * (1 - difference))
+        return (won - lost - questions * difference) ** 2 <= z * z * max(0.0, variance)
+
+    expected = (won - lost) / questions
+    low = _edge(is_within, expected, -1.0)
+    return Interval(expected, low, _edge(is_within, expected, 1.0))
+
+
+def _edge(is_within: Callable[[float], bool], inside: float, outside: float) -> float:
+    """Where the interval ends between a value inside and the last possible one, by halving."""
+    if is_within(outside):
+        return outside
+    for _ in range(40):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if is_within(middle) else (inside, middle)
+    return inside
 
 
 def bootstrap(

@@ -27,7 +27,8 @@ from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Outcome
 from services.orchestrator.run.summary import Summary, write_summary
-from services.orchestrator.steps import evaluation, promotion
+from services.orchestrator.run.verdict import find_subject
+from services.orchestrator.steps import confrontation, evaluation, promotion
 from services.orchestrator.steps.forecast import require_way_to_repair
 from services.orchestrator.steps.labelled import read_labelled
 from services.orchestrator.steps.leaks import look_for_leaks
@@ -179,6 +180,16 @@ async def quote(
             limits.usd_per_hour,
             progress,
         )
+
+
+async def confront(run: Run, where: Where, labelled: Path, progress: Progress) -> None:
+    """Asks both models the labelled questions of a verdict."""
+    run, where = _acquainted(run, where)
+    subject = find_subject(run.ledger)
+    read_labelled(labelled)
+    await look_for_leaks(run, labelled, progress)
+    async with connect.both(where, run.folder, progress) as (teacher, student):
+        await confrontation.confront(run, teacher, student, subject, labelled, progress)
 
 
 async def rollback(folder: Path, where: Where, progress: Progress) -> VersionPointers:

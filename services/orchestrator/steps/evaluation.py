@@ -17,6 +17,7 @@ from services.core.evaluation import (
     compare,
     should_promote,
 )
+from services.core.noninferiority import OTHER, SMALLEST_KIND
 from services.core.parity import STUDENT_RIGHT, Cell
 from services.core.questions import question_kind
 from services.orchestrator.images.source import Source
@@ -37,7 +38,6 @@ from services.rpc.client import Student, Teacher
 
 JUDGED = STUDENT_RIGHT | {Cell.GAP}
 EXAMPLES = 3
-SMALLEST_KIND = 10
 ONE_MODEL_FITS = "ONE_MODEL_FITS"
 """Reason of a student that can't load a version next to the live one."""
 
@@ -61,13 +61,12 @@ def require_candidate(run: Run) -> None:
         )
 
 
-async def require_served_as_judged(run: Run, student: Student) -> None:
-    """Raises WrongState if the service would ask the candidate differently than the run does."""
-    after = run.state.the_candidate.name
-    differing = (await student.version(after)).contract.differences(run.settings.contract)
+async def require_served_as_judged(run: Run, student: Student, version: str) -> None:
+    """Raises WrongState if the service would ask that version differently than the run does."""
+    differing = (await student.version(version)).contract.differences(run.settings.contract)
     if differing:
         raise WrongState(
-            f"{after} at {student.address} would be served differently than it is judged "
+            f"{version} at {student.address} would be served differently than it is judged "
             f"({'; '.join(differing)}): a service of an earlier release trained it. "
             "Train it again with this release, in another --run"
         )
@@ -87,7 +86,7 @@ def held_out_cases(run: Run) -> list[Case]:
 
     def kind(question: str) -> str:
         found = question_kind(question)
-        return found if sizes[found] >= SMALLEST_KIND else "other"
+        return found if sizes[found] >= SMALLEST_KIND else OTHER
 
     return [
         Case(r.path, r.image_sha256, r.question, (r.answer,), kind(r.question)) for r in records
@@ -117,9 +116,9 @@ async def evaluate(
         assert found is not None
         return found
     require_candidate(run)
-    await require_served_as_judged(run, student)
     before = run.state.the_base.name
     after = run.state.the_candidate.name
+    await require_served_as_judged(run, student, after)
     with run.timed("evaluate"):
         if not await _load_both(student, before, after):
             await _ask_in_turn(run, student, labelled, progress, may_try=may_try)
