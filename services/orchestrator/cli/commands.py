@@ -13,6 +13,7 @@ from services.core.errors import InvalidInput, NothingToAlign, WrongState
 from services.orchestrator import alignment, in_turn, rounds
 from services.orchestrator.audit import tagging
 from services.orchestrator.audit.tagging import Tagged
+from services.orchestrator.cli.request import NO_GUARDS, GuardChoice
 from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.billing import within
 from services.orchestrator.endpoints.budget import NO_LIMITS, Limits
@@ -30,6 +31,7 @@ from services.orchestrator.run.summary import Summary, write_summary
 from services.orchestrator.run.verdict import find_subject
 from services.orchestrator.steps import confrontation, evaluation, promotion
 from services.orchestrator.steps.forecast import require_way_to_repair
+from services.orchestrator.steps.guard_sets import set_guards
 from services.orchestrator.steps.labelled import read_labelled
 from services.orchestrator.steps.leaks import look_for_leaks
 from services.orchestrator.steps.promotion import Confirm
@@ -45,6 +47,7 @@ async def align(
     rule: StoppingRule = ONE_ROUND,
     limits: Limits = NO_LIMITS,
     production: Sequence[Path] = (),
+    guards: GuardChoice = NO_GUARDS,
 ) -> Summary:
     """The whole run. `limits` hold over all commands that work on it.
 
@@ -53,6 +56,7 @@ async def align(
     run, where = _acquainted(run, where)
     if labelled is not None:
         read_labelled(labelled)
+    set_guards(run, guards.paths, guards.tolerance)
     rounds.set_rule(run, rule)
     await look_for_leaks(run, labelled, progress)
     requests.set_folders(run, production)
@@ -131,9 +135,16 @@ async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) ->
     return write_summary(run)
 
 
-async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Progress) -> Summary:
+async def evaluate(
+    run: Run,
+    where: Where,
+    labelled: Path | None,
+    progress: Progress,
+    guards: GuardChoice = NO_GUARDS,
+) -> Summary:
     run, where = _acquainted(run, where)
     evaluation.require_candidate(run)
+    set_guards(run, guards.paths, guards.tolerance)
     await look_for_leaks(run, labelled, progress)
     if (
         labelled is not None
@@ -168,9 +179,16 @@ async def promote(
 
 
 async def quote(
-    run: Run, where: Where, pilot: int, devices: int, limits: Limits, progress: Progress
+    run: Run,
+    where: Where,
+    pilot: int,
+    devices: int,
+    limits: Limits,
+    progress: Progress,
+    guards: GuardChoice = NO_GUARDS,
 ) -> quoting.Quote:
     """`pilot`: number of images, 0 for the usual share. `devices`: number used at the same time."""
+    set_guards(run, guards.paths, guards.tolerance)
     async with within(limits, run, where.cache) as budget:
         return await quoting.quote(
             run,

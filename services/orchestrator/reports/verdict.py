@@ -6,9 +6,8 @@ import json
 
 from rich.console import Console
 
-from services.core.intervals import Interval
 from services.core.noninferiority import NonInferiority
-from services.orchestrator.reports.listing import print_rows, say
+from services.orchestrator.reports.listing import in_points, print_rows, say
 from services.orchestrator.run.running_costs import AnswerCost
 from services.orchestrator.run.verdict import ReplacementVerdict
 
@@ -51,11 +50,6 @@ def show(verdict: ReplacementVerdict, console: Console) -> None:
     if economy.alignment_usd is not None:
         say(console, f"alignment    ${economy.alignment_usd:,.2f}: {economy.alignment_basis}")
     say(console, f"pays off     {economy.sentence}")
-
-
-def in_points(found: Interval) -> str:
-    """A difference with its interval in points, such as "-1.2 (-3.4 to +0.9)"."""
-    return f"{100 * found.expected:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
 def _cells(found: NonInferiority) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.running_costs import ASKED_ALONE, stage_of
 from services.orchestrator.run.verdict import Subject
-from services.orchestrator.scoring.metrics import score
 from services.orchestrator.steps.evaluation import require_served_as_judged
 from services.orchestrator.steps.identification import student_answer, teacher_answer
 from services.orchestrator.steps.labelled import labelled_images, read_labelled
-from services.orchestrator.steps.questioning import Case, Exam, Respond, sit
+from services.orchestrator.steps.questioning import Respond, sit
+from services.orchestrator.steps.scorekeeping import keep_scores, official, require_shares
 from services.rpc.client import Student, Teacher
 
 
@@ -36,10 +35,12 @@ async def confront(
     not asked for again, so an interrupted verdict continues. Raises MpaError if no question could
     be asked.
     """
+    metric = run.settings.the_task.metric
+    require_shares(labelled, metric)
+    cases = read_labelled(labelled)
     await require_served_as_judged(run, student, subject.version)
     if not (await student.version(subject.version)).is_loaded:
         await student.load(subject.version)
-    cases = read_labelled(labelled)
     ask: dict[str, tuple[Respond, int]] = {
         "teacher": (partial(teacher_answer, run, teacher, step=ASKED_ALONE), teacher.in_flight),
         "student": (
@@ -60,24 +61,10 @@ async def confront(
             )
     if not all(exam.sat for exam in exams.values()):
         raise MpaError(f"no question of {labelled} could be asked: see the notes of each above")
-    of_set = str(labelled.absolute())
-    with run.ledger.at_once():
-        _keep(run, of_set, "teacher", run.state.teacher(), exams["teacher"])
-        _keep(run, of_set, "after", subject.version, exams["student"])
-
-
-def _keep(run: Run, of_set: str, role: str, version: str, exam: Exam) -> None:
-    (answered,) = {name for sat in exam.sat for name in sat.answers}
-    given = [sat.answers[answered] for sat in exam.sat]
-    cases: Sequence[Case] = [sat.case for sat in exam.sat]
-    found = score([run.settings.the_task.metric], given, [case.references for case in cases])
-    for sat, value in zip(exam.sat, found[0].each, strict=True):
-        run.ledger.add_score(
-            of_set,
-            sat.image_sha256,
-            sat.case.question,
-            role,
-            version,
-            sat.case.kind,
-            float(value),
-        )
+    of_set, by_metric = str(labelled.absolute()), official(metric)
+    versions = {
+        "teacher": ("teacher", run.state.teacher()),
+        "student": ("after", subject.version),
+    }
+    for exam in exams.values():
+        keep_scores(run, of_set, exam, by_metric, versions)
