@@ -13,11 +13,13 @@ from starlette.responses import HTMLResponse
 
 from services.core.answers import MATCHERS
 from services.core.parity import Cell
+from services.orchestrator.reports.listing import in_points
 from services.orchestrator.reports.runs import SAID
 from services.orchestrator.run.ledger.browsing import COUNTED
 from services.orchestrator.run.ledger.facets import UNIDENTIFIED, Facet, Order, Result
 from services.orchestrator.ui.choosing import record_link, records_link, run_link
 from services.orchestrator.ui.record_list import RecordList
+from services.orchestrator.ui.verdict import PRICES
 
 FACETS = {
     Facet.CELL: "Cell",
@@ -106,12 +108,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"shortened": shortened, "percent": percent, "dollars": dollars}
+    found.filters |= {"points": in_points}
     found.filters |= {"clock": clock, "count": lambda number: f"{number:,}"}
     found.globals |= {
         "COUNTED": COUNTED,
         "Cell": Cell,
         "FACETS": FACETS,
         "ORDERS": ORDERS,
+        "PRICES": PRICES,
         "SHOWN_VALUES": SHOWN_VALUES,
         "is_shown": is_shown,
         "matchers": tuple(MATCHERS),
