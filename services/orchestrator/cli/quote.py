@@ -56,6 +56,7 @@ def quote(
     as_json: o.Json = False,
     near_duplicates: r.NearDuplicates = None,
     guards: o.Guards = None,
+    guard_tolerance: o.GuardTolerance = None,
     leak_check: r.LeakCheck = None,
     max_pixels: r.MaxPixels = None,
     questions: r.Questions = None,
@@ -142,7 +143,7 @@ def quote(
                     devices,
                     limits,
                     progress,
-                    GuardChoice.of(guards, None),
+                    GuardChoice.of(guards, guard_tolerance),
                 )
             )
         if as_json:
