@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from services.core.errors import WrongState
+from services.core.errors import InvalidInput, NothingToAlign, WrongState
+from services.core.metrics import CORPUS_METRICS
 from services.core.noninferiority import (
     Conclusion,
     NonInferiorityByKind,
@@ -100,7 +101,7 @@ class ReplacementVerdict:
 def find_subject(ledger: Ledger) -> Subject:
     """The version that was promoted last; if none was, the candidate that was evaluated last.
 
-    Raises WrongState if the run has evaluated no student yet.
+    Raises NothingToAlign if the run trained none, WrongState if it has evaluated none yet.
     """
     evaluated = None
     for number in range(ledger.round, 0, -1):
@@ -111,6 +112,9 @@ def find_subject(ledger: Ledger) -> Subject:
         if found.is_promoted:
             return found
         evaluated = evaluated or found
+    first = State(ledger, of_round=1)
+    if evaluated is None and first.outcome is Outcome.NOTHING_TO_ALIGN:
+        raise NothingToAlign(first.reason)
     if evaluated is None:
         raise WrongState(
             "the run has evaluated no student that it trained, so there is nothing to judge: "
@@ -121,11 +125,8 @@ def find_subject(ledger: Ledger) -> Subject:
 
 def is_answered(ledger: Ledger, subject: Subject, labelled: Path) -> bool:
     """Whether both models' answers to a labelled set are in the ledger, and scored."""
-    of_set = str(labelled.absolute())
-    teacher = State(ledger).teacher()
-    return any(scores(ledger, of_set, "after", subject.version)) and any(
-        scores(ledger, of_set, "teacher", teacher)
-    )
+    known = scored_sets(ledger, subject.version, State(ledger).teacher())
+    return str(labelled.absolute()) in known
 
 
 def read_verdict(
@@ -137,8 +138,15 @@ def read_verdict(
 ) -> ReplacementVerdict:
     """The verdict on held-out records, or on a labelled set whose answers the ledger has.
 
-    `margin`: 0 to 1. Raises WrongState if the run has evaluated no student.
+    `margin`: 0 to 1. Raises what `find_subject` does, and InvalidInput for labels that are
+    captions, whose scores are no shares of right answers.
     """
+    if labelled is not None and run.settings.the_task.metric in CORPUS_METRICS:
+        raise InvalidInput(
+            f"{labelled} is scored by {run.settings.the_task.metric}, which counts no right "
+            "answers: leave out --eval",
+            field="eval",
+        )
     ledger = run.ledger
     subject = find_subject(ledger)
     pairs = list(
@@ -203,9 +211,8 @@ def _notes(ledger: Ledger, subject: Subject, labelled: Path | None) -> Iterator[
         )
     if noise := sum(cells[cell] for cell in NOISE):
         yield f"{noise:,} held-out records that the teacher contradicts itself are left out"
-    for path in scored_sets(ledger, subject.version):
-        if path != HELD_OUT:
-            yield f"the run has answers to labels, too: --eval {path}"
+    for path in scored_sets(ledger, subject.version, State(ledger).teacher()):
+        yield f"the run has answers to labels, too: --eval {path}"
 
 
 def _listed(kinds: Sequence[str]) -> str:

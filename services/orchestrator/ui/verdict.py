@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 
 from services.core.errors import InvalidInput
 from services.core.noninferiority import NonInferiority, require_margin
-from services.orchestrator.run.ledger.scores import HELD_OUT, scored_sets
+from services.orchestrator.run.ledger.scores import scored_sets
 from services.orchestrator.run.run import read_run
 from services.orchestrator.run.running_costs import ModelPrice
 from services.orchestrator.run.verdict import ReplacementVerdict, find_subject, read_verdict
@@ -19,8 +19,8 @@ from services.orchestrator.ui.run_list import Document
 
 USUAL_MARGIN = "5"
 PRICES = {
-    "teacher_usd": "1,000 answers of the teacher, in dollars",
-    "student_usd": "1,000 answers of the student, in dollars",
+    "teacher_usd": "1,000 answers of the teacher",
+    "student_usd": "1,000 answers of the student",
     "teacher_usd_per_hour": "an hour of the teacher's devices",
     "student_usd_per_hour": "an hour of the student's devices",
 }
@@ -62,7 +62,7 @@ def read_verdict_page(opened: OpenedRun, given: QueryParams) -> VerdictPage:
     margin = require_margin(_number("margin", chosen["margin"]) or 0.0, "margin")
     ledger = opened.run.ledger
     version = find_subject(ledger).version
-    sets = tuple(path for path in scored_sets(ledger, version) if path != HELD_OUT)
+    sets = tuple(scored_sets(ledger, version, opened.run.state.teacher()))
     if chosen["eval"] and chosen["eval"] not in sets:
         raise InvalidInput(
             f"the run has no answers to the labels {chosen['eval']!r}: "

@@ -5,15 +5,18 @@ import json
 import pytest
 from rich.console import Console
 
+from services.core.errors import NothingToAlign, WrongState
+from services.core.evaluation import Decision, compare
 from services.core.noninferiority import Conclusion
 from services.engines.images import sha256
 from services.orchestrator.cli import commands
 from services.orchestrator.reports import verdict as report
+from services.orchestrator.run.evaluation import RunEvaluation
 from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.run import open_run, read_run
 from services.orchestrator.run.running_costs import ModelPrice, measure_economy
-from services.orchestrator.run.state import State
-from services.orchestrator.run.verdict import is_answered, read_verdict
+from services.orchestrator.run.state import Outcome, State, Version
+from services.orchestrator.run.verdict import Subject, find_subject, is_answered, read_verdict
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.run.runs import said, told
 from tests.orchestrator.scripted import ScriptedTeacher, truth
@@ -69,9 +72,33 @@ def test_the_document_has_what_the_text_has(finished):
     assert found["economy"]["break_even"] == 0, "this run has cost nothing"
 
 
-def test_a_run_without_an_evaluated_student_is_refused(tmp_path, finished):
-    text = said("verdict", tmp_path / "none", code=1)
-    assert "none" in text
+def test_without_an_evaluated_student_there_is_nothing_to_judge(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    try:
+        with pytest.raises(WrongState, match="finish `mpa-orch align`"):
+            find_subject(ledger)
+        State(ledger).outcome, State(ledger).reason = Outcome.NOTHING_TO_ALIGN, "at parity"
+        with pytest.raises(NothingToAlign, match="at parity"):
+            find_subject(ledger)
+    finally:
+        ledger.close()
+
+
+def test_the_version_that_was_promoted_last_is_judged(tmp_path):
+    """A later candidate that was not promoted doesn't serve anybody."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    evaluation = RunEvaluation(compare([]), Decision(True, "better"))
+    try:
+        for number, outcome in enumerate((Outcome.PROMOTED, Outcome.NOT_PROMOTED), start=1):
+            if number > 1:
+                with ledger.at_once():
+                    ledger.begin_round(number)
+            state = State(ledger)
+            state.candidate, state.evaluation = Version(f"v{number + 1}"), evaluation
+            state.outcome = outcome
+        assert find_subject(ledger) == Subject("v2", 1, True)
+    finally:
+        ledger.close()
 
 
 def test_a_margin_of_nothing_is_a_usage_error(finished):

@@ -16,7 +16,8 @@ SELECT image_sha256, question, kind, score FROM scores
 WHERE question_set = ? AND role = ? AND version = ? ORDER BY image_sha256, question
 """
 SETS = """
-SELECT DISTINCT question_set FROM scores WHERE role = 'after' AND version = ? ORDER BY 1
+SELECT question_set FROM scores WHERE role = 'after' AND version = ?
+INTERSECT SELECT question_set FROM scores WHERE role = 'teacher' AND version = ? ORDER BY 1
 """
 HELD_OUT_CELLS = """
 SELECT r.cell, count(*) FROM records r JOIN images i
@@ -42,9 +43,9 @@ def scores(ledger: Ledger, question_set: str, role: str, version: str) -> Iterat
         yield ScoredQuestion(*row)
 
 
-def scored_sets(ledger: Ledger, version: str) -> list[str]:
-    """Question sets on which that version was evaluated as the candidate."""
-    return [question_set for (question_set,) in ledger.read(SETS, version)]
+def scored_sets(ledger: Ledger, version: str, teacher: str) -> list[str]:
+    """Labelled sets on which both that version, as the candidate, and that teacher have scores."""
+    return [question_set for (question_set,) in ledger.read(SETS, version, teacher)]
 
 
 def held_out_cells(ledger: Ledger, number: int) -> Counter[Cell]:
