@@ -99,7 +99,7 @@ class Overview:
     """Number of kinds that are not on the page."""
     evaluations: tuple[Judged, ...]
     guards: tuple[GuardResult, ...]
-    """What the candidate must not lose: the gate's other condition."""
+    """Abilities that the candidate must not lose: the gate's other condition."""
     renewed: Renewed
 
     @property
