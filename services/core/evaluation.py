@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.core.intervals import format_p, mcnemar_p
+from services.core.noninferiority import Conclusion, NonInferiority
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +77,30 @@ class Decision:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class GuardResult:
+    """Candidate (new) against live (old) on the labelled set at `path`, which must not suffer.
+
+    `skipped`: questions that could not be asked.
+    """
+
+    path: str
+    found: NonInferiority
+    skipped: int = 0
+
+
 KIND_TOLERANCE = 0.01
 """Share of a kind's questions that may be lost on balance."""
 
 
-def should_promote(comparison: Comparison, significance: float = 0.05) -> Decision:
+def should_promote(
+    comparison: Comparison, significance: float = 0.05, guards: Sequence[GuardResult] = ()
+) -> Decision:
     """Promote a candidate that fixes more than it breaks, beyond chance, overall and in each kind.
 
     A kind with 100 questions or more may lose one in 100 on balance: every training changes some
-    answers.
+    answers. Each guard set must show that its loss is within the tolerance: the whole 95 % interval
+    of the difference is above minus the tolerance. A set that is too small to show it refuses, too.
     """
     overall = comparison.overall
     changed = f"{overall.fixed} fixed, {overall.broken} broken"
@@ -103,6 +119,9 @@ def should_promote(comparison: Comparison, significance: float = 0.05) -> Decisi
                 f'the candidate breaks more questions of the kind "{kind}" than it fixes: '
                 f"{tally.fixed} fixed, {tally.broken} broken of {tally.questions}",
             )
+    for guard in guards:
+        if guard.found.conclusion is not Conclusion.YES:
+            return Decision(False, _lost(guard))
     p = format_p(comparison.mcnemar_p)
     if comparison.mcnemar_p >= significance:
         return Decision(
@@ -113,5 +132,33 @@ def should_promote(comparison: Comparison, significance: float = 0.05) -> Decisi
     return Decision(
         True,
         f"{overall.before:.1%} before, {overall.after:.1%} after on {overall.questions} held-out "
-        f"questions ({changed}, McNemar p {p})",
+        f"questions ({changed}, McNemar p {p}){_kept(guards)}",
+    )
+
+
+def _kept(guards: Sequence[GuardResult]) -> str:
+    if not guards:
+        return ""
+    sets = "1 guard set" if len(guards) == 1 else f"{len(guards)} guard sets"
+    return f"; {sets} kept within {_points(guards[0].found.margin)}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:g} point{'' if share == 0.01 else 's'}"
+
+
+def _lost(guard: GuardResult) -> str:
+    found = guard.found
+    points = _points(found.margin)
+    measured = (
+        f"{found.old:.1%} before, {found.new:.1%} after on {found.questions} questions, 95 % "
+        f"interval of the difference {100 * found.difference.low:+.1f} to "
+        f"{100 * found.difference.high:+.1f} points"
+    )
+    if found.conclusion is Conclusion.NO:
+        return f"the guard set {guard.path} loses more than {points}: {measured}"
+    more = f"about {found.more:,} more questions" if found.more else "another guard set"
+    return (
+        f"the guard set {guard.path} may lose more than {points}: {measured}; {more} or a larger "
+        "--guard-tolerance would decide"
     )

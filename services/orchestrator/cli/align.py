@@ -9,7 +9,7 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli import run_options as r
 from services.orchestrator.cli.exits import again, exit_codes
-from services.orchestrator.cli.request import RunRequest
+from services.orchestrator.cli.request import GuardChoice, RunRequest
 
 app = typer.Typer()
 
@@ -28,6 +28,8 @@ def align(
     labelled: o.Labelled = None,
     yes: o.Yes = False,
     near_duplicates: r.NearDuplicates = None,
+    guards: o.Guards = None,
+    guard_tolerance: o.GuardTolerance = None,
     leak_check: r.LeakCheck = None,
     max_pixels: r.MaxPixels = None,
     production: r.Production = None,
@@ -126,6 +128,7 @@ def align(
                 rule=StoppingRule(rounds, until_gap, reviewed),
                 limits=Limits(dollars(budget) if budget else None, max_hours, usd_per_hour),
                 production=production or (),
+                guards=GuardChoice.of(guards, guard_tolerance),
             ),
             session.settings(request),
         )

@@ -15,6 +15,7 @@ from services.files import written_whole
 from services.orchestrator import alignment, in_turn, rounds
 from services.orchestrator.audit import tagging
 from services.orchestrator.audit.tagging import Tagged
+from services.orchestrator.cli.request import NO_GUARDS, GuardChoice
 from services.orchestrator.endpoints import connect
 from services.orchestrator.endpoints.billing import within
 from services.orchestrator.endpoints.budget import NO_LIMITS, Limits
@@ -31,8 +32,10 @@ from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Outcome
 from services.orchestrator.run.summary import Summary, write_summary
-from services.orchestrator.steps import evaluation, promotion
+from services.orchestrator.run.verdict import find_subject
+from services.orchestrator.steps import confrontation, evaluation, promotion
 from services.orchestrator.steps.forecast import require_way_to_repair
+from services.orchestrator.steps.guard_sets import set_guards
 from services.orchestrator.steps.labelled import read_labelled
 from services.orchestrator.steps.leaks import look_for_leaks
 from services.orchestrator.steps.promotion import Confirm
@@ -48,6 +51,7 @@ async def align(
     rule: StoppingRule = ONE_ROUND,
     limits: Limits = NO_LIMITS,
     production: Sequence[Path] = (),
+    guards: GuardChoice = NO_GUARDS,
 ) -> Summary:
     """The whole run. `limits` hold over all commands that work on it.
 
@@ -56,6 +60,7 @@ async def align(
     run, where = _acquainted(run, where)
     if labelled is not None:
         read_labelled(labelled)
+    set_guards(run, guards.paths, guards.tolerance)
     rounds.set_rule(run, rule)
     await look_for_leaks(run, labelled, progress)
     requests.set_folders(run, production)
@@ -142,9 +147,16 @@ async def level(
     return write_summary(run)
 
 
-async def evaluate(run: Run, where: Where, labelled: Path | None, progress: Progress) -> Summary:
+async def evaluate(
+    run: Run,
+    where: Where,
+    labelled: Path | None,
+    progress: Progress,
+    guards: GuardChoice = NO_GUARDS,
+) -> Summary:
     run, where = _acquainted(run, where)
     evaluation.require_candidate(run)
+    set_guards(run, guards.paths, guards.tolerance)
     await look_for_leaks(run, labelled, progress)
     if (
         labelled is not None
@@ -179,9 +191,16 @@ async def promote(
 
 
 async def quote(
-    run: Run, where: Where, pilot: int, devices: int, limits: Limits, progress: Progress
+    run: Run,
+    where: Where,
+    pilot: int,
+    devices: int,
+    limits: Limits,
+    progress: Progress,
+    guards: GuardChoice = NO_GUARDS,
 ) -> quoting.Quote:
     """`pilot`: number of images, 0 for the usual share. `devices`: number used at the same time."""
+    set_guards(run, guards.paths, guards.tolerance)
     async with within(limits, run, where.cache) as budget:
         return await quoting.quote(
             run,
@@ -191,6 +210,16 @@ async def quote(
             limits.usd_per_hour,
             progress,
         )
+
+
+async def confront(run: Run, where: Where, labelled: Path, progress: Progress) -> None:
+    """Asks both models the labelled questions of a verdict."""
+    run, where = _acquainted(run, where)
+    subject = find_subject(run.ledger)
+    read_labelled(labelled)
+    await look_for_leaks(run, labelled, progress)
+    async with connect.both(where, run.folder, progress) as (teacher, student):
+        await confrontation.confront(run, teacher, student, subject, labelled, progress)
 
 
 async def rollback(folder: Path, where: Where, progress: Progress) -> VersionPointers:

@@ -26,6 +26,7 @@ from services.orchestrator.cli import (
     runs,
     services,
     steps,
+    verdict,
     versions,
 )
 
@@ -87,7 +88,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (align, quote, steps, results, explorer, services, experiment):
+for part in (align, quote, steps, results, verdict, explorer, services, experiment):
     app.add_typer(part.app)
 app.add_typer(
     models.app,

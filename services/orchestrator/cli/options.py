@@ -155,6 +155,27 @@ Labelled = Annotated[
         'Each line is {"image", "question", "answers", optional "kind"}.',
     ),
 ]
+Guards = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--guard",
+        metavar="LABELLED",
+        help="Set of another ability that must not be lost: the candidate is promoted only if "
+        "its loss there is within --guard-tolerance. Can be repeated.",
+    ),
+]
+GuardTolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--guard-tolerance",
+        metavar="POINTS",
+        min=0.01,
+        max=99.0,
+        help="Largest loss on each guard set, in points: the whole 95 % interval of the change "
+        "has to be above its negative. Default: 5.",
+        show_default=False,
+    ),
+]
 Yes = Annotated[
     bool, flag("--yes", "-y", help="Skip the confirmation before training and promotion.")
 ]

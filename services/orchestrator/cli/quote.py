@@ -13,7 +13,7 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli import run_options as r
 from services.orchestrator.cli.exits import again, exit_codes
-from services.orchestrator.cli.request import RunRequest
+from services.orchestrator.cli.request import GuardChoice, RunRequest
 from services.orchestrator.run import RUNS
 
 app = typer.Typer()
@@ -55,6 +55,8 @@ def quote(
     pilot: Pilot = 0,
     as_json: o.Json = False,
     near_duplicates: r.NearDuplicates = None,
+    guards: o.Guards = None,
+    guard_tolerance: o.GuardTolerance = None,
     leak_check: r.LeakCheck = None,
     max_pixels: r.MaxPixels = None,
     questions: r.Questions = None,
@@ -134,7 +136,15 @@ def quote(
     with exit_codes(again(None if run else request.folder)):
         with open_run(request.folder, session.settings(request)) as opened:
             found = session.gather(
-                lambda progress: commands.quote(opened, where, pilot, devices, limits, progress)
+                lambda progress: commands.quote(
+                    opened,
+                    where,
+                    pilot,
+                    devices,
+                    limits,
+                    progress,
+                    GuardChoice.of(guards, guard_tolerance),
+                )
             )
         if as_json:
             typer.echo(json.dumps(asdict(found), indent=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,3 +44,22 @@ class RunRequest:
     focus: bool = False
     pilot: bool = False
     """A quote's run, on a sample of the images."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardChoice:
+    """Guard sets that a command names; without any, those of an earlier command stay.
+
+    `tolerance`: 0 to 1; None leaves it as it is.
+    """
+
+    paths: tuple[Path, ...] = ()
+    tolerance: float | None = None
+
+    @classmethod
+    def of(cls, paths: Sequence[Path] | None, points: float | None) -> GuardChoice:
+        """The choice by the options of a command. `points`: percent of the questions."""
+        return cls(tuple(paths or ()), None if points is None else points / 100)
+
+
+NO_GUARDS = GuardChoice()

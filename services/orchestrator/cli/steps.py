@@ -11,7 +11,7 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli import run_options as r
 from services.orchestrator.cli.exits import again, exit_codes
-from services.orchestrator.cli.request import RunRequest
+from services.orchestrator.cli.request import GuardChoice, RunRequest
 
 app = typer.Typer()
 PANEL = "Steps of a run"
@@ -162,6 +162,8 @@ def evaluate(
     student: o.Student = "",
     local: o.Local = False,
     labelled: o.Labelled = None,
+    guards: o.Guards = None,
+    guard_tolerance: o.GuardTolerance = None,
     trial: o.Trial = False,
     no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
@@ -185,7 +187,10 @@ def evaluate(
     )
     with exit_codes(again()):
         session.work(
-            run, lambda opened, progress: commands.evaluate(opened, where, labelled, progress)
+            run,
+            lambda opened, progress: commands.evaluate(
+                opened, where, labelled, progress, GuardChoice.of(guards, guard_tolerance)
+            ),
         )
 
 

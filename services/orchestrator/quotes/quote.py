@@ -26,6 +26,7 @@ from services.orchestrator.run.ledger import counts
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.evaluation import JUDGED
+from services.orchestrator.steps.guard_sets import guard_cases
 
 OVERLAPPING = ("annotate", "answer", "identify")
 ROLES = {
@@ -126,6 +127,9 @@ def predict(run: Run, devices: int, usd_per_hour: float, *, shares_a_machine: bo
     stages = [_stage(name, *found[name], seconds.get(name, 0.0), pool / pilot) for name in found]
     judged = sum(record.held_out and record.cell in JUDGED for record in ledger.records())
     stages.append(_evaluation(stages[1], found["answer"][0], judged))
+    if guards := guard_cases(run):
+        questions = sum(len(cases) for _, cases, _ in guards)
+        stages.append(_guard(stages[1], found["answer"][0], 2 * questions, pool / pilot))
     gap, parity_set = _parity_set(run, pool, pilot)
     training = predict_training(run, gap, parity_set.expected)
     wall_s = _wall_s(stages, shares_a_machine=shares_a_machine)
@@ -167,6 +171,13 @@ def _evaluation(answer: QuotedStage, answered: int, judged: int) -> QuotedStage:
         seconds=seconds,
         usage=_scaled(answer.usage, share),
     )
+
+
+def _guard(answer: QuotedStage, answered: int, calls: int, factor: float) -> QuotedStage:
+    """Answers of both versions to guard sets, each as long as one to the pilot's questions."""
+    share = calls / (answered * factor) if answered else 0.0
+    seconds = None if answer.seconds is None else answer.seconds * share
+    return QuotedStage("guard", "student", calls, seconds, _scaled(answer.usage, share))
 
 
 def _scaled(usage: Usage, factor: float) -> Usage:

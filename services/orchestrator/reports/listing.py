@@ -7,10 +7,17 @@ from collections.abc import Collection, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from services.core.intervals import Interval
+
 
 def say(console: Console, text: str) -> None:
     """Print a line as it is: no markup, no highlighting, no wrapping."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def in_points(found: Interval) -> str:
+    """A difference with its interval in points, such as "-1.2 (-3.4 to +0.9)"."""
+    return f"{100 * found.expected:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
 def print_rows(

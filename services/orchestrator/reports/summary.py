@@ -13,7 +13,7 @@ from services.core.intervals import format_p
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.orchestrator.reports import rounds as rounds_report
-from services.orchestrator.reports.listing import say
+from services.orchestrator.reports.listing import in_points, say
 from services.orchestrator.run.opinions import LabelNoise
 from services.orchestrator.run.summary import Summary
 
@@ -27,6 +27,7 @@ def show(summary: Summary, console: Console) -> None:
     """Print the run's counts, its result, and the version that is live now."""
     _show_counts(summary, console)
     _show_accuracies(summary, console)
+    _show_guards(summary, console)
     _show_examples(summary, console)
     if len(summary.rounds) > 1:
         rounds_report.show(summary.rounds, summary.stopped, console)
@@ -136,6 +137,19 @@ def _show_accuracies(summary: Summary, console: Console) -> None:
     console.print(table)
     p = format_p(summary.mcnemar_p)
     say(console, f"fixed {summary.fixed}, broken {summary.broken}, McNemar p {p}")
+
+
+def _show_guards(summary: Summary, console: Console) -> None:
+    for guard in summary.guards:
+        found = guard.found
+        said = {"yes": "kept", "no": "lost"}.get(found.conclusion, str(found.conclusion))
+        skipped = f", {guard.skipped:,} skipped" if guard.skipped else ""
+        text = (
+            f"{said}: {found.old:.1%} before, {found.new:.1%} after on {found.questions:,} "
+            f"questions, difference {in_points(found.difference)} points, "
+            f"tolerance {100 * found.margin:g} ({guard.path}{skipped})"
+        )
+        say(console, f"guard        {text}")
 
 
 def _show_examples(summary: Summary, console: Console) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from services.core.evaluation import Comparison, Decision, Tally
+from services.core.evaluation import Comparison, Decision, GuardResult, Tally
+from services.core.intervals import Interval
+from services.core.noninferiority import Conclusion, NonInferiority
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,28 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardSets:
+    """Labelled sets that must not suffer, and the loss that each may have, 0 to 1."""
+
+    paths: tuple[str, ...] = ()
+    tolerance: float = 0.05
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> GuardSets:
+        """The sets; none for the text ""."""
+        fields = json.loads(text or "{}")
+        return cls(**{**fields, "paths": tuple(fields.get("paths", ()))})
+
+
+@dataclass(frozen=True, slots=True)
 class RunEvaluation:
     held_out: Comparison
     decision: Decision
     labelled: Labelled | None = None
+    guards: tuple[GuardResult, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -60,12 +81,22 @@ class RunEvaluation:
                 labelled["skipped"],
                 tuple(Example(**example) for example in labelled["examples"]),
             ),
+            tuple(map(_guard, fields.get("guards", ()))),
         )
 
 
 def _comparison(fields: dict[str, dict[str, dict[str, float]]]) -> Comparison:
     kinds = {kind: _tally(tally) for kind, tally in fields["kinds"].items()}
     return Comparison(_tally(fields["overall"]), kinds)  # type: ignore[arg-type]
+
+
+def _guard(fields: dict[str, Any]) -> GuardResult:
+    found = fields["found"]
+    read = {
+        "difference": Interval(**found["difference"]),
+        "conclusion": Conclusion(found["conclusion"]),
+    }
+    return GuardResult(fields["path"], NonInferiority(**{**found, **read}), fields["skipped"])
 
 
 def _tally(fields: dict[str, float]) -> Tally:

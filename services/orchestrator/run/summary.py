@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
-from services.core.evaluation import Comparison
+from services.core.evaluation import Comparison, GuardResult
 from services.core.parity import Cell
 from services.core.usage import Usage
 from services.files import write_atomically
@@ -136,6 +136,8 @@ class Summary:
     """Reason why no other round begins; "" if one does."""
     audited: dict[str, int]
     """Users' requests by their cell, or by the reason of their rejection."""
+    guards: tuple[GuardResult, ...] = ()
+    """Candidate against base version on each guard set."""
 
 
 def summarise(ledger: Ledger) -> Summary:
@@ -196,6 +198,7 @@ def summarise(ledger: Ledger) -> Summary:
         rounds=history(ledger),
         stopped=why_stop(ledger),
         audited=counts.audited_requests(ledger),
+        guards=evaluation.guards if evaluation else (),
     )
 
 

@@ -1,12 +1,13 @@
 """Candidate against live, on held-out records and on a labelled set.
 
-Held-out records decide on promotion; a labelled set, if given, only measures.
+Held-out records and guard sets decide on promotion; a labelled set, if given, only measures.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from services.core.evaluation import (
     compare,
     should_promote,
 )
+from services.core.noninferiority import OTHER, SMALLEST_KIND
 from services.core.parity import STUDENT_RIGHT, Cell
 from services.core.questions import question_kind
 from services.orchestrator.images.source import Source
@@ -29,28 +31,29 @@ from services.orchestrator.run.evaluation import (
 )
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
-from services.orchestrator.scoring.metrics import score
 from services.orchestrator.steps.corrections import corrected_records
+from services.orchestrator.steps.guard_sets import are_checked, check_guards, guard_cases
 from services.orchestrator.steps.identification import student_answer, teacher_answer
 from services.orchestrator.steps.labelled import labelled_images, read_labelled
 from services.orchestrator.steps.questioning import Case, Exam, Respond, Sat, sit
+from services.orchestrator.steps.scorekeeping import Score, keep_scores, official
 from services.rpc.client import Student, Teacher
 
 JUDGED = STUDENT_RIGHT | {Cell.GAP}
 EXAMPLES = 3
-SMALLEST_KIND = 10
 ONE_MODEL_FITS = "ONE_MODEL_FITS"
 """Reason of a student that can't load a version next to the live one."""
 
-Score = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
-"""Scores of one respondent's answers to all questions, each with its references."""
-
 
 def is_evaluated(run: Run, labelled: Path | None) -> bool:
-    """Whether the run is evaluated with this labelled set, or at all if none is named."""
+    """Whether the run is evaluated with its guard sets, and with this labelled set if one is
+    named.
+    """
     done = run.state.evaluation
-    if done is None or labelled is None:
-        return done is not None
+    if done is None or not are_checked(run, done):
+        return False
+    if labelled is None:
+        return True
     return done.labelled is not None and done.labelled.path == str(labelled.absolute())
 
 
@@ -62,13 +65,12 @@ def require_candidate(run: Run) -> None:
         )
 
 
-async def require_served_as_judged(run: Run, student: Student) -> None:
-    """Raises WrongState if the service would ask the candidate differently than the run does."""
-    after = run.state.the_candidate.name
-    differing = (await student.version(after)).contract.differences(run.settings.contract)
+async def require_served_as_judged(run: Run, student: Student, version: str) -> None:
+    """Raises WrongState if the service would ask that version differently than the run does."""
+    differing = (await student.version(version)).contract.differences(run.settings.contract)
     if differing:
         raise WrongState(
-            f"{after} at {student.address} would be served differently than it is judged "
+            f"{version} at {student.address} would be served differently than it is judged "
             f"({'; '.join(differing)}): a service of an earlier release trained it. "
             "Train it again with this release, in another --run"
         )
@@ -90,7 +92,7 @@ def held_out_cases(run: Run) -> list[Case]:
 
     def kind(question: str) -> str:
         found = question_kind(question)
-        return found if sizes[found] >= SMALLEST_KIND else "other"
+        return found if sizes[found] >= SMALLEST_KIND else OTHER
 
     return [
         Case(r.path, r.image_sha256, r.question, (r.answer,), kind(r.question)) for r in records
@@ -120,9 +122,9 @@ async def evaluate(
         assert found is not None
         return found
     require_candidate(run)
-    await require_served_as_judged(run, student)
     before = run.state.the_base.name
     after = run.state.the_candidate.name
+    await require_served_as_judged(run, student, after)
     with run.timed("evaluate"):
         if not await _load_both(student, before, after):
             await _ask_in_turn(run, student, labelled, progress, may_try=may_try)
@@ -139,7 +141,14 @@ async def evaluate(
             return [matches(a, w[0]) for a, w in zip(given, wanted, strict=True)]
 
         comparison = compare(_scored(run, "held_out", exam, matched))
-        evaluation = RunEvaluation(comparison, should_promote(comparison))
+        guards = await check_guards(run, versions, progress, at_once)
+        done = run.state.evaluation
+        decision = should_promote(comparison, guards=guards)
+        if done is not None and run.state.outcome is not None:
+            decision = done.decision
+            if not are_checked(run, done):
+                progress.note("guard: the round was decided before, so these sets only measure")
+        evaluation = RunEvaluation(comparison, decision, done.labelled if done else None, guards)
         if labelled is not None:
             respondents: dict[str, Respond] = {
                 **versions,
@@ -153,9 +162,7 @@ async def evaluate(
                 "labelled",
                 at_once,
             )
-            evaluation = RunEvaluation(
-                comparison, evaluation.decision, _labelled(run, labelled, exam)
-            )
+            evaluation = replace(evaluation, labelled=_labelled(run, labelled, exam))
     run.state.evaluation = evaluation
     return evaluation
 
@@ -194,6 +201,7 @@ async def _ask_in_turn(
     ]
     if labelled is not None:
         sets.append((labelled_images(labelled), read_labelled(labelled), "labelled"))
+    sets += guard_cases(run)
     if (await student.pointers()).live == after:  # an earlier try was interrupted
         await student.promote(before, expected_live=after)
     at_once = images_at_once(student.in_flight, run.settings.pixel_budget)
@@ -216,36 +224,22 @@ async def _ask_in_turn(
 
 
 def _scored(run: Run, question_set: str, exam: Exam, score: Score) -> list[Judgement]:
-    references = [sat.case.references for sat in exam.sat]
-    scores = {
-        name: [float(value) for value in score([sat.answers[name] for sat in exam.sat], references)]
-        for name in (exam.sat[0].answers if exam.sat else ())
+    roles = {
+        "before": ("before", run.state.the_base.name),
+        "after": ("after", run.state.the_candidate.name),
+        "teacher": ("teacher", run.state.teacher()),
     }
-    with run.ledger.at_once():
-        for number, sat in enumerate(exam.sat):
-            asked = (question_set, sat.image_sha256, sat.case.question)
-            for name, values in scores.items():
-                run.ledger.add_score(
-                    *asked, name, _version(run, name), sat.case.kind, values[number]
-                )
+    scores = keep_scores(run, question_set, exam, score, roles)
     return [
         Judgement(sat.case.kind, scores["before"][number], scores["after"][number])
         for number, sat in enumerate(exam.sat)
     ]
 
 
-def _version(run: Run, respondent: str) -> str:
-    if respondent == "teacher":
-        return run.state.teacher()
-    return (run.state.the_base if respondent == "before" else run.state.the_candidate).name
-
-
 def _labelled(run: Run, path: Path, exam: Exam) -> Labelled:
-    def official(given: Sequence[str], wanted: Sequence[Sequence[str]]) -> Sequence[float]:
-        return score([run.settings.the_task.metric], given, wanted)[0].each
-
-    judgements = _scored(run, str(path.absolute()), exam, official)
-    scores = official(
+    by_metric = official(run.settings.the_task.metric)
+    judgements = _scored(run, str(path.absolute()), exam, by_metric)
+    scores = by_metric(
         [sat.answers["teacher"] for sat in exam.sat], [sat.case.references for sat in exam.sat]
     )
     by_kind: dict[str, list[float]] = defaultdict(list)

@@ -6,6 +6,7 @@ from services.core.errors import WrongState
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.steps.evaluation import ONE_MODEL_FITS
+from services.orchestrator.steps.guard_sets import guard_cases
 from services.orchestrator.steps.leveling import hyperparameters_of, usual_epochs
 from services.rpc.client import Student, TrainingPlan
 
@@ -24,6 +25,9 @@ async def require_way_to_the_end(
     """
     if run.state.candidate or run.state.training_begun:
         return
+    if guards := guard_cases(run):
+        count = sum(len(cases) for _, cases, _ in guards)
+        progress.note(f"evaluate: {count:,} questions of guard sets, put to both versions")
     plan = await _plan(run, student)
     if plan is None:
         return

@@ -44,10 +44,10 @@ async def look_for_leaks(
 ) -> None:
     """Reads every new evaluation set, and rejects its images among those that the run has already.
 
-    `datasets`: further sets that are open already. Training can't be undone: leaked
-    images that were trained on are counted in the summary.
+    Guard sets are read, too. `datasets`: further sets that are open already. Training can't be
+    undone: leaked images that were trained on are counted in the summary.
     """
-    named = [str(labelled.absolute())] if labelled else []
+    named = [*([str(labelled.absolute())] if labelled else []), *run.state.guards.paths]
     sets: dict[str, Callable[[], Images]] = {
         of_set: partial(_images_of, of_set) for of_set in (*named, *run.settings.leak_check)
     }

@@ -126,9 +126,10 @@ async def train(
 ) -> StudentVersion:
     """The trained version. `request` builds the request of the nth attempt.
 
-    `follow` gets every state of the training that is seen. A failed attempt is repeated as another one. The training belongs to the student
-    service: an interrupted orchestrator doesn't stop it, and the same request finds it
-    again. Raises MpaError if it failed or was cancelled while this command followed it.
+    `follow` gets every state of the training that is seen. A failed attempt is repeated as
+    another one. The training belongs to the student service: an interrupted orchestrator
+    doesn't stop it, and the same request finds it again. Raises MpaError if it failed or was
+    cancelled while this command followed it.
     """
     for number in count():
         asked = request(number)

@@ -35,6 +35,7 @@ from services.orchestrator.ui.run_list import Document, RunLines, RunList
 from services.orchestrator.ui.side_by_side import Contrasts, read_sides
 from services.orchestrator.ui.thumbnails import thumbnail
 from services.orchestrator.ui.upkeep import Upkeep
+from services.orchestrator.ui.verdict import read_verdict_page
 from services.rpc.status import http_status
 
 VIEWS_AT_ONCE = 8
@@ -67,6 +68,7 @@ def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIA
         *_both("/runs", views.runs),
         *_both("/compare", views.compare),
         *_both("/runs/{run}/overview", views.overview),
+        *_both("/runs/{run}/verdict", views.verdict),
         *_both("/runs/{run}/records", views.records),
         *_both("/runs/{run}/records/{key}", views.record),
         *_both("/runs/{run}/refused", views.refused),
@@ -106,6 +108,11 @@ class Views:
     def overview(self, request: Request) -> Response:
         with self._library.open(request.path_params["run"]) as opened:
             return _shown(request, "overview.html", read_overview(opened))
+
+    def verdict(self, request: Request) -> Response:
+        with self._library.open(request.path_params["run"]) as opened:
+            found = read_verdict_page(opened, request.query_params)
+            return _shown(request, "verdict.html", found)
 
     def records(self, request: Request) -> Response:
         wish = read_wish(request.query_params)

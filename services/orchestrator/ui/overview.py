@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from services.core.evaluation import Comparison
+from services.core.evaluation import Comparison, GuardResult
 from services.core.parity import Cell
 from services.core.usage import NO_USAGE, Usage
 from services.orchestrator.run.evaluation import RunEvaluation
@@ -101,6 +101,8 @@ class Overview:
     evaluations: tuple[Judged, ...]
     losses: tuple[LossPoint, ...]
     """Loss curve of the round's last training."""
+    guards: tuple[GuardResult, ...]
+    """Abilities that the candidate must not lose: the gate's other condition."""
     renewed: Renewed
 
     @property
@@ -130,7 +132,7 @@ def read_overview(opened: OpenedRun) -> Overview:
     found = browsing.count(opened.catalogue).facets
     expenses = Expenses.from_json(opened.catalogue.note(EXPENSES))
     kinds = _kinds(opened)
-    base, candidate = state.base, state.candidate
+    base, candidate, evaluation = state.base, state.candidate, state.evaluation
     standing_now, outcome, sentence = standing(state, is_at_work(run.folder))
     return Overview(
         run=opened.name,
@@ -150,8 +152,9 @@ def read_overview(opened: OpenedRun) -> Overview:
         stages=_stages(state.seconds, expenses),
         kinds=tuple(kinds[:MOST_KINDS]),
         other_kinds=max(0, len(kinds) - MOST_KINDS),
-        evaluations=_evaluations(state.evaluation),
+        evaluations=_evaluations(evaluation),
         losses=state.losses,
+        guards=evaluation.guards if evaluation else (),
         renewed=opened.renewed,
     )
 

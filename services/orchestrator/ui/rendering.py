@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 
 from services.core.answers import MATCHERS
 from services.core.parity import Cell
+from services.orchestrator.reports.listing import in_points
 from services.orchestrator.reports.runs import SAID
 from services.orchestrator.run.ledger.browsing import COUNTED
 from services.orchestrator.run.ledger.facets import (
@@ -34,6 +35,7 @@ from services.orchestrator.ui.choosing import (
 from services.orchestrator.ui.plots import draw_changes, draw_gains, draw_losses
 from services.orchestrator.ui.record_list import RecordList
 from services.orchestrator.ui.review_desk import MOST_AT_ONCE
+from services.orchestrator.ui.verdict import PRICES
 
 FACETS = {
     Facet.CELL: "Cell",
@@ -148,13 +150,14 @@ def _environment(links: Links = SERVED) -> Environment:
     )
     found.filters |= {"shortened": shortened, "percent": percent, "dollars": dollars}
     found.filters |= {"clock": clock, "day": day, "count": lambda number: f"{number:,}"}
-    found.filters |= {"whole": links.whole}
+    found.filters |= {"points": in_points, "whole": links.whole}
     found.globals |= {
         "COUNTED": COUNTED,
         "NO_WISH": Wish(),
         "Cell": Cell,
         "FACETS": FACETS,
         "ORDERS": ORDERS,
+        "PRICES": PRICES,
         "SHOWN_VALUES": SHOWN_VALUES,
         "draw_changes": draw_changes,
         "draw_gains": draw_gains,

@@ -10,8 +10,11 @@ from rich.console import Console
 from services.core.errors import WrongState
 from services.core.intervals import Interval
 from services.core.usage import Usage
+from services.orchestrator.cli import commands
 from services.orchestrator.cli.align import align
 from services.orchestrator.cli.quote import quote as quote_command
+from services.orchestrator.cli.request import GuardChoice
+from services.orchestrator.endpoints.budget import NO_LIMITS
 from services.orchestrator.images.drawn import DrawnImages
 from services.orchestrator.images.opening import open_images
 from services.orchestrator.quotes.pilot import draw
@@ -78,6 +81,25 @@ async def test_samples_of_the_teacher_are_a_stage_of_their_own(tmp_path, pool):
         sum(stage.calls for stage in found.stages if stage.role == "teacher")
         == b.teacher.calls.total() - before
     )
+
+
+async def test_questions_of_guard_sets_are_a_stage_of_their_own(tmp_path, pool):
+    guard = tmp_path / "guard.jsonl"
+    row = {"image": "pool/000.png", "answers": ["red"]}
+    asked = (json.dumps({**row, "question": f"what is part {n}?"}) for n in range(10))
+    guard.write_text("\n".join(asked))
+    async with bench(tmp_path / "run", pool, recipe="paper") as b:
+        with (
+            open_run(tmp_path / "pilot", replace(b.settings, pilot=True)) as opened,
+            b.progress() as progress,
+        ):
+            choice = GuardChoice((guard,))
+            found = await commands.quote(opened, b.where, 20, 2, NO_LIMITS, progress, choice)
+    stages = {stage.name: stage for stage in found.stages}
+    assert stages["guard"].calls == 2 * 10, "both versions answer"
+    answered = stages["answer"]
+    assert answered.seconds is not None
+    assert stages["guard"].seconds == pytest.approx(answered.seconds * 20 / answered.calls)
 
 
 async def test_time_is_told_by_stage_and_only_of_calls_that_were_made(tmp_path, pool, cache):

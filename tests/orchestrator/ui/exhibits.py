@@ -9,7 +9,8 @@ import httpx
 import uvicorn
 
 from services.core.agreement import Agreement
-from services.core.evaluation import Judgement, compare, should_promote
+from services.core.evaluation import GuardResult, Judgement, compare, should_promote
+from services.core.noninferiority import ScorePair, compare_pairs
 from services.core.parity import Cell
 from services.core.questions import question_kind
 from services.engines.images import sha256
@@ -52,7 +53,9 @@ def make_run(
         ledger.add_image(ImageRow("broken.png", "", "IMAGE_UNREADABLE", "no image at all"))
         comparison = compare(judged)
         decision = should_promote(comparison)
-        state.evaluation = RunEvaluation(comparison, decision)
+        kept = compare_pairs([ScorePair(str(n), "guard", 1.0, 1.0) for n in range(100)], 0.05)
+        guards = (GuardResult("/guards/<other>.jsonl", kept, 1),)
+        state.evaluation = RunEvaluation(comparison, decision, guards=guards)
         state.outcome, state.reason = Outcome.NOT_PROMOTED, decision.reason
         state.add_seconds("annotate", 2.0)
     ledger.close()

@@ -1,0 +1,60 @@
+"""Scores of an evaluation's questions, and the answers that they cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from services.core.parity import Cell
+from services.orchestrator.run.ledger.ledger import Ledger
+
+HELD_OUT = "held_out"
+"""Question set of held-out records; any other is the path of a labelled set."""
+SCORES = """
+SELECT image_sha256, question, kind, score FROM scores
+WHERE question_set = ? AND role = ? AND version = ? ORDER BY image_sha256, question
+"""
+SETS = """
+SELECT question_set FROM scores WHERE role = 'after' AND version = ?
+INTERSECT SELECT question_set FROM scores WHERE role = 'teacher' AND version = ? ORDER BY 1
+"""
+HELD_OUT_CELLS = """
+SELECT r.cell, count(*) FROM records r JOIN images i
+ON i.sha256 = r.image_sha256 AND i.rejection = '' AND i.held_out
+WHERE r.round = ? GROUP BY 1
+"""
+BILLED = "SELECT count(*), sum(cost_usd) FROM answers WHERE role = ? AND step != 'sample'"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredQuestion:
+    """A question of a set, with the score (0 to 1) of one model's answer."""
+
+    image_sha256: str
+    question: str
+    kind: str
+    score: float
+
+
+def scores(ledger: Ledger, question_set: str, role: str, version: str) -> Iterator[ScoredQuestion]:
+    """Scores of a version by image and question. `role`: before, after or teacher."""
+    for row in ledger.read(SCORES, question_set, role, version):
+        yield ScoredQuestion(*row)
+
+
+def scored_sets(ledger: Ledger, version: str, teacher: str) -> list[str]:
+    """Labelled sets on which both that version, as the candidate, and that teacher have scores."""
+    return [question_set for (question_set,) in ledger.read(SETS, version, teacher)]
+
+
+def held_out_cells(ledger: Ledger, number: int) -> Counter[Cell]:
+    """Held-out records of that round by cell."""
+    rows = ledger.read(HELD_OUT_CELLS, number)
+    return Counter({Cell(cell): int(count) for cell, count in rows})
+
+
+def billed_answers(ledger: Ledger, role: str) -> tuple[int, float]:
+    """Answers of a role, and their price in dollars, whether this run or an earlier one paid."""
+    count, usd = next(ledger.read(BILLED, role))
+    return int(count), float(usd or 0.0)
