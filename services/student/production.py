@@ -70,7 +70,7 @@ class SampleSettings:
         return SampleSettings(env.path("SAMPLES"), rate, int(max_gib * 2**30))
 
 
-class Verdict(StrEnum):
+class Thumb(StrEnum):
     """A person's judgement of an answer."""
 
     UP = "up"
@@ -85,7 +85,7 @@ class RequestSample:
     question: str
     answer: str
     version: str
-    verdict: Verdict | None = None
+    verdict: Thumb | None = None
 
     def line(self) -> bytes:
         fields = {
@@ -127,7 +127,7 @@ class ProductionSamples:
             self._put(RequestSample(image, question, answer, version))
 
     def keep(
-        self, image: LoadedImage, question: str, answer: str, version: str, verdict: Verdict
+        self, image: LoadedImage, question: str, answer: str, version: str, verdict: Thumb
     ) -> bool:
         """Keep a judged answer, whatever the rate. It never waits; False: it is dropped."""
         return self.are_kept and self._put(RequestSample(image, question, answer, version, verdict))

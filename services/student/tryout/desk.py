@@ -16,7 +16,7 @@ from services.rpc.access.caller import the_caller
 from services.rpc.http.completions.request import ChatQuestion
 from services.rpc.images import ImageReceiver
 from services.student.completions import LIVE, StudentCompletions
-from services.student.production import Verdict
+from services.student.production import Thumb
 from services.student.servicers import ReadyEndpoint
 from services.student.tryout.second_opinion import SecondOpinion
 from services.student.tryout.shown import ShownAnswer, ShownAnswers
@@ -158,9 +158,9 @@ class TryoutDesk:
 
         Raises InvalidInput; NotFound: no such answer, or its image is forgotten; Overloaded.
         """
-        if verdict not in set(Verdict):
+        if verdict not in set(Thumb):
             raise InvalidInput(
-                f"the verdict is {verdict[:64]!r}: give {' or '.join(Verdict)}", field="verdict"
+                f"the verdict is {verdict[:64]!r}: give {' or '.join(Thumb)}", field="verdict"
             )
         shown = self._shown.find(name, caller)
         try:
@@ -172,7 +172,7 @@ class TryoutDesk:
             ) from error
         self._shown.find(name, caller)  # another judgement may have been faster
         if not self._student().samples.keep(
-            image, shown.question, shown.answer, shown.version, Verdict(verdict)
+            image, shown.question, shown.answer, shown.version, Thumb(verdict)
         ):
             raise Overloaded("too many samples wait to be written: try again", limit="samples")
         self._shown.forget(name)
