@@ -3,6 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const TITLES = { live: "Live version", candidate: "Candidate", teacher: "Teacher" };
+const SENTENCES = { KEY_MISSING: "This service needs a key: enter it above, and ask again." };
 const KEY = "mpa-key";
 let shownUrl = "";
 let asking = null;
@@ -83,8 +84,9 @@ async function send(path, body, signal) {
   }
   const document_ = await response.json().catch(() => null);
   if (response.ok && document_) return document_;
-  const refused = new Error(document_?.error?.message ?? `The service replied ${response.status}.`);
-  refused.needsKey = response.status === 401 || response.status === 403;
+  const { reason, message } = document_?.error ?? {};
+  const refused = new Error(SENTENCES[reason] ?? message ?? `The service replied ${response.status}.`);
+  refused.needsKey = response.status === 401 || reason === "ROLE_MISSING";
   throw refused;
 }
 
@@ -175,6 +177,8 @@ document.addEventListener("submit", async (event) => {
   try {
     await send("/try/verdicts", body);
     for (const button of form.querySelectorAll("button")) button.disabled = true;
+    status.tabIndex = -1;
+    status.focus();
     status.textContent = `Kept as ${verdict === "up" ? "right" : "wrong"}, for the next round.`;
   } catch (error) {
     status.textContent = error.message;
