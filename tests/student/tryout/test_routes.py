@@ -127,6 +127,19 @@ async def test_the_teacher_is_asked_under_the_students_conditions(tmp_path):
     assert (teacher["judged_as"], teacher["logprob"], teacher["trouble"]) == ("", None, "")
 
 
+async def test_questions_to_the_teacher_count_for_the_rate_of_a_key(tmp_path):
+    keys = one_key_for_each_role(tmp_path)
+    token = keys.add("few", "ask", limits=KeyLimits(requests_per_minute=1))
+    header = {"authorization": f"Bearer {token}"}
+    async with (
+        teacher_at(tmp_path / "teacher", skill=1.0) as address,
+        student_over_http(settings_of(tmp_path, address), access=keys.access()) as served,
+        httpx.AsyncClient(base_url=served.url, timeout=60) as http,
+    ):
+        asked = [await ask(http, model="teacher", headers=header) for _ in range(2)]
+    assert [reply.status_code for reply in asked] == [200, 429]
+
+
 async def test_a_teacher_that_cannot_be_reached_costs_only_its_column(tmp_path):
     address = "127.0.0.1:1"
     async with (
