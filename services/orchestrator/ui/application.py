@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -22,6 +23,7 @@ from services.orchestrator.ui import rendering
 from services.orchestrator.ui.choosing import read_wish
 from services.orchestrator.ui.guard import Guard
 from services.orchestrator.ui.library import Library
+from services.orchestrator.ui.live_run import LiveRun, events, read_live_run
 from services.orchestrator.ui.overview import read_overview
 from services.orchestrator.ui.record_detail import read_record, read_refused_image
 from services.orchestrator.ui.record_list import read_records
@@ -59,6 +61,8 @@ def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIA
         Route("/", lambda _: RedirectResponse("/runs")),
         *_both("/runs", views.runs),
         *_both("/runs/{run}/overview", views.overview),
+        *_both("/runs/{run}/live", views.live),
+        Route("/runs/{run}/live/events", views.live_events),
         *_both("/runs/{run}/records", views.records),
         *_both("/runs/{run}/records/{key}", views.record),
         *_both("/runs/{run}/refused", views.refused),
@@ -87,6 +91,20 @@ class Views:
     def overview(self, request: Request) -> Response:
         with self._library.open(request.path_params["run"]) as opened:
             return _shown(request, "overview.html", read_overview(opened))
+
+    def live(self, request: Request) -> Response:
+        return _shown(request, "live.html", self._live_run(request.path_params["run"]))
+
+    def live_events(self, request: Request) -> Response:
+        read = partial(self._live_run, request.path_params["run"])
+        self._library.folder(request.path_params["run"])
+        return StreamingResponse(
+            events(read), media_type="text/event-stream", headers=rendering.NOT_KEPT
+        )
+
+    def _live_run(self, name: str) -> LiveRun:
+        with self._library.open(name) as opened:
+            return read_live_run(opened)
 
     def records(self, request: Request) -> Response:
         wish = read_wish(request.query_params)

@@ -34,7 +34,13 @@ def serve(
     with closing(_listening(host, port)) as listener:
         name = f"[{host}]" if ":" in host else host
         announce(f"http://{name}:{listener.getsockname()[1]}/runs")
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,  # a page that is open on a run at work holds on
+        )
         uvicorn.Server(config).run(sockets=[listener])
 
 

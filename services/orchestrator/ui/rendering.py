@@ -17,6 +17,7 @@ from services.orchestrator.reports.runs import SAID
 from services.orchestrator.run.ledger.browsing import COUNTED
 from services.orchestrator.run.ledger.facets import UNIDENTIFIED, Facet, Order, Result
 from services.orchestrator.ui.choosing import record_link, records_link, run_link
+from services.orchestrator.ui.live_run import SHOWN
 from services.orchestrator.ui.record_list import RecordList
 
 FACETS = {
@@ -112,6 +113,7 @@ def _environment() -> Environment:
         "Cell": Cell,
         "FACETS": FACETS,
         "ORDERS": ORDERS,
+        "SHOWN": SHOWN,
         "SHOWN_VALUES": SHOWN_VALUES,
         "is_shown": is_shown,
         "matchers": tuple(MATCHERS),
