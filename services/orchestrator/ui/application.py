@@ -45,10 +45,19 @@ class View(Protocol):
     def document(self) -> Document: ...
 
 
-def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIApp:
-    """The application on `host`. Raises InvalidInput if `root` is itself a run."""
+def explorer(
+    root: Path,
+    host: str = "127.0.0.1",
+    *,
+    is_loopback: bool,
+    is_leaving: Callable[[], bool] = lambda: False,
+) -> ASGIApp:
+    """The application on `host`. `is_leaving`: open streams have to end.
+
+    Raises InvalidInput if `root` is itself a run.
+    """
     upkeep = Upkeep()
-    views = Views(Library(root, upkeep))
+    views = Views(Library(root, upkeep), is_leaving)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -80,8 +89,9 @@ def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIA
 class Views:
     """The endpoints. They run in threads: each opens the run's files, and closes them again."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, is_leaving: Callable[[], bool]) -> None:
         self._library = library
+        self._is_leaving = is_leaving
         self._lines = RunLines()
 
     def runs(self, request: Request) -> Response:
@@ -99,7 +109,9 @@ class Views:
         read = partial(self._live_run, request.path_params["run"])
         self._library.folder(request.path_params["run"])
         return StreamingResponse(
-            events(read), media_type="text/event-stream", headers=rendering.NOT_KEPT
+            events(read, self._is_leaving),
+            media_type="text/event-stream",
+            headers=rendering.NOT_KEPT,
         )
 
     def _live_run(self, name: str) -> LiveRun:

@@ -25,6 +25,7 @@ from services.orchestrator.ui.run_list import Document
 SHOWN = 6
 """Newest records on the page."""
 PAUSE_S = 2.0
+STEP_S = 0.2
 REST = 50
 """Pause between two looks at a run, at least: this many times the time of a look."""
 
@@ -57,13 +58,14 @@ def read_live_run(opened: OpenedRun) -> LiveRun:
     return LiveRun(overview, stages, read_records(opened, Wish(order=Order.NEWEST)))
 
 
-async def events(read: Callable[[], LiveRun]) -> AsyncIterator[str]:
+async def events(read: Callable[[], LiveRun], is_leaving: Callable[[], bool]) -> AsyncIterator[str]:
     """An event whenever the page would be another one, and `ended` when the run is at rest.
 
-    A line without an event shows at each look that the connection is alive.
+    A line without an event shows at each look that the connection is alive. The stream ends soon
+    after `is_leaving`: the explorer stops.
     """
     last = ""
-    while True:
+    while not is_leaving():
         began = time.monotonic()
         try:
             live = await anyio.to_thread.run_sync(read)
@@ -75,5 +77,8 @@ async def events(read: Callable[[], LiveRun]) -> AsyncIterator[str]:
         last = digest
         if not live.is_at_work:
             break
-        await anyio.sleep(max(PAUSE_S, REST * (time.monotonic() - began)))
+        now = time.monotonic()
+        until = now + max(PAUSE_S, REST * (now - began))
+        while time.monotonic() < until and not is_leaving():  # noqa: ASYNC110 (ends by time, too)
+            await anyio.sleep(STEP_S)
     yield "event: ended\ndata: \n\n"
