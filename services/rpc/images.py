@@ -125,6 +125,13 @@ class ImageReceiver:
         allowance.spend(0, pixels=found.pixels.width * found.pixels.height)
         return found
 
+    async def receive_sent(self, data: bytes) -> LoadedImage:
+        """Bytes of an image that a caller has sent, counted in the same way.
+
+        Raises InvalidImage, Overloaded.
+        """
+        return await self.receive(types_pb2.Image(data=data))
+
     async def _find(self, image: types_pb2.Image) -> LoadedImage:
         source = image.WhichOneof("source")
         with tracing.inner("image", source=source or "none"):

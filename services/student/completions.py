@@ -58,7 +58,7 @@ class StudentCompletions:
             for _ in range(asked.count):
                 admitted.enter_context(self._shedder.admit(time_left_s))
             version = self._version(student, asked.model)
-            loaded = await self._images.receive_bytes(image)
+            loaded = await self._images.receive_sent(image)
             async with student.versions.lease(version) as lease:
                 if listening is not None:
                     listening.began(lease.version)

@@ -2,7 +2,8 @@
 
     DIR/20261124T021530.123456-4711/   a segment; the oldest is removed when the limit is reached
         samples.jsonl                  a JSON object on each line:
-                                       {"image": SHA256, "question", "answer", "version", "time"}
+                                       {"image": SHA256, "question", "answer", "version", "time"},
+                                       and "verdict" if somebody has judged the answer
         images/SHA256                  the image file as sent, once in each segment
 
 Samples never delay a request or make it fail: a thread writes them, drops those that it has no time
@@ -21,6 +22,7 @@ import shutil
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from services import metrics
@@ -68,6 +70,13 @@ class SampleSettings:
         return SampleSettings(env.path("SAMPLES"), rate, int(max_gib * 2**30))
 
 
+class Thumb(StrEnum):
+    """A person's judgement of an answer."""
+
+    UP = "up"
+    DOWN = "down"
+
+
 @dataclass(frozen=True, slots=True)
 class RequestSample:
     """One request of a user with its answer."""
@@ -76,6 +85,7 @@ class RequestSample:
     question: str
     answer: str
     version: str
+    verdict: Thumb | None = None
 
     def line(self) -> bytes:
         fields = {
@@ -85,6 +95,8 @@ class RequestSample:
             "version": self.version,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        if self.verdict is not None:
+            fields["verdict"] = str(self.verdict)
         return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
 
 
@@ -97,22 +109,37 @@ class ProductionSamples:
         self._waiting: queue.Queue[RequestSample | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
         self.dropped = 0
-        if settings.folder and self._rate:
+        if settings.folder:
             segments = _open(settings.folder, settings.max_bytes)
             self._thread = threading.Thread(
                 target=self._work, args=(segments,), name="samples", daemon=True
             )
             self._thread.start()
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is a folder for samples."""
+        return self._thread is not None
+
     def offer(self, image: LoadedImage, question: str, answer: str, version: str) -> None:
         """Keep a sample at random, by the rate. It never waits and never raises."""
-        if random.random() >= self._rate:
-            return
+        if random.random() < self._rate:
+            self._put(RequestSample(image, question, answer, version))
+
+    def keep(
+        self, image: LoadedImage, question: str, answer: str, version: str, verdict: Thumb
+    ) -> bool:
+        """Keep a judged answer, whatever the rate. It never waits; False: it is dropped."""
+        return self.are_kept and self._put(RequestSample(image, question, answer, version, verdict))
+
+    def _put(self, sample: RequestSample) -> bool:
         try:
-            self._waiting.put_nowait(RequestSample(image, question, answer, version))
+            self._waiting.put_nowait(sample)
         except queue.Full:
             self.dropped += 1
             metrics.SAMPLES.labels("dropped").inc()
+            return False
+        return True
 
     def close(self) -> None:
         """Write the waiting samples, for at most STOP_WITHIN_S seconds, and stop the thread."""

@@ -3,7 +3,7 @@
     bentoml serve services.student.service:StudentService --port 3002
 
 Settings: MPA_STUDENT_* (settings.py). HTTP: /livez, /readyz, /metrics, POST /v1/vqa,
-POST /v1/chat/completions, GET /v1/models.
+POST /v1/chat/completions, GET /v1/models; GET /try with MPA_STUDENT_TRY_PAGE=1.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from services.student.http import student_app
 from services.student.servicers import CONTROL, OWNERS, SERVICES, StudentServicer, register
 from services.student.settings import StudentSettings
 from services.student.student import HostedStudent
+from services.student.tryout.desk import TryoutDesk
+from services.student.tryout.routes import tryout_routes
+from services.student.tryout.second_opinion import SecondOpinion
 
 
 @bentoml.service(name="mpa-student", **bento_settings("MPA_STUDENT_"))
@@ -54,7 +57,10 @@ class StudentService:
         completions = StudentCompletions(
             self._loaded_student, images, shedder, settings.served_names
         )
-        app = student_app(servicer, completions, ImageUrls(settings.image_urls))
+        self._teacher = SecondOpinion(settings.try_teacher) if settings.try_teacher else None
+        desk = TryoutDesk(self._loaded_student, completions, images, self._teacher)
+        tryout = tryout_routes(desk) if settings.has_try_page else ()
+        app = student_app(servicer, completions, ImageUrls(settings.image_urls), tryout)
         app.state.entrance = entrance
         server = GrpcServer(
             lambda grpc_server: register(self._loaded_student, servicer, grpc_server),
@@ -83,6 +89,8 @@ class StudentService:
     @bentoml.on_shutdown
     async def stop(self) -> None:
         await self._lifecycle.stop()
+        if self._teacher is not None:
+            await self._teacher.close()
         await self._student.close()
 
     def __is_ready__(self) -> bool:

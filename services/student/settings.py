@@ -62,6 +62,10 @@ class StudentSettings:
     """Image URLs of chat completions."""
     served_names: tuple[str, ...]
     """Further names of the live version in chat completions."""
+    has_try_page: bool
+    """Serve the page on which people try the student."""
+    try_teacher: str
+    """Address of a teacher that the page asks, too; "" for none."""
     rpc: RpcSettings
     """Addresses of gRPC and HTTP, and limits of requests."""
 
@@ -81,6 +85,12 @@ class StudentSettings:
                 "serve; leave one of them out",
                 field="MPA_STUDENT_SERVE",
             )
+        if env.text("TRY_TEACHER") and not env.flag("TRY_PAGE"):
+            raise InvalidInput(
+                "MPA_STUDENT_TRY_TEACHER is set and MPA_STUDENT_TRY_PAGE is not: the page alone "
+                "asks that teacher; set MPA_STUDENT_TRY_PAGE=1, or leave the teacher out",
+                field="MPA_STUDENT_TRY_PAGE",
+            )
         choice = Choice.from_environment(env, "student")
         return StudentSettings(
             model=choice.model,
@@ -99,6 +109,8 @@ class StudentSettings:
             uploads=UploadLimits.from_environment(env),
             image_urls=ImageUrlSettings.from_environment(env),
             served_names=_served_names(env),
+            has_try_page=env.flag("TRY_PAGE"),
+            try_teacher=env.text("TRY_TEACHER"),
             rpc=RpcSettings.from_environment(env, GRPC_PORT),
         )
 

@@ -19,6 +19,9 @@ from services.student.completions import StudentCompletions
 from services.student.http import student_app
 from services.student.manifest import Origin
 from services.student.servicers import StudentServicer
+from services.student.tryout.desk import TryoutDesk
+from services.student.tryout.routes import tryout_routes
+from services.student.tryout.second_opinion import SecondOpinion
 from tests.pictures import png
 from tests.serving import StudentPeer, fake_checkpoint, serving_student
 from tests.waiting import until
@@ -69,10 +72,16 @@ async def student_over_http(settings, shedder=None, access=None, **limits):
     images = ImageReceiver(settings.rpc.images)
     entrance = Entrance(HttpLimits(**limits), shedder, access)
     async with serving_student(settings) as peer:
+        completions = StudentCompletions(
+            lambda: peer.student, images, shedder, settings.served_names
+        )
+        teacher = SecondOpinion(settings.try_teacher) if settings.try_teacher else None
+        desk = TryoutDesk(lambda: peer.student, completions, images, teacher)
         app = student_app(
             StudentServicer(lambda: peer.student, images, shedder),
-            StudentCompletions(lambda: peer.student, images, shedder, settings.served_names),
+            completions,
             ImageUrls(settings.image_urls),
+            tryout_routes(desk) if settings.has_try_page else (),
         )
         app.state.entrance = entrance
         config = uvicorn.Config(Starlette(), log_config=None, server_header=False)
@@ -88,3 +97,5 @@ async def student_over_http(settings, shedder=None, access=None, **limits):
         finally:
             server.should_exit = True
             await asyncio.wait_for(serving, 60)
+            if teacher is not None:
+                await teacher.close()

@@ -9,6 +9,7 @@ from services.orchestrator.cli import options as o
 from services.orchestrator.cli import reach
 from services.orchestrator.cli import run_options as r
 from services.orchestrator.cli.exits import again, exit_codes
+from services.orchestrator.cli.explorer import watched
 from services.orchestrator.cli.request import GuardChoice, RunRequest
 
 app = typer.Typer()
@@ -60,6 +61,7 @@ def align(
     trial: o.Trial = False,
     no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
+    ui: o.ShowPage = False,
 ) -> None:
     """Align the student with the teacher: annotate, identify, level, evaluate, promote.
 
@@ -116,7 +118,10 @@ def align(
         redo_rejected=redo_rejected,
         focus=focus,
     )
-    with exit_codes(again(None if run else request.folder)):
+    with (
+        exit_codes(again(None if run else request.folder)),
+        watched(request.folder if ui else None),
+    ):
         session.work(
             request.folder,
             lambda opened, progress: commands.align(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -66,11 +71,48 @@ def ui(
     and a file reviews.sqlite if people review its records.
     """
     with exit_codes(), suppress(KeyboardInterrupt):
-        for library in ("starlette", "uvicorn", "jinja2"):
-            extras.require(library, "ui", "mpa-orch ui")
+        _require_libraries("mpa-orch ui")
         from services.orchestrator.ui.listening import serve
 
         serve(runs, host, port, _announce, allow_remote=allow_remote)
+
+
+@contextmanager
+def watched(folder: Path | None) -> Iterator[None]:
+    """Serves the page of the run in `folder`, in another process, and prints its address.
+
+    None serves nothing. Raises MpaError: the page can't be served.
+    """
+    if folder is None:
+        yield
+        return
+    _require_libraries("mpa-orch align --ui")
+    from services.core.errors import MpaError
+
+    folder = folder.absolute()
+    command = [sys.executable, "-m", "services.orchestrator.cli.main", "ui"]
+    tied = [sys.executable, "-m", "services.orchestrator.endpoints.die_with_parent"]
+    process = subprocess.Popen(
+        [*tied, str(os.getpid()), *command, str(folder.parent), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for the run, whose end is shown, too
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().partition(" ")[0].strip()
+        if not address:
+            raise MpaError("the page of --ui can't be served: align without it")
+        typer.echo(f"page         {address}/{quote(folder.name, safe='')}/live", err=True)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _require_libraries(what: str) -> None:
+    for library in ("starlette", "uvicorn", "jinja2"):
+        extras.require(library, "ui", what)
 
 
 def _announce(address: str) -> None:

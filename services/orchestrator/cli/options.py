@@ -135,6 +135,13 @@ NoCache = Annotated[
         rich_help_panel=SERVICES,
     ),
 ]
+ShowPage = Annotated[
+    bool,
+    flag(
+        "--ui",
+        help="Print the address of a page that shows the run while this command is at work.",
+    ),
+]
 Patience = Annotated[
     float,
     typer.Option(

@@ -21,6 +21,7 @@ from services.orchestrator.cli.usual import UsualChoices, usual_choices
 from services.orchestrator.images.opening import require_images
 from services.orchestrator.images.store import settled
 from services.orchestrator.reports import summary as report
+from services.orchestrator.run.journal import Journal
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run, open_run, settings_of
 from services.orchestrator.run.settings import Settings, new_settings
@@ -95,7 +96,7 @@ def work(folder: Path, steps: Steps, settings: Settings | None = None) -> None:
     """Takes the run in `folder` through `steps`; begins it if `settings` are given."""
     with open_run(folder, settings) as run:
         try:
-            summary = gather(lambda progress: steps(run, progress))
+            summary = gather(lambda progress: steps(run, progress), Journal(folder))
         except NothingToAlign:
             report.show(summarise(run.ledger), Console())
             raise
@@ -103,7 +104,9 @@ def work(folder: Path, steps: Steps, settings: Settings | None = None) -> None:
     typer.echo(f"run          {folder}")
 
 
-def gather(steps: Callable[[Progress], Coroutine[None, None, T]]) -> T:
+def gather(
+    steps: Callable[[Progress], Coroutine[None, None, T]], journal: Journal | None = None
+) -> T:
     """Runs `steps`. SIGTERM ends them as Ctrl-C does, with the services that they started."""
 
     async def main() -> T:
@@ -112,7 +115,7 @@ def gather(steps: Callable[[Progress], Coroutine[None, None, T]]) -> T:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with (
             tracing.span(_command()),
-            Progress(Console(stderr=True)) as progress,
+            Progress(Console(stderr=True), journal) as progress,
         ):
             return await steps(progress)
 

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from services.orchestrator.run.journal import Journal, StageProgress
+
 LINE_EVERY_S = 5.0
 
 
@@ -57,6 +59,18 @@ class Meter:
             return None
         return (self.total - self.done) / self.per_s
 
+    def progress(self, *, is_over: bool = False) -> StageProgress:
+        return StageProgress(
+            self.name,
+            self.unit,
+            self.done,
+            self.total,
+            self.per_s,
+            self.left_s,
+            self.remark,
+            is_over,
+        )
+
     def line(self) -> str:
         of_all = "" if self.total is None else f"/{self.total:,}"
         parts = [f"{self.name}: {self.done:,}{of_all} {self.unit}"]
@@ -72,8 +86,10 @@ def _clock(seconds: float) -> str:
 
 
 class Progress:
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, journal: Journal | None = None) -> None:
+        """`journal`: keeps the stages for people who look on."""
         self.console = console
+        self._journal = journal
         self._bars = Bars(
             TextColumn("{task.description:<10}"),
             BarColumn(bar_width=12),
@@ -107,6 +123,19 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, unit: str, total: int | None) -> Iterator[Meter]:
+        with self._shown(name, unit, total) as meter:
+            self._note(meter)
+            try:
+                yield meter
+            finally:
+                self._note(meter, is_over=True)
+
+    def _note(self, meter: Meter, *, is_over: bool = False) -> None:
+        if self._journal is not None:
+            self._journal.note(meter.progress(is_over=is_over))
+
+    @contextmanager
+    def _shown(self, name: str, unit: str, total: int | None) -> Iterator[Meter]:
         if not self.console.is_terminal:
             meter = Meter(name, unit, total, self._draw_line)
             try:
@@ -121,10 +150,12 @@ class Progress:
             self._bars.update(
                 bar, completed=meter.done, total=meter.total, rate=rate, remark=meter.remark
             )
+            self._note(meter)
 
         yield Meter(name, unit, total, draw)
 
     def _draw_line(self, meter: Meter) -> None:
+        self._note(meter)
         if time.monotonic() - meter.drawn_at >= LINE_EVERY_S:
             meter.drawn_at = time.monotonic()
             self.note(meter.line())

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -26,6 +27,7 @@ from services.orchestrator.ui.choosing import read_wish, record_link, run_link
 from services.orchestrator.ui.forms import own_address, read_form, remember, reviewer_of, see
 from services.orchestrator.ui.guard import Guard
 from services.orchestrator.ui.library import Library
+from services.orchestrator.ui.live_run import LiveRun, events, read_live_run
 from services.orchestrator.ui.overview import read_overview
 from services.orchestrator.ui.record_detail import read_record, read_refused_image
 from services.orchestrator.ui.record_list import as_ordered, read_records
@@ -51,10 +53,19 @@ class View(Protocol):
     def document(self) -> Document: ...
 
 
-def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIApp:
-    """The application on `host`. Raises InvalidInput if `root` is itself a run."""
+def explorer(
+    root: Path,
+    host: str = "127.0.0.1",
+    *,
+    is_loopback: bool,
+    is_leaving: Callable[[], bool] = lambda: False,
+) -> ASGIApp:
+    """The application on `host`. `is_leaving`: open streams have to end.
+
+    Raises InvalidInput if `root` is itself a run.
+    """
     upkeep = Upkeep()
-    views = Views(Library(root, upkeep))
+    views = Views(Library(root, upkeep), is_leaving)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -69,6 +80,8 @@ def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIA
         *_both("/compare", views.compare),
         *_both("/runs/{run}/overview", views.overview),
         *_both("/runs/{run}/verdict", views.verdict),
+        *_both("/runs/{run}/live", views.live),
+        Route("/runs/{run}/live/events", views.live_events),
         *_both("/runs/{run}/records", views.records),
         *_both("/runs/{run}/records/{key}", views.record),
         *_both("/runs/{run}/refused", views.refused),
@@ -90,8 +103,9 @@ def explorer(root: Path, host: str = "127.0.0.1", *, is_loopback: bool) -> ASGIA
 class Views:
     """The endpoints. They run in threads: each opens the run's files, and closes them again."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, is_leaving: Callable[[], bool]) -> None:
         self._library = library
+        self._is_leaving = is_leaving
         self._lines = RunLines()
         self._contrasts = Contrasts()
 
@@ -113,6 +127,22 @@ class Views:
         with self._library.open(request.path_params["run"]) as opened:
             found = read_verdict_page(opened, request.query_params)
             return _shown(request, "verdict.html", found)
+
+    def live(self, request: Request) -> Response:
+        return _shown(request, "live.html", self._live_run(request.path_params["run"]))
+
+    def live_events(self, request: Request) -> Response:
+        read = partial(self._live_run, request.path_params["run"])
+        self._library.folder(request.path_params["run"])
+        return StreamingResponse(
+            events(read, self._is_leaving),
+            media_type="text/event-stream",
+            headers=rendering.NOT_KEPT,
+        )
+
+    def _live_run(self, name: str) -> LiveRun:
+        with self._library.open(name) as opened:
+            return read_live_run(opened)
 
     def records(self, request: Request) -> Response:
         wish = read_wish(request.query_params)

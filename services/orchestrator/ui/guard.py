@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-"""Names of this machine in a Host header."""
+from services.rpc.http.origin import LOOPBACK, host_name, is_address
+
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; "
     "base-uri 'none'; form-action 'self'",
@@ -74,10 +72,8 @@ class Guard:
         await self._app(scope, receive, send_with_headers)
 
     def _names_this_machine(self, host: str) -> bool:
-        name, colon, port = host.rpartition(":")
-        if not colon or not port.isdigit():
-            name = host
-        return name.lower() in self._names or (not self._is_loopback and _is_address(name))
+        name = host_name(host)
+        return name in self._names or (not self._is_loopback and is_address(name))
 
 
 def _is_from_own_page(headers: Headers) -> bool:
@@ -90,10 +86,3 @@ def _is_from_own_page(headers: Headers) -> bool:
 def _in_header(host: str) -> str:
     """A host as a Host header has it."""
     return f"[{host}]".lower() if ":" in host else host.lower()
-
-
-def _is_address(name: str) -> bool:
-    with suppress(ValueError):
-        is_six = name.startswith("[") and name.endswith("]")
-        return bool(IPv6Address(name[1:-1]) if is_six else IPv4Address(name))
-    return False

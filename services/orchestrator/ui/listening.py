@@ -30,12 +30,19 @@ def serve(
             "or add --allow-remote if that is meant",
             field="host",
         )
-    app = explorer(root, host, is_loopback=is_loopback)
+    app = explorer(root, host, is_loopback=is_loopback, is_leaving=lambda: server.should_exit)
     with closing(_listening(host, port)) as listener:
         name = f"[{host}]" if ":" in host else host
         announce(f"http://{name}:{listener.getsockname()[1]}/runs")
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-        uvicorn.Server(config).run(sockets=[listener])
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,  # a caller who reads nothing holds on
+        )
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
 
 
 def _is_loopback(host: str) -> bool:

@@ -32,6 +32,7 @@ from services.orchestrator.ui.choosing import (
     records_link,
     run_link,
 )
+from services.orchestrator.ui.live_run import SHOWN
 from services.orchestrator.ui.plots import draw_changes, draw_gains, draw_losses
 from services.orchestrator.ui.record_list import RecordList
 from services.orchestrator.ui.review_desk import MOST_AT_ONCE
@@ -158,6 +159,7 @@ def _environment(links: Links = SERVED) -> Environment:
         "FACETS": FACETS,
         "ORDERS": ORDERS,
         "PRICES": PRICES,
+        "SHOWN": SHOWN,
         "SHOWN_VALUES": SHOWN_VALUES,
         "draw_changes": draw_changes,
         "draw_gains": draw_gains,

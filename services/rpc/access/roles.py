@@ -35,9 +35,13 @@ OPEN = frozenset(
         "/livez",
         "/healthz",
         "/readyz",
+        "/try",
+        "/try/tryout.css",
+        "/try/tryout.js",
     }
 )
-"""Health, which needs no key."""
+"""Health, and the page on which people try the student, as it is before a question. The page has
+nothing of this service in it; browsers can send no key when they open an address."""
 
 NEEDED: dict[str, Roles] = {
     "/mpa.v1.StudentService/Answer": _ASK,
@@ -69,6 +73,8 @@ NEEDED: dict[str, Roles] = {
     "/v1/models": _ASK | _READ,
     "/v1/models/{model:path}": _ASK | _READ,
     "/openapi.json": ANY_ROLE,
+    "/try/answers": _ASK,
+    "/try/verdicts": _ASK,
     "/metrics": _READ,
 }
 """Roles of an RPC or route; a caller needs one of them."""

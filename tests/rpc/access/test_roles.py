@@ -15,6 +15,8 @@ from services.rpc.load_shedding import LoadShedder
 from services.student.completions import StudentCompletions
 from services.student.http import student_app
 from services.student.servicers import SERVICES, StudentServicer
+from services.student.tryout.desk import TryoutDesk
+from services.student.tryout.routes import tryout_routes
 from services.teacher.http import app as teacher_app
 from services.teacher.servicer import SERVICE as TEACHER
 
@@ -32,11 +34,13 @@ def no_student():
     raise AssertionError("no route is called here")
 
 
+COMPLETIONS = StudentCompletions(no_student, ImageReceiver(), LoadShedder())
 APPS = (
     student_app(
         StudentServicer(no_student, ImageReceiver()),
-        StudentCompletions(no_student, ImageReceiver(), LoadShedder()),
+        COMPLETIONS,
         ImageUrls(),
+        tryout_routes(TryoutDesk(no_student, COMPLETIONS, ImageReceiver())),
     ),
     teacher_app,
 )
@@ -49,7 +53,7 @@ def test_everything_that_is_served_has_its_roles():
     assert not OPEN & NEEDED.keys()
 
 
-def test_health_alone_is_open():
+def test_health_and_the_empty_page_alone_are_open():
     assert {
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/List",
@@ -57,6 +61,9 @@ def test_health_alone_is_open():
         "/livez",
         "/healthz",
         "/readyz",
+        "/try",
+        "/try/tryout.css",
+        "/try/tryout.js",
     } == ALL & OPEN
 
 
