@@ -83,7 +83,7 @@ def _cost(ledger: Ledger, role: str, price: ModelPrice) -> AnswerCost:
         return AnswerCost(
             None,
             f"unknown: the {role} was never asked alone, or its answers came from the cache; give "
-            f"--{role}-usd, the price of 1,000 answers, or --eval with a set that is new to the run",
+            f"--{role}-usd, the price of 1,000 answers, or --eval with a set new to the run",
         )
     answers, seconds_spent = pace
     return AnswerCost(
