@@ -82,8 +82,8 @@ def _cost(ledger: Ledger, role: str, price: ModelPrice) -> AnswerCost:
     if pace is None:
         return AnswerCost(
             None,
-            f"unknown: the run never asked the {role} alone, so its time is not known; "
-            f"give --{role}-usd, the price of 1,000 answers, or --eval, which measures it",
+            f"unknown: the {role} was never asked alone, or its answers came from the cache; give "
+            f"--{role}-usd, the price of 1,000 answers, or --eval with a set new to the run",
         )
     answers, seconds_spent = pace
     return AnswerCost(
