@@ -85,7 +85,7 @@ def _header(version: StudentVersion, facts: CardFacts | None) -> str:
     lines += ["pipeline_tag: image-text-to-text", "library_name: transformers"]
     lines += ["tags:", "- visual-question-answering", "- distillation"]
     if facts:
-        lines += [f"- {scalar(facts.summary.settings.task)}", "datasets: []"]
+        lines.append(f"- {scalar(facts.summary.settings.task)}")
     return "\n".join([*lines, "---\n"])
 
 
@@ -125,8 +125,11 @@ def _data(facts: CardFacts) -> str:
         "training samples": f"{summary.parity_set:,}, from {used:,} images at most",
         "users' requests": _counted(summary.audited) or "none",
     }
-    if (noise := summary.label_noise) is not None:
-        rows["label noise"] = cell(json.dumps(asdict(noise)))
+    if summary.label_noise and (noise := summary.label_noise.noise):
+        share = percent(Interval(noise.share, noise.low, noise.high))
+        rows["label noise"] = (
+            f"{share}: labels that the teacher contradicts when asked again, of {noise.of:,}"
+        )
     if leak := summary.image_files.leak:
         rows["images of evaluation sets"] = f"{cell(leak)}; {summary.image_files.leaks_used:,} used"
     return _section("Training data", table(("", ""), list(rows.items())) + "\n\n" + DATA)

@@ -65,6 +65,7 @@ def test_the_card_tells_what_the_run_knows(run):
     assert row(card, "parent version") == "`v1`"
     assert row(card, "promoted") == "`48.0% before, 50.0% after`"
     assert row(card, r"teachers \(fingerprints\)") == f"`{run.state.teacher()}`"
+    assert row(card, "label noise").startswith("66.7% (30.0% to 90.3%): ")
     assert all(str(name) in row(card, "cells") for name in Cell)
     assert row(card, "source of the images") == "`pool`", "without the path of this machine"
     measured = row(card, "held-out records, labelled by the teacher")
