@@ -28,7 +28,7 @@ from services.orchestrator.run.run import Run
 from services.orchestrator.run.state import Outcome
 from services.orchestrator.run.summary import Summary, write_summary
 from services.orchestrator.steps import evaluation, promotion
-from services.orchestrator.steps.forecast import require_way_to_repair
+from services.orchestrator.steps.forecast import require_way_to_level
 from services.orchestrator.steps.labelled import read_labelled
 from services.orchestrator.steps.leaks import look_for_leaks
 from services.orchestrator.steps.promotion import Confirm
@@ -125,7 +125,7 @@ async def level(run: Run, where: Where, confirm: Confirm, progress: Progress) ->
     if run.state.candidate is None:
         alignment.choose(run)
         async with connect.student_only(where, run.folder, progress) as student:
-            await require_way_to_repair(run, student)
+            await require_way_to_level(run, student)
             await alignment.train(run, student, confirm, progress)
     return write_summary(run)
 

@@ -70,6 +70,7 @@ def quote(
     max_share_per_kind: r.MaxShare = None,
     lora_rank: r.LoraRank = 0,
     loss: r.LossName = None,
+    anchor_questions: r.AnchorQuestions = None,
     seed: r.Seed = 0,
     devices: Devices = 0,
     budget: r.BudgetUsd = "",
@@ -127,6 +128,7 @@ def quote(
         guided=guided,
         seed=seed,
         lora_rank=lora_rank,
+        anchor_questions=anchor_questions,
         pilot=True,
     )
     limits = Limits(dollars(budget) if budget else None, None, usd_per_hour)

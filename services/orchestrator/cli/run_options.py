@@ -228,6 +228,14 @@ LossName = Annotated[
         "(paper: sample), else that of the student's preset.",
     ),
 ]
+AnchorQuestions = Annotated[
+    Path | None,
+    _training(
+        "--anchor-questions",
+        metavar="FILE",
+        help="Questions of anchors (+anchor-W in the recipe), one a line. Default: general ones.",
+    ),
+]
 Seed = Annotated[
     int,
     _training(

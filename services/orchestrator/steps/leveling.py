@@ -33,6 +33,7 @@ from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.settings import Settings
 from services.orchestrator.run.state import Version
+from services.orchestrator.steps.anchoring import draw_anchors
 from services.orchestrator.steps.parity_set import ParitySample
 from services.orchestrator.steps.repairing import find_wrong
 from services.rpc.client import Picture, Student, StudentVersion, TrainingState
@@ -59,11 +60,21 @@ async def level(
         meetings = recipe.meetings(samples, run.settings.seed, usual)
         gap = [sample.label for sample in samples if sample.cell is Cell.GAP]
         weights = recipe.weights(gap)
+        anchors = draw_anchors(
+            recipe,
+            run.settings.task,
+            run.ledger.records(),
+            [met.image_sha256 for met in meetings],
+            run.settings.anchor_questions,
+            run.settings.seed,
+        )
         budget = run.settings.pixel_budget
 
         async def train_on(labels: Sequence[Label]) -> StudentVersion:
             dataset = await student.upload(
-                lambda: parts(pictures(source, paths, budget), labels, weights)
+                lambda: parts(
+                    pictures(source, paths, budget), labels, weights, anchors, recipe.anchor
+                )
             )
             run.state.training_begun = True
             return await train(student, partial(_request, run, dataset, usual), progress)
@@ -230,11 +241,14 @@ async def parts(
     images: Iterable[Callable[[], Picture]],
     labels: Iterable[Label],
     weights: Mapping[Label, float] | None = None,
+    anchors: Iterable[tuple[str, str]] = (),
+    anchor_weight: float = 0.0,
 ) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
     """Parts of a data set: the images first, each once, then the samples that name them.
 
     The service knows a shrunk image by the hash of the copy that it is sent. `weights`: those of
-    samples that don't weigh 1 in the loss.
+    samples that don't weigh 1 in the loss. `anchors`: image and question of each, about the same
+    images.
     """
     sent: dict[str, str] = {}
     for load in images:
@@ -250,6 +264,14 @@ async def parts(
             question=question,
             answer=answer,
             weight=weights.get(label),
+        )
+        yield training_pb2.UploadDatasetRequest(sample=sample)
+    for image_sha256, question in anchors:
+        sample = training_pb2.TrainingSample(
+            image_sha256=sent.get(image_sha256, image_sha256),
+            question=question,
+            weight=anchor_weight,
+            anchor=True,
         )
         yield training_pb2.UploadDatasetRequest(sample=sample)
 
