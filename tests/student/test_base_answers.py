@@ -28,6 +28,32 @@ def test_an_anchor_has_no_answer_and_a_sample_has_one(answer, anchor):
         TrainingSample(IMAGE, "what is new?", answer, anchor=anchor).line()
 
 
+def test_the_divergence_is_of_the_likely_tokens_and_of_all_others():
+    import torch
+
+    from services.student.base_answers import TOP, classes, divergences
+    from services.student.encoding import IGNORED
+
+    torch.manual_seed(0)
+    base, student = torch.randn(2, 3, 4, 100, dtype=torch.float64).mul(3).unbind()
+    targets = torch.full((3, 4), 7)
+    targets[0, :2] = targets[1, 1:] = targets[2] = IGNORED
+    kept = torch.zeros(3, 2, TOP, dtype=torch.long), torch.zeros(3, 2, TOP + 1).double()
+    expected = [0.0, 0.0, 0.0]
+    for row, positions in enumerate(([2, 3], [0], [])):
+        for place, position in enumerate(positions):
+            ids = base[row, position].topk(TOP).indices
+            kept[0][row, place] = ids
+            kept[1][row, place] = classes(base[row, position][None], ids[None])[0]
+            shares = [logits[row, position].softmax(-1) for logits in (base, student)]
+            p, q = (torch.cat([share[ids], 1 - share[ids].sum()[None]]) for share in shares)
+            expected[row] += (p * (p / q).log()).sum().item()
+    found = divergences(student, targets, *kept)
+    assert found.tolist() == pytest.approx(expected, rel=1e-4)
+    assert found[0] > 1 and found[2] == 0
+    assert divergences(base, targets, *kept).tolist() == pytest.approx([0.0] * 3, abs=1e-5)
+
+
 def _with_anchors(datasets, weight=2.0, count=8):
     """As many anchors as samples, about the same images."""
     samples = new_samples(datasets, count)
