@@ -157,6 +157,7 @@ class DatasetWriter:
         self._unfinished = unfinished_path(datasets.root / "upload")
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
+        self._has_answers = False
         self.samples = 0
         self.size_bytes = 0
 
@@ -181,6 +182,7 @@ class DatasetWriter:
                 self._file = self._unfinished.open("wb")
             self._file.write(line)
         self._digest.update(line)
+        self._has_answers |= not sample.anchor
         self.samples += 1
         self.size_bytes += len(line)
 
@@ -199,6 +201,12 @@ class DatasetWriter:
         """Sync all samples to disk. Raises InvalidInput: no samples; MpaError: the disk is full."""
         if self._file is None:
             raise InvalidInput("the dataset has no samples", field="sample")
+        if not self._has_answers:
+            raise InvalidInput(
+                "the dataset has nothing but anchors, from which nothing is learned: send samples "
+                "with answers, too",
+                field="sample.anchor",
+            )
         with self._on_disk():
             self._file.flush()
             os.fsync(self._file.fileno())

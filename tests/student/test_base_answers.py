@@ -28,6 +28,12 @@ def test_an_anchor_has_no_answer_and_a_sample_has_one(answer, anchor):
         TrainingSample(IMAGE, "what is new?", answer, anchor=anchor).line()
 
 
+def test_anchors_alone_are_no_dataset(datasets):
+    anchors = _with_anchors(datasets, count=2)[2:]
+    with pytest.raises(InvalidInput, match="nothing but anchors"):
+        datasets.add(anchors)
+
+
 def test_the_divergence_is_of_the_likely_tokens_and_of_all_others():
     import torch
 
@@ -149,15 +155,54 @@ def test_however_it_is_computed_the_same_is_learned(tiny_checkpoint, datasets, t
 
 
 @pytest.mark.slow
-def test_a_second_attempt_reads_the_answers_of_the_first(tiny_checkpoint, datasets, tmp_path):
+def test_stopped_and_resumed_it_reads_the_answers_of_the_base(tiny_checkpoint, datasets, tmp_path):
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_save = control.should_training_stop = state.global_step == 3
+
     samples = _with_anchors(datasets)
-    whole = _trained(new_job(tmp_path, datasets, tiny_checkpoint, samples, "whole"))
-    folder = new_job(tmp_path, datasets, tiny_checkpoint, samples, "again")
-    _prepared(folder)
-    kept = folder / "base_answers.safetensors"
+    whole, stopped = (
+        new_job(tmp_path, datasets, tiny_checkpoint, samples, name, epochs=2)
+        for name in ("whole", "stopped")
+    )
+    trainer = _prepared(stopped)
+    trainer.add_callback(Stop())
+    trainer.train()
+    assert [path.name for path in (stopped / "checkpoints").iterdir()] == ["checkpoint-3"]
+    kept = stopped / "base_answers.safetensors"
     written = kept.stat().st_mtime_ns
-    assert furthest(whole, _trained(folder)) == 0.0
+    assert furthest(_trained(whole), _trained(stopped)) == 0.0
     assert kept.stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_several_processes_read_what_their_launcher_has_asked(tiny_checkpoint, datasets, tmp_path):
+    from services.student.base_answers import FILE
+    from services.student.job import Job
+    from services.student.trainer import answer_anchors
+
+    samples = _with_anchors(datasets)
+    alone = new_job(tmp_path, datasets, tiny_checkpoint, samples, "alone")
+    _prepared(alone)
+    execution = Execution(processes=2, micro_batch=4)
+    shared = new_job(tmp_path, datasets, tiny_checkpoint, samples, "shared", execution)
+    answer_anchors(shared, Job.read(shared))
+    plain = new_job(tmp_path, datasets, tiny_checkpoint, samples[:8], "plain", execution)
+    answer_anchors(plain, Job.read(plain))
+    assert not (plain / FILE).exists()
+    found, expected = (_answers(folder / FILE) for folder in (shared, alone))
+    assert found[0] == expected[0]
+    assert furthest(found[1], expected[1]) < 1e-4
+
+
+def _answers(file):
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in ("tokens", "logs")}
+        return opened.metadata()["answers"], tensors
 
 
 @pytest.mark.slow

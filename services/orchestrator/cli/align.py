@@ -44,7 +44,7 @@ def align(
     max_share_per_kind: r.MaxShare = None,
     lora_rank: r.LoraRank = 0,
     loss: r.LossName = None,
-    anchor_questions: r.AnchorQuestions = None,
+    anchor_questions: o.AnchorQuestions = None,
     seed: r.Seed = 0,
     rounds: r.Rounds = 1,
     until_gap: r.UntilGap = 0.0,

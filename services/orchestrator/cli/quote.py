@@ -70,7 +70,7 @@ def quote(
     max_share_per_kind: r.MaxShare = None,
     lora_rank: r.LoraRank = 0,
     loss: r.LossName = None,
-    anchor_questions: r.AnchorQuestions = None,
+    anchor_questions: o.AnchorQuestions = None,
     seed: r.Seed = 0,
     devices: Devices = 0,
     budget: r.BudgetUsd = "",

@@ -228,14 +228,6 @@ LossName = Annotated[
         "(paper: sample), else that of the student's preset.",
     ),
 ]
-AnchorQuestions = Annotated[
-    Path | None,
-    _training(
-        "--anchor-questions",
-        metavar="FILE",
-        help="Questions of anchors (+anchor-W in the recipe), one a line. Default: general ones.",
-    ),
-]
 Seed = Annotated[
     int,
     _training(

@@ -46,7 +46,7 @@ def annotate(
     max_share_per_kind: r.MaxShare = None,
     lora_rank: r.LoraRank = 0,
     loss: r.LossName = None,
-    anchor_questions: r.AnchorQuestions = None,
+    anchor_questions: o.AnchorQuestions = None,
     seed: r.Seed = 0,
     no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
