@@ -35,6 +35,8 @@ from services.student.store import verified
 
 MEASURED = 32
 """Samples that are encoded to estimate the memory of the largest."""
+AT_ONCE = 4
+"""Answers for each sample of a micro batch that are computed together: they keep no activations."""
 PLAIN_LENGTH = 512
 """Longest sequence whose attention scores take less memory than its other activations."""
 
@@ -176,7 +178,7 @@ def _ask_base(
         max_new_tokens=job.contract.max_new_tokens,
         in_bf16=computes_in_bf16(execution),
     )
-    answers = base.answer(anchors, micro_batch)
+    answers = base.answer(anchors, AT_ONCE * micro_batch)
     write_answers(folder, answers)
     return dict(zip(anchors, answers, strict=True))
 
