@@ -63,7 +63,7 @@ def _write_anchors(destination: Path, count: int, seed: int) -> None:
 
 def _asked_in_training(family: Family, count: int, seed: int) -> list[str]:
     """One question of each of some training pictures, each wording once."""
-    found = {}
+    found: dict[str, None] = {}
     for number in range(count):
         questions = family.draw(Part.TRAINING, seed, number).questions
         found[questions[number % len(questions)].text] = None
